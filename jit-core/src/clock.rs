@@ -1,0 +1,114 @@
+//! Time and randomness come in from outside, so that a simulator can own both.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+
+/// A point in time, UTC, in whole microseconds (what every store keeps).
+pub type Time = DateTime<Utc>;
+
+/// What the embedded stores know of time. The store's time (law 10) is made of it, never used raw.
+#[async_trait]
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// What the wall clock says, UTC. It may jump.
+    fn wall(&self) -> Time;
+    /// Time elapsed since an arbitrary start, suspend included. It never jumps.
+    fn elapsed(&self) -> Duration;
+    /// Waits for so long, at least.
+    async fn sleep(&self, how_long: Duration);
+}
+
+/// Randomness for ids, jitter and nonces.
+pub trait Entropy: Debug + Send + Sync + 'static {
+    /// Fills the buffer with unpredictable bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// The clock of the machine: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn wall(&self) -> Time {
+        let spec = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let nanos = u32::try_from(spec.tv_nsec).unwrap_or_default();
+        whole_micros(DateTime::from_timestamp(spec.tv_sec, nanos).unwrap_or(DateTime::UNIX_EPOCH))
+    }
+
+    fn elapsed(&self) -> Duration {
+        let spec = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(spec.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(spec.tv_nsec).unwrap_or_default())
+    }
+
+    async fn sleep(&self, how_long: Duration) {
+        tokio::time::sleep(how_long).await;
+    }
+}
+
+/// The operating system's random numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        // A machine without randomness cannot make ids or keys: nothing sensible can go on.
+        #[allow(clippy::expect_used)]
+        getrandom::fill(buffer).expect("the operating system gives no random numbers");
+    }
+}
+
+/// The time cut to whole microseconds.
+#[must_use]
+pub fn whole_micros(time: Time) -> Time {
+    time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
+}
+
+/// `time + delta`, held at the end of time instead of overflowing.
+#[must_use]
+pub fn after(time: Time, delta: TimeDelta) -> Time {
+    let edge = if delta < TimeDelta::zero() { Time::MIN_UTC } else { Time::MAX_UTC };
+    time.checked_add_signed(delta).unwrap_or(edge)
+}
+
+/// The span from `earlier` to `later`; negative when they are the other way round.
+#[must_use]
+pub fn span(earlier: Time, later: Time) -> TimeDelta {
+    later.signed_duration_since(earlier)
+}
+
+/// A span as `std` has it; a negative one is zero.
+#[must_use]
+pub fn to_std(delta: TimeDelta) -> Duration {
+    delta.to_std().unwrap_or_default()
+}
+
+/// Serialises a [`TimeDelta`] as whole microseconds.
+pub mod micros {
+    use chrono::TimeDelta;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes whole microseconds.
+    ///
+    /// # Errors
+    /// When the span has more microseconds than an `i64` holds.
+    pub fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
+        let micros = delta.num_microseconds().ok_or_else(|| serde::ser::Error::custom("span too long"))?;
+        to.serialize_i64(micros)
+    }
+
+    /// Reads whole microseconds.
+    ///
+    /// # Errors
+    /// When it is not a number, or longer than a century.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
+        let micros = i64::deserialize(from)?;
+        if micros.unsigned_abs() > 3_155_760_000_000_000 {
+            return Err(D::Error::custom("a span longer than a century"));
+        }
+        Ok(TimeDelta::microseconds(micros))
+    }
+}

@@ -1,0 +1,220 @@
+//! Newtypes for every identifier. They parse instead of validate: a value that exists is well formed for this system.
+//! What a database engine demands of its own names is checked by its adapter (law 11).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::{Entropy, Time};
+
+/// A text that cannot be the identifier it was offered as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not a valid {what}: {why}")]
+pub struct InvalidId {
+    /// What it was to be, in the user's words.
+    pub what: &'static str,
+    /// What was given, control characters escaped.
+    pub given: String,
+    /// Why it was refused.
+    pub why: &'static str,
+}
+
+/// Longest identifier of this system, in bytes: what fits an index row of every store that we know of.
+pub const LONGEST_ID: usize = 512;
+
+fn well_formed(what: &'static str, text: &str) -> Result<(), InvalidId> {
+    let refuse = |why| {
+        let given = text.chars().take(64).flat_map(char::escape_debug).collect();
+        Err(InvalidId { what, given, why })
+    };
+    if text.is_empty() {
+        return refuse("it is empty");
+    }
+    if text.len() > LONGEST_ID {
+        return refuse("it is longer than 512 bytes");
+    }
+    if text.chars().any(char::is_control) {
+        return refuse("it holds a control character");
+    }
+    Ok(())
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Parses the text.
+            ///
+            /// # Errors
+            /// When it is empty, longer than 512 bytes, or holds a control character.
+            pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
+                let text = text.into();
+                well_formed($what, &text)?;
+                Ok(Self(text))
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The boundary of everything: two tenants never see each other.
+    TenantId,
+    "tenant"
+);
+text_id!(
+    /// A person or service known to the embedding application (`alice`, `ci-bot`).
+    Principal,
+    "principal"
+);
+text_id!(
+    /// A group of principals, as the directory names it.
+    Group,
+    "group"
+);
+text_id!(
+    /// The name under which a database is registered with a tenant.
+    TargetName,
+    "target"
+);
+text_id!(
+    /// Where a role really lives, as the server itself identifies it (`postgres:7412...`).
+    RealmId,
+    "realm"
+);
+text_id!(
+    /// The login or user that a principal has in a realm, in its adapter's canonical spelling.
+    Account,
+    "account"
+);
+text_id!(
+    /// A role that exists in a realm.
+    RoleName,
+    "role"
+);
+text_id!(
+    /// The name of a policy rule.
+    RuleName,
+    "rule"
+);
+text_id!(
+    /// One process that runs the engine.
+    NodeId,
+    "node"
+);
+
+impl TenantId {
+    /// The tenant of those who have only one: `default`.
+    #[must_use]
+    pub fn main() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+/// One access: sortable by the time it was asked for (UUID version 7, RFC 9562).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessId(Uuid);
+
+/// One entry of the audit log before it has a number (UUID version 7, RFC 9562).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EntryId(Uuid);
+
+macro_rules! uuid_id {
+    ($name:ident, $what:literal) => {
+        impl $name {
+            /// Makes a new one from the store's time and the engine's randomness.
+            #[must_use]
+            pub fn fresh(now: Time, entropy: &dyn Entropy) -> Self {
+                let mut random = [0_u8; 10];
+                entropy.fill(&mut random);
+                let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Uuid::from_str(text).map(Self).map_err(|_| InvalidId {
+                    what: $what,
+                    given: text.chars().take(64).flat_map(char::escape_debug).collect(),
+                    why: "it is not a UUID",
+                })
+            }
+        }
+    };
+}
+
+uuid_id!(AccessId, "access id");
+uuid_id!(EntryId, "entry id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_refuse_what_no_name_can_be() {
+        assert!(Principal::new("").is_err());
+        assert!(Principal::new("a\0b").is_err());
+        assert!(Principal::new("a\nb").is_err());
+        assert!(Principal::new("x".repeat(513)).is_err());
+        assert!(Principal::new("Zoë O'Brien \"dba\"").is_ok());
+    }
+
+    #[test]
+    fn a_stored_identifier_is_parsed_again() {
+        assert!(serde_json::from_str::<RoleName>("\"\"").is_err());
+        assert!(serde_json::from_str::<RoleName>("\"orders_write\"").is_ok());
+    }
+}

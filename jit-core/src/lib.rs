@@ -1,0 +1,15 @@
+//! Just-in-time access to database roles: the machines, the contracts and the engine.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod clock;
+pub mod id;
+pub mod store;
