@@ -10,6 +10,12 @@
     )
 )]
 
+pub mod approval;
+pub mod audit;
 pub mod clock;
+pub mod database;
+pub mod directory;
+pub mod fact;
 pub mod id;
+pub mod policy;
 pub mod store;

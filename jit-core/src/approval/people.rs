@@ -1,0 +1,106 @@
+//! Who acts, what proves it, and what the directory said of a person when he decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Time;
+use crate::id::{Group, Principal, TenantId};
+
+/// An authenticated principal of a tenant doing something now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Where.
+    pub tenant: TenantId,
+    /// Who.
+    pub principal: Principal,
+    /// What proves it.
+    pub evidence: Evidence,
+}
+
+impl Actor {
+    /// A principal whom the embedding service has authenticated by the named method (`oidc`, `mtls`, `session`).
+    #[must_use]
+    pub fn authenticated(tenant: TenantId, principal: Principal, method: impl Into<String>) -> Self {
+        let evidence = Evidence { method: method.into(), details: BTreeMap::new() };
+        Self { tenant, principal, evidence }
+    }
+
+    /// A principal whom a local user of the operating system claims to be: nothing proves it, and the log says so.
+    #[must_use]
+    pub fn asserted(tenant: TenantId, principal: Principal, os_user: impl Into<String>) -> Self {
+        let details = BTreeMap::from([("os_user".to_owned(), os_user.into())]);
+        Self { tenant, principal, evidence: Evidence { method: "asserted".to_owned(), details } }
+    }
+}
+
+/// What proves that an actor is who he says, in words for the log. It carries no secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How (`asserted`, `oidc`, ...).
+    pub method: String,
+    /// More of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+/// Whom a request is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parties {
+    /// Who asked.
+    pub requester: Principal,
+    /// Who gets the role.
+    pub receiver: Principal,
+}
+
+/// What the directory said of one decider, when he decided or when it was asked again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The human behind the decider (the first of his aliases).
+    pub human: Principal,
+    /// The human behind the requester.
+    pub requester: Principal,
+    /// The human behind the receiver.
+    pub receiver: Principal,
+    /// The groups that the decider's own name is in.
+    pub groups: BTreeSet<Group>,
+    /// Whether he is the manager of the requester.
+    pub manages_requester: bool,
+    /// Whether he is the manager of the receiver.
+    pub manages_receiver: bool,
+}
+
+impl Snapshot {
+    /// Whether the decider is the requester or the receiver, under whatever alias.
+    #[must_use]
+    pub fn is_party(&self) -> bool {
+        self.human == self.requester || self.human == self.receiver
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Yes.
+    Approve,
+    /// No; it ends the request.
+    Deny,
+}
+
+/// One decision by one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// By whom.
+    pub by: Principal,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// When, the store's time, UTC.
+    pub at: Time,
+    /// In his words.
+    pub note: String,
+    /// What proved who he was.
+    pub evidence: Evidence,
+    /// What the directory said of him, last time it was asked.
+    pub snapshot: Snapshot,
+}

@@ -1,0 +1,88 @@
+//! One record of the log, and its one canonical form.
+
+use std::collections::BTreeMap;
+
+use crate::approval::Actor;
+use crate::clock::{Entropy, Time};
+use crate::fact::{Detail, Fact};
+use crate::id::{AccessId, EntryId, NodeId, TenantId};
+use crate::store::NewEntry;
+
+/// An entry before it is written: a fact with who, when, where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub id: EntryId,
+    /// Whose log.
+    pub tenant: TenantId,
+    /// Which access it is about.
+    pub access: Option<AccessId>,
+    /// Its fields, in their canonical order.
+    pub fields: BTreeMap<String, Detail>,
+}
+
+/// What all entries of one change have in common.
+#[derive(Debug, Clone)]
+pub struct EntryContext<'a> {
+    /// Whose log.
+    pub tenant: &'a TenantId,
+    /// Which access.
+    pub access: Option<AccessId>,
+    /// Who did it; nobody where the system did.
+    pub actor: Option<&'a Actor>,
+    /// The node that wrote it.
+    pub node: &'a NodeId,
+    /// The store's time, UTC.
+    pub at: Time,
+    /// What every entry of the access repeats: target, role, account, principal.
+    pub common: BTreeMap<String, Detail>,
+}
+
+impl EntryContext<'_> {
+    /// The entry of this fact.
+    #[must_use]
+    pub fn entry(&self, fact: &Fact, entropy: &dyn Entropy) -> Entry {
+        let id = EntryId::fresh(self.at, entropy);
+        let mut fields = self.common.clone();
+        fields.insert("what".to_owned(), fact.what.as_str().into());
+        fields.insert("id".to_owned(), id.to_string().into());
+        fields.insert("tenant".to_owned(), self.tenant.as_str().into());
+        fields.insert("at".to_owned(), self.at.into());
+        fields.insert("node".to_owned(), self.node.as_str().into());
+        if let Some(access) = self.access {
+            fields.insert("access".to_owned(), access.to_string().into());
+        }
+        if let Some(actor) = self.actor {
+            fields.insert("actor".to_owned(), actor.principal.as_str().into());
+            let mut evidence = BTreeMap::from([("method".to_owned(), Detail::from(actor.evidence.method.as_str()))]);
+            for (name, value) in &actor.evidence.details {
+                evidence.insert(name.clone(), value.as_str().into());
+            }
+            fields.insert("evidence".to_owned(), Detail::Map(evidence));
+        }
+        if !fact.details.is_empty() {
+            fields.insert("details".to_owned(), Detail::Map(fact.details.clone()));
+        }
+        Entry { id, tenant: self.tenant.clone(), access: self.access, fields }
+    }
+}
+
+impl Entry {
+    /// The canonical JSON: sorted keys, no white space; the RFC 8785 form of such values. These bytes are what the tree hashes.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        // BTreeMap sorts by UTF-8 bytes, which for ASCII keys is RFC 8785's order; serde_json escapes as RFC 8785 does
+        serde_json::to_vec(&self.fields).unwrap_or_default()
+    }
+
+    /// As the store takes it.
+    #[must_use]
+    pub fn to_store(&self) -> NewEntry {
+        NewEntry {
+            id: self.id,
+            tenant: self.tenant.clone(),
+            subject: self.access.map(|access| access.to_string()),
+            body: self.canonical(),
+        }
+    }
+}

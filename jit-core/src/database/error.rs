@@ -1,0 +1,137 @@
+//! Errors that say how certain they are.
+
+use crate::store::BoxError;
+
+/// A name that the engine would refuse or alter (law 11).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` cannot be {what} here: {why}")]
+pub struct NameError {
+    /// What it was to be: `an account`, `a role`.
+    pub what: &'static str,
+    /// What was given, control characters escaped.
+    pub given: String,
+    /// Why not, and what would do.
+    pub why: String,
+}
+
+/// What went wrong, by what the caller may conclude.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The server could not be reached, or refused the login; nothing was applied, and no other order for this server will
+    /// fare better now.
+    #[error("the database cannot be reached: {why}")]
+    Unreachable {
+        /// What happened, and what to do.
+        why: String,
+        /// The cause.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// This order was not applied, and it is safe to try again (a lock not got in time, a deadlock, a read-only server, a deadline passed).
+    #[error("the database did not apply it: {why}")]
+    NotApplied {
+        /// What happened; who blocks, where that is known.
+        why: String,
+        /// The cause.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// It may have been applied, and may still be: settle and observe before concluding.
+    #[error("it is not known whether the database applied it: {why}")]
+    OutcomeUnknown {
+        /// What happened.
+        why: String,
+        /// The cause.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Not applied, and trying again will not help.
+    #[error("the database rejected it: {why}")]
+    Rejected {
+        /// Which way.
+        rejection: Rejection,
+        /// What happened, and what to do.
+        why: String,
+        /// The cause.
+        #[source]
+        source: Option<BoxError>,
+    },
+}
+
+/// Why an order can never be applied as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// There is no such account.
+    NoSuchAccount,
+    /// There is no such role.
+    NoSuchRole,
+    /// The broker lacks a privilege.
+    PrivilegeMissing,
+    /// The account has members of its own, and the rule does not accept that.
+    AccountHasMembers,
+    /// The role can create accounts or grant, and the rule does not accept that.
+    RoleCanGrant,
+    /// The server refuses for another lasting reason.
+    Other,
+}
+
+impl Rejection {
+    /// As the log has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSuchAccount => "no such account",
+            Self::NoSuchRole => "no such role",
+            Self::PrivilegeMissing => "privilege missing",
+            Self::AccountHasMembers => "account has members",
+            Self::RoleCanGrant => "role can grant",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl DatabaseError {
+    /// [`Self::Unreachable`] without a source.
+    pub fn unreachable(why: impl Into<String>) -> Self {
+        Self::Unreachable { why: why.into(), source: None }
+    }
+
+    /// [`Self::NotApplied`] without a source.
+    pub fn not_applied(why: impl Into<String>) -> Self {
+        Self::NotApplied { why: why.into(), source: None }
+    }
+
+    /// [`Self::OutcomeUnknown`] without a source.
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self::OutcomeUnknown { why: why.into(), source: None }
+    }
+
+    /// [`Self::Rejected`] without a source.
+    pub fn rejected(rejection: Rejection, why: impl Into<String>) -> Self {
+        Self::Rejected { rejection, why: why.into(), source: None }
+    }
+
+    /// Whether the whole server is out of reach, not only this order.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// The message with its causes, for the log. Adapters keep secrets out of both (law 12).
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,146 @@
+//! What an adapter promises. It is told what to do and reports what it saw; it keeps no state of its own and decides nothing.
+
+mod error;
+mod order;
+mod seen;
+mod tls;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use error::{DatabaseError, NameError, Rejection};
+pub use order::{GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
+pub use seen::{
+    Check, Edge, Grantor, Holder, LostPrivilege, ObjectId, Observation, Prepared, Seen, Session, Severity, Subject,
+};
+pub use tls::TlsMode;
+
+use crate::clock::Time;
+use crate::id::{Account, RealmId, RoleName};
+
+/// A database server as the engine sees it.
+///
+/// Construction only validates: a service starts while a target is down. All calls have a time limit.
+#[async_trait]
+pub trait Database: Debug + Send + Sync + 'static {
+    /// The account of this name in the engine's canonical spelling, so that two spellings of one account are one. Pure.
+    ///
+    /// # Errors
+    /// When the engine would refuse, cut or fold the name (law 11).
+    fn account(&self, name: &str) -> Result<Account, NameError>;
+
+    /// The role of this name, likewise. Pure.
+    ///
+    /// # Errors
+    /// When the engine would refuse, cut or fold the name (law 11).
+    fn role(&self, name: &str) -> Result<RoleName, NameError>;
+
+    /// Which realm this is, and which incarnation of it.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn identify(&self) -> Result<Identity, DatabaseError>;
+
+    /// What this server can do and how it behaves.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError>;
+
+    /// Can the broker do its work for these roles? One finding for each privilege that is missing or dangerous, each with the
+    /// statement that mends it. Empty: all is well.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError>;
+
+    /// What is held now: one [`Seen`] per subject, in their order, all of one moment.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says; a subject that does not exist is no error.
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError>;
+
+    /// Grants: one result per order, in their order; one bad order never fails the others; idempotent. Orders for one role
+    /// travel in one statement where the engine can. Each is refused by the server itself after its `not_after`.
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>>;
+
+    /// Revokes, then ends sessions, then looks: one result per order, in their order; one bad order never fails the others;
+    /// idempotent. What was not ours is left alone. An account or role that is gone is reported as seen, not as an error.
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>>;
+
+    /// After this returned `Ok`, nothing of these earlier calls can still arrive (law 15): the broker's own connections that
+    /// carry their labels are ended, and the server's clock is past their `not_after` and wait limits.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says; then nothing may be concluded.
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError>;
+
+    /// Every holder of the given roles, direct ones, for reconciliation.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError>;
+}
+
+/// Whose work a call is, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Node, boot and batch: the connection says so while it works (PostgreSQL: `application_name`), at most 40 ASCII characters.
+    /// `settle` finds earlier connections by it.
+    pub label: String,
+    /// The client's time limit for the whole call. The server-side wait limit for locks is shorter.
+    pub limit: Duration,
+}
+
+/// Which server it is that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Where roles live.
+    pub realm: RealmId,
+    /// Changes when the server was restarted, failed over or restored (timeline, start time).
+    pub incarnation: String,
+}
+
+/// What a server can do and how it behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// `PostgreSQL`, `MariaDB`...
+    pub engine: String,
+    /// The server's own version text (`17.10`).
+    pub version: String,
+    /// Whether the catalog keeps one membership per grantor, so that ours can be told from others'.
+    pub grantor_recorded: bool,
+    /// Whether a grant can withhold SET ROLE.
+    pub set_option: bool,
+    /// Whether an open session keeps a revoked role until it ends.
+    pub sessions_keep_role: bool,
+    /// Worth saying to a person (`server roles take up to 5 minutes to apply`).
+    pub remarks: Vec<String>,
+}
+
+/// What a grant answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The server's own time right after the statement, UTC.
+    pub server_time: Time,
+    /// The incarnation that answered.
+    pub incarnation: String,
+}
+
+/// What a revoke did and what was seen afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeReport {
+    /// What the catalog and the session list show now, read after the statement and after the sessions were ended.
+    pub seen: Seen,
+    /// Sessions that were ended.
+    pub ended: Vec<Session>,
+    /// Prepared transactions that were rolled back, by their names.
+    pub rolled_back: Vec<String>,
+    /// The server's own time of the last look, UTC.
+    pub server_time: Time,
+    /// The incarnation that answered.
+    pub incarnation: String,
+}

@@ -1,0 +1,118 @@
+//! What a database is told to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::seen::Subject;
+use crate::approval::Witness;
+use crate::clock::Time;
+use crate::id::AccessId;
+use crate::policy::{Prepared, Sessions, Stance};
+
+/// How far a membership reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Width {
+    /// The role's privileges are inherited; `SET ROLE` is withheld where the engine can.
+    Inherit,
+    /// `SET ROLE` is allowed too.
+    SetRole,
+}
+
+/// Give this membership. Only a satisfied approval makes one (law 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantOrder {
+    access: AccessId,
+    subject: Subject,
+    width: Width,
+    not_after: Time,
+    account_members: Stance,
+    can_grant: Stance,
+}
+
+impl GrantOrder {
+    /// An order on behalf of the access whose approval the witness proves.
+    ///
+    /// `not_after` is a time of the server's own clock, UTC: after it the server itself refuses.
+    #[must_use]
+    pub fn new(
+        witness: &Witness,
+        subject: Subject,
+        width: Width,
+        not_after: Time,
+        account_members: Stance,
+        can_grant: Stance,
+    ) -> Self {
+        Self { access: witness.access(), subject, width, not_after, account_members, can_grant }
+    }
+
+    /// On whose behalf.
+    #[must_use]
+    pub fn access(&self) -> AccessId {
+        self.access
+    }
+
+    /// What is given to whom.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// How wide.
+    #[must_use]
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    /// When the server must refuse it, by its own clock, UTC.
+    #[must_use]
+    pub fn not_after(&self) -> Time {
+        self.not_after
+    }
+
+    /// Whether an account that has members of its own is accepted.
+    #[must_use]
+    pub fn account_members(&self) -> Stance {
+        self.account_members
+    }
+
+    /// Whether a role that can create accounts or grant is accepted.
+    #[must_use]
+    pub fn can_grant(&self) -> Stance {
+        self.can_grant
+    }
+}
+
+/// Take this membership, or narrow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeOrder {
+    /// On whose behalf (of several that end together: the first).
+    pub access: AccessId,
+    /// What is taken from whom. Ids, where given, win over names: a renamed account is still found.
+    pub subject: Subject,
+    /// All of it, or only the wider part.
+    pub how: RevokeHow,
+    /// Whether the account's sessions are ended.
+    pub sessions: Sessions,
+    /// What happens to the account's prepared transactions.
+    pub prepared: Prepared,
+}
+
+/// How much a [`RevokeOrder`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeHow {
+    /// The membership that the broker granted.
+    Remove,
+    /// Only `SET ROLE`: a narrower access still needs the membership.
+    Narrow,
+    /// Nothing is taken from the catalog (another access holds it as wide); only sessions and the look.
+    Nothing,
+}
+
+/// Make sure that nothing of this earlier call can still arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettleOrder {
+    /// The earlier [`super::Call::label`].
+    pub label: String,
+    /// The latest `not_after` of its orders (the server's clock, UTC).
+    pub not_after: Time,
+}

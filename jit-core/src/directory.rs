@@ -1,0 +1,67 @@
+//! Who is who: groups, managers, humans behind principals, accounts.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::id::{Group, Principal, TargetName};
+
+/// Where people are looked up.
+#[async_trait]
+pub trait Directory: Debug + Send + Sync + 'static {
+    /// What is known of the principal: of his groups only those asked for.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says. A directory that knows every principal never says `Unknown`.
+    async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError>;
+
+    /// The name of the principal's account on the target, where it is not the principal's own name.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says.
+    async fn account(&self, who: &Principal, target: &TargetName) -> Result<Option<String>, DirectoryError>;
+
+    /// The principals of the group, to say who may decide.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says.
+    async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError>;
+}
+
+/// A principal as the directory knows him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The name he acts under.
+    pub principal: Principal,
+    /// The human behind it: the same for all aliases of one.
+    pub human: Principal,
+    /// Those of the groups asked for that this name is in.
+    pub groups: BTreeSet<Group>,
+    /// His manager.
+    pub manager: Option<Principal>,
+}
+
+/// Why a directory did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// It answered: there is no such principal or group.
+    #[error("the directory does not know `{who}`")]
+    Unknown {
+        /// Who.
+        who: String,
+    },
+    /// It did not answer.
+    #[error("the directory cannot be reached: {why}")]
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+    /// What it last answered is too old to count.
+    #[error("what the directory last answered is too old: {why}")]
+    Stale {
+        /// Since when.
+        why: String,
+    },
+}

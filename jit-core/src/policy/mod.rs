@@ -1,0 +1,162 @@
+//! Who may ask for what, and what it takes. Deny by default.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::approval::Plan;
+use crate::clock::Time;
+use crate::directory::{Directory, Person};
+use crate::id::{Group, RoleName, RuleName, TargetName};
+
+/// Nothing lasts longer than this from its activation, extensions included, whatever policy says (law 2).
+pub const CEILING: TimeDelta = TimeDelta::hours(24);
+
+/// Turns a question into a ruling. Pure: the same question has the same answer, and nothing is fetched.
+pub trait Policy: Debug + Send + Sync + 'static {
+    /// What it takes, or why not.
+    fn rule(&self, question: &Question<'_>) -> Ruling;
+
+    /// Whether the person may do this (law 16). Deny by default.
+    fn may(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool;
+
+    /// The groups that any answer could depend on: what the engine asks the directory for.
+    fn groups(&self) -> BTreeSet<Group>;
+
+    /// The roles that policy makes requestable on the target, for reconciliation.
+    fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName>;
+
+    /// Hash of what it says, hexadecimal SHA-256.
+    fn hash(&self) -> String;
+
+    /// The rules in their order with what each said to the question, for `policy explain`.
+    fn explain(&self, question: &Question<'_>) -> Vec<Explained>;
+
+    /// The directory that came with it, where it has one.
+    fn directory(&self) -> Option<Arc<dyn Directory>> {
+        None
+    }
+}
+
+/// What is asked of policy.
+#[derive(Debug, Clone)]
+pub struct Question<'a> {
+    /// On which target.
+    pub target: &'a TargetName,
+    /// Which role.
+    pub role: &'a RoleName,
+    /// Who asks, with his groups.
+    pub requester: &'a Person,
+    /// Who gets the role, with his groups.
+    pub receiver: &'a Person,
+    /// For how long.
+    pub duration: TimeDelta,
+    /// Why.
+    pub reason: &'a str,
+    /// Under which ticket.
+    pub ticket: Option<&'a str>,
+    /// From when, where not at once, UTC.
+    pub start: Option<Time>,
+    /// When it was asked, the store's time, UTC.
+    pub asked_at: Time,
+}
+
+/// What policy answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// No.
+    Denied {
+        /// The rule that matched and whose limits or demands were not met; none where none matched.
+        rule: Option<RuleName>,
+        /// Why, and what would be accepted.
+        reason: String,
+        /// Hash of the policy.
+        policy: String,
+    },
+    /// Yes, when this plan is met.
+    Planned(Plan),
+}
+
+/// What one rule said to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// Which rule.
+    pub rule: RuleName,
+    /// Whether it is the one that decided.
+    pub decided: bool,
+    /// Why it did not match, or what it demands.
+    pub why: String,
+}
+
+/// What only some may do, by `[[may]]` rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// End a live access of somebody else.
+    Revoke,
+    /// Stop everything that matches.
+    Stop,
+    /// Lift a stop.
+    Resume,
+    /// Compare a target with the store, and enforce.
+    Reconcile,
+    /// Write a target off, and confirm a changed realm.
+    Retire,
+    /// Accept a clock that went back.
+    Clock,
+    /// Read the whole log.
+    Audit,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 7] =
+        [Self::Revoke, Self::Stop, Self::Resume, Self::Reconcile, Self::Retire, Self::Clock, Self::Audit];
+
+    /// As policy writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::Stop => "stop",
+            Self::Resume => "resume",
+            Self::Reconcile => "reconcile",
+            Self::Retire => "retire",
+            Self::Clock => "clock",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// Whether sessions end with the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sessions {
+    /// All sessions of the account end.
+    End,
+    /// They are left alone; the entry says that they were.
+    Keep,
+}
+
+/// Whether something risky was accepted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stance {
+    /// It is refused.
+    Refused,
+    /// The rule accepts it.
+    Accepted,
+}
+
+/// What happens to prepared transactions of the account at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prepared {
+    /// They are reported, and the end stays unverified while one is there.
+    Report,
+    /// They are rolled back.
+    Rollback,
+}
