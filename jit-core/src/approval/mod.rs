@@ -8,3 +8,5 @@ mod quorum;
 pub use machine::{Approval, ApprovalState, DecisionRefused, Witness};
 pub use people::{Actor, Decision, Evidence, Parties, Snapshot, Verdict};
 pub use plan::{Handling, Limits, Plan, Requirement, Stage, Subject as RequirementSubject, TooManyWays, Who};
+
+pub(crate) use quorum::{matching, ways};

@@ -34,7 +34,7 @@ pub(super) fn entitled(who: &Who, decision: &Decision) -> bool {
 }
 
 /// Every way in which all requirements of the stages can be met together.
-pub(super) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Who>>, TooManyWays> {
+pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Who>>, TooManyWays> {
     let mut all: Vec<Vec<Who>> = vec![Vec::new()];
     for requirement in stages.iter().flat_map(|stage| &stage.people) {
         let options = Requirement::ways(requirement)?;
@@ -58,7 +58,13 @@ pub(super) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Who>>, TooManyWays> {
 pub(super) fn best(ways: &[Vec<Who>], yes: &[&Decision]) -> Matched {
     let mut best = Matched { found: 0, needed: usize::MAX };
     for way in ways {
-        let matched = Matched { found: matching(way, yes), needed: way.len() };
+        let matched = {
+            let fits = |need: usize, person: usize| match (way.get(need), yes.get(person)) {
+                (Some(who), Some(decision)) => entitled(who, decision),
+                _ => false,
+            };
+            Matched { found: matching(way.len(), yes.len(), &fits), needed: way.len() }
+        };
         if matched.is_met() {
             return matched;
         }
@@ -69,13 +75,13 @@ pub(super) fn best(ways: &[Vec<Who>], yes: &[&Decision]) -> Matched {
     best
 }
 
-/// The size of a maximum matching.
-fn matching(needs: &[Who], yes: &[&Decision]) -> usize {
-    let mut taken_by: Vec<Option<usize>> = vec![None; yes.len()];
+/// The size of a maximum matching of needs with people, each person for one need at most.
+pub(crate) fn matching(needs: usize, people: usize, fits: &dyn Fn(usize, usize) -> bool) -> usize {
+    let mut taken_by: Vec<Option<usize>> = vec![None; people];
     let mut found = 0_usize;
-    for need in 0..needs.len() {
-        let mut tried = vec![false; yes.len()];
-        if place(need, needs, yes, &mut taken_by, &mut tried) {
+    for need in 0..needs {
+        let mut tried = vec![false; people];
+        if place(need, fits, &mut taken_by, &mut tried) {
             found = found.saturating_add(1);
         }
     }
@@ -83,17 +89,16 @@ fn matching(needs: &[Who], yes: &[&Decision]) -> usize {
 }
 
 /// Finds somebody for the need, moving others to other needs where that helps.
-fn place(need: usize, needs: &[Who], yes: &[&Decision], taken_by: &mut [Option<usize>], tried: &mut [bool]) -> bool {
-    let Some(who) = needs.get(need) else { return false };
-    for (person, decision) in yes.iter().enumerate() {
-        if tried.get(person).copied().unwrap_or(true) || !entitled(who, decision) {
+fn place(need: usize, fits: &dyn Fn(usize, usize) -> bool, taken_by: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for person in 0..tried.len() {
+        if tried.get(person).copied().unwrap_or(true) || !fits(need, person) {
             continue;
         }
         if let Some(mark) = tried.get_mut(person) {
             *mark = true;
         }
         let holder = taken_by.get(person).copied().flatten();
-        if holder.is_none_or(|other| place(other, needs, yes, taken_by, tried)) {
+        if holder.is_none_or(|other| place(other, fits, taken_by, tried)) {
             if let Some(slot) = taken_by.get_mut(person) {
                 *slot = Some(need);
             }

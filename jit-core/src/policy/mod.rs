@@ -1,5 +1,9 @@
 //! Who may ask for what, and what it takes. Deny by default.
 
+mod document;
+
+pub use document::{DocumentDirectory, PolicyDocument, PolicyError, Problem, Warning};
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,1 +1,254 @@
-//! stub
+//! The built-in policy: a TOML document, strict, checked as a whole when it is loaded (DESIGN section 6).
+
+mod check;
+mod directory;
+mod error;
+mod glob;
+mod index;
+mod may;
+mod read;
+mod rule;
+mod stage;
+mod ticket;
+mod who;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use toml::de::DeTable;
+
+pub use self::directory::DocumentDirectory;
+pub use self::error::{PolicyError, Problem, Warning};
+
+use self::error::Findings;
+use self::index::Index;
+use self::may::May;
+use self::read::{Section, list};
+use self::rule::Rule;
+use super::{Action, Explained, Policy, Question, Ruling};
+use crate::directory::{Directory, Person};
+use crate::id::{Group, RoleName, TargetName};
+
+const KNOWN: [&str; 7] = ["version", "groups", "managers", "people", "accounts", "may", "rule"];
+const LATER: [&str; 6] = ["cedar", "delegation", "approvers", "notify", "mfa", "break_glass"];
+
+/// A policy document that was read and checked. Deny by default; rules are tried in its order and the first match decides.
+///
+/// A rule matches when target and role are named in it, the requester is among its `requesters`, and the receiver is among its
+/// `receivers`, or, where it names none, among its `requesters` too. People match by the name they act under and the groups
+/// that this name is in; an alias shares neither with its human.
+///
+/// What a rule leaves out: `max_total` is `max`, `decide_by` 30 minutes, `grant_within` 15 minutes; a scheduled start is accepted
+/// only with `start_within`; no reason and no ticket are demanded; sessions end, `SET ROLE` is withheld, prepared transactions
+/// are reported, accounts with members and roles that can grant are refused. `max`, `max_total` and `grant_within` end at
+/// 24 hours, `decide_by` and `start_within`, during which no role is held, at 30 days.
+///
+/// ```
+/// use jit_core::policy::PolicyDocument;
+///
+/// let policy = PolicyDocument::parse(
+///     r#"
+///     version = 1
+///     [groups]
+///     payments = ["alice"]
+///     [[rule]]
+///     name = "read orders"
+///     targets = ["orders-*"]
+///     roles = ["orders_read"]
+///     requesters = ["group:payments"]
+///     max = "4h"
+///     "#,
+///     "example",
+/// )?;
+/// assert!(policy.check().is_empty());
+/// # Ok::<(), jit_core::policy::PolicyError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PolicyDocument {
+    hash: String,
+    rules: Vec<Rule>,
+    index: Index,
+    may: Vec<May>,
+    directory: Arc<DocumentDirectory>,
+    warnings: Vec<Warning>,
+}
+
+impl PolicyDocument {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`PolicyError::Unreadable`] where there is no such file or no UTF-8 text in it, else as [`Self::parse`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &origin),
+            Err(source) => Err(PolicyError::Unreadable { path: origin, source }),
+        }
+    }
+
+    /// Reads and checks a text; `origin` says in errors where it came from.
+    ///
+    /// # Errors
+    /// [`PolicyError::Invalid`] with everything that is wrong.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
+        let mut findings = Findings::default();
+        let document = Self::read(text, &mut findings);
+        let invalid = |problems| PolicyError::Invalid { origin: origin.to_owned(), problems };
+        let warnings = findings.settle(text).map_err(invalid)?;
+        Ok(Self { warnings, ..document })
+    }
+
+    /// What is allowed and probably not meant, in the order of the text.
+    #[must_use]
+    pub fn check(&self) -> Vec<Warning> {
+        self.warnings.clone()
+    }
+
+    /// The groups, managers, people and accounts that it states.
+    #[must_use]
+    pub fn people(&self) -> &DocumentDirectory {
+        &self.directory
+    }
+
+    fn read(text: &str, findings: &mut Findings) -> Self {
+        let (parsed, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let at = error.span().map_or(0, |span| span.start);
+            findings.problem(at, format!("this is not valid TOML: {}", error.message()));
+        }
+        let empty = DeTable::new();
+        let table = if errors.is_empty() { parsed.get_ref() } else { &empty };
+        let document = Section::new(0, "the document", table);
+        let mut rules = Vec::new();
+        let mut may = Vec::new();
+        let mut directory = DocumentDirectory::default();
+        if errors.is_empty() {
+            document.only(&KNOWN, &LATER, findings);
+            read_version(&document, findings);
+            let before = findings.problems();
+            directory = DocumentDirectory::read(&document, findings);
+            let directory_is_sound = findings.problems() == before;
+            rules = read_all(&document, "rule", "[[rule]]", findings, |section, findings| {
+                Rule::read(section, &directory, findings)
+            });
+            may = read_all(&document, "may", "[[may]]", findings, |section, findings| {
+                May::read(section, &directory, findings)
+            });
+            check::names(&rules, text, findings);
+            // with half a directory every stage would look impossible
+            if directory_is_sound {
+                check::reach(&rules, &directory, text, findings);
+                rules.iter().for_each(|rule| check::stages(rule, &directory, findings));
+            }
+        }
+        let hash = hex(&Sha256::digest(text.as_bytes()));
+        rules.iter_mut().for_each(|rule| rule.plan.policy.clone_from(&hash));
+        let index = Index::of(&rules);
+        Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
+    }
+}
+
+fn read_version(document: &Section<'_>, findings: &mut Findings) {
+    let Some(found) = document.demand("version", "1", findings) else { return };
+    let is_one = found.get_ref().as_integer().is_some_and(|version| version.as_str() == "1");
+    if !is_one {
+        findings.problem(found.span().start, "this version reads policy of `version = 1` only");
+    }
+}
+
+fn read_all<T>(
+    document: &Section<'_>,
+    key: &str,
+    what: &'static str,
+    findings: &mut Findings,
+    mut read: impl FnMut(&Section<'_>, &mut Findings) -> Option<T>,
+) -> Vec<T> {
+    let items = document.find(key).and_then(|found| list(found, key, findings)).unwrap_or_default();
+    let mut all = Vec::new();
+    for item in items {
+        if let Some(section) = Section::of(item, what, findings) {
+            all.extend(read(&section, findings));
+        }
+    }
+    all
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+impl Policy for PolicyDocument {
+    fn rule(&self, question: &Question<'_>) -> Ruling {
+        let Some(rule) = self.index.first(&self.rules, question) else {
+            return Ruling::Denied { rule: None, reason: nothing_matches(question), policy: self.hash.clone() };
+        };
+        match rule.excess(question) {
+            None => Ruling::Planned(rule.plan.clone()),
+            Some(reason) => Ruling::Denied { rule: Some(rule.name().clone()), reason, policy: self.hash.clone() },
+        }
+    }
+
+    fn may(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool {
+        self.may.iter().any(|may| may.allows(action, who, target))
+    }
+
+    fn groups(&self) -> BTreeSet<Group> {
+        let mut groups = BTreeSet::new();
+        for rule in &self.rules {
+            groups.extend(rule.requesters.groups.iter().chain(&rule.receivers().groups).cloned());
+            groups.extend(rule.plan.groups());
+        }
+        groups.extend(self.may.iter().flat_map(May::groups).cloned());
+        groups
+    }
+
+    fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName> {
+        self.rules.iter().filter(|rule| rule.has_target(target)).flat_map(|rule| rule.roles.iter().cloned()).collect()
+    }
+
+    fn hash(&self) -> String {
+        self.hash.clone()
+    }
+
+    fn explain(&self, question: &Question<'_>) -> Vec<Explained> {
+        let mut decided = false;
+        let explained = self.rules.iter().map(|rule| {
+            let name = rule.name().clone();
+            if let Some(why) = rule.mismatch(question) {
+                return Explained { rule: name, decided: false, why };
+            }
+            if std::mem::replace(&mut decided, true) {
+                return Explained { rule: name, decided: false, why: "a rule above it decided".to_owned() };
+            }
+            let why = match rule.excess(question) {
+                Some(excess) => format!("denied: {excess}"),
+                None => rule.demands(),
+            };
+            Explained { rule: name, decided: true, why }
+        });
+        explained.collect()
+    }
+
+    fn directory(&self) -> Option<Arc<dyn Directory>> {
+        Some(Arc::clone(&self.directory) as Arc<dyn Directory>)
+    }
+}
+
+fn nothing_matches(question: &Question<'_>) -> String {
+    let Question { target, role, requester, receiver, .. } = question;
+    let requester = &requester.principal;
+    let for_whom = match &receiver.principal {
+        receiver if receiver == requester => String::new(),
+        receiver => format!(" for `{receiver}`"),
+    };
+    format!(
+        "no rule lets `{requester}` ask for role `{role}` on target `{target}`{for_whom}: what no rule allows is denied"
+    )
+}

@@ -1,0 +1,253 @@
+//! What can only be said of the document as a whole: rules that never match, stages that nobody can meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::directory::DocumentDirectory;
+use super::error::{Findings, Lines};
+use super::rule::Rule;
+use crate::approval::{RequirementSubject, Stage, Who, matching, ways};
+use crate::id::{Principal, RuleName};
+
+/// No two rules have one name.
+pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
+    let lines = Lines::of(text);
+    let mut seen: BTreeMap<&RuleName, usize> = BTreeMap::new();
+    for rule in rules {
+        let name = rule.name();
+        if let Some(earlier) = seen.insert(name, rule.at) {
+            let (line, _) = lines.position(earlier);
+            let line = format!("two rules are named `{name}` (the other begins in line {line}): rename one");
+            findings.problem(rule.at, line);
+        }
+    }
+}
+
+/// Warns of rules for which nothing is left by the rules above them, or that mean nobody.
+pub(super) fn reach(rules: &[Rule], directory: &DocumentDirectory, text: &str, findings: &mut Findings) {
+    let lines = Lines::of(text);
+    let mut by_role: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
+    for rule in rules {
+        let name = rule.name();
+        if !rule.requesters.means_somebody(directory) || !rule.receivers().means_somebody(directory) {
+            let line = format!("rule `{name}` can never match: the groups that it names have no members");
+            findings.warning(rule.at, Some(name), line);
+        } else if let Some(above) = shadow(rule, &by_role, directory) {
+            let (number, _) = lines.position(above.at);
+            let above = above.name();
+            let line = format!(
+                "rule `{name}` can never match: rule `{above}` above it (line {number}) decides first; move it up or remove it"
+            );
+            findings.warning(rule.at, Some(name), line);
+        }
+        for role in &rule.roles {
+            by_role.entry(role).or_default().push(rule);
+        }
+    }
+}
+
+/// The first of the rules above that together take everything from the rule, where they do.
+fn shadow<'r>(
+    rule: &Rule,
+    above: &BTreeMap<&crate::id::RoleName, Vec<&'r Rule>>,
+    directory: &DocumentDirectory,
+) -> Option<&'r Rule> {
+    let mut first: Option<&Rule> = None;
+    for role in &rule.roles {
+        let of_role = above.get(role).map(Vec::as_slice).unwrap_or_default();
+        for target in &rule.targets {
+            let here: Vec<&Rule> =
+                of_role.iter().copied().filter(|other| other.targets.iter().any(|glob| glob.covers(target))).collect();
+            for requester in rule.requesters.entries() {
+                for receiver in rule.receivers().entries() {
+                    let taker = here.iter().copied().find(|other| {
+                        other.requesters.covers(requester, directory) && other.receivers().covers(receiver, directory)
+                    })?;
+                    first = first.filter(|first| first.at <= taker.at).or(Some(taker));
+                }
+            }
+        }
+    }
+    first
+}
+
+/// Who asks and who gets, as far as it matters to who may decide: the humans that are then left out, and the managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Party<'d> {
+    human: Option<&'d Principal>,
+    manager: Option<&'d Principal>,
+}
+
+/// Refuses a rule whose stages can be met for no requester, and warns of one whose stages can be met only for some.
+pub(super) fn stages(rule: &Rule, directory: &DocumentDirectory, findings: &mut Findings) {
+    let stages = &rule.plan.stages;
+    if stages.is_empty() {
+        return;
+    }
+    for number in 0..stages.len() {
+        let reached = stages.get(..=number).unwrap_or_default();
+        if let Err(why) = ways(reached) {
+            findings.problem(place(rule, number), format!("the stages of rule `{}`: {why}", rule.name()));
+            return;
+        }
+    }
+    let cases = cases(rule, directory);
+    let stuck: Vec<&Case<'_>> = cases.iter().filter(|case| !case.can_meet(stages, directory)).collect();
+    if stuck.is_empty() {
+        return;
+    }
+    if stuck.len() < cases.len() {
+        let line = format!(
+            "the stages of rule `{}` cannot be met when {} asks: add people who can decide",
+            rule.name(),
+            named(stuck.iter().flat_map(|case| &case.names).copied())
+        );
+        findings.warning(rule.at, Some(rule.name()), line);
+        return;
+    }
+    let unmet = |number: &usize| {
+        let reached = stages.get(..=*number).unwrap_or_default();
+        cases.iter().all(|case| !case.can_meet(reached, directory))
+    };
+    // each alone may be possible for somebody: then it is the last one that makes the whole impossible
+    let number = (0..stages.len()).find(unmet).unwrap_or(stages.len().saturating_sub(1));
+    let people = stages.get(number).map(|stage| stage.people.as_slice()).unwrap_or_default();
+    let needed: Vec<String> = people.iter().map(crate::approval::Requirement::describe).collect();
+    let earlier = if number == 0 { "" } else { ", besides those who met the stages before," };
+    let line = format!(
+        "nobody could ever be approved under rule `{}`: there are not enough distinct people other than the requester for {}{earlier} \
+         with the groups and managers of this document; add people or ask for fewer",
+        rule.name(),
+        needed.join(" and ")
+    );
+    findings.problem(place(rule, number), line);
+}
+
+fn place(rule: &Rule, stage: usize) -> usize {
+    rule.stages_at.get(stage).copied().unwrap_or(rule.at)
+}
+
+/// A requester and a receiver, standing for all of the same effect.
+#[derive(Debug)]
+struct Case<'d> {
+    requester: Party<'d>,
+    receiver: Party<'d>,
+    /// The requesters for whom it stands; none: somebody whom the document does not name.
+    names: BTreeSet<Option<&'d Principal>>,
+}
+
+impl Case<'_> {
+    /// Whether distinct humans other than the two are there for everything that the stages need.
+    fn can_meet(&self, stages: &[Stage], directory: &DocumentDirectory) -> bool {
+        let Ok(ways) = ways(stages) else { return false };
+        ways.iter().any(|needs| {
+            let sets: Vec<BTreeSet<&Principal>> = needs.iter().map(|need| self.humans(need, directory)).collect();
+            let people: Vec<&Principal> = sets.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
+            let fits = |need: usize, person: usize| match (sets.get(need), people.get(person)) {
+                (Some(set), Some(person)) => set.contains(person),
+                _ => false,
+            };
+            people.len() >= needs.len() && matching(needs.len(), people.len(), &fits) == needs.len()
+        })
+    }
+
+    fn humans<'d>(&'d self, need: &'d Who, directory: &'d DocumentDirectory) -> BTreeSet<&'d Principal> {
+        let all: BTreeSet<&Principal> = match need {
+            Who::Group(group) => {
+                directory.group(group).into_iter().flatten().map(|member| directory.human(member)).collect()
+            }
+            Who::Person(person) => BTreeSet::from([directory.human(person)]),
+            Who::ManagerOf(RequirementSubject::Requester) => self.requester.manager.into_iter().collect(),
+            Who::ManagerOf(RequirementSubject::Receiver) => self.receiver.manager.into_iter().collect(),
+        };
+        let party = |human: &&Principal| self.requester.human == Some(human) || self.receiver.human == Some(human);
+        all.into_iter().filter(|human| !party(human)).collect()
+    }
+}
+
+/// Every case that is different: those who ask for themselves, or everybody who may ask for everybody whom the rule names.
+fn cases<'d>(rule: &'d Rule, directory: &'d DocumentDirectory) -> Vec<Case<'d>> {
+    let deciders = Deciders::of(&rule.plan.stages, directory);
+    let requesters = deciders.parties(&rule.requesters.principals(directory), directory);
+    let receivers = match rule.names_receivers() {
+        true => Some(deciders.parties(&rule.receivers().principals(directory), directory)),
+        false => None,
+    };
+    let mut cases = Vec::new();
+    for (requester, names) in requesters {
+        match &receivers {
+            None => cases.push(Case { requester, receiver: requester, names }),
+            Some(receivers) => cases.extend(receivers.keys().map(|receiver| Case {
+                requester,
+                receiver: *receiver,
+                names: names.clone(),
+            })),
+        }
+    }
+    cases
+}
+
+/// The humans whom the stages could ask, and whether managers are among them.
+struct Deciders<'d> {
+    humans: BTreeSet<&'d Principal>,
+    managers: bool,
+}
+
+impl<'d> Deciders<'d> {
+    fn of(stages: &'d [Stage], directory: &'d DocumentDirectory) -> Self {
+        let mut deciders = Self { humans: BTreeSet::new(), managers: false };
+        stages.iter().flat_map(|stage| &stage.people).for_each(|requirement| deciders.add(requirement, directory));
+        if deciders.managers {
+            let managers = directory.principals().into_iter().filter_map(|who| directory.manager(who));
+            deciders.humans.extend(managers.map(|manager| directory.human(manager)));
+        }
+        deciders
+    }
+
+    fn add(&mut self, requirement: &'d crate::approval::Requirement, directory: &'d DocumentDirectory) {
+        use crate::approval::Requirement;
+        match requirement {
+            Requirement::Group { group, .. } => {
+                self.humans.extend(directory.group(group).into_iter().flatten().map(|member| directory.human(member)));
+            }
+            Requirement::Person(person) => {
+                self.humans.insert(directory.human(person));
+            }
+            Requirement::ManagerOf(_) => self.managers = true,
+            Requirement::Any(options) => options.iter().for_each(|option| self.add(option, directory)),
+        }
+    }
+
+    /// The principals, those together who make no difference to each other.
+    fn parties(
+        &self,
+        principals: &BTreeSet<Option<&'d Principal>>,
+        directory: &'d DocumentDirectory,
+    ) -> BTreeMap<Party<'d>, BTreeSet<Option<&'d Principal>>> {
+        let mut parties: BTreeMap<Party<'_>, BTreeSet<Option<&Principal>>> = BTreeMap::new();
+        for name in principals {
+            let human = name.map(|name| directory.human(name)).filter(|human| self.humans.contains(human));
+            let manager = name.and_then(|name| directory.manager(name)).filter(|_| self.managers);
+            let manager = manager.map(|manager| directory.human(manager));
+            parties.entry(Party { human, manager }).or_default().insert(*name);
+        }
+        parties
+    }
+}
+
+/// The names for a message, the first few of them.
+fn named<'d>(names: impl Iterator<Item = Option<&'d Principal>>) -> String {
+    const MOST: usize = 5;
+    let names: BTreeSet<Option<&Principal>> = names.collect();
+    let said = |name: &Option<&Principal>| match name {
+        Some(name) => format!("`{name}`"),
+        None => "somebody whom the document does not name".to_owned(),
+    };
+    // those with a name first
+    let ordered = names.iter().filter(|name| name.is_some()).chain(names.iter().filter(|name| name.is_none()));
+    let mut said: Vec<String> = ordered.take(MOST).map(said).collect();
+    let more = names.len().saturating_sub(MOST);
+    if more > 0 {
+        said.push(format!("{more} more"));
+    }
+    said.join(" or ")
+}

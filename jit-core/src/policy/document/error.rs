@@ -1,0 +1,143 @@
+//! What is wrong with a document, and where.
+
+use std::fmt;
+
+use crate::id::RuleName;
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The file could not be read.
+    #[error("policy `{path}` cannot be read: {source}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It was read, and is not a valid policy. Displayed as one line per problem, `origin:line:column: what to do`.
+    #[error("{}", lines(.origin, .problems))]
+    Invalid {
+        /// Where the text came from.
+        origin: String,
+        /// Everything that was found, in the order of the text.
+        problems: Vec<Problem>,
+    },
+}
+
+impl PolicyError {
+    /// Everything that was found, in the order of the text; empty where the file could not be read.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Unreadable { .. } => &[],
+            Self::Invalid { problems, .. } => problems,
+        }
+    }
+}
+
+/// One thing that has to be mended before the document counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// In which line, from 1.
+    pub line: usize,
+    /// At which character of the line, from 1.
+    pub column: usize,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// Something that is allowed and probably not meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// In which line, from 1.
+    pub line: usize,
+    /// At which character of the line, from 1.
+    pub column: usize,
+    /// In which rule, where it is about one.
+    pub rule: Option<RuleName>,
+    /// What it is and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+fn lines(origin: &str, problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{origin}:{problem}")).collect();
+    lines.join("\n")
+}
+
+/// What was found so far, at byte offsets of the text.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    problems: Vec<(usize, String)>,
+    warnings: Vec<(usize, Option<RuleName>, String)>,
+}
+
+impl Findings {
+    pub(super) fn problem(&mut self, at: usize, message: impl Into<String>) {
+        self.problems.push((at, message.into()));
+    }
+
+    pub(super) fn warning(&mut self, at: usize, rule: Option<&RuleName>, message: impl Into<String>) {
+        self.warnings.push((at, rule.cloned(), message.into()));
+    }
+
+    /// How many problems: the same before and after means that what was read between is sound.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// The warnings, or the problems where there are any, each in the order of the text.
+    pub(super) fn settle(mut self, text: &str) -> Result<Vec<Warning>, Vec<Problem>> {
+        let lines = Lines::of(text);
+        self.problems.sort();
+        self.problems.dedup();
+        self.warnings.sort();
+        if self.problems.is_empty() {
+            let warning = |(at, rule, message)| {
+                let (line, column) = lines.position(at);
+                Warning { line, column, rule, message }
+            };
+            return Ok(self.warnings.into_iter().map(warning).collect());
+        }
+        let problem = |(at, message)| {
+            let (line, column) = lines.position(at);
+            Problem { line, column, message }
+        };
+        Err(self.problems.into_iter().map(problem).collect())
+    }
+}
+
+/// Where the lines of a text begin.
+pub(super) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn of(text: &'t str) -> Self {
+        let after_newline = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
+        Self { text, starts: std::iter::once(0).chain(after_newline).collect() }
+    }
+
+    /// Line and column of the byte offset, both from 1, columns in characters.
+    pub(super) fn position(&self, at: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let rest = self.text.get(start..).unwrap_or_default();
+        let column = rest.char_indices().take_while(|(offset, _)| start.saturating_add(*offset) < at).count();
+        (line, column.saturating_add(1))
+    }
+}

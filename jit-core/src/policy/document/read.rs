@@ -1,0 +1,259 @@
+//! Reading a parsed TOML document value by value, so that everything wrong with it is found in one go.
+
+use chrono::TimeDelta;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Findings;
+
+/// A value and where it stands.
+pub(super) type Found<'d> = &'d Spanned<DeValue<'d>>;
+
+/// A table of the document.
+#[derive(Debug, Clone)]
+pub(super) struct Section<'d> {
+    /// Where it begins, a byte offset.
+    pub(super) at: usize,
+    /// What it is, in the user's words: `[[rule]]`.
+    what: &'static str,
+    table: &'d DeTable<'d>,
+}
+
+impl<'d> Section<'d> {
+    pub(super) fn new(at: usize, what: &'static str, table: &'d DeTable<'d>) -> Self {
+        Self { at, what, table }
+    }
+
+    /// The value as a table.
+    pub(super) fn of(value: Found<'d>, what: &'static str, findings: &mut Findings) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self::new(value.span().start, what, table)),
+            other => {
+                let is = kind(other);
+                findings.problem(value.span().start, format!("`{what}` has to be a table, and this is {is}"));
+                None
+            }
+        }
+    }
+
+    /// Refuses every key that is not known here; those of `later` with a line of their own.
+    pub(super) fn only(&self, known: &[&str], later: &[&str], findings: &mut Findings) {
+        for (at, key, _) in self.entries() {
+            if known.contains(&key) {
+                continue;
+            }
+            let (what, key) = (self.what, shown(key));
+            if later.contains(&key.as_str()) {
+                let line = format!("`{key}` in `{what}` is something that this version does not know yet: remove it");
+                findings.problem(at, line);
+                continue;
+            }
+            let hint = match near(&key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", quoted(known)),
+            };
+            findings.problem(at, format!("unknown key `{key}` in `{what}`: {hint}"));
+        }
+    }
+
+    /// Every key with its place and value, in the order of the names.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, &'d str, Found<'d>)> + use<'d> {
+        self.table.iter().map(|(key, value)| (key.span().start, key.get_ref().as_ref(), value))
+    }
+
+    pub(super) fn find(&self, key: &str) -> Option<Found<'d>> {
+        self.table.get(key)
+    }
+
+    /// The value of a key that has to be there.
+    pub(super) fn demand(&self, key: &str, example: &str, findings: &mut Findings) -> Option<Found<'d>> {
+        let found = self.find(key);
+        if found.is_none() {
+            let what = self.what;
+            findings.problem(self.at, format!("`{what}` has no `{key}`: add one, like `{key} = {example}`"));
+        }
+        found
+    }
+
+    /// A list of texts that has to be there and not be empty.
+    pub(super) fn demand_texts(
+        &self,
+        key: &'static str,
+        example: &str,
+        findings: &mut Findings,
+    ) -> Option<Vec<(usize, &'d str)>> {
+        let value = self.demand(key, example, findings)?;
+        let texts = texts(value, key, findings)?;
+        if texts.is_empty() {
+            let line = format!("`{key}` is empty, so this could never match: name some, like `{key} = {example}`");
+            findings.problem(value.span().start, line);
+            return None;
+        }
+        Some(texts)
+    }
+
+    /// A length of time above zero and up to the ceiling, with its place.
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        ceiling: TimeDelta,
+        findings: &mut Findings,
+    ) -> Option<(usize, TimeDelta)> {
+        let value = self.find(key)?;
+        let at = value.span().start;
+        let given = text(value, key, findings)?;
+        let parsed = humantime::parse_duration(given).ok().and_then(|parsed| TimeDelta::from_std(parsed).ok());
+        let Some(parsed) = parsed else {
+            let given = shown(given);
+            findings.problem(at, format!("`{given}` is not a length of time: write it like `30m`, `4h` or `1h 30m`"));
+            return None;
+        };
+        if parsed < TimeDelta::microseconds(1) {
+            findings.problem(at, format!("`{key}` has to be longer than zero, like `30m`"));
+            return None;
+        }
+        if parsed > ceiling {
+            let (given, most) = (shown(given), said(ceiling));
+            findings.problem(at, format!("`{given}` is over the ceiling: `{key}` can be at most `{most}`"));
+            return None;
+        }
+        Some((at, parsed))
+    }
+
+    /// One of some words, or the first of them where the key is absent.
+    pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+        let Some(value) = self.find(key) else {
+            return words.first().map(|(_, meaning)| *meaning);
+        };
+        let given = text(value, key, findings)?;
+        let chosen = words.iter().find(|(word, _)| *word == given).map(|(_, meaning)| *meaning);
+        if chosen.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let line = format!("`{key}` cannot be `{}`: it is one of {}", shown(given), quoted(&known));
+            findings.problem(value.span().start, line);
+        }
+        chosen
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(&self, key: &str, most: u32, findings: &mut Findings) -> Option<u32> {
+        let value = self.find(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(given) => u32::from_str_radix(given.as_str(), given.radix()).ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (1..=most).contains(number));
+        if number.is_none() {
+            findings.problem(value.span().start, format!("`{key}` has to be a whole number from 1 to {most}"));
+        }
+        number
+    }
+}
+
+/// The value as a text.
+pub(super) fn text<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d str> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.as_ref()),
+        other => {
+            let is = kind(other);
+            findings.problem(value.span().start, format!("`{key}` has to be a text in quotes, and this is {is}"));
+            None
+        }
+    }
+}
+
+/// The value as a list.
+pub(super) fn list<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d [Spanned<DeValue<'d>>]> {
+    match value.get_ref() {
+        DeValue::Array(list) => Some(list),
+        DeValue::Table(_) if matches!(key, "rule" | "may" | "stage") => {
+            let long = if key == "stage" { "rule.stage" } else { key };
+            findings.problem(value.span().start, format!("there can be many of `{key}`: write `[[{long}]]`"));
+            None
+        }
+        other => {
+            let is = kind(other);
+            findings.problem(value.span().start, format!("`{key}` has to be a list in brackets, and this is {is}"));
+            None
+        }
+    }
+}
+
+/// The value as a list of texts, each with its place; none twice.
+pub(super) fn texts<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<Vec<(usize, &'d str)>> {
+    let before = findings.problems();
+    let mut all: Vec<(usize, &str)> = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for item in list(value, key, findings)? {
+        let Some(one) = text(item, key, findings) else { continue };
+        if !seen.insert(one) {
+            findings.problem(item.span().start, format!("`{}` stands twice in `{key}`: remove one", shown(one)));
+        }
+        all.push((item.span().start, one));
+    }
+    (findings.problems() == before).then_some(all)
+}
+
+/// A user's text for a message: short and on one line.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (count, character) in text.chars().enumerate() {
+        if count >= 64 {
+            shown.push('…');
+            break;
+        }
+        if character.is_control() { shown.extend(character.escape_debug()) } else { shown.push(character) }
+    }
+    shown
+}
+
+/// A length of time for a message, as the document writes it.
+pub(super) fn said(span: TimeDelta) -> String {
+    humantime::format_duration(crate::clock::to_std(span)).to_string().replace("1day", "24h")
+}
+
+/// Words in backticks.
+pub(super) fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}
+
+/// The word that was probably meant: at most two slips away, and more right than wrong.
+pub(super) fn near<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let most = given.chars().count().saturating_sub(1).saturating_div(2).min(2);
+    words.map(|word| (slips(given, word), word)).filter(|(slips, _)| *slips <= most).min().map(|(_, word)| word)
+}
+
+/// How many characters have to be put in, left out or replaced (Levenshtein's distance); far apart lengths are not measured.
+fn slips(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let length = from.chars().count();
+    if length.abs_diff(to.len()) > 2 || length > 128 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (above, character) in from.chars().enumerate() {
+        let mut diagonal = above;
+        let mut left = above.saturating_add(1);
+        let mut next = vec![left];
+        for (other, up) in to.iter().zip(row.iter().skip(1)) {
+            let replaced = diagonal.saturating_add(usize::from(*other != character));
+            left = replaced.min(up.saturating_add(1)).min(left.saturating_add(1));
+            diagonal = *up;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

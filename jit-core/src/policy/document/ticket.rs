@@ -1,0 +1,47 @@
+//! What a ticket has to look like.
+
+use regex_lite::Regex;
+
+use super::error::Findings;
+use super::read::{Section, shown, text};
+
+/// A pattern that the whole ticket has to match, in time linear in its length.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    pattern: String,
+    whole: Regex,
+}
+
+impl Ticket {
+    pub(super) fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    pub(super) fn matches(&self, ticket: &str) -> bool {
+        self.whole.is_match(ticket)
+    }
+
+    pub(super) fn read(rule: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        let section = Section::of(rule.find("ticket")?, "ticket", findings)?;
+        section.only(&["pattern"], &["check"], findings);
+        let found = section.demand("pattern", "\"[A-Z]+-[0-9]+\"", findings)?;
+        let pattern = text(found, "pattern", findings)?;
+        let at = found.span().start;
+        // the pattern has to stand on its own before it is put in brackets: `a)|(b` would escape them
+        let whole = Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")));
+        match whole {
+            Ok(whole) if whole.is_match("") => {
+                let line =
+                    format!("`{}` accepts an empty ticket: demand something, like `[A-Z]+-[0-9]+`", shown(pattern));
+                findings.problem(at, line);
+                None
+            }
+            Ok(whole) => Some(Self { pattern: pattern.to_owned(), whole }),
+            Err(why) => {
+                let line = format!("`{}` is not a regular expression that is understood here: {why}", shown(pattern));
+                findings.problem(at, line);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Lists of people: `group:NAME`, `NAME`, `*`.
+
+use std::collections::BTreeSet;
+
+use super::directory::DocumentDirectory;
+use super::error::Findings;
+use super::read::{near, shown};
+use crate::directory::Person;
+use crate::id::{Group, Principal};
+
+/// People, by group or by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct WhoList {
+    pub(super) everybody: bool,
+    pub(super) groups: BTreeSet<Group>,
+    pub(super) names: BTreeSet<Principal>,
+}
+
+impl WhoList {
+    /// Reads the entries; a group has to be one of the document.
+    pub(super) fn read(entries: &[(usize, &str)], directory: &DocumentDirectory, findings: &mut Findings) -> Self {
+        let mut list = Self::default();
+        for &(at, entry) in entries {
+            if entry == "*" {
+                list.everybody = true;
+            } else if let Some(name) = entry.strip_prefix("group:") {
+                list.groups.extend(known_group(name, at, directory, findings));
+            } else {
+                list.names.extend(principal(entry, at, findings));
+                if Group::new(entry).is_ok_and(|group| directory.group(&group).is_some()) && !directory.names(entry) {
+                    let entry = shown(entry);
+                    let line =
+                        format!("`{entry}` is a person here and a group in `[groups]`: did you mean `group:{entry}`?");
+                    findings.warning(at, None, line);
+                }
+            }
+        }
+        list
+    }
+
+    /// Whether the person is meant, by his own name or a group that this name is in.
+    pub(super) fn has(&self, person: &Person) -> bool {
+        self.everybody
+            || self.names.contains(&person.principal)
+            || person.groups.iter().any(|group| self.groups.contains(group))
+    }
+
+    /// Whether the list can mean anybody at all.
+    pub(super) fn means_somebody(&self, directory: &DocumentDirectory) -> bool {
+        let filled = |group| directory.group(group).is_some_and(|members| !members.is_empty());
+        self.everybody || !self.names.is_empty() || self.groups.iter().any(filled)
+    }
+
+    /// Every principal of the document that is meant; `None` stands for somebody whom the document does not name.
+    pub(super) fn principals<'d>(&'d self, directory: &'d DocumentDirectory) -> BTreeSet<Option<&'d Principal>> {
+        let members = self.groups.iter().filter_map(|group| directory.group(group)).flatten();
+        let mut all: BTreeSet<Option<&Principal>> = members.chain(&self.names).map(Some).collect();
+        if self.everybody {
+            all.extend(directory.principals().into_iter().map(Some));
+            all.insert(None);
+        }
+        all
+    }
+
+    /// Its entries one by one.
+    pub(super) fn entries(&self) -> Vec<Entry<'_>> {
+        if self.everybody {
+            return vec![Entry::Everybody];
+        }
+        self.groups.iter().map(Entry::Group).chain(self.names.iter().map(Entry::Name)).collect()
+    }
+
+    /// Whether everybody whom the entry means is on the list.
+    pub(super) fn covers(&self, entry: Entry<'_>, directory: &DocumentDirectory) -> bool {
+        let has = |name: &Principal| {
+            let in_group = |group| directory.group(group).is_some_and(|members| members.contains(name));
+            self.names.contains(name) || self.groups.iter().any(in_group)
+        };
+        self.everybody
+            || match entry {
+                Entry::Everybody => false,
+                Entry::Group(group) => {
+                    self.groups.contains(group) || directory.group(group).is_some_and(|members| members.iter().all(has))
+                }
+                Entry::Name(name) => has(name),
+            }
+    }
+}
+
+/// One entry of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry<'d> {
+    Everybody,
+    Group(&'d Group),
+    Name(&'d Principal),
+}
+
+/// A group that the document has.
+pub(super) fn known_group(
+    name: &str,
+    at: usize,
+    directory: &DocumentDirectory,
+    findings: &mut Findings,
+) -> Option<Group> {
+    let group = Group::new(name).ok().filter(|group| directory.group(group).is_some());
+    if group.is_none() {
+        let hint = match near(name, directory.groups().map(Group::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it to `[groups]`".to_owned(),
+        };
+        findings.problem(at, format!("there is no group `{}`: {hint}", shown(name)));
+    }
+    group
+}
+
+/// A principal's name: one that no list could take for something else.
+pub(super) fn principal(name: &str, at: usize, findings: &mut Findings) -> Option<Principal> {
+    if name == "*" || name.starts_with("group:") {
+        let name = shown(name);
+        findings.problem(at, format!("`{name}` is not the name of a person: only names can stand here, one by one"));
+        return None;
+    }
+    match Principal::new(name) {
+        Ok(principal) => Some(principal),
+        Err(invalid) => {
+            findings.problem(at, invalid.to_string());
+            None
+        }
+    }
+}
