@@ -1,6 +1,8 @@
 //! The approval machine: a plan, who decided what, and what follows. What follows is never stored: it is computed from plan and
 //! decisions each time, so a forged conclusion cannot be loaded.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::people::{Decision, Parties, Snapshot, Verdict};
@@ -23,14 +25,51 @@ impl Witness {
     }
 }
 
-/// A plan and the decisions made under it.
+/// A plan and the decisions made under it. One that no decisions could have led to does not load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Approval {
     access: AccessId,
     parties: Parties,
     plan: Plan,
     decisions: Vec<Decision>,
+    /// Deciders of whom the directory said nothing when it was last asked: a plan may name them, and still they do not count.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    unknown: BTreeSet<Principal>,
 }
+
+/// An approval as it was stored, before it is believed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    access: AccessId,
+    parties: Parties,
+    plan: Plan,
+    decisions: Vec<Decision>,
+    #[serde(default)]
+    unknown: BTreeSet<Principal>,
+}
+
+impl TryFrom<Stored> for Approval {
+    type Error = Forged;
+
+    fn try_from(stored: Stored) -> Result<Self, Forged> {
+        let Stored { access, parties, plan, decisions, unknown } = stored;
+        let mut deciders = BTreeSet::new();
+        let possible = decisions.iter().all(|decision| {
+            decision.by != parties.requester && decision.by != parties.receiver && deciders.insert(&decision.by)
+        });
+        if !possible {
+            return Err(Forged);
+        }
+        Ok(Self { access, parties, plan, decisions, unknown })
+    }
+}
+
+/// A stored approval with a decision that cannot have been made.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored approval has a decision by one of its parties, or two by one person: it was altered")]
+struct Forged;
 
 /// Where an approval stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +109,7 @@ impl Approval {
     /// An approval that nobody has decided on yet. A plan without stages is satisfied at once.
     #[must_use]
     pub fn new(access: AccessId, parties: Parties, plan: Plan) -> Self {
-        Self { access, parties, plan, decisions: Vec::new() }
+        Self { access, parties, plan, decisions: Vec::new(), unknown: BTreeSet::new() }
     }
 
     /// What is demanded.
@@ -128,8 +167,7 @@ impl Approval {
         let ApprovalState::Waiting { stage } = self.state() else {
             return Err(DecisionRefused::Closed);
         };
-        let names = [&self.parties.requester, &self.parties.receiver];
-        if decision.snapshot.is_party() || names.contains(&&decision.by) {
+        if self.is_party(&decision) {
             return Err(DecisionRefused::OwnRequest);
         }
         if self.decisions.iter().any(|earlier| earlier.snapshot.human == decision.snapshot.human) {
@@ -152,23 +190,17 @@ impl Approval {
     /// no longer counts (law 8); his decision stays on record. A person without a fresh snapshot does not count.
     #[must_use]
     pub fn ruled_again(&self, plan: Plan, fresh: &[(Principal, Snapshot)]) -> Self {
-        let decisions = self
-            .decisions
-            .iter()
-            .map(|decision| {
-                let mut decision = decision.clone();
-                match fresh.iter().find(|(who, _)| *who == decision.by) {
-                    Some((_, snapshot)) => decision.snapshot = snapshot.clone(),
-                    None => {
-                        decision.snapshot.groups.clear();
-                        decision.snapshot.manages_requester = false;
-                        decision.snapshot.manages_receiver = false;
-                    }
+        let mut unknown = BTreeSet::new();
+        let mut decisions = self.decisions.clone();
+        for decision in &mut decisions {
+            match fresh.iter().find(|(who, _)| *who == decision.by) {
+                Some((_, snapshot)) => decision.snapshot = snapshot.clone(),
+                None => {
+                    unknown.insert(decision.by.clone());
                 }
-                decision
-            })
-            .collect();
-        Self { access: self.access, parties: self.parties.clone(), plan, decisions }
+            }
+        }
+        Self { access: self.access, parties: self.parties.clone(), plan, decisions, unknown }
     }
 
     /// What is still missing, for people to read: one line per unmet requirement of the stage that waits.
@@ -204,16 +236,22 @@ impl Approval {
         missing
     }
 
-    /// Decisions that say yes and count.
+    /// Decisions that say yes and count, one of each human.
     fn yes(&self) -> Vec<&Decision> {
-        let yes = |decision: &&Decision| decision.verdict == Verdict::Approve && !decision.snapshot.is_party();
-        let mut humans = std::collections::BTreeSet::new();
+        let mut humans = BTreeSet::new();
+        let yes = |decision: &&Decision| decision.verdict == Verdict::Approve && self.counts(decision);
         self.decisions.iter().filter(yes).filter(|decision| humans.insert(&decision.snapshot.human)).collect()
     }
 
-    /// Whether the plan asks this decider for anything at all.
+    /// Whether the decider is the requester or the receiver, by name or by human.
+    fn is_party(&self, decision: &Decision) -> bool {
+        let names = [&self.parties.requester, &self.parties.receiver];
+        decision.snapshot.is_party() || names.contains(&&decision.by)
+    }
+
+    /// Whether the plan asks this decider for anything at all, as far as the directory knows him still.
     fn counts(&self, decision: &Decision) -> bool {
-        self.asks(decision, self.plan.stages.len())
+        !self.is_party(decision) && !self.unknown.contains(&decision.by) && self.asks(decision, self.plan.stages.len())
     }
 
     /// Whether a stage up to this one asks the decider.

@@ -4,6 +4,8 @@ mod machine;
 mod people;
 mod plan;
 mod quorum;
+#[cfg(test)]
+mod tests;
 
 pub use machine::{Approval, ApprovalState, DecisionRefused, Witness};
 pub use people::{Actor, Decision, Evidence, Parties, Snapshot, Verdict};
