@@ -139,6 +139,8 @@ pub struct RevokeReport {
     pub ended: Vec<Session>,
     /// Prepared transactions that were rolled back, by their names.
     pub rolled_back: Vec<String>,
+    /// The server's own time right after the statement was committed, UTC: a session that began later never had the role.
+    pub revoked_at: Time,
     /// The server's own time of the last look, UTC.
     pub server_time: Time,
     /// The incarnation that answered.
