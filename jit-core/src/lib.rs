@@ -10,12 +10,16 @@
     )
 )]
 
+pub mod access;
 pub mod approval;
 pub mod audit;
 pub mod clock;
 pub mod database;
 pub mod directory;
 pub mod fact;
+pub mod grant;
+pub mod holding;
 pub mod id;
 pub mod policy;
+pub mod request;
 pub mod store;
