@@ -23,3 +23,5 @@ pub mod id;
 pub mod policy;
 pub mod request;
 pub mod store;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
