@@ -57,31 +57,33 @@ pub fn judge(
     label: &str,
     not_after: Time,
 ) -> Result<Clear, String> {
-    let role = &asked.role;
-    if let Some(through) = seen.through.first() {
-        return Err(format!("`{}` holds `{role}` already, through `{through}`", asked.account));
-    }
-    let subject = Subject {
-        account: asked.account.clone(),
-        account_id: seen.account_id.clone(),
-        role: role.clone(),
-        role_id: seen.role_id.clone(),
-    };
-    let ours = live.iter().any(|other| other.id() != access.id() && holds(other, &subject));
-    for edge in &seen.direct {
-        match &edge.grantor {
-            Grantor::Broker => {}
-            Grantor::Unknown if ours => {}
-            Grantor::Unknown => {
-                return Err(format!("`{}` holds `{role}` already, and not by a grant of ours", asked.account));
-            }
-            Grantor::Other(grantor) => {
-                return Err(format!("`{}` holds `{role}` already, granted by `{grantor}`", asked.account));
-            }
-        }
+    if let Some(how) = standing(Some(access.id()), live, seen, asked) {
+        return Err(how);
     }
     let observed = if seen.direct.is_empty() { "absent" } else { "ours" };
+    let subject = observed_subject(seen, asked);
     Ok(Clear { access: access.id(), subject, observed, label: label.to_owned(), not_after })
+}
+
+/// How the role is held already and not by us (law 6); none where it is not. `but` is the access that asks, among `live` or not.
+#[must_use]
+pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
+    let Subject { account, role, .. } = asked;
+    if let Some(through) = seen.through.first() {
+        return Some(format!("`{account}` holds `{role}` already, through `{through}`"));
+    }
+    let subject = observed_subject(seen, asked);
+    let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &subject));
+    seen.direct.iter().find_map(|edge| match &edge.grantor {
+        Grantor::Broker => None,
+        Grantor::Unknown if ours => None,
+        Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of ours")),
+        Grantor::Other(grantor) => Some(format!("`{account}` holds `{role}` already, granted by `{grantor}`")),
+    })
+}
+
+fn observed_subject(seen: &Seen, asked: &Subject) -> Subject {
+    Subject { account_id: seen.account_id.clone(), role_id: seen.role_id.clone(), ..asked.clone() }
 }
 
 /// Whether the database holds the membership on behalf of a live access, or may.

@@ -58,6 +58,15 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     closings
 }
 
+/// The ending of a membership that no access accounts for; none where a live access holds it now.
+#[must_use]
+pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> Option<Closing> {
+    let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
+    let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
+    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared };
+    (!held).then_some(Closing { order, accesses: Vec::new(), stays: None, still_held_by: Vec::new() })
+}
+
 fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let mut accesses = Vec::new();
     let mut still_held_by = Vec::new();

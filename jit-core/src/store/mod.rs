@@ -186,6 +186,18 @@ impl Lane {
         Self(format!("outbox:{tenant}/{receiver}"))
     }
 
+    /// Whether it is the work of one realm.
+    #[must_use]
+    pub fn is_realm(&self) -> bool {
+        self.0.starts_with("realm:")
+    }
+
+    /// Whose notices it holds, and for which receiver, where it is an outbox.
+    #[must_use]
+    pub fn outbox_of(&self) -> Option<(&str, &str)> {
+        self.0.strip_prefix("outbox:")?.split_once('/')
+    }
+
     /// From a store's own column.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
