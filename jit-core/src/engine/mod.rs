@@ -12,6 +12,8 @@ mod people;
 mod pump;
 mod records;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;
