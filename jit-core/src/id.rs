@@ -152,6 +152,12 @@ impl TenantId {
     pub fn main() -> Self {
         Self("default".to_owned())
     }
+
+    /// The owner of what belongs to no tenant: no tenant can be called so.
+    #[must_use]
+    pub(crate) fn everywhere() -> Self {
+        Self("*".to_owned())
+    }
 }
 
 /// One access: sortable by the time it was asked for (UUID version 7, RFC 9562).

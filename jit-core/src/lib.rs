@@ -10,14 +10,20 @@
     )
 )]
 
+pub mod access;
 pub mod approval;
 pub mod audit;
 pub mod clock;
 pub mod database;
 pub mod directory;
+pub mod engine;
 pub mod fact;
+pub mod grant;
+pub mod holding;
 pub mod id;
+pub mod notify;
 pub mod policy;
+pub mod request;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -3,3 +3,5 @@
 mod entry;
 
 pub use entry::{Entry, EntryContext};
+mod stub;
+pub use stub::*;

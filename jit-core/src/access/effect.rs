@@ -1,0 +1,196 @@
+//! What the database does to an access.
+
+use super::event::{Found, Step};
+use super::{Access, Phase};
+use crate::clock::{Time, after};
+use crate::database::{Granted, Rejection};
+use crate::fact::{Fact, What};
+use crate::grant::{ALERT_AGAIN, Active, Cause, Ended, Grant, Granting, OVERDUE_AFTER, Revoking, Scheduled, Window};
+use crate::holding::{Clear, Verified};
+
+impl Access {
+    pub(super) fn begin_grant(&self, clear: &Clear, now: Time) -> Step {
+        let Some(Grant::Scheduled(scheduled)) = self.grant() else { return self.unchanged() };
+        let may_begin = scheduled.start <= now && now < scheduled.give_up && clear.access() == self.id;
+        if !may_begin || self.approval.witness().is_none() {
+            return self.unchanged();
+        }
+        let limits = &self.approval.plan().limits;
+        let intent = clear.intent(now);
+        let fact = Fact::new(What::Granting)
+            .with("observed", clear.observed())
+            .with("label", intent.label.as_str())
+            .with("not_after", intent.not_after);
+        let granting = Granting {
+            intent,
+            subject: clear.subject().clone(),
+            latest_end: after(after(now, limits.grant_within), self.request.duration),
+            give_up: scheduled.give_up,
+            trouble: None,
+        };
+        let fact = fact.with("latest_end", granting.latest_end);
+        self.with_grant(Grant::Granting(granting), fact)
+    }
+
+    pub(super) fn standing(&self, how: &str, now: Time) -> Step {
+        let Some(Grant::Scheduled(_)) = self.grant() else { return self.unchanged() };
+        let why = Some(how.to_owned());
+        let ended = Ended { at: now, cause: Cause::Standing, why, subject: None, window: None, evidence: None };
+        let mut step = self.with_grant(Grant::Failed(ended), Fact::new(What::Finding).with("why", how));
+        step.facts.push(Fact::new(What::Failed).with("cause", Cause::Standing.as_str()));
+        step
+    }
+
+    pub(super) fn granted(&self, granted: &Granted, now: Time) -> Step {
+        let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        self.activate(granting, now, Some(granted))
+    }
+
+    fn activate(&self, granting: &Granting, activated_at: Time, granted: Option<&Granted>) -> Step {
+        let server_time = granted.map(|granted| granted.server_time);
+        let window = Window::begin(activated_at, self.request.duration, granting.latest_end, server_time);
+        let fact = Fact::new(What::Active)
+            .with("activated_at", activated_at)
+            .with("end", window.end())
+            .maybe("server_time", server_time)
+            .maybe("incarnation", granted.map(|granted| granted.incarnation.as_str()));
+        let alert_at = after(window.end(), OVERDUE_AFTER);
+        let active = Active { subject: granting.subject.clone(), window, warned: false, alert_at };
+        self.with_grant(Grant::Active(active), fact)
+    }
+
+    pub(super) fn not_granted(&self, why: String, retry_at: Time) -> Step {
+        let (start, give_up, before) = match self.grant() {
+            Some(Grant::Granting(granting)) => (granting.intent.at, granting.give_up, granting.trouble.as_ref()),
+            Some(Grant::Scheduled(scheduled)) => (scheduled.start, scheduled.give_up, scheduled.trouble.as_ref()),
+            _ => return self.unchanged(),
+        };
+        let known = before == Some(&why);
+        let fact = Fact::new(What::GrantDelayed).with("why", why.as_str());
+        let scheduled = Scheduled { start, give_up, retry_at, trouble: Some(why) };
+        let mut step = self.with_grant(Grant::Scheduled(scheduled), fact);
+        if known {
+            // the log has it: one entry for one reason, however often it is tried
+            step.facts.clear();
+        }
+        step
+    }
+
+    pub(super) fn grant_unknown(&self, why: String) -> Step {
+        let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        let fact = Fact::new(What::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
+        let granting = Granting { trouble: Some(why), ..granting.clone() };
+        self.with_grant(Grant::Granting(granting), fact)
+    }
+
+    /// Rejected is not yet failed: that nothing is held on its behalf has to be seen first.
+    pub(super) fn grant_rejected(&self, rejection: Rejection, why: &str, now: Time) -> Step {
+        let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        let fact = Fact::new(What::Revoking)
+            .with("cause", Cause::Rejected.as_str())
+            .with("rejection", rejection.as_str())
+            .with("why", why);
+        let revoking = Revoking {
+            subject: granting.subject.clone(),
+            cause: Cause::Rejected,
+            since: now,
+            window: None,
+            unsettled: None,
+            untouched: true,
+            failures: 0,
+            retry_at: now,
+            alert_at: after(now, OVERDUE_AFTER),
+            trouble: Some(why.to_owned()),
+        };
+        self.with_grant(Grant::Revoking(revoking), fact)
+    }
+
+    pub(super) fn settled(&self, found: Found, now: Time) -> Step {
+        match self.grant() {
+            Some(Grant::Granting(granting)) => match found {
+                // its answer was lost: the window began, at the latest, when the statement was about to be sent
+                Found::Held => self.activate(granting, granting.intent.at, None),
+                Found::Absent => {
+                    let Granting { give_up, .. } = *granting;
+                    let why = granting.trouble.clone();
+                    let scheduled = Scheduled { start: granting.intent.at, give_up, retry_at: now, trouble: why };
+                    let fact = Fact::new(What::GrantDelayed).with("why", "the statement did not arrive");
+                    self.with_grant(Grant::Scheduled(scheduled), fact)
+                }
+            },
+            Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
+                let revoking = Revoking { unsettled: None, ..revoking.clone() };
+                Step {
+                    access: Self { phase: Phase::Approved(Grant::Revoking(revoking)), ..self.clone() },
+                    facts: Vec::new(),
+                }
+            }
+            _ => self.unchanged(),
+        }
+    }
+
+    pub(super) fn ended(&self, verified: &Verified, now: Time) -> Step {
+        let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
+        if verified.access() != self.id || revoking.unsettled.is_some() {
+            return self.unchanged();
+        }
+        let evidence = verified.evidence().clone();
+        let what = if revoking.window.is_some() { What::Revoked } else { What::Failed };
+        let fact = Fact::new(what)
+            .with("cause", revoking.cause.as_str())
+            .with("failures", i64::from(revoking.failures))
+            .maybe("why", revoking.trouble.as_deref());
+        let fact = evidence.tell(fact);
+        let ended = Ended {
+            at: now,
+            cause: revoking.cause,
+            why: revoking.trouble.clone(),
+            subject: Some(revoking.subject.clone()),
+            window: revoking.window.clone(),
+            evidence: Some(evidence),
+        };
+        let grant = if revoking.window.is_some() { Grant::Revoked(ended) } else { Grant::Failed(ended) };
+        self.with_grant(grant, fact)
+    }
+
+    pub(super) fn end_failed(&self, why: &str, retry_at: Time, now: Time) -> Step {
+        let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
+        let first = revoking.failures == 0;
+        let known = revoking.trouble.as_deref() == Some(why);
+        let mut next = Revoking {
+            failures: revoking.failures.saturating_add(1),
+            retry_at,
+            trouble: Some(why.to_owned()),
+            ..revoking.clone()
+        };
+        let mut facts = Vec::new();
+        if !known || first {
+            facts.push(Fact::new(What::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)));
+        }
+        if first {
+            // one failed revoke is overdue (law 4)
+            next.alert_at = after(now, ALERT_AGAIN);
+            facts.push(Fact::new(What::Overdue).with("cause", next.cause.as_str()).with("why", why));
+        }
+        Step { access: Self { phase: Phase::Approved(Grant::Revoking(next)), ..self.clone() }, facts }
+    }
+
+    pub(super) fn reappeared(&self, how: &str, now: Time) -> Step {
+        let (Some(Grant::Revoked(ended)) | Some(Grant::Failed(ended))) = self.grant() else { return self.unchanged() };
+        let Some(subject) = ended.subject.clone() else { return self.unchanged() };
+        let fact = Fact::new(What::Reappeared).with("why", how);
+        let revoking = Revoking {
+            subject,
+            cause: Cause::Reappeared,
+            since: now,
+            window: ended.window.clone(),
+            unsettled: None,
+            untouched: false,
+            failures: 0,
+            retry_at: now,
+            alert_at: after(now, OVERDUE_AFTER),
+            trouble: Some(how.to_owned()),
+        };
+        self.with_grant(Grant::Revoking(revoking), fact)
+    }
+}

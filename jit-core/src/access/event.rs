@@ -1,0 +1,161 @@
+//! What can happen to an access, and what its machine answers.
+
+use chrono::TimeDelta;
+
+use super::Access;
+use crate::approval::{Decision, DecisionRefused, Plan, Snapshot};
+use crate::clock::Time;
+use crate::database::{Granted, Rejection};
+use crate::fact::Fact;
+use crate::grant::Cause;
+use crate::holding::{Clear, Verified};
+use crate::id::{Principal, RealmId};
+use crate::policy::Ruling;
+
+/// What can happen to an access.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time passed: what is due for people is done (lapse, warn, alert, give up).
+    Tick,
+    /// Somebody decided, on the request or on the extension that waits.
+    Decide(Decision),
+    /// Policy and directory were asked again.
+    RuleAgain {
+        /// What policy says now.
+        ruling: Ruling,
+        /// What the directory says now of everybody who decided.
+        fresh: Vec<(Principal, Snapshot)>,
+    },
+    /// The requester took it back before there was a grant.
+    Cancel {
+        /// Who.
+        by: Principal,
+        /// Why.
+        why: String,
+    },
+    /// Its target was contacted for the first time.
+    Placed(RealmId),
+    /// The membership was observed, and nothing stands in the way: the intent to grant it.
+    BeginGrant(Clear),
+    /// The membership was observed, and is held already, not by us (law 6).
+    Standing(String),
+    /// The database granted it.
+    Granted(Granted),
+    /// The database certainly did not grant it, and it may be tried again.
+    NotGranted {
+        /// Why.
+        why: String,
+        /// When to try again, the store's time, UTC.
+        retry_at: Time,
+    },
+    /// It may have been granted, and may still be.
+    GrantUnknown {
+        /// Why.
+        why: String,
+    },
+    /// The database rejected it for good.
+    GrantRejected {
+        /// Which way.
+        rejection: Rejection,
+        /// Why.
+        why: String,
+    },
+    /// Nothing of the earlier statement can still arrive, and this is what the database holds.
+    Settled(Found),
+    /// It is to end now.
+    End {
+        /// Why.
+        cause: Cause,
+        /// Who wants it; nobody where the system does.
+        by: Option<Principal>,
+        /// In words.
+        why: Option<String>,
+    },
+    /// It was verified that nothing is held on its behalf.
+    Ended(Verified),
+    /// The revoke failed, or could not be verified.
+    EndFailed {
+        /// Why, with what blocks it.
+        why: String,
+        /// When to try again, the store's time, UTC.
+        retry_at: Time,
+    },
+    /// It is held again although it was verified gone.
+    Reappeared(String),
+    /// More time is asked for.
+    Extend(Extend),
+    /// The operator wrote the target off.
+    Retire {
+        /// Who.
+        by: Principal,
+    },
+}
+
+/// See [`Event::Extend`].
+#[derive(Debug, Clone)]
+pub struct Extend {
+    /// By whom.
+    pub by: Principal,
+    /// How much more.
+    pub longer: TimeDelta,
+    /// Why.
+    pub reason: String,
+    /// What policy demands for it.
+    pub plan: Plan,
+}
+
+/// What the database holds after an earlier statement was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// What was to be granted.
+    Held,
+    /// Nothing of ours.
+    Absent,
+}
+
+/// What the machine answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The access as it is now.
+    pub access: Access,
+    /// What happened, for the log; none: the event changed nothing.
+    pub facts: Vec<Fact>,
+}
+
+/// The event was refused; nothing was changed, and the log says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub why: Refusal,
+    /// For the log.
+    pub facts: Vec<Fact>,
+}
+
+/// Why an event was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A decision that does not count.
+    #[error(transparent)]
+    Decision(#[from] DecisionRefused),
+    /// It is not in a state in which this can happen.
+    #[error("an access that is `{state}` cannot be {what}")]
+    State {
+        /// The state.
+        state: &'static str,
+        /// What was tried.
+        what: &'static str,
+    },
+    /// An extension waits for a decision already.
+    #[error("an extension waits for a decision already: decide on it first")]
+    ExtensionWaits,
+    /// More time than policy allows.
+    #[error("it would last longer than its rule allows with extensions: at most `{most}` more")]
+    TooLong {
+        /// How much more would do.
+        most: String,
+    },
+    /// No time at all.
+    #[error("the duration has to be longer than zero")]
+    NoTime,
+}

@@ -1,0 +1,172 @@
+//! The one way in which an access changes.
+
+use super::event::{Event, Refusal, Refused, Step};
+use super::{Access, Phase};
+use crate::approval::Parties;
+use crate::clock::Time;
+use crate::fact::{Fact, What};
+use crate::grant::{Cause, Ended, Grant, Revoking};
+use crate::id::Principal;
+use crate::request::Closed;
+
+pub(super) type Answer = Result<Step, Refused>;
+
+impl Access {
+    /// What becomes of it. Total: every event has an answer in every state; a spurious or repeated one changes nothing and
+    /// has no facts.
+    ///
+    /// # Errors
+    /// [`Refused`] where somebody tried what is not allowed or not possible; nothing was changed, and the facts belong in the log.
+    pub fn handle(&self, event: Event, now: Time) -> Answer {
+        match event {
+            Event::Tick => Ok(self.tick(now)),
+            Event::Decide(decision) => self.decide(decision, now),
+            Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
+            Event::Cancel { by, why } => self.cancel(&by, &why, now),
+            Event::Placed(realm) => {
+                let realm = self.realm.clone().or(Some(realm));
+                Ok(Step { access: Self { realm, ..self.clone() }, facts: Vec::new() })
+            }
+            Event::BeginGrant(clear) => Ok(self.begin_grant(&clear, now)),
+            Event::Standing(how) => Ok(self.standing(&how, now)),
+            Event::Granted(granted) => Ok(self.granted(&granted, now)),
+            Event::NotGranted { why, retry_at } => Ok(self.not_granted(why, retry_at)),
+            Event::GrantUnknown { why } => Ok(self.grant_unknown(why)),
+            Event::GrantRejected { rejection, why } => Ok(self.grant_rejected(rejection, &why, now)),
+            Event::Settled(found) => Ok(self.settled(found, now)),
+            Event::End { cause, by, why } => self.end(cause, by.as_ref(), why, now),
+            Event::Ended(verified) => Ok(self.ended(&verified, now)),
+            Event::EndFailed { why, retry_at } => Ok(self.end_failed(&why, retry_at, now)),
+            Event::Reappeared(how) => Ok(self.reappeared(&how, now)),
+            Event::Extend(extend) => self.extend(extend, now),
+            Event::Retire { by } => self.retire(&by, now),
+        }
+    }
+
+    pub(super) fn unchanged(&self) -> Step {
+        Step { access: self.clone(), facts: Vec::new() }
+    }
+
+    pub(super) fn with_grant(&self, grant: Grant, fact: Fact) -> Step {
+        self.with_phase(Phase::Approved(grant), fact)
+    }
+
+    pub(super) fn with_phase(&self, phase: Phase, fact: Fact) -> Step {
+        Step { access: Self { phase, ..self.clone() }, facts: vec![fact] }
+    }
+
+    pub(super) fn refuse(&self, why: Refusal, what: What, tried: &str) -> Refused {
+        let fact = Fact::new(what).with("tried", tried).with("why", why.to_string()).with("state", self.state());
+        Refused { why, facts: vec![fact] }
+    }
+
+    /// The refusal of something that is impossible in this state.
+    pub(super) fn impossible(&self, what: &'static str) -> Refused {
+        self.refuse(Refusal::State { state: self.state(), what }, What::CommandRefused, what)
+    }
+
+    fn cancel(&self, by: &Principal, why: &str, now: Time) -> Answer {
+        let Parties { requester, receiver } = &self.request.parties;
+        match &self.phase {
+            Phase::Pending(_) => {
+                let closed = Closed { at: now, why: why.to_owned(), by: Some(by.clone()) };
+                Ok(self.with_phase(Phase::Cancelled(closed), Fact::new(What::Cancelled).with("why", why)))
+            }
+            Phase::Approved(Grant::Scheduled(_)) => self.end(Cause::Released, Some(by), Some(why.to_owned()), now),
+            Phase::Cancelled(_) if by == requester || by == receiver => Ok(self.unchanged()),
+            _ => Err(self.impossible("cancelled")),
+        }
+    }
+
+    /// Ends what can be ended, whatever the cause.
+    pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Answer {
+        let fact = |what| {
+            Fact::new(what)
+                .with("cause", cause.as_str())
+                .maybe("why", why.as_deref())
+                .maybe("by", by.map(Principal::as_str))
+        };
+        let words = why.clone().unwrap_or_else(|| cause.to_string());
+        match &self.phase {
+            Phase::Pending(_) => {
+                let closed = Closed { at: now, why: words, by: by.cloned() };
+                Ok(match cause {
+                    Cause::NoLongerAllowed => self.with_phase(Phase::Denied(closed), fact(What::Denied)),
+                    _ => self.with_phase(Phase::Cancelled(closed), fact(What::Cancelled)),
+                })
+            }
+            Phase::Approved(Grant::Scheduled(_)) => {
+                let ended = Ended { at: now, cause, why: why.clone(), subject: None, window: None, evidence: None };
+                Ok(self.with_grant(Grant::Withdrawn(ended), fact(What::Withdrawn)))
+            }
+            Phase::Approved(Grant::Granting(granting)) => {
+                let revoking = Revoking {
+                    subject: granting.subject.clone(),
+                    cause,
+                    since: now,
+                    window: None,
+                    unsettled: Some(granting.intent.clone()),
+                    untouched: false,
+                    failures: 0,
+                    retry_at: now,
+                    alert_at: crate::clock::after(now, crate::grant::OVERDUE_AFTER),
+                    trouble: None,
+                };
+                Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
+            }
+            Phase::Approved(Grant::Active(active)) => {
+                let end = active.window.end().max(now);
+                let revoking = Revoking {
+                    subject: active.subject.clone(),
+                    cause,
+                    since: now,
+                    window: Some(active.window.clone()),
+                    unsettled: None,
+                    untouched: false,
+                    failures: 0,
+                    retry_at: now,
+                    // an alert that was given for the open window counts: the next one is an hour after it
+                    alert_at: match cause {
+                        Cause::Expired => active.alert_at,
+                        _ => crate::clock::after(end.min(now), crate::grant::OVERDUE_AFTER),
+                    },
+                    trouble: None,
+                };
+                Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
+            }
+            // it ends already: whoever else wants it to end has what he wants
+            Phase::Approved(Grant::Revoking(_)) => Ok(self.unchanged()),
+            _ if by.is_some() => Err(self.impossible("ended")),
+            _ => Ok(self.unchanged()),
+        }
+    }
+
+    fn retire(&self, by: &Principal, now: Time) -> Answer {
+        let fact = Fact::new(What::Retired).with("verified", false).with("by", by.as_str());
+        match &self.phase {
+            Phase::Approved(grant) if grant.is_live() => {
+                let ended = Ended {
+                    at: now,
+                    cause: Cause::Retired,
+                    why: Some("unverified for ever: the role may still be held".to_owned()),
+                    subject: grant.subject().cloned(),
+                    window: self.window().cloned(),
+                    evidence: None,
+                };
+                Ok(self.with_grant(Grant::Retired(ended), fact).closing_extension())
+            }
+            Phase::Pending(_) | Phase::Approved(Grant::Scheduled(_)) => self.end(Cause::Retired, Some(by), None, now),
+            _ => Ok(self.unchanged()),
+        }
+    }
+}
+
+impl Step {
+    /// An extension that waits has nothing to extend any more.
+    fn closing_extension(mut self) -> Self {
+        if self.access.extension.take().is_some() {
+            self.facts.push(Fact::new(What::ExtensionRefused).with("why", "the access ended before it was decided"));
+        }
+        self
+    }
+}

@@ -1,0 +1,295 @@
+//! One case from request to end: a request which carries an approval and, once approved, a grant. Pure: changed only by
+//! [`Access::handle`].
+
+mod decide;
+mod effect;
+mod event;
+mod handle;
+mod stored;
+
+use chrono::TimeDelta;
+
+pub use event::{Event, Extend, Found, Refusal, Refused, Step};
+pub use stored::{DamagedAccess, Ending};
+
+use crate::approval::{Approval, ApprovalState, Plan, Witness};
+use crate::clock::{Time, after, span};
+use crate::database::Width;
+use crate::grant::{Grant, OVERDUE_AFTER, Window, warn_at};
+use crate::id::{AccessId, Principal, RealmId, TenantId};
+use crate::request::{Closed, Pending, Request};
+
+/// One case from request to end.
+///
+/// It is stored as what happened (request, plan, decisions, observations), never as a conclusion: a stored access whose approval
+/// does not lead to its grant does not load (law 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    id: AccessId,
+    tenant: TenantId,
+    realm: Option<RealmId>,
+    request: Request,
+    approval: Approval,
+    phase: Phase,
+    extension: Option<Extension>,
+}
+
+/// Where the request stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for people.
+    Pending(Pending),
+    /// It was refused.
+    Denied(Closed),
+    /// It was taken back.
+    Cancelled(Closed),
+    /// Nobody decided in time.
+    Lapsed(Closed),
+    /// It is approved, and carries a grant.
+    Approved(Grant),
+}
+
+/// More time that was asked for and waits for people.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Extension {
+    /// By whom.
+    pub by: Principal,
+    /// How much more.
+    #[serde(with = "crate::clock::micros")]
+    pub longer: TimeDelta,
+    /// Why.
+    pub reason: String,
+    /// When it lapses undecided, UTC.
+    pub lapses_at: Time,
+    /// Its own approval, under policy as it is now.
+    pub approval: Approval,
+}
+
+impl Access {
+    /// A new case under the plan that policy demands. Without stages it is approved at once.
+    #[must_use]
+    pub fn new(
+        id: AccessId,
+        tenant: TenantId,
+        realm: Option<RealmId>,
+        request: Request,
+        plan: Plan,
+        now: Time,
+    ) -> Self {
+        let approval = Approval::new(id, request.parties.clone(), plan);
+        let lapses_at = after(now, approval.plan().limits.decide_by);
+        let phase = Phase::Pending(Pending { lapses_at });
+        let mut access = Self { id, tenant, realm, request, approval, phase, extension: None };
+        access.schedule_if_satisfied(now);
+        access
+    }
+
+    /// Which one.
+    #[must_use]
+    pub fn id(&self) -> AccessId {
+        self.id
+    }
+
+    /// Whose.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Where its role lives, once its target was contacted.
+    #[must_use]
+    pub fn realm(&self) -> Option<&RealmId> {
+        self.realm.as_ref()
+    }
+
+    /// What was asked.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// What is demanded, and who decided what.
+    #[must_use]
+    pub fn approval(&self) -> &Approval {
+        &self.approval
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// More time that was asked for and waits for people.
+    #[must_use]
+    pub fn extension(&self) -> Option<&Extension> {
+        self.extension.as_ref()
+    }
+
+    /// Its grant, once approved.
+    #[must_use]
+    pub fn grant(&self) -> Option<&Grant> {
+        match &self.phase {
+            Phase::Approved(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    /// The proof that a grant order needs, while it is approved.
+    #[must_use]
+    pub fn witness(&self) -> Option<Witness> {
+        self.grant()?;
+        self.approval.witness()
+    }
+
+    /// How wide a membership it asks for.
+    #[must_use]
+    pub fn width(&self) -> Width {
+        self.approval.plan().handling.set_role
+    }
+
+    /// How wide the database has to hold its membership now; none where it does not.
+    #[must_use]
+    pub fn wants(&self) -> Option<Width> {
+        self.grant().and_then(|grant| grant.wants(self.width()))
+    }
+
+    /// When it was usable, where it was.
+    #[must_use]
+    pub fn window(&self) -> Option<&Window> {
+        match self.grant()? {
+            Grant::Active(active) => Some(&active.window),
+            Grant::Revoking(revoking) => revoking.window.as_ref(),
+            Grant::Revoked(ended) | Grant::Failed(ended) | Grant::Retired(ended) => ended.window.as_ref(),
+            Grant::Scheduled(_) | Grant::Granting(_) | Grant::Withdrawn(_) => None,
+        }
+    }
+
+    /// The state in the words of the command line.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Pending(_) => "pending",
+            Phase::Denied(_) => "denied",
+            Phase::Cancelled(_) => "cancelled",
+            Phase::Lapsed(_) => "lapsed",
+            Phase::Approved(grant) => match grant {
+                Grant::Scheduled(_) => "scheduled",
+                Grant::Granting(_) => "granting",
+                Grant::Active(_) => "active",
+                Grant::Revoking(_) => "revoking",
+                Grant::Revoked(_) => "revoked",
+                Grant::Failed(_) => "failed",
+                Grant::Withdrawn(_) => "withdrawn",
+                Grant::Retired(_) => "retired",
+            },
+        }
+    }
+
+    /// Whether nothing will happen to it any more by itself.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match &self.phase {
+            Phase::Pending(_) => false,
+            Phase::Denied(_) | Phase::Cancelled(_) | Phase::Lapsed(_) => true,
+            Phase::Approved(grant) => grant.is_final(),
+        }
+    }
+
+    /// Whether the role should be gone and is not known to be: 5 s past the end, or one failed revoke (law 4).
+    #[must_use]
+    pub fn is_overdue(&self, now: Time) -> bool {
+        match self.grant() {
+            Some(Grant::Active(active)) => now > after(active.window.end(), OVERDUE_AFTER),
+            Some(Grant::Granting(granting)) => now > after(granting.latest_end, OVERDUE_AFTER),
+            Some(Grant::Revoking(revoking)) => {
+                let end = revoking.window.as_ref().map_or(revoking.since, |window| window.end().min(revoking.since));
+                revoking.failures > 0 || now > after(end.max(revoking.since), OVERDUE_AFTER)
+            }
+            _ => false,
+        }
+    }
+
+    /// When the database must be looked after for it, UTC.
+    #[must_use]
+    pub fn effect_due(&self) -> Option<Time> {
+        match self.grant()? {
+            Grant::Scheduled(scheduled) => Some(scheduled.start.max(scheduled.retry_at)),
+            Grant::Granting(granting) => Some(granting.intent.at),
+            Grant::Active(active) => Some(active.window.end()),
+            Grant::Revoking(revoking) => Some(revoking.retry_at),
+            Grant::Revoked(_) | Grant::Failed(_) | Grant::Withdrawn(_) | Grant::Retired(_) => None,
+        }
+    }
+
+    /// When people must be looked after for it, UTC: apart from the database, so that a dead target silences no alert.
+    #[must_use]
+    pub fn desk_due(&self) -> Option<Time> {
+        let grant = match &self.phase {
+            Phase::Pending(pending) => return Some(pending.lapses_at),
+            Phase::Denied(_) | Phase::Cancelled(_) | Phase::Lapsed(_) => return None,
+            Phase::Approved(grant) => grant,
+        };
+        let due = match grant {
+            Grant::Scheduled(scheduled) => Some(scheduled.give_up),
+            Grant::Granting(granting) => Some(granting.give_up),
+            Grant::Active(active) if active.warned => Some(active.alert_at),
+            Grant::Active(active) => Some(warn_at(&active.window).min(active.alert_at)),
+            Grant::Revoking(revoking) => Some(revoking.alert_at),
+            Grant::Revoked(_) | Grant::Failed(_) | Grant::Withdrawn(_) | Grant::Retired(_) => None,
+        };
+        let lapse = self.extension.as_ref().map(|extension| extension.lapses_at);
+        [due, lapse].into_iter().flatten().min()
+    }
+
+    /// What is still missing, for people to read.
+    #[must_use]
+    pub fn awaits(&self) -> Vec<String> {
+        match (&self.phase, &self.extension) {
+            (Phase::Pending(_), _) => self.approval.awaits(),
+            (Phase::Approved(_), Some(extension)) => extension.approval.awaits(),
+            (Phase::Approved(Grant::Scheduled(_)), None) if self.realm.is_none() => {
+                vec![format!("the first contact with target `{}`", self.request.target)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What went wrong last, while it is tried again.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        match self.grant()? {
+            Grant::Scheduled(scheduled) => scheduled.trouble.as_deref(),
+            Grant::Granting(granting) => granting.trouble.as_deref(),
+            Grant::Revoking(revoking) => revoking.trouble.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether both mean the same membership of one account: by the ids that were observed, else by name.
+    #[must_use]
+    pub fn same_membership(&self, other: &Self) -> bool {
+        let ids = |access: &Self| access.grant().and_then(Grant::subject).and_then(|subject| subject.role_id.clone());
+        match (ids(self), ids(other)) {
+            (Some(one), Some(two)) => one == two,
+            _ => self.request.role == other.request.role,
+        }
+    }
+
+    /// Moves on to the grant once the approval is satisfied.
+    fn schedule_if_satisfied(&mut self, now: Time) {
+        if self.approval.state() != ApprovalState::Satisfied {
+            return;
+        }
+        let start = self.request.start.map_or(now, |start| start.max(now));
+        let give_up = after(start, self.approval.plan().limits.grant_within);
+        let scheduled = crate::grant::Scheduled { start, give_up, retry_at: start, trouble: None };
+        self.phase = Phase::Approved(Grant::Scheduled(scheduled));
+    }
+
+    /// How long the whole window would be if it were so much longer.
+    fn total_with(&self, longer: TimeDelta) -> Option<TimeDelta> {
+        let window = self.window()?;
+        Some(window.total_with(longer).max(span(window.activated_at(), window.end())))
+    }
+}

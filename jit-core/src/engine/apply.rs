@@ -1,0 +1,166 @@
+//! One event on one access, committed with everything that follows from it.
+
+use super::core::{Core, TRIES, Tenant};
+use super::error::JitError;
+use super::ledger::Ledger;
+use super::records::RoleOwner;
+use super::records::{access_key, body, expect, put, role_owner_key};
+use super::view::AccessView;
+use crate::access::{Access, Event, Refused};
+use crate::approval::Actor;
+use crate::clock::Time;
+use crate::grant::Grant;
+use crate::holding::Holding;
+use crate::id::{AccessId, TenantId};
+use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
+
+/// An access as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) access: Access,
+    pub(super) version: u64,
+}
+
+/// What an event came to.
+#[derive(Debug)]
+pub(super) enum Applied {
+    /// It is committed (or changed nothing).
+    Done(AccessView),
+    /// Somebody else changed a record meanwhile: read again and decide again.
+    Conflict,
+}
+
+/// What goes into the same commit beside the access.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Records that must be as they were read, or are written too.
+    pub(super) writes: Vec<Write>,
+    /// Claims to give back.
+    pub(super) release: Vec<Claim>,
+}
+
+impl Core {
+    /// The access of this tenant; another tenant's is not found (law 13).
+    pub(super) async fn load(&self, tenant: &TenantId, id: AccessId, now: Time) -> Result<Loaded, JitError> {
+        let record = self.store.read(&access_key(tenant, id)).await?.ok_or_else(|| JitError::no_access(id))?;
+        Ok(loaded(&record, now)?)
+    }
+
+    /// Handles the event and commits what follows: the access, its place in its holding, entries and notices.
+    pub(super) async fn apply(
+        &self,
+        settings: &Tenant,
+        actor: Option<&Actor>,
+        loaded: &Loaded,
+        event: Event,
+        beside: Beside,
+    ) -> Result<Applied, JitError> {
+        let now = self.store.now().await?;
+        let before = &loaded.access;
+        let tenant = before.tenant();
+        let mut ledger = Ledger::new(self, tenant, settings, actor, now);
+        let step = match before.handle(event, now) {
+            Ok(step) => step,
+            Err(Refused { why, facts }) => {
+                ledger.about(before, &facts)?;
+                ledger.change.release = beside.release;
+                ledger.commit().await?;
+                return Err(why.into());
+            }
+        };
+        let view = AccessView::of(&step.access, now);
+        if step.access == *before && step.facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
+            return Ok(Applied::Done(view));
+        }
+        ledger.access(&step.access, Expect::Version(loaded.version), &step.facts)?;
+        self.place(&mut ledger, Some(before), &step.access, now).await?;
+        ledger.change.writes.extend(beside.writes);
+        ledger.change.release = beside.release;
+        match ledger.commit().await {
+            Ok(_) => Ok(Applied::Done(view)),
+            Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for an event that does not depend on what is read before: tried until nobody else is in the way.
+    pub(super) async fn change(
+        &self,
+        settings: &Tenant,
+        tenant: &TenantId,
+        id: AccessId,
+        event: Event,
+    ) -> Result<AccessView, JitError> {
+        for _ in 0..TRIES {
+            let now = self.store.now().await?;
+            let loaded = self.load(tenant, id, now).await?;
+            let applied = self.apply(settings, None, &loaded, event.clone(), Beside::default()).await?;
+            if let Applied::Done(view) = applied {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// Keeps the holding in step with an access that joined it, left it or is due at another time.
+    pub(super) async fn place(
+        &self,
+        ledger: &mut Ledger<'_>,
+        before: Option<&Access>,
+        access: &Access,
+        now: Time,
+    ) -> Result<(), JitError> {
+        let Some(realm) = access.realm() else { return Ok(()) };
+        let was = before.filter(|before| before.realm().is_some());
+        let (held, holds) = (was.is_some_and(in_holding), in_holding(access));
+        let due_before = was.and_then(Access::effect_due);
+        if held == holds && due_before == access.effect_due() {
+            return Ok(());
+        }
+        let tenant = access.tenant();
+        let key = Holding::key(realm, &access.request().account);
+        let owner_key = role_owner_key(realm, &access.request().role);
+        let read = self.store.read_all(&[RecordKey::new(tenant, Kind::Holding, key), owner_key.clone()]).await?;
+        let (record, owner) = (read.first().and_then(Option::as_ref), read.get(1).and_then(Option::as_ref));
+        match owner.map(body::<RoleOwner>).transpose()? {
+            None if holds => {
+                ledger.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?);
+            }
+            Some(owner) if holds && owner.tenant != *tenant => {
+                return Err(JitError::TargetRefused {
+                    target: access.request().target.clone(),
+                    why: format!("role `{}` there belongs to another tenant", access.request().role),
+                });
+            }
+            _ => {}
+        }
+        let mut holding: Holding = match record {
+            Some(record) => body(record)?,
+            None => Holding::new(tenant.clone(), realm.clone(), access.request().account.clone()),
+        };
+        if holds {
+            holding.live.insert(access.id());
+        } else {
+            holding.live.remove(&access.id());
+        }
+        let known = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+        let due = [known, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
+        ledger.holding(&holding, expect(record), due)?;
+        Ok(())
+    }
+}
+
+/// Whether it stands among the live accesses of its account.
+pub(super) fn in_holding(access: &Access) -> bool {
+    access.grant().is_some_and(|grant| grant.is_live() || matches!(grant, Grant::Scheduled(_)))
+}
+
+/// The access of a record, believed.
+pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
+    match Access::from_bytes(&record.body, now) {
+        Ok(access) => Ok(Loaded { access, version: record.version }),
+        Err(damaged) => {
+            Err(StoreError::Damaged { kind: record.at.kind.as_str(), key: record.at.key.clone(), why: damaged.why })
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is asked of the engine.
+
+use chrono::TimeDelta;
+
+use crate::clock::Time;
+use crate::id::Principal;
+
+/// A request for a role. A duration has to be given; what is left out else is not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    pub(crate) target: String,
+    pub(crate) role: String,
+    pub(crate) duration: TimeDelta,
+    pub(crate) receiver: Option<Principal>,
+    pub(crate) reason: String,
+    pub(crate) ticket: Option<String>,
+    pub(crate) start: Option<Time>,
+    pub(crate) key: Option<String>,
+}
+
+impl Ask {
+    /// For this role of this target, for so long from when it is usable.
+    pub fn new(target: impl Into<String>, role: impl Into<String>, duration: TimeDelta) -> Self {
+        Self {
+            target: target.into(),
+            role: role.into(),
+            duration,
+            receiver: None,
+            reason: String::new(),
+            ticket: None,
+            start: None,
+            key: None,
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..self }
+    }
+
+    /// Under this ticket.
+    #[must_use]
+    pub fn ticket(self, ticket: impl Into<String>) -> Self {
+        Self { ticket: Some(ticket.into()), ..self }
+    }
+
+    /// Usable from then on, UTC, instead of at once.
+    #[must_use]
+    pub fn starting(self, start: Time) -> Self {
+        Self { start: Some(start), ..self }
+    }
+
+    /// For somebody else.
+    #[must_use]
+    pub fn on_behalf_of(self, receiver: Principal) -> Self {
+        Self { receiver: Some(receiver), ..self }
+    }
+
+    /// A repeated request of the same actor with the same key answers with the first access.
+    #[must_use]
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+}
+
+/// Which accesses to list. All of what is given has to match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In this state (`active`).
+    pub state: Option<String>,
+    /// Asked for by, or for, this principal.
+    pub principal: Option<Principal>,
+    /// On this target.
+    pub target: Option<String>,
+    /// Only those to which something can still happen.
+    pub open: bool,
+}
+
+/// What an emergency stop is about.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Everything of the tenant.
+    All,
+    /// What this principal asked for or has.
+    Principal(Principal),
+    /// Everything on this target.
+    Target(crate::id::TargetName),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Principal(principal) => write!(f, "principal `{principal}`"),
+            Self::Target(target) => write!(f, "target `{target}`"),
+        }
+    }
+}

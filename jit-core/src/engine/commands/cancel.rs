@@ -1,0 +1,32 @@
+//! Taking a request back.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use super::is_party;
+use crate::access::Event;
+use crate::approval::Actor;
+use crate::id::AccessId;
+
+impl Jit {
+    /// Takes a request back before its role is granted. Its requester and its receiver may.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where it is granted or over already.
+    pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        let cancel = async |access: &crate::access::Access| {
+            if !is_party(actor, access) {
+                let error = JitError::NotAllowed {
+                    who: actor.principal.to_string(),
+                    what: "cancel it".to_owned(),
+                    hint: "who asked for it or gets it may; others can deny it".to_owned(),
+                };
+                return self.core.refuse(&settings, actor, Some(access), error).await;
+            }
+            let why = if why.is_empty() { "taken back" } else { why };
+            Ok(Event::Cancel { by: actor.principal.clone(), why: why.to_owned() })
+        };
+        self.on_access(actor, id, &settings, cancel).await
+    }
+}

@@ -1,0 +1,40 @@
+//! Accepting a clock that went back, or was away for long.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use crate::approval::Actor;
+use crate::fact::{Fact, What};
+use crate::policy::Action;
+use crate::store::ClockState;
+
+impl Jit {
+    /// What is to be said about the store's clock.
+    ///
+    /// # Errors
+    /// Where the store cannot be reached.
+    pub async fn clock(&self) -> Result<ClockState, JitError> {
+        Ok(self.core.store.clock_state().await?)
+    }
+
+    /// Accepts the wall clock as it is: new grants go on. The store's time still does not run backwards (law 10).
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    pub async fn accept_clock(&self, actor: &Actor) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        self.core.permit(&settings, actor, Action::Clock, None, None).await?;
+        let state = self.core.store.clock_state().await?;
+        self.core.store.accept_clock().await?;
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        let fact = Fact::new(What::ClockAccepted);
+        ledger.fact(match state {
+            ClockState::Doubtful { mark, wall } => fact.with("mark", mark).with("wall", wall),
+            ClockState::Stepped { by } => fact.with("stepped_seconds", by),
+            ClockState::Good => fact,
+        });
+        ledger.commit().await?;
+        Ok(())
+    }
+}

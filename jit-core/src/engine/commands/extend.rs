@@ -1,0 +1,60 @@
+//! Asking for more time.
+
+use chrono::TimeDelta;
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use super::is_party;
+use crate::access::{Event, Extend};
+use crate::approval::Actor;
+use crate::id::AccessId;
+use crate::policy::Ruling;
+use crate::request::Request;
+
+impl Jit {
+    /// Asks for more time in the open window: a new decision under policy as it is now. The sum stays under `max_total`.
+    ///
+    /// # Errors
+    /// [`JitError::Denied`] where policy says no, [`JitError::Refused`] where the window is not open or would become too long,
+    /// [`JitError::NotAllowed`] to all but its requester and receiver.
+    pub async fn extend(
+        &self,
+        actor: &Actor,
+        id: AccessId,
+        longer: TimeDelta,
+        reason: &str,
+    ) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        let extend = async |access: &crate::access::Access| {
+            if !is_party(actor, access) {
+                let error = JitError::NotAllowed {
+                    who: actor.principal.to_string(),
+                    what: "extend it".to_owned(),
+                    hint: "who asked for it or gets it may".to_owned(),
+                };
+                return self.core.refuse(&settings, actor, Some(access), error).await;
+            }
+            let now = self.core.store.now().await?;
+            let request = Request {
+                duration: longer,
+                start: None,
+                reason: reason.to_owned(),
+                asked_at: now,
+                ..access.request().clone()
+            };
+            self.core.stopped(&self.tenant, &request).await?;
+            match settings.ruling(&request).await? {
+                Ruling::Planned(plan) => {
+                    let by = actor.principal.clone();
+                    Ok(Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan }))
+                }
+                Ruling::Denied { rule, reason, .. } => {
+                    let error = JitError::Denied { reason, rule };
+                    self.core.refuse(&settings, actor, Some(access), error).await
+                }
+            }
+        };
+        self.on_access(actor, id, &settings, extend).await
+    }
+}

@@ -1,0 +1,174 @@
+//! Looking at accesses.
+
+use std::collections::BTreeSet;
+
+use super::super::Jit;
+use super::super::apply::loaded;
+use super::super::ask::Filter;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use crate::id::AccessId;
+use crate::policy::{Explained, Question};
+use crate::request::Request;
+use crate::store::{Kind, PageAsk, StoredEntry};
+
+/// How many records are read at a time.
+const PAGE: usize = 512;
+/// States of accesses to which something can still happen.
+const OPEN: [&str; 5] = ["pending", "scheduled", "granting", "active", "revoking"];
+/// Every state.
+const STATES: [&str; 12] = [
+    "pending",
+    "denied",
+    "cancelled",
+    "lapsed",
+    "scheduled",
+    "withdrawn",
+    "granting",
+    "active",
+    "revoking",
+    "revoked",
+    "failed",
+    "retired",
+];
+
+impl Jit {
+    /// The access as it stands.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`]; another tenant's id answers so too (law 13).
+    pub async fn access(&self, id: AccessId) -> Result<AccessView, JitError> {
+        let now = self.core.store.now().await?;
+        let loaded = self.core.load(&self.tenant, id, now).await?;
+        Ok(AccessView::of(&loaded.access, now))
+    }
+
+    /// Up to `limit` accesses that match, in the order in which they were asked for, after the one given.
+    ///
+    /// # Errors
+    /// [`JitError::Invalid`] where there is no such state.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<AccessId>,
+        limit: usize,
+    ) -> Result<Vec<AccessView>, JitError> {
+        if let Some(state) = filter.state.as_deref().filter(|state| !STATES.contains(state)) {
+            return Err(JitError::invalid(format!("there is no state `{state}`: known are {}", STATES.join(", "))));
+        }
+        let open = filter.open || filter.state.as_deref().is_some_and(|state| OPEN.contains(&state));
+        let label = open.then(|| ("open".to_owned(), "yes".to_owned()));
+        let mut found = Vec::new();
+        let mut after = after.map(|id| id.to_string());
+        while found.len() < limit {
+            let ask =
+                PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label: label.clone(), after, limit: PAGE };
+            let page = self.core.store.page(&ask).await?;
+            let now = self.core.store.now().await?;
+            after = page.last().map(|record| record.at.key.clone());
+            for record in &page {
+                let view = AccessView::of(&loaded(record, now)?.access, now);
+                if matches(&view, filter) && found.len() < limit {
+                    found.push(view);
+                }
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Entries of the log about the access, oldest first, as their canonical JSON.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where there is no such access.
+    pub async fn history(&self, id: AccessId, limit: usize) -> Result<Vec<StoredEntry>, JitError> {
+        self.access(id).await?;
+        Ok(self.core.store.entries_about(&self.tenant, &id.to_string(), limit).await?)
+    }
+
+    /// Every rule with what it says to the request that this would be, in the order of the policy.
+    ///
+    /// # Errors
+    /// As [`Jit::request`] where the request could not even be asked.
+    pub async fn explain(
+        &self,
+        actor: &crate::approval::Actor,
+        ask: super::super::ask::Ask,
+    ) -> Result<Vec<Explained>, JitError> {
+        let settings = self.settings_for(actor)?;
+        let request: Request = self.as_request(&settings, actor, &ask).await?;
+        let requester = settings.person(&request.parties.requester).await?;
+        let receiver = settings.person(&request.parties.receiver).await?;
+        Ok(settings.policy.explain(&Question {
+            target: &request.target,
+            role: &request.role,
+            requester: &requester,
+            receiver: &receiver,
+            duration: request.duration,
+            reason: &request.reason,
+            ticket: request.ticket.as_deref(),
+            start: request.start,
+            asked_at: request.asked_at,
+        }))
+    }
+
+    /// Who, by the directory, belongs to the groups that the access still waits for: whom to ask.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`]; a directory that does not answer.
+    pub async fn who_can_decide(&self, id: AccessId) -> Result<BTreeSet<crate::id::Principal>, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let now = self.core.store.now().await?;
+        let loaded = self.core.load(&self.tenant, id, now).await?;
+        let access = &loaded.access;
+        let approval = access.extension().map_or_else(|| access.approval(), |extension| &extension.approval);
+        let mut candidates = BTreeSet::new();
+        for group in approval.plan().groups() {
+            match settings.directory.members(&group).await {
+                Ok(members) => candidates.extend(members),
+                Err(crate::directory::DirectoryError::Unknown { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for party in [&approval.parties().requester, &approval.parties().receiver] {
+            if let Ok(person) = settings.person(party).await {
+                candidates.extend(person.manager);
+            }
+        }
+        candidates.extend(approval.plan().stages.iter().flat_map(|stage| &stage.people).flat_map(named));
+        let mut able = BTreeSet::new();
+        for candidate in candidates {
+            let snapshot = settings.snapshot(&candidate, approval.parties(), &approval.plan().groups()).await?;
+            let decision = crate::approval::Decision {
+                by: candidate.clone(),
+                verdict: crate::approval::Verdict::Approve,
+                at: now,
+                note: String::new(),
+                evidence: crate::approval::Evidence::default(),
+                snapshot,
+            };
+            if approval.decide(decision).is_ok() {
+                able.insert(candidate);
+            }
+        }
+        Ok(able)
+    }
+}
+
+fn named(requirement: &crate::approval::Requirement) -> Vec<crate::id::Principal> {
+    match requirement {
+        crate::approval::Requirement::Person(person) => vec![person.clone()],
+        crate::approval::Requirement::Any(options) => options.iter().flat_map(named).collect(),
+        crate::approval::Requirement::Group { .. } | crate::approval::Requirement::ManagerOf(_) => Vec::new(),
+    }
+}
+
+fn matches(view: &AccessView, filter: &Filter) -> bool {
+    let about = |principal: &crate::id::Principal| view.principal == *principal || view.requester == *principal;
+    filter.state.as_deref().is_none_or(|state| view.state == state)
+        && filter.principal.as_ref().is_none_or(about)
+        && filter.target.as_deref().is_none_or(|target| view.target.as_str() == target)
+        && (!filter.open || !view.is_final())
+}

@@ -1,0 +1,251 @@
+//! Comparing what a realm holds with what the store says, by hand.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::Jit;
+use super::super::apply::loaded;
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
+use crate::access::{Access, Event};
+use crate::approval::Actor;
+use crate::database::{Grantor, Holder, Subject};
+use crate::fact::{Fact, What};
+use crate::grant::{Cause, Grant};
+use crate::holding::{Holding, Orphan};
+use crate::id::{AccessId, Account, RealmId, RoleName, TargetName};
+use crate::policy::Action;
+use crate::store::{Kind, PageAsk, RecordKey, StoreError};
+
+/// What to do about what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconcile {
+    /// Only say it.
+    Report,
+    /// End what vanished, and take away what our broker granted and no access accounts for. Standing memberships stay (law 6).
+    Enforce,
+}
+
+/// One difference between a realm and the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Drift {
+    /// A membership that is not ours: nothing is done about it (law 6).
+    Standing {
+        /// Whose.
+        account: Account,
+        /// Of which role.
+        role: RoleName,
+        /// By whose grant, where the server says.
+        grantor: String,
+    },
+    /// A membership that our broker granted and no live access accounts for.
+    Orphaned {
+        /// Whose.
+        account: Account,
+        /// Of which role.
+        role: RoleName,
+    },
+    /// A live access whose membership the database does not hold.
+    Vanished {
+        /// Which access.
+        access: AccessId,
+        /// Whose.
+        account: Account,
+        /// Of which role.
+        role: RoleName,
+    },
+}
+
+impl Jit {
+    /// Compares what the target's realm holds of all requestable roles with what the store says.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer.
+    pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
+        let settings = self.settings_for(actor)?;
+        self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
+        let database = settings.database(target)?;
+        let identity = database.identify().await?;
+        let known: TargetRecord =
+            body_or_default(self.core.store.read(&target_key(&self.tenant, target)).await?.as_ref())?;
+        let realm = known.realm.unwrap_or_else(|| identity.realm.clone());
+        if realm != identity.realm {
+            let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
+            return Err(JitError::TargetRefused { target: target.clone(), why });
+        }
+        let mut roles = Vec::new();
+        for role in settings.policy.requestable(target) {
+            roles.push(database.role(role.as_str())?);
+        }
+        // the store is read before the realm: what is granted in between is known, or not held yet
+        let live = self.live_in(&realm).await?;
+        let holders = database.holders(&roles).await?;
+        let live_now = self.live_in(&realm).await?;
+        let drifts = compare(&live, &live_now, &holders);
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.fact(
+            Fact::new(What::Reconciled)
+                .with("target", target.as_str())
+                .with("found", drifts.iter().map(|(drift, _)| told(drift)).collect::<Vec<String>>())
+                .with("enforced", mode == Reconcile::Enforce),
+        );
+        ledger.commit().await?;
+        if mode == Reconcile::Enforce {
+            for (drift, holder) in &drifts {
+                self.enforce(&settings, actor, target, &realm, drift, *holder).await?;
+            }
+        }
+        Ok(drifts.into_iter().map(|(drift, _)| drift).collect())
+    }
+
+    /// Everything live of this tenant in the realm.
+    async fn live_in(&self, realm: &RealmId) -> Result<Vec<Access>, JitError> {
+        let mut live = Vec::new();
+        let mut after = None;
+        loop {
+            let label = Some(("open".to_owned(), "yes".to_owned()));
+            let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
+            let page = self.core.store.page(&ask).await?;
+            let now = self.core.store.now().await?;
+            for record in &page {
+                let access = loaded(record, now)?.access;
+                if access.realm() == Some(realm) && access.grant().is_some_and(Grant::is_live) {
+                    live.push(access);
+                }
+            }
+            after = page.last().map(|record| record.at.key.clone());
+            if after.is_none() {
+                return Ok(live);
+            }
+        }
+    }
+
+    async fn enforce(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        target: &TargetName,
+        realm: &RealmId,
+        drift: &Drift,
+        holder: Option<&Holder>,
+    ) -> Result<(), JitError> {
+        match (drift, holder) {
+            (Drift::Vanished { access, .. }, _) => {
+                let why = Some("the database did not hold it any more".to_owned());
+                let event = Event::End { cause: Cause::Vanished, by: Some(actor.principal.clone()), why };
+                self.core.change(settings, &self.tenant, *access, event).await.map(|_| ())
+            }
+            (Drift::Orphaned { .. }, Some(holder)) => {
+                self.core.order_away(settings, actor, target, realm, holder).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Core {
+    /// Orders the pump to take away a membership that no access accounts for.
+    async fn order_away(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        target: &TargetName,
+        realm: &RealmId,
+        holder: &Holder,
+    ) -> Result<(), JitError> {
+        let tenant = &actor.tenant;
+        for _ in 0..TRIES {
+            let at = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, &holder.account));
+            let record = self.store.read(&at).await?;
+            let mut holding: Holding = match &record {
+                Some(record) => body(record)?,
+                None => Holding::new(tenant.clone(), realm.clone(), holder.account.clone()),
+            };
+            let now = self.store.now().await?;
+            let subject = Subject {
+                account: holder.account.clone(),
+                account_id: holder.account_id.clone(),
+                role: holder.role.clone(),
+                role_id: holder.role_id.clone(),
+            };
+            if holding.orphans.iter().any(|orphan| orphan.subject == subject) {
+                return Ok(());
+            }
+            holding.orphans.push(Orphan { target: target.clone(), subject, retry_at: now });
+            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
+            ledger.fact(
+                Fact::new(What::Revoking)
+                    .with("orphaned", true)
+                    .with("target", target.as_str())
+                    .with("account", holder.account.as_str())
+                    .with("role", holder.role.as_str()),
+            );
+            ledger.holding(&holding, expect(record.as_ref()), Some(now))?;
+            match ledger.commit().await {
+                Err(StoreError::Conflict { .. }) => {}
+                other => return Ok(other.map(|_| ())?),
+            }
+        }
+        Err(JitError::Busy)
+    }
+}
+
+/// The differences, each with the holder that it is about.
+fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> Vec<(Drift, Option<&'h Holder>)> {
+    let mut drifts = Vec::new();
+    let same = |access: &Access, holder: &Holder| {
+        let Some(subject) = access.grant().and_then(Grant::subject) else { return false };
+        let account = match (&subject.account_id, &holder.account_id) {
+            (Some(one), Some(two)) => one == two,
+            _ => subject.account == holder.account,
+        };
+        let role = match (&subject.role_id, &holder.role_id) {
+            (Some(one), Some(two)) => one == two,
+            _ => subject.role == holder.role,
+        };
+        account && role
+    };
+    for holder in holders {
+        let ours = live.iter().chain(live_now).any(|access| same(access, holder));
+        let (account, role) = (holder.account.clone(), holder.role.clone());
+        match (&holder.edge.grantor, ours) {
+            (Grantor::Broker | Grantor::Unknown, true) => {}
+            (Grantor::Broker, false) => drifts.push((Drift::Orphaned { account, role }, Some(holder))),
+            (Grantor::Unknown, false) => {
+                let grantor = "not recorded by this server".to_owned();
+                drifts.push((Drift::Standing { account, role, grantor }, Some(holder)));
+            }
+            (Grantor::Other(grantor), _) => {
+                let grantor = grantor.clone();
+                drifts.push((Drift::Standing { account, role, grantor }, Some(holder)));
+            }
+        }
+    }
+    let still: BTreeMap<AccessId, &Access> = live_now.iter().map(|access| (access.id(), access)).collect();
+    for access in live {
+        let active = |access: &Access| matches!(access.grant(), Some(Grant::Active(_)));
+        let is_still = still.get(&access.id()).is_some_and(|now| active(now));
+        let held =
+            holders.iter().any(|holder| !matches!(holder.edge.grantor, Grantor::Other(_)) && same(access, holder));
+        if active(access) && is_still && !held {
+            let request = access.request();
+            let (account, role) = (request.account.clone(), request.role.clone());
+            drifts.push((Drift::Vanished { access: access.id(), account, role }, None));
+        }
+    }
+    drifts
+}
+
+fn told(drift: &Drift) -> String {
+    match drift {
+        Drift::Standing { account, role, grantor } => format!("standing: `{account}` in `{role}`, by {grantor}"),
+        Drift::Orphaned { account, role } => format!("orphaned: `{account}` in `{role}`"),
+        Drift::Vanished { access, account, role } => format!("vanished: `{account}` in `{role}` ({access})"),
+    }
+}

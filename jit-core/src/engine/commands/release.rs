@@ -1,0 +1,32 @@
+//! Giving a role back before its window closes.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use super::is_party;
+use crate::access::Event;
+use crate::approval::Actor;
+use crate::grant::Cause;
+use crate::id::AccessId;
+
+impl Jit {
+    /// Gives the role back before its window closes. Its requester and its receiver may.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to give back.
+    pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        let release = async |access: &crate::access::Access| {
+            if !is_party(actor, access) {
+                let error = JitError::NotAllowed {
+                    who: actor.principal.to_string(),
+                    what: "release it".to_owned(),
+                    hint: "who asked for it or gets it may; others can `revoke` it".to_owned(),
+                };
+                return self.core.refuse(&settings, actor, Some(access), error).await;
+            }
+            Ok(Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None })
+        };
+        self.on_access(actor, id, &settings, release).await
+    }
+}

@@ -1,0 +1,281 @@
+//! Asking for a role.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::super::Jit;
+use super::super::apply::loaded;
+use super::super::ask::Ask;
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{
+    AskedBefore, Stops, TargetRecord, access_key, body, body_or_default, expect, put, stops_key, target_key,
+};
+use super::super::view::AccessView;
+use crate::access::Access;
+use crate::approval::{Actor, Parties};
+use crate::clock::Time;
+use crate::database::Subject;
+use crate::fact::{Fact, What};
+use crate::holding::Holding;
+use crate::id::{AccessId, RealmId, TargetName};
+use crate::policy::Ruling;
+use crate::request::Request;
+use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
+
+/// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
+const LOOK_WHEN_ASKED: Duration = Duration::from_millis(500);
+/// Longest texts that are kept of what people write, in characters.
+const LONGEST_TEXT: usize = 2_000;
+
+impl Jit {
+    /// Asks for a role. Where policy wants nobody's yes it is approved at once; the database grants it right after.
+    ///
+    /// # Errors
+    /// [`JitError::Denied`] by policy, [`JitError::Standing`] where the role is held already, [`JitError::Stopped`] during an
+    /// emergency stop, [`JitError::NotFound`] and [`JitError::Invalid`] for what cannot be meant. Refusals are in the log.
+    pub async fn request(&self, actor: &Actor, ask: Ask) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        let request = match self.as_request(&settings, actor, &ask).await {
+            Ok(request) => request,
+            Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
+        };
+        for _ in 0..TRIES {
+            match self.try_request(&settings, actor, &ask, &request).await {
+                Ok(Some(view)) => return Ok(view),
+                Ok(None) => {}
+                Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => {
+                    return Err(error);
+                }
+                Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// What is asked, with every name parsed and validated.
+    pub(super) async fn as_request(&self, settings: &Tenant, actor: &Actor, ask: &Ask) -> Result<Request, JitError> {
+        let target = TargetName::new(ask.target.as_str())?;
+        let database = settings.database(&target)?;
+        let role = database.role(&ask.role)?;
+        if ask.duration <= TimeDelta::zero() {
+            return Err(JitError::invalid("the duration has to be longer than zero: say for how long, like `30m`"));
+        }
+        for (what, text) in [("reason", Some(&ask.reason)), ("ticket", ask.ticket.as_ref())] {
+            if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
+                return Err(JitError::invalid(format!("the {what} is longer than {LONGEST_TEXT} characters")));
+            }
+        }
+        let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
+        let account = settings.directory.account(&receiver, &target).await?;
+        let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
+        let now = self.core.store.now().await?;
+        if let Some(start) = ask.start
+            && start < now
+        {
+            return Err(JitError::invalid("the start lies in the past: leave it out to begin at once"));
+        }
+        Ok(Request {
+            target,
+            role,
+            parties: Parties { requester: actor.principal.clone(), receiver },
+            account,
+            duration: ask.duration,
+            start: ask.start,
+            reason: ask.reason.trim().to_owned(),
+            ticket: ask.ticket.clone(),
+            asked_at: now,
+        })
+    }
+
+    /// One try; `None` where somebody else was in the way.
+    async fn try_request(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        ask: &Ask,
+        request: &Request,
+    ) -> Result<Option<AccessView>, JitError> {
+        let core = &self.core;
+        let key = ask
+            .key
+            .as_ref()
+            .map(|key| RecordKey::new(&self.tenant, Kind::AskKey, format!("{}/{key}", actor.principal)));
+        let mut keys = vec![stops_key(&self.tenant), target_key(&self.tenant, &request.target)];
+        keys.extend(key.clone());
+        let read = core.store.read_all(&keys).await?;
+        let at = |place: usize| read.get(place).and_then(Option::as_ref);
+        if let Some(before) = at(2) {
+            let AskedBefore { access } = body(before)?;
+            return Ok(Some(self.access(access).await?));
+        }
+        core.trust_clock().await?;
+        meets(&body_or_default(at(0))?, request)?;
+        let known: TargetRecord = body_or_default(at(1))?;
+        known.usable(&request.target)?;
+        let plan = match settings.ruling(request).await? {
+            Ruling::Planned(plan) => plan,
+            Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
+        };
+        if let Some(realm) = &known.realm {
+            self.standing(settings, realm, request).await?;
+        }
+        let now = core.store.now().await?;
+        let id = AccessId::fresh(now, &*core.entropy);
+        let fact = Fact::new(What::Requested)
+            .with("duration", request.duration)
+            .with("reason", request.reason.as_str())
+            .maybe("ticket", request.ticket.as_deref())
+            .maybe("start", request.start);
+        let access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
+        let fact = fact.with("state", access.state()).with("awaits", access.awaits());
+        let mut ledger = Ledger::new(core, &self.tenant, settings, Some(actor), now);
+        ledger.access(&access, Expect::Absent, &[fact])?;
+        // a stop, or a target written off, that comes in between has to be met
+        ledger.change.writes.push(guard(stops_key(&self.tenant), at(0)));
+        ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));
+        if let Some(key) = key {
+            ledger.change.writes.push(put(key, None, &AskedBefore { access: id }, None)?);
+        }
+        core.place(&mut ledger, None, &access, now).await?;
+        match ledger.commit().await {
+            Ok(_) => Ok(Some(AccessView::of(&access, now))),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refuses a role that is held already and not by us (law 6), where the target answers in time.
+    async fn standing(&self, settings: &Tenant, realm: &RealmId, request: &Request) -> Result<(), JitError> {
+        let database = settings.database(&request.target)?;
+        let subject =
+            Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None };
+        let subjects = [subject];
+        let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&subjects)).await;
+        let Some(Ok(observation)) = look else { return Ok(()) };
+        let Some(seen) = observation.seen.first().filter(|_| observation.identity.realm == *realm) else {
+            return Ok(());
+        };
+        if !seen.account_exists {
+            return Err(JitError::invalid(format!(
+                "there is no account `{}` on target `{}`: create it, or name the right one under `[accounts.{}]`",
+                request.account, request.target, request.target
+            )));
+        }
+        if !seen.role_exists {
+            return Err(JitError::invalid(format!(
+                "there is no role `{}` on target `{}`: create it, or ask for one that is there",
+                request.role, request.target
+            )));
+        }
+        if seen.direct.is_empty() && seen.through.is_empty() {
+            return Ok(());
+        }
+        let live = self.core.live_of(&self.tenant, realm, request).await?;
+        let live: Vec<&Access> = live.iter().collect();
+        let [subject] = &subjects;
+        match crate::holding::standing(None, &live, seen, subject) {
+            None => Ok(()),
+            Some(finding) => Err(JitError::Standing { finding }),
+        }
+    }
+}
+
+impl Core {
+    /// Writes a refused request into the log.
+    async fn refuse_request<T>(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        ask: &Ask,
+        error: JitError,
+    ) -> Result<T, JitError> {
+        let now = self.store.now().await?;
+        let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
+        let short = |text: &str| text.chars().take(LONGEST_TEXT).collect::<String>();
+        let what = if matches!(error, JitError::Standing { .. }) { What::Finding } else { What::RequestRefused };
+        ledger.fact(
+            Fact::new(what)
+                .with("target", short(&ask.target))
+                .with("role", short(&ask.role))
+                .with("duration", ask.duration)
+                .with("reason", short(&ask.reason))
+                .with("kind", error.kind())
+                .with("why", short(&error.to_string())),
+        );
+        ledger.commit().await?;
+        Err(error)
+    }
+
+    /// New grants wait while the clock cannot be trusted (law 10).
+    pub(in crate::engine) async fn trust_clock(&self) -> Result<(), JitError> {
+        match self.store.clock_state().await? {
+            ClockState::Doubtful { mark, wall } => Err(JitError::ClockDoubtful {
+                why: format!("the store last saw {mark}, and this machine says {wall}, more than 24 h apart"),
+            }),
+            ClockState::Good | ClockState::Stepped { .. } => Ok(()),
+        }
+    }
+
+    /// Refuses what an emergency stop is about.
+    pub(in crate::engine) async fn stopped(
+        &self,
+        tenant: &crate::id::TenantId,
+        request: &Request,
+    ) -> Result<(), JitError> {
+        meets(&body_or_default(self.store.read(&stops_key(tenant)).await?.as_ref())?, request)
+    }
+
+    /// All live accesses of the account in the realm.
+    async fn live_of(
+        &self,
+        tenant: &crate::id::TenantId,
+        realm: &RealmId,
+        request: &Request,
+    ) -> Result<Vec<Access>, JitError> {
+        let key = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, &request.account));
+        let Some(record) = self.store.read(&key).await? else { return Ok(Vec::new()) };
+        let holding: Holding = body(&record)?;
+        let keys: Vec<RecordKey> = holding.live.iter().map(|id| access_key(tenant, *id)).collect();
+        let now: Time = self.store.now().await?;
+        let read = self.store.read_all(&keys).await?;
+        // one that is damaged is the pump's to end; it does not stand in the way of asking
+        Ok(read.iter().flatten().filter_map(|record| loaded(record, now).ok()).map(|loaded| loaded.access).collect())
+    }
+}
+
+impl TargetRecord {
+    /// Whether new requests are taken for it.
+    pub(in crate::engine) fn usable(&self, target: &TargetName) -> Result<(), JitError> {
+        let refuse = |why: String| Err(JitError::TargetRefused { target: target.clone(), why });
+        if self.retired.is_some() {
+            return refuse(
+                "it was written off by `target retire`: confirm it with `target confirm` to use it again".to_owned(),
+            );
+        }
+        match (&self.realm, &self.stranger) {
+            (Some(realm), Some(stranger)) => refuse(format!(
+                "it was `{realm}` and now answers as `{stranger}`: put the URL right, or confirm it with `target confirm`"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn meets(stops: &Stops, request: &Request) -> Result<(), JitError> {
+    let Parties { requester, receiver } = &request.parties;
+    match stops.meets(&request.target, [requester, receiver]) {
+        None => Ok(()),
+        Some(stop) => Err(JitError::Stopped {
+            scope: stop.scope.to_string(),
+            by: stop.by.to_string(),
+            reason: stop.reason.clone(),
+        }),
+    }
+}
+
+fn guard(at: RecordKey, read: Option<&Record>) -> Write {
+    Write { at, expect: expect(read), what: Writing::Guard }
+}

@@ -1,0 +1,27 @@
+//! Taking a role away from somebody.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use crate::access::Event;
+use crate::approval::Actor;
+use crate::grant::Cause;
+use crate::id::AccessId;
+use crate::policy::Action;
+
+impl Jit {
+    /// Takes the role away before its window closes. Whom `[[may]]` allows to `revoke` on the target may.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
+    pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        let revoke = async |access: &crate::access::Access| {
+            let target = &access.request().target;
+            self.core.permit(&settings, actor, Action::Revoke, Some(target), Some(access)).await?;
+            let why = (!reason.is_empty()).then(|| reason.to_owned());
+            Ok(Event::End { cause: Cause::Revoked, by: Some(actor.principal.clone()), why })
+        };
+        self.on_access(actor, id, &settings, revoke).await
+    }
+}

@@ -1,0 +1,156 @@
+//! Targets: adding and removing, writing off, confirming a changed realm, checking the broker.
+
+use std::sync::Arc;
+
+use super::super::Jit;
+use super::super::ask::Filter;
+use super::super::core::{TRIES, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{TargetRecord, body_or_default, put, target_key};
+use crate::access::Event;
+use crate::approval::Actor;
+use crate::database::{Capabilities, Check, Database, Identity};
+use crate::fact::{Fact, What};
+use crate::id::TargetName;
+use crate::policy::Action;
+use crate::store::{Lane, Schedule, StoreError};
+
+/// What a look at a target showed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TargetReport {
+    /// Which server answered.
+    pub identity: Identity,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// What is wrong with the broker's account there, with the statement that mends it.
+    pub checks: Vec<Check>,
+}
+
+impl Jit {
+    /// Adds a target, or replaces the one of this name, in this process. It may be down: it is contacted by the pump.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
+        let target = name.clone();
+        self.core.reconfigure(&self.tenant, |tenant| {
+            tenant.databases.insert(target, database);
+        })?;
+        self.core.enrol(&self.tenant, &name).await
+    }
+
+    /// Removes a target from this process. What is live there stays due and is overdue until another node, or a target of the same
+    /// name, ends it.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where there is none.
+    pub fn remove_target(&self, name: &TargetName) -> Result<(), JitError> {
+        self.core.tenant(&self.tenant)?.database(name)?;
+        self.core.reconfigure(&self.tenant, |tenant| {
+            tenant.databases.remove(name);
+        })
+    }
+
+    /// The targets of this process.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where the tenant is not configured.
+    pub fn targets(&self) -> Result<Vec<TargetName>, JitError> {
+        Ok(self.core.tenant(&self.tenant)?.databases.keys().cloned().collect())
+    }
+
+    /// Asks the target who it is and whether the broker can do its work there, for all roles that policy makes requestable.
+    ///
+    /// # Errors
+    /// [`JitError::Database`] where it does not answer.
+    pub async fn check_target(&self, name: &TargetName) -> Result<TargetReport, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let database = settings.database(name)?;
+        let mut roles = Vec::new();
+        for role in settings.policy.requestable(name) {
+            roles.push(database.role(role.as_str())?);
+        }
+        Ok(TargetReport {
+            identity: database.identify().await?,
+            capabilities: database.capabilities().await?,
+            checks: database.check(&roles).await?,
+        })
+    }
+
+    /// Writes a target off: what is live there is closed as `retired`, unverified for ever, and no longer tried (law 4). The number of
+    /// accesses that were closed.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
+        let settings = self.settings_for(actor)?;
+        self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
+        let now = self.core.store.now().await?;
+        let fact = Fact::new(What::Retired).with("target", name.as_str());
+        let known = self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
+        if !known && !settings.databases.contains_key(name) {
+            settings.database(name)?;
+        }
+        let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
+        let mut closed = 0_usize;
+        loop {
+            let open = self.list(&filter, None, 256).await?;
+            if open.is_empty() {
+                return Ok(closed);
+            }
+            for view in open {
+                let event = Event::Retire { by: actor.principal.clone() };
+                self.core.change(&settings, &self.tenant, view.id, event).await?;
+                closed = closed.saturating_add(1);
+            }
+        }
+    }
+
+    /// Confirms that the target is what it is now: another realm than before, or one that was written off and is to be used again.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
+        settings.database(name)?;
+        let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());
+        let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
+        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.core.enrol(&self.tenant, name).await
+    }
+
+    /// Changes what is stored of a target; whether anything was.
+    async fn on_target(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        name: &TargetName,
+        fact: Fact,
+        change: impl Fn(&mut TargetRecord) + Send,
+    ) -> Result<bool, JitError> {
+        for _ in 0..TRIES {
+            let key = target_key(&self.tenant, name);
+            let record = self.core.store.read(&key).await?;
+            let mut known: TargetRecord = body_or_default(record.as_ref())?;
+            change(&mut known);
+            let now = self.core.store.now().await?;
+            // without a realm it is contacted anew
+            let schedule = known.realm.is_none().then(|| Schedule {
+                lane: Lane::contact(&self.tenant, name),
+                due: now,
+                serial: format!("contact:{}/{name}", self.tenant),
+            });
+            let mut ledger = Ledger::new(&self.core, &self.tenant, settings, Some(actor), now);
+            ledger.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
+            ledger.fact(fact.clone());
+            match ledger.commit().await {
+                Err(StoreError::Conflict { .. }) => {}
+                other => return Ok(other.map(|_| record.is_some())?),
+            }
+        }
+        Err(JitError::Busy)
+    }
+}

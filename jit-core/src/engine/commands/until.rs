@@ -1,0 +1,62 @@
+//! Waiting for what becomes of an access.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use crate::clock::after;
+use crate::id::AccessId;
+
+impl Jit {
+    /// Waits until the role is usable, for so long at most.
+    ///
+    /// # Errors
+    /// [`JitError::Ended`] where it was denied, lapsed, failed or is over; [`JitError::TimedOut`] where it still may come.
+    pub async fn until_active(&self, id: AccessId, limit: Duration) -> Result<AccessView, JitError> {
+        let view =
+            self.until(id, limit, |view| view.state == "active" || view.state == "revoking" || view.is_final()).await?;
+        if view.state == "active" {
+            return Ok(view);
+        }
+        let why = view.cause.clone().unwrap_or_else(|| "it is over".to_owned());
+        Err(JitError::Ended { id, state: view.state, why })
+    }
+
+    /// Waits until nothing more can happen to it: the role is gone and that was verified, or it never came.
+    ///
+    /// # Errors
+    /// [`JitError::TimedOut`] where it is not over in time.
+    pub async fn until_ended(&self, id: AccessId, limit: Duration) -> Result<AccessView, JitError> {
+        self.until(id, limit, AccessView::is_final).await
+    }
+
+    async fn until(
+        &self,
+        id: AccessId,
+        limit: Duration,
+        reached: impl Fn(&AccessView) -> bool + Send,
+    ) -> Result<AccessView, JitError> {
+        let store = &self.core.store;
+        let limit = TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
+        let until = after(store.now().await?, limit);
+        loop {
+            let seen = store.pulse().await?;
+            let view = self.access(id).await?;
+            if reached(&view) {
+                return Ok(view);
+            }
+            if store.now().await? >= until {
+                let awaits = match (&view.trouble, view.awaits.as_slice()) {
+                    (Some(trouble), _) => trouble.clone(),
+                    (None, []) => "it takes longer than you wanted to wait".to_owned(),
+                    (None, awaits) => format!("awaits {}", awaits.join(", ")),
+                };
+                return Err(JitError::TimedOut { id, state: view.state, awaits });
+            }
+            store.wait(seen, until).await?;
+        }
+    }
+}

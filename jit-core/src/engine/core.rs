@@ -1,0 +1,114 @@
+//! What all handles of one engine share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::TimeDelta;
+use tokio::sync::broadcast;
+
+use super::error::JitError;
+use super::events::Happened;
+use super::tasks::Tasks;
+use crate::audit::{AuditSink, SigningKey};
+use crate::clock::Entropy;
+use crate::database::Database;
+use crate::directory::Directory;
+use crate::id::{NodeId, TargetName, TenantId};
+use crate::notify::Notifier;
+use crate::policy::Policy;
+use crate::store::Store;
+
+/// How often a change is tried again when others change the same records.
+pub(super) const TRIES: usize = 64;
+
+/// What all handles of one engine share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) node: NodeId,
+    pub(super) tasks: Tasks,
+    pub(super) happened: broadcast::Sender<Happened>,
+    pub(super) limits: Limits,
+    tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// One call of a database: its deadline by the server's clock and the client's limit.
+    pub(super) call: TimeDelta,
+    /// A claim: long enough for settling, looking and one call, short enough that a dead node's work is not left for long.
+    pub(super) claim: TimeDelta,
+    /// How many accounts one pass over a realm takes.
+    pub(super) batch: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { call: TimeDelta::seconds(4), claim: TimeDelta::seconds(12), batch: 1_024 }
+    }
+}
+
+/// What is configured for one tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Tenant {
+    pub(super) policy: Arc<dyn Policy>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) databases: BTreeMap<TargetName, Arc<dyn Database>>,
+    pub(super) notifiers: BTreeMap<String, Arc<dyn Notifier>>,
+    pub(super) sinks: Vec<Arc<dyn AuditSink>>,
+    pub(super) key: Option<Arc<SigningKey>>,
+}
+
+impl Core {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        entropy: Arc<dyn Entropy>,
+        node: NodeId,
+        tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    ) -> Self {
+        let (happened, _) = broadcast::channel(1_024);
+        let (tasks, limits) = (Tasks::default(), Limits::default());
+        Self { store, entropy, node, tasks, happened, limits, tenants: RwLock::new(tenants) }
+    }
+
+    /// What is configured for the tenant now.
+    pub(super) fn tenant(&self, tenant: &TenantId) -> Result<Arc<Tenant>, JitError> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(tenant).cloned().ok_or_else(|| JitError::NotFound {
+            what: "tenant",
+            name: tenant.to_string(),
+            hint: ": it is not configured here".to_owned(),
+        })
+    }
+
+    /// Every tenant that is configured, in the order of their names.
+    pub(super) fn tenants(&self) -> Vec<(TenantId, Arc<Tenant>)> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
+    }
+
+    /// Changes what is configured for the tenant.
+    pub(super) fn reconfigure(&self, tenant: &TenantId, change: impl FnOnce(&mut Tenant)) -> Result<(), JitError> {
+        let mut next = (*self.tenant(tenant)?).clone();
+        change(&mut next);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.insert(tenant.clone(), Arc::new(next));
+        Ok(())
+    }
+}
+
+impl Tenant {
+    /// The database of this name.
+    pub(super) fn database(&self, target: &TargetName) -> Result<&Arc<dyn Database>, JitError> {
+        self.databases.get(target).ok_or_else(|| {
+            let known: Vec<String> = self.databases.keys().map(|name| format!("`{name}`")).collect();
+            let hint = match known.len() {
+                0 => ": no target is configured".to_owned(),
+                _ => format!(": configured are {}", known.join(", ")),
+            };
+            JitError::NotFound { what: "target", name: target.to_string(), hint }
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a lane's server answers. A server that does not is probed by one call at a time, every 5 s at the longest.
+
+use chrono::TimeDelta;
+
+use crate::clock::{Time, after};
+
+/// First wait after a failure; it doubles with each.
+const FIRST: TimeDelta = TimeDelta::milliseconds(250);
+/// Longest wait between two probes (DESIGN section 5).
+const LONGEST: TimeDelta = TimeDelta::seconds(5);
+
+/// What this process knows of a lane's server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Breaker {
+    /// The incarnation that answered last; none: it has to say who it is before it is told anything.
+    pub(super) incarnation: Option<String>,
+    down: Option<Down>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Down {
+    since: Time,
+    probe_at: Time,
+    wait: TimeDelta,
+}
+
+impl Breaker {
+    /// When the next probe may be made; none while the server answers.
+    pub(super) fn probe_at(&self) -> Option<Time> {
+        self.down.as_ref().map(|down| down.probe_at)
+    }
+
+    /// It did not answer. Whether that is news.
+    pub(super) fn failed(&mut self, now: Time) -> bool {
+        self.incarnation = None;
+        let news = self.down.is_none();
+        let (since, wait) = match &self.down {
+            Some(down) => (down.since, down.wait.checked_mul(2).unwrap_or(LONGEST).min(LONGEST)),
+            None => (now, FIRST),
+        };
+        self.down = Some(Down { since, probe_at: after(now, wait), wait });
+        news
+    }
+
+    /// It answered. Since when it had not, where that is news.
+    pub(super) fn answered(&mut self, incarnation: String) -> Option<Time> {
+        self.incarnation = Some(incarnation);
+        self.down.take().map(|down| down.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_server_is_probed_every_five_seconds_at_the_longest_and_forgiven_at_once() {
+        let mut breaker = Breaker::default();
+        let mut now = Time::UNIX_EPOCH;
+        assert!(breaker.failed(now));
+        for _ in 0..20 {
+            let next = breaker.probe_at().unwrap();
+            assert!(next > now && next <= after(now, LONGEST));
+            now = next;
+            assert!(!breaker.failed(now));
+        }
+        assert_eq!(breaker.probe_at(), Some(after(now, LONGEST)));
+        assert_eq!(breaker.answered("1".to_owned()), Some(Time::UNIX_EPOCH));
+        assert_eq!(breaker.probe_at(), None);
+    }
+}

@@ -1,0 +1,277 @@
+//! One claimed holding with all its accesses, while a pass works on it.
+
+use std::collections::BTreeMap;
+
+use super::super::apply::{Loaded, in_holding};
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::ledger::Ledger;
+use super::super::records::{access_key, body};
+use crate::access::{Access, Ending, Event};
+use crate::clock::Time;
+use crate::fact::{Fact, What};
+use crate::holding::{Holding, Orphan};
+use crate::id::{AccessId, TargetName};
+use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError};
+
+/// One claimed holding with all its accesses.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) claim: Claim,
+    pub(super) holding: Holding,
+    version: u64,
+    pub(super) accesses: BTreeMap<AccessId, Loaded>,
+    /// What happened to which access since the last commit.
+    facts: BTreeMap<AccessId, Vec<Fact>>,
+    /// What happened that is about no access.
+    pub(super) findings: Vec<Fact>,
+    /// The events since the last commit, to be handled again where somebody else was in the way.
+    events: Vec<(AccessId, Event)>,
+    changed: bool,
+    /// The holding as it was read.
+    before: Holding,
+}
+
+/// What a commit of a case came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is durable.
+    Yes,
+    /// Somebody else changed a record, or took the claim: this pass has nothing more to do with it.
+    No,
+}
+
+impl Case {
+    /// Reads what was claimed. A holding that cannot be read is reported, and left for the next pass.
+    pub(super) async fn load(core: &Core, claimed: Vec<Claimed>, now: Time) -> Result<Vec<Self>, StoreError> {
+        let mut cases = Vec::new();
+        let mut keys = Vec::new();
+        for Claimed { record, claim } in claimed {
+            let holding: Holding = match body(&record) {
+                Ok(holding) => holding,
+                Err(error) => {
+                    tracing::error!(key = record.at.key, %error, "a holding cannot be read: compare the target with the store by `jit reconcile`");
+                    continue;
+                }
+            };
+            keys.extend(holding.live.iter().map(|id| access_key(&holding.tenant, *id)));
+            cases.push(Self {
+                claim,
+                before: holding.clone(),
+                holding,
+                version: record.version,
+                accesses: BTreeMap::new(),
+                facts: BTreeMap::new(),
+                findings: Vec::new(),
+                events: Vec::new(),
+                changed: false,
+            });
+        }
+        let mut records = core.store.read_all(&keys).await?.into_iter();
+        for case in &mut cases {
+            for id in case.holding.live.clone() {
+                match records.next().flatten() {
+                    Some(record) => case.take(id, &record, now),
+                    None => {
+                        case.holding.live.remove(&id);
+                    }
+                }
+            }
+        }
+        Ok(cases)
+    }
+
+    fn take(&mut self, id: AccessId, record: &crate::store::Record, now: Time) {
+        match Access::from_bytes(&record.body, now) {
+            Ok(access) => {
+                self.accesses.insert(id, Loaded { access, version: record.version });
+            }
+            Err(damaged) => match damaged.ending {
+                Some(ending) => {
+                    let Ending { access, fact } = *ending;
+                    self.facts.entry(id).or_default().push(fact);
+                    self.changed = true;
+                    self.accesses.insert(id, Loaded { access, version: record.version });
+                }
+                None => {
+                    self.holding.live.remove(&id);
+                    self.changed = true;
+                    self.findings.push(
+                        Fact::new(What::Finding)
+                            .with("access", id.to_string())
+                            .with("account", self.holding.account.as_str())
+                            .with("realm", self.holding.realm.as_str())
+                            .with("why", format!("its record is damaged ({}): reconcile the target", damaged.why)),
+                    );
+                }
+            },
+        }
+    }
+
+    /// All its accesses.
+    pub(super) fn live(&self) -> Vec<&Access> {
+        self.accesses.values().map(|loaded| &loaded.access).collect()
+    }
+
+    /// A target by which its realm is reached.
+    pub(super) fn target(&self, settings: &Tenant) -> Option<TargetName> {
+        let live = self.accesses.values().map(|loaded| &loaded.access.request().target);
+        let watched = self.holding.watched.iter().map(|watch| &watch.target);
+        let orphans = self.holding.orphans.iter().map(|orphan| &orphan.target);
+        live.chain(watched).chain(orphans).find(|target| settings.databases.contains_key(*target)).cloned()
+    }
+
+    /// Lets the access handle the event.
+    pub(super) fn handle(&mut self, id: AccessId, event: Event, now: Time) {
+        self.events.push((id, event.clone()));
+        self.handle_once(id, event, now);
+    }
+
+    fn handle_once(&mut self, id: AccessId, event: Event, now: Time) {
+        let Some(loaded) = self.accesses.get_mut(&id) else { return };
+        let facts = match loaded.access.handle(event, now) {
+            Ok(step) => {
+                self.changed |= step.access != loaded.access;
+                loaded.access = step.access;
+                step.facts
+            }
+            Err(refused) => refused.facts,
+        };
+        if !facts.is_empty() {
+            self.changed = true;
+            self.facts.entry(id).or_default().extend(facts);
+        }
+    }
+
+    /// Says that the holding itself was changed.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// Takes in an access that ended and is watched, to let it handle what a second look showed.
+    pub(super) async fn join(&mut self, core: &Core, id: AccessId, now: Time) -> Result<bool, StoreError> {
+        let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? else { return Ok(false) };
+        self.take(id, &record, now);
+        if self.accesses.contains_key(&id) {
+            self.holding.live.insert(id);
+            self.holding.watched.retain(|watch| watch.access != id);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Who ended is watched, and no longer live.
+    fn tidy(&mut self) {
+        for (id, loaded) in &self.accesses {
+            if in_holding(&loaded.access) || !self.holding.live.remove(id) {
+                continue;
+            }
+            self.holding.watched.retain(|watch| watch.access != *id);
+            self.holding.watched.extend(loaded.access.watch());
+        }
+    }
+
+    /// Commits what is known before anything is sent (law 3). Where somebody else was in the way the case is dropped: nothing was
+    /// sent yet, and it is claimed again at once.
+    pub(super) async fn intend(&mut self, core: &Core, settings: &Tenant, now: Time) -> Result<Kept, StoreError> {
+        if !self.changed {
+            return Ok(Kept::Yes);
+        }
+        match self.commit(core, settings, now, false).await {
+            Ok(()) => Ok(Kept::Yes),
+            Err(StoreError::Conflict { .. }) => {
+                core.store.unclaim(std::slice::from_ref(&self.claim)).await?;
+                Ok(Kept::No)
+            }
+            Err(StoreError::Fenced { .. }) => Ok(Kept::No),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits what came of it and gives the claim back. Where somebody else was in the way the events are handled again: what was
+    /// done in the database was done.
+    pub(super) async fn record(&mut self, core: &Core, settings: &Tenant) -> Result<Kept, StoreError> {
+        for _ in 0..TRIES {
+            let now = core.store.now().await?;
+            match self.commit(core, settings, now, true).await {
+                Ok(()) => return Ok(Kept::Yes),
+                Err(StoreError::Conflict { .. }) => self.reload(core, now).await?,
+                Err(StoreError::Fenced { .. }) => return Ok(Kept::No),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Kept::No)
+    }
+
+    async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: bool) -> Result<(), StoreError> {
+        self.tidy();
+        let mut ledger = Ledger::new(core, &self.holding.tenant, settings, None, now);
+        let mut written = Vec::new();
+        for (id, facts) in &self.facts {
+            let Some(loaded) = self.accesses.get(id) else { continue };
+            ledger.access(&loaded.access, Expect::Version(loaded.version), facts)?;
+            written.push(*id);
+        }
+        for (id, loaded) in &self.accesses {
+            let silent = self.events.iter().any(|(about, _)| about == id) && !written.contains(id);
+            if silent {
+                ledger.access(&loaded.access, Expect::Version(loaded.version), &[])?;
+                written.push(*id);
+            }
+        }
+        for finding in &self.findings {
+            ledger.fact(finding.clone());
+        }
+        let live = self.accesses.values().map(|loaded| &loaded.access);
+        let due = self.holding.due(live);
+        ledger.holding(&self.holding, Expect::Version(self.version), due)?;
+        if release {
+            ledger.change.release.push(self.claim.clone());
+        } else {
+            ledger.change.fences.push(self.claim.clone());
+        }
+        ledger.commit().await?;
+        self.version = self.version.saturating_add(1);
+        for id in written {
+            if let Some(loaded) = self.accesses.get_mut(&id) {
+                loaded.version = loaded.version.saturating_add(1);
+            }
+        }
+        self.before = self.holding.clone();
+        self.facts.clear();
+        self.findings.clear();
+        self.events.clear();
+        self.changed = false;
+        Ok(())
+    }
+
+    /// Reads again what somebody else changed, and handles the events of this stage on it.
+    async fn reload(&mut self, core: &Core, now: Time) -> Result<(), StoreError> {
+        use crate::store::Kind;
+        let key = Holding::key(&self.holding.realm, &self.holding.account);
+        let at = RecordKey::new(&self.holding.tenant, Kind::Holding, key);
+        let mine = std::mem::replace(&mut self.holding, self.before.clone());
+        if let Some(record) = core.store.read(&at).await? {
+            self.holding = body(&record)?;
+            self.version = record.version;
+        }
+        // what this pass found out about watches and orphans stands beside what others added meanwhile
+        let done = |orphan: &Orphan| self.before.orphans.contains(orphan) && !mine.orphans.contains(orphan);
+        self.holding.orphans.retain(|orphan| !done(orphan));
+        let known: Vec<AccessId> = self.before.watched.iter().chain(&mine.watched).map(|watch| watch.access).collect();
+        self.holding.watched.retain(|watch| !known.contains(&watch.access));
+        self.holding.watched.extend(mine.watched);
+        self.before = self.holding.clone();
+        let events = std::mem::take(&mut self.events);
+        self.facts.clear();
+        self.accesses.clear();
+        for id in self.holding.live.clone() {
+            if let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? {
+                self.take(id, &record, now);
+            }
+        }
+        for (id, event) in events {
+            self.handle(id, event, now);
+        }
+        Ok(())
+    }
+}

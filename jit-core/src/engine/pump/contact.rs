@@ -1,0 +1,125 @@
+//! First contact: a target says which realm it is, and the requests that waited for that are placed there.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::super::apply::{Applied, Beside, loaded};
+use super::super::core::Core;
+use super::super::ledger::Ledger;
+use super::super::records::{TargetRecord, body, put, target_key};
+use super::Lanes;
+use super::lane::{ignore_conflict, only_store};
+use crate::access::Event;
+use crate::clock::after;
+use crate::fact::{Fact, What};
+use crate::id::{TargetName, TenantId};
+use crate::store::{Change, Claimed, Kind, Lane, PageAsk, Schedule, StoreError};
+
+/// How long after its first contact a target is asked again whether requests wait for it: one may have been made meanwhile.
+const AGAIN: TimeDelta = TimeDelta::seconds(2);
+
+impl Core {
+    /// Makes sure that the target is on record, and is contacted.
+    pub(in crate::engine) async fn enrol(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+    ) -> Result<(), super::super::error::JitError> {
+        let key = target_key(tenant, target);
+        if self.store.read(&key).await?.is_some() {
+            return Ok(());
+        }
+        let now = self.store.now().await?;
+        let schedule = contact_at(tenant, target, now);
+        let write = put(key, None, &TargetRecord::default(), Some(schedule))?;
+        let change = Change { writes: vec![write], ..Change::default() };
+        Ok(ignore_conflict(self.store.commit(change).await.map(|committed| committed.at))?)
+    }
+}
+
+fn contact_at(tenant: &TenantId, target: &TargetName, due: crate::clock::Time) -> Schedule {
+    Schedule { lane: Lane::contact(tenant, target), due, serial: format!("contact:{tenant}/{target}") }
+}
+
+impl Lanes {
+    /// Contacts the target; whether it answered.
+    pub(super) async fn contact(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
+        let mut answered = true;
+        for Claimed { record, claim } in claimed {
+            let tenant = record.at.tenant.clone();
+            let target = TargetName::new(record.at.key.clone());
+            let (Ok(settings), Ok(target)) = (self.core.tenant(&tenant), target) else {
+                self.core.store.unclaim(&[claim]).await?;
+                return Ok(false);
+            };
+            let now = self.core.store.now().await?;
+            let Ok(database) = settings.database(&target) else {
+                self.core.store.unclaim(&[claim]).await?;
+                let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                elsewhere.insert(lane.clone(), after(now, TimeDelta::seconds(5)));
+                return Ok(false);
+            };
+            let known: TargetRecord = body(&record)?;
+            let identity = match self.identify(database).await {
+                Ok(identity) => identity,
+                Err(error) => {
+                    let why = error.with_causes();
+                    if self.breaker(lane, |breaker| breaker.failed(now)) {
+                        let fact = Fact::new(What::TargetLost).with("target", target.as_str()).with("why", why);
+                        self.tell(&tenant, &settings, fact).await?;
+                    }
+                    self.core.store.unclaim(&[claim]).await?;
+                    answered = false;
+                    continue;
+                }
+            };
+            self.breaker(lane, |breaker| breaker.answered(identity.incarnation.clone()));
+            let mut ledger = Ledger::new(&self.core, &tenant, &settings, None, now);
+            let first = known.realm.is_none();
+            let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
+            // who asked before the realm was known did so without this record in hand: looked for once more after it is
+            let next = TargetRecord { realm: Some(realm.clone()), ..known };
+            let schedule = first.then(|| contact_at(&tenant, &target, after(now, AGAIN)));
+            ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
+            ledger.change.release.push(claim);
+            if first {
+                let fact = Fact::new(What::TargetContacted)
+                    .with("target", target.as_str())
+                    .with("realm", realm.as_str())
+                    .with("incarnation", identity.incarnation.as_str());
+                ledger.fact(fact);
+            }
+            ignore_conflict(ledger.commit().await)?;
+            self.place_waiting(&tenant, &target).await?;
+        }
+        Ok(answered)
+    }
+
+    /// Places the accesses that waited for the target's realm.
+    async fn place_waiting(&self, tenant: &TenantId, target: &TargetName) -> Result<(), StoreError> {
+        let Some(record) = self.core.store.read(&target_key(tenant, target)).await? else { return Ok(()) };
+        let known: TargetRecord = body(&record)?;
+        let (Some(realm), Ok(settings)) = (known.realm, self.core.tenant(tenant)) else { return Ok(()) };
+        let label = Some(("waits".to_owned(), target.to_string()));
+        let mut from = None;
+        loop {
+            let ask =
+                PageAsk { tenant: tenant.clone(), kind: Kind::Access, label: label.clone(), after: from, limit: 256 };
+            let page = self.core.store.page(&ask).await?;
+            for record in &page {
+                let now = self.core.store.now().await?;
+                let loaded = loaded(record, now)?;
+                let event = Event::Placed(realm.clone());
+                match self.core.apply(&settings, None, &loaded, event, Beside::default()).await {
+                    Ok(Applied::Done(_) | Applied::Conflict) => {}
+                    Err(error) => only_store(error)?,
+                }
+            }
+            from = page.last().map(|record| record.at.key.clone());
+            if from.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}

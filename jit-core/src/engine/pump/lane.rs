@@ -1,0 +1,295 @@
+//! The work of one lane, until nothing of it is due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::TimeDelta;
+
+use super::super::core::Tenant;
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
+use super::Lanes;
+use super::case::Case;
+use super::realm::{Pass, Served};
+use crate::clock::{Time, after, to_std};
+use crate::database::{Database, DatabaseError, Identity};
+use crate::fact::{Fact, What};
+use crate::holding::Holding;
+use crate::id::{RealmId, TargetName, TenantId};
+use crate::store::{ClaimAsk, Claimed, Kind, Lane, PageAsk, StoreError, Write, Writing};
+
+/// How long a lane whose targets are not registered in this process is left alone.
+const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
+/// How many records a desk pass takes.
+const DESK_BATCH: usize = 256;
+
+impl Lanes {
+    /// Does what is due in the lane; how often something was claimed.
+    pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
+        let mut claims = 0_u64;
+        loop {
+            if lane.outbox_of().is_some() {
+                return self.deliver(lane).await;
+            }
+            let limit = match lane {
+                // a server that does not answer is probed by one
+                _ if self.probe_at(lane).is_some() => 1,
+                lane if lane.is_realm() => self.core.limits.batch,
+                _ => DESK_BATCH,
+            };
+            let (lane_asked, how_long) = (lane.clone(), self.core.limits.claim);
+            let ask = ClaimAsk { lane: lane_asked, limit, how_long, node: self.core.node.clone() };
+            let claimed = self.core.store.claim(&ask).await?;
+            if claimed.is_empty() {
+                return Ok(claims);
+            }
+            claims = claims.saturating_add(1);
+            let went_on = if lane.is_realm() {
+                self.realm(lane, claimed).await?
+            } else if *lane == Lane::desk() {
+                self.desk(claimed).await?;
+                true
+            } else {
+                self.contact(lane, claimed).await?
+            };
+            if !went_on {
+                return Ok(claims);
+            }
+        }
+    }
+
+    /// One pass over claimed holdings; whether the lane's server answered.
+    async fn realm(&self, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
+        let now = self.core.store.now().await?;
+        let mut groups: BTreeMap<(TenantId, TargetName), Vec<Case>> = BTreeMap::new();
+        let mut stranded = Vec::new();
+        for case in Case::load(&self.core, claimed, now).await? {
+            let settings = self.core.tenant(&case.holding.tenant).ok();
+            match settings.as_ref().and_then(|settings| case.target(settings)) {
+                Some(target) => groups.entry((case.holding.tenant.clone(), target)).or_default().push(case),
+                // nothing to do there any more, or nobody here who can
+                None if case.accesses.is_empty() && case.holding.is_empty() => stranded.push(case),
+                None => stranded.push(case),
+            }
+        }
+        let mut answered = true;
+        for ((tenant, target), cases) in groups {
+            let Ok(settings) = self.core.tenant(&tenant) else { continue };
+            let Ok(database) = settings.database(&target) else { continue };
+            let label = format!("jit.{}.{}", self.core.node, self.passes.fetch_add(1, Ordering::Relaxed));
+            let realm = cases.first().map(|case| case.holding.realm.clone());
+            let pass = Pass { core: &self.core, settings: &settings, database, cases, label };
+            let ready = match realm {
+                Some(realm) => self.ready(lane, &tenant, &settings, &target, &realm, database).await?,
+                None => Ok(()),
+            };
+            let served = match ready {
+                Ok(()) => pass.run().await?,
+                Err(error) => pass.unreachable(&error).await?,
+            };
+            match served {
+                Served::Answered => {}
+                Served::Unreachable(why) => {
+                    answered = false;
+                    self.lost(lane, &tenant, &settings, &target, &why).await?;
+                }
+            }
+        }
+        if !stranded.is_empty() {
+            answered = false;
+            self.strand(lane, stranded, now).await?;
+        }
+        Ok(answered)
+    }
+
+    /// Gives back what nobody here can do.
+    async fn strand(&self, lane: &Lane, cases: Vec<Case>, now: Time) -> Result<(), StoreError> {
+        let mut claims = Vec::new();
+        for mut case in cases {
+            let settings = self.core.tenant(&case.holding.tenant).ok();
+            if let Some(settings) = settings.filter(|_| case.holding.is_empty()) {
+                case.record(&self.core, &settings).await?;
+            } else {
+                claims.push(case.claim);
+            }
+        }
+        if claims.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            lane = lane.as_str(),
+            waiting = claims.len(),
+            "work is due on a target that is not registered here"
+        );
+        self.core.store.unclaim(&claims).await?;
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
+        Ok(())
+    }
+
+    /// Makes sure that the server answers and is the one that it was, before it is told anything.
+    async fn ready(
+        &self,
+        lane: &Lane,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        realm: &RealmId,
+        database: &Arc<dyn Database>,
+    ) -> Result<Result<(), DatabaseError>, StoreError> {
+        if self.breaker(lane, |breaker| breaker.incarnation.is_some()) {
+            return Ok(Ok(()));
+        }
+        let identity = match self.identify(database).await {
+            Ok(identity) => identity,
+            Err(error) => return Ok(Err(error)),
+        };
+        if identity.realm != *realm {
+            self.stranger(tenant, settings, target, &identity).await?;
+            let why = format!("target `{target}` is another server now (`{}`, was `{realm}`)", identity.realm);
+            return Ok(Err(DatabaseError::unreachable(why)));
+        }
+        self.incarnation(tenant, settings, target, &identity).await?;
+        let back = self.breaker(lane, |breaker| breaker.answered(identity.incarnation));
+        if let Some(since) = back {
+            let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
+            self.tell(tenant, settings, fact).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
+        let limit = to_std(self.core.limits.call);
+        let identity = self.core.tasks.within(limit, database.identify()).await;
+        identity.unwrap_or_else(|| Err(DatabaseError::unreachable("the database did not answer in time")))
+    }
+
+    async fn lost(
+        &self,
+        lane: &Lane,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        if self.breaker(lane, |breaker| breaker.failed(now)) {
+            let fact = Fact::new(What::TargetLost).with("target", target.as_str()).with("why", why);
+            self.tell(tenant, settings, fact).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn tell(&self, tenant: &TenantId, settings: &Tenant, fact: Fact) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        ledger.fact(fact);
+        ledger.commit().await.map(|_| ())
+    }
+
+    /// Another realm answers under the target's name: it is refused until an operator confirms it.
+    async fn stranger(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let key = target_key(tenant, target);
+        let record = self.core.store.read(&key).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        if known.stranger.as_ref() == Some(&identity.realm) {
+            return Ok(());
+        }
+        let fact = Fact::new(What::TargetRefused)
+            .with("target", target.as_str())
+            .with("answers_as", identity.realm.as_str())
+            .maybe("was", known.realm.as_ref().map(RealmId::as_str))
+            .with("why", "another server answers under its name: put the URL right, or confirm it");
+        let next = TargetRecord { stranger: Some(identity.realm.clone()), ..known };
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        let schedule = record.as_ref().and_then(|record| record.schedule.clone());
+        ledger.change.writes.push(put(key, record.as_ref(), &next, schedule)?);
+        ledger.fact(fact);
+        ignore_conflict(ledger.commit().await)
+    }
+
+    /// Remembers the incarnation of the realm's server; where it changed, everything that is gone there is looked at again (law 5).
+    async fn incarnation(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let key = realm_key(tenant, &identity.realm);
+        let record = self.core.store.read(&key).await?;
+        let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+        if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
+            return Ok(());
+        }
+        if let Some(known) = &known {
+            let fact = Fact::new(What::IncarnationChanged)
+                .with("target", target.as_str())
+                .with("realm", identity.realm.as_str())
+                .with("was", known.incarnation.as_str())
+                .with("incarnation", identity.incarnation.as_str());
+            self.tell(tenant, settings, fact).await?;
+            // before the incarnation is remembered: a crash in between only looks twice
+            self.look_at_all(tenant, &identity.realm).await?;
+        }
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        let next = RealmRecord { incarnation: identity.incarnation.clone() };
+        ledger.change.writes.push(put(key, record.as_ref(), &next, None)?);
+        ignore_conflict(ledger.commit().await)
+    }
+
+    /// Makes every watched holding of the realm due now.
+    async fn look_at_all(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
+        let label = Some(("watched".to_owned(), realm.as_str().to_owned()));
+        let mut after = None;
+        loop {
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
+            let page = self.core.store.page(&ask).await?;
+            let now = self.core.store.now().await?;
+            for record in &page {
+                let mut holding: Holding = body(record)?;
+                for watch in &mut holding.watched {
+                    watch.next = now;
+                }
+                let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
+                let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
+                let write = Write { at: record.at.clone(), expect: super::super::records::expect(Some(record)), what };
+                let change = crate::store::Change { writes: vec![write], ..crate::store::Change::default() };
+                // who changed it meanwhile works on it now, and sees the new incarnation with it
+                ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))?;
+            }
+            after = page.last().map(|record| record.at.key.clone());
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {
+    match committed {
+        Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a command's error is to the pump: the store's own, or something to log.
+pub(super) fn only_store(error: JitError) -> Result<(), StoreError> {
+    match error {
+        JitError::Store(error) => Err(error),
+        other => {
+            tracing::warn!(error = %other, "left for the next pass");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The pump: one loop over lanes, no timer per grant. It claims what is due, does it, commits, waits.
+
+mod breaker;
+mod case;
+mod contact;
+mod desk;
+mod lane;
+mod log;
+mod realm;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use self::breaker::Breaker;
+use super::core::Core;
+use crate::clock::{Time, after};
+use crate::store::{Lane, StoreError};
+
+/// How long the loop waits when nothing is due; every commit wakes it earlier.
+const IDLE: TimeDelta = TimeDelta::seconds(60);
+/// How long it waits before it asks a store again that could not be used.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// What the lanes' tasks share.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    core: Arc<Core>,
+    breakers: Mutex<BTreeMap<Lane, Breaker>>,
+    running: Mutex<BTreeMap<Lane, ()>>,
+    /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
+    elsewhere: Mutex<BTreeMap<Lane, Time>>,
+    /// Counts the passes of this process, for their labels.
+    passes: std::sync::atomic::AtomicU64,
+    done: Notify,
+}
+
+/// The running pump. Dropping it stops it after the work in hand.
+#[derive(Debug)]
+pub struct Pump {
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Pump {
+    pub(super) fn start(lanes: &Arc<Lanes>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let lanes = Arc::clone(lanes);
+        let task = Arc::clone(&lanes.core).tasks.spawn(async move { lanes.pump(stopped).await });
+        Self { stop, task: Some(task) }
+    }
+
+    /// Finishes the work in hand, then stops.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        if let Some(task) = self.task.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the pump ended badly");
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+/// What one pass over everything due came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassReport {
+    /// How often due work was claimed.
+    pub claims: u64,
+    /// Lanes whose server did not answer.
+    pub unreachable: u64,
+}
+
+impl Lanes {
+    pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(core),
+            breakers: Mutex::default(),
+            running: Mutex::default(),
+            elsewhere: Mutex::default(),
+            passes: std::sync::atomic::AtomicU64::new(0),
+            done: Notify::new(),
+        })
+    }
+
+    async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let log = self.core.tasks.spawn(Arc::clone(&self).keep_log(stopped.clone()));
+        while !*stopped.borrow() {
+            let turn = async {
+                if let Err(error) = self.turn().await {
+                    tracing::error!(%error, "the store cannot be used; trying again");
+                    self.core.tasks.pause(STORE_RETRY).await;
+                }
+            };
+            tokio::select! {
+                () = turn => {}
+                _ = stopped.changed() => {}
+            }
+        }
+        while !self.lock_running().is_empty() {
+            self.done.notified().await;
+        }
+        if let Err(error) = log.await {
+            tracing::error!(%error, "the log keeper ended badly");
+        }
+    }
+
+    /// Starts what is due, then waits until something else is.
+    async fn turn(self: &Arc<Self>) -> Result<(), StoreError> {
+        let seen = self.core.store.pulse().await?;
+        let lanes = self.core.store.lanes().await?;
+        let now = self.core.store.now().await?;
+        let mut next = after(now, IDLE);
+        for (lane, due) in lanes {
+            let due = due.max(self.not_before(&lane).unwrap_or(due));
+            if due > now {
+                next = next.min(due);
+            } else if self.lock_running().insert(lane.clone(), ()).is_none() {
+                let lanes = Arc::clone(self);
+                // whoever waits for the lane is woken when it is idle again
+                drop(self.core.tasks.spawn(async move {
+                    let _idle = Idle { lanes: &lanes, lane: lane.clone() };
+                    if let Err(error) = lanes.work(&lane).await {
+                        tracing::error!(lane = lane.as_str(), %error, "the store cannot be used; trying again");
+                        lanes.core.tasks.pause(STORE_RETRY).await;
+                    }
+                }));
+            }
+        }
+        tokio::select! {
+            waited = self.core.store.wait(seen, next) => waited,
+            () = self.done.notified() => Ok(()),
+        }
+    }
+
+    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are left.
+    pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
+        let mut report = PassReport::default();
+        loop {
+            let lanes = self.core.store.lanes().await?;
+            let now = self.core.store.now().await?;
+            let due: Vec<Lane> = lanes
+                .into_iter()
+                .filter(|(lane, due)| *due <= now && self.not_before(lane).is_none_or(|then| then <= now))
+                .map(|(lane, _)| lane)
+                .filter(|lane| self.probe_at(lane).is_none())
+                .collect();
+            if due.is_empty() {
+                break;
+            }
+            let mut tasks = Vec::new();
+            for lane in due {
+                let lanes = Arc::clone(self);
+                tasks.push(self.core.tasks.spawn(async move { lanes.work(&lane).await }));
+            }
+            for task in tasks {
+                match task.await {
+                    Ok(claims) => report.claims = report.claims.saturating_add(claims?),
+                    Err(error) => tracing::error!(%error, "a lane's task ended badly"),
+                }
+            }
+        }
+        report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    fn down(&self) -> usize {
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.values().filter(|breaker| breaker.probe_at().is_some()).count()
+    }
+
+    fn not_before(&self, lane: &Lane) -> Option<Time> {
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.get(lane).copied().max(self.probe_at(lane))
+    }
+
+    fn probe_at(&self, lane: &Lane) -> Option<Time> {
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.get(lane).and_then(Breaker::probe_at)
+    }
+
+    fn breaker<T>(&self, lane: &Lane, with: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        with(breakers.entry(lane.clone()).or_default())
+    }
+
+    fn lock_running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Lane, ()>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks the lane as idle again, also when its task panicked.
+#[derive(Debug)]
+struct Idle<'l> {
+    lanes: &'l Lanes,
+    lane: Lane,
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.lanes.lock_running().remove(&self.lane);
+        self.lanes.done.notify_one();
+    }
+}

@@ -1,0 +1,535 @@
+//! One pass over the due accounts of a realm: look, record what is intended, tell the database, record what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::super::core::{Core, Tenant};
+use super::super::records::{Stops, body_or_default, stops_key};
+use super::case::{Case, Kept};
+use crate::access::{Access, Event};
+use crate::clock::{Time, after, span, to_std};
+use crate::database::{
+    Call, Database, DatabaseError, GrantOrder, Observation, RevokeOrder, Seen, SettleOrder, Subject,
+};
+use crate::fact::{Fact, What};
+use crate::grant::{Cause, Grant, Intent};
+use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, settled, verify};
+use crate::id::{AccessId, RoleName};
+use crate::store::{ClockState, StoreError};
+
+/// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
+const MARGIN: TimeDelta = TimeDelta::seconds(1);
+/// First wait of one order that failed while its server answers; it doubles with each failure.
+const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
+/// Longest wait of one order that failed while its server answers.
+const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
+
+/// What a pass serves: the accounts of one tenant in one realm, through one target.
+#[derive(Debug)]
+pub(super) struct Pass<'p> {
+    pub(super) core: &'p Core,
+    pub(super) settings: &'p Tenant,
+    pub(super) database: &'p Arc<dyn Database>,
+    pub(super) cases: Vec<Case>,
+    /// Of all calls of this pass, for `settle`.
+    pub(super) label: String,
+}
+
+/// How a pass ended.
+#[derive(Debug)]
+pub(super) enum Served {
+    /// The server answered.
+    Answered,
+    /// It did not.
+    Unreachable(String),
+}
+
+/// A membership that is looked at, and why.
+#[derive(Debug)]
+struct Asked {
+    case: usize,
+    subject: Subject,
+    why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Grant(AccessId),
+    Settled(AccessId),
+    Look(AccessId),
+}
+
+impl Pass<'_> {
+    /// Does all of it.
+    pub(super) async fn run(mut self) -> Result<Served, StoreError> {
+        self.rule_again().await?;
+        if let Err(error) = self.settle().await {
+            return self.unreachable(&error).await;
+        }
+        let asked = self.asked().await?;
+        let observation = if asked.is_empty() {
+            None
+        } else {
+            let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
+            match self.observe(&subjects).await {
+                Ok(observation) => Some(observation),
+                Err(error) => return self.unreachable(&error).await,
+            }
+        };
+        self.intend(&asked, observation.as_ref()).await?;
+        let served = self.effects().await?;
+        self.record().await?;
+        Ok(served)
+    }
+
+    /// Everything that is due is known to fail now; it says so, and is due again when the server is back.
+    pub(super) async fn unreachable(mut self, error: &DatabaseError) -> Result<Served, StoreError> {
+        let why = error.with_causes();
+        let now = self.core.store.now().await?;
+        for case in &mut self.cases {
+            for id in due(case, now) {
+                match case.accesses.get(&id).and_then(|loaded| loaded.access.grant()) {
+                    Some(Grant::Scheduled(_)) => {
+                        case.handle(id, Event::NotGranted { why: why.clone(), retry_at: now }, now);
+                    }
+                    Some(Grant::Granting(granting)) if granting.trouble.is_none() => {
+                        case.handle(id, Event::GrantUnknown { why: why.clone() }, now);
+                    }
+                    Some(Grant::Active(_)) => {
+                        case.handle(id, expired(), now);
+                        case.handle(id, Event::EndFailed { why: why.clone(), retry_at: now }, now);
+                    }
+                    Some(Grant::Revoking(_)) => {
+                        case.handle(id, Event::EndFailed { why: why.clone(), retry_at: now }, now);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.record().await?;
+        Ok(Served::Unreachable(why))
+    }
+
+    /// The case is ruled again before its grant begins (DESIGN section 3), and nothing begins during a stop or with a doubtful clock.
+    async fn rule_again(&mut self) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let is_scheduled = |access: &Access| matches!(access.grant(), Some(Grant::Scheduled(_)));
+        let begins = |case: &Case| {
+            let due = due(case, now).into_iter();
+            due.filter(|id| case.accesses.get(id).is_some_and(|loaded| is_scheduled(&loaded.access))).collect()
+        };
+        let beginning: Vec<(usize, Vec<AccessId>)> = self.cases.iter().map(begins).enumerate().collect();
+        let Some(tenant) = self.cases.first().map(|case| case.holding.tenant.clone()) else { return Ok(()) };
+        if beginning.iter().all(|(_, ids)| ids.is_empty()) {
+            return Ok(());
+        }
+        let stops: Stops = body_or_default(self.core.store.read(&stops_key(&tenant)).await?.as_ref())?;
+        let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
+        for (place, ids) in beginning {
+            let Some(case) = self.cases.get_mut(place) else { continue };
+            for id in ids {
+                let Some(access) = case.accesses.get(&id).map(|loaded| loaded.access.clone()) else { continue };
+                let event = begin_or_not(self.settings, &access, &stops, doubtful, now).await;
+                case.handle(id, Event::Tick, now);
+                if let Some(event) = event {
+                    case.handle(id, event, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no earlier statement of ours can still arrive (law 15).
+    async fn settle(&mut self) -> Result<(), DatabaseError> {
+        let mut orders: BTreeMap<&str, SettleOrder> = BTreeMap::new();
+        for intent in
+            self.cases.iter().flat_map(|case| case.accesses.values()).filter_map(|loaded| unsettled(&loaded.access))
+        {
+            let order = SettleOrder { label: intent.label.clone(), not_after: intent.not_after };
+            let entry = orders.entry(&intent.label).or_insert(order);
+            entry.not_after = entry.not_after.max(intent.not_after);
+        }
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let orders: Vec<SettleOrder> = orders.into_values().collect();
+        // it may have to wait past the deadline of the earlier statement
+        let limit = to_std(self.core.limits.call).saturating_mul(2);
+        let settle = self.core.tasks.within(limit, self.database.settle(&orders));
+        settle
+            .await
+            .unwrap_or_else(|| Err(DatabaseError::unreachable("an earlier statement could not be settled in time")))
+    }
+
+    /// What has to be looked at.
+    async fn asked(&mut self) -> Result<Vec<Asked>, StoreError> {
+        let now = self.core.store.now().await?;
+        let mut asked = Vec::new();
+        for (place, case) in self.cases.iter().enumerate() {
+            for loaded in case.accesses.values() {
+                let access = &loaded.access;
+                match access.grant() {
+                    Some(Grant::Scheduled(_)) if access.effect_due().is_some_and(|due| due <= now) => {
+                        let request = access.request();
+                        let (account, role) = (request.account.clone(), request.role.clone());
+                        let subject = Subject { account, account_id: None, role, role_id: None };
+                        asked.push(Asked { case: place, subject, why: Why::Grant(access.id()) });
+                    }
+                    Some(Grant::Granting(granting)) => {
+                        let subject = granting.subject.clone();
+                        asked.push(Asked { case: place, subject, why: Why::Settled(access.id()) });
+                    }
+                    _ => {}
+                }
+            }
+            for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
+                asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
+            }
+        }
+        Ok(asked)
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        let limit = to_std(self.core.limits.call);
+        let observation = self.core.tasks.within(limit, self.database.observe(subjects)).await;
+        let observation = observation.unwrap_or_else(|| {
+            Err(DatabaseError::unreachable("the database did not answer in time when it was looked at"))
+        })?;
+        if observation.seen.len() != subjects.len() {
+            return Err(DatabaseError::unreachable(
+                "the adapter answered for another number of memberships than it was asked for",
+            ));
+        }
+        Ok(observation)
+    }
+
+    /// Lets every access handle what was seen, and commits what is intended (law 3).
+    async fn intend(&mut self, asked: &[Asked], observation: Option<&Observation>) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        if let Some(observation) = observation {
+            let not_after = after(observation.server_time, self.core.limits.call);
+            for (asked, seen) in asked.iter().zip(&observation.seen) {
+                let Some(case) = self.cases.get_mut(asked.case) else { continue };
+                match asked.why {
+                    Why::Settled(id) => {
+                        let width = case.accesses.get(&id).map(|loaded| loaded.access.width());
+                        if let Some(width) = width {
+                            case.handle(id, Event::Settled(settled(seen, width)), now);
+                        }
+                    }
+                    Why::Grant(id) => begin(case, id, &asked.subject, seen, &self.label, not_after, now),
+                    Why::Look(id) => {
+                        look_again(self.core, case, id, seen, &observation.identity.incarnation, now).await?;
+                    }
+                }
+            }
+        }
+        for case in &mut self.cases {
+            let ids: Vec<AccessId> = case.accesses.keys().copied().collect();
+            for id in ids {
+                let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { continue };
+                match access.grant() {
+                    Some(Grant::Active(active)) if active.window.end() <= now => case.handle(id, expired(), now),
+                    Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
+                        case.handle(id, Event::Settled(crate::access::Found::Absent), now);
+                    }
+                    Some(Grant::Granting(granting)) if granting.give_up <= now => case.handle(id, Event::Tick, now),
+                    _ => {}
+                }
+            }
+        }
+        let (core, settings) = (self.core, self.settings);
+        let kept =
+            futures_util::future::join_all(self.cases.iter_mut().map(|case| case.intend(core, settings, now))).await;
+        let mut kept = kept.into_iter();
+        let mut failed = None;
+        self.cases.retain(|_| match kept.next() {
+            Some(Ok(Kept::Yes)) => true,
+            Some(Ok(Kept::No)) | None => false,
+            Some(Err(error)) => {
+                failed = Some(error);
+                false
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Tells the database: what has to go first.
+    async fn effects(&mut self) -> Result<Served, StoreError> {
+        let now = self.core.store.now().await?;
+        let needed = self.core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX);
+        // a claim that could be taken over before the answer is recorded is not worked on: the next pass does
+        let fit = |case: &Case| span(now, case.claim.until) >= needed;
+        let (revoked, mut served) = self.revoke(now, &fit).await;
+        let granted = match &served {
+            Served::Answered => {
+                let (granted, second) = self.grant(&fit).await;
+                served = second;
+                granted
+            }
+            Served::Unreachable(_) => Vec::new(),
+        };
+        let now = self.core.store.now().await?;
+        for (place, closing, outcome) in revoked {
+            if let Some(case) = self.cases.get_mut(place) {
+                ended(case, &closing, outcome, now);
+            }
+        }
+        for (place, id, outcome) in granted {
+            let event = match outcome {
+                Ok(granted) => Event::Granted(granted),
+                Err(error) => grant_failed(&error, now),
+            };
+            if let Some(case) = self.cases.get_mut(place) {
+                case.handle(id, event, now);
+            }
+        }
+        Ok(served)
+    }
+
+    async fn revoke(
+        &self,
+        now: Time,
+        fit: &(dyn Fn(&Case) -> bool + Sync),
+    ) -> (Vec<(usize, Closing, Outcome)>, Served) {
+        let mut closing = Vec::new();
+        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
+            let live = case.live();
+            closing.extend(closings(&live, now).into_iter().map(|closing| (place, closing)));
+            for orphan in case.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
+                let nobody = AccessId::fresh(now, &*self.core.entropy);
+                closing.extend(orphan_closing(&orphan.subject, &live, nobody).map(|closing| (place, closing)));
+            }
+        }
+        if closing.is_empty() {
+            return (Vec::new(), Served::Answered);
+        }
+        let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
+        let call = self.call();
+        let limit = call.limit.saturating_mul(2);
+        let outcomes = match self.core.tasks.within(limit, self.database.revoke(&call, &orders)).await {
+            Some(outcomes) => outcomes,
+            None => orders.iter().map(|_| Err(DatabaseError::unknown("the database did not answer in time"))).collect(),
+        };
+        let served = served(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()));
+        let mut outcomes = outcomes.into_iter();
+        let missing = || Err(DatabaseError::unknown("the adapter gave no answer for this order"));
+        let answered = closing.into_iter().map(|(place, closing)| {
+            let outcome = outcomes.next().unwrap_or_else(missing);
+            let outcome = outcome.map_err(|error| error.with_causes()).and_then(|report| verify(&closing, &report));
+            (place, closing, outcome)
+        });
+        (answered.collect(), served)
+    }
+
+    async fn grant(
+        &self,
+        fit: &(dyn Fn(&Case) -> bool + Sync),
+    ) -> (Vec<(usize, AccessId, Result<crate::database::Granted, DatabaseError>)>, Served) {
+        let mut whose = Vec::new();
+        let mut orders: Vec<GrantOrder> = Vec::new();
+        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
+            for loaded in case.accesses.values() {
+                let access = &loaded.access;
+                let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
+                    continue;
+                };
+                if granting.intent.label != self.label {
+                    continue;
+                }
+                let handling = &access.approval().plan().handling;
+                orders.push(GrantOrder::new(
+                    &witness,
+                    granting.subject.clone(),
+                    access.width(),
+                    granting.intent.not_after,
+                    handling.account_members,
+                    handling.can_grant,
+                ));
+                whose.push((place, access.id()));
+            }
+        }
+        if orders.is_empty() {
+            return (Vec::new(), Served::Answered);
+        }
+        let call = self.call();
+        let limit = call.limit.saturating_mul(2);
+        let outcomes = match self.core.tasks.within(limit, self.database.grant(&call, &orders)).await {
+            Some(outcomes) => outcomes,
+            None => orders.iter().map(|_| Err(DatabaseError::unknown("the database did not answer in time"))).collect(),
+        };
+        let served = served(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()));
+        let mut outcomes = outcomes.into_iter();
+        let missing = || Err(DatabaseError::unknown("the adapter gave no answer for this order"));
+        let answered =
+            whose.into_iter().map(|(place, id)| (place, id, outcomes.next().unwrap_or_else(missing))).collect();
+        (answered, served)
+    }
+
+    fn call(&self) -> Call {
+        Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
+    }
+
+    async fn record(&mut self) -> Result<(), StoreError> {
+        let (core, settings) = (self.core, self.settings);
+        let kept = futures_util::future::join_all(self.cases.iter_mut().map(|case| case.record(core, settings))).await;
+        kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
+    }
+}
+
+/// What a revoke came to: the proofs, or what is still there.
+type Outcome = Result<Vec<crate::holding::Verified>, String>;
+
+/// The accesses of the case whose database work is due.
+fn due(case: &Case, now: Time) -> Vec<AccessId> {
+    let is_due = |access: &Access| access.effect_due().is_some_and(|due| due <= now);
+    case.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
+}
+
+fn expired() -> Event {
+    Event::End { cause: Cause::Expired, by: None, why: None }
+}
+
+/// The intent of an earlier pass whose statement may still arrive.
+fn unsettled(access: &Access) -> Option<&Intent> {
+    match access.grant()? {
+        Grant::Granting(granting) => Some(&granting.intent),
+        Grant::Revoking(revoking) => revoking.unsettled.as_ref(),
+        _ => None,
+    }
+}
+
+/// What stands between an access and its grant; none: nothing was found.
+async fn begin_or_not(settings: &Tenant, access: &Access, stops: &Stops, doubtful: bool, now: Time) -> Option<Event> {
+    let retry_at = after(now, RETRY_LONGEST);
+    let parties = &access.request().parties;
+    if let Some(stop) = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]) {
+        let why = Some(format!("emergency stop by `{}`: {}", stop.by, stop.reason));
+        return Some(Event::End { cause: Cause::Stopped, by: None, why });
+    }
+    if doubtful {
+        let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
+        return Some(Event::NotGranted { why, retry_at });
+    }
+    let ruled = async { Ok((settings.ruling(access.request()).await?, settings.fresh(access.approval()).await?)) };
+    match ruled.await {
+        Ok((ruling, fresh)) => Some(Event::RuleAgain { ruling, fresh }),
+        // nobody is granted anything on what a directory said once (fail closed)
+        Err(error) => {
+            let error: crate::directory::DirectoryError = error;
+            Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) })
+        }
+    }
+}
+
+/// Lets an access that is due begin its grant, or learn that its role is held already.
+fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen, label: &str, not_after: Time, now: Time) {
+    let event = {
+        let live = case.live();
+        let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
+        match judge(access, &live, seen, asked, label, not_after) {
+            Ok(clear) => Event::BeginGrant(clear),
+            Err(how) => Event::Standing(how),
+        }
+    };
+    case.handle(id, event, now);
+}
+
+async fn look_again(
+    core: &Core,
+    case: &mut Case,
+    id: AccessId,
+    seen: &Seen,
+    incarnation: &str,
+    now: Time,
+) -> Result<(), StoreError> {
+    let Some(watch) = case.holding.watched.iter().find(|watch| watch.access == id).cloned() else { return Ok(()) };
+    let looked = look(&watch, &case.live(), seen, incarnation);
+    case.touch();
+    let about = |what| {
+        Fact::new(what)
+            .with("access", id.to_string())
+            .with("account", watch.subject.account.as_str())
+            .with("role", watch.subject.role.as_str())
+            .with("target", watch.target.as_str())
+            .with("incarnation", incarnation)
+    };
+    match looked {
+        Look::Reappeared(how) => {
+            if case.join(core, id, now).await? {
+                case.handle(id, Event::Reappeared(how), now);
+                return Ok(());
+            }
+            case.findings.push(about(What::Finding).with("why", how));
+        }
+        Look::Finding(how) => case.findings.push(about(What::Finding).with("why", how)),
+        Look::Gone => case.findings.push(about(What::StillGone)),
+    }
+    case.holding.watched.retain(|other| other.access != id);
+    case.holding.watched.extend(watch.looked(now, incarnation));
+    Ok(())
+}
+
+/// Lets every access of the closing handle what came of it.
+fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
+    if closing.accesses.is_empty() {
+        orphan_ended(case, &closing.order.subject, outcome.err(), now);
+        return;
+    }
+    match outcome {
+        Ok(proofs) => {
+            for proof in proofs {
+                case.handle(proof.access(), Event::Ended(proof), now);
+            }
+        }
+        Err(why) => {
+            for id in &closing.accesses {
+                let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
+                    Some(Grant::Revoking(revoking)) => revoking.failures,
+                    _ => 0,
+                };
+                let factor = 1_i32.checked_shl(failures.min(8)).unwrap_or(1);
+                let wait = RETRY_FIRST.checked_mul(factor).unwrap_or(RETRY_LONGEST).min(RETRY_LONGEST);
+                let retry_at = after(now, wait);
+                case.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
+            }
+        }
+    }
+}
+
+fn orphan_ended(case: &mut Case, subject: &Subject, left: Option<String>, now: Time) {
+    case.touch();
+    let role: &RoleName = &subject.role;
+    let fact = |what| Fact::new(what).with("account", subject.account.as_str()).with("role", role.as_str());
+    match left {
+        None => {
+            case.holding.orphans.retain(|orphan| orphan.subject != *subject);
+            case.findings.push(fact(What::Reconciled).with("orphaned", true).with("verified", true));
+        }
+        Some(why) => {
+            let retry_at = after(now, RETRY_LONGEST);
+            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.subject == *subject) {
+                *orphan = Orphan { retry_at, ..orphan.clone() };
+            }
+            case.findings.push(fact(What::RevokeFailed).with("orphaned", true).with("why", why));
+        }
+    }
+}
+
+fn grant_failed(error: &DatabaseError, now: Time) -> Event {
+    let why = error.with_causes();
+    match error {
+        DatabaseError::Unreachable { .. } => Event::NotGranted { why, retry_at: now },
+        DatabaseError::NotApplied { .. } => Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) },
+        DatabaseError::Rejected { rejection, .. } => Event::GrantRejected { rejection: *rejection, why },
+        DatabaseError::OutcomeUnknown { .. } => Event::GrantUnknown { why },
+    }
+}
+
+fn served<'e>(mut errors: impl Iterator<Item = &'e DatabaseError>) -> Served {
+    errors
+        .find(|error| error.is_unreachable())
+        .map_or(Served::Answered, |error| Served::Unreachable(error.with_causes()))
+}

@@ -1,0 +1,128 @@
+//! Records that the engine keeps beside accesses and holdings.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::ask::Scope;
+use crate::clock::Time;
+use crate::id::{AccessId, Principal, RealmId, RoleName, TargetName, TenantId};
+use crate::store::{Expect, Kind, Record, RecordKey, Schedule, StoreError, Write, Writing};
+
+/// What a target was found to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TargetRecord {
+    /// Its realm, since the first contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) realm: Option<RealmId>,
+    /// Another realm that answered under its name, and that no operator has confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stranger: Option<RealmId>,
+    /// Since when it is written off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retired: Option<Time>,
+}
+
+/// What is known of a realm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RealmRecord {
+    /// The incarnation of its server that was seen last.
+    pub(super) incarnation: String,
+}
+
+/// Which tenant a role of a realm belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RoleOwner {
+    pub(super) tenant: TenantId,
+}
+
+/// The emergency stops of a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stops {
+    pub(super) stops: Vec<Stop>,
+}
+
+/// One emergency stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stop {
+    pub(super) scope: Scope,
+    pub(super) by: Principal,
+    pub(super) reason: String,
+    pub(super) at: Time,
+}
+
+/// The access that a keyed request led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AskedBefore {
+    pub(super) access: AccessId,
+}
+
+impl Stops {
+    /// The stop that this meets, if one does.
+    pub(super) fn meets(&self, target: &TargetName, people: [&Principal; 2]) -> Option<&Stop> {
+        self.stops.iter().find(|stop| match &stop.scope {
+            Scope::All => true,
+            Scope::Principal(principal) => people.contains(&principal),
+            Scope::Target(stopped) => stopped == target,
+        })
+    }
+}
+
+pub(super) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
+    RecordKey::new(tenant, Kind::Target, target.as_str())
+}
+
+pub(super) fn stops_key(tenant: &TenantId) -> RecordKey {
+    RecordKey::new(tenant, Kind::Stops, "stops")
+}
+
+pub(super) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {
+    RecordKey::new(tenant, Kind::Access, id.to_string())
+}
+
+pub(super) fn realm_key(tenant: &TenantId, realm: &RealmId) -> RecordKey {
+    RecordKey::new(tenant, Kind::Realm, realm.as_str())
+}
+
+/// A realm's roles are nobody's until a tenant asks for one: this record stands outside all tenants.
+pub(super) fn role_owner_key(realm: &RealmId, role: &RoleName) -> RecordKey {
+    RecordKey::new(&TenantId::everywhere(), Kind::RoleOwner, format!("{realm}/{role}"))
+}
+
+/// The body of a record, or the default where there is none.
+pub(super) fn body_or_default<T: DeserializeOwned + Default>(record: Option<&Record>) -> Result<T, StoreError> {
+    record.map_or_else(|| Ok(T::default()), body)
+}
+
+/// The body of a record.
+pub(super) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError> {
+    serde_json::from_slice(&record.body).map_err(|error| StoreError::Damaged {
+        kind: record.at.kind.as_str(),
+        key: record.at.key.clone(),
+        why: error.to_string(),
+    })
+}
+
+/// Writes a body over what was read.
+pub(super) fn put<T: Serialize>(
+    at: RecordKey,
+    before: Option<&Record>,
+    body: &T,
+    schedule: Option<Schedule>,
+) -> Result<Write, StoreError> {
+    let body = encode(&at, serde_json::to_vec(body))?;
+    let what = Writing::Put { body, schedule, labels: std::collections::BTreeMap::new() };
+    Ok(Write { at, expect: expect(before), what })
+}
+
+/// What is expected of a record that was read so.
+pub(super) fn expect(before: Option<&Record>) -> Expect {
+    before.map_or(Expect::Absent, |record| Expect::Version(record.version))
+}
+
+pub(super) fn encode(at: &RecordKey, bytes: Result<Vec<u8>, serde_json::Error>) -> Result<Vec<u8>, StoreError> {
+    bytes.map_err(|error| StoreError::Damaged {
+        kind: at.kind.as_str(),
+        key: at.key.clone(),
+        why: format!("it has no stored form: {error}"),
+    })
+}

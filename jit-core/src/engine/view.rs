@@ -1,0 +1,173 @@
+//! An access as callers see it.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+
+use crate::access::{Access, Phase};
+use crate::approval::Verdict;
+use crate::clock::{Time, micros};
+use crate::grant::{Ended, Evidence, Grant};
+use crate::id::{AccessId, Account, Principal, RoleName, RuleName, TargetName, TenantId};
+
+/// An access as it stands. Times are the store's, UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AccessView {
+    /// Which.
+    pub id: AccessId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// `pending`, `denied`, `cancelled`, `lapsed`, `scheduled`, `withdrawn`, `granting`, `active`, `revoking`, `revoked`, `failed`,
+    /// `retired`.
+    pub state: &'static str,
+    /// On which target.
+    pub target: TargetName,
+    /// Which role.
+    pub role: RoleName,
+    /// Who gets it.
+    pub principal: Principal,
+    /// Who asked.
+    pub requester: Principal,
+    /// The receiver's account there.
+    pub account: Account,
+    /// Why.
+    pub reason: String,
+    /// Under which ticket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The rule that allows it.
+    pub rule: RuleName,
+    /// For how long, microseconds.
+    #[serde(rename = "duration_micros", with = "micros")]
+    pub duration: TimeDelta,
+    /// When it was asked.
+    pub asked_at: Time,
+    /// From when, where not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Time>,
+    /// When the role became usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Time>,
+    /// When the role is to be gone; while it is granted, at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// When the case was closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+    /// Why it ended, or ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Whether the role should be gone and is not known to be.
+    pub overdue: bool,
+    /// What is still missing.
+    pub awaits: Vec<String>,
+    /// What went wrong last, while it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// What was decided.
+    pub decisions: Vec<DecisionView>,
+    /// More time that waits for decisions, microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extension_micros: Option<i64>,
+    /// What was seen in the database at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DecisionView {
+    /// By whom.
+    pub by: Principal,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// When, UTC.
+    pub at: Time,
+    /// In his words.
+    pub note: String,
+}
+
+impl AccessView {
+    /// The access as it stands now.
+    pub(crate) fn of(access: &Access, now: Time) -> Self {
+        let request = access.request();
+        let (ended_at, cause, evidence) = closing(access);
+        let window = access.window();
+        let expires_at = match access.grant() {
+            Some(Grant::Granting(granting)) => Some(granting.latest_end),
+            _ => window.map(crate::grant::Window::end),
+        };
+        let extension = access.extension();
+        let decided = access.approval().decisions().iter();
+        let decisions = decided.chain(extension.into_iter().flat_map(|extension| extension.approval.decisions()));
+        Self {
+            id: access.id(),
+            tenant: access.tenant().clone(),
+            state: access.state(),
+            target: request.target.clone(),
+            role: request.role.clone(),
+            principal: request.parties.receiver.clone(),
+            requester: request.parties.requester.clone(),
+            account: request.account.clone(),
+            reason: request.reason.clone(),
+            ticket: request.ticket.clone(),
+            rule: access.approval().plan().rule.clone(),
+            duration: request.duration,
+            asked_at: request.asked_at,
+            starts_at: request.start,
+            activated_at: window.map(crate::grant::Window::activated_at),
+            expires_at,
+            ended_at,
+            cause,
+            overdue: access.is_overdue(now),
+            awaits: access.awaits(),
+            trouble: access.trouble().map(str::to_owned),
+            decisions: decisions
+                .map(|decision| DecisionView {
+                    by: decision.by.clone(),
+                    verdict: decision.verdict,
+                    at: decision.at,
+                    note: decision.note.clone(),
+                })
+                .collect(),
+            extension_micros: extension.and_then(|extension| extension.longer.num_microseconds()),
+            evidence,
+        }
+    }
+
+    /// Which one.
+    #[must_use]
+    pub fn id(&self) -> AccessId {
+        self.id
+    }
+
+    /// Whether nothing will happen to it any more by itself.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !matches!(self.state, "pending" | "scheduled" | "granting" | "active" | "revoking")
+    }
+}
+
+fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<Evidence>) {
+    match access.phase() {
+        Phase::Pending(_) => (None, None, None),
+        Phase::Denied(closed) | Phase::Cancelled(closed) | Phase::Lapsed(closed) => {
+            (Some(closed.at), Some(closed.why.clone()), None)
+        }
+        Phase::Approved(grant) => match grant {
+            Grant::Scheduled(_) | Grant::Granting(_) | Grant::Active(_) => (None, None, None),
+            Grant::Revoking(revoking) => (None, Some(revoking.cause.to_string()), None),
+            Grant::Revoked(ended) | Grant::Failed(ended) | Grant::Withdrawn(ended) | Grant::Retired(ended) => {
+                (Some(ended.at), Some(said(ended)), ended.evidence.clone())
+            }
+        },
+    }
+}
+
+fn said(ended: &Ended) -> String {
+    match &ended.why {
+        Some(why) => format!("{}: {why}", ended.cause),
+        None => ended.cause.to_string(),
+    }
+}

@@ -1,0 +1,55 @@
+//! What was seen in the database when a grant ended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Time;
+use crate::fact::{Detail, Fact, stamp};
+use crate::id::AccessId;
+
+/// What was seen in the database when a grant ended. Only [`crate::holding::verify`] says that it is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// When the catalog was read, the server's own clock, UTC.
+    pub server_time: Time,
+    /// Which incarnation of the server answered.
+    pub incarnation: String,
+    /// How many sessions were ended.
+    pub sessions_ended: u32,
+    /// Sessions that were left alone, because the rule says so or because another access still holds the membership.
+    pub sessions_kept: u32,
+    /// Prepared transactions that were rolled back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rolled_back: Vec<String>,
+    /// Access to the role that remains and is not ours (law 6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residual: Vec<String>,
+    /// Other accesses that still hold the membership (law 7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_held_by: Vec<StillHeldBy>,
+    /// What is gone altogether (`account`, `role`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
+}
+
+/// Another access that still holds the membership.
+pub type StillHeldBy = AccessId;
+
+impl Evidence {
+    /// Adds it to the fact of the end.
+    #[must_use]
+    pub fn tell(&self, fact: Fact) -> Fact {
+        let list = |texts: &[String]| {
+            (!texts.is_empty()).then(|| Detail::List(texts.iter().map(|text| text.as_str().into()).collect()))
+        };
+        let held: Vec<String> = self.still_held_by.iter().map(ToString::to_string).collect();
+        fact.with("verified", true)
+            .with("server_time", stamp(self.server_time))
+            .with("incarnation", self.incarnation.as_str())
+            .with("sessions_ended", i64::from(self.sessions_ended))
+            .with("sessions_kept", i64::from(self.sessions_kept))
+            .maybe("rolled_back", list(&self.rolled_back))
+            .maybe("residual", list(&self.residual))
+            .maybe("still_held_by", list(&held))
+            .maybe("gone", list(&self.gone))
+    }
+}

@@ -1,0 +1,111 @@
+//! Whether a membership may be granted, and whether it is held.
+
+use crate::access::{Access, Found};
+use crate::clock::Time;
+use crate::database::{Grantor, Seen, Subject, Width};
+use crate::grant::{Grant, Intent};
+use crate::id::AccessId;
+
+/// The membership was observed, and nothing stands in the way of granting it. Only [`judge`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clear {
+    access: AccessId,
+    subject: Subject,
+    observed: &'static str,
+    label: String,
+    not_after: Time,
+}
+
+impl Clear {
+    /// For which access.
+    #[must_use]
+    pub fn access(&self) -> AccessId {
+        self.access
+    }
+
+    /// The membership, by the ids that were observed.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// What was there: `absent`, or `ours`.
+    #[must_use]
+    pub fn observed(&self) -> &'static str {
+        self.observed
+    }
+
+    /// What is recorded before the statement.
+    #[must_use]
+    pub fn intent(&self, now: Time) -> Intent {
+        Intent { label: self.label.clone(), not_after: self.not_after, at: now }
+    }
+}
+
+/// Judges what was seen right before a grant: clear, or held already and not by us (law 6), with how.
+///
+/// `label` and `not_after` (the server's clock, UTC) are those of the statement that will follow; `live` are all accesses of the
+/// account in the realm.
+///
+/// # Errors
+/// How the role is held already.
+pub fn judge(
+    access: &Access,
+    live: &[&Access],
+    seen: &Seen,
+    asked: &Subject,
+    label: &str,
+    not_after: Time,
+) -> Result<Clear, String> {
+    if let Some(how) = standing(Some(access.id()), live, seen, asked) {
+        return Err(how);
+    }
+    let observed = if seen.direct.is_empty() { "absent" } else { "ours" };
+    let subject = observed_subject(seen, asked);
+    Ok(Clear { access: access.id(), subject, observed, label: label.to_owned(), not_after })
+}
+
+/// How the role is held already and not by us (law 6); none where it is not. `but` is the access that asks, among `live` or not.
+#[must_use]
+pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
+    let Subject { account, role, .. } = asked;
+    if let Some(through) = seen.through.first() {
+        return Some(format!("`{account}` holds `{role}` already, through `{through}`"));
+    }
+    let subject = observed_subject(seen, asked);
+    let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &subject));
+    seen.direct.iter().find_map(|edge| match &edge.grantor {
+        Grantor::Broker => None,
+        Grantor::Unknown if ours => None,
+        Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of ours")),
+        Grantor::Other(grantor) => Some(format!("`{account}` holds `{role}` already, granted by `{grantor}`")),
+    })
+}
+
+fn observed_subject(seen: &Seen, asked: &Subject) -> Subject {
+    Subject { account_id: seen.account_id.clone(), role_id: seen.role_id.clone(), ..asked.clone() }
+}
+
+/// Whether the database holds the membership on behalf of a live access, or may.
+fn holds(access: &Access, subject: &Subject) -> bool {
+    let Some(grant) = access.grant().filter(|grant| grant.is_live()) else { return false };
+    let untouched = matches!(grant, Grant::Revoking(revoking) if revoking.untouched);
+    !untouched && grant.subject().is_some_and(|held| same(held, subject))
+}
+
+/// Whether both name the same role: by id where both have one, else by name.
+pub(super) fn same(one: &Subject, other: &Subject) -> bool {
+    match (&one.role_id, &other.role_id) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.role == other.role,
+    }
+}
+
+/// What the database holds of a grant whose outcome was unknown, once settled: what was observed absent before our intent and is
+/// held now is ours.
+#[must_use]
+pub fn settled(seen: &Seen, width: Width) -> Found {
+    let ours = |grantor: &Grantor| !matches!(grantor, Grantor::Other(_));
+    let held = seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.width >= width);
+    if held { Found::Held } else { Found::Absent }
+}

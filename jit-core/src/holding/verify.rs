@@ -1,0 +1,189 @@
+//! What is taken away when accesses end, and whether what was seen afterwards is enough (law 5).
+
+use super::judge::same;
+use crate::access::Access;
+use crate::approval::Plan;
+use crate::clock::Time;
+use crate::database::{Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
+use crate::grant::{Evidence, Grant};
+use crate::id::AccessId;
+use crate::policy::{Prepared, Sessions};
+
+/// Proof that nothing is held on behalf of an access any more. Only [`verify`] makes one (law 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    access: AccessId,
+    evidence: Evidence,
+}
+
+impl Verified {
+    /// Which access.
+    #[must_use]
+    pub fn access(&self) -> AccessId {
+        self.access
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+}
+
+/// The ending of one membership: all accesses that end there together, and what stays because others want it (law 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// What the database is told.
+    pub order: RevokeOrder,
+    /// The accesses that end with it.
+    pub accesses: Vec<AccessId>,
+    /// How wide the membership stays; none: it goes.
+    pub stays: Option<Width>,
+    /// The accesses for which it stays.
+    pub still_held_by: Vec<AccessId>,
+}
+
+/// What has to be taken away now, over all live accesses of the account: one closing per membership of which an access is to end.
+#[must_use]
+pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
+    let mut closings: Vec<Closing> = Vec::new();
+    for access in live {
+        let Some(Grant::Revoking(revoking)) = access.grant() else { continue };
+        let done = closings.iter().any(|closing| same(&closing.order.subject, &revoking.subject));
+        if done || revoking.unsettled.is_some() || revoking.retry_at > now {
+            continue;
+        }
+        closings.push(closing(access.id(), &revoking.subject, live));
+    }
+    closings
+}
+
+/// The ending of a membership that no access accounts for; none where a live access holds it now.
+#[must_use]
+pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> Option<Closing> {
+    let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
+    let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
+    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared };
+    (!held).then_some(Closing { order, accesses: Vec::new(), stays: None, still_held_by: Vec::new() })
+}
+
+fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
+    let mut accesses = Vec::new();
+    let mut still_held_by = Vec::new();
+    let mut stays: Option<Width> = None;
+    let mut ended: Option<Width> = None;
+    let mut plans: Vec<&Plan> = Vec::new();
+    for access in live {
+        if !access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject)) {
+            continue;
+        }
+        match access.grant() {
+            Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
+                accesses.push(access.id());
+                if !revoking.untouched {
+                    ended = ended.max(Some(access.width()));
+                    plans.push(access.approval().plan());
+                }
+            }
+            _ => {
+                if let Some(width) = access.wants() {
+                    stays = stays.max(Some(width));
+                    still_held_by.push(access.id());
+                }
+            }
+        }
+    }
+    let how = match (ended, stays) {
+        (None, _) => RevokeHow::Nothing,
+        (Some(_), None) => RevokeHow::Remove,
+        (Some(ended), Some(stays)) if ended > stays => RevokeHow::Narrow,
+        (Some(_), Some(_)) => RevokeHow::Nothing,
+    };
+    let any = |sessions| plans.iter().any(|plan| plan.handling.sessions == sessions);
+    // a membership that stays as it is takes nothing away from a session
+    let sessions = match how {
+        RevokeHow::Nothing => Sessions::Keep,
+        RevokeHow::Remove | RevokeHow::Narrow if any(Sessions::End) => Sessions::End,
+        RevokeHow::Remove | RevokeHow::Narrow => Sessions::Keep,
+    };
+    let rollback = plans.iter().any(|plan| plan.handling.prepared == Prepared::Rollback);
+    let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
+    let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared };
+    Closing { order, accesses, stays, still_held_by }
+}
+
+/// Whether what was seen after the revoke is enough: no more than other live accesses and memberships that are not ours justify,
+/// no prepared transaction, and no session that could use it (where the rule says sessions end).
+///
+/// # Errors
+/// What is still there, for people to read.
+pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
+    let RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation } = report;
+    let mut left = Vec::new();
+    let mut residual: Vec<String> = seen.through.iter().map(|role| format!("through role `{role}`")).collect();
+    for edge in &seen.direct {
+        match &edge.grantor {
+            Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
+            Grantor::Broker | Grantor::Unknown => match closing.stays {
+                Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => {}
+                Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),
+                None => left.push("the catalog still shows the membership".to_owned()),
+            },
+        }
+    }
+    let (mut kept, mut could_use) = (0_u32, Vec::new());
+    for session in &seen.sessions {
+        let older = session.since.is_none_or(|since| since <= *revoked_at);
+        match (closing.order.sessions, older) {
+            (Sessions::End, true) => could_use.push(session),
+            (Sessions::End, false) => {}
+            (Sessions::Keep, _) => kept = kept.saturating_add(1),
+        }
+    }
+    if !could_use.is_empty() {
+        left.push(format!("sessions are still open: {}", name_sessions(&could_use)));
+    }
+    if closing.order.how == RevokeHow::Remove || closing.stays.is_none() {
+        left.extend(prepared_left(seen));
+    }
+    if !left.is_empty() {
+        return Err(left.join("; "));
+    }
+    let mut gone = Vec::new();
+    if !seen.account_exists {
+        gone.push("account".to_owned());
+    }
+    if !seen.role_exists {
+        gone.push("role".to_owned());
+    }
+    let evidence = Evidence {
+        server_time: *server_time,
+        incarnation: incarnation.clone(),
+        sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
+        sessions_kept: kept,
+        rolled_back: rolled_back.clone(),
+        residual,
+        still_held_by: closing.still_held_by.clone(),
+        gone,
+    };
+    Ok(closing.accesses.iter().map(|access| Verified { access: *access, evidence: evidence.clone() }).collect())
+}
+
+fn name_sessions(sessions: &[&Session]) -> String {
+    let names: Vec<String> =
+        sessions.iter().take(5).map(|session| format!("{} of `{}`", session.id, session.account)).collect();
+    match sessions.len().checked_sub(5).filter(|more| *more > 0) {
+        Some(more) => format!("{} and {more} more", names.join(", ")),
+        None => names.join(", "),
+    }
+}
+
+fn prepared_left(seen: &Seen) -> Option<String> {
+    let first = seen.prepared.first()?;
+    Some(format!(
+        "a prepared transaction is left: run ROLLBACK PREPARED '{}' as its owner `{}` in database `{}`",
+        first.gid.replace('\'', "''"),
+        first.owner,
+        first.database
+    ))
+}

@@ -1,0 +1,54 @@
+//! What is asked, and how its case stands before there is a grant. Pure.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::approval::Parties;
+use crate::clock::{Time, micros};
+use crate::id::{Account, Principal, RoleName, TargetName};
+
+/// What somebody asked for. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// On which target.
+    pub target: TargetName,
+    /// Which role.
+    pub role: RoleName,
+    /// Who asked, and who gets it.
+    #[serde(flatten)]
+    pub parties: Parties,
+    /// The receiver's account there.
+    pub account: Account,
+    /// For how long, from when the role is usable.
+    #[serde(with = "micros")]
+    pub duration: TimeDelta,
+    /// From when, where not at once, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// Why.
+    pub reason: String,
+    /// Under which ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// When, the store's time, UTC.
+    pub asked_at: Time,
+}
+
+/// Why a request ended before there was a grant, and when (UTC).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The store's time, UTC.
+    pub at: Time,
+    /// Who or what closed it, in words.
+    pub why: String,
+    /// Who did it; nobody where the system did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Principal>,
+}
+
+/// A request that waits for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When it lapses undecided, UTC.
+    pub lapses_at: Time,
+}
