@@ -26,7 +26,8 @@ async fn contract_one_bad_order_does_not_fail_the_others(world: Arc<dyn World>) 
     let (bob, nobody) = (scene.another("bob").await?, world.fresh("nobody"));
     let accounts = [scene.account.clone(), nobody, bob];
     let granted = scene.database.grant(&call("g"), &grants(&scene, &accounts).await?).await;
-    let [Ok(_), Err(DatabaseError::Rejected { rejection: Rejection::NoSuchAccount, .. }), Ok(_)] = granted.as_slice() else {
+    let [Ok(_), Err(DatabaseError::Rejected { rejection: Rejection::NoSuchAccount, .. }), Ok(_)] = granted.as_slice()
+    else {
         return must(false, format!("good, bad, good should be: {granted:?}"));
     };
     scene.usable(Tried::Done).await?;

@@ -62,7 +62,9 @@ async fn contract_check_names_the_missing_right_to_end_sessions(world: Arc<dyn W
     scene.grant(Width::Inherit).await?;
     let session = scene.session().await?;
     match only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)? {
-        Ok(report) => must(report.seen.sessions.iter().any(|seen| seen.id == session.id()), "a live session is not reported")?,
+        Ok(report) => {
+            must(report.seen.sessions.iter().any(|seen| seen.id == session.id()), "a live session is not reported")?
+        }
         Err(error) => must(matches!(error, DatabaseError::Rejected { .. }), format!("not rejected: {error:?}"))?,
     }
     must(scene.rows().await? == 0, "the membership is still there")
@@ -80,7 +82,8 @@ async fn contract_check_names_a_missing_role(world: Arc<dyn World>) -> Outcome {
     let mut scene = Scene::new(world.clone()).await?;
     scene.role = world.fresh("no_role");
     let findings = check(&scene).await?;
-    let named = |finding: &Check| finding.about.on.as_deref() == Some(&scene.role) && finding.severity == Severity::Refusal;
+    let named =
+        |finding: &Check| finding.about.on.as_deref() == Some(&scene.role) && finding.severity == Severity::Refusal;
     must(findings.iter().any(named), format!("the missing role was not named: {findings:?}"))
 }
 
@@ -88,7 +91,8 @@ async fn contract_check_names_a_role_that_can_create_accounts(world: Arc<dyn Wor
     let scene = Scene::new(world.clone()).await?;
     world.act(Act::LetCreateAccounts { role: &scene.role }).await?;
     let findings = check(&scene).await?;
-    let named = |finding: &Check| finding.about.on.as_deref() == Some(&scene.role) && finding.severity == Severity::Danger;
+    let named =
+        |finding: &Check| finding.about.on.as_deref() == Some(&scene.role) && finding.severity == Severity::Danger;
     must(findings.iter().any(named), format!("the role's power was not named: {findings:?}"))
 }
 
@@ -157,7 +161,8 @@ async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Out
     must(scene.observe().await?.direct.len() == 1, "what is held cannot be seen on a read-only server")?;
     let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
     let granted = scene.send_grant(order).await?.map(drop);
-    let revoked = only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)?;
+    let revoked =
+        only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)?;
     for answer in [granted, revoked.map(drop)] {
         let right = matches!(&answer, Err(DatabaseError::NotApplied { .. }));
         must(right, format!("not answered with NotApplied: {answer:?}"))?;
@@ -170,7 +175,8 @@ async fn contract_stopped_server_is_unreachable_and_found_again(world: Arc<dyn W
     scene.grant(Width::Inherit).await?;
     world.act(Act::Stop).await?;
     let subject = scene.subject()?;
-    let gone = only(scene.database.revoke(&call("r"), &[scene.revoke_order(subject.clone(), RevokeHow::Remove)]).await)?;
+    let gone =
+        only(scene.database.revoke(&call("r"), &[scene.revoke_order(subject.clone(), RevokeHow::Remove)]).await)?;
     must(matches!(&gone, Err(error) if error.is_unreachable()), format!("not unreachable: {gone:?}"))?;
     let seen = scene.database.observe(&[subject]).await;
     must(matches!(&seen, Err(error) if error.is_unreachable()), format!("not unreachable: {seen:?}"))?;

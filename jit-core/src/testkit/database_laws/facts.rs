@@ -18,7 +18,10 @@ const fn fact(id: &'static str, says: &'static str) -> Fact {
 /// What was measured on PostgreSQL 15 to 18, timings left out. [`super::DatabaseLaw::facts`] says which law shows which.
 pub const FACTS: &[Fact] = &[
     fact("pg-one-row", "15 keeps one row per (role, member): our REVOKE deletes a standing one"),
-    fact("pg-row-per-grantor", "16+ keeps one row per grantor: our REVOKE removes only ours, the member may still be in"),
+    fact(
+        "pg-row-per-grantor",
+        "16+ keeps one row per grantor: our REVOKE removes only ours, the member may still be in",
+    ),
     fact("pg-second-revoke", "a REVOKE of another grantor's row, or a second REVOKE, succeeds with a warning"),
     fact("pg-superuser-merges", "16+ records every superuser's grant under the bootstrap superuser"),
     fact("pg-admin-through-group", "ADMIN held through a group records the group as the grantor"),
@@ -27,7 +30,10 @@ pub const FACTS: &[Fact] = &[
     fact("pg-cursor-kept", "an open cursor keeps fetching after REVOKE"),
     fact("pg-set-false", "16+: INHERIT TRUE, SET FALSE; for a NOINHERIT account a plain grant stores false"),
     fact("pg-broker-15", "15: ADMIN OPTION makes the broker a member; NOINHERIT keeps it from using the role"),
-    fact("pg-open-transaction-blocks", "an open transaction with a GRANT or REVOKE blocks others of that role (15: of that membership)"),
+    fact(
+        "pg-open-transaction-blocks",
+        "an open transaction with a GRANT or REVOKE blocks others of that role (15: of that membership)",
+    ),
     fact("pg-signal-backend", "ending a session needs pg_signal_backend; usename stays the login role after SET ROLE"),
     fact("pg-end-after-revoke", "ending sessions first and revoking second lets the client reconnect"),
     fact("pg-admin-never", "who was granted ADMIN passes the role on, and a revoke fails or leaves that"),
@@ -49,7 +55,10 @@ pub const FACTS: &[Fact] = &[
     fact("pg-cluster", "roles belong to the cluster, whose system identifier a least-privileged broker may read"),
     fact("pg-late-grant", "a GRANT that waits for a lock commits seconds after its client was killed"),
     fact("pg-synchronous", "with synchronous_commit=off a verified REVOKE is undone by a crash"),
-    fact("pg-member-of-account", "a member of the account that ran SET ROLE keeps writing; holding through another role shows no direct row"),
+    fact(
+        "pg-member-of-account",
+        "a member of the account that ran SET ROLE keeps writing; holding through another role shows no direct row",
+    ),
     fact("pg-prepared", "a transaction prepared in the window commits after the REVOKE"),
     fact("pg-createrole", "a role with CREATEROLE lets the account make logins and grant itself more"),
     fact("pg-widen", "granting again with SET TRUE widens the same row; REVOKE SET OPTION FOR narrows it"),

@@ -51,7 +51,10 @@ async fn law_05_renamed_account_is_still_found(world: Arc<dyn World>) -> Outcome
     world.act(Act::Rename { from: &scene.account, to: &renamed }).await?;
     let session = world.session(&renamed).await?;
     let report = scene.send_revoke(scene.revoke_order(subject, RevokeHow::Remove)).await?;
-    must(report.seen.account_renamed.as_deref() == Some(&renamed), format!("renamed: {:?}", report.seen.account_renamed))?;
+    must(
+        report.seen.account_renamed.as_deref() == Some(&renamed),
+        format!("renamed: {:?}", report.seen.account_renamed),
+    )?;
     must(report.ended.iter().any(|ended| ended.id == session.id()), "its session under the new name was not ended")?;
     scene.account = renamed;
     must(scene.rows().await? == 0, "it is still in the role under its new name")?;

@@ -39,9 +39,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use facts::{FACTS, Fact};
-pub use world::{
-    Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, WRONG_PASSWORD, World,
-};
+pub use world::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, WRONG_PASSWORD, World};
 
 use crate::store::BoxError;
 

@@ -14,11 +14,12 @@ laws! {
 }
 
 async fn law_11_hard_names_are_quoted(world: Arc<dyn World>) -> Outcome {
-    let hints = ["a\"b", "O'Brien", "two words", "zoë ключ 鍵", "Upper", "back\\slash", "$$ $1 %s {}", "x\"; DROP ROLE y; --"];
+    let hints =
+        ["a\"b", "O'Brien", "two words", "zoë ключ 鍵", "Upper", "back\\slash", "$$ $1 %s {}", "x\"; DROP ROLE y; --"];
     for hint in hints {
-        round(world.clone(), world.fresh(hint), world.fresh(hint)).await.map_err(|error| -> BoxError {
-            format!("{hint}: {error}").into()
-        })?;
+        round(world.clone(), world.fresh(hint), world.fresh(hint))
+            .await
+            .map_err(|error| -> BoxError { format!("{hint}: {error}").into() })?;
     }
     Ok(())
 }

@@ -74,7 +74,12 @@ impl Scene {
         Ok(GrantOrder::new(&witness, subject, width, not_after, Stance::Refused, Stance::Refused))
     }
 
-    pub(super) fn order_accepting(&self, not_after: Time, members: Stance, power: Stance) -> Result<GrantOrder, BoxError> {
+    pub(super) fn order_accepting(
+        &self,
+        not_after: Time,
+        members: Stance,
+        power: Stance,
+    ) -> Result<GrantOrder, BoxError> {
         let subject = self.subject()?;
         Ok(GrantOrder::new(&witness(self.access)?, subject, Width::SetRole, not_after, members, power))
     }

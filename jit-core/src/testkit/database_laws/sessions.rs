@@ -95,7 +95,10 @@ async fn law_05_later_sessions_are_told_from_earlier_ones(world: Arc<dyn World>)
     let Some(session) = seen.sessions.iter().find(|session| session.id == later.id()) else {
         return must(false, format!("session {} is not seen: {:?}", later.id(), seen.sessions));
     };
-    must(session.since.is_none_or(|since| since > report.revoked_at), "it began after the revoke, and `since` says otherwise")
+    must(
+        session.since.is_none_or(|since| since > report.revoked_at),
+        "it began after the revoke, and `since` says otherwise",
+    )
 }
 
 async fn law_05_sessions_are_left_where_the_rule_says_so(world: Arc<dyn World>) -> Outcome {

@@ -104,7 +104,8 @@ async fn contract_holders_are_listed_with_their_grantors(world: Arc<dyn World>) 
     let asked = scene.database.role(role)?;
     let holders = scene.database.holders(std::slice::from_ref(&asked)).await?;
     let of = |name: &str| holders.iter().find(|holder| holder.account.as_str() == name);
-    let (Some(ours), Some(standing)) = (of(scene.database.account(&scene.account)?.as_str()), of(scene.database.account(&bob)?.as_str()))
+    let (Some(ours), Some(standing)) =
+        (of(scene.database.account(&scene.account)?.as_str()), of(scene.database.account(&bob)?.as_str()))
     else {
         return must(false, format!("a holder is missing: {holders:?}"));
     };

@@ -212,7 +212,8 @@ impl MockDatabase {
         let before = self.look(&catalog, &order.subject);
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && catalog.signals {
-            let end = |session: &Session| session.id.parse().is_ok_and(|pid: u32| catalog.backends.remove(&pid).is_some());
+            let end =
+                |session: &Session| session.id.parse().is_ok_and(|pid: u32| catalog.backends.remove(&pid).is_some());
             ended = before.sessions.into_iter().filter(end).collect();
         }
         let mut rolled_back = Vec::new();
@@ -327,11 +328,7 @@ impl MockDatabase {
             .collect();
         let prepared = catalog.prepared.iter().filter(|(_, owner)| concerned(**owner));
         seen.prepared = prepared
-            .map(|(gid, owner)| Prepared {
-                gid: gid.clone(),
-                database: "mock".to_owned(),
-                owner: catalog.name(*owner),
-            })
+            .map(|(gid, owner)| Prepared { gid: gid.clone(), database: "mock".to_owned(), owner: catalog.name(*owner) })
             .collect();
         seen
     }

@@ -203,9 +203,8 @@ impl Catalog {
     /// GRANT. Before 16 one over an existing row changes nothing but the admin option.
     pub(super) fn grant(&mut self, grantor: u32, role: u32, member: u32, inherit: bool, set: bool, admin: bool) {
         let per_grantor = self.profile.per_grantor();
-        let same = |row: &&mut Member| {
-            (row.role, row.member) == (role, member) && (!per_grantor || row.grantor == grantor)
-        };
+        let same =
+            |row: &&mut Member| (row.role, row.member) == (role, member) && (!per_grantor || row.grantor == grantor);
         match self.members.iter_mut().find(same) {
             Some(row) if per_grantor => (row.inherit, row.set, row.admin) = (inherit, set, row.admin || admin),
             Some(row) => row.admin |= admin,

@@ -59,6 +59,10 @@ impl Profile {
         } else {
             return Ok(());
         };
-        Err(NameError { what, given: name.chars().take(80).flat_map(char::escape_debug).collect(), why: why.to_owned() })
+        Err(NameError {
+            what,
+            given: name.chars().take(80).flat_map(char::escape_debug).collect(),
+            why: why.to_owned(),
+        })
     }
 }
