@@ -12,8 +12,6 @@ mod people;
 mod pump;
 mod records;
 mod tasks;
-#[cfg(test)]
-mod tests;
 mod view;
 
 use std::sync::Arc;
