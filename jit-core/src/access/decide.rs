@@ -72,8 +72,8 @@ impl Access {
 
     pub(super) fn decide(&self, decision: Decision, now: Time) -> Answer {
         match (&self.phase, &self.extension) {
-            (Phase::Pending(_), _) => self.decide_request(decision, now),
-            (Phase::Approved(Grant::Active(active)), Some(extension)) => {
+            (Phase::Pending(pending), _) if now < pending.lapses_at => self.decide_request(decision, now),
+            (Phase::Approved(Grant::Active(active)), Some(extension)) if now < extension.lapses_at => {
                 self.decide_extension(active, extension, decision)
             }
             _ => {
@@ -171,6 +171,8 @@ impl Access {
 
     pub(super) fn rule_again(&self, ruling: Ruling, fresh: &[(Principal, Snapshot)], now: Time) -> Step {
         let waits = match &self.phase {
+            // nobody decided in time: nothing that policy says now makes up for it
+            Phase::Pending(pending) if pending.lapses_at <= now => return self.unchanged(),
             Phase::Pending(_) => true,
             Phase::Approved(Grant::Scheduled(_)) => false,
             Phase::Approved(Grant::Granting(_) | Grant::Active(_)) => return self.rule_live_again(ruling, now),
@@ -230,6 +232,7 @@ impl Step {
         self.facts.push(Fact::new(What::Extended).with("longer", extension.longer).with("end", window.end()));
         let active = Active { window, warned: false, alert_at, ..active.clone() };
         self.access.phase = Phase::Approved(Grant::Active(active));
+        self.access.extended.push(extension.clone());
     }
 }
 

@@ -15,7 +15,6 @@ impl Access {
         if !may_begin || self.approval.witness().is_none() {
             return self.unchanged();
         }
-        let limits = &self.approval.plan().limits;
         let intent = clear.intent(now);
         let fact = Fact::new(What::Granting)
             .with("observed", clear.observed())
@@ -24,7 +23,7 @@ impl Access {
         let granting = Granting {
             intent,
             subject: clear.subject().clone(),
-            latest_end: after(after(now, limits.grant_within), self.request.duration),
+            latest_end: self.latest_end(now),
             give_up: scheduled.give_up,
             trouble: None,
         };
@@ -60,12 +59,16 @@ impl Access {
     }
 
     pub(super) fn not_granted(&self, why: String, retry_at: Time) -> Step {
-        let (start, give_up, before) = match self.grant() {
-            Some(Grant::Granting(granting)) => (granting.intent.at, granting.give_up, granting.trouble.as_ref()),
-            Some(Grant::Scheduled(scheduled)) => (scheduled.start, scheduled.give_up, scheduled.trouble.as_ref()),
+        let (start, give_up, known) = match self.grant() {
+            Some(Grant::Granting(granting)) if granting.trouble.is_none() => {
+                (granting.intent.at, granting.give_up, false)
+            }
+            Some(Grant::Scheduled(scheduled)) => {
+                (scheduled.start, scheduled.give_up, scheduled.trouble.as_ref() == Some(&why))
+            }
+            // its outcome was unknown once: only what is seen after settling counts (law 15)
             _ => return self.unchanged(),
         };
-        let known = before == Some(&why);
         let fact = Fact::new(What::GrantDelayed).with("why", why.as_str());
         let scheduled = Scheduled { start, give_up, retry_at, trouble: Some(why) };
         let mut step = self.with_grant(Grant::Scheduled(scheduled), fact);
@@ -86,6 +89,10 @@ impl Access {
     /// Rejected is not yet failed: that nothing is held on its behalf has to be seen first.
     pub(super) fn grant_rejected(&self, rejection: Rejection, why: &str, now: Time) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        if granting.trouble.is_some() {
+            // its outcome was unknown once: only what is seen after settling counts (law 15)
+            return self.unchanged();
+        }
         let fact = Fact::new(What::Revoking)
             .with("cause", Cause::Rejected.as_str())
             .with("rejection", rejection.as_str())
@@ -119,7 +126,9 @@ impl Access {
                 }
             },
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
-                let revoking = Revoking { unsettled: None, ..revoking.clone() };
+                // nothing arrived: what is held later is not ours to take (law 6)
+                let untouched = found == Found::Absent;
+                let revoking = Revoking { unsettled: None, untouched, ..revoking.clone() };
                 Step {
                     access: Self { phase: Phase::Approved(Grant::Revoking(revoking)), ..self.clone() },
                     facts: Vec::new(),
@@ -131,7 +140,7 @@ impl Access {
 
     pub(super) fn ended(&self, verified: &Verified, now: Time) -> Step {
         let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
-        if verified.access() != self.id || revoking.unsettled.is_some() {
+        if verified.access() != self.id || verified.since() != revoking.since || revoking.unsettled.is_some() {
             return self.unchanged();
         }
         let evidence = verified.evidence().clone();
@@ -167,8 +176,8 @@ impl Access {
         if !known || first {
             facts.push(Fact::new(What::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)));
         }
-        if first {
-            // one failed revoke is overdue (law 4)
+        if first && revoking.alert_at <= after(now, OVERDUE_AFTER) {
+            // one failed revoke is overdue (law 4); where people were told within the hour, they know
             next.alert_at = after(now, ALERT_AGAIN);
             facts.push(Fact::new(What::Overdue).with("cause", next.cause.as_str()).with("why", why));
         }

@@ -118,7 +118,7 @@ pub enum Found {
 pub struct Step {
     /// The access as it is now.
     pub access: Access,
-    /// What happened, for the log; none: the event changed nothing.
+    /// What happened, for the log; none where nothing did that people have to read (another try of the same, a target placed).
     pub facts: Vec<Fact>,
 }
 

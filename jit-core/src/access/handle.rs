@@ -24,7 +24,8 @@ impl Access {
             Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
             Event::Cancel { by, why } => self.cancel(&by, &why, now),
             Event::Placed(realm) => {
-                let realm = self.realm.clone().or(Some(realm));
+                let realm = if self.is_final() { None } else { Some(realm) };
+                let realm = self.realm.clone().or(realm);
                 Ok(Step { access: Self { realm, ..self.clone() }, facts: Vec::new() })
             }
             Event::BeginGrant(clear) => Ok(self.begin_grant(&clear, now)),
@@ -115,7 +116,6 @@ impl Access {
                 Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
             }
             Phase::Approved(Grant::Active(active)) => {
-                let end = active.window.end().max(now);
                 let revoking = Revoking {
                     subject: active.subject.clone(),
                     cause,
@@ -125,10 +125,11 @@ impl Access {
                     untouched: false,
                     failures: 0,
                     retry_at: now,
-                    // an alert that was given for the open window counts: the next one is an hour after it
-                    alert_at: match cause {
-                        Cause::Expired => active.alert_at,
-                        _ => crate::clock::after(end.min(now), crate::grant::OVERDUE_AFTER),
+                    // an alert that was given after the window counts: the next one is an hour after it
+                    alert_at: if active.window.end() <= now {
+                        active.alert_at
+                    } else {
+                        crate::clock::after(now, crate::grant::OVERDUE_AFTER)
                     },
                     trouble: None,
                 };

@@ -5,17 +5,22 @@ mod decide;
 mod effect;
 mod event;
 mod handle;
+mod remains;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use chrono::TimeDelta;
 
 pub use event::{Event, Extend, Found, Refusal, Refused, Step};
-pub use stored::{DamagedAccess, Ending};
+pub use remains::Ending;
+pub use stored::DamagedAccess;
 
 use crate::approval::{Approval, ApprovalState, Plan, Witness};
 use crate::clock::{Time, after, span};
 use crate::database::Width;
-use crate::grant::{Grant, OVERDUE_AFTER, Window, warn_at};
+use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
+use crate::holding::same;
 use crate::id::{AccessId, Principal, RealmId, TenantId};
 use crate::request::{Closed, Pending, Request};
 
@@ -32,6 +37,8 @@ pub struct Access {
     approval: Approval,
     phase: Phase,
     extension: Option<Extension>,
+    /// What was given of more time, with the approvals that gave it: a window longer than they make it does not load.
+    extended: Vec<Extension>,
 }
 
 /// Where the request stands.
@@ -51,6 +58,7 @@ pub enum Phase {
 
 /// More time that was asked for and waits for people.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Extension {
     /// By whom.
     pub by: Principal,
@@ -79,7 +87,7 @@ impl Access {
         let approval = Approval::new(id, request.parties.clone(), plan);
         let lapses_at = after(now, approval.plan().limits.decide_by);
         let phase = Phase::Pending(Pending { lapses_at });
-        let mut access = Self { id, tenant, realm, request, approval, phase, extension: None };
+        let mut access = Self { id, tenant, realm, request, approval, phase, extension: None, extended: Vec::new() };
         access.schedule_if_satisfied(now);
         access
     }
@@ -203,8 +211,10 @@ impl Access {
             Some(Grant::Active(active)) => now > after(active.window.end(), OVERDUE_AFTER),
             Some(Grant::Granting(granting)) => now > after(granting.latest_end, OVERDUE_AFTER),
             Some(Grant::Revoking(revoking)) => {
-                let end = revoking.window.as_ref().map_or(revoking.since, |window| window.end().min(revoking.since));
-                revoking.failures > 0 || now > after(end.max(revoking.since), OVERDUE_AFTER)
+                // where it came back after its end was verified, what counts is since when that is known
+                let window = revoking.window.as_ref().filter(|_| revoking.cause != Cause::Reappeared);
+                let end = window.map_or(revoking.since, |window| window.end().min(revoking.since));
+                revoking.failures > 0 || now > after(end, OVERDUE_AFTER)
             }
             _ => false,
         }
@@ -269,9 +279,9 @@ impl Access {
     /// Whether both mean the same membership of one account: by the ids that were observed, else by name.
     #[must_use]
     pub fn same_membership(&self, other: &Self) -> bool {
-        let ids = |access: &Self| access.grant().and_then(Grant::subject).and_then(|subject| subject.role_id.clone());
-        match (ids(self), ids(other)) {
-            (Some(one), Some(two)) => one == two,
+        let subject = |access: &Self| access.grant().and_then(Grant::subject).cloned();
+        match (subject(self), subject(other)) {
+            (Some(one), Some(two)) => same(&one, &two),
             _ => self.request.role == other.request.role,
         }
     }
@@ -285,6 +295,11 @@ impl Access {
         let give_up = after(start, self.approval.plan().limits.grant_within);
         let scheduled = crate::grant::Scheduled { start, give_up, retry_at: start, trouble: None };
         self.phase = Phase::Approved(Grant::Scheduled(scheduled));
+    }
+
+    /// Beyond which no window that begins with this intent reaches, UTC (law 2).
+    fn latest_end(&self, intent_at: Time) -> Time {
+        after(after(intent_at, self.approval.plan().limits.grant_within), self.request.duration)
     }
 
     /// How long the whole window would be if it were so much longer.

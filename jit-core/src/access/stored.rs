@@ -1,17 +1,21 @@
 //! The stored form of an access, and what of it is believed.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::remains::{Ending, Remains};
 use super::{Access, Extension, Phase};
 use crate::approval::{Approval, ApprovalState};
 use crate::clock::{Time, after};
-use crate::fact::{Fact, What};
-use crate::grant::{Cause, Grant, OVERDUE_AFTER, Revoking};
+use crate::grant::{Cause, Grant, Window};
 use crate::id::{AccessId, RealmId, TenantId};
 use crate::request::{Closed, Pending, Request};
 
+/// A reader may have asked for the time a little before another node wrote the record: what lies so far ahead is no forgery.
+const READ_LATER: TimeDelta = TimeDelta::minutes(10);
+
 /// An access as it is stored, before it is believed.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     id: AccessId,
@@ -19,14 +23,15 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     realm: Option<RealmId>,
     request: Request,
-    /// As it came: whether it is believed is asked apart, so that a damaged one can still end.
-    approval: serde_json::Value,
+    approval: Approval,
     phase: StoredPhase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     extension: Option<Extension>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extended: Vec<Extension>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum StoredPhase {
     Pending(Pending),
@@ -44,15 +49,6 @@ pub struct DamagedAccess {
     pub why: String,
     /// What can still be done about it, where the record says enough: the role that it may have given is taken away.
     pub ending: Option<Box<Ending>>,
-}
-
-/// An access that is not believed and whose role may be held: it can only end (laws 1 and 4).
-#[derive(Debug, Clone)]
-pub struct Ending {
-    /// It, on its way out.
-    pub access: Access,
-    /// For the log.
-    pub fact: Fact,
 }
 
 impl Access {
@@ -73,102 +69,117 @@ impl Access {
             tenant: self.tenant.clone(),
             realm: self.realm.clone(),
             request: self.request.clone(),
-            approval: serde_json::to_value(&self.approval)?,
+            approval: self.approval.clone(),
             phase,
             extension: self.extension.clone(),
+            extended: self.extended.clone(),
         })
     }
 
-    /// Reads what a store kept, replaying the decisions: what they do not lead to is not believed.
+    /// Reads what a store kept, replaying the decisions: what they do not lead to is not believed. `now` is the store's time.
     ///
     /// # Errors
     /// [`DamagedAccess`] where the record cannot be what this system wrote.
     pub fn from_bytes(bytes: &[u8], now: Time) -> Result<Self, DamagedAccess> {
-        let unreadable = |error: serde_json::Error| DamagedAccess { why: error.to_string(), ending: None };
-        let stored: Stored = serde_json::from_slice(bytes).map_err(unreadable)?;
-        match serde_json::from_value::<Approval>(stored.approval.clone()) {
-            Ok(approval) => {
-                let access = stored.clone().believed(approval);
-                match access.doubt() {
-                    None => Ok(access),
-                    Some(why) => Err(DamagedAccess { why: why.to_owned(), ending: access.only_end(why, now) }),
-                }
-            }
-            // the plan says how sessions are to end: without it there is nothing to go by but the membership
-            Err(error) => Err(unreadable(error)),
-        }
+        let why = match serde_json::from_slice::<Stored>(bytes).map(Self::from) {
+            Ok(access) => match access.doubt(now) {
+                None => return Ok(access),
+                Some(why) => why.to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        let ending = serde_json::from_slice::<Remains>(bytes).ok().and_then(|remains| remains.ending(&why, now));
+        Err(DamagedAccess { why, ending: ending.map(Box::new) })
     }
 
     /// Why the whole is not believed.
-    fn doubt(&self) -> Option<&'static str> {
+    fn doubt(&self, now: Time) -> Option<&'static str> {
         let mine = |approval: &Approval| approval.access() == self.id && *approval.parties() == self.request.parties;
-        if !mine(&self.approval) || self.extension.as_ref().is_some_and(|extension| !mine(&extension.approval)) {
+        let extensions = || self.extension.iter().chain(&self.extended);
+        if !mine(&self.approval) || !extensions().all(|extension| mine(&extension.approval)) {
             return Some("its approval belongs to another access: it was altered");
         }
-        let satisfied = self.approval.state() == ApprovalState::Satisfied;
-        match &self.phase {
-            Phase::Pending(_) if satisfied => Some("it waits although its approval is satisfied: it was altered"),
-            Phase::Approved(grant) if !satisfied && !ends_as_damaged(grant) => {
+        let state = self.approval.state();
+        let doubt = match &self.phase {
+            Phase::Pending(_) => (!matches!(state, ApprovalState::Waiting { .. }))
+                .then_some("it waits although its approval does not: it was altered"),
+            // one that was not believed before and is on its way out: nothing more is asked of it
+            Phase::Approved(grant) if ends_as_damaged(grant) => return without_evidence(grant),
+            Phase::Approved(_) if state != ApprovalState::Satisfied => {
                 Some("its decisions do not satisfy its plan: it was altered")
+            }
+            Phase::Approved(grant) => self.doubt_of_intent(grant, now).or_else(|| without_evidence(grant)),
+            Phase::Denied(_) | Phase::Cancelled(_) | Phase::Lapsed(_) => None,
+        };
+        doubt.or_else(|| self.doubt_of_window(now))
+    }
+
+    fn doubt_of_intent(&self, grant: &Grant, now: Time) -> Option<&'static str> {
+        match grant {
+            Grant::Granting(granting) if granting.latest_end > self.latest_end(granting.intent.at) => {
+                Some("its latest end is later than it can be: it was altered")
+            }
+            Grant::Granting(granting) if granting.intent.at > after(now, READ_LATER) => {
+                Some("its intent lies in the future: it was altered")
             }
             _ => None,
         }
     }
 
-    fn only_end(mut self, why: &str, now: Time) -> Option<Box<Ending>> {
-        let window = self.window().cloned();
-        let grant = self.grant()?;
-        let subject = grant.subject()?.clone();
-        let unsettled = match grant {
-            Grant::Granting(granting) => Some(granting.intent.clone()),
-            Grant::Active(_) => None,
-            Grant::Revoking(revoking) => revoking.unsettled.clone(),
-            _ => return None,
-        };
-        let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
-        self.extension = None;
-        self.phase = Phase::Approved(Grant::Revoking(Revoking {
-            subject,
-            cause: Cause::Damaged,
-            since: now,
-            window,
-            unsettled,
-            untouched: false,
-            failures: 0,
-            retry_at: now,
-            alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(why.to_owned()),
-        }));
-        Some(Box::new(Ending { access: self, fact }))
+    /// A window is as long as what was asked and the extensions that people said yes to make it (law 2).
+    fn doubt_of_window(&self, now: Time) -> Option<&'static str> {
+        let waits = |extension: &Extension| matches!(extension.approval.state(), ApprovalState::Waiting { .. });
+        let satisfied = |extension: &Extension| extension.approval.state() == ApprovalState::Satisfied;
+        if !self.extension.iter().all(waits) || !self.extended.iter().all(satisfied) {
+            return Some("its extensions are not what people decided: it was altered");
+        }
+        let window = self.window()?;
+        if window.activated_at() > after(now, READ_LATER) {
+            return Some("its window lies in the future: it was altered");
+        }
+        let begun = Window::begin(window.activated_at(), self.request.duration, Time::MAX_UTC, None);
+        let longest = self.extended.iter().fold(begun, |window, extension| {
+            window.longer(extension.longer, extension.approval.plan().limits.max_total)
+        });
+        (window.end() > longest.end()).then_some("its window is longer than was decided: it was altered")
     }
 }
 
+/// No role is gone before that was seen (law 5); only what was never sent needs no look.
+fn without_evidence(grant: &Grant) -> Option<&'static str> {
+    let (Grant::Revoked(ended) | Grant::Failed(ended)) = grant else { return None };
+    let never_sent = ended.cause == Cause::Standing && ended.window.is_none();
+    (ended.evidence.is_none() && !never_sent).then_some("it ended without evidence: it was altered")
+}
+
 fn ends_as_damaged(grant: &Grant) -> bool {
+    let damaged = |cause| matches!(cause, Cause::Damaged | Cause::Reappeared);
     match grant {
-        Grant::Revoking(revoking) => revoking.cause == Cause::Damaged,
-        Grant::Revoked(ended) | Grant::Failed(ended) => ended.cause == Cause::Damaged,
+        Grant::Revoking(revoking) => damaged(revoking.cause),
+        Grant::Revoked(ended) | Grant::Failed(ended) => damaged(ended.cause),
         Grant::Retired(_) => true,
         Grant::Scheduled(_) | Grant::Granting(_) | Grant::Active(_) | Grant::Withdrawn(_) => false,
     }
 }
 
-impl Stored {
-    fn believed(self, approval: Approval) -> Access {
-        let phase = match self.phase {
+impl From<Stored> for Access {
+    fn from(stored: Stored) -> Self {
+        let phase = match stored.phase {
             StoredPhase::Pending(pending) => Phase::Pending(pending),
             StoredPhase::Denied(closed) => Phase::Denied(closed),
             StoredPhase::Cancelled(closed) => Phase::Cancelled(closed),
             StoredPhase::Lapsed(closed) => Phase::Lapsed(closed),
             StoredPhase::Approved(grant) => Phase::Approved(grant),
         };
-        Access {
-            id: self.id,
-            tenant: self.tenant,
-            realm: self.realm,
-            request: self.request,
-            approval,
+        Self {
+            id: stored.id,
+            tenant: stored.tenant,
+            realm: stored.realm,
+            request: stored.request,
+            approval: stored.approval,
             phase,
-            extension: self.extension,
+            extension: stored.extension,
+            extended: stored.extended,
         }
     }
 }

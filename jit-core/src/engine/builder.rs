@@ -190,6 +190,7 @@ impl Builder {
         let tenant = if tenants.contains_key(&TenantId::main()) { TenantId::main() } else { first };
         let core = Arc::new(Core::new(store, entropy, node, tenants));
         for (id, settings) in core.tenants() {
+            core.note_policy(&id, &settings).await?;
             for target in settings.databases.keys() {
                 core.enrol(&id, target).await?;
             }

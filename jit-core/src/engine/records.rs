@@ -41,6 +41,12 @@ pub(super) struct Stops {
     pub(super) stops: Vec<Stop>,
 }
 
+/// The policy that was in force last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PolicySeen {
+    pub(super) hash: String,
+}
+
 /// One emergency stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stop {
@@ -73,6 +79,10 @@ pub(super) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
 
 pub(super) fn stops_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Stops, "stops")
+}
+
+pub(super) fn policy_key(tenant: &TenantId) -> RecordKey {
+    RecordKey::new(tenant, Kind::Setting, "policy")
 }
 
 pub(super) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {

@@ -37,6 +37,7 @@ pub enum Grant {
 
 /// See [`Grant::Scheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scheduled {
     /// When the role is to be usable, the store's time, UTC.
     pub start: Time,
@@ -51,6 +52,7 @@ pub struct Scheduled {
 
 /// What was recorded before the statement was sent (law 3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Intent {
     /// The label of the call, by which `settle` finds its connection.
     pub label: String,
@@ -62,6 +64,7 @@ pub struct Intent {
 
 /// See [`Grant::Granting`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Granting {
     /// What was recorded before the statement.
     pub intent: Intent,
@@ -78,6 +81,7 @@ pub struct Granting {
 
 /// See [`Grant::Active`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Active {
     /// The membership.
     pub subject: Subject,
@@ -91,6 +95,7 @@ pub struct Active {
 
 /// See [`Grant::Revoking`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Revoking {
     /// The membership.
     pub subject: Subject,
@@ -119,6 +124,7 @@ pub struct Revoking {
 
 /// How a grant ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ended {
     /// When, the store's time, UTC.
     pub at: Time,

@@ -27,6 +27,7 @@ pub struct Window {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stored {
     activated_at: Time,
     end: Time,

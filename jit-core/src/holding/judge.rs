@@ -93,12 +93,30 @@ fn holds(access: &Access, subject: &Subject) -> bool {
     !untouched && grant.subject().is_some_and(|held| same(held, subject))
 }
 
-/// Whether both name the same role: by id where both have one, else by name.
-pub(super) fn same(one: &Subject, other: &Subject) -> bool {
-    match (&one.role_id, &other.role_id) {
+/// Whether both are the same membership of the account: by ids where both have them, else by the role's name. An account that was
+/// dropped and made anew is another one.
+pub(crate) fn same(one: &Subject, other: &Subject) -> bool {
+    let account = match (&one.account_id, &other.account_id) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let role = match (&one.role_id, &other.role_id) {
         (Some(one), Some(other)) => one == other,
         _ => one.role == other.role,
-    }
+    };
+    account && role
+}
+
+/// How wide the statement on behalf of this access has to grant: as wide as all live accesses want it together, for a narrower
+/// grant over a wider one narrows it (PostgreSQL 16 and later).
+#[must_use]
+pub fn width(access: &Access, live: &[&Access]) -> Width {
+    let subject = access.grant().and_then(Grant::subject);
+    let together = |other: &&&Access| match (subject, other.grant().and_then(Grant::subject)) {
+        (Some(subject), Some(held)) => same(held, subject),
+        _ => false,
+    };
+    live.iter().filter(together).filter_map(|other| other.wants()).fold(access.width(), Width::max)
 }
 
 /// What the database holds of a grant whose outcome was unknown, once settled: what was observed absent before our intent and is

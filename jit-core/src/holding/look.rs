@@ -7,7 +7,7 @@ use super::judge::same;
 use crate::access::Access;
 use crate::clock::{Time, after};
 use crate::database::{Grantor, Seen, Subject};
-use crate::grant::Grant;
+use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, TargetName};
 
 /// When it is looked at again, after the end; the last look, a day later, is where a failover that lost the revoke is still found
@@ -98,10 +98,13 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
 }
 
 impl Access {
-    /// The watch over it, once it ended and was verified.
+    /// The watch over it, once it ended and was verified; none where nothing of ours was ever there to come back.
     #[must_use]
     pub fn watch(&self) -> Option<Watch> {
         let (Grant::Revoked(ended) | Grant::Failed(ended)) = self.grant()? else { return None };
+        if ended.cause == Cause::Rejected {
+            return None;
+        }
         let subject = ended.subject.clone()?;
         let incarnation = ended.evidence.as_ref()?.incarnation.clone();
         Some(Watch::new(self.id(), self.request().target.clone(), subject, ended.at, incarnation))

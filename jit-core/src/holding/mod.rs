@@ -2,13 +2,16 @@
 
 mod judge;
 mod look;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use judge::{Clear, judge, settled, standing};
+pub(crate) use judge::same;
+pub use judge::{Clear, judge, settled, standing, width};
 pub use look::{Look, Watch, look};
 pub use verify::{Closing, Verified, closings, orphan_closing, verify};
 

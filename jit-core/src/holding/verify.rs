@@ -13,6 +13,7 @@ use crate::policy::{Prepared, Sessions};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     access: AccessId,
+    since: Time,
     evidence: Evidence,
 }
 
@@ -21,6 +22,12 @@ impl Verified {
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
+    }
+
+    /// Since when the revoke was due that it followed: it says nothing of a later one.
+    #[must_use]
+    pub fn since(&self) -> Time {
+        self.since
     }
 
     /// What was seen.
@@ -41,16 +48,26 @@ pub struct Closing {
     pub stays: Option<Width>,
     /// The accesses for which it stays.
     pub still_held_by: Vec<AccessId>,
+    /// Since when each of the accesses is to end.
+    since: Vec<Time>,
 }
 
 /// What has to be taken away now, over all live accesses of the account: one closing per membership of which an access is to end.
+///
+/// A membership that is being granted waits until that is settled: whether it stays is known only then, and one that stayed for a
+/// grant which was not made would be nobody's.
 #[must_use]
 pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     let mut closings: Vec<Closing> = Vec::new();
     for access in live {
         let Some(Grant::Revoking(revoking)) = access.grant() else { continue };
         let done = closings.iter().any(|closing| same(&closing.order.subject, &revoking.subject));
-        if done || revoking.unsettled.is_some() || revoking.retry_at > now {
+        let granting = |other: &&&Access| match other.grant() {
+            Some(Grant::Granting(granting)) => same(&granting.subject, &revoking.subject),
+            _ => false,
+        };
+        if done || revoking.unsettled.is_some() || revoking.retry_at > now || live.iter().any(|other| granting(&other))
+        {
             continue;
         }
         closings.push(closing(access.id(), &revoking.subject, live));
@@ -64,11 +81,17 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
     let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
     let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
     let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared };
-    (!held).then_some(Closing { order, accesses: Vec::new(), stays: None, still_held_by: Vec::new() })
+    (!held).then_some(Closing {
+        order,
+        accesses: Vec::new(),
+        stays: None,
+        still_held_by: Vec::new(),
+        since: Vec::new(),
+    })
 }
 
 fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
-    let mut accesses = Vec::new();
+    let (mut accesses, mut since) = (Vec::new(), Vec::new());
     let mut still_held_by = Vec::new();
     let mut stays: Option<Width> = None;
     let mut ended: Option<Width> = None;
@@ -80,6 +103,7 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
         match access.grant() {
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
+                since.push(revoking.since);
                 if !revoking.untouched {
                     ended = ended.max(Some(access.width()));
                     plans.push(access.approval().plan());
@@ -109,7 +133,7 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let rollback = plans.iter().any(|plan| plan.handling.prepared == Prepared::Rollback);
     let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
     let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared };
-    Closing { order, accesses, stays, still_held_by }
+    Closing { order, accesses, stays, still_held_by, since }
 }
 
 /// Whether what was seen after the revoke is enough: no more than other live accesses and memberships that are not ours justify,
@@ -119,11 +143,14 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
     let RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation } = report;
+    let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut residual: Vec<String> = seen.through.iter().map(|role| format!("through role `{role}`")).collect();
     for edge in &seen.direct {
         match &edge.grantor {
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
+            // nothing of ours was ever applied here
+            Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
                 Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => {}
                 Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),
@@ -143,7 +170,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     if !could_use.is_empty() {
         left.push(format!("sessions are still open: {}", name_sessions(&could_use)));
     }
-    if closing.order.how == RevokeHow::Remove || closing.stays.is_none() {
+    if closing.order.how == RevokeHow::Remove {
         left.extend(prepared_left(seen));
     }
     if !left.is_empty() {
@@ -166,7 +193,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         still_held_by: closing.still_held_by.clone(),
         gone,
     };
-    Ok(closing.accesses.iter().map(|access| Verified { access: *access, evidence: evidence.clone() }).collect())
+    let each = closing.accesses.iter().zip(&closing.since);
+    Ok(each.map(|(access, since)| Verified { access: *access, since: *since, evidence: evidence.clone() }).collect())
 }
 
 fn name_sessions(sessions: &[&Session]) -> String {

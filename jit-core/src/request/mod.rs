@@ -36,6 +36,7 @@ pub struct Request {
 
 /// Why a request ended before there was a grant, and when (UTC).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Closed {
     /// The store's time, UTC.
     pub at: Time,
@@ -48,6 +49,7 @@ pub struct Closed {
 
 /// A request that waits for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pending {
     /// When it lapses undecided, UTC.
     pub lapses_at: Time,

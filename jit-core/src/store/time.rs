@@ -20,7 +20,7 @@ const NOISE: TimeDelta = TimeDelta::milliseconds(10);
 const SLEW: u32 = 1000;
 
 /// Gives a store its time. Whoever keeps one also keeps its [`Mark`], and shows it the marks of others.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Timekeeper {
     clock: Arc<dyn Clock>,
     boot: Option<String>,

@@ -1,5 +1,8 @@
 //! What tests of this crate, of its adapters and of an embedder's own implementations are made of.
 
 pub mod clock;
+pub mod database_laws;
+pub mod faulty;
+pub mod mock;
 
 pub use clock::ManualClock;

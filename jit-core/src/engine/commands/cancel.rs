@@ -1,6 +1,7 @@
 //! Taking a request back.
 
 use super::super::Jit;
+use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use super::is_party;
@@ -15,7 +16,9 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where it is granted or over already.
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        let cancel = async |access: &crate::access::Access| {
+        for _ in 0..TRIES {
+            let loaded = self.load(id).await?;
+            let access = &loaded.access;
             if !is_party(actor, access) {
                 let error = JitError::NotAllowed {
                     who: actor.principal.to_string(),
@@ -25,8 +28,11 @@ impl Jit {
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
             let why = if why.is_empty() { "taken back" } else { why };
-            Ok(Event::Cancel { by: actor.principal.clone(), why: why.to_owned() })
-        };
-        self.on_access(actor, id, &settings, cancel).await
+            let event = Event::Cancel { by: actor.principal.clone(), why: why.to_owned() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
     }
 }

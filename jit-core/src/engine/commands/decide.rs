@@ -1,6 +1,7 @@
 //! Approving and denying.
 
 use super::super::Jit;
+use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use crate::access::Event;
@@ -27,7 +28,9 @@ impl Jit {
 
     async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        let decision = async |access: &crate::access::Access| {
+        for _ in 0..TRIES {
+            let loaded = self.load(id).await?;
+            let access = &loaded.access;
             let approval = access.extension().map_or_else(|| access.approval(), |extension| &extension.approval);
             let parties = approval.parties();
             let snapshot = match settings.snapshot(&actor.principal, parties, &approval.plan().groups()).await {
@@ -42,15 +45,18 @@ impl Jit {
                 },
                 other => other?,
             };
-            Ok(Event::Decide(Decision {
+            let event = Event::Decide(Decision {
                 by: actor.principal.clone(),
                 verdict,
                 at: self.core.store.now().await?,
                 note: note.to_owned(),
                 evidence: actor.evidence.clone(),
                 snapshot,
-            }))
-        };
-        self.on_access(actor, id, &settings, decision).await
+            });
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
     }
 }

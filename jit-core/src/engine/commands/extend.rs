@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 
 use super::super::Jit;
+use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use super::is_party;
@@ -26,7 +27,9 @@ impl Jit {
         reason: &str,
     ) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        let extend = async |access: &crate::access::Access| {
+        for _ in 0..TRIES {
+            let loaded = self.load(id).await?;
+            let access = &loaded.access;
             if !is_party(actor, access) {
                 let error = JitError::NotAllowed {
                     who: actor.principal.to_string(),
@@ -44,17 +47,20 @@ impl Jit {
                 ..access.request().clone()
             };
             self.core.stopped(&self.tenant, &request).await?;
-            match settings.ruling(&request).await? {
+            let event = match settings.ruling(&request).await? {
                 Ruling::Planned(plan) => {
                     let by = actor.principal.clone();
-                    Ok(Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan }))
+                    Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan })
                 }
                 Ruling::Denied { rule, reason, .. } => {
                     let error = JitError::Denied { reason, rule };
-                    self.core.refuse(&settings, actor, Some(access), error).await
+                    return self.core.refuse(&settings, actor, Some(access), error).await;
                 }
+            };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
             }
-        };
-        self.on_access(actor, id, &settings, extend).await
+        }
+        Err(JitError::Busy)
     }
 }

@@ -5,6 +5,7 @@ mod clock;
 mod decide;
 mod extend;
 mod look;
+mod policy;
 mod reconcile;
 mod release;
 mod request;
@@ -18,7 +19,7 @@ pub use target::TargetReport;
 
 use super::Jit;
 use super::apply::{Applied, Beside, Loaded};
-use super::core::{TRIES, Tenant};
+use super::core::Tenant;
 use super::error::JitError;
 use super::view::AccessView;
 use crate::access::{Access, Event};
@@ -38,27 +39,23 @@ impl Jit {
         self.core.tenant(&self.tenant)
     }
 
-    /// Loads the access and applies what `event` makes of it, until nobody else is in the way.
-    async fn on_access<F>(
+    async fn load(&self, id: AccessId) -> Result<Loaded, JitError> {
+        let now = self.core.store.now().await?;
+        self.core.load(&self.tenant, id, now).await
+    }
+
+    /// What the event makes of it; `None` where somebody else was in the way and it has to be read and judged again.
+    async fn try_on(
         &self,
         actor: &Actor,
-        id: AccessId,
         settings: &Tenant,
-        event: F,
-    ) -> Result<AccessView, JitError>
-    where
-        F: AsyncFn(&Access) -> Result<Event, JitError> + Sync,
-    {
-        for _ in 0..TRIES {
-            let now = self.core.store.now().await?;
-            let loaded: Loaded = self.core.load(&self.tenant, id, now).await?;
-            let event = event(&loaded.access).await?;
-            match self.core.apply(settings, Some(actor), &loaded, event, Beside::default()).await? {
-                Applied::Done(view) => return Ok(view),
-                Applied::Conflict => {}
-            }
+        loaded: &Loaded,
+        event: Event,
+    ) -> Result<Option<AccessView>, JitError> {
+        match self.core.apply(settings, Some(actor), loaded, event, Beside::default()).await? {
+            Applied::Done(view) => Ok(Some(view)),
+            Applied::Conflict => Ok(None),
         }
-        Err(JitError::Busy)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Giving a role back before its window closes.
 
 use super::super::Jit;
+use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use super::is_party;
@@ -16,7 +17,9 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to give back.
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        let release = async |access: &crate::access::Access| {
+        for _ in 0..TRIES {
+            let loaded = self.load(id).await?;
+            let access = &loaded.access;
             if !is_party(actor, access) {
                 let error = JitError::NotAllowed {
                     who: actor.principal.to_string(),
@@ -25,8 +28,11 @@ impl Jit {
                 };
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
-            Ok(Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None })
-        };
-        self.on_access(actor, id, &settings, release).await
+            let event = Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
     }
 }

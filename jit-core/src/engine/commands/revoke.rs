@@ -1,6 +1,7 @@
 //! Taking a role away from somebody.
 
 use super::super::Jit;
+use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use crate::access::Event;
@@ -16,12 +17,17 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        let revoke = async |access: &crate::access::Access| {
+        for _ in 0..TRIES {
+            let loaded = self.load(id).await?;
+            let access = &loaded.access;
             let target = &access.request().target;
             self.core.permit(&settings, actor, Action::Revoke, Some(target), Some(access)).await?;
             let why = (!reason.is_empty()).then(|| reason.to_owned());
-            Ok(Event::End { cause: Cause::Revoked, by: Some(actor.principal.clone()), why })
-        };
-        self.on_access(actor, id, &settings, revoke).await
+            let event = Event::End { cause: Cause::Revoked, by: Some(actor.principal.clone()), why };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
     }
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::super::apply::{Applied, Beside, loaded};
-use super::super::records::{Stops, body, put};
+use super::super::core::{TRIES, Tenant};
+use super::super::records::{Stops, body, expect};
 use super::Lanes;
-use super::lane::{ignore_conflict, only_store};
-use crate::access::Event;
+use super::lane::only_store;
+use crate::access::{Access, Event};
+use crate::directory::DirectoryError;
 use crate::grant::Cause;
-use crate::store::{Change, Claimed, Kind, PageAsk, Record, StoreError};
+use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, StoreError, Write, Writing};
 
 impl Lanes {
     /// One pass over claimed records of the desk.
@@ -19,8 +21,10 @@ impl Lanes {
 
     async fn desk_one(&self, claimed: Claimed) -> Result<(), StoreError> {
         let Claimed { record, claim } = claimed;
-        if record.at.kind == Kind::Stops {
-            return self.sweep(&record, claim).await;
+        match record.at.kind {
+            Kind::Stops => return self.sweep(&record, claim, &Sweep::Stops(body(&record)?)).await,
+            Kind::Setting => return self.sweep(&record, claim, &Sweep::Policy).await,
+            _ => {}
         }
         let Ok(settings) = self.core.tenant(&record.at.tenant) else {
             return self.core.store.unclaim(&[claim]).await;
@@ -29,9 +33,9 @@ impl Lanes {
         let loaded = match loaded(&record, now) {
             Ok(loaded) => loaded,
             Err(error) => {
-                // its role, where it has one, is taken away by its realm's lane
+                // its role, where it has one, is taken away by its realm's lane: here the record is left as it is
                 tracing::error!(%error, "an access is left alone by the desk");
-                return self.shelve(&record, claim).await;
+                return self.off_the_desk(&record, claim).await;
             }
         };
         let beside = Beside { release: vec![claim.clone()], ..Beside::default() };
@@ -42,62 +46,93 @@ impl Lanes {
         }
     }
 
-    /// Takes a damaged record off the desk; it stays as it is.
-    async fn shelve(&self, record: &Record, claim: crate::store::Claim) -> Result<(), StoreError> {
-        let what =
-            crate::store::Writing::Put { body: record.body.clone(), schedule: None, labels: record.labels.clone() };
-        let expect = super::super::records::expect(Some(record));
-        let write = crate::store::Write { at: record.at.clone(), expect, what };
-        let change = Change { writes: vec![write], release: vec![claim], ..Change::default() };
-        ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))
-    }
-
-    /// Ends everything that an emergency stop is about. It goes on where it was when its node died.
-    async fn sweep(&self, record: &Record, claim: crate::store::Claim) -> Result<(), StoreError> {
+    /// Goes over everything open: what an emergency stop is about ends, and so does what another policy no longer allows. It begins
+    /// again where its node died.
+    async fn sweep(&self, record: &Record, claim: Claim, sweep: &Sweep) -> Result<(), StoreError> {
         let tenant = &record.at.tenant;
         let Ok(settings) = self.core.tenant(tenant) else { return self.core.store.unclaim(&[claim]).await };
-        let stops: Stops = body(record)?;
         let mut after = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
             let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 512 };
             let page = self.core.store.page(&ask).await?;
-            let ended = page.iter().map(|record| self.stop_one(&settings, &stops, record));
-            futures_util::future::join_all(ended).await.into_iter().collect::<Result<(), StoreError>>()?;
+            let swept = page.iter().map(|record| self.sweep_one(&settings, sweep, record));
+            futures_util::future::join_all(swept).await.into_iter().collect::<Result<(), StoreError>>()?;
             after = page.last().map(|record| record.at.key.clone());
             if after.is_none() {
-                break;
+                return self.off_the_desk(record, claim).await;
             }
         }
-        let write = put(record.at.clone(), Some(record), &stops, None)?;
-        let change = Change { writes: vec![write], release: vec![claim], ..Change::default() };
-        ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))
     }
 
-    async fn stop_one(
-        &self,
-        settings: &super::super::core::Tenant,
-        stops: &Stops,
-        record: &Record,
-    ) -> Result<(), StoreError> {
-        let now = self.core.store.now().await?;
-        let Ok(first) = loaded(record, now) else { return Ok(()) };
-        let request = first.access.request();
-        let Some(stop) = stops.meets(&request.target, [&request.parties.requester, &request.parties.receiver]) else {
-            return Ok(());
-        };
-        if matches!(first.access.state(), "revoking") {
-            return Ok(());
+    /// One access of a sweep, read and judged again until nobody else is in the way.
+    async fn sweep_one(&self, settings: &Tenant, sweep: &Sweep, record: &Record) -> Result<(), StoreError> {
+        let mut record = record.clone();
+        for _ in 0..TRIES {
+            let now = self.core.store.now().await?;
+            let Ok(loaded) = loaded(&record, now) else { return Ok(()) };
+            let event = match sweep.event(settings, &loaded.access).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(access = %loaded.access.id(), %error, "not ruled again now: it is before its grant");
+                    return Ok(());
+                }
+            };
+            match self.core.apply(settings, None, &loaded, event, Beside::default()).await {
+                Ok(Applied::Done(_)) => return Ok(()),
+                Ok(Applied::Conflict) => {}
+                Err(error) => return only_store(error),
+            }
+            match self.core.store.read(&record.at).await? {
+                Some(now) => record = now,
+                None => return Ok(()),
+            }
         }
-        let event = Event::End { cause: Cause::Stopped, by: Some(stop.by.clone()), why: Some(stop.reason.clone()) };
-        match self.core.apply(settings, None, &first, event.clone(), Beside::default()).await {
-            Ok(Applied::Done(_)) => return Ok(()),
-            Ok(Applied::Conflict) => {}
-            Err(error) => return only_store(error),
+        Ok(())
+    }
+
+    /// Gives the claim back with the record as it is, no longer scheduled; where it was changed meanwhile it stays on the desk.
+    async fn off_the_desk(&self, record: &Record, claim: Claim) -> Result<(), StoreError> {
+        let what = Writing::Put { body: record.body.clone(), schedule: None, labels: record.labels.clone() };
+        let write = Write { at: record.at.clone(), expect: expect(Some(record)), what };
+        let change = Change { writes: vec![write], release: vec![claim.clone()], ..Change::default() };
+        match self.core.store.commit(change).await {
+            Err(StoreError::Conflict { .. }) => self.core.store.unclaim(&[claim]).await,
+            other => other.map(|_| ()),
         }
-        match self.core.change(settings, &record.at.tenant, first.access.id(), event).await {
-            Ok(_) => Ok(()),
-            Err(error) => only_store(error),
+    }
+}
+
+/// Why everything open is gone over.
+#[derive(Debug)]
+enum Sweep {
+    /// An emergency stop.
+    Stops(Stops),
+    /// Another policy.
+    Policy,
+}
+
+impl Sweep {
+    /// What it means for the access; none: nothing.
+    async fn event(&self, settings: &Tenant, access: &Access) -> Result<Option<Event>, DirectoryError> {
+        if access.state() == "revoking" {
+            return Ok(None);
+        }
+        match self {
+            Self::Stops(stops) => {
+                let parties = &access.request().parties;
+                let stop = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]);
+                Ok(stop.map(|stop| Event::End {
+                    cause: Cause::Stopped,
+                    by: Some(stop.by.clone()),
+                    why: Some(stop.reason.clone()),
+                }))
+            }
+            Self::Policy => {
+                let ruling = settings.ruling(access.request()).await?;
+                Ok(Some(Event::RuleAgain { ruling, fresh: settings.fresh(access.approval()).await? }))
+            }
         }
     }
 }

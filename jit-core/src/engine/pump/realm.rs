@@ -15,7 +15,7 @@ use crate::database::{
 };
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, Intent};
-use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, settled, verify};
+use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, settled, verify, width};
 use crate::id::{AccessId, RoleName};
 use crate::store::{ClockState, StoreError};
 
@@ -177,9 +177,10 @@ impl Pass<'_> {
                         let subject = Subject { account, account_id: None, role, role_id: None };
                         asked.push(Asked { case: place, subject, why: Why::Grant(access.id()) });
                     }
-                    Some(Grant::Granting(granting)) => {
-                        let subject = granting.subject.clone();
-                        asked.push(Asked { case: place, subject, why: Why::Settled(access.id()) });
+                    Some(grant) if unsettled(access).is_some() => {
+                        if let Some(subject) = grant.subject().cloned() {
+                            asked.push(Asked { case: place, subject, why: Why::Settled(access.id()) });
+                        }
                     }
                     _ => {}
                 }
@@ -214,9 +215,9 @@ impl Pass<'_> {
                 let Some(case) = self.cases.get_mut(asked.case) else { continue };
                 match asked.why {
                     Why::Settled(id) => {
-                        let width = case.accesses.get(&id).map(|loaded| loaded.access.width());
-                        if let Some(width) = width {
-                            case.handle(id, Event::Settled(settled(seen, width)), now);
+                        let wanted = case.accesses.get(&id).map(|loaded| loaded.access.width());
+                        if let Some(wanted) = wanted {
+                            case.handle(id, Event::Settled(settled(seen, wanted)), now);
                         }
                     }
                     Why::Grant(id) => begin(case, id, &asked.subject, seen, &self.label, not_after, now),
@@ -232,9 +233,6 @@ impl Pass<'_> {
                 let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { continue };
                 match access.grant() {
                     Some(Grant::Active(active)) if active.window.end() <= now => case.handle(id, expired(), now),
-                    Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
-                        case.handle(id, Event::Settled(crate::access::Found::Absent), now);
-                    }
                     Some(Grant::Granting(granting)) if granting.give_up <= now => case.handle(id, Event::Tick, now),
                     _ => {}
                 }
@@ -331,8 +329,8 @@ impl Pass<'_> {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
         for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
-            for loaded in case.accesses.values() {
-                let access = &loaded.access;
+            let live = case.live();
+            for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
                     continue;
                 };
@@ -343,7 +341,7 @@ impl Pass<'_> {
                 orders.push(GrantOrder::new(
                     &witness,
                     granting.subject.clone(),
-                    access.width(),
+                    width(access, &live),
                     granting.intent.not_after,
                     handling.account_members,
                     handling.can_grant,

@@ -1,0 +1,108 @@
+//! What can still be done about a record that is not believed: take away the role that it may have given (laws 1 and 4).
+
+use chrono::TimeDelta;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Access, Phase};
+use crate::approval::{Approval, Handling, Limits, Plan, Requirement, Stage};
+use crate::clock::{Time, after};
+use crate::database::{Subject, Width};
+use crate::fact::{Fact, What};
+use crate::grant::{Cause, Evidence, Grant, Intent, OVERDUE_AFTER, Revoking};
+use crate::id::{AccessId, RealmId, RuleName, TenantId};
+use crate::policy::{Prepared, Sessions, Stance};
+use crate::request::Request;
+
+/// An access that is not believed and whose role may be held: it can only end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// It, on its way out.
+    pub access: Access,
+    /// For the log.
+    pub fact: Fact,
+}
+
+/// What of a record is needed to take its role away, each part as far as it can be read.
+#[derive(Deserialize)]
+pub(super) struct Remains {
+    id: AccessId,
+    tenant: TenantId,
+    #[serde(default)]
+    realm: Option<RealmId>,
+    request: Request,
+    #[serde(default)]
+    approval: Value,
+    phase: Value,
+}
+
+impl Remains {
+    /// The access on its way out; none where nothing was sent to the database on its behalf, or its end was verified.
+    pub(super) fn ending(self, why: &str, now: Time) -> Option<Ending> {
+        let grant = self.phase.get("approved")?;
+        match grant.get("is")?.as_str()? {
+            "granting" | "active" | "revoking" => {}
+            "revoked" | "failed" if part::<Cause>(grant, "cause") != Some(Cause::Standing) => {
+                if part::<Evidence>(grant, "evidence").is_some() {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+        let by_name = || Subject {
+            account: self.request.account.clone(),
+            account_id: None,
+            role: self.request.role.clone(),
+            role_id: None,
+        };
+        let revoking = Revoking {
+            subject: part(grant, "subject").unwrap_or_else(by_name),
+            cause: Cause::Damaged,
+            since: now,
+            window: part(grant, "window"),
+            unsettled: part::<Intent>(grant, "intent").or_else(|| part(grant, "unsettled")),
+            untouched: false,
+            failures: 0,
+            retry_at: now,
+            alert_at: after(now, OVERDUE_AFTER),
+            trouble: Some(why.to_owned()),
+        };
+        let plan = part(&self.approval, "plan").or_else(unmeetable)?;
+        let access = Access {
+            id: self.id,
+            tenant: self.tenant,
+            realm: self.realm,
+            // nobody's decisions are believed: only how its end is to be handled is taken from the plan
+            approval: Approval::new(self.id, self.request.parties.clone(), plan),
+            request: self.request,
+            phase: Phase::Approved(Grant::Revoking(revoking)),
+            extension: None,
+            extended: Vec::new(),
+        };
+        let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
+        Some(Ending { access, fact })
+    }
+}
+
+fn part<T: DeserializeOwned>(whole: &Value, name: &str) -> Option<T> {
+    serde_json::from_value(whole.get(name)?.clone()).ok()
+}
+
+/// Stands for a plan that cannot be read: nobody meets it, and the end under it is the most thorough one.
+fn unmeetable() -> Option<Plan> {
+    let none = TimeDelta::zero();
+    Some(Plan {
+        rule: RuleName::new("unreadable").ok()?,
+        policy: String::new(),
+        stages: vec![Stage { people: vec![Requirement::Any(Vec::new())] }],
+        limits: Limits { max: none, max_total: none, decide_by: none, start_within: none, grant_within: none },
+        handling: Handling {
+            sessions: Sessions::End,
+            set_role: Width::SetRole,
+            account_members: Stance::Refused,
+            prepared: Prepared::Report,
+            can_grant: Stance::Refused,
+        },
+    })
+}

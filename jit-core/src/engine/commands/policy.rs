@@ -1,0 +1,56 @@
+//! Putting another policy in force.
+
+use std::sync::Arc;
+
+use super::super::Jit;
+use super::super::core::{Core, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{PolicySeen, body_or_default, policy_key, put};
+use crate::fact::{Fact, What};
+use crate::id::TenantId;
+use crate::policy::Policy;
+use crate::store::{Lane, Schedule, StoreError};
+
+impl Jit {
+    /// Puts another policy in force in this process, with the directory that it brings, if it brings one. What is pending is ruled again
+    /// by the pump, and what is live and no longer allowed ends.
+    ///
+    /// # Errors
+    /// [`JitError::Store`] where that cannot be recorded; the new policy is in force all the same.
+    pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
+        let policy: Arc<dyn Policy> = Arc::new(policy);
+        self.core.reconfigure(&self.tenant, |tenant| {
+            if let Some(directory) = policy.directory() {
+                tenant.directory = directory;
+            }
+            tenant.policy = policy;
+        })?;
+        let settings = self.core.tenant(&self.tenant)?;
+        Ok(self.core.note_policy(&self.tenant, &settings).await?)
+    }
+}
+
+impl Core {
+    /// Remembers which policy is in force. Where it is another than before, the log says so and everything open is ruled again.
+    pub(in crate::engine) async fn note_policy(&self, tenant: &TenantId, settings: &Tenant) -> Result<(), StoreError> {
+        let key = policy_key(tenant);
+        let record = self.store.read(&key).await?;
+        let known: PolicySeen = body_or_default(record.as_ref())?;
+        let hash = settings.policy.hash();
+        if known.hash == hash {
+            return Ok(());
+        }
+        let now = self.store.now().await?;
+        let mut ledger = Ledger::new(self, tenant, settings, None, now);
+        let was = (!known.hash.is_empty()).then_some(known.hash.as_str());
+        ledger.fact(Fact::new(What::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
+        let sweep = was.map(|_| Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") });
+        ledger.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash }, sweep)?);
+        match ledger.commit().await {
+            // another process noticed it at the same time
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Claims: who works on what, until when.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::{Claim, ClaimAsk, Claimed, StoreError};
+use super::error::Place;
+use super::meta::Meta;
+use super::read::{Raw, micros, record_key, rows};
+use super::sql;
+use crate::clock::{Time, after};
+
+/// Frees what expired claims held, once for each: from then on only a look at the claim tells that it was held.
+pub(super) fn expire(conn: &Connection, now: Time) -> rusqlite::Result<()> {
+    let mut find = conn.prepare_cached(sql::CLAIMS_EXPIRED)?;
+    let expired: Vec<String> = find.query_map([micros(now)], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    if expired.is_empty() {
+        return Ok(());
+    }
+    let mut free = conn.prepare_cached(sql::TURNS_FREE)?;
+    for serial in &expired {
+        free.execute([serial])?;
+    }
+    conn.prepare_cached(sql::CLAIMS_EXPIRE)?.execute([micros(now)])?;
+    Ok(())
+}
+
+/// Claims what is due; expired claims have been freed before.
+pub(super) fn claim(
+    place: &Place,
+    conn: &Connection,
+    meta: &mut Meta,
+    now: Time,
+    ask: &ClaimAsk,
+) -> Result<Vec<Claimed>, StoreError> {
+    let until = after(now, ask.how_long);
+    let serials = next(conn, ask, now).map_err(|error| place.error(error))?;
+    let mut claimed = Vec::with_capacity(serials.len());
+    for serial in serials {
+        let (raw, (tenant, kind, key)) = earliest(conn, ask, &serial).map_err(|error| place.error(error))?;
+        let record = raw.into_record(record_key(tenant, &kind, key)?)?;
+        meta.fencing = meta.fencing.saturating_add(1);
+        let taken_over = hold(conn, &serial, meta.fencing, until, ask).map_err(|error| place.error(error))?;
+        claimed.push(Claimed { record, claim: Claim { serial, fencing: meta.fencing, until, taken_over } });
+    }
+    Ok(claimed)
+}
+
+fn next(conn: &Connection, ask: &ClaimAsk, now: Time) -> rusqlite::Result<Vec<String>> {
+    let mut find = conn.prepare_cached(sql::TURNS_NEXT)?;
+    find.query_map(params![ask.lane.as_str(), micros(now), rows(ask.limit)], |row| row.get(0))?.collect()
+}
+
+type Key = (String, String, String);
+
+fn earliest(conn: &Connection, ask: &ClaimAsk, serial: &str) -> rusqlite::Result<(Raw, Key)> {
+    let mut find = conn.prepare_cached(sql::TURN_RECORD)?;
+    find.query_row([serial, ask.lane.as_str()], |row| {
+        Ok((Raw::from_row(row)?, (row.get(6)?, row.get(7)?, row.get(8)?)))
+    })
+}
+
+/// Answers whether somebody held it before and let it expire.
+fn hold(conn: &Connection, serial: &str, fencing: u64, until: Time, ask: &ClaimAsk) -> rusqlite::Result<bool> {
+    let mut find = conn.prepare_cached(sql::CLAIM_FENCING)?;
+    let before: Option<i64> = find.query_row([serial], |row| row.get(0)).optional()?;
+    let mut put = conn.prepare_cached(sql::CLAIM_PUT)?;
+    put.execute(params![serial, fencing.cast_signed(), micros(until), ask.node.as_str()])?;
+    conn.prepare_cached(sql::TURNS_HOLD)?.execute(params![serial, micros(until)])?;
+    Ok(before.is_some())
+}

@@ -1,0 +1,89 @@
+//! Which law shows the adapter coping with which measured fact.
+
+/// Something that a real server was seen to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact {
+    /// Its short name; a law cites it.
+    pub id: &'static str,
+    /// The fact.
+    pub says: &'static str,
+    /// Where no law of this suite can show it: why, or where it is shown.
+    pub elsewhere: Option<&'static str>,
+}
+
+const fn fact(id: &'static str, says: &'static str) -> Fact {
+    Fact { id, says, elsewhere: None }
+}
+
+/// What was measured on PostgreSQL 15 to 18, timings left out. [`super::DatabaseLaw::facts`] says which law shows which.
+pub const FACTS: &[Fact] = &[
+    fact("pg-one-row", "15 keeps one row per (role, member): our REVOKE deletes a standing one"),
+    fact(
+        "pg-row-per-grantor",
+        "16+ keeps one row per grantor: our REVOKE removes only ours, the member may still be in",
+    ),
+    fact("pg-second-revoke", "a REVOKE of another grantor's row, or a second REVOKE, succeeds with a warning"),
+    fact("pg-superuser-merges", "16+ records every superuser's grant under the bootstrap superuser"),
+    fact("pg-admin-through-group", "ADMIN held through a group records the group as the grantor"),
+    fact("pg-needs-admin", "CREATEROLE alone gives 42501 on 16+; ADMIN OPTION on each role is needed and enough"),
+    fact("pg-set-role-kept", "a session that ran SET ROLE keeps reading and writing after REVOKE"),
+    fact("pg-cursor-kept", "an open cursor keeps fetching after REVOKE"),
+    fact("pg-set-false", "16+: INHERIT TRUE, SET FALSE; for a NOINHERIT account a plain grant stores false"),
+    fact("pg-broker-15", "15: ADMIN OPTION makes the broker a member; NOINHERIT keeps it from using the role"),
+    fact(
+        "pg-open-transaction-blocks",
+        "an open transaction with a GRANT or REVOKE blocks others of that role (15: of that membership)",
+    ),
+    fact("pg-signal-backend", "ending a session needs pg_signal_backend; usename stays the login role after SET ROLE"),
+    fact("pg-end-after-revoke", "ending sessions first and revoking second lets the client reconnect"),
+    fact("pg-admin-never", "who was granted ADMIN passes the role on, and a revoke fails or leaves that"),
+    Fact {
+        id: "pg-definer",
+        says: "a SECURITY DEFINER function made under SET ROLE still runs as the role afterwards",
+        elsewhere: Some("the contract has no place for what a role came to own yet"),
+    },
+    fact("pg-dropped", "dropped member: 42704, done; renamed member: 42704 too, but still a member"),
+    fact("pg-concurrent-15", "the same membership concurrently: 15 raises 23505 and XX000"),
+    Fact {
+        id: "pg-valid-until",
+        says: "VALID UNTIL stops password logins only, not membership",
+        elsewhere: Some("nothing relies on it"),
+    },
+    fact("pg-read-only", "GRANT on a read-only server: 25006"),
+    fact("pg-63", "identifiers over 63 bytes are cut silently"),
+    fact("pg-batch", "one REVOKE may name many members"),
+    fact("pg-cluster", "roles belong to the cluster, whose system identifier a least-privileged broker may read"),
+    fact("pg-late-grant", "a GRANT that waits for a lock commits seconds after its client was killed"),
+    fact("pg-synchronous", "with synchronous_commit=off a verified REVOKE is undone by a crash"),
+    fact(
+        "pg-member-of-account",
+        "a member of the account that ran SET ROLE keeps writing; holding through another role shows no direct row",
+    ),
+    fact("pg-prepared", "a transaction prepared in the window commits after the REVOKE"),
+    fact("pg-createrole", "a role with CREATEROLE lets the account make logins and grant itself more"),
+    fact("pg-widen", "granting again with SET TRUE widens the same row; REVOKE SET OPTION FOR narrows it"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::database_laws::database_laws;
+
+    #[test]
+    fn every_fact_is_shown_by_a_law_or_says_where() {
+        let laws = database_laws();
+        for fact in FACTS {
+            let shown = laws.iter().any(|law| law.facts.contains(&fact.id));
+            assert_ne!(shown, fact.elsewhere.is_some(), "{}: {}", fact.id, fact.says);
+        }
+    }
+
+    #[test]
+    fn laws_cite_facts_that_there_are() {
+        for law in database_laws() {
+            for cited in law.facts {
+                assert!(FACTS.iter().any(|fact| fact.id == *cited), "{} cites `{cited}`", law.name);
+            }
+        }
+    }
+}

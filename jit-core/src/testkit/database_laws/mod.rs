@@ -1,0 +1,112 @@
+//! The laws of every [`Database`](crate::database::Database), as data: each runs against a fresh [`World`].
+//!
+//! An adapter's own test makes a world for each law and runs it; what a world lacks is shown as ignored, never as passed:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use jit_core::clock::SystemClock;
+//! use jit_core::testkit::database_laws::{World, database_laws};
+//! use jit_core::testkit::mock::{MockServer, MockWorld, Profile};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! for law in database_laws().iter().filter(|law| law.name.starts_with("law_07")) {
+//!     let world: Arc<dyn World> = Arc::new(MockWorld::new(MockServer::new(Profile::postgres(17), Arc::new(SystemClock))));
+//!     match law.missing(&*world) {
+//!         Some(why) => println!("{} ignored: {why}", law.name),
+//!         None => (law.run)(world).await.unwrap(),
+//!     }
+//! }
+//! # }
+//! ```
+
+mod batches;
+mod broker;
+mod facts;
+mod gone;
+mod names;
+mod network;
+mod overlap;
+mod prepared;
+mod scene;
+mod sessions;
+mod settle;
+mod standing;
+mod world;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use facts::{FACTS, Fact};
+pub use world::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, WRONG_PASSWORD, World};
+
+use crate::store::BoxError;
+
+/// What a law answers: nothing, or how it was broken.
+pub type Outcome = Result<(), BoxError>;
+
+/// One law.
+#[derive(Debug, Clone, Copy)]
+pub struct DatabaseLaw {
+    /// `law_06_...` by the law's number, `contract_...` where it is only the contract's.
+    pub name: &'static str,
+    /// What the engine and the environment need for it.
+    pub needs: &'static [Need],
+    /// Which of the engines' measured facts it shows the adapter coping with, by [`Fact::id`].
+    pub facts: &'static [&'static str],
+    /// Runs it.
+    pub run: fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+impl DatabaseLaw {
+    /// Why it cannot be run in this world.
+    #[must_use]
+    pub fn missing(&self, world: &dyn World) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| world.lacks(*need))
+    }
+
+    /// Whether it stops and restarts its server.
+    #[must_use]
+    pub fn wants_own_server(&self) -> bool {
+        self.needs.contains(&Need::OwnServer)
+    }
+}
+
+/// Every law, in the order of their names.
+#[must_use]
+pub fn database_laws() -> Vec<DatabaseLaw> {
+    let rooms = [
+        batches::LAWS,
+        broker::LAWS,
+        gone::LAWS,
+        names::LAWS,
+        network::LAWS,
+        overlap::LAWS,
+        prepared::LAWS,
+        sessions::LAWS,
+        settle::LAWS,
+        standing::LAWS,
+    ];
+    let mut laws: Vec<DatabaseLaw> = rooms.concat();
+    laws.sort_by_key(|law| law.name);
+    laws
+}
+
+/// The laws of one room: `name: [needs], [facts];`.
+macro_rules! laws {
+    ($($name:ident: [$($need:ident),*], [$($fact:literal),*];)*) => {
+        pub(super) const LAWS: &[super::DatabaseLaw] = &[$(super::DatabaseLaw {
+            name: stringify!($name),
+            needs: &[$(super::Need::$need),*],
+            facts: &[$($fact),*],
+            run: |world| Box::pin($name(world)),
+        }),*];
+    };
+}
+use laws;
+
+/// Breaks the law unless it holds.
+fn must(holds: bool, otherwise: impl Into<String>) -> Outcome {
+    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+}

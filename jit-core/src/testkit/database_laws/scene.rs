@@ -1,0 +1,191 @@
+//! What nearly every law begins with: an account, a role, the broker's adapter, and orders for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::world::{Act, Attempt, By, Login, Tried, UserSession, World};
+use super::{Outcome, must};
+use crate::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
+use crate::clock::{SystemEntropy, Time, after};
+use crate::database::{
+    Call, Database, DatabaseError, GrantOrder, Granted, RevokeHow, RevokeOrder, RevokeReport, Seen, Subject, Width,
+};
+use crate::id::{AccessId, Principal, RuleName};
+use crate::policy::{Prepared, Sessions, Stance};
+use crate::store::BoxError;
+
+/// An account that may get a role through the broker.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) world: Arc<dyn World>,
+    pub(super) database: Arc<dyn Database>,
+    pub(super) account: String,
+    pub(super) role: String,
+    access: AccessId,
+}
+
+impl Scene {
+    pub(super) async fn new(world: Arc<dyn World>) -> Result<Self, BoxError> {
+        let (account, role) = (world.fresh("alice"), world.fresh("orders_write"));
+        Self::named(world, account, role).await
+    }
+
+    pub(super) async fn named(world: Arc<dyn World>, account: String, role: String) -> Result<Self, BoxError> {
+        world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        world.act(Act::CreateRole { role: &role }).await?;
+        let database = world.database(Login::Broker).await?;
+        let access = AccessId::fresh(world.server_time().await?, &SystemEntropy);
+        Ok(Self { world, database, account, role, access })
+    }
+
+    /// One more account in the same world.
+    pub(super) async fn another(&self, hint: &str) -> Result<String, BoxError> {
+        let account = self.world.fresh(hint);
+        self.world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        Ok(account)
+    }
+
+    pub(super) fn subject(&self) -> Result<Subject, BoxError> {
+        self.subject_of(&self.account)
+    }
+
+    pub(super) fn subject_of(&self, account: &str) -> Result<Subject, BoxError> {
+        Ok(Subject {
+            account: self.database.account(account)?,
+            account_id: None,
+            role: self.database.role(&self.role)?,
+            role_id: None,
+        })
+    }
+
+    /// The subject with the ids that the server shows now.
+    pub(super) async fn subject_by_id(&self) -> Result<Subject, BoxError> {
+        let seen = self.observe().await?;
+        let mut subject = self.subject()?;
+        (subject.account_id, subject.role_id) = (seen.account_id, seen.role_id);
+        Ok(subject)
+    }
+
+    pub(super) fn order(&self, subject: Subject, width: Width, not_after: Time) -> Result<GrantOrder, BoxError> {
+        let witness = witness(self.access)?;
+        Ok(GrantOrder::new(&witness, subject, width, not_after, Stance::Refused, Stance::Refused))
+    }
+
+    pub(super) fn order_accepting(
+        &self,
+        not_after: Time,
+        members: Stance,
+        power: Stance,
+    ) -> Result<GrantOrder, BoxError> {
+        let subject = self.subject()?;
+        Ok(GrantOrder::new(&witness(self.access)?, subject, Width::SetRole, not_after, members, power))
+    }
+
+    pub(super) fn revoke_order(&self, subject: Subject, how: RevokeHow) -> RevokeOrder {
+        RevokeOrder { access: self.access, subject, how, sessions: Sessions::End, prepared: Prepared::Report }
+    }
+
+    /// A deadline in good time.
+    pub(super) async fn soon(&self) -> Result<Time, BoxError> {
+        Ok(after(self.world.server_time().await?, TimeDelta::seconds(60)))
+    }
+
+    pub(super) async fn observe(&self) -> Result<Seen, BoxError> {
+        self.observe_subject(self.subject()?).await
+    }
+
+    pub(super) async fn observe_subject(&self, subject: Subject) -> Result<Seen, BoxError> {
+        let observation = self.database.observe(&[subject]).await?;
+        only(observation.seen)
+    }
+
+    pub(super) async fn grant(&self, width: Width) -> Result<Granted, BoxError> {
+        let order = self.order(self.subject()?, width, self.soon().await?)?;
+        Ok(self.send_grant(order).await??)
+    }
+
+    pub(super) async fn send_grant(&self, order: GrantOrder) -> Result<Result<Granted, DatabaseError>, BoxError> {
+        only(self.database.grant(&call("g"), &[order]).await)
+    }
+
+    pub(super) async fn revoke(&self, how: RevokeHow) -> Result<RevokeReport, BoxError> {
+        self.send_revoke(self.revoke_order(self.subject()?, how)).await
+    }
+
+    pub(super) async fn send_revoke(&self, order: RevokeOrder) -> Result<RevokeReport, BoxError> {
+        Ok(only(self.database.revoke(&call("r"), &[order]).await)??)
+    }
+
+    pub(super) async fn session(&self) -> Result<Box<dyn UserSession>, BoxError> {
+        self.world.session(&self.account).await
+    }
+
+    /// A membership by somebody, behind this system's back.
+    pub(super) async fn standing(&self, by: By) -> Outcome {
+        let (role, to) = (&self.role, &self.account);
+        self.world.act(Act::Grant { role, to, by, width: Width::SetRole, admin: false }).await
+    }
+
+    /// How often the account is in the role, as an administrator reads it.
+    pub(super) async fn rows(&self) -> Result<usize, BoxError> {
+        let rows = self.world.members(&self.role).await?;
+        Ok(rows.iter().filter(|row| row.member == self.account).count())
+    }
+
+    /// A new session of the account can, or cannot, use the role without `SET ROLE`.
+    pub(super) async fn usable(&self, expected: Tried) -> Outcome {
+        let mut session = self.session().await?;
+        expect(&mut session, Attempt::Write(&self.role), expected).await
+    }
+}
+
+/// An attempt has to go like this.
+pub(super) async fn expect(session: &mut Box<dyn UserSession>, what: Attempt<'_>, expected: Tried) -> Outcome {
+    let tried = session.attempt(what).await?;
+    must(tried == expected, format!("{what:?} in session {}: {tried:?} instead of {expected:?}", session.id()))
+}
+
+/// The only one of one.
+pub(super) fn only<T>(all: Vec<T>) -> Result<T, BoxError> {
+    let count = all.len();
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
+        (Some(one), None) => Ok(one),
+        _ => Err(format!("{count} answers to one order").into()),
+    }
+}
+
+/// A call of its own, with time enough.
+pub(super) fn call(what: &str) -> Call {
+    call_within(what, Duration::from_secs(20))
+}
+
+/// A call of its own, with this limit.
+pub(super) fn call_within(what: &str, limit: Duration) -> Call {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let number = CALLS.fetch_add(1, Ordering::Relaxed);
+    Call { label: format!("jit/law/{}/{what}{number}", std::process::id()), limit }
+}
+
+/// The proof of an approval that demands nothing: as ever, made by the machine (law 1).
+pub(super) fn witness(access: AccessId) -> Result<Witness, BoxError> {
+    let (requester, receiver) = (Principal::new("alice")?, Principal::new("alice")?);
+    let hour = TimeDelta::hours(1);
+    let plan = Plan {
+        rule: RuleName::new("law")?,
+        policy: String::new(),
+        stages: Vec::new(),
+        limits: Limits { max: hour, max_total: hour, decide_by: hour, start_within: hour, grant_within: hour },
+        handling: Handling {
+            sessions: Sessions::End,
+            set_role: Width::Inherit,
+            account_members: Stance::Refused,
+            prepared: Prepared::Report,
+            can_grant: Stance::Refused,
+        },
+    };
+    Approval::new(access, Parties { requester, receiver }, plan).witness().ok_or_else(|| "no witness".into())
+}

@@ -1,0 +1,122 @@
+//! Law 6: what was there before us is not ours.
+
+use std::sync::Arc;
+
+use super::scene::Scene;
+use super::{Act, By, Need, Outcome, Tried, World, laws, must};
+use crate::database::{Grantor, RevokeHow, Width};
+
+laws! {
+    law_06_standing_membership_survives: [], ["pg-one-row", "pg-row-per-grantor"];
+    law_06_standing_membership_by_our_own_grantor_survives: [], ["pg-one-row"];
+    law_06_standing_membership_is_seen_before_the_grant: [], ["pg-one-row", "pg-row-per-grantor"];
+    law_06_residual_access_is_reported: [GrantorRecorded], ["pg-row-per-grantor", "pg-second-revoke"];
+    law_06_membership_through_another_role_is_seen: [], ["pg-member-of-account"];
+    law_06_membership_through_another_role_survives: [], ["pg-member-of-account"];
+    contract_holders_are_listed_with_their_grantors: [], ["pg-row-per-grantor"];
+}
+
+async fn law_06_standing_membership_survives(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    scene.standing(By::Admin).await?;
+    // a grant over it may be refused or be a no-op: what counts is what a revoke leaves
+    let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
+    drop(scene.send_grant(order).await?);
+    let report = scene.revoke(RevokeHow::Remove).await?;
+    must(scene.rows().await? == 1, "the standing membership went with ours")?;
+    must(report.seen.direct.len() == 1, format!("it is not in the report: {:?}", report.seen.direct))?;
+    scene.usable(Tried::Done).await
+}
+
+async fn law_06_standing_membership_by_our_own_grantor_survives(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    scene.standing(By::Broker).await?;
+    let before = scene.observe().await?;
+    must(before.direct.len() == 1, "it was not seen before the grant")?;
+    scene.grant(Width::SetRole).await?;
+    // the engine knows from the look before its intent that it is not ours
+    let report = scene.revoke(RevokeHow::Nothing).await?;
+    must(scene.rows().await? == 1, "the standing membership is gone")?;
+    must(report.seen.direct.len() == 1, "it is not in the report")
+}
+
+async fn law_06_standing_membership_is_seen_before_the_grant(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let before = scene.observe().await?;
+    must(before.account_exists && before.role_exists, "account or role was not seen")?;
+    must(before.direct.is_empty() && before.through.is_empty(), "something was seen that is not there")?;
+    scene.standing(By::Admin).await?;
+    let seen = scene.observe().await?;
+    let [edge] = seen.direct.as_slice() else {
+        return must(false, format!("one membership should be seen: {:?}", seen.direct));
+    };
+    must(edge.grantor != Grantor::Broker, "a standing membership was taken for ours")?;
+    must(!edge.admin, "an admin option was seen that is not there")
+}
+
+async fn law_06_residual_access_is_reported(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    scene.grant(Width::Inherit).await?;
+    scene.standing(By::Admin).await?;
+    must(scene.rows().await? == 2, "there should be one membership for each grantor")?;
+    let report = scene.revoke(RevokeHow::Remove).await?;
+    let left = &report.seen.direct;
+    must(left.len() == 1 && left.iter().all(|edge| edge.grantor != Grantor::Broker), format!("left: {left:?}"))?;
+    must(scene.rows().await? == 1, "ours should be gone, the other stays")?;
+    scene.usable(Tried::Done).await
+}
+
+async fn law_06_membership_through_another_role_is_seen(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let team = through_a_team(&scene).await?;
+    let seen = scene.observe().await?;
+    must(seen.direct.is_empty(), "a direct membership was seen that is not there")?;
+    must(seen.through.contains(&team), format!("held through `{team}`, seen through {:?}", seen.through))
+}
+
+async fn law_06_membership_through_another_role_survives(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let team = through_a_team(&scene).await?;
+    scene.grant(Width::Inherit).await?;
+    let report = scene.revoke(RevokeHow::Remove).await?;
+    must(report.seen.direct.is_empty(), "ours is still there")?;
+    must(report.seen.through.contains(&team), "the way through the team was not reported as residual")?;
+    scene.usable(Tried::Done).await
+}
+
+/// Puts the account into the role by way of another role, whose name it returns.
+async fn through_a_team(scene: &Scene) -> Result<String, crate::store::BoxError> {
+    let team = scene.world.fresh("team");
+    let by = By::Admin;
+    let width = Width::SetRole;
+    scene.world.act(Act::CreateRole { role: &team }).await?;
+    scene.world.act(Act::Grant { role: &scene.role, to: &team, by, width, admin: false }).await?;
+    scene.world.act(Act::Grant { role: &team, to: &scene.account, by, width, admin: false }).await?;
+    Ok(team)
+}
+
+async fn contract_holders_are_listed_with_their_grantors(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world.clone()).await?;
+    let bob = scene.another("bob").await?;
+    scene.grant(Width::Inherit).await?;
+    let (role, by, width) = (scene.role.as_str(), By::Admin, Width::SetRole);
+    world.act(Act::Grant { role, to: &bob, by, width, admin: true }).await?;
+    let asked = scene.database.role(role)?;
+    let holders = scene.database.holders(std::slice::from_ref(&asked)).await?;
+    let of = |name: &str| holders.iter().find(|holder| holder.account.as_str() == name);
+    let (Some(ours), Some(standing)) =
+        (of(scene.database.account(&scene.account)?.as_str()), of(scene.database.account(&bob)?.as_str()))
+    else {
+        return must(false, format!("a holder is missing: {holders:?}"));
+    };
+    must(holders.iter().all(|holder| holder.role == asked), "a holder of another role")?;
+    must(!ours.edge.admin && standing.edge.admin, "the admin options are not as they were granted")?;
+    if world.lacks(Need::GrantorRecorded).is_none() {
+        must(ours.edge.grantor == Grantor::Broker, "ours was not told from others")?;
+        must(matches!(standing.edge.grantor, Grantor::Other(_)), "the other was taken for ours")?;
+    }
+    if world.lacks(Need::LastingIds).is_none() {
+        must(ours.account_id.is_some() && ours.role_id.is_some(), "the lasting ids are missing")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! A database that fails as it is told to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::database::{
+    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
+    RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use crate::id::{Account, RoleName};
+
+/// One of the calls of a [`Database`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// [`Database::identify`]
+    Identify,
+    /// [`Database::capabilities`]
+    Capabilities,
+    /// [`Database::check`]
+    Check,
+    /// [`Database::observe`]
+    Observe,
+    /// [`Database::grant`]
+    Grant,
+    /// [`Database::revoke`]
+    Revoke,
+    /// [`Database::settle`]
+    Settle,
+    /// [`Database::holders`]
+    Holders,
+}
+
+/// How a call goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The server is not reached; nothing happens.
+    Unreachable,
+    /// The server refuses for now; nothing happens.
+    NotApplied,
+    /// The answer is lost, and nothing happened.
+    LostBefore,
+    /// The answer is lost, and it happened.
+    LostAfter,
+    /// Nothing happens until [`FaultyDatabase::release`], then everything as usual.
+    Hang,
+    /// Nothing happens, ever.
+    HangForever,
+    /// It happens, and the answer is late by so much of the clock's time.
+    Late(Duration),
+}
+
+/// What happened so far to one method.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How many calls began.
+    pub begun: u64,
+    /// How many are in the works.
+    pub running: u64,
+    /// How many were in the works at once, at most.
+    pub most: u64,
+}
+
+/// Wraps a database, and fails as it is told to.
+#[derive(Debug)]
+pub struct FaultyDatabase<D> {
+    inner: D,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    released: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: BTreeMap<Method, VecDeque<Option<Fault>>>,
+    always: BTreeMap<Method, Fault>,
+    calls: BTreeMap<Method, Calls>,
+}
+
+impl<D: Database> FaultyDatabase<D> {
+    /// A database without faults as yet. The clock is for late answers.
+    #[must_use]
+    pub fn new(inner: D, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, clock, state: Mutex::default(), released: watch::Sender::new(0) }
+    }
+
+    /// What is wrapped.
+    pub fn inner(&self) -> &D {
+        &self.inner
+    }
+
+    /// The next calls of the method go like this, one after the other; `None` is a call without a fault.
+    pub fn script(&self, method: Method, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.state().next.entry(method).or_default().extend(faults);
+    }
+
+    /// Every call of the method goes like this once its script is done.
+    pub fn always(&self, method: Method, fault: Option<Fault>) {
+        let mut state = self.state();
+        match fault {
+            Some(fault) => drop(state.always.insert(method, fault)),
+            None => drop(state.always.remove(&method)),
+        }
+    }
+
+    /// Lets every call go on that hangs now.
+    pub fn release(&self) {
+        self.released.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// What happened to the method so far.
+    #[must_use]
+    pub fn calls(&self, method: Method) -> Calls {
+        self.state().calls.get(&method).copied().unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, method: Method) -> (Option<Fault>, Running<'_>) {
+        let mut state = self.state();
+        let calls = state.calls.entry(method).or_default();
+        calls.begun = calls.begun.saturating_add(1);
+        calls.running = calls.running.saturating_add(1);
+        calls.most = calls.most.max(calls.running);
+        let next = state.next.get_mut(&method).and_then(VecDeque::pop_front);
+        let fault = next.unwrap_or_else(|| state.always.get(&method).copied());
+        (fault, Running { state: &self.state, method })
+    }
+
+    /// Runs the call as the script has it: the error is instead of whatever the call answered.
+    async fn run<T>(&self, method: Method, call: impl Future<Output = T>) -> Result<T, DatabaseError> {
+        let (fault, _running) = self.begin(method);
+        match fault {
+            None => Ok(call.await),
+            Some(Fault::Unreachable) => Err(DatabaseError::unreachable("scripted")),
+            Some(Fault::NotApplied) => Err(DatabaseError::not_applied("scripted")),
+            Some(Fault::LostBefore) => Err(DatabaseError::unknown("scripted, before")),
+            Some(Fault::LostAfter) => {
+                drop(call.await);
+                Err(DatabaseError::unknown("scripted, after"))
+            }
+            Some(Fault::Hang) => {
+                // the sender lives as long as this database
+                let _ = self.released.subscribe().changed().await;
+                Ok(call.await)
+            }
+            Some(Fault::HangForever) => std::future::pending().await,
+            Some(Fault::Late(how_late)) => {
+                let answer = call.await;
+                self.clock.sleep(how_late).await;
+                Ok(answer)
+            }
+        }
+    }
+}
+
+/// Counts a call out, also one that was dropped.
+struct Running<'a> {
+    state: &'a Mutex<State>,
+    method: Method,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = state.calls.get_mut(&self.method) {
+            calls.running = calls.running.saturating_sub(1);
+        }
+    }
+}
+
+#[async_trait]
+impl<D: Database> Database for FaultyDatabase<D> {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        self.inner.account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        self.inner.role(name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.run(Method::Identify, self.inner.identify()).await?
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.run(Method::Capabilities, self.inner.capabilities()).await?
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        self.run(Method::Check, self.inner.check(roles)).await?
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        self.run(Method::Observe, self.inner.observe(subjects)).await?
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        let answers = self.run(Method::Grant, self.inner.grant(call, orders)).await;
+        answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        let answers = self.run(Method::Revoke, self.inner.revoke(call, orders)).await;
+        answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        self.run(Method::Settle, self.inner.settle(orders)).await?
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.run(Method::Holders, self.inner.holders(roles)).await?
+    }
+}
+
+/// The same error for each of several orders.
+fn again(error: &DatabaseError) -> DatabaseError {
+    match error {
+        DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why.clone()),
+        DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why.clone()),
+        DatabaseError::OutcomeUnknown { why, .. } => DatabaseError::unknown(why.clone()),
+        DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why.clone()),
+    }
+}

@@ -1,0 +1,353 @@
+//! The adapter for the mock: what it does for the broker.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use futures_util::future::{Either, select};
+
+use super::catalog::{Catalog, Statement};
+use super::server::{ADMIN, MockServer};
+use crate::clock::{Time, after, span, to_std};
+use crate::database::{
+    Call, Capabilities, Check, Database, DatabaseError, Edge, GrantOrder, Granted, Grantor, Holder, Identity,
+    LostPrivilege, NameError, ObjectId, Observation, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen,
+    Session, SettleOrder, Severity, Subject, Width,
+};
+use crate::id::{Account, RealmId, RoleName};
+use crate::policy::{Prepared as PreparedRule, Sessions, Stance};
+
+/// An adapter of a [`MockServer`].
+#[derive(Debug, Clone)]
+pub struct MockDatabase {
+    server: MockServer,
+    login: &'static str,
+}
+
+#[async_trait]
+impl Database for MockDatabase {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        let what = "an account";
+        self.server.catalog().profile.name_problem(what, name)?;
+        Account::new(name).map_err(|error| NameError { what, given: error.given, why: error.why.to_owned() })
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        let what = "a role";
+        self.server.catalog().profile.name_problem(what, name)?;
+        RoleName::new(name).map_err(|error| NameError { what, given: error.given, why: error.why.to_owned() })
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.up()?;
+        self.identity()
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.up()?;
+        Ok(self.server.catalog().profile.capabilities())
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        self.up()?;
+        let catalog = self.server.catalog();
+        let mut findings = Vec::new();
+        let mut find = |severity, what: &str, on: Option<&RoleName>, message: String, mend: Option<String>| {
+            let about = LostPrivilege { what: what.to_owned(), on: on.map(|role| role.as_str().to_owned()) };
+            findings.push(Check { severity, about, message, mend });
+        };
+        let refusal = Severity::Refusal;
+        if self.login == ADMIN {
+            find(refusal, "superuser", None, "the broker is a superuser".to_owned(), None);
+        }
+        if !catalog.signals {
+            let mend = Some(format!("GRANT pg_signal_backend TO {}", self.login));
+            find(refusal, "signal-backend", None, "the broker cannot end sessions".to_owned(), mend);
+        }
+        for role in roles {
+            let Some(id) = catalog.id(role.as_str()) else {
+                find(refusal, "role", Some(role), format!("there is no role `{role}`"), None);
+                continue;
+            };
+            if !self.broker(&catalog).is_some_and(|broker| catalog.may_grant(broker, id)) {
+                let mend = Some(format!("GRANT {role} TO {} WITH ADMIN OPTION", self.login));
+                find(refusal, "admin-option", Some(role), format!("the broker cannot grant `{role}`"), mend);
+            }
+            let powers = catalog.powers(id);
+            if !powers.is_empty() {
+                let message = format!("`{role}` has powers that outlive a window: {}", powers.join(", "));
+                find(Severity::Danger, "can-grant", Some(role), message, None);
+            }
+        }
+        Ok(findings)
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        self.up()?;
+        let (server_time, identity) = (self.server.now(), self.identity()?);
+        let catalog = self.server.catalog();
+        let seen = subjects.iter().map(|subject| self.look(&catalog, subject)).collect();
+        Ok(Observation { server_time, identity, seen })
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        let mut answers = Vec::new();
+        for order in orders {
+            answers.push(self.grant_one(call, order).await);
+        }
+        answers
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        let mut answers = Vec::new();
+        for order in orders {
+            answers.push(self.revoke_one(call, order).await);
+        }
+        answers
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        self.up()?;
+        for order in orders {
+            self.server.catalog().waiting.retain(|waiting| waiting.label != order.label);
+        }
+        let Some(latest) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+        loop {
+            let left = span(self.server.now(), latest);
+            if left < TimeDelta::zero() {
+                return self.up();
+            }
+            self.server.clock.sleep(to_std(left).saturating_add(std::time::Duration::from_millis(1))).await;
+        }
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.up()?;
+        let catalog = self.server.catalog();
+        let mut holders = Vec::new();
+        for role in roles {
+            let Some(id) = catalog.id(role.as_str()) else { continue };
+            for row in catalog.members.iter().filter(|row| row.role == id) {
+                let account = Account::new(catalog.name(row.member))
+                    .map_err(|error| DatabaseError::rejected(Rejection::Other, error.to_string()))?;
+                holders.push(Holder {
+                    role: role.clone(),
+                    role_id: Some(object(id)),
+                    account,
+                    account_id: Some(object(row.member)),
+                    edge: self.edge(&catalog, row),
+                });
+            }
+        }
+        Ok(holders)
+    }
+}
+
+impl MockDatabase {
+    pub(super) fn new(server: MockServer, login: &'static str) -> Self {
+        Self { server, login }
+    }
+
+    fn up(&self) -> Result<(), DatabaseError> {
+        if self.server.catalog().up { Ok(()) } else { Err(DatabaseError::unreachable("the server is down")) }
+    }
+
+    fn broker(&self, catalog: &Catalog) -> Option<u32> {
+        catalog.id(self.login)
+    }
+
+    fn identity(&self) -> Result<Identity, DatabaseError> {
+        let realm = RealmId::new(self.server.realm())
+            .map_err(|error| DatabaseError::rejected(Rejection::Other, error.to_string()))?;
+        Ok(Identity { realm, incarnation: self.incarnation() })
+    }
+
+    fn incarnation(&self) -> String {
+        format!("start {}", self.server.catalog().starts)
+    }
+
+    async fn grant_one(&self, call: &Call, order: &GrantOrder) -> Result<Granted, DatabaseError> {
+        self.up()?;
+        let now = self.server.now();
+        if now > order.not_after() {
+            return Err(DatabaseError::not_applied("the deadline is past"));
+        }
+        let statement = self.judge_grant(&self.server.catalog(), order)?;
+        self.execute(call, now, statement).await?;
+        Ok(Granted { server_time: self.server.now(), incarnation: self.incarnation() })
+    }
+
+    fn judge_grant(&self, catalog: &Catalog, order: &GrantOrder) -> Result<Statement, DatabaseError> {
+        let subject = order.subject();
+        let reject = |rejection, why: String| Err(DatabaseError::rejected(rejection, why));
+        let Some(role) = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str()) else {
+            return reject(Rejection::NoSuchRole, format!("there is no role `{}`", subject.role));
+        };
+        let Some(member) = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str()) else {
+            return reject(Rejection::NoSuchAccount, format!("there is no account `{}`", subject.account));
+        };
+        let Some(grantor) = self.broker(catalog).filter(|broker| catalog.may_grant(*broker, role)) else {
+            return reject(Rejection::PrivilegeMissing, format!("the broker may not grant `{}`", subject.role));
+        };
+        let members = self.acting_as(catalog, member);
+        if order.account_members() == Stance::Refused && !members.is_empty() {
+            return reject(Rejection::AccountHasMembers, format!("`{}` has members", subject.account));
+        }
+        let powers = catalog.powers(role);
+        if order.can_grant() == Stance::Refused && !powers.is_empty() {
+            return reject(Rejection::RoleCanGrant, format!("`{}` has {}", subject.role, powers.join(", ")));
+        }
+        Ok(Statement::Grant { grantor, role, member, width: order.width() })
+    }
+
+    async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
+        self.up()?;
+        let now = self.server.now();
+        let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
+        if let Some(statement) = statement {
+            self.execute(call, now, statement).await?;
+        }
+        let revoked_at = self.server.now();
+        let mut catalog = self.server.catalog();
+        let before = self.look(&catalog, &order.subject);
+        let mut ended = Vec::new();
+        if order.sessions == Sessions::End && catalog.signals {
+            let end =
+                |session: &Session| session.id.parse().is_ok_and(|pid: u32| catalog.backends.remove(&pid).is_some());
+            ended = before.sessions.into_iter().filter(end).collect();
+        }
+        let mut rolled_back = Vec::new();
+        if order.prepared == PreparedRule::Rollback {
+            // the server lets only their owner end them, or who may become the owner
+            let mine = |owner: &str| {
+                let (broker, owner) = (self.broker(&catalog), catalog.id(owner));
+                broker.zip(owner).is_some_and(|(broker, owner)| catalog.may_become(broker, owner))
+            };
+            rolled_back = before.prepared.iter().filter(|one| mine(&one.owner)).map(|one| one.gid.clone()).collect();
+            for gid in &rolled_back {
+                catalog.prepared.remove(gid);
+            }
+        }
+        let seen = self.look(&catalog, &order.subject);
+        drop(catalog);
+        let (server_time, incarnation) = (self.server.now(), self.incarnation());
+        Ok(RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation })
+    }
+
+    fn judge_revoke(
+        &self,
+        catalog: &Catalog,
+        subject: &Subject,
+        how: RevokeHow,
+    ) -> Result<Option<Statement>, DatabaseError> {
+        let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
+        let member = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
+        let (Some(role), Some(member), Some(grantor)) = (role, member, self.broker(catalog)) else { return Ok(None) };
+        // before 16 a revoke takes whatever is there: only what bears our name is ours
+        let ours = |row: &super::catalog::Member| (row.role, row.member, row.grantor) == (role, member, grantor);
+        if how == RevokeHow::Nothing || !catalog.members.iter().any(ours) {
+            return Ok(None);
+        }
+        if !catalog.may_grant(grantor, role) {
+            let why = format!("the broker may not revoke `{}`", subject.role);
+            return Err(DatabaseError::rejected(Rejection::PrivilegeMissing, why));
+        }
+        Ok(Some(Statement::Revoke { grantor, role, member, how }))
+    }
+
+    /// Runs the statement, after whoever is in its way.
+    async fn execute(&self, call: &Call, now: Time, statement: Statement) -> Result<(), DatabaseError> {
+        let (Statement::Grant { role, member, .. } | Statement::Revoke { role, member, .. }) = statement;
+        let limit = call.limit.checked_div(2).unwrap_or_default();
+        let (blocker, id, answered) = {
+            let mut catalog = self.server.catalog();
+            if catalog.read_only {
+                return Err(DatabaseError::not_applied("the server is read-only: it is a standby"));
+            }
+            let Some(blocker) = catalog.blocker(role, member) else {
+                catalog.run(statement);
+                return Ok(());
+            };
+            let until = after(now, TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX));
+            let (id, answered) = catalog.wait(&call.label, until, statement);
+            (blocker, id, answered)
+        };
+        match select(answered, self.server.clock.sleep(limit)).await {
+            Either::Left((Ok(()), _)) => Ok(()),
+            Either::Left((Err(_), _)) => Err(DatabaseError::unknown("the connection was ended")),
+            Either::Right(_) => {
+                self.server.catalog().give_up(id);
+                let why = format!("session {blocker} holds a lock on the role in an open transaction");
+                Err(DatabaseError::not_applied(why))
+            }
+        }
+    }
+
+    /// Those who can act as the account, without ourselves.
+    fn acting_as(&self, catalog: &Catalog, account: u32) -> BTreeSet<u32> {
+        let mut acting = catalog.acting_as(account);
+        if let Some(broker) = self.broker(catalog) {
+            acting.remove(&broker);
+        }
+        acting
+    }
+
+    fn look(&self, catalog: &Catalog, subject: &Subject) -> Seen {
+        let account = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
+        let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
+        let mut seen = Seen {
+            account_id: account.map(object),
+            account_exists: account.is_some(),
+            role_id: role.map(object),
+            role_exists: role.is_some(),
+            powers: role.map(|role| catalog.powers(role)).unwrap_or_default(),
+            ..Seen::default()
+        };
+        let Some(account) = account else { return seen };
+        let name = catalog.name(account);
+        seen.account_renamed = (name != subject.account.as_str()).then_some(name);
+        if let Some(role) = role {
+            let direct = catalog.members.iter().filter(|row| row.role == role && row.member == account);
+            seen.direct = direct.map(|row| self.edge(catalog, row)).collect();
+            let mut between = catalog.reach(account, |_| true);
+            between.remove(&account);
+            between.remove(&role);
+            let holds = |other: &&u32| catalog.members.iter().any(|row| row.role == role && row.member == **other);
+            seen.through = between.iter().filter(holds).map(|other| catalog.name(*other)).collect();
+        }
+        let members = self.acting_as(catalog, account);
+        seen.members = members.iter().map(|member| catalog.name(*member)).collect();
+        let concerned = |login: u32| login == account || members.contains(&login);
+        let backends = catalog.backends.iter().filter(|(_, backend)| concerned(backend.login));
+        seen.sessions = backends
+            .map(|(pid, backend)| Session {
+                id: pid.to_string(),
+                account: catalog.name(backend.login),
+                since: Some(backend.since),
+            })
+            .collect();
+        let prepared = catalog.prepared.iter().filter(|(_, owner)| concerned(**owner));
+        seen.prepared = prepared
+            .map(|(gid, owner)| Prepared { gid: gid.clone(), database: "mock".to_owned(), owner: catalog.name(*owner) })
+            .collect();
+        seen
+    }
+
+    fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> Edge {
+        let ours = self.broker(catalog) == Some(row.grantor);
+        let grantor = if ours { Grantor::Broker } else { Grantor::Other(catalog.name(row.grantor)) };
+        Edge { grantor, width: if row.set { Width::SetRole } else { Width::Inherit }, admin: row.admin }
+    }
+}
+
+fn object(id: u32) -> ObjectId {
+    ObjectId(id.to_string())
+}
+
+/// An id, where given, wins: a renamed account is found, another one under the old name is not.
+fn by_id_or_name(catalog: &Catalog, id: Option<&ObjectId>, name: &str) -> Option<u32> {
+    match id {
+        Some(id) => id.0.parse().ok().filter(|id| catalog.names.contains_key(id)),
+        None => catalog.id(name),
+    }
+}

@@ -1,0 +1,280 @@
+//! The server's state and what its statements do to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use tokio::sync::oneshot;
+
+use super::profile::Profile;
+use crate::clock::{Time, after};
+use crate::database::{RevokeHow, Width};
+
+/// An account or role.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    pub(super) name: String,
+    pub(super) inherits: bool,
+    pub(super) superuser: bool,
+    pub(super) creates: bool,
+}
+
+/// A row of `pg_auth_members`.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) role: u32,
+    pub(super) member: u32,
+    pub(super) grantor: u32,
+    pub(super) admin: bool,
+    pub(super) inherit: bool,
+    pub(super) set: bool,
+}
+
+/// A row of `pg_stat_activity`.
+#[derive(Debug, Clone)]
+pub(super) struct Backend {
+    pub(super) login: u32,
+    pub(super) current: u32,
+    pub(super) since: Time,
+    pub(super) cursor: bool,
+}
+
+/// An open transaction that touched a membership.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) pid: u32,
+    role: u32,
+    member: u32,
+}
+
+/// A statement that waits for the transaction of somebody else. It does not notice that its client has gone.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    id: u64,
+    pub(super) label: String,
+    until: Time,
+    statement: Statement,
+    answer: oneshot::Sender<()>,
+}
+
+/// What the broker has the server do.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Statement {
+    Grant { grantor: u32, role: u32, member: u32, width: Width },
+    Revoke { grantor: u32, role: u32, member: u32, how: RevokeHow },
+}
+
+#[derive(Debug)]
+pub(super) struct Catalog {
+    pub(super) profile: Profile,
+    pub(super) up: bool,
+    pub(super) read_only: bool,
+    pub(super) starts: u64,
+    pub(super) signals: bool,
+    pub(super) names: BTreeMap<u32, Name>,
+    pub(super) members: Vec<Member>,
+    pub(super) backends: BTreeMap<u32, Backend>,
+    pub(super) prepared: BTreeMap<String, u32>,
+    held: Vec<Held>,
+    pub(super) waiting: Vec<Waiting>,
+    latest: Time,
+    next: u32,
+    next_wait: u64,
+}
+
+impl Catalog {
+    pub(super) fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            up: true,
+            read_only: false,
+            starts: 1,
+            signals: true,
+            names: BTreeMap::new(),
+            members: Vec::new(),
+            backends: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            held: Vec::new(),
+            waiting: Vec::new(),
+            latest: Time::MIN_UTC,
+            next: 16_384,
+            next_wait: 0,
+        }
+    }
+
+    /// The server's time: no two looks at it are of the same microsecond.
+    pub(super) fn tick(&mut self, wall: Time) -> Time {
+        self.latest = wall.max(after(self.latest, TimeDelta::microseconds(1)));
+        self.latest
+    }
+
+    /// A number that nothing has yet, for an OID or a process.
+    pub(super) fn fresh(&mut self) -> u32 {
+        self.next = self.next.wrapping_add(1);
+        self.next
+    }
+
+    pub(super) fn id(&self, name: &str) -> Option<u32> {
+        self.names.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id)
+    }
+
+    pub(super) fn name(&self, id: u32) -> String {
+        self.names.get(&id).map_or_else(|| id.to_string(), |row| row.name.clone())
+    }
+
+    /// Everything that this one is a member of, itself included, along the rows that count.
+    pub(super) fn reach(&self, from: u32, counts: impl Fn(&Member) -> bool) -> BTreeSet<u32> {
+        let mut reached = BTreeSet::from([from]);
+        let mut edge = vec![from];
+        while let Some(at) = edge.pop() {
+            for row in self.members.iter().filter(|row| row.member == at && counts(row)) {
+                if reached.insert(row.role) {
+                    edge.push(row.role);
+                }
+            }
+        }
+        reached
+    }
+
+    /// Everybody who can act as this one.
+    pub(super) fn acting_as(&self, account: u32) -> BTreeSet<u32> {
+        let others = self.names.keys().filter(|id| **id != account);
+        others.filter(|id| self.reach(**id, |_| true).contains(&account)).copied().collect()
+    }
+
+    /// Whether the table of this role can be used by who acts as `current`.
+    pub(super) fn may_use(&self, current: u32, role: u32) -> bool {
+        let superuser = self.names.get(&current).is_some_and(|row| row.superuser);
+        superuser || self.reach(current, |row| self.inherits(row)).contains(&role)
+    }
+
+    fn inherits(&self, row: &Member) -> bool {
+        if self.profile.per_grantor() {
+            row.inherit
+        } else {
+            self.names.get(&row.member).is_some_and(|member| member.inherits)
+        }
+    }
+
+    /// Whether a login may `SET ROLE`.
+    pub(super) fn may_become(&self, login: u32, role: u32) -> bool {
+        let superuser = self.names.get(&login).is_some_and(|row| row.superuser);
+        superuser || self.reach(login, |row| row.set).contains(&role)
+    }
+
+    /// What the role allows that outlives a membership in it.
+    pub(super) fn powers(&self, role: u32) -> Vec<String> {
+        let reached = self.reach(role, |_| true);
+        let mut powers = BTreeSet::new();
+        for row in reached.iter().filter_map(|id| self.names.get(id)) {
+            if row.creates {
+                powers.insert("CREATEROLE".to_owned());
+            }
+            if row.superuser {
+                powers.insert("SUPERUSER".to_owned());
+            }
+        }
+        for row in self.members.iter().filter(|row| row.admin && reached.contains(&row.member)) {
+            powers.insert(format!("ADMIN OPTION on {}", self.name(row.role)));
+        }
+        powers.into_iter().collect()
+    }
+
+    /// Whether this one itself may grant the role.
+    pub(super) fn may_grant(&self, grantor: u32, role: u32) -> bool {
+        self.members.iter().any(|row| row.role == role && row.member == grantor && row.admin)
+    }
+
+    pub(super) fn run(&mut self, statement: Statement) {
+        match statement {
+            Statement::Grant { grantor, role, member, width } => {
+                self.grant(grantor, role, member, true, width == Width::SetRole, false);
+            }
+            Statement::Revoke { how: RevokeHow::Nothing, .. } => {}
+            Statement::Revoke { grantor, role, member, how: RevokeHow::Remove } => self.revoke(grantor, role, member),
+            Statement::Revoke { grantor, role, member, how: RevokeHow::Narrow } => {
+                if self.profile.per_grantor() {
+                    let ours = |row: &&mut Member| (row.role, row.member, row.grantor) == (role, member, grantor);
+                    self.members.iter_mut().filter(ours).for_each(|row| row.set = false);
+                }
+            }
+        }
+    }
+
+    /// GRANT. Before 16 one over an existing row changes nothing but the admin option.
+    pub(super) fn grant(&mut self, grantor: u32, role: u32, member: u32, inherit: bool, set: bool, admin: bool) {
+        let per_grantor = self.profile.per_grantor();
+        let same =
+            |row: &&mut Member| (row.role, row.member) == (role, member) && (!per_grantor || row.grantor == grantor);
+        match self.members.iter_mut().find(same) {
+            Some(row) if per_grantor => (row.inherit, row.set, row.admin) = (inherit, set, row.admin || admin),
+            Some(row) => row.admin |= admin,
+            None => {
+                let set = set || !per_grantor;
+                self.members.push(Member { role, member, grantor, admin, inherit, set });
+            }
+        }
+    }
+
+    /// REVOKE. Before 16 whatever the grantor: there is one row.
+    pub(super) fn revoke(&mut self, grantor: u32, role: u32, member: u32) {
+        let per_grantor = self.profile.per_grantor();
+        self.members.retain(|row| (row.role, row.member) != (role, member) || per_grantor && row.grantor != grantor);
+    }
+
+    /// Who blocks a statement about this membership. Before 16 only the same membership is in the way.
+    pub(super) fn blocker(&self, role: u32, member: u32) -> Option<u32> {
+        let per_grantor = self.profile.per_grantor();
+        self.held.iter().find(|held| held.role == role && (per_grantor || held.member == member)).map(|held| held.pid)
+    }
+
+    pub(super) fn hold(&mut self, pid: u32, role: u32, member: u32) {
+        self.held.push(Held { pid, role, member });
+    }
+
+    /// The transaction is rolled back: what waited for it runs now, client or no client.
+    pub(super) fn release(&mut self, pid: u32, now: Time) {
+        self.held.retain(|held| held.pid != pid);
+        for waiting in std::mem::take(&mut self.waiting) {
+            let (Statement::Grant { role, member, .. } | Statement::Revoke { role, member, .. }) = waiting.statement;
+            if self.blocker(role, member).is_some() {
+                self.waiting.push(waiting);
+            } else if now <= waiting.until {
+                self.run(waiting.statement);
+                // the client may have gone
+                let _ = waiting.answer.send(());
+            }
+        }
+    }
+
+    /// Puts a statement in the queue; the answer comes when it has run, and never when it was ended.
+    pub(super) fn wait(&mut self, label: &str, until: Time, statement: Statement) -> (u64, oneshot::Receiver<()>) {
+        self.next_wait = self.next_wait.wrapping_add(1);
+        let (answer, answered) = oneshot::channel();
+        let id = self.next_wait;
+        self.waiting.push(Waiting { id, label: label.to_owned(), until, statement, answer });
+        (id, answered)
+    }
+
+    /// Takes a statement out of the queue.
+    pub(super) fn give_up(&mut self, id: u64) {
+        self.waiting.retain(|waiting| waiting.id != id);
+    }
+
+    pub(super) fn drop_name(&mut self, id: u32) {
+        self.names.remove(&id);
+        self.members.retain(|row| row.role != id && row.member != id);
+    }
+
+    /// Every session and statement ends.
+    pub(super) fn stop(&mut self) {
+        self.up = false;
+        self.backends.clear();
+        self.held.clear();
+        self.waiting.clear();
+    }
+
+    pub(super) fn start(&mut self, read_only: bool) {
+        self.starts = self.starts.wrapping_add(1);
+        (self.up, self.read_only) = (true, read_only);
+    }
+}

@@ -1,0 +1,295 @@
+//! The server, and what its administrator and its users do by hand.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::adapter::MockDatabase;
+use super::catalog::{Backend, Catalog, Name};
+use super::profile::Profile;
+use crate::clock::{Clock, Time};
+use crate::database::Width;
+use crate::store::BoxError;
+use crate::testkit::database_laws::{Attempt, Row, Tried};
+
+/// The account that every mock server has for us.
+pub(super) const BROKER: &str = "jit_broker";
+/// The administrator of every mock server.
+pub(super) const ADMIN: &str = "postgres";
+
+/// A database server in memory. A clone is the same server.
+#[derive(Clone)]
+pub struct MockServer {
+    catalog: Arc<Mutex<Catalog>>,
+    pub(super) clock: Arc<dyn Clock>,
+    realm: u64,
+}
+
+impl fmt::Debug for MockServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockServer").field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+impl MockServer {
+    /// A fresh server with an administrator and a least-privileged broker. Its time is the clock's wall time.
+    #[must_use]
+    pub fn new(profile: Profile, clock: Arc<dyn Clock>) -> Self {
+        static SERVERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let realm = SERVERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let server = Self { catalog: Arc::new(Mutex::new(Catalog::new(profile))), clock, realm };
+        server.add(ADMIN, true, true);
+        server.add(BROKER, false, false);
+        server
+    }
+
+    fn add(&self, name: &str, inherits: bool, superuser: bool) {
+        let mut catalog = self.catalog();
+        let id = catalog.fresh();
+        catalog.names.insert(id, Name { name: name.to_owned(), inherits, superuser, creates: superuser });
+    }
+
+    /// Nobody panics while he holds it, so a poisoned lock is a whole catalog.
+    pub(super) fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The adapter, logged in as the broker.
+    #[must_use]
+    pub fn database(&self) -> MockDatabase {
+        MockDatabase::new(self.clone(), BROKER)
+    }
+
+    /// The realm, as the server identifies itself.
+    #[must_use]
+    pub fn realm(&self) -> String {
+        format!("mock:{}", self.realm)
+    }
+
+    /// The server's own time, UTC.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        let wall = self.clock.wall();
+        self.catalog().tick(wall)
+    }
+
+    /// Creates an account that inherits what it is granted.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn create_account(&self, account: &str) -> Result<(), BoxError> {
+        self.create(account, true)
+    }
+
+    /// Creates an account or role.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub(super) fn create(&self, name: &str, inherits: bool) -> Result<(), BoxError> {
+        if self.catalog().id(name).is_some() {
+            return Err(format!("`{name}` exists already").into());
+        }
+        self.add(name, inherits, false);
+        Ok(())
+    }
+
+    /// Creates a role that the broker may grant.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn create_role(&self, role: &str) -> Result<(), BoxError> {
+        self.create(role, true)?;
+        let mut catalog = self.catalog();
+        let (id, broker, admin) = (find(&catalog, role)?, find(&catalog, BROKER)?, find(&catalog, ADMIN)?);
+        catalog.grant(admin, id, broker, false, false, true);
+        Ok(())
+    }
+
+    /// Grants a membership by hand: a standing one.
+    ///
+    /// # Errors
+    /// When one of the names is missing.
+    pub fn grant(&self, role: &str, to: &str, grantor: &str, width: Width, admin: bool) -> Result<(), BoxError> {
+        let mut catalog = self.catalog();
+        let (role, to, grantor) = (find(&catalog, role)?, find(&catalog, to)?, find(&catalog, grantor)?);
+        catalog.grant(grantor, role, to, true, width == Width::SetRole, admin);
+        Ok(())
+    }
+
+    /// Revokes a membership by hand.
+    ///
+    /// # Errors
+    /// When one of the names is missing.
+    pub fn revoke(&self, role: &str, from: &str, grantor: &str) -> Result<(), BoxError> {
+        let mut catalog = self.catalog();
+        let (role, from, grantor) = (find(&catalog, role)?, find(&catalog, from)?, find(&catalog, grantor)?);
+        catalog.revoke(grantor, role, from);
+        Ok(())
+    }
+
+    /// Renames an account or role.
+    ///
+    /// # Errors
+    /// When it is missing, or the new name is taken.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), BoxError> {
+        let mut catalog = self.catalog();
+        let id = find(&catalog, from)?;
+        if catalog.id(to).is_some() {
+            return Err(format!("`{to}` exists already").into());
+        }
+        if let Some(row) = catalog.names.get_mut(&id) {
+            to.clone_into(&mut row.name);
+        }
+        Ok(())
+    }
+
+    /// Drops an account or role, with its memberships. Its sessions live on.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn drop_name(&self, name: &str) -> Result<(), BoxError> {
+        let mut catalog = self.catalog();
+        let id = find(&catalog, name)?;
+        catalog.drop_name(id);
+        Ok(())
+    }
+
+    /// The role's direct members.
+    ///
+    /// # Errors
+    /// When the role is missing.
+    pub fn members(&self, role: &str) -> Result<Vec<Row>, BoxError> {
+        let catalog = self.catalog();
+        let role = find(&catalog, role)?;
+        let row = |row: &super::catalog::Member| Row {
+            member: catalog.name(row.member),
+            grantor: catalog.name(row.grantor),
+            inherits: row.inherit,
+            set: row.set,
+            admin: row.admin,
+        };
+        Ok(catalog.members.iter().filter(|member| member.role == role).map(row).collect())
+    }
+
+    /// Logs an account in.
+    ///
+    /// # Errors
+    /// When it is missing, or the server is down.
+    pub fn session(&self, account: &str) -> Result<MockSession, BoxError> {
+        let now = self.now();
+        let mut catalog = self.catalog();
+        if !catalog.up {
+            return Err("the server is down".into());
+        }
+        let login = find(&catalog, account)?;
+        let pid = catalog.fresh();
+        catalog.backends.insert(pid, Backend { login, current: login, since: now, cursor: false });
+        drop(catalog);
+        Ok(MockSession { server: self.clone(), pid })
+    }
+
+    /// Opens a transaction that touched this membership: orders about it wait until it is released.
+    ///
+    /// # Errors
+    /// When one of the names is missing.
+    pub fn hold(&self, role: &str, account: &str) -> Result<MockHold, BoxError> {
+        let mut catalog = self.catalog();
+        let (role, account) = (find(&catalog, role)?, find(&catalog, account)?);
+        let pid = catalog.fresh();
+        catalog.hold(pid, role, account);
+        drop(catalog);
+        Ok(MockHold { server: self.clone(), pid })
+    }
+
+    /// Stops the server: sessions and waiting statements end.
+    pub fn stop(&self) {
+        self.catalog().stop();
+    }
+
+    /// Starts it again, as another incarnation.
+    pub fn start(&self, read_only: bool) {
+        self.catalog().start(read_only);
+    }
+}
+
+pub(super) fn find(catalog: &Catalog, name: &str) -> Result<u32, BoxError> {
+    catalog.id(name).ok_or_else(|| format!("`{name}` does not exist").into())
+}
+
+/// A session of a user. It ends when it is dropped.
+#[derive(Debug)]
+pub struct MockSession {
+    server: MockServer,
+    pid: u32,
+}
+
+impl MockSession {
+    /// The server's own id of it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.pid.to_string()
+    }
+
+    /// Tries something.
+    ///
+    /// # Errors
+    /// When a role is missing or a name of a transaction taken.
+    pub fn attempt(&mut self, what: Attempt<'_>) -> Result<Tried, BoxError> {
+        let mut catalog = self.server.catalog();
+        let Some(backend) = catalog.backends.get(&self.pid).cloned() else {
+            return Ok(Tried::Ended);
+        };
+        let may_use = |role: &str| Ok::<_, BoxError>(catalog.may_use(backend.current, find(&catalog, role)?));
+        let (allowed, change) = match what {
+            Attempt::Ping => (true, None),
+            Attempt::Read(role) | Attempt::Write(role) => (may_use(role)?, None),
+            Attempt::Fetch => (backend.cursor, None),
+            Attempt::OpenCursor(role) => (may_use(role)?, Some(Backend { cursor: true, ..backend })),
+            Attempt::SetRole(role) => {
+                let role = find(&catalog, role)?;
+                (catalog.may_become(backend.login, role), Some(Backend { current: role, ..backend }))
+            }
+            Attempt::Prepare { role, gid } => {
+                let allowed = may_use(role)?;
+                if allowed && catalog.prepared.insert(gid.to_owned(), backend.login).is_some() {
+                    return Err(format!("transaction `{gid}` exists already").into());
+                }
+                (allowed, None)
+            }
+        };
+        if let (true, Some(backend)) = (allowed, change) {
+            catalog.backends.insert(self.pid, backend);
+        }
+        Ok(if allowed { Tried::Done } else { Tried::Denied })
+    }
+}
+
+impl Drop for MockSession {
+    fn drop(&mut self) {
+        self.server.catalog().backends.remove(&self.pid);
+    }
+}
+
+/// An open transaction of somebody else's.
+#[derive(Debug)]
+pub struct MockHold {
+    server: MockServer,
+    pid: u32,
+}
+
+impl MockHold {
+    /// The session that holds it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.pid.to_string()
+    }
+
+    /// Rolls it back; what waited for it runs.
+    pub fn release(self) {}
+}
+
+impl Drop for MockHold {
+    fn drop(&mut self) {
+        let now = self.server.now();
+        self.server.catalog().release(self.pid, now);
+    }
+}
