@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod database_laws;
 pub mod faulty;
+pub mod live;
 pub mod mock;
 
 pub use clock::ManualClock;
