@@ -1,5 +1,6 @@
 //! What tests of this crate, of its adapters and of an embedder's own implementations are made of.
 
 pub mod clock;
+pub mod store_laws;
 
 pub use clock::ManualClock;
