@@ -1,13 +1,10 @@
 //! What tests of this crate, of its adapters and of an embedder's own implementations are made of.
 
 pub mod clock;
-<<<<<<< HEAD
 pub mod database_laws;
 pub mod faulty;
 pub mod live;
 pub mod mock;
-=======
 pub mod store_laws;
->>>>>>> store
 
 pub use clock::ManualClock;
