@@ -13,10 +13,10 @@ use crate::fact::What;
 use crate::grant::Cause;
 use crate::holding::{Look, Watch};
 use crate::policy::Ruling;
-use model::{Act, Answer, Engine, Fault, Spurious, World, acts};
+use model::{Engine, World, acts};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn law_01_to_07_hold_in_any_order_of_events_on_an_engine_that_names_grantors(

@@ -591,7 +591,10 @@ impl World {
         let why = "the answer".to_owned();
         let in_time = self.now <= order.not_after();
         let event = match answer {
-            Answer::UnknownWaiting => return drop(self.event(i, Event::GrantUnknown { why })),
+            Answer::UnknownWaiting => {
+                self.event(i, Event::GrantUnknown { why });
+                return;
+            }
             // the outcome was unknown before: no certain answer comes any more
             _ if self.accesses[i].trouble().is_some() => return,
             Answer::UnknownApplied => {
