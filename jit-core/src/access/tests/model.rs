@@ -16,7 +16,7 @@ use crate::policy::{Prepared as PreparedRule, Sessions, Stance};
 
 pub(super) const START: i64 = 1_800_000_000;
 
-pub(super) fn at(seconds: i64) -> Time {
+pub(crate) fn at(seconds: i64) -> Time {
     after(Time::UNIX_EPOCH, TimeDelta::seconds(START + seconds))
 }
 
@@ -45,7 +45,7 @@ pub(super) fn snapshot(name: &str, left: bool) -> Snapshot {
     }
 }
 
-pub(super) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
+pub(crate) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
     Decision {
         by: who(name),
         verdict,
@@ -57,7 +57,7 @@ pub(super) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
 }
 
 /// Four kinds of plans: at once and narrow; two stages and wide; one person, sessions stay; at once, wide, up to the ceiling.
-pub(super) fn plan(kind: usize) -> Plan {
+pub(crate) fn plan(kind: usize) -> Plan {
     let people = |people| Stage { people };
     let dba = Requirement::Group { group: group("dba"), quorum: 2 };
     let boss = Requirement::Any(vec![
@@ -91,11 +91,11 @@ pub(super) fn plan(kind: usize) -> Plan {
     }
 }
 
-pub(super) fn id(number: usize) -> AccessId {
+pub(crate) fn id(number: usize) -> AccessId {
     format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()
 }
 
-pub(super) fn access(number: usize, kind: usize, role: usize) -> Access {
+pub(crate) fn access(number: usize, kind: usize, role: usize) -> Access {
     let alice = who("alice");
     let request = Request {
         target: TargetName::new("orders").unwrap(),
