@@ -81,6 +81,9 @@ impl Access {
 
     pub(super) fn grant_unknown(&self, why: String) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        if granting.trouble.as_ref() == Some(&why) {
+            return self.unchanged();
+        }
         let fact = Fact::new(What::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
         let granting = Granting { trouble: Some(why), ..granting.clone() };
         self.with_grant(Grant::Granting(granting), fact)
