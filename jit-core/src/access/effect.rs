@@ -103,6 +103,7 @@ impl Access {
         let revoking = Revoking {
             subject: granting.subject.clone(),
             cause: Cause::Rejected,
+            why: Some(why.to_owned()),
             since: now,
             window: None,
             unsettled: None,
@@ -110,7 +111,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(why.to_owned()),
+            trouble: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }
@@ -151,12 +152,13 @@ impl Access {
         let fact = Fact::new(what)
             .with("cause", revoking.cause.as_str())
             .with("failures", i64::from(revoking.failures))
-            .maybe("why", revoking.trouble.as_deref());
+            .maybe("why", revoking.why.as_deref())
+            .maybe("trouble", revoking.trouble.as_deref());
         let fact = evidence.tell(fact);
         let ended = Ended {
             at: now,
             cause: revoking.cause,
-            why: revoking.trouble.clone(),
+            why: revoking.why.clone(),
             subject: Some(revoking.subject.clone()),
             window: revoking.window.clone(),
             evidence: Some(evidence),
@@ -194,6 +196,7 @@ impl Access {
         let revoking = Revoking {
             subject,
             cause: Cause::Reappeared,
+            why: Some(how.to_owned()),
             since: now,
             window: ended.window.clone(),
             unsettled: None,
@@ -201,7 +204,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(how.to_owned()),
+            trouble: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }
