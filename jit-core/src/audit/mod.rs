@@ -1,5 +1,13 @@
 //! The log: entries, the tree over them, checkpoints, proofs, verification and sinks.
 
 mod entry;
+mod hash;
+mod proof;
+mod tile;
+mod tree;
 
 pub use entry::{Entry, EntryContext};
+pub use hash::Hash;
+pub use proof::{ProofError, ProofPlan, verify_consistency, verify_inclusion};
+pub use tile::{TILE_WIDTH, Tile, TileId};
+pub use tree::Edge;
