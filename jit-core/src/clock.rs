@@ -16,6 +16,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn wall(&self) -> Time;
     /// Time elapsed since an arbitrary start, suspend included. It never jumps.
     fn elapsed(&self) -> Duration;
+    /// Names the start that [`Clock::elapsed`] counts from, where processes share it: what two of them read can then be
+    /// compared, and time goes on being counted from one process to the next.
+    fn boot(&self) -> Option<String> {
+        None
+    }
     /// Waits for so long, at least.
     async fn sleep(&self, how_long: Duration);
 }
@@ -42,6 +47,11 @@ impl Clock for SystemClock {
         let spec = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(spec.tv_sec).unwrap_or_default();
         Duration::new(seconds, u32::try_from(spec.tv_nsec).unwrap_or_default())
+    }
+
+    fn boot(&self) -> Option<String> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     async fn sleep(&self, how_long: Duration) {

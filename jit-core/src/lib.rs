@@ -19,3 +19,5 @@ pub mod fact;
 pub mod id;
 pub mod policy;
 pub mod store;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

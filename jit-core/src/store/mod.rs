@@ -3,10 +3,12 @@
 //! A store knows nothing of roles. It promises four things: a change is whole or absent (law 9), time never runs
 //! backwards (law 10), tenants are walls (law 13), and one claim per serial key exists at a time, whoever asks (law 14).
 
+mod check;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod time;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use time::{STALE_MARK, STEP_ALLOWED, Timekeeper};
+pub use time::{Doubt, Mark, STALE_MARK, STEP_ALLOWED, Timekeeper};
 
 use crate::clock::Time;
 use crate::id::{EntryId, NodeId, TenantId};

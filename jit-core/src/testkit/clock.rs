@@ -1,0 +1,108 @@
+//! A clock that stands still until it is told otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta};
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Time, after};
+
+/// A clock set by hand. Its clones are the same clock.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    face: Arc<watch::Sender<Face>>,
+}
+
+#[derive(Debug, Clone)]
+struct Face {
+    wall: Time,
+    elapsed: Duration,
+    boot: u64,
+}
+
+impl ManualClock {
+    /// Stands at this wall time, an hour after its boot.
+    #[must_use]
+    pub fn at(wall: Time) -> Self {
+        Self { face: Arc::new(watch::Sender::new(Face { wall, elapsed: Duration::from_secs(3600), boot: 1 })) }
+    }
+
+    /// Time passes: both the wall clock and the elapsed time go on, and who sleeps long enough wakes up.
+    pub fn advance(&self, how_long: Duration) {
+        let delta = TimeDelta::from_std(how_long).unwrap_or(TimeDelta::MAX);
+        self.face.send_modify(|face| {
+            face.wall = after(face.wall, delta);
+            face.elapsed = face.elapsed.saturating_add(how_long);
+        });
+    }
+
+    /// Somebody sets the wall clock, forward when positive; no time passes.
+    pub fn step_wall(&self, by: TimeDelta) {
+        self.face.send_modify(|face| face.wall = after(face.wall, by));
+    }
+
+    /// The machine was off for so long: the wall clock went on meanwhile, the elapsed time counts from a new start.
+    pub fn reboot(&self, off_for: Duration) {
+        let delta = TimeDelta::from_std(off_for).unwrap_or(TimeDelta::MAX);
+        self.face.send_modify(|face| {
+            face.wall = after(face.wall, delta);
+            face.elapsed = Duration::ZERO;
+            face.boot = face.boot.saturating_add(1);
+        });
+    }
+}
+
+impl Default for ManualClock {
+    /// Stands at 2026-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self::at(DateTime::from_timestamp(1_767_225_600, 0).unwrap_or(DateTime::UNIX_EPOCH))
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn wall(&self) -> Time {
+        self.face.borrow().wall
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.face.borrow().elapsed
+    }
+
+    fn boot(&self) -> Option<String> {
+        Some(format!("manual-{}", self.face.borrow().boot))
+    }
+
+    async fn sleep(&self, how_long: Duration) {
+        let mut face = self.face.subscribe();
+        let (boot, wake) = {
+            let now = face.borrow();
+            (now.boot, now.elapsed.saturating_add(how_long))
+        };
+        // The sender lives as long as `self`, so this ends only when the time has come.
+        let _ = face.wait_for(|now| now.elapsed >= wake || now.boot != boot).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_sleeps_wakes_when_enough_time_has_passed() {
+        let clock = ManualClock::default();
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(10)).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(9));
+        clock.step_wall(TimeDelta::hours(1));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await.unwrap();
+    }
+}
