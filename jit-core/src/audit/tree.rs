@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     /// Leaves of the certificate-transparency test vectors.
-    pub(crate) const LEAVES: [&[u8]; 8] = [
+    const LEAVES: [&[u8]; 8] = [
         b"",
         b"\x00",
         b"\x10",
