@@ -330,7 +330,7 @@ mod tests {
     use crate::clock::SystemEntropy;
 
     #[derive(Debug)]
-    pub(crate) struct Counting;
+    struct Counting;
     impl Entropy for Counting {
         fn fill(&self, buffer: &mut [u8]) {
             (0..).zip(buffer).for_each(|(number, byte)| *byte = number);

@@ -8,7 +8,7 @@ use crate::store::{Kind, Record, RecordKey, StoreError};
 pub const TILE_WIDTH: usize = 256;
 
 /// How many levels of the tree one level of tiles spans.
-pub const TILE_HEIGHT: u32 = 8;
+pub(super) const TILE_HEIGHT: u32 = 8;
 
 /// Which tile: level 0 holds leaf hashes, a hash at level `n + 1` is the root over a full tile of level `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +65,11 @@ impl Tile {
         self.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
     }
 
+    /// The hashes of a stored body; a rest that is no whole hash is left out.
+    pub(super) fn hashes(body: &[u8]) -> impl Iterator<Item = Hash> {
+        body.as_chunks::<{ Hash::LENGTH }>().0.iter().map(|bytes| Hash::from_bytes(*bytes))
+    }
+
     /// The first `width` hashes of a stored tile. It may hold more: a log grows while it is read.
     ///
     /// # Errors
@@ -72,12 +77,14 @@ impl Tile {
     pub fn decode(id: TileId, record: Option<&Record>, width: usize) -> Result<Self, StoreError> {
         let damaged = |why: &str| StoreError::Damaged { kind: "log-tile", key: id.to_string(), why: why.to_owned() };
         let Some(record) = record else { return Err(damaged("it is missing")) };
-        let (chunks, rest) = record.body.as_chunks::<{ Hash::LENGTH }>();
-        if !rest.is_empty() || chunks.len() > TILE_WIDTH {
+        if !record.body.len().is_multiple_of(Hash::LENGTH) {
             return Err(damaged("it is not a whole number of hashes"));
         }
-        let hashes = chunks.get(..width).ok_or_else(|| damaged("it holds fewer hashes than the log needs"))?;
-        Ok(Self { id, hashes: hashes.iter().map(|bytes| Hash::from_bytes(*bytes)).collect() })
+        let hashes: Vec<Hash> = Self::hashes(&record.body).take(width).collect();
+        if hashes.len() < width {
+            return Err(damaged("it holds fewer hashes than the log needs"));
+        }
+        Ok(Self { id, hashes })
     }
 }
 
