@@ -81,6 +81,9 @@ impl Access {
 
     pub(super) fn grant_unknown(&self, why: String) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
+        if granting.trouble.as_ref() == Some(&why) {
+            return self.unchanged();
+        }
         let fact = Fact::new(What::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
         let granting = Granting { trouble: Some(why), ..granting.clone() };
         self.with_grant(Grant::Granting(granting), fact)
@@ -100,6 +103,7 @@ impl Access {
         let revoking = Revoking {
             subject: granting.subject.clone(),
             cause: Cause::Rejected,
+            why: Some(why.to_owned()),
             since: now,
             window: None,
             unsettled: None,
@@ -107,7 +111,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(why.to_owned()),
+            trouble: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }
@@ -148,12 +152,13 @@ impl Access {
         let fact = Fact::new(what)
             .with("cause", revoking.cause.as_str())
             .with("failures", i64::from(revoking.failures))
-            .maybe("why", revoking.trouble.as_deref());
+            .maybe("why", revoking.why.as_deref())
+            .maybe("trouble", revoking.trouble.as_deref());
         let fact = evidence.tell(fact);
         let ended = Ended {
             at: now,
             cause: revoking.cause,
-            why: revoking.trouble.clone(),
+            why: revoking.why.clone(),
             subject: Some(revoking.subject.clone()),
             window: revoking.window.clone(),
             evidence: Some(evidence),
@@ -191,6 +196,7 @@ impl Access {
         let revoking = Revoking {
             subject,
             cause: Cause::Reappeared,
+            why: Some(how.to_owned()),
             since: now,
             window: ended.window.clone(),
             unsettled: None,
@@ -198,7 +204,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(how.to_owned()),
+            trouble: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }

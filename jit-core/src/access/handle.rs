@@ -104,6 +104,7 @@ impl Access {
                 let revoking = Revoking {
                     subject: granting.subject.clone(),
                     cause,
+                    why: why.clone(),
                     since: now,
                     window: None,
                     unsettled: Some(granting.intent.clone()),
@@ -119,6 +120,7 @@ impl Access {
                 let revoking = Revoking {
                     subject: active.subject.clone(),
                     cause,
+                    why: why.clone(),
                     since: now,
                     window: Some(active.window.clone()),
                     unsettled: None,

@@ -8,7 +8,7 @@ mod handle;
 mod remains;
 mod stored;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use chrono::TimeDelta;
 

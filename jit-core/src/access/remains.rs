@@ -59,6 +59,7 @@ impl Remains {
         let revoking = Revoking {
             subject: part(grant, "subject").unwrap_or_else(by_name),
             cause: Cause::Damaged,
+            why: Some(why.to_owned()),
             since: now,
             window: part(grant, "window"),
             unsettled: part::<Intent>(grant, "intent").or_else(|| part(grant, "unsettled")),
@@ -66,7 +67,7 @@ impl Remains {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: Some(why.to_owned()),
+            trouble: None,
         };
         let plan = part(&self.approval, "plan").or_else(unmeetable)?;
         let access = Access {

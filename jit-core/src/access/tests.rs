@@ -1,1 +1,36 @@
+//! The machines in a small world: a catalog that behaves like PostgreSQL 15 or 16, several accesses of one account, and whatever
+//! may happen to them in whatever order; the laws are looked at after every step.
 
+pub(crate) mod model;
+mod tampering;
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::*;
+use crate::database::{Granted, Rejection};
+use crate::fact::What;
+use crate::grant::Cause;
+use crate::holding::{Look, Watch};
+use crate::policy::Ruling;
+use model::{Engine, World, acts};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn law_01_to_07_hold_in_any_order_of_events_on_an_engine_that_names_grantors(
+        kinds in proptest::collection::vec((0..4_usize, 0..2_usize), 2..=4),
+        acts in acts(),
+    ) {
+        World::new(Engine::PerGrantor, &kinds).live(&acts);
+    }
+
+    #[test]
+    fn law_01_to_07_hold_in_any_order_of_events_on_an_engine_that_names_none(
+        kinds in proptest::collection::vec((0..4_usize, 0..2_usize), 2..=4),
+        acts in acts(),
+    ) {
+        World::new(Engine::OneRow, &kinds).live(&acts);
+    }
+}

@@ -1,7 +1,40 @@
 //! The log: entries, the tree over them, checkpoints, proofs, verification and sinks.
+//!
+//! One append-only log per tenant. Entries commit with their changes, [`advance`] numbers them and extends an RFC 6962 Merkle
+//! tree, [`checkpoint`] signs its size and root. With the public key alone anyone can check that the log only grew
+//! ([`verify_consistency`]), that an entry is in it ([`verify_proof`]) and that a copy is complete ([`verify_export`]).
 
+mod broken;
+mod canonical;
+mod checkpoint;
 mod entry;
-
-pub use entry::{Entry, EntryContext};
+mod export;
+mod hash;
+mod head;
+mod key;
+mod proof;
+mod prove;
+mod read;
+mod sequencer;
 mod stub;
-pub use stub::*;
+mod tile;
+mod tree;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use broken::{Broken, Wrong};
+pub use checkpoint::{Checkpoint, CheckpointError, Statement, origin};
+pub use entry::{Entry, EntryContext};
+pub use export::{ExportError, Exported, export, verify_export};
+pub use hash::Hash;
+pub use head::{LogHead, latest_checkpoint};
+pub use key::{KeyError, SigningKey, VerifyingKey};
+pub use proof::{ProofError, ProofPlan, verify_consistency, verify_inclusion};
+pub use prove::{Proof, ProveError, prove, prove_access, verify_proof};
+pub use sequencer::{Advanced, BATCH, advance, checkpoint};
+pub use stub::AuditSink;
+pub use tile::{TILE_WIDTH, Tile, TileId};
+pub use tree::Edge;
+pub use verify::{Verified, VerifyError, verify};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::core::{Core, Tenant};
 use super::events::Happened;
-use super::records::{access_key, encode};
+use super::records::{write_access, write_holding};
 use super::view::AccessView;
 use crate::access::Access;
 use crate::approval::Actor;
@@ -14,7 +14,7 @@ use crate::fact::{Detail, Fact, What};
 use crate::holding::Holding;
 use crate::id::TenantId;
 use crate::notify::Notice;
-use crate::store::{Change, Expect, Kind, Lane, NewEntry, RecordKey, Schedule, StoreError, Write, Writing};
+use crate::store::{Change, Expect, NewEntry, StoreError};
 
 /// One change in the making, and what will be told once it is committed.
 #[derive(Debug)]
@@ -41,15 +41,7 @@ impl<'c> Ledger<'c> {
 
     /// The access as it is now, and the entries and notices of what happened to it.
     pub(super) fn access(&mut self, access: &Access, expect: Expect, facts: &[Fact]) -> Result<(), StoreError> {
-        let at = access_key(access.tenant(), access.id());
-        let body = encode(&at, access.to_bytes())?;
-        let schedule = access.desk_due().map(|due| Schedule {
-            lane: Lane::desk(),
-            due,
-            serial: format!("access:{}", access.id()),
-        });
-        let what = Writing::Put { body, schedule, labels: labels(access) };
-        self.change.writes.push(Write { at, expect, what });
+        self.change.writes.push(write_access(access, expect)?);
         self.about(access, facts)
     }
 
@@ -77,21 +69,7 @@ impl<'c> Ledger<'c> {
 
     /// The holding as it is now, due then; one that holds nothing is deleted.
     pub(super) fn holding(&mut self, holding: &Holding, expect: Expect, due: Option<Time>) -> Result<(), StoreError> {
-        let at = RecordKey::new(&holding.tenant, Kind::Holding, Holding::key(&holding.realm, &holding.account));
-        let what = if holding.is_empty() {
-            match expect {
-                Expect::Absent => return Ok(()),
-                Expect::Version(_) => Writing::Delete,
-            }
-        } else {
-            let body = encode(&at, serde_json::to_vec(holding))?;
-            let mut labels = BTreeMap::new();
-            if !holding.watched.is_empty() {
-                labels.insert("watched".to_owned(), holding.realm.as_str().to_owned());
-            }
-            Writing::Put { body, schedule: due.map(|due| holding.schedule(due)), labels }
-        };
-        self.change.writes.push(Write { at, expect, what });
+        self.change.writes.extend(write_holding(holding, expect, due)?);
         Ok(())
     }
 
@@ -181,19 +159,6 @@ fn common(access: &Access) -> BTreeMap<String, Detail> {
         common.insert("realm".to_owned(), realm.as_str().into());
     }
     common
-}
-
-/// What [`crate::store::Store::page`] can ask for.
-fn labels(access: &Access) -> BTreeMap<String, String> {
-    let request = access.request();
-    let mut labels = BTreeMap::new();
-    if !access.is_final() {
-        labels.insert("open".to_owned(), "yes".to_owned());
-        if access.realm().is_none() {
-            labels.insert("waits".to_owned(), request.target.to_string());
-        }
-    }
-    labels
 }
 
 /// What operators see in the process's own log, beside the audit log.

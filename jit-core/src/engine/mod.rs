@@ -10,7 +10,7 @@ mod events;
 mod ledger;
 mod people;
 mod pump;
-mod records;
+pub(crate) mod records;
 mod tasks;
 mod view;
 

@@ -1,12 +1,16 @@
 //! Records that the engine keeps beside accesses and holdings.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ask::Scope;
+use crate::access::Access;
 use crate::clock::Time;
+use crate::holding::Holding;
 use crate::id::{AccessId, Principal, RealmId, RoleName, TargetName, TenantId};
-use crate::store::{Expect, Kind, Record, RecordKey, Schedule, StoreError, Write, Writing};
+use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
 /// What a target was found to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +124,7 @@ pub(super) fn put<T: Serialize>(
     schedule: Option<Schedule>,
 ) -> Result<Write, StoreError> {
     let body = encode(&at, serde_json::to_vec(body))?;
-    let what = Writing::Put { body, schedule, labels: std::collections::BTreeMap::new() };
+    let what = Writing::Put { body, schedule, labels: BTreeMap::new() };
     Ok(Write { at, expect: expect(before), what })
 }
 
@@ -135,4 +139,42 @@ pub(super) fn encode(at: &RecordKey, bytes: Result<Vec<u8>, serde_json::Error>) 
         key: at.key.clone(),
         why: format!("it has no stored form: {error}"),
     })
+}
+
+/// The record of an access as it is now.
+pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, StoreError> {
+    let at = access_key(access.tenant(), access.id());
+    let body = encode(&at, access.to_bytes())?;
+    let desk = |due| Schedule { lane: Lane::desk(), due, serial: format!("access:{}", access.id()) };
+    let what = Writing::Put { body, schedule: access.desk_due().map(desk), labels: labels(access) };
+    Ok(Write { at, expect, what })
+}
+
+/// The record of a holding as it is now, due then; one that holds nothing is deleted.
+pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>) -> Result<Option<Write>, StoreError> {
+    let at = RecordKey::new(&holding.tenant, Kind::Holding, Holding::key(&holding.realm, &holding.account));
+    let what = match expect {
+        Expect::Absent if holding.is_empty() => return Ok(None),
+        Expect::Version(_) if holding.is_empty() => Writing::Delete,
+        _ => {
+            let watched = (!holding.watched.is_empty()).then(|| ("watched".to_owned(), holding.realm.to_string()));
+            let body = encode(&at, serde_json::to_vec(holding))?;
+            let schedule = due.map(|due| holding.schedule(due));
+            Writing::Put { body, schedule, labels: watched.into_iter().collect() }
+        }
+    };
+    Ok(Some(Write { at, expect, what }))
+}
+
+/// What [`crate::store::Store::page`] can ask for.
+fn labels(access: &Access) -> BTreeMap<String, String> {
+    let request = access.request();
+    let mut labels = BTreeMap::new();
+    if !access.is_final() {
+        labels.insert("open".to_owned(), "yes".to_owned());
+        if access.realm().is_none() {
+            labels.insert("waits".to_owned(), request.target.to_string());
+        }
+    }
+    labels
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::access::{Access, Phase};
 use crate::approval::Verdict;
 use crate::clock::{Time, micros};
-use crate::grant::{Ended, Evidence, Grant};
+use crate::grant::{Cause, Evidence, Grant};
 use crate::id::{AccessId, Account, Principal, RoleName, RuleName, TargetName, TenantId};
 
 /// An access as it stands. Times are the store's, UTC.
@@ -157,17 +157,17 @@ fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<Evidence>) 
         }
         Phase::Approved(grant) => match grant {
             Grant::Scheduled(_) | Grant::Granting(_) | Grant::Active(_) => (None, None, None),
-            Grant::Revoking(revoking) => (None, Some(revoking.cause.to_string()), None),
+            Grant::Revoking(revoking) => (None, Some(said(revoking.cause, revoking.why.as_ref())), None),
             Grant::Revoked(ended) | Grant::Failed(ended) | Grant::Withdrawn(ended) | Grant::Retired(ended) => {
-                (Some(ended.at), Some(said(ended)), ended.evidence.clone())
+                (Some(ended.at), Some(said(ended.cause, ended.why.as_ref())), ended.evidence.clone())
             }
         },
     }
 }
 
-fn said(ended: &Ended) -> String {
-    match &ended.why {
-        Some(why) => format!("{}: {why}", ended.cause),
-        None => ended.cause.to_string(),
+fn said(cause: Cause, why: Option<&String>) -> String {
+    match why {
+        Some(why) => format!("{cause}: {why}"),
+        None => cause.to_string(),
     }
 }

@@ -101,6 +101,9 @@ pub struct Revoking {
     pub subject: Subject,
     /// Why it ends.
     pub cause: Cause,
+    /// More of it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// When the revoke was ordered, the store's time, UTC.
     pub since: Time,
     /// When it became usable; none where it never was.

@@ -149,7 +149,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     for edge in &seen.direct {
         match &edge.grantor {
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
-            // nothing of ours was ever applied here
+            // nothing was ever applied on behalf of these: what is there is for reconciliation
+            Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
                 Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => {}

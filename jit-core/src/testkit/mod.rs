@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod database_laws;
 pub mod faulty;
+pub mod live;
 pub mod mock;
+pub mod store_laws;
 
 pub use clock::ManualClock;

@@ -1,0 +1,105 @@
+//! Verification of an export: needs neither store nor engine.
+
+use std::io::{BufRead, Read as _};
+
+use super::super::broken::{Broken, Wrong};
+use super::super::canonical;
+use super::super::checkpoint::Checkpoint;
+use super::super::hash::Hash;
+use super::super::key::VerifyingKey;
+use super::super::tree::Edge;
+use super::ExportError;
+use super::line::{read_checkpoint, read_entry, read_header};
+use crate::id::TenantId;
+
+/// No line of an export is longer, in bytes.
+const LONGEST_LINE: u64 = 16 << 20;
+
+/// What a verified export holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// Whose log.
+    pub tenant: TenantId,
+    /// How many entries: all that the log had when `latest` was made.
+    pub size: u64,
+    /// How many checkpoints.
+    pub checkpoints: u64,
+    /// The last one. An export cannot say that nothing came after it: compare it with one from another source.
+    pub latest: Checkpoint,
+}
+
+/// Verifies an export with the public keys of the log alone: the current one and, where there were any, its predecessors.
+///
+/// # Errors
+/// [`ExportError::Broken`] with the first bad entry, [`ExportError::File`] when it cannot be read.
+pub fn verify_export(mut from: impl BufRead, keys: &[VerifyingKey]) -> Result<Exported, ExportError> {
+    let mut buffer = Vec::new();
+    let bad_line = |why: &str| Broken::log(Wrong::Line { why: why.to_owned() });
+    let header = next_line(&mut from, &mut buffer)?.and_then(read_header);
+    let (tenant, size) = header.ok_or_else(|| bad_line("the first line is not that of an export"))?;
+    let mut edge = Edge::default();
+    let (mut checkpoints, mut latest) = (0_u64, None::<Checkpoint>);
+    while let Some(line) = next_line(&mut from, &mut buffer)? {
+        let number = edge.size();
+        if !line.starts_with(b"{\"checkpoint\":") {
+            let leaf = entry(&tenant, number, line)?;
+            if number >= size {
+                return Err(Broken::entry(number, None, Wrong::Smuggled).into());
+            }
+            edge.push(leaf, &mut Vec::new());
+            continue;
+        }
+        // a checkpoint stands after the entry that completes it
+        let broken = |why: String| Broken::log(Wrong::Checkpoint { size: number, why });
+        let checkpoint = read_checkpoint(line).ok_or_else(|| broken("its line was changed".to_owned()))?;
+        checkpoint.verify(&tenant, keys).map_err(|error| broken(error.to_string()))?;
+        let good = latest.as_ref().map_or(0, |latest| latest.statement().size);
+        let stated = checkpoint.statement();
+        if stated.size != number || number == good {
+            return Err(broken(format!("a checkpoint of size {} stands there", stated.size)).into());
+        }
+        if stated.root != edge.root() {
+            return Err(Broken::log(Wrong::Rewritten { good, bad: number }).into());
+        }
+        checkpoints = checkpoints.saturating_add(1);
+        latest = Some(checkpoint);
+    }
+    if edge.size() < size {
+        return Err(Broken::entry(edge.size(), None, Wrong::Truncated { size }).into());
+    }
+    match latest {
+        Some(latest) if latest.statement().size == size => Ok(Exported { tenant, size, checkpoints, latest }),
+        _ => Err(Broken::log(Wrong::Checkpoint { size, why: "it is missing at the end".to_owned() }).into()),
+    }
+}
+
+/// The leaf of an entry whose line is in order.
+fn entry(tenant: &TenantId, number: u64, line: &[u8]) -> Result<Hash, Broken> {
+    let (leaf, body) =
+        read_entry(number, line).map_err(|why| Broken::entry(number, None, Wrong::Line { why: why.to_owned() }))?;
+    let form = canonical::check(body);
+    let id = form.as_ref().ok().and_then(|form| form.id.as_deref().map(ToOwned::to_owned));
+    if Hash::leaf(body) != leaf {
+        return Err(Broken::entry(number, id, Wrong::Changed));
+    }
+    match form {
+        Err(why) => Err(Broken::entry(number, id, Wrong::Form { why: format!("it is not canonical JSON: {why}") })),
+        Ok(form) if form.tenant.as_deref() != Some(tenant.as_str()) => {
+            Err(Broken::entry(number, id, Wrong::Form { why: "it says that it belongs to another tenant".to_owned() }))
+        }
+        Ok(_) => Ok(leaf),
+    }
+}
+
+/// The next line without its end. `None` at the end of the file; a last line without an end was cut.
+fn next_line<'a>(from: &mut impl BufRead, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, ExportError> {
+    buffer.clear();
+    if from.take(LONGEST_LINE).read_until(b'\n', buffer)? == 0 {
+        return Ok(None);
+    }
+    match buffer.strip_suffix(b"\n") {
+        Some(line) => Ok(Some(line)),
+        None => Err(Broken::log(Wrong::Line { why: "a line has no end: the file was cut".to_owned() }).into()),
+    }
+}

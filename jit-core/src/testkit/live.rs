@@ -1,0 +1,81 @@
+//! Live accesses without a database: for stores that have to hold a million of them.
+
+use chrono::TimeDelta;
+
+use crate::access::{Access, Event};
+use crate::approval::{Handling, Limits, Parties, Plan};
+use crate::clock::{Entropy, Time, after};
+use crate::database::{Granted, ObjectId, Seen, Subject, Width};
+use crate::engine::records::{write_access, write_holding};
+use crate::holding::{Holding, judge};
+use crate::id::{AccessId, Account, Principal, RealmId, RoleName, RuleName, TargetName, TenantId};
+use crate::policy::{Prepared, Sessions, Stance};
+use crate::request::Request;
+use crate::store::{BoxError, Expect, Write};
+
+/// The writes that put one active access of this account into a store, made by running the machines: asked for and granted at
+/// `since`, for so long, under a rule without stages.
+///
+/// # Errors
+/// When one of the names cannot be one.
+pub fn active(
+    target: &TargetName,
+    realm: &RealmId,
+    account: &str,
+    role: &RoleName,
+    since: Time,
+    duration: TimeDelta,
+    entropy: &dyn Entropy,
+) -> Result<Vec<Write>, BoxError> {
+    let tenant = TenantId::main();
+    let (principal, account) = (Principal::new(account)?, Account::new(account)?);
+    let request = Request {
+        target: target.clone(),
+        role: role.clone(),
+        parties: Parties { requester: principal.clone(), receiver: principal },
+        account: account.clone(),
+        duration,
+        start: None,
+        reason: "testkit".to_owned(),
+        ticket: None,
+        asked_at: since,
+    };
+    let id = AccessId::fresh(since, entropy);
+    let access = Access::new(id, tenant.clone(), Some(realm.clone()), request, at_once()?, since);
+    let subject = Subject { account: account.clone(), account_id: None, role: role.clone(), role_id: None };
+    let seen = Seen {
+        account_id: Some(ObjectId(account.as_str().to_owned())),
+        account_exists: true,
+        role_id: Some(ObjectId(role.as_str().to_owned())),
+        role_exists: true,
+        ..Seen::default()
+    };
+    let clear = judge(&access, &[&access], &seen, &subject, "testkit", after(since, TimeDelta::seconds(4)))?;
+    let access = access.handle(Event::BeginGrant(clear), since).map_err(|refused| refused.why)?.access;
+    let granted = Granted { server_time: since, incarnation: "testkit".to_owned() };
+    let access = access.handle(Event::Granted(granted), since).map_err(|refused| refused.why)?.access;
+    let mut holding = Holding::new(tenant, realm.clone(), account);
+    holding.live.insert(id);
+    let due = holding.due([&access]);
+    let mut writes = vec![write_access(&access, Expect::Absent)?];
+    writes.extend(write_holding(&holding, Expect::Absent, due)?);
+    Ok(writes)
+}
+
+/// A plan without stages.
+fn at_once() -> Result<Plan, BoxError> {
+    let day = TimeDelta::hours(24);
+    Ok(Plan {
+        rule: RuleName::new("testkit")?,
+        policy: String::new(),
+        stages: Vec::new(),
+        limits: Limits { max: day, max_total: day, decide_by: day, start_within: day, grant_within: day },
+        handling: Handling {
+            sessions: Sessions::End,
+            set_role: Width::Inherit,
+            account_members: Stance::Refused,
+            prepared: Prepared::Report,
+            can_grant: Stance::Refused,
+        },
+    })
+}

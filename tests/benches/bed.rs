@@ -1,0 +1,105 @@
+//! What the rows stand on: a real PostgreSQL with fsync, a broker, accounts, an engine on a SqliteStore.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jit_core::approval::Actor;
+use jit_core::database::{Credentials, FixedCredentials, TlsMode};
+use jit_core::engine::Jit;
+use jit_core::id::{Principal, TenantId};
+use jit_core::policy::PolicyDocument;
+use jit_core::store::SqliteStore;
+use jit_postgres::{PostgresConfig, PostgresDatabase};
+use jit_tests::server::Cluster;
+
+pub const POLICY: &str = r#"
+version = 1
+[groups]
+dba = ["bob"]
+[[may]]
+do = ["stop", "resume", "revoke"]
+who = ["bob"]
+targets = ["*"]
+[[rule]]
+name = "at once"
+targets = ["pg", "second"]
+roles = ["free"]
+requesters = ["*"]
+max = "4h"
+[[rule]]
+name = "with a yes"
+targets = ["pg"]
+roles = ["asked"]
+requesters = ["*"]
+max = "4h"
+[[rule.stage]]
+people = [{ group = "dba" }]
+"#;
+
+#[derive(Debug)]
+pub struct Bed {
+    pub cluster: Cluster,
+    pub jit: Jit,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    /// A cluster with `users` accounts `u0`..., and an engine.
+    pub async fn make(users: usize) -> Result<Self> {
+        let cluster = Cluster::start_durable(17).await?;
+        let admin = cluster.running().admin("postgres").await?;
+        admin
+            .batch_execute(
+                "CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD 'secret';
+                 CREATE ROLE free; CREATE ROLE asked;
+                 GRANT free TO jit_broker WITH ADMIN OPTION, INHERIT FALSE, SET FALSE;
+                 GRANT asked TO jit_broker WITH ADMIN OPTION, INHERIT FALSE, SET FALSE;
+                 GRANT pg_signal_backend TO jit_broker WITH INHERIT TRUE;",
+            )
+            .await?;
+        admin
+            .batch_execute(&format!(
+                "DO $$ BEGIN FOR i IN 0..{users} LOOP EXECUTE format('CREATE ROLE %I LOGIN', 'u' || i); END LOOP; END $$"
+            ))
+            .await?;
+        let folder = tempfile::tempdir()?;
+        let jit = engine(&cluster, SqliteStore::open(folder.path().join("jit.db"))?).await?;
+        Ok(Self { cluster, jit, folder })
+    }
+
+    /// Another store for the same cluster.
+    pub async fn fresh(&mut self) -> Result<()> {
+        self.folder = tempfile::tempdir()?;
+        self.jit = engine(&self.cluster, SqliteStore::open(self.folder.path().join("jit.db"))?).await?;
+        Ok(())
+    }
+
+    pub async fn admin(&self) -> Result<tokio_postgres::Client> {
+        Ok(self.cluster.running().admin("postgres").await?)
+    }
+}
+
+pub fn database(cluster: &Cluster) -> Result<PostgresDatabase> {
+    let running = cluster.running();
+    let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret"));
+    let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
+        .credentials(credentials)
+        .tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });
+    Ok(PostgresDatabase::new(config)?)
+}
+
+pub async fn engine(cluster: &Cluster, store: SqliteStore) -> Result<Jit> {
+    let policy = PolicyDocument::parse(POLICY, "bench")?;
+    Ok(Jit::builder().store(store).policy(policy).database("pg", database(cluster)?).build().await?)
+}
+
+pub fn actor(name: &str) -> Actor {
+    Actor::authenticated(TenantId::main(), Principal::new(name).unwrap(), "bench")
+}
+
+pub fn user(number: usize) -> Actor {
+    actor(&format!("u{number}"))
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(60);

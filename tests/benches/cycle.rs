@@ -1,0 +1,66 @@
+//! Full cycles a second, from request to revoked, so many in parallel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+use chrono::TimeDelta;
+use jit_core::engine::{Ask, Jit};
+
+use crate::bed::{Bed, PATIENCE, user};
+use crate::table::{Table, per_second};
+
+pub async fn rows(table: &mut Table) -> Result<()> {
+    let mut bed = Bed::make(4_096).await?;
+    let admin = bed.admin().await?;
+    let started = Instant::now();
+    let pairs = 1_000;
+    for number in 0..pairs {
+        admin.batch_execute(&format!("GRANT free TO u{number}")).await?;
+        admin.batch_execute(&format!("REVOKE free FROM u{number}")).await?;
+    }
+    let floor = per_second(pairs, started.elapsed());
+    for (parallel, count, aim) in [(1, 600, "400"), (8, 2_400, "1,700"), (64, 4_096, "5,000")] {
+        bed.fresh().await?;
+        let pump = bed.jit.start();
+        once(&bed.jit, 0).await?;
+        let next = Arc::new(AtomicUsize::new(0));
+        let started = Instant::now();
+        let mut tasks = Vec::new();
+        for _ in 0..parallel {
+            let (jit, next) = (bed.jit.clone(), Arc::clone(&next));
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return anyhow::Ok(());
+                    }
+                    once(&jit, number).await?;
+                }
+            }));
+        }
+        for task in tasks {
+            task.await??;
+        }
+        let took = started.elapsed();
+        pump.stop().await;
+        table.row(
+            &format!("request to revoked, {parallel} in parallel"),
+            per_second(count, took),
+            format!("raw GRANT and REVOKE one by one {floor}"),
+            &format!("{aim}/s"),
+        );
+    }
+    Ok(())
+}
+
+async fn once(jit: &Jit, number: usize) -> Result<()> {
+    let who = user(number);
+    let access = jit.request(&who, Ask::new("pg", "free", TimeDelta::hours(1)).because("bench")).await?;
+    let access = jit.until_active(access.id(), PATIENCE).await?;
+    jit.release(&who, access.id()).await?;
+    let ended = jit.until_ended(access.id(), PATIENCE).await?;
+    anyhow::ensure!(ended.state == "revoked", "{} is {}", ended.id(), ended.state);
+    Ok(())
+}

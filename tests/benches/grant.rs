@@ -1,0 +1,48 @@
+//! Last approval to the GRANT's commit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use chrono::TimeDelta;
+use jit_core::engine::Ask;
+
+use crate::bed::{Bed, PATIENCE, actor, user};
+use crate::table::{Spread, Table};
+
+const ROUNDS: usize = 400;
+
+pub async fn rows(table: &mut Table) -> Result<()> {
+    let bed = Bed::make(ROUNDS * 2).await?;
+    let pump = bed.jit.start();
+    let admin = bed.admin().await?;
+    let mut floor = Vec::new();
+    let mut taken = Vec::new();
+    for round in 0..ROUNDS {
+        // floor and engine take turns, so that both see the same machine
+        let started = Instant::now();
+        admin.batch_execute(&format!("GRANT asked TO u{}", ROUNDS + round)).await?;
+        floor.push(started.elapsed());
+        let ask = Ask::new("pg", "asked", TimeDelta::hours(1)).because("bench");
+        let access = bed.jit.request(&user(round), ask).await?;
+        let mut events = bed.jit.events();
+        let started = Instant::now();
+        bed.jit.approve(&actor("bob"), access.id(), "").await?;
+        loop {
+            let happened = tokio::time::timeout(PATIENCE, events.recv()).await??;
+            if happened.access.is_some_and(|view| view.id() == access.id() && view.state == "active") {
+                break;
+            }
+        }
+        taken.push(started.elapsed());
+    }
+    pump.stop().await;
+    let (floor, taken) = (Spread::of(floor.split_off(20)), Spread::of(taken.split_off(20)));
+    let ratio = taken.at(50).as_secs_f64() / floor.at(50).max(Duration::from_nanos(1)).as_secs_f64();
+    table.row(
+        "last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore",
+        format!("{}, {ratio:.1} x the floor", taken.said()),
+        format!("raw GRANT {}", floor.said()),
+        "p50 at most 3 x a raw GRANT, p99 at most 5 ms",
+    );
+    Ok(())
+}

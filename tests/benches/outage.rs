@@ -1,0 +1,56 @@
+//! A target back after an outage.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use chrono::TimeDelta;
+use futures_util::future::try_join_all;
+use jit_core::engine::{Ask, Filter};
+use jit_tests::server::Down;
+
+use crate::bed::{Bed, PATIENCE, user};
+use crate::table::{Table, millis};
+
+const OVERDUE: usize = 1_000;
+
+pub async fn rows(table: &mut Table) -> Result<()> {
+    let mut bed = Bed::make(OVERDUE).await?;
+    let pump = bed.jit.start();
+    let users: Vec<_> = (0..OVERDUE).map(user).collect();
+    let asked =
+        users.iter().map(|who| bed.jit.request(who, Ask::new("pg", "free", TimeDelta::seconds(6)).because("bench")));
+    let asked = try_join_all(asked).await?;
+    for access in &asked {
+        bed.jit.until_active(access.id(), PATIENCE).await?;
+    }
+    bed.cluster.stop(Down::Fast)?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let overdue = bed.jit.list(&Filter { open: true, ..Filter::default() }, None, OVERDUE * 2).await?;
+    anyhow::ensure!(overdue.len() == OVERDUE && overdue.iter().all(|view| view.overdue));
+    let mut events = bed.jit.events();
+    bed.cluster.start().await?;
+    let up = Instant::now();
+    let mut back = None;
+    while !bed.jit.list(&Filter { open: true, ..Filter::default() }, None, 1).await?.is_empty() {
+        while let Ok(happened) = events.try_recv() {
+            if happened.fact.what.as_str() == "target-back" {
+                back.get_or_insert(Instant::now());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let done = Instant::now();
+    pump.stop().await;
+    let since_back = back.map_or_else(Duration::default, |back| done - back);
+    table.row(
+        &format!("{OVERDUE} overdue revokes after an outage, since the first probe that succeeded"),
+        format!(
+            "{} ({} since the server was up: it is probed every 5 s at the longest)",
+            millis(since_back),
+            millis(done - up)
+        ),
+        "-".to_owned(),
+        "1 s",
+    );
+    Ok(())
+}
