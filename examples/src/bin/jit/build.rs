@@ -1,10 +1,11 @@
 //! An engine from what is configured.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use jit_core::audit::{JsonLines, SigningKey};
+use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{CommandCredentials, Credentials, Database, EnvCredentials, FileCredentials};
+use jit_core::database::{CommandCredentials, Credentials, EnvCredentials, FileCredentials};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
 use jit_core::policy::PolicyDocument;
@@ -53,16 +54,23 @@ fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilde
         builder = builder.database(name.as_str(), database(name, target)?);
     }
     if let Some(path) = &settings.audit.signing_key {
-        let key = SigningKey::load_or_create(path, &format!("jit/{id}"), &SystemEntropy)
-            .map_err(|error| Failure::configuration(error.to_string(), "`[audit] signing_key` in jit.toml says where it is"))?;
+        let key = signing_key(path, id)?;
         builder = builder.signing_key(key);
     }
     if let Some(path) = &settings.audit.file {
-        let sink = JsonLines::append(path)
-            .map_err(|error| Failure::configuration(error.to_string(), "`[audit] file` in jit.toml says where it is"))?;
+        let sink = JsonLines::append(path).map_err(|error| {
+            Failure::configuration(error.to_string(), "`[audit] file` in jit.toml says where it is")
+        })?;
         builder = builder.audit_sink(sink);
     }
     Ok(builder)
+}
+
+/// The key of this file, made where there is none.
+pub(crate) fn signing_key(path: &Path, tenant: &TenantId) -> Result<SigningKey, Failure> {
+    SigningKey::load_or_create(path, &origin(tenant), &SystemEntropy).map_err(|error| {
+        Failure::configuration(error.to_string(), "`[audit] signing_key` in jit.toml says where it is")
+    })
 }
 
 fn database(name: &str, target: &TargetConfig) -> Result<PostgresDatabase, Failure> {
@@ -81,7 +89,8 @@ fn credentials(password: &Password) -> Arc<dyn Credentials> {
         Password::File(path) => Arc::new(FileCredentials::new(path)),
         Password::Env(name) => Arc::new(EnvCredentials::new(name)),
         Password::Command(words) => {
-            let (program, arguments) = words.split_first().map_or(("", [].as_slice()), |(one, rest)| (one.as_str(), rest));
+            let (program, arguments) =
+                words.split_first().map_or(("", [].as_slice()), |(one, rest)| (one.as_str(), rest));
             Arc::new(CommandCredentials::new(program, arguments))
         }
     }

@@ -278,9 +278,9 @@ pub(crate) enum Audit {
     Verify {
         /// An exported file; without one the store's own log is checked
         file: Option<PathBuf>,
-        /// The public key that its checkpoints have to be signed with: a file, or the key itself
+        /// A public key that its checkpoints may be signed with: a file, or the key itself; may be given again
         #[arg(long, value_name = "KEY")]
-        public_key: Option<String>,
+        public_key: Vec<String>,
     },
     /// Writes the log to a file that anyone with the public key can check
     Export {

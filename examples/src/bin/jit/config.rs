@@ -163,7 +163,10 @@ impl Reader<'_> {
                 TenantTable { policy: file.policy, targets: file.targets, audit: file.audit, notify: file.notify };
             tenants.insert(TenantId::main(), self.tenant(table, 0, "the top level")?);
         } else if !file.targets.is_empty() || file.audit.is_some() || file.notify.is_some() {
-            return Err(self.wrong(0, "the top level has targets, audit or notify but no `policy`: add one, or move them under a tenant"));
+            return Err(self.wrong(
+                0,
+                "the top level has targets, audit or notify but no `policy`: add one, or move them under a tenant",
+            ));
         }
         for (name, table) in file.tenants {
             let at = table.span().start;
@@ -189,16 +192,17 @@ impl Reader<'_> {
                         processes of one machine can share";
             return Err(self.wrong(at, line));
         }
-        Err(self.wrong(at, "this is not a store: write `sqlite:jit.db`, or `memory:` for a trial that forgets everything"))
+        Err(self
+            .wrong(at, "this is not a store: write `sqlite:jit.db`, or `memory:` for a trial that forgets everything"))
     }
 
     fn tenant(&self, table: TenantTable, at: usize, what: &str) -> Result<TenantConfig, Failure> {
         if let Some(notify) = table.notify {
             return Err(self.later(notify.span().start, "notify"));
         }
-        let policy = table
-            .policy
-            .ok_or_else(|| self.wrong(at, &format!("{what} has no `policy`: add one, like `policy = \"policy.toml\"`")))?;
+        let policy = table.policy.ok_or_else(|| {
+            self.wrong(at, &format!("{what} has no `policy`: add one, like `policy = \"policy.toml\"`"))
+        })?;
         let mut targets = BTreeMap::new();
         for (name, table) in table.targets {
             let at = table.span().start;
@@ -238,7 +242,9 @@ impl Reader<'_> {
         let mut given = [file, table.password_env.map(Password::Env), command].into_iter().flatten();
         let password = given.next();
         if given.next().is_some() {
-            let line = format!("target `{name}` names its password twice: keep one of password_file, password_env, password_command");
+            let line = format!(
+                "target `{name}` names its password twice: keep one of password_file, password_env, password_command"
+            );
             return Err(self.wrong(at, &line));
         }
         let tls = match table.tls {
@@ -258,14 +264,18 @@ impl Reader<'_> {
         match scheme {
             "postgres" | "postgresql" => {}
             "mysql" | "mariadb" | "mssql" => {
-                return Err(self.wrong(at, &format!("targets of `{scheme}://` come later: this version knows `postgres://`")));
+                return Err(
+                    self.wrong(at, &format!("targets of `{scheme}://` come later: this version knows `postgres://`"))
+                );
             }
             _ => return Err(self.wrong(at, "this version knows targets of `postgres://` only")),
         }
         let login = rest.split('/').next().unwrap_or_default().rsplit_once('@').map_or("", |(login, _)| login);
         if login.contains(':') {
-            let line = format!("the URL of target `{name}` holds a password: take it out, and name password_file, \
-                                password_env or password_command");
+            let line = format!(
+                "the URL of target `{name}` holds a password: take it out, and name password_file, \
+                                password_env or password_command"
+            );
             return Err(self.wrong(at, &line));
         }
         Ok(url.clone())

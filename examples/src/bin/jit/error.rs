@@ -75,7 +75,9 @@ impl From<JitError> for Failure {
         let (exit, hint) = match &error {
             JitError::Denied { .. } => (Exit::Refused, "`jit policy explain` shows what every rule says to it"),
             JitError::Refused(_) => (Exit::Refused, "`jit show` says how it stands, and who can decide"),
-            JitError::NotAllowed { .. } | JitError::NotFound { .. } | JitError::ClockDoubtful { .. } => (Exit::Refused, ""),
+            JitError::NotAllowed { .. } | JitError::NotFound { .. } | JitError::ClockDoubtful { .. } => {
+                (Exit::Refused, "")
+            }
             JitError::Standing { .. } => (Exit::Refused, "who holds a role for good needs no window for it"),
             JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, where that is yours to do"),
             JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows what the target says it is"),
@@ -120,7 +122,9 @@ fn from_store(error: &StoreError) -> Failure {
         StoreError::Conflict { .. } | StoreError::Fenced { .. } => (Exit::Refused, "run it once more"),
         StoreError::Newer { .. } => (Exit::Usage, ""),
         StoreError::OutcomeUnknown { .. } => (Exit::Unreachable, "look with `jit list` before doing it again"),
-        StoreError::Damaged { .. } => (Exit::Unreachable, "restore the store from a backup, and look at who can write it"),
+        StoreError::Damaged { .. } => {
+            (Exit::Unreachable, "restore the store from a backup, and look at who can write it")
+        }
         StoreError::ReadOnly { .. } | StoreError::Full { .. } => (Exit::Unreachable, ""),
         _ => (Exit::Unreachable, "`[store] url` in jit.toml says where it is"),
     };

@@ -35,7 +35,9 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::unusable(format!("no runtime can be started: {error}"), "check the limits of this user"))
+        .map_err(|error| {
+            Failure::unusable(format!("no runtime can be started: {error}"), "check the limits of this user")
+        })
         .and_then(|runtime| {
             let result = runtime.block_on(commands::run(&cli, out));
             // a lookup of names that hangs is not waited for

@@ -55,7 +55,9 @@ impl Output {
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             // the reader had enough (`jit list | head`)
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure::unusable(format!("the answer cannot be written: {error}"), "look at where it goes")),
+            Err(error) => {
+                Err(Failure::unusable(format!("the answer cannot be written: {error}"), "look at where it goes"))
+            }
             Ok(()) => Ok(()),
         }
     }

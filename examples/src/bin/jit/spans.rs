@@ -30,9 +30,9 @@ pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
 
 /// A point in time, RFC 3339.
 pub(crate) fn point(text: &str) -> Result<Time, String> {
-    DateTime::parse_from_rfc3339(text.trim()).map(|time| whole_micros(time.with_timezone(&Utc))).map_err(|_| {
-        format!("`{}` is not a point in time: write it like `2027-01-31T22:00:00Z`", text.escape_debug())
-    })
+    DateTime::parse_from_rfc3339(text.trim())
+        .map(|time| whole_micros(time.with_timezone(&Utc)))
+        .map_err(|_| format!("`{}` is not a point in time: write it like `2027-01-31T22:00:00Z`", text.escape_debug()))
 }
 
 /// A time for people: to the second, UTC.

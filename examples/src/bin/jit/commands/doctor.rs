@@ -72,7 +72,12 @@ impl Worst {
             return None;
         }
         let message = format!("not reachable: {}", self.unreachable.join(", "));
-        Some(Failure::new(Exit::Unreachable, "database", message, "start it, or put its URL, password and tls right in jit.toml"))
+        Some(Failure::new(
+            Exit::Unreachable,
+            "database",
+            message,
+            "start it, or put its URL, password and tls right in jit.toml",
+        ))
     }
 }
 
@@ -82,7 +87,9 @@ async fn clock(jit: &Jit, worst: &mut Worst) -> Result<String, Failure> {
         ClockState::Doubtful { mark, wall } => {
             worst.refusals = worst.refusals.saturating_add(1);
             let (mark, wall) = (shown(mark), shown(wall));
-            format!("doubtful: the store last saw {mark} and this machine says {wall}; new grants wait until `jit clock accept`")
+            format!(
+                "doubtful: the store last saw {mark} and this machine says {wall}; new grants wait until `jit clock accept`"
+            )
         }
         ClockState::Stepped { by } => format!("stepped by {}, which is not followed", said(by.abs())),
         _ => "in a state that this command has no words for".to_owned(),

@@ -18,8 +18,12 @@ pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure
         None => {
             let config = at.config()?;
             let tenant = at.cli.tenant.clone().unwrap_or_else(TenantId::main);
-            let settings = config.tenants.get(&tenant).or_else(|| config.tenants.values().next().filter(|_| at.cli.tenant.is_none()));
-            let missing = || Failure::configuration(format!("tenant `{tenant}` is not configured"), "name one with --tenant");
+            let settings = config
+                .tenants
+                .get(&tenant)
+                .or_else(|| config.tenants.values().next().filter(|_| at.cli.tenant.is_none()));
+            let missing =
+                || Failure::configuration(format!("tenant `{tenant}` is not configured"), "name one with --tenant");
             settings.ok_or_else(missing)?.policy.clone()
         }
     };
@@ -30,8 +34,7 @@ pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure
         .map(|warning| json!({"line": warning.line, "column": warning.column, "rule": warning.rule, "message": warning.message}))
         .collect();
     at.out.result(&json!({"policy": path.display().to_string(), "valid": true, "warnings": listed}), || {
-        let mut lines: Vec<String> =
-            warnings.iter().map(|warning| format!("{}:{warning}", path.display())).collect();
+        let mut lines: Vec<String> = warnings.iter().map(|warning| format!("{}:{warning}", path.display())).collect();
         lines.push(match lines.len() {
             0 => format!("{}: sound", path.display()),
             1 => format!("{}: valid, with one warning", path.display()),

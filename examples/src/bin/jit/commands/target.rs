@@ -23,7 +23,8 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::OneTarget) -> Result<
     let report = jit.run_due().await?;
     let target = &asked.target;
     at.out.result(&json!({"target": target, "confirmed": true}), || {
-        let contacted = if report.unreachable == 0 { "" } else { "; it does not answer now, and is contacted when it does" };
+        let contacted =
+            if report.unreachable == 0 { "" } else { "; it does not answer now, and is contacted when it does" };
         format!("confirmed: `{target}` is what it is now{contacted}")
     })
 }
