@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Time, after};
+use crate::clock::{Entropy, Time, after};
 use crate::fact::What;
 use crate::id::{AccessId, EntryId, TenantId};
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
@@ -13,8 +13,7 @@ use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, 
 /// Something that people should hear of. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// The id of the entry that it tells of. The same notice never has another: a receiver that sees it twice can leave
-    /// the second out.
+    /// Its id, the same however often and to whom it is delivered: a receiver that sees it twice can leave the second out.
     pub id: EntryId,
     /// Whose.
     pub tenant: TenantId,
@@ -29,6 +28,19 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// A notice about an access.
+    #[must_use]
+    pub fn new(
+        tenant: TenantId,
+        access: AccessId,
+        event: What,
+        fields: BTreeMap<String, String>,
+        at: Time,
+        entropy: &dyn Entropy,
+    ) -> Self {
+        Self { id: EntryId::fresh(at, entropy), tenant, access: Some(access), event, fields, at }
+    }
+
     /// The write that puts it into the outbox of this receiver, to be part of the commit that it tells of (law 9). `now` is
     /// the store's time; of several notices about one access in one commit, a later one needs a later time:
     /// [`Notice::writes`] takes care of that.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::clock::{SystemEntropy, Time};
 use crate::fact::What;
-use crate::id::{AccessId, EntryId, NodeId, TenantId};
+use crate::id::{AccessId, NodeId, TenantId};
 use crate::store::{Change, Kind, Lane, MemoryStore, PageAsk, Store};
 use crate::testkit::ManualClock;
 
@@ -71,13 +71,9 @@ impl Post {
         let now = self.store.now().await.unwrap();
         let notices: Vec<Notice> = events
             .iter()
-            .map(|event| Notice {
-                id: EntryId::fresh(now, &SystemEntropy),
-                tenant: self.tenant.clone(),
-                access: Some(access),
-                event: *event,
-                fields: BTreeMap::from([("role".to_owned(), "orders_write".to_owned())]),
-                at: now,
+            .map(|event| {
+                let fields = BTreeMap::from([("role".to_owned(), "orders_write".to_owned())]);
+                Notice::new(self.tenant.clone(), access, *event, fields, now, &SystemEntropy)
             })
             .collect();
         let writes = Notice::writes(notices.iter().map(|notice| ("slack:dba", notice)), now).unwrap();
