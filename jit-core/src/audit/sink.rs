@@ -151,7 +151,8 @@ pub async fn deliver_pending(
         }
     }
     outcome?;
-    let waiting = cursor.next < head.size || (cursor.next >= head.checkpointed && cursor.checkpoint < head.checkpointed);
+    let waiting =
+        cursor.next < head.size || (cursor.next >= head.checkpointed && cursor.checkpoint < head.checkpointed);
     // without progress there is nothing to be called again for
     let more = waiting && cursor != before;
     Ok(Delivered { entries: batch.len(), checkpoints, next: cursor.next, more })
