@@ -109,7 +109,7 @@ DECLARE
   me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
   sixteen constant bool := current_setting('server_version_num')::int >= 160000;
   given   record;
-  powers  text;
+  can     text;
   o       record;
   s       record;
   clause  text;
@@ -125,7 +125,7 @@ BEGIN
   WITH RECURSIVE above(oid) AS (
     SELECT given.oid UNION SELECT m.roleid FROM above a JOIN pg_auth_members m ON m.member = a.oid
   )
-  SELECT string_agg(DISTINCT p.power, ', ') INTO powers FROM (
+  SELECT string_agg(DISTINCT p.power, ', ') INTO can FROM (
     SELECT 'SUPERUSER' AS power FROM above JOIN pg_roles r USING (oid) WHERE r.rolsuper
     UNION ALL SELECT 'CREATEROLE' FROM above JOIN pg_roles r USING (oid) WHERE r.rolcreaterole
     UNION ALL SELECT r.rolname FROM above JOIN pg_roles r USING (oid)
@@ -140,7 +140,7 @@ BEGIN
            WHEN a.oid IS NULL THEN 'no account'
            WHEN a.oid = me THEN 'broker'
            WHEN a.rolsuper THEN 'superuser'
-           WHEN powers IS NOT NULL AND NOT e.powers THEN 'powers'
+           WHEN can IS NOT NULL AND NOT e.powers THEN 'powers'
            WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
            WHEN own.enough THEN 'ok'
       END AS state
@@ -162,7 +162,7 @@ BEGIN
       todo := todo || o.i; names := names || o.account; again := again || o.again; until := until || o.not_after;
     ELSE
       answers := answers || jsonb_build_object('i', o.i, 'state', o.state,
-        'why', CASE o.state WHEN 'powers' THEN powers WHEN 'members' THEN o.below END);
+        'why', CASE o.state WHEN 'powers' THEN can WHEN 'members' THEN o.below END);
     END IF;
   END LOOP;
   FOR s IN
