@@ -11,7 +11,7 @@ set -uo pipefail
 
 readonly WINDOW=8                       # seconds that the role is granted for
 readonly MIN_RUST=1.89
-readonly DATABASE=orders
+DATABASE=orders
 PAUSE=1
 WORK=
 CARGO_TARGET=
@@ -247,10 +247,10 @@ as() {
 }
 
 set_the_stage() {
-    local broker=INHERIT admin='WITH ADMIN OPTION, INHERIT FALSE, SET FALSE' signal='GRANT pg_signal_backend TO jit_broker WITH INHERIT TRUE, SET FALSE'
+    local admin='WITH ADMIN OPTION, INHERIT FALSE, SET FALSE' signal='WITH INHERIT TRUE'
     if [ "$VERSION" -lt 16 ]; then
-        # before 16 the admin option makes the broker a member, so it must not inherit
-        broker=NOINHERIT admin='WITH ADMIN OPTION' signal='GRANT pg_signal_backend TO jit_broker'
+        # before 16 there is only one kind of membership; NOINHERIT keeps the broker from using it
+        admin='WITH ADMIN OPTION' signal=''
     fi
     cp "$WORK/superuser" "$WORK/secret.postgres"
     for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
@@ -258,9 +258,9 @@ set_the_stage() {
     as postgres <<SQL >/dev/null || fail "the database could not be set up"
 CREATE ROLE orders_write NOLOGIN;
 CREATE ROLE alice LOGIN PASSWORD '$(cat "$WORK/secret.alice")';
-CREATE ROLE jit_broker LOGIN $broker PASSWORD '$(cat "$WORK/secret.jit_broker")';
+CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD '$(cat "$WORK/secret.jit_broker")';
 GRANT orders_write TO jit_broker $admin;
-$signal;
+GRANT pg_signal_backend TO jit_broker $signal;
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL);
 GRANT SELECT ON orders TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON orders TO orders_write;
