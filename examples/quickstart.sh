@@ -231,7 +231,7 @@ start_server() {
         PORT=$(free_port) || fail "no port is free on 127.0.0.1"
         SERVER=1
         as_owner "$BIN/pg_ctl" -D "$WORK/data" -w -l "$WORK/data/log" -o "-p $PORT -c listen_addresses=127.0.0.1 \
-            -c unix_socket_directories='' -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c fsync=off \
+            -c unix_socket_directories='' -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key \
             -c log_min_messages=warning" start >"$WORK/quiet.log" 2>&1 && return
     done
     tail -n 15 "$WORK/data/log" >&2
@@ -407,7 +407,10 @@ play() {
         grep -q " $what" "$WORK/said" || fail "the log does not say: $what"
     done
 
-    step "The log is verified, and a copy is exported that anyone with the public key can verify"
+    step "The log is signed, verified, and a copy is exported that anyone with the public key can verify"
+    shown "jit audit checkpoint"
+    jit audit checkpoint >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "the log cannot be signed"; }
+    indented <"$WORK/said"
     shown "jit audit verify"
     jit audit verify >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "the log does not verify"; }
     indented <"$WORK/said"

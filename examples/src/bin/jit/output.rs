@@ -44,7 +44,7 @@ impl Output {
         } else if failure.hint.is_empty() {
             format!("error: {}", failure.message)
         } else {
-            format!("error: {}\n  hint: {}", failure.message, failure.hint)
+            format!("error: {} ({})", failure.message, failure.hint)
         };
         // where errors cannot be written either there is nobody to tell
         let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,0 +1,45 @@
+//! What a team writes in its own service: an engine, its pump, one request and one decision.
+//!
+//! It reads `policy.toml` (as `jit init` writes it), and the broker's password from `ORDERS_PASSWORD`; the database is the
+//! first argument: `embed postgres://jit_broker@127.0.0.1:5432/orders`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::TimeDelta;
+use jit_core::approval::Actor;
+use jit_core::audit::JsonLines;
+use jit_core::database::EnvCredentials;
+use jit_core::engine::{Ask, Jit};
+use jit_core::id::TenantId;
+use jit_core::policy::PolicyDocument;
+use jit_core::store::SqliteStore;
+use jit_postgres::{PostgresConfig, PostgresDatabase};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let url = std::env::args().nth(1).context("say where the database is: embed postgres://jit_broker@host/orders")?;
+    let config = PostgresConfig::from_url(&url)?.credentials(Arc::new(EnvCredentials::new("ORDERS_PASSWORD")));
+
+    let jit = Jit::builder()
+        .store(SqliteStore::open("jit.db")?)
+        .policy(PolicyDocument::load("policy.toml")?)
+        .database("orders-prod", PostgresDatabase::new(config)?)
+        .audit_sink(JsonLines::append("audit.jsonl")?)
+        .build()
+        .await?;
+    let pump = jit.start();
+
+    // alice and bob are principals whom the service has authenticated
+    let alice = Actor::authenticated(TenantId::main(), "alice".parse()?, "oidc");
+    let bob = Actor::authenticated(TenantId::main(), "bob".parse()?, "oidc");
+    let ask = Ask::new("orders-prod", "orders_write", TimeDelta::minutes(30)).because("OPS-12: stuck orders");
+    let access = jit.request(&alice, ask).await?;
+    jit.approve(&bob, access.id(), "go ahead").await?;
+    let access = jit.until_active(access.id(), Duration::from_secs(10)).await?;
+    println!("usable until {:?}", access.expires_at);
+
+    pump.stop().await;
+    Ok(())
+}
