@@ -10,14 +10,14 @@ mod verify;
 
 use std::io::{self, Write};
 
-use self::line::{checkpoint_line, header_line};
+use self::line::header_line;
 use super::checkpoint::Checkpoint;
 use super::head::{LogHead, read_checkpoint};
 use super::tile::{TILE_WIDTH, Tile, TileId};
 use crate::id::TenantId;
 use crate::store::{Kind, PageAsk, Store, StoreError, StoredEntry};
 
-pub(super) use self::line::entry_line;
+pub(super) use self::line::{checkpoint_line, entry_line};
 pub use self::verify::{Exported, verify_export};
 
 /// Why an export is not written or does not verify.

@@ -10,7 +10,7 @@ pub(super) fn header_line(tenant: &TenantId, size: u64) -> String {
 }
 
 /// The line of a checkpoint, without its end.
-pub(super) fn checkpoint_line(checkpoint: &Checkpoint) -> String {
+pub(in super::super) fn checkpoint_line(checkpoint: &Checkpoint) -> String {
     format!("{{\"checkpoint\":{}}}", quoted(checkpoint.note()))
 }
 

@@ -38,7 +38,7 @@ impl<'a> Signed<'a> {
 
     /// Compares the checkpoint of the tree's size, if there is one.
     pub(super) async fn compare(&mut self, edge: &Edge) -> Result<(), VerifyError> {
-        if !self.next.front().is_some_and(|next| next.statement().size <= edge.size()) {
+        if self.next.front().is_none_or(|next| next.statement().size > edge.size()) {
             return Ok(());
         }
         let Some(checkpoint) = self.next.pop_front() else { return Ok(()) };

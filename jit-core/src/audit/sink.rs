@@ -1,0 +1,225 @@
+//! Where the log goes besides the store: every entry in order, at least once; a sink may lag, it loses nothing.
+
+mod json_lines;
+mod lines_in_tracing;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use self::json_lines::JsonLines;
+pub use self::lines_in_tracing::TracingSink;
+
+use super::checkpoint::Checkpoint;
+use super::hash::Hash;
+use super::head::{LogHead, put, read_checkpoint};
+use crate::id::{EntryId, TenantId};
+use crate::store::{BoxError, Change, Expect, Kind, PageAsk, RecordKey, Store, StoreError};
+
+/// A place outside the store that keeps the log.
+#[async_trait]
+pub trait AuditSink: Debug + Send + Sync + 'static {
+    /// What tells it from the tenant's other sinks, for ever: under this name it is remembered how far it has come.
+    fn name(&self) -> &str;
+
+    /// Takes entries of one tenant in the order of their numbers. `Ok` means that they are safe there; the same entries may come
+    /// again when that answer is lost.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the entries come again.
+    async fn deliver(&self, batch: &[NumberedEntry]) -> Result<(), SinkError>;
+
+    /// Takes a checkpoint, after all entries that it covers.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the checkpoint comes again.
+    async fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), SinkError>;
+}
+
+/// An entry with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedEntry {
+    /// Whose log.
+    pub tenant: TenantId,
+    /// Its number.
+    pub number: u64,
+    /// Its id.
+    pub id: EntryId,
+    /// Its canonical JSON.
+    pub body: Vec<u8>,
+}
+
+impl NumberedEntry {
+    /// The line that an export has for it, with its end: `{"number":N,"leaf":"H","entry":E}`.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        super::export::entry_line(self.number, &Hash::leaf(&self.body), &self.body)
+    }
+}
+
+/// Why a sink did not take something. It carries no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct SinkError {
+    /// What happened, and what to do.
+    pub why: String,
+    /// The cause.
+    #[source]
+    pub source: Option<BoxError>,
+}
+
+/// How far a sink has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// How many entries this call delivered.
+    pub entries: usize,
+    /// How many checkpoints.
+    pub checkpoints: usize,
+    /// Up to which number the sink has everything.
+    pub next: u64,
+    /// Whether more is waiting.
+    pub more: bool,
+}
+
+/// Why a delivery did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliverError {
+    /// The store failed.
+    #[error("the log could not be read, or not noted how far the sink has come")]
+    Store(#[from] StoreError),
+    /// The sink failed; it gets everything later.
+    #[error("the audit sink `{sink}` takes nothing: {error}")]
+    Sink {
+        /// Which.
+        sink: String,
+        /// The cause.
+        #[source]
+        error: SinkError,
+    },
+}
+
+/// Brings a sink up to `limit` entries further, and the checkpoints that cover what it has. Several nodes may do so at once: the
+/// sink then gets some entries twice.
+///
+/// # Errors
+/// [`DeliverError::Sink`] when the sink fails: nothing is lost, the next call begins where it stopped.
+pub async fn deliver_pending(
+    store: &dyn Store,
+    tenant: &TenantId,
+    sink: &dyn AuditSink,
+    limit: usize,
+) -> Result<Delivered, DeliverError> {
+    let at = RecordKey::new(tenant, Kind::SinkCursor, sink.name());
+    let mut records = store.read_all(&[at.clone(), LogHead::at(tenant)]).await?.into_iter();
+    let (record, head) = (records.next().flatten(), LogHead::parse(records.next().flatten().as_ref())?);
+    let damaged = |why: String| StoreError::Damaged { kind: "sink-cursor", key: at.key.clone(), why };
+    let before: Cursor = match &record {
+        None => Cursor::default(),
+        Some(record) => serde_json::from_slice(&record.body).map_err(|error| damaged(error.to_string()))?,
+    };
+    if before.next > head.size {
+        let why =
+            format!("the sink has {} entries, the log only {}: the log was cut or set back", before.next, head.size);
+        return Err(damaged(why).into());
+    }
+    let refused = |error| DeliverError::Sink { sink: sink.name().to_owned(), error };
+    let mut cursor = before;
+    let batch = numbered(store, tenant, before.next, limit.min(size_of(&head, before.next))).await?;
+    if !batch.is_empty() {
+        sink.deliver(&batch).await.map_err(refused)?;
+        cursor.next = before.next.saturating_add(batch.len() as u64);
+    }
+    let mut outcome = Ok(());
+    let mut checkpoints = 0_usize;
+    for checkpoint in covered(store, tenant, &cursor, limit).await? {
+        outcome = sink.checkpoint(&checkpoint).await.map_err(refused);
+        if outcome.is_err() {
+            break;
+        }
+        cursor.checkpoint = checkpoint.statement().size;
+        checkpoints = checkpoints.saturating_add(1);
+    }
+    if cursor != before {
+        let expect = record.map_or(Expect::Absent, |record| Expect::Version(record.version));
+        let body = serde_json::to_vec(&cursor).map_err(|error| damaged(error.to_string()))?;
+        match store.commit(Change { writes: vec![put(at, expect, body)], ..Change::default() }).await {
+            // another node delivered the same meanwhile; what it noted is as true
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    outcome?;
+    let waiting =
+        cursor.next < head.size || (cursor.next >= head.checkpointed && cursor.checkpoint < head.checkpointed);
+    // without progress there is nothing to be called again for
+    let more = waiting && cursor != before;
+    Ok(Delivered { entries: batch.len(), checkpoints, next: cursor.next, more })
+}
+
+/// How far a sink has come, as the store has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cursor {
+    /// The number of the first entry that it does not have.
+    next: u64,
+    /// The size of the last checkpoint that it has.
+    checkpoint: u64,
+}
+
+fn size_of(head: &LogHead, next: u64) -> usize {
+    usize::try_from(head.size.saturating_sub(next)).unwrap_or(usize::MAX)
+}
+
+async fn numbered(
+    store: &dyn Store,
+    tenant: &TenantId,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<NumberedEntry>, StoreError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut batch = Vec::new();
+    for (entry, number) in store.entries(tenant, from, limit).await?.into_iter().zip(from..) {
+        if entry.number != Some(number) {
+            let why = "it is missing: a sink gets no log with a gap, run an audit verification".to_owned();
+            return Err(StoreError::Damaged { kind: "entry", key: number.to_string(), why });
+        }
+        batch.push(NumberedEntry { tenant: tenant.clone(), number, id: entry.id, body: entry.body });
+    }
+    if batch.is_empty() {
+        let why = "it is missing, the log's head counts it: run an audit verification".to_owned();
+        return Err(StoreError::Damaged { kind: "entry", key: from.to_string(), why });
+    }
+    Ok(batch)
+}
+
+/// The checkpoints that the sink does not have and whose entries it has.
+async fn covered(
+    store: &dyn Store,
+    tenant: &TenantId,
+    cursor: &Cursor,
+    limit: usize,
+) -> Result<Vec<Checkpoint>, StoreError> {
+    let ask = PageAsk {
+        tenant: tenant.clone(),
+        kind: Kind::Checkpoint,
+        label: None,
+        after: Some(format!("{:020}", cursor.checkpoint)),
+        limit,
+    };
+    let mut covered = Vec::new();
+    for record in store.page(&ask).await? {
+        let checkpoint = read_checkpoint(&record)?;
+        if checkpoint.statement().size > cursor.next {
+            break;
+        }
+        covered.push(checkpoint);
+    }
+    Ok(covered)
+}
+
+#[cfg(test)]
+mod tests;

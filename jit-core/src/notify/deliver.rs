@@ -1,0 +1,226 @@
+//! Delivery of what is due in one outbox: in order about one access, at least once, until it is given up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+
+use super::backoff::{is_given_up, retry_at};
+use super::notice::OutboxRecord;
+use super::notifier::{Notifier, NotifyError};
+use crate::audit::EntryContext;
+use crate::clock::{Entropy, Time, after};
+use crate::fact::{Fact, What};
+use crate::id::{NodeId, TenantId};
+use crate::store::{
+    Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, PageAsk, Record, Store, StoreError, Write, Writing,
+};
+
+/// What is to be delivered, and by whom.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliverAsk<'a> {
+    /// Whose outbox.
+    pub tenant: &'a TenantId,
+    /// To whom.
+    pub receiver: &'a str,
+    /// The node that delivers.
+    pub node: &'a NodeId,
+    /// How many queues (accesses) at most; they are delivered at the same time.
+    pub limit: usize,
+}
+
+/// What a pass over an outbox did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outbox {
+    /// Delivered and gone.
+    pub delivered: usize,
+    /// To be tried again later.
+    pub delayed: usize,
+    /// Given up, with an entry in the log.
+    pub dropped: usize,
+}
+
+/// Delivers what is due to one receiver. Notices about one access go in their order: while one waits to be tried again, later
+/// ones wait behind it. One that is given up (a permanent error, or [`super::GIVE_UP_AFTER`]) stays as a record labelled
+/// [`super::dead_label`], and the log says so.
+///
+/// # Errors
+/// [`StoreError`] when the store fails; what was delivered and could not be noted comes again.
+pub async fn deliver_due(
+    store: &dyn Store,
+    notifier: &dyn Notifier,
+    ask: DeliverAsk<'_>,
+    entropy: &dyn Entropy,
+) -> Result<Outbox, StoreError> {
+    let lane = Lane::outbox(ask.tenant, ask.receiver);
+    let claim = ClaimAsk { lane, limit: ask.limit, how_long: HOLD, node: ask.node.clone() };
+    let claimed = store.claim(&claim).await?;
+    let run = Run { store, notifier, ask, entropy };
+    let mut total = Outbox::default();
+    let mut failed = None;
+    for outcome in join_all(claimed.into_iter().map(|claimed| run.queue(claimed))).await {
+        match outcome {
+            Ok(Outbox { delivered, delayed, dropped }) => {
+                total.delivered = total.delivered.saturating_add(delivered);
+                total.delayed = total.delayed.saturating_add(delayed);
+                total.dropped = total.dropped.saturating_add(dropped);
+            }
+            // somebody else took the queue over, and goes on with it
+            Err(StoreError::Fenced { .. } | StoreError::Conflict { .. }) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(total), Err)
+}
+
+/// How long a queue is held at a time.
+const HOLD: TimeDelta = TimeDelta::seconds(120);
+/// How long one call of a notifier may take.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// How much of the hold must be left to begin another call.
+const MARGIN: TimeDelta = TimeDelta::seconds(40);
+/// How many notices of a queue are looked at in one pass.
+const PAGE: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    store: &'a dyn Store,
+    notifier: &'a dyn Notifier,
+    ask: DeliverAsk<'a>,
+    entropy: &'a dyn Entropy,
+}
+
+impl Run<'_> {
+    /// Delivers one queue in its order, and gives its claim back.
+    async fn queue(self, claimed: Claimed) -> Result<Outbox, StoreError> {
+        let claim = claimed.claim.clone();
+        let done = self.deliver_in_order(&claimed).await;
+        self.store.unclaim(&[claim]).await?;
+        done
+    }
+
+    async fn deliver_in_order(self, claimed: &Claimed) -> Result<Outbox, StoreError> {
+        let ours = OutboxRecord::read(&claimed.record)?;
+        let ask = PageAsk {
+            tenant: self.ask.tenant.clone(),
+            kind: Kind::Notice,
+            label: Some(ours.queue_label()),
+            after: None,
+            limit: PAGE,
+        };
+        let waiting = self.store.page(&ask).await?;
+        let mut outbox = Outbox::default();
+        for (place, record) in waiting.iter().enumerate() {
+            let now = self.store.now().await?;
+            let Some(due) = record.schedule.as_ref().map(|schedule| schedule.due) else { continue };
+            if due > now {
+                // the first one waits to be tried again: what is due already lines up behind it
+                let later = waiting.get(place.saturating_add(1)..).unwrap_or_default();
+                self.line_up(&claimed.claim, later, due).await?;
+                return Ok(outbox);
+            }
+            if after(now, MARGIN) > claimed.claim.until {
+                return Ok(outbox);
+            }
+            let stored = OutboxRecord::read(record)?;
+            match self.call(&stored).await {
+                Ok(()) => {
+                    self.commit(&claimed.claim, vec![delete(record)], None).await?;
+                    outbox.delivered = outbox.delivered.saturating_add(1);
+                }
+                Err(error) => match self.failed(&claimed.claim, record, stored, &error).await? {
+                    None => outbox.dropped = outbox.dropped.saturating_add(1),
+                    Some(due) => {
+                        outbox.delayed = outbox.delayed.saturating_add(1);
+                        let later = waiting.get(place.saturating_add(1)..).unwrap_or_default();
+                        self.line_up(&claimed.claim, later, due).await?;
+                        return Ok(outbox);
+                    }
+                },
+            }
+        }
+        Ok(outbox)
+    }
+
+    async fn call(self, stored: &OutboxRecord) -> Result<(), NotifyError> {
+        match tokio::time::timeout(TIME_LIMIT, self.notifier.notify(&stored.notice)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(NotifyError::Temporary {
+                why: "it took longer than 30 s".to_owned(),
+                retry_after: None,
+                source: None,
+            }),
+        }
+    }
+
+    /// Notes a failed try. Answers when the next is due, or `None` when there is none.
+    async fn failed(
+        self,
+        claim: &Claim,
+        record: &Record,
+        mut stored: OutboxRecord,
+        error: &NotifyError,
+    ) -> Result<Option<Time>, StoreError> {
+        let now = self.store.now().await?;
+        let expect = Expect::Version(record.version);
+        let why: String = error.to_string().chars().take(LONGEST_ERROR).collect();
+        stored.tries = stored.tries.saturating_add(1);
+        stored.last_error = Some(why.clone());
+        let retry_after = match error {
+            NotifyError::Temporary { retry_after, .. } => Some(*retry_after),
+            NotifyError::Permanent { .. } => None,
+        };
+        if let Some(retry_after) = retry_after.filter(|_| !is_given_up(stored.first_due, stored.tries, now)) {
+            let due = retry_at(now, stored.tries, retry_after, self.entropy);
+            self.commit(claim, vec![stored.write(expect, Some(due))?], None).await?;
+            return Ok(Some(due));
+        }
+        let fact = Fact::new(What::NoticeDropped)
+            .with("receiver", stored.receiver.as_str())
+            .with("notice", stored.notice.id.to_string())
+            .with("event", stored.notice.event.as_str())
+            .with("tries", i64::from(stored.tries))
+            .with("why", why);
+        let context = EntryContext {
+            tenant: self.ask.tenant,
+            access: stored.notice.access,
+            actor: None,
+            node: self.ask.node,
+            at: now,
+            common: BTreeMap::new(),
+        };
+        self.commit(claim, vec![stored.write(expect, None)?], Some((&context, &fact))).await?;
+        Ok(None)
+    }
+
+    /// Makes these due after what they have to wait for, so that they are not looked at in vain until then.
+    async fn line_up(self, claim: &Claim, later: &[Record], behind: Time) -> Result<(), StoreError> {
+        let mut writes = Vec::new();
+        for (record, place) in later.iter().zip(1..) {
+            if record.schedule.as_ref().is_some_and(|schedule| schedule.due <= behind) {
+                let due = after(behind, TimeDelta::microseconds(place));
+                writes.push(OutboxRecord::read(record)?.write(Expect::Version(record.version), Some(due))?);
+            }
+        }
+        if writes.is_empty() { Ok(()) } else { self.commit(claim, writes, None).await }
+    }
+
+    async fn commit(
+        self,
+        claim: &Claim,
+        writes: Vec<Write>,
+        said: Option<(&EntryContext<'_>, &Fact)>,
+    ) -> Result<(), StoreError> {
+        let entries = said.map(|(context, fact)| context.entry(fact, self.entropy).to_store()).into_iter().collect();
+        let change = Change { writes, entries, fences: vec![claim.clone()], ..Change::default() };
+        self.store.commit(change).await.map(drop)
+    }
+}
+
+/// How many characters of an error are kept.
+const LONGEST_ERROR: usize = 400;
+
+fn delete(record: &Record) -> Write {
+    Write { at: record.at.clone(), expect: Expect::Version(record.version), what: Writing::Delete }
+}
