@@ -90,13 +90,14 @@ pub(crate) async fn drive<O: Orders>(
     let several = all.groups(connection, &pending, budget).len() > 1;
     let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
+    let block = connection.server.catalog.text(O::BLOCK);
     loop {
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
         let limits = Limits { label: &call.label, lock: wait, statement: budget.statement() };
         let (answers, look) = tokio::join!(
             biased;
-            join_all(groups.iter().map(|group| run(&connection.client, limits, O::BLOCK, &group.ask))),
+            join_all(groups.iter().map(|group| run(&connection.client, limits, &block, &group.ask))),
             connection.look(subjects)
         );
         tries = tries.saturating_add(1);

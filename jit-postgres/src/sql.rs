@@ -29,10 +29,13 @@ impl Catalog {
 
     /// The statement as this catalog has it.
     pub(crate) fn text(self, statement: &str) -> String {
+        let mut text = statement.to_owned();
+        for role in ["s.role", "given.oid", "r.oid"] {
+            text = text.replace(&format!("{{powers {role}}}"), &POWERS.replace("{role}", role));
+        }
         match self {
-            Self::PerGrantor => statement.to_owned(),
+            Self::PerGrantor => text,
             Self::Merged => {
-                let mut text = statement.to_owned();
                 for (sixteen, fifteen) in IN_FIFTEEN {
                     text = text.replace(sixteen, fifteen);
                 }
@@ -52,7 +55,8 @@ const IN_FIFTEEN: [(&str, &str); 5] = [
 ];
 
 /// Settings of every new connection. `synchronous_commit`: with `off` a crash would bring back what was revoked. `search_path`: nothing
-/// of the database's own schemas is ever called. Timeouts are narrowed by each call.
+/// of the database's own schemas is ever called. Timeouts are narrowed by each call. The planner's settings: everything looked at is found by
+/// an index of the catalogs, whose statistics are often missing; a plan made once is as good as the next, and never worth compiling.
 pub(crate) const SETTINGS: &str = "\
 SET ROLE NONE; \
 SET synchronous_commit = on; \
@@ -64,6 +68,8 @@ SET client_min_messages = warning; \
 SET standard_conforming_strings = on; \
 SET default_transaction_isolation = 'read committed'; \
 SET plan_cache_mode = force_generic_plan; \
+SET enable_seqscan = off; \
+SET jit = off; \
 SET TimeZone = 'UTC'; \
 SET application_name = 'jit'";
 
@@ -109,7 +115,7 @@ DECLARE
   me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
   sixteen constant bool := current_setting('server_version_num')::int >= 160000;
   given   record;
-  powers  text;
+  can     text;
   o       record;
   s       record;
   clause  text;
@@ -122,16 +128,8 @@ DECLARE
 BEGIN
   SELECT r.oid, r.rolname INTO given FROM pg_roles r
   WHERE r.oid = coalesce((ask->>'role_id')::oid, (SELECT x.oid FROM pg_roles x WHERE x.rolname = (ask->>'role')::name));
-  WITH RECURSIVE above(oid) AS (
-    SELECT given.oid UNION SELECT m.roleid FROM above a JOIN pg_auth_members m ON m.member = a.oid
-  )
-  SELECT string_agg(DISTINCT p.power, ', ') INTO powers FROM (
-    SELECT 'SUPERUSER' AS power FROM above JOIN pg_roles r USING (oid) WHERE r.rolsuper
-    UNION ALL SELECT 'CREATEROLE' FROM above JOIN pg_roles r USING (oid) WHERE r.rolcreaterole
-    UNION ALL SELECT r.rolname FROM above JOIN pg_roles r USING (oid)
-              WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
-    UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident(r.rolname)
-              FROM above a JOIN pg_auth_members m ON m.member = a.oid JOIN pg_roles r ON r.oid = m.roleid WHERE m.admin_option
+  SELECT array_to_string(p.powers, ', ') INTO can FROM (
+    {powers given.oid}
   ) p;
   FOR o IN
     SELECT e.i, e.not_after, a.rolname AS account, own.mine IS NOT NULL AS again, below.names AS below,
@@ -140,21 +138,25 @@ BEGIN
            WHEN a.oid IS NULL THEN 'no account'
            WHEN a.oid = me THEN 'broker'
            WHEN a.rolsuper THEN 'superuser'
-           WHEN powers IS NOT NULL AND NOT e.powers THEN 'powers'
+           WHEN can IS NOT NULL AND NOT e.powers THEN 'powers'
            WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
            WHEN own.enough THEN 'ok'
       END AS state
     FROM jsonb_to_recordset(ask->'orders')
            AS e(i int, account name, account_id oid, not_after timestamptz, members bool, powers bool)
-    LEFT JOIN pg_roles a ON a.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))
+    LEFT JOIN LATERAL (
+      SELECT x.oid, x.rolname, x.rolsuper FROM pg_roles x
+      WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
+    ) a ON true
     LEFT JOIN LATERAL (
       SELECT true AS mine, bool_or(m.inherit_option AND (m.set_option OR NOT (ask->>'set_role')::bool)) AS enough
       FROM pg_auth_members m WHERE m.roleid = given.oid AND m.member = a.oid AND m.grantor = me HAVING count(*) > 0
     ) own ON true
     LEFT JOIN LATERAL (
       SELECT string_agg(quote_ident(x.rolname), ', ') AS names FROM (
-        SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
-        WHERE m.roleid = a.oid AND m.member <> me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
+        SELECT r.rolname FROM pg_auth_members m, LATERAL (
+          SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.oid = m.member LIMIT 1
+        ) r WHERE m.roleid = a.oid AND m.member <> me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
       ) x
     ) below ON true
   LOOP
@@ -162,7 +164,7 @@ BEGIN
       todo := todo || o.i; names := names || o.account; again := again || o.again; until := until || o.not_after;
     ELSE
       answers := answers || jsonb_build_object('i', o.i, 'state', o.state,
-        'why', CASE o.state WHEN 'powers' THEN powers WHEN 'members' THEN o.below END);
+        'why', CASE o.state WHEN 'powers' THEN can WHEN 'members' THEN o.below END);
     END IF;
   END LOOP;
   FOR s IN
@@ -207,7 +209,7 @@ DECLARE
   sixteen constant bool := current_setting('server_version_num')::int >= 160000;
   narrow  constant bool := (ask->>'narrow')::bool;
   until   constant timestamptz := (ask->>'until')::timestamptz;
-  by      constant text := CASE WHEN sixteen THEN ' GRANTED BY CURRENT_USER' ELSE '' END;
+  whose   constant text := CASE WHEN sixteen THEN ' GRANTED BY CURRENT_USER' ELSE '' END;
   what    constant text := CASE WHEN narrow THEN 'SET OPTION FOR ' ELSE '' END;
   taken   record;
   o       record;
@@ -226,7 +228,10 @@ BEGIN
                             AND (m.set_option OR NOT narrow)) THEN 'ok'
       END AS state
     FROM jsonb_to_recordset(ask->'orders') AS e(i int, account name, account_id oid)
-    LEFT JOIN pg_roles a ON a.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))
+    LEFT JOIN LATERAL (
+      SELECT x.oid, x.rolname FROM pg_roles x
+      WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
+    ) a ON true
   LOOP
     IF o.state IS NULL THEN
       todo := todo || o.i; names := names || o.account;
@@ -237,7 +242,7 @@ BEGIN
   IF todo <> '{}' THEN
     SELECT string_agg(DISTINCT quote_ident(x), ', ') INTO list FROM unnest(names) x;
     BEGIN
-      EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, list, by);
+      EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, list, whose);
       IF clock_timestamp() >= until THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
       SELECT answers || array_agg(jsonb_build_object('i', x, 'state', 'ok')) INTO answers FROM unnest(todo) x;
     EXCEPTION WHEN OTHERS THEN
@@ -246,7 +251,7 @@ BEGIN
       ELSE
         FOR n IN 1 .. cardinality(todo) LOOP
           BEGIN
-            EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, quote_ident(names[n]), by);
+            EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, quote_ident(names[n]), whose);
             answers := answers || jsonb_build_object('i', todo[n], 'state', 'ok');
           EXCEPTION WHEN OTHERS THEN
             answers := answers || jsonb_build_object('i', todo[n], 'state', SQLSTATE, 'why', SQLERRM);
@@ -261,77 +266,97 @@ END $jit$";
 /// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker.
 ///
 /// Only memberships through which something can be used count as a way from one role to another (on 16 one with neither INHERIT nor
-/// SET is not). The broker and superusers are never counted as members of an account: they need no such way. Every step goes by the two indexes
-/// of `pg_auth_members`, so a role of 100,000 members costs no more than one of ten.
+/// SET is not). The broker and superusers are never counted as members of an account: they need no such way.
+///
+/// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT, OFFSET 0), so that each is a search by
+/// an index: a role of 100,000 members costs no more than one of ten.
 pub(crate) const OBSERVE: &str = r"
 WITH RECURSIVE subject AS MATERIALIZED (
-  SELECT u.n, a.oid AS account, a.rolname::text AS account_name, r.oid AS role, r.rolname::text AS role_name
+  SELECT u.n, a.oid AS account, a.name AS account_name, r.oid AS role
   FROM unnest($1::name[], $2::oid[], $3::name[], $4::oid[]) WITH ORDINALITY AS u(account, account_id, role, role_id, n)
-  LEFT JOIN pg_roles a ON a.oid = coalesce(u.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = u.account))
-  LEFT JOIN pg_roles r ON r.oid = coalesce(u.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = u.role))
-), account AS MATERIALIZED (
-  SELECT DISTINCT account FROM subject WHERE account IS NOT NULL
-), role AS MATERIALIZED (
-  SELECT DISTINCT role FROM subject WHERE role IS NOT NULL
-), below(account, member) AS (
-  SELECT a.account, m.member FROM account a JOIN pg_auth_members m ON m.roleid = a.account AND (m.inherit_option OR m.set_option)
-  UNION
-  SELECT b.account, m.member FROM below b JOIN pg_auth_members m ON m.roleid = b.member AND (m.inherit_option OR m.set_option)
-), member AS MATERIALIZED (
-  SELECT b.account, b.member, r.rolname::text AS name FROM below b JOIN pg_roles r ON r.oid = b.member
-  WHERE b.member <> $5 AND NOT r.rolsuper
-), above(account, hop, role) AS (
-  SELECT a.account, m.roleid, m.roleid FROM account a JOIN pg_auth_members m ON m.member = a.account AND (m.inherit_option OR m.set_option)
-  UNION
-  SELECT x.account, x.hop, m.roleid FROM above x JOIN pg_auth_members m ON m.member = x.role AND (m.inherit_option OR m.set_option)
-), through AS (
-  SELECT s.n, array_agg(DISTINCT h.rolname::text) AS names
-  FROM subject s JOIN above x ON x.account = s.account AND x.role = s.role AND x.hop <> s.role JOIN pg_roles h ON h.oid = x.hop
-  GROUP BY s.n
-), reach(role, above) AS (
-  SELECT role, role FROM role UNION SELECT p.role, m.roleid FROM reach p JOIN pg_auth_members m ON m.member = p.above
-), power AS (
-  SELECT p.role, array_agg(DISTINCT p.power) AS names FROM (
-    SELECT p.role, 'SUPERUSER' AS power FROM reach p JOIN pg_roles r ON r.oid = p.above WHERE r.rolsuper
-    UNION ALL SELECT p.role, 'CREATEROLE' FROM reach p JOIN pg_roles r ON r.oid = p.above WHERE r.rolcreaterole
-    UNION ALL SELECT p.role, r.rolname FROM reach p JOIN pg_roles r ON r.oid = p.above
-              WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
-    UNION ALL SELECT p.role, 'ADMIN OPTION on ' || quote_ident(r.rolname) FROM reach p
-              JOIN pg_auth_members m ON m.member = p.above AND m.admin_option JOIN pg_roles r ON r.oid = m.roleid
-  ) p GROUP BY p.role
-), members AS (
-  SELECT account, array_agg(name ORDER BY name) AS names FROM member GROUP BY account
+  LEFT JOIN LATERAL (
+    SELECT x.oid, x.rolname::text AS name FROM pg_roles x
+    WHERE x.oid = coalesce(u.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = u.account)) LIMIT 1
+  ) a ON true
+  LEFT JOIN LATERAL (
+    SELECT x.oid FROM pg_roles x
+    WHERE x.oid = coalesce(u.role_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = u.role)) LIMIT 1
+  ) r ON true
+), held AS MATERIALIZED (
+  SELECT s.*, direct.*, through.*, below.*
+  FROM subject s
+  LEFT JOIN LATERAL (
+    SELECT array_agg(m.grantor::oid ORDER BY m.grantor) AS grantors,
+           array_agg((SELECT g.rolname::text FROM pg_roles g WHERE g.oid = m.grantor) ORDER BY m.grantor) AS grantor_names,
+           array_agg(m.set_option ORDER BY m.grantor) AS sets, array_agg(m.admin_option ORDER BY m.grantor) AS admins
+    FROM pg_auth_members m WHERE m.roleid = s.role AND m.member = s.account
+  ) direct ON true
+  LEFT JOIN LATERAL (
+    WITH RECURSIVE above(hop, role) AS (
+      SELECT m.roleid, m.roleid FROM pg_auth_members m WHERE m.member = s.account AND (m.inherit_option OR m.set_option)
+      UNION
+      SELECT x.hop, y.roleid FROM above x, LATERAL (
+        SELECT m.roleid FROM pg_auth_members m WHERE m.member = x.role AND (m.inherit_option OR m.set_option) OFFSET 0
+      ) y
+    )
+    SELECT array_agg(DISTINCT (SELECT h.rolname::text FROM pg_roles h WHERE h.oid = x.hop)) AS through
+    FROM above x WHERE x.role = s.role AND x.hop <> s.role
+  ) through ON true
+  LEFT JOIN LATERAL (
+    WITH RECURSIVE member(oid) AS (
+      SELECT m.member FROM pg_auth_members m WHERE m.roleid = s.account AND (m.inherit_option OR m.set_option)
+      UNION
+      SELECT y.member FROM member x, LATERAL (
+        SELECT m.member FROM pg_auth_members m WHERE m.roleid = x.oid AND (m.inherit_option OR m.set_option) OFFSET 0
+      ) y
+    )
+    SELECT array_agg(r.oid) AS member_oids, array_agg(r.name ORDER BY r.name) AS members
+    FROM member x, LATERAL (SELECT r.oid, r.rolname::text AS name, r.rolsuper FROM pg_roles r WHERE r.oid = x.oid LIMIT 1) r
+    WHERE r.oid <> $5 AND NOT r.rolsuper
+  ) below ON true
 ), holder AS MATERIALIZED (
-  SELECT account, account AS holder FROM account WHERE account <> $5 UNION SELECT account, member FROM member
+  SELECT n, account AS oid FROM held WHERE account <> $5 UNION ALL SELECT n, unnest(member_oids) FROM held
 ), session AS (
-  SELECT h.account, array_agg(s.pid ORDER BY s.pid) AS pids, array_agg(s.usesysid ORDER BY s.pid) AS users,
-         array_agg(s.usename::text ORDER BY s.pid) AS names, array_agg(s.backend_start ORDER BY s.pid) AS since
-  FROM holder h JOIN pg_stat_activity s ON s.usesysid = h.holder AND s.pid <> pg_backend_pid() GROUP BY h.account
+  SELECT h.n, array_agg(s.pid ORDER BY s.pid) AS pids, array_agg(s.usesysid ORDER BY s.pid) AS users,
+         array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.usesysid) ORDER BY s.pid) AS session_names,
+         array_agg(s.backend_start ORDER BY s.pid) AS since
+  FROM pg_stat_get_activity(NULL) s JOIN holder h ON h.oid = s.usesysid WHERE s.pid <> pg_backend_pid() GROUP BY h.n
 ), prepared AS (
-  SELECT h.account, array_agg(p.gid ORDER BY p.gid) AS gids, array_agg(d.datname::text ORDER BY p.gid) AS databases,
-         array_agg(r.rolname::text ORDER BY p.gid) AS owners
-  FROM pg_prepared_xact() p JOIN holder h ON h.holder = p.ownerid JOIN pg_roles r ON r.oid = p.ownerid
-  JOIN pg_database d ON d.oid = p.dbid GROUP BY h.account
+  SELECT h.n, array_agg(p.gid ORDER BY p.gid) AS gids,
+         array_agg((SELECT d.datname::text FROM pg_database d WHERE d.oid = p.dbid) ORDER BY p.gid) AS databases,
+         array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = p.ownerid) ORDER BY p.gid) AS owners
+  FROM pg_prepared_xact() p JOIN holder h ON h.oid = p.ownerid GROUP BY h.n
+), power AS (
+  SELECT s.role, p.powers FROM (SELECT DISTINCT role FROM subject WHERE role IS NOT NULL) s, LATERAL (
+    {powers s.role}
+  ) p
 )
-SELECT s.account, s.account_name, s.role, s.role_name,
-  direct.grantors, direct.names AS grantor_names, direct.inherits, direct.sets, direct.admins,
-  through.names AS through, members.names AS members,
-  session.pids, session.users, session.names AS session_names, session.since,
-  prepared.gids, prepared.databases, prepared.owners, power.names AS powers
-FROM subject s
-LEFT JOIN LATERAL (
-  SELECT array_agg(m.grantor::oid ORDER BY m.grantor) AS grantors, array_agg(m.inherit_option ORDER BY m.grantor) AS inherits,
-         array_agg(m.set_option ORDER BY m.grantor) AS sets, array_agg(m.admin_option ORDER BY m.grantor) AS admins,
-         array_agg(g.rolname::text ORDER BY m.grantor) AS names
-  FROM pg_auth_members m LEFT JOIN pg_roles g ON g.oid = m.grantor
-  WHERE m.roleid = s.role AND m.member = s.account
-) direct ON true
-LEFT JOIN through ON through.n = s.n
-LEFT JOIN members ON members.account = s.account
-LEFT JOIN session ON session.account = s.account
-LEFT JOIN prepared ON prepared.account = s.account
+SELECT s.account, s.account_name, s.role, s.grantors, s.grantor_names, s.sets, s.admins, s.through, s.members,
+  session.pids, session.users, session.session_names, session.since,
+  prepared.gids, prepared.databases, prepared.owners, power.powers
+FROM held s
+LEFT JOIN session ON session.n = s.n
+LEFT JOIN prepared ON prepared.n = s.n
 LEFT JOIN power ON power.role = s.role
 ORDER BY s.n";
+
+/// What a role allows that outlives a membership: creating accounts, granting, and becoming superuser by way of the operating
+/// system. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
+const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
+      SELECT {role}
+      UNION
+      SELECT y.roleid FROM above x, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = x.oid OFFSET 0) y
+    )
+    SELECT array_agg(DISTINCT w.word) AS powers
+    FROM above x, LATERAL (
+      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
+    ) r, LATERAL (
+      SELECT 'SUPERUSER' AS word WHERE r.rolsuper
+      UNION ALL SELECT 'CREATEROLE' WHERE r.rolcreaterole
+      UNION ALL SELECT r.name WHERE r.name IN ('pg_execute_server_program', 'pg_write_server_files')
+      UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident((SELECT g.rolname FROM pg_roles g WHERE g.oid = m.roleid))
+                FROM pg_auth_members m WHERE m.member = x.oid AND m.admin_option
+    ) w";
 
 /// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i is the
 /// pid). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
@@ -423,14 +448,5 @@ SELECT u.role::text AS role, r.oid, \
   EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND m.admin_option) AS own_admin, \
   EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND (m.inherit_option OR m.set_option)) AS own_use, \
   coalesce(pg_has_role($2::oid, r.oid, 'MEMBER WITH ADMIN OPTION'), false) AS any_admin, \
-  (WITH RECURSIVE above(oid) AS ( \
-     SELECT r.oid UNION SELECT m.roleid FROM above a JOIN pg_auth_members m ON m.member = a.oid \
-   ) SELECT array_agg(DISTINCT p.power) FROM ( \
-     SELECT 'SUPERUSER' AS power FROM above JOIN pg_roles x USING (oid) WHERE x.rolsuper \
-     UNION ALL SELECT 'CREATEROLE' FROM above JOIN pg_roles x USING (oid) WHERE x.rolcreaterole \
-     UNION ALL SELECT x.rolname FROM above JOIN pg_roles x USING (oid) \
-               WHERE x.rolname IN ('pg_execute_server_program', 'pg_write_server_files') \
-     UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident(x.rolname) FROM above a \
-               JOIN pg_auth_members m ON m.member = a.oid AND m.admin_option JOIN pg_roles x ON x.oid = m.roleid \
-   ) p) AS powers \
+  ({powers r.oid}) AS powers \
 FROM unnest($1::name[]) WITH ORDINALITY AS u(role, n) LEFT JOIN pg_roles r ON r.rolname = u.role ORDER BY u.n";
