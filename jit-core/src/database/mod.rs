@@ -1,5 +1,6 @@
 //! What an adapter promises. It is told what to do and reports what it saw; it keeps no state of its own and decides nothing.
 
+mod credentials;
 mod error;
 mod order;
 mod seen;
@@ -11,6 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use credentials::{
+    CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
+};
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use seen::{

@@ -1,0 +1,90 @@
+//! Names of accounts and roles as PostgreSQL keeps them: both are rows of `pg_authid`.
+
+use jit_core::database::NameError;
+use jit_core::id::{Account, RoleName};
+
+/// Longest name, in bytes: `NAMEDATALEN - 1`. What is longer the server cuts silently.
+const LONGEST_NAME: usize = 63;
+
+/// Words that stand for something else wherever a role is named, quoted or not (`public`, `none`), or that somebody will one
+/// day write unquoted (the others): no account of that name could be told from what the word stands for.
+const RESERVED: [&str; 6] = ["public", "none", "current_user", "current_role", "session_user", "user"];
+
+/// The account of this name: exactly as given, since every name is quoted.
+///
+/// # Errors
+/// When the server would refuse or cut it. Names that begin with `pg_` belong to the system: nobody logs in as one.
+pub(crate) fn account(name: &str) -> Result<Account, NameError> {
+    let what = "an account";
+    validate(what, name)?;
+    if name.starts_with("pg_") {
+        return Err(refusal(what, name, "names that begin with pg_ belong to the system, and nobody logs in as one"));
+    }
+    Account::new(name).map_err(|error| refusal(what, name, error.why))
+}
+
+/// The role of this name. A predefined one (`pg_read_all_data`) can be granted like any other.
+///
+/// # Errors
+/// When the server would refuse or cut it.
+pub(crate) fn role(name: &str) -> Result<RoleName, NameError> {
+    let what = "a role";
+    validate(what, name)?;
+    RoleName::new(name).map_err(|error| refusal(what, name, error.why))
+}
+
+/// A name as it stands in a statement.
+pub(crate) fn quoted(name: &str) -> String {
+    postgres_protocol::escape::escape_identifier(name)
+}
+
+fn validate(what: &'static str, name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(refusal(what, name, "it is empty"));
+    }
+    if name.contains('\0') {
+        return Err(refusal(what, name, "it holds a NUL byte"));
+    }
+    if name.len() > LONGEST_NAME {
+        return Err(refusal(what, name, "it is longer than 63 bytes, and the server would cut it: give the name in full as the server keeps it"));
+    }
+    if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err(refusal(what, name, "the word is reserved: create a role of another name"));
+    }
+    Ok(())
+}
+
+fn refusal(what: &'static str, name: &str, why: &str) -> NameError {
+    let given = name.chars().take(80).flat_map(char::escape_debug).collect();
+    NameError { what, given, why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_what_the_server_would_cut_or_refuse_is_refused() {
+        for name in ["", "a\0b", "public", "PUBLIC", "none", "current_user", "Session_User", "a\nb"] {
+            assert!(account(name).is_err(), "{name:?}");
+            assert!(role(name).is_err(), "{name:?}");
+        }
+        assert!(account(&"x".repeat(63)).is_ok());
+        assert!(account(&"x".repeat(64)).is_err());
+        assert!(account(&"é".repeat(31)).is_ok());
+        assert!(account(&"é".repeat(32)).is_err(), "64 bytes, though 32 characters");
+    }
+
+    #[test]
+    fn law_11_names_are_kept_as_they_are_and_quoted() {
+        assert_eq!(account("Alice").unwrap().as_str(), "Alice");
+        assert_eq!(quoted("O'Brien \"dba\""), "\"O'Brien \"\"dba\"\"\"");
+        assert_eq!(quoted("a; DROP ROLE b"), "\"a; DROP ROLE b\"");
+    }
+
+    #[test]
+    fn predefined_roles_can_be_granted_but_are_nobody() {
+        assert!(role("pg_read_all_data").is_ok());
+        assert!(account("pg_read_all_data").is_err());
+    }
+}
