@@ -46,7 +46,11 @@ fn validate(what: &'static str, name: &str) -> Result<(), NameError> {
         return Err(refusal(what, name, "it holds a NUL byte"));
     }
     if name.len() > LONGEST_NAME {
-        return Err(refusal(what, name, "it is longer than 63 bytes, and the server would cut it: give the name in full as the server keeps it"));
+        return Err(refusal(
+            what,
+            name,
+            "it is longer than 63 bytes, and the server would cut it: give the name in full as the server keeps it",
+        ));
     }
     if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
         return Err(refusal(what, name, "the word is reserved: create a role of another name"));

@@ -1,0 +1,247 @@
+//! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one packet and one transaction. One
+//! packet for each role, all of them and a look behind them sent without waiting.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use jit_core::database::{Call, DatabaseError, Subject};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::connect::Connection;
+use crate::error;
+use crate::observe::{Look, Moment};
+use crate::sql;
+
+/// Orders that travel in one statement.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// The role, and its oid where that is known.
+    pub(crate) role: (String, Option<u32>),
+    /// What the block is asked, as JSON.
+    pub(crate) ask: String,
+    /// Which orders these are.
+    pub(crate) orders: Vec<usize>,
+}
+
+impl Group {
+    pub(crate) fn new(role: &str, role_id: Option<u32>, ask: &impl Serialize, orders: Vec<usize>) -> Self {
+        // Texts, numbers and times: nothing that JSON could not say. An empty question would be refused by the block itself.
+        let ask = serde_json::to_string(ask).unwrap_or_default();
+        Self { role: (role.to_owned(), role_id), ask, orders }
+    }
+}
+
+/// What became of one order (or process).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Answer {
+    /// Which one.
+    pub(crate) i: usize,
+    /// `ok`, a word of the block, or an SQLSTATE.
+    pub(crate) state: String,
+    /// The server's message.
+    #[serde(default)]
+    pub(crate) why: Option<String>,
+}
+
+impl Answer {
+    fn why(&self) -> &str {
+        self.why.as_deref().unwrap_or_default()
+    }
+}
+
+/// What became of all orders, and what was seen right after the last packet had committed.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) results: Vec<Result<(), DatabaseError>>,
+    pub(crate) look: Result<(Moment, Vec<Look>), DatabaseError>,
+}
+
+/// How the orders of a call become groups, and what a block's own words mean.
+pub(crate) trait Orders {
+    /// The block.
+    const BLOCK: &'static str;
+    /// These orders by role.
+    fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
+    /// An answer that is neither `ok` nor an SQLSTATE.
+    fn refusal(&self, answer: &Answer) -> Option<DatabaseError>;
+}
+
+/// Packets sent at once: a small number keeps them, and the look behind them, in order.
+const AT_ONCE: usize = 24;
+
+/// How long a role waits for its lock while other roles wait behind it.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
+
+/// How often a membership is tried again on which another change was made at the same time (15 only).
+const TRIES: u32 = 20;
+
+/// Sends the orders and looks at the subjects behind them. Tries again what collided, and, with more patience, what was locked.
+pub(crate) async fn drive<O: Orders>(
+    connection: &Connection,
+    call: &Call,
+    budget: Budget,
+    all: &O,
+    count: usize,
+    mut pending: Vec<usize>,
+    subjects: &[Subject],
+) -> Outcome {
+    let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
+    let several = all.groups(connection, &pending, budget).len() > 1;
+    let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
+    let mut tries = 0_u32;
+    loop {
+        let mut groups = all.groups(connection, &pending, budget);
+        let later = groups.split_off(AT_ONCE.min(groups.len()));
+        let limits = Limits { label: &call.label, lock: wait, statement: budget.statement() };
+        let (answers, look) = tokio::join!(
+            biased;
+            join_all(groups.iter().map(|group| run(&connection.client, limits, O::BLOCK, &group.ask))),
+            connection.look(subjects)
+        );
+        tries = tries.saturating_add(1);
+        pending = later.into_iter().flat_map(|group| group.orders).collect();
+        let more_waits = wait < budget.patience() && wait == SHORT_WAIT;
+        let mut locked = Vec::new();
+        for (group, answers) in groups.into_iter().zip(answers) {
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(unanswered) => {
+                    for &order in &group.orders {
+                        set(&mut results, order, Err(unanswered.to_error()));
+                    }
+                    continue;
+                }
+            };
+            for &order in &group.orders {
+                let answer = answers.iter().find(|answer| answer.i == order);
+                match answer.map_or("JT000", |answer| answer.state.as_str()) {
+                    "ok" => set(&mut results, order, Ok(())),
+                    state => {
+                        let why = answer.map(Answer::why).unwrap_or_default();
+                        let refusal = answer.and_then(|answer| all.refusal(answer));
+                        set(&mut results, order, Err(refusal.unwrap_or_else(|| error::from_state(state, why))));
+                        let collided = error::is_a_collision(state, why) && tries < TRIES;
+                        if collided || (state == "55P03" && more_waits) {
+                            pending.push(order);
+                        } else if state == "55P03" {
+                            locked.push((order, group.role.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        blame(connection, locked, &mut results).await;
+        if pending.is_empty() || look.is_err() || budget.statement() < SHORT_WAIT {
+            // What was never sent has no answer yet.
+            return Outcome { results, look };
+        }
+        if more_waits {
+            wait = budget.patience();
+        }
+    }
+}
+
+/// Says who blocked.
+async fn blame(
+    connection: &Connection,
+    locked: Vec<(usize, (String, Option<u32>))>,
+    results: &mut [Result<(), DatabaseError>],
+) {
+    for (order, (role, id)) in locked {
+        let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id]).await else { return };
+        let blockers: Vec<String> = rows
+            .iter()
+            .filter_map(|row| {
+                let pid: i32 = row.try_get("pid").ok()?;
+                let name: String = row.try_get("name").ok()?;
+                let state: Option<String> = row.try_get("state").ok()?;
+                let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
+                Some(format!("process {pid} of `{name}`{state}"))
+            })
+            .collect();
+        let who =
+            if blockers.is_empty() { "a transaction that has ended since".to_owned() } else { blockers.join(", ") };
+        let why =
+            format!("role `{role}` is locked by {who}: an open transaction that granted or revoked it must end first");
+        set(results, order, Err(DatabaseError::not_applied(why)));
+    }
+}
+
+fn set(results: &mut [Result<(), DatabaseError>], order: usize, result: Result<(), DatabaseError>) {
+    if let Some(place) = results.get_mut(order) {
+        *place = result;
+    }
+}
+
+/// Whose work it is and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) lock: Duration,
+    pub(crate) statement: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The server, or the way to it.
+    Server(tokio_postgres::Error),
+    /// The block ran and committed, and its answer makes no sense.
+    Garbled,
+}
+
+impl Unanswered {
+    /// The same for each order of the packet.
+    fn to_error(&self) -> DatabaseError {
+        match self {
+            Self::Server(error) => error::changing(error),
+            Self::Garbled => DatabaseError::unknown("the server's answer could not be read"),
+        }
+    }
+}
+
+/// Sends one block and reads its answers; the transaction has committed when this is `Ok`.
+pub(crate) async fn run(
+    client: &Client,
+    limits: Limits<'_>,
+    block: &str,
+    ask: &str,
+) -> Result<Vec<Answer>, Unanswered> {
+    // A timeout of 0 would switch the limit off.
+    let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
+    let packet = sql::packet(limits.label, lock, statement, ask, block);
+    let messages = client.simple_query(&packet).await.map_err(Unanswered::Server)?;
+    let answer = messages.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    answer.and_then(|text| serde_json::from_str(text).ok()).ok_or(Unanswered::Garbled)
+}
+
+/// How much of a call's time is left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    end: Instant,
+}
+
+impl Budget {
+    pub(crate) fn of(limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now.checked_add(limit).unwrap_or(now) }
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// How long the server may take for one statement, so that it gives up before the client does.
+    pub(crate) fn statement(&self) -> Duration {
+        self.left().mul_f64(0.8)
+    }
+
+    /// How long it may wait for a lock.
+    pub(crate) fn patience(&self) -> Duration {
+        self.left().mul_f64(0.6)
+    }
+}

@@ -1,0 +1,195 @@
+//! Can the broker do its work here, and what would mend it?
+
+use jit_core::database::{Check, DatabaseError, LostPrivilege, Severity};
+use jit_core::id::RoleName;
+use tokio_postgres::Row;
+
+use crate::account::quoted;
+use crate::connect::Connection;
+use crate::error::reading;
+use crate::sql::{self, Catalog};
+
+/// Everything that is missing or dangerous.
+pub(crate) async fn check(
+    connection: &Connection,
+    roles: &[RoleName],
+    plaintext: bool,
+) -> Result<Vec<Check>, DatabaseError> {
+    let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
+    let text = connection.server.catalog.text(sql::CHECK_ROLES);
+    let broker = &connection.server.broker;
+    let server = connection.client.query_one(sql::CHECK_SERVER, &[broker]).await.map_err(reading)?;
+    let rows = connection.client.query(&text, &[&names, broker]).await.map_err(reading)?;
+    let mut findings = Vec::new();
+    of_the_broker(connection, &server, &mut findings).map_err(reading)?;
+    of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
+    let broker: String = server.try_get("broker").map_err(reading)?;
+    for row in &rows {
+        of_a_role(connection, &broker, row, &mut findings).map_err(reading)?;
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
+    let name: String = row.try_get("broker")?;
+    let broker = quoted(&name);
+    let fifteen = connection.server.catalog == Catalog::Merged;
+    if row.try_get("superuser")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("superuser", None),
+            format!("the broker `{name}` is a superuser, whose grants cannot be told from others'"),
+            Some(format!("ALTER ROLE {broker} NOSUPERUSER")),
+        ));
+    }
+    if row.try_get("createrole")? {
+        findings.push(finding(
+            Severity::Danger,
+            ("createrole", None),
+            format!("the broker `{name}` can create roles, which it does not need"),
+            Some(format!("ALTER ROLE {broker} NOCREATEROLE")),
+        ));
+    }
+    if fifteen && row.try_get("inherits")? {
+        findings.push(finding(
+            Severity::Danger,
+            ("inherit", None),
+            format!("the broker `{name}` inherits every role that it can grant"),
+            Some(format!("ALTER ROLE {broker} NOINHERIT")),
+        ));
+    }
+    if !row.try_get::<_, bool>("can_signal")? {
+        let option = if fifteen { "" } else { " WITH INHERIT TRUE" };
+        findings.push(finding(
+            Severity::Refusal,
+            ("signal-backend", None),
+            format!("the broker `{name}` cannot end sessions"),
+            Some(format!("GRANT pg_signal_backend TO {broker}{option}")),
+        ));
+    }
+    if !row.try_get::<_, bool>("sees_start")? {
+        findings.push(finding(
+            Severity::Remark,
+            ("read-all-stats", None),
+            format!("the broker `{name}` cannot see when a session began, so it ends again those that come back during a revoke"),
+            Some(format!("GRANT pg_read_all_stats TO {broker}{}", if fifteen { "" } else { " WITH INHERIT TRUE, SET FALSE" })),
+        ));
+    }
+    if !row.try_get::<_, bool>("plpgsql")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("plpgsql", None),
+            "the language plpgsql is missing in this database or the broker may not use it",
+            Some(format!("CREATE EXTENSION IF NOT EXISTS plpgsql; GRANT USAGE ON LANGUAGE plpgsql TO {broker}")),
+        ));
+    }
+    Ok(())
+}
+
+fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
+    if row.try_get("standby")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("read-only", None),
+            "the server is a standby: roles can only be granted on the primary",
+            Some("point the target's URL at the primary, or add target_session_attrs=read-write to it".to_owned()),
+        ));
+    } else if row.try_get("read_only")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("read-only", None),
+            "transactions of the broker are read-only",
+            Some("set default_transaction_read_only = off for the broker".to_owned()),
+        ));
+    }
+    if !row.try_get::<_, bool>("fsync")? {
+        findings.push(finding(
+            Severity::Danger,
+            ("fsync", None),
+            "fsync is off: a crash can bring back a role that was revoked",
+            Some("ALTER SYSTEM SET fsync = on".to_owned()),
+        ));
+    }
+    let standbys: Vec<String> = row.try_get::<_, Option<Vec<String>>>("asynchronous")?.unwrap_or_default();
+    if !standbys.is_empty() {
+        findings.push(finding(
+            Severity::Remark,
+            ("asynchronous-standby", Some(standbys.join(", "))),
+            "a failover to an asynchronous standby can bring back a role that was just revoked; it is looked at again afterwards",
+            Some("set synchronous_standby_names".to_owned()),
+        ));
+    }
+    if plaintext {
+        findings.push(finding(
+            Severity::Danger,
+            ("plaintext", None),
+            "the connection is not encrypted: password and statements travel readable",
+            Some("set the target's `tls` to verify-full".to_owned()),
+        ));
+    }
+    Ok(())
+}
+
+fn of_a_role(
+    connection: &Connection,
+    broker: &str,
+    row: &Row,
+    findings: &mut Vec<Check>,
+) -> Result<(), tokio_postgres::Error> {
+    let name: String = row.try_get("role")?;
+    let (role, to) = (quoted(&name), quoted(broker));
+    let on = || Some(name.clone());
+    let fifteen = connection.server.catalog == Catalog::Merged;
+    if row.try_get::<_, Option<u32>>("oid")?.is_none() {
+        let message = format!("there is no role `{name}`");
+        findings.push(finding(Severity::Refusal, ("role", on()), message, Some(format!("CREATE ROLE {role} NOLOGIN"))));
+        return Ok(());
+    }
+    let options = if fifteen { "ADMIN OPTION" } else { "ADMIN OPTION, INHERIT FALSE, SET FALSE" };
+    let own_admin: bool = row.try_get("own_admin")?;
+    if !own_admin {
+        let through = if row.try_get("any_admin")? {
+            " itself (only through a group, which would be recorded as the grantor)"
+        } else {
+            ""
+        };
+        findings.push(finding(
+            Severity::Refusal,
+            ("admin-option", on()),
+            format!("the broker `{broker}` does not hold the admin option on `{name}`{through}"),
+            Some(format!("GRANT {role} TO {to} WITH {options}")),
+        ));
+    }
+    if own_admin && !fifteen && row.try_get("own_use")? {
+        findings.push(finding(
+            Severity::Danger,
+            ("use", on()),
+            format!("the broker `{broker}` can use `{name}` itself, which it does not need"),
+            Some(format!("GRANT {role} TO {to} WITH {options}")),
+        ));
+    }
+    let powers: Vec<String> = row.try_get::<_, Option<Vec<String>>>("powers")?.unwrap_or_default();
+    if !powers.is_empty() {
+        findings.push(finding(
+            Severity::Danger,
+            ("can-grant", on()),
+            format!(
+                "`{name}` gives what outlives it: {}; a rule has to accept that with `can_grant = \"accepted\"`",
+                powers.join(", ")
+            ),
+            None,
+        ));
+    }
+    Ok(())
+}
+
+fn finding(
+    severity: Severity,
+    about: (&str, Option<String>),
+    message: impl Into<String>,
+    mend: Option<String>,
+) -> Check {
+    let about = LostPrivilege { what: about.0.to_owned(), on: about.1 };
+    Check { severity, about, message: message.into(), mend }
+}

@@ -1,0 +1,252 @@
+//! Where the server is and how it is reached.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::database::{Credentials, FixedCredentials, TlsMode};
+use jit_core::store::BoxError;
+use secrecy::SecretString;
+use tokio_postgres::config::{Host, SslMode};
+
+/// Where a PostgreSQL server is and how it is reached. Holds no password in readable form.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    pub(crate) server: tokio_postgres::Config,
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    pub(crate) tls: TlsMode,
+    pub(crate) connections: usize,
+    pub(crate) connect_limit: Duration,
+    pub(crate) call_limit: Duration,
+}
+
+/// The configuration cannot be used. Never holds a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the postgres target is not configured right: {why}")]
+pub struct ConfigError {
+    /// What is wrong, and what would do.
+    pub why: String,
+    /// The cause.
+    #[source]
+    pub source: Option<BoxError>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), source: None }
+    }
+}
+
+/// Parameters of a URL that are passed on. What protects the connection, what names it and what it may run stand elsewhere.
+const PARAMETERS: [&str; 8] = [
+    "host",
+    "port",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "tcp_user_timeout",
+    "target_session_attrs",
+];
+
+impl PostgresConfig {
+    /// From `postgres://broker@host:5432/database`. Several hosts stand with commas between them; a Unix socket is
+    /// `postgres://broker@%2Frun%2Fpostgresql/database` or `postgres:///database?host=/run/postgresql&user=...`. Without a database: `postgres`
+    /// (roles belong to the whole cluster). A password in the URL is taken out of it.
+    ///
+    /// # Errors
+    /// When it is no such URL, names no host or user, or has a parameter that is not known here.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let (clean, password) = without_password(url)?;
+        refuse_unknown_parameters(&clean)?;
+        // The driver's own message can quote what it was given, and that could be a password in the wrong place.
+        let mut server: tokio_postgres::Config = clean.parse().map_err(|_| {
+            ConfigError::new(
+                "the URL cannot be read: write postgres://broker@host:5432/database, special characters percent-encoded",
+            )
+        })?;
+        if server.get_hosts().is_empty() {
+            return Err(ConfigError::new("the URL names no host: write postgres://broker@host:5432/database"));
+        }
+        if server.get_user().is_none_or(str::is_empty) {
+            return Err(ConfigError::new("the URL names no user: write postgres://broker@host:5432/database"));
+        }
+        if server.get_dbname().is_none_or(str::is_empty) {
+            server.dbname("postgres");
+        }
+        let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
+        Ok(Self {
+            server,
+            credentials,
+            tls: TlsMode::default(),
+            connections: 8,
+            connect_limit: Duration::from_secs(5),
+            call_limit: Duration::from_secs(10),
+        })
+    }
+
+    /// Where the password comes from, instead of the URL.
+    #[must_use]
+    pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// How the connection is protected. The default verifies the server's certificate and name by the system's roots.
+    #[must_use]
+    pub fn tls(self, tls: TlsMode) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// How many connections are open at once, at most (8 unless told).
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        Self { connections: connections.max(1), ..self }
+    }
+
+    /// How long a new connection may take, login included (5 s unless told).
+    #[must_use]
+    pub fn connect_limit(self, connect_limit: Duration) -> Self {
+        Self { connect_limit, ..self }
+    }
+
+    /// How long a call may take that brings no limit of its own: looking, checking, identifying (10 s unless told).
+    #[must_use]
+    pub fn call_limit(self, call_limit: Duration) -> Self {
+        Self { call_limit, ..self }
+    }
+
+    /// Whether every host is a Unix socket, which nobody between can read.
+    pub(crate) fn is_local(&self) -> bool {
+        self.server.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
+    }
+
+    /// The driver's settings, password apart.
+    pub(crate) fn settings(&self) -> tokio_postgres::Config {
+        let mut server = self.server.clone();
+        let plaintext = self.is_local() || self.tls == TlsMode::DangerPlaintext;
+        // The driver's own default would fall back to plaintext when the server has no TLS.
+        server.ssl_mode(if plaintext { SslMode::Disable } else { SslMode::Require });
+        server.connect_timeout(self.connect_limit);
+        server.application_name("jit");
+        server
+    }
+
+    /// The CA file, where one replaces the system's roots.
+    pub(crate) fn ca(&self) -> Option<&PathBuf> {
+        match &self.tls {
+            TlsMode::VerifyFull { ca } => ca.as_ref(),
+            TlsMode::DangerPlaintext => None,
+        }
+    }
+}
+
+/// Splits `scheme://user:password@rest` into the URL without the password, and the password.
+fn without_password(url: &str) -> Result<(String, Option<SecretString>), ConfigError> {
+    let scheme = ["postgres://", "postgresql://"].into_iter().find(|scheme| url.starts_with(scheme));
+    let Some((scheme, rest)) = scheme.and_then(|scheme| Some((scheme, url.strip_prefix(scheme)?))) else {
+        return Err(ConfigError::new("the URL does not begin with postgres://"));
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if path.contains('@') {
+        return Err(ConfigError::new(
+            "the URL has an @ after the host: percent-encode special characters of user and password (`/` is %2F, `?` is %3F, `@` is %40)",
+        ));
+    }
+    let Some((user_info, host)) = authority.rsplit_once('@') else {
+        return Ok((url.to_owned(), None));
+    };
+    let Some((user, password)) = user_info.split_once(':') else {
+        return Ok((url.to_owned(), None));
+    };
+    let password = percent_decoded(password)
+        .ok_or_else(|| ConfigError::new("the password in the URL is not percent-encoded right: write `%` as %25"))?;
+    let password = (!password.is_empty()).then(|| SecretString::from(password));
+    Ok((format!("{scheme}{user}@{host}{path}"), password))
+}
+
+fn refuse_unknown_parameters(url: &str) -> Result<(), ConfigError> {
+    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        if PARAMETERS.contains(&name) {
+            continue;
+        }
+        let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+        let why = match name {
+            "sslmode" | "sslrootcert" | "sslcert" | "sslkey" | "sslnegotiation" | "channel_binding" => {
+                "how the connection is protected is said by the target's `tls`, not by the URL".to_owned()
+            }
+            "password" | "passfile" => {
+                "give the password by password_file, password_env or password_command".to_owned()
+            }
+            "application_name" | "options" => "it is set by jit itself".to_owned(),
+            "user" | "dbname" => "it stands before the `?`: postgres://broker@host:5432/database".to_owned(),
+            "connect_timeout" => "the connect limit is said by the target's own settings".to_owned(),
+            _ => format!("known are {}", PARAMETERS.join(", ")),
+        };
+        return Err(ConfigError::new(format!("the URL's parameter `{shown}` is not accepted: {why}")));
+    }
+    Ok(())
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let high = char::from(rest.next()?).to_digit(16)?;
+            let low = char::from(rest.next()?).to_digit(16)?;
+            bytes.push(u8::try_from(high.checked_mul(16)?.checked_add(low)?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
+        let config = PostgresConfig::from_url("postgres://jit_broker:hunt%2Fer2@db.example:5433/orders").unwrap();
+        assert!(config.credentials.is_some());
+        assert_eq!(config.server.get_password(), None);
+        assert!(!format!("{config:?}").contains("hunt"));
+        let (clean, password) = without_password("postgres://u:p%40ss@h/d").unwrap();
+        assert_eq!(clean, "postgres://u@h/d");
+        assert_eq!(password.unwrap().expose_secret(), "p@ss");
+        for wrong in
+            ["postgres://u:hunter2/x@h/d", "postgres://u:hunter2@h:port/d", "postgres://u:hun%ter2@h/d", "hunter2"]
+        {
+            let error = PostgresConfig::from_url(wrong).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunt"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_said() {
+        let why = |url| PostgresConfig::from_url(url).unwrap_err().to_string();
+        assert!(why("mysql://u@h/d").contains("begin with postgres://"));
+        assert!(why("postgres:///d").contains("no host"));
+        assert!(why("postgres://h/d").contains("no user"));
+        assert!(why("postgres://u@h/d?sslmode=disable").contains("`tls`"));
+        assert!(why("postgres://u@h/d?colour=red").contains("`colour`"));
+        assert!(why("postgres://u@h/d?password=x").contains("password_file"));
+    }
+
+    #[test]
+    fn tls_is_required_unless_plaintext_is_spelled_out_or_the_socket_is_local() {
+        let mode = |config: PostgresConfig| config.settings().get_ssl_mode();
+        let config = PostgresConfig::from_url("postgres://u@h").unwrap();
+        assert_eq!(config.server.get_dbname(), Some("postgres"));
+        assert_eq!(mode(config.clone()), SslMode::Require);
+        assert_eq!(mode(config.clone().tls(TlsMode::VerifyFull { ca: Some("ca.pem".into()) })), SslMode::Require);
+        assert_eq!(mode(config.tls(TlsMode::DangerPlaintext)), SslMode::Disable);
+        assert_eq!(mode(PostgresConfig::from_url("postgres://u@%2Frun%2Fpostgresql/d").unwrap()), SslMode::Disable);
+        assert_eq!(mode(PostgresConfig::from_url("postgres://u@/d?host=/run/postgresql").unwrap()), SslMode::Disable);
+    }
+}

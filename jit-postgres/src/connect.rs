@@ -1,0 +1,298 @@
+//! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use jit_core::clock::Time;
+use jit_core::database::{DatabaseError, Rejection};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::{ConfigError, PostgresConfig};
+use crate::error;
+use crate::sql::{self, Catalog};
+
+/// Opens connections to one server.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    config: PostgresConfig,
+    tls: Option<Tls>,
+    /// The password that worked last, until the server refuses it.
+    password: Mutex<Option<SecretString>>,
+}
+
+/// One open connection. Dropping it closes the socket at once, whatever is under way.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) server: Server,
+    pub(crate) statements: Statements,
+    task: JoinHandle<()>,
+}
+
+/// Prepared once per connection, when first needed.
+#[derive(Default)]
+pub(crate) struct Statements {
+    pub(crate) moment: OnceCell<Statement>,
+    pub(crate) observe: OnceCell<Statement>,
+}
+
+/// Who answers on a connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) version_text: String,
+    pub(crate) catalog: Catalog,
+    pub(crate) system_identifier: String,
+    pub(crate) broker: u32,
+    pub(crate) superuser: bool,
+    /// What the server's clock said at an instant of ours.
+    anchor: std::sync::Mutex<(Instant, Time)>,
+}
+
+#[derive(Clone)]
+struct Tls(MakeRustlsConnect);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Connector {
+    /// Validates the configuration; connects to nothing.
+    pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
+        let plaintext = config.settings().get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
+        let tls = if plaintext { None } else { Some(Tls(MakeRustlsConnect::new(verifying(&config)?))) };
+        Ok(Self { config, tls, password: Mutex::new(None) })
+    }
+
+    pub(crate) fn config(&self) -> &PostgresConfig {
+        &self.config
+    }
+
+    /// Whether passwords and statements travel readable over a network.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        self.tls.is_none() && !self.config.is_local()
+    }
+
+    /// A new connection to the configured database.
+    pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
+        self.within_limit(None).await
+    }
+
+    /// A new connection to another database of the same server.
+    pub(crate) async fn connect_to(&self, database: &str) -> Result<Connection, DatabaseError> {
+        self.within_limit(Some(database)).await
+    }
+
+    async fn within_limit(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+        let limit = self.config.connect_limit;
+        tokio::time::timeout(limit, self.login(database)).await.unwrap_or_else(|_| {
+            Err(DatabaseError::unreachable(format!(
+                "no connection within {} s: is the server up?",
+                limit.as_secs_f32()
+            )))
+        })
+    }
+
+    /// A refused password is read anew, once: it may have been rotated.
+    async fn login(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+        let kept = self.password.lock().await.clone();
+        if let Some(password) = kept {
+            match self.attempt(database, Some(&password)).await {
+                Err(Attempt::Refused(_)) => {}
+                other => return other.map_err(Attempt::into_error),
+            }
+        }
+        let password = match &self.config.credentials {
+            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
+            None => None,
+        };
+        let connection = self.attempt(database, password.as_ref()).await.map_err(Attempt::into_error)?;
+        *self.password.lock().await = password;
+        Ok(connection)
+    }
+
+    async fn attempt(&self, database: Option<&str>, password: Option<&SecretString>) -> Result<Connection, Attempt> {
+        let mut settings = self.config.settings();
+        if let Some(database) = database {
+            settings.dbname(database);
+        }
+        if let Some(password) = password {
+            settings.password(password.expose_secret());
+        }
+        let (client, task) = match &self.tls {
+            Some(Tls(tls)) => {
+                let (client, connection) = settings.connect(tls.clone()).await.map_err(Attempt::from)?;
+                (client, tokio::spawn(drive(connection)))
+            }
+            None => {
+                let (client, connection) = settings.connect(NoTls).await.map_err(Attempt::from)?;
+                (client, tokio::spawn(drive(connection)))
+            }
+        };
+        // From here on a dropped future drops the guard, and the guard closes the socket.
+        let task = CloseOnDrop(Some(task));
+        let server = greet(&client).await.map_err(Attempt::Failed)?;
+        let task = task.keep().ok_or_else(|| Attempt::Failed(DatabaseError::unreachable("the connection was lost")))?;
+        Ok(Connection { client, server, statements: Statements::default(), task })
+    }
+}
+
+enum Attempt {
+    Refused(tokio_postgres::Error),
+    Failed(DatabaseError),
+}
+
+impl Attempt {
+    fn into_error(self) -> DatabaseError {
+        match self {
+            Self::Refused(error) => error::connecting(error),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Attempt {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+        if error.code().is_some_and(|code| refused.contains(code)) {
+            return Self::Refused(error);
+        }
+        Self::Failed(error::connecting(error))
+    }
+}
+
+struct CloseOnDrop(Option<JoinHandle<()>>);
+
+impl CloseOnDrop {
+    fn keep(mut self) -> Option<JoinHandle<()>> {
+        self.0.take()
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Dropping the client alone would let the driver wait for what is under way.
+        self.task.abort();
+    }
+}
+
+impl Connection {
+    /// Whether it can still be used, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.client.is_closed() && !self.task.is_finished()
+    }
+}
+
+impl Server {
+    /// What the server's clock will say after so long, reckoned from when it was last read.
+    pub(crate) fn clock_after(&self, delay: Duration) -> Time {
+        let (instant, time) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let delta =
+            chrono::TimeDelta::from_std(instant.elapsed().saturating_add(delay)).unwrap_or(chrono::TimeDelta::MAX);
+        jit_core::clock::after(time, delta)
+    }
+
+    /// The server's clock was read again.
+    pub(crate) fn clock_read(&self, now: Time) {
+        *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+    }
+}
+
+async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if let Err(error) = connection.await {
+        tracing::debug!(why = error::said(&error), "a connection to postgres ended");
+    }
+}
+
+/// Settings and identity, in one round trip.
+async fn greet(client: &Client) -> Result<Server, DatabaseError> {
+    let (settings, row) = tokio::join!(client.batch_execute(sql::SETTINGS), client.query_typed_one(sql::HELLO, &[]));
+    let row = row.map_err(error::reading)?;
+    let version: i32 = row.try_get("version").map_err(error::reading)?;
+    let version_text: String = row.try_get("version_text").map_err(error::reading)?;
+    let Some(catalog) = Catalog::of(version) else {
+        return Err(DatabaseError::rejected(
+            Rejection::Other,
+            format!("the server is PostgreSQL {version_text}: jit needs 15 or later"),
+        ));
+    };
+    settings.map_err(error::reading)?;
+    if !row.try_get::<_, bool>("may_identify").map_err(error::reading)? {
+        return Err(DatabaseError::rejected(
+            Rejection::PrivilegeMissing,
+            "the broker cannot read which cluster this is: run `GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO` it in this database",
+        ));
+    }
+    let identifier = client.query_typed_one(sql::SYSTEM_IDENTIFIER, &[]).await.map_err(error::reading)?;
+    Ok(Server {
+        version_text,
+        catalog,
+        system_identifier: identifier.try_get(0).map_err(error::reading)?,
+        broker: row.try_get("broker").map_err(error::reading)?,
+        superuser: row.try_get("superuser").map_err(error::reading)?,
+        anchor: std::sync::Mutex::new((Instant::now(), row.try_get("now").map_err(error::reading)?)),
+    })
+}
+
+/// Chain and name are always verified; a CA file only says by which roots. The provider is named here, so that nothing depends on
+/// one that the process installed, or did not.
+fn verifying(config: &PostgresConfig) -> Result<ClientConfig, ConfigError> {
+    let roots = match config.ca() {
+        Some(path) => roots_of_file(path)?,
+        None => roots_of_the_system()?,
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError { why: "TLS cannot be set up".to_owned(), source: Some(error.into()) })?;
+    Ok(builder.with_root_certificates(Arc::new(roots)).with_no_client_auth())
+}
+
+fn roots_of_file(path: &std::path::Path) -> Result<RootCertStore, ConfigError> {
+    let unreadable = |error: rustls::pki_types::pem::Error| ConfigError {
+        why: format!("the CA file `{}` cannot be read: {error}", path.display()),
+        source: Some(error.into()),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+        roots.add(certificate.map_err(unreadable)?).map_err(|error| ConfigError {
+            why: format!("the CA file `{}` holds a certificate that cannot be used: {error}", path.display()),
+            source: Some(error.into()),
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(ConfigError::new(format!("the CA file `{}` holds no PEM certificate", path.display())));
+    }
+    Ok(roots)
+}
+
+fn roots_of_the_system() -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(ConfigError::new(
+            "the system has no trusted CA certificates: install them (ca-certificates), or name a CA file in `tls`",
+        ));
+    }
+    Ok(roots)
+}

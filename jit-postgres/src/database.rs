@@ -1,0 +1,210 @@
+//! [`PostgresDatabase`]: the contract, call by call.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::clock::{span, to_std};
+use jit_core::database::{
+    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
+    RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use jit_core::id::{Account, RoleName};
+
+use crate::block::Budget;
+use crate::config::{ConfigError, PostgresConfig};
+use crate::connect::Connection;
+use crate::pool::{Lease, Pool};
+use crate::sql::Catalog;
+use crate::{account, check, grant, observe, revoke, settle};
+
+/// One PostgreSQL cluster, reached through one of its databases.
+#[derive(Debug, Clone)]
+pub struct PostgresDatabase {
+    pool: Pool,
+}
+
+/// How far ahead of the server's clock a `not_after` may lie for [`Database::settle`] to wait for it.
+const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
+
+impl PostgresDatabase {
+    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used, or the system has no CA certificates and none are named.
+    pub fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
+        Ok(Self { pool: Pool::new(config)? })
+    }
+
+    /// A call that changes nothing, within the configured limit.
+    async fn read<'a, T, F>(&'a self, work: impl FnOnce(Lease) -> F) -> Result<T, DatabaseError>
+    where
+        F: Future<Output = (Lease, Result<T, DatabaseError>)> + 'a,
+    {
+        let limit = self.pool.connector().config().call_limit;
+        let lease = self.pool.lease(limit).await?;
+        let (lease, result) = tokio::time::timeout(limit, work(lease)).await.map_err(|_| too_slow(limit))?;
+        if !matches!(&result, Err(error) if error.is_unreachable()) {
+            lease.give_back();
+        }
+        result
+    }
+}
+
+fn too_slow(limit: Duration) -> DatabaseError {
+    DatabaseError::unreachable(format!("the server did not answer within {} s", limit.as_secs_f32()))
+}
+
+/// What is left of a call's time when everything was sent: the client's own limit.
+fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
+    let why = format!("no answer within {} s", limit.as_secs_f32());
+    (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
+}
+
+/// Nothing was sent: the same for every order.
+fn none_applied<T>(count: usize, error: &DatabaseError) -> Vec<Result<T, DatabaseError>> {
+    let copy = || match error {
+        DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why),
+        DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
+        other => DatabaseError::not_applied(other.to_string()),
+    };
+    (0..count).map(|_| Err(copy())).collect()
+}
+
+/// Keeps the connection only where every order has a certain answer.
+fn give_back_if_certain<T>(lease: Lease, results: &[Result<T, DatabaseError>]) {
+    let uncertain = |result: &Result<T, DatabaseError>| {
+        matches!(result, Err(DatabaseError::OutcomeUnknown { .. } | DatabaseError::Unreachable { .. }))
+    };
+    if !results.iter().any(uncertain) {
+        lease.give_back();
+    }
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        account::account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        account::role(name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.read(|lease| async move {
+            let result = lease.moment().await.map(|moment| moment.identity);
+            (lease, result)
+        })
+        .await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.read(|lease| async move {
+            let capabilities = capabilities(&lease);
+            (lease, Ok(capabilities))
+        })
+        .await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        let plaintext = self.pool.connector().is_plaintext();
+        self.read(|lease| async move {
+            let result = check::check(&lease, roles, plaintext).await;
+            (lease, result)
+        })
+        .await
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        self.read(|lease| async move {
+            let result = match lease.prepare_look().await {
+                Ok(()) => lease.look(subjects).await,
+                Err(error) => Err(error),
+            };
+            (lease, result.map(|(moment, looks)| observe::observation(moment, looks)))
+        })
+        .await
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        match tokio::time::timeout(budget.left(), grant::grant(&lease, call, orders, budget)).await {
+            Ok(results) => {
+                give_back_if_certain(lease, &results);
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        let work = revoke::revoke(self.pool.connector(), &lease, call, orders, budget);
+        match tokio::time::timeout(budget.left(), work).await {
+            Ok(results) => {
+                give_back_if_certain(lease, &results);
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+        let limit = self.pool.connector().config().call_limit;
+        let lease = self.pool.lease(limit).await?;
+        let wait = to_std(span(lease.server.clock_after(Duration::ZERO), last));
+        if wait > LONGEST_SETTLE {
+            return Err(DatabaseError::not_applied(format!(
+                "an earlier call may still arrive until {last}, by the server's clock"
+            )));
+        }
+        let limit = limit.saturating_add(wait).saturating_add(limit);
+        let result = tokio::time::timeout(limit, settle::settle(&lease, orders)).await.map_err(|_| too_slow(limit))?;
+        if result.is_ok() {
+            lease.give_back();
+        }
+        result
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.read(|lease| async move {
+            let result = lease.holders(roles).await;
+            (lease, result)
+        })
+        .await
+    }
+}
+
+fn capabilities(connection: &Connection) -> Capabilities {
+    let server = &connection.server;
+    let per_grantor = server.catalog == Catalog::PerGrantor;
+    let mut remarks = Vec::new();
+    if !per_grantor {
+        remarks.push("the catalog keeps one membership per role and account, whoever granted it".to_owned());
+        remarks.push("SET ROLE cannot be withheld: sessions that used it keep the role until they end".to_owned());
+    }
+    Capabilities {
+        engine: "PostgreSQL".to_owned(),
+        version: server.version_text.clone(),
+        grantor_recorded: per_grantor,
+        set_option: per_grantor,
+        sessions_keep_role: true,
+        remarks,
+    }
+}

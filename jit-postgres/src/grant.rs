@@ -1,0 +1,130 @@
+//! Granting: one packet for each role and width.
+
+use std::collections::BTreeMap;
+
+use jit_core::clock::Time;
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, ObjectId, Rejection, Width};
+use jit_core::policy::Stance;
+use serde::Serialize;
+
+use crate::block::{Answer, Budget, Group, Orders, drive};
+use crate::connect::Connection;
+use crate::error;
+use crate::observe::oid;
+use crate::sql;
+
+/// One result per order.
+pub(crate) async fn grant(
+    connection: &Connection,
+    call: &Call,
+    orders: &[GrantOrder],
+    budget: Budget,
+) -> Vec<Result<Granted, DatabaseError>> {
+    if connection.server.superuser {
+        return orders.iter().map(|_| Err(superuser_broker())).collect();
+    }
+    if let Err(error) = connection.prepare_look().await {
+        let why = error.with_causes();
+        return orders.iter().map(|_| Err(DatabaseError::not_applied(&why))).collect();
+    }
+    let all = (0..orders.len()).collect();
+    let outcome = drive(connection, call, budget, &Grants(orders), orders.len(), all, &[]).await;
+    let granted =
+        outcome.look.map(|(moment, _)| Granted { server_time: moment.now, incarnation: moment.identity.incarnation });
+    let results = outcome.results.into_iter();
+    results
+        .map(|result| match (result, &granted) {
+            (Ok(()), Ok(granted)) => Ok(granted.clone()),
+            (Ok(()), Err(error)) => Err(DatabaseError::unknown(format!("the server went away right after: {error}"))),
+            (Err(error), _) => Err(error),
+        })
+        .collect()
+}
+
+/// With a superuser 16 and later record every grant under the bootstrap superuser: ours and others' would be one.
+pub(crate) fn superuser_broker() -> DatabaseError {
+    DatabaseError::rejected(
+        Rejection::PrivilegeMissing,
+        "the broker is a superuser, whose grants cannot be told from others': make it a dedicated role with `ALTER ROLE ... NOSUPERUSER`",
+    )
+}
+
+struct Grants<'a>(&'a [GrantOrder]);
+
+/// What is asked of [`sql::GRANT`].
+#[derive(Debug, Serialize)]
+struct Ask<'a> {
+    role: &'a str,
+    role_id: Option<u32>,
+    set_role: bool,
+    orders: Vec<One<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct One<'a> {
+    i: usize,
+    account: &'a str,
+    account_id: Option<u32>,
+    not_after: Time,
+    members: bool,
+    powers: bool,
+}
+
+impl Orders for Grants<'_> {
+    const BLOCK: &'static str = sql::GRANT;
+
+    fn groups(&self, _: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
+        let mut groups: BTreeMap<(&str, Option<&ObjectId>, Width), Vec<(usize, &GrantOrder)>> = BTreeMap::new();
+        for &i in orders {
+            let Some(order) = self.0.get(i) else { continue };
+            let subject = order.subject();
+            let key = (subject.role.as_str(), subject.role_id.as_ref(), order.width());
+            groups.entry(key).or_default().push((i, order));
+        }
+        let groups = groups.into_iter().map(|((role, role_id, width), orders)| {
+            let ones = orders.iter().map(|&(i, order)| One {
+                i,
+                account: order.subject().account.as_str(),
+                account_id: oid(order.subject().account_id.as_ref()),
+                not_after: order.not_after(),
+                members: order.account_members() == Stance::Accepted,
+                powers: order.can_grant() == Stance::Accepted,
+            });
+            let ask = Ask { role, role_id: oid(role_id), set_role: width == Width::SetRole, orders: ones.collect() };
+            Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
+        });
+        groups.collect()
+    }
+
+    fn refusal(&self, answer: &Answer) -> Option<DatabaseError> {
+        let order = self.0.get(answer.i)?;
+        let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+        let why = answer.why.as_deref().unwrap_or_default();
+        let (rejection, why) = match answer.state.as_str() {
+            "late" => return Some(error::late()),
+            "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}`")),
+            "no account" => (Rejection::NoSuchAccount, format!("there is no account `{account}`")),
+            "broker" => {
+                (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
+            }
+            "superuser" => (
+                Rejection::Other,
+                format!("`{account}` is a superuser: it needs no role, and the broker could not end its sessions"),
+            ),
+            "powers" => (
+                Rejection::RoleCanGrant,
+                format!(
+                    "role `{role}` gives what outlives it ({why}); a rule can accept that with `can_grant = \"accepted\"`"
+                ),
+            ),
+            "members" => (
+                Rejection::AccountHasMembers,
+                format!(
+                    "account `{account}` has members that would hold the role too ({why}); a rule can accept that with `account_members = \"accepted\"`"
+                ),
+            ),
+            _ => return None,
+        };
+        Some(DatabaseError::rejected(rejection, why))
+    }
+}

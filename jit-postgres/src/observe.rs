@@ -1,0 +1,243 @@
+//! Looking: what is held now, and by whom the server is.
+
+use jit_core::clock::{Time, whole_micros};
+use jit_core::database::{
+    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Prepared, Seen, Session, Subject, Width,
+};
+use jit_core::id::{Account, RealmId, RoleName};
+use tokio_postgres::{Row, Statement};
+
+use crate::connect::{Connection, Server};
+use crate::error::reading;
+use crate::sql::{self, Catalog};
+
+/// Who answers, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) now: Time,
+    pub(crate) identity: Identity,
+}
+
+/// What [`look`] saw of one subject, with what ending its sessions needs beyond it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) seen: Seen,
+    /// Process id and the oid that it logged in as, in the order of `seen.sessions`.
+    pub(crate) backends: Vec<Backend>,
+}
+
+/// One server process and whose it is: together they tell it from a later process of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Backend {
+    pub(crate) pid: i32,
+    pub(crate) user: u32,
+}
+
+impl Connection {
+    /// The server's time and incarnation.
+    pub(crate) async fn moment(&self) -> Result<Moment, DatabaseError> {
+        let statement =
+            self.statements.moment.get_or_try_init(|| self.client.prepare(sql::MOMENT)).await.map_err(reading)?;
+        let row = self.client.query_one(statement, &[]).await.map_err(reading)?;
+        let moment = moment_of(&self.server, &row)?;
+        self.server.clock_read(moment.now);
+        Ok(moment)
+    }
+
+    /// All subjects at one moment; the moment's time was read right before.
+    pub(crate) async fn look(&self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        // Sent one behind the other without waiting: the server reads the clock first.
+        let (moment, looks) = tokio::join!(biased; self.moment(), self.looks(subjects));
+        Ok((moment?, looks?))
+    }
+
+    /// Prepares what [`Self::look`] needs, so that it is one round trip.
+    pub(crate) async fn prepare_look(&self) -> Result<(), DatabaseError> {
+        let (moment, observe) = tokio::join!(
+            self.statements.moment.get_or_try_init(|| self.client.prepare(sql::MOMENT)),
+            self.observe_statement()
+        );
+        moment.map_err(reading)?;
+        observe.map(|_| ())
+    }
+
+    async fn looks(&self, subjects: &[Subject]) -> Result<Vec<Look>, DatabaseError> {
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = Asked::of(subjects);
+        let statement = self.observe_statement().await?;
+        let rows = self.client.query(statement, &asked.parameters(&self.server.broker)).await.map_err(reading)?;
+        if rows.len() != subjects.len() {
+            return Err(DatabaseError::not_applied(
+                "the server answered for another number of subjects than was asked",
+            ));
+        }
+        subjects.iter().zip(&rows).map(|(subject, row)| look_of(&self.server, subject, row)).collect()
+    }
+
+    async fn observe_statement(&self) -> Result<&Statement, DatabaseError> {
+        let prepare = || async { self.client.prepare(&self.server.catalog.text(sql::OBSERVE)).await };
+        self.statements.observe.get_or_try_init(prepare).await.map_err(reading)
+    }
+
+    /// Every direct holder of these roles.
+    pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
+        let text = self.server.catalog.text(sql::HOLDERS);
+        let rows = self.client.query(&text, &[&names, &self.server.broker]).await.map_err(reading)?;
+        let mut holders = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let name: &str = row.try_get("account").map_err(reading)?;
+            let role: &str = row.try_get("role").map_err(reading)?;
+            let (Ok(account), Ok(role)) = (Account::new(name), RoleName::new(role)) else {
+                tracing::warn!(account = ?name, "a holder has a name with control characters and cannot be managed: rename it");
+                continue;
+            };
+            let grantor = grantor_of(
+                &self.server,
+                row.try_get("grantor").map_err(reading)?,
+                row.try_get("grantor_name").map_err(reading)?,
+            );
+            let width = width_of(row.try_get("sets").map_err(reading)?);
+            holders.push(Holder {
+                role,
+                role_id: object_id(row.try_get("role_id").map_err(reading)?),
+                account,
+                account_id: object_id(row.try_get("account_id").map_err(reading)?),
+                edge: Edge { grantor, width, admin: row.try_get("admin").map_err(reading)? },
+            });
+        }
+        Ok(holders)
+    }
+}
+
+/// The observation of all subjects.
+pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
+    Observation {
+        server_time: moment.now,
+        identity: moment.identity,
+        seen: looks.into_iter().map(|look| look.seen).collect(),
+    }
+}
+
+/// The oid that an id of ours stands for; what is no oid belongs to no object.
+pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
+    id.map(|id| id.0.parse().unwrap_or_default())
+}
+
+struct Asked<'a> {
+    accounts: Vec<&'a str>,
+    account_ids: Vec<Option<u32>>,
+    roles: Vec<&'a str>,
+    role_ids: Vec<Option<u32>>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(subjects: &'a [Subject]) -> Self {
+        Self {
+            accounts: subjects.iter().map(|subject| subject.account.as_str()).collect(),
+            account_ids: subjects.iter().map(|subject| oid(subject.account_id.as_ref())).collect(),
+            roles: subjects.iter().map(|subject| subject.role.as_str()).collect(),
+            role_ids: subjects.iter().map(|subject| oid(subject.role_id.as_ref())).collect(),
+        }
+    }
+
+    fn parameters<'b>(&'b self, broker: &'b u32) -> [&'b (dyn tokio_postgres::types::ToSql + Sync); 5] {
+        [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, broker]
+    }
+}
+
+fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
+    let now: Time = row.try_get("now").map_err(reading)?;
+    let started: Time = row.try_get("started").map_err(reading)?;
+    let timeline: Option<String> = row.try_get("timeline").map_err(reading)?;
+    let realm = RealmId::new(format!("postgres:{}", server.system_identifier))
+        .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+    let timeline = timeline.map_or_else(|| "standby".to_owned(), |timeline| format!("timeline {timeline}"));
+    let incarnation = format!("{timeline}, started {}", started.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation } })
+}
+
+fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
+    let account: Option<u32> = row.try_get("account").map_err(reading)?;
+    let role: Option<u32> = row.try_get("role").map_err(reading)?;
+    let name: Option<String> = row.try_get("account_name").map_err(reading)?;
+    let (backends, sessions) = sessions_of(row)?;
+    let seen = Seen {
+        account_id: account.and_then(object_id),
+        account_exists: account.is_some(),
+        account_renamed: name.filter(|name| name != subject.account.as_str()),
+        role_id: role.and_then(object_id),
+        role_exists: role.is_some(),
+        direct: edges_of(server, row)?,
+        through: list(row, "through")?,
+        members: list(row, "members")?,
+        sessions,
+        prepared: prepared_of(row)?,
+        powers: list(row, "powers")?,
+    };
+    Ok(Look { seen, backends })
+}
+
+fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
+    let grantors: Vec<Option<u32>> = list(row, "grantors")?;
+    let names: Vec<Option<String>> = list(row, "grantor_names")?;
+    let sets: Vec<bool> = list(row, "sets")?;
+    let admins: Vec<bool> = list(row, "admins")?;
+    let edges = grantors.into_iter().zip(names).zip(sets.into_iter().zip(admins));
+    Ok(edges
+        .map(|((grantor, name), (set, admin))| Edge {
+            grantor: grantor_of(server, grantor, name),
+            width: width_of(set),
+            admin,
+        })
+        .collect())
+}
+
+fn sessions_of(row: &Row) -> Result<(Vec<Backend>, Vec<Session>), DatabaseError> {
+    let pids: Vec<i32> = list(row, "pids")?;
+    let users: Vec<u32> = list(row, "users")?;
+    let names: Vec<Option<String>> = list(row, "session_names")?;
+    let since: Vec<Option<Time>> = list(row, "since")?;
+    let backends: Vec<Backend> = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
+    let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| Session {
+        id: pid.to_string(),
+        account: name.unwrap_or_default(),
+        since: since.map(whole_micros),
+    });
+    Ok((backends, sessions.collect()))
+}
+
+fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {
+    let gids: Vec<String> = list(row, "gids")?;
+    let databases: Vec<String> = list(row, "databases")?;
+    let owners: Vec<String> = list(row, "owners")?;
+    let all = gids.into_iter().zip(databases.into_iter().zip(owners));
+    Ok(all.map(|(gid, (database, owner))| Prepared { gid, database, owner }).collect())
+}
+
+/// An aggregate over nothing is NULL.
+fn list<T>(row: &Row, column: &str) -> Result<Vec<T>, DatabaseError>
+where
+    Vec<T>: for<'r> tokio_postgres::types::FromSql<'r>,
+{
+    Ok(row.try_get::<_, Option<Vec<T>>>(column).map_err(reading)?.unwrap_or_default())
+}
+
+/// 15 keeps one row whoever granted it, so what it names as grantor says nothing.
+fn grantor_of(server: &Server, grantor: Option<u32>, name: Option<String>) -> Grantor {
+    match (server.catalog, grantor) {
+        (Catalog::Merged, _) | (_, None) => Grantor::Unknown,
+        (Catalog::PerGrantor, Some(grantor)) if grantor == server.broker => Grantor::Broker,
+        (Catalog::PerGrantor, Some(grantor)) => Grantor::Other(name.unwrap_or_else(|| format!("oid {grantor}"))),
+    }
+}
+
+fn width_of(set: bool) -> Width {
+    if set { Width::SetRole } else { Width::Inherit }
+}
+
+fn object_id(oid: u32) -> Option<ObjectId> {
+    (oid != 0).then(|| ObjectId(oid.to_string()))
+}

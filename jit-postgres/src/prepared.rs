@@ -1,0 +1,49 @@
+//! Rolling back prepared transactions: each in its own database, and as its owner, since only that role (or a superuser) may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::database::DatabaseError;
+
+use crate::block::Budget;
+use crate::connect::Connector;
+use crate::error;
+use crate::sql;
+
+/// Tries to roll back these transactions (database and name, with their owner), and says which ones were. What could not be is still there
+/// and is seen by the look that follows.
+pub(crate) async fn roll_back(
+    connector: &Connector,
+    label: &str,
+    wanted: BTreeMap<(String, String), String>,
+    budget: Budget,
+) -> BTreeSet<(String, String)> {
+    let mut rolled_back = BTreeSet::new();
+    for ((database, gid), owner) in wanted {
+        let one = roll_back_one(connector, label, &database, &gid, &owner);
+        match tokio::time::timeout(budget.patience(), one).await {
+            Ok(Ok(())) => {
+                rolled_back.insert((database, gid));
+            }
+            Ok(Err(error)) => {
+                let why = error.with_causes();
+                tracing::warn!(gid, database, owner, why, "a prepared transaction could not be rolled back");
+            }
+            Err(_) => tracing::warn!(gid, database, owner, "a prepared transaction was not rolled back in time"),
+        }
+    }
+    rolled_back
+}
+
+/// On a connection of its own, which is closed afterwards: it may have become the owner.
+async fn roll_back_one(
+    connector: &Connector,
+    label: &str,
+    database: &str,
+    gid: &str,
+    owner: &str,
+) -> Result<(), DatabaseError> {
+    let connection = connector.connect_to(database).await?;
+    let become_owner = sql::become_owner(label, owner);
+    connection.client.batch_execute(&become_owner).await.map_err(error::reading)?;
+    connection.client.batch_execute(&sql::rollback_prepared(gid)).await.map_err(|error| error::changing(&error))
+}

@@ -1,0 +1,236 @@
+//! Revoking: take the membership, then end sessions, then roll back what was prepared, then look. In this order: a client whose
+//! session is ended before the membership is gone comes back and has the role again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::clock::{Time, after};
+use jit_core::database::{Call, DatabaseError, ObjectId, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::policy::{Prepared, Sessions};
+use serde::Serialize;
+
+use crate::block::{Answer, Budget, Group, Orders, drive};
+use crate::connect::{Connection, Connector};
+use crate::error;
+use crate::observe::{Backend, Look, Moment, oid};
+use crate::sql::{self, Catalog};
+use crate::{grant, prepared};
+
+/// One result per order.
+pub(crate) async fn revoke(
+    connector: &Connector,
+    connection: &Connection,
+    call: &Call,
+    orders: &[RevokeOrder],
+    budget: Budget,
+) -> Vec<Result<RevokeReport, DatabaseError>> {
+    if connection.server.superuser {
+        return orders.iter().map(|_| Err(grant::superuser_broker())).collect();
+    }
+    if let Err(error) = connection.prepare_look().await {
+        let why = error.with_causes();
+        return orders.iter().map(|_| Err(DatabaseError::not_applied(&why))).collect();
+    }
+    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
+    let asked = Revokes { orders, catalog: connection.server.catalog };
+    let outcome = drive(connection, call, budget, &asked, orders.len(), asked.that_need_a_statement(), &subjects).await;
+    let after = match outcome.look {
+        Ok((moment, looks)) => {
+            let applied: Vec<bool> = outcome.results.iter().map(Result::is_ok).collect();
+            let aftermath = Aftermath {
+                connector,
+                connection,
+                call,
+                orders,
+                subjects: &subjects,
+                applied,
+                revoked: moment,
+                budget,
+            };
+            aftermath.run(looks).await
+        }
+        Err(error) => Err(error),
+    };
+    let mut reports = match after {
+        Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => {
+            let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
+            orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
+        }
+    };
+    for (report, result) in reports.iter_mut().zip(outcome.results) {
+        if let Err(error) = result {
+            *report = Err(error);
+        }
+    }
+    reports
+}
+
+struct Revokes<'a> {
+    orders: &'a [RevokeOrder],
+    catalog: Catalog,
+}
+
+/// What is asked of [`sql::REVOKE`].
+#[derive(Debug, Serialize)]
+struct Ask<'a> {
+    role: &'a str,
+    role_id: Option<u32>,
+    until: Time,
+    narrow: bool,
+    orders: Vec<One<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct One<'a> {
+    i: usize,
+    account: &'a str,
+    account_id: Option<u32>,
+}
+
+impl Revokes<'_> {
+    /// 15 cannot withhold SET ROLE, so there is nothing to narrow.
+    fn that_need_a_statement(&self) -> Vec<usize> {
+        let needs = |order: &RevokeOrder| match order.how {
+            RevokeHow::Remove => true,
+            RevokeHow::Narrow => self.catalog == Catalog::PerGrantor,
+            RevokeHow::Nothing => false,
+        };
+        self.orders.iter().enumerate().filter(|(_, order)| needs(order)).map(|(i, _)| i).collect()
+    }
+}
+
+impl Orders for Revokes<'_> {
+    const BLOCK: &'static str = sql::REVOKE;
+
+    fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group> {
+        let mut groups: BTreeMap<(&str, Option<&ObjectId>, bool), Vec<(usize, &RevokeOrder)>> = BTreeMap::new();
+        for &i in orders {
+            let Some(order) = self.orders.get(i) else { continue };
+            let key = (order.subject.role.as_str(), order.subject.role_id.as_ref(), order.how == RevokeHow::Narrow);
+            groups.entry(key).or_default().push((i, order));
+        }
+        // A packet of a call that was given up must not take what is granted later.
+        let until = connection.server.clock_after(budget.left());
+        let groups = groups.into_iter().map(|((role, role_id, narrow), orders)| {
+            let ones = orders.iter().map(|&(i, order)| One {
+                i,
+                account: order.subject.account.as_str(),
+                account_id: oid(order.subject.account_id.as_ref()),
+            });
+            let ask = Ask { role, role_id: oid(role_id), until, narrow, orders: ones.collect() };
+            Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
+        });
+        groups.collect()
+    }
+
+    fn refusal(&self, answer: &Answer) -> Option<DatabaseError> {
+        (answer.state == "late").then(error::late)
+    }
+}
+
+/// What follows once the memberships are gone.
+struct Aftermath<'a> {
+    connector: &'a Connector,
+    connection: &'a Connection,
+    call: &'a Call,
+    orders: &'a [RevokeOrder],
+    subjects: &'a [Subject],
+    applied: Vec<bool>,
+    revoked: Moment,
+    budget: Budget,
+}
+
+impl Aftermath<'_> {
+    async fn run(self, first: Vec<Look>) -> Result<Vec<RevokeReport>, DatabaseError> {
+        let mut last = self.revoked.clone();
+        let mut looks = first.clone();
+        let mut known: BTreeSet<Backend> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
+        let mut to_end = self.to_end(&first, |_| true);
+        // The second round is for those that were logging in while the first look was taken: a broker that may not see when a session
+        // began cannot tell them from later ones.
+        for _ in 0..2 {
+            if to_end.is_empty() {
+                break;
+            }
+            self.connection.end_sessions(self.call, &to_end, self.budget).await?;
+            (last, looks) = self.connection.look(self.subjects).await?;
+            to_end = self.to_end(&looks, |backend| !known.contains(&backend));
+            known.extend(to_end.iter().copied());
+        }
+        let rolled_back = self.roll_back(&looks).await;
+        if !rolled_back.is_empty() {
+            (last, looks) = self.connection.look(self.subjects).await?;
+        }
+        Ok(self.reports(&first, looks, &rolled_back, &last))
+    }
+
+    /// Sessions that can have used the role and whose end was ordered.
+    fn to_end(&self, looks: &[Look], which: impl Fn(Backend) -> bool) -> BTreeSet<Backend> {
+        let mut backends = BTreeSet::new();
+        for ((order, look), applied) in self.orders.iter().zip(looks).zip(&self.applied) {
+            if !applied || order.sessions != Sessions::End {
+                continue;
+            }
+            let all = look.backends.iter().zip(&look.seen.sessions);
+            let old = all.filter(|(_, session)| session.since.is_none_or(|since| since <= self.revoked.now));
+            backends.extend(old.map(|(backend, _)| *backend).filter(|backend| which(*backend)));
+        }
+        backends
+    }
+
+    /// The transactions that were rolled back: their database and name.
+    async fn roll_back(&self, looks: &[Look]) -> BTreeSet<(String, String)> {
+        let mut wanted = BTreeMap::new();
+        for ((order, look), applied) in self.orders.iter().zip(looks).zip(&self.applied) {
+            if *applied && order.prepared == Prepared::Rollback {
+                let all = look.seen.prepared.iter();
+                wanted.extend(all.map(|one| ((one.database.clone(), one.gid.clone()), one.owner.clone())));
+            }
+        }
+        prepared::roll_back(self.connector, &self.call.label, wanted, self.budget).await
+    }
+
+    fn reports(
+        &self,
+        first: &[Look],
+        looks: Vec<Look>,
+        rolled_back: &BTreeSet<(String, String)>,
+        last: &Moment,
+    ) -> Vec<RevokeReport> {
+        let reports = self.orders.iter().zip(first).zip(looks);
+        let reports = reports.map(|((order, before), look)| {
+            let ended = match order.sessions {
+                Sessions::End => gone(before, &look),
+                Sessions::Keep => Vec::new(),
+            };
+            let own = before.seen.prepared.iter().map(|one| (one.database.clone(), one.gid.clone()));
+            let rolled_back = own.filter(|one| rolled_back.contains(one)).map(|(_, gid)| gid).collect();
+            RevokeReport {
+                ended,
+                rolled_back,
+                revoked_at: self.revoked.now,
+                server_time: last.now,
+                incarnation: last.identity.incarnation.clone(),
+                seen: dated(before, look, self.revoked.now),
+            }
+        });
+        reports.collect()
+    }
+}
+
+/// Sessions that were there and are no more.
+fn gone(before: &Look, now: &Look) -> Vec<Session> {
+    let all = before.backends.iter().zip(&before.seen.sessions);
+    all.filter(|(backend, _)| !now.backends.contains(backend)).map(|(_, session)| session.clone()).collect()
+}
+
+/// What was not there right after the revoke began later, also where the broker may not see when.
+fn dated(before: &Look, look: Look, revoked_at: Time) -> jit_core::database::Seen {
+    let mut seen = look.seen;
+    for (backend, session) in look.backends.iter().zip(&mut seen.sessions) {
+        if session.since.is_none() && !before.backends.contains(backend) {
+            session.since = Some(after(revoked_at, chrono::TimeDelta::microseconds(1)));
+        }
+    }
+    seen
+}

@@ -1,0 +1,86 @@
+//! Ending sessions, and being sure that they are gone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jit_core::database::{Call, DatabaseError};
+use serde::Serialize;
+
+use crate::block::{self, Budget, Limits, Unanswered};
+use crate::connect::Connection;
+use crate::error;
+use crate::observe::Backend;
+use crate::sql;
+
+#[derive(Debug, Serialize)]
+struct Ask {
+    sessions: Vec<One>,
+}
+
+#[derive(Debug, Serialize)]
+struct One {
+    pid: i32,
+    usesysid: u32,
+}
+
+/// First and longest pause between two looks at what is ending (one takes about 0.4 ms).
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+impl Connection {
+    /// Signals these sessions, all before waiting for any, and waits until they are gone or most of the call's time is. Those that
+    /// stay are seen by the look that follows.
+    pub(crate) async fn end_sessions(
+        &self,
+        call: &Call,
+        sessions: &BTreeSet<Backend>,
+        budget: Budget,
+    ) -> Result<(), DatabaseError> {
+        let ones = sessions.iter().map(|backend| One { pid: backend.pid, usesysid: backend.user });
+        let ask = serde_json::to_string(&Ask { sessions: ones.collect() })
+            .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+        let limits = Limits { label: &call.label, lock: budget.patience(), statement: budget.statement() };
+        let failures =
+            block::run(&self.client, limits, sql::TERMINATE, &ask).await.map_err(|unanswered| match unanswered {
+                Unanswered::Server(error) => error::reading(error),
+                Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
+            })?;
+        for failure in &failures {
+            let why = failure.why.as_deref().unwrap_or_default();
+            tracing::warn!(
+                pid = failure.i,
+                why,
+                "a session cannot be ended: the check of this target names what is missing"
+            );
+        }
+        if failures.len() < sessions.len() {
+            self.until_gone(sessions, budget).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until none of them is there, or most of the time is used up.
+    pub(crate) async fn until_gone(&self, sessions: &BTreeSet<Backend>, budget: Budget) -> Result<bool, DatabaseError> {
+        let pids: Vec<i32> = sessions.iter().map(|backend| backend.pid).collect();
+        let users: Vec<u32> = sessions.iter().map(|backend| backend.user).collect();
+        let statement = self.client.prepare(sql::STILL_THERE).await.map_err(error::reading)?;
+        let enough = budget.patience();
+        let mut pause = PAUSES.0;
+        loop {
+            let row = self.client.query_one(&statement, &[&pids, &users]).await.map_err(error::reading)?;
+            let there: i64 = row.try_get(0).map_err(error::reading)?;
+            if there == 0 {
+                return Ok(true);
+            }
+            if budget.left() < budget_floor(enough) {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSES.1);
+        }
+    }
+}
+
+/// What must be left for the look that follows: of the time there was, two thirds may be waited away.
+fn budget_floor(patience: Duration) -> Duration {
+    patience.mul_f64(0.5)
+}

@@ -1,0 +1,436 @@
+//! Every statement that this adapter sends, so that a DBA can review them in one place.
+//!
+//! Two kinds of catalog: PostgreSQL 15 keeps one membership per role and member; 16 and later one per grantor, each with its own
+//! `inherit_option` and `set_option`. Where a statement differs, it is written for 16 and [`Catalog::text`] cuts it down for 15.
+//!
+//! Changes are DO blocks of fixed text. What they have to do travels beside them as JSON in the setting `jit.ask`, what they did
+//! comes back in `jit.answer`; names are looked up and quoted by the server itself.
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+/// How the server's catalog keeps memberships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Catalog {
+    /// PostgreSQL 15: one row per role and member, whoever granted it.
+    Merged,
+    /// PostgreSQL 16 and later: one row per role, member and grantor.
+    PerGrantor,
+}
+
+impl Catalog {
+    /// By `server_version_num`; `None` where the server is older than 15.
+    pub(crate) fn of(version: i32) -> Option<Self> {
+        match version {
+            ..150_000 => None,
+            150_000..160_000 => Some(Self::Merged),
+            160_000.. => Some(Self::PerGrantor),
+        }
+    }
+
+    /// The statement as this catalog has it.
+    pub(crate) fn text(self, statement: &str) -> String {
+        match self {
+            Self::PerGrantor => statement.to_owned(),
+            Self::Merged => {
+                let mut text = statement.to_owned();
+                for (sixteen, fifteen) in IN_FIFTEEN {
+                    text = text.replace(sixteen, fifteen);
+                }
+                text
+            }
+        }
+    }
+}
+
+/// What is written for 16, and what stands there in 15. The longer forms come first.
+const IN_FIFTEEN: [(&str, &str); 5] = [
+    ("AND (m.inherit_option OR m.set_option)", ""),
+    ("AND m.grantor = me", ""),
+    ("m.inherit_option", "true"),
+    ("m.set_option", "true"),
+    ("m.grantor::oid", "NULL::oid"),
+];
+
+/// Settings of every new connection. `synchronous_commit`: with `off` a crash would bring back what was revoked. `search_path`: nothing
+/// of the database's own schemas is ever called. Timeouts are narrowed by each call.
+pub(crate) const SETTINGS: &str = "\
+SET ROLE NONE; \
+SET synchronous_commit = on; \
+SET lock_timeout = '5s'; \
+SET statement_timeout = '30s'; \
+SET idle_in_transaction_session_timeout = '10s'; \
+SET search_path = pg_catalog; \
+SET client_min_messages = warning; \
+SET standard_conforming_strings = on; \
+SET default_transaction_isolation = 'read committed'; \
+SET plan_cache_mode = force_generic_plan; \
+SET TimeZone = 'UTC'; \
+SET application_name = 'jit'";
+
+/// Who answers, and as whom we are logged in.
+pub(crate) const HELLO: &str = "\
+SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, \
+       r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, \
+       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify, pg_backend_pid() AS pid \
+FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
+/// The cluster, wherever its databases are reached from.
+pub(crate) const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier::text FROM pg_control_system()";
+
+/// The server's time, read before anything else in this statement, and its incarnation. The timeline is asked of the insert
+/// position, which knows it at the moment of a promotion; the control file learns it at the next checkpoint. Also takes the label
+/// off the connection: nothing of its call is under way any more.
+pub(crate) const MOMENT: &str = "\
+SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started, \
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
+       set_config('application_name', 'jit', false) AS unlabelled";
+
+/// One packet: the label, the limits, what is asked, the block, its answer. All of it is one transaction.
+pub(crate) fn packet(label: &str, lock_timeout_ms: u128, statement_timeout_ms: u128, ask: &str, block: &str) -> String {
+    format!(
+        "SELECT set_config('application_name', {label}, false), \
+         set_config('lock_timeout', '{lock_timeout_ms}ms', true), \
+         set_config('statement_timeout', '{statement_timeout_ms}ms', true), \
+         length(set_config('jit.ask', {ask}, true)); {block}; SELECT current_setting('jit.answer')",
+        label = escape_literal(label),
+        ask = escape_literal(ask),
+    )
+}
+
+/// Grants one role to many accounts. Asks `{role, role_id, set_role, orders: [{i, account, account_id, not_after, members, powers}]}`;
+/// answers `[{i, state, why}]`, where state is `ok`, a word of [`crate::grant`], or an SQLSTATE.
+///
+/// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is
+/// never narrowed. Where one statement for all fails by a fault of one, each is tried alone; where the fault is the role's, or a lock's,
+/// trying each alone would only multiply it.
+pub(crate) const GRANT: &str = r"DO $jit$
+DECLARE
+  ask     constant jsonb := current_setting('jit.ask')::jsonb;
+  me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
+  sixteen constant bool := current_setting('server_version_num')::int >= 160000;
+  given   record;
+  powers  text;
+  o       record;
+  s       record;
+  clause  text;
+  n       int;
+  answers jsonb[] := '{}';
+  todo    int[] := '{}';
+  names   name[] := '{}';
+  again   bool[] := '{}';
+  until   timestamptz[] := '{}';
+BEGIN
+  SELECT r.oid, r.rolname INTO given FROM pg_roles r
+  WHERE r.oid = coalesce((ask->>'role_id')::oid, (SELECT x.oid FROM pg_roles x WHERE x.rolname = (ask->>'role')::name));
+  WITH RECURSIVE above(oid) AS (
+    SELECT given.oid UNION SELECT m.roleid FROM above a JOIN pg_auth_members m ON m.member = a.oid
+  )
+  SELECT string_agg(DISTINCT p.power, ', ') INTO powers FROM (
+    SELECT 'SUPERUSER' AS power FROM above JOIN pg_roles r USING (oid) WHERE r.rolsuper
+    UNION ALL SELECT 'CREATEROLE' FROM above JOIN pg_roles r USING (oid) WHERE r.rolcreaterole
+    UNION ALL SELECT r.rolname FROM above JOIN pg_roles r USING (oid)
+              WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
+    UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident(r.rolname)
+              FROM above a JOIN pg_auth_members m ON m.member = a.oid JOIN pg_roles r ON r.oid = m.roleid WHERE m.admin_option
+  ) p;
+  FOR o IN
+    SELECT e.i, e.not_after, a.rolname AS account, own.mine IS NOT NULL AS again, below.names AS below,
+      CASE WHEN clock_timestamp() >= e.not_after THEN 'late'
+           WHEN given.oid IS NULL THEN 'no role'
+           WHEN a.oid IS NULL THEN 'no account'
+           WHEN a.oid = me THEN 'broker'
+           WHEN a.rolsuper THEN 'superuser'
+           WHEN powers IS NOT NULL AND NOT e.powers THEN 'powers'
+           WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
+           WHEN own.enough THEN 'ok'
+      END AS state
+    FROM jsonb_to_recordset(ask->'orders')
+           AS e(i int, account name, account_id oid, not_after timestamptz, members bool, powers bool)
+    LEFT JOIN pg_roles a ON a.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))
+    LEFT JOIN LATERAL (
+      SELECT true AS mine, bool_or(m.inherit_option AND (m.set_option OR NOT (ask->>'set_role')::bool)) AS enough
+      FROM pg_auth_members m WHERE m.roleid = given.oid AND m.member = a.oid AND m.grantor = me HAVING count(*) > 0
+    ) own ON true
+    LEFT JOIN LATERAL (
+      SELECT string_agg(quote_ident(x.rolname), ', ') AS names FROM (
+        SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
+        WHERE m.roleid = a.oid AND m.member <> me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
+      ) x
+    ) below ON true
+  LOOP
+    IF o.state IS NULL THEN
+      todo := todo || o.i; names := names || o.account; again := again || o.again; until := until || o.not_after;
+    ELSE
+      answers := answers || jsonb_build_object('i', o.i, 'state', o.state,
+        'why', CASE o.state WHEN 'powers' THEN powers WHEN 'members' THEN o.below END);
+    END IF;
+  END LOOP;
+  FOR s IN
+    SELECT t.again, array_agg(t.i) AS i, array_agg(t.account) AS names, array_agg(t.until) AS until, min(t.until) AS first_end,
+           string_agg(DISTINCT quote_ident(t.account), ', ') AS list
+    FROM unnest(todo, names, again, until) AS t(i, account, again, until) GROUP BY t.again ORDER BY t.again
+  LOOP
+    clause := CASE WHEN NOT sixteen THEN ''
+                   WHEN (ask->>'set_role')::bool THEN ' WITH INHERIT TRUE, SET TRUE GRANTED BY CURRENT_USER'
+                   WHEN s.again THEN ' WITH INHERIT TRUE GRANTED BY CURRENT_USER'
+                   ELSE ' WITH INHERIT TRUE, SET FALSE GRANTED BY CURRENT_USER' END;
+    BEGIN
+      EXECUTE format('GRANT %I TO %s%s', given.rolname, s.list, clause);
+      IF clock_timestamp() >= s.first_end THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
+      SELECT answers || array_agg(jsonb_build_object('i', x, 'state', 'ok')) INTO answers FROM unnest(s.i) x;
+    EXCEPTION WHEN OTHERS THEN
+      IF cardinality(s.i) = 1 OR SQLSTATE IN ('55P03', '42501', '25006', '40P01') THEN
+        SELECT answers || array_agg(jsonb_build_object('i', x, 'state', SQLSTATE, 'why', SQLERRM)) INTO answers FROM unnest(s.i) x;
+      ELSE
+        FOR n IN 1 .. cardinality(s.i) LOOP
+          BEGIN
+            EXECUTE format('GRANT %I TO %s%s', given.rolname, quote_ident(s.names[n]), clause);
+            IF clock_timestamp() >= s.until[n] THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
+            answers := answers || jsonb_build_object('i', s.i[n], 'state', 'ok');
+          EXCEPTION WHEN OTHERS THEN
+            answers := answers || jsonb_build_object('i', s.i[n], 'state', SQLSTATE, 'why', SQLERRM);
+          END;
+        END LOOP;
+      END IF;
+    END;
+  END LOOP;
+  PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
+END $jit$";
+
+/// Takes one role, or the right to SET ROLE to it, from many accounts. Asks `{role, role_id, until, narrow, orders: [{i, account,
+/// account_id}]}`; answers as [`GRANT`]. What is not there, or not ours where the catalog says whose it is, needs no statement: our
+/// own look decides, since a REVOKE of what is not there succeeds with a warning.
+pub(crate) const REVOKE: &str = r"DO $jit$
+DECLARE
+  ask     constant jsonb := current_setting('jit.ask')::jsonb;
+  me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
+  sixteen constant bool := current_setting('server_version_num')::int >= 160000;
+  narrow  constant bool := (ask->>'narrow')::bool;
+  until   constant timestamptz := (ask->>'until')::timestamptz;
+  by      constant text := CASE WHEN sixteen THEN ' GRANTED BY CURRENT_USER' ELSE '' END;
+  what    constant text := CASE WHEN narrow THEN 'SET OPTION FOR ' ELSE '' END;
+  taken   record;
+  o       record;
+  list    text;
+  n       int;
+  answers jsonb[] := '{}';
+  todo    int[] := '{}';
+  names   name[] := '{}';
+BEGIN
+  SELECT r.oid, r.rolname INTO taken FROM pg_roles r
+  WHERE r.oid = coalesce((ask->>'role_id')::oid, (SELECT x.oid FROM pg_roles x WHERE x.rolname = (ask->>'role')::name));
+  FOR o IN
+    SELECT e.i, a.rolname AS account,
+      CASE WHEN clock_timestamp() >= until THEN 'late'
+           WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = me
+                            AND (m.set_option OR NOT narrow)) THEN 'ok'
+      END AS state
+    FROM jsonb_to_recordset(ask->'orders') AS e(i int, account name, account_id oid)
+    LEFT JOIN pg_roles a ON a.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))
+  LOOP
+    IF o.state IS NULL THEN
+      todo := todo || o.i; names := names || o.account;
+    ELSE
+      answers := answers || jsonb_build_object('i', o.i, 'state', o.state);
+    END IF;
+  END LOOP;
+  IF todo <> '{}' THEN
+    SELECT string_agg(DISTINCT quote_ident(x), ', ') INTO list FROM unnest(names) x;
+    BEGIN
+      EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, list, by);
+      IF clock_timestamp() >= until THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
+      SELECT answers || array_agg(jsonb_build_object('i', x, 'state', 'ok')) INTO answers FROM unnest(todo) x;
+    EXCEPTION WHEN OTHERS THEN
+      IF cardinality(todo) = 1 OR SQLSTATE IN ('55P03', '42501', '25006', '40P01', 'JT001') THEN
+        SELECT answers || array_agg(jsonb_build_object('i', x, 'state', SQLSTATE, 'why', SQLERRM)) INTO answers FROM unnest(todo) x;
+      ELSE
+        FOR n IN 1 .. cardinality(todo) LOOP
+          BEGIN
+            EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, quote_ident(names[n]), by);
+            answers := answers || jsonb_build_object('i', todo[n], 'state', 'ok');
+          EXCEPTION WHEN OTHERS THEN
+            answers := answers || jsonb_build_object('i', todo[n], 'state', SQLSTATE, 'why', SQLERRM);
+          END;
+        END LOOP;
+      END IF;
+    END;
+  END IF;
+  PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
+END $jit$";
+
+/// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker.
+///
+/// Only memberships through which something can be used count as a way from one role to another (on 16 one with neither INHERIT nor
+/// SET is not). The broker and superusers are never counted as members of an account: they need no such way. Every step goes by the two indexes
+/// of `pg_auth_members`, so a role of 100,000 members costs no more than one of ten.
+pub(crate) const OBSERVE: &str = r"
+WITH RECURSIVE subject AS MATERIALIZED (
+  SELECT u.n, a.oid AS account, a.rolname::text AS account_name, r.oid AS role, r.rolname::text AS role_name
+  FROM unnest($1::name[], $2::oid[], $3::name[], $4::oid[]) WITH ORDINALITY AS u(account, account_id, role, role_id, n)
+  LEFT JOIN pg_roles a ON a.oid = coalesce(u.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = u.account))
+  LEFT JOIN pg_roles r ON r.oid = coalesce(u.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = u.role))
+), account AS MATERIALIZED (
+  SELECT DISTINCT account FROM subject WHERE account IS NOT NULL
+), role AS MATERIALIZED (
+  SELECT DISTINCT role FROM subject WHERE role IS NOT NULL
+), below(account, member) AS (
+  SELECT a.account, m.member FROM account a JOIN pg_auth_members m ON m.roleid = a.account AND (m.inherit_option OR m.set_option)
+  UNION
+  SELECT b.account, m.member FROM below b JOIN pg_auth_members m ON m.roleid = b.member AND (m.inherit_option OR m.set_option)
+), member AS MATERIALIZED (
+  SELECT b.account, b.member, r.rolname::text AS name FROM below b JOIN pg_roles r ON r.oid = b.member
+  WHERE b.member <> $5 AND NOT r.rolsuper
+), above(account, hop, role) AS (
+  SELECT a.account, m.roleid, m.roleid FROM account a JOIN pg_auth_members m ON m.member = a.account AND (m.inherit_option OR m.set_option)
+  UNION
+  SELECT x.account, x.hop, m.roleid FROM above x JOIN pg_auth_members m ON m.member = x.role AND (m.inherit_option OR m.set_option)
+), through AS (
+  SELECT s.n, array_agg(DISTINCT h.rolname::text) AS names
+  FROM subject s JOIN above x ON x.account = s.account AND x.role = s.role AND x.hop <> s.role JOIN pg_roles h ON h.oid = x.hop
+  GROUP BY s.n
+), reach(role, above) AS (
+  SELECT role, role FROM role UNION SELECT p.role, m.roleid FROM reach p JOIN pg_auth_members m ON m.member = p.above
+), power AS (
+  SELECT p.role, array_agg(DISTINCT p.power) AS names FROM (
+    SELECT p.role, 'SUPERUSER' AS power FROM reach p JOIN pg_roles r ON r.oid = p.above WHERE r.rolsuper
+    UNION ALL SELECT p.role, 'CREATEROLE' FROM reach p JOIN pg_roles r ON r.oid = p.above WHERE r.rolcreaterole
+    UNION ALL SELECT p.role, r.rolname FROM reach p JOIN pg_roles r ON r.oid = p.above
+              WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
+    UNION ALL SELECT p.role, 'ADMIN OPTION on ' || quote_ident(r.rolname) FROM reach p
+              JOIN pg_auth_members m ON m.member = p.above AND m.admin_option JOIN pg_roles r ON r.oid = m.roleid
+  ) p GROUP BY p.role
+), members AS (
+  SELECT account, array_agg(name ORDER BY name) AS names FROM member GROUP BY account
+), holder AS MATERIALIZED (
+  SELECT account, account AS holder FROM account WHERE account <> $5 UNION SELECT account, member FROM member
+), session AS (
+  SELECT h.account, array_agg(s.pid ORDER BY s.pid) AS pids, array_agg(s.usesysid ORDER BY s.pid) AS users,
+         array_agg(s.usename::text ORDER BY s.pid) AS names, array_agg(s.backend_start ORDER BY s.pid) AS since
+  FROM holder h JOIN pg_stat_activity s ON s.usesysid = h.holder AND s.pid <> pg_backend_pid() GROUP BY h.account
+), prepared AS (
+  SELECT h.account, array_agg(p.gid ORDER BY p.gid) AS gids, array_agg(d.datname::text ORDER BY p.gid) AS databases,
+         array_agg(r.rolname::text ORDER BY p.gid) AS owners
+  FROM pg_prepared_xact() p JOIN holder h ON h.holder = p.ownerid JOIN pg_roles r ON r.oid = p.ownerid
+  JOIN pg_database d ON d.oid = p.dbid GROUP BY h.account
+)
+SELECT s.account, s.account_name, s.role, s.role_name,
+  direct.grantors, direct.names AS grantor_names, direct.inherits, direct.sets, direct.admins,
+  through.names AS through, members.names AS members,
+  session.pids, session.users, session.names AS session_names, session.since,
+  prepared.gids, prepared.databases, prepared.owners, power.names AS powers
+FROM subject s
+LEFT JOIN LATERAL (
+  SELECT array_agg(m.grantor::oid ORDER BY m.grantor) AS grantors, array_agg(m.inherit_option ORDER BY m.grantor) AS inherits,
+         array_agg(m.set_option ORDER BY m.grantor) AS sets, array_agg(m.admin_option ORDER BY m.grantor) AS admins,
+         array_agg(g.rolname::text ORDER BY m.grantor) AS names
+  FROM pg_auth_members m LEFT JOIN pg_roles g ON g.oid = m.grantor
+  WHERE m.roleid = s.role AND m.member = s.account
+) direct ON true
+LEFT JOIN through ON through.n = s.n
+LEFT JOIN members ON members.account = s.account
+LEFT JOIN session ON session.account = s.account
+LEFT JOIN prepared ON prepared.account = s.account
+LEFT JOIN power ON power.role = s.role
+ORDER BY s.n";
+
+/// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i is the
+/// pid). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
+/// for this transaction only.
+pub(crate) const TERMINATE: &str = r"DO $jit$
+DECLARE
+  o       record;
+  answers jsonb[] := '{}';
+BEGIN
+  IF NOT pg_has_role('pg_signal_backend', 'USAGE') AND pg_has_role('pg_signal_backend', 'MEMBER') THEN
+    BEGIN
+      SET LOCAL ROLE pg_signal_backend;
+    EXCEPTION WHEN insufficient_privilege THEN
+      NULL;
+    END;
+  END IF;
+  FOR o IN
+    SELECT s.pid FROM jsonb_to_recordset(current_setting('jit.ask')::jsonb->'sessions') AS e(pid int, usesysid oid)
+    JOIN pg_stat_activity s USING (pid, usesysid) WHERE s.pid <> pg_backend_pid()
+  LOOP
+    BEGIN
+      PERFORM pg_terminate_backend(o.pid);
+    EXCEPTION WHEN OTHERS THEN
+      answers := answers || jsonb_build_object('i', o.pid, 'state', SQLSTATE, 'why', SQLERRM);
+    END;
+  END LOOP;
+  PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
+END $jit$";
+
+/// How many of these sessions are still there. `$1` pids, `$2` the oids they logged in as.
+pub(crate) const STILL_THERE: &str = "\
+SELECT count(*) FROM unnest($1::int[], $2::oid[]) AS e(pid, usesysid) JOIN pg_stat_get_activity(NULL) s USING (pid, usesysid)";
+
+/// The broker's own sessions that carry one of these labels. `$1` labels, `$2` the broker.
+pub(crate) const LABELLED: &str = "\
+SELECT s.pid, s.application_name AS label, clock_timestamp() AS now FROM pg_stat_get_activity(NULL) s \
+WHERE s.usesysid = $2 AND s.application_name = ANY ($1::text[]) AND s.pid <> pg_backend_pid()";
+
+/// The server's time.
+pub(crate) const NOW: &str = "SELECT clock_timestamp()";
+
+/// Ends one of the broker's own sessions, which every role may.
+pub(crate) const TERMINATE_OWN: &str = "\
+SELECT pg_terminate_backend(s.pid) FROM pg_stat_get_activity(NULL) s \
+WHERE s.usesysid = $2 AND s.pid = ANY ($1::int[]) AND s.pid <> pg_backend_pid()";
+
+/// Who else changes memberships of this role just now: on 16 the holder of its lock, on 15 whoever writes the catalog. `$1` the role's name,
+/// `$2` its oid.
+pub(crate) const BLOCKERS: &str = "\
+SELECT DISTINCT l.pid, coalesce(s.usename::text, '(unknown)') AS name, s.state FROM pg_locks l LEFT JOIN pg_stat_activity s USING (pid) \
+WHERE l.granted AND l.pid <> pg_backend_pid() AND ( \
+  (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.mode <> 'AccessShareLock' AND l.objid = coalesce($2::oid, \
+     (SELECT oid FROM pg_roles WHERE rolname = $1::name))) \
+  OR (l.locktype = 'relation' AND l.relation = 'pg_auth_members'::regclass AND l.mode <> 'AccessShareLock')) \
+ORDER BY l.pid LIMIT 3";
+
+/// Every direct holder of these roles but the broker, whose own membership is what it grants with. `$1` roles, `$2` the broker.
+pub(crate) const HOLDERS: &str = "\
+SELECT r.rolname::text AS role, r.oid AS role_id, a.rolname::text AS account, a.oid AS account_id, \
+       m.grantor::oid AS grantor, g.rolname::text AS grantor_name, m.inherit_option AS inherits, m.set_option AS sets, m.admin_option AS admin \
+FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member LEFT JOIN pg_roles g ON g.oid = m.grantor \
+WHERE r.rolname = ANY ($1::name[]) AND a.oid <> $2 ORDER BY r.rolname, a.rolname, m.grantor";
+
+/// Before [`rollback_prepared`]: only the owner of a prepared transaction, or a superuser, may end it.
+pub(crate) fn become_owner(label: &str, owner: &str) -> String {
+    format!("SET application_name = {}; SET ROLE {}", escape_literal(label), escape_identifier(owner))
+}
+
+/// Cannot run inside a transaction, so not in a block either.
+pub(crate) fn rollback_prepared(gid: &str) -> String {
+    format!("ROLLBACK PREPARED {}", escape_literal(gid))
+}
+
+/// What the broker may and how the server is set. `$1` the broker.
+pub(crate) const CHECK_SERVER: &str = "\
+SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
+  b.rolsuper OR pg_has_role(b.oid, 'pg_signal_backend', 'USAGE') OR (pg_has_role(b.oid, 'pg_signal_backend', 'MEMBER') \
+    AND current_setting('server_version_num')::int < 160000) AS can_signal, \
+  pg_has_role(b.oid, 'pg_read_all_stats', 'USAGE') AS sees_start, \
+  coalesce((SELECT has_language_privilege(b.oid, l.oid, 'USAGE') FROM pg_language l WHERE l.lanname = 'plpgsql'), false) AS plpgsql, \
+  pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::bool AS read_only, current_setting('fsync')::bool AS fsync, \
+  (SELECT array_agg(coalesce(nullif(r.application_name, ''), 'unnamed') ORDER BY r.application_name) \
+   FROM pg_stat_replication r WHERE r.sync_state = 'async') AS asynchronous \
+FROM pg_roles b WHERE b.oid = $1";
+
+/// What the broker holds on each role, and what each role can. `$1` roles, `$2` the broker.
+pub(crate) const CHECK_ROLES: &str = "\
+SELECT u.role::text AS role, r.oid, \
+  EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND m.admin_option) AS own_admin, \
+  EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND (m.inherit_option OR m.set_option)) AS own_use, \
+  coalesce(pg_has_role($2::oid, r.oid, 'MEMBER WITH ADMIN OPTION'), false) AS any_admin, \
+  (WITH RECURSIVE above(oid) AS ( \
+     SELECT r.oid UNION SELECT m.roleid FROM above a JOIN pg_auth_members m ON m.member = a.oid \
+   ) SELECT array_agg(DISTINCT p.power) FROM ( \
+     SELECT 'SUPERUSER' AS power FROM above JOIN pg_roles x USING (oid) WHERE x.rolsuper \
+     UNION ALL SELECT 'CREATEROLE' FROM above JOIN pg_roles x USING (oid) WHERE x.rolcreaterole \
+     UNION ALL SELECT x.rolname FROM above JOIN pg_roles x USING (oid) \
+               WHERE x.rolname IN ('pg_execute_server_program', 'pg_write_server_files') \
+     UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident(x.rolname) FROM above a \
+               JOIN pg_auth_members m ON m.member = a.oid AND m.admin_option JOIN pg_roles x ON x.oid = m.roleid \
+   ) p) AS powers \
+FROM unnest($1::name[]) WITH ORDINALITY AS u(role, n) LEFT JOIN pg_roles r ON r.rolname = u.role ORDER BY u.n";
