@@ -1,1 +1,54 @@
-fn main() {}
+//! The trial binary: everything of the library from a shell, and the pump.
+//!
+//! In its local mode whoever can read `jit.toml` holds the broker's credentials anyway, so `--as` is believed, and recorded as
+//! asserted by a user of the operating system.
+
+mod build;
+mod cli;
+mod commands;
+mod config;
+mod error;
+mod os_user;
+mod output;
+mod print;
+mod settle;
+mod spans;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use self::cli::Cli;
+use self::error::Failure;
+use self::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::explain(&error),
+    };
+    // what happens is said by the commands; the library's own lines are for those who ask for them
+    let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let out = Output::new(cli.json);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::unusable(format!("no runtime can be started: {error}"), "check the limits of this user")
+        })
+        .and_then(|runtime| {
+            let result = runtime.block_on(commands::run(&cli, out));
+            // a lookup of names that hangs is not waited for
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Approving, denying, and taking a request back.
+
+use super::Context;
+use super::request::sentence;
+use crate::cli;
+use crate::error::Failure;
+
+pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &decide.actor);
+    let view = jit.approve(&actor, decide.id, &decide.note).await?;
+    at.finish(&jit, view.id(), sentence).await
+}
+
+pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &decide.actor);
+    let extension = jit.access(decide.id).await?.extension_micros.is_some();
+    let view = jit.deny(&actor, decide.id, &decide.note).await?;
+    let what = if extension { "denied: no more time is given" } else { "denied: nothing was granted" };
+    at.finish(&jit, view.id(), |_| what.to_owned()).await
+}
+
+pub(super) async fn cancel(at: &Context<'_>, cancel: &cli::Cancel) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &cancel.actor);
+    let view = jit.cancel(&actor, cancel.id, &cancel.reason).await?;
+    at.access(&jit, &view, "cancelled: nothing was granted").await
+}

@@ -1,0 +1,107 @@
+//! The commands, a file each.
+
+mod audit;
+mod clock;
+mod decide;
+mod doctor;
+mod init;
+mod live;
+mod look;
+mod policy;
+mod pump;
+mod reconcile;
+mod request;
+mod stop;
+mod target;
+mod watch;
+
+use std::collections::BTreeSet;
+
+use jit_core::approval::Actor;
+use jit_core::engine::{AccessView, Jit};
+use jit_core::id::{AccessId, Principal};
+
+use crate::build;
+use crate::cli::{self, Cli, Command};
+use crate::config::Config;
+use crate::error::Failure;
+use crate::os_user::os_user;
+use crate::output::Output;
+use crate::print::{self, AccessLine};
+use crate::settle::settle;
+
+/// Does what was asked for.
+pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
+    let at = Context { cli, out };
+    match &cli.command {
+        Command::Init => init::init(&cli.config, out),
+        Command::Doctor => doctor::doctor(&at).await,
+        Command::Request(ask) => request::request(&at, ask).await,
+        Command::Approve(decide) => decide::approve(&at, decide).await,
+        Command::Deny(decide) => decide::deny(&at, decide).await,
+        Command::Cancel(cancel) => decide::cancel(&at, cancel).await,
+        Command::Release(release) => live::release(&at, release).await,
+        Command::Revoke(revoke) => live::revoke(&at, revoke).await,
+        Command::Extend(extend) => live::extend(&at, extend).await,
+        Command::Stop(stop) => stop::stop(&at, stop).await,
+        Command::Resume(resume) => stop::resume(&at, resume).await,
+        Command::List(list) => look::list(&at, list).await,
+        Command::Show(show) => look::show(&at, show).await,
+        Command::Watch => watch::watch(&at).await,
+        Command::RunDue => pump::run_due(&at).await,
+        Command::Pump => pump::pump(&at).await,
+        Command::Reconcile(reconcile) => reconcile::reconcile(&at, reconcile).await,
+        Command::Target(cli::Target::Retire(target)) => target::retire(&at, target).await,
+        Command::Target(cli::Target::Confirm(target)) => target::confirm(&at, target).await,
+        Command::Clock(cli::Clock::Accept(who)) => clock::accept(&at, who).await,
+        Command::Policy(cli::Policy::Check { file }) => policy::check(&at, file.as_deref()),
+        Command::Policy(cli::Policy::Explain(ask)) => policy::explain(&at, ask).await,
+        Command::Audit(command) => audit::audit(&at, command).await,
+    }
+}
+
+/// What every command gets.
+struct Context<'c> {
+    cli: &'c Cli,
+    out: Output,
+}
+
+impl Context<'_> {
+    fn config(&self) -> Result<Config, Failure> {
+        Config::load(&self.cli.config)
+    }
+
+    async fn engine(&self) -> Result<Jit, Failure> {
+        build::engine(&self.config()?, self.cli.tenant.as_ref()).await
+    }
+
+    fn actor(&self, jit: &Jit, who: &cli::As) -> Actor {
+        Actor::asserted(jit.tenant_id().clone(), who.who.clone(), os_user())
+    }
+
+    /// Says in a sentence what was done, then how the access stands.
+    async fn access(&self, jit: &Jit, view: &AccessView, sentence: &str) -> Result<(), Failure> {
+        let can_decide = deciders(jit, view).await;
+        let now = jit.store().now().await?;
+        self.out.result(&AccessLine { access: view, can_decide: &can_decide }, || {
+            let lines = print::access(view, &can_decide, now);
+            if sentence.is_empty() { lines } else { format!("{sentence}\n{lines}") }
+        })
+    }
+
+    /// Does what the command made due, says how the access stands then, and fails where it went no further.
+    async fn finish(&self, jit: &Jit, id: AccessId, sentence: impl Fn(&AccessView) -> String) -> Result<(), Failure> {
+        let (view, why) = settle(jit, id).await?;
+        self.access(jit, &view, &sentence(&view)).await?;
+        why.map_or(Ok(()), Err)
+    }
+}
+
+/// Whose yes would count now; nobody where nothing waits for people.
+async fn deciders(jit: &Jit, view: &AccessView) -> BTreeSet<Principal> {
+    if view.state != "pending" && view.extension_micros.is_none() {
+        return BTreeSet::new();
+    }
+    // it is a help for the reader; the answer stands without it
+    jit.who_can_decide(view.id).await.unwrap_or_default()
+}

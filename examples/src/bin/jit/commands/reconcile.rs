@@ -1,0 +1,58 @@
+//! Comparing what targets hold with what the store says.
+
+use jit_core::engine::{Drift, Reconcile};
+use serde_json::json;
+
+use super::Context;
+use crate::cli;
+use crate::error::Failure;
+
+pub(super) async fn reconcile(at: &Context<'_>, asked: &cli::Reconcile) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &asked.actor);
+    let mode = if asked.enforce { Reconcile::Enforce } else { Reconcile::Report };
+    let targets = match &asked.target {
+        Some(target) => vec![target.clone()],
+        None => jit.targets()?,
+    };
+    let mut failed = None;
+    for target in &targets {
+        match jit.reconcile(&actor, target, mode).await {
+            Ok(drifts) => {
+                let answer = json!({"target": target, "enforced": asked.enforce, "found": drifts});
+                at.out.result(&answer, || told(target.as_str(), &drifts))?;
+            }
+            // one target that is down hides no other
+            Err(error) => {
+                let failure = Failure::from(error);
+                if let Some(earlier) = failed.replace(failure) {
+                    at.out.failure(&earlier);
+                }
+            }
+        }
+    }
+    if asked.enforce {
+        jit.run_due().await?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn told(target: &str, drifts: &[Drift]) -> String {
+    if drifts.is_empty() {
+        return format!("{target}: holds what the store says, nothing else");
+    }
+    let line = |drift: &Drift| match drift {
+        Drift::Standing { account, role, grantor } => {
+            format!("  standing   `{account}` in `{role}`, granted by {grantor}: not ours, left alone")
+        }
+        Drift::Orphaned { account, role } => {
+            format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it")
+        }
+        Drift::Vanished { access, account, role } => {
+            format!("  vanished   `{account}` in `{role}`: access {access} is live and the database does not hold it")
+        }
+        _ => "  something that this command has no words for: see --json".to_owned(),
+    };
+    let lines: Vec<String> = drifts.iter().map(line).collect();
+    format!("{target}:\n{}", lines.join("\n"))
+}

@@ -1,0 +1,47 @@
+//! Asking for a role.
+
+use jit_core::engine::{AccessView, Ask};
+
+use super::Context;
+use crate::cli;
+use crate::error::Failure;
+use crate::spans::shown;
+
+pub(super) async fn request(at: &Context<'_>, request: &cli::Request) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &request.actor);
+    let view = jit.request(&actor, ask(request)).await?;
+    at.finish(&jit, view.id(), sentence).await
+}
+
+/// What the command line asks for.
+pub(super) fn ask(request: &cli::Request) -> Ask {
+    let mut ask = Ask::new(&request.target, &request.role, request.how_long).because(&request.reason);
+    if let Some(ticket) = &request.ticket {
+        ask = ask.ticket(ticket);
+    }
+    if let Some(start) = request.at {
+        ask = ask.starting(start);
+    }
+    if let Some(receiver) = &request.on_behalf_of {
+        ask = ask.on_behalf_of(receiver.clone());
+    }
+    if let Some(key) = &request.key {
+        ask = ask.key(key);
+    }
+    ask
+}
+
+/// Where an access stands on its way to being usable.
+pub(super) fn sentence(view: &AccessView) -> String {
+    let (who, role, target) = (&view.principal, &view.role, &view.target);
+    match (view.state, view.expires_at) {
+        ("pending", _) => format!("asked: `{role}` on `{target}` waits for approval"),
+        ("active", Some(end)) => format!("usable: `{who}` has `{role}` on `{target}` until {}", shown(end)),
+        ("scheduled", _) => match view.starts_at {
+            Some(start) => format!("approved: `{who}` gets `{role}` on `{target}` at {}", shown(start)),
+            None => format!("approved: `{who}` gets `{role}` on `{target}` as soon as it can be granted"),
+        },
+        (state, _) => format!("{state}: `{role}` on `{target}` for `{who}`"),
+    }
+}

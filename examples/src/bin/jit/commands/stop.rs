@@ -1,0 +1,53 @@
+//! Emergency stop and resume.
+
+use jit_core::engine::{Filter, Scope};
+use serde_json::json;
+
+use super::Context;
+use crate::cli;
+use crate::error::{Exit, Failure};
+use crate::settle::settle_all;
+
+pub(super) async fn stop(at: &Context<'_>, stop: &cli::Stop) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &stop.actor);
+    let scope = scope(&stop.scope)?;
+    let filter = Filter {
+        principal: stop.scope.principal.clone(),
+        target: stop.scope.target.as_ref().map(ToString::to_string),
+        open: true,
+        ..Filter::default()
+    };
+    let before = jit.list(&filter, None, 100_000).await?.len();
+    jit.stop(&actor, scope.clone(), &stop.reason).await?;
+    let left = settle_all(&jit, &filter).await?;
+    let ended = before.saturating_sub(left.len());
+    let answer = json!({"stopped": scope.to_string(), "ended": ended, "still_ending": left.len()});
+    at.out.result(&answer, || {
+        format!("stopped: {scope}; {ended} ended, {} still ending, nothing new until `jit resume`", left.len())
+    })?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the stop is in force, and {} are not known to be gone yet", left.len());
+    let hint = "they are tried until they are gone: keep `jit pump` running, and see `jit list --open`";
+    Err(Failure::new(Exit::Unreachable, "database", message, hint))
+}
+
+pub(super) async fn resume(at: &Context<'_>, resume: &cli::Resume) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.actor(&jit, &resume.actor);
+    let scope = scope(&resume.scope)?;
+    jit.resume(&actor, scope.clone()).await?;
+    let answer = json!({"resumed": scope.to_string()});
+    at.out.result(&answer, || format!("resumed: {scope}; what the stop ended stays ended"))
+}
+
+fn scope(given: &cli::Scope) -> Result<Scope, Failure> {
+    match (&given.principal, &given.target, given.all) {
+        (Some(principal), None, false) => Ok(Scope::Principal(principal.clone())),
+        (None, Some(target), false) => Ok(Scope::Target(target.clone())),
+        (None, None, true) => Ok(Scope::All),
+        _ => Err(Failure::usage("one of --principal, --target and --all has to be given", "")),
+    }
+}

@@ -1,0 +1,364 @@
+//! `jit.toml`: strict, and placed against its own folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jit_core::database::TlsMode;
+use jit_core::id::TenantId;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+use crate::error::Failure;
+
+/// What is configured.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where everything is kept.
+    pub(crate) store: StoreAt,
+    /// What is configured for each tenant; at least one.
+    pub(crate) tenants: BTreeMap<TenantId, TenantConfig>,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreAt {
+    /// In this SQLite file.
+    Sqlite(PathBuf),
+    /// In memory, until the process ends.
+    Memory,
+}
+
+/// What is configured for one tenant.
+#[derive(Debug)]
+pub(crate) struct TenantConfig {
+    /// The policy document.
+    pub(crate) policy: PathBuf,
+    /// The databases, by the names that people ask for.
+    pub(crate) targets: BTreeMap<String, TargetConfig>,
+    /// The log.
+    pub(crate) audit: AuditConfig,
+}
+
+/// One database.
+#[derive(Debug)]
+pub(crate) struct TargetConfig {
+    /// `postgres://broker@host:5432/database`; a password in it is refused.
+    pub(crate) url: String,
+    /// Where the broker's password comes from.
+    pub(crate) password: Option<Password>,
+    /// How the connection is protected.
+    pub(crate) tls: TlsMode,
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Password {
+    /// A file that holds nothing else.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A program and its arguments.
+    Command(Vec<String>),
+}
+
+/// What becomes of the log.
+#[derive(Debug, Default)]
+pub(crate) struct AuditConfig {
+    /// The key that signs its checkpoints; made on first use.
+    pub(crate) signing_key: Option<PathBuf>,
+    /// A file that gets every entry.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads it.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                let message = format!("there is no configuration `{}`", path.display());
+                return Failure::configuration(message, "make one with `jit init`, or name another with --config");
+            }
+            Failure::configuration(format!("`{}` cannot be read: {error}", path.display()), "look at its permissions")
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let reader = Reader { path, text: &text, folder };
+        let file: File = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            reader.wrong(at, error.message())
+        })?;
+        reader.config(file)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    store: StoreTable,
+    #[serde(default)]
+    tenants: BTreeMap<String, Spanned<TenantTable>>,
+    // the keys of tenant `default`; a flattened table could not be strict
+    policy: Option<PathBuf>,
+    #[serde(default)]
+    targets: BTreeMap<String, Spanned<TargetTable>>,
+    audit: Option<AuditTable>,
+    notify: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreTable {
+    url: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantTable {
+    policy: Option<PathBuf>,
+    #[serde(default)]
+    targets: BTreeMap<String, Spanned<TargetTable>>,
+    audit: Option<AuditTable>,
+    notify: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetTable {
+    url: Spanned<String>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+    password_command: Option<Spanned<CommandLine>>,
+    #[serde(default)]
+    tls: TlsMode,
+    dead_man_grace: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum CommandLine {
+    Line(String),
+    Words(Vec<String>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditTable {
+    signing_key: Option<PathBuf>,
+    file: Option<PathBuf>,
+}
+
+/// Knows where the text came from, for errors with their place and paths beside it.
+struct Reader<'t> {
+    path: &'t Path,
+    text: &'t str,
+    folder: &'t Path,
+}
+
+impl Reader<'_> {
+    fn config(&self, file: File) -> Result<Config, Failure> {
+        let store = self.store(&file.store.url)?;
+        let mut tenants = BTreeMap::new();
+        if file.policy.is_some() || file.tenants.is_empty() {
+            let table =
+                TenantTable { policy: file.policy, targets: file.targets, audit: file.audit, notify: file.notify };
+            tenants.insert(TenantId::main(), self.tenant(table, 0, "the top level")?);
+        } else if !file.targets.is_empty() || file.audit.is_some() || file.notify.is_some() {
+            return Err(self.wrong(
+                0,
+                "the top level has targets, audit or notify but no `policy`: add one, or move them under a tenant",
+            ));
+        }
+        for (name, table) in file.tenants {
+            let at = table.span().start;
+            let id = TenantId::new(name.as_str()).map_err(|error| self.wrong(at, &error.to_string()))?;
+            let what = format!("[tenants.{name}]");
+            if tenants.insert(id, self.tenant(table.into_inner(), at, &what)?).is_some() {
+                return Err(self.wrong(at, "the top level is tenant `default` already: keep one of the two"));
+            }
+        }
+        Ok(Config { store, tenants })
+    }
+
+    fn store(&self, url: &Spanned<String>) -> Result<StoreAt, Failure> {
+        let (at, url) = (url.span().start, url.get_ref().as_str());
+        if url == "memory:" {
+            return Ok(StoreAt::Memory);
+        }
+        if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(StoreAt::Sqlite(self.beside(PathBuf::from(path))));
+        }
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let line = "a store in PostgreSQL, shared by many nodes, comes later: use `sqlite:jit.db`, which several \
+                        processes of one machine can share";
+            return Err(self.wrong(at, line));
+        }
+        Err(self
+            .wrong(at, "this is not a store: write `sqlite:jit.db`, or `memory:` for a trial that forgets everything"))
+    }
+
+    fn tenant(&self, table: TenantTable, at: usize, what: &str) -> Result<TenantConfig, Failure> {
+        if let Some(notify) = table.notify {
+            return Err(self.later(notify.span().start, "notify"));
+        }
+        let policy = table.policy.ok_or_else(|| {
+            self.wrong(at, &format!("{what} has no `policy`: add one, like `policy = \"policy.toml\"`"))
+        })?;
+        let mut targets = BTreeMap::new();
+        for (name, table) in table.targets {
+            let at = table.span().start;
+            targets.insert(name.clone(), self.target(&name, table.into_inner(), at)?);
+        }
+        let audit = table.audit.unwrap_or_default();
+        Ok(TenantConfig {
+            policy: self.beside(policy),
+            targets,
+            audit: AuditConfig {
+                signing_key: audit.signing_key.map(|path| self.beside(path)),
+                file: audit.file.map(|path| self.beside(path)),
+            },
+        })
+    }
+
+    fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<TargetConfig, Failure> {
+        if let Some(grace) = table.dead_man_grace {
+            return Err(self.later(grace.span().start, "dead_man_grace"));
+        }
+        let url = self.target_url(name, &table.url)?;
+        let command = match table.password_command {
+            None => None,
+            Some(command) => {
+                let at = command.span().start;
+                let words = match command.into_inner() {
+                    CommandLine::Line(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                    CommandLine::Words(words) => words,
+                };
+                if words.is_empty() {
+                    return Err(self.wrong(at, "`password_command` is empty: write `[\"program\", \"argument\"]`"));
+                }
+                Some(Password::Command(words))
+            }
+        };
+        let file = table.password_file.map(|path| Password::File(self.beside(path)));
+        let mut given = [file, table.password_env.map(Password::Env), command].into_iter().flatten();
+        let password = given.next();
+        if given.next().is_some() {
+            let line = format!(
+                "target `{name}` names its password twice: keep one of password_file, password_env, password_command"
+            );
+            return Err(self.wrong(at, &line));
+        }
+        let tls = match table.tls {
+            TlsMode::VerifyFull { ca } => TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)) },
+            plain @ TlsMode::DangerPlaintext => plain,
+        };
+        Ok(TargetConfig { url, password, tls })
+    }
+
+    /// A URL of an engine that this version knows, without a password in it.
+    fn target_url(&self, name: &str, url: &Spanned<String>) -> Result<String, Failure> {
+        let (at, url) = (url.span().start, url.get_ref());
+        let Some((scheme, rest)) = url.split_once("://") else {
+            let line = format!("target `{name}` has no URL like `postgres://jit_broker@127.0.0.1:5432/orders`");
+            return Err(self.wrong(at, &line));
+        };
+        match scheme {
+            "postgres" | "postgresql" => {}
+            "mysql" | "mariadb" | "mssql" => {
+                return Err(
+                    self.wrong(at, &format!("targets of `{scheme}://` come later: this version knows `postgres://`"))
+                );
+            }
+            _ => return Err(self.wrong(at, "this version knows targets of `postgres://` only")),
+        }
+        let login = rest.split('/').next().unwrap_or_default().rsplit_once('@').map_or("", |(login, _)| login);
+        if login.contains(':') {
+            let line = format!(
+                "the URL of target `{name}` holds a password: take it out, and name password_file, \
+                                password_env or password_command"
+            );
+            return Err(self.wrong(at, &line));
+        }
+        Ok(url.clone())
+    }
+
+    fn beside(&self, path: PathBuf) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    fn later(&self, at: usize, key: &str) -> Failure {
+        self.wrong(at, &format!("`{key}` is something that this version does not know yet: it comes later, remove it"))
+    }
+
+    /// An error with its place: line and column from 1, columns in characters.
+    fn wrong(&self, at: usize, what: &str) -> Failure {
+        let before = self.text.get(..at).unwrap_or_default();
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count().saturating_add(1);
+        let what = what.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        Failure::configuration(format!("{}:{line}:{column}: {what}", self.path.display()), "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let folder = Path::new("folder");
+        let reader = Reader { path: Path::new("jit.toml"), text, folder };
+        let file = toml::from_str(text).map_err(|error: toml::de::Error| {
+            reader.wrong(error.span().map_or(0, |span| span.start), error.message()).message
+        })?;
+        reader.config(file).map_err(|failure| failure.message)
+    }
+
+    const WHOLE: &str = r#"
+policy = "policy.toml"
+[store]
+url = "sqlite:jit.db"
+[targets.orders-prod]
+url = "postgres://jit_broker@127.0.0.1:5432/orders"
+password_file = "secret"
+tls = { mode = "verify-full", ca = "ca.pem" }
+[audit]
+signing_key = "audit.key"
+file = "/var/log/jit.jsonl"
+[tenants.acme]
+policy = "acme.toml"
+"#;
+
+    #[test]
+    fn what_is_configured_is_placed_beside_the_file() {
+        let config = read(WHOLE).unwrap();
+        assert_eq!(config.store, StoreAt::Sqlite(PathBuf::from("folder/jit.db")));
+        let main = &config.tenants[&TenantId::main()];
+        assert_eq!(main.policy, PathBuf::from("folder/policy.toml"));
+        assert_eq!(main.audit.file, Some(PathBuf::from("/var/log/jit.jsonl")));
+        let target = &main.targets["orders-prod"];
+        assert_eq!(target.password, Some(Password::File(PathBuf::from("folder/secret"))));
+        assert_eq!(target.tls, TlsMode::VerifyFull { ca: Some(PathBuf::from("folder/ca.pem")) });
+        assert_eq!(config.tenants.len(), 2);
+    }
+
+    #[test]
+    fn everything_wrong_is_placed_and_says_what_is_known() {
+        for (from, to, says) in [
+            ("policy = \"policy", "polcy = \"policy", "jit.toml:2:1: unknown field `polcy`, expected one of"),
+            ("password_file", "pasword_file", "jit.toml:7:1: unknown field `pasword_file`"),
+            ("sqlite:jit.db", "postgres://x/y", "jit.toml:4:7: a store in PostgreSQL"),
+            ("sqlite:jit.db", "jit.db", "this is not a store"),
+            ("password_file = \"secret\"", "dead_man_grace = \"60s\"", "jit.toml:7:18: `dead_man_grace` is something"),
+            ("[tenants.acme]", "[notify.slack.dba]", "comes later"),
+            ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
+            ("postgres://", "mysql://", "`mysql://` come later"),
+            ("\"verify-full\"", "\"none\"", "jit.toml:8"),
+            ("[tenants.acme]", "[tenants.default]", "keep one of the two"),
+            ("file = \"/var", "file \"/var", "jit.toml:11"),
+        ] {
+            let error = read(&WHOLE.replace(from, to)).unwrap_err();
+            assert!(error.contains(says), "{to}: {error}");
+            assert!(!error.contains('\n') && !error.contains("hunter2"), "{error}");
+        }
+        assert!(read("[store]\nurl = \"memory:\"").unwrap_err().contains("has no `policy`"));
+    }
+}

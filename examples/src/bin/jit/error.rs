@@ -1,0 +1,137 @@
+//! What went wrong, in one line, with what to do and the exit code.
+
+use std::process::ExitCode;
+
+use jit_core::database::DatabaseError;
+use jit_core::directory::DirectoryError;
+use jit_core::engine::JitError;
+use jit_core::policy::PolicyError;
+use jit_core::store::StoreError;
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// A stable word for machines.
+    pub(crate) kind: &'static str,
+    /// What happened.
+    pub(crate) message: String,
+    /// What to do; empty where the message says it.
+    pub(crate) hint: String,
+    exit: Exit,
+}
+
+/// What the shell is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Refused or not found.
+    Refused,
+    /// Wrong usage or configuration.
+    Usage,
+    /// A database or store could not be reached.
+    Unreachable,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, kind: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: hint.into(), exit }
+    }
+
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", message, hint)
+    }
+
+    /// Wrong configuration.
+    pub(crate) fn configuration(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "configuration", message, hint)
+    }
+
+    /// Refused.
+    pub(crate) fn refused(kind: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, kind, message, hint)
+    }
+
+    /// A database that does not answer.
+    pub(crate) fn unreachable(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, "database", message, hint)
+    }
+
+    /// This machine does not do what it should.
+    pub(crate) fn unusable(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, "machine", message, hint)
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.exit {
+            Exit::Refused => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+        })
+    }
+}
+
+impl From<JitError> for Failure {
+    fn from(error: JitError) -> Self {
+        let (exit, hint) = match &error {
+            JitError::Denied { .. } => (Exit::Refused, "`jit policy explain` shows what every rule says to it"),
+            JitError::Refused(_) => (Exit::Refused, "`jit show` says how it stands, and who can decide"),
+            JitError::NotAllowed { .. } | JitError::NotFound { .. } | JitError::ClockDoubtful { .. } => {
+                (Exit::Refused, "")
+            }
+            JitError::Standing { .. } => (Exit::Refused, "who holds a role for good needs no window for it"),
+            JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, where that is yours to do"),
+            JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows what the target says it is"),
+            JitError::Ended { .. } | JitError::TimedOut { .. } => (Exit::Refused, "`jit show` tells its history"),
+            JitError::Busy => (Exit::Refused, "run it once more"),
+            JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add him to the policy's groups"),
+            JitError::Directory(_) => (Exit::Unreachable, "run it again when the directory answers"),
+            JitError::Database(error) => (database_exit(error), "`jit doctor` checks every target"),
+            JitError::Store(error) => return from_store(error),
+            _ => (Exit::Usage, ""),
+        };
+        let message = match &error {
+            JitError::Database(error) => error.with_causes(),
+            other => other.to_string(),
+        };
+        Self::new(exit, error.kind(), one_line(&message), hint)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        from_store(&error)
+    }
+}
+
+impl From<PolicyError> for Failure {
+    /// One line per problem, each with its place.
+    fn from(error: PolicyError) -> Self {
+        Self::new(Exit::Usage, "policy", error.to_string(), "mend the policy, then try it with `jit policy check`")
+    }
+}
+
+fn database_exit(error: &DatabaseError) -> Exit {
+    match error {
+        DatabaseError::Rejected { .. } => Exit::Refused,
+        _ => Exit::Unreachable,
+    }
+}
+
+fn from_store(error: &StoreError) -> Failure {
+    let (exit, hint) = match error {
+        StoreError::Conflict { .. } | StoreError::Fenced { .. } => (Exit::Refused, "run it once more"),
+        StoreError::Newer { .. } => (Exit::Usage, ""),
+        StoreError::OutcomeUnknown { .. } => (Exit::Unreachable, "look with `jit list` before doing it again"),
+        StoreError::Damaged { .. } => {
+            (Exit::Unreachable, "restore the store from a backup, and look at who can write it")
+        }
+        StoreError::ReadOnly { .. } | StoreError::Full { .. } => (Exit::Unreachable, ""),
+        _ => (Exit::Unreachable, "`[store] url` in jit.toml says where it is"),
+    };
+    Failure::new(exit, "store", one_line(&error.to_string()), hint)
+}
+
+/// A cause that speaks several lines is one line here.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

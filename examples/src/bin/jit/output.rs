@@ -1,0 +1,64 @@
+//! Where results and errors go.
+
+use std::io::{ErrorKind, Write};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::Failure;
+
+/// For people, or one JSON object a line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// One result: an object for machines, or what `words` makes of it for people.
+    pub(crate) fn result<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) -> Result<(), Failure> {
+        if !self.json {
+            return Self::write(&words());
+        }
+        let line = serde_json::to_string(value)
+            .map_err(|error| Failure::unusable(format!("the answer has no JSON form: {error}"), "report this"))?;
+        Self::write(&line)
+    }
+
+    /// A line that only people read.
+    pub(crate) fn words(self, text: &str) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { Self::write(text) }
+    }
+
+    /// The one line that says what went wrong.
+    pub(crate) fn failure(self, failure: &Failure) {
+        let line = if self.json {
+            json!({"error": {"kind": failure.kind, "message": failure.message, "hint": failure.hint}}).to_string()
+        } else if failure.hint.is_empty() {
+            format!("error: {}", failure.message)
+        } else {
+            format!("error: {}\n  hint: {}", failure.message, failure.hint)
+        };
+        // where errors cannot be written either there is nobody to tell
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    fn write(text: &str) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            // the reader had enough (`jit list | head`)
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => {
+                Err(Failure::unusable(format!("the answer cannot be written: {error}"), "look at where it goes"))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Accesses for people and for machines.
+
+use std::collections::BTreeSet;
+
+use jit_core::clock::Time;
+use jit_core::engine::AccessView;
+use jit_core::id::Principal;
+use serde::Serialize;
+
+use crate::spans::{from_now, said, shown};
+
+/// An access as machines get it: with those who can decide.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccessLine<'a> {
+    #[serde(flatten)]
+    pub(crate) access: &'a AccessView,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) can_decide: &'a BTreeSet<Principal>,
+}
+
+/// An access in a few aligned lines.
+pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: Time) -> String {
+    let mut lines = Lines::default();
+    lines.add("access", view.id);
+    lines.add("state", state(view));
+    lines.add("role", format!("{} on {}", view.role, view.target));
+    lines.add("for", receiver(view));
+    if !view.reason.is_empty() {
+        lines.add("reason", &view.reason);
+    }
+    if let Some(ticket) = &view.ticket {
+        lines.add("ticket", ticket);
+    }
+    if view.activated_at.is_none() && !view.is_final() {
+        let from = view.starts_at.map_or_else(
+            || "from when it is usable".to_owned(),
+            |start| format!("from {} ({})", shown(start), from_now(start, now)),
+        );
+        lines.add("window", format!("{} {from}", said(view.duration)));
+    }
+    if let Some(end) = view.expires_at.filter(|_| !view.is_final()) {
+        lines.add("until", format!("{} ({})", shown(end), from_now(end, now)));
+    }
+    if let Some(more) = view.extension_micros {
+        lines.add("asks for", format!("{} more", said(chrono::TimeDelta::microseconds(more))));
+    }
+    if !view.awaits.is_empty() {
+        lines.add("awaits", view.awaits.join(", "));
+    }
+    if !can_decide.is_empty() {
+        lines.add("can decide", names(can_decide));
+    }
+    if let Some(end) = view.ended_at {
+        lines.add("ended", format!("{} ({})", shown(end), from_now(end, now)));
+    }
+    if let Some(cause) = &view.cause {
+        lines.add("cause", cause);
+    }
+    if let Some(trouble) = &view.trouble {
+        lines.add("trouble", trouble);
+    }
+    lines.0.join("\n")
+}
+
+/// One line of a table of accesses.
+pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
+    let when = match (view.state, view.expires_at, view.ended_at) {
+        ("pending", _, _) => format!("asked {}", from_now(view.asked_at, now)),
+        ("scheduled", _, _) => view.starts_at.map_or_else(String::new, |start| format!("from {}", shown(start))),
+        (_, _, Some(end)) => format!("ended {}", from_now(end, now)),
+        (_, Some(end), None) => format!("ends {}", from_now(end, now)),
+        _ => String::new(),
+    };
+    let note = match (&view.trouble, view.awaits.as_slice()) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, []) => view.cause.clone().unwrap_or_default(),
+        (None, awaits) => format!("awaits {}", awaits.join(", ")),
+    };
+    let role = format!("{} on {}", view.role, view.target);
+    [view.id.to_string(), state(view), role, view.principal.to_string(), when, note]
+}
+
+/// Columns as wide as what is in them; the last one is as long as it is.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let head = head.map(str::to_owned);
+    let all: Vec<&[String; N]> = std::iter::once(&head).chain(rows).collect();
+    let widths: Vec<usize> = (0..N)
+        .map(|column| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &&[String; N]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn names(people: &BTreeSet<Principal>) -> String {
+    people.iter().map(Principal::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The state, with what is wrong about it.
+fn state(view: &AccessView) -> String {
+    if view.overdue { format!("{} (overdue)", view.state) } else { view.state.to_owned() }
+}
+
+fn receiver(view: &AccessView) -> String {
+    let mut text = view.principal.to_string();
+    if view.account.as_str() != view.principal.as_str() {
+        text.push_str(&format!(", account {}", view.account));
+    }
+    if view.requester != view.principal {
+        text.push_str(&format!(", asked by {}", view.requester));
+    }
+    text
+}
+
+/// Lines of a name and a text, the texts under each other.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<String>);
+
+impl Lines {
+    pub(crate) fn add(&mut self, name: &str, text: impl std::fmt::Display) {
+        self.0.push(format!("{name:<11} {text}"));
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.join("\n")
+    }
+}

@@ -1,0 +1,86 @@
+//! What a command made due is done before it ends, as far as the databases answer.
+
+use std::time::Duration;
+
+use jit_core::engine::{AccessView, Filter, Jit};
+use jit_core::id::AccessId;
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Exit, Failure};
+use crate::spans;
+
+/// How long a command waits for a database that answers and is slow, or for a pump that is at it already.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two passes; work that another process does is seen so fast.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// Runs passes until the access has come to rest; how it stands then, and why it went no further, where it did not.
+pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Option<Failure>), Failure> {
+    let patience = Instant::now().checked_add(PATIENCE);
+    loop {
+        let report = jit.run_due().await?;
+        let view = jit.access(id).await?;
+        if rests(&view) {
+            let failed = matches!(view.state, "failed" | "withdrawn" | "retired");
+            let why = failed.then(|| ended(&view));
+            return Ok((view, why));
+        }
+        // a server that does not answer now is not waited for: the next pass, or a pump, goes on
+        let down = report.unreachable > 0 && (view.trouble.is_some() || !view.awaits.is_empty());
+        if down || patience.is_none_or(|until| Instant::now() >= until) {
+            let why = Some(waiting(&view));
+            return Ok((view, why));
+        }
+        sleep(BETWEEN).await;
+    }
+}
+
+/// Runs passes until nothing in the scope of the filter is left to be ended; how much still is.
+pub(crate) async fn settle_all(jit: &Jit, filter: &Filter) -> Result<Vec<AccessView>, Failure> {
+    let patience = Instant::now().checked_add(PATIENCE);
+    loop {
+        let report = jit.run_due().await?;
+        let open = jit.list(filter, None, 10_000).await?;
+        if open.is_empty() || report.unreachable > 0 || patience.is_none_or(|until| Instant::now() >= until) {
+            return Ok(open);
+        }
+        sleep(BETWEEN).await;
+    }
+}
+
+/// Whether nothing is due for it now.
+fn rests(view: &AccessView) -> bool {
+    match view.state {
+        "granting" | "revoking" => false,
+        "scheduled" => view.starts_at.is_some() && view.trouble.is_none() && view.awaits.is_empty(),
+        _ => true,
+    }
+}
+
+fn ended(view: &AccessView) -> Failure {
+    let why = view.cause.as_deref().unwrap_or("it is over");
+    Failure::refused("ended", format!("access {} is {}: {why}", view.id, view.state), "`jit show` tells its history")
+}
+
+fn waiting(view: &AccessView) -> Failure {
+    let why = match (&view.trouble, view.awaits.as_slice()) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, []) => "the database takes its time".to_owned(),
+        (None, awaits) => format!("it awaits {}", awaits.join(", ")),
+    };
+    let (id, state, role, target) = (view.id, view.state, &view.role, &view.target);
+    let (message, hint) = match state {
+        "revoking" => (
+            format!("`{role}` is not known to be gone from target `{target}` yet: {why}"),
+            "it is tried until it is gone: keep `jit pump` running, or run `jit run-due` again".to_owned(),
+        ),
+        _ => (
+            format!("access {id} is approved and {state}, and `{role}` is not usable on target `{target}` yet: {why}"),
+            view.expires_at.map_or_else(
+                || "it is tried for a while: keep `jit pump` running, or run `jit run-due` again".to_owned(),
+                |end| format!("it is tried, and is over by {} at the latest", spans::shown(end)),
+            ),
+        ),
+    };
+    Failure::new(Exit::Unreachable, "database", message, hint)
+}
