@@ -72,7 +72,8 @@ impl Cluster {
         let data = folder.path().join("data");
         let mut initdb = user.command(&binaries.join("initdb"));
         initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]);
-        let output = initdb.current_dir("/").output().with_context(|| format!("running initdb of PostgreSQL {major}"))?;
+        let output =
+            initdb.current_dir("/").output().with_context(|| format!("running initdb of PostgreSQL {major}"))?;
         ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
         let certificates = Certificates::make(folder.path())?;
         user.own(&certificates.key)?;
@@ -226,7 +227,8 @@ impl Running {
 impl User {
     fn unprivileged() -> Result<Self> {
         let id = |flag: &str, name: &str| -> Result<u32> {
-            let output = Command::new("id").arg(flag).args(name.split_terminator(' ')).output().context("running id")?;
+            let output =
+                Command::new("id").arg(flag).args(name.split_terminator(' ')).output().context("running id")?;
             ensure!(output.status.success(), "there is no user `{name}`");
             Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
         };

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const VARIABLE: &str = "JIT_TEST_SERVERS";
 
 /// Every engine that tests know how to start, by name.
-pub const KNOWN: [(&str, u32); 4] = [("postgres-15", 15), ("postgres-16", 16), ("postgres-17", 17), ("postgres-18", 18)];
+pub const KNOWN: [(&str, u32); 4] =
+    [("postgres-15", 15), ("postgres-16", 16), ("postgres-17", 17), ("postgres-18", 18)];
 
 /// What the supervisor has.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -80,7 +80,11 @@ struct Group(u32);
 impl Drop for Group {
     fn drop(&mut self) {
         // nobody may be left to tell
-        let _ = Command::new("kill").args(["-TERM", "--"]).arg(format!("-{}", self.0)).stderr(std::process::Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", "--"])
+            .arg(format!("-{}", self.0))
+            .stderr(std::process::Stdio::null())
+            .status();
     }
 }
 

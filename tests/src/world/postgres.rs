@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use jit_core::clock::Time;
 use jit_core::database::{Credentials, CredentialsError, Database, TlsMode, Width};
 use jit_core::store::BoxError;
-use jit_core::testkit::database_laws::{
-    Act, By, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World,
-};
+use jit_core::testkit::database_laws::{Act, By, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World};
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};

@@ -56,8 +56,7 @@ impl Lanes {
             let now = self.core.store.now().await?;
             let Ok(database) = settings.database(&target) else {
                 self.core.store.unclaim(&[claim]).await?;
-                let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                elsewhere.insert(lane.clone(), after(now, TimeDelta::seconds(5)));
+                self.leave_to_others(lane, now);
                 return Ok(false);
             };
             let known: TargetRecord = body(&record)?;

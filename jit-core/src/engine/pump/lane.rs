@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chrono::TimeDelta;
-
 use super::super::core::Tenant;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
@@ -13,15 +11,13 @@ use super::super::records::{RealmRecord, TargetRecord, body, body_or_default, pu
 use super::Lanes;
 use super::case::Case;
 use super::realm::{Pass, Served};
-use crate::clock::{Time, after, to_std};
+use crate::clock::{Time, to_std};
 use crate::database::{Database, DatabaseError, Identity};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{ClaimAsk, Claimed, Kind, Lane, PageAsk, StoreError, Write, Writing};
 
-/// How long a lane whose targets are not registered in this process is left alone.
-const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
 /// How many records a desk pass takes.
 const DESK_BATCH: usize = 256;
 
@@ -124,8 +120,7 @@ impl Lanes {
             "work is due on a target that is not registered here"
         );
         self.core.store.unclaim(&claims).await?;
-        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
+        self.leave_to_others(lane, now);
         Ok(())
     }
 

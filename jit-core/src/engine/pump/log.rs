@@ -1,6 +1,6 @@
 //! Keeping the log: numbers for its entries, checkpoints, sinks; and the outbox.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,20 +10,20 @@ use super::Lanes;
 use crate::audit;
 use crate::clock::span;
 use crate::id::TenantId;
-use crate::notify::deliver_due;
+use crate::notify::{DeliverAsk, deliver_due};
 use crate::store::{Lane, StoreError};
 
 /// How often entries get their numbers (DESIGN section 7: at least every second).
 const EVERY: Duration = Duration::from_millis(500);
 /// How often a checkpoint is signed while entries arrive (DESIGN section 7).
-const CHECKPOINT_EVERY: TimeDelta = TimeDelta::seconds(60);
+pub(in crate::engine) const CHECKPOINT_EVERY: TimeDelta = TimeDelta::seconds(60);
 /// How many notices one step delivers.
 const NOTICES: usize = 64;
 /// How many entries a sink gets at a time.
 const SINK_BATCH: usize = 1_024;
 
 impl Lanes {
-    /// Keeps the log until stopped, then once more, and signs what there is.
+    /// Keeps the log until stopped.
     pub(super) async fn keep_log(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
             if let Err(error) = self.write_log(CHECKPOINT_EVERY).await {
@@ -34,6 +34,10 @@ impl Lanes {
                 _ = stopped.changed() => {}
             }
         }
+    }
+
+    /// Keeps the log once more at the end, and signs what there is.
+    pub(super) async fn close_log(&self) {
         if let Err(error) = self.write_log(TimeDelta::zero()).await {
             tracing::error!(%error, "the log could not be brought up to date at the end: the next start does it");
         }
@@ -55,7 +59,7 @@ impl Lanes {
                     match audit::deliver_pending(store, &tenant, &**sink, SINK_BATCH).await {
                         Ok(delivered) if delivered.more => {}
                         Ok(_) => break,
-                        Err(audit::DeliveryError::Store(error)) => return Err(error),
+                        Err(audit::DeliverError::Store(error)) => return Err(error),
                         Err(error) => {
                             // it lags and loses nothing: the next step tries again
                             tracing::warn!(%tenant, sink = sink.name(), %error, "a sink of the log did not take its entries");
@@ -69,27 +73,29 @@ impl Lanes {
     }
 
     async fn checkpoint_is_due(&self, tenant: &TenantId, after: TimeDelta) -> Result<bool, StoreError> {
-        let now = self.core.store.now().await?;
-        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = signed.get(tenant).is_none_or(|last| span(*last, now) >= after);
-        if due {
-            signed.insert(tenant.clone(), now);
-        }
-        Ok(due)
+        let store = &*self.core.store;
+        let last = audit::latest_checkpoint(store, tenant).await?;
+        let now = store.now().await?;
+        Ok(last.is_none_or(|last| span(last.statement().at, now) >= after))
     }
 
     /// Delivers what waits in an outbox; how many notices were looked at.
     pub(super) async fn deliver(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
-        let Some((tenant, receiver)) = lane.outbox_of() else { return Ok(0) };
-        let found = TenantId::new(tenant).ok().and_then(|tenant| Some((self.core.tenant(&tenant).ok()?, tenant)));
-        let notifier = found.and_then(|(settings, tenant)| Some((settings.notifiers.get(receiver)?.clone(), tenant)));
-        let Some((notifier, tenant)) = notifier else {
-            self.leave_to_others(lane).await?;
+        let core = &self.core;
+        let found = lane.outbox_of().and_then(|(tenant, receiver)| {
+            let tenant = TenantId::new(tenant).ok()?;
+            let notifier = Arc::clone(core.tenant(&tenant).ok()?.notifiers.get(receiver)?);
+            Some((tenant, receiver, notifier))
+        });
+        let Some((tenant, receiver, notifier)) = found else {
+            // its receiver is not registered here: another node may have it, or the next start
+            let now = core.store.now().await?;
+            self.leave_to_others(lane, now);
             return Ok(0);
         };
-        let core = &self.core;
-        let delivered =
-            deliver_due(&*core.store, &tenant, receiver, &*notifier, &core.node, NOTICES, &*core.entropy).await?;
-        Ok(delivered)
+        let ask = DeliverAsk { tenant: &tenant, receiver, node: &core.node, limit: NOTICES };
+        let outbox = deliver_due(&*core.store, &*notifier, ask, &*core.entropy).await?;
+        let seen = outbox.delivered.saturating_add(outbox.delayed).saturating_add(outbox.dropped);
+        Ok(u64::try_from(seen).unwrap_or(u64::MAX))
     }
 }

@@ -17,12 +17,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use self::breaker::Breaker;
+pub(super) use self::log::CHECKPOINT_EVERY;
 use super::core::Core;
 use crate::clock::{Time, after};
 use crate::store::{Lane, StoreError};
 
 /// How long the loop waits when nothing is due; every commit wakes it earlier.
 const IDLE: TimeDelta = TimeDelta::seconds(60);
+/// How long a lane is left alone whose targets or receivers are not registered in this process.
+const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
 /// How long it waits before it asks a store again that could not be used.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
@@ -113,6 +116,7 @@ impl Lanes {
         if let Err(error) = log.await {
             tracing::error!(%error, "the log keeper ended badly");
         }
+        self.close_log().await;
     }
 
     /// Starts what is due, then waits until something else is.
@@ -172,6 +176,12 @@ impl Lanes {
         }
         report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);
         Ok(report)
+    }
+
+    /// Leaves a lane alone for a while whose work this process cannot do.
+    fn leave_to_others(&self, lane: &Lane, now: Time) {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
     }
 
     fn down(&self) -> usize {
