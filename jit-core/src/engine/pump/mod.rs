@@ -8,7 +8,7 @@ mod lane;
 mod log;
 mod realm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -147,23 +147,24 @@ impl Lanes {
         }
     }
 
-    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are left.
+    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
         let mut report = PassReport::default();
+        let mut failed = BTreeSet::new();
         loop {
             let lanes = self.core.store.lanes().await?;
             let now = self.core.store.now().await?;
             let due: Vec<Lane> = lanes
                 .into_iter()
-                .filter(|(lane, due)| *due <= now && self.not_before(lane).is_none_or(|then| then <= now))
+                .filter(|(lane, due)| *due <= now && self.left_until(lane).is_none_or(|then| then <= now))
                 .map(|(lane, _)| lane)
-                .filter(|lane| self.probe_at(lane).is_none())
+                .filter(|lane| !failed.contains(lane))
                 .collect();
             if due.is_empty() {
                 break;
             }
             let mut tasks = Vec::new();
-            for lane in due {
+            for lane in due.iter().cloned() {
                 let lanes = Arc::clone(self);
                 tasks.push(self.core.tasks.spawn(async move { lanes.work(&lane).await }));
             }
@@ -173,6 +174,7 @@ impl Lanes {
                     Err(error) => tracing::error!(%error, "a lane's task ended badly"),
                 }
             }
+            failed.extend(due.into_iter().filter(|lane| self.probe_at(lane).is_some()));
         }
         report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);
         Ok(report)
@@ -190,8 +192,11 @@ impl Lanes {
     }
 
     fn not_before(&self, lane: &Lane) -> Option<Time> {
-        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.get(lane).copied().max(self.probe_at(lane))
+        self.left_until(lane).max(self.probe_at(lane))
+    }
+
+    fn left_until(&self, lane: &Lane) -> Option<Time> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).get(lane).copied()
     }
 
     fn probe_at(&self, lane: &Lane) -> Option<Time> {
