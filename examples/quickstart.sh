@@ -231,7 +231,7 @@ start_server() {
         PORT=$(free_port) || fail "no port is free on 127.0.0.1"
         SERVER=1
         as_owner "$BIN/pg_ctl" -D "$WORK/data" -w -l "$WORK/data/log" -o "-p $PORT -c listen_addresses=127.0.0.1 \
-            -c unix_socket_directories='' -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c fsync=off \
+            -c unix_socket_directories='' -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key \
             -c log_min_messages=warning" start >"$WORK/quiet.log" 2>&1 && return
     done
     tail -n 15 "$WORK/data/log" >&2

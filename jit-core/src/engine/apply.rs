@@ -28,7 +28,7 @@ pub(super) struct Loaded {
 #[derive(Debug)]
 pub(super) enum Applied {
     /// It is committed (or changed nothing).
-    Done(AccessView),
+    Done(Box<AccessView>),
     /// Somebody else changed a record meanwhile: read again and decide again.
     Conflict,
 }
@@ -74,7 +74,7 @@ impl Core {
         let view = AccessView::of(&step.access, now);
         let facts: Vec<Fact> = loaded.damage.iter().cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
-            return Ok(Applied::Done(view));
+            return Ok(Applied::Done(Box::new(view)));
         }
         ledger.access(&step.access, Expect::Version(loaded.version), &facts)?;
         // what was said of its place by a record that is not believed is not believed either
@@ -83,7 +83,7 @@ impl Core {
         ledger.change.writes.extend(beside.writes);
         ledger.change.release = beside.release;
         match ledger.commit().await {
-            Ok(_) => Ok(Applied::Done(view)),
+            Ok(_) => Ok(Applied::Done(Box::new(view))),
             Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
             Err(error) => Err(error.into()),
         }
@@ -102,7 +102,7 @@ impl Core {
             let loaded = self.load(tenant, id, now).await?;
             let applied = self.apply(settings, None, &loaded, event.clone(), Beside::default()).await?;
             if let Applied::Done(view) = applied {
-                return Ok(view);
+                return Ok(*view);
             }
         }
         Err(JitError::Busy)

@@ -57,7 +57,7 @@ impl Jit {
         event: Event,
     ) -> Result<Option<AccessView>, JitError> {
         match self.core.apply(settings, Some(actor), loaded, event, Beside::default()).await {
-            Ok(Applied::Done(view)) => Ok(Some(view)),
+            Ok(Applied::Done(view)) => Ok(Some(*view)),
             Ok(Applied::Conflict) => Ok(None),
             Err(error @ JitError::TargetRefused { .. }) => {
                 self.core.refuse(settings, actor, Some(&loaded.access), error).await

@@ -164,8 +164,8 @@ impl Lanes {
                 break;
             }
             let mut tasks = Vec::new();
-            for lane in due.iter().cloned() {
-                let lanes = Arc::clone(self);
+            for lane in &due {
+                let (lanes, lane) = (Arc::clone(self), lane.clone());
                 tasks.push(self.core.tasks.spawn(async move { lanes.work(&lane).await }));
             }
             for task in tasks {
