@@ -11,7 +11,7 @@ set -uo pipefail
 
 readonly WINDOW=8                       # seconds that the role is granted for
 readonly MIN_RUST=1.89
-DATABASE=orders
+DATABASE=postgres                       # until the one of the tour is there
 PAUSE=1
 WORK=
 CARGO_TARGET=
@@ -254,7 +254,8 @@ set_the_stage() {
     fi
     cp "$WORK/superuser" "$WORK/secret.postgres"
     for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
-    DATABASE=postgres as postgres -c "CREATE DATABASE orders" 2>/dev/null || fail "the database could not be made"
+    as postgres -c "CREATE DATABASE orders" || fail "the database could not be made"
+    DATABASE=orders
     as postgres <<SQL >/dev/null || fail "the database could not be set up"
 CREATE ROLE orders_write NOLOGIN;
 CREATE ROLE alice LOGIN PASSWORD '$(cat "$WORK/secret.alice")';

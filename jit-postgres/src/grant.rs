@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, ObjectId, Rejection, Width};
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Width};
 use jit_core::policy::Stance;
 use serde::Serialize;
 
@@ -74,7 +74,7 @@ impl Orders for Grants<'_> {
     const BLOCK: &'static str = sql::GRANT;
 
     fn groups(&self, _: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
-        let mut groups: BTreeMap<(&str, Option<&ObjectId>, Width), Vec<(usize, &GrantOrder)>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<(usize, &GrantOrder)>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.0.get(i) else { continue };
             let subject = order.subject();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::{Time, after};
-use jit_core::database::{Call, DatabaseError, ObjectId, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
 
@@ -103,7 +103,7 @@ impl Orders for Revokes<'_> {
     const BLOCK: &'static str = sql::REVOKE;
 
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group> {
-        let mut groups: BTreeMap<(&str, Option<&ObjectId>, bool), Vec<(usize, &RevokeOrder)>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<(usize, &RevokeOrder)>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.orders.get(i) else { continue };
             let key = (order.subject.role.as_str(), order.subject.role_id.as_ref(), order.how == RevokeHow::Narrow);

@@ -286,10 +286,13 @@ WITH RECURSIVE subject AS MATERIALIZED (
   SELECT s.*, direct.*, through.*, below.*
   FROM subject s
   LEFT JOIN LATERAL (
-    SELECT array_agg(m.grantor::oid ORDER BY m.grantor) AS grantors,
-           array_agg((SELECT g.rolname::text FROM pg_roles g WHERE g.oid = m.grantor) ORDER BY m.grantor) AS grantor_names,
-           array_agg(m.set_option ORDER BY m.grantor) AS sets, array_agg(m.admin_option ORDER BY m.grantor) AS admins
-    FROM pg_auth_members m WHERE m.roleid = s.role AND m.member = s.account
+    SELECT array_agg(d.grantor ORDER BY d.grantor) AS grantors,
+           array_agg((SELECT g.rolname::text FROM pg_roles g WHERE g.oid = d.grantor) ORDER BY d.grantor) AS grantor_names,
+           array_agg(d.sets ORDER BY d.grantor) AS sets, array_agg(d.admin_option ORDER BY d.grantor) AS admins
+    FROM (
+      SELECT m.grantor::oid AS grantor, m.set_option AS sets, m.admin_option
+      FROM pg_auth_members m WHERE m.roleid = s.role AND m.member = s.account OFFSET 0
+    ) d
   ) direct ON true
   LEFT JOIN LATERAL (
     WITH RECURSIVE above(hop, role) AS (

@@ -2,7 +2,14 @@
 //!
 //! `cargo bench -p jit-tests --bench aims` prints the whole table, `-- NAME...` only the rows whose names contain one of these words.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 mod audit;
 mod bed;

@@ -82,7 +82,7 @@ impl Bed {
 
 pub fn database(cluster: &Cluster) -> Result<PostgresDatabase> {
     let running = cluster.running();
-    let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret"));
+    let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret".into()));
     let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
         .credentials(credentials)
         .tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });

@@ -1,1 +1,8 @@
-//! stub
+//! What the tests of the whole are made of: throwaway servers, worlds of the laws around them.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod server;
+pub mod servers;
+pub mod tls;
+pub mod world;

@@ -42,6 +42,8 @@ pub struct Access {
 }
 
 /// Where the request stands.
+// an access is moved a few times in its life: a box would cost more than it saves
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// It waits for people.

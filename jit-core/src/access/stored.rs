@@ -31,6 +31,7 @@ struct Stored {
     extended: Vec<Extension>,
 }
 
+#[allow(clippy::large_enum_variant)]
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum StoredPhase {

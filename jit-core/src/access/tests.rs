@@ -16,7 +16,7 @@ use crate::policy::Ruling;
 use model::{Engine, World, acts};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn law_01_to_07_hold_in_any_order_of_events_on_an_engine_that_names_grantors(

@@ -9,9 +9,10 @@ use super::view::AccessView;
 use crate::access::{Access, Event, Refused};
 use crate::approval::Actor;
 use crate::clock::Time;
+use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::Holding;
-use crate::id::{AccessId, TenantId};
+use crate::id::{AccessId, RealmId, RoleName, TenantId};
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
 /// An access as it was read.
@@ -19,13 +20,15 @@ use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 pub(super) struct Loaded {
     pub(super) access: Access,
     pub(super) version: u64,
+    /// Why the record is not believed, for the log: then the access is what is left of it, on its way out.
+    pub(super) damage: Vec<Fact>,
 }
 
 /// What an event came to.
 #[derive(Debug)]
 pub(super) enum Applied {
     /// It is committed (or changed nothing).
-    Done(AccessView),
+    Done(Box<AccessView>),
     /// Somebody else changed a record meanwhile: read again and decide again.
     Conflict,
 }
@@ -69,15 +72,18 @@ impl Core {
             }
         };
         let view = AccessView::of(&step.access, now);
-        if step.access == *before && step.facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
-            return Ok(Applied::Done(view));
+        let facts: Vec<Fact> = loaded.damage.iter().cloned().chain(step.facts).collect();
+        if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
+            return Ok(Applied::Done(Box::new(view)));
         }
-        ledger.access(&step.access, Expect::Version(loaded.version), &step.facts)?;
-        self.place(&mut ledger, Some(before), &step.access, now).await?;
+        ledger.access(&step.access, Expect::Version(loaded.version), &facts)?;
+        // what was said of its place by a record that is not believed is not believed either
+        let was = loaded.damage.is_empty().then_some(before);
+        self.place(&mut ledger, was, &step.access, now).await?;
         ledger.change.writes.extend(beside.writes);
         ledger.change.release = beside.release;
         match ledger.commit().await {
-            Ok(_) => Ok(Applied::Done(view)),
+            Ok(_) => Ok(Applied::Done(Box::new(view))),
             Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
             Err(error) => Err(error.into()),
         }
@@ -96,10 +102,17 @@ impl Core {
             let loaded = self.load(tenant, id, now).await?;
             let applied = self.apply(settings, None, &loaded, event.clone(), Beside::default()).await?;
             if let Applied::Done(view) = applied {
-                return Ok(view);
+                return Ok(*view);
             }
         }
         Err(JitError::Busy)
+    }
+
+    /// Whether the role of the realm is this tenant's, or nobody's yet.
+    pub(super) async fn owns(&self, tenant: &TenantId, realm: &RealmId, role: &RoleName) -> Result<bool, StoreError> {
+        let owner = self.store.read(&role_owner_key(realm, role)).await?;
+        let owner: Option<RoleOwner> = owner.as_ref().map(body).transpose()?;
+        Ok(owner.is_none_or(|owner| owner.tenant == *tenant))
     }
 
     /// Keeps the holding in step with an access that joined it, left it or is due at another time.
@@ -127,10 +140,7 @@ impl Core {
                 ledger.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?);
             }
             Some(owner) if holds && owner.tenant != *tenant => {
-                return Err(JitError::TargetRefused {
-                    target: access.request().target.clone(),
-                    why: format!("role `{}` there belongs to another tenant", access.request().role),
-                });
+                return Err(JitError::of_another_tenant(&access.request().target, &access.request().role));
             }
             _ => {}
         }
@@ -155,11 +165,19 @@ pub(super) fn in_holding(access: &Access) -> bool {
     access.grant().is_some_and(|grant| grant.is_live() || matches!(grant, Grant::Scheduled(_)))
 }
 
-/// The access of a record, believed.
+/// The access of a record: believed, or what is left of it to be ended.
 pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
-    match Access::from_bytes(&record.body, now) {
-        Ok(access) => Ok(Loaded { access, version: record.version }),
-        Err(damaged) => {
+    let version = record.version;
+    let damaged = match Access::from_bytes(&record.body, now) {
+        Ok(access) => return Ok(Loaded { access, version, damage: Vec::new() }),
+        Err(damaged) => damaged,
+    };
+    match damaged.ending {
+        Some(ending) => {
+            let finding = Fact::new(What::Finding).with("why", format!("its record is damaged: {}", damaged.why));
+            Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.fact] })
+        }
+        None => {
             Err(StoreError::Damaged { kind: record.at.kind.as_str(), key: record.at.key.clone(), why: damaged.why })
         }
     }

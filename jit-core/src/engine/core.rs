@@ -69,7 +69,7 @@ impl Core {
         tenants: BTreeMap<TenantId, Arc<Tenant>>,
     ) -> Self {
         let (happened, _) = broadcast::channel(1_024);
-        let (tasks, limits) = (Tasks::default(), Limits::default());
+        let (tasks, limits) = (Tasks, Limits::default());
         Self { store, entropy, node, tasks, happened, limits, tenants: RwLock::new(tenants) }
     }
 

@@ -3,7 +3,7 @@
 use crate::access::Refusal;
 use crate::database::{DatabaseError, NameError};
 use crate::directory::DirectoryError;
-use crate::id::{AccessId, InvalidId, RuleName, TargetName};
+use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
 use crate::store::StoreError;
 
 /// What can go wrong with a command. Unless a variant says otherwise, nothing was changed.
@@ -136,6 +136,10 @@ impl JitError {
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {
         Self::Invalid { why: why.into() }
+    }
+
+    pub(crate) fn of_another_tenant(target: &TargetName, role: &RoleName) -> Self {
+        Self::TargetRefused { target: target.clone(), why: format!("role `{role}` there belongs to another tenant") }
     }
 
     pub(crate) fn no_access(id: AccessId) -> Self {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
+
 use super::core::{Core, Tenant};
 use super::events::Happened;
 use super::records::{write_access, write_holding};
@@ -9,7 +11,7 @@ use super::view::AccessView;
 use crate::access::Access;
 use crate::approval::Actor;
 use crate::audit::EntryContext;
-use crate::clock::Time;
+use crate::clock::{Time, after};
 use crate::fact::{Detail, Fact, What};
 use crate::holding::Holding;
 use crate::id::TenantId;
@@ -26,6 +28,8 @@ pub(super) struct Ledger<'c> {
     now: Time,
     pub(super) change: Change,
     told: Vec<Happened>,
+    /// How many facts had notices so far.
+    noticed: i64,
 }
 
 impl<'c> Ledger<'c> {
@@ -36,7 +40,7 @@ impl<'c> Ledger<'c> {
         actor: Option<&'c Actor>,
         now: Time,
     ) -> Self {
-        Self { core, tenant, settings, actor, now, change: Change::default(), told: Vec::new() }
+        Self { core, tenant, settings, actor, now, change: Change::default(), told: Vec::new(), noticed: 0 }
     }
 
     /// The access as it is now, and the entries and notices of what happened to it.
@@ -114,11 +118,12 @@ impl<'c> Ledger<'c> {
                 fields.insert(name.clone(), text.clone());
             }
         }
+        let notice = Notice::new(self.tenant.clone(), access.id(), fact.what, fields, self.now, &*self.core.entropy);
         for receiver in self.settings.notifiers.keys() {
-            let notice =
-                Notice::new(self.tenant.clone(), access.id(), fact.what, fields.clone(), self.now, &*self.core.entropy);
-            self.change.writes.push(notice.write(receiver, self.now)?);
+            // of several notices of one commit a later one has a later time
+            self.change.writes.push(notice.write(receiver, after(self.now, TimeDelta::microseconds(self.noticed)))?);
         }
+        self.noticed = self.noticed.saturating_add(1);
         Ok(())
     }
 }

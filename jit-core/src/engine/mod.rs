@@ -96,7 +96,7 @@ impl Jit {
         let lanes = Arc::clone(&self.lanes);
         let pass = self.core.tasks.spawn(async move {
             let report = lanes.run_due().await?;
-            lanes.write_log().await?;
+            lanes.write_log(pump::CHECKPOINT_EVERY).await?;
             Ok::<_, crate::store::StoreError>(report)
         });
         match pass.await {

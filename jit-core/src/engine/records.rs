@@ -58,6 +58,9 @@ pub(super) struct Stop {
     pub(super) by: Principal,
     pub(super) reason: String,
     pub(super) at: Time,
+    /// It was lifted before everything that it ends was seen to: it refuses nothing any more, and still ends that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lifted: bool,
 }
 
 /// The access that a keyed request led to.
@@ -67,13 +70,30 @@ pub(super) struct AskedBefore {
 }
 
 impl Stops {
-    /// The stop that this meets, if one does.
+    /// The stop in force that this meets, if one does.
     pub(super) fn meets(&self, target: &TargetName, people: [&Principal; 2]) -> Option<&Stop> {
-        self.stops.iter().find(|stop| match &stop.scope {
+        self.stops.iter().find(|stop| !stop.lifted && stop.is_about(target, people))
+    }
+
+    /// The stop that ends what was asked then.
+    pub(super) fn ends(&self, target: &TargetName, people: [&Principal; 2], asked_at: Time) -> Option<&Stop> {
+        let in_time = |stop: &&Stop| !stop.lifted || asked_at <= stop.at;
+        self.stops.iter().filter(in_time).find(|stop| stop.is_about(target, people))
+    }
+
+    /// What is left once everything that they end was seen to.
+    pub(super) fn swept(&self) -> Self {
+        Self { stops: self.stops.iter().filter(|stop| !stop.lifted).cloned().collect() }
+    }
+}
+
+impl Stop {
+    fn is_about(&self, target: &TargetName, people: [&Principal; 2]) -> bool {
+        match &self.scope {
             Scope::All => true,
             Scope::Principal(principal) => people.contains(&principal),
             Scope::Target(stopped) => stopped == target,
-        })
+        }
     }
 }
 
@@ -87,6 +107,11 @@ pub(super) fn stops_key(tenant: &TenantId) -> RecordKey {
 
 pub(super) fn policy_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Setting, "policy")
+}
+
+/// By whom and with which key; the length keeps a `/` in a name apart from ours.
+pub(super) fn ask_key(tenant: &TenantId, by: &Principal, key: &str) -> RecordKey {
+    RecordKey::new(tenant, Kind::AskKey, format!("{}/{by}/{key}", by.as_str().len()))
 }
 
 pub(super) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {

@@ -95,7 +95,8 @@ impl Window {
 pub fn warn_at(window: &Window) -> Time {
     let length = span(window.activated_at, window.end);
     let fifth = length.checked_div(5).unwrap_or_default();
-    after(window.end, -WARN_BEFORE.min(fifth))
+    let before = WARN_BEFORE.min(fifth);
+    window.end.checked_sub_signed(before).unwrap_or(window.end)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! In its local mode whoever can read `jit.toml` holds the broker's credentials anyway, so `--as` is believed, and recorded as
 //! asserted by a user of the operating system.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
 mod build;
 mod cli;
 mod commands;

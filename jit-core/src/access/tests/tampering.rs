@@ -46,8 +46,10 @@ fn load(value: &Value) -> Result<Access, DamagedAccess> {
     Access::from_bytes(&serde_json::to_vec(value).unwrap(), at(10))
 }
 
+type Alteration = (&'static str, fn(&mut Value));
+
 /// Every way to alter the approval behind a grant.
-fn alterations() -> Vec<(&'static str, fn(&mut Value))> {
+fn alterations() -> Vec<Alteration> {
     vec![
         ("a flipped verdict", |it| it["approval"]["decisions"][0]["verdict"] = json!("deny")),
         ("a dropped decision", |it| drop(it["approval"]["decisions"].as_array_mut().unwrap().remove(1))),

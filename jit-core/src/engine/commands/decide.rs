@@ -29,7 +29,7 @@ impl Jit {
     async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         for _ in 0..TRIES {
-            let loaded = self.load(id).await?;
+            let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             let approval = access.extension().map_or_else(|| access.approval(), |extension| &extension.approval);
             let parties = approval.parties();

@@ -67,7 +67,14 @@ impl Jit {
             let now = self.core.store.now().await?;
             after = page.last().map(|record| record.at.key.clone());
             for record in &page {
-                let view = AccessView::of(&loaded(record, now)?.access, now);
+                let view = match loaded(record, now) {
+                    Ok(loaded) => AccessView::of(&loaded.access, now),
+                    Err(error) => {
+                        // one record that cannot be read does not hide the others
+                        tracing::error!(%error, "an access is left out of the list");
+                        continue;
+                    }
+                };
                 if matches(&view, filter) && found.len() < limit {
                     found.push(view);
                 }
@@ -140,7 +147,11 @@ impl Jit {
         candidates.extend(approval.plan().stages.iter().flat_map(|stage| &stage.people).flat_map(named));
         let mut able = BTreeSet::new();
         for candidate in candidates {
-            let snapshot = settings.snapshot(&candidate, approval.parties(), &approval.plan().groups()).await?;
+            let groups = approval.plan().groups();
+            let snapshot = match settings.snapshot(&candidate, approval.parties(), &groups).await {
+                Err(crate::directory::DirectoryError::Unknown { .. }) => continue,
+                other => other?,
+            };
             let decision = crate::approval::Decision {
                 by: candidate.clone(),
                 verdict: crate::approval::Verdict::Approve,

@@ -39,9 +39,13 @@ impl Jit {
         self.core.tenant(&self.tenant)
     }
 
-    async fn load(&self, id: AccessId) -> Result<Loaded, JitError> {
+    /// The access that the actor wants to do something with; that there is none is in the log.
+    async fn load(&self, settings: &Tenant, actor: &Actor, id: AccessId) -> Result<Loaded, JitError> {
         let now = self.core.store.now().await?;
-        self.core.load(&self.tenant, id, now).await
+        match self.core.load(&self.tenant, id, now).await {
+            Err(error @ JitError::NotFound { .. }) => self.core.refuse(settings, actor, None, error).await,
+            other => other,
+        }
     }
 
     /// What the event makes of it; `None` where somebody else was in the way and it has to be read and judged again.
@@ -52,9 +56,13 @@ impl Jit {
         loaded: &Loaded,
         event: Event,
     ) -> Result<Option<AccessView>, JitError> {
-        match self.core.apply(settings, Some(actor), loaded, event, Beside::default()).await? {
-            Applied::Done(view) => Ok(Some(view)),
-            Applied::Conflict => Ok(None),
+        match self.core.apply(settings, Some(actor), loaded, event, Beside::default()).await {
+            Ok(Applied::Done(view)) => Ok(Some(*view)),
+            Ok(Applied::Conflict) => Ok(None),
+            Err(error @ JitError::TargetRefused { .. }) => {
+                self.core.refuse(settings, actor, Some(&loaded.access), error).await
+            }
+            Err(error) => Err(error),
         }
     }
 }

@@ -18,7 +18,7 @@ impl Jit {
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         for _ in 0..TRIES {
-            let loaded = self.load(id).await?;
+            let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
                 let error = JitError::NotAllowed {

@@ -11,7 +11,7 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    AskedBefore, Stops, TargetRecord, access_key, body, body_or_default, expect, put, stops_key, target_key,
+    AskedBefore, Stops, TargetRecord, access_key, ask_key, body, body_or_default, expect, put, stops_key, target_key,
 };
 use super::super::view::AccessView;
 use crate::access::Access;
@@ -20,7 +20,7 @@ use crate::clock::Time;
 use crate::database::Subject;
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
-use crate::id::{AccessId, RealmId, TargetName};
+use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
 use crate::policy::Ruling;
 use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
@@ -38,6 +38,10 @@ impl Jit {
     /// emergency stop, [`JitError::NotFound`] and [`JitError::Invalid`] for what cannot be meant. Refusals are in the log.
     pub async fn request(&self, actor: &Actor, ask: Ask) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
+        // a repeated request answers with the first one's access, whatever has become of what it asks
+        if let Some(before) = self.asked_before(actor, &ask).await? {
+            return Ok(before);
+        }
         let request = match self.as_request(&settings, actor, &ask).await {
             Ok(request) => request,
             Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
@@ -55,6 +59,14 @@ impl Jit {
         Err(JitError::Busy)
     }
 
+    /// What the same request led to, where it was made before.
+    async fn asked_before(&self, actor: &Actor, ask: &Ask) -> Result<Option<AccessView>, JitError> {
+        let Some(key) = &ask.key else { return Ok(None) };
+        let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
+        let Some(AskedBefore { access }) = record.as_ref().map(body).transpose()? else { return Ok(None) };
+        Ok(Some(self.access(access).await?))
+    }
+
     /// What is asked, with every name parsed and validated.
     pub(super) async fn as_request(&self, settings: &Tenant, actor: &Actor, ask: &Ask) -> Result<Request, JitError> {
         let target = TargetName::new(ask.target.as_str())?;
@@ -62,6 +74,9 @@ impl Jit {
         let role = database.role(&ask.role)?;
         if ask.duration <= TimeDelta::zero() {
             return Err(JitError::invalid("the duration has to be longer than zero: say for how long, like `30m`"));
+        }
+        if ask.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_ID || key.contains('\0')) {
+            return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes, none of them NUL")));
         }
         for (what, text) in [("reason", Some(&ask.reason)), ("ticket", ask.ticket.as_ref())] {
             if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
@@ -99,10 +114,7 @@ impl Jit {
         request: &Request,
     ) -> Result<Option<AccessView>, JitError> {
         let core = &self.core;
-        let key = ask
-            .key
-            .as_ref()
-            .map(|key| RecordKey::new(&self.tenant, Kind::AskKey, format!("{}/{key}", actor.principal)));
+        let key = ask.key.as_ref().map(|key| ask_key(&self.tenant, &actor.principal, key));
         let mut keys = vec![stops_key(&self.tenant), target_key(&self.tenant, &request.target)];
         keys.extend(key.clone());
         let read = core.store.read_all(&keys).await?;
@@ -120,6 +132,9 @@ impl Jit {
             Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
         };
         if let Some(realm) = &known.realm {
+            if !core.owns(&self.tenant, realm, &request.role).await? {
+                return Err(JitError::of_another_tenant(&request.target, &request.role));
+            }
             self.standing(settings, realm, request).await?;
         }
         let now = core.store.now().await?;
@@ -155,9 +170,12 @@ impl Jit {
         let subjects = [subject];
         let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&subjects)).await;
         let Some(Ok(observation)) = look else { return Ok(()) };
-        let Some(seen) = observation.seen.first().filter(|_| observation.identity.realm == *realm) else {
-            return Ok(());
-        };
+        if observation.identity.realm != *realm {
+            let target = request.target.clone();
+            let why = format!("it was `{realm}` and now answers as `{}`", observation.identity.realm);
+            return Err(JitError::TargetRefused { target, why });
+        }
+        let Some(seen) = observation.seen.first() else { return Ok(()) };
         if !seen.account_exists {
             return Err(JitError::invalid(format!(
                 "there is no account `{}` on target `{}`: create it, or name the right one under `[accounts.{}]`",

@@ -18,7 +18,7 @@ impl Jit {
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         for _ in 0..TRIES {
-            let loaded = self.load(id).await?;
+            let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             let target = &access.request().target;
             self.core.permit(&settings, actor, Action::Revoke, Some(target), Some(access)).await?;

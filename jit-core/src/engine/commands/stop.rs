@@ -29,7 +29,7 @@ impl Jit {
             stops.stops.retain(|stop| stop.scope != scope);
             let (by, reason) = (actor.principal.clone(), reason.to_owned());
             let fact = Fact::new(What::Stopped).with("scope", scope.to_string()).with("reason", reason.as_str());
-            stops.stops.push(Stop { scope: scope.clone(), by, reason, at: now });
+            stops.stops.push(Stop { scope: scope.clone(), by, reason, at: now, lifted: false });
             let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("stops:{}", self.tenant) };
             let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
             ledger.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
@@ -53,18 +53,23 @@ impl Jit {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
             let mut stops: Stops = body_or_default(record.as_ref())?;
-            let before = stops.stops.len();
-            stops.stops.retain(|stop| stop.scope != scope);
-            if stops.stops.len() == before {
-                let known: Vec<String> = stops.stops.iter().map(|stop| stop.scope.to_string()).collect();
+            let in_force = |stop: &&mut Stop| !stop.lifted && stop.scope == scope;
+            let Some(stop) = stops.stops.iter_mut().find(in_force) else {
+                let in_force = stops.stops.iter().filter(|stop| !stop.lifted);
+                let known: Vec<String> = in_force.map(|stop| stop.scope.to_string()).collect();
                 let hint = match known.as_slice() {
                     [] => ": none is in force".to_owned(),
                     known => format!(": in force are {}", known.join(", ")),
                 };
-                return Err(JitError::NotFound { what: "stop of", name: scope.to_string(), hint });
-            }
+                let error = JitError::NotFound { what: "stop of", name: scope.to_string(), hint };
+                return self.core.refuse(&settings, actor, None, error).await;
+            };
+            stop.lifted = true;
             let now = self.core.store.now().await?;
             let schedule = record.as_ref().and_then(|record| record.schedule.clone());
+            if schedule.is_none() {
+                stops = stops.swept();
+            }
             let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
             ledger.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
             ledger.fact(Fact::new(What::Resumed).with("scope", scope.to_string()));

@@ -38,7 +38,8 @@ impl Jit {
         self.core.reconfigure(&self.tenant, |tenant| {
             tenant.databases.insert(target, database);
         })?;
-        self.core.enrol(&self.tenant, &name).await
+        self.lanes.registered(&self.tenant, &name);
+        Ok(self.core.contact_now(&self.tenant, &name).await?)
     }
 
     /// Removes a target from this process. What is live there stays due and is overdue until another node, or a target of the same

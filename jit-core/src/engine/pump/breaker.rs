@@ -1,8 +1,11 @@
 //! Whether a lane's server answers. A server that does not is probed by one call at a time, every 5 s at the longest.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 
 use crate::clock::{Time, after};
+use crate::id::{TargetName, TenantId};
 
 /// First wait after a failure; it doubles with each.
 const FIRST: TimeDelta = TimeDelta::milliseconds(250);
@@ -12,8 +15,9 @@ const LONGEST: TimeDelta = TimeDelta::seconds(5);
 /// What this process knows of a lane's server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Breaker {
-    /// The incarnation that answered last; none: it has to say who it is before it is told anything.
-    pub(super) incarnation: Option<String>,
+    /// The targets that said who they are since the server failed last: the others have to, before they are told anything.
+    known: BTreeSet<(TenantId, TargetName)>,
+    incarnation: Option<String>,
     down: Option<Down>,
 }
 
@@ -32,7 +36,7 @@ impl Breaker {
 
     /// It did not answer. Whether that is news.
     pub(super) fn failed(&mut self, now: Time) -> bool {
-        self.incarnation = None;
+        self.known.clear();
         let news = self.down.is_none();
         let (since, wait) = match &self.down {
             Some(down) => (down.since, down.wait.checked_mul(2).unwrap_or(LONGEST).min(LONGEST)),
@@ -42,10 +46,26 @@ impl Breaker {
         news
     }
 
-    /// It answered. Since when it had not, where that is news.
-    pub(super) fn answered(&mut self, incarnation: String) -> Option<Time> {
-        self.incarnation = Some(incarnation);
+    /// It did its work. Since when it had not, where that is news.
+    pub(super) fn answered(&mut self) -> Option<Time> {
         self.down.take().map(|down| down.since)
+    }
+
+    /// The target said that it is the lane's server, in this incarnation.
+    pub(super) fn identified(&mut self, tenant: &TenantId, target: &TargetName, incarnation: String) {
+        self.known.insert((tenant.clone(), target.clone()));
+        self.incarnation = Some(incarnation);
+    }
+
+    /// The incarnation that the target was in when it said who it is; none: it has to say it (again).
+    pub(super) fn knows(&self, tenant: &TenantId, target: &TargetName) -> Option<String> {
+        let known = self.known.contains(&(tenant.clone(), target.clone()));
+        self.incarnation.clone().filter(|_| known)
+    }
+
+    /// The target may be another server now.
+    pub(super) fn forget(&mut self, tenant: &TenantId, target: &TargetName) {
+        self.known.remove(&(tenant.clone(), target.clone()));
     }
 }
 
@@ -65,7 +85,7 @@ mod tests {
             assert!(!breaker.failed(now));
         }
         assert_eq!(breaker.probe_at(), Some(after(now, LONGEST)));
-        assert_eq!(breaker.answered("1".to_owned()), Some(Time::UNIX_EPOCH));
+        assert_eq!(breaker.answered(), Some(Time::UNIX_EPOCH));
         assert_eq!(breaker.probe_at(), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::apply::{Loaded, in_holding};
+use super::super::apply::{Loaded, in_holding, loaded};
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::ledger::Ledger;
 use super::super::records::{access_key, body};
-use crate::access::{Access, Ending, Event};
+use crate::access::{Access, Event};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::holding::{Holding, Orphan};
@@ -81,29 +81,25 @@ impl Case {
     }
 
     fn take(&mut self, id: AccessId, record: &crate::store::Record, now: Time) {
-        match Access::from_bytes(&record.body, now) {
-            Ok(access) => {
-                self.accesses.insert(id, Loaded { access, version: record.version });
+        match loaded(record, now) {
+            Ok(loaded) => {
+                if !loaded.damage.is_empty() {
+                    self.facts.entry(id).or_default().extend(loaded.damage.iter().cloned());
+                    self.changed = true;
+                }
+                self.accesses.insert(id, loaded);
             }
-            Err(damaged) => match damaged.ending {
-                Some(ending) => {
-                    let Ending { access, fact } = *ending;
-                    self.facts.entry(id).or_default().push(fact);
-                    self.changed = true;
-                    self.accesses.insert(id, Loaded { access, version: record.version });
-                }
-                None => {
-                    self.holding.live.remove(&id);
-                    self.changed = true;
-                    self.findings.push(
-                        Fact::new(What::Finding)
-                            .with("access", id.to_string())
-                            .with("account", self.holding.account.as_str())
-                            .with("realm", self.holding.realm.as_str())
-                            .with("why", format!("its record is damaged ({}): reconcile the target", damaged.why)),
-                    );
-                }
-            },
+            Err(error) => {
+                self.holding.live.remove(&id);
+                self.changed = true;
+                self.findings.push(
+                    Fact::new(What::Finding)
+                        .with("access", id.to_string())
+                        .with("account", self.holding.account.as_str())
+                        .with("realm", self.holding.realm.as_str())
+                        .with("why", format!("{error}: reconcile the target")),
+                );
+            }
         }
     }
 

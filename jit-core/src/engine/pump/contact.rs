@@ -7,13 +7,13 @@ use chrono::TimeDelta;
 use super::super::apply::{Applied, Beside, loaded};
 use super::super::core::Core;
 use super::super::ledger::Ledger;
-use super::super::records::{TargetRecord, body, put, target_key};
+use super::super::records::{TargetRecord, body, body_or_default, put, target_key};
 use super::Lanes;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::Event;
 use crate::clock::after;
 use crate::fact::{Fact, What};
-use crate::id::{TargetName, TenantId};
+use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, Claimed, Kind, Lane, PageAsk, Schedule, StoreError};
 
 /// How long after its first contact a target is asked again whether requests wait for it: one may have been made meanwhile.
@@ -27,15 +27,39 @@ impl Core {
         target: &TargetName,
     ) -> Result<(), super::super::error::JitError> {
         let key = target_key(tenant, target);
-        if self.store.read(&key).await?.is_some() {
+        let record = self.store.read(&key).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        // one that answered as another server may have been put right
+        if record.is_some() && known.stranger.is_none() {
             return Ok(());
         }
-        let now = self.store.now().await?;
-        let schedule = contact_at(tenant, target, now);
-        let write = put(key, None, &TargetRecord::default(), Some(schedule))?;
-        let change = Change { writes: vec![write], ..Change::default() };
-        Ok(ignore_conflict(self.store.commit(change).await.map(|committed| committed.at))?)
+        Ok(self.contact_now(tenant, target).await?)
     }
+
+    /// Makes sure that the target is contacted now, whatever is known of it.
+    pub(in crate::engine) async fn contact_now(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+    ) -> Result<(), StoreError> {
+        let key = target_key(tenant, target);
+        let record = self.store.read(&key).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        let schedule = contact_at(tenant, target, self.store.now().await?);
+        let write = put(key, record.as_ref(), &known, Some(schedule))?;
+        let change = Change { writes: vec![write], ..Change::default() };
+        // who was in the way contacts it too, or has just done so
+        ignore_conflict(self.store.commit(change).await.map(|committed| committed.at))
+    }
+}
+
+/// That another server answers under a target's name.
+pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &RealmId) -> Fact {
+    Fact::new(What::TargetRefused)
+        .with("target", target.as_str())
+        .with("answers_as", now.as_str())
+        .maybe("was", was.map(RealmId::as_str))
+        .with("why", "another server answers under its name: put the URL right, or confirm it")
 }
 
 fn contact_at(tenant: &TenantId, target: &TargetName, due: crate::clock::Time) -> Schedule {
@@ -49,17 +73,15 @@ impl Lanes {
         for Claimed { record, claim } in claimed {
             let tenant = record.at.tenant.clone();
             let target = TargetName::new(record.at.key.clone());
-            let (Ok(settings), Ok(target)) = (self.core.tenant(&tenant), target) else {
-                self.core.store.unclaim(&[claim]).await?;
-                return Ok(false);
-            };
             let now = self.core.store.now().await?;
-            let Ok(database) = settings.database(&target) else {
+            let here = self.core.tenant(&tenant).ok().zip(target.ok());
+            let here = here.filter(|(settings, target)| settings.databases.contains_key(target));
+            let Some((settings, target)) = here else {
                 self.core.store.unclaim(&[claim]).await?;
-                let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                elsewhere.insert(lane.clone(), after(now, TimeDelta::seconds(5)));
+                self.leave_to_others(lane, now);
                 return Ok(false);
             };
+            let Ok(database) = settings.database(&target) else { return Ok(false) };
             let known: TargetRecord = body(&record)?;
             let identity = match self.identify(database).await {
                 Ok(identity) => identity,
@@ -74,12 +96,14 @@ impl Lanes {
                     continue;
                 }
             };
-            self.breaker(lane, |breaker| breaker.answered(identity.incarnation.clone()));
+            self.breaker(lane, super::breaker::Breaker::answered);
             let mut ledger = Ledger::new(&self.core, &tenant, &settings, None, now);
             let first = known.realm.is_none();
             let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
             // who asked before the realm was known did so without this record in hand: looked for once more after it is
-            let next = TargetRecord { realm: Some(realm.clone()), ..known };
+            let stranger = (identity.realm != realm).then(|| identity.realm.clone());
+            let news = stranger.clone().filter(|_| stranger != known.stranger);
+            let next = TargetRecord { realm: Some(realm.clone()), stranger, ..known };
             let schedule = first.then(|| contact_at(&tenant, &target, after(now, AGAIN)));
             ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
             ledger.change.release.push(claim);
@@ -89,6 +113,9 @@ impl Lanes {
                     .with("realm", realm.as_str())
                     .with("incarnation", identity.incarnation.as_str());
                 ledger.fact(fact);
+            }
+            if let Some(stranger) = news {
+                ledger.fact(another_realm(&target, Some(&realm), &stranger));
             }
             ignore_conflict(ledger.commit().await)?;
             self.place_waiting(&tenant, &target).await?;
@@ -109,7 +136,13 @@ impl Lanes {
             let page = self.core.store.page(&ask).await?;
             for record in &page {
                 let now = self.core.store.now().await?;
-                let loaded = loaded(record, now)?;
+                let loaded = match loaded(record, now) {
+                    Ok(loaded) => loaded,
+                    Err(error) => {
+                        tracing::error!(%error, "an access that waits for its target is passed over");
+                        continue;
+                    }
+                };
                 let event = Event::Placed(realm.clone());
                 match self.core.apply(&settings, None, &loaded, event, Beside::default()).await {
                     Ok(Applied::Done(_) | Applied::Conflict) => {}

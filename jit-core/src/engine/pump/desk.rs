@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::super::apply::{Applied, Beside, loaded};
 use super::super::core::{TRIES, Tenant};
-use super::super::records::{Stops, body, expect};
-use super::Lanes;
+use super::super::records::{PolicySeen, Stops, body, encode, expect};
 use super::lane::only_store;
+use super::{ELSEWHERE, Lanes};
 use crate::access::{Access, Event};
+use crate::clock::after;
 use crate::directory::DirectoryError;
 use crate::grant::Cause;
-use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, StoreError, Write, Writing};
+use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, Schedule, StoreError, Write, Writing};
 
 impl Lanes {
     /// One pass over claimed records of the desk.
@@ -23,12 +24,14 @@ impl Lanes {
         let Claimed { record, claim } = claimed;
         match record.at.kind {
             Kind::Stops => return self.sweep(&record, claim, &Sweep::Stops(body(&record)?)).await,
-            Kind::Setting => return self.sweep(&record, claim, &Sweep::Policy).await,
+            Kind::Setting => {
+                let PolicySeen { hash } = body(&record)?;
+                return self.sweep(&record, claim, &Sweep::Policy(hash)).await;
+            }
             _ => {}
         }
-        let Ok(settings) = self.core.tenant(&record.at.tenant) else {
-            return self.core.store.unclaim(&[claim]).await;
-        };
+        // where the tenant is not configured here the claim is left to expire: given back, it would be had again at once
+        let Ok(settings) = self.core.tenant(&record.at.tenant) else { return Ok(()) };
         let now = self.core.store.now().await?;
         let loaded = match loaded(&record, now) {
             Ok(loaded) => loaded,
@@ -50,17 +53,32 @@ impl Lanes {
     /// again where its node died.
     async fn sweep(&self, record: &Record, claim: Claim, sweep: &Sweep) -> Result<(), StoreError> {
         let tenant = &record.at.tenant;
-        let Ok(settings) = self.core.tenant(tenant) else { return self.core.store.unclaim(&[claim]).await };
-        let mut after = None;
+        let Ok(settings) = self.core.tenant(tenant) else { return Ok(()) };
+        if let Sweep::Policy(hash) = sweep
+            && *hash != settings.policy.hash()
+        {
+            // another process has that policy in force, or this one will have it in a moment
+            let mut schedule = record.schedule.clone();
+            let now = self.core.store.now().await?;
+            schedule.iter_mut().for_each(|schedule| schedule.due = after(now, ELSEWHERE));
+            return self.put_back(record, schedule, record.body.clone(), claim).await;
+        }
+        let mut from = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 512 };
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
             let page = self.core.store.page(&ask).await?;
             let swept = page.iter().map(|record| self.sweep_one(&settings, sweep, record));
             futures_util::future::join_all(swept).await.into_iter().collect::<Result<(), StoreError>>()?;
-            after = page.last().map(|record| record.at.key.clone());
-            if after.is_none() {
-                return self.off_the_desk(record, claim).await;
+            from = page.last().map(|record| record.at.key.clone());
+            if from.is_none() {
+                return match sweep {
+                    Sweep::Stops(stops) => {
+                        let body = encode(&record.at, serde_json::to_vec(&stops.swept()))?;
+                        self.put_back(record, None, body, claim).await
+                    }
+                    Sweep::Policy(_) => self.off_the_desk(record, claim).await,
+                };
             }
         }
     }
@@ -94,7 +112,17 @@ impl Lanes {
 
     /// Gives the claim back with the record as it is, no longer scheduled; where it was changed meanwhile it stays on the desk.
     async fn off_the_desk(&self, record: &Record, claim: Claim) -> Result<(), StoreError> {
-        let what = Writing::Put { body: record.body.clone(), schedule: None, labels: record.labels.clone() };
+        self.put_back(record, None, record.body.clone(), claim).await
+    }
+
+    async fn put_back(
+        &self,
+        record: &Record,
+        schedule: Option<Schedule>,
+        body: Vec<u8>,
+        claim: Claim,
+    ) -> Result<(), StoreError> {
+        let what = Writing::Put { body, schedule, labels: record.labels.clone() };
         let write = Write { at: record.at.clone(), expect: expect(Some(record)), what };
         let change = Change { writes: vec![write], release: vec![claim.clone()], ..Change::default() };
         match self.core.store.commit(change).await {
@@ -109,8 +137,8 @@ impl Lanes {
 enum Sweep {
     /// An emergency stop.
     Stops(Stops),
-    /// Another policy.
-    Policy,
+    /// Another policy: the one of this hash.
+    Policy(String),
 }
 
 impl Sweep {
@@ -122,14 +150,15 @@ impl Sweep {
         match self {
             Self::Stops(stops) => {
                 let parties = &access.request().parties;
-                let stop = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]);
+                let people = [&parties.requester, &parties.receiver];
+                let stop = stops.ends(&access.request().target, people, access.request().asked_at);
                 Ok(stop.map(|stop| Event::End {
                     cause: Cause::Stopped,
                     by: Some(stop.by.clone()),
                     why: Some(stop.reason.clone()),
                 }))
             }
-            Self::Policy => {
+            Self::Policy(_) => {
                 let ruling = settings.ruling(access.request()).await?;
                 Ok(Some(Event::RuleAgain { ruling, fresh: settings.fresh(access.approval()).await? }))
             }

@@ -1,27 +1,25 @@
 //! The work of one lane, until nothing of it is due.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use chrono::TimeDelta;
+use std::sync::{Arc, PoisonError};
 
 use super::super::core::Tenant;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
 use super::Lanes;
+use super::breaker::Breaker;
 use super::case::Case;
+use super::contact::another_realm;
 use super::realm::{Pass, Served};
-use crate::clock::{Time, after, to_std};
+use crate::clock::{Time, to_std};
 use crate::database::{Database, DatabaseError, Identity};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{ClaimAsk, Claimed, Kind, Lane, PageAsk, StoreError, Write, Writing};
 
-/// How long a lane whose targets are not registered in this process is left alone.
-const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
 /// How many records a desk pass takes.
 const DESK_BATCH: usize = 256;
 
@@ -79,18 +77,26 @@ impl Lanes {
             let Ok(settings) = self.core.tenant(&tenant) else { continue };
             let Ok(database) = settings.database(&target) else { continue };
             let label = format!("jit.{}.{}", self.core.node, self.passes.fetch_add(1, Ordering::Relaxed));
-            let realm = cases.first().map(|case| case.holding.realm.clone());
-            let pass = Pass { core: &self.core, settings: &settings, database, cases, label };
-            let ready = match realm {
-                Some(realm) => self.ready(lane, &tenant, &settings, &target, &realm, database).await?,
-                None => Ok(()),
-            };
+            let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { continue };
+            let ready = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
+            let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
+            let mut pass = Pass { core: &self.core, settings: &settings, database, cases, label, incarnation };
             let served = match ready {
-                Ok(()) => pass.run().await?,
+                Ok(_) => pass.run().await?,
                 Err(error) => pass.unreachable(&error).await?,
             };
             match served {
-                Served::Answered => {}
+                Served::Answered { restarted } => {
+                    if let Some(since) = self.breaker(lane, Breaker::answered) {
+                        let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
+                        self.tell(&tenant, &settings, fact).await?;
+                    }
+                    if restarted {
+                        self.breaker(lane, |breaker| breaker.forget(&tenant, &target));
+                        // where it does not answer now, it has to before it is told anything
+                        let _ = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
+                    }
+                }
                 Served::Unreachable(why) => {
                     answered = false;
                     self.lost(lane, &tenant, &settings, &target, &why).await?;
@@ -124,12 +130,20 @@ impl Lanes {
             "work is due on a target that is not registered here"
         );
         self.core.store.unclaim(&claims).await?;
-        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
+        self.leave_to_others(lane, now);
         Ok(())
     }
 
-    /// Makes sure that the server answers and is the one that it was, before it is told anything.
+    /// The target was registered, or is another database now: it has to say who it is, and what waited for it is looked at.
+    pub(in crate::engine) fn registered(&self, tenant: &TenantId, target: &TargetName) {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.values_mut().for_each(|breaker| breaker.forget(tenant, target));
+        drop(breakers);
+        self.done.notify_one();
+    }
+
+    /// Makes sure that the server answers and is the one that it was, before it is told anything; in which incarnation it is.
     async fn ready(
         &self,
         lane: &Lane,
@@ -138,9 +152,9 @@ impl Lanes {
         target: &TargetName,
         realm: &RealmId,
         database: &Arc<dyn Database>,
-    ) -> Result<Result<(), DatabaseError>, StoreError> {
-        if self.breaker(lane, |breaker| breaker.incarnation.is_some()) {
-            return Ok(Ok(()));
+    ) -> Result<Result<String, DatabaseError>, StoreError> {
+        if let Some(incarnation) = self.breaker(lane, |breaker| breaker.knows(tenant, target)) {
+            return Ok(Ok(incarnation));
         }
         let identity = match self.identify(database).await {
             Ok(identity) => identity,
@@ -152,12 +166,9 @@ impl Lanes {
             return Ok(Err(DatabaseError::unreachable(why)));
         }
         self.incarnation(tenant, settings, target, &identity).await?;
-        let back = self.breaker(lane, |breaker| breaker.answered(identity.incarnation));
-        if let Some(since) = back {
-            let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
-            self.tell(tenant, settings, fact).await?;
-        }
-        Ok(Ok(()))
+        let incarnation = identity.incarnation;
+        self.breaker(lane, |breaker| breaker.identified(tenant, target, incarnation.clone()));
+        Ok(Ok(incarnation))
     }
 
     pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
@@ -200,14 +211,11 @@ impl Lanes {
         let key = target_key(tenant, target);
         let record = self.core.store.read(&key).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;
-        if known.stranger.as_ref() == Some(&identity.realm) {
+        // one that was confirmed is no stranger, although it is not where this work has to be done
+        if known.stranger.as_ref() == Some(&identity.realm) || known.realm.as_ref() == Some(&identity.realm) {
             return Ok(());
         }
-        let fact = Fact::new(What::TargetRefused)
-            .with("target", target.as_str())
-            .with("answers_as", identity.realm.as_str())
-            .maybe("was", known.realm.as_ref().map(RealmId::as_str))
-            .with("why", "another server answers under its name: put the URL right, or confirm it");
+        let fact = another_realm(target, known.realm.as_ref(), &identity.realm);
         let next = TargetRecord { stranger: Some(identity.realm.clone()), ..known };
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
@@ -257,7 +265,10 @@ impl Lanes {
             let page = self.core.store.page(&ask).await?;
             let now = self.core.store.now().await?;
             for record in &page {
-                let mut holding: Holding = body(record)?;
+                let Ok(mut holding) = body::<Holding>(record) else {
+                    tracing::error!(key = record.at.key, "a holding cannot be read: reconcile the target");
+                    continue;
+                };
                 for watch in &mut holding.watched {
                     watch.next = now;
                 }

@@ -8,7 +8,7 @@ mod lane;
 mod log;
 mod realm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +17,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use self::breaker::Breaker;
+pub(super) use self::log::CHECKPOINT_EVERY;
 use super::core::Core;
 use crate::clock::{Time, after};
 use crate::store::{Lane, StoreError};
 
 /// How long the loop waits when nothing is due; every commit wakes it earlier.
 const IDLE: TimeDelta = TimeDelta::seconds(60);
+/// How long a lane is left alone whose targets or receivers are not registered in this process.
+const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
 /// How long it waits before it asks a store again that could not be used.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
@@ -113,6 +116,7 @@ impl Lanes {
         if let Err(error) = log.await {
             tracing::error!(%error, "the log keeper ended badly");
         }
+        self.close_log().await;
     }
 
     /// Starts what is due, then waits until something else is.
@@ -143,24 +147,25 @@ impl Lanes {
         }
     }
 
-    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are left.
+    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
         let mut report = PassReport::default();
+        let mut failed = BTreeSet::new();
         loop {
             let lanes = self.core.store.lanes().await?;
             let now = self.core.store.now().await?;
             let due: Vec<Lane> = lanes
                 .into_iter()
-                .filter(|(lane, due)| *due <= now && self.not_before(lane).is_none_or(|then| then <= now))
+                .filter(|(lane, due)| *due <= now && self.left_until(lane).is_none_or(|then| then <= now))
                 .map(|(lane, _)| lane)
-                .filter(|lane| self.probe_at(lane).is_none())
+                .filter(|lane| !failed.contains(lane))
                 .collect();
             if due.is_empty() {
                 break;
             }
             let mut tasks = Vec::new();
-            for lane in due {
-                let lanes = Arc::clone(self);
+            for lane in &due {
+                let (lanes, lane) = (Arc::clone(self), lane.clone());
                 tasks.push(self.core.tasks.spawn(async move { lanes.work(&lane).await }));
             }
             for task in tasks {
@@ -169,9 +174,16 @@ impl Lanes {
                     Err(error) => tracing::error!(%error, "a lane's task ended badly"),
                 }
             }
+            failed.extend(due.into_iter().filter(|lane| self.probe_at(lane).is_some()));
         }
         report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);
         Ok(report)
+    }
+
+    /// Leaves a lane alone for a while whose work this process cannot do.
+    fn leave_to_others(&self, lane: &Lane, now: Time) {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
     }
 
     fn down(&self) -> usize {
@@ -180,8 +192,11 @@ impl Lanes {
     }
 
     fn not_before(&self, lane: &Lane) -> Option<Time> {
-        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.get(lane).copied().max(self.probe_at(lane))
+        self.left_until(lane).max(self.probe_at(lane))
+    }
+
+    fn left_until(&self, lane: &Lane) -> Option<Time> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).get(lane).copied()
     }
 
     fn probe_at(&self, lane: &Lane) -> Option<Time> {

@@ -11,11 +11,11 @@ use super::case::{Case, Kept};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Call, Database, DatabaseError, GrantOrder, Observation, RevokeOrder, Seen, SettleOrder, Subject,
+    Call, Database, DatabaseError, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen, SettleOrder, Subject,
 };
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, Intent};
-use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, settled, verify, width};
+use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, same, settled, verify, width};
 use crate::id::{AccessId, RoleName};
 use crate::store::{ClockState, StoreError};
 
@@ -35,13 +35,18 @@ pub(super) struct Pass<'p> {
     pub(super) cases: Vec<Case>,
     /// Of all calls of this pass, for `settle`.
     pub(super) label: String,
+    /// The incarnation that the server was in when it said who it is.
+    pub(super) incarnation: String,
 }
 
 /// How a pass ended.
 #[derive(Debug)]
 pub(super) enum Served {
     /// The server answered.
-    Answered,
+    Answered {
+        /// It is in another incarnation than it was.
+        restarted: bool,
+    },
     /// It did not.
     Unreachable(String),
 }
@@ -63,7 +68,7 @@ enum Why {
 
 impl Pass<'_> {
     /// Does all of it.
-    pub(super) async fn run(mut self) -> Result<Served, StoreError> {
+    pub(super) async fn run(&mut self) -> Result<Served, StoreError> {
         self.rule_again().await?;
         if let Err(error) = self.settle().await {
             return self.unreachable(&error).await;
@@ -81,11 +86,18 @@ impl Pass<'_> {
         self.intend(&asked, observation.as_ref()).await?;
         let served = self.effects().await?;
         self.record().await?;
-        Ok(served)
+        let seen = observation.map(|observation| observation.identity.incarnation);
+        Ok(match served {
+            Served::Answered { restarted } => {
+                let restarted = restarted || seen.is_some_and(|seen| seen != self.incarnation);
+                Served::Answered { restarted }
+            }
+            unreachable @ Served::Unreachable(_) => unreachable,
+        })
     }
 
     /// Everything that is due is known to fail now; it says so, and is due again when the server is back.
-    pub(super) async fn unreachable(mut self, error: &DatabaseError) -> Result<Served, StoreError> {
+    pub(super) async fn unreachable(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
         let why = error.with_causes();
         let now = self.core.store.now().await?;
         for case in &mut self.cases {
@@ -203,6 +215,11 @@ impl Pass<'_> {
                 "the adapter answered for another number of memberships than it was asked for",
             ));
         }
+        let elsewhere = |case: &&Case| case.holding.realm != observation.identity.realm;
+        if let Some(case) = self.cases.iter().find(elsewhere) {
+            let (realm, was) = (&observation.identity.realm, &case.holding.realm);
+            return Err(DatabaseError::unreachable(format!("another server answers (`{realm}`, was `{was}`)")));
+        }
         Ok(observation)
     }
 
@@ -228,6 +245,7 @@ impl Pass<'_> {
             }
         }
         for case in &mut self.cases {
+            drop_accounted(case);
             let ids: Vec<AccessId> = case.accesses.keys().copied().collect();
             for id in ids {
                 let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { continue };
@@ -262,9 +280,13 @@ impl Pass<'_> {
         let fit = |case: &Case| span(now, case.claim.until) >= needed;
         let (revoked, mut served) = self.revoke(now, &fit).await;
         let granted = match &served {
-            Served::Answered => {
+            Served::Answered { restarted } => {
+                let before = *restarted;
                 let (granted, second) = self.grant(&fit).await;
-                served = second;
+                served = match second {
+                    Served::Answered { restarted } => Served::Answered { restarted: restarted || before },
+                    unreachable @ Served::Unreachable(_) => unreachable,
+                };
                 granted
             }
             Served::Unreachable(_) => Vec::new(),
@@ -302,21 +324,20 @@ impl Pass<'_> {
             }
         }
         if closing.is_empty() {
-            return (Vec::new(), Served::Answered);
+            return (Vec::new(), Served::Answered { restarted: false });
         }
         let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
         let call = self.call();
         let limit = call.limit.saturating_mul(2);
-        let outcomes = match self.core.tasks.within(limit, self.database.revoke(&call, &orders)).await {
-            Some(outcomes) => outcomes,
-            None => orders.iter().map(|_| Err(DatabaseError::unknown("the database did not answer in time"))).collect(),
-        };
-        let served = served(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()));
-        let mut outcomes = outcomes.into_iter();
-        let missing = || Err(DatabaseError::unknown("the adapter gave no answer for this order"));
-        let answered = closing.into_iter().map(|(place, closing)| {
-            let outcome = outcomes.next().unwrap_or_else(missing);
-            let outcome = outcome.map_err(|error| error.with_causes()).and_then(|report| verify(&closing, &report));
+        let answers = self.core.tasks.within(limit, self.database.revoke(&call, &orders)).await;
+        let incarnation = |report: &RevokeReport| report.incarnation.clone();
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let at_once = matches!(served, Served::Unreachable(_));
+        let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
+            let outcome = match outcome {
+                Ok(report) => verify(&closing, &report).map_err(|why| Left { why, at_once: false }),
+                Err(error) => Err(Left { why: error.with_causes(), at_once }),
+            };
             (place, closing, outcome)
         });
         (answered.collect(), served)
@@ -350,20 +371,39 @@ impl Pass<'_> {
             }
         }
         if orders.is_empty() {
-            return (Vec::new(), Served::Answered);
+            return (Vec::new(), Served::Answered { restarted: false });
         }
         let call = self.call();
         let limit = call.limit.saturating_mul(2);
-        let outcomes = match self.core.tasks.within(limit, self.database.grant(&call, &orders)).await {
-            Some(outcomes) => outcomes,
-            None => orders.iter().map(|_| Err(DatabaseError::unknown("the database did not answer in time"))).collect(),
-        };
-        let served = served(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()));
-        let mut outcomes = outcomes.into_iter();
-        let missing = || Err(DatabaseError::unknown("the adapter gave no answer for this order"));
-        let answered =
-            whose.into_iter().map(|(place, id)| (place, id, outcomes.next().unwrap_or_else(missing))).collect();
+        let answers = self.core.tasks.within(limit, self.database.grant(&call, &orders)).await;
+        let incarnation = |granted: &crate::database::Granted| granted.incarnation.clone();
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome)).collect();
         (answered, served)
+    }
+
+    /// One answer for each order, and whether the server does its work: one that did not answer in time does not.
+    fn served<T>(
+        &self,
+        answers: Option<Vec<Result<T, DatabaseError>>>,
+        orders: usize,
+        incarnation: impl Fn(&T) -> String,
+    ) -> (Vec<Result<T, DatabaseError>>, Served) {
+        let Some(mut answers) = answers else {
+            let why = "the database did not answer in time";
+            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why))).collect();
+            return (answers, Served::Unreachable(why.to_owned()));
+        };
+        answers.resize_with(orders, || Err(DatabaseError::unknown("the adapter gave no answer for this order")));
+        let errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let served = match errors.into_iter().find(|error| error.is_unreachable()) {
+            Some(error) => Served::Unreachable(error.with_causes()),
+            None => {
+                let restarted = answers.iter().flatten().any(|answer| incarnation(answer) != self.incarnation);
+                Served::Answered { restarted }
+            }
+        };
+        (answers, served)
     }
 
     fn call(&self) -> Call {
@@ -378,7 +418,15 @@ impl Pass<'_> {
 }
 
 /// What a revoke came to: the proofs, or what is still there.
-type Outcome = Result<Vec<crate::holding::Verified>, String>;
+type Outcome = Result<Vec<crate::holding::Verified>, Left>;
+
+/// What is still there.
+#[derive(Debug)]
+struct Left {
+    why: String,
+    /// The server did not answer: it is tried as soon as it does, without a wait of its own.
+    at_once: bool,
+}
 
 /// The accesses of the case whose database work is due.
 fn due(case: &Case, now: Time) -> Vec<AccessId> {
@@ -473,7 +521,7 @@ async fn look_again(
 /// Lets every access of the closing handle what came of it.
 fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
     if closing.accesses.is_empty() {
-        orphan_ended(case, &closing.order.subject, outcome.err(), now);
+        orphan_ended(case, &closing.order.subject, outcome.err().map(|left| left.why), now);
         return;
     }
     match outcome {
@@ -482,7 +530,7 @@ fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
                 case.handle(proof.access(), Event::Ended(proof), now);
             }
         }
-        Err(why) => {
+        Err(Left { why, at_once }) => {
             for id in &closing.accesses {
                 let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Revoking(revoking)) => revoking.failures,
@@ -490,10 +538,21 @@ fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
                 };
                 let factor = 1_i32.checked_shl(failures.min(8)).unwrap_or(1);
                 let wait = RETRY_FIRST.checked_mul(factor).unwrap_or(RETRY_LONGEST).min(RETRY_LONGEST);
-                let retry_at = after(now, wait);
+                let retry_at = if at_once { now } else { after(now, wait) };
                 case.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
             }
         }
+    }
+}
+
+/// What a live access accounts for by now is no orphan any more: it goes when that access ends.
+fn drop_accounted(case: &mut Case) {
+    let live: Vec<Subject> =
+        case.live().iter().filter_map(|access| access.grant().and_then(Grant::subject).cloned()).collect();
+    let before = case.holding.orphans.len();
+    case.holding.orphans.retain(|orphan| !live.iter().any(|held| same(held, &orphan.subject)));
+    if case.holding.orphans.len() != before {
+        case.touch();
     }
 }
 
@@ -524,10 +583,4 @@ fn grant_failed(error: &DatabaseError, now: Time) -> Event {
         DatabaseError::Rejected { rejection, .. } => Event::GrantRejected { rejection: *rejection, why },
         DatabaseError::OutcomeUnknown { .. } => Event::GrantUnknown { why },
     }
-}
-
-fn served<'e>(mut errors: impl Iterator<Item = &'e DatabaseError>) -> Served {
-    errors
-        .find(|error| error.is_unreachable())
-        .map_or(Served::Answered, |error| Served::Unreachable(error.with_causes()))
 }

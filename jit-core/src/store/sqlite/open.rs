@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::super::{Pulse, StoreError, Timekeeper};
@@ -122,6 +123,8 @@ fn connect(place: &Place, how: OpenFlags) -> Result<Connection, StoreError> {
     let flags = how | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(place.path(), flags).map_err(|error| place.error(error))?;
     conn.busy_timeout(LOCK_WAIT).map_err(|error| place.error(error))?;
+    // Otherwise SQLite plans a prepared statement anew for each value of a LIMIT, and of more.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(|error| place.error(error))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }

@@ -90,10 +90,11 @@ CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
--- INSERT OR REPLACE deletes without asking the trigger above.
+-- INSERT OR REPLACE deletes without asking the trigger above. (FAIL, not ABORT: an insert that could be undone alone
+-- would copy every page before it changes it. The store undoes the whole transaction.)
 CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries
 WHEN EXISTS (SELECT 1 FROM entries WHERE seq = NEW.seq) OR EXISTS (SELECT 1 FROM entries WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+BEGIN SELECT RAISE(FAIL, 'the audit log is append-only'); END;
 
 CREATE TRIGGER numbers_no_update BEFORE UPDATE ON numbers
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
@@ -102,7 +103,7 @@ BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER numbers_no_replace BEFORE INSERT ON numbers
 WHEN EXISTS (SELECT 1 FROM numbers WHERE entry = NEW.entry)
   OR EXISTS (SELECT 1 FROM numbers WHERE tenant = NEW.tenant AND number = NEW.number)
-BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+BEGIN SELECT RAISE(FAIL, 'the audit log is append-only'); END;
 "];
 
 /// One writer; what it keeps of the file in memory is bounded (16 MiB), and nothing is mapped.
@@ -221,9 +222,9 @@ SELECT r.version, r.labels, r.lane, r.due, r.serial, r.body, r.key
 FROM labels l CROSS JOIN records r ON r.tenant = l.tenant AND r.kind = l.kind AND r.key = l.key
 WHERE l.tenant = ?1 AND l.kind = ?2 AND l.name = ?4 AND l.value = ?5 ORDER BY l.key LIMIT ?3";
 
-pub(super) const ENTRY_INSERT: &str = "INSERT INTO entries (id, tenant, subject, body) VALUES (?1, ?2, ?3, ?4)";
+pub(super) const ENTRY_INSERT: &str = "INSERT OR FAIL INTO entries (id, tenant, subject, body) VALUES (?1, ?2, ?3, ?4)";
 pub(super) const ENTRY_FIND: &str = "SELECT seq FROM entries WHERE id = ?1 AND tenant = ?2";
-pub(super) const NUMBER_INSERT: &str = "INSERT INTO numbers (entry, tenant, number) VALUES (?1, ?2, ?3)";
+pub(super) const NUMBER_INSERT: &str = "INSERT OR FAIL INTO numbers (entry, tenant, number) VALUES (?1, ?2, ?3)";
 pub(super) const UNNUMBERED_INSERT: &str = "INSERT INTO unnumbered (tenant, entry) VALUES (?1, ?2)";
 pub(super) const UNNUMBERED_DELETE: &str = "DELETE FROM unnumbered WHERE tenant = ?1 AND entry = ?2";
 

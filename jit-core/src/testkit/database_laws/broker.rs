@@ -29,7 +29,9 @@ laws! {
 async fn contract_least_privileged_broker_is_enough(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let findings = check(&scene).await?;
-    must(findings.iter().all(|finding| finding.severity == Severity::Remark), format!("{findings:?}"))?;
+    // throwaway servers run without fsync, which is said to be dangerous, and is
+    let well = |finding: &Check| finding.severity == Severity::Remark || finding.about.what == "fsync";
+    must(findings.iter().all(well), format!("{findings:?}"))?;
     scene.grant(Width::Inherit).await?;
     let session = scene.session().await?;
     let report = scene.revoke(RevokeHow::Remove).await?;
@@ -155,11 +157,12 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
 
 async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
+    let other = scene.another("other").await?;
     scene.grant(Width::Inherit).await?;
     world.act(Act::Stop).await?;
     world.act(Act::Start { read_only: true }).await?;
     must(scene.observe().await?.direct.len() == 1, "what is held cannot be seen on a read-only server")?;
-    let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
+    let order = scene.order(scene.subject_of(&other)?, Width::SetRole, scene.soon().await?)?;
     let granted = scene.send_grant(order).await?.map(drop);
     let revoked =
         only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)?;

@@ -46,6 +46,9 @@ use crate::store::BoxError;
 /// What a law answers: nothing, or how it was broken.
 pub type Outcome = Result<(), BoxError>;
 
+/// Runs a law against a world.
+pub type Run = fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 /// One law.
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseLaw {
@@ -56,7 +59,7 @@ pub struct DatabaseLaw {
     /// Which of the engines' measured facts it shows the adapter coping with, by [`Fact::id`].
     pub facts: &'static [&'static str],
     /// Runs it.
-    pub run: fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    pub run: Run,
 }
 
 impl DatabaseLaw {

@@ -19,7 +19,14 @@ laws! {
 async fn law_06_standing_membership_survives(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.standing(By::Admin).await?;
-    // a grant over it may be refused or be a no-op: what counts is what a revoke leaves
+    // the look before the statement is what keeps it: the engine orders nothing over it
+    let how = crate::holding::standing(None, &[], &scene.observe().await?, &scene.subject()?);
+    must(how.is_some(), "it was not taken for a standing membership")?;
+    if !scene.database.capabilities().await?.grantor_recorded {
+        must(scene.rows().await? == 1, "looking changed something")?;
+        return scene.usable(Tried::Done).await;
+    }
+    // where the server keeps grantors apart even a grant and a revoke leave it
     let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
     drop(scene.send_grant(order).await?);
     let report = scene.revoke(RevokeHow::Remove).await?;

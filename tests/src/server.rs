@@ -1,0 +1,281 @@
+//! A throwaway PostgreSQL server.
+
+use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+use crate::servers::Running;
+use crate::tls::Certificates;
+
+/// A server of its own. It is stopped and removed when dropped.
+pub struct Cluster {
+    running: Running,
+    binaries: PathBuf,
+    user: User,
+    folder: TempDir,
+    process: Option<Child>,
+    durable: bool,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+/// How a server goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// Sessions are cut off, everything is written.
+    Fast,
+    /// The processes are gone without a word.
+    Killed,
+}
+
+/// As whom the server runs: never as root, which it refuses.
+#[derive(Debug, Clone, Copy)]
+struct User(Option<(u32, u32)>);
+
+impl Cluster {
+    /// Makes a server that is known to be lost, so it never waits for the disk, and starts it.
+    ///
+    /// # Errors
+    /// When its binaries are missing or it does not start.
+    pub async fn start_fresh(major: u32) -> Result<Self> {
+        let mut cluster = Self::init(major, false)?;
+        cluster.start().await?;
+        Ok(cluster)
+    }
+
+    /// Makes one that keeps its word when it is killed: with fsync.
+    ///
+    /// # Errors
+    /// When its binaries are missing or it does not start.
+    pub async fn start_durable(major: u32) -> Result<Self> {
+        let mut cluster = Self::init(major, true)?;
+        cluster.start().await?;
+        Ok(cluster)
+    }
+
+    fn init(major: u32, durable: bool) -> Result<Self> {
+        let binaries = binaries(major)?;
+        let user = User::unprivileged()?;
+        let folder = tempfile::Builder::new().prefix("jit-pg").permissions(Permissions::from_mode(0o755)).tempdir()?;
+        user.own(folder.path())?;
+        let data = folder.path().join("data");
+        let mut initdb = user.command(&binaries.join("initdb"));
+        initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]);
+        let output =
+            initdb.current_dir("/").output().with_context(|| format!("running initdb of PostgreSQL {major}"))?;
+        ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let certificates = Certificates::make(folder.path())?;
+        user.own(&certificates.key)?;
+        std::fs::set_permissions(&certificates.key, Permissions::from_mode(0o600))?;
+        // who comes by the socket is believed: administrators and users of the tests; by the network nobody is
+        std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n")?;
+        let running = Running {
+            major,
+            port: free_port()?,
+            socket: folder.path().to_owned(),
+            ca: certificates.ca.clone(),
+            other_ca: certificates.other_ca.clone(),
+        };
+        let settings = format!(
+            "listen_addresses = '127.0.0.1,127.0.0.2'\nport = {port}\nunix_socket_directories = '{socket}'\n\
+             max_connections = 400\nmax_prepared_transactions = 100\nfsync = {fsync}\nshared_buffers = 32MB\n\
+             ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\npassword_encryption = 'scram-sha-256'\n\
+             log_line_prefix = '%m [%p] %u %a '\nfull_page_writes = {fsync}\n",
+            port = running.port,
+            socket = running.socket.display(),
+            fsync = if durable { "on" } else { "off" },
+            certificate = certificates.certificate.display(),
+            key = certificates.key.display(),
+        );
+        let file = data.join("postgresql.conf");
+        let defaults = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, defaults + &settings)?;
+        Ok(Self { running, binaries, user, folder, process: None, durable })
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not answer within a minute.
+    pub async fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "it runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.log())?;
+        let mut command = self.user.command(&self.binaries.join("postgres"));
+        command.arg("-D").arg(self.data()).current_dir("/").stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn().context("starting postgres")?);
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.running.admin("postgres").await {
+                Ok(_) => break,
+                Err(error) if Instant::now() > patience => bail!("it does not start: {error}\n{}", self.last_words()),
+                Err(_) => {}
+            }
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                self.process = None;
+                bail!("it ended at once, {status}:\n{}", self.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if !self.data().join("standby.signal").exists() {
+            let admin = self.running.admin("postgres").await?;
+            let there = admin.query_opt("SELECT 1 FROM pg_database WHERE datname = 'other'", &[]).await?;
+            if there.is_none() {
+                admin.batch_execute("CREATE DATABASE other").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts it as a standby of nobody: it answers, and writes nothing.
+    ///
+    /// # Errors
+    /// When it does not answer within a minute.
+    pub async fn start_read_only(&mut self) -> Result<()> {
+        std::fs::write(self.data().join("standby.signal"), "")?;
+        self.start().await
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn stop(&mut self, how: Down) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        match how {
+            Down::Fast => signal(process.id(), "INT")?,
+            Down::Killed => {
+                ensure!(self.durable, "a server without fsync is not for killing: it promises nothing");
+                // its children notice that the postmaster has died, and go
+                process.kill()?;
+            }
+        }
+        process.wait()?;
+        if how == Down::Killed {
+            let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
+        }
+        Ok(())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // at once: nothing of it will be read again
+            if signal(process.id(), "QUIT").is_err() {
+                let _ = process.kill();
+            }
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Running {
+    /// A session of the administrator in this database.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn admin(&self, database: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        self.session("postgres", database).await
+    }
+
+    /// A session of anybody, who is believed: by the socket.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn session(&self, user: &str, database: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(&self.socket).port(self.port).user(user).dbname(database);
+        config.application_name("jit tests").connect_timeout(Duration::from_secs(10));
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+impl User {
+    fn unprivileged() -> Result<Self> {
+        let id = |flag: &str, name: &str| -> Result<u32> {
+            let output =
+                Command::new("id").arg(flag).args(name.split_terminator(' ')).output().context("running id")?;
+            ensure!(output.status.success(), "there is no user `{name}`");
+            Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+        };
+        if id("-u", "")? != 0 {
+            return Ok(Self(None));
+        }
+        let name = if id("-u", "postgres").is_ok() { "postgres" } else { "nobody" };
+        Ok(Self(Some((id("-u", name)?, id("-g", name)?))))
+    }
+
+    fn own(self, path: &Path) -> Result<()> {
+        self.0.map_or(Ok(()), |(user, group)| chown(path, Some(user), Some(group)))?;
+        Ok(())
+    }
+
+    /// A command that ends with us, however we end.
+    fn command(self, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "QUIT"]);
+        if let Some((user, group)) = self.0 {
+            command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups");
+        }
+        command.arg("--").arg(program);
+        command
+    }
+}
+
+/// Where `initdb` and `postgres` of this version are.
+///
+/// # Errors
+/// When they are nowhere, with what to do.
+pub fn binaries(major: u32) -> Result<PathBuf> {
+    let cache = std::env::var_os("JIT_TEST_CACHE").map(PathBuf::from);
+    let places = [
+        Some(PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"))),
+        cache.map(|cache| cache.join(format!("postgres-{major}/native/bin"))),
+    ];
+    let found = places.into_iter().flatten().find(|place| place.join("postgres").exists());
+    found.with_context(|| format!("PostgreSQL {major} is nowhere to be found: ./tests/run.sh brings it"))
+}
+
+fn signal(process: u32, name: &str) -> Result<()> {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
+    ensure!(status.success(), "process {process} cannot be told to end");
+    Ok(())
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

@@ -1,0 +1,3 @@
+//! Worlds of the database laws around real servers.
+
+pub mod postgres;

@@ -1,0 +1,55 @@
+//! The laws of a database on everything that there is: `postgres-17/law_06_standing_membership_survives`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::testkit::database_laws::{DatabaseLaw, database_laws};
+use jit_tests::engine::Engine;
+use jit_tests::servers::Servers;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Builder, Runtime};
+
+/// Longest that one law takes on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = Arguments::from_args();
+    // most laws wait for a server most of the time
+    arguments.test_threads = arguments.test_threads.or(Some(8));
+    let servers = Servers::of_this_run()?;
+    let runtime = Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?);
+    let mut trials = Vec::new();
+    for engine in Engine::all(&servers) {
+        for law in database_laws() {
+            trials.push(trial(&runtime, engine.clone(), law));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit()
+}
+
+fn trial(runtime: &Arc<Runtime>, engine: Engine, law: DatabaseLaw) -> Trial {
+    let name = format!("{}/{}", engine.name(), law.name);
+    let ignored = engine.ignores(&law);
+    let runtime = Arc::clone(runtime);
+    let run = move || -> Result<(), Failed> {
+        runtime.block_on(async {
+            let run = async {
+                let world = engine.world(&law).await.map_err(|error| format!("no world: {error:#}"))?;
+                (law.run)(world).await.map_err(|error| with_causes(&*error))
+            };
+            let done = tokio::time::timeout(PATIENCE, run).await;
+            done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?.map_err(Failed::from)
+        })
+    };
+    let trial = Trial::test(name, run);
+    match ignored {
+        // the reason stands where the kind of a test is printed
+        Some(why) => trial.with_kind(why).with_ignored_flag(true),
+        None => trial,
+    }
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
