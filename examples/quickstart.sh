@@ -14,7 +14,7 @@ readonly MIN_RUST=1.89
 DATABASE=postgres                       # until the one of the tour is there
 PAUSE=1
 WORK=
-CARGO_TARGET=
+CHILD=
 PUMP=
 SESSION=
 SERVER=
@@ -76,6 +76,16 @@ cannot() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
+# Runs something long in a group of its own, so that it can be ended with all its children and the traps run at once.
+at_length() {
+    setsid "$@" &
+    CHILD=$!
+    wait "$CHILD"
+    local status=$?
+    CHILD=
+    return "$status"
+}
+
 # Ends a process of ours, gently first.
 finish() {
     [ -n "$1" ] || return 0
@@ -92,6 +102,7 @@ clean() {
     status=$?
     trap '' INT TERM HUP
     trap - EXIT
+    [ -n "$CHILD" ] && kill -TERM -- "-$CHILD" 2>/dev/null && finish "$CHILD"
     [ -n "$SESSION" ] && finish "$SESSION"
     [ -n "$PUMP" ] && finish "$PUMP"
     if [ -n "$SERVER" ]; then
@@ -125,10 +136,10 @@ install() {
     fi
     echo "installing from the distribution: $*"
     if [ -z "$INDEXED" ]; then
-        $ROOT_BY apt-get update -qq >"$WORK/apt.log" 2>&1 || note "(the package index could not be refreshed; going on with the old one)"
+        at_length $ROOT_BY apt-get update -qq >"$WORK/apt.log" 2>&1 || note "(the package index could not be refreshed; going on with the old one)"
         INDEXED=1
     fi
-    $ROOT_BY env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >>"$WORK/apt.log" 2>&1 && return 0
+    at_length $ROOT_BY env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >>"$WORK/apt.log" 2>&1 && return 0
     tail -n 5 "$WORK/apt.log" >&2
     cannot "\`apt-get install $*\` did not work" "install it by hand, then run this again"
 }
@@ -450,9 +461,9 @@ if [ -n "$OWNER" ]; then
 fi
 
 echo "building jit (a few minutes the first time)..."
-cargo build -q -p jit-examples --bin jit || cannot "jit could not be built" "the lines above say why"
-CARGO_TARGET=$(cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-JIT=${CARGO_TARGET:-target}/debug/jit
+at_length cargo build -q -p jit-examples --bin jit || cannot "jit could not be built" "the lines above say why"
+TARGET=$(cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+JIT=${TARGET:-target}/debug/jit
 [ -x "$JIT" ] || cannot "cargo put the binary somewhere unexpected: $JIT is not there" "unset CARGO_BUILD_TARGET, or build without it"
 
 printf '%sPostgreSQL %s from %s, a throwaway server in %s%s\n' "$DIM" "$VERSION" "$BIN" "$WORK" "$PLAIN"
