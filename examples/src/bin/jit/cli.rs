@@ -322,6 +322,12 @@ fn message(error: &clap::Error) -> String {
     {
         return format!("missing: {}", missing.join(", "));
     }
+    // `--for` takes a negative length, to refuse it as such, and so also what was meant to be the next option
+    let given: Vec<String> = std::env::args().collect();
+    let swallowed = given.iter().zip(given.iter().skip(1)).any(|(one, next)| one == "--for" && next.starts_with("--"));
+    if swallowed {
+        return "missing: a length of time after --for, like `30m`".to_owned();
+    }
     // what it is, without the usage and the pointer to the help that follow an empty line
     let text = error.render().to_string();
     let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");

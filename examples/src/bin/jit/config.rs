@@ -81,7 +81,8 @@ impl Config {
             }
             Failure::configuration(format!("`{}` cannot be read: {error}", path.display()), "look at its permissions")
         })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // an empty parent adds nothing to what is beside it
+        let folder = path.parent().unwrap_or(Path::new(""));
         let reader = Reader { path, text: &text, folder };
         let file: File = toml::from_str(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
@@ -146,6 +147,9 @@ struct AuditTable {
     signing_key: Option<PathBuf>,
     file: Option<PathBuf>,
 }
+
+/// Keys of later versions, which have a line of their own.
+const LATER: [&str; 2] = ["notify", "dead_man_grace"];
 
 /// Knows where the text came from, for errors with their place and paths beside it.
 struct Reader<'t> {
@@ -295,6 +299,8 @@ impl Reader<'_> {
         let line = before.matches('\n').count().saturating_add(1);
         let column = before.chars().rev().take_while(|letter| *letter != '\n').count().saturating_add(1);
         let what = what.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        // the keys that come later are read only to say so
+        let what = LATER.iter().fold(what, |what, key| what.replace(&format!(", `{key}`"), ""));
         Failure::configuration(format!("{}:{line}:{column}: {what}", self.path.display()), "")
     }
 }

@@ -61,6 +61,14 @@ impl Failure {
         Self::new(Exit::Unreachable, "machine", message, hint)
     }
 
+    /// What to do: the hint, or the end of a message that says it itself.
+    pub(crate) fn what_to_do(&self) -> &str {
+        match self.hint.as_str() {
+            "" => self.message.rsplit_once(": ").map_or("", |(_, end)| end),
+            hint => hint,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.exit {
             Exit::Refused => 1,

@@ -16,6 +16,7 @@ mod print;
 mod settle;
 mod spans;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,9 +31,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };
-    // what happens is said by the commands; the library's own lines are for those who ask for them
-    let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // what happens to accesses is said by the commands themselves
+    let quiet = || EnvFilter::new("error,jit_core::engine::ledger=off");
+    let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| quiet());
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let out = Output::new(cli.json);
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

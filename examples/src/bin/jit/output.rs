@@ -40,7 +40,8 @@ impl Output {
     /// The one line that says what went wrong.
     pub(crate) fn failure(self, failure: &Failure) {
         let line = if self.json {
-            json!({"error": {"kind": failure.kind, "message": failure.message, "hint": failure.hint}}).to_string()
+            let hint = failure.what_to_do();
+            json!({"error": {"kind": failure.kind, "message": failure.message, "hint": hint}}).to_string()
         } else if failure.hint.is_empty() {
             format!("error: {}", failure.message)
         } else {

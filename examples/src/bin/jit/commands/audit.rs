@@ -133,7 +133,7 @@ async fn prove(at: &Context<'_>, id: &str) -> Result<(), Failure> {
     let wrong = |_| {
         Failure::usage(
             format!("`{}` is not the id of an access or an entry", id.escape_debug()),
-            "`jit show` prints both",
+            "`jit show --json` prints both",
         )
     };
     let (access, entry): (AccessId, EntryId) = (id.parse().map_err(wrong)?, id.parse().map_err(wrong)?);
@@ -232,7 +232,7 @@ impl Log {
                     return Err(Failure::refused(
                         "not-found",
                         message,
-                        "`jit show` prints the ids of an access's entries",
+                        "`jit show --json` prints the ids of an access's entries",
                     ));
                 }
             }

@@ -43,7 +43,7 @@ fn told(target: &str, drifts: &[Drift]) -> String {
     }
     let line = |drift: &Drift| match drift {
         Drift::Standing { account, role, grantor } => {
-            format!("  standing   `{account}` in `{role}`, granted by {grantor}: not ours, left alone")
+            format!("  standing   `{account}` in `{role}`: not ours, left alone (grantor: {grantor})")
         }
         Drift::Orphaned { account, role } => {
             format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it")
