@@ -21,6 +21,8 @@ use jit_core::approval::Actor;
 use jit_core::engine::{AccessView, Jit};
 use jit_core::id::{AccessId, Principal};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::build;
 use crate::cli::{self, Cli, Command};
 use crate::config::Config;
@@ -32,6 +34,8 @@ use crate::settle::settle;
 
 /// Does what was asked for.
 pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
+    // a file that may not grow is then an error which can be told, instead of the end of the process
+    let _told = signal(SignalKind::from_raw(libc::SIGXFSZ));
     let at = Context { cli, out };
     match &cli.command {
         Command::Init => init::init(&cli.config, out),
