@@ -10,7 +10,7 @@ use crate::error::{Exit, Failure};
 use crate::spans;
 
 /// How long a command waits for a database that answers and is slow, or for a pump that is at it already.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two passes; work that another process does is seen so fast.
 const BETWEEN: Duration = Duration::from_millis(50);
 

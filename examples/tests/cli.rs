@@ -1,0 +1,235 @@
+//! Wrong use of the trial binary: each answered in one line that says what to do, with its exit code. The target never answers
+//! here; what needs a database is in examples/quickstart.sh.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+policy = "policy.toml"
+[store]
+url = "sqlite:jit.db"
+[targets.orders-prod]
+url = "postgres://jit_broker@127.0.0.1:1/orders"
+password_file = "password"
+tls = { mode = "danger-plaintext" }
+[audit]
+signing_key = "audit.key"
+file = "audit.jsonl"
+[tenants.acme]
+policy = "policy.toml"
+"#;
+
+const POLICY: &str = r#"
+version = 1
+[groups]
+payments = ["alice"]
+dba      = ["alice", "bob", "carol"]
+security = ["frank"]
+[[may]]
+do      = ["stop", "resume", "clock", "retire"]
+who     = ["group:security"]
+targets = ["*"]
+[[rule]]
+name       = "change orders"
+targets    = ["orders-prod"]
+roles      = ["orders_write"]
+requesters = ["group:payments"]
+max        = "1h"
+[[rule.stage]]
+people = [{ group = "dba", quorum = 2 }]
+"#;
+
+const ASK: [&str; 5] = ["request", "--target=orders-prod", "--role=orders_write", "--as=alice", "--json"];
+
+/// What a command answered.
+struct Said {
+    code: i32,
+    out: String,
+    error: String,
+}
+
+impl Said {
+    /// Fails as told, in one line that has this in it.
+    #[track_caller]
+    fn fails(&self, code: i32, with: &str) {
+        let Self { error, .. } = self;
+        assert_eq!(self.code, code, "{error}");
+        assert!(error.contains(with), "{error} has no `{with}`");
+        assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{} {}", self.out, self.error))
+    }
+}
+
+fn trial() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("jit.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
+    std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
+    folder
+}
+
+fn jit(folder: &Path, arguments: &[&str]) -> Said {
+    said(Command::new(env!("CARGO_BIN_EXE_jit")).args(arguments).current_dir(folder))
+}
+
+fn said(command: &mut Command) -> Said {
+    for variable in ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"] {
+        command.env_remove(variable);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
+}
+
+fn asked(folder: &Path) -> String {
+    let said = jit(folder, &[&ASK[..], &["--for=5m"]].concat());
+    assert_eq!(said.code, 0, "{}", said.error);
+    let access = said.json();
+    assert_eq!(access["state"], "pending");
+    assert_eq!(access["can_decide"], serde_json::json!(["bob", "carol"]));
+    access["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn without_a_configuration_init_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    jit(folder.path(), &["list"]).fails(2, "jit init");
+    let said = jit(folder.path(), &["list", "--json"]);
+    let error: Value = serde_json::from_str(&said.error).unwrap();
+    assert_eq!(error["error"]["kind"], "configuration");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("jit init"));
+}
+
+#[test]
+fn init_writes_what_is_sound_and_overwrites_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(jit(folder.path(), &["init"]).code, 0);
+    let check = jit(folder.path(), &["policy", "check"]);
+    assert_eq!((check.code, check.out.trim()), (0, "policy.toml: sound"));
+    jit(folder.path(), &["init"]).fails(2, "nothing was written");
+    assert_eq!(jit(folder.path(), &["list"]).code, 0);
+}
+
+#[test]
+fn a_duration_has_to_be_given_and_possible() {
+    let folder = trial();
+    for (how_long, code, says) in [
+        (vec![], 2, "--for"),
+        (vec!["--for=0s"], 2, "longer than zero"),
+        (vec!["--for", "-5m"], 2, "negative"),
+        (vec!["--for="], 2, "no length of time"),
+        (vec!["--for", "--reason=x"], 2, "a length of time after --for"),
+        (vec!["--for=soon"], 2, "not a length of time"),
+        (vec!["--for=2h"], 1, "at most `1h`"),
+    ] {
+        jit(folder.path(), &[&ASK[..4], &how_long].concat()).fails(code, says);
+    }
+}
+
+#[test]
+fn what_no_rule_allows_and_what_is_not_there_is_refused() {
+    let folder = trial();
+    let ask = |target: &str, role: &str, who: &str| jit(folder.path(), &["request", target, role, who, "--for=5m"]);
+    ask("--target=orders-prod", "--role=orders_wrote", "--as=alice").fails(1, "no rule lets `alice`");
+    ask("--target=nowhere", "--role=orders_write", "--as=alice").fails(1, "configured are `orders-prod`");
+    ask("--target=orders-prod", "--role=orders_write", "--as=mallory").fails(1, "no rule lets `mallory`");
+    jit(folder.path(), &["approve", "nonsense", "--as=bob"]).fails(2, "not a UUID");
+    let unknown = "018f6f3e-7d4c-7000-8000-000000000000";
+    jit(folder.path(), &["approve", unknown, "--as=bob"]).fails(1, "there is no access");
+    jit(folder.path(), &["stop", "--all", "--as=bob"]).fails(1, "`bob` may not stop");
+    jit(folder.path(), &["list", "--state=odd"]).fails(2, "known are pending");
+    jit(folder.path(), &["aprove"]).fails(2, "did you mean `approve`?");
+}
+
+#[test]
+fn nobody_decides_on_his_own_request_nor_twice_nor_across_tenants() {
+    let folder = trial();
+    let id = asked(folder.path());
+    jit(folder.path(), &["approve", &id, "--as=alice"]).fails(1, "nobody decides on his own request");
+    jit(folder.path(), &["approve", &id, "--as=mallory"]).fails(1, "not among those who may decide");
+    jit(folder.path(), &["--tenant=acme", "show", &id]).fails(1, "there is no access");
+    jit(folder.path(), &["--tenant=nope", "show", &id]).fails(2, "configured are `acme`, `default`");
+    assert_eq!(jit(folder.path(), &["approve", &id, "--as=bob"]).code, 0);
+    jit(folder.path(), &["approve", &id, "--as=bob"]).fails(1, "decided already");
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_said_and_nothing_is_lost() {
+    let folder = trial();
+    let id = asked(folder.path());
+    assert_eq!(jit(folder.path(), &["approve", &id, "--as=bob"]).code, 0);
+    jit(folder.path(), &["approve", &id, "--as=carol"]).fails(3, "not usable");
+    let access = jit(folder.path(), &["show", &id, "--json"]).json();
+    assert_eq!(access["state"], "scheduled");
+    let doctor = jit(folder.path(), &["doctor"]);
+    doctor.fails(3, "not reachable: orders-prod");
+    assert!(!format!("{}{}", doctor.out, doctor.error).contains("hunter2"));
+}
+
+#[test]
+fn a_typo_is_placed() {
+    let folder = trial();
+    let path = folder.path().join("policy.toml");
+    std::fs::write(&path, POLICY.replace("max        =", "maxx       =")).unwrap();
+    let said = jit(folder.path(), &["policy", "check"]);
+    assert_eq!(said.code, 2);
+    assert!(said.error.contains("policy.toml:16:1: unknown key `maxx`"), "{}", said.error);
+    std::fs::write(folder.path().join("jit.toml"), CONFIG.replace("password_file", "pasword_file")).unwrap();
+    jit(folder.path(), &["list"]).fails(2, "jit.toml:7:1: unknown field `pasword_file`");
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_as_it_is() {
+    let folder = trial();
+    assert_eq!(jit(folder.path(), &["list"]).code, 0);
+    let store = rusqlite::Connection::open(folder.path().join("jit.db")).unwrap();
+    store.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    jit(folder.path(), &["list"]).fails(2, "run the newer version");
+}
+
+#[test]
+fn a_clock_two_days_back_stops_new_grants_until_it_is_accepted() {
+    let folder = trial();
+    assert_eq!(jit(folder.path(), &["list"]).code, 0);
+    let store = rusqlite::Connection::open(folder.path().join("jit.db")).unwrap();
+    store.execute("UPDATE meta SET mark = mark + 2 * 86400000000, boot = 'another'", []).unwrap();
+    drop(store);
+    jit(folder.path(), &[&ASK[..4], &["--for=5m"]].concat()).fails(1, "jit clock accept");
+    jit(folder.path(), &["clock", "accept", "--as=bob"]).fails(1, "`bob` may not clock");
+    assert_eq!(jit(folder.path(), &["clock", "accept", "--as=frank"]).code, 0);
+    asked(folder.path());
+}
+
+#[test]
+fn a_full_disk_is_told_and_changes_nothing() {
+    let folder = trial();
+    let full = |arguments: &str| {
+        let line = format!("ulimit -f 60; exec \"{}\" {arguments}", env!("CARGO_BIN_EXE_jit"));
+        said(Command::new("bash").args(["-c", &line]).current_dir(folder.path()))
+    };
+    full("request --target=orders-prod --role=orders_write --for=5m --as=alice").fails(3, "no room left");
+    assert_eq!(jit(folder.path(), &["list", "--json"]).out, "");
+    asked(folder.path());
+}
+
+#[test]
+fn the_log_is_exported_and_one_changed_byte_is_found() {
+    let folder = trial();
+    let id = asked(folder.path());
+    assert_eq!(jit(folder.path(), &["audit", "export", "copy.jsonl"]).code, 0);
+    let verify = ["audit", "verify", "copy.jsonl", "--public-key=audit.key.pub"];
+    assert_eq!(jit(folder.path(), &verify).code, 0);
+    assert_eq!(jit(folder.path(), &["audit", "prove", &id]).code, 0);
+    let copy = folder.path().join("copy.jsonl");
+    let text = std::fs::read_to_string(&copy).unwrap();
+    std::fs::write(&copy, text.replacen("\"actor\":\"alice\"", "\"actor\":\"alicf\"", 1)).unwrap();
+    jit(folder.path(), &verify).fails(1, "it was changed");
+}
