@@ -1,7 +1,7 @@
 //! What a team writes in its own service: an engine, its pump, one request and one decision.
 //!
 //! It reads `policy.toml` (as `jit init` writes it), and the broker's password from `ORDERS_PASSWORD`; the database is the
-//! first argument: `embed postgres://jit_broker@127.0.0.1:5432/orders`.
+//! first argument, and a CA to trust instead of the system's the second: `embed postgres://jit_broker@db.example/orders ca.pem`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use anyhow::Context;
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::audit::JsonLines;
-use jit_core::database::EnvCredentials;
+use jit_core::database::{EnvCredentials, TlsMode};
 use jit_core::engine::{Ask, Jit};
 use jit_core::id::TenantId;
 use jit_core::policy::PolicyDocument;
@@ -20,7 +20,9 @@ use jit_postgres::{PostgresConfig, PostgresDatabase};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let url = std::env::args().nth(1).context("say where the database is: embed postgres://jit_broker@host/orders")?;
-    let config = PostgresConfig::from_url(&url)?.credentials(Arc::new(EnvCredentials::new("ORDERS_PASSWORD")));
+    let tls = TlsMode::VerifyFull { ca: std::env::args().nth(2).map(Into::into) };
+    let password = Arc::new(EnvCredentials::new("ORDERS_PASSWORD"));
+    let config = PostgresConfig::from_url(&url)?.tls(tls).credentials(password);
 
     let jit = Jit::builder()
         .store(SqliteStore::open("jit.db")?)
