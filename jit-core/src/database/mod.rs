@@ -7,6 +7,7 @@ mod seen;
 mod tls;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -87,6 +88,50 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError>;
+}
+
+/// A shared database is one.
+#[async_trait]
+impl<D: Database + ?Sized> Database for Arc<D> {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        (**self).account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        (**self).role(name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        (**self).identify().await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        (**self).capabilities().await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        (**self).check(roles).await
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        (**self).observe(subjects).await
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        (**self).grant(call, orders).await
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        (**self).revoke(call, orders).await
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        (**self).settle(orders).await
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        (**self).holders(roles).await
+    }
 }
 
 /// Whose work a call is, and how long it may take.

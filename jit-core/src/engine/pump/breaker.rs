@@ -34,6 +34,11 @@ impl Breaker {
         self.down.as_ref().map(|down| down.probe_at)
     }
 
+    /// Whether it answered, and has not failed since.
+    pub(super) fn is_up(&self) -> bool {
+        self.down.is_none() && !self.known.is_empty()
+    }
+
     /// It did not answer. Whether that is news.
     pub(super) fn failed(&mut self, now: Time) -> bool {
         self.known.clear();

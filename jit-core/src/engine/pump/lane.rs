@@ -32,8 +32,8 @@ impl Lanes {
                 return self.deliver(lane).await;
             }
             let limit = match lane {
-                // a server that does not answer is probed by one
-                _ if self.probe_at(lane).is_some() => 1,
+                // a server that does not answer, or has not yet, is probed by one: the others are not told that it failed
+                lane if lane.is_realm() && !self.breaker(lane, |breaker| breaker.is_up()) => 1,
                 lane if lane.is_realm() => self.core.limits.batch,
                 _ => DESK_BATCH,
             };

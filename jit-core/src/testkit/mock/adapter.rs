@@ -334,8 +334,11 @@ impl MockDatabase {
     }
 
     fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> Edge {
-        let ours = self.broker(catalog) == Some(row.grantor);
-        let grantor = if ours { Grantor::Broker } else { Grantor::Other(catalog.name(row.grantor)) };
+        let grantor = match self.broker(catalog) {
+            _ if !catalog.profile.capabilities().grantor_recorded => Grantor::Unknown,
+            Some(broker) if broker == row.grantor => Grantor::Broker,
+            _ => Grantor::Other(catalog.name(row.grantor)),
+        };
         Edge { grantor, width: if row.set { Width::SetRole } else { Width::Inherit }, admin: row.admin }
     }
 }

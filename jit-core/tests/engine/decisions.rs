@@ -1,0 +1,116 @@
+//! Who decides (law 8), who may (law 16), whose it is (law 13).
+
+use jit_core::approval::Actor;
+use jit_core::engine::Jit;
+use jit_core::engine::Reconcile;
+use jit_core::engine::{Scope, TenantBuilder};
+use jit_core::id::{Principal, TargetName, TenantId};
+use jit_core::store::MemoryStore;
+
+use crate::stage::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_08_decisions_that_do_not_count_are_refused_and_in_the_log() {
+    let jit = engine(server(17).database()).await;
+    let access = jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
+    for who in ["alice", "alice-dba", "mallory", "nobody"] {
+        let error = jit.approve(&actor(who), access.id(), "").await.unwrap_err();
+        assert_eq!(error.kind(), "refused", "{who}: {error}");
+    }
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "pending");
+    jit.approve(&actor("bob"), access.id(), "").await.unwrap();
+    assert!(jit.approve(&actor("bob"), access.id(), "").await.is_err(), "twice");
+    let refused = told(&jit, &access).await.into_iter().filter(|what| what == "decision-refused").count();
+    assert_eq!(refused, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_08_who_lost_his_entitlement_before_the_grant_no_longer_counts() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let start = jit.store().now().await.unwrap() + chrono::TimeDelta::seconds(60);
+    let access = jit.request(&actor("alice"), ask("writer", 60_000).starting(start)).await.unwrap();
+    jit.approve(&actor("bob"), access.id(), "").await.unwrap();
+    jit.reload_policy(policy(&POLICY.replace("dba = [\"bob\", ", "dba = ["))).await.unwrap();
+    jit.run_due().await.unwrap();
+    let again = jit.access(access.id()).await.unwrap();
+    assert_eq!(again.state, "pending", "{:?}", again.cause);
+    jit.approve(&actor("carol"), access.id(), "").await.unwrap();
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "scheduled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_policy_no_longer_allows_ends() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let live = usable(&jit, "alice", "reader", 3_600_000).await;
+    let pending = jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
+    jit.reload_policy(policy("version = 1\n")).await.unwrap();
+    let ended = jit.until_ended(live.id(), PATIENCE).await.unwrap();
+    assert_eq!(ended.state, "revoked");
+    assert!(ended.cause.unwrap().starts_with("no longer allowed"));
+    assert_eq!(jit.until_ended(pending.id(), PATIENCE).await.unwrap().state, "denied");
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_16_what_only_some_may_is_refused_to_others_and_in_the_log() {
+    let jit = engine(server(17).database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_600_000).await;
+    let (bob, target) = (actor("bob"), TargetName::new("pg").unwrap());
+    let refusals = [
+        jit.revoke(&bob, access.id(), "because").await.map(drop).unwrap_err(),
+        jit.stop(&bob, Scope::All, "because").await.unwrap_err(),
+        jit.resume(&bob, Scope::All).await.unwrap_err(),
+        jit.retire_target(&bob, &target).await.map(drop).unwrap_err(),
+        jit.confirm_target(&bob, &target).await.unwrap_err(),
+        jit.accept_clock(&bob).await.unwrap_err(),
+        jit.reconcile(&bob, &target, Reconcile::Report).await.map(drop).unwrap_err(),
+        jit.release(&bob, access.id()).await.map(drop).unwrap_err(),
+        jit.cancel(&bob, access.id(), "").await.map(drop).unwrap_err(),
+    ];
+    for error in &refusals {
+        assert_eq!(error.kind(), "not-allowed", "{error}");
+    }
+    pump.stop().await;
+    let log = jit.store().entries(jit.tenant_id(), 0, 1_000).await.unwrap();
+    let refused = log.iter().filter(|entry| field(&entry.body, "what") == "command-refused").count();
+    assert_eq!(refused, refusals.len());
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_13_another_tenants_access_is_not_found() {
+    let server = server(17);
+    let (one, two) = (TenantId::new("one").unwrap(), TenantId::new("two").unwrap());
+    let tenant = || TenantBuilder::default().policy(policy(POLICY));
+    let jit = Jit::builder()
+        .store(MemoryStore::new(clock()))
+        .tenant(one.clone(), tenant().database("pg", server.database()))
+        .tenant(two.clone(), tenant().database("pg", server.database()))
+        .build()
+        .await
+        .unwrap();
+    let of =
+        |tenant: &TenantId, name: &str| Actor::authenticated(tenant.clone(), Principal::new(name).unwrap(), "test");
+    let (first, second) = (jit.tenant(&one).unwrap(), jit.tenant(&two).unwrap());
+    first.run_due().await.unwrap();
+    let access = first.request(&of(&one, "alice"), ask("writer", 60_000)).await.unwrap();
+    assert_eq!(second.access(access.id()).await.unwrap_err().kind(), "not-found");
+    assert_eq!(second.approve(&of(&two, "bob"), access.id(), "").await.unwrap_err().kind(), "not-found");
+    assert_eq!(first.approve(&of(&two, "bob"), access.id(), "").await.unwrap_err().kind(), "not-found");
+    first.approve(&of(&one, "bob"), access.id(), "").await.unwrap();
+    first.run_due().await.unwrap();
+    // the realm's role is the first tenant's now
+    let other = second.request(&of(&two, "dave"), ask("writer", 60_000)).await;
+    let refused = match other {
+        Err(error) => error.kind() == "target-refused",
+        Ok(view) => {
+            second.approve(&of(&two, "bob"), view.id(), "").await.is_err_and(|error| error.kind() == "target-refused")
+        }
+    };
+    assert!(refused, "two tenants share one role of a realm");
+}

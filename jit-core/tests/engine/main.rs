@@ -1,0 +1,19 @@
+//! The engine over embedded stores and mock servers: the laws as somebody who embeds it would see them kept.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod concurrent;
+mod decisions;
+mod faults;
+mod operators;
+mod outage;
+mod overlap;
+mod stage;
+mod whole;

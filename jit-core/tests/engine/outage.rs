@@ -1,0 +1,93 @@
+//! Targets that are down (law 4).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use jit_core::clock::{SystemEntropy, after};
+use jit_core::engine::{Ask, Filter, Jit};
+use jit_core::id::{RealmId, RoleName, TargetName};
+use jit_core::store::{Change, MemoryStore, Store};
+use jit_core::testkit::faulty::Method;
+use jit_core::testkit::live;
+
+use crate::stage::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_a_window_that_closes_while_the_target_is_down_is_overdue_and_ends_at_once_when_it_is_back() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 400).await;
+    let mut events = jit.events();
+    server.stop();
+    while !jit.access(access.id()).await.unwrap().overdue {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(told(&jit, &access).await.contains(&"overdue".to_owned()));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    server.start(false);
+    let mut back = None;
+    loop {
+        let happened = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        match happened.fact.what.as_str() {
+            "target-back" => back = Some(Instant::now()),
+            "revoked" => break,
+            _ => {}
+        }
+    }
+    let since = back.map(|back| back.elapsed()).unwrap_or_default();
+    assert!(since < Duration::from_secs(1), "{since:?} since the first probe that succeeded");
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+const MANY: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_nothing_else() {
+    let (dead, other) = (server(17), server(17));
+    let database = faulty(&dead);
+    let store = Arc::new(MemoryStore::new(clock()));
+    let jit = Jit::builder()
+        .shared_store(Arc::clone(&store) as Arc<dyn Store>)
+        .policy(policy(&POLICY.replace("max_total = \"2h\"", "max_total = \"2h\"\ndecide_by = \"1s\"")))
+        .database("pg", database.clone())
+        .database("pg-two", other.database())
+        .build()
+        .await
+        .unwrap();
+    jit.run_due().await.unwrap();
+    let now = store.now().await.unwrap();
+    let (target, role) = (TargetName::new("pg").unwrap(), RoleName::new("reader").unwrap());
+    let realm = RealmId::new(dead.realm()).unwrap();
+    let mut change = Change::default();
+    for number in 0..MANY {
+        let (since, account) = (after(now, -TimeDelta::hours(1)), format!("u{number}"));
+        let writes = live::active(&target, &realm, &account, &role, since, TimeDelta::minutes(59), &SystemEntropy);
+        change.writes.extend(writes.unwrap());
+    }
+    store.commit(change).await.unwrap();
+    dead.stop();
+    let before = database.calls(Method::Identify).begun;
+    let pump = jit.start();
+    let began = Instant::now();
+    let lapses =
+        jit.request(&actor("alice"), Ask::new("pg-two", "writer", TimeDelta::hours(1)).because("x")).await.unwrap();
+    let ends = Ask::new("pg-two", "reader", TimeDelta::milliseconds(300)).because("x");
+    let ends = jit.request(&actor("alice"), ends).await.unwrap();
+    // all of this while the target is down and its revokes are due
+    jit.until_ended(ends.id(), PATIENCE).await.unwrap();
+    assert_eq!(jit.until_ended(lapses.id(), PATIENCE).await.unwrap().state, "lapsed");
+    tokio::time::sleep(Duration::from_secs(2).saturating_sub(began.elapsed())).await;
+    let probes = database.calls(Method::Identify);
+    assert_eq!(probes.most, 1, "probes ran beside each other");
+    assert!((1..=20).contains(&(probes.begun - before)), "{} probes in two seconds", probes.begun - before);
+    assert_eq!(database.calls(Method::Revoke).begun, 0, "a dead target was told to revoke");
+    dead.start(false);
+    while !jit.list(&Filter { open: true, ..Filter::default() }, None, 1).await.unwrap().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "they do not go through");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pump.stop().await;
+}
