@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod proxy;
 pub mod server;
 pub mod servers;
 pub mod tls;

@@ -37,10 +37,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     trap: Mutex<Option<Trap>>,
-    /// How many conversations were caught so far.
-    caught: watch::Sender<usize>,
-    /// Counts up: what was held before goes on.
-    thawed: watch::Sender<usize>,
+    /// From the moment that the trap is sprung until everything may go on.
+    frozen: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -51,11 +49,7 @@ impl Proxy {
     pub async fn before(server: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            trap: Mutex::default(),
-            caught: watch::Sender::new(0),
-            thawed: watch::Sender::new(0),
-        });
+        let shared = Arc::new(Shared { trap: Mutex::default(), frozen: watch::Sender::new(false) });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -73,28 +67,27 @@ impl Proxy {
         self.address.port()
     }
 
-    /// From now on: holds the bytes to the server that contain the needle, or the answer to them. Only the first conversation that
-    /// does so is caught.
+    /// From now on: the first bytes to the server that contain the needle are held, or the answer to them, and whatever else is sent
+    /// to the server after that, by all conversations.
     pub fn freeze(&self, way: Way, needle: &str) {
         let trap = Trap { way, needle: needle.as_bytes().to_vec() };
         *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
-    /// Waits until a conversation was caught since the last one.
+    /// Waits for the moment.
     ///
     /// # Errors
-    /// When none is for half a minute.
+    /// When it does not come for half a minute.
     pub async fn caught(&self) -> Result<()> {
-        let mut caught = self.shared.caught.subscribe();
+        let mut frozen = self.shared.frozen.subscribe();
         let limit = std::time::Duration::from_secs(30);
-        tokio::time::timeout(limit, caught.wait_for(|caught| *caught > 0)).await.context("nothing was caught")??;
-        self.shared.caught.send_modify(|caught| *caught = 0);
+        tokio::time::timeout(limit, frozen.wait_for(|frozen| *frozen)).await.context("nothing was caught")??;
         Ok(())
     }
 
     /// Lets everything that is held go on, also where its client is gone.
     pub fn thaw(&self) {
-        self.shared.thawed.send_modify(|times| *times = times.wrapping_add(1));
+        self.shared.frozen.send_replace(false);
     }
 }
 
@@ -108,27 +101,29 @@ impl Shared {
     /// Takes the trap if these bytes spring it.
     fn springs(&self, bytes: &[u8]) -> Option<Way> {
         let mut trap = self.trap.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = trap.as_ref().is_some_and(|trap| {
-            bytes.windows(trap.needle.len().max(1)).any(|window| window == trap.needle.as_slice())
-        });
-        if found { trap.take().map(|trap| trap.way) } else { None }
+        let found = trap
+            .as_ref()
+            .is_some_and(|trap| bytes.windows(trap.needle.len().max(1)).any(|window| window == trap.needle.as_slice()));
+        if !found {
+            return None;
+        }
+        let way = trap.take().map(|trap| trap.way);
+        self.frozen.send_replace(true);
+        way
     }
 
+    /// Waits while everything is frozen.
     async fn hold(&self) {
-        let mut thawed = self.thawed.subscribe();
-        thawed.mark_unchanged();
-        self.caught.send_modify(|caught| *caught = caught.saturating_add(1));
-        let _ = thawed.changed().await;
+        let _ = self.frozen.subscribe().wait_for(|frozen| !*frozen).await;
     }
 }
 
 async fn converse(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let answer_held = watch::Sender::new(false);
-    let held = answer_held.subscribe();
-    let up = tokio::spawn(to_server_way(from_client, to_server, Arc::clone(&shared), answer_held));
-    to_client_way(from_server, to_client, &shared, held).await;
+    let (holds_answer, answer_held) = watch::channel(false);
+    let up = tokio::spawn(to_server_way(from_client, to_server, Arc::clone(&shared), holds_answer));
+    to_client_way(from_server, to_client, &shared, answer_held).await;
     // what is held for the server still arrives there, whoever is gone on the other side
     let _ = up.await;
 }
@@ -137,15 +132,16 @@ async fn to_server_way(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: Arc<Shared>,
-    answer_held: watch::Sender<bool>,
+    holds_answer: watch::Sender<bool>,
 ) {
     let mut buffer = vec![0_u8; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        match shared.springs(bytes) {
-            Some(Way::ToServer) => shared.hold().await,
-            Some(Way::ToClient) => drop(answer_held.send(true)),
-            None => {}
+        if shared.springs(bytes) == Some(Way::ToClient) {
+            // these go on; nothing after them does
+            let _ = holds_answer.send(true);
+        } else {
+            shared.hold().await;
         }
         if to.write_all(bytes).await.is_err() {
             break;
@@ -156,11 +152,9 @@ async fn to_server_way(
 
 async fn to_client_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, held: watch::Receiver<bool>) {
     let mut buffer = vec![0_u8; 64 * 1024];
-    let mut once = false;
     while let Ok(read) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        if *held.borrow() && !once {
-            once = true;
+        if *held.borrow() {
             shared.hold().await;
         }
         if to.write_all(bytes).await.is_err() {

@@ -580,7 +580,10 @@ fn grant_failed(error: &DatabaseError, now: Time) -> Event {
     match error {
         DatabaseError::Unreachable { .. } => Event::NotGranted { why, retry_at: now },
         DatabaseError::NotApplied { .. } => Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) },
-        DatabaseError::Rejected { rejection, .. } => Event::GrantRejected { rejection: *rejection, why },
+        // the cause says already that it was the database
+        DatabaseError::Rejected { rejection, why, .. } => {
+            Event::GrantRejected { rejection: *rejection, why: why.clone() }
+        }
         DatabaseError::OutcomeUnknown { .. } => Event::GrantUnknown { why },
     }
 }

@@ -1,0 +1,71 @@
+//! Real processes of the trial binary on a real PostgreSQL: killed, stopped, raced, and used wrongly.
+#![allow(clippy::indexing_slicing)]
+
+mod kills;
+mod outage;
+mod overlap;
+mod races;
+mod stage;
+mod stops;
+mod wrong_use;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jit_tests::servers::{Running, Servers};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Builder, Runtime};
+
+/// Longest that one test takes on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// The version that all of it is run on; what differs between versions is in the laws.
+const MAJOR: u32 = 17;
+
+fn main() -> Result<()> {
+    let mut arguments = Arguments::from_args();
+    // they wait for the end of a claim most of the time
+    arguments.test_threads = arguments.test_threads.or(Some(10));
+    let servers = Servers::of_this_run()?;
+    let mut tests = Tests {
+        server: servers.running.iter().find(|server| server.major == MAJOR).cloned(),
+        why: servers.absent.get(&format!("postgres-{MAJOR}")).cloned().unwrap_or_default(),
+        runtime: Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?),
+        trials: Vec::new(),
+    };
+    kills::all(&mut tests);
+    stops::all(&mut tests);
+    outage::all(&mut tests);
+    overlap::all(&mut tests);
+    races::all(&mut tests);
+    wrong_use::all(&mut tests);
+    libtest_mimic::run(&arguments, tests.trials).exit()
+}
+
+/// What is run.
+struct Tests {
+    server: Option<Running>,
+    why: String,
+    runtime: Arc<Runtime>,
+    trials: Vec<Trial>,
+}
+
+impl Tests {
+    fn add<F>(&mut self, name: &str, test: impl FnOnce(Running) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let Some(server) = self.server.clone() else {
+            self.trials.push(Trial::test(name, || Ok(())).with_kind(self.why.clone()).with_ignored_flag(true));
+            return;
+        };
+        let runtime = Arc::clone(&self.runtime);
+        let run = move || -> Result<(), Failed> {
+            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(server)).await });
+            let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
+            done.map_err(|error| Failed::from(format!("{error:#}")))
+        };
+        self.trials.push(Trial::test(name, run));
+    }
+}

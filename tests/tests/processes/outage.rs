@@ -1,0 +1,59 @@
+//! A server that is down when a window ends.
+
+use anyhow::{Context, Result, ensure};
+use jit_tests::server::{Cluster, Down};
+use jit_tests::servers::Running;
+
+use crate::stage::{Stage, Way};
+use crate::{MAJOR, Tests};
+
+pub(crate) fn all(tests: &mut Tests) {
+    tests.add(
+        "law_04_a_window_that_ends_while_the_server_is_down_is_overdue_and_ended_when_it_is_back",
+        |server| async move { down(&server).await },
+    );
+}
+
+async fn down(elsewhere: &Running) -> Result<()> {
+    let mut cluster = Cluster::start_durable(MAJOR).await?;
+    let mut stage = Stage::on(cluster.running()).await?;
+    let other = Stage::on(elsewhere).await?;
+    stage.append("jit.toml", &other.target("elsewhere", "postgres", Way::Straight))?;
+    stage.append(
+        "policy.toml",
+        &format!(
+            "[accounts.elsewhere]\nalice = \"{}\"\n[[rule]]\nname = \"elsewhere\"\ntargets = [\"elsewhere\"]\n\
+             roles = [\"{}\"]\nrequesters = [\"alice\"]\nmax = \"1h\"\n",
+            other.account, other.role
+        ),
+    )?;
+    // nothing ends before the pump runs
+    let here = stage.holds("2s").await?;
+    let there = stage.asks_for("elsewhere", &other.role, "2s").await?;
+    ensure!(stage.state(&there).await? == "active", "it is not granted at once");
+    let pending = stage.asks("stock", "1h").await?;
+    cluster.stop(Down::Killed)?;
+    let pump = stage.pump()?;
+    stage.until(&there, &["revoked"]).await?;
+    stage.until(&pending, &["lapsed"]).await?;
+    let access = stage.until(&here, &["revoking"]).await?;
+    ensure!(access["overdue"] == true, "it is not overdue: {access}");
+    ensure!(access["trouble"].as_str().is_some_and(|why| !why.is_empty()), "it is not said why: {access}");
+    let list = stage.jit(&["list"]).await?.done()?.out;
+    let line = list.lines().find(|line| line.contains(&here)).context("it is not listed")?;
+    ensure!(line.contains("revoking (overdue)"), "{line}");
+    let log = std::fs::read_to_string(stage.path("audit.jsonl"))?;
+    ensure!(
+        log.lines().any(|line| line.contains("\"what\":\"overdue\"") && line.contains(&here)),
+        "no alert in the log"
+    );
+    ensure!(stage.pump_said().contains("OVERDUE"), "the pump does not say it: {}", stage.pump_said());
+    ensure!(other.options().await?.is_none(), "the other server's role is still held");
+    cluster.start().await?;
+    stage.admin = stage.running.admin("postgres").await?;
+    let access = stage.until(&here, &["revoked"]).await?;
+    ensure!(!access["evidence"].is_null(), "it is not verified: {access}");
+    ensure!(access["overdue"] == false, "{access}");
+    drop(pump);
+    stage.closes(&here).await
+}
