@@ -79,8 +79,11 @@ impl Access {
         }
     }
 
-    /// Ends what can be ended, whatever the cause.
+    /// Ends what can be ended, whatever the cause; but what reappeared had ended, and has an event of its own.
     pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Answer {
+        if cause == Cause::Reappeared {
+            return Ok(self.unchanged());
+        }
         let fact = |what| {
             Fact::new(what)
                 .with("cause", cause.as_str())

@@ -356,13 +356,12 @@ impl Server {
                     assert!(!rows.standing || rows.excused, "law 6: a standing membership was taken away");
                     *rows = Rows::default();
                 }
-                (RevokeHow::Remove, Engine::PerGrantor) => rows.ours = None,
+                (RevokeHow::Remove, Engine::PerGrantor) => {
+                    *rows = Rows { ours: None, excused: rows.excused && rows.standing, ..std::mem::take(rows) };
+                }
                 (RevokeHow::Narrow, Engine::PerGrantor) => rows.ours = rows.ours.map(|_| Width::Inherit),
                 (RevokeHow::Narrow, Engine::OneRow) | (RevokeHow::Nothing, _) => {}
             }
-        }
-        if rows.ours.is_none() {
-            rows.excused = rows.excused && rows.standing;
         }
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && fault != Fault::SessionsStay && known {
