@@ -1,14 +1,15 @@
-//! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one packet and one transaction. One
-//! packet for each role, all of them and a look behind them sent without waiting.
+//! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one transaction. One transaction
+//! for each role, all of them and a look behind them sent without waiting.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jit_core::database::{Call, DatabaseError, Subject};
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
-use crate::connect::Connection;
+use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::sql;
@@ -59,8 +60,10 @@ pub(crate) struct Outcome {
 
 /// How the orders of a call become groups, and what a block's own words mean.
 pub(crate) trait Orders {
-    /// The block.
-    const BLOCK: &'static str;
+    /// What sorts them before [`sql::RUN`] does them.
+    const SORT: &'static str;
+    /// Where that is kept once it is prepared.
+    fn statement(statements: &Statements) -> &OnceCell<Statement>;
     /// These orders by role.
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
     /// An answer that is neither `ok` nor an SQLSTATE.
@@ -90,14 +93,21 @@ pub(crate) async fn drive<O: Orders>(
     let several = all.groups(connection, &pending, budget).len() > 1;
     let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
-    let block = connection.server.catalog.text(O::BLOCK);
+    let sort = match connection.prepared(O::statement(&connection.statements), O::SORT).await {
+        Ok(sort) => sort,
+        Err(error) => {
+            let why = error.with_causes();
+            let results = (0..count).map(|_| Err(DatabaseError::not_applied(&why))).collect();
+            return Outcome { results, look: Err(error) };
+        }
+    };
     loop {
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
         let limits = Limits { label: &call.label, lock: wait, statement: budget.statement() };
         let (answers, look) = tokio::join!(
             biased;
-            join_all(groups.iter().map(|group| run(&connection.client, limits, &block, &group.ask))),
+            join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
             connection.look(subjects)
         );
         tries = tries.saturating_add(1);
@@ -202,22 +212,55 @@ impl Unanswered {
     }
 }
 
-/// Sends one block and reads its answers; the transaction has committed when this is `Ok`.
+/// How a block is told what to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told<'a> {
+    /// By a prepared statement that sorts the orders, and answers for those with nothing to do.
+    Sorted(&'a Statement, &'a str),
+    /// As it is.
+    Plainly(&'a str),
+}
+
+/// Runs one block in a transaction of its own, every part of it sent without waiting for the one before, and reads its answers; the
+/// transaction has committed when this is `Ok`. Where a part fails, the server refuses those behind it, and the COMMIT ends the
+/// transaction without effect.
 pub(crate) async fn run(
     client: &Client,
     limits: Limits<'_>,
     block: &str,
-    ask: &str,
+    told: Told<'_>,
 ) -> Result<Vec<Answer>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let packet = sql::packet(limits.label, lock, statement, ask, block);
-    let messages = client.simple_query(&packet).await.map_err(Unanswered::Server)?;
+    let begin = sql::begin(limits.label, lock, statement);
+    let block = sql::answered(block);
+    let tell = async {
+        match told {
+            Told::Sorted(sort, ask) => client.query_one(sort, &[&ask]).await?.try_get(0).map(Some),
+            Told::Plainly(ask) => client.batch_execute(&sql::ask(ask)).await.map(|()| None),
+        }
+    };
+    let (begun, told, done, committed) = tokio::join!(
+        biased;
+        client.batch_execute(&begin),
+        tell,
+        client.simple_query(&block),
+        client.batch_execute("COMMIT")
+    );
+    begun.map_err(Unanswered::Server)?;
+    let sorted: Option<String> = told.map_err(Unanswered::Server)?;
+    let messages = done.map_err(Unanswered::Server)?;
+    committed.map_err(Unanswered::Server)?;
     let answer = messages.iter().rev().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
     });
-    answer.and_then(|text| serde_json::from_str(text).ok()).ok_or(Unanswered::Garbled)
+    let read = |text: &str| serde_json::from_str::<Vec<Answer>>(text).map_err(|_| Unanswered::Garbled);
+    let mut answers = read(answer.ok_or(Unanswered::Garbled)?)?;
+    if let Some(sorted) = sorted {
+        answers.extend(read(&sorted)?);
+    }
+    Ok(answers)
 }
 
 /// How much of a call's time is left.

@@ -41,6 +41,9 @@ pub(crate) struct Connection {
 pub(crate) struct Statements {
     pub(crate) moment: OnceCell<Statement>,
     pub(crate) observe: OnceCell<Statement>,
+    pub(crate) grant: OnceCell<Statement>,
+    pub(crate) revoke: OnceCell<Statement>,
+    pub(crate) still_there: OnceCell<Statement>,
 }
 
 /// Who answers on a connection.
@@ -193,6 +196,16 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// A statement as this server's catalog has it, prepared when it is first needed.
+    pub(crate) async fn prepared<'c>(
+        &'c self,
+        kept: &'c OnceCell<Statement>,
+        text: &str,
+    ) -> Result<&'c Statement, DatabaseError> {
+        let prepare = || async { self.client.prepare(&self.server.catalog.text(text)).await };
+        kept.get_or_try_init(prepare).await.map_err(error::reading)
+    }
+
     /// Whether it can still be used, as far as is known here.
     pub(crate) fn is_open(&self) -> bool {
         !self.client.is_closed() && !self.task.is_finished()

@@ -6,9 +6,11 @@ use jit_core::clock::Time;
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Width};
 use jit_core::policy::Stance;
 use serde::Serialize;
+use tokio::sync::OnceCell;
+use tokio_postgres::Statement;
 
 use crate::block::{Answer, Budget, Group, Orders, drive};
-use crate::connect::Connection;
+use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::oid;
 use crate::sql;
@@ -71,7 +73,11 @@ struct One<'a> {
 }
 
 impl Orders for Grants<'_> {
-    const BLOCK: &'static str = sql::GRANT;
+    const SORT: &'static str = sql::GRANT;
+
+    fn statement(statements: &Statements) -> &OnceCell<Statement> {
+        &statements.grant
+    }
 
     fn groups(&self, _: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
         let mut groups: BTreeMap<_, Vec<(usize, &GrantOrder)>> = BTreeMap::new();

@@ -36,8 +36,7 @@ pub(crate) struct Backend {
 impl Connection {
     /// The server's time and incarnation.
     pub(crate) async fn moment(&self) -> Result<Moment, DatabaseError> {
-        let statement =
-            self.statements.moment.get_or_try_init(|| self.client.prepare(sql::MOMENT)).await.map_err(reading)?;
+        let statement = self.prepared(&self.statements.moment, sql::MOMENT).await?;
         let row = self.client.query_one(statement, &[]).await.map_err(reading)?;
         let moment = moment_of(&self.server, &row)?;
         self.server.clock_read(moment.now);
@@ -53,11 +52,9 @@ impl Connection {
 
     /// Prepares what [`Self::look`] needs, so that it is one round trip.
     pub(crate) async fn prepare_look(&self) -> Result<(), DatabaseError> {
-        let (moment, observe) = tokio::join!(
-            self.statements.moment.get_or_try_init(|| self.client.prepare(sql::MOMENT)),
-            self.observe_statement()
-        );
-        moment.map_err(reading)?;
+        let (moment, observe) =
+            tokio::join!(self.prepared(&self.statements.moment, sql::MOMENT), self.observe_statement());
+        moment?;
         observe.map(|_| ())
     }
 
@@ -77,8 +74,7 @@ impl Connection {
     }
 
     async fn observe_statement(&self) -> Result<&Statement, DatabaseError> {
-        let prepare = || async { self.client.prepare(&self.server.catalog.text(sql::OBSERVE)).await };
-        self.statements.observe.get_or_try_init(prepare).await.map_err(reading)
+        self.prepared(&self.statements.observe, sql::OBSERVE).await
     }
 
     /// Every direct holder of these roles.

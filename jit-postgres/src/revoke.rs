@@ -7,9 +7,11 @@ use jit_core::clock::{Time, after};
 use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
+use tokio::sync::OnceCell;
+use tokio_postgres::Statement;
 
 use crate::block::{Answer, Budget, Group, Orders, drive};
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Statements};
 use crate::error;
 use crate::observe::{Backend, Look, Moment, oid};
 use crate::sql::{self, Catalog};
@@ -100,7 +102,11 @@ impl Revokes<'_> {
 }
 
 impl Orders for Revokes<'_> {
-    const BLOCK: &'static str = sql::REVOKE;
+    const SORT: &'static str = sql::REVOKE;
+
+    fn statement(statements: &Statements) -> &OnceCell<Statement> {
+        &statements.revoke
+    }
 
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group> {
         let mut groups: BTreeMap<_, Vec<(usize, &RevokeOrder)>> = BTreeMap::new();

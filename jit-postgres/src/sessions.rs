@@ -6,7 +6,7 @@ use std::time::Duration;
 use jit_core::database::{Call, DatabaseError};
 use serde::Serialize;
 
-use crate::block::{self, Budget, Limits, Unanswered};
+use crate::block::{self, Budget, Limits, Told, Unanswered};
 use crate::connect::Connection;
 use crate::error;
 use crate::observe::Backend;
@@ -40,9 +40,11 @@ impl Connection {
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let limits = Limits { label: &call.label, lock: budget.patience(), statement: budget.statement() };
         let failures =
-            block::run(&self.client, limits, sql::TERMINATE, &ask).await.map_err(|unanswered| match unanswered {
-                Unanswered::Server(error) => error::reading(error),
-                Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
+            block::run(&self.client, limits, sql::TERMINATE, Told::Plainly(&ask)).await.map_err(|unanswered| {
+                match unanswered {
+                    Unanswered::Server(error) => error::reading(error),
+                    Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
+                }
             })?;
         for failure in &failures {
             let why = failure.why.as_deref().unwrap_or_default();
@@ -62,11 +64,11 @@ impl Connection {
     pub(crate) async fn until_gone(&self, sessions: &BTreeSet<Backend>, budget: Budget) -> Result<bool, DatabaseError> {
         let pids: Vec<i32> = sessions.iter().map(|backend| backend.pid).collect();
         let users: Vec<u32> = sessions.iter().map(|backend| backend.user).collect();
-        let statement = self.client.prepare(sql::STILL_THERE).await.map_err(error::reading)?;
+        let statement = self.prepared(&self.statements.still_there, sql::STILL_THERE).await?;
         let enough = budget.patience();
         let mut pause = PAUSES.0;
         loop {
-            let row = self.client.query_one(&statement, &[&pids, &users]).await.map_err(error::reading)?;
+            let row = self.client.query_one(statement, &[&pids, &users]).await.map_err(error::reading)?;
             let there: i64 = row.try_get(0).map_err(error::reading)?;
             if there == 0 {
                 return Ok(true);

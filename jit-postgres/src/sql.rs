@@ -3,8 +3,9 @@
 //! Two kinds of catalog: PostgreSQL 15 keeps one membership per role and member; 16 and later one per grantor, each with its own
 //! `inherit_option` and `set_option`. Where a statement differs, it is written for 16 and [`Catalog::text`] cuts it down for 15.
 //!
-//! Changes are DO blocks of fixed text. What they have to do travels beside them as JSON in the setting `jit.ask`, what they did
-//! comes back in `jit.answer`; names are looked up and quoted by the server itself.
+//! Changes are DO blocks of fixed text. What they have to do travels beside them as JSON in a setting, what they did comes back in
+//! `jit.answer`; names are looked up and quoted by the server itself. What has to be decided before is a prepared statement, planned once
+//! a connection.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -48,7 +49,7 @@ impl Catalog {
 /// What is written for 16, and what stands there in 15. The longer forms come first.
 const IN_FIFTEEN: [(&str, &str); 5] = [
     ("AND (m.inherit_option OR m.set_option)", ""),
-    ("AND m.grantor = me", ""),
+    ("AND m.grantor = ask.me", ""),
     ("m.inherit_option", "true"),
     ("m.set_option", "true"),
     ("m.grantor::oid", "NULL::oid"),
@@ -91,103 +92,153 @@ SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started, \
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
        set_config('application_name', 'jit', false) AS unlabelled";
 
-/// One packet: the label, the limits, what is asked, the block, its answer. All of it is one transaction.
-pub(crate) fn packet(label: &str, lock_timeout_ms: u128, statement_timeout_ms: u128, ask: &str, block: &str) -> String {
+/// Begins the transaction of a call: its label, and how long it may take.
+pub(crate) fn begin(label: &str, lock_timeout_ms: u128, statement_timeout_ms: u128) -> String {
     format!(
-        "SELECT set_config('application_name', {label}, false), \
-         set_config('lock_timeout', '{lock_timeout_ms}ms', true), \
-         set_config('statement_timeout', '{statement_timeout_ms}ms', true), \
-         length(set_config('jit.ask', {ask}, true)); {block}; SELECT current_setting('jit.answer')",
+        "BEGIN; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
+         SET LOCAL statement_timeout = '{statement_timeout_ms}ms'",
         label = escape_literal(label),
-        ask = escape_literal(ask),
     )
 }
 
-/// Grants one role to many accounts. Asks `{role, role_id, set_role, orders: [{i, account, account_id, not_after, members, powers}]}`;
-/// answers `[{i, state, why}]`, where state is `ok`, a word of [`crate::grant`], or an SQLSTATE.
+/// Tells a block what is asked.
+pub(crate) fn ask(ask: &str) -> String {
+    format!("SELECT length(set_config('jit.ask', {}, true))", escape_literal(ask))
+}
+
+/// A block, and its answer.
+pub(crate) fn answered(block: &str) -> String {
+    format!("{block}; SELECT current_setting('jit.answer')")
+}
+
+/// Sorts the orders of one role that is to be granted: prepared, so that it is planned once a connection. `$1` is JSON `{role, role_id,
+/// set_role, orders: [{i, account, account_id, not_after, members, powers}]}`; the answer is JSON `[{i, state, why}]` for those that need
+/// no statement, where state is `ok` or a word of [`crate::grant`]. What is left to do stands in the setting `jit.todo` for [`RUN`].
 ///
-/// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is
-/// never narrowed. Where one statement for all fails by a fault of one, each is tried alone; where the fault is the role's, or a lock's,
-/// trying each alone would only multiply it.
-pub(crate) const GRANT: &str = r"DO $jit$
+/// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is never
+/// narrowed.
+pub(crate) const GRANT: &str = r"
+WITH RECURSIVE ask AS MATERIALIZED (
+  SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
+), given AS MATERIALIZED (
+  SELECT r.oid, (SELECT array_to_string(p.powers, ', ') FROM ({powers r.oid}) p) AS can
+  FROM ask LEFT JOIN LATERAL (
+    SELECT x.oid FROM pg_roles x
+    WHERE x.oid = coalesce((ask->>'role_id')::oid, (SELECT y.oid FROM pg_roles y WHERE y.rolname = (ask->>'role')::name)) LIMIT 1
+  ) r ON true
+), sorted AS MATERIALIZED (
+  SELECT e.i, e.not_after, a.oid AS account, own.mine IS NOT NULL AS again, below.names AS below, given.can,
+    CASE WHEN clock_timestamp() >= e.not_after THEN 'late'
+         WHEN given.oid IS NULL THEN 'no role'
+         WHEN a.oid IS NULL THEN 'no account'
+         WHEN a.oid = ask.me THEN 'broker'
+         WHEN a.rolsuper THEN 'superuser'
+         WHEN given.can IS NOT NULL AND NOT e.powers THEN 'powers'
+         WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
+         WHEN own.enough THEN 'ok'
+    END AS state
+  FROM ask, given, jsonb_to_recordset(ask->'orders')
+         AS e(i int, account name, account_id oid, not_after timestamptz, members bool, powers bool)
+  LEFT JOIN LATERAL (
+    SELECT x.oid, x.rolsuper FROM pg_roles x
+    WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
+  ) a ON true
+  LEFT JOIN LATERAL (
+    SELECT true AS mine, bool_or(x.enough) AS enough FROM (
+      SELECT m.inherit_option AND (m.set_option OR NOT (ask->>'set_role')::bool) AS enough
+      FROM pg_auth_members m WHERE m.roleid = given.oid AND m.member = a.oid AND m.grantor = ask.me
+    ) x HAVING count(*) > 0
+  ) own ON true
+  LEFT JOIN LATERAL (
+    SELECT string_agg(quote_ident(x.rolname), ', ') AS names FROM (
+      SELECT r.rolname FROM pg_auth_members m, LATERAL (
+        SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.oid = m.member LIMIT 1
+      ) r WHERE m.roleid = a.oid AND m.member <> ask.me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
+    ) x
+  ) below ON true
+), todo AS (
+  SELECT jsonb_build_object('what', 'GRANT', 'role', given.oid, 'whose', 'TO', 'how',
+           CASE WHEN current_setting('server_version_num')::int < 160000 THEN ''
+                WHEN (ask->>'set_role')::bool THEN 'WITH INHERIT TRUE, SET TRUE GRANTED BY CURRENT_USER'
+                WHEN s.again THEN 'WITH INHERIT TRUE GRANTED BY CURRENT_USER'
+                ELSE 'WITH INHERIT TRUE, SET FALSE GRANTED BY CURRENT_USER' END,
+           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', s.until, 'first_end', s.first_end) AS todo
+  FROM ask, given, (
+    SELECT again, array_agg(i) AS i, array_agg(account) AS each, array_agg(DISTINCT account) AS accounts, array_agg(not_after) AS until,
+           min(not_after) AS first_end
+    FROM sorted WHERE state IS NULL GROUP BY again
+  ) s
+)
+SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', i, 'state', state,
+         'why', CASE state WHEN 'powers' THEN can WHEN 'members' THEN below END)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
+       length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
+
+/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow,
+/// orders: [{i, account, account_id}]}`. What is not there, or not ours where the catalog says whose it is, needs no statement: our own look
+/// decides, since a REVOKE of what is not there succeeds with a warning.
+pub(crate) const REVOKE: &str = r"
+WITH ask AS MATERIALIZED (
+  SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
+), taken AS MATERIALIZED (
+  SELECT r.oid, (ask->>'until')::timestamptz AS until, (ask->>'narrow')::bool AS narrow
+  FROM ask LEFT JOIN LATERAL (
+    SELECT x.oid FROM pg_roles x
+    WHERE x.oid = coalesce((ask->>'role_id')::oid, (SELECT y.oid FROM pg_roles y WHERE y.rolname = (ask->>'role')::name)) LIMIT 1
+  ) r ON true
+), sorted AS MATERIALIZED (
+  SELECT e.i, a.oid AS account,
+    CASE WHEN clock_timestamp() >= taken.until THEN 'late'
+         WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = ask.me
+                          AND (m.set_option OR NOT taken.narrow)) THEN 'ok'
+    END AS state
+  FROM ask, taken, jsonb_to_recordset(ask->'orders') AS e(i int, account name, account_id oid)
+  LEFT JOIN LATERAL (
+    SELECT x.oid FROM pg_roles x
+    WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
+  ) a ON true
+), todo AS (
+  SELECT jsonb_build_object('what', CASE WHEN narrow THEN 'REVOKE SET OPTION FOR' ELSE 'REVOKE' END, 'role', taken.oid, 'whose', 'FROM',
+           'how', CASE WHEN current_setting('server_version_num')::int < 160000 THEN '' ELSE 'GRANTED BY CURRENT_USER' END,
+           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', array_fill(until, ARRAY[cardinality(s.i)]), 'first_end', until) AS todo
+  FROM taken, (
+    SELECT array_agg(i) AS i, array_agg(account) AS each, array_agg(DISTINCT account) AS accounts FROM sorted WHERE state IS NULL
+    HAVING count(*) > 0
+  ) s
+)
+SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', i, 'state', state)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
+       length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
+
+/// Does what stands in `jit.todo`, where nothing but [`GRANT`] and [`REVOKE`] put it earlier in the same transaction; answers `[{i, state,
+/// why}]`, where state is `ok` or an SQLSTATE. Names are looked up by oid at this moment, and quoted, by the server itself; the block is kept
+/// short because it is parsed and planned at each call.
+///
+/// Where one statement for all fails by a fault of one, each is tried alone; where the fault is the role's, or a lock's, trying each
+/// alone would only multiply it.
+pub(crate) const RUN: &str = r"DO $jit$
 DECLARE
-  ask     constant jsonb := current_setting('jit.ask')::jsonb;
-  me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
-  sixteen constant bool := current_setting('server_version_num')::int >= 160000;
-  given   record;
-  can     text;
-  o       record;
   s       record;
-  clause  text;
+  list    text;
   n       int;
-  answers jsonb[] := '{}';
-  todo    int[] := '{}';
-  names   name[] := '{}';
-  again   bool[] := '{}';
-  until   timestamptz[] := '{}';
+  answers jsonb := '[]';
 BEGIN
-  SELECT r.oid, r.rolname INTO given FROM pg_roles r
-  WHERE r.oid = coalesce((ask->>'role_id')::oid, (SELECT x.oid FROM pg_roles x WHERE x.rolname = (ask->>'role')::name));
-  SELECT array_to_string(p.powers, ', ') INTO can FROM (
-    {powers given.oid}
-  ) p;
-  FOR o IN
-    SELECT e.i, e.not_after, a.rolname AS account, own.mine IS NOT NULL AS again, below.names AS below,
-      CASE WHEN clock_timestamp() >= e.not_after THEN 'late'
-           WHEN given.oid IS NULL THEN 'no role'
-           WHEN a.oid IS NULL THEN 'no account'
-           WHEN a.oid = me THEN 'broker'
-           WHEN a.rolsuper THEN 'superuser'
-           WHEN can IS NOT NULL AND NOT e.powers THEN 'powers'
-           WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
-           WHEN own.enough THEN 'ok'
-      END AS state
-    FROM jsonb_to_recordset(ask->'orders')
-           AS e(i int, account name, account_id oid, not_after timestamptz, members bool, powers bool)
-    LEFT JOIN LATERAL (
-      SELECT x.oid, x.rolname, x.rolsuper FROM pg_roles x
-      WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
-    ) a ON true
-    LEFT JOIN LATERAL (
-      SELECT true AS mine, bool_or(m.inherit_option AND (m.set_option OR NOT (ask->>'set_role')::bool)) AS enough
-      FROM pg_auth_members m WHERE m.roleid = given.oid AND m.member = a.oid AND m.grantor = me HAVING count(*) > 0
-    ) own ON true
-    LEFT JOIN LATERAL (
-      SELECT string_agg(quote_ident(x.rolname), ', ') AS names FROM (
-        SELECT r.rolname FROM pg_auth_members m, LATERAL (
-          SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.oid = m.member LIMIT 1
-        ) r WHERE m.roleid = a.oid AND m.member <> me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
-      ) x
-    ) below ON true
+  FOR s IN SELECT * FROM jsonb_to_recordset(current_setting('jit.todo')::jsonb)
+    AS e(what text, role oid, whose text, how text, i int[], each oid[], accounts oid[], until timestamptz[], first_end timestamptz)
   LOOP
-    IF o.state IS NULL THEN
-      todo := todo || o.i; names := names || o.account; again := again || o.again; until := until || o.not_after;
-    ELSE
-      answers := answers || jsonb_build_object('i', o.i, 'state', o.state,
-        'why', CASE o.state WHEN 'powers' THEN can WHEN 'members' THEN o.below END);
-    END IF;
-  END LOOP;
-  FOR s IN
-    SELECT t.again, array_agg(t.i) AS i, array_agg(t.account) AS names, array_agg(t.until) AS until, min(t.until) AS first_end,
-           string_agg(DISTINCT quote_ident(t.account), ', ') AS list
-    FROM unnest(todo, names, again, until) AS t(i, account, again, until) GROUP BY t.again ORDER BY t.again
-  LOOP
-    clause := CASE WHEN NOT sixteen THEN ''
-                   WHEN (ask->>'set_role')::bool THEN ' WITH INHERIT TRUE, SET TRUE GRANTED BY CURRENT_USER'
-                   WHEN s.again THEN ' WITH INHERIT TRUE GRANTED BY CURRENT_USER'
-                   ELSE ' WITH INHERIT TRUE, SET FALSE GRANTED BY CURRENT_USER' END;
     BEGIN
-      EXECUTE format('GRANT %I TO %s%s', given.rolname, s.list, clause);
-      IF clock_timestamp() >= s.first_end THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
-      SELECT answers || array_agg(jsonb_build_object('i', x, 'state', 'ok')) INTO answers FROM unnest(s.i) x;
+      list := array_to_string(s.accounts::regrole[], ', ');
+      IF clock_timestamp() >= s.first_end THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+      EXECUTE concat_ws(' ', s.what, s.role::regrole, s.whose, list, s.how);
+      IF clock_timestamp() >= s.first_end THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+      FOREACH n IN ARRAY s.i LOOP answers := answers || jsonb_build_object('i', n, 'state', 'ok'); END LOOP;
     EXCEPTION WHEN OTHERS THEN
       IF cardinality(s.i) = 1 OR SQLSTATE IN ('55P03', '42501', '25006', '40P01') THEN
-        SELECT answers || array_agg(jsonb_build_object('i', x, 'state', SQLSTATE, 'why', SQLERRM)) INTO answers FROM unnest(s.i) x;
+        FOREACH n IN ARRAY s.i LOOP answers := answers || jsonb_build_object('i', n, 'state', SQLSTATE, 'why', SQLERRM); END LOOP;
       ELSE
         FOR n IN 1 .. cardinality(s.i) LOOP
           BEGIN
-            EXECUTE format('GRANT %I TO %s%s', given.rolname, quote_ident(s.names[n]), clause);
-            IF clock_timestamp() >= s.until[n] THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
+            IF clock_timestamp() >= s.until[n] THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+            EXECUTE concat_ws(' ', s.what, s.role::regrole, s.whose, s.each[n]::regrole, s.how);
+            IF clock_timestamp() >= s.until[n] THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
             answers := answers || jsonb_build_object('i', s.i[n], 'state', 'ok');
           EXCEPTION WHEN OTHERS THEN
             answers := answers || jsonb_build_object('i', s.i[n], 'state', SQLSTATE, 'why', SQLERRM);
@@ -196,71 +247,7 @@ BEGIN
       END IF;
     END;
   END LOOP;
-  PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
-END $jit$";
-
-/// Takes one role, or the right to SET ROLE to it, from many accounts. Asks `{role, role_id, until, narrow, orders: [{i, account,
-/// account_id}]}`; answers as [`GRANT`]. What is not there, or not ours where the catalog says whose it is, needs no statement: our
-/// own look decides, since a REVOKE of what is not there succeeds with a warning.
-pub(crate) const REVOKE: &str = r"DO $jit$
-DECLARE
-  ask     constant jsonb := current_setting('jit.ask')::jsonb;
-  me      constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
-  sixteen constant bool := current_setting('server_version_num')::int >= 160000;
-  narrow  constant bool := (ask->>'narrow')::bool;
-  until   constant timestamptz := (ask->>'until')::timestamptz;
-  whose   constant text := CASE WHEN sixteen THEN ' GRANTED BY CURRENT_USER' ELSE '' END;
-  what    constant text := CASE WHEN narrow THEN 'SET OPTION FOR ' ELSE '' END;
-  taken   record;
-  o       record;
-  list    text;
-  n       int;
-  answers jsonb[] := '{}';
-  todo    int[] := '{}';
-  names   name[] := '{}';
-BEGIN
-  SELECT r.oid, r.rolname INTO taken FROM pg_roles r
-  WHERE r.oid = coalesce((ask->>'role_id')::oid, (SELECT x.oid FROM pg_roles x WHERE x.rolname = (ask->>'role')::name));
-  FOR o IN
-    SELECT e.i, a.rolname AS account,
-      CASE WHEN clock_timestamp() >= until THEN 'late'
-           WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = me
-                            AND (m.set_option OR NOT narrow)) THEN 'ok'
-      END AS state
-    FROM jsonb_to_recordset(ask->'orders') AS e(i int, account name, account_id oid)
-    LEFT JOIN LATERAL (
-      SELECT x.oid, x.rolname FROM pg_roles x
-      WHERE x.oid = coalesce(e.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = e.account)) LIMIT 1
-    ) a ON true
-  LOOP
-    IF o.state IS NULL THEN
-      todo := todo || o.i; names := names || o.account;
-    ELSE
-      answers := answers || jsonb_build_object('i', o.i, 'state', o.state);
-    END IF;
-  END LOOP;
-  IF todo <> '{}' THEN
-    SELECT string_agg(DISTINCT quote_ident(x), ', ') INTO list FROM unnest(names) x;
-    BEGIN
-      EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, list, whose);
-      IF clock_timestamp() >= until THEN RAISE EXCEPTION 'late' USING ERRCODE = 'JT001'; END IF;
-      SELECT answers || array_agg(jsonb_build_object('i', x, 'state', 'ok')) INTO answers FROM unnest(todo) x;
-    EXCEPTION WHEN OTHERS THEN
-      IF cardinality(todo) = 1 OR SQLSTATE IN ('55P03', '42501', '25006', '40P01', 'JT001') THEN
-        SELECT answers || array_agg(jsonb_build_object('i', x, 'state', SQLSTATE, 'why', SQLERRM)) INTO answers FROM unnest(todo) x;
-      ELSE
-        FOR n IN 1 .. cardinality(todo) LOOP
-          BEGIN
-            EXECUTE format('REVOKE %s%I FROM %s%s', what, taken.rolname, quote_ident(names[n]), whose);
-            answers := answers || jsonb_build_object('i', todo[n], 'state', 'ok');
-          EXCEPTION WHEN OTHERS THEN
-            answers := answers || jsonb_build_object('i', todo[n], 'state', SQLSTATE, 'why', SQLERRM);
-          END;
-        END LOOP;
-      END IF;
-    END;
-  END IF;
-  PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
+  PERFORM set_config('jit.answer', answers::text, true);
 END $jit$";
 
 /// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker.

@@ -12,11 +12,11 @@ use crate::stage::{BY_TLS, Stage, end};
 /// In the packet that looks before a grant.
 pub(crate) const LOOK: &str = "WITH RECURSIVE subject";
 /// In the packet that grants.
-pub(crate) const GRANT: &str = "GRANT %I TO";
+pub(crate) const GRANT: &str = "\"set_role\":";
 /// In the first packet of a connection.
 pub(crate) const HELLO: &str = "may_identify";
 /// In the packet that revokes.
-pub(crate) const REVOKE: &str = "REVOKE %s%I FROM";
+pub(crate) const REVOKE: &str = "\"narrow\":";
 /// In the packet that ends sessions.
 pub(crate) const TERMINATE: &str = "pg_terminate_backend(o.pid)";
 
