@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use tokio::sync::broadcast;
 
 use super::error::JitError;
-use super::events::Happened;
+use super::events::{Happened, Waiters};
 use super::tasks::Tasks;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
@@ -29,6 +29,7 @@ pub(super) struct Core {
     pub(super) node: NodeId,
     pub(super) tasks: Tasks,
     pub(super) happened: broadcast::Sender<Happened>,
+    pub(super) waiters: Waiters,
     pub(super) limits: Limits,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
@@ -70,7 +71,16 @@ impl Core {
     ) -> Self {
         let (happened, _) = broadcast::channel(1_024);
         let (tasks, limits) = (Tasks, Limits::default());
-        Self { store, entropy, node, tasks, happened, limits, tenants: RwLock::new(tenants) }
+        Self {
+            store,
+            entropy,
+            node,
+            tasks,
+            happened,
+            waiters: Waiters::default(),
+            limits,
+            tenants: RwLock::new(tenants),
+        }
     }
 
     /// What is configured for the tenant now.

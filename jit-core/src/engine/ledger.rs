@@ -82,6 +82,9 @@ impl<'c> Ledger<'c> {
         let committed = self.core.store.commit(self.change).await?;
         for happened in self.told {
             tell(&happened);
+            if let Some(view) = &happened.access {
+                self.core.waiters.changed(view.id);
+            }
             // nobody listening is no error
             let _ = self.core.happened.send(happened);
         }

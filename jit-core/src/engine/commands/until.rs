@@ -10,6 +10,10 @@ use super::super::view::AccessView;
 use crate::clock::after;
 use crate::id::AccessId;
 
+/// How long after a commit it is looked whether another process changed the access: what this one changes is known at once, and
+/// many who wait do not read again for every commit of others.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(20);
+
 impl Jit {
     /// Waits until the role is usable, for so long at most.
     ///
@@ -42,6 +46,7 @@ impl Jit {
         let store = &self.core.store;
         let limit = TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
         let until = after(store.now().await?, limit);
+        let waiter = self.core.waiters.wait_for(id);
         loop {
             let seen = store.pulse().await?;
             let view = self.access(id).await?;
@@ -56,7 +61,15 @@ impl Jit {
                 };
                 return Err(JitError::TimedOut { id, state: view.state, awaits });
             }
-            store.wait(seen, until).await?;
+            let elsewhere = async {
+                store.wait(seen, until).await?;
+                self.core.tasks.pause(LOOK_ELSEWHERE).await;
+                Ok::<(), JitError>(())
+            };
+            tokio::select! {
+                () = waiter.changed() => {}
+                looked = elsewhere => looked?,
+            }
         }
     }
 }
