@@ -14,12 +14,12 @@ use crate::error;
 use crate::observe::{Look, Moment};
 use crate::sql;
 
-/// Orders that travel in one statement.
+/// Orders that travel in one transaction.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// The role, and its oid where that is known.
     pub(crate) role: (String, Option<u32>),
-    /// What the block is asked, as JSON.
+    /// What the sorting statement is asked, as JSON.
     pub(crate) ask: String,
     /// Which orders these are.
     pub(crate) orders: Vec<usize>,
@@ -27,7 +27,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new(role: &str, role_id: Option<u32>, ask: &impl Serialize, orders: Vec<usize>) -> Self {
-        // Texts, numbers and times: nothing that JSON could not say. An empty question would be refused by the block itself.
+        // Texts, numbers and times: nothing that JSON could not say. An empty question would be refused by the server.
         let ask = serde_json::to_string(ask).unwrap_or_default();
         Self { role: (role.to_owned(), role_id), ask, orders }
     }
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-/// What became of all orders, and what was seen right after the last packet had committed.
+/// What became of all orders, and what was seen right after the last transaction had committed.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) results: Vec<Result<(), DatabaseError>>,
@@ -70,7 +70,7 @@ pub(crate) trait Orders {
     fn refusal(&self, answer: &Answer) -> Option<DatabaseError>;
 }
 
-/// Packets sent at once: a small number keeps them, and the look behind them, in order.
+/// Transactions sent at once: a small number keeps them, and the look behind them, in order.
 const AT_ONCE: usize = 24;
 
 /// How long a role waits for its lock while other roles wait behind it.
@@ -93,8 +93,13 @@ pub(crate) async fn drive<O: Orders>(
     let several = all.groups(connection, &pending, budget).len() > 1;
     let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
-    let sort = match connection.prepared(O::statement(&connection.statements), O::SORT).await {
+    let prepared = async {
+        connection.prepare_look().await?;
+        connection.prepared(O::statement(&connection.statements), O::SORT).await
+    };
+    let sort = match prepared.await {
         Ok(sort) => sort,
+        // Nothing was sent yet that changes anything.
         Err(error) => {
             let why = error.with_causes();
             let results = (0..count).map(|_| Err(DatabaseError::not_applied(&why))).collect();

@@ -25,10 +25,6 @@ pub(crate) async fn grant(
     if connection.server.superuser {
         return orders.iter().map(|_| Err(superuser_broker())).collect();
     }
-    if let Err(error) = connection.prepare_look().await {
-        let why = error.with_causes();
-        return orders.iter().map(|_| Err(DatabaseError::not_applied(&why))).collect();
-    }
     let all = (0..orders.len()).collect();
     let outcome = drive(connection, call, budget, &Grants(orders), orders.len(), all, &[]).await;
     let granted =

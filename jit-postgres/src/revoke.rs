@@ -28,10 +28,6 @@ pub(crate) async fn revoke(
     if connection.server.superuser {
         return orders.iter().map(|_| Err(grant::superuser_broker())).collect();
     }
-    if let Err(error) = connection.prepare_look().await {
-        let why = error.with_causes();
-        return orders.iter().map(|_| Err(DatabaseError::not_applied(&why))).collect();
-    }
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
     let asked = Revokes { orders, catalog: connection.server.catalog };
     let outcome = drive(connection, call, budget, &asked, orders.len(), asked.that_need_a_statement(), &subjects).await;

@@ -1,7 +1,7 @@
 //! Making sure that nothing of an earlier call can still arrive (law 15).
 //!
-//! A packet of ours carries its label and its deadline in itself. So a call that is under way is found by its label and ended. One that was not
-//! sent yet (its process was stopped, a network holds it back) shows nothing, and the server refuses it after its deadline: then
+//! A transaction of ours shows its label before anything else, and checks its deadline around each statement that changes something. So a call
+//! that is under way is found by its label and ended, whatever part of it has arrived. One that was not sent yet (its process was stopped, a network holds it back) shows nothing, and the server refuses it after its deadline: then
 //! we wait for that, and look again for one that slipped in just before.
 
 use std::collections::BTreeSet;

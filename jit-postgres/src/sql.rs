@@ -118,7 +118,7 @@ pub(crate) fn answered(block: &str) -> String {
 /// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is never
 /// narrowed.
 pub(crate) const GRANT: &str = r"
-WITH RECURSIVE ask AS MATERIALIZED (
+WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
 ), given AS MATERIALIZED (
   SELECT r.oid, (SELECT array_to_string(p.powers, ', ') FROM ({powers r.oid}) p) AS can

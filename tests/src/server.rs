@@ -270,7 +270,11 @@ pub fn binaries(major: u32) -> Result<PathBuf> {
     found.with_context(|| format!("PostgreSQL {major} is nowhere to be found: ./tests/run.sh brings it"))
 }
 
-fn signal(process: u32, name: &str) -> Result<()> {
+/// Sends a signal: `STOP`, `CONT`, `TERM`, `KILL`, `INT`, `QUIT`.
+///
+/// # Errors
+/// When the process is gone.
+pub fn signal(process: u32, name: &str) -> Result<()> {
     let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
     ensure!(status.success(), "process {process} cannot be told to end");
     Ok(())

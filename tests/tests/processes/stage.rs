@@ -388,12 +388,9 @@ pub(crate) async fn ended(child: Child) -> Result<Said> {
     Ok(Said { code: output.status.code(), out: text(&output.stdout), error: text(&output.stderr) })
 }
 
-/// Sends a signal: `STOP`, `CONT`, `TERM`.
+/// Sends a signal.
 pub(crate) fn signal(child: &Child, name: &str) -> Result<()> {
-    let process = child.id().context("it has ended")?.to_string();
-    let status = std::process::Command::new("kill").args([&format!("-{name}"), &process]).status()?;
-    ensure!(status.success(), "the process cannot be signalled");
-    Ok(())
+    jit_tests::server::signal(child.id().context("it has ended")?, name)
 }
 
 /// `jit`, as it was built beside this test.

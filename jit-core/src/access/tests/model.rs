@@ -357,7 +357,8 @@ impl Server {
                     *rows = Rows::default();
                 }
                 (RevokeHow::Remove, Engine::PerGrantor) => {
-                    *rows = Rows { ours: None, excused: rows.excused && rows.standing, ..std::mem::take(rows) };
+                    rows.ours = None;
+                    rows.excused = rows.excused && rows.standing;
                 }
                 (RevokeHow::Narrow, Engine::PerGrantor) => rows.ours = rows.ours.map(|_| Width::Inherit),
                 (RevokeHow::Narrow, Engine::OneRow) | (RevokeHow::Nothing, _) => {}
