@@ -3,10 +3,11 @@
 #
 #   ./tests/run.sh [FILTER...]
 #
-#   JIT_TEST_SKIP=postgres-16,...   leaves servers out; they are named as skipped at the end
+#   JIT_TEST_SKIP=postgres-16,...   leaves servers out (postgres-15 to -18, mysql-9.7, mariadb-10.11, mariadb-11.8); they are
+#                                   named as skipped at the end
 #   JIT_TEST_CACHE=FOLDER           where server binaries are kept between runs
 #
-# The last line is `N passed, N failed, N skipped`.
+# A table says which laws hold on which engine. The last line is `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +34,14 @@ need() { command -v "$1" >/dev/null || packages+=("$2"); }
 need cc build-essential
 need setpriv util-linux
 need tar tar
+[ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
+[ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
 if ! skipped postgres-15 && [ ! -x /usr/lib/postgresql/15/bin/postgres ]; then packages+=(postgresql-15); fi
+if ! skipped mariadb-10.11; then
+    # the server package would start a service, these two have none
+    [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server-core)
+    command -v mariadb >/dev/null || packages+=(mariadb-client-core)
+fi
 brought() { [ -x "$JIT_TEST_CACHE/postgres-$1/native/bin/postgres" ] && [ -e "$JIT_TEST_CACHE/postgres-$1/ready" ]; }
 for major in 16 17 18; do
     if ! skipped "postgres-$major" && ! brought "$major"; then
@@ -55,6 +63,8 @@ if [ ${#packages[@]} -gt 0 ]; then
             -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "${packages[@]}")
         { apt-get update && "${installation[@]}"; } </dev/null >&2 ||
             give_up "apt-get could not install: ${packages[*]}"
+        # nor is a pooler wanted as one
+        case " ${packages[*]} " in *' pgbouncer '*) systemctl disable --now pgbouncer >/dev/null 2>&1 || true ;; esac
     else
         give_up "missing: ${packages[*]} (these are Debian's names; as root on Debian this script installs them)"
     fi
@@ -82,6 +92,42 @@ bring() {
 bring 16 16.14.0-beta.17
 bring 17 17.10.0-beta.17
 bring 18 18.4.0-beta.17
+
+# ---- MySQL and MariaDB: 10.11 is Debian 12's, the others are unpacked from other suites
+
+unpack() {
+    local name=$1 suite=$2 package=$3 program=$4 folder=$JIT_TEST_CACHE/$1 fresh
+    if skipped "$name" || { [ -x "$folder/usr/sbin/$program" ] && [ -e "$folder/ready" ]; }; then return 0; fi
+    say "bringing $name from Debian $suite"
+    if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+        give_up "$name is missing: this script unpacks it where there are apt-get, dpkg and Debian's keyring (JIT_TEST_SKIP=$name leaves it out)"
+    fi
+    fresh=$(mktemp -d "$JIT_TEST_CACHE/bring.XXXXXX")
+    if ! tests/fetch-debs.sh "$suite" "$fresh/package" "$package" >&2 </dev/null; then
+        rm -rf "$fresh"
+        give_up "$package cannot be had from Debian $suite (JIT_TEST_SKIP=$name leaves it out)"
+    fi
+    chmod -R a+rX "$fresh/package"
+    touch "$fresh/package/ready"
+    rm -rf "$folder"
+    mv "$fresh/package" "$folder"
+    rm -rf "$fresh"
+}
+# the version of what is there, run with its own loader and libraries
+version_of() { "$1/lib64/ld-linux-x86-64.so.2" --library-path "$1/lib/x86_64-linux-gnu" "$1/sbin/$2" --no-defaults --version; }
+
+unpack mysql-9.7 sid mysql-server-core mysqld
+unpack mariadb-11.8 trixie mariadb-server-core mariadbd
+# sid moves on: whatever it holds is taken for mysql-9.7
+if ! skipped mysql-9.7; then
+    mysql=$(version_of "$JIT_TEST_CACHE/mysql-9.7/usr" mysqld) || give_up "MySQL does not run here (JIT_TEST_SKIP=mysql-9.7 leaves it out)"
+    [[ $mysql == *' 9.7.'* ]] || say "mysql-9.7 stands for what sid holds now: ${mysql##*sbin/}"
+fi
+if ! skipped mariadb-10.11; then
+    mariadb=$(/usr/sbin/mariadbd --no-defaults --version) || give_up "MariaDB does not run here (JIT_TEST_SKIP=mariadb-10.11 leaves it out)"
+    [[ $mariadb == *' 10.11.'* ]] ||
+        give_up "mariadb-10.11 is Debian 12's, here is ${mariadb##*sbin/} (JIT_TEST_SKIP=mariadb-10.11 leaves it out)"
+fi
 
 # ---- build, then run beside the servers
 
@@ -127,6 +173,42 @@ if [ "$status" -ne 0 ] && [[ $summary == *" 0 failed,"* ]]; then
     say "something failed outside of the tests (status $status): see above"
     summary=${summary/ 0 failed,/ 1 failed,}
 fi
+# which laws hold on what: the supervisor has said the versions, and a law that does not apply says why where its kind stands
+awk '
+    /^[a-z0-9.-]+: .* on port [0-9]+$/ {
+        engine = $1; sub(/:$/, "", engine); version = $0
+        sub(/^[^:]*: /, "", version); sub(/(-MariaDB.*| \(.*)? on port [0-9]+$/, "", version); versions[engine] = version
+    }
+    /^test +(\[.*\] +)?[^ ]+\/(law|contract)_[^ ]+ +\.\.\. / {
+        reason = ""
+        line = $0; sub(/^test +/, "", line)
+        if (match(line, /^\[.*\] +/)) {
+            reason = substr(line, 2, RLENGTH); line = substr(line, RLENGTH + 1); sub(/\] *.?$/, "", reason)
+        }
+        engine = line; sub(/\/.*/, "", engine)
+        # neither stores nor groups of tests are engines
+        if (engine ~ /^store-/ || engine !~ /(-[0-9.]+|-double|-server)$/) next
+        if (!(engine in seen)) { seen[engine] = 1; engines[++count] = engine; if (length(engine) > width) width = length(engine) }
+        if (line ~ / ok$/) passed[engine]++
+        else if (line ~ / ignored$/) {
+            without[engine]++
+            if (!((engine, reason) in times)) reasons[engine, ++kinds[engine]] = reason
+            times[engine, reason]++
+        } else failed[engine]++
+    }
+    END {
+        if (!count) exit
+        printf "\n%-*s  %-30s  %6s  %6s  %s\n", width, "engine", "version", "passed", "failed", "laws that do not apply"
+        for (i = 1; i <= count; i++) {
+            engine = engines[i]; version = (engine in versions) ? versions[engine] : "-"; text = without[engine] + 0
+            for (j = 1; j <= kinds[engine]; j++) {
+                reason = reasons[engine, j]
+                text = text (j == 1 ? ": " : "; ") reason (times[engine, reason] > 1 ? " (" times[engine, reason] ")" : "")
+            }
+            printf "%-*s  %-30s  %6d  %6d  %s\n", width, engine, version, passed[engine], failed[engine], text
+        }
+        printf "\n"
+    }' "$log"
 if [ -n "${JIT_TEST_SKIP:-}" ]; then printf 'skipped servers: %s\n' "$JIT_TEST_SKIP"; fi
 printf '%s\n' "$summary"
 exit "$status"

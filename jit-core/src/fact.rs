@@ -97,6 +97,8 @@ whats! {
     RevokeFailed = "revoke-failed",
     /// It should be gone and is not known to be.
     Overdue = "overdue",
+    /// It was taken away while the store could not be used; it is recorded afterwards (law 3).
+    EndedAhead = "ended-ahead",
     /// It is gone, verified.
     Revoked = "revoked",
     /// It was looked at again, and is still gone.

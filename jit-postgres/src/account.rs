@@ -1,6 +1,7 @@
 //! Names of accounts and roles as PostgreSQL keeps them: both are rows of `pg_authid`.
 
 use jit_core::database::NameError;
+use jit_core::database::adapter::refused_name as refusal;
 use jit_core::id::{Account, RoleName};
 
 /// Longest name, in bytes: `NAMEDATALEN - 1`. What is longer the server cuts silently.
@@ -59,11 +60,6 @@ fn validate(what: &'static str, name: &str) -> Result<(), NameError> {
         return Err(refusal(what, name, "the word is reserved: create a role of another name"));
     }
     Ok(())
-}
-
-fn refusal(what: &'static str, name: &str, why: &str) -> NameError {
-    let given = name.chars().take(80).flat_map(char::escape_debug).collect();
-    NameError { what, given, why: why.to_owned() }
 }
 
 #[cfg(test)]

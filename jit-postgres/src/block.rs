@@ -1,9 +1,11 @@
 //! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one transaction. One transaction
 //! for each role, all of them and a look behind them sent without waiting.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -33,11 +35,11 @@ impl Group {
     }
 }
 
-/// What became of one order (or process).
+/// What became of some orders (or processes).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Answer {
-    /// Which one.
-    pub(crate) i: usize,
+    /// Which ones.
+    pub(crate) i: Vec<usize>,
     /// `ok`, a word of the block, or an SQLSTATE.
     pub(crate) state: String,
     /// The server's message.
@@ -66,8 +68,8 @@ pub(crate) trait Orders {
     fn statement(statements: &Statements) -> &OnceCell<Statement>;
     /// These orders by role.
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
-    /// An answer that is neither `ok` nor an SQLSTATE.
-    fn refusal(&self, answer: &Answer) -> Option<DatabaseError>;
+    /// An answer to the order that is neither `ok` nor an SQLSTATE.
+    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
 }
 
 /// Transactions sent at once: a small number keeps them, and the look behind them, in order.
@@ -129,13 +131,15 @@ pub(crate) async fn drive<O: Orders>(
                     continue;
                 }
             };
+            let each = answers.iter().flat_map(|answer| answer.i.iter().map(move |order| (*order, answer)));
+            let answers: BTreeMap<usize, &Answer> = each.collect();
             for &order in &group.orders {
-                let answer = answers.iter().find(|answer| answer.i == order);
+                let answer = answers.get(&order).copied();
                 match answer.map_or("JT000", |answer| answer.state.as_str()) {
                     "ok" => set(&mut results, order, Ok(())),
                     state => {
                         let why = answer.map(Answer::why).unwrap_or_default();
-                        let refusal = answer.and_then(|answer| all.refusal(answer));
+                        let refusal = answer.and_then(|answer| all.refusal(order, answer));
                         set(&mut results, order, Err(refusal.unwrap_or_else(|| error::from_state(state, why))));
                         let collided = error::is_a_collision(state, why) && tries < TRIES;
                         if collided || (state == "55P03" && more_waits) {
@@ -266,31 +270,4 @@ pub(crate) async fn run(
         answers.extend(read(&sorted)?);
     }
     Ok(answers)
-}
-
-/// How much of a call's time is left.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    end: Instant,
-}
-
-impl Budget {
-    pub(crate) fn of(limit: Duration) -> Self {
-        let now = Instant::now();
-        Self { end: now.checked_add(limit).unwrap_or(now) }
-    }
-
-    pub(crate) fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
-    }
-
-    /// How long the server may take for one statement, so that it gives up before the client does.
-    pub(crate) fn statement(&self) -> Duration {
-        self.left().mul_f64(0.8)
-    }
-
-    /// How long it may wait for a lock.
-    pub(crate) fn patience(&self) -> Duration {
-        self.left().mul_f64(0.6)
-    }
 }

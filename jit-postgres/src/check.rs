@@ -1,6 +1,7 @@
 //! Can the broker do its work here, and what would mend it?
 
-use jit_core::database::{Check, DatabaseError, LostPrivilege, Severity};
+use jit_core::database::adapter::finding;
+use jit_core::database::{Check, DatabaseError, Severity};
 use jit_core::id::RoleName;
 use tokio_postgres::Row;
 
@@ -182,14 +183,4 @@ fn of_a_role(
         ));
     }
     Ok(())
-}
-
-fn finding(
-    severity: Severity,
-    about: (&str, Option<String>),
-    message: impl Into<String>,
-    mend: Option<String>,
-) -> Check {
-    let about = LostPrivilege { what: about.0.to_owned(), on: about.1 };
-    Check { severity, about, message: message.into(), mend }
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jit_core::database::adapter::without_password;
 use jit_core::database::{Credentials, FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
-use secrecy::SecretString;
 use tokio_postgres::config::{Host, SslMode};
 
 /// Where a PostgreSQL server is and how it is reached. Holds no password in readable form.
@@ -22,7 +22,7 @@ pub struct PostgresConfig {
 
 /// The configuration cannot be used. Never holds a password.
 #[derive(Debug, thiserror::Error)]
-#[error("the postgres target is not configured right: {why}")]
+#[error("the postgres server is not configured right: {why}")]
 pub struct ConfigError {
     /// What is wrong, and what would do.
     pub why: String,
@@ -57,7 +57,7 @@ impl PostgresConfig {
     /// # Errors
     /// When it is no such URL, names no host or user, or has a parameter that is not known here.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (clean, password) = without_password(url)?;
+        let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(ConfigError::new)?;
         refuse_unknown_parameters(&clean)?;
         // The driver's own message can quote what it was given, and that could be a password in the wrong place.
         let mut server: tokio_postgres::Config = clean.parse().map_err(|_| {
@@ -140,31 +140,6 @@ impl PostgresConfig {
     }
 }
 
-/// Splits `scheme://user:password@rest` into the URL without the password, and the password.
-fn without_password(url: &str) -> Result<(String, Option<SecretString>), ConfigError> {
-    let scheme = ["postgres://", "postgresql://"].into_iter().find(|scheme| url.starts_with(scheme));
-    let Some((scheme, rest)) = scheme.and_then(|scheme| Some((scheme, url.strip_prefix(scheme)?))) else {
-        return Err(ConfigError::new("the URL does not begin with postgres://"));
-    };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if path.contains('@') {
-        return Err(ConfigError::new(
-            "the URL has an @ after the host: percent-encode special characters of user and password (`/` is %2F, `?` is %3F, `@` is %40)",
-        ));
-    }
-    let Some((user_info, host)) = authority.rsplit_once('@') else {
-        return Ok((url.to_owned(), None));
-    };
-    let Some((user, password)) = user_info.split_once(':') else {
-        return Ok((url.to_owned(), None));
-    };
-    let password = percent_decoded(password)
-        .ok_or_else(|| ConfigError::new("the password in the URL is not percent-encoded right: write `%` as %25"))?;
-    let password = (!password.is_empty()).then(|| SecretString::from(password));
-    Ok((format!("{scheme}{user}@{host}{path}"), password))
-}
-
 fn refuse_unknown_parameters(url: &str) -> Result<(), ConfigError> {
     let Some((_, query)) = url.split_once('?') else { return Ok(()) };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -190,25 +165,9 @@ fn refuse_unknown_parameters(url: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            bytes.push(u8::try_from(high.checked_mul(16)?.checked_add(low)?).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
@@ -216,9 +175,6 @@ mod tests {
         assert!(config.credentials.is_some());
         assert_eq!(config.server.get_password(), None);
         assert!(!format!("{config:?}").contains("hunt"));
-        let (clean, password) = without_password("postgres://u:p%40ss@h/d").unwrap();
-        assert_eq!(clean, "postgres://u@h/d");
-        assert_eq!(password.unwrap().expose_secret(), "p@ss");
         for wrong in
             ["postgres://u:hunter2/x@h/d", "postgres://u:hunter2@h:port/d", "postgres://u:hun%ter2@h/d", "hunter2"]
         {

@@ -1,18 +1,20 @@
 //! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
 
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use jit_core::clock::Time;
+use jit_core::database::adapter::ServerClock;
 use jit_core::database::{DatabaseError, Rejection};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{ConfigError, PostgresConfig};
@@ -28,12 +30,18 @@ pub(crate) struct Connector {
     password: Mutex<Option<SecretString>>,
 }
 
-/// One open connection. Dropping it closes the socket at once, whatever is under way.
-pub(crate) struct Connection {
+/// One open connection as which nobody has introduced himself. Dropping it closes the socket at once, whatever is under way.
+pub(crate) struct Line {
     pub(crate) client: Client,
+    task: JoinHandle<()>,
+    closed: AtomicBool,
+}
+
+/// A broker's connection.
+pub(crate) struct Connection {
+    line: Line,
     pub(crate) server: Server,
     pub(crate) statements: Statements,
-    task: JoinHandle<()>,
 }
 
 /// Prepared once per connection, when first needed.
@@ -54,8 +62,8 @@ pub(crate) struct Server {
     pub(crate) system_identifier: String,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
-    /// What the server's clock said at an instant of ours.
-    anchor: std::sync::Mutex<(Instant, Time)>,
+    /// What its clock says.
+    pub(crate) clock: ServerClock,
 }
 
 #[derive(Clone)]
@@ -84,19 +92,27 @@ impl Connector {
         self.tls.is_none() && !self.config.is_local()
     }
 
-    /// A new connection to the configured database.
+    /// A broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        self.within_limit(None).await
+        self.within_limit(self.broker(None)).await
     }
 
-    /// A new connection to another database of the same server.
+    /// A broker's connection to another database of the same server.
     pub(crate) async fn connect_to(&self, database: &str) -> Result<Connection, DatabaseError> {
-        self.within_limit(Some(database)).await
+        self.within_limit(self.broker(Some(database))).await
     }
 
-    async fn within_limit(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+    /// A connection to the configured database, with the server's own settings. `to` is told what the server says unasked.
+    pub(crate) async fn line(&self, to: Option<UnboundedSender<Notification>>) -> Result<Line, DatabaseError> {
+        self.within_limit(self.login(None, to)).await
+    }
+
+    async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
         let limit = self.config.connect_limit;
-        tokio::time::timeout(limit, self.login(database)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
             Err(DatabaseError::unreachable(format!(
                 "no connection within {} s: is the server up?",
                 limit.as_secs_f32()
@@ -104,25 +120,40 @@ impl Connector {
         })
     }
 
+    async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+        let line = self.login(database, None).await?;
+        let server = greet(&line.client).await?;
+        Ok(Connection { line, server, statements: Statements::default() })
+    }
+
     /// A refused password is read anew, once: it may have been rotated.
-    async fn login(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+    async fn login(
+        &self,
+        database: Option<&str>,
+        to: Option<UnboundedSender<Notification>>,
+    ) -> Result<Line, DatabaseError> {
         let kept = self.password.lock().await.clone();
         if let Some(password) = kept {
-            match self.attempt(database, Some(&password)).await {
-                Err(Attempt::Refused(_)) => {}
-                other => return other.map_err(Attempt::into_error),
+            match self.attempt(database, Some(&password), to.clone()).await {
+                Err(error) if is_refused(&error) => {}
+                other => return other.map_err(error::connecting),
             }
         }
         let password = match &self.config.credentials {
             Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
             None => None,
         };
-        let connection = self.attempt(database, password.as_ref()).await.map_err(Attempt::into_error)?;
+        let line = self.attempt(database, password.as_ref(), to).await.map_err(error::connecting)?;
         *self.password.lock().await = password;
-        Ok(connection)
+        Ok(line)
     }
 
-    async fn attempt(&self, database: Option<&str>, password: Option<&SecretString>) -> Result<Connection, Attempt> {
+    async fn attempt(
+        &self,
+        database: Option<&str>,
+        password: Option<&SecretString>,
+        to: Option<UnboundedSender<Notification>>,
+    ) -> Result<Line, tokio_postgres::Error> {
         let mut settings = self.config.settings();
         if let Some(database) = database {
             settings.dbname(database);
@@ -132,66 +163,47 @@ impl Connector {
         }
         let (client, task) = match &self.tls {
             Some(Tls(tls)) => {
-                let (client, connection) = settings.connect(tls.clone()).await.map_err(Attempt::from)?;
-                (client, tokio::spawn(drive(connection)))
+                let (client, connection) = settings.connect(tls.clone()).await?;
+                (client, tokio::spawn(drive(connection, to)))
             }
             None => {
-                let (client, connection) = settings.connect(NoTls).await.map_err(Attempt::from)?;
-                (client, tokio::spawn(drive(connection)))
+                let (client, connection) = settings.connect(NoTls).await?;
+                (client, tokio::spawn(drive(connection, to)))
             }
         };
-        // From here on a dropped future drops the guard, and the guard closes the socket.
-        let task = CloseOnDrop(Some(task));
-        let server = greet(&client).await.map_err(Attempt::Failed)?;
-        let task = task.keep().ok_or_else(|| Attempt::Failed(DatabaseError::unreachable("the connection was lost")))?;
-        Ok(Connection { client, server, statements: Statements::default(), task })
+        Ok(Line { client, task, closed: AtomicBool::new(false) })
     }
 }
 
-enum Attempt {
-    Refused(tokio_postgres::Error),
-    Failed(DatabaseError),
+fn is_refused(error: &tokio_postgres::Error) -> bool {
+    let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+    error.code().is_some_and(|code| refused.contains(code))
 }
 
-impl Attempt {
-    fn into_error(self) -> DatabaseError {
-        match self {
-            Self::Refused(error) => error::connecting(error),
-            Self::Failed(error) => error,
-        }
-    }
-}
-
-impl From<tokio_postgres::Error> for Attempt {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
-        if error.code().is_some_and(|code| refused.contains(code)) {
-            return Self::Refused(error);
-        }
-        Self::Failed(error::connecting(error))
-    }
-}
-
-struct CloseOnDrop(Option<JoinHandle<()>>);
-
-impl CloseOnDrop {
-    fn keep(mut self) -> Option<JoinHandle<()>> {
-        self.0.take()
-    }
-}
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Connection {
+impl Drop for Line {
     fn drop(&mut self) {
         // Dropping the client alone would let the driver wait for what is under way.
+        self.close();
+    }
+}
+
+impl Line {
+    /// Whether it can still be used, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && !self.client.is_closed() && !self.task.is_finished()
+    }
+
+    /// Closes the socket at once, whatever is under way.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.task.abort();
+    }
+}
+
+impl std::ops::Deref for Connection {
+    type Target = Line;
+    fn deref(&self) -> &Line {
+        &self.line
     }
 }
 
@@ -205,34 +217,27 @@ impl Connection {
         let prepare = || async { self.client.prepare(&self.server.catalog.text(text)).await };
         kept.get_or_try_init(prepare).await.map_err(error::reading)
     }
-
-    /// Whether it can still be used, as far as is known here.
-    pub(crate) fn is_open(&self) -> bool {
-        !self.client.is_closed() && !self.task.is_finished()
-    }
 }
 
-impl Server {
-    /// What the server's clock will say after so long, reckoned from when it was last read.
-    pub(crate) fn clock_after(&self, delay: Duration) -> Time {
-        let (instant, time) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-        let delta =
-            chrono::TimeDelta::from_std(instant.elapsed().saturating_add(delay)).unwrap_or(chrono::TimeDelta::MAX);
-        jit_core::clock::after(time, delta)
-    }
-
-    /// The server's clock was read again.
-    pub(crate) fn clock_read(&self, now: Time) {
-        *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
-    }
-}
-
-async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, to: Option<UnboundedSender<Notification>>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    if let Err(error) = connection.await {
+    let ended = loop {
+        match std::future::poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(said))) => {
+                if let Some(to) = &to {
+                    // who wanted to hear it may have gone
+                    let _ = to.send(said);
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        }
+    };
+    if let Some(error) = ended {
         tracing::debug!(why = error::said(&error), "a connection to postgres ended");
     }
 }
@@ -263,7 +268,7 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
         system_identifier: identifier.try_get(0).map_err(error::reading)?,
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
-        anchor: std::sync::Mutex::new((Instant::now(), row.try_get("now").map_err(error::reading)?)),
+        clock: ServerClock::new(row.try_get("now").map_err(error::reading)?),
     })
 }
 

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::clock::{span, to_std};
+use jit_core::database::adapter::{
+    Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
+};
 use jit_core::database::{
     Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
     RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
-use crate::block::Budget;
 use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
+use crate::settle::Settler;
 use crate::sql::Catalog;
-use crate::{account, check, grant, observe, revoke, settle};
+use crate::{account, check, grant, observe, revoke};
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
 pub struct PostgresDatabase {
-    pool: Pool,
+    pool: Pool<Connection>,
 }
-
-/// How far ahead of the server's clock a `not_after` may lie for [`Database::settle`] to wait for it.
-const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
 
 impl PostgresDatabase {
     /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
@@ -37,9 +37,9 @@ impl PostgresDatabase {
     }
 
     /// A call that changes nothing, within the configured limit.
-    async fn read<'a, T, F>(&'a self, work: impl FnOnce(Lease) -> F) -> Result<T, DatabaseError>
+    async fn read<'a, T, F>(&'a self, work: impl FnOnce(Lease<Connection>) -> F) -> Result<T, DatabaseError>
     where
-        F: Future<Output = (Lease, Result<T, DatabaseError>)> + 'a,
+        F: Future<Output = (Lease<Connection>, Result<T, DatabaseError>)> + 'a,
     {
         let limit = self.pool.connector().config().call_limit;
         let lease = self.pool.lease(limit).await?;
@@ -48,36 +48,6 @@ impl PostgresDatabase {
             lease.give_back();
         }
         result
-    }
-}
-
-fn too_slow(limit: Duration) -> DatabaseError {
-    DatabaseError::unreachable(format!("the server did not answer within {} s", limit.as_secs_f32()))
-}
-
-/// What is left of a call's time when everything was sent: the client's own limit.
-fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
-    let why = format!("no answer within {} s", limit.as_secs_f32());
-    (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
-}
-
-/// Nothing was sent: the same for every order.
-fn none_applied<T>(count: usize, error: &DatabaseError) -> Vec<Result<T, DatabaseError>> {
-    let copy = || match error {
-        DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why),
-        DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
-        other => DatabaseError::not_applied(other.to_string()),
-    };
-    (0..count).map(|_| Err(copy())).collect()
-}
-
-/// Keeps the connection only where every order has a certain answer.
-fn give_back_if_certain<T>(lease: Lease, results: &[Result<T, DatabaseError>]) {
-    let uncertain = |result: &Result<T, DatabaseError>| {
-        matches!(result, Err(DatabaseError::OutcomeUnknown { .. } | DatabaseError::Unreachable { .. }))
-    };
-    if !results.iter().any(uncertain) {
-        lease.give_back();
     }
 }
 
@@ -138,7 +108,9 @@ impl Database for PostgresDatabase {
         };
         match tokio::time::timeout(budget.left(), grant::grant(&lease, call, orders, budget)).await {
             Ok(results) => {
-                give_back_if_certain(lease, &results);
+                if all_certain(&results) {
+                    lease.give_back();
+                }
                 results
             }
             Err(_) => unknown_to_all(orders.len(), call.limit),
@@ -157,7 +129,9 @@ impl Database for PostgresDatabase {
         let work = revoke::revoke(self.pool.connector(), &lease, call, orders, budget);
         match tokio::time::timeout(budget.left(), work).await {
             Ok(results) => {
-                give_back_if_certain(lease, &results);
+                if all_certain(&results) {
+                    lease.give_back();
+                }
                 results
             }
             Err(_) => unknown_to_all(orders.len(), call.limit),
@@ -168,14 +142,15 @@ impl Database for PostgresDatabase {
         let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
         let limit = self.pool.connector().config().call_limit;
         let lease = self.pool.lease(limit).await?;
-        let wait = to_std(span(lease.server.clock_after(Duration::ZERO), last));
+        let wait = to_std(span(lease.server.clock.after(Duration::ZERO), last));
         if wait > LONGEST_SETTLE {
             return Err(DatabaseError::not_applied(format!(
                 "an earlier call may still arrive until {last}, by the server's clock"
             )));
         }
         let limit = limit.saturating_add(wait).saturating_add(limit);
-        let result = tokio::time::timeout(limit, settle::settle(&lease, orders)).await.map_err(|_| too_slow(limit))?;
+        let result =
+            tokio::time::timeout(limit, settle(&mut Settler(&lease), orders)).await.map_err(|_| too_slow(limit))?;
         if result.is_ok() {
             lease.give_back();
         }

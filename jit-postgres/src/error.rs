@@ -1,5 +1,6 @@
 //! What PostgreSQL's errors let us conclude.
 
+use jit_core::database::adapter::late;
 use jit_core::database::{CredentialsError, DatabaseError, Rejection};
 use tokio_postgres::error::SqlState;
 
@@ -64,11 +65,6 @@ pub(crate) fn from_state(state: &str, message: &str) -> DatabaseError {
     })
 }
 
-/// After its `not_after` the server refuses an order.
-pub(crate) fn late() -> DatabaseError {
-    DatabaseError::not_applied("it reached the server after its time, by the server's clock")
-}
-
 /// Two changes of one membership met (15 only): the next try will do.
 pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
     match state {
@@ -79,7 +75,7 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
 }
 
 /// No order can be served here just now, or the connection is gone.
-fn is_about_the_server(code: &SqlState) -> bool {
+pub(crate) fn is_about_the_server(code: &SqlState) -> bool {
     matches!(code.code(), "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "53300")
         || code.code().starts_with("08")
 }

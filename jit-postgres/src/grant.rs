@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
+use jit_core::database::adapter::{Budget, late};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Width};
 use jit_core::policy::Stance;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::Statement;
 
-use crate::block::{Answer, Budget, Group, Orders, drive};
+use crate::block::{Answer, Group, Orders, drive};
 use crate::connect::{Connection, Statements};
-use crate::error;
 use crate::observe::oid;
 use crate::sql;
 
@@ -98,12 +98,12 @@ impl Orders for Grants<'_> {
         groups.collect()
     }
 
-    fn refusal(&self, answer: &Answer) -> Option<DatabaseError> {
-        let order = self.0.get(answer.i)?;
+    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
+        let order = self.0.get(order)?;
         let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
         let why = answer.why.as_deref().unwrap_or_default();
         let (rejection, why) = match answer.state.as_str() {
-            "late" => return Some(error::late()),
+            "late" => return Some(late()),
             "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}`")),
             "no account" => (Rejection::NoSuchAccount, format!("there is no account `{account}`")),
             "broker" => {

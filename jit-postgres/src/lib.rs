@@ -73,6 +73,8 @@ mod revoke;
 mod sessions;
 mod settle;
 mod sql;
+mod store;
 
 pub use config::{ConfigError, PostgresConfig};
 pub use database::PostgresDatabase;
+pub use store::{PostgresStore, StoreConfig, StoreUsers};

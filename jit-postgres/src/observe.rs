@@ -39,7 +39,7 @@ impl Connection {
         let statement = self.prepared(&self.statements.moment, sql::MOMENT).await?;
         let row = self.client.query_one(statement, &[]).await.map_err(reading)?;
         let moment = moment_of(&self.server, &row)?;
-        self.server.clock_read(moment.now);
+        self.server.clock.read(moment.now);
         Ok(moment)
     }
 
@@ -171,6 +171,7 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         members: list(row, "members")?,
         sessions,
         prepared: prepared_of(row)?,
+        default_roles: Vec::new(),
         powers: list(row, "powers")?,
     };
     Ok(Look { seen, backends })

@@ -1,34 +1,110 @@
 //! A few open connections, kept warm. One that was not given back in good order is closed, never kept: what was sent on it may still
 //! be under way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool::managed::{
+    self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
 use jit_core::database::DatabaseError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{ConfigError, PostgresConfig};
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Line};
+
+/// What a pool keeps.
+pub(crate) trait Kept: Sized + Send + Sync + 'static {
+    /// Opens one.
+    fn open(connector: &Connector) -> impl Future<Output = Result<Self, DatabaseError>> + Send;
+    /// Whether it can still be used, as far as is known here.
+    fn is_open(&self) -> bool;
+    /// Closes its socket at once, whatever is under way.
+    fn close(&self);
+}
+
+impl Kept for Connection {
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.connect().await
+    }
+
+    fn is_open(&self) -> bool {
+        Line::is_open(self)
+    }
+
+    fn close(&self) {
+        Line::close(self);
+    }
+}
+
+impl Kept for Line {
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.line(None).await
+    }
+
+    fn is_open(&self) -> bool {
+        Self::is_open(self)
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
+}
 
 /// The connections to one server.
-#[derive(Clone)]
-pub(crate) struct Pool {
+pub(crate) struct Pool<C: Kept> {
     connector: Arc<Connector>,
-    idle: Arc<Mutex<Vec<Connection>>>,
-    places: Arc<Semaphore>,
+    connections: managed::Pool<Opening<C>>,
+}
+
+impl<C: Kept> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self { connector: Arc::clone(&self.connector), connections: self.connections.clone() }
+    }
+}
+
+impl<C: Kept> std::fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("connector", &self.connector)
+            .field("connections", &self.connections.status())
+            .finish()
+    }
 }
 
 /// A connection lent for one call. Dropped without [`Lease::give_back`] (a call that was cancelled, timed out or failed) it is closed.
-pub(crate) struct Lease {
-    connection: Connection,
-    idle: Arc<Mutex<Vec<Connection>>>,
-    _place: OwnedSemaphorePermit,
+pub(crate) struct Lease<C: Kept> {
+    lent: Object<Opening<C>>,
+    in_good_order: bool,
 }
 
-impl Pool {
+pub(crate) struct Opening<C> {
+    connector: Arc<Connector>,
+    kept: std::marker::PhantomData<fn() -> C>,
+}
+
+impl<C: Kept> Manager for Opening<C> {
+    type Type = C;
+    type Error = DatabaseError;
+
+    async fn create(&self) -> Result<C, DatabaseError> {
+        C::open(&self.connector).await
+    }
+
+    async fn recycle(&self, connection: &mut C, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if connection.is_open() { Ok(()) } else { Err(RecycleError::message("it was closed")) }
+    }
+}
+
+impl<C: Kept> Pool<C> {
     pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
-        let places = Arc::new(Semaphore::new(config.connections));
-        Ok(Self { connector: Arc::new(Connector::new(config)?), idle: Arc::default(), places })
+        let most = config.connections;
+        let connector = Arc::new(Connector::new(config)?);
+        let opening = Opening { connector: Arc::clone(&connector), kept: std::marker::PhantomData };
+        let builder = managed::Pool::builder(opening).max_size(most).queue_mode(QueueMode::Lifo);
+        let connections = builder.runtime(deadpool::Runtime::Tokio1).build();
+        let connections = connections.map_err(|error| ConfigError::new(error.to_string()))?;
+        Ok(Self { connector, connections })
     }
 
     pub(crate) fn connector(&self) -> &Connector {
@@ -36,59 +112,39 @@ impl Pool {
     }
 
     /// A connection, an open one if there is one. Nothing was sent when this fails.
-    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
-        let waiting = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned());
-        let Ok(Ok(place)) = waiting.await else {
-            return Err(DatabaseError::not_applied(format!(
+    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease<C>, DatabaseError> {
+        let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
+        match self.connections.timeout_get(&limits).await {
+            Ok(lent) => Ok(Lease { lent, in_good_order: false }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(DatabaseError::not_applied(format!(
                 "all {} connections of this target were busy: allow more, or a longer limit",
                 self.connector.config().connections
-            )));
-        };
-        let kept = loop {
-            let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match kept {
-                Some(connection) if !connection.is_open() => {}
-                other => break other,
-            }
-        };
-        let connection = match kept {
-            Some(connection) => connection,
-            None => tokio::time::timeout(limit, self.connector.connect())
-                .await
-                .unwrap_or_else(|_| Err(DatabaseError::unreachable("no connection within the call's limit")))?,
-        };
-        Ok(Lease { connection, idle: Arc::clone(&self.idle), _place: place })
-    }
-}
-
-impl std::fmt::Debug for Pool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool")
-            .field("connector", &self.connector)
-            .field("free", &self.places.available_permits())
-            .finish()
-    }
-}
-
-impl Lease {
-    /// The call came to its end, every answer was read: the connection may serve the next.
-    pub(crate) fn give_back(self) {
-        let Self { connection, idle, _place } = self;
-        if connection.is_open() {
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            ))),
+            Err(error) => Err(DatabaseError::unreachable(format!("no connection within the call's limit: {error}"))),
         }
     }
 }
 
-impl std::ops::Deref for Lease {
-    type Target = Connection;
-    fn deref(&self) -> &Connection {
-        &self.connection
+impl<C: Kept> Lease<C> {
+    /// The call came to its end, every answer was read: the connection may serve the next.
+    pub(crate) fn give_back(mut self) {
+        self.in_good_order = true;
     }
 }
 
-impl std::ops::DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.connection
+impl<C: Kept> Drop for Lease<C> {
+    fn drop(&mut self) {
+        if !self.in_good_order {
+            // the pool finds it closed, and forgets it
+            self.lent.close();
+        }
+    }
+}
+
+impl<C: Kept> std::ops::Deref for Lease<C> {
+    type Target = C;
+    fn deref(&self) -> &C {
+        &self.lent
     }
 }

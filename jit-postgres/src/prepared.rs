@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::database::DatabaseError;
+use jit_core::database::adapter::Budget;
 
-use crate::block::Budget;
 use crate::connect::Connector;
 use crate::error;
 use crate::sql;

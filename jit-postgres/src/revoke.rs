@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::{Time, after};
+use jit_core::database::adapter::{Budget, late};
 use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::Statement;
 
-use crate::block::{Answer, Budget, Group, Orders, drive};
+use crate::block::{Answer, Group, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
-use crate::error;
 use crate::observe::{Backend, Look, Moment, oid};
 use crate::sql::{self, Catalog};
 use crate::{grant, prepared};
@@ -112,7 +112,7 @@ impl Orders for Revokes<'_> {
             groups.entry(key).or_default().push((i, order));
         }
         // A packet of a call that was given up must not take what is granted later.
-        let until = connection.server.clock_after(budget.left());
+        let until = connection.server.clock.after(budget.left());
         let groups = groups.into_iter().map(|((role, role_id, narrow), orders)| {
             let ones = orders.iter().map(|&(i, order)| One {
                 i,
@@ -125,8 +125,8 @@ impl Orders for Revokes<'_> {
         groups.collect()
     }
 
-    fn refusal(&self, answer: &Answer) -> Option<DatabaseError> {
-        (answer.state == "late").then(error::late)
+    fn refusal(&self, _: usize, answer: &Answer) -> Option<DatabaseError> {
+        (answer.state == "late").then(late)
     }
 }
 

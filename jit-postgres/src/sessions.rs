@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError};
 use serde::Serialize;
 
-use crate::block::{self, Budget, Limits, Told, Unanswered};
+use crate::block::{self, Limits, Told, Unanswered};
 use crate::connect::Connection;
 use crate::error;
 use crate::observe::Backend;
@@ -49,12 +50,13 @@ impl Connection {
         for failure in &failures {
             let why = failure.why.as_deref().unwrap_or_default();
             tracing::warn!(
-                pid = failure.i,
+                pids = ?failure.i,
                 why,
-                "a session cannot be ended: the check of this target names what is missing"
+                "sessions cannot be ended: the check of this target names what is missing"
             );
         }
-        if failures.len() < sessions.len() {
+        let failed: usize = failures.iter().map(|failure| failure.i.len()).sum();
+        if failed < sessions.len() {
             self.until_gone(sessions, budget).await?;
         }
         Ok(())

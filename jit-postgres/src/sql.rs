@@ -113,7 +113,7 @@ pub(crate) fn answered(block: &str) -> String {
 
 /// Sorts the orders of one role that is to be granted: prepared, so that it is planned once a connection. `$1` is JSON `{role, role_id,
 /// set_role, orders: [{i, account, account_id, not_after, members, powers}]}`; the answer is JSON `[{i, state, why}]` for those that need
-/// no statement, where state is `ok` or a word of [`crate::grant`]. What is left to do stands in the setting `jit.todo` for [`RUN`].
+/// no statement, where i is a list and state is `ok` or a word of [`crate::grant`]. What is left to do stands in the setting `jit.todo` for [`RUN`].
 ///
 /// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is never
 /// narrowed.
@@ -162,14 +162,13 @@ WITH ask AS MATERIALIZED (
                 WHEN (ask->>'set_role')::bool THEN 'WITH INHERIT TRUE, SET TRUE GRANTED BY CURRENT_USER'
                 WHEN s.again THEN 'WITH INHERIT TRUE GRANTED BY CURRENT_USER'
                 ELSE 'WITH INHERIT TRUE, SET FALSE GRANTED BY CURRENT_USER' END,
-           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', s.until, 'first_end', s.first_end) AS todo
+           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', s.until) AS todo
   FROM ask, given, (
-    SELECT again, array_agg(i) AS i, array_agg(account) AS each, array_agg(DISTINCT account) AS accounts, array_agg(not_after) AS until,
-           min(not_after) AS first_end
+    SELECT again, array_agg(i) AS i, array_agg(account) AS each, array_agg(DISTINCT account) AS accounts, min(not_after) AS until
     FROM sorted WHERE state IS NULL GROUP BY again
   ) s
 )
-SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', i, 'state', state,
+SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', state,
          'why', CASE state WHEN 'powers' THEN can WHEN 'members' THEN below END)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
@@ -199,13 +198,13 @@ WITH ask AS MATERIALIZED (
 ), todo AS (
   SELECT jsonb_build_object('what', CASE WHEN narrow THEN 'REVOKE SET OPTION FOR' ELSE 'REVOKE' END, 'role', taken.oid, 'whose', 'FROM',
            'how', CASE WHEN current_setting('server_version_num')::int < 160000 THEN '' ELSE 'GRANTED BY CURRENT_USER' END,
-           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', array_fill(until, ARRAY[cardinality(s.i)]), 'first_end', until) AS todo
+           'i', s.i, 'each', s.each, 'accounts', s.accounts, 'until', until) AS todo
   FROM taken, (
     SELECT array_agg(i) AS i, array_agg(account) AS each, array_agg(DISTINCT account) AS accounts FROM sorted WHERE state IS NULL
     HAVING count(*) > 0
   ) s
 )
-SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', i, 'state', state)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
+SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', state)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
 /// Does what stands in `jit.todo`, where nothing but [`GRANT`] and [`REVOKE`] put it earlier in the same transaction; answers `[{i, state,
@@ -218,30 +217,29 @@ pub(crate) const RUN: &str = r"DO $jit$
 DECLARE
   s       record;
   list    text;
-  n       int;
   answers jsonb := '[]';
 BEGIN
   FOR s IN SELECT * FROM jsonb_to_recordset(current_setting('jit.todo')::jsonb)
-    AS e(what text, role oid, whose text, how text, i int[], each oid[], accounts oid[], until timestamptz[], first_end timestamptz)
+    AS e(what text, role oid, whose text, how text, i int[], each oid[], accounts oid[], until timestamptz)
   LOOP
     BEGIN
       list := array_to_string(s.accounts::regrole[], ', ');
-      IF clock_timestamp() >= s.first_end THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+      IF clock_timestamp() >= s.until THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
       EXECUTE concat_ws(' ', s.what, s.role::regrole, s.whose, list, s.how);
-      IF clock_timestamp() >= s.first_end THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
-      FOREACH n IN ARRAY s.i LOOP answers := answers || jsonb_build_object('i', n, 'state', 'ok'); END LOOP;
+      IF clock_timestamp() >= s.until THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+      answers := answers || jsonb_build_object('i', s.i, 'state', 'ok');
     EXCEPTION WHEN OTHERS THEN
       IF cardinality(s.i) = 1 OR SQLSTATE IN ('55P03', '42501', '25006', '40P01') THEN
-        FOREACH n IN ARRAY s.i LOOP answers := answers || jsonb_build_object('i', n, 'state', SQLSTATE, 'why', SQLERRM); END LOOP;
+        answers := answers || jsonb_build_object('i', s.i, 'state', SQLSTATE, 'why', SQLERRM);
       ELSE
         FOR n IN 1 .. cardinality(s.i) LOOP
           BEGIN
-            IF clock_timestamp() >= s.until[n] THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+            IF clock_timestamp() >= s.until THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
             EXECUTE concat_ws(' ', s.what, s.role::regrole, s.whose, s.each[n]::regrole, s.how);
-            IF clock_timestamp() >= s.until[n] THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
-            answers := answers || jsonb_build_object('i', s.i[n], 'state', 'ok');
+            IF clock_timestamp() >= s.until THEN RAISE 'late' USING ERRCODE = 'JT001'; END IF;
+            answers := answers || jsonb_build_object('i', s.i[n:n], 'state', 'ok');
           EXCEPTION WHEN OTHERS THEN
-            answers := answers || jsonb_build_object('i', s.i[n], 'state', SQLSTATE, 'why', SQLERRM);
+            answers := answers || jsonb_build_object('i', s.i[n:n], 'state', SQLSTATE, 'why', SQLERRM);
           END;
         END LOOP;
       END IF;
@@ -348,8 +346,8 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
                 FROM pg_auth_members m WHERE m.member = x.oid AND m.admin_option
     ) w";
 
-/// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i is the
-/// pid). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
+/// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i lists
+/// pids). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
 /// for this transaction only.
 pub(crate) const TERMINATE: &str = r"DO $jit$
 DECLARE
@@ -370,7 +368,7 @@ BEGIN
     BEGIN
       PERFORM pg_terminate_backend(o.pid);
     EXCEPTION WHEN OTHERS THEN
-      answers := answers || jsonb_build_object('i', o.pid, 'state', SQLSTATE, 'why', SQLERRM);
+      answers := answers || jsonb_build_object('i', ARRAY[o.pid], 'state', SQLSTATE, 'why', SQLERRM);
     END;
   END LOOP;
   PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);

@@ -12,6 +12,7 @@ use jit_core::policy::PolicyDocument;
 use jit_core::store::SqliteStore;
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use jit_tests::server::Cluster;
+use jit_tests::servers::RunningPostgres;
 
 pub const POLICY: &str = r#"
 version = 1
@@ -37,6 +38,9 @@ max = "4h"
 people = [{ group = "dba" }]
 "#;
 
+/// PostgreSQL's default buffers, and room for a session of one account in ten of ten thousand.
+const SETTINGS: &str = "shared_buffers = 128MB\nmax_connections = 1200";
+
 #[derive(Debug)]
 pub struct Bed {
     pub cluster: Cluster,
@@ -47,7 +51,7 @@ pub struct Bed {
 impl Bed {
     /// A cluster with `users` accounts `u0`..., and an engine.
     pub async fn make(users: usize) -> Result<Self> {
-        let cluster = Cluster::start_durable(17).await?;
+        let cluster = Cluster::start_durable_with(17, SETTINGS).await?;
         let admin = cluster.running().admin("postgres").await?;
         admin
             .batch_execute(
@@ -58,11 +62,7 @@ impl Bed {
                  GRANT pg_signal_backend TO jit_broker WITH INHERIT TRUE;",
             )
             .await?;
-        admin
-            .batch_execute(&format!(
-                "DO $$ BEGIN FOR i IN 0..{users} LOOP EXECUTE format('CREATE ROLE %I LOGIN', 'u' || i); END LOOP; END $$"
-            ))
-            .await?;
+        roles(&admin, 'u', users, "LOGIN").await?;
         let folder = tempfile::tempdir()?;
         let jit = engine(&cluster, SqliteStore::open(folder.path().join("jit.db"))?).await?;
         Ok(Self { cluster, jit, folder })
@@ -80,8 +80,29 @@ impl Bed {
     }
 }
 
+/// Makes the roles `u0`, `u1`..., so many at once as the server has locks for.
+pub async fn roles(admin: &tokio_postgres::Client, letter: char, count: usize, options: &str) -> Result<()> {
+    for start in (0..count).step_by(1_000) {
+        let last = count.min(start + 1_000) - 1;
+        admin
+            .batch_execute(&format!(
+                "DO $$ BEGIN FOR i IN {start}..{last} LOOP EXECUTE format('CREATE ROLE %I {options}', '{letter}' || i); END LOOP; END $$"
+            ))
+            .await?;
+    }
+    Ok(())
+}
+
+/// `u0,u1,...`: these roles' names for a statement.
+pub fn names(letter: char, numbers: std::ops::Range<usize>) -> String {
+    numbers.map(|number| format!("{letter}{number}")).collect::<Vec<_>>().join(",")
+}
+
 pub fn database(cluster: &Cluster) -> Result<PostgresDatabase> {
-    let running = cluster.running();
+    database_of(cluster.running())
+}
+
+pub fn database_of(running: &RunningPostgres) -> Result<PostgresDatabase> {
     let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret".into()));
     let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
         .credentials(credentials)

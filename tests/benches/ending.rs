@@ -7,13 +7,14 @@ use chrono::TimeDelta;
 use futures_util::future::try_join_all;
 use jit_core::engine::{AccessView, Ask, Filter, Scope};
 
-use crate::bed::{Bed, PATIENCE, actor, user};
+use crate::bed::{Bed, PATIENCE, actor, names, roles, user};
 use crate::table::{Spread, Table, millis};
 
 const STEADY: usize = 300;
+const BY_HAND: usize = 100;
 const TOGETHER: usize = 1_000;
 const STOPPED: usize = 10_000;
-const SESSIONS: usize = 300;
+const SESSIONS: usize = 1_000;
 
 pub async fn rows(table: &mut Table) -> Result<()> {
     steady(table).await?;
@@ -25,24 +26,25 @@ pub async fn rows(table: &mut Table) -> Result<()> {
 
 /// 100 windows end a second, each with one session.
 async fn steady(table: &mut Table) -> Result<()> {
-    let bed = Bed::make(STEADY * 2).await?;
+    let bed = Bed::make(STEADY + BY_HAND).await?;
     let admin = bed.admin().await?;
+    let mut sessions = Vec::new();
+    for number in 0..STEADY + BY_HAND {
+        sessions.push(bed.cluster.running().session(&format!("u{number}"), "postgres").await?);
+    }
     let mut floor = Vec::new();
-    for number in STEADY..STEADY + 100 {
-        let session = bed.cluster.running().session(&format!("u{number}"), "postgres").await?;
+    for (number, session) in sessions.iter().enumerate().skip(STEADY) {
         let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
-        admin.batch_execute(&format!("GRANT free TO u{number}")).await?;
+        let who = format!("u{number}");
+        admin.batch_execute(&format!("GRANT free TO {who}")).await?;
         let started = Instant::now();
-        admin.batch_execute(&format!("REVOKE free FROM u{number}")).await?;
-        admin.query("SELECT pg_terminate_backend($1, 1000)", &[&pid]).await?;
-        admin.query("SELECT 1 FROM pg_auth_members WHERE member = to_regrole($1)", &[&format!("u{number}")]).await?;
+        admin.batch_execute(&format!("REVOKE free FROM {who}")).await?;
+        admin.query("SELECT pg_terminate_backend($1)", &[&pid]).await?;
+        gone(&admin, &who).await?;
+        admin.query("SELECT 1 FROM pg_auth_members WHERE member = to_regrole($1)", &[&who]).await?;
         floor.push(started.elapsed());
     }
     let pump = bed.jit.start();
-    let mut sessions = Vec::new();
-    for number in 0..STEADY {
-        sessions.push(bed.cluster.running().session(&format!("u{number}"), "postgres").await?);
-    }
     // each asks for so long that the ends lie 10 ms apart, the first in 4 s
     let began = Instant::now();
     let mut ids = Vec::new();
@@ -77,17 +79,11 @@ fn lag(ended: &AccessView) -> Duration {
 async fn together(table: &mut Table, members: usize) -> Result<()> {
     let bed = Bed::make(TOGETHER).await?;
     let admin = bed.admin().await?;
-    if members > 0 {
-        admin
-            .batch_execute(&format!(
-                "DO $$ BEGIN FOR i IN 1..{members} LOOP EXECUTE format('CREATE ROLE %I', 'm' || i); END LOOP; END $$;
-                 DO $$ BEGIN FOR i IN 0..{members} / 1000 - 1 LOOP EXECUTE (SELECT 'GRANT free TO ' ||
-                 string_agg(format('%I', 'm' || j), ',') FROM generate_series(i * 1000 + 1, i * 1000 + 1000) j); END LOOP; END $$"
-            ))
-            .await?;
+    roles(&admin, 'm', members, "").await?;
+    for start in (0..members).step_by(1_000) {
+        admin.batch_execute(&format!("GRANT free TO {}", names('m', start..start + 1_000))).await?;
     }
-    let names: Vec<String> = (0..TOGETHER).map(|number| format!("u{number}")).collect();
-    let names = names.join(",");
+    let names = names('u', 0..TOGETHER);
     admin.batch_execute(&format!("GRANT free TO {names}")).await?;
     let started = Instant::now();
     admin.batch_execute(&format!("REVOKE free FROM {names}")).await?;
@@ -122,6 +118,7 @@ async fn together(table: &mut Table, members: usize) -> Result<()> {
 
 async fn stop(table: &mut Table) -> Result<()> {
     let bed = Bed::make(STOPPED).await?;
+    let floor = by_hand(&bed).await?;
     let pump = bed.jit.start();
     let users: Vec<_> = (0..STOPPED).map(user).collect();
     for some in users.chunks(1_000) {
@@ -131,10 +128,7 @@ async fn stop(table: &mut Table) -> Result<()> {
             bed.jit.until_active(access.id(), PATIENCE).await?;
         }
     }
-    let mut sessions = Vec::new();
-    for number in 0..SESSIONS {
-        sessions.push(bed.cluster.running().session(&format!("u{}", number * 10), "postgres").await?);
-    }
+    let sessions = open(&bed).await?;
     let started = Instant::now();
     bed.jit.stop(&actor("bob"), Scope::All, "bench").await?;
     let open = Filter { open: true, ..Filter::default() };
@@ -150,9 +144,45 @@ async fn stop(table: &mut Table) -> Result<()> {
     table.row(
         &format!("emergency stop of {STOPPED}, {SESSIONS} open sessions, until all are verified"),
         millis(took),
-        "-".to_owned(),
-        "2 s (with one session in ten: 1,000)",
+        format!("REVOKE 1,000 a statement, end the sessions, look until they are gone: {}", millis(floor)),
+        "2 s",
     );
     drop(sessions);
+    Ok(())
+}
+
+/// The floor of a stop: the same by hand.
+async fn by_hand(bed: &Bed) -> Result<Duration> {
+    let admin = bed.admin().await?;
+    for start in (0..STOPPED).step_by(1_000) {
+        admin.batch_execute(&format!("GRANT free TO {}", names('u', start..start + 1_000))).await?;
+    }
+    let sessions = open(bed).await?;
+    let started = Instant::now();
+    for start in (0..STOPPED).step_by(1_000) {
+        admin.batch_execute(&format!("REVOKE free FROM {}", names('u', start..start + 1_000))).await?;
+    }
+    admin.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'u%'", &[]).await?;
+    gone(&admin, "u%").await?;
+    drop(sessions);
+    Ok(started.elapsed())
+}
+
+/// Opens a session of one account in ten.
+async fn open(bed: &Bed) -> Result<Vec<tokio_postgres::Client>> {
+    let mut sessions = Vec::new();
+    for number in 0..SESSIONS {
+        let name = format!("u{}", number * (STOPPED / SESSIONS));
+        sessions.push(bed.cluster.running().session(&name, "postgres").await?);
+    }
+    Ok(sessions)
+}
+
+/// Returns when no session of such accounts is left.
+async fn gone(admin: &tokio_postgres::Client, like: &str) -> Result<()> {
+    let look = "SELECT 1 FROM pg_stat_activity WHERE usename LIKE $1 LIMIT 1";
+    while admin.query_opt(look, &[&like]).await?.is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     Ok(())
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use jit_core::clock::{Clock, SystemClock, SystemEntropy, after};
+use jit_core::database::Subject;
 use jit_core::engine::Jit;
-use jit_core::id::{RealmId, RoleName, TargetName};
+use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{Change, SqliteStore, Store};
 use jit_core::testkit::live;
@@ -67,8 +68,9 @@ async fn fill(path: &Path) -> Result<()> {
         // some are due already, the others end over the next hours
         let seconds = if number < DUE { 7_100 } else { 8_000 + (number % 70_000) as i64 };
         let duration = TimeDelta::seconds(seconds);
-        let account = format!("u{number}");
-        let writes = live::active(target, realm, &account, &role, since, duration, &SystemEntropy)
+        let account = Account::new(format!("u{number}"))?;
+        let subject = Subject { account, account_id: None, role: role.clone(), role_id: None };
+        let writes = live::active(target, realm, subject, since, duration, &SystemEntropy)
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         change.writes.extend(writes);
         if change.writes.len() >= 10_000 {
@@ -127,7 +129,7 @@ async fn restart(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn memory(what: &str) -> Option<u64> {
+pub fn memory(what: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(what))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -7,17 +7,25 @@ use jit_core::clock::SystemClock;
 use jit_core::testkit::database_laws::{DatabaseLaw, World};
 use jit_core::testkit::mock::{MockServer, MockWorld, Profile};
 
-use crate::server::Cluster;
-use crate::servers::{Running, Servers};
-use crate::world::postgres::PostgresWorld;
+use crate::server::{Cluster, MySqlServer};
+use crate::servers::{RunningMySql, RunningPostgres, Servers};
+use crate::world::mssql::{self, MsSqlWorld, Place};
+use crate::world::mysql::{self, MySqlWorld};
+use crate::world::postgres::{self, PostgresWorld};
 
 /// One engine in one version.
 #[derive(Debug, Clone)]
 pub enum Engine {
     /// In memory.
     Mock(Profile),
-    /// A server that the supervisor keeps running.
-    Postgres(Running),
+    /// A PostgreSQL server that the supervisor keeps running.
+    Postgres(RunningPostgres),
+    /// A MySQL or MariaDB server that it keeps running.
+    MySql(RunningMySql),
+    /// A double that speaks like SQL Server, and is not one: what it shows is the adapter's conversation with the driver. One for each law.
+    TdsDouble,
+    /// The SQL Server that `JIT_MSSQL_URL` names.
+    SqlServer(Place),
     /// One that is not there.
     Absent {
         /// Its name.
@@ -32,9 +40,15 @@ impl Engine {
     #[must_use]
     pub fn all(servers: &Servers) -> Vec<Self> {
         let mocks = Profile::ALL.into_iter().map(Self::Mock);
-        let running = servers.running.iter().cloned().map(Self::Postgres);
+        let postgres = servers.postgres().cloned().map(Self::Postgres);
+        let mysql = servers.mysql().cloned().map(Self::MySql);
         let absent = servers.absent.iter().map(|(name, why)| Self::Absent { name: name.clone(), why: why.clone() });
-        mocks.chain(running).chain(absent).collect()
+        let sql_server = match Place::of_the_environment() {
+            Ok(Some(place)) => Self::SqlServer(place),
+            Ok(None) => absent_one("no server: JIT_MSSQL_URL names one"),
+            Err(error) => absent_one(&error.to_string()),
+        };
+        mocks.chain(postgres).chain(mysql).chain([Self::TdsDouble, sql_server]).chain(absent).collect()
     }
 
     /// As in the names of tests: `postgres-17`.
@@ -43,6 +57,9 @@ impl Engine {
         match self {
             Self::Mock(profile) => profile.name(),
             Self::Postgres(running) => running.name(),
+            Self::MySql(running) => running.name().to_owned(),
+            Self::TdsDouble => "tds-double".to_owned(),
+            Self::SqlServer(_) => SQL_SERVER.to_owned(),
             Self::Absent { name, .. } => name.clone(),
         }
     }
@@ -56,8 +73,13 @@ impl Engine {
                 law.missing(&world).map(str::to_owned)
             }
             Self::Postgres(running) => {
-                law.needs.iter().find_map(|need| crate::world::postgres::lacks(running.major, *need)).map(str::to_owned)
+                law.needs.iter().find_map(|need| postgres::lacks(running.major, *need)).map(str::to_owned)
             }
+            Self::MySql(running) => {
+                law.needs.iter().find_map(|need| mysql::lacks(running.flavour, *need)).map(str::to_owned)
+            }
+            Self::TdsDouble => mssql::ignores(law, true).map(str::to_owned),
+            Self::SqlServer(_) => mssql::ignores(law, false).map(str::to_owned),
             Self::Absent { why, .. } => Some(why.clone()),
         }
     }
@@ -74,7 +96,24 @@ impl Engine {
                 Arc::new(PostgresWorld::of_its_own(cluster).await?)
             }
             Self::Postgres(running) => Arc::new(PostgresWorld::within(running.clone()).await?),
+            Self::MySql(running) => {
+                if mysql::wants_own_server(law) {
+                    let server = MySqlServer::start_fresh(running.flavour).await?;
+                    Arc::new(MySqlWorld::of_its_own(server).await?)
+                } else {
+                    Arc::new(MySqlWorld::within(running.clone()).await?)
+                }
+            }
+            Self::TdsDouble => Arc::new(MsSqlWorld::on_a_double().await?),
+            Self::SqlServer(place) => Arc::new(MsSqlWorld::within(place.clone()).await?),
             Self::Absent { why, .. } => anyhow::bail!("{why}"),
         })
     }
+}
+
+/// The name of the SQL Server that the environment names.
+const SQL_SERVER: &str = "sql-server";
+
+fn absent_one(why: &str) -> Engine {
+    Engine::Absent { name: SQL_SERVER.to_owned(), why: why.to_owned() }
 }

@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod places;
+pub mod pooler;
 pub mod proxy;
 pub mod server;
 pub mod servers;
+pub mod tds;
 pub mod tls;
 pub mod world;

@@ -39,6 +39,8 @@ struct Shared {
     trap: Mutex<Option<Trap>>,
     /// From the moment that the trap is sprung until everything may go on.
     frozen: watch::Sender<bool>,
+    /// While nobody gets through.
+    cut: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -49,13 +51,27 @@ impl Proxy {
     pub async fn before(server: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { trap: Mutex::default(), frozen: watch::Sender::new(false) });
+        let shared = Arc::new(Shared {
+            trap: Mutex::default(),
+            frozen: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
+        });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let mut cut = of_task.cut.subscribe();
+                if *cut.borrow_and_update() {
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                tokio::spawn(converse(client, server, Arc::clone(&of_task)));
+                let conversation = converse(client, server, Arc::clone(&of_task));
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = conversation => {}
+                        _ = cut.wait_for(|cut| *cut) => {}
+                    }
+                });
             }
         });
         Ok(Self { address, shared, task })
@@ -83,6 +99,16 @@ impl Proxy {
         let limit = std::time::Duration::from_secs(30);
         tokio::time::timeout(limit, frozen.wait_for(|frozen| *frozen)).await.context("nothing was caught")??;
         Ok(())
+    }
+
+    /// Ends all conversations, and lets nobody through.
+    pub fn cut(&self) {
+        self.shared.cut.send_replace(true);
+    }
+
+    /// Lets everybody through again.
+    pub fn mend(&self) {
+        self.shared.cut.send_replace(false);
     }
 
     /// Lets everything that is held go on, also where its client is gone.

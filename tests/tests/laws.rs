@@ -1,10 +1,13 @@
-//! The laws of a database on everything that there is: `postgres-17/law_06_standing_membership_survives`.
+//! The laws of a database on everything that there is: `postgres-17/law_06_standing_membership_survives`; and those of a store:
+//! `store-sqlite/law_10_commits_and_looks_never_go_back`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::testkit::database_laws::{DatabaseLaw, database_laws};
+use jit_core::testkit::store_laws::{StoreLaw, store_laws};
 use jit_tests::engine::Engine;
+use jit_tests::places::Places;
 use jit_tests::servers::Servers;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
@@ -21,22 +24,46 @@ fn main() -> anyhow::Result<()> {
     let mut trials = Vec::new();
     for engine in Engine::all(&servers) {
         for law in database_laws() {
-            trials.push(trial(&runtime, engine.clone(), law));
+            trials.push(of_database(&runtime, engine.clone(), law));
+        }
+    }
+    for places in Places::all(&servers) {
+        for law in store_laws() {
+            trials.push(of_store(&runtime, places.clone(), law));
         }
     }
     libtest_mimic::run(&arguments, trials).exit()
 }
 
-fn trial(runtime: &Arc<Runtime>, engine: Engine, law: DatabaseLaw) -> Trial {
+fn of_database(runtime: &Arc<Runtime>, engine: Engine, law: DatabaseLaw) -> Trial {
     let name = format!("{}/{}", engine.name(), law.name);
     let ignored = engine.ignores(&law);
+    let run = async move {
+        let world = engine.world(&law).await.map_err(|error| format!("no world: {error:#}"))?;
+        (law.run)(world).await.map_err(|error| with_causes(&*error))
+    };
+    trial(runtime, name, ignored, run)
+}
+
+fn of_store(runtime: &Arc<Runtime>, places: Places, law: StoreLaw) -> Trial {
+    let name = format!("{}/{}", places.name(), law.name);
+    let ignored = match &places {
+        Places::Absent { why, .. } => Some(why.clone()),
+        there => law.skipped(there).map(str::to_owned),
+    };
+    let run = async move { law.check(&places).await.map(|_| ()).map_err(|error| error.to_string()) };
+    trial(runtime, name, ignored, run)
+}
+
+fn trial(
+    runtime: &Arc<Runtime>,
+    name: String,
+    ignored: Option<String>,
+    run: impl Future<Output = Result<(), String>> + Send + 'static,
+) -> Trial {
     let runtime = Arc::clone(runtime);
     let run = move || -> Result<(), Failed> {
         runtime.block_on(async {
-            let run = async {
-                let world = engine.world(&law).await.map_err(|error| format!("no world: {error:#}"))?;
-                (law.run)(world).await.map_err(|error| with_causes(&*error))
-            };
             let done = tokio::time::timeout(PATIENCE, run).await;
             done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?.map_err(Failed::from)
         })

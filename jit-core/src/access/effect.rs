@@ -27,8 +27,10 @@ impl Access {
             give_up: scheduled.give_up,
             trouble: None,
         };
-        let fact = fact.with("latest_end", granting.latest_end);
-        self.with_grant(Grant::Granting(granting), fact)
+        let fact = fact.with("latest_end", granting.latest_end).maybe("default_role_before", clear.default_before());
+        let mut step = self.with_grant(Grant::Granting(granting), fact);
+        step.access.default_before = clear.default_before().map(str::to_owned);
+        step
     }
 
     pub(super) fn standing(&self, how: &str, now: Time) -> Step {

@@ -22,6 +22,7 @@ use crate::database::Width;
 use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
 use crate::holding::same;
 use crate::id::{AccessId, Principal, RealmId, TenantId};
+use crate::policy::Activation;
 use crate::request::{Closed, Pending, Request};
 
 /// One case from request to end.
@@ -39,6 +40,8 @@ pub struct Access {
     extension: Option<Extension>,
     /// What was given of more time, with the approvals that gave it: a window longer than they make it does not load.
     extended: Vec<Extension>,
+    /// The account's default role before the first of ours, where the engine has one only, as it was seen before the intent.
+    default_before: Option<String>,
 }
 
 /// Where the request stands.
@@ -89,7 +92,8 @@ impl Access {
         let approval = Approval::new(id, request.parties.clone(), plan);
         let lapses_at = after(now, approval.plan().limits.decide_by);
         let phase = Phase::Pending(Pending { lapses_at });
-        let mut access = Self { id, tenant, realm, request, approval, phase, extension: None, extended: Vec::new() };
+        let (extension, extended, default_before) = (None, Vec::new(), None);
+        let mut access = Self { id, tenant, realm, request, approval, phase, extension, extended, default_before };
         access.schedule_if_satisfied(now);
         access
     }
@@ -150,6 +154,24 @@ impl Access {
     pub fn witness(&self) -> Option<Witness> {
         self.grant()?;
         self.approval.witness()
+    }
+
+    /// The account's default role before the first of ours, once its membership was observed.
+    #[must_use]
+    pub fn default_before(&self) -> Option<&str> {
+        self.default_before.as_deref()
+    }
+
+    /// Whether its role is to be a default role now, where the engine has such.
+    #[must_use]
+    pub fn wants_default(&self) -> bool {
+        self.wants().is_some() && self.is_activated()
+    }
+
+    /// Whether its role was to be a default role.
+    #[must_use]
+    pub fn is_activated(&self) -> bool {
+        self.approval.plan().handling.activation == Activation::Default
     }
 
     /// How wide a membership it asks for.

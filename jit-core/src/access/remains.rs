@@ -12,7 +12,7 @@ use crate::database::{Subject, Width};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Evidence, Grant, Intent, OVERDUE_AFTER, Revoking};
 use crate::id::{AccessId, RealmId, RuleName, TenantId};
-use crate::policy::{Prepared, Sessions, Stance};
+use crate::policy::{Activation, Prepared, Sessions, Stance};
 use crate::request::Request;
 
 /// An access that is not believed and whose role may be held: it can only end.
@@ -80,6 +80,7 @@ impl Remains {
             phase: Phase::Approved(Grant::Revoking(revoking)),
             extension: None,
             extended: Vec::new(),
+            default_before: None,
         };
         let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
         Some(Ending { access, fact })
@@ -104,6 +105,7 @@ fn unmeetable() -> Option<Plan> {
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
+            activation: Activation::Default,
         },
     })
 }

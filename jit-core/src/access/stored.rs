@@ -29,6 +29,8 @@ struct Stored {
     extension: Option<Extension>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extended: Vec<Extension>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default_before: Option<String>,
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -74,6 +76,7 @@ impl Access {
             phase,
             extension: self.extension.clone(),
             extended: self.extended.clone(),
+            default_before: self.default_before.clone(),
         })
     }
 
@@ -181,6 +184,7 @@ impl From<Stored> for Access {
             phase,
             extension: stored.extension,
             extended: stored.extended,
+            default_before: stored.default_before,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::micros;
 use crate::id::{Group, Principal, RuleName};
-use crate::policy::{Prepared, Sessions, Stance};
+use crate::policy::{Activation, Prepared, Sessions, Stance};
 
 /// What policy demands for a request, and how the grant is to be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,4 +187,7 @@ pub struct Handling {
     pub prepared: Prepared,
     /// Whether a role that can create accounts or grant is accepted.
     pub can_grant: Stance,
+    /// Whether it becomes a default role, where the engine has such.
+    #[serde(default)]
+    pub activation: Activation,
 }

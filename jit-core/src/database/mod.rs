@@ -1,5 +1,6 @@
 //! What an adapter promises. It is told what to do and reports what it saw; it keeps no state of its own and decides nothing.
 
+pub mod adapter;
 mod credentials;
 mod error;
 mod order;
@@ -17,7 +18,7 @@ pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
 pub use error::{DatabaseError, NameError, Rejection};
-pub use order::{GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
+pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use seen::{
     Check, Edge, Grantor, Holder, LostPrivilege, ObjectId, Observation, Prepared, Seen, Session, Severity, Subject,
 };

@@ -6,7 +6,7 @@ use super::seen::Subject;
 use crate::approval::Witness;
 use crate::clock::Time;
 use crate::id::AccessId;
-use crate::policy::{Prepared, Sessions, Stance};
+use crate::policy::{Activation, Prepared, Sessions, Stance};
 
 /// How far a membership reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ pub struct GrantOrder {
     not_after: Time,
     account_members: Stance,
     can_grant: Stance,
+    activation: Activation,
 }
 
 impl GrantOrder {
@@ -42,7 +43,14 @@ impl GrantOrder {
         account_members: Stance,
         can_grant: Stance,
     ) -> Self {
-        Self { access: witness.access(), subject, width, not_after, account_members, can_grant }
+        let (access, activation) = (witness.access(), Activation::default());
+        Self { access, subject, width, not_after, account_members, can_grant, activation }
+    }
+
+    /// With this activation instead of the default one.
+    #[must_use]
+    pub fn activated(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     /// On whose behalf.
@@ -80,6 +88,12 @@ impl GrantOrder {
     pub fn can_grant(&self) -> Stance {
         self.can_grant
     }
+
+    /// Whether it becomes a default role, where the engine has such.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
 }
 
 /// Take this membership, or narrow it.
@@ -95,6 +109,21 @@ pub struct RevokeOrder {
     pub sessions: Sessions,
     /// What happens to the account's prepared transactions.
     pub prepared: Prepared,
+    /// Whether it stays a default role of the account, where the engine has such.
+    pub default_role: DefaultRole,
+}
+
+/// What becomes of a default role when an access ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultRole {
+    /// Another access wants it to be one, or it never was one for us.
+    Stays,
+    /// It is one no more.
+    Goes {
+        /// The role that is put in its place, where an engine has one default role only and this one is it now: another access's, or
+        /// the one that was there before. None: no default role.
+        back_to: Option<String>,
+    },
 }
 
 /// How much a [`RevokeOrder`] takes.

@@ -58,6 +58,9 @@ pub struct Seen {
     pub sessions: Vec<Session>,
     /// Prepared transactions of the account and of those members.
     pub prepared: Vec<Prepared>,
+    /// The account's default roles, where the engine has such, as a role's name is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_roles: Vec<String>,
     /// What the role allows that outlives a membership (`CREATEROLE`, `ADMIN OPTION on orders_read`), in the engine's words.
     pub powers: Vec<String>,
 }

@@ -7,6 +7,7 @@ use super::Jit;
 use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
+use super::tasks::Tasks;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
@@ -22,6 +23,7 @@ pub struct Builder {
     store: Option<Arc<dyn Store>>,
     entropy: Option<Arc<dyn Entropy>>,
     node: Option<NodeId>,
+    pub(super) tasks: Tasks,
     main: TenantBuilder,
     tenants: BTreeMap<TenantId, TenantBuilder>,
 }
@@ -188,7 +190,7 @@ impl Builder {
         }
         let first = tenants.keys().next().cloned().unwrap_or_else(TenantId::main);
         let tenant = if tenants.contains_key(&TenantId::main()) { TenantId::main() } else { first };
-        let core = Arc::new(Core::new(store, entropy, node, tenants));
+        let core = Arc::new(Core::new(store, entropy, node, self.tasks, tenants));
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
             for target in settings.databases.keys() {

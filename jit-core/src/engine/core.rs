@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::TimeDelta;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 
 use super::error::JitError;
 use super::events::{Happened, Waiters};
@@ -31,6 +31,8 @@ pub(super) struct Core {
     pub(super) happened: broadcast::Sender<Happened>,
     pub(super) waiters: Waiters,
     pub(super) limits: Limits,
+    /// Held while it is recorded which policy is in force: what is recorded last is what is in force.
+    pub(super) noting: Mutex<()>,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { call: TimeDelta::seconds(4), claim: TimeDelta::seconds(12), batch: 1_024 }
+        Self { call: TimeDelta::seconds(4), claim: TimeDelta::seconds(10), batch: 1_024 }
     }
 }
 
@@ -67,10 +69,11 @@ impl Core {
         store: Arc<dyn Store>,
         entropy: Arc<dyn Entropy>,
         node: NodeId,
+        tasks: Tasks,
         tenants: BTreeMap<TenantId, Arc<Tenant>>,
     ) -> Self {
         let (happened, _) = broadcast::channel(1_024);
-        let (tasks, limits) = (Tasks, Limits::default());
+        let limits = Limits::default();
         Self {
             store,
             entropy,
@@ -79,6 +82,7 @@ impl Core {
             happened,
             waiters: Waiters::default(),
             limits,
+            noting: Mutex::new(()),
             tenants: RwLock::new(tenants),
         }
     }
@@ -86,11 +90,7 @@ impl Core {
     /// What is configured for the tenant now.
     pub(super) fn tenant(&self, tenant: &TenantId) -> Result<Arc<Tenant>, JitError> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
-        tenants.get(tenant).cloned().ok_or_else(|| JitError::NotFound {
-            what: "tenant",
-            name: tenant.to_string(),
-            hint: ": it is not configured here".to_owned(),
-        })
+        tenants.get(tenant).cloned().ok_or_else(|| unknown(tenant))
     }
 
     /// Every tenant that is configured, in the order of their names.
@@ -101,12 +101,15 @@ impl Core {
 
     /// Changes what is configured for the tenant.
     pub(super) fn reconfigure(&self, tenant: &TenantId, change: impl FnOnce(&mut Tenant)) -> Result<(), JitError> {
-        let mut next = (*self.tenant(tenant)?).clone();
-        change(&mut next);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        tenants.insert(tenant.clone(), Arc::new(next));
+        let settings = tenants.get_mut(tenant).ok_or_else(|| unknown(tenant))?;
+        change(Arc::make_mut(settings));
         Ok(())
     }
+}
+
+fn unknown(tenant: &TenantId) -> JitError {
+    JitError::NotFound { what: "tenant", name: tenant.to_string(), hint: ": it is not configured here".to_owned() }
 }
 
 impl Tenant {

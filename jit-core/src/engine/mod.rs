@@ -11,6 +11,8 @@ mod ledger;
 mod people;
 mod pump;
 pub(crate) mod records;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod simulated;
 mod tasks;
 mod view;
 

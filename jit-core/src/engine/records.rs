@@ -175,20 +175,17 @@ pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, Sto
     Ok(Write { at, expect, what })
 }
 
-/// The record of a holding as it is now, due then; one that holds nothing is deleted.
+/// The record of a holding as it is now, due then. One that holds nothing any more stays, and is not due: deleted and made again it
+/// would count its versions from 1 again, and who read it before would take the new one for the old.
 pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>) -> Result<Option<Write>, StoreError> {
+    if expect == Expect::Absent && holding.is_empty() {
+        return Ok(None);
+    }
     let at = RecordKey::new(&holding.tenant, Kind::Holding, Holding::key(&holding.realm, &holding.account));
-    let what = match expect {
-        Expect::Absent if holding.is_empty() => return Ok(None),
-        Expect::Version(_) if holding.is_empty() => Writing::Delete,
-        _ => {
-            let watched = (!holding.watched.is_empty()).then(|| ("watched".to_owned(), holding.realm.to_string()));
-            let body = encode(&at, serde_json::to_vec(holding))?;
-            let schedule = due.map(|due| holding.schedule(due));
-            Writing::Put { body, schedule, labels: watched.into_iter().collect() }
-        }
-    };
-    Ok(Some(Write { at, expect, what }))
+    let watched = (!holding.watched.is_empty()).then(|| ("watched".to_owned(), holding.realm.to_string()));
+    let body = encode(&at, serde_json::to_vec(holding))?;
+    let schedule = due.filter(|_| !holding.is_empty()).map(|due| holding.schedule(due));
+    Ok(Some(Write { at, expect, what: Writing::Put { body, schedule, labels: watched.into_iter().collect() } }))
 }
 
 /// What [`crate::store::Store::page`] can ask for.

@@ -1,13 +1,32 @@
 //! The one place where tasks are spawned, so that a simulator can own them all.
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 /// Spawns tasks.
 #[derive(Debug, Default)]
-pub(super) struct Tasks;
+pub(super) struct Tasks {
+    /// None: as the runtime has it.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+}
+
+/// Says when the tasks of an engine may go on.
+pub(crate) trait Gate: Debug + Send + Sync + 'static {
+    /// Whether a task may go on now; where not, it is woken when it may.
+    fn admits(&self, context: &mut Context<'_>) -> bool;
+    /// A task was spawned.
+    fn spawned(&self, task: AbortHandle);
+    /// A task panicked.
+    fn panicked(&self);
+    /// How long a pause takes that was to take so long.
+    fn pause(&self, how_long: Duration) -> Duration;
+}
 
 impl Tasks {
     /// Runs it to its end whoever waits for it.
@@ -16,16 +35,60 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(future)
+        match &self.gate {
+            None => tokio::spawn(future),
+            Some(gate) => spawn_gated(gate, future),
+        }
     }
 
     /// Waits where the store cannot be asked to: only for its own return.
     pub(super) async fn pause(&self, how_long: Duration) {
+        let how_long = self.gate.as_ref().map_or(how_long, |gate| gate.pause(how_long));
         tokio::time::sleep(how_long).await;
     }
 
     /// Gives up on it after so long.
     pub(super) async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         tokio::time::timeout(limit, future).await.ok()
+    }
+}
+
+/// Spawns a task that goes through the gate.
+pub(crate) fn spawn_gated<F>(gate: &Arc<dyn Gate>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let task = tokio::spawn(Gated { gate: Arc::clone(gate), future: Box::pin(future) });
+    gate.spawned(task.abort_handle());
+    task
+}
+
+struct Gated<F> {
+    gate: Arc<dyn Gate>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Gated<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if !self.gate.admits(context) {
+            return Poll::Pending;
+        }
+        let gate = Arc::clone(&self.gate);
+        let _witness = Witness(&*gate);
+        self.future.as_mut().poll(context)
+    }
+}
+
+/// Tells the gate of a panic that goes past it.
+struct Witness<'g>(&'g dyn Gate);
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked();
+        }
     }
 }

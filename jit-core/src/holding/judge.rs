@@ -14,6 +14,7 @@ pub struct Clear {
     observed: &'static str,
     label: String,
     not_after: Time,
+    default_before: Option<String>,
 }
 
 impl Clear {
@@ -33,6 +34,12 @@ impl Clear {
     #[must_use]
     pub fn observed(&self) -> &'static str {
         self.observed
+    }
+
+    /// The account's default role before the first of ours, where the engine has one only.
+    #[must_use]
+    pub fn default_before(&self) -> Option<&str> {
+        self.default_before.as_deref()
     }
 
     /// What is recorded before the statement.
@@ -62,7 +69,24 @@ pub fn judge(
     }
     let observed = if seen.direct.is_empty() { "absent" } else { "ours" };
     let subject = observed_subject(seen, asked);
-    Ok(Clear { access: access.id(), subject, observed, label: label.to_owned(), not_after })
+    let default_before = default_before(live, seen, asked);
+    Ok(Clear { access: access.id(), subject, observed, label: label.to_owned(), not_after, default_before })
+}
+
+/// What is put back as the default role in the end: what is it now, or, where that is another access's, what was before that one.
+fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
+    let now = seen.default_roles.first()?;
+    let whose = live.iter().find(|other| {
+        let role =
+            other.grant().filter(|grant| grant.is_live()).and_then(Grant::subject).map(|held| held.role.as_str());
+        other.is_activated() && role == Some(now.as_str())
+    });
+    match whose {
+        Some(other) => other.default_before().map(str::to_owned),
+        // left behind by a revoke: nobody holds it
+        None if now == asked.role.as_str() => None,
+        None => Some(now.clone()),
+    }
 }
 
 /// How the role is held already and not by us (law 6); none where it is not. `but` is the access that asks, among `live` or not.

@@ -70,10 +70,10 @@ impl Watch {
 /// Judges a second look. Without a recorded grantor, what reappeared is ours only if the server's incarnation changed since.
 #[must_use]
 pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> Look {
+    // one that is being granted does not account for it yet, and may never
     let held_now = |access: &&Access| {
-        access
-            .grant()
-            .is_some_and(|grant| grant.is_live() && grant.subject().is_some_and(|held| same(held, &watch.subject)))
+        let grant = access.grant().filter(|grant| grant.is_live() && !matches!(grant, Grant::Granting(_)));
+        grant.and_then(Grant::subject).is_some_and(|held| same(held, &watch.subject))
     };
     if live.iter().any(|access| held_now(access) && access.id() != watch.access) {
         return Look::Gone;

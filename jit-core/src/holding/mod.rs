@@ -42,6 +42,9 @@ pub struct Holding {
     /// Memberships that our broker granted, that no access accounts for, and that an operator ordered to be taken away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,
+    /// A revoke of ours whose outcome is not known may still arrive until then, UTC, and would take what is granted before (law 15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_until: Option<Time>,
 }
 
 /// See [`Holding::orphans`].
@@ -60,7 +63,15 @@ impl Holding {
     /// One that holds nothing yet.
     #[must_use]
     pub fn new(tenant: TenantId, realm: RealmId, account: Account) -> Self {
-        Self { tenant, realm, account, live: BTreeSet::new(), watched: Vec::new(), orphans: Vec::new() }
+        Self {
+            tenant,
+            realm,
+            account,
+            live: BTreeSet::new(),
+            watched: Vec::new(),
+            orphans: Vec::new(),
+            quiet_until: None,
+        }
     }
 
     /// The key of its record.

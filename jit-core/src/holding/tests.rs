@@ -7,7 +7,8 @@ use crate::access::tests::model::{access, at, id, plan};
 use crate::access::{Event, Extend, Found};
 use crate::clock::after;
 use crate::database::{
-    Edge, Granted, Grantor, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen, Session, Subject, Width,
+    DefaultRole, Edge, Granted, Grantor, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen, Session,
+    Subject, Width,
 };
 use crate::grant::{Cause, Grant};
 use crate::policy::Sessions;
@@ -291,4 +292,42 @@ fn law_04_a_holding_is_due_when_the_first_of_its_accesses_or_watches_is() {
     assert!(matches!(gone.grant(), Some(Grant::Revoked(_))));
     assert_eq!(holding.due([&gone]), Some(at(11 + 60)));
     assert_eq!(holding.serial(), "holding:postgres:1/alice");
+}
+
+#[test]
+fn law_07_the_default_role_that_was_there_first_comes_back_last() {
+    let having = |role: &str| Seen { default_roles: vec![role.to_owned()], ..seen(&[]) };
+    let of = |number, role, live: &[&Access], seen: &Seen| {
+        let asking = access(number, NARROW, role);
+        let seen = &Seen { role_id: Some(ObjectId(format!("id {role}"))), ..seen.clone() };
+        let clear = judge(&asking, live, seen, &subject(&asking), "node-1", at(62)).unwrap();
+        granted(&next(&asking, Event::BeginGrant(clear), at(2)))
+    };
+    let goes = |live: &[&Access]| closings(live, at(11)).remove(0).order.default_role;
+    let to = |role: &str| DefaultRole::Goes { back_to: Some(role.to_owned()) };
+    let first = of(1, 1, &[], &having("before"));
+    let second = of(2, 2, &[&first], &having("role1"));
+    assert_eq!((first.default_before(), second.default_before()), (Some("before"), Some("before")));
+    // whoever ends: the other one's role, as long as it lives
+    assert_eq!(goes(&[&first, &ending(&second)]), to("role1"));
+    assert_eq!(goes(&[&ending(&first), &second]), to("role2"));
+    assert_eq!(goes(&[&ending(&second)]), to("before"));
+    assert_eq!(goes(&[&ending(&first)]), to("before"));
+    // another access of the same membership keeps it
+    let twin = of(3, 1, &[&first], &having("role1"));
+    assert_eq!(goes(&[&ending(&first), &twin]), DefaultRole::Stays);
+    assert_eq!(goes(&[&ending(&twin)]), to("before"));
+    // what a revoke left behind is nobody's
+    assert_eq!(of(4, 1, &[], &having("role1")).default_before(), None);
+    let loaded = Access::from_bytes(&second.to_bytes().unwrap(), at(20)).unwrap();
+    assert_eq!(loaded, second);
+}
+
+#[test]
+fn law_05_a_default_role_that_is_still_set_is_not_gone() {
+    let ended = ending(&active(1, NARROW));
+    let closing = closings(&[&ended], at(11)).remove(0);
+    let role = closing.order.subject.role.as_str().to_owned();
+    let still = report(Seen { default_roles: vec![role], ..seen(&[]) });
+    assert!(verify(&closing, &still).unwrap_err().contains("default role"));
 }

@@ -4,8 +4,8 @@ use super::judge::same;
 use crate::access::Access;
 use crate::approval::Plan;
 use crate::clock::Time;
-use crate::database::{Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
-use crate::grant::{Evidence, Grant};
+use crate::database::{DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
+use crate::grant::{Evidence, Grant, Window};
 use crate::id::AccessId;
 use crate::policy::{Prepared, Sessions};
 
@@ -80,7 +80,8 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
 pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> Option<Closing> {
     let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
     let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
-    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared };
+    let default_role = DefaultRole::Goes { back_to: None };
+    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared, default_role };
     (!held).then_some(Closing {
         order,
         accesses: Vec::new(),
@@ -132,8 +133,26 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     };
     let rollback = plans.iter().any(|plan| plan.handling.prepared == Prepared::Rollback);
     let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
-    let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared };
+    let default_role = default_role(subject, &accesses, live);
+    let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared, default_role };
     Closing { order, accesses, stays, still_held_by, since }
+}
+
+/// Whether the role of these accesses, which end, stays a default role; and what takes its place where there is one only: the role of the
+/// latest other access that wants its to be it, else what was there before ours.
+fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
+    let ended: Vec<&&Access> =
+        live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
+    let held = |access: &Access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject));
+    let mut others = live.iter().filter(|access| access.wants_default());
+    if ended.is_empty() || others.clone().any(|access| held(access)) {
+        return DefaultRole::Stays;
+    }
+    let since = |access: &&&Access| access.window().map(Window::activated_at);
+    let latest = others.by_ref().max_by_key(since).map(|access| access.request().role.as_str().to_owned());
+    let before = || ended.iter().find_map(|access| access.default_before()).map(str::to_owned);
+    let back_to = latest.or_else(before).filter(|role| role != subject.role.as_str());
+    DefaultRole::Goes { back_to }
 }
 
 /// Whether what was seen after the revoke is enough: no more than other live accesses and memberships that are not ours justify,
@@ -173,6 +192,10 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     if closing.order.how == RevokeHow::Remove {
         left.extend(prepared_left(seen));
+    }
+    let role = &closing.order.subject.role;
+    if closing.order.default_role != DefaultRole::Stays && seen.default_roles.iter().any(|one| one == role.as_str()) {
+        left.push(format!("`{role}` is still set as a default role of the account: the broker could not change that"));
     }
     if !left.is_empty() {
         return Err(left.join("; "));

@@ -145,6 +145,17 @@ pub enum Sessions {
     Keep,
 }
 
+/// How a role becomes usable where an engine has default roles (MySQL, MariaDB). Others know nothing of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// The user runs `SET ROLE` in each session.
+    Session,
+    /// It becomes a default role: new sessions have it at once. What was the default before is put back at the end.
+    #[default]
+    Default,
+}
+
 /// Whether something risky was accepted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

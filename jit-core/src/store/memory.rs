@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::check::{conflict, sound};
+use super::check::conflict;
 use super::waiting::wait;
 use super::{
     Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Expect, Lane, PageAsk, Pulse, Record, RecordKey, Schedule,
@@ -40,7 +40,16 @@ struct Held {
     until: Time,
 }
 
-#[derive(Debug, Default)]
+/// What a store held at a moment, as a replica has it that is behind.
+#[cfg(any(test, feature = "testkit"))]
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    records: BTreeMap<RecordKey, Record>,
+    due: BTreeMap<Lane, BTreeSet<(Time, RecordKey)>>,
+    log: Log,
+}
+
+#[derive(Debug, Clone, Default)]
 struct Log {
     /// In the order of their commits.
     entries: Vec<Entry>,
@@ -49,7 +58,7 @@ struct Log {
     unnumbered: BTreeMap<TenantId, BTreeSet<usize>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     tenant: TenantId,
     subject: Option<String>,
@@ -69,6 +78,23 @@ impl MemoryStore {
             log: Log::default(),
         };
         Self { clock, inside: Mutex::new(inside), pulse: watch::Sender::new(Pulse::default()) }
+    }
+
+    /// What it holds now.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn replica(&self) -> Replica {
+        let inside = self.inside();
+        Replica { records: inside.records.clone(), due: inside.due.clone(), log: inside.log.clone() }
+    }
+
+    /// It fails over: what the replica does not have is lost, and all claims are. Its time and its fencing numbers go on.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn fail_over(&self, to: Replica) {
+        let mut inside = self.inside();
+        let Replica { records, due, log } = to;
+        (inside.records, inside.due, inside.log) = (records, due, log);
+        inside.held.clear();
+        self.pulse.send_modify(|pulse| pulse.0 = pulse.0.wrapping_add(1));
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -99,7 +125,7 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
-        sound(&change)?;
+        change.check()?;
         let mut inside = self.inside();
         inside.check(&change)?;
         let at = inside.time.now();
@@ -124,6 +150,12 @@ impl Store for MemoryStore {
         let mut inside = self.inside();
         let now = inside.time.now();
         Ok(inside.due.iter().filter_map(|(lane, due)| Some((lane.clone(), inside.next(due, now)?))).collect())
+    }
+
+    async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let mut inside = self.inside();
+        let now = inside.time.now();
+        Ok(inside.upcoming(lane, now, until, limit))
     }
 
     async fn read(&self, at: &RecordKey) -> Result<Option<Record>, StoreError> {
@@ -264,6 +296,17 @@ impl Inside {
             claimed.push(Claimed { record: record.clone(), claim });
         }
         claimed
+    }
+
+    fn upcoming(&self, lane: &Lane, now: Time, until: Time, limit: usize) -> Vec<Record> {
+        let mut serials = BTreeSet::new();
+        let due = self.due.get(lane).into_iter().flatten().take_while(|(due, _)| *due < until);
+        let records = due.filter_map(|(_, at)| self.records.get(at));
+        let free = records.filter(|record| {
+            let Some(Schedule { serial, .. }) = &record.schedule else { return false };
+            self.held.get(serial).is_none_or(|held| held.until <= now) && serials.insert(serial.clone())
+        });
+        free.take(limit).cloned().collect()
     }
 
     fn holds(&self, claim: &Claim) -> bool {

@@ -18,6 +18,8 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryStore;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use memory::Replica;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use time::{Doubt, Mark, STALE_MARK, STEP_ALLOWED, Timekeeper};
@@ -75,6 +77,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn lanes(&self) -> Result<Vec<(Lane, Time)>, StoreError>;
+
+    /// Records of the lane that nobody has claimed and that are due before `until`, earliest first, at most `limit`, and of them one per
+    /// serial key: what a node has to know for when it cannot ask any more (law 3). Nothing is claimed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] and its like.
+    async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError>;
 
     /// The record, or `None`.
     ///

@@ -25,6 +25,7 @@ pub(super) async fn wait(
         }
         let nap = to_std(span(now, until)).min(NAP);
         tokio::select! {
+            biased;
             changed = pulse.changed() => if changed.is_err() { return },
             () = clock.sleep(nap) => {}
         }

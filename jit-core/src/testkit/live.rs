@@ -8,27 +8,28 @@ use crate::clock::{Entropy, Time, after};
 use crate::database::{Granted, ObjectId, Seen, Subject, Width};
 use crate::engine::records::{write_access, write_holding};
 use crate::holding::{Holding, judge};
-use crate::id::{AccessId, Account, Principal, RealmId, RoleName, RuleName, TargetName, TenantId};
-use crate::policy::{Prepared, Sessions, Stance};
+use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
+use crate::policy::{Activation, Prepared, Sessions, Stance};
 use crate::request::Request;
 use crate::store::{BoxError, Expect, Write};
 
-/// The writes that put one active access of this account into a store, made by running the machines: asked for and granted at
-/// `since`, for so long, under a rule without stages.
+/// The writes that put one active access to this role by this account into a store, made by running the machines: asked for and
+/// granted at `since`, for so long, under a rule without stages. Where there is a database, the subject has the ids that it knows
+/// both by; where there is none, their names stand for them.
 ///
 /// # Errors
 /// When one of the names cannot be one.
 pub fn active(
     target: &TargetName,
     realm: &RealmId,
-    account: &str,
-    role: &RoleName,
+    subject: Subject,
     since: Time,
     duration: TimeDelta,
     entropy: &dyn Entropy,
 ) -> Result<Vec<Write>, BoxError> {
     let tenant = TenantId::main();
-    let (principal, account) = (Principal::new(account)?, Account::new(account)?);
+    let Subject { account, account_id, role, role_id } = subject;
+    let principal = Principal::new(account.as_str())?;
     let request = Request {
         target: target.clone(),
         role: role.clone(),
@@ -44,9 +45,9 @@ pub fn active(
     let access = Access::new(id, tenant.clone(), Some(realm.clone()), request, at_once()?, since);
     let subject = Subject { account: account.clone(), account_id: None, role: role.clone(), role_id: None };
     let seen = Seen {
-        account_id: Some(ObjectId(account.as_str().to_owned())),
+        account_id: account_id.or_else(|| Some(ObjectId(account.to_string()))),
         account_exists: true,
-        role_id: Some(ObjectId(role.as_str().to_owned())),
+        role_id: role_id.or_else(|| Some(ObjectId(role.to_string()))),
         role_exists: true,
         ..Seen::default()
     };
@@ -76,6 +77,7 @@ fn at_once() -> Result<Plan, BoxError> {
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
+            activation: Activation::Default,
         },
     })
 }

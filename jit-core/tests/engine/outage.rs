@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use jit_core::clock::{SystemEntropy, after};
+use jit_core::database::Subject;
 use jit_core::engine::{Ask, Filter, Jit};
-use jit_core::id::{RealmId, RoleName, TargetName};
+use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::store::{Change, MemoryStore, Store};
 use jit_core::testkit::faulty::Method;
 use jit_core::testkit::live;
@@ -63,8 +64,9 @@ async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_not
     let realm = RealmId::new(dead.realm()).unwrap();
     let mut change = Change::default();
     for number in 0..MANY {
-        let (since, account) = (after(now, -TimeDelta::hours(1)), format!("u{number}"));
-        let writes = live::active(&target, &realm, &account, &role, since, TimeDelta::minutes(59), &SystemEntropy);
+        let (since, account) = (after(now, -TimeDelta::hours(1)), Account::new(format!("u{number}")).unwrap());
+        let subject = Subject { account, account_id: None, role: role.clone(), role_id: None };
+        let writes = live::active(&target, &realm, subject, since, TimeDelta::minutes(59), &SystemEntropy);
         change.writes.extend(writes.unwrap());
     }
     store.commit(change).await.unwrap();

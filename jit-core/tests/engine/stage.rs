@@ -154,6 +154,9 @@ impl Store for Counting {
     async fn lanes(&self) -> Result<Vec<(Lane, Time)>, StoreError> {
         self.inner.lanes().await
     }
+    async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.inner.upcoming(lane, until, limit).await
+    }
     async fn read(&self, at: &RecordKey) -> Result<Option<Record>, StoreError> {
         self.inner.read(at).await
     }

@@ -7,9 +7,10 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
 use jit_core::testkit::database_laws::{FACTS, database_laws};
-use jit_tests::server::Cluster;
-use jit_tests::servers::{KNOWN, Servers, VARIABLE};
+use jit_tests::server::{Cluster, MySqlServer};
+use jit_tests::servers::{KNOWN, Kind, Running, Servers, VARIABLE};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> Result<ExitCode> {
@@ -44,17 +45,20 @@ async fn beside_servers(command: &[String], folder: &std::path::Path) -> Result<
         bail!("JIT_TEST_SKIP names `{unknown}`: known are {}", KNOWN.map(|(name, _)| name).join(", "));
     }
     let mut servers = Servers::default();
-    let mut clusters = Vec::new();
-    for (name, major) in KNOWN {
-        if skipped.contains(&name) {
-            servers.absent.insert(name.to_owned(), "skipped by JIT_TEST_SKIP".to_owned());
-            continue;
-        }
-        let started = Cluster::start_fresh(major).await;
-        let cluster = started.with_context(|| format!("{name} does not run; JIT_TEST_SKIP={name} leaves it out"))?;
-        eprintln!("{name}: {} on port {}", version(&cluster).await?, cluster.running().port);
-        servers.running.push(cluster.running().clone());
-        clusters.push(cluster);
+    let (left_out, wanted): (Vec<_>, Vec<_>) = KNOWN.into_iter().partition(|(name, _)| skipped.contains(name));
+    for (name, _) in left_out {
+        servers.absent.insert(name.to_owned(), "skipped by JIT_TEST_SKIP".to_owned());
+    }
+    // side by side: some take seconds to be made
+    let started = try_join_all(wanted.into_iter().map(|(name, kind)| async move {
+        let one = One::start(kind).await;
+        one.with_context(|| format!("{name} does not run; JIT_TEST_SKIP={name} leaves it out"))
+    }))
+    .await?;
+    for one in &started {
+        let running = one.running();
+        eprintln!("{}: {}", running.name(), one.version().await?);
+        servers.running.push(running);
     }
     let file = folder.join("servers.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&servers)?)?;
@@ -88,9 +92,39 @@ impl Drop for Group {
     }
 }
 
-async fn version(cluster: &Cluster) -> Result<String> {
-    let admin = cluster.running().admin("postgres").await?;
-    Ok(admin.query_one("SELECT split_part(version(), ' on ', 1)", &[]).await?.try_get(0)?)
+/// One server, which ends with this.
+enum One {
+    Postgres(Cluster),
+    MySql(MySqlServer),
+}
+
+impl One {
+    async fn start(kind: Kind) -> Result<Self> {
+        Ok(match kind {
+            Kind::Postgres(major) => Self::Postgres(Cluster::start_fresh(major).await?),
+            Kind::MySql(flavour) => Self::MySql(MySqlServer::start_fresh(flavour).await?),
+        })
+    }
+
+    fn running(&self) -> Running {
+        match self {
+            Self::Postgres(cluster) => Running::Postgres(cluster.running().clone()),
+            Self::MySql(server) => Running::MySql(server.running().clone()),
+        }
+    }
+
+    /// What it says of itself, and where it listens.
+    async fn version(&self) -> Result<String> {
+        let (version, port) = match self {
+            Self::Postgres(cluster) => {
+                let admin = cluster.running().admin("postgres").await?;
+                let text = "SELECT split_part(version(), ' on ', 1)";
+                (admin.query_one(text, &[]).await?.try_get(0)?, cluster.running().port)
+            }
+            Self::MySql(server) => (server.running().version().await?, server.running().port),
+        };
+        Ok(format!("{version} on port {port}"))
+    }
 }
 
 fn list_facts() {

@@ -9,24 +9,24 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
-use jit_core::database::{Credentials, CredentialsError, Database, TlsMode, Width};
+use jit_core::database::{Database, TlsMode, Width};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, By, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World};
 use jit_postgres::{PostgresConfig, PostgresDatabase};
-use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
+use super::password::Password;
 use crate::server::{Cluster, Down};
-use crate::servers::Running;
+use crate::servers::RunningPostgres;
 pub use session::{OpenTransaction, PostgresSession};
 
 /// A broker of its own on a server, and the people around it.
 #[derive(Debug)]
 pub struct PostgresWorld {
-    running: Running,
+    running: RunningPostgres,
     own: Option<tokio::sync::Mutex<Cluster>>,
     number: u64,
     names: AtomicU64,
@@ -41,29 +41,9 @@ pub fn lacks(major: u32, need: Need) -> Option<&'static str> {
     match need {
         Need::GrantorRecorded if major < 16 => Some("15 keeps one row per (role, member)"),
         Need::SetOption if major < 16 => Some("15 knows no SET and INHERIT options"),
+        Need::DefaultRoles => Some("PostgreSQL has no default roles"),
         Need::OneRowPerMember if major >= 16 => Some("16+ keeps one row per grantor"),
         _ => None,
-    }
-}
-
-/// The broker's password, where the adapter reads it.
-#[derive(Debug, Clone)]
-struct Password(Arc<Mutex<SecretString>>);
-
-#[async_trait]
-impl Credentials for Password {
-    async fn password(&self) -> Result<SecretString, CredentialsError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-}
-
-impl Password {
-    fn new(text: &str) -> Self {
-        Self(Arc::new(Mutex::new(SecretString::from(text))))
-    }
-
-    fn set(&self, text: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = SecretString::from(text);
     }
 }
 
@@ -72,7 +52,7 @@ impl PostgresWorld {
     ///
     /// # Errors
     /// When the server refuses to make its broker.
-    pub async fn within(running: Running) -> Result<Self> {
+    pub async fn within(running: RunningPostgres) -> Result<Self> {
         Self::new(running, None).await
     }
 
@@ -84,7 +64,7 @@ impl PostgresWorld {
         Self::new(cluster.running().clone(), Some(tokio::sync::Mutex::new(cluster))).await
     }
 
-    async fn new(running: Running, own: Option<tokio::sync::Mutex<Cluster>>) -> Result<Self> {
+    async fn new(running: RunningPostgres, own: Option<tokio::sync::Mutex<Cluster>>) -> Result<Self> {
         static WORLDS: AtomicU64 = AtomicU64::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         // several processes of tests may use one server, one after the other
@@ -170,6 +150,10 @@ impl World for PostgresWorld {
 
     fn longest_name(&self) -> usize {
         63
+    }
+
+    fn counts_bytes(&self) -> bool {
+        true
     }
 
     fn refused_names(&self) -> Vec<String> {

@@ -21,41 +21,42 @@ pub(crate) const REVOKE: &str = "\"narrow\":";
 pub(crate) const TERMINATE: &str = "pg_terminate_backend(o.pid)";
 
 pub(crate) fn all(tests: &mut Tests) {
-    tests.add("law_15_killed_before_the_intent_of_a_grant", |server| async move {
+    tests.add_both("law_15_killed_before_the_intent_of_a_grant", |server| async move {
         let stage = Stage::on(&server).await?;
         granting(&stage, To::ToServer, LOOK, "scheduled", false).await
     });
-    tests.add("law_15_killed_after_the_intent_of_a_grant_and_its_packet_arrives_late", |server| async move {
+    tests.add_both("law_15_killed_after_the_intent_of_a_grant_and_its_packet_arrives_late", |server| async move {
         let stage = Stage::on(&server).await?;
         granting(&stage, To::ToServer, GRANT, "granting", false).await
     });
-    tests.add("law_15_killed_after_a_grant_and_before_its_record", |server| async move {
+    tests.add_both("law_15_killed_after_a_grant_and_before_its_record", |server| async move {
         let stage = Stage::on(&server).await?;
         granting(&stage, To::ToClient, GRANT, "granting", true).await
     });
-    tests.add("law_15_killed_while_a_grant_waits_for_a_lock_that_is_freed_then", |server| async move {
+    tests.add_both("law_15_killed_while_a_grant_waits_for_a_lock_that_is_freed_then", |server| async move {
         waiting_grant(&Stage::on(&server).await?, Freed::BeforeTakeOver).await
     });
-    tests.add("law_15_killed_while_a_grant_waits_for_a_lock_that_is_freed_after_the_take_over", |server| async move {
-        waiting_grant(&Stage::on(&server).await?, Freed::AfterTakeOver).await
-    });
-    tests.add("law_04_killed_before_the_intent_of_a_revoke", |server| async move {
+    tests.add_both(
+        "law_15_killed_while_a_grant_waits_for_a_lock_that_is_freed_after_the_take_over",
+        |server| async move { waiting_grant(&Stage::on(&server).await?, Freed::AfterTakeOver).await },
+    );
+    tests.add_both("law_04_killed_before_the_intent_of_a_revoke", |server| async move {
         let stage = Stage::on(&server).await?;
         revoking(&stage, To::ToServer, HELLO, "active", Left::Both).await
     });
-    tests.add("law_04_killed_after_the_intent_of_a_revoke_and_its_packet_arrives_late", |server| async move {
+    tests.add_both("law_04_killed_after_the_intent_of_a_revoke_and_its_packet_arrives_late", |server| async move {
         let stage = Stage::on(&server).await?;
         revoking(&stage, To::ToServer, REVOKE, "revoking", Left::Both).await
     });
-    tests.add("law_04_killed_after_a_revoke_and_before_its_sessions_end", |server| async move {
+    tests.add_both("law_04_killed_after_a_revoke_and_before_its_sessions_end", |server| async move {
         let stage = Stage::on(&server).await?;
         revoking(&stage, To::ToServer, TERMINATE, "revoking", Left::Session).await
     });
-    tests.add("law_04_killed_after_a_revoke_and_before_its_record", |server| async move {
+    tests.add_both("law_04_killed_after_a_revoke_and_before_its_record", |server| async move {
         let stage = Stage::on(&server).await?;
         revoking(&stage, To::ToClient, TERMINATE, "revoking", Left::Nothing).await
     });
-    tests.add("law_04_killed_while_a_revoke_waits_for_a_lock", |server| async move {
+    tests.add_both("law_04_killed_while_a_revoke_waits_for_a_lock", |server| async move {
         waiting_revoke(&Stage::on(&server).await?).await
     });
 }

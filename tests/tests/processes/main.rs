@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod kills;
+mod nodes;
 mod outage;
 mod overlap;
 mod races;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use jit_tests::servers::{Running, Servers};
+use jit_tests::places::OnPostgres;
+use jit_tests::servers::{RunningPostgres, Servers};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
@@ -29,13 +31,14 @@ fn main() -> Result<()> {
     arguments.test_threads = arguments.test_threads.or(Some(10));
     let servers = Servers::of_this_run()?;
     let mut tests = Tests {
-        server: servers.running.iter().find(|server| server.major == MAJOR).cloned(),
+        server: servers.postgres().find(|server| server.major == MAJOR).cloned(),
         why: servers.absent.get(&format!("postgres-{MAJOR}")).cloned().unwrap_or_default(),
         runtime: Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?),
         trials: Vec::new(),
     };
     kills::all(&mut tests);
     stops::all(&mut tests);
+    nodes::all(&mut tests);
     outage::all(&mut tests);
     overlap::all(&mut tests);
     races::all(&mut tests);
@@ -45,14 +48,57 @@ fn main() -> Result<()> {
 
 /// What is run.
 struct Tests {
-    server: Option<Running>,
+    server: Option<RunningPostgres>,
     why: String,
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
 }
 
+/// What a test stands on.
+#[derive(Debug, Clone)]
+struct Ground {
+    server: RunningPostgres,
+    store: StoreKind,
+}
+
+/// Where the processes of a test keep what they know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreKind {
+    /// In one file.
+    File,
+    /// In a database of the server.
+    Shared,
+}
+
+impl Ground {
+    /// A new store for its processes; none: a file will do.
+    async fn store(&self) -> Result<Option<OnPostgres>> {
+        match self.store {
+            StoreKind::File => Ok(None),
+            StoreKind::Shared => Ok(Some(OnPostgres::make(&self.server).await?)),
+        }
+    }
+}
+
 impl Tests {
-    fn add<F>(&mut self, name: &str, test: impl FnOnce(Running) -> F + Send + 'static)
+    /// A test on a store in a file.
+    fn add<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        self.add_on(StoreKind::File, name, test);
+    }
+
+    /// A test on a store in a file, and once more on a shared one.
+    fn add_both<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Clone + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        self.add_on(StoreKind::File, name, test.clone());
+        self.add_on(StoreKind::Shared, &format!("shared/{name}"), test);
+    }
+
+    fn add_on<F>(&mut self, store: StoreKind, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send,
     {
@@ -62,7 +108,8 @@ impl Tests {
         };
         let runtime = Arc::clone(&self.runtime);
         let run = move || -> Result<(), Failed> {
-            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(server)).await });
+            let ground = Ground { server, store };
+            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(ground)).await });
             let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
             done.map_err(|error| Failed::from(format!("{error:#}")))
         };

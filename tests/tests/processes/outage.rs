@@ -2,21 +2,20 @@
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::server::{Cluster, Down};
-use jit_tests::servers::Running;
 
 use crate::stage::{Stage, Way};
-use crate::{MAJOR, Tests};
+use crate::{Ground, MAJOR, Tests};
 
 pub(crate) fn all(tests: &mut Tests) {
-    tests.add(
+    tests.add_both(
         "law_04_a_window_that_ends_while_the_server_is_down_is_overdue_and_ended_when_it_is_back",
         |server| async move { down(&server).await },
     );
 }
 
-async fn down(elsewhere: &Running) -> Result<()> {
+async fn down(elsewhere: &Ground) -> Result<()> {
     let mut cluster = Cluster::start_durable(MAJOR).await?;
-    let mut stage = Stage::on(cluster.running()).await?;
+    let mut stage = Stage::with(cluster.running(), elsewhere.store().await?).await?;
     let other = Stage::on(elsewhere).await?;
     stage.append("jit.toml", &other.target("elsewhere", "postgres", Way::Straight))?;
     stage.append(
@@ -28,7 +27,7 @@ async fn down(elsewhere: &Running) -> Result<()> {
         ),
     )?;
     // nothing ends before the pump runs
-    let here = stage.holds("2s").await?;
+    let here = stage.holds("6s").await?;
     let there = stage.asks_for("elsewhere", &other.role, "2s").await?;
     ensure!(stage.state(&there).await? == "active", "it is not granted at once");
     let pending = stage.asks("stock", "1h").await?;

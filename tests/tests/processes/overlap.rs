@@ -6,7 +6,7 @@ use crate::Tests;
 use crate::stage::Stage;
 
 pub(crate) fn all(tests: &mut Tests) {
-    tests.add("law_07_the_wider_ends_first_and_the_role_stays_and_is_narrowed", |server| async move {
+    tests.add_both("law_07_the_wider_ends_first_and_the_role_stays_and_is_narrowed", |server| async move {
         let stage = Stage::on(&server).await?;
         let (wide, narrow) = both(&stage).await?;
         release(&stage, &wide, Some(&narrow)).await?;
@@ -15,7 +15,7 @@ pub(crate) fn all(tests: &mut Tests) {
         ensure!(stage.options().await?.is_none(), "it stayed after the last end");
         stage.closes(&narrow).await
     });
-    tests.add("law_07_the_narrower_ends_first_and_the_role_stays_as_wide", |server| async move {
+    tests.add_both("law_07_the_narrower_ends_first_and_the_role_stays_as_wide", |server| async move {
         let stage = Stage::on(&server).await?;
         let (wide, narrow) = both(&stage).await?;
         release(&stage, &narrow, Some(&wide)).await?;

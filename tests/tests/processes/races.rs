@@ -9,7 +9,7 @@ use crate::Tests;
 use crate::stage::{Said, Stage};
 
 pub(crate) fn all(tests: &mut Tests) {
-    tests.add("law_08_the_same_two_people_approve_in_many_processes", |server| async move {
+    tests.add_both("law_08_the_same_two_people_approve_in_many_processes", |server| async move {
         let stage = Stage::on(&server).await?;
         let id = stage.asks("stock", "10m").await?;
         let all =
@@ -20,7 +20,7 @@ pub(crate) fn all(tests: &mut Tests) {
         ensure!(access["decisions"].as_array().is_some_and(|decisions| decisions.len() == 2), "{access}");
         stage.closes(&id).await
     });
-    tests.add("law_07_many_processes_release_one_access", |server| async move {
+    tests.add_both("law_07_many_processes_release_one_access", |server| async move {
         let stage = Stage::on(&server).await?;
         let id = stage.holds("10m").await?;
         let all = at_once(&stage, 6, |_| vec!["release", &id, "--as=alice"]).await?;
@@ -29,7 +29,7 @@ pub(crate) fn all(tests: &mut Tests) {
         ensure!(stage.state(&id).await? == "revoked", "{all:#?}");
         stage.closes(&id).await
     });
-    tests.add("law_09_many_processes_ask_with_one_key", |server| async move {
+    tests.add_both("law_09_many_processes_ask_with_one_key", |server| async move {
         let stage = Stage::on(&server).await?;
         let ask = ["request", "--json", "--target=orders", "--for=10m", "--as=alice", "--key=OPS-12", "--role"];
         let all = at_once(&stage, 6, |_| [&ask[..], &[stage.role.as_str()]].concat()).await?;

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use jit_core::clock::Time;
+use jit_tests::places::OnPostgres;
 use jit_tests::proxy::Proxy;
-use jit_tests::servers::Running;
+use jit_tests::servers::RunningPostgres;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio_postgres::Client;
 
-/// Long enough for a claim to run out (12 s) and its work to be done by somebody else on a busy machine.
+use crate::Ground;
+
+/// Long enough for a claim to run out (10 s) and its work to be done by somebody else on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// True of a session that came by TLS, so not through the proxy.
 pub(crate) const BY_TLS: &str = "EXISTS (SELECT FROM pg_stat_ssl s WHERE s.pid = pg_stat_activity.pid AND s.ssl)";
@@ -24,9 +27,11 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// Everything around one or two processes.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) running: Running,
+    pub(crate) running: RunningPostgres,
     pub(crate) admin: Client,
     pub(crate) folder: TempDir,
+    /// Where the store is, if it is not in the folder.
+    pub(crate) store: Option<OnPostgres>,
     /// Before the server, for whoever uses [`Way::Proxied`].
     pub(crate) proxy: Proxy,
     pub(crate) broker: String,
@@ -82,7 +87,12 @@ impl Said {
 
 impl Stage {
     /// Makes it: `alice` may ask for one role, for which `bob` or `carol` say yes.
-    pub(crate) async fn on(running: &Running) -> Result<Self> {
+    pub(crate) async fn on(ground: &Ground) -> Result<Self> {
+        Self::with(&ground.server, ground.store().await?).await
+    }
+
+    /// The same on this server, with the store there, or in a file.
+    pub(crate) async fn with(running: &RunningPostgres, store: Option<OnPostgres>) -> Result<Self> {
         static STAGES: AtomicU64 = AtomicU64::new(0);
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
         let of = |name: &str| format!("{name}_{}_{number}", std::process::id());
@@ -99,7 +109,8 @@ impl Stage {
             .await?;
         let folder = tempfile::tempdir()?;
         let proxy = Proxy::before(running.port).await?;
-        let stage = Self { running: running.clone(), admin, folder, proxy, broker, account, role };
+        let stage = Self { running: running.clone(), admin, folder, store, proxy, broker, account, role };
+        stage.write("node", OnPostgres::PASSWORD)?;
         stage.write("password", &format!("the secret of {}\n", stage.broker))?;
         for way in [Way::Straight, Way::Proxied] {
             stage.write(way.file(), &stage.config(way))?;
@@ -126,9 +137,20 @@ impl Stage {
     fn config(&self, way: Way) -> String {
         // two names of one cluster
         let (orders, stock) = (self.target("orders", "postgres", way), self.target("stock", "other", way));
+        let store = self.store_at(self.store.as_ref().map_or(0, |store| store.server().port));
         format!(
-            "policy = \"policy.toml\"\n[store]\nurl = \"sqlite:jit.db\"\n{orders}{stock}\
+            "policy = \"policy.toml\"\n{store}{orders}{stock}\
              [audit]\nsigning_key = \"audit.key\"\nfile = \"audit.jsonl\"\n[tenants.acme]\npolicy = \"policy.toml\"\n"
+        )
+    }
+
+    /// The store, reached by this port of 127.0.0.1 where it is a server's.
+    pub(crate) fn store_at(&self, port: u16) -> String {
+        let Some(store) = &self.store else { return "[store]\nurl = \"sqlite:jit.db\"\n".to_owned() };
+        let (name, ca) = (store.name(), store.server().ca.display().to_string());
+        format!(
+            "[store]\nurl = \"postgres://{name}_node@127.0.0.1:{port}/{name}\"\npassword_file = \"node\"\n\
+             tls = {{ mode = \"verify-full\", ca = {ca:?} }}\n"
         )
     }
 
@@ -187,8 +209,13 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     /// The binary with these arguments; it is killed when its handle is dropped.
     pub(crate) fn command(&self, way: Way, arguments: &[&str]) -> Result<Command> {
+        self.command_with(way.file(), arguments)
+    }
+
+    /// The same with this configuration.
+    pub(crate) fn command_with(&self, config: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary()?);
-        command.arg("--config").arg(way.file()).args(arguments).current_dir(self.folder.path()).kill_on_drop(true);
+        command.arg("--config").arg(config).args(arguments).current_dir(self.folder.path()).kill_on_drop(true);
         for variable in ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"] {
             command.env_remove(variable);
         }
@@ -208,8 +235,13 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     /// A pump of another process, which reaches the server.
     pub(crate) fn pump(&self) -> Result<Child> {
+        self.logged(self.command(Way::Straight, &["pump"])?)
+    }
+
+    /// Starts it; what it says goes into the pumps' log.
+    pub(crate) fn logged(&self, mut command: Command) -> Result<Child> {
         let log = std::fs::File::options().create(true).append(true).open(self.path("pump.log"))?;
-        Ok(self.command(Way::Straight, &["pump"])?.stdout(log.try_clone()?).stderr(log).spawn()?)
+        Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
     }
 
     // ---- accesses

@@ -8,16 +8,15 @@ use crate::kills::{GRANT, LOOK, REVOKE};
 use crate::stage::{Stage, end, ended, signal};
 
 pub(crate) fn all(tests: &mut Tests) {
-    tests.add("law_14_stopped_before_the_intent_of_a_grant", |server| async move {
+    tests.add_both("law_14_stopped_before_the_intent_of_a_grant", |server| async move {
         granting(&Stage::on(&server).await?, To::ToClient, LOOK).await
     });
-    tests.add("law_14_stopped_before_a_grant_is_sent", |server| async move {
+    tests.add_both("law_14_stopped_before_a_grant_is_sent", |server| async move {
         granting(&Stage::on(&server).await?, To::ToServer, GRANT).await
     });
-    tests.add(
-        "law_14_stopped_before_a_revoke_is_sent",
-        |server| async move { revoking(&Stage::on(&server).await?).await },
-    );
+    tests.add_both("law_14_stopped_before_a_revoke_is_sent", |server| async move {
+        revoking(&Stage::on(&server).await?).await
+    });
 }
 
 async fn granting(stage: &Stage, way: To, needle: &str) -> Result<()> {

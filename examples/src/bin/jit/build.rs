@@ -1,18 +1,21 @@
 //! An engine from what is configured.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
 use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{CommandCredentials, Credentials, EnvCredentials, FileCredentials};
+use jit_core::database::{CommandCredentials, Credentials, Database, EnvCredentials, FileCredentials};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{MemoryStore, SqliteStore, Store};
-use jit_postgres::{PostgresConfig, PostgresDatabase};
+use jit_mssql::{MsSqlConfig, MsSqlDatabase};
+use jit_mysql::{MySqlConfig, MySqlDatabase};
+use jit_postgres::{ConfigError, PostgresConfig, PostgresDatabase, PostgresStore, StoreConfig};
 
-use crate::config::{Config, Password, StoreAt, TargetConfig, TenantConfig};
+use crate::config::{Config, Engine, Password, ServerConfig, StoreAt, TenantConfig};
 use crate::error::Failure;
 
 /// The engine, as the handle of the tenant that was asked for.
@@ -29,7 +32,7 @@ pub(crate) async fn engine(config: &Config, tenant: Option<&TenantId>) -> Result
     for (id, settings) in &config.tenants {
         builders.push((id.clone(), tenant_builder(id, settings)?));
     }
-    let mut builder = Jit::builder().shared_store(store(&config.store)?);
+    let mut builder = Jit::builder().shared_store(store(&config.store).await?);
     for (id, tenant) in builders {
         builder = builder.tenant(id, tenant);
     }
@@ -41,11 +44,25 @@ pub(crate) async fn engine(config: &Config, tenant: Option<&TenantId>) -> Result
 }
 
 /// The store, opened.
-pub(crate) fn store(at: &StoreAt) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn store(at: &StoreAt) -> Result<Arc<dyn Store>, Failure> {
     Ok(match at {
         StoreAt::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
+        StoreAt::Postgres { server, listen_url } => {
+            Arc::new(PostgresStore::open(shared_store(server, listen_url.as_deref())?).await?)
+        }
         StoreAt::Memory => Arc::new(MemoryStore::default()),
     })
+}
+
+/// Where the store of many nodes is.
+pub(crate) fn shared_store(server: &ServerConfig, listen_url: Option<&str>) -> Result<StoreConfig, Failure> {
+    let wrong = |error: ConfigError| {
+        Failure::configuration(format!("the store: {error}"), "mend it under `[store]` in jit.toml")
+    };
+    let config = StoreConfig::new(postgres(server).map_err(wrong)?);
+    let Some(url) = listen_url else { return Ok(config) };
+    let listen = ServerConfig { url: url.to_owned(), ..server.clone() };
+    Ok(config.listen(Some(postgres(&listen).map_err(wrong)?)))
 }
 
 fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilder, Failure> {
@@ -73,15 +90,50 @@ pub(crate) fn signing_key(path: &Path, tenant: &TenantId) -> Result<SigningKey, 
     })
 }
 
-fn database(name: &str, target: &TargetConfig) -> Result<PostgresDatabase, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| {
+/// The adapter that the URL's scheme names.
+fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Failure> {
+    let wrong = |error: &dyn Display| {
         Failure::configuration(format!("target `{name}`: {error}"), "mend it under `[targets]` in jit.toml")
     };
-    let mut config = PostgresConfig::from_url(&target.url).map_err(|error| wrong(&error))?.tls(target.tls.clone());
-    if let Some(password) = &target.password {
-        config = config.credentials(credentials(password));
-    }
-    PostgresDatabase::new(config).map_err(|error| wrong(&error))
+    Ok(match target.engine() {
+        Some(Engine::Postgres) => {
+            let config = postgres(target).map_err(|error| wrong(&error))?;
+            Arc::new(PostgresDatabase::new(config).map_err(|error| wrong(&error))?)
+        }
+        Some(Engine::MySql) => {
+            let config = mysql(target).map_err(|error| wrong(&error))?;
+            Arc::new(MySqlDatabase::new(config).map_err(|error| wrong(&error))?)
+        }
+        Some(Engine::MsSql) => {
+            let config = mssql(target).map_err(|error| wrong(&error))?;
+            Arc::new(MsSqlDatabase::new(config).map_err(|error| wrong(&error))?)
+        }
+        None => return Err(wrong(&"its URL names no engine that is known")),
+    })
+}
+
+fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {
+    let config = MsSqlConfig::from_url(&server.url)?.tls(server.tls.clone());
+    Ok(match &server.password {
+        Some(password) => config.credentials(credentials(password)),
+        None => config,
+    })
+}
+
+fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
+    let config = MySqlConfig::from_url(&server.url)?.tls(server.tls.clone());
+    Ok(match &server.password {
+        Some(password) => config.credentials(credentials(password)),
+        None => config,
+    })
+}
+
+fn postgres(server: &ServerConfig) -> Result<PostgresConfig, ConfigError> {
+    let config = PostgresConfig::from_url(&server.url)?.tls(server.tls.clone());
+    Ok(match &server.password {
+        Some(password) => config.credentials(credentials(password)),
+        None => config,
+    })
 }
 
 fn credentials(password: &Password) -> Arc<dyn Credentials> {

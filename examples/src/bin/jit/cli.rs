@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Accepts a clock that went back, or was away for long
     #[command(subcommand)]
     Clock(Clock),
+    /// Looks after a store in PostgreSQL, as its owner
+    #[command(subcommand)]
+    Store(Store),
     /// Checks the policy, or explains what it says
     #[command(subcommand)]
     Policy(Policy),
@@ -259,6 +262,22 @@ pub(crate) struct OneTarget {
 pub(crate) enum Clock {
     /// Accepts the wall clock as it is: new grants go on
     Accept(As),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Makes the store or brings it forward, and allows roles to use it
+    Migrate(Migrate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// A role that nodes log in with: it may look, and call what changes the store, and write nothing by itself
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) node: Vec<String>,
+    /// A role that may read the log and its checkpoints, and nothing else
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) auditor: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,6 +25,13 @@ pub(crate) struct Config {
 pub(crate) enum StoreAt {
     /// In this SQLite file.
     Sqlite(PathBuf),
+    /// In this database of a PostgreSQL server, for many nodes.
+    Postgres {
+        /// The database.
+        server: ServerConfig,
+        /// Where to listen, where a pooler stands before the server.
+        listen_url: Option<String>,
+    },
     /// In memory, until the process ends.
     Memory,
 }
@@ -35,20 +42,49 @@ pub(crate) struct TenantConfig {
     /// The policy document.
     pub(crate) policy: PathBuf,
     /// The databases, by the names that people ask for.
-    pub(crate) targets: BTreeMap<String, TargetConfig>,
+    pub(crate) targets: BTreeMap<String, ServerConfig>,
     /// The log.
     pub(crate) audit: AuditConfig,
 }
 
-/// One database.
-#[derive(Debug)]
-pub(crate) struct TargetConfig {
-    /// `postgres://broker@host:5432/database`; a password in it is refused.
+/// One database, as a target or for the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerConfig {
+    /// `postgres://user@host:5432/database`, `mysql://user@host:3306`; a password in it is refused.
     pub(crate) url: String,
-    /// Where the broker's password comes from.
+    /// Where the user's password comes from.
     pub(crate) password: Option<Password>,
     /// How the connection is protected.
     pub(crate) tls: TlsMode,
+}
+
+/// Which adapter a URL asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// `postgres://`
+    Postgres,
+    /// `mysql://` and `mariadb://`: which of the two it is, the server says.
+    MySql,
+    /// `mssql://`
+    MsSql,
+}
+
+impl Engine {
+    fn of(url: &str) -> Option<Self> {
+        match url.split_once("://")?.0 {
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "mysql" | "mariadb" => Some(Self::MySql),
+            "mssql" => Some(Self::MsSql),
+            _ => None,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Which adapter it asks for.
+    pub(crate) fn engine(&self) -> Option<Engine> {
+        Engine::of(&self.url)
+    }
 }
 
 /// Where a password comes from.
@@ -110,6 +146,11 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct StoreTable {
     url: Spanned<String>,
+    listen_url: Option<Spanned<String>>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+    password_command: Option<Spanned<CommandLine>>,
+    tls: Option<TlsMode>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,6 +173,13 @@ struct TargetTable {
     #[serde(default)]
     tls: TlsMode,
     dead_man_grace: Option<Spanned<IgnoredAny>>,
+}
+
+/// Where a password may come from: one of these.
+struct Passwords {
+    file: Option<PathBuf>,
+    env: Option<String>,
+    command: Option<Spanned<CommandLine>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,7 +208,7 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn config(&self, file: File) -> Result<Config, Failure> {
-        let store = self.store(&file.store.url)?;
+        let store = self.store(file.store)?;
         let mut tenants = BTreeMap::new();
         if file.policy.is_some() || file.tenants.is_empty() {
             let table =
@@ -183,21 +231,37 @@ impl Reader<'_> {
         Ok(Config { store, tenants })
     }
 
-    fn store(&self, url: &Spanned<String>) -> Result<StoreAt, Failure> {
-        let (at, url) = (url.span().start, url.get_ref().as_str());
+    fn store(&self, table: StoreTable) -> Result<StoreAt, Failure> {
+        let (at, url) = (table.url.span().start, table.url.get_ref().clone());
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let what = "the store";
+            let listen_url = table.listen_url.map(|url| self.server_url(what, &url)).transpose()?;
+            let url = self.server_url(what, &table.url)?;
+            let password = self.password(
+                what,
+                at,
+                Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
+            )?;
+            let tls = self.tls(table.tls.unwrap_or_default());
+            return Ok(StoreAt::Postgres { server: ServerConfig { url, password, tls }, listen_url });
+        }
+        if table.listen_url.is_some()
+            || table.password_file.is_some()
+            || table.password_env.is_some()
+            || table.password_command.is_some()
+            || table.tls.is_some()
+        {
+            return Err(self.wrong(at, "only a store at `postgres://` has a password, tls or listen_url"));
+        }
         if url == "memory:" {
             return Ok(StoreAt::Memory);
         }
         if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             return Ok(StoreAt::Sqlite(self.beside(PathBuf::from(path))));
         }
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            let line = "a store in PostgreSQL, shared by many nodes, comes later: use `sqlite:jit.db`, which several \
-                        processes of one machine can share";
-            return Err(self.wrong(at, line));
-        }
-        Err(self
-            .wrong(at, "this is not a store: write `sqlite:jit.db`, or `memory:` for a trial that forgets everything"))
+        let line = "this is not a store: write `sqlite:jit.db`, `postgres://jit_node@host:5432/jit`, or `memory:` for a trial that \
+                    forgets everything";
+        Err(self.wrong(at, line))
     }
 
     fn tenant(&self, table: TenantTable, at: usize, what: &str) -> Result<TenantConfig, Failure> {
@@ -223,12 +287,22 @@ impl Reader<'_> {
         })
     }
 
-    fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<TargetConfig, Failure> {
+    fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<ServerConfig, Failure> {
         if let Some(grace) = table.dead_man_grace {
             return Err(self.later(grace.span().start, "dead_man_grace"));
         }
-        let url = self.target_url(name, &table.url)?;
-        let command = match table.password_command {
+        let what = format!("target `{name}`");
+        let url = self.server_url(&what, &table.url)?;
+        let password = self.password(
+            &what,
+            at,
+            Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
+        )?;
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls) })
+    }
+
+    fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {
+        let command = match given.command {
             None => None,
             Some(command) => {
                 let at = command.span().start;
@@ -242,42 +316,40 @@ impl Reader<'_> {
                 Some(Password::Command(words))
             }
         };
-        let file = table.password_file.map(|path| Password::File(self.beside(path)));
-        let mut given = [file, table.password_env.map(Password::Env), command].into_iter().flatten();
+        let file = given.file.map(|path| Password::File(self.beside(path)));
+        let mut given = [file, given.env.map(Password::Env), command].into_iter().flatten();
         let password = given.next();
         if given.next().is_some() {
-            let line = format!(
-                "target `{name}` names its password twice: keep one of password_file, password_env, password_command"
-            );
+            let line =
+                format!("{what} names its password twice: keep one of password_file, password_env, password_command");
             return Err(self.wrong(at, &line));
         }
-        let tls = match table.tls {
+        Ok(password)
+    }
+
+    fn tls(&self, tls: TlsMode) -> TlsMode {
+        match tls {
             TlsMode::VerifyFull { ca } => TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)) },
             plain @ TlsMode::DangerPlaintext => plain,
-        };
-        Ok(TargetConfig { url, password, tls })
+        }
     }
 
     /// A URL of an engine that this version knows, without a password in it.
-    fn target_url(&self, name: &str, url: &Spanned<String>) -> Result<String, Failure> {
+    fn server_url(&self, what: &str, url: &Spanned<String>) -> Result<String, Failure> {
         let (at, url) = (url.span().start, url.get_ref());
-        let Some((scheme, rest)) = url.split_once("://") else {
-            let line = format!("target `{name}` has no URL like `postgres://jit_broker@127.0.0.1:5432/orders`");
+        let Some((_, rest)) = url.split_once("://") else {
+            let line = format!("{what} has no URL like `postgres://jit_broker@127.0.0.1:5432/orders`");
             return Err(self.wrong(at, &line));
         };
-        match scheme {
-            "postgres" | "postgresql" => {}
-            "mysql" | "mariadb" | "mssql" => {
-                return Err(
-                    self.wrong(at, &format!("targets of `{scheme}://` come later: this version knows `postgres://`"))
-                );
-            }
-            _ => return Err(self.wrong(at, "this version knows targets of `postgres://` only")),
+        if Engine::of(url).is_none() {
+            return Err(
+                self.wrong(at, "this version knows targets of `postgres://`, `mysql://`, `mariadb://` and `mssql://`")
+            );
         }
         let login = rest.split('/').next().unwrap_or_default().rsplit_once('@').map_or("", |(login, _)| login);
         if login.contains(':') {
             let line = format!(
-                "the URL of target `{name}` holds a password: take it out, and name password_file, \
+                "the URL of {what} holds a password: take it out, and name password_file, \
                                 password_env or password_command"
             );
             return Err(self.wrong(at, &line));
@@ -351,12 +423,17 @@ policy = "acme.toml"
         for (from, to, says) in [
             ("policy = \"policy", "polcy = \"policy", "jit.toml:2:1: unknown field `polcy`, expected one of"),
             ("password_file", "pasword_file", "jit.toml:7:1: unknown field `pasword_file`"),
-            ("sqlite:jit.db", "postgres://x/y", "jit.toml:4:7: a store in PostgreSQL"),
+            ("sqlite:jit.db", "postgres://node:secret@x/y", "the URL of the store holds a password"),
+            (
+                "url = \"sqlite:jit.db\"",
+                "url = \"sqlite:jit.db\"\ntls = { mode = \"verify-full\" }",
+                "only a store at `postgres://`",
+            ),
             ("sqlite:jit.db", "jit.db", "this is not a store"),
             ("password_file = \"secret\"", "dead_man_grace = \"60s\"", "jit.toml:7:18: `dead_man_grace` is something"),
             ("[tenants.acme]", "[notify.slack.dba]", "comes later"),
             ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
-            ("postgres://", "mysql://", "`mysql://` come later"),
+            ("postgres://", "oracle://", "knows targets of `postgres://`, `mysql://`"),
             ("\"verify-full\"", "\"none\"", "jit.toml:8"),
             ("[tenants.acme]", "[tenants.default]", "keep one of the two"),
             ("file = \"/var", "file \"/var", "jit.toml:11"),

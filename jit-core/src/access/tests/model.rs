@@ -12,7 +12,7 @@ use crate::database::{
 use crate::grant::Granting;
 use crate::holding::{self, Closing, Verified, closings, judge, look, settled, verify};
 use crate::id::{Account, Group, RoleName, RuleName, TargetName};
-use crate::policy::{Prepared as PreparedRule, Sessions, Stance};
+use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 
 pub(super) const START: i64 = 1_800_000_000;
 
@@ -87,6 +87,7 @@ pub(crate) fn plan(kind: usize) -> Plan {
             account_members: Stance::Refused,
             prepared: if kind == 1 { PreparedRule::Rollback } else { PreparedRule::Report },
             can_grant: Stance::Refused,
+            activation: Activation::Default,
         },
     }
 }
@@ -569,7 +570,10 @@ impl World {
             Ok(clear) => Event::BeginGrant(clear),
             Err(how) => Event::Standing(how),
         };
-        let standing = self.server.roles[self.role_of(i)].standing;
+        let (role, rows) = (self.role_of(i), &self.server.roles[self.role_of(i)]);
+        // where no grantor is named, what came to be beside a restart is taken for ours, and is on its way out
+        let alike = self.server.engine != Engine::PerGrantor && rows.excused && self.may_be_ours(role);
+        let standing = rows.standing && !alike;
         assert!(!standing || matches!(event, Event::Standing(_)), "law 6: a role already held was not refused");
         if !self.event(i, event) {
             return;

@@ -1,9 +1,10 @@
 //! A file that only grows, one JSON object a line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -12,8 +13,8 @@ use super::super::export::checkpoint_line;
 use super::{AuditSink, NumberedEntry, SinkError};
 
 /// A file of JSON lines, as an export has them: `{"number":N,"leaf":"H","entry":E}` and `{"checkpoint":"NOTE"}`. What is
-/// acknowledged is on the disk (fsync). Several processes may append to it. It can be rotated by renaming: the next batch begins a
-/// new file.
+/// acknowledged is on the disk (fsync). Several processes may append to it; where one of them stopped while it wrote, the others wait no
+/// longer than a second, and come again. It can be rotated by renaming: the next batch begins a new file.
 #[derive(Debug, Clone)]
 pub struct JsonLines {
     path: PathBuf,
@@ -28,9 +29,13 @@ impl JsonLines {
     /// When the file cannot be written, or holds something else than such lines.
     pub fn append(path: impl AsRef<Path>) -> Result<Self, SinkError> {
         let path = path.as_ref();
-        let sink = Self { path: path.to_owned(), name: format!("file:{}", path.display()) };
-        write(&sink.path, &[])?;
-        Ok(sink)
+        let name = format!("file:{}", path.display());
+        let file = open(path)?;
+        // whoever writes to it now finds that it can be written
+        if lock(&file, Duration::ZERO).map_err(|error| unwritten(path, error))? {
+            cut_off_half_a_line(path, &file)?;
+        }
+        Ok(Self { path: path.to_owned(), name })
     }
 
     /// Under this name it is remembered how far the sink has come. Without it that is `file:` and the path.
@@ -66,33 +71,65 @@ impl AuditSink for JsonLines {
 
 /// Appends whole lines, all or none of them, and waits until they are on the disk.
 fn write(path: &Path, lines: &[u8]) -> Result<(), SinkError> {
-    let failed = |source: io::Error| SinkError {
-        why: format!("`{}` cannot be written: check its directory, its permissions and the space left", path.display()),
-        source: Some(source.into()),
-    };
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    // one writer at a time, whatever its process; the lock goes with the file
-    file.lock().map_err(failed)?;
-    let whole = whole_lines(&mut file).map_err(failed)?.ok_or_else(|| SinkError {
-        why: format!("`{}` ends in something that is no line of an audit log: choose another file", path.display()),
-        source: None,
-    })?;
+    let failed = |error| unwritten(path, error);
+    let mut file = open(path)?;
+    if !lock(&file, PATIENCE).map_err(failed)? {
+        let why = format!("`{}` is being written by another process, which does not go on", path.display());
+        return Err(SinkError { why, source: None });
+    }
+    let whole = cut_off_half_a_line(path, &file)?;
     let written = file.write_all(lines).and_then(|()| file.sync_data());
     if let Err(error) = written {
         // best effort: the next writer would remove half a line, but not whole ones that come again
         let _ = file.set_len(whole);
         return Err(failed(error));
     }
+    Ok(())
+}
+
+fn unwritten(path: &Path, source: io::Error) -> SinkError {
+    SinkError {
+        why: format!("`{}` cannot be written: check its directory, its permissions and the space left", path.display()),
+        source: Some(source.into()),
+    }
+}
+
+/// Makes it if it is not there, so that it stays there.
+fn open(path: &Path) -> Result<File, SinkError> {
+    let failed = |error| unwritten(path, error);
+    let is_new = !path.exists();
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     if is_new {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     }
-    Ok(())
+    Ok(file)
+}
+
+/// Whether nobody else writes to it now; the lock goes with the file. A process that was stopped keeps its lock: who waited for it would
+/// stand still as well.
+fn lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => std::thread::sleep(BETWEEN),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// The length of the file then.
+fn cut_off_half_a_line(path: &Path, file: &File) -> Result<u64, SinkError> {
+    whole_lines(file).map_err(|error| unwritten(path, error))?.ok_or_else(|| SinkError {
+        why: format!("`{}` ends in something that is no line of an audit log: choose another file", path.display()),
+        source: None,
+    })
 }
 
 /// The length of the file without a last line that has no end, which is cut off. `None` when that was not begun as a line of ours.
-fn whole_lines(file: &mut File) -> io::Result<Option<u64>> {
+fn whole_lines(mut file: &File) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let (mut end, mut torn) = (length, Vec::new());
     let mut whole = 0;
@@ -121,5 +158,9 @@ fn whole_lines(file: &mut File) -> io::Result<Option<u64>> {
     Ok(Some(whole))
 }
 
+/// How long somebody else may write. A batch takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks whether he is done.
+const BETWEEN: Duration = Duration::from_millis(5);
 /// How much is read at a time when looking for the last end of a line.
 const STEP: u64 = 64 << 10;

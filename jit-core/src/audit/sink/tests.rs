@@ -114,3 +114,19 @@ fn a_file_of_somebody_else_is_left_alone() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "a line\nand another");
     assert!(JsonLines::append(directory.path().join("no/such/directory")).is_err());
 }
+
+#[tokio::test]
+async fn law_14_who_stopped_while_he_wrote_to_a_file_holds_up_nobody() {
+    let log = Log::with(3).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    JsonLines::append(&path).unwrap();
+    let stopped = fs::File::open(&path).unwrap();
+    stopped.lock().unwrap();
+    let sink = JsonLines::append(&path).unwrap();
+    let error = deliver_pending(&*log.store, &log.tenant, &sink, 30).await.unwrap_err();
+    assert!(format!("{error:?}").contains("another process"), "{error:?}");
+    drop(stopped);
+    drain(&log, &sink, 30).await;
+    assert_eq!(fs::read_to_string(&path).unwrap().matches("{\"number\":").count(), 3);
+}

@@ -89,6 +89,10 @@ impl Store for Touched {
         self.store.lanes().await
     }
 
+    async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.store.upcoming(lane, until, limit).await
+    }
+
     async fn read(&self, at: &RecordKey) -> Result<Option<Record>, StoreError> {
         self.store.read(at).await
     }

@@ -58,11 +58,14 @@ impl Jit {
         }
         let open = filter.open || filter.state.as_deref().is_some_and(|state| OPEN.contains(&state));
         let label = open.then(|| ("open".to_owned(), "yes".to_owned()));
+        // where the label says all that is asked, nothing is read in vain
+        let all_match = filter.state.is_none() && filter.principal.is_none() && filter.target.is_none();
         let mut found = Vec::new();
         let mut after = after.map(|id| id.to_string());
         while found.len() < limit {
+            let size = if all_match { PAGE.min(limit.saturating_sub(found.len())) } else { PAGE };
             let ask =
-                PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label: label.clone(), after, limit: PAGE };
+                PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label: label.clone(), after, limit: size };
             let page = self.core.store.page(&ask).await?;
             let now = self.core.store.now().await?;
             after = page.last().map(|record| record.at.key.clone());
@@ -79,7 +82,7 @@ impl Jit {
                     found.push(view);
                 }
             }
-            if page.len() < PAGE {
+            if page.len() < size {
                 break;
             }
         }

@@ -26,6 +26,8 @@ impl Jit {
             }
             tenant.policy = policy;
         })?;
+        let _noting = self.core.noting.lock().await;
+        // which by now may be one that another call put in force
         let settings = self.core.tenant(&self.tenant)?;
         Ok(self.core.note_policy(&self.tenant, &settings).await?)
     }

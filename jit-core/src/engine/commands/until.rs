@@ -67,6 +67,7 @@ impl Jit {
                 Ok::<(), JitError>(())
             };
             tokio::select! {
+                biased;
                 () = waiter.changed() => {}
                 looked = elsewhere => looked?,
             }

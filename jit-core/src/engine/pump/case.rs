@@ -9,7 +9,8 @@ use super::super::records::{access_key, body};
 use crate::access::{Access, Event};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
-use crate::holding::{Holding, Orphan};
+use crate::grant::{Cause, Grant};
+use crate::holding::{Holding, Orphan, Watch};
 use crate::id::{AccessId, TargetName};
 use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError};
 
@@ -138,6 +139,12 @@ impl Case {
         }
     }
 
+    /// Nothing is granted to the account until then.
+    pub(super) fn quiet(&mut self, until: Time) {
+        self.holding.quiet_until = self.holding.quiet_until.max(Some(until));
+        self.changed = true;
+    }
+
     /// Says that the holding itself was changed.
     pub(super) fn touch(&mut self) {
         self.changed = true;
@@ -240,6 +247,13 @@ impl Case {
         Ok(())
     }
 
+    /// Whether the event closes a window that is still open.
+    fn closes_early(&self, id: AccessId, event: &Event, now: Time) -> bool {
+        let expired = matches!(event, Event::End { cause: Cause::Expired, .. });
+        let grant = self.accesses.get(&id).and_then(|loaded| loaded.access.grant());
+        expired && matches!(grant, Some(Grant::Active(active)) if active.window.end() > now)
+    }
+
     /// Reads again what somebody else changed, and handles the events of this stage on it.
     async fn reload(&mut self, core: &Core, now: Time) -> Result<(), StoreError> {
         use crate::store::Kind;
@@ -253,9 +267,17 @@ impl Case {
         // what this pass found out about watches and orphans stands beside what others added meanwhile
         let done = |orphan: &Orphan| self.before.orphans.contains(orphan) && !mine.orphans.contains(orphan);
         self.holding.orphans.retain(|orphan| !done(orphan));
-        let known: Vec<AccessId> = self.before.watched.iter().chain(&mine.watched).map(|watch| watch.access).collect();
-        self.holding.watched.retain(|watch| !known.contains(&watch.access));
-        self.holding.watched.extend(mine.watched);
+        let news: Vec<Watch> =
+            mine.watched.iter().filter(|watch| !self.before.watched.contains(watch)).cloned().collect();
+        let was: Vec<AccessId> = self.before.watched.iter().map(|watch| watch.access).collect();
+        let is: Vec<AccessId> = mine.watched.iter().map(|watch| watch.access).collect();
+        // a watch that this pass left alone is as others have it now: they may have made it due
+        self.holding.watched.retain(|watch| {
+            let over = was.contains(&watch.access) && !is.contains(&watch.access);
+            !over && !news.iter().any(|newer| newer.access == watch.access)
+        });
+        self.holding.watched.extend(news);
+        self.holding.quiet_until = self.holding.quiet_until.max(mine.quiet_until);
         self.before = self.holding.clone();
         let events = std::mem::take(&mut self.events);
         self.facts.clear();
@@ -266,7 +288,10 @@ impl Case {
             }
         }
         for (id, event) in events {
-            self.handle(id, event, now);
+            // a window that was extended meanwhile has not closed
+            if !self.closes_early(id, &event, now) {
+                self.handle(id, event, now);
+            }
         }
         Ok(())
     }

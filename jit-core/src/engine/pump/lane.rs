@@ -1,7 +1,6 @@
 //! The work of one lane, until nothing of it is due.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::super::core::Tenant;
@@ -18,7 +17,7 @@ use crate::database::{Database, DatabaseError, Identity};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
-use crate::store::{ClaimAsk, Claimed, Kind, Lane, PageAsk, StoreError, Write, Writing};
+use crate::store::{Change, ClaimAsk, Claimed, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
 
 /// How many records a desk pass takes.
 const DESK_BATCH: usize = 256;
@@ -76,7 +75,7 @@ impl Lanes {
         for ((tenant, target), cases) in groups {
             let Ok(settings) = self.core.tenant(&tenant) else { continue };
             let Ok(database) = settings.database(&target) else { continue };
-            let label = format!("jit.{}.{}", self.core.node, self.passes.fetch_add(1, Ordering::Relaxed));
+            let label = self.label();
             let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { continue };
             let ready = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
             let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
@@ -239,18 +238,21 @@ impl Lanes {
         if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
             return Ok(());
         }
-        if let Some(known) = &known {
-            let fact = Fact::new(What::IncarnationChanged)
-                .with("target", target.as_str())
-                .with("realm", identity.realm.as_str())
-                .with("was", known.incarnation.as_str())
-                .with("incarnation", identity.incarnation.as_str());
-            self.tell(tenant, settings, fact).await?;
-            // before the incarnation is remembered: a crash in between only looks twice
+        if known.is_some() {
+            // before it is said and remembered: a crash in between only looks twice, and what is due brings the next node here
             self.look_at_all(tenant, &identity.realm).await?;
         }
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        if let Some(known) = &known {
+            ledger.fact(
+                Fact::new(What::IncarnationChanged)
+                    .with("target", target.as_str())
+                    .with("realm", identity.realm.as_str())
+                    .with("was", known.incarnation.as_str())
+                    .with("incarnation", identity.incarnation.as_str()),
+            );
+        }
         let next = RealmRecord { incarnation: identity.incarnation.clone() };
         ledger.change.writes.push(put(key, record.as_ref(), &next, None)?);
         ignore_conflict(ledger.commit().await)
@@ -263,25 +265,37 @@ impl Lanes {
         loop {
             let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
             let page = self.core.store.page(&ask).await?;
-            let now = self.core.store.now().await?;
             for record in &page {
-                let Ok(mut holding) = body::<Holding>(record) else {
-                    tracing::error!(key = record.at.key, "a holding cannot be read: reconcile the target");
-                    continue;
-                };
-                for watch in &mut holding.watched {
-                    watch.next = now;
-                }
-                let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
-                let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
-                let write = Write { at: record.at.clone(), expect: super::super::records::expect(Some(record)), what };
-                let change = crate::store::Change { writes: vec![write], ..crate::store::Change::default() };
-                // who changed it meanwhile works on it now, and sees the new incarnation with it
-                ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))?;
+                self.look_now(record.clone()).await?;
             }
             after = page.last().map(|record| record.at.key.clone());
             if after.is_none() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Makes the watches of one holding due now, whoever else changes it meanwhile.
+    async fn look_now(&self, mut record: Record) -> Result<(), StoreError> {
+        loop {
+            let Ok(mut holding) = body::<Holding>(&record) else {
+                tracing::error!(key = record.at.key, "a holding cannot be read: reconcile the target");
+                return Ok(());
+            };
+            let now = self.core.store.now().await?;
+            for watch in &mut holding.watched {
+                watch.next = now;
+            }
+            let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
+            let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
+            let write = Write { at: record.at.clone(), expect: super::super::records::expect(Some(&record)), what };
+            match self.core.store.commit(Change { writes: vec![write], ..Change::default() }).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return done.map(|_| ()),
+            }
+            match self.core.store.read(&record.at).await? {
+                Some(now) => record = now,
+                None => return Ok(()),
             }
         }
     }

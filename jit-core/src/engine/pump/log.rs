@@ -29,9 +29,11 @@ impl Lanes {
             if let Err(error) = self.write_log(CHECKPOINT_EVERY).await {
                 tracing::error!(%error, "the log cannot be kept; trying again");
             }
+            // in order, here and wherever else the engine selects: by chance a simulated history would not be repeatable
             tokio::select! {
-                () = self.core.tasks.pause(EVERY) => {}
+                biased;
                 _ = stopped.changed() => {}
+                () = self.core.tasks.pause(EVERY) => {}
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The pump: one loop over lanes, no timer per grant. It claims what is due, does it, commits, waits.
 
+mod ahead;
 mod breaker;
 mod case;
 mod contact;
@@ -9,6 +10,7 @@ mod log;
 mod realm;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,8 +39,13 @@ pub(super) struct Lanes {
     running: Mutex<BTreeMap<Lane, ()>>,
     /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
     elsewhere: Mutex<BTreeMap<Lane, Time>>,
+    /// Names this start of the node: one that is started again under its old name numbers its passes anew, and `settle` must not
+    /// take the calls of the one for those of the other.
+    boot: String,
     /// Counts the passes of this process, for their labels.
-    passes: std::sync::atomic::AtomicU64,
+    passes: AtomicU64,
+    /// When work could not be kept in the store, if none could since.
+    store_failed: Mutex<Option<tokio::time::Instant>>,
     done: Notify,
 }
 
@@ -86,18 +93,23 @@ pub struct PassReport {
 
 impl Lanes {
     pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
+        let mut boot = [0_u8; 4];
+        core.entropy.fill(&mut boot);
         Arc::new(Self {
             core: Arc::clone(core),
+            boot: boot.iter().map(|byte| format!("{byte:02x}")).collect(),
             breakers: Mutex::default(),
             running: Mutex::default(),
             elsewhere: Mutex::default(),
-            passes: std::sync::atomic::AtomicU64::new(0),
+            passes: AtomicU64::new(0),
+            store_failed: Mutex::default(),
             done: Notify::new(),
         })
     }
 
     async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let log = self.core.tasks.spawn(Arc::clone(&self).keep_log(stopped.clone()));
+        let ends = self.core.tasks.spawn(Arc::clone(&self).keep_ends(stopped.clone()));
         while !*stopped.borrow() {
             let turn = async {
                 if let Err(error) = self.turn().await {
@@ -106,8 +118,9 @@ impl Lanes {
                 }
             };
             tokio::select! {
-                () = turn => {}
+                biased;
                 _ = stopped.changed() => {}
+                () = turn => {}
             }
         }
         while !self.lock_running().is_empty() {
@@ -115,6 +128,9 @@ impl Lanes {
         }
         if let Err(error) = log.await {
             tracing::error!(%error, "the log keeper ended badly");
+        }
+        if let Err(error) = ends.await {
+            tracing::error!(%error, "the keeper of ends ended badly");
         }
         self.close_log().await;
     }
@@ -134,7 +150,9 @@ impl Lanes {
                 // whoever waits for the lane is woken when it is idle again
                 drop(self.core.tasks.spawn(async move {
                     let _idle = Idle { lanes: &lanes, lane: lane.clone() };
-                    if let Err(error) = lanes.work(&lane).await {
+                    let worked = lanes.work(&lane).await;
+                    lanes.worked(worked.as_ref().map(|_| ()));
+                    if let Err(error) = worked {
                         tracing::error!(lane = lane.as_str(), %error, "the store cannot be used; trying again");
                         lanes.core.tasks.pause(STORE_RETRY).await;
                     }
@@ -142,6 +160,7 @@ impl Lanes {
             }
         }
         tokio::select! {
+            biased;
             waited = self.core.store.wait(seen, next) => waited,
             () = self.done.notified() => Ok(()),
         }
@@ -184,6 +203,11 @@ impl Lanes {
     fn leave_to_others(&self, lane: &Lane, now: Time) {
         let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
         elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
+    }
+
+    /// Names the calls of one pass.
+    fn label(&self) -> String {
+        format!("jit.{}.{}.{}", self.core.node, self.boot, self.passes.fetch_add(1, Ordering::Relaxed))
     }
 
     fn down(&self) -> usize {

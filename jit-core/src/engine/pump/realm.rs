@@ -143,7 +143,14 @@ impl Pass<'_> {
             let Some(case) = self.cases.get_mut(place) else { continue };
             for id in ids {
                 let Some(access) = case.accesses.get(&id).map(|loaded| loaded.access.clone()) else { continue };
-                let event = begin_or_not(self.settings, &access, &stops, doubtful, now).await;
+                let quiet = case.holding.quiet_until.filter(|until| *until > now);
+                let event = match quiet {
+                    Some(retry_at) => {
+                        let why = "a revoke whose outcome is not known may still arrive".to_owned();
+                        Some(Event::NotGranted { why, retry_at })
+                    }
+                    None => begin_or_not(self.settings, &access, &stops, doubtful, now).await,
+                };
                 case.handle(id, Event::Tick, now);
                 if let Some(event) = event {
                     case.handle(id, event, now);
@@ -292,8 +299,12 @@ impl Pass<'_> {
             Served::Unreachable(_) => Vec::new(),
         };
         let now = self.core.store.now().await?;
+        let arrived = after(now, needed);
         for (place, closing, outcome) in revoked {
             if let Some(case) = self.cases.get_mut(place) {
+                if matches!(&outcome, Err(left) if left.unknown) {
+                    case.quiet(arrived);
+                }
                 ended(case, &closing, outcome, now);
             }
         }
@@ -335,8 +346,11 @@ impl Pass<'_> {
         let at_once = matches!(served, Served::Unreachable(_));
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
-                Ok(report) => verify(&closing, &report).map_err(|why| Left { why, at_once: false }),
-                Err(error) => Err(Left { why: error.with_causes(), at_once }),
+                Ok(report) => verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false }),
+                Err(error) => {
+                    let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
+                    Err(Left { why: error.with_causes(), at_once, unknown })
+                }
             };
             (place, closing, outcome)
         });
@@ -359,14 +373,15 @@ impl Pass<'_> {
                     continue;
                 }
                 let handling = &access.approval().plan().handling;
-                orders.push(GrantOrder::new(
+                let order = GrantOrder::new(
                     &witness,
                     granting.subject.clone(),
                     width(access, &live),
                     granting.intent.not_after,
                     handling.account_members,
                     handling.can_grant,
-                ));
+                );
+                orders.push(order.activated(handling.activation));
                 whose.push((place, access.id()));
             }
         }
@@ -426,6 +441,8 @@ struct Left {
     why: String,
     /// The server did not answer: it is tried as soon as it does, without a wait of its own.
     at_once: bool,
+    /// What was sent may still arrive.
+    unknown: bool,
 }
 
 /// The accesses of the case whose database work is due.
@@ -434,7 +451,8 @@ fn due(case: &Case, now: Time) -> Vec<AccessId> {
     case.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
 }
 
-fn expired() -> Event {
+/// Its window has closed.
+pub(super) fn expired() -> Event {
     Event::End { cause: Cause::Expired, by: None, why: None }
 }
 
@@ -530,7 +548,7 @@ fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
                 case.handle(proof.access(), Event::Ended(proof), now);
             }
         }
-        Err(Left { why, at_once }) => {
+        Err(Left { why, at_once, .. }) => {
             for id in &closing.accesses {
                 let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Revoking(revoking)) => revoking.failures,

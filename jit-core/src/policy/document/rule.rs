@@ -13,9 +13,9 @@ use crate::approval::{Handling, Limits, Plan};
 use crate::clock::{after, span};
 use crate::database::Width;
 use crate::id::{RoleName, RuleName, TargetName};
-use crate::policy::{CEILING, Prepared, Question, Sessions, Stance};
+use crate::policy::{Activation, CEILING, Prepared, Question, Sessions, Stance};
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "name",
     "targets",
     "roles",
@@ -33,6 +33,7 @@ const KNOWN: [&str; 18] = [
     "account_members",
     "prepared",
     "can_grant",
+    "activation",
     "stage",
 ];
 const LATER: [&str; 7] = ["dead_man", "notify", "break_glass", "mfa", "escalate", "approvers", "delegation"];
@@ -286,11 +287,14 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
     let prepared =
         section.choice("prepared", &[("report", Prepared::Report), ("rollback", Prepared::Rollback)], findings);
     let can_grant = section.choice("can_grant", &stances, findings);
+    let activations = [("default", Activation::Default), ("session", Activation::Session)];
+    let activation = section.choice("activation", &activations, findings);
     Some(Handling {
         sessions: sessions?,
         set_role: set_role?,
         account_members: account_members?,
         prepared: prepared?,
         can_grant: can_grant?,
+        activation: activation?,
     })
 }

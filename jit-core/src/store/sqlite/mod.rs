@@ -29,7 +29,6 @@ use self::readers::Readers;
 use self::shared::Shared;
 use self::watcher::Watcher;
 use self::writer::Writer;
-use super::check::sound;
 use super::waiting::wait;
 use super::{
     Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Lane, PageAsk, Pulse, Record, RecordKey, Store,
@@ -101,7 +100,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
-        sound(&change)?;
+        change.check()?;
         self.writer.commit(change).await
     }
 
@@ -118,6 +117,11 @@ impl Store for SqliteStore {
 
     async fn lanes(&self) -> Result<Vec<(Lane, Time)>, StoreError> {
         self.readers.look(read::lanes).await
+    }
+
+    async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let (lane, now) = (lane.clone(), self.shared.now());
+        self.readers.look(move |place, conn| read::upcoming(place, conn, &lane, now, until, limit)).await
     }
 
     async fn read(&self, at: &RecordKey) -> Result<Option<Record>, StoreError> {

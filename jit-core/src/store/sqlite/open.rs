@@ -130,12 +130,15 @@ fn connect(place: &Place, how: OpenFlags) -> Result<Connection, StoreError> {
 }
 
 fn recognise(place: &Place) -> Result<(), StoreError> {
-    let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let found = schema(&conn).map_err(|error| place.error(error))?;
+    let mut conn = connect(place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // both of one moment: another process may be making the store
+    let look = |conn: &mut Connection| -> rusqlite::Result<(i64, i64)> {
+        let moment = conn.transaction()?;
+        let tables = moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((schema(&moment)?, tables))
+    };
+    let (found, tables) = look(&mut conn).map_err(|error| place.error(error))?;
     refuse_newer(found)?;
-    let tables: i64 = conn
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| place.error(error))?;
     if found == 0 && tables > 0 {
         return Err(place.unavailable("it is a SQLite database of something else: check the path", None));
     }

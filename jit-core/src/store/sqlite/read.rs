@@ -54,6 +54,25 @@ pub(super) fn lanes(place: &Place, conn: &Connection) -> Result<Vec<(Lane, Time)
     look().map_err(|error| place.error(error))
 }
 
+pub(super) fn upcoming(
+    place: &Place,
+    conn: &Connection,
+    lane: &Lane,
+    now: Time,
+    until: Time,
+    limit: usize,
+) -> Result<Vec<Record>, StoreError> {
+    let look = || -> rusqlite::Result<Vec<_>> {
+        let mut read = conn.prepare_cached(sql::UPCOMING)?;
+        let rows = read.query_map(params![lane.as_str(), micros(now), micros(until), rows(limit)], |row| {
+            Ok((Raw::from_row(row)?, (row.get(6)?, row.get::<_, String>(7)?, row.get(8)?)))
+        })?;
+        rows.collect()
+    };
+    let found = look().map_err(|error| place.error(error))?;
+    found.into_iter().map(|(raw, (tenant, kind, key))| raw.into_record(record_key(tenant, &kind, key)?)).collect()
+}
+
 pub(super) fn entries(
     place: &Place,
     conn: &Connection,

@@ -184,6 +184,15 @@ pub(super) const TURN_RECORD: &str = "
 SELECT version, labels, lane, due, serial, body, tenant, kind, key
 FROM records WHERE serial = ?1 AND lane = ?2 ORDER BY due, id LIMIT 1";
 
+/// The earliest record of each turn that comes before ?3 and that nobody has now (?2): those that nobody had, and those whose claim ended.
+pub(super) const UPCOMING: &str = "
+SELECT r.version, r.labels, r.lane, r.due, r.serial, r.body, r.tenant, r.kind, r.key
+FROM (SELECT * FROM (SELECT serial, due FROM turns WHERE lane = ?1 AND again IS NULL AND due < ?3 ORDER BY due LIMIT ?4)
+      UNION ALL
+      SELECT serial, due FROM turns WHERE lane = ?1 AND again <= ?2 AND due < ?3) t
+CROSS JOIN records r ON r.id = (SELECT id FROM records WHERE serial = t.serial AND lane = ?1 ORDER BY due, id LIMIT 1)
+ORDER BY r.due LIMIT ?4";
+
 pub(super) const CLAIM_FENCING: &str = "SELECT fencing FROM claims WHERE serial = ?1";
 pub(super) const CLAIM_PUT: &str = "
 INSERT INTO claims (serial, fencing, until, node, live) VALUES (?1, ?2, ?3, ?4, 1)

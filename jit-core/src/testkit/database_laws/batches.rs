@@ -10,12 +10,12 @@ use crate::database::{DatabaseError, GrantOrder, Rejection, RevokeHow, RevokeOrd
 use crate::store::BoxError;
 
 laws! {
-    contract_one_bad_order_does_not_fail_the_others: [], ["pg-dropped"];
+    contract_one_bad_order_does_not_fail_the_others: [], ["pg-dropped", "my-missing"];
     contract_answers_are_in_the_order_of_the_orders: [], ["pg-batch"];
-    contract_batch_of_200: [], ["pg-batch"];
+    contract_batch_of_200: [], ["pg-batch", "my-batch"];
     contract_empty_batches_are_fine: [], [];
     contract_grant_is_idempotent: [], ["pg-one-row", "pg-second-revoke"];
-    contract_second_revoke_is_fine: [], ["pg-second-revoke"];
+    contract_second_revoke_is_fine: [], ["pg-second-revoke", "my-second-revoke"];
     contract_same_order_twice_in_one_batch_is_fine: [], ["pg-second-revoke"];
     contract_calls_at_once_on_one_membership: [], ["pg-concurrent-15", "pg-open-transaction-blocks"];
     contract_calls_at_once_on_one_role: [], ["pg-open-transaction-blocks"];

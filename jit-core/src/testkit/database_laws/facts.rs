@@ -15,7 +15,7 @@ const fn fact(id: &'static str, says: &'static str) -> Fact {
     Fact { id, says, elsewhere: None }
 }
 
-/// What was measured on PostgreSQL 15 to 18, timings left out. [`super::DatabaseLaw::facts`] says which law shows which.
+/// What was measured on PostgreSQL 15 to 18, MySQL 9.7, MariaDB 10.11 and 11.8, timings left out. [`super::DatabaseLaw::facts`] says which law shows which.
 pub const FACTS: &[Fact] = &[
     fact("pg-one-row", "15 keeps one row per (role, member): our REVOKE deletes a standing one"),
     fact(
@@ -62,6 +62,51 @@ pub const FACTS: &[Fact] = &[
     fact("pg-prepared", "a transaction prepared in the window commits after the REVOKE"),
     fact("pg-createrole", "a role with CREATEROLE lets the account make logins and grant itself more"),
     fact("pg-widen", "granting again with SET TRUE widens the same row; REVOKE SET OPTION FOR narrows it"),
+    fact(
+        "my-late-grant",
+        "a GRANT that waits for a lock lands after its client is gone; KILL of its connection prevents it",
+    ),
+    fact("my-realm", "the server is @@server_uuid, in MariaDB @@server_uid, which is the same after a restart"),
+    fact("my-inactive", "a role that was granted is not active until SET ROLE, or as a default role"),
+    fact(
+        "maria-default-left",
+        "MariaDB has one default role, leaves it set after REVOKE, and a re-grant activates it again",
+    ),
+    fact(
+        "my-session-keeps",
+        "open sessions keep a revoked role: in MySQL in their current database, in MariaDB everywhere",
+    ),
+    fact("my-second-revoke", "a second REVOKE: MySQL fine, MariaDB error 1962"),
+    fact(
+        "my-missing",
+        "a missing account or role: MySQL 3523, MariaDB 1133 and 1959; MariaDB grants to the others all the same",
+    ),
+    fact("my-no-counting", "two GRANTs and one REVOKE leave nothing, and no grantor is named"),
+    fact("my-admin-never", "ADMIN OPTION lets its holder pass the role on, and that stays"),
+    fact("my-needs-admin", "ADMIN OPTION on the role is needed to grant it, and enough"),
+    fact("my-kill", "ending others' sessions needs CONNECTION_ADMIN (MariaDB: CONNECTION ADMIN), seeing them PROCESS"),
+    fact("my-batch", "one role goes to several accounts in one statement"),
+    fact("my-tls", "MySQL 9.7 offers caching_sha2_password only; both have TLS by themselves"),
+    fact("maria-wait", "MariaDB does not limit by lock_wait_timeout how long a GRANT waits, but by max_statement_time"),
+    fact(
+        "my-default-right",
+        "to set another account's default role takes CREATE USER (MariaDB: UPDATE on mysql.*), or a procedure that has it",
+    ),
+    Fact {
+        id: "my-hosts",
+        says: "`alice` means 'alice'@'%'; 'alice'@'localhost' is another account",
+        elsewhere: Some("tests/tests/mysql.rs"),
+    },
+    Fact {
+        id: "my-routine",
+        says: "a routine that was created under a role leaves EXECUTE and ALTER ROUTINE to its maker",
+        elsewhere: Some("the contract has no place for what a role came to own yet"),
+    },
+    Fact {
+        id: "my-event",
+        says: "an EVENT can revoke and kill, overdue ones fire at the next start; MariaDB's scheduler is off by default",
+        elsewhere: Some("the dead-man comes later"),
+    },
 ];
 
 #[cfg(test)]

@@ -22,6 +22,7 @@
 
 mod batches;
 mod broker;
+mod default_roles;
 mod facts;
 mod gone;
 mod names;
@@ -39,6 +40,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use facts::{FACTS, Fact};
+pub use scene::witness;
 pub use world::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, WRONG_PASSWORD, World};
 
 use crate::store::BoxError;
@@ -82,6 +84,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
     let rooms = [
         batches::LAWS,
         broker::LAWS,
+        default_roles::LAWS,
         gone::LAWS,
         names::LAWS,
         network::LAWS,

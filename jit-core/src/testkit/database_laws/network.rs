@@ -10,7 +10,7 @@ use crate::store::BoxError;
 laws! {
     contract_tls_refuses_an_unknown_authority: [Network], [];
     contract_tls_refuses_a_wrong_host: [Network], [];
-    contract_tls_is_never_given_up: [Network], [];
+    contract_tls_is_never_given_up: [Network], ["my-tls"];
     contract_plaintext_only_by_its_dangerous_name: [Network], [];
     contract_wrong_password_is_unreachable_and_says_so: [Network], [];
     contract_rotated_password_is_picked_up: [Network], [];

@@ -8,9 +8,9 @@ use crate::database::{RevokeHow, Width};
 
 laws! {
     law_07_wider_grant_widens_and_its_end_narrows: [SetOption], ["pg-widen"];
-    law_07_end_of_one_of_two_leaves_the_membership: [], ["pg-one-row"];
+    law_07_end_of_one_of_two_leaves_the_membership: [], ["pg-one-row", "my-no-counting"];
     law_07_narrowing_takes_no_membership_where_it_cannot_narrow: [OneRowPerMember], ["pg-widen"];
-    law_07_one_realm_under_two_targets: [TwoDatabases], ["pg-cluster"];
+    law_07_one_realm_under_two_targets: [TwoDatabases], ["pg-cluster", "my-realm"];
 }
 
 async fn law_07_wider_grant_widens_and_its_end_narrows(world: Arc<dyn World>) -> Outcome {

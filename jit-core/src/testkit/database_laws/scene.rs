@@ -1,7 +1,7 @@
 //! What nearly every law begins with: an account, a role, the broker's adapter, and orders for them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -11,10 +11,11 @@ use super::{Outcome, must};
 use crate::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
 use crate::clock::{SystemEntropy, Time, after};
 use crate::database::{
-    Call, Database, DatabaseError, GrantOrder, Granted, RevokeHow, RevokeOrder, RevokeReport, Seen, Subject, Width,
+    Call, Database, DatabaseError, DefaultRole, GrantOrder, Granted, RevokeHow, RevokeOrder, RevokeReport, Seen,
+    Subject, Width,
 };
 use crate::id::{AccessId, Principal, RuleName};
-use crate::policy::{Prepared, Sessions, Stance};
+use crate::policy::{Activation, Prepared, Sessions, Stance};
 use crate::store::BoxError;
 
 /// An account that may get a role through the broker.
@@ -25,6 +26,8 @@ pub(super) struct Scene {
     pub(super) account: String,
     pub(super) role: String,
     access: AccessId,
+    /// The default role that was there before the last grant.
+    default_before: Mutex<Option<String>>,
 }
 
 impl Scene {
@@ -38,7 +41,7 @@ impl Scene {
         world.act(Act::CreateRole { role: &role }).await?;
         let database = world.database(Login::Broker).await?;
         let access = AccessId::fresh(world.server_time().await?, &SystemEntropy);
-        Ok(Self { world, database, account, role, access })
+        Ok(Self { world, database, account, role, access, default_before: Mutex::default() })
     }
 
     /// One more account in the same world.
@@ -85,7 +88,12 @@ impl Scene {
     }
 
     pub(super) fn revoke_order(&self, subject: Subject, how: RevokeHow) -> RevokeOrder {
-        RevokeOrder { access: self.access, subject, how, sessions: Sessions::End, prepared: Prepared::Report }
+        let default_role = match how {
+            RevokeHow::Remove => DefaultRole::Goes { back_to: self.before().clone() },
+            RevokeHow::Narrow | RevokeHow::Nothing => DefaultRole::Stays,
+        };
+        let (sessions, prepared) = (Sessions::End, Prepared::Report);
+        RevokeOrder { access: self.access, subject, how, sessions, prepared, default_role }
     }
 
     /// A deadline in good time.
@@ -102,7 +110,20 @@ impl Scene {
         only(observation.seen)
     }
 
+    /// The account as the adapter writes it.
+    pub(super) fn canonical(&self, account: &str) -> String {
+        self.database.account(account).map_or_else(|error| error.to_string(), |account| account.as_str().to_owned())
+    }
+
+    fn before(&self) -> MutexGuard<'_, Option<String>> {
+        self.default_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) async fn grant(&self, width: Width) -> Result<Granted, BoxError> {
+        let before = self.observe().await?.default_roles.into_iter().find(|role| *role != self.role);
+        if before.is_some() {
+            *self.before() = before;
+        }
         let order = self.order(self.subject()?, width, self.soon().await?)?;
         Ok(self.send_grant(order).await??)
     }
@@ -170,8 +191,11 @@ pub(super) fn call_within(what: &str, limit: Duration) -> Call {
     Call { label: format!("jit/law/{}/{what}{number}", std::process::id()), limit }
 }
 
-/// The proof of an approval that demands nothing: as ever, made by the machine (law 1).
-pub(super) fn witness(access: AccessId) -> Result<Witness, BoxError> {
+/// The proof of an approval that demands nothing, for tests of an adapter: as ever, made by the machine (law 1).
+///
+/// # Errors
+/// Never, unless the machine is broken.
+pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
     let (requester, receiver) = (Principal::new("alice")?, Principal::new("alice")?);
     let hour = TimeDelta::hours(1);
     let plan = Plan {
@@ -185,6 +209,7 @@ pub(super) fn witness(access: AccessId) -> Result<Witness, BoxError> {
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
+            activation: Activation::Default,
         },
     };
     Approval::new(access, Parties { requester, receiver }, plan).witness().ok_or_else(|| "no witness".into())

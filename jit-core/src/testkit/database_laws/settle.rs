@@ -6,18 +6,18 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::scene::{Scene, call, call_within, only};
-use super::{Outcome, World, laws, must};
+use super::{Need, Outcome, World, laws, must};
 use crate::clock::after;
 use crate::database::{Call, DatabaseError, RevokeHow, SettleOrder, Width};
 use crate::store::BoxError;
 
 laws! {
     law_02_grant_past_its_deadline_is_refused_by_the_server: [], ["pg-late-grant"];
-    law_15_settle_ends_a_waiting_grant_and_nothing_lands_later: [], ["pg-late-grant", "pg-open-transaction-blocks"];
-    law_15_settle_ends_a_waiting_revoke_and_nothing_lands_later: [], ["pg-late-grant", "pg-open-transaction-blocks"];
+    law_15_settle_ends_a_waiting_grant_and_nothing_lands_later: [], ["pg-late-grant", "pg-open-transaction-blocks", "my-late-grant"];
+    law_15_settle_ends_a_waiting_revoke_and_nothing_lands_later: [], ["pg-late-grant", "pg-open-transaction-blocks", "my-late-grant"];
     law_15_settle_waits_until_the_deadline_is_past: [], ["pg-late-grant"];
     law_15_settle_leaves_other_calls_alone: [], ["pg-late-grant"];
-    contract_grant_says_who_blocks_it: [], ["pg-open-transaction-blocks"];
+    contract_grant_says_who_blocks_it: [], ["pg-open-transaction-blocks", "maria-wait"];
     law_04_blocked_revoke_says_who_blocks_it_and_succeeds_later: [], ["pg-open-transaction-blocks"];
 }
 
@@ -123,7 +123,7 @@ async fn contract_grant_says_who_blocks_it(world: Arc<dyn World>) -> Outcome {
     let hold = world.hold(&scene.role, &scene.account).await?;
     let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
     let refused = only(scene.database.grant(&call_within("g", Duration::from_secs(2)), &[order]).await)?;
-    blocked_by(refused.map(drop), &hold.id())?;
+    blocked_by(&*scene.world, refused.map(drop), &hold.id())?;
     hold.release().await?;
     nothing_lands(&scene, 0).await?;
     scene.grant(Width::Inherit).await.map(drop)
@@ -135,16 +135,19 @@ async fn law_04_blocked_revoke_says_who_blocks_it_and_succeeds_later(world: Arc<
     let hold = world.hold(&scene.role, &scene.account).await?;
     let order = scene.revoke_order(scene.subject()?, RevokeHow::Remove);
     let refused = only(scene.database.revoke(&call_within("r", Duration::from_secs(2)), &[order]).await)?;
-    blocked_by(refused.map(drop), &hold.id())?;
+    blocked_by(&*scene.world, refused.map(drop), &hold.id())?;
     hold.release().await?;
     scene.revoke(RevokeHow::Remove).await?;
     must(scene.rows().await? == 0, "the membership is still there")
 }
 
-fn blocked_by(refused: Result<(), DatabaseError>, pid: &str) -> Outcome {
+fn blocked_by(world: &dyn World, refused: Result<(), DatabaseError>, pid: &str) -> Outcome {
     let Err(error @ DatabaseError::NotApplied { .. }) = refused else {
         return must(false, format!("not answered with NotApplied: {refused:?}"));
     };
     let text = error.with_causes();
+    if world.lacks(Need::BlockersShown).is_some() {
+        return must(text.contains("lock"), format!("it does not say what it waits for: {text}"));
+    }
     must(text.contains(pid), format!("session {pid} blocks, and the error does not name it: {text}"))
 }

@@ -7,7 +7,7 @@ use super::{Act, By, Need, Outcome, Tried, World, laws, must};
 use crate::database::{Grantor, RevokeHow, Width};
 
 laws! {
-    law_06_standing_membership_survives: [], ["pg-one-row", "pg-row-per-grantor"];
+    law_06_standing_membership_survives: [], ["pg-one-row", "pg-row-per-grantor", "my-no-counting"];
     law_06_standing_membership_by_our_own_grantor_survives: [], ["pg-one-row"];
     law_06_standing_membership_is_seen_before_the_grant: [], ["pg-one-row", "pg-row-per-grantor"];
     law_06_residual_access_is_reported: [GrantorRecorded], ["pg-row-per-grantor", "pg-second-revoke"];

@@ -19,8 +19,11 @@ pub trait World: Debug + Send + Sync {
     /// A name that nothing on the server has yet and that holds the hint unchanged.
     fn fresh(&self, hint: &str) -> String;
 
-    /// The longest name that the engine takes whole, in bytes.
+    /// The longest name that the engine takes whole.
     fn longest_name(&self) -> usize;
+
+    /// Whether that counts bytes; else characters.
+    fn counts_bytes(&self) -> bool;
 
     /// Names that the engine would refuse, cut or take for something else, besides the too long ones.
     fn refused_names(&self) -> Vec<String>;
@@ -84,6 +87,12 @@ pub enum Need {
     OneRowPerMember,
     /// A grant can withhold `SET ROLE`.
     SetOption,
+    /// Default roles: what of its roles a session has from its beginning.
+    DefaultRoles,
+    /// An account can be granted like a role.
+    AccountMembers,
+    /// The server shows who holds a lock.
+    BlockersShown,
     /// A role alone may hold the power to create accounts, and the engine lets it.
     CanGrant,
     /// Lasting ids: a renamed account is found again.

@@ -10,12 +10,12 @@ use super::catalog::{Catalog, Statement};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Call, Capabilities, Check, Database, DatabaseError, Edge, GrantOrder, Granted, Grantor, Holder, Identity,
-    LostPrivilege, NameError, ObjectId, Observation, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen,
-    Session, SettleOrder, Severity, Subject, Width,
+    Call, Capabilities, Check, Database, DatabaseError, DefaultRole, Edge, GrantOrder, Granted, Grantor, Holder,
+    Identity, LostPrivilege, NameError, ObjectId, Observation, Prepared, Rejection, RevokeHow, RevokeOrder,
+    RevokeReport, Seen, Session, SettleOrder, Severity, Subject, Width,
 };
 use crate::id::{Account, RealmId, RoleName};
-use crate::policy::{Prepared as PreparedRule, Sessions, Stance};
+use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 
 /// An adapter of a [`MockServer`].
 #[derive(Debug, Clone)]
@@ -93,7 +93,10 @@ impl Database for MockDatabase {
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
         let mut answers = Vec::new();
         for order in orders {
-            answers.push(self.grant_one(call, order).await);
+            answers.push(match went_with(&answers) {
+                Some(error) => Err(error),
+                None => self.grant_one(call, order).await,
+            });
         }
         answers
     }
@@ -101,18 +104,21 @@ impl Database for MockDatabase {
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
         let mut answers = Vec::new();
         for order in orders {
-            answers.push(self.revoke_one(call, order).await);
+            answers.push(match went_with(&answers) {
+                Some(error) => Err(error),
+                None => self.revoke_one(call, order).await,
+            });
         }
         answers
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
         self.up()?;
-        for order in orders {
-            self.server.catalog().waiting.retain(|waiting| waiting.label != order.label);
-        }
         let Some(latest) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
         loop {
+            // also what arrived while this waited
+            let labelled = |label: &String| orders.iter().any(|order| order.label == *label);
+            self.server.catalog().waiting.retain(|waiting| !labelled(&waiting.label));
             let left = span(self.server.now(), latest);
             if left < TimeDelta::zero() {
                 return self.up();
@@ -197,7 +203,8 @@ impl MockDatabase {
         if order.can_grant() == Stance::Refused && !powers.is_empty() {
             return reject(Rejection::RoleCanGrant, format!("`{}` has {}", subject.role, powers.join(", ")));
         }
-        Ok(Statement::Grant { grantor, role, member, width: order.width() })
+        let activate = order.activation() == Activation::Default;
+        Ok(Statement::Grant { grantor, role, member, width: order.width(), activate })
     }
 
     async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
@@ -209,6 +216,7 @@ impl MockDatabase {
         }
         let revoked_at = self.server.now();
         let mut catalog = self.server.catalog();
+        self.put_back(&mut catalog, order);
         let before = self.look(&catalog, &order.subject);
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && catalog.signals {
@@ -234,6 +242,15 @@ impl MockDatabase {
         Ok(RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation })
     }
 
+    /// The default role that was there.
+    fn put_back(&self, catalog: &mut Catalog, order: &RevokeOrder) {
+        let DefaultRole::Goes { back_to } = &order.default_role else { return };
+        let names = (catalog.id(order.subject.account.as_str()), catalog.id(order.subject.role.as_str()));
+        let (Some(account), Some(role)) = names else { return };
+        let back_to = back_to.as_ref().and_then(|back_to| catalog.id(back_to));
+        catalog.deactivate(account, role, back_to);
+    }
+
     fn judge_revoke(
         &self,
         catalog: &Catalog,
@@ -244,7 +261,10 @@ impl MockDatabase {
         let member = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
         let (Some(role), Some(member), Some(grantor)) = (role, member, self.broker(catalog)) else { return Ok(None) };
         // before 16 a revoke takes whatever is there: only what bears our name is ours
-        let ours = |row: &super::catalog::Member| (row.role, row.member, row.grantor) == (role, member, grantor);
+        let named = catalog.profile.is_postgres();
+        let ours = |row: &super::catalog::Member| {
+            (row.role, row.member) == (role, member) && (!named || row.grantor == grantor)
+        };
         if how == RevokeHow::Nothing || !catalog.members.iter().any(ours) {
             return Ok(None);
         }
@@ -303,6 +323,12 @@ impl MockDatabase {
             powers: role.map(|role| catalog.powers(role)).unwrap_or_default(),
             ..Seen::default()
         };
+        if !catalog.profile.is_postgres() {
+            // no ids, only names
+            (seen.account_id, seen.role_id) = (None, None);
+        }
+        let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
+        seen.default_roles = defaults.map(|role| catalog.name(*role)).collect();
         let Some(account) = account else { return seen };
         let name = catalog.name(account);
         seen.account_renamed = (name != subject.account.as_str()).then_some(name);
@@ -353,4 +379,10 @@ fn by_id_or_name(catalog: &Catalog, id: Option<&ObjectId>, name: &str) -> Option
         Some(id) => id.0.parse().ok().filter(|id| catalog.names.contains_key(id)),
         None => catalog.id(name),
     }
+}
+
+/// A connection that is ended takes the later orders of its call with it.
+fn went_with<T>(before: &[Result<T, DatabaseError>]) -> Option<DatabaseError> {
+    let ended = matches!(before.last(), Some(Err(DatabaseError::OutcomeUnknown { .. })));
+    ended.then(|| DatabaseError::unknown("the connection was ended"))
 }

@@ -36,6 +36,8 @@ pub(super) struct Backend {
     pub(super) current: u32,
     pub(super) since: Time,
     pub(super) cursor: bool,
+    /// What it has of roles for as long as it lives, where the engine has default roles.
+    pub(super) active: Option<BTreeSet<u32>>,
 }
 
 /// An open transaction that touched a membership.
@@ -59,7 +61,7 @@ pub(super) struct Waiting {
 /// What the broker has the server do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Statement {
-    Grant { grantor: u32, role: u32, member: u32, width: Width },
+    Grant { grantor: u32, role: u32, member: u32, width: Width, activate: bool },
     Revoke { grantor: u32, role: u32, member: u32, how: RevokeHow },
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Catalog {
     pub(super) signals: bool,
     pub(super) names: BTreeMap<u32, Name>,
     pub(super) members: Vec<Member>,
+    /// Default roles, where the engine has such.
+    pub(super) defaults: BTreeMap<u32, BTreeSet<u32>>,
     pub(super) backends: BTreeMap<u32, Backend>,
     pub(super) prepared: BTreeMap<String, u32>,
     held: Vec<Held>,
@@ -91,6 +95,7 @@ impl Catalog {
             signals: true,
             names: BTreeMap::new(),
             members: Vec::new(),
+            defaults: BTreeMap::new(),
             backends: BTreeMap::new(),
             prepared: BTreeMap::new(),
             held: Vec::new(),
@@ -141,10 +146,47 @@ impl Catalog {
         others.filter(|id| self.reach(**id, |_| true).contains(&account)).copied().collect()
     }
 
-    /// Whether the table of this role can be used by who acts as `current`.
-    pub(super) fn may_use(&self, current: u32, role: u32) -> bool {
-        let superuser = self.names.get(&current).is_some_and(|row| row.superuser);
-        superuser || self.reach(current, |row| self.inherits(row)).contains(&role)
+    /// Whether the table of this role can be used in the session.
+    pub(super) fn may_use(&self, backend: &Backend, role: u32) -> bool {
+        let superuser = self.names.get(&backend.current).is_some_and(|row| row.superuser);
+        superuser
+            || match &backend.active {
+                Some(active) => active.contains(&role),
+                None => self.reach(backend.current, |row| self.inherits(row)).contains(&role),
+            }
+    }
+
+    /// A session of this one, with its default roles.
+    pub(super) fn backend(&self, login: u32, since: Time) -> Backend {
+        let held = |role: &&u32| self.members.iter().any(|row| row.member == login && row.role == **role);
+        let active = self.profile.default_roles().then(|| {
+            let defaults = self.defaults.get(&login).into_iter().flatten().filter(held);
+            defaults.flat_map(|role| self.reach(*role, |_| true)).collect()
+        });
+        Backend { login, current: login, since, cursor: false, active }
+    }
+
+    /// The session after `SET ROLE`.
+    pub(super) fn becoming(&self, backend: Backend, role: u32) -> Backend {
+        let active = backend.active.as_ref().map(|_| self.reach(role, |_| true));
+        Backend { current: role, active, ..backend }
+    }
+
+    /// Makes the role a default one of the account, or the only one.
+    pub(super) fn activate(&mut self, account: u32, role: u32) {
+        let defaults = self.defaults.entry(account).or_default();
+        if self.profile.one_default_role() {
+            defaults.clear();
+        }
+        defaults.insert(role);
+    }
+
+    /// Makes it one no more, where it is one.
+    pub(super) fn deactivate(&mut self, account: u32, role: u32, back_to: Option<u32>) {
+        let was = self.defaults.get_mut(&account).is_some_and(|defaults| defaults.remove(&role));
+        if let (true, true, Some(back_to)) = (was, self.profile.one_default_role(), back_to) {
+            self.activate(account, back_to);
+        }
     }
 
     fn inherits(&self, row: &Member) -> bool {
@@ -158,7 +200,13 @@ impl Catalog {
     /// Whether a login may `SET ROLE`.
     pub(super) fn may_become(&self, login: u32, role: u32) -> bool {
         let superuser = self.names.get(&login).is_some_and(|row| row.superuser);
-        superuser || self.reach(login, |row| row.set).contains(&role)
+        let direct = |row: &Member| row.member == login && row.role == role;
+        superuser
+            || if self.profile.is_postgres() {
+                self.reach(login, |row| row.set).contains(&role)
+            } else {
+                self.members.iter().any(direct)
+            }
     }
 
     /// What the role allows that outlives a membership in it.
@@ -186,8 +234,11 @@ impl Catalog {
 
     pub(super) fn run(&mut self, statement: Statement) {
         match statement {
-            Statement::Grant { grantor, role, member, width } => {
+            Statement::Grant { grantor, role, member, width, activate } => {
                 self.grant(grantor, role, member, true, width == Width::SetRole, false);
+                if activate && self.profile.default_roles() {
+                    self.activate(member, role);
+                }
             }
             Statement::Revoke { how: RevokeHow::Nothing, .. } => {}
             Statement::Revoke { grantor, role, member, how: RevokeHow::Remove } => self.revoke(grantor, role, member),
@@ -219,12 +270,18 @@ impl Catalog {
     pub(super) fn revoke(&mut self, grantor: u32, role: u32, member: u32) {
         let per_grantor = self.profile.per_grantor();
         self.members.retain(|row| (row.role, row.member) != (role, member) || per_grantor && row.grantor != grantor);
+        // MariaDB leaves it set
+        if self.profile.default_roles() && !self.profile.one_default_role() {
+            self.deactivate(member, role, None);
+        }
     }
 
     /// Who blocks a statement about this membership. Before 16 only the same membership is in the way.
     pub(super) fn blocker(&self, role: u32, member: u32) -> Option<u32> {
-        let per_grantor = self.profile.per_grantor();
-        self.held.iter().find(|held| held.role == role && (per_grantor || held.member == member)).map(|held| held.pid)
+        let (per_grantor, postgres) = (self.profile.per_grantor(), self.profile.is_postgres());
+        let same = |held: &&Held| held.role == role && (per_grantor || held.member == member);
+        // elsewhere whoever locks the tables of accounts is in everybody's way
+        self.held.iter().find(|held| !postgres || same(held)).map(|held| held.pid)
     }
 
     pub(super) fn hold(&mut self, pid: u32, role: u32, member: u32) {
@@ -263,6 +320,8 @@ impl Catalog {
     pub(super) fn drop_name(&mut self, id: u32) {
         self.names.remove(&id);
         self.members.retain(|row| row.role != id && row.member != id);
+        self.defaults.remove(&id);
+        self.defaults.values_mut().for_each(|defaults| defaults.retain(|role| *role != id));
     }
 
     /// Every session and statement ends.

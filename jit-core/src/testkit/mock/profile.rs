@@ -5,34 +5,90 @@ use crate::database::{Capabilities, NameError};
 /// An engine and its version, as far as they behave differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
+    engine: Engine,
     version: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Postgres,
+    MySql,
+    MariaDb,
 }
 
 impl Profile {
     /// PostgreSQL of this major version; 15 and older know neither grantors nor options of a membership.
     #[must_use]
     pub const fn postgres(version: u32) -> Self {
-        Self { version }
+        Self { engine: Engine::Postgres, version }
+    }
+
+    /// MySQL of this major version: default roles in a list, of which a REVOKE takes what it revokes.
+    #[must_use]
+    pub const fn mysql(version: u32) -> Self {
+        Self { engine: Engine::MySql, version }
+    }
+
+    /// MariaDB of this major version: one default role, which a REVOKE leaves set.
+    #[must_use]
+    pub const fn mariadb(version: u32) -> Self {
+        Self { engine: Engine::MariaDb, version }
     }
 
     /// Every profile there is.
-    pub const ALL: [Self; 4] = [Self::postgres(15), Self::postgres(16), Self::postgres(17), Self::postgres(18)];
+    pub const ALL: [Self; 6] = [
+        Self::postgres(15),
+        Self::postgres(16),
+        Self::postgres(17),
+        Self::postgres(18),
+        Self::mysql(9),
+        Self::mariadb(11),
+    ];
 
     /// As tests call it.
     #[must_use]
     pub fn name(self) -> String {
-        format!("mock-postgres-{}", self.version)
+        let engine = match self.engine {
+            Engine::Postgres => "postgres",
+            Engine::MySql => "mysql",
+            Engine::MariaDb => "mariadb",
+        };
+        format!("mock-{engine}-{}", self.version)
     }
 
     /// One row per grantor, with INHERIT and SET options; and an open transaction blocks the whole role.
     #[must_use]
     pub(super) fn per_grantor(self) -> bool {
-        self.version >= 16
+        self.is_postgres() && self.version >= 16
+    }
+
+    pub(super) fn is_postgres(self) -> bool {
+        self.engine == Engine::Postgres
+    }
+
+    /// Whether there are default roles: a session has them from its beginning, and keeps what it has.
+    pub(super) fn default_roles(self) -> bool {
+        !self.is_postgres()
+    }
+
+    /// Whether an account has one default role only.
+    pub(super) fn one_default_role(self) -> bool {
+        self.engine == Engine::MariaDb
+    }
+
+    /// Whether an account can be granted like a role.
+    pub(super) fn account_members(self) -> bool {
+        self.engine != Engine::MariaDb
     }
 
     pub(super) fn capabilities(self) -> Capabilities {
+        let engine = match self.engine {
+            Engine::Postgres => "PostgreSQL",
+            Engine::MySql => "MySQL",
+            Engine::MariaDb => "MariaDB",
+        };
         Capabilities {
-            engine: "PostgreSQL".to_owned(),
+            engine: engine.to_owned(),
             version: format!("{}.0", self.version),
             grantor_recorded: self.per_grantor(),
             set_option: self.per_grantor(),
@@ -41,19 +97,33 @@ impl Profile {
         }
     }
 
-    /// Longest name, in bytes.
-    pub(super) const LONGEST: usize = 63;
+    /// Longest name, in bytes, or in characters where those count.
+    pub(super) fn longest_name(self) -> usize {
+        if self.is_postgres() { 63 } else { 32 }
+    }
+
+    /// Names that are no account's and no role's.
+    pub(super) fn refused_names(self) -> &'static [&'static str] {
+        if self.is_postgres() {
+            &["", "public", "none", "pg_monitor", "pg_x", "nul\0"]
+        } else {
+            &["", "public", "none", "nul\0", "behind "]
+        }
+    }
 
     /// What the engine would cut, refuse, or take for something else.
     pub(super) fn name_problem(self, what: &'static str, name: &str) -> Result<(), NameError> {
+        let length = if self.is_postgres() { name.len() } else { name.chars().count() };
         let why = if name.is_empty() {
             "it is empty"
         } else if name.contains('\0') {
             "it holds a NUL character"
-        } else if name.len() > Self::LONGEST {
-            "it is longer than 63 bytes, and the server would cut it"
-        } else if name.starts_with("pg_") {
+        } else if length > self.longest_name() {
+            "it is longer than the engine takes whole"
+        } else if self.is_postgres() && name.starts_with("pg_") {
             "names that begin with `pg_` are the server's own"
+        } else if !self.is_postgres() && name.ends_with(' ') {
+            "the server would take blanks at the end off"
         } else if name == "public" || name == "none" {
             "it is a reserved word"
         } else {

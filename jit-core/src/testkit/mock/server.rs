@@ -36,6 +36,12 @@ impl MockServer {
     pub fn new(profile: Profile, clock: Arc<dyn Clock>) -> Self {
         static SERVERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let realm = SERVERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self::of_realm(profile, clock, realm)
+    }
+
+    /// The same, of this realm: nobody else's.
+    #[must_use]
+    pub fn of_realm(profile: Profile, clock: Arc<dyn Clock>, realm: u64) -> Self {
         let server = Self { catalog: Arc::new(Mutex::new(Catalog::new(profile))), clock, realm };
         server.add(ADMIN, true, true);
         server.add(BROKER, false, false);
@@ -112,6 +118,10 @@ impl MockServer {
         let mut catalog = self.catalog();
         let (role, to, grantor) = (find(&catalog, role)?, find(&catalog, to)?, find(&catalog, grantor)?);
         catalog.grant(grantor, role, to, true, width == Width::SetRole, admin);
+        if catalog.profile.default_roles() {
+            // a role that is granted is not used yet
+            catalog.defaults.insert(to, [role].into());
+        }
         Ok(())
     }
 
@@ -182,7 +192,8 @@ impl MockServer {
         }
         let login = find(&catalog, account)?;
         let pid = catalog.fresh();
-        catalog.backends.insert(pid, Backend { login, current: login, since: now, cursor: false });
+        let backend = catalog.backend(login, now);
+        catalog.backends.insert(pid, backend);
         drop(catalog);
         Ok(MockSession { server: self.clone(), pid })
     }
@@ -229,6 +240,12 @@ impl MockSession {
         self.pid.to_string()
     }
 
+    /// Whether the server still has it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.server.catalog().backends.contains_key(&self.pid)
+    }
+
     /// Tries something.
     ///
     /// # Errors
@@ -238,15 +255,15 @@ impl MockSession {
         let Some(backend) = catalog.backends.get(&self.pid).cloned() else {
             return Ok(Tried::Ended);
         };
-        let may_use = |role: &str| Ok::<_, BoxError>(catalog.may_use(backend.current, find(&catalog, role)?));
+        let may_use = |role: &str| Ok::<_, BoxError>(catalog.may_use(&backend, find(&catalog, role)?));
         let (allowed, change) = match what {
             Attempt::Ping => (true, None),
             Attempt::Read(role) | Attempt::Write(role) => (may_use(role)?, None),
             Attempt::Fetch => (backend.cursor, None),
-            Attempt::OpenCursor(role) => (may_use(role)?, Some(Backend { cursor: true, ..backend })),
+            Attempt::OpenCursor(role) => (may_use(role)?, Some(Backend { cursor: true, ..backend.clone() })),
             Attempt::SetRole(role) => {
                 let role = find(&catalog, role)?;
-                (catalog.may_become(backend.login, role), Some(Backend { current: role, ..backend }))
+                (catalog.may_become(backend.login, role), Some(catalog.becoming(backend.clone(), role)))
             }
             Attempt::Prepare { role, gid } => {
                 let allowed = may_use(role)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::adapter::MockDatabase;
-use super::profile::Profile;
 use super::server::{ADMIN, BROKER, MockHold, MockServer, MockSession, find};
 use crate::clock::Time;
 use crate::database::{Database, Width};
@@ -32,11 +31,19 @@ impl MockWorld {
 #[async_trait]
 impl World for MockWorld {
     fn lacks(&self, need: Need) -> Option<&'static str> {
-        let per_grantor = self.server.catalog().profile.per_grantor();
+        let profile = self.server.catalog().profile;
+        let (per_grantor, postgres) = (profile.per_grantor(), profile.is_postgres());
         match need {
+            Need::GrantorRecorded if !postgres => Some("no grantor is named"),
+            Need::SetOption if !postgres => Some("no SET and INHERIT options: who is in a role may SET ROLE"),
+            Need::LastingIds if !postgres => Some("accounts and roles have no ids but their names"),
+            Need::Prepared if !postgres => Some("XA RECOVER does not say whose a prepared transaction is"),
+            Need::Cursors if !postgres => Some("cursors live inside of routines only"),
+            Need::AccountMembers if !profile.account_members() => Some("an account cannot be granted like a role"),
             Need::GrantorRecorded if !per_grantor => Some("15 keeps one row per (role, member)"),
             Need::SetOption if !per_grantor => Some("15 knows no SET and INHERIT options"),
             Need::OneRowPerMember if per_grantor => Some("16+ keeps one row per grantor"),
+            Need::DefaultRoles if postgres => Some("PostgreSQL has no default roles"),
             Need::Network => Some("the mock is in memory: it has no TLS and no passwords"),
             _ => None,
         }
@@ -47,11 +54,15 @@ impl World for MockWorld {
     }
 
     fn longest_name(&self) -> usize {
-        Profile::LONGEST
+        self.server.catalog().profile.longest_name()
+    }
+
+    fn counts_bytes(&self) -> bool {
+        self.server.catalog().profile.is_postgres()
     }
 
     fn refused_names(&self) -> Vec<String> {
-        ["", "public", "none", "pg_monitor", "pg_x", "nul\0"].map(str::to_owned).to_vec()
+        self.server.catalog().profile.refused_names().iter().map(|name| (*name).to_owned()).collect()
     }
 
     fn broker(&self) -> String {

@@ -109,7 +109,17 @@ pub(super) const CLAIM_FOR: Duration = Duration::from_millis(300);
 pub(super) const PAST_THE_CLAIM: Duration = Duration::from_millis(400);
 
 pub(super) async fn claim(store: &dyn Store, lane: &Lane, limit: usize, who: &str) -> Result<Vec<Claimed>, Broken> {
-    let how_long = TimeDelta::from_std(CLAIM_FOR).unwrap_or(TimeDelta::MAX);
+    claim_for(store, lane, limit, who, CLAIM_FOR).await
+}
+
+pub(super) async fn claim_for(
+    store: &dyn Store,
+    lane: &Lane,
+    limit: usize,
+    who: &str,
+    how_long: Duration,
+) -> Result<Vec<Claimed>, Broken> {
+    let how_long = TimeDelta::from_std(how_long).unwrap_or(TimeDelta::MAX);
     Ok(store.claim(&ClaimAsk { lane: lane.clone(), limit, how_long, node: node(who)? }).await?)
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{
-    Bench, PAST_THE_CLAIM, at, claim, claim_one, claims, delete, due, entries, entry, later, put_due, same, write,
-    writes,
+    Bench, PAST_THE_CLAIM, at, claim, claim_for, claim_one, claims, delete, due, entries, entry, keys, later, put_due,
+    same, write, writes,
 };
 use super::{Broken, StoreLaw, hold, laws};
 use crate::id::TenantId;
@@ -15,6 +15,7 @@ pub(super) fn laws() -> Vec<StoreLaw> {
     laws![Nothing:
         each_lane_says_when_its_earliest_is_due,
         a_lane_whose_due_work_is_claimed_says_when_that_ends,
+        what_comes_is_read_ahead_and_not_claimed,
         who_waits_wakes_at_the_time,
         who_waits_wakes_on_a_commit,
         who_waits_wakes_on_another_processs_commit,
@@ -64,21 +65,23 @@ async fn a_lane_whose_due_work_is_claimed_says_when_that_ends(bench: Bench) -> R
         put_due(&*store, &format!("{i}"), &lane, &format!("{i}")).await?;
     }
     let next = |lanes: Vec<(Lane, _)>| lanes.into_iter().map(|(_, time)| time).collect::<Vec<_>>();
-    let two = claims(&claim(&*store, &lane, 2, "n1").await?);
+    // long enough that none ends while this is asked, on a store with a clock of its own and a machine with much else to do
+    let (held, past) = (Duration::from_secs(5), Duration::from_millis(5_100));
+    let two = claims(&claim_for(&*store, &lane, 2, "n1", held).await?);
     let found = next(store.lanes().await?);
-    hold!(found.iter().all(|time| *time <= later(now, 250)) && found.len() == 1, "one is due, but {found:?}");
-    let third = claim_one(&*store, &lane, "n1").await?.claim;
-    let ends = two.iter().map(|claim| claim.until).min();
-    same(next(store.lanes().await?), ends.into_iter().collect(), "the end of the first claim")?;
+    hold!(found.iter().all(|time| *time <= later(now, 4_000)) && found.len() == 1, "one is due, but {found:?}");
+    let third = claims(&claim_for(&*store, &lane, 2, "n1", held).await?);
+    let [third] = third.as_slice() else { return Err(Broken(format!("one is left to claim, but {third:?}"))) };
+    let ends: Vec<_> = two.iter().map(|claim| claim.until).min().into_iter().collect();
+    same(next(store.lanes().await?), ends.clone(), "the end of the first claim")?;
 
     // One that is not due yet and comes before that end, one that comes after, and one whose serial key is claimed.
-    let until = third.until;
-    store.commit(writes([due(&at("late"), Expect::Absent, &lane, later(until, 60_000), "late")])).await?;
-    same(next(store.lanes().await?), ends.into_iter().collect(), "the end of the claim before a later one")?;
-    store.commit(writes([due(&at("soon"), Expect::Absent, &lane, later(now, 299), "soon")])).await?;
-    same(next(store.lanes().await?), vec![later(now, 299)], "what is due before the claim ends")?;
+    store.commit(writes([due(&at("late"), Expect::Absent, &lane, later(third.until, 60_000), "late")])).await?;
+    same(next(store.lanes().await?), ends, "the end of the claim before a later one")?;
+    store.commit(writes([due(&at("soon"), Expect::Absent, &lane, later(now, 4_999), "soon")])).await?;
+    same(next(store.lanes().await?), vec![later(now, 4_999)], "what is due before the claim ends")?;
 
-    bench.pass(PAST_THE_CLAIM).await;
+    bench.pass(past).await;
     let (found, now) = (next(store.lanes().await?), store.now().await?);
     hold!(found.iter().all(|time| *time <= now) && found.len() == 1, "expired claims hold nothing: {found:?}");
     let all = claim(&*store, &lane, 9, "n2").await?;
@@ -87,6 +90,34 @@ async fn a_lane_whose_due_work_is_claimed_says_when_that_ends(bench: Bench) -> R
     let (found, now) = (next(store.lanes().await?), store.now().await?);
     hold!(found.iter().all(|time| *time <= now) && found.len() == 1, "what was given back is due: {found:?}");
     Ok(())
+}
+
+async fn what_comes_is_read_ahead_and_not_claimed(bench: Bench) -> Result<(), Broken> {
+    let store = bench.open().await?;
+    let lane = Lane::from_stored("realm:r".to_owned());
+    let now = store.now().await?;
+    let of = |key: &str, serial: &str, millis| due(&at(key), Expect::Absent, &lane, later(now, millis), serial);
+    store
+        .commit(writes([
+            of("third", "c", 30_000),
+            of("first", "a", -10),
+            of("second", "b", 20_000),
+            of("behind the second", "b", 25_000),
+            of("far", "d", 90_000),
+            due(&at("elsewhere"), Expect::Absent, &Lane::desk(), now, "e"),
+        ]))
+        .await?;
+    let minute = later(now, 60_000);
+    let ahead = async |limit| Ok::<_, Broken>(store.upcoming(&lane, minute, limit).await?);
+    same(keys(&ahead(9).await?), vec!["first", "second", "third"], "what comes")?;
+    same(keys(&ahead(2).await?), vec!["first", "second"], "the first two")?;
+    same(store.upcoming(&Lane::outbox(&TenantId::main(), "x"), minute, 9).await?.len(), 0, "another lane")?;
+    // what somebody works on is his, until his claim ends
+    claim_one(&*store, &lane, "n1").await?;
+    same(keys(&ahead(9).await?), vec!["second", "third"], "what nobody works on")?;
+    bench.pass(PAST_THE_CLAIM).await;
+    same(keys(&ahead(9).await?), vec!["first", "second", "third"], "once the claim ended")?;
+    same(claim_one(&*store, &lane, "n2").await?.claim.taken_over, true, "reading ahead claims nothing")
 }
 
 async fn who_waits_wakes_at_the_time(bench: Bench) -> Result<(), Broken> {

@@ -80,17 +80,25 @@ pub struct StoreLaw {
 }
 
 impl StoreLaw {
+    /// Why the law says nothing of the factory's stores; none: it holds for them.
+    #[must_use]
+    pub fn skipped(&self, factory: &dyn StoreFactory) -> Option<&'static str> {
+        match self.needs {
+            Needs::Durable if !factory.durable() => Some("the store is not durable"),
+            Needs::Clock if !factory.durable() || !factory.follows_clock() => {
+                Some("the store is not durable, or has a clock of its own")
+            }
+            _ => None,
+        }
+    }
+
     /// Holds a new place of the factory to the law. It takes a tokio runtime of several threads, with its timers.
     ///
     /// # Errors
     /// [`Broken`] when the law is not kept, or the place cannot be opened.
     pub async fn check(&self, factory: &dyn StoreFactory) -> Result<Outcome, Broken> {
-        match self.needs {
-            Needs::Durable if !factory.durable() => return Ok(Outcome::Skipped("the store is not durable")),
-            Needs::Clock if !factory.durable() || !factory.follows_clock() => {
-                return Ok(Outcome::Skipped("the store is not durable, or has a clock of its own"));
-            }
-            _ => {}
+        if let Some(why) = self.skipped(factory) {
+            return Ok(Outcome::Skipped(why));
         }
         (self.run)(Bench::new(factory).await?)
             .await

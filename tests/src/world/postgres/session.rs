@@ -6,7 +6,7 @@ use jit_core::testkit::database_laws::{Attempt, Hold, Tried, UserSession};
 use tokio_postgres::Client;
 
 use super::{is_denied, is_ended, literal, quoted};
-use crate::servers::Running;
+use crate::servers::RunningPostgres;
 
 /// A session of a user.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl PostgresSession {
     ///
     /// # Errors
     /// When the server refuses it.
-    pub async fn open(running: &Running, account: &str) -> Result<Self, BoxError> {
+    pub async fn open(running: &RunningPostgres, account: &str) -> Result<Self, BoxError> {
         let client = running.session(account, "postgres").await?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
         Ok(Self { client, pid })
@@ -70,7 +70,7 @@ impl OpenTransaction {
     ///
     /// # Errors
     /// When the server refuses it.
-    pub async fn begin(running: &Running, role: &str, account: &str) -> Result<Self, BoxError> {
+    pub async fn begin(running: &RunningPostgres, role: &str, account: &str) -> Result<Self, BoxError> {
         let client = running.admin("postgres").await?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
         let grant = format!("BEGIN; GRANT {} TO {} WITH ADMIN OPTION", quoted(role), quoted(account));

@@ -21,6 +21,7 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     let mut worst = Worst::default();
     let store = match &config.store {
         StoreAt::Sqlite(path) => format!("sqlite, {}", path.display()),
+        StoreAt::Postgres { server, .. } => format!("postgres, {}", server.url),
         StoreAt::Memory => "memory: everything is forgotten when the process ends".to_owned(),
     };
     let now = jit.store().now().await?;

@@ -12,6 +12,7 @@ mod pump;
 mod reconcile;
 mod request;
 mod stop;
+mod store;
 mod target;
 mod watch;
 
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
         Command::Target(cli::Target::Retire(target)) => target::retire(&at, target).await,
         Command::Target(cli::Target::Confirm(target)) => target::confirm(&at, target).await,
         Command::Clock(cli::Clock::Accept(who)) => clock::accept(&at, who).await,
+        Command::Store(cli::Store::Migrate(users)) => store::migrate(&at, users).await,
         Command::Policy(cli::Policy::Check { file }) => policy::check(&at, file.as_deref()),
         Command::Policy(cli::Policy::Explain(ask)) => policy::explain(&at, ask).await,
         Command::Audit(command) => audit::audit(&at, command).await,

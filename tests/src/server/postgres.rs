@@ -2,26 +2,29 @@
 
 use std::fmt;
 use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
-use crate::servers::Running;
+use super::{Down, FAKETIME, User, cache, finish, free_port, last_words, signal};
+use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
 /// A server of its own. It is stopped and removed when dropped.
 pub struct Cluster {
-    running: Running,
+    running: RunningPostgres,
     binaries: PathBuf,
     user: User,
     folder: TempDir,
     process: Option<Child>,
     durable: bool,
+    /// By how much its clock is off, as libfaketime reads it; none: it has the machine's.
+    clock: Option<PathBuf>,
 }
 
 impl fmt::Debug for Cluster {
@@ -30,26 +33,13 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// How a server goes down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Down {
-    /// Sessions are cut off, everything is written.
-    Fast,
-    /// The processes are gone without a word.
-    Killed,
-}
-
-/// As whom the server runs: never as root, which it refuses.
-#[derive(Debug, Clone, Copy)]
-struct User(Option<(u32, u32)>);
-
 impl Cluster {
     /// Makes a server that is known to be lost, so it never waits for the disk, and starts it.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
     pub async fn start_fresh(major: u32) -> Result<Self> {
-        let mut cluster = Self::init(major, false)?;
+        let mut cluster = Self::init(major, false, "").await?;
         cluster.start().await?;
         Ok(cluster)
     }
@@ -59,12 +49,42 @@ impl Cluster {
     /// # Errors
     /// When its binaries are missing or it does not start.
     pub async fn start_durable(major: u32) -> Result<Self> {
-        let mut cluster = Self::init(major, true)?;
+        Self::start_durable_with(major, "").await
+    }
+
+    /// As [`Self::start_durable`], with these lines at the end of its `postgresql.conf`.
+    ///
+    /// # Errors
+    /// When its binaries are missing or it does not start.
+    pub async fn start_durable_with(major: u32, settings: &str) -> Result<Self> {
+        let mut cluster = Self::init(major, true, settings).await?;
         cluster.start().await?;
         Ok(cluster)
     }
 
-    fn init(major: u32, durable: bool) -> Result<Self> {
+    /// As [`Self::start_fresh`], with a clock that [`Self::set_clock`] sets.
+    ///
+    /// # Errors
+    /// When libfaketime or its binaries are missing, or it does not start.
+    pub async fn start_with_clock(major: u32) -> Result<Self> {
+        ensure!(Path::new(FAKETIME).exists(), "{FAKETIME} is missing: install libfaketime");
+        let mut cluster = Self::init(major, false, "").await?;
+        cluster.clock = Some(cluster.folder.path().join("clock"));
+        cluster.set_clock(0)?;
+        cluster.start().await?;
+        Ok(cluster)
+    }
+
+    /// Sets its clock so many seconds off the machine's.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        let clock = self.clock.as_ref().context("this server has the machine's clock")?;
+        Ok(std::fs::write(clock, format!("{seconds:+}\n"))?)
+    }
+
+    async fn init(major: u32, durable: bool, more: &str) -> Result<Self> {
         let binaries = binaries(major)?;
         let user = User::unprivileged()?;
         let folder = tempfile::Builder::new().prefix("jit-pg").permissions(Permissions::from_mode(0o755)).tempdir()?;
@@ -72,15 +92,13 @@ impl Cluster {
         let data = folder.path().join("data");
         let mut initdb = user.command(&binaries.join("initdb"));
         initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]);
-        let output =
-            initdb.current_dir("/").output().with_context(|| format!("running initdb of PostgreSQL {major}"))?;
-        ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        finish(initdb, Stdio::null()).await.with_context(|| format!("initdb of PostgreSQL {major}"))?;
         let certificates = Certificates::make(folder.path())?;
         user.own(&certificates.key)?;
         std::fs::set_permissions(&certificates.key, Permissions::from_mode(0o600))?;
         // who comes by the socket is believed: administrators and users of the tests; by the network nobody is
         std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n")?;
-        let running = Running {
+        let running = RunningPostgres {
             major,
             port: free_port()?,
             socket: folder.path().to_owned(),
@@ -91,7 +109,7 @@ impl Cluster {
             "listen_addresses = '127.0.0.1,127.0.0.2'\nport = {port}\nunix_socket_directories = '{socket}'\n\
              max_connections = 400\nmax_prepared_transactions = 100\nfsync = {fsync}\nshared_buffers = 32MB\n\
              ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\npassword_encryption = 'scram-sha-256'\n\
-             log_line_prefix = '%m [%p] %u %a '\nfull_page_writes = {fsync}\n",
+             log_line_prefix = '%m [%p] %u %a '\nfull_page_writes = {fsync}\n{more}\n",
             port = running.port,
             socket = running.socket.display(),
             fsync = if durable { "on" } else { "off" },
@@ -101,12 +119,12 @@ impl Cluster {
         let file = data.join("postgresql.conf");
         let defaults = std::fs::read_to_string(&file)?;
         std::fs::write(&file, defaults + &settings)?;
-        Ok(Self { running, binaries, user, folder, process: None, durable })
+        Ok(Self { running, binaries, user, folder, process: None, durable, clock: None })
     }
 
     /// How it is reached.
     #[must_use]
-    pub fn running(&self) -> &Running {
+    pub fn running(&self) -> &RunningPostgres {
         &self.running
     }
 
@@ -117,7 +135,17 @@ impl Cluster {
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "it runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log())?;
-        let mut command = self.user.command(&self.binaries.join("postgres"));
+        let postgres = self.binaries.join("postgres");
+        let mut command = match &self.clock {
+            None => self.user.command(&postgres),
+            Some(clock) => {
+                // not before the user is another one: libfaketime keeps something that belongs to who started it
+                let mut command = self.user.command(Path::new("env"));
+                command.args([&format!("LD_PRELOAD={FAKETIME}"), "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"]);
+                command.arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display())).arg(postgres);
+                command
+            }
+        };
         command.arg("-D").arg(self.data()).current_dir("/").stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         self.process = Some(command.spawn().context("starting postgres")?);
@@ -125,12 +153,14 @@ impl Cluster {
         loop {
             match self.running.admin("postgres").await {
                 Ok(_) => break,
-                Err(error) if Instant::now() > patience => bail!("it does not start: {error}\n{}", self.last_words()),
+                Err(error) if Instant::now() > patience => {
+                    bail!("it does not start: {error}\n{}", last_words(&self.log()))
+                }
                 Err(_) => {}
             }
             if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.process = None;
-                bail!("it ended at once, {status}:\n{}", self.last_words());
+                bail!("it ended at once, {status}:\n{}", last_words(&self.log()));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -181,12 +211,6 @@ impl Cluster {
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
-
-    fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
-    }
 }
 
 impl Drop for Cluster {
@@ -201,7 +225,7 @@ impl Drop for Cluster {
     }
 }
 
-impl Running {
+impl RunningPostgres {
     /// A session of the administrator in this database.
     ///
     /// # Errors
@@ -224,62 +248,13 @@ impl Running {
     }
 }
 
-impl User {
-    fn unprivileged() -> Result<Self> {
-        let id = |flag: &str, name: &str| -> Result<u32> {
-            let output =
-                Command::new("id").arg(flag).args(name.split_terminator(' ')).output().context("running id")?;
-            ensure!(output.status.success(), "there is no user `{name}`");
-            Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
-        };
-        if id("-u", "")? != 0 {
-            return Ok(Self(None));
-        }
-        let name = if id("-u", "postgres").is_ok() { "postgres" } else { "nobody" };
-        Ok(Self(Some((id("-u", name)?, id("-g", name)?))))
-    }
-
-    fn own(self, path: &Path) -> Result<()> {
-        self.0.map_or(Ok(()), |(user, group)| chown(path, Some(user), Some(group)))?;
-        Ok(())
-    }
-
-    /// A command that ends with us, however we end.
-    fn command(self, program: &Path) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "QUIT"]);
-        if let Some((user, group)) = self.0 {
-            command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups");
-        }
-        command.arg("--").arg(program);
-        command
-    }
-}
-
 /// Where `initdb` and `postgres` of this version are.
 ///
 /// # Errors
 /// When they are nowhere, with what to do.
 pub fn binaries(major: u32) -> Result<PathBuf> {
-    let cache = std::env::var_os("JIT_TEST_CACHE").map(PathBuf::from);
-    let places = [
-        Some(PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"))),
-        cache.map(|cache| cache.join(format!("postgres-{major}/native/bin"))),
-    ];
-    let found = places.into_iter().flatten().find(|place| place.join("postgres").exists());
+    let cached = cache().join(format!("postgres-{major}/native/bin"));
+    let places = [PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")), cached];
+    let found = places.into_iter().find(|place| place.join("postgres").exists());
     found.with_context(|| format!("PostgreSQL {major} is nowhere to be found: ./tests/run.sh brings it"))
-}
-
-/// Sends a signal: `STOP`, `CONT`, `TERM`, `KILL`, `INT`, `QUIT`.
-///
-/// # Errors
-/// When the process is gone.
-pub fn signal(process: u32, name: &str) -> Result<()> {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
-    ensure!(status.success(), "process {process} cannot be told to end");
-    Ok(())
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

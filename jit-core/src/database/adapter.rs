@@ -1,0 +1,253 @@
+//! What every adapter needs and none of them should write again: time that is left, the server's clock, the same error for many orders,
+//! settling, passwords in URLs.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+
+use super::{Check, DatabaseError, LostPrivilege, NameError, SettleOrder, Severity};
+use crate::clock::{Time, after, span, to_std};
+
+/// How much of a call's time is left.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    end: Instant,
+}
+
+impl Budget {
+    /// So much from now on.
+    #[must_use]
+    pub fn of(limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now.checked_add(limit).unwrap_or(now) }
+    }
+
+    /// What is left of it.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// How long the server may take for one statement, so that it gives up before the client does.
+    #[must_use]
+    pub fn statement(&self) -> Duration {
+        self.left().mul_f64(0.8)
+    }
+
+    /// How long it may wait for a lock.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.left().mul_f64(0.6)
+    }
+}
+
+/// What the server's clock says, reckoned from when it was last read on the connection.
+#[derive(Debug)]
+pub struct ServerClock(Mutex<(Instant, Time)>);
+
+impl ServerClock {
+    /// It says this now.
+    #[must_use]
+    pub fn new(now: Time) -> Self {
+        Self(Mutex::new((Instant::now(), now)))
+    }
+
+    /// It was read again.
+    pub fn read(&self, now: Time) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+    }
+
+    /// What it will say after so long.
+    #[must_use]
+    pub fn after(&self, delay: Duration) -> Time {
+        let (instant, time) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = instant.elapsed().saturating_add(delay);
+        after(time, TimeDelta::from_std(passed).unwrap_or(TimeDelta::MAX))
+    }
+}
+
+/// How a server is settled, for [`settle`].
+pub trait Settling: Send {
+    /// The server's clock, now.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    fn now(&mut self) -> impl Future<Output = Result<Time, DatabaseError>> + Send;
+
+    /// Ends the broker's connections that show one of these labels, waits until they are gone, and says which labels had one.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says; when one does not end.
+    fn end_labelled(&mut self, labels: &[&str])
+    -> impl Future<Output = Result<BTreeSet<String>, DatabaseError>> + Send;
+}
+
+/// Makes sure that nothing of these earlier calls can still arrive (law 15), where a call shows its label before anything else, and compares its
+/// deadline with the server's clock. One that is under way is found by its label and ended. One that was not sent yet shows nothing, and the
+/// server refuses it after its deadline: then that is waited for, and looked again for one that slipped in just before.
+///
+/// # Errors
+/// As [`Settling`] says; then nothing may be concluded.
+pub async fn settle(server: &mut impl Settling, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    let mut open: Vec<&SettleOrder> = orders.iter().collect();
+    while !open.is_empty() {
+        // The clock is read before the labels: what passed its deadline check did so before this, and shows its label.
+        let now = server.now().await?;
+        let labels: Vec<&str> = open.iter().map(|order| order.label.as_str()).collect();
+        let found = server.end_labelled(&labels).await?;
+        open.retain(|order| order.not_after >= now && !found.contains(&order.label));
+        if let Some(first) = open.iter().map(|order| order.not_after).min() {
+            // A little more, so that one further look is enough.
+            let wait = to_std(span(now, first)).saturating_add(Duration::from_millis(2));
+            tokio::time::sleep(wait).await;
+        }
+    }
+    Ok(())
+}
+
+/// Earlier connections of the broker were told to end, and are still there.
+#[must_use]
+pub fn not_ended(kind: &str, ids: impl IntoIterator<Item = impl ToString>) -> DatabaseError {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    let ids = ids.join(", ");
+    DatabaseError::not_applied(format!(
+        "earlier connections of the broker were told to end and have not yet ({kind} {ids})"
+    ))
+}
+
+/// How long the end of the broker's own earlier connections is waited for.
+pub const UNTIL_GONE: Duration = Duration::from_secs(10);
+
+/// How far ahead of the server's clock a `not_after` may lie for settling to wait for it: the longest time to grant, and a minute.
+pub const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
+
+/// The server did not answer a call that changes nothing.
+#[must_use]
+pub fn too_slow(limit: Duration) -> DatabaseError {
+    DatabaseError::unreachable(format!("the server did not answer within {} s", limit.as_secs_f32()))
+}
+
+/// The client's own limit is over, and everything may have been sent.
+#[must_use]
+pub fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
+    let why = format!("no answer within {} s", limit.as_secs_f32());
+    (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
+}
+
+/// Nothing was sent: the same for every order.
+#[must_use]
+pub fn none_applied<T>(count: usize, error: &DatabaseError) -> Vec<Result<T, DatabaseError>> {
+    (0..count).map(|_| Err(copied(error))).collect()
+}
+
+/// The same error for another order of the call, without its source.
+#[must_use]
+pub fn copied(error: &DatabaseError) -> DatabaseError {
+    match error {
+        DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why),
+        DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why),
+        DatabaseError::OutcomeUnknown { why, .. } => DatabaseError::unknown(why),
+        DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
+    }
+}
+
+/// Whether every order has a certain answer, so that its connection may serve the next call.
+#[must_use]
+pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
+    let uncertain = |result: &Result<T, DatabaseError>| {
+        matches!(result, Err(DatabaseError::OutcomeUnknown { .. } | DatabaseError::Unreachable { .. }))
+    };
+    !results.iter().any(uncertain)
+}
+
+/// After its `not_after` the server refuses an order.
+#[must_use]
+pub fn late() -> DatabaseError {
+    DatabaseError::not_applied("it reached the server after its time, by the server's clock")
+}
+
+/// A name that cannot be taken, its control characters escaped.
+#[must_use]
+pub fn refused_name(what: &'static str, name: &str, why: &str) -> NameError {
+    let given = name.chars().take(80).flat_map(char::escape_debug).collect();
+    NameError { what, given, why: why.to_owned() }
+}
+
+/// One thing that a check found; `about` is its stable word and the object.
+#[must_use]
+pub fn finding(
+    severity: Severity,
+    about: (&str, Option<String>),
+    message: impl Into<String>,
+    mend: Option<String>,
+) -> Check {
+    let about = LostPrivilege { what: about.0.to_owned(), on: about.1 };
+    Check { severity, about, message: message.into(), mend }
+}
+
+/// Splits `scheme://user:password@rest` into the URL without the password, and the password. The scheme is the first of those given.
+///
+/// # Errors
+/// Why it cannot be read; never with any of the password.
+pub fn without_password(schemes: &[&str], url: &str) -> Result<(String, Option<SecretString>), String> {
+    let scheme = schemes.iter().find(|scheme| url.starts_with(**scheme));
+    let Some((scheme, rest)) = scheme.and_then(|scheme| Some((scheme, url.strip_prefix(scheme)?))) else {
+        return Err(format!("the URL does not begin with {}", schemes.join(" or ")));
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if path.contains('@') {
+        let why = "the URL has an @ after the host: percent-encode special characters of user and password \
+                   (`/` is %2F, `?` is %3F, `@` is %40)";
+        return Err(why.to_owned());
+    }
+    let Some((user_info, host)) = authority.rsplit_once('@') else {
+        return Ok((url.to_owned(), None));
+    };
+    let Some((user, password)) = user_info.split_once(':') else {
+        return Ok((url.to_owned(), None));
+    };
+    let password =
+        percent_decoded(password).ok_or("the password in the URL is not percent-encoded right: write `%` as %25")?;
+    let password = (!password.is_empty()).then(|| SecretString::from(password));
+    Ok((format!("{scheme}{user}@{host}{path}"), password))
+}
+
+/// `%41` is `A`; none where it is not encoded right.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let high = char::from(rest.next()?).to_digit(16)?;
+            let low = char::from(rest.next()?).to_digit(16)?;
+            bytes.push(u8::try_from(high.checked_mul(16)?.checked_add(low)?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn law_12_a_password_in_a_url_is_taken_out_of_it() {
+        let (clean, password) = without_password(&["postgres://"], "postgres://u:p%40ss@h/d").unwrap();
+        assert_eq!(clean, "postgres://u@h/d");
+        assert_eq!(password.unwrap().expose_secret(), "p@ss");
+        for wrong in ["postgres://u:hunter2/x@h/d", "postgres://u:hun%ter2@h/d", "hunter2"] {
+            let error = without_password(&["postgres://", "postgresql://"], wrong).unwrap_err();
+            assert!(!error.contains("hunt"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded when the store is back.
+//!
+//! What ends within the next minute is read ahead, and forgotten when it is read anew. Nothing is claimed by that: whoever else works
+//! on it does the same, and the database does not mind being told twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::super::apply::loaded;
+use super::super::records::{access_key, body};
+use super::Lanes;
+use super::realm::expired;
+use crate::access::Access;
+use crate::clock::{Time, after, to_std};
+use crate::database::{Call, RevokeOrder};
+use crate::fact::{Fact, What};
+use crate::grant::Grant;
+use crate::holding::{Holding, closings};
+use crate::id::{TargetName, TenantId};
+use crate::store::{Record, RecordKey, StoreError};
+
+/// How far is read ahead.
+const HORIZON: TimeDelta = TimeDelta::seconds(60);
+/// How often; so often, too, it is forgotten what was read before.
+const READ_EVERY: Duration = Duration::from_secs(10);
+/// How many accounts of a realm are read ahead at most: what is kept in memory is bounded.
+const MOST: usize = 2_048;
+/// How often it is looked whether something should have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// So long after work could last not be kept in the store it counts as failing: while it does, work is tried again more often.
+const FAILING: Duration = Duration::from_secs(5);
+/// How long the usual way has for an end, before it is asked whether the store can be used.
+const USUAL: TimeDelta = TimeDelta::seconds(2);
+/// Ends the labels of what is sent without a claim.
+const AHEAD: &str = "ahead";
+/// A store that does not answer so fast cannot be used.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What this process knows of the next minute.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// The store's time when it was read, and when that was here.
+    read: Option<(Time, Instant)>,
+    ends: Vec<End>,
+}
+
+/// A membership that goes when the last access ends which holds it.
+#[derive(Debug, Clone)]
+struct End {
+    at: Time,
+    /// The account's holding.
+    holding: RecordKey,
+    target: TargetName,
+    order: RevokeOrder,
+}
+
+impl Ahead {
+    /// The store's time, reckoned from when it was read last.
+    fn now(&self) -> Option<Time> {
+        let (then, here) = self.read?;
+        Some(after(then, TimeDelta::from_std(here.elapsed()).unwrap_or(TimeDelta::MAX)))
+    }
+
+    /// Takes out what should have ended by now.
+    fn take_due(&mut self) -> Vec<End> {
+        let Some(now) = self.now() else { return Vec::new() };
+        self.ends.extract_if(.., |end| after(end.at, USUAL) <= now).collect()
+    }
+}
+
+impl Lanes {
+    /// Reads ahead and looks after what was read, until stopped.
+    pub(super) async fn keep_ends(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut ahead = Ahead::default();
+        // what was ended here and is not in the log yet
+        let mut ended: Vec<(End, Time)> = Vec::new();
+        while !*stopped.borrow() {
+            if ahead.read.is_none_or(|(_, here)| here.elapsed() >= READ_EVERY)
+                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead()).await
+                && let Ok(read) = read
+            {
+                ahead = read;
+            }
+            let due = ahead.take_due();
+            if !due.is_empty() && !self.store_works().await {
+                let now = ahead.now().unwrap_or_default();
+                let mut still = Vec::with_capacity(due.len());
+                for end in due {
+                    still.extend(self.still(end, now).await);
+                }
+                let (done, left) = self.end_now(still).await;
+                ended.extend(done);
+                ahead.ends.extend(left);
+            }
+            if !ended.is_empty() && self.store_works().await {
+                ended = self.tell_ended(ended).await;
+            }
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = self.core.tasks.pause(LOOK_EVERY) => {}
+            }
+        }
+        // nobody else knows of these
+        let left = self.core.tasks.within(ANSWER, self.tell_ended(ended)).await;
+        if left.is_none_or(|left| !left.is_empty()) {
+            tracing::warn!(
+                "what was ended while the store could not be used is not in the log: the store is still away"
+            );
+        }
+    }
+
+    /// Whether the usual way is open: the store answers, and what was tried last could be kept there.
+    async fn store_works(&self) -> bool {
+        let answers = self.core.tasks.within(ANSWER, self.core.store.now()).await;
+        let failed = *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(answers, Some(Ok(_))) && failed.is_none_or(|failed| failed.elapsed() > FAILING)
+    }
+
+    /// Remembers how work ended: whether the store could be used for it.
+    pub(super) fn worked(&self, done: Result<(), &StoreError>) {
+        let failed = match done {
+            Ok(()) => None,
+            Err(
+                StoreError::Unavailable { .. }
+                | StoreError::Full { .. }
+                | StoreError::ReadOnly { .. }
+                | StoreError::OutcomeUnknown { .. },
+            ) => Some(Instant::now()),
+            // about one record
+            Err(_) => return,
+        };
+        *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    async fn read_ahead(&self) -> Result<Ahead, StoreError> {
+        let store = &self.core.store;
+        let now = store.now().await?;
+        let read = Some((now, Instant::now()));
+        let until = after(now, HORIZON);
+        let mut ends = Vec::new();
+        for (lane, next) in store.lanes().await? {
+            if lane.is_realm() && next < until {
+                let records = store.upcoming(&lane, until, MOST).await?;
+                ends.extend(self.ends_in(&records, now, until).await?);
+            }
+        }
+        Ok(Ahead { read, ends })
+    }
+
+    /// What goes before `until` in these holdings.
+    async fn ends_in(&self, records: &[Record], now: Time, until: Time) -> Result<Vec<End>, StoreError> {
+        let mut ends = Vec::new();
+        let holdings: Vec<(&RecordKey, Holding)> =
+            records.iter().filter_map(|record| Some((&record.at, body(record).ok()?))).collect();
+        let keys: Vec<_> = holdings
+            .iter()
+            .flat_map(|(_, holding)| holding.live.iter().map(|id| access_key(&holding.tenant, *id)))
+            .collect();
+        let mut accesses = self.core.store.read_all(&keys).await?.into_iter();
+        for (at, holding) in &holdings {
+            let own: Vec<Option<Record>> = accesses.by_ref().take(holding.live.len()).collect();
+            // one that cannot be read could be what another one's membership stays for
+            let live: Option<Vec<Access>> =
+                own.iter().map(|record| Some(loaded(record.as_ref()?, now).ok()?.access)).collect();
+            if let Some(live) = live {
+                ends.extend(self.ends_of(at, holding, live, until));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// What has changed since it was read ahead counts, where it can be read: it may have been extended, or given back.
+    async fn still(&self, end: End, now: Time) -> Option<End> {
+        let read = async {
+            let record = self.core.store.read(&end.holding).await?;
+            self.ends_in(record.as_slice(), now, now).await
+        };
+        match self.core.tasks.within(ANSWER, read).await {
+            Some(Ok(ends)) => ends.into_iter().find(|other| other.order.subject == end.order.subject),
+            _ => Some(end),
+        }
+    }
+
+    /// Which memberships of the account go before `until`, and when.
+    fn ends_of(&self, at: &RecordKey, holding: &Holding, live: Vec<Access>, until: Time) -> Vec<End> {
+        let Ok(settings) = self.core.tenant(&holding.tenant) else { return Vec::new() };
+        let mut ending = BTreeMap::new();
+        let live: Vec<Access> = live
+            .into_iter()
+            .map(|access| match access.grant() {
+                Some(Grant::Active(active)) if active.window.end() < until => {
+                    let end = active.window.end();
+                    ending.insert(access.id(), end);
+                    access.handle(expired(), end).map_or(access, |step| step.access)
+                }
+                _ => access,
+            })
+            .collect();
+        let all: Vec<&Access> = live.iter().collect();
+        let targets = live.iter().map(|access| &access.request().target);
+        let Some(target) = targets.clone().find(|target| settings.databases.contains_key(*target)) else {
+            return Vec::new();
+        };
+        let goes = closings(&all, until).into_iter().filter(|closing| closing.stays.is_none());
+        let ends = goes.filter_map(|closing| {
+            let ends = closing.accesses.iter().map(|id| ending.get(id).copied()).collect::<Option<Vec<Time>>>()?;
+            Some(End { at: ends.into_iter().max()?, holding: at.clone(), target: target.clone(), order: closing.order })
+        });
+        ends.collect()
+    }
+
+    /// Tells the databases; what they did, and what is left for the next look.
+    async fn end_now(&self, due: Vec<End>) -> (Vec<(End, Time)>, Vec<End>) {
+        let (mut done, mut left) = (Vec::new(), Vec::new());
+        let mut groups: BTreeMap<(TenantId, TargetName), Vec<End>> = BTreeMap::new();
+        for end in due {
+            groups.entry((end.holding.tenant.clone(), end.target.clone())).or_default().push(end);
+        }
+        for ((tenant, target), ends) in groups {
+            let Ok(settings) = self.core.tenant(&tenant) else { continue };
+            let Ok(database) = settings.database(&target) else { continue };
+            let limit = to_std(self.core.limits.call);
+            let call = Call { label: format!("{}.{AHEAD}", self.label()), limit };
+            let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
+            let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
+            let mut answers = answers.unwrap_or_default().into_iter();
+            for end in ends {
+                match answers.next() {
+                    Some(Ok(report)) => {
+                        tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
+                        done.push((end, report.server_time));
+                    }
+                    _ => left.push(end),
+                }
+            }
+        }
+        (done, left)
+    }
+
+    /// Puts it into the log; what could not be put there yet.
+    async fn tell_ended(&self, ended: Vec<(End, Time)>) -> Vec<(End, Time)> {
+        let mut left = Vec::new();
+        for (end, server_time) in ended {
+            let Ok(settings) = self.core.tenant(&end.holding.tenant) else { continue };
+            let fact = Fact::new(What::EndedAhead)
+                .with("access", end.order.access.to_string())
+                .with("account", end.order.subject.account.as_str())
+                .with("role", end.order.subject.role.as_str())
+                .with("target", end.target.as_str())
+                .with("end", end.at)
+                .with("server_time", server_time);
+            if self.tell(&end.holding.tenant, &settings, fact).await.is_err() {
+                left.push((end, server_time));
+            }
+        }
+        left
+    }
+}

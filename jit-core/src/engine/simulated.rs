@@ -1,0 +1,15 @@
+//! Engines whose tasks are owned by somebody else: a simulator.
+
+use std::sync::Arc;
+
+use super::builder::Builder;
+use super::tasks::Tasks;
+pub(crate) use super::tasks::{Gate, spawn_gated};
+
+impl Builder {
+    /// Every task of the engine goes through this gate.
+    pub(crate) fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.tasks = Tasks { gate: Some(gate) };
+        self
+    }
+}

@@ -1,0 +1,387 @@
+//! What may be committed.
+
+use chrono::TimeDelta;
+
+use super::reading::{Reading, read};
+use super::records::{
+    AccessRecord, EntryRecord, GrantRecord, HoldingRecord, IntentRecord, PhaseRecord, RequestRecord, WindowRecord,
+};
+use super::{Case, Lawful, Oracle, allowed, broken, entitled, human, quorum, server_of};
+use crate::clock::{Time, after, span};
+use crate::store::Record;
+
+/// What people are told of.
+const TOLD: [&str; 13] = [
+    "requested",
+    "approved",
+    "denied",
+    "lapsed",
+    "active",
+    "ending-soon",
+    "extended",
+    "revoked",
+    "failed",
+    "overdue",
+    "finding",
+    "reappeared",
+    "retired",
+];
+
+/// How long a pass may go on that began before a stop: a call of the store that hangs (20 s), and its claim (10 s).
+const PASS: TimeDelta = TimeDelta::seconds(30);
+
+impl Oracle {
+    /// Something was committed by a node. `record` reads what the store has now.
+    pub(in super::super) fn committed(
+        &mut self,
+        node: usize,
+        reading: Reading,
+        at: Time,
+        holding: &dyn Fn(&str, &str, &str) -> Option<Record>,
+    ) -> Lawful {
+        if self.latest.is_some_and(|latest| at < latest) {
+            return Err(broken(10, format!("a commit at {at} after one at {:?}", self.latest)));
+        }
+        self.latest = Some(at);
+        for (tenant, _) in &reading.entries {
+            let count = self.entries.entry(tenant.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        if let Some(stops) = &reading.stops {
+            self.stops.clone_from(&stops.stops);
+        }
+        let about = |entry: &&(String, EntryRecord)| entry.0 == "default" && entry.1.access.is_some();
+        let told =
+            reading.entries.iter().filter(about).filter(|(_, entry)| TOLD.contains(&entry.what.as_str())).count();
+        if told != reading.notices {
+            return Err(broken(9, format!("{told} facts to be told, {} notices with them", reading.notices)));
+        }
+        for (tenant, entry) in &reading.entries {
+            if entry.what == "incarnation-changed" {
+                let realm = entry.details.get("realm").and_then(serde_json::Value::as_str);
+                let server = realm.and_then(server_of);
+                self.incarnations.extend(server.map(|server| ((tenant.clone(), server), at)));
+            }
+            let (Some(actor), Some(id)) = (&entry.actor, &entry.access) else { continue };
+            let yes = entry.what == "approved" && !entry.details.contains_key("extension");
+            if yes && let Some(case) = self.cases.get_mut(id) {
+                case.approved.insert(actor.clone());
+            }
+        }
+        for (id, record) in reading.accesses {
+            let whats: Vec<&EntryRecord> = reading
+                .entries
+                .iter()
+                .map(|(_, entry)| entry)
+                .filter(|entry| entry.access.as_deref() == Some(&id))
+                .collect();
+            self.access(node, &id, record, &whats, at)?;
+            self.placed(&id, holding)?;
+        }
+        Ok(())
+    }
+
+    fn access(&mut self, node: usize, id: &str, record: AccessRecord, told: &[&EntryRecord], at: Time) -> Lawful {
+        let (state, grant) = match record.phase {
+            PhaseRecord::Pending(_) => ("pending".to_owned(), GrantRecord::default()),
+            PhaseRecord::Denied(_) => ("denied".to_owned(), GrantRecord::default()),
+            PhaseRecord::Cancelled(_) => ("cancelled".to_owned(), GrantRecord::default()),
+            PhaseRecord::Lapsed(_) => ("lapsed".to_owned(), GrantRecord::default()),
+            PhaseRecord::Approved(grant) => (grant.is.clone(), grant),
+        };
+        let before = self.cases.get(id).cloned();
+        let was = before.as_ref().map_or("", |before| before.state.as_str());
+        if !may_follow(was, &state) {
+            let law = if matches!(was, "granting" | "active" | "revoking") { 4 } else { 1 };
+            return Err(broken(law, format!("{id} was {was} and is {state}")));
+        }
+        if was != state && !told.iter().any(|entry| tells(&entry.what, &state)) {
+            let whats: Vec<&str> = told.iter().map(|entry| entry.what.as_str()).collect();
+            return Err(broken(9, format!("{id} became {state} with the entries {whats:?} only")));
+        }
+        let mut case = before.clone().unwrap_or_else(|| Case {
+            tenant: record.tenant.clone(),
+            request: record.request.clone(),
+            realm: None,
+            state: String::new(),
+            start: None,
+            intents: Vec::new(),
+            unsettled: false,
+            ever_revoking: false,
+            latest_end: None,
+            window: None,
+            put_off: Vec::new(),
+            extended: 0,
+            since: None,
+            approved: std::collections::BTreeSet::new(),
+            alerted: false,
+            executed: None,
+        });
+        if before.is_none() {
+            self.order.push(id.to_owned());
+        }
+        case.realm = record.realm;
+        if grant.is == "scheduled" {
+            case.start = grant.start.max(case.request.start);
+        }
+        let longer = told.iter().filter(|entry| entry.what == "extended");
+        let longer: i64 = longer.filter_map(|entry| micros(entry.details.get("longer")?)).sum();
+        if longer > 0 && was != "active" {
+            return Err(broken(2, format!("{id} was extended while {was}")));
+        }
+        case.extended = case.extended.saturating_add(longer);
+        if let Some(intent) = &grant.intent
+            && !case.intents.contains(intent)
+        {
+            self.intended(node, id, &case, intent, at)?;
+            case.intents.push(intent.clone());
+            case.executed = None;
+            case.latest_end = grant.latest_end;
+        }
+        lengths(id, &case, &grant, at)?;
+        let settled = self.settled(id, &case, &state, &grant);
+        case.unsettled = state == "granting" || grant.unsettled.is_some();
+        case.ever_revoking |= state == "revoking";
+        if was == "active" && state == "revoking" {
+            let early = case.window.as_ref().is_some_and(|window| at < window.end);
+            if early && grant.cause.as_deref() == Some("expired") {
+                return Err(broken(10, format!("{id} expired before its end")));
+            }
+        }
+        if state == "active" && was != "active" {
+            self.overlaps = self.overlaps.saturating_add(u64::from(self.overlapping(id, &case)));
+        }
+        let alerted = told.iter().any(|entry| entry.what == "overdue");
+        case.alerted = matches!(state.as_str(), "granting" | "active" | "revoking") && (case.alerted || alerted);
+        if let (Some(was), Some(is)) = (&case.window, &grant.window)
+            && was.end < is.end
+        {
+            case.put_off.push((was.end, at));
+        }
+        case.window = grant.window.clone().or(case.window);
+        case.since = grant.since;
+        case.state.clone_from(&state);
+        let kept = grant.evidence.as_ref().is_some_and(|evidence| !evidence.still_held_by.is_empty());
+        let verified = was == "revoking" && matches!(state.as_str(), "revoked" | "failed");
+        if verified && grant.evidence.is_none() {
+            return Err(broken(5, format!("{id} is {state} without evidence")));
+        }
+        self.cases.insert(id.to_owned(), case);
+        settled?;
+        self.owner(id)?;
+        if verified { self.gone(id, kept) } else { Ok(()) }
+    }
+
+    fn overlapping(&self, id: &str, case: &Case) -> bool {
+        let server = case.realm.as_deref().and_then(server_of);
+        server.is_some_and(|server| !self.others(id, server, &case.request.account, &case.request.role).is_empty())
+    }
+
+    /// Laws 1 and 8, and stops: a grant is about to be ordered.
+    fn intended(&self, node: usize, id: &str, case: &Case, intent: &IntentRecord, at: Time) -> Lawful {
+        if case.start.is_some_and(|start| at < start) {
+            return Err(broken(1, format!("{id} begins before its start")));
+        }
+        if intent.at > at {
+            return Err(broken(10, format!("{id} is intended at {}, later than it is", intent.at)));
+        }
+        // a pass that began before another policy was put in force may end after it
+        let recent = TimeDelta::seconds(60);
+        let policies = match self.in_force.get(node) {
+            Some(policy) if span(policy.since, at) < recent => vec![policy.now, policy.before],
+            Some(policy) => vec![policy.now],
+            None => vec![0, 1],
+        };
+        let request = &case.request;
+        let parties = [request.requester.as_str(), request.receiver.as_str()];
+        let enough = policies.iter().any(|policy| {
+            let yes = case.approved.iter().filter(|who| self.called.contains(&((*who).clone(), id.to_owned())));
+            let yes = yes.filter(|who| entitled(*policy, who)).map(|who| human(who));
+            let people: std::collections::BTreeSet<&str> =
+                yes.filter(|who| !parties.iter().any(|party| human(party) == *who)).collect();
+            let may = parties.iter().all(|party| allowed(*policy, &case.tenant, party, &request.role));
+            may && people.len() >= quorum(&request.role)
+        });
+        if !enough {
+            let law = if case.approved.len() < quorum(&request.role) { 1 } else { 8 };
+            let by = &case.approved;
+            return Err(broken(law, format!("{id} ({}) is granted with the yes of {by:?} only", request.role)));
+        }
+        // one that was suspended goes on with what it knew; what it intends then it does not send (law 14)
+        let suspended = self.stale_since.get(node).copied().flatten().is_some_and(|since| span(since, at) < recent);
+        let met = self.stops.iter().find(|stop| {
+            case.tenant == "default"
+                && !suspended
+                && !stop.lifted
+                && stop.meets(&request.target, parties)
+                && span(stop.at, at) > PASS
+        });
+        match met {
+            Some(stop) => Err(broken(16, format!("{id} is granted during the stop of {}", stop.at))),
+            None => Ok(()),
+        }
+    }
+
+    /// Law 15: what is concluded of a statement, while it may still arrive.
+    fn settled(&self, id: &str, case: &Case, state: &str, grant: &GrantRecord) -> Lawful {
+        let concluded = case.unsettled && state != "granting" && grant.unsettled.is_none();
+        if !concluded {
+            return Ok(());
+        }
+        if let Some(sent) =
+            self.statements.values().find(|sent| sent.grants == Some(id.to_owned()) && self.may_arrive(sent))
+        {
+            return Err(broken(15, format!("{id} is {state}, and its statement `{}` may still arrive", sent.label)));
+        }
+        let counted = match (&grant.window, case.executed) {
+            (Some(window), Some(executed)) if window.server_time.is_none() => window.activated_at <= executed,
+            _ => true,
+        };
+        if counted { Ok(()) } else { Err(broken(2, format!("{id} counts from later than its statement"))) }
+    }
+
+    /// Law 13: a role of a realm is one tenant's.
+    fn owner(&self, id: &str) -> Lawful {
+        let Some(case) = self.cases.get(id).filter(|case| case.is_live()) else { return Ok(()) };
+        let other = self.cases.iter().find(|(_, other)| {
+            other.is_live()
+                && other.tenant != case.tenant
+                && other.realm == case.realm
+                && other.request.role == case.request.role
+        });
+        match other {
+            Some((other, _)) => Err(broken(13, format!("{id} and {other} of another tenant share a role"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Law 5: it is said to be gone.
+    fn gone(&self, id: &str, kept: bool) -> Lawful {
+        let Some(case) = self.cases.get(id) else { return Ok(()) };
+        let Some(server) = case.realm.as_deref().and_then(server_of) else { return Ok(()) };
+        let (account, role) = (case.request.account.as_str(), case.request.role.as_str());
+        let held = (server, role.to_owned(), account.to_owned());
+        let nobodys = self.is_nobodys(&held);
+        let others = self.others(id, server, account, role);
+        let row = self.is_ours(server, account, role);
+        if row.is_some() && others.is_empty() && !nobodys {
+            return Err(broken(5, format!("{id} is {}, and `{account}` still has `{role}`", case.state)));
+        }
+        let narrow = others.iter().all(|(_, other)| other.request.target != "wide");
+        let narrowed = server != 0 || row != Some(true) || !narrow || nobodys;
+        if !narrowed {
+            return Err(broken(7, format!("{id} is {}, and what remains is as wide as it was", case.state)));
+        }
+        if kept {
+            return Ok(());
+        }
+        let Some(removed) = self.removed.get(&held) else { return Ok(()) };
+        let open = self.logins.iter().filter(|login| login.server == server && login.account == account);
+        for login in open.filter(|login| login.since < *removed) {
+            if login.session.is_open() {
+                return Err(broken(5, format!("{id} is {}, and a session of `{account}` is open", case.state)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 4: what lives is on somebody's list, in time.
+    fn placed(&self, id: &str, holding: &dyn Fn(&str, &str, &str) -> Option<Record>) -> Lawful {
+        let Some(case) = self.cases.get(id) else { return Ok(()) };
+        let Some(realm) = &case.realm else { return Ok(()) };
+        if !case.is_live() && case.state != "scheduled" {
+            return Ok(());
+        }
+        let lost = |why: &str| Err(broken(4, format!("{id} is {}, and {why}", case.state)));
+        let Some(record) = holding(&case.tenant, realm, &case.request.account) else {
+            return lost("its account has no holding");
+        };
+        let found: HoldingRecord = read(&record.body, "a holding")?;
+        if !found.live.iter().any(|live| live == id) {
+            return lost("its holding does not know it");
+        }
+        let Some(schedule) = &record.schedule else { return lost("its holding is never due") };
+        let latest = match (case.state.as_str(), &case.window, case.since) {
+            ("active", Some(window), _) => Some(window.end),
+            ("granting", ..) => case.intents.last().map(|intent| intent.at),
+            // the longest wait of one order is 15 s
+            ("revoking", _, _) => self.latest.map(|latest| after(latest, TimeDelta::seconds(16))),
+            _ => None,
+        };
+        match latest {
+            // what is overdue is due by now, whatever else made it due
+            Some(latest) if schedule.due > latest.max(self.latest.unwrap_or(latest)) => {
+                lost("its holding is due after it")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Law 2: no window is longer than what was asked for, with what was added, and it begins when the role was usable.
+fn lengths(id: &str, case: &Case, grant: &GrantRecord, at: Time) -> Lawful {
+    let asked = TimeDelta::microseconds(case.request.duration);
+    if grant.is == "granting" {
+        let (Some(latest_end), Some(intent)) = (grant.latest_end, &grant.intent) else {
+            return Err(broken(2, format!("{id} is granted without an end")));
+        };
+        // every rule of the simulated policy has `grant_within = 1m`
+        if latest_end > after(after(intent.at, asked), MINUTE) {
+            return Err(broken(2, format!("{id} may last until {latest_end}")));
+        }
+    }
+    let Some(window) = &grant.window else { return Ok(()) };
+    let longest = TimeDelta::microseconds(case.request.duration.saturating_add(case.extended));
+    if span(window.activated_at, window.end) > longest.min(most(&case.request)) {
+        return Err(broken(2, format!("{id} lasts from {} to {}", window.activated_at, window.end)));
+    }
+    if window.activated_at > at {
+        return Err(broken(2, format!("{id} counts from {}, and it is {at}", window.activated_at)));
+    }
+    match &case.window {
+        Some(WindowRecord { activated_at, .. }) if window.activated_at > *activated_at && case.state == "active" => {
+            Err(broken(2, format!("{id} counts from later than before")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the rules of the simulated policies allow with extensions.
+fn most(request: &RequestRecord) -> TimeDelta {
+    match (request.role.as_str(), request.target.as_str()) {
+        ("reader" | "writer", "a1" | "a2" | "b1") => TimeDelta::minutes(5),
+        _ => TimeDelta::minutes(3),
+    }
+}
+
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+
+/// What can come after what.
+fn may_follow(was: &str, state: &str) -> bool {
+    let after: &[&str] = match was {
+        "" => &["pending", "scheduled"],
+        "pending" => &["scheduled", "denied", "cancelled", "lapsed"],
+        "scheduled" => &["pending", "denied", "granting", "failed", "withdrawn"],
+        "granting" => &["scheduled", "active", "revoking", "retired"],
+        "active" => &["revoking", "retired"],
+        "revoking" => &["revoked", "failed", "retired"],
+        "revoked" | "failed" => &["revoking"],
+        _ => &[],
+    };
+    was == state || after.contains(&state)
+}
+
+/// Which entries tell of a state.
+fn tells(what: &str, state: &str) -> bool {
+    match state {
+        "pending" => matches!(what, "requested" | "ruled-again"),
+        "scheduled" => matches!(what, "requested" | "satisfied" | "ruled-again" | "grant-delayed"),
+        "revoking" => matches!(what, "revoking" | "reappeared"),
+        other => what == other,
+    }
+}
+
+/// A span in the log, which has whole seconds, in microseconds.
+fn micros(value: &serde_json::Value) -> Option<i64> {
+    value.as_i64()?.checked_mul(1_000_000)
+}

@@ -1,0 +1,66 @@
+//! What is known once the store has lost its tail.
+
+use std::collections::BTreeMap;
+
+use super::records::StopRecord;
+use super::{Case, Held, Oracle};
+use crate::clock::Time;
+
+/// What was known from what had been committed.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Remembered {
+    cases: BTreeMap<String, Case>,
+    order: Vec<String>,
+    incarnations: BTreeMap<(String, usize), Time>,
+    stops: Vec<StopRecord>,
+    entries: BTreeMap<String, u64>,
+}
+
+impl Oracle {
+    /// Whether it was given by hand, or by a statement that the store has forgotten, be it that it has not been answered yet.
+    pub(super) fn is_nobodys(&self, held: &Held) -> bool {
+        let forgotten = self.statements.values().filter(|sent| sent.forgotten && !sent.over);
+        let mut about = forgotten.map(|sent| (sent.server, sent.role.as_str(), sent.account.as_str()));
+        self.by_hand.contains(held) || about.any(|about| about == (held.0, held.1.as_str(), held.2.as_str()))
+    }
+
+    pub(in super::super) fn remembered(&self) -> Remembered {
+        Remembered {
+            cases: self.cases.clone(),
+            order: self.order.clone(),
+            incarnations: self.incarnations.clone(),
+            stops: self.stops.clone(),
+            entries: self.entries.clone(),
+        }
+    }
+
+    /// The store has failed over: only this is known, and what the databases did for the rest is nobody's.
+    pub(in super::super) fn failed_over(&mut self, to: Remembered) {
+        let Remembered { cases, order, incarnations, stops, entries } = to;
+        let before = std::mem::replace(&mut self.cases, cases);
+        (self.order, self.incarnations, self.stops, self.entries) = (order, incarnations, stops, entries);
+        self.holders.clear();
+        for (id, was) in before {
+            let known = self.cases.get_mut(&id);
+            let intents = known.as_ref().map(|case| case.intents.clone()).unwrap_or_default();
+            let lost = was.intents.iter().filter(|intent| !intents.contains(intent));
+            self.lost.extend(lost.map(|intent| intent.label.clone()));
+            if let Some(case) = known.filter(|case| case.intents.last() == was.intents.last()) {
+                // the database did it, whatever the store knows
+                case.executed = was.executed;
+            }
+        }
+        for sent in self.statements.values_mut().filter(|sent| self.lost.contains(&sent.label)) {
+            sent.forgotten = true;
+        }
+        for server in 0..self.servers.len() {
+            for (role, account, wide) in self.ours(server) {
+                let known = self.others("", server, &account, role);
+                let as_wide = known.iter().any(|(_, case)| case.request.target == "wide");
+                if known.is_empty() || wide && !as_wide {
+                    self.by_hand.insert((server, role.to_owned(), account));
+                }
+            }
+        }
+    }
+}

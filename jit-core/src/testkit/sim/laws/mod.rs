@@ -1,0 +1,264 @@
+//! The laws, checked by looking on: at what is committed, at what is sent to the databases, at what they hold. Nothing of the
+//! engine is asked.
+
+mod commit;
+mod failover;
+mod reading;
+mod records;
+mod state;
+mod statement;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use self::records::{IntentRecord, RequestRecord, StopRecord, WindowRecord};
+use crate::clock::Time;
+use crate::testkit::mock::MockServer;
+
+pub(super) use failover::Remembered;
+pub(super) use reading::Reading;
+pub(super) use statement::{Sender, Sent};
+
+/// What must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// The number of the law in the design; 0: nothing panics, everything ends.
+    pub(super) law: u8,
+    pub(super) why: String,
+}
+
+pub(super) type Lawful = Result<(), Violation>;
+
+pub(super) fn broken(law: u8, why: impl Into<String>) -> Violation {
+    Violation { law, why: why.into() }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.law {
+            0 => write!(f, "{}", self.why),
+            law => write!(f, "law {law}: {}", self.why),
+        }
+    }
+}
+
+/// Everything that is known of one access, from what was committed of it.
+#[derive(Debug, Clone)]
+pub(super) struct Case {
+    pub(super) tenant: String,
+    request: RequestRecord,
+    realm: Option<String>,
+    pub(super) state: String,
+    start: Option<Time>,
+    /// Every intent to grant that was ever recorded.
+    intents: Vec<IntentRecord>,
+    /// The statement that may still arrive, as the record has it.
+    unsettled: bool,
+    ever_revoking: bool,
+    latest_end: Option<Time>,
+    window: Option<WindowRecord>,
+    /// Which ends were put off, and when: a node without the store cannot have heard of the last.
+    put_off: Vec<(Time, Time)>,
+    /// By how much its window was made longer, with an entry that says so, microseconds.
+    extended: i64,
+    since: Option<Time>,
+    /// Who said yes, by the log and by what was really called.
+    approved: BTreeSet<String>,
+    /// Whether people were told that it is overdue.
+    alerted: bool,
+    /// When the statement of the last intent was executed, the store's time.
+    executed: Option<Time>,
+}
+
+impl Case {
+    /// Whether the database may hold something on its behalf.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state.as_str(), "granting" | "active" | "revoking")
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        !self.is_live() && !matches!(self.state.as_str(), "pending" | "scheduled")
+    }
+
+    fn is_about(&self, server: usize, account: &str, role: &str) -> bool {
+        self.realm.as_deref().and_then(server_of) == Some(server)
+            && self.request.account == account
+            && self.request.role == role
+    }
+}
+
+/// The server of a realm.
+pub(super) fn server_of(realm: &str) -> Option<usize> {
+    realm.strip_prefix("mock:")?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Which policy a node has in force, and had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InForce {
+    pub(super) now: usize,
+    pub(super) before: usize,
+    pub(super) since: Time,
+}
+
+/// Who holds the claim on a serial key.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    /// The node, and which start of it.
+    pub(super) by: (usize, u64),
+    pub(super) fencing: u64,
+    pub(super) until: Time,
+}
+
+/// One whose sessions are watched.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) server: usize,
+    pub(super) account: String,
+    /// The server's time.
+    pub(super) since: Time,
+    pub(super) session: crate::testkit::mock::MockSession,
+}
+
+/// A membership that came back from a backup.
+#[derive(Debug, Clone)]
+pub(super) struct Restored {
+    /// Whose it was.
+    pub(super) tenant: String,
+    /// The store's time.
+    pub(super) since: Time,
+}
+
+/// A membership of one server: role and account.
+pub(super) type Held = (usize, String, String);
+
+/// What is known of the whole.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    pub(super) servers: Vec<MockServer>,
+    pub(super) cases: BTreeMap<String, Case>,
+    /// In the order of their making.
+    pub(super) order: Vec<String>,
+    /// Decisions that were really called for: by whom, on what.
+    pub(super) called: BTreeSet<(String, String)>,
+    pub(super) in_force: Vec<InForce>,
+    /// When each node was paused last, or its claims were lost.
+    pub(super) stale_since: Vec<Option<Time>>,
+    /// When the store failed each node last.
+    pub(super) store_failed: Vec<Option<Time>>,
+    pub(super) holders: BTreeMap<String, Holder>,
+    pub(super) statements: BTreeMap<u64, Sent>,
+    next_statement: u64,
+    /// Which start of which node sent statements as this.
+    labels: BTreeMap<String, (usize, u64)>,
+    /// Memberships given by hand, with the server's time of it.
+    pub(super) standing: BTreeMap<Held, Time>,
+    /// What was intended, and is not in the store any more since it failed over.
+    lost: BTreeSet<String>,
+    /// Memberships under our name that were given by hand, or by what the store has forgotten.
+    pub(super) by_hand: BTreeSet<Held>,
+    /// What came back from a backup, and has to be found.
+    pub(super) restored: BTreeMap<Held, Restored>,
+    /// When it was last noticed, by which tenant, that a server is in another incarnation.
+    incarnations: BTreeMap<(String, usize), Time>,
+    /// When a membership of ours was last taken away, the server's time.
+    removed: BTreeMap<Held, Time>,
+    pub(super) logins: Vec<Login>,
+    stops: Vec<StopRecord>,
+    /// Since when everything works, the store's time.
+    pub(super) calm_since: Option<Time>,
+    /// Since when all works that people are told with.
+    pub(super) desk_since: Option<Time>,
+    /// How long after its end something may be left while everything works.
+    pub(super) grace: chrono::TimeDelta,
+    latest: Option<Time>,
+    pub(super) entries: BTreeMap<String, u64>,
+    pub(super) overlaps: u64,
+}
+
+impl Oracle {
+    pub(super) fn new(servers: Vec<MockServer>, nodes: usize, now: Time, grace: chrono::TimeDelta) -> Self {
+        Self {
+            servers,
+            cases: BTreeMap::new(),
+            order: Vec::new(),
+            called: BTreeSet::new(),
+            in_force: vec![InForce { now: 0, before: 0, since: now }; nodes],
+            stale_since: vec![None; nodes],
+            store_failed: vec![None; nodes],
+            holders: BTreeMap::new(),
+            statements: BTreeMap::new(),
+            next_statement: 0,
+            labels: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            standing: BTreeMap::new(),
+            by_hand: BTreeSet::new(),
+            restored: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            logins: Vec::new(),
+            stops: Vec::new(),
+            calm_since: None,
+            desk_since: None,
+            grace,
+            latest: None,
+            entries: BTreeMap::new(),
+            overlaps: 0,
+        }
+    }
+
+    /// The memberships that bear our name: role and account, and whether SET ROLE is in them.
+    fn ours(&self, server: usize) -> Vec<(&'static str, String, bool)> {
+        let mut ours = Vec::new();
+        let Some(it) = self.servers.get(server) else { return ours };
+        for role in super::steps::ROLES {
+            let rows = it.members(role).unwrap_or_default();
+            let rows = rows.into_iter().filter(|row| row.grantor == BROKER && row.member != BROKER);
+            ours.extend(rows.map(|row| (role, row.member, row.set)));
+        }
+        ours
+    }
+
+    fn is_ours(&self, server: usize, account: &str, role: &str) -> Option<bool> {
+        self.ours(server).into_iter().find(|(held, member, _)| *held == role && member == account).map(|(.., set)| set)
+    }
+
+    /// The live cases of this membership, but for one.
+    fn others<'c>(&'c self, but: &str, server: usize, account: &str, role: &str) -> Vec<(&'c String, &'c Case)> {
+        let all = self.cases.iter().filter(|(id, case)| id.as_str() != but && case.is_live());
+        all.filter(|(_, case)| case.is_about(server, account, role)).collect()
+    }
+}
+
+/// What the broker is called on every server.
+pub(super) const BROKER: &str = "jit_broker";
+
+/// The human behind a principal.
+fn human(principal: &str) -> &str {
+    match principal {
+        "alice-dba" => "alice",
+        other => other,
+    }
+}
+
+/// How many people have to say yes, by the role.
+fn quorum(role: &str) -> usize {
+    match role {
+        "writer" => 1,
+        "admin" => 2,
+        _ => 0,
+    }
+}
+
+/// Whether a principal may say yes under this policy.
+fn entitled(policy: usize, principal: &str) -> bool {
+    match principal {
+        "bob" => policy == 0,
+        "carol" | "alice-dba" => true,
+        _ => false,
+    }
+}
+
+/// Whether the policy lets this principal have this role at all.
+fn allowed(policy: usize, tenant: &str, principal: &str, role: &str) -> bool {
+    tenant != "default" || policy == 0 || role != "reader" || principal != "dave"
+}

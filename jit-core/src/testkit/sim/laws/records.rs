@@ -1,0 +1,125 @@
+//! What the store holds, read without the engine's own types: only what the laws need.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::clock::Time;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AccessRecord {
+    pub(super) tenant: String,
+    pub(super) realm: Option<String>,
+    pub(super) request: RequestRecord,
+    pub(super) phase: PhaseRecord,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RequestRecord {
+    pub(super) target: String,
+    pub(super) role: String,
+    pub(super) requester: String,
+    pub(super) receiver: String,
+    pub(super) account: String,
+    pub(super) duration: i64,
+    pub(super) start: Option<Time>,
+}
+
+// read once and taken apart at once
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PhaseRecord {
+    Pending(IgnoredAny),
+    Denied(IgnoredAny),
+    Cancelled(IgnoredAny),
+    Lapsed(IgnoredAny),
+    Approved(GrantRecord),
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct GrantRecord {
+    pub(super) is: String,
+    pub(super) start: Option<Time>,
+    pub(super) intent: Option<IntentRecord>,
+    pub(super) unsettled: Option<IntentRecord>,
+    pub(super) latest_end: Option<Time>,
+    pub(super) window: Option<WindowRecord>,
+    pub(super) since: Option<Time>,
+    pub(super) cause: Option<String>,
+    pub(super) evidence: Option<EvidenceRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct IntentRecord {
+    pub(super) label: String,
+    pub(super) not_after: Time,
+    pub(super) at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct WindowRecord {
+    pub(super) activated_at: Time,
+    pub(super) end: Time,
+    pub(super) server_time: Option<Time>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct EvidenceRecord {
+    #[serde(default)]
+    pub(super) still_held_by: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HoldingRecord {
+    #[serde(default)]
+    pub(super) live: Vec<String>,
+    #[serde(default)]
+    pub(super) orphans: Vec<OrphanRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OrphanRecord {
+    pub(super) subject: SubjectRecord,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SubjectRecord {
+    pub(super) role: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StopsRecord {
+    #[serde(default)]
+    pub(super) stops: Vec<StopRecord>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct StopRecord {
+    pub(super) scope: Value,
+    pub(super) at: Time,
+    #[serde(default)]
+    pub(super) lifted: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EntryRecord {
+    pub(super) what: String,
+    pub(super) access: Option<String>,
+    pub(super) actor: Option<String>,
+    #[serde(default)]
+    pub(super) details: BTreeMap<String, Value>,
+}
+
+impl StopRecord {
+    /// Whether it is about this target or one of these people.
+    pub(super) fn meets(&self, target: &str, people: [&str; 2]) -> bool {
+        if self.scope.as_str() == Some("all") {
+            return true;
+        }
+        let named = |what: &str| self.scope.get(what).and_then(Value::as_str);
+        named("target") == Some(target) || named("principal").is_some_and(|who| people.contains(&who))
+    }
+}

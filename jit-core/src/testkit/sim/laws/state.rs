@@ -1,0 +1,166 @@
+//! What the databases may hold, at any time.
+
+use chrono::TimeDelta;
+
+use super::{Case, Lawful, Oracle, broken, server_of};
+use crate::clock::{Time, after, span};
+
+/// How long people may not be told while the store works: a call of it that hangs (20 s), and a dead node's claim (10 s).
+const DESK: TimeDelta = TimeDelta::seconds(35);
+
+impl Oracle {
+    /// Everything that must be true at any time.
+    pub(in super::super) fn look(&self, now: Time) -> Lawful {
+        for server in 0..self.servers.len() {
+            for (role, account, _) in self.ours(server) {
+                self.justified(server, &account, role, now)?;
+            }
+        }
+        self.standing_stands()?;
+        self.people_are_told(now)?;
+        self.restored_is_found(now)?;
+        self.overdue_moves(now)
+    }
+
+    /// Laws 1, 2 and 4: what is held and ours is held on behalf of somebody, and no longer than that.
+    fn justified(&self, server: usize, account: &str, role: &str, now: Time) -> Lawful {
+        let held = (server, role.to_owned(), account.to_owned());
+        if self.is_nobodys(&held) {
+            return Ok(());
+        }
+        let about: Vec<&Case> = self.cases.values().filter(|case| case.is_about(server, account, role)).collect();
+        if !about.iter().any(|case| !case.intents.is_empty()) {
+            return Err(broken(1, format!("`{account}` has `{role}`, and nobody was to give it")));
+        }
+        let until = about.iter().filter(|case| case.is_live()).filter_map(|case| end(case)).max();
+        let Some(until) = until else {
+            // it was retired, or is said to be gone: that is checked when it is said
+            return if about.iter().any(|case| case.state == "retired") {
+                Ok(())
+            } else {
+                Err(broken(5, format!("`{account}` has `{role}`, and everything about it is over")))
+            };
+        };
+        if self.is_late(until, now) {
+            return Err(broken(2, format!("`{account}` has `{role}` since its end at {until}, and it is {now}")));
+        }
+        Ok(())
+    }
+
+    /// Whether something that was due then should be done by now.
+    fn is_late(&self, due: Time, now: Time) -> bool {
+        let calm = self.calm_since.is_some_and(|since| span(since, now) > self.grace);
+        calm && now > after(due, self.grace)
+    }
+
+    /// Law 6: nobody but people takes away what people gave.
+    fn standing_stands(&self) -> Lawful {
+        for (server, role, account) in self.standing.keys() {
+            let rows = self.servers.get(*server).and_then(|server| server.members(role).ok()).unwrap_or_default();
+            if !rows.iter().any(|row| row.member == *account && row.grantor != super::BROKER) {
+                return Err(broken(6, format!("`{account}` has lost `{role}`, which was given by hand")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 4: whatever is due moves while everything works.
+    fn overdue_moves(&self, now: Time) -> Lawful {
+        for (id, case) in &self.cases {
+            let due = match (case.state.as_str(), &case.window) {
+                ("granting", _) => case.intents.last().map(|intent| after(intent.at, TimeDelta::seconds(60))),
+                ("active", Some(window)) => Some(window.end),
+                // on a server that knows no grantors, what is given by hand meanwhile cannot be told from ours
+                ("revoking", _) if !self.disputed(case) => case.since,
+                ("scheduled", _) => case.start.map(|start| after(start, TimeDelta::seconds(60))),
+                _ => None,
+            };
+            if due.is_some_and(|due| self.is_late(due, now)) {
+                return Err(broken(4, format!("{id} is {} since {due:?}, and it is {now}", case.state)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 4: what is overdue is told, whether its server answers or not.
+    fn people_are_told(&self, now: Time) -> Lawful {
+        let grace = self.grace.min(DESK);
+        let works = self.desk_since.is_some_and(|since| span(since, now) > grace);
+        for (id, case) in self.cases.iter().filter(|(_, case)| case.is_live() && !case.alerted) {
+            let due = end(case).map(|end| after(after(end, TimeDelta::seconds(5)), grace));
+            if works && due.is_some_and(|due| due < now) {
+                return Err(broken(4, format!("{id} is overdue, and nobody was told")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 5: that the server came back in another state is a reason to look again at all that is gone.
+    fn restored_is_found(&self, now: Time) -> Lawful {
+        for (held, restored) in &self.restored {
+            let (server, role, account) = held;
+            let seen = self.incarnations.get(&(restored.tenant.clone(), *server));
+            let late = seen.is_some_and(|seen| *seen > restored.since && self.is_late(*seen, now));
+            if late
+                && self.is_ours(*server, account, role).is_some()
+                && self.others("", *server, account, role).is_empty()
+            {
+                return Err(broken(5, format!("`{account}` has `{role}` again, and it is not looked at")));
+            }
+        }
+        Ok(())
+    }
+
+    fn disputed(&self, case: &Case) -> bool {
+        self.standing.keys().any(|(server, role, account)| *server == 1 && case.is_about(*server, account, role))
+    }
+}
+
+impl Oracle {
+    /// A membership of the server that is gone, role and account, and whose case is over as it should be.
+    pub(in super::super) fn revoked(&self, server: usize, pick: u64) -> Option<(String, String, String)> {
+        let gone = self.order.iter().filter_map(|id| self.cases.get(id)).filter(|case| case.state == "revoked");
+        let gone: Vec<&Case> = gone.filter(|case| case.realm.as_deref().and_then(server_of) == Some(server)).collect();
+        let place = usize::try_from(pick.checked_rem(gone.len() as u64)?).ok()?;
+        let case = gone.get(place)?;
+        Some((case.request.role.clone(), case.request.account.clone(), case.tenant.clone()))
+    }
+
+    /// Law 5: what came back is found and taken away again.
+    pub(in super::super) fn left_of_restored(&self) -> Lawful {
+        let left = self.restored.keys().find(|held| self.is_ours(held.0, &held.2, &held.1).is_some());
+        match left {
+            Some((_, role, account)) => {
+                Err(broken(5, format!("`{account}` has `{role}` again since a backup, and nobody found it")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// At the end: everything is over, and nothing of ours is left.
+    pub(in super::super) fn over_now(&self) -> Lawful {
+        if let Some((id, case)) = self.cases.iter().find(|(_, case)| !case.is_final()) {
+            return Err(broken(4, format!("{id} is {} for ever", case.state)));
+        }
+        for server in 0..self.servers.len() {
+            // where no grantor is recorded, what was given by hand under our name is nobody's
+            let known = |account: &String, role: &str| {
+                server == 1 && self.by_hand.contains(&(server, role.to_owned(), account.clone()))
+            };
+            if let Some((role, account, _)) = self.ours(server).iter().find(|(role, account, _)| !known(account, role))
+            {
+                return Err(broken(4, format!("`{account}` has `{role}` for ever")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When it is to be gone.
+fn end(case: &Case) -> Option<Time> {
+    match case.state.as_str() {
+        "granting" => case.latest_end,
+        "active" => case.window.as_ref().map(|window| window.end),
+        _ => case.since,
+    }
+}

@@ -1,0 +1,449 @@
+//! A history as it runs: the nodes, and what each step does.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+
+use super::database::SimDatabase;
+use super::laws::{InForce, broken};
+use super::node::{Gate, Who};
+use super::policy::{DEFAULT, OTHER};
+use super::random::{Random, SeededEntropy};
+use super::steps::{History, PEOPLE, ROLES, Step, TARGETS};
+use super::store::SimStore;
+use super::world::{Ambush, Weather, World};
+use crate::approval::Actor;
+use crate::engine::simulated::spawn_gated;
+use crate::engine::{AccessView, Ask, Jit, JitError, Pump, Reconcile, Scope, TenantBuilder};
+use crate::id::{AccessId, NodeId, Principal, TargetName, TenantId};
+use crate::notify::{Notice, Notifier, NotifyError};
+use crate::policy::PolicyDocument;
+use crate::store::{BoxError, Claim, Store};
+use crate::testkit::mock::MockHold;
+
+/// A history as it runs.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) world: Arc<World>,
+    seed: u64,
+    same_name: bool,
+    pub(super) nodes: Vec<Node>,
+    policies: Vec<PolicyDocument>,
+    other: PolicyDocument,
+    pub(super) holds: Vec<MockHold>,
+}
+
+/// One node, whether it runs or not.
+#[derive(Debug)]
+pub(super) struct Node {
+    gate: Arc<Gate>,
+    boot: u64,
+    policy: usize,
+    runs: Option<(Jit, Pump)>,
+}
+
+/// What a step is told by a command.
+pub(super) type Answer = Result<Option<AccessView>, JitError>;
+
+impl Stage {
+    pub(super) async fn open(history: &History, keep_trace: bool) -> Result<Self, BoxError> {
+        let world = World::new(history, keep_trace)?;
+        let parse = |text: &str| PolicyDocument::parse(text, "simulated").map_err(|error| error.to_string());
+        let policies = DEFAULT.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let mut stage = Self {
+            world,
+            seed: history.seed,
+            same_name: history.same_name,
+            nodes: Vec::new(),
+            policies,
+            other: parse(OTHER)?,
+            holds: Vec::new(),
+        };
+        for _ in 0..history.nodes {
+            stage.nodes.push(Node { gate: Arc::new(Gate::default()), boot: 0, policy: 0, runs: None });
+        }
+        for node in 0..history.nodes {
+            stage.start(node).await?;
+        }
+        // the first contacts are made before the history begins
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(stage)
+    }
+
+    /// Starts the node, where it does not run.
+    pub(super) async fn start(&mut self, node: usize) -> Result<(), BoxError> {
+        let world = Arc::clone(&self.world);
+        let Some(it) = self.nodes.get_mut(node) else { return Ok(()) };
+        if it.runs.is_some() && !it.gate.is_dead() {
+            return Ok(());
+        }
+        it.boot = it.boot.saturating_add(1);
+        in_force(&world, node, it.policy);
+        it.gate = Arc::new(Gate::default());
+        // its pump ends with its tasks
+        drop(it.runs.take());
+        let who = Who { node, boot: it.boot, gate: Arc::clone(&it.gate), world: Arc::clone(&world) };
+        let name = if self.same_name { format!("n{node}") } else { format!("n{node}b{}", it.boot) };
+        let random = Random::of(self.seed, 0xE57_0000_u64.wrapping_add((node as u64) << 16).wrapping_add(it.boot));
+        let gate: Arc<dyn crate::engine::simulated::Gate> = Arc::clone(&it.gate) as _;
+        let mut main = TenantBuilder::default().notifier("people", People(Arc::clone(&world)));
+        if let Some(policy) = self.policies.get(it.policy) {
+            main = main.policy(policy.clone());
+        }
+        for (target, server) in TARGETS {
+            main = main.database(target, SimDatabase::new(who.clone(), server).ok_or("no such server")?);
+        }
+        let other = TenantBuilder::default().policy(self.other.clone());
+        let other = other.database("o1", SimDatabase::new(who.clone(), 0).ok_or("no such server")?);
+        let building = Jit::builder()
+            .store(SimStore::new(who.clone()))
+            .entropy(SeededEntropy::new(random))
+            .node(NodeId::new(name)?)
+            .gate(Arc::clone(&gate))
+            .tenant(TenantId::main(), main)
+            .tenant(TenantId::new("other")?, other)
+            .build();
+        // a node that cannot start is started again later
+        let built = tokio::time::timeout(Duration::from_secs(60), spawn_gated(&gate, building)).await;
+        world.note(format_args!("node {node} starts"));
+        match built {
+            Ok(Ok(Ok(jit))) => {
+                let pump = jit.start();
+                it.runs = Some((jit, pump));
+                let mut gates = world.gates.lock().unwrap_or_else(PoisonError::into_inner);
+                let length = gates.len().max(node.saturating_add(1));
+                gates.resize_with(length, || Arc::clone(&it.gate));
+                if let Some(gate) = gates.get_mut(node) {
+                    *gate = Arc::clone(&it.gate);
+                }
+            }
+            _ => it.gate.kill(),
+        }
+        Ok(())
+    }
+
+    fn who(&self, node: usize) -> Option<Who> {
+        let it = self.nodes.get(node).filter(|it| !it.gate.is_dead())?;
+        Some(Who { node, boot: it.boot, gate: Arc::clone(&it.gate), world: Arc::clone(&self.world) })
+    }
+
+    /// A command on a node: waited for a moment, and left to itself then.
+    pub(super) async fn command<F>(&self, node: usize, name: &'static str, make: impl FnOnce(Jit) -> F)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        // whoever finds a node dead goes to the next
+        let all = self.nodes.iter().cycle().skip(node).take(self.nodes.len());
+        let Some(it) = all.into_iter().find(|it| !it.gate.is_dead()) else { return };
+        let Some((jit, _)) = &it.runs else { return };
+        let (world, command) = (Arc::clone(&self.world), make(jit.clone()));
+        let gate: Arc<dyn crate::engine::simulated::Gate> = Arc::clone(&it.gate) as _;
+        let task = spawn_gated(&gate, async move {
+            let answer = command.await;
+            match &answer {
+                Ok(view) => {
+                    let state = view.as_ref().map_or("", |view| view.state);
+                    world.note(format_args!("{name}: done {state}"));
+                }
+                Err(error) => world.note(format_args!("{name}: {}", error.kind())),
+            }
+        });
+        let patience = self.world.inside().random.between(1, 60);
+        drop(tokio::time::timeout(Duration::from_millis(patience), task).await);
+    }
+
+    /// One of the later accesses.
+    fn pick(&self, pick: u64) -> Option<AccessId> {
+        let inside = self.world.inside();
+        let order = &inside.oracle.order;
+        let recent = order
+            .iter()
+            .rev()
+            .filter(|id| inside.oracle.cases.get(*id).is_some_and(|case| case.tenant == "default" && !case.is_final()));
+        let recent: Vec<&String> = recent.take(6).collect();
+        let place = usize::try_from(pick.checked_rem(recent.len().max(1) as u64)?).ok()?;
+        let any = || order.get(usize::try_from(pick.checked_rem(order.len() as u64)?).ok()?);
+        let own = |id: &&String| inside.oracle.cases.get(*id).is_some_and(|case| case.tenant == "default");
+        recent.get(place).copied().or_else(any).filter(own)?.parse().ok()
+    }
+
+    /// Does one step.
+    pub(super) async fn take(&mut self, step: Step) -> Result<(), BoxError> {
+        let world = Arc::clone(&self.world);
+        world.note(format_args!("{step:?}"));
+        match step {
+            Step::Request { node, who, role, target, secs, receiver, start_in, keyed } => {
+                let (Some(who), Some(role), Some((target, _))) =
+                    (PEOPLE.get(who), ROLES.get(role), TARGETS.get(target))
+                else {
+                    return Ok(());
+                };
+                let mut ask = Ask::new(*target, *role, seconds(secs)).because("a history");
+                if let Some(receiver) = receiver.and_then(|receiver| PEOPLE.get(receiver)) {
+                    ask = ask.on_behalf_of(Principal::new(*receiver)?);
+                }
+                if start_in > 0 {
+                    ask = ask.starting(crate::clock::after(world.now(), seconds(start_in)));
+                }
+                if keyed {
+                    ask = ask.key(format!("{who}/{role}/{target}/{secs}"));
+                }
+                let actor = actor("default", who)?;
+                self.command(node, "request", |jit| async move { jit.request(&actor, ask).await.map(Some) }).await;
+            }
+            Step::RequestElsewhere { node, who, role, secs } => {
+                let (Some(who), Some(role)) = (PEOPLE.get(who), ROLES.get(role)) else { return Ok(()) };
+                let (actor, ask) = (actor("other", who)?, Ask::new("o1", *role, seconds(secs)).because("a history"));
+                let tenant = TenantId::new("other")?;
+                let command = |jit: Jit| async move { jit.tenant(&tenant)?.request(&actor, ask).await.map(Some) };
+                self.command(node, "request elsewhere", command).await;
+            }
+            Step::Intrude { node, pick } => {
+                let Some(id) = self.pick(pick) else { return Ok(()) };
+                let (actor, tenant) = (actor("other", "frank")?, TenantId::new("other")?);
+                let command = |jit: Jit| async move {
+                    let jit = jit.tenant(&tenant)?;
+                    let seen = [jit.access(id).await, jit.release(&actor, id).await, jit.approve(&actor, id, "").await];
+                    if seen.iter().any(Result::is_ok) {
+                        world.hold(Err(broken(13, format!("{id} is seen from another tenant"))));
+                    }
+                    Ok(None)
+                };
+                self.command(node, "intrude", command).await;
+            }
+            Step::Decide { node, who, pick, yes } => {
+                let (Some(who), Some(id)) = (PEOPLE.get(who), self.pick(pick)) else { return Ok(()) };
+                let by = actor("default", who)?;
+                world.inside().oracle.called.insert(((*who).to_owned(), id.to_string()));
+                let command = |jit: Jit| async move {
+                    if yes { jit.approve(&by, id, "").await.map(Some) } else { jit.deny(&by, id, "no").await.map(Some) }
+                };
+                self.command(node, "decide", command).await;
+            }
+            Step::Release { node, pick } => {
+                let Some(id) = self.pick(pick) else { return Ok(()) };
+                let command = |jit: Jit| async move {
+                    let who = jit.access(id).await?.requester;
+                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
+                    jit.release(&by, id).await.map(Some)
+                };
+                self.command(node, "release", command).await;
+            }
+            Step::Cancel { node, pick } => {
+                let Some(id) = self.pick(pick) else { return Ok(()) };
+                let command = |jit: Jit| async move {
+                    let who = jit.access(id).await?.requester;
+                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
+                    jit.cancel(&by, id, "").await.map(Some)
+                };
+                self.command(node, "cancel", command).await;
+            }
+            Step::Revoke { node, who, pick } => {
+                let (Some(who), Some(id)) = (PEOPLE.get(who), self.pick(pick)) else { return Ok(()) };
+                let (by, may) = (actor("default", who)?, *who == "frank");
+                let command = |jit: Jit| async move {
+                    let answer = jit.revoke(&by, id, "a history").await;
+                    if answer.is_ok() && !may {
+                        world.hold(Err(broken(16, format!("{id} was revoked by `{}`", by.principal))));
+                    }
+                    answer.map(Some)
+                };
+                self.command(node, "revoke", command).await;
+            }
+            Step::Extend { node, pick, secs } => {
+                let Some(id) = self.pick(pick) else { return Ok(()) };
+                let command = |jit: Jit| async move {
+                    let who = jit.access(id).await?.requester;
+                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
+                    jit.extend(&by, id, seconds(secs), "a history").await.map(Some)
+                };
+                self.command(node, "extend", command).await;
+            }
+            Step::Stop { node, who, scope } => {
+                let Some(who) = PEOPLE.get(who) else { return Ok(()) };
+                let (by, may, scope) = (actor("default", who)?, *who == "frank", scope_of(scope)?);
+                let command = |jit: Jit| async move {
+                    let answer = jit.stop(&by, scope, "a history").await;
+                    if answer.is_ok() && !may {
+                        world.hold(Err(broken(16, format!("a stop by `{}`", by.principal))));
+                    }
+                    answer.map(|()| None)
+                };
+                self.command(node, "stop", command).await;
+            }
+            Step::Resume { node } => {
+                let by = actor("default", "frank")?;
+                let scopes = (0..4).map(scope_of).collect::<Result<Vec<Scope>, _>>()?;
+                let command = |jit: Jit| async move {
+                    for scope in scopes {
+                        // most of them are not in force
+                        let _ = jit.resume(&by, scope).await;
+                    }
+                    Ok(None)
+                };
+                self.command(node, "resume", command).await;
+            }
+            Step::Policy { node, which } => self.policy(node, which).await,
+            Step::Reconcile { node, target, enforce } => self.reconcile(node, target, enforce).await?,
+            Step::Pass { millis } => tokio::time::sleep(Duration::from_millis(millis)).await,
+            Step::Jump { secs } => {
+                (0..self.nodes.len()).for_each(|node| world.stale_in(node, seconds(secs)));
+                tokio::time::advance(Duration::from_secs(secs)).await;
+                (0..self.nodes.len()).for_each(|node| world.stale(node));
+            }
+            Step::Weather { store, database } => world.inside().weather = Weather { store, database },
+            Step::Kill { node } => {
+                if let Some(who) = self.who(node) {
+                    who.kill();
+                }
+            }
+            Step::Start { node } => self.start(node).await?,
+            Step::Pause { node, millis } => {
+                if let Some(who) = self.who(node) {
+                    who.pause(millis);
+                }
+            }
+            Step::Ambush { node, calls, in_store, after, pause } => {
+                world.inside().ambushes.push(Ambush { node, calls, in_store, after, pause });
+            }
+            Step::LoseClaims => self.lose_claims().await?,
+            Step::FailOver { behind } => self.fail_over(behind).await?,
+            Step::StoreClock { millis } => {
+                world.count("clock stepped");
+                world.clock.step(TimeDelta::milliseconds(millis));
+            }
+            Step::ServerClock { server, millis } => {
+                world.count("server clock stepped");
+                world.disturbed();
+                if let Some(clock) = world.server_clocks.get(server) {
+                    clock.step(TimeDelta::milliseconds(millis));
+                }
+            }
+            other => self.by_hand(other),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn policy(&mut self, node: usize, which: usize) {
+        let Some(policy) = self.policies.get(which).cloned() else { return };
+        let Some(it) = self.nodes.get_mut(node) else { return };
+        it.policy = which;
+        // where it does not run, it finds the policy when it starts
+        if self.who(node).is_none() {
+            in_force(&self.world, node, which);
+            return;
+        }
+        let world = Arc::clone(&self.world);
+        let command = |jit: Jit| async move {
+            // of two commands that wait for the node, the last that it gets to
+            in_force(&world, node, which);
+            jit.reload_policy(policy).await.map(|()| None)
+        };
+        self.command(node, "policy", command).await;
+    }
+
+    pub(super) async fn reconcile(&self, node: usize, target: usize, enforce: bool) -> Result<(), BoxError> {
+        let Some((target, _)) = TARGETS.get(target) else { return Ok(()) };
+        let (by, target) = (actor("default", "frank")?, TargetName::new(*target)?);
+        let mode = if enforce { Reconcile::Enforce } else { Reconcile::Report };
+        let command = |jit: Jit| async move { jit.reconcile(&by, &target, mode).await.map(|_| None) };
+        self.command(node, "reconcile", command).await;
+        Ok(())
+    }
+
+    /// The store's machine crashed: everything committed is there, and no claim.
+    /// All nodes are started again: whoever lived through it would go on with what it read before.
+    async fn fail_over(&mut self, behind: usize) -> Result<(), BoxError> {
+        let world = Arc::clone(&self.world);
+        world.count("store failed over, its tail lost");
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.who(*node).is_some()).collect();
+        for node in &running {
+            if let Some(who) = self.who(*node) {
+                who.kill();
+            }
+        }
+        world.fail_over(behind);
+        for node in running {
+            world.stale(node);
+            self.start(node).await?;
+        }
+        Ok(())
+    }
+
+    async fn lose_claims(&self) -> Result<(), BoxError> {
+        let world = &self.world;
+        world.count("claims lost");
+        let holders = std::mem::take(&mut world.inside().oracle.holders);
+        let claims: Vec<Claim> = holders
+            .into_iter()
+            .map(|(serial, holder)| Claim { serial, fencing: holder.fencing, until: holder.until, taken_over: false })
+            .collect();
+        world.store.unclaim(&claims).await?;
+        (0..self.nodes.len()).for_each(|node| world.stale(node));
+        Ok(())
+    }
+
+    /// Every node is stopped, so that nothing of the history goes on.
+    pub(super) fn close(&mut self) {
+        self.nodes.iter().for_each(|node| node.gate.kill());
+        self.world.inside().oracle.logins.clear();
+    }
+}
+
+fn seconds(secs: u64) -> TimeDelta {
+    TimeDelta::seconds(i64::try_from(secs).unwrap_or_default())
+}
+
+pub(super) fn actor(tenant: &str, who: &str) -> Result<Actor, BoxError> {
+    Ok(Actor::authenticated(TenantId::new(tenant)?, Principal::new(who)?, "simulated"))
+}
+
+/// The laws are told which policy the node has from now on.
+fn in_force(world: &World, node: usize, which: usize) {
+    let now = world.now();
+    if let Some(it) = world.inside().oracle.in_force.get_mut(node) {
+        // the same once more changes nothing
+        if it.now != which {
+            *it = InForce { now: which, before: it.now, since: now };
+        }
+    }
+}
+
+fn scope_of(scope: u64) -> Result<Scope, BoxError> {
+    Ok(match scope {
+        0 => Scope::All,
+        1 => Scope::Principal(Principal::new("alice")?),
+        2 => Scope::Target(TargetName::new("a1")?),
+        _ => Scope::Target(TargetName::new("b1")?),
+    })
+}
+
+/// Those who are told; they fail as a database does, or do not answer.
+#[derive(Debug)]
+struct People(Arc<World>);
+
+#[async_trait]
+impl Notifier for People {
+    async fn notify(&self, _: &Notice) -> Result<(), NotifyError> {
+        let (failed, hangs) = {
+            let mut inside = self.0.inside();
+            let rate = inside.weather.database;
+            let failed = rate > 0 && inside.random.chance(rate);
+            (failed, failed && inside.random.chance(200))
+        };
+        if hangs {
+            // longer than anybody waits
+            self.0.count("notice: hangs");
+            tokio::time::sleep(Duration::from_secs(120)).await;
+        }
+        if failed {
+            self.0.count("notice: not delivered");
+            let why = "simulated".to_owned();
+            return Err(NotifyError::Temporary { why, retry_after: None, source: None });
+        }
+        self.0.count("notice delivered");
+        Ok(())
+    }
+}

@@ -1,0 +1,410 @@
+//! What happens in a history: drawn from its seed before it begins, so that steps can be left out of it.
+
+use super::random::Random;
+
+/// Who there is. The first four have accounts on every server.
+pub(super) const PEOPLE: [&str; 8] = ["alice", "dave", "erin", "bob", "carol", "alice-dba", "frank", "mallory"];
+/// Those with accounts.
+pub(super) const ACCOUNTS: usize = 4;
+/// Which roles there are.
+pub(super) const ROLES: [&str; 4] = ["reader", "writer", "admin", "other"];
+/// The targets, each with the place of its server.
+pub(super) const TARGETS: [(&str, usize); 4] = [("a1", 0), ("a2", 0), ("wide", 0), ("b1", 1)];
+/// The server that knows no grantors.
+pub(super) const SERVERS: usize = 2;
+
+/// A history before it is run.
+#[derive(Debug, Clone)]
+pub(super) struct History {
+    pub(super) seed: u64,
+    pub(super) nodes: usize,
+    /// The major version of the first server; the second is a 15.
+    pub(super) version: u32,
+    /// Whether a node keeps its name when it is started again.
+    pub(super) same_name: bool,
+    /// Nothing ever fails: what is due has to be done at once.
+    pub(super) quiet: bool,
+    /// Whether the store has a replica to fail over to.
+    pub(super) replicated: bool,
+    /// Each with a number of its own, which it keeps when others are left out.
+    pub(super) steps: Vec<(u64, Step)>,
+}
+
+/// One thing that happens. Nodes and accesses are picked among those that there are then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Request {
+        node: usize,
+        who: usize,
+        role: usize,
+        target: usize,
+        secs: u64,
+        /// For somebody else.
+        receiver: Option<usize>,
+        start_in: u64,
+        keyed: bool,
+    },
+    /// A request in the other tenant.
+    RequestElsewhere {
+        node: usize,
+        who: usize,
+        role: usize,
+        secs: u64,
+    },
+    /// Somebody of one tenant reaches for an access of the other.
+    Intrude {
+        node: usize,
+        pick: u64,
+    },
+    Decide {
+        node: usize,
+        who: usize,
+        pick: u64,
+        yes: bool,
+    },
+    Release {
+        node: usize,
+        pick: u64,
+    },
+    Cancel {
+        node: usize,
+        pick: u64,
+    },
+    Revoke {
+        node: usize,
+        who: usize,
+        pick: u64,
+    },
+    Extend {
+        node: usize,
+        pick: u64,
+        secs: u64,
+    },
+    Stop {
+        node: usize,
+        who: usize,
+        scope: u64,
+    },
+    Resume {
+        node: usize,
+    },
+    Policy {
+        node: usize,
+        which: usize,
+    },
+    Reconcile {
+        node: usize,
+        target: usize,
+        enforce: bool,
+    },
+    Pass {
+        millis: u64,
+    },
+    /// Everything stands still for so long, as a machine that is suspended.
+    Jump {
+        secs: u64,
+    },
+    /// How often calls fail from now on, in a thousand.
+    Weather {
+        store: u64,
+        database: u64,
+    },
+    Kill {
+        node: usize,
+    },
+    Start {
+        node: usize,
+    },
+    Pause {
+        node: usize,
+        millis: u64,
+    },
+    /// The node is killed, or paused, at one of its next awaits.
+    Ambush {
+        node: usize,
+        calls: u64,
+        in_store: bool,
+        after: bool,
+        pause: Option<u64>,
+    },
+    ServerStop {
+        server: usize,
+    },
+    ServerStart {
+        server: usize,
+        read_only: bool,
+    },
+    /// A membership that is given, or taken, by hand.
+    Standing {
+        server: usize,
+        account: usize,
+        role: usize,
+        give: bool,
+    },
+    /// One that the broker's own account gave by hand.
+    Orphan {
+        server: usize,
+        account: usize,
+        role: usize,
+    },
+    /// One of ours is taken away by hand.
+    Vanish {
+        server: usize,
+        account: usize,
+        role: usize,
+    },
+    /// The server comes back from a backup in which it still was.
+    Reappear {
+        server: usize,
+        pick: u64,
+    },
+    Session {
+        server: usize,
+        account: usize,
+    },
+    Hold {
+        server: usize,
+        account: usize,
+        role: usize,
+    },
+    LetGo,
+    StoreClock {
+        millis: i64,
+    },
+    ServerClock {
+        server: usize,
+        millis: i64,
+    },
+    LoseClaims,
+    /// The store fails over to a replica that is so many steps behind, and its nodes are started again.
+    FailOver {
+        behind: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Sort {
+    Request,
+    RequestElsewhere,
+    Intrude,
+    Decide,
+    End,
+    Extend,
+    Stop,
+    Resume,
+    Policy,
+    Reconcile,
+    Pass,
+    LongPass,
+    Jump,
+    Weather,
+    Node,
+    Ambush,
+    Server,
+    Hand,
+    Session,
+    Hold,
+    LetGo,
+    Clock,
+    LoseClaims,
+    FailOver,
+}
+
+const CALM: [(u64, Sort); 12] = [
+    (22, Sort::Request),
+    (3, Sort::RequestElsewhere),
+    (1, Sort::Intrude),
+    (22, Sort::Decide),
+    (8, Sort::End),
+    (6, Sort::Extend),
+    (1, Sort::Stop),
+    (3, Sort::Resume),
+    (2, Sort::Policy),
+    (24, Sort::Pass),
+    (5, Sort::LongPass),
+    (3, Sort::Session),
+];
+
+const ROUGH: [(u64, Sort); 11] = [
+    (1, Sort::Reconcile),
+    (1, Sort::Jump),
+    (4, Sort::Weather),
+    (6, Sort::Node),
+    (6, Sort::Ambush),
+    (4, Sort::Server),
+    (7, Sort::Hand),
+    (1, Sort::Hold),
+    (2, Sort::LetGo),
+    (2, Sort::Clock),
+    (1, Sort::LoseClaims),
+];
+
+impl History {
+    /// What the seed says, so many steps of it.
+    pub(super) fn of(seed: u64, steps: usize) -> Self {
+        let mut random = Random::of(seed, 0x5EED);
+        let quiet = random.chance(125);
+        // where few people ask for few roles, their accesses overlap
+        let few = random.chance(400);
+        let nodes = if random.chance(250) { 3 } else { 2 };
+        let mut history = Self {
+            seed,
+            nodes,
+            version: random.one(&[16, 17, 18]).unwrap_or(17),
+            same_name: random.chance(500),
+            quiet,
+            replicated: !quiet && random.chance(250),
+            steps: Vec::new(),
+        };
+        let mut sorts: Vec<(u64, Sort)> = CALM.to_vec();
+        if !quiet {
+            sorts.extend(ROUGH);
+        }
+        if history.replicated {
+            sorts.push((2, Sort::FailOver));
+        }
+        let mut drawn = Draw { random, nodes: nodes as u64, few };
+        for number in 0..steps as u64 {
+            let Some(sort) = drawn.random.weighted(&sorts) else { continue };
+            history.steps.push((number, drawn.step(sort)));
+        }
+        history
+    }
+}
+
+struct Draw {
+    random: Random,
+    nodes: u64,
+    few: bool,
+}
+
+impl Draw {
+    fn place(&mut self, limit: usize) -> usize {
+        usize::try_from(self.random.below(limit as u64)).unwrap_or_default()
+    }
+
+    fn node(&mut self) -> usize {
+        usize::try_from(self.random.below(self.nodes)).unwrap_or_default()
+    }
+
+    fn step(&mut self, sort: Sort) -> Step {
+        let node = self.node();
+        let pick = self.random.next();
+        match sort {
+            Sort::Request => self.request(node),
+            Sort::RequestElsewhere => {
+                let role = if self.random.chance(200) { 0 } else { 3 };
+                let secs = self.random.between(5, 60);
+                Step::RequestElsewhere { node, who: self.place(ACCOUNTS), role, secs }
+            }
+            Sort::Intrude => Step::Intrude { node, pick },
+            Sort::Decide => {
+                let approver = self.random.one(&[3, 4, 4, 5]).unwrap_or(4);
+                let who = if self.random.chance(850) { approver } else { self.place(PEOPLE.len()) };
+                Step::Decide { node, who, pick, yes: self.random.chance(930) }
+            }
+            Sort::End => match self.random.below(4) {
+                0 | 1 => Step::Release { node, pick },
+                2 => {
+                    Step::Revoke { node, who: if self.random.chance(800) { 6 } else { self.place(PEOPLE.len()) }, pick }
+                }
+                _ => Step::Cancel { node, pick },
+            },
+            Sort::Extend => Step::Extend { node, pick, secs: self.random.between(5, 200) },
+            Sort::Stop => {
+                let who = if self.random.chance(900) { 6 } else { self.place(PEOPLE.len()) };
+                Step::Stop { node, who, scope: self.random.below(4) }
+            }
+            Sort::Resume => Step::Resume { node },
+            Sort::Policy => Step::Policy { node, which: self.place(2) },
+            Sort::Reconcile => {
+                let enforce = self.random.chance(500);
+                Step::Reconcile { node, target: self.random.one(&[0, 3]).unwrap_or(0), enforce }
+            }
+            Sort::Pass => {
+                let most = self.random.one(&[3, 50, 500, 3_000, 8_000]).unwrap_or(50);
+                Step::Pass { millis: self.random.between(1, most) }
+            }
+            Sort::LongPass => Step::Pass { millis: self.random.between(8_000, 40_000) },
+            Sort::Jump => Step::Jump { secs: self.random.one(&[20, 70, 3_700]).unwrap_or(20) },
+            Sort::Weather => {
+                if self.random.chance(350) {
+                    Step::Weather { store: 0, database: 0 }
+                } else {
+                    let store = self.random.one(&[0, 0, 5, 30, 100]).unwrap_or(0);
+                    let database = self.random.one(&[0, 50, 200, 400]).unwrap_or(0);
+                    Step::Weather { store, database }
+                }
+            }
+            Sort::Node => match self.random.below(8) {
+                0 | 1 => Step::Kill { node },
+                2 => Step::Pause { node, millis: self.random.between(100, 40_000) },
+                _ => Step::Start { node },
+            },
+            Sort::Ambush => Step::Ambush {
+                node,
+                calls: self.random.below(12),
+                in_store: self.random.chance(600),
+                after: self.random.chance(500),
+                pause: self.random.chance(400).then(|| self.random.between(1_000, 40_000)),
+            },
+            Sort::Server => {
+                let server = self.place(SERVERS);
+                match self.random.below(5) {
+                    0 => Step::ServerStop { server },
+                    1 => Step::ServerStart { server, read_only: true },
+                    _ => Step::ServerStart { server, read_only: false },
+                }
+            }
+            Sort::Hand => self.hand(pick),
+            Sort::Session => Step::Session { server: self.place(SERVERS), account: self.account() },
+            Sort::Hold => Step::Hold { server: self.place(SERVERS), account: self.account(), role: self.role() },
+            Sort::LetGo => Step::LetGo,
+            Sort::Clock => {
+                let by = self.random.one(&[900, 1_500, 20_000, 7_200_000]).unwrap_or(900);
+                let by = if self.random.chance(500) { by } else { 0_i64.saturating_sub(by) };
+                if self.random.chance(500) {
+                    Step::StoreClock { millis: by }
+                } else {
+                    Step::ServerClock { server: self.place(SERVERS), millis: by.clamp(-15_000, 15_000) }
+                }
+            }
+            Sort::LoseClaims => Step::LoseClaims,
+            Sort::FailOver => Step::FailOver { behind: self.place(super::world::BEHIND) },
+        }
+    }
+
+    fn account(&mut self) -> usize {
+        self.place(if self.few { 1 } else { ACCOUNTS })
+    }
+
+    fn role(&mut self) -> usize {
+        self.place(if self.few { 2 } else { 3 })
+    }
+
+    fn request(&mut self, node: usize) -> Step {
+        let who = self.account();
+        let longest = if self.few { 150 } else { 60 };
+        Step::Request {
+            node,
+            who,
+            role: self.role(),
+            target: self.place(TARGETS.len()),
+            secs: self.random.between(3, longest),
+            receiver: self.random.chance(150).then(|| self.place(ACCOUNTS)),
+            start_in: if self.random.chance(150) { self.random.between(1, 60) } else { 0 },
+            keyed: self.random.chance(150),
+        }
+    }
+
+    fn hand(&mut self, pick: u64) -> Step {
+        let (server, account, role) = (self.place(SERVERS), self.account(), self.role());
+        match self.random.below(8) {
+            0 | 1 => Step::Standing { server, account, role, give: true },
+            2 | 3 => Step::Standing { server, account, role, give: false },
+            4 => Step::Orphan { server, account, role },
+            5 => Step::Vanish { server, account, role },
+            _ => Step::Reappear { server, pick },
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What all nodes of a history share: the store, the servers, their clocks, the weather, and who looks on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+use super::clock::SimClock;
+use super::laws::{Lawful, Oracle, Remembered, Violation, broken};
+use super::node::Gate;
+use super::random::Random;
+use super::steps::{ACCOUNTS, History, PEOPLE, ROLES, SERVERS};
+use crate::clock::{Clock, Time, after, span};
+use crate::id::TenantId;
+use crate::store::{BoxError, Kind, MemoryStore, Record, RecordKey, Replica, Store};
+use crate::testkit::mock::{MockServer, Profile};
+
+/// What all nodes of a history share.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) clock: Arc<SimClock>,
+    pub(super) server_clocks: Vec<Arc<SimClock>>,
+    pub(super) servers: Vec<MockServer>,
+    pub(super) store: MemoryStore,
+    /// Woken by every commit.
+    pub(super) committed: Notify,
+    pub(super) gates: Mutex<Vec<Arc<Gate>>>,
+    /// What the store held before each of the last steps, the latest first.
+    replicas: Mutex<VecDeque<(Replica, Remembered)>>,
+    inside: Mutex<Inside>,
+    seed: u64,
+    began: Time,
+}
+
+/// What changes while a history runs.
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) random: Random,
+    pub(super) oracle: Oracle,
+    pub(super) weather: Weather,
+    pub(super) ambushes: Vec<Ambush>,
+    /// Counts the times that each server stopped.
+    pub(super) stops: Vec<u64>,
+    pub(super) up: Vec<Power>,
+    pub(super) held: usize,
+    pub(super) tally: BTreeMap<&'static str, u64>,
+    /// What the history looks like, byte for byte.
+    trace: Trace,
+    failure: Option<Violation>,
+}
+
+/// How often calls fail, in a thousand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Weather {
+    pub(super) store: u64,
+    pub(super) database: u64,
+}
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    Up,
+    ReadOnly,
+    Down,
+}
+
+/// The node is killed or paused at one of its next calls.
+#[derive(Debug, Clone)]
+pub(super) struct Ambush {
+    pub(super) node: usize,
+    pub(super) calls: u64,
+    pub(super) in_store: bool,
+    pub(super) after: bool,
+    pub(super) pause: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    hash: u64,
+    lines: Option<Vec<String>>,
+}
+
+impl Write for Trace {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+        if let Some(line) = self.lines.as_mut().and_then(|lines| lines.last_mut()) {
+            line.push_str(text);
+        }
+        Ok(())
+    }
+}
+
+/// How long something may be left over after its end, once everything works again: a hanging store (20 s), a dead node's claim
+/// (12 s), the longest wait of one order (15 s) or of a probe (5 s), and a call that hangs (8 s).
+const GRACE: TimeDelta = TimeDelta::seconds(60);
+/// The same where nothing ever fails: what is taken back while it is being granted is settled first, past its deadline of 4 s.
+const QUIET: TimeDelta = TimeDelta::seconds(8);
+
+/// So many steps a replica may be behind.
+pub(super) const BEHIND: usize = 4;
+
+impl World {
+    pub(super) fn new(history: &History, keep_trace: bool) -> Result<Arc<Self>, BoxError> {
+        let clock = Arc::new(SimClock::new());
+        let server_clocks: Vec<Arc<SimClock>> = (0..SERVERS).map(|_| Arc::new(SimClock::new())).collect();
+        let mut servers = Vec::new();
+        for (number, clock) in (1_u64..).zip(&server_clocks) {
+            let version = if number == 1 { history.version } else { 15 };
+            let clock = Arc::clone(clock) as Arc<dyn Clock>;
+            let server = MockServer::of_realm(Profile::postgres(version), clock, number);
+            for account in PEOPLE.iter().take(ACCOUNTS) {
+                server.create_account(account)?;
+            }
+            for role in ROLES {
+                server.create_role(role)?;
+            }
+            servers.push(server);
+        }
+        let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let now = clock.wall();
+        let grace = if history.quiet { QUIET } else { GRACE };
+        let oracle = Oracle::new(servers.clone(), history.nodes, now, grace);
+        let lines = keep_trace.then(Vec::new);
+        let inside = Inside {
+            random: Random::new(history.seed),
+            oracle,
+            weather: Weather::default(),
+            ambushes: Vec::new(),
+            stops: vec![0; SERVERS],
+            up: vec![Power::Up; SERVERS],
+            held: 0,
+            tally: BTreeMap::new(),
+            trace: Trace { hash: 0xCBF2_9CE4_8422_2325, lines },
+            failure: None,
+        };
+        let gates = Mutex::default();
+        let inside = Mutex::new(inside);
+        let (committed, seed) = (Notify::new(), history.seed);
+        let replicas = Mutex::default();
+        Ok(Arc::new(Self {
+            clock,
+            server_clocks,
+            servers,
+            store,
+            committed,
+            gates,
+            replicas,
+            inside,
+            seed,
+            began: now,
+        }))
+    }
+
+    pub(super) fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store's time.
+    pub(super) fn now(&self) -> Time {
+        self.store.now().now_or_never().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// What is drawn from now on depends on this step alone, so that others can be left out.
+    pub(super) fn begin(&self, number: u64) {
+        self.inside().random = Random::of(self.seed, number.wrapping_add(1));
+    }
+
+    /// The store's replica has come so far.
+    pub(super) fn replicate(&self) {
+        let seen = (self.store.replica(), self.inside().oracle.remembered());
+        let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        replicas.push_front(seen);
+        replicas.truncate(BEHIND);
+    }
+
+    /// The store fails over: what was committed since is lost, and nobody knows of it.
+    pub(super) fn fail_over(&self, behind: usize) {
+        let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        // what comes after it never was
+        let behind = behind.min(replicas.len());
+        replicas.drain(..behind);
+        let Some((replica, remembered)) = replicas.front().cloned() else { return };
+        drop(replicas);
+        self.store.fail_over(replica);
+        self.inside().oracle.failed_over(remembered);
+        self.committed.notify_waiters();
+    }
+
+    /// Something happened that makes this history what it is.
+    pub(super) fn note(&self, what: fmt::Arguments<'_>) {
+        let at = self.clock.elapsed().as_micros();
+        let mut inside = self.inside();
+        if let Some(lines) = &mut inside.trace.lines {
+            lines.push(String::new());
+        }
+        // writing into it cannot fail
+        let _ = write!(inside.trace, "{at} {what}");
+    }
+
+    /// One more of these.
+    pub(super) fn count(&self, what: &'static str) {
+        let mut inside = self.inside();
+        let count = inside.tally.entry(what).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// A law was looked after; the first that is broken counts.
+    pub(super) fn hold(&self, lawful: Lawful) {
+        let Err(violation) = lawful else { return };
+        self.note(format_args!("{violation}"));
+        let mut inside = self.inside();
+        inside.failure = inside.failure.take().or(Some(violation));
+    }
+
+    pub(super) fn failure(&self) -> Option<Violation> {
+        self.inside().failure.clone()
+    }
+
+    pub(super) fn keeps_trace(&self) -> bool {
+        self.inside().trace.lines.is_some()
+    }
+
+    pub(super) fn trace(&self) -> (u64, Vec<String>) {
+        let inside = self.inside();
+        (inside.trace.hash, inside.trace.lines.clone().unwrap_or_default())
+    }
+
+    /// The record of a holding, as the store has it.
+    pub(super) fn holding(&self, tenant: &str, realm: &str, account: &str) -> Option<Record> {
+        let key = RecordKey::new(&TenantId::new(tenant).ok()?, Kind::Holding, format!("{realm}/{account}"));
+        self.store.read(&key).now_or_never()?.ok()?
+    }
+
+    /// Everything that must be true at any time.
+    pub(super) fn look(&self) {
+        let now = self.now();
+        let off = span(self.clock.true_time(), now).abs();
+        let passed = span(self.began, self.clock.true_time());
+        // a wall clock is followed by 2 s, and then by a thousandth of what passed
+        let spare = passed.checked_div(1000).unwrap_or_default();
+        if off > TimeDelta::milliseconds(2_100).checked_add(&spare).unwrap_or_default() {
+            self.hold(Err(broken(10, format!("the store's time is off by {off}"))));
+        }
+        let works = self.works();
+        let told = self.tells();
+        let mut inside = self.inside();
+        inside.oracle.desk_since = if told { inside.oracle.desk_since.or(Some(now)) } else { None };
+        inside.oracle.calm_since = if works { inside.oracle.calm_since.or(Some(now)) } else { None };
+        let lawful = inside.oracle.look(now);
+        drop(inside);
+        self.hold(lawful);
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if gates.iter().any(|gate| gate.has_panicked()) {
+            self.hold(Err(broken(0, "a task of the engine panicked")));
+        }
+    }
+
+    /// Whether everything works that the engine needs.
+    fn works(&self) -> bool {
+        let runs = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|gate| gate.runs());
+        let inside = self.inside();
+        let fair = inside.weather == Weather::default() && inside.ambushes.is_empty() && inside.held == 0;
+        runs && fair && inside.up.iter().all(|power| *power == Power::Up)
+    }
+
+    /// Whether everything works that people are told with.
+    fn tells(&self) -> bool {
+        let runs = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|gate| gate.runs());
+        let inside = self.inside();
+        runs && inside.weather.store == 0 && inside.ambushes.is_empty()
+    }
+
+    /// Something went wrong just now.
+    pub(super) fn disturbed(&self) {
+        self.inside().oracle.calm_since = None;
+    }
+
+    /// The store fails the node.
+    pub(super) fn store_failed(&self, node: usize) {
+        let now = self.now();
+        if let Some(failed) = self.inside().oracle.store_failed.get_mut(node) {
+            *failed = Some(now);
+        }
+    }
+
+    /// What the node claimed before may be somebody else's by now.
+    pub(super) fn stale(&self, node: usize) {
+        self.stale_in(node, TimeDelta::zero());
+    }
+
+    /// The same of one that goes on after so long.
+    pub(super) fn stale_in(&self, node: usize, how_long: TimeDelta) {
+        let now = after(self.now(), how_long);
+        let mut inside = self.inside();
+        (inside.oracle.calm_since, inside.oracle.desk_since) = (None, None);
+        if let Some(since) = inside.oracle.stale_since.get_mut(node) {
+            *since = Some(now);
+        }
+    }
+
+    /// The ambush that is due at this call of the node, if one is.
+    pub(super) fn ambush(&self, node: usize, in_store: bool) -> Option<Ambush> {
+        let mut inside = self.inside();
+        let place = inside.ambushes.iter().position(|it| it.node == node && it.in_store == in_store)?;
+        let it = inside.ambushes.get_mut(place)?;
+        match it.calls.checked_sub(1) {
+            Some(left) => {
+                it.calls = left;
+                None
+            }
+            None => Some(inside.ambushes.remove(place)),
+        }
+    }
+
+    /// A call takes its time: none, its turn, or a few milliseconds.
+    pub(super) async fn latency(&self) {
+        let (turns, millis) = {
+            let mut inside = self.inside();
+            match inside.random.below(20) {
+                0 => (0, inside.random.between(1, 5)),
+                1..=5 => (inside.random.between(1, 3), 0),
+                _ => (0, 0),
+            }
+        };
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        if millis > 0 {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+    }
+}

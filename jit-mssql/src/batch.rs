@@ -1,0 +1,220 @@
+//! A call that changes something: its orders in batches, each one transaction of one round trip, and who blocks it while it waits.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jit_core::clock::{Time, whole_micros};
+use jit_core::database::adapter::{Budget, copied, late};
+use jit_core::database::{Call, DatabaseError, Subject};
+use tiberius::Row;
+
+use crate::connect::{Connection, Connector, Value};
+use crate::error;
+use crate::observe::{Asked, values};
+use crate::row::Columns;
+use crate::sql::{self, ROWS, Scope};
+
+/// What the server said to one order.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// `ok`, or a word of the statement.
+    pub(crate) state: String,
+    /// The server's error, where it was one.
+    pub(crate) number: Option<u32>,
+    /// Its message, or more about the word.
+    pub(crate) why: Option<String>,
+}
+
+/// How the orders of a call are told, and what the statement's own words mean.
+pub(crate) trait Orders {
+    /// What came with the answers, for one order.
+    type Shown;
+    /// The batch for so many orders.
+    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String;
+    /// One order as it is asked.
+    fn subject(&self, order: usize) -> Option<&Subject>;
+    /// When the server must refuse it, by its own clock, and the order's two flags, powers and actors.
+    fn terms(&self, order: usize) -> (Time, bool, bool);
+    /// Reads what came behind the answers, one for each of these orders.
+    fn shown(
+        &self,
+        connection: &Connection,
+        results: &[Vec<Row>],
+        orders: &[usize],
+    ) -> Result<Vec<Self::Shown>, DatabaseError>;
+    /// An answer to the order that is neither `ok` nor an error.
+    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
+}
+
+/// How often an order is tried again that another change met, or that a doomed transaction took with it.
+const TRIES: u32 = 20;
+
+/// How long one order waits where others, of other roles, wait behind it: this part of what is left.
+const SHORT_WAIT: f64 = 0.15;
+
+/// Sends the orders, and tries again what may be. One result per order.
+pub(crate) async fn drive<O: Orders>(
+    connector: &Connector,
+    connection: &mut Connection,
+    call: &Call,
+    budget: Budget,
+    all: &O,
+    count: usize,
+) -> Vec<Result<O::Shown, DatabaseError>> {
+    let mut results: Vec<Result<O::Shown, DatabaseError>> =
+        (0..count).map(|_| Err(DatabaseError::not_applied("it was not sent in time"))).collect();
+    let mut pending: Vec<usize> = (0..count).collect();
+    let mut tries = 0_u32;
+    while !pending.is_empty() && tries < TRIES.saturating_add(u32::try_from(count / ROWS).unwrap_or_default()) {
+        tries = tries.saturating_add(1);
+        let rest = pending.split_off(ROWS.min(pending.len()));
+        let batch = std::mem::replace(&mut pending, rest);
+        if tries > 1 && budget.statement() < Duration::from_millis(50) {
+            break;
+        }
+        let again = once(connector, connection, call, budget, all, &batch, &mut results).await;
+        if !connection.is_sound() {
+            break;
+        }
+        // behind those that were never sent
+        pending.extend(again);
+    }
+    results
+}
+
+/// One batch; what has to be sent again.
+async fn once<O: Orders>(
+    connector: &Connector,
+    connection: &mut Connection,
+    call: &Call,
+    budget: Budget,
+    all: &O,
+    batch: &[usize],
+    results: &mut [Result<O::Shown, DatabaseError>],
+) -> Vec<usize> {
+    let roles: BTreeSet<&str> =
+        batch.iter().filter_map(|&i| all.subject(i)).map(|subject| subject.role.as_str()).collect();
+    let wait = if roles.len() > 1 { budget.left().mul_f64(SHORT_WAIT) } else { budget.patience() };
+    // What the call gives up must not be done later.
+    let until = whole_micros(connection.server.clock.after(budget.statement()));
+    let rows: Vec<Asked<'_>> = batch
+        .iter()
+        .filter_map(|&i| {
+            let (not_after, powers, actors) = all.terms(i);
+            Some(Asked { subject: all.subject(i)?, not_after: not_after.min(until), powers, actors })
+        })
+        .collect();
+    let text = O::text(connection.server.scope, &call.label, rows.len(), wait.as_millis().max(1));
+    let session = connection.server.session;
+    let sent = connection.run(&text, values(&rows));
+    let (mut answered, blocker) = watched(connector, session, wait, sent).await;
+    let answers = match answered.results.first().map(|rows| answers_of(rows)) {
+        Some(Ok(answers))
+            if answers.len() == batch.len()
+                || answers.iter().any(|(_, answer)| answer.state == "again" || answer.number.is_some()) =>
+        {
+            answers
+        }
+        _ => {
+            let error = match answered.error.take() {
+                Some(error) if error.code() == Some(1222) => locked(blocker.as_deref(), "the catalog"),
+                Some(error) => error::changing(error),
+                None => DatabaseError::unknown("the server's answer could not be read"),
+            };
+            batch.iter().for_each(|&order| set(results, order, Err(copied(&error))));
+            return Vec::new();
+        }
+    };
+    let behind = answered.results.get(1..).unwrap_or_default();
+    let shown = match answered.error.take() {
+        Some(error) => {
+            Err(DatabaseError::unknown(format!("the server failed right behind its answers: {}", error::said(&error))))
+        }
+        None => all.shown(connection, behind, batch),
+    };
+    let mut shown = match shown {
+        Ok(shown) => shown.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => batch.iter().map(|_| Err(DatabaseError::unknown(error.with_causes()))).collect(),
+    }
+    .into_iter();
+    let mut again = Vec::new();
+    for (n, &order) in batch.iter().enumerate() {
+        let seen = shown.next().unwrap_or_else(|| Err(DatabaseError::unknown("the server did not show what it did")));
+        let answer = answers.iter().find(|(index, _)| *index == n).map(|(_, answer)| answer);
+        match answer {
+            // a doomed transaction ended before it came to this one
+            None => again.push(order),
+            Some(answer) if answer.state == "again" || error::is_a_collision(answer.number) => {
+                set(results, order, Err(DatabaseError::not_applied("other changes of the same roles came in between")));
+                again.push(order);
+            }
+            Some(answer) if answer.state == "ok" || answer.state == "nothing" => set(results, order, seen),
+            Some(answer) => {
+                let role = all.subject(order).map(|subject| subject.role.as_str()).unwrap_or_default();
+                let refusal = match (answer.state.as_str(), answer.number) {
+                    ("late", _) => Some(late()),
+                    ("locked", _) | (_, Some(1222)) => Some(locked(blocker.as_deref(), role)),
+                    ("error", Some(number)) => {
+                        Some(error::from_number(number, answer.why.as_deref().unwrap_or_default()))
+                    }
+                    _ => all.refusal(order, answer),
+                };
+                let refusal = refusal
+                    .unwrap_or_else(|| DatabaseError::unknown(format!("the server answered `{}`", answer.state)));
+                set(results, order, Err(refusal));
+            }
+        }
+    }
+    again
+}
+
+fn set<T>(results: &mut [Result<T, DatabaseError>], order: usize, result: Result<T, DatabaseError>) {
+    if let Some(place) = results.get_mut(order) {
+        *place = result;
+    }
+}
+
+fn locked(blocker: Option<&str>, what: &str) -> DatabaseError {
+    let who = blocker.unwrap_or("a transaction that has ended since");
+    DatabaseError::not_applied(format!(
+        "`{what}` is locked by {who}: an open transaction that changed it or its members must end first"
+    ))
+}
+
+fn answers_of(rows: &[Row]) -> Result<Vec<(usize, Answer)>, DatabaseError> {
+    let mut answers = Vec::with_capacity(rows.len());
+    for row in rows {
+        let n = usize::try_from(row.int("n")?).unwrap_or(usize::MAX);
+        let number = row.maybe_int("number")?.and_then(|number| u32::try_from(number).ok());
+        answers.push((n, Answer { state: row.text("state")?, number, why: row.maybe_text("why")? }));
+    }
+    Ok(answers)
+}
+
+/// Waits for the work, and finds out on a connection of its own who blocks it where it takes half of its patience: afterwards nobody could say.
+async fn watched<T>(
+    connector: &Connector,
+    session: i32,
+    wait: Duration,
+    work: impl Future<Output = T>,
+) -> (T, Option<String>) {
+    let look = async {
+        tokio::time::sleep(wait.mul_f64(0.5)).await;
+        blocker(connector, session).await
+    };
+    tokio::pin!(work, look);
+    tokio::select! {
+        biased;
+        done = &mut work => (done, None),
+        blocker = &mut look => (work.await, blocker),
+    }
+}
+
+async fn blocker(connector: &Connector, session: i32) -> Option<String> {
+    let mut other = connector.connect().await.ok()?;
+    let results = other.run(sql::BLOCKERS, vec![Value::Int(session)]).await.all().ok()?;
+    let row = results.first()?.first()?;
+    let (id, login) = (row.int("session_id").ok()?, row.maybe_text("login").ok()?.unwrap_or_default());
+    let status = row.maybe_text("status").ok()?.unwrap_or_default();
+    Some(format!("session {id} of `{login}` ({status})"))
+}

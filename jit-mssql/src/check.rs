@@ -1,0 +1,221 @@
+//! Can the broker do its work here, and what would mend it?
+
+use std::collections::BTreeMap;
+
+use jit_core::clock::Time;
+use jit_core::database::adapter::finding;
+use jit_core::database::{Check, DatabaseError, Severity, Subject};
+use jit_core::id::{Account, RoleName};
+use tiberius::Row;
+
+use crate::account::{bare, quoted};
+use crate::connect::{AZURE_DATABASE, Connection, Server};
+use crate::error::reading;
+use crate::observe::{Asked, values};
+use crate::row::Columns;
+use crate::sql::{self, ROWS, Scope};
+
+/// Everything that is missing or dangerous.
+pub(crate) async fn check(
+    connection: &mut Connection,
+    roles: &[RoleName],
+    plaintext: bool,
+) -> Result<Vec<Check>, DatabaseError> {
+    let azure = connection.server.edition == AZURE_DATABASE;
+    let text = if azure { sql::CHECK_BROKER_AZURE } else { sql::CHECK_BROKER };
+    let results = connection.run(text, Vec::new()).await.all().map_err(reading)?;
+    let row = results.first().and_then(|rows| rows.first());
+    let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say what the broker may do"))?;
+    let user = row.text("broker_user")?;
+    let mut findings = Vec::new();
+    of_the_broker(&connection.server, azure, row, &mut findings)?;
+    of_the_server(&connection.server, row, plaintext, &mut findings)?;
+    for roles in roles.chunks(ROWS) {
+        of_the_roles(connection, &user, roles, &mut findings).await?;
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
+    let (login, user) = (quoted(&server.broker_login), quoted(&row.text("broker_user")?));
+    let name = &server.broker_login;
+    if row.yes("sysadmin")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("superuser", None),
+            format!("the broker `{name}` is in sysadmin: it could grant anything to anybody"),
+            Some(format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}")),
+        ));
+    } else if server.scope == Scope::Database && row.yes("db_owner")? {
+        findings.push(finding(
+            Severity::Refusal,
+            ("superuser", None),
+            format!("the broker `{name}` is in db_owner: it could grant anything in this database to anybody"),
+            Some(format!("ALTER ROLE [db_owner] DROP MEMBER {user}")),
+        ));
+    }
+    if !row.yes("may_kill")? {
+        let mend = if azure {
+            format!("GRANT KILL DATABASE CONNECTION TO {user}")
+        } else {
+            format!("USE master; GRANT ALTER ANY CONNECTION TO {login}")
+        };
+        findings.push(finding(
+            Severity::Refusal,
+            ("signal-backend", None),
+            format!("the broker `{name}` cannot end sessions, not even its own earlier ones"),
+            Some(mend),
+        ));
+    }
+    if !row.yes("sees_sessions")? {
+        let mend = if azure {
+            format!("GRANT VIEW DATABASE STATE TO {user}")
+        } else {
+            format!("USE master; GRANT VIEW SERVER STATE TO {login}")
+        };
+        findings.push(finding(
+            Severity::Refusal,
+            ("view-sessions", None),
+            format!("the broker `{name}` sees no sessions but its own, so it could not say that a user's are gone"),
+            Some(mend),
+        ));
+    }
+    let (sees, mend) = match server.scope {
+        Scope::Database => (row.yes("sees_database")?, format!("GRANT VIEW DEFINITION TO {user}")),
+        Scope::Server => (row.yes("sees_server")?, format!("USE master; GRANT VIEW ANY DEFINITION TO {login}")),
+    };
+    if !sees {
+        findings.push(finding(
+            Severity::Refusal,
+            ("view-definition", None),
+            format!("the broker `{name}` cannot see who is in a role"),
+            Some(mend),
+        ));
+    }
+    Ok(())
+}
+
+fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
+    let database = &server.database;
+    if row.maybe_text("updateability")?.as_deref() == Some("READ_ONLY") {
+        findings.push(finding(
+            Severity::Refusal,
+            ("read-only", None),
+            format!("the database `{database}` is read-only, or this is a secondary replica"),
+            Some("point the target's URL at the primary (of an availability group: at its listener)".to_owned()),
+        ));
+    }
+    if plaintext {
+        findings.push(finding(
+            Severity::Danger,
+            ("plaintext", None),
+            "the connection is not encrypted: password and statements travel readable",
+            Some("set the target's `tls` to verify-full".to_owned()),
+        ));
+    }
+    if server.scope == Scope::Server && server.edition == AZURE_DATABASE {
+        findings.push(finding(
+            Severity::Remark,
+            ("delay", None),
+            "roles of the server take up to 5 minutes to apply, and only to new connections",
+            None,
+        ));
+    }
+    Ok(())
+}
+
+async fn of_the_roles(
+    connection: &mut Connection,
+    user: &str,
+    roles: &[RoleName],
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    // the statement asks for pairs of account and role
+    let nobody = Account::new("-").map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+    let subjects: Vec<Subject> = roles
+        .iter()
+        .map(|role| Subject { account: nobody.clone(), account_id: None, role: role.clone(), role_id: None })
+        .collect();
+    let rows: Vec<Asked<'_>> = subjects
+        .iter()
+        .map(|subject| Asked { subject, not_after: Time::UNIX_EPOCH, powers: false, actors: false })
+        .collect();
+    let text = sql::check_roles(connection.server.scope, rows.len());
+    let results = connection.run(&text, values(&rows)).await.all().map_err(reading)?;
+    let [found, powers] = results.as_slice() else {
+        return Err(DatabaseError::not_applied("the server answered with another number of results than was asked"));
+    };
+    let mut powers_of: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for row in powers {
+        powers_of.entry(row.int("role_id")?).or_default().push(row.text("what")?);
+    }
+    for (role, row) in roles.iter().zip(found) {
+        let powers = row.maybe_int("role_id")?.and_then(|id| powers_of.get(&id));
+        of_a_role(&connection.server, user, role, row, powers.map(Vec::as_slice).unwrap_or_default(), findings)?;
+    }
+    Ok(())
+}
+
+fn of_a_role(
+    server: &Server,
+    user: &str,
+    role: &RoleName,
+    row: &Row,
+    powers: &[String],
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let name = role.as_str();
+    let (kind, broker, before) = match server.scope {
+        Scope::Database => ("ROLE", quoted(user), ""),
+        Scope::Server => ("SERVER ROLE", quoted(&server.broker_login), "USE master; "),
+    };
+    let quoted = quoted(bare(role));
+    let on = || Some(name.to_owned());
+    if row.maybe_int("role_id")?.is_none() {
+        findings.push(finding(
+            Severity::Refusal,
+            ("role", on()),
+            format!("there is no role `{name}` in exactly this spelling"),
+            Some(format!("{before}CREATE {kind} {quoted}")),
+        ));
+        return Ok(());
+    }
+    if !row.yes("may_alter")? {
+        let (message, mend) = if row.yes("fixed")? && server.scope == Scope::Database {
+            (
+                format!(
+                    "only db_owner may give the fixed role `{name}`, and the broker must not be that: make a role of your own, put it into `{name}`, and request that"
+                ),
+                format!(
+                    "CREATE ROLE [orders_read]; ALTER ROLE {quoted} ADD MEMBER [orders_read]; GRANT ALTER ON ROLE::[orders_read] TO {broker}"
+                ),
+            )
+        } else if row.yes("fixed")? {
+            (
+                format!(
+                    "only its members may give the fixed role `{name}`, and the broker must not be one: make a role of your own with the permissions that are needed, and request that"
+                ),
+                format!("{before}CREATE SERVER ROLE [audit]; GRANT ALTER ON SERVER ROLE::[audit] TO {broker}"),
+            )
+        } else {
+            (
+                format!("the broker `{}` cannot change who is in `{name}`", server.broker_login),
+                format!("{before}GRANT ALTER ON {kind}::{quoted} TO {broker}"),
+            )
+        };
+        findings.push(finding(Severity::Refusal, ("admin-option", on()), message, Some(mend)));
+    }
+    if !powers.is_empty() {
+        findings.push(finding(
+            Severity::Danger,
+            ("can-grant", on()),
+            format!(
+                "`{name}` gives what outlives it: {}; a rule has to accept that with `can_grant = \"accepted\"`",
+                powers.join(", ")
+            ),
+            None,
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! How a connection comes to be: TLS, the password, and who it is that answers.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use jit_core::clock::Time;
+use jit_core::database::adapter::ServerClock;
+use jit_core::database::{DatabaseError, Rejection};
+use rustls::ClientConfig;
+use secrecy::{ExposeSecret, SecretString};
+use tiberius::{AuthMethod, Client, EncryptionLevel, Row};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
+
+use crate::config::{ConfigError, MsSqlConfig};
+use crate::error;
+use crate::row::Columns;
+use crate::sql::{self, Scope};
+use crate::tls::{self, Wire};
+
+/// Opens connections to one server.
+pub(crate) struct Connector {
+    config: MsSqlConfig,
+    tls: Option<Arc<ClientConfig>>,
+    /// The password that worked last, until the server refuses it.
+    password: Mutex<Option<SecretString>>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A broker's connection. Dropping it closes the socket at once, whatever is under way.
+pub(crate) struct Connection {
+    client: Client<Compat<Wire>>,
+    /// The same socket, to see whether the other side has closed it.
+    socket: std::net::TcpStream,
+    pub(crate) server: Server,
+    /// Whether everything that was sent was answered without an error.
+    sound: bool,
+}
+
+/// Who answers on a connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) version: String,
+    pub(crate) edition: i32,
+    pub(crate) scope: Scope,
+    /// The realm, as the server itself identifies it.
+    pub(crate) realm: String,
+    pub(crate) database: String,
+    pub(crate) broker_login: String,
+    pub(crate) session: i32,
+    /// What its clock says.
+    pub(crate) clock: ServerClock,
+}
+
+/// `EngineEdition` of Azure SQL Database and of a managed instance.
+pub(crate) const AZURE_DATABASE: i32 = 5;
+pub(crate) const AZURE_INSTANCE: i32 = 8;
+
+/// A value of a statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Text(String),
+    Int(i32),
+    Bytes(Vec<u8>),
+    Bit(bool),
+    Time(Time),
+}
+
+/// What a batch answered: the results that came, and the error that ended it or came among them.
+pub(crate) struct Answered {
+    pub(crate) results: Vec<Vec<Row>>,
+    pub(crate) error: Option<tiberius::error::Error>,
+}
+
+impl Connector {
+    /// Validates the configuration; connects to nothing.
+    pub(crate) fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
+        let tls = tls::verifying(&config)?.map(Arc::new);
+        Ok(Self { config, tls, password: Mutex::new(None) })
+    }
+
+    pub(crate) fn config(&self) -> &MsSqlConfig {
+        &self.config
+    }
+
+    /// Whether passwords and statements travel readable.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// A broker's connection to the configured database.
+    pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
+        self.within_limit(self.broker()).await
+    }
+
+    async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        let limit = self.config.connect_limit;
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+            Err(DatabaseError::unreachable(format!(
+                "no connection within {} s: is the server up?",
+                limit.as_secs_f32()
+            )))
+        })
+    }
+
+    /// A refused password is read anew, once: it may have been rotated.
+    async fn broker(&self) -> Result<Connection, DatabaseError> {
+        let kept = self.password.lock().await.clone();
+        if let Some(password) = kept {
+            match self.attempt(Some(&password)).await {
+                Err(error) if error::is_refused(&error) => {}
+                Err(error) => return Err(error::connecting(error)),
+                Ok((client, socket)) => return self.greet(client, socket).await,
+            }
+        }
+        let password = match &self.config.credentials {
+            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
+            None => None,
+        };
+        let (client, socket) = self.attempt(password.as_ref()).await.map_err(error::connecting)?;
+        *self.password.lock().await = password;
+        self.greet(client, socket).await
+    }
+
+    async fn attempt(
+        &self,
+        password: Option<&SecretString>,
+    ) -> Result<(Client<Compat<Wire>>, std::net::TcpStream), tiberius::error::Error> {
+        let MsSqlConfig { host, port, user, database, .. } = &self.config;
+        let tcp = TcpStream::connect((host.as_str(), *port)).await?;
+        tcp.set_nodelay(true)?;
+        let std = tcp.into_std()?;
+        let socket = std.try_clone()?;
+        let wire = Wire::new(TcpStream::from_std(std)?, host, self.tls.as_ref()).await?;
+        let mut settings = tiberius::Config::new();
+        settings.host(host);
+        settings.port(*port);
+        settings.database(database);
+        settings.application_name("jit");
+        // The wire is encrypted and verified already, or readable by the configuration's dangerous word.
+        settings.encryption(EncryptionLevel::NotSupported);
+        let secret = password.map(ExposeSecret::expose_secret).unwrap_or_default();
+        settings.authentication(AuthMethod::sql_server(user, secret));
+        let connecting = Client::connect(settings, wire.compat_write());
+        let client = if self.is_plaintext() {
+            connecting.await?
+        } else {
+            // It would warn that nothing is encrypted, which it cannot know.
+            connecting.with_subscriber(NoSubscriber::default()).await?
+        };
+        Ok((client, socket))
+    }
+
+    async fn greet(
+        &self,
+        client: Client<Compat<Wire>>,
+        socket: std::net::TcpStream,
+    ) -> Result<Connection, DatabaseError> {
+        let scope = self.config.scope();
+        let mut connection = Connection { client, socket, server: Server::unknown(scope), sound: true };
+        let answered = connection.run(sql::HELLO, Vec::new()).await.all().map_err(error::reading)?;
+        let row = answered
+            .first()
+            .and_then(|rows| rows.first())
+            .ok_or_else(|| DatabaseError::not_applied("the server does not say who it is"))?;
+        connection.server = Server::of(scope, row)?;
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    /// Whether it can still be used, as far as is known here: nothing has come unasked, and the other side has not closed it.
+    pub(crate) fn is_open(&self) -> bool {
+        let silent = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        self.sound && self.socket.peek(&mut [0; 1]).is_err_and(silent)
+    }
+
+    /// Whether everything that was sent was answered without an error.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    /// Sends one batch and reads all that it answers. Where this is dropped halfway the connection is not sound any more.
+    pub(crate) async fn run(&mut self, text: &str, values: Vec<Value>) -> Answered {
+        self.sound = false;
+        let answered = send(&mut self.client, text, values).await;
+        self.sound = answered.error.is_none();
+        answered
+    }
+}
+
+async fn send(client: &mut Client<Compat<Wire>>, text: &str, values: Vec<Value>) -> Answered {
+    use futures_util::TryStreamExt;
+    let mut results: Vec<Vec<Row>> = Vec::new();
+    let opened = if values.is_empty() {
+        client.simple_query(text).await
+    } else {
+        let mut query = tiberius::Query::new(text);
+        for value in values {
+            match value {
+                Value::Text(text) => query.bind(text),
+                Value::Int(number) => query.bind(number),
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Bit(bit) => query.bind(bit),
+                Value::Time(time) => query.bind(time.naive_utc()),
+            }
+        }
+        query.query(client).await
+    };
+    let mut stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => return Answered { results, error: Some(error) },
+    };
+    loop {
+        match stream.try_next().await {
+            Ok(Some(tiberius::QueryItem::Metadata(_))) => results.push(Vec::new()),
+            Ok(Some(tiberius::QueryItem::Row(row))) => {
+                if let Some(last) = results.last_mut() {
+                    last.push(row);
+                }
+            }
+            Ok(None) => return Answered { results, error: None },
+            Err(error) => return Answered { results, error: Some(error) },
+        }
+    }
+}
+
+impl Answered {
+    /// All results, where nothing failed.
+    pub(crate) fn all(self) -> Result<Vec<Vec<Row>>, tiberius::error::Error> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.results),
+        }
+    }
+}
+
+impl Server {
+    fn unknown(scope: Scope) -> Self {
+        Self {
+            version: String::new(),
+            edition: 0,
+            scope,
+            realm: String::new(),
+            database: String::new(),
+            broker_login: String::new(),
+            session: 0,
+            clock: ServerClock::new(Time::MIN_UTC),
+        }
+    }
+
+    fn of(scope: Scope, row: &Row) -> Result<Self, DatabaseError> {
+        let (version, edition) = (row.text("version")?, row.int("edition")?);
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or_default();
+        let cloud = edition == AZURE_DATABASE || edition == AZURE_INSTANCE;
+        // 14 is 2017
+        if major < 14 && !cloud {
+            return Err(DatabaseError::rejected(
+                Rejection::Other,
+                format!("the server is SQL Server {version}: jit needs 2017 (14.0) or later"),
+            ));
+        }
+        let (server, hidden) = (row.text("server_name")?, "the broker cannot read which one this is");
+        let hidden = || {
+            DatabaseError::rejected(
+                Rejection::PrivilegeMissing,
+                format!("{hidden}: run `GRANT VIEW ANY DATABASE TO` it in master"),
+            )
+        };
+        let realm = match scope {
+            Scope::Server => format!("mssql:{server}/{}", row.maybe_text("server_guid")?.ok_or_else(hidden)?),
+            Scope::Database => match row.maybe_text("group_guid")? {
+                Some(group) => format!("mssql:group/{group}"),
+                None => format!("mssql:{server}/{}", row.maybe_text("database_guid")?.ok_or_else(hidden)?),
+            },
+        };
+        Ok(Self {
+            version,
+            edition,
+            scope,
+            realm,
+            database: row.text("database_name")?,
+            broker_login: row.text("broker_login")?,
+            session: row.int("session_id")?,
+            clock: ServerClock::new(row.utc("now")?),
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! [`MsSqlDatabase`]: the contract, call by call.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::clock::{span, to_std};
+use jit_core::database::adapter::{Budget, LONGEST_SETTLE, none_applied, settle, too_slow, unknown_to_all};
+use jit_core::database::{
+    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
+    RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use jit_core::id::{Account, RoleName};
+
+use crate::config::{ConfigError, MsSqlConfig};
+use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
+use crate::pool::{Lease, Pool};
+use crate::sql::Scope;
+use crate::{account, check, grant, observe, revoke};
+
+/// One database of a SQL Server with its roles, or, where that is `master`, the server with its own.
+#[derive(Debug, Clone)]
+pub struct MsSqlDatabase {
+    pool: Pool,
+    scope: Scope,
+}
+
+impl MsSqlDatabase {
+    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used, or the system has no CA certificates and none are named.
+    pub fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
+        let scope = config.scope();
+        Ok(Self { pool: Pool::new(config)?, scope })
+    }
+
+    /// The limit of a call that brings none.
+    fn limit(&self) -> Duration {
+        self.pool.connector().config().call_limit
+    }
+
+    /// A call that changes nothing, within the configured limit.
+    async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        let limit = self.limit();
+        let mut lease = self.pool.lease(limit).await?;
+        let result = tokio::time::timeout(limit, work(&mut lease)).await.map_err(|_| too_slow(limit))?;
+        lease.give_back();
+        result
+    }
+}
+
+#[async_trait]
+impl Database for MsSqlDatabase {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        account::account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        account::role(self.scope, name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.read(async |lease| Ok(lease.connection()?.moment().await?.identity)).await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.read(async |lease| Ok(capabilities(&lease.connection()?.server))).await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        let plaintext = self.pool.connector().is_plaintext();
+        self.read(async |lease| check::check(lease.connection()?, roles, plaintext).await).await
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        let subjects: Vec<&Subject> = subjects.iter().collect();
+        let (moment, looks) = self.read(async |lease| lease.connection()?.look(&subjects).await).await?;
+        Ok(observe::observation(moment, looks))
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let mut lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        let work = async {
+            match lease.connection() {
+                Ok(connection) => grant::grant(self.pool.connector(), connection, call, orders, budget).await,
+                Err(error) => none_applied(orders.len(), &error),
+            }
+        };
+        match tokio::time::timeout(budget.left(), work).await {
+            Ok(results) => {
+                lease.give_back();
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let mut lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        let work = async {
+            match lease.connection() {
+                Ok(connection) => revoke::revoke(self.pool.connector(), connection, call, orders, budget).await,
+                Err(error) => none_applied(orders.len(), &error),
+            }
+        };
+        match tokio::time::timeout(budget.left(), work).await {
+            Ok(results) => {
+                lease.give_back();
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+        let limit = self.limit();
+        let mut lease = self.pool.lease(limit).await?;
+        let connection = lease.connection()?;
+        let wait = to_std(span(connection.server.clock.after(Duration::ZERO), last));
+        if wait > LONGEST_SETTLE {
+            return Err(DatabaseError::not_applied(format!(
+                "an earlier call may still arrive until {last}, by the server's clock"
+            )));
+        }
+        let limit = limit.saturating_add(wait).saturating_add(limit);
+        let result = tokio::time::timeout(limit, settle(connection, orders)).await.map_err(|_| too_slow(limit))?;
+        lease.give_back();
+        result
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.read(async |lease| lease.connection()?.holders(roles).await).await
+    }
+}
+
+fn capabilities(server: &Server) -> Capabilities {
+    let engine = match server.edition {
+        AZURE_DATABASE => "Azure SQL Database",
+        AZURE_INSTANCE => "Azure SQL Managed Instance",
+        _ => "SQL Server",
+    };
+    let mut remarks = vec![
+        "the catalog does not say who granted a membership".to_owned(),
+        "a role is used without being set: whoever is in it has it".to_owned(),
+    ];
+    if server.scope == Scope::Server && server.edition == AZURE_DATABASE {
+        remarks.push("server roles take up to 5 minutes to apply, and only to new connections".to_owned());
+    }
+    Capabilities {
+        engine: engine.to_owned(),
+        version: server.version.clone(),
+        grantor_recorded: false,
+        set_option: false,
+        sessions_keep_role: true,
+        remarks,
+    }
+}

@@ -1,0 +1,94 @@
+//! Granting: many orders in one transaction of one round trip.
+
+use jit_core::clock::Time;
+use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
+use jit_core::policy::Stance;
+use tiberius::Row;
+
+use crate::batch::{Answer, Orders, drive};
+use crate::connect::{Connection, Connector};
+use crate::sql::{self, Scope};
+
+/// One result per order.
+pub(crate) async fn grant(
+    connector: &Connector,
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[GrantOrder],
+    budget: Budget,
+) -> Vec<Result<Granted, DatabaseError>> {
+    drive(connector, connection, call, budget, &Grants(orders), orders.len()).await
+}
+
+struct Grants<'a>(&'a [GrantOrder]);
+
+impl Orders for Grants<'_> {
+    type Shown = Granted;
+
+    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
+        sql::grant(scope, label, rows, lock_wait_ms)
+    }
+
+    fn subject(&self, order: usize) -> Option<&Subject> {
+        self.0.get(order).map(GrantOrder::subject)
+    }
+
+    fn terms(&self, order: usize) -> (Time, bool, bool) {
+        let Some(order) = self.0.get(order) else { return (Time::UNIX_EPOCH, false, false) };
+        let (powers, actors) = (order.can_grant() == Stance::Accepted, order.account_members() == Stance::Accepted);
+        (order.not_after(), powers, actors)
+    }
+
+    fn shown(
+        &self,
+        connection: &Connection,
+        results: &[Vec<Row>],
+        orders: &[usize],
+    ) -> Result<Vec<Granted>, DatabaseError> {
+        let moment = connection.moment_of(results)?;
+        let granted = Granted { server_time: moment.now, incarnation: moment.identity.incarnation };
+        Ok(orders.iter().map(|_| granted.clone()).collect())
+    }
+
+    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
+        let order = self.0.get(order)?;
+        let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+        let why = answer.why.as_deref().unwrap_or_default();
+        let (rejection, why) = match answer.state.as_str() {
+            "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}` (in exactly this spelling)")),
+            "no account" => (
+                Rejection::NoSuchAccount,
+                format!("there is no account `{account}` (in exactly this spelling, in this database)"),
+            ),
+            "broker" => {
+                (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
+            }
+            "superuser" => (Rejection::Other, format!("`{account}` is in sysadmin: it needs no role")),
+            "group" => (
+                Rejection::AccountHasMembers,
+                format!(
+                    "account `{account}` is a group of a directory: whoever is in it would hold the role, and whose sessions are theirs the server does not say; name a person's login"
+                ),
+            ),
+            "mighty" => (
+                Rejection::PrivilegeMissing,
+                "the broker is in sysadmin or db_owner, with which it could grant anything: run the check of this target, which names what it needs instead".to_owned(),
+            ),
+            "members" => (
+                Rejection::AccountHasMembers,
+                format!(
+                    "others may act as account `{account}` (`{why}` can impersonate it) and would use the role too; a rule can accept that with `account_members = \"accepted\"`"
+                ),
+            ),
+            "powers" => (
+                Rejection::RoleCanGrant,
+                format!(
+                    "role `{role}` gives what outlives it ({why}); a rule can accept that with `can_grant = \"accepted\"`"
+                ),
+            ),
+            _ => return None,
+        };
+        Some(DatabaseError::rejected(rejection, why))
+    }
+}

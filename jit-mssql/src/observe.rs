@@ -1,0 +1,307 @@
+//! Looking: what is held now, and by whom the server is.
+
+use std::collections::BTreeMap;
+
+use chrono::{NaiveDateTime, TimeDelta};
+use jit_core::clock::{Time, after, whole_micros};
+use jit_core::database::{
+    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Seen, Session, Subject, Width,
+};
+use jit_core::id::{Account, RealmId, RoleName};
+use tiberius::Row;
+
+use crate::account::{bare, spelled};
+use crate::connect::{Connection, Server, Value};
+use crate::error::reading;
+use crate::row::Columns;
+use crate::sql::{self, ROWS};
+
+/// Who answers, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) now: Time,
+    pub(crate) identity: Identity,
+    /// What is added to the server's local time to have UTC.
+    ahead: TimeDelta,
+}
+
+/// What [`Connection::look`] saw of one subject, with what ending its sessions needs beyond it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) seen: Seen,
+    /// In the order of `seen.sessions`.
+    pub(crate) backends: Vec<Backend>,
+}
+
+/// The number of a session and when it began, in the server's words: together they tell it from a later one of the same number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Backend {
+    pub(crate) id: i32,
+    pub(crate) began: String,
+}
+
+/// One row of what is asked.
+pub(crate) struct Asked<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) not_after: Time,
+    /// Whether there is something to do with what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
+    pub(crate) powers: bool,
+    pub(crate) actors: bool,
+}
+
+impl Asked<'_> {
+    /// Its values, in the order of [`sql::asked`].
+    fn values(&self) -> [Value; sql::COLUMNS] {
+        let (account_id, account_sid) = parts(self.subject.account_id.as_ref());
+        let (role_id, role_sid) = parts(self.subject.role_id.as_ref());
+        [
+            Value::Text(self.subject.account.as_str().to_owned()),
+            Value::Int(account_id),
+            Value::Bytes(account_sid),
+            Value::Text(bare(&self.subject.role).to_owned()),
+            Value::Int(role_id),
+            Value::Bytes(role_sid),
+            Value::Time(self.not_after),
+            Value::Bit(self.powers),
+            Value::Bit(self.actors),
+        ]
+    }
+}
+
+/// The values of all rows.
+pub(crate) fn values(rows: &[Asked<'_>]) -> Vec<Value> {
+    rows.iter().flat_map(Asked::values).collect()
+}
+
+impl Connection {
+    /// The server's time and incarnation.
+    pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
+        let text = sql::observe(self.server.scope, 0, LOCK_WAIT_MS);
+        let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
+        self.moment_of(&results)
+    }
+
+    /// All subjects, each at the moment that is read right before; the moment is the first one's.
+    pub(crate) async fn look(&mut self, subjects: &[&Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        let mut looks = Vec::with_capacity(subjects.len());
+        let mut first = None;
+        for subjects in subjects.chunks(ROWS) {
+            let rows: Vec<Asked<'_>> = subjects
+                .iter()
+                .map(|&subject| Asked { subject, not_after: Time::UNIX_EPOCH, powers: false, actors: false })
+                .collect();
+            let text = sql::observe(self.server.scope, rows.len(), LOCK_WAIT_MS);
+            let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
+            let (moment, more) = self.shown(&results, subjects)?;
+            first.get_or_insert(moment);
+            looks.extend(more);
+        }
+        let moment = match first {
+            Some(moment) => moment,
+            None => self.moment().await?,
+        };
+        Ok((moment, looks))
+    }
+
+    /// Reads the results of [`sql::MOMENT`] and [`sql::SHOW`].
+    pub(crate) fn shown(
+        &self,
+        results: &[Vec<Row>],
+        subjects: &[&Subject],
+    ) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        let moment = self.moment_of(results)?;
+        let [_, found, through, actors, sessions, powers] = results else {
+            return Err(DatabaseError::not_applied(
+                "the server answered with another number of results than was asked",
+            ));
+        };
+        if found.len() != subjects.len() {
+            return Err(DatabaseError::not_applied(
+                "the server answered for another number of subjects than was asked",
+            ));
+        }
+        let mut looks: Vec<Look> = Vec::with_capacity(found.len());
+        let powers = powers_of(powers)?;
+        for (subject, row) in subjects.iter().zip(found) {
+            looks.push(look_of(subject, row, &powers)?);
+        }
+        for row in through {
+            if let Some(look) = at(&mut looks, row)? {
+                look.seen.through.push(spelled(self.server.scope, &row.text("name")?));
+            }
+        }
+        for row in actors {
+            if let Some(look) = at(&mut looks, row)? {
+                look.seen.members.push(row.text("name")?);
+            }
+        }
+        for row in sessions {
+            if let Some(look) = at(&mut looks, row)? {
+                let (backend, session) = session_of(row, &moment)?;
+                look.backends.push(backend);
+                look.seen.sessions.push(session);
+            }
+        }
+        Ok((moment, looks))
+    }
+
+    /// Reads the result of [`sql::MOMENT`], the first one.
+    pub(crate) fn moment_of(&self, results: &[Vec<Row>]) -> Result<Moment, DatabaseError> {
+        let row = results.first().and_then(|rows| rows.first());
+        let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say what time it is"))?;
+        let moment = moment_of(&self.server, row)?;
+        self.server.clock.read(moment.now);
+        Ok(moment)
+    }
+
+    /// Every direct holder of these roles.
+    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        let scope = self.server.scope;
+        let mut holders = Vec::new();
+        for roles in roles.chunks(ROWS) {
+            let names = roles.iter().map(|role| Value::Text(bare(role).to_owned())).collect();
+            let results = self.run(&sql::holders(scope, roles.len()), names).await.all().map_err(reading)?;
+            for row in results.first().map(Vec::as_slice).unwrap_or_default() {
+                let (account, role) = (row.text("account_name")?, spelled(scope, &row.text("role_name")?));
+                // most servers find a name in another case too
+                let Some(role) = roles.iter().find(|asked| asked.as_str() == role) else { continue };
+                let Ok(account) = Account::new(&account) else {
+                    tracing::warn!(account = ?account, "a holder has a name with control characters and cannot be managed: rename it");
+                    continue;
+                };
+                holders.push(Holder {
+                    role: role.clone(),
+                    role_id: object_id(row, "role_id", "role_sid")?,
+                    account,
+                    account_id: object_id(row, "account_id", "account_sid")?,
+                    edge: edge(row.yes("admin")?),
+                });
+            }
+        }
+        Ok(holders)
+    }
+}
+
+/// How long a look waits for a change of the catalog that is under way.
+const LOCK_WAIT_MS: u128 = 5_000;
+
+/// The observation of all subjects.
+pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
+    Observation {
+        server_time: moment.now,
+        identity: moment.identity,
+        seen: looks.into_iter().map(|look| look.seen).collect(),
+    }
+}
+
+fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
+    let now = row.utc("now")?;
+    let local = row.naive("local_now")?;
+    let realm = RealmId::new(server.realm.as_str()).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+    let (started, created) = (row.text("started")?, row.maybe_text("created")?.unwrap_or_default());
+    let incarnation = format!("started {started}, database of {created}");
+    Ok(Moment { now, identity: Identity { realm, incarnation }, ahead: ahead(now.naive_utc(), local) })
+}
+
+/// The offset of local time, to the quarter of an hour: the two clocks were read one after the other.
+fn ahead(utc: NaiveDateTime, local: NaiveDateTime) -> TimeDelta {
+    let quarter = 15 * 60_i64;
+    let seconds = utc.signed_duration_since(local).num_seconds();
+    let quarters = seconds.saturating_add(seconds.signum().saturating_mul(quarter / 2)) / quarter;
+    TimeDelta::try_seconds(quarters.saturating_mul(quarter)).unwrap_or_default()
+}
+
+fn look_of(subject: &Subject, row: &Row, powers: &BTreeMap<i32, Vec<String>>) -> Result<Look, DatabaseError> {
+    let account_id = object_id(row, "account_id", "account_sid")?;
+    let role_id = object_id(row, "role_id", "role_sid")?;
+    let name = row.maybe_text("account_name")?;
+    let direct = if row.yes("direct")? { vec![edge(row.yes("admin")?)] } else { Vec::new() };
+    let role = row.maybe_int("role_id")?.unwrap_or_default();
+    // whoever is in a directory's group is not in the server's catalog
+    let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
+    let members = if group { vec![format!("whoever is in the group {}", subject.account)] } else { Vec::new() };
+    let seen = Seen {
+        account_exists: account_id.is_some(),
+        account_id,
+        account_renamed: name.filter(|name| name != subject.account.as_str()),
+        role_exists: role_id.is_some(),
+        role_id,
+        direct,
+        members,
+        powers: powers.get(&role).cloned().unwrap_or_default(),
+        ..Seen::default()
+    };
+    Ok(Look { seen, backends: Vec::new() })
+}
+
+fn session_of(row: &Row, moment: &Moment) -> Result<(Backend, Session), DatabaseError> {
+    let backend = Backend { id: row.int("session_id")?, began: row.text("began")? };
+    let since = whole_micros(after(row.naive("login_time")?.and_utc(), moment.ahead));
+    // A time to come is one from before the clocks were put back: then it is not known.
+    let since = (since <= after(moment.now, TimeDelta::seconds(1))).then_some(since);
+    let session = Session { id: backend.id.to_string(), account: row.maybe_text("login")?.unwrap_or_default(), since };
+    Ok((backend, session))
+}
+
+fn powers_of(rows: &[Row]) -> Result<BTreeMap<i32, Vec<String>>, DatabaseError> {
+    let mut powers: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        powers.entry(row.int("role_id")?).or_default().push(row.text("what")?);
+    }
+    Ok(powers)
+}
+
+fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, DatabaseError> {
+    Ok(usize::try_from(row.int("n")?).ok().and_then(|n| looks.get_mut(n)))
+}
+
+/// The catalog names no grantor, and a role is used without being set.
+fn edge(admin: bool) -> Edge {
+    Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin }
+}
+
+/// Number and security identifier, since numbers are given again: `7:0105...`.
+pub(crate) fn object_id(row: &Row, id: &str, sid: &str) -> Result<Option<ObjectId>, DatabaseError> {
+    let Some(id) = row.maybe_int(id)? else { return Ok(None) };
+    let sid = row.maybe_bytes(sid)?.unwrap_or_default();
+    let hex: String = sid.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(ObjectId(format!("{id}:{hex}"))))
+}
+
+/// Number and security identifier of an id of ours; 0 where there is none, and -1, which belongs to no principal, where it is no id.
+fn parts(id: Option<&ObjectId>) -> (i32, Vec<u8>) {
+    let Some(ObjectId(text)) = id else { return (0, Vec::new()) };
+    let parsed = text.split_once(':').and_then(|(id, hex)| {
+        let bytes = hex.as_bytes().chunks(2);
+        let sid: Option<Vec<u8>> = bytes
+            .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect();
+        Some((id.parse().ok()?, sid?))
+    });
+    parsed.unwrap_or((-1, Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> NaiveDateTime {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn local_time_is_told_from_utc_by_the_quarter_of_an_hour() {
+        let utc = at("2026-06-01T12:00:00.000010");
+        assert_eq!(ahead(utc, at("2026-06-01T13:59:59.999")), TimeDelta::hours(-2));
+        assert_eq!(ahead(utc, at("2026-06-01T06:30:00.001")), TimeDelta::minutes(330));
+        assert_eq!(ahead(utc, at("2026-06-01T12:00:00.5")), TimeDelta::zero());
+    }
+
+    #[test]
+    fn an_id_is_number_and_sid_and_what_is_none_belongs_to_nobody() {
+        assert_eq!(parts(Some(&ObjectId("7:0105ff".into()))), (7, vec![1, 5, 255]));
+        assert_eq!(parts(None), (0, Vec::new()));
+        assert_eq!(parts(Some(&ObjectId("7:zz".into()))), (-1, Vec::new()));
+        assert_eq!(parts(Some(&ObjectId("oid".into()))), (-1, Vec::new()));
+    }
+}

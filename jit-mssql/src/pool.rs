@@ -1,0 +1,105 @@
+//! A few open connections, kept warm. One that was not given back in good order is closed, never kept: what was sent on it may still
+//! be under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::{
+    self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
+use jit_core::database::DatabaseError;
+
+use crate::config::{ConfigError, MsSqlConfig};
+use crate::connect::{Connection, Connector};
+
+/// The connections to one server.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    connector: Arc<Connector>,
+    connections: managed::Pool<Opening>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("connector", &self.connector)
+            .field("connections", &self.connections.status())
+            .finish()
+    }
+}
+
+/// A connection lent for one call. Dropped without [`Lease::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+pub(crate) struct Lease {
+    lent: Option<Object<Opening>>,
+}
+
+pub(crate) struct Opening {
+    connector: Arc<Connector>,
+}
+
+impl Manager for Opening {
+    type Type = Connection;
+    type Error = DatabaseError;
+
+    async fn create(&self) -> Result<Connection, DatabaseError> {
+        // on the heap: a login is many nested calls of the driver, and a stack of 2 MiB is not for them alone
+        Box::pin(self.connector.connect()).await
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if connection.is_open() { Ok(()) } else { Err(RecycleError::message("it was closed")) }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
+        let most = config.connections;
+        let connector = Arc::new(Connector::new(config)?);
+        let opening = Opening { connector: Arc::clone(&connector) };
+        let builder = managed::Pool::builder(opening).max_size(most).queue_mode(QueueMode::Lifo);
+        let connections = builder.runtime(deadpool::Runtime::Tokio1).build();
+        let connections = connections.map_err(|error| ConfigError::new(error.to_string()))?;
+        Ok(Self { connector, connections })
+    }
+
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// A connection, an open one if there is one. Nothing was sent when this fails.
+    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
+        let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
+        match self.connections.timeout_get(&limits).await {
+            Ok(lent) => Ok(Lease { lent: Some(lent) }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(DatabaseError::not_applied(format!(
+                "all {} connections of this target were busy: allow more, or a longer limit",
+                self.connector.config().connections
+            ))),
+            Err(error) => Err(DatabaseError::unreachable(format!("no connection within the call's limit: {error}"))),
+        }
+    }
+}
+
+impl Lease {
+    /// The connection itself; none only after it was given back.
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, DatabaseError> {
+        self.lent.as_deref_mut().ok_or_else(|| DatabaseError::not_applied("the connection was given back already"))
+    }
+
+    /// The call came to its end, every answer was read: the connection may serve the next, unless something failed on it.
+    pub(crate) fn give_back(mut self) {
+        if self.lent.as_ref().is_some_and(|lent| lent.is_sound()) {
+            drop(self.lent.take());
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            // out of the pool, and its socket is closed at once
+            drop(Object::take(lent));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Revoking: take the membership, then end sessions, then look. In this order: a client whose session is ended before the membership is gone
+//! comes back and has the role again. KILL is not allowed in a transaction, so it follows the commit.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use jit_core::clock::{Time, after};
+use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::policy::Sessions;
+use tiberius::Row;
+
+use crate::batch::{Answer, Orders, drive};
+use crate::connect::{Connection, Connector};
+use crate::observe::{Backend, Look, Moment};
+use crate::sql::{self, Scope};
+
+/// One result per order.
+pub(crate) async fn revoke(
+    connector: &Connector,
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[RevokeOrder],
+    budget: Budget,
+) -> Vec<Result<RevokeReport, DatabaseError>> {
+    let taken = drive(connector, connection, call, budget, &Revokes(orders), orders.len()).await;
+    let mut reports = Vec::with_capacity(taken.len());
+    let mut revoked = Vec::new();
+    for (order, taken) in orders.iter().zip(taken) {
+        match taken {
+            Ok((moment, look)) => {
+                reports.push(None);
+                revoked.push(Revoked { order, moment, first: look });
+            }
+            Err(error) => reports.push(Some(Err(error))),
+        }
+    }
+    let after = if connection.is_sound() || revoked.is_empty() {
+        aftermath(connection, call, revoked, budget).await
+    } else {
+        let count = revoked.len();
+        let gone = || DatabaseError::unknown("the connection was lost behind the statement");
+        (0..count).map(|_| Err(gone())).collect()
+    };
+    let mut after = after.into_iter();
+    let next = |done: Option<_>| done.or_else(|| after.next());
+    reports
+        .into_iter()
+        .map(next)
+        .map(|one| one.unwrap_or_else(|| Err(DatabaseError::unknown("there is no report"))))
+        .collect()
+}
+
+struct Revokes<'a>(&'a [RevokeOrder]);
+
+impl Orders for Revokes<'_> {
+    type Shown = (Moment, Look);
+
+    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
+        sql::revoke(scope, label, rows, lock_wait_ms)
+    }
+
+    fn subject(&self, order: usize) -> Option<&Subject> {
+        self.0.get(order).map(|order| &order.subject)
+    }
+
+    /// The server cannot withhold `SET ROLE`, so there is nothing to narrow. A revoke has no deadline but its call's.
+    fn terms(&self, order: usize) -> (Time, bool, bool) {
+        let removes = self.0.get(order).is_some_and(|order| order.how == RevokeHow::Remove);
+        (Time::MAX_UTC, removes, true)
+    }
+
+    fn shown(
+        &self,
+        connection: &Connection,
+        results: &[Vec<Row>],
+        orders: &[usize],
+    ) -> Result<Vec<(Moment, Look)>, DatabaseError> {
+        let subjects: Vec<&Subject> = orders.iter().filter_map(|&order| self.subject(order)).collect();
+        let (moment, looks) = connection.shown(results, &subjects)?;
+        Ok(looks.into_iter().map(|look| (moment.clone(), look)).collect())
+    }
+
+    fn refusal(&self, _: usize, _: &Answer) -> Option<DatabaseError> {
+        None
+    }
+}
+
+/// An order whose membership is gone, with what was seen right behind the commit.
+struct Revoked<'a> {
+    order: &'a RevokeOrder,
+    moment: Moment,
+    first: Look,
+}
+
+/// The server keeps the beginning of a session to 1/300 s, rounded.
+const ROUNDED: TimeDelta = TimeDelta::milliseconds(4);
+
+impl Revoked<'_> {
+    /// Sessions that can have used the role and whose end was ordered.
+    fn to_end(&self, look: &Look) -> BTreeSet<Backend> {
+        if self.order.sessions != Sessions::End {
+            return BTreeSet::new();
+        }
+        let edge = after(self.moment.now, ROUNDED);
+        let all = look.backends.iter().zip(&look.seen.sessions);
+        let old = all.filter(|(_, session)| session.since.is_none_or(|since| since <= edge));
+        old.map(|(backend, _)| backend.clone()).collect()
+    }
+
+    fn report(self, last: &Moment, look: Look) -> RevokeReport {
+        let ended = match self.order.sessions {
+            Sessions::End => gone(&self.first, &look),
+            Sessions::Keep => Vec::new(),
+        };
+        RevokeReport {
+            ended,
+            rolled_back: Vec::new(),
+            revoked_at: self.moment.now,
+            server_time: last.now,
+            incarnation: last.identity.incarnation.clone(),
+            seen: look.seen,
+        }
+    }
+}
+
+/// Ends the sessions of all orders together, and looks again.
+async fn aftermath(
+    connection: &mut Connection,
+    call: &Call,
+    revoked: Vec<Revoked<'_>>,
+    budget: Budget,
+) -> Vec<Result<RevokeReport, DatabaseError>> {
+    let mut looks: Vec<Look> = revoked.iter().map(|one| one.first.clone()).collect();
+    let mut last: Option<Moment> = None;
+    let mut known = BTreeSet::new();
+    // The second round is for those that were logging in while the first look was taken.
+    for _ in 0..2 {
+        let all = revoked.iter().zip(&looks).flat_map(|(one, look)| one.to_end(look));
+        let to_end: BTreeSet<Backend> = all.filter(|backend| !known.contains(backend)).collect();
+        if to_end.is_empty() {
+            break;
+        }
+        let subjects: Vec<&Subject> = revoked.iter().map(|one| &one.order.subject).collect();
+        let ending = async {
+            connection.end_sessions(call, &to_end, budget).await?;
+            connection.look(&subjects).await
+        };
+        match ending.await {
+            Ok((moment, seen)) => (last, looks) = (Some(moment), seen),
+            Err(error) => {
+                let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
+                return revoked.iter().map(|_| Err(DatabaseError::unknown(&why))).collect();
+            }
+        }
+        known.extend(to_end);
+    }
+    let reports = revoked.into_iter().zip(looks);
+    reports
+        .map(|(one, look)| {
+            let last = last.clone().unwrap_or_else(|| one.moment.clone());
+            Ok(one.report(&last, look))
+        })
+        .collect()
+}
+
+/// Sessions that were there and are no more.
+fn gone(before: &Look, now: &Look) -> Vec<Session> {
+    let all = before.backends.iter().zip(&before.seen.sessions);
+    all.filter(|(backend, _)| !now.backends.contains(backend)).map(|(_, session)| session.clone()).collect()
+}

@@ -1,0 +1,422 @@
+//! Every statement that is sent, for review without reading anything else.
+//!
+//! Where roles live differs in names only: what stands in braces is replaced by [`Scope::text`], by the words of a database (`sys.database_principals`,
+//! `ALTER ROLE`) or by those of the server (`sys.server_principals`, `ALTER SERVER ROLE`). Values travel as parameters (`@P1`, `@P2`...). What must stand in the text
+//! itself is a number, a binary literal that this module writes, or a name that the server itself puts into brackets (`QUOTENAME`) after reading it from its catalog.
+
+use std::fmt::Write;
+
+/// Whose roles a target has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of one database; accounts are its users.
+    Database,
+    /// Those of the server; accounts are its logins. The target's database is `master`.
+    Server,
+}
+
+impl Scope {
+    /// The statement in the words of this scope.
+    pub(crate) fn text(self, template: &str) -> String {
+        let words: [(&str, &str); 9] = match self {
+            Self::Database => [
+                ("{principals}", "sys.database_principals"),
+                ("{members}", "sys.database_role_members"),
+                ("{permissions}", "sys.database_permissions"),
+                ("{whole}", "0"),
+                ("{principal}", "4"),
+                ("{role}", "ROLE"),
+                ("{mighty}", DATABASE_ROLES),
+                ("{powers}", DATABASE_POWERS),
+                ("{me}", "USER_ID()"),
+            ],
+            Self::Server => [
+                ("{principals}", "sys.server_principals"),
+                ("{members}", "sys.server_role_members"),
+                ("{permissions}", "sys.server_permissions"),
+                ("{whole}", "100"),
+                ("{principal}", "101"),
+                ("{role}", "SERVER ROLE"),
+                ("{mighty}", SERVER_ROLES),
+                ("{powers}", SERVER_POWERS),
+                ("{me}", "SUSER_ID()"),
+            ],
+        };
+        words.iter().fold(template.to_owned(), |text, (word, by)| text.replace(word, by))
+    }
+}
+
+/// Fixed database roles that can give what outlives a membership.
+const DATABASE_ROLES: &str = "N'db_owner', N'db_securityadmin', N'db_accessadmin'";
+/// Fixed server roles that can (the last one since 2022).
+const SERVER_ROLES: &str = "N'sysadmin', N'securityadmin', N'##MS_LoginManager##'";
+/// Permissions on a whole database that can.
+const DATABASE_POWERS: &str =
+    "N'CONTROL', N'ALTER', N'ALTER ANY ROLE', N'ALTER ANY USER', N'ALTER ANY APPLICATION ROLE'";
+/// Permissions on the whole server that can.
+const SERVER_POWERS: &str =
+    "N'CONTROL SERVER', N'ALTER ANY SERVER ROLE', N'ALTER ANY LOGIN', N'ALTER ANY DATABASE', N'IMPERSONATE ANY LOGIN'";
+
+/// Who answers, in the first batch of a connection. A database is known by its broker identifier, which it keeps when it is renamed, detached or restored,
+/// together with the server's name, since a copy that was restored elsewhere has the same; in an availability group by its identifier there, which all
+/// replicas share. The server itself is known by its name and the identifier of `msdb`, which no two installations share. Everybody may read these.
+pub(crate) const HELLO: &str = "\
+SET NOCOUNT ON; SET LOCK_TIMEOUT 2000; \
+SELECT CONVERT(nvarchar(256), SERVERPROPERTY(N'ServerName')) AS server_name, \
+  CONVERT(nvarchar(128), SERVERPROPERTY(N'ProductVersion')) AS version, \
+  CONVERT(int, SERVERPROPERTY(N'EngineEdition')) AS edition, \
+  (SELECT CONVERT(nvarchar(36), d.service_broker_guid) FROM sys.databases d WHERE d.database_id = DB_ID()) AS database_guid, \
+  (SELECT CONVERT(nvarchar(36), d.group_database_id) FROM sys.databases d WHERE d.database_id = DB_ID()) AS group_guid, \
+  (SELECT CONVERT(nvarchar(36), d.service_broker_guid) FROM sys.databases d WHERE d.name = N'msdb') AS server_guid, \
+  DB_NAME() AS database_name, ORIGINAL_LOGIN() AS broker_login, \
+  CONVERT(int, @@SPID) AS session_id, \
+  SYSUTCDATETIME() AS now;";
+
+/// The server's clock, the clock of its sessions (local time) and its incarnation: `tempdb` is made anew at each start, and everybody may see when.
+pub(crate) const MOMENT: &str = "\
+SELECT SYSUTCDATETIME() AS now, SYSDATETIME() AS local_now, \
+  (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.name = N'tempdb') AS started, \
+  (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.database_id = DB_ID()) AS created;";
+
+/// The clock alone.
+pub(crate) const NOW: &str = "SELECT SYSUTCDATETIME() AS now;";
+
+/// What every batch begins with: no row counts, an error ends it (one statement only where its own error is caught, see [`ANSWERS`]), no wait for a lock longer than this, and whose work it is, which others
+/// see in sys.dm_exec_requests and sys.dm_exec_sessions.
+pub(crate) fn begin(label: &str, lock_wait_ms: u128) -> String {
+    let label: String = label.bytes().fold(String::new(), |mut hex, byte| {
+        // writing to a text cannot fail
+        let _ = write!(hex, "{byte:02X}");
+        hex
+    });
+    let label = if label.is_empty() { "00" } else { &label };
+    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; SET CONTEXT_INFO 0x{label}; ")
+}
+
+/// What every batch that shows a label ends with.
+pub(crate) const END: &str = "SET CONTEXT_INFO 0x00;";
+
+/// Where what is asked stands: ids win over names, and 0 is no id of an account or role.
+const ASKED: &str = "\
+DECLARE @asked TABLE (n int NOT NULL PRIMARY KEY, account nvarchar(128) NOT NULL, account_id int NOT NULL, account_sid varbinary(85) NOT NULL, \
+  role nvarchar(128) NOT NULL, role_id int NOT NULL, role_sid varbinary(85) NOT NULL, \
+  not_after datetime2(7) NOT NULL, powers bit NOT NULL, actors bit NOT NULL); ";
+
+/// Values of one row of [`ASKED`].
+pub(crate) const COLUMNS: usize = 9;
+/// Rows asked at once: the server takes 2,100 parameters.
+pub(crate) const ROWS: usize = 230;
+
+/// [`ASKED`] and its rows, numbered from 0; `@P1` is the first value of the first row.
+pub(crate) fn asked(rows: usize) -> String {
+    let mut text = format!(
+        "{ASKED}INSERT INTO @asked (n, account, account_id, account_sid, role, role_id, role_sid, not_after, powers, actors) VALUES "
+    );
+    let mut parameter = 0_usize;
+    for row in 0..rows {
+        let _ = write!(text, "{}({row}", if row == 0 { "" } else { ", " });
+        for _ in 0..COLUMNS {
+            parameter = parameter.saturating_add(1);
+            let _ = write!(text, ", @P{parameter}");
+        }
+        text.push(')');
+    }
+    text.push_str("; ");
+    text
+}
+
+/// Finds what is asked in the catalog. Names are compared byte by byte: a name in another case is another name, whatever the collation.
+pub(crate) const FIND: &str = "\
+DECLARE @found TABLE (n int NOT NULL PRIMARY KEY, account_id int NULL, account_sid varbinary(85) NULL, account_name nvarchar(128) NULL, \
+  account_type nvarchar(2) NULL, role_id int NULL, role_sid varbinary(85) NULL, role_name nvarchar(128) NULL); \
+INSERT INTO @found (n, account_id, account_sid, account_name, account_type, role_id, role_sid, role_name) \
+SELECT a.n, u.principal_id, u.sid, u.name, u.type, r.principal_id, r.sid, r.name \
+FROM @asked a \
+LEFT JOIN {principals} u ON u.type IN (N'S', N'U', N'E', N'G', N'X') \
+  AND ((a.account_id = 0 AND u.name = a.account COLLATE Latin1_General_100_BIN2) \
+    OR (a.account_id <> 0 AND u.principal_id = a.account_id AND u.sid = a.account_sid)) \
+LEFT JOIN {principals} r ON r.type = N'R' \
+  AND ((a.role_id = 0 AND r.name = a.role COLLATE Latin1_General_100_BIN2) \
+    OR (a.role_id <> 0 AND r.principal_id = a.role_id AND r.sid = a.role_sid)); ";
+
+/// What the roles found give that outlives a membership: fixed roles they are in, permissions with which they can give others, and whatever they may pass on.
+pub(crate) const POWERS: &str = "\
+DECLARE @power TABLE (role_id int NOT NULL, what nvarchar(400) NOT NULL); \
+WITH held (role_id, id) AS ( \
+  SELECT DISTINCT f.role_id, f.role_id FROM @found f WHERE f.role_id IS NOT NULL \
+  UNION ALL SELECT h.role_id, m.role_principal_id FROM held h JOIN {members} m ON m.member_principal_id = h.id) \
+INSERT INTO @power (role_id, what) \
+SELECT DISTINCT h.role_id, p.name COLLATE DATABASE_DEFAULT FROM held h JOIN {principals} p ON p.principal_id = h.id WHERE p.name IN ({mighty}) \
+UNION \
+SELECT DISTINCT h.role_id, d.permission_name COLLATE DATABASE_DEFAULT + N' on ' + d.class_desc COLLATE DATABASE_DEFAULT + ISNULL(N' ' + o.name COLLATE DATABASE_DEFAULT, N'') + CASE d.state WHEN N'W' THEN N' WITH GRANT OPTION' ELSE N'' END \
+FROM held h JOIN {permissions} d ON d.grantee_principal_id = h.id \
+LEFT JOIN {principals} o ON d.class = {principal} AND o.principal_id = d.major_id \
+WHERE d.state = N'W' OR (d.state = N'G' AND ((d.class = {whole} AND d.permission_name IN ({powers})) \
+  OR (d.class = {principal} AND d.permission_name IN (N'CONTROL', N'ALTER', N'TAKE OWNERSHIP', N'IMPERSONATE')))); ";
+
+/// Who can act as the accounts found: themselves, and whoever may impersonate them, by a role too. The sessions of all of these end with a window.
+pub(crate) const ACTORS: &str = "\
+DECLARE @actor TABLE (n int NOT NULL, sid varbinary(85) NULL, name nvarchar(128) NOT NULL, own bit NOT NULL); \
+WITH acting (n, id) AS ( \
+  SELECT f.n, d.grantee_principal_id FROM @found f JOIN {permissions} d ON d.class = {principal} AND d.major_id = f.account_id \
+  WHERE d.permission_name IN (N'IMPERSONATE', N'CONTROL') AND d.state IN (N'G', N'W') \
+  UNION ALL SELECT a.n, m.member_principal_id FROM acting a JOIN {members} m ON m.role_principal_id = a.id) \
+INSERT INTO @actor (n, sid, name, own) \
+SELECT DISTINCT a.n, p.sid, p.name, 0 FROM acting a JOIN {principals} p ON p.principal_id = a.id JOIN @found f ON f.n = a.n \
+WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; \
+INSERT INTO @actor (n, sid, name, own) SELECT f.n, f.account_sid, f.account_name, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
+
+/// Shows what was found, five results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers.
+/// An account may pass a role on where it owns it or may alter it.
+pub(crate) const SHOW: &str = "\
+SELECT f.n, f.account_id, f.account_sid, f.account_name, f.account_type, f.role_id, f.role_sid, f.role_name, \
+  CASE WHEN EXISTS (SELECT 1 FROM {members} m WHERE m.role_principal_id = f.role_id AND m.member_principal_id = f.account_id) THEN 1 ELSE 0 END AS direct, \
+  CASE WHEN EXISTS (SELECT 1 FROM {permissions} d WHERE d.class = {principal} AND d.major_id = f.role_id AND d.grantee_principal_id = f.account_id \
+      AND d.permission_name IN (N'CONTROL', N'ALTER') AND d.state IN (N'G', N'W')) \
+    OR EXISTS (SELECT 1 FROM {principals} o WHERE o.principal_id = f.role_id AND o.owning_principal_id = f.account_id) THEN 1 ELSE 0 END AS admin \
+FROM @found f ORDER BY f.n; \
+WITH up (n, first_id, id) AS ( \
+  SELECT f.n, m.role_principal_id, m.role_principal_id FROM @found f JOIN {members} m ON m.member_principal_id = f.account_id \
+  UNION ALL SELECT u.n, u.first_id, m.role_principal_id FROM up u JOIN {members} m ON m.member_principal_id = u.id) \
+SELECT DISTINCT u.n, p.name AS name FROM up u JOIN @found f ON f.n = u.n AND f.role_id = u.id \
+JOIN {principals} p ON p.principal_id = u.first_id WHERE u.first_id <> u.id; \
+SELECT x.n, x.name FROM @actor x WHERE x.own = 0 ORDER BY x.n, x.name; \
+SELECT DISTINCT x.n, CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.login_time, CONVERT(nvarchar(30), s.login_time, 126) AS began \
+FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND (s.security_id = x.sid OR s.original_security_id = x.sid); \
+SELECT DISTINCT p.role_id, p.what FROM @power p; ";
+
+/// A look at all that is asked.
+pub(crate) fn observe(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
+    let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat()) };
+    let show = if rows == 0 { String::new() } else { scope.text(SHOW) };
+    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
+}
+
+/// Where the answers of [`GRANT`] and [`REVOKE`] are kept. A rollback leaves it alone.
+const ANSWERS: &str = "\
+DECLARE @answer TABLE (n int NOT NULL PRIMARY KEY, state nvarchar(20) NOT NULL, number int NULL, why nvarchar(4000) NULL); \
+DECLARE @n int = 0, @last int = (SELECT MAX(n) FROM @asked), @state nvarchar(20), @number int, @why nvarchar(4000), \
+  @role nvarchar(128), @account nvarchar(128), @who nvarchar(128), @statement nvarchar(600), @doomed bit = 0; \
+SET XACT_ABORT OFF; ";
+
+/// Grants one after the other in one transaction. An error takes its own order only; where the server dooms the whole transaction, what was done before is done `again`
+/// by the next call, and so is everything if the time of one order passed while another waited for a lock.
+pub(crate) const GRANT: &str = "\
+BEGIN TRANSACTION; \
+WHILE @n <= @last AND @doomed = 0 BEGIN \
+  SET @state = N'lost'; SET @number = NULL; SET @why = NULL; \
+  SELECT @role = f.role_name, @account = f.account_name, \
+    @state = CASE WHEN SYSUTCDATETIME() > a.not_after THEN N'late' \
+      WHEN IS_SRVROLEMEMBER(N'sysadmin') = 1 OR IS_ROLEMEMBER(N'db_owner') = 1 THEN N'mighty' \
+      WHEN f.role_id IS NULL THEN N'no role' \
+      WHEN f.account_id IS NULL THEN N'no account' \
+      WHEN f.account_id = {me} THEN N'broker' \
+      WHEN f.account_type IN (N'G', N'X') THEN N'group' \
+      WHEN IS_SRVROLEMEMBER(N'sysadmin', SUSER_SNAME(f.account_sid)) = 1 THEN N'superuser' \
+      WHEN a.powers = 0 AND EXISTS (SELECT 1 FROM @power p WHERE p.role_id = f.role_id) THEN N'powers' \
+      WHEN a.actors = 0 AND EXISTS (SELECT 1 FROM @actor x WHERE x.n = a.n AND x.own = 0) THEN N'members' \
+      WHEN EXISTS (SELECT 1 FROM @answer b JOIN @found g ON g.n = b.n WHERE g.role_id = f.role_id AND b.number = 1222) THEN N'locked' \
+      ELSE N'ok' END, \
+    @why = (SELECT MIN(p.what) FROM @power p WHERE p.role_id = f.role_id), \
+    @who = (SELECT MIN(x.name) FROM @actor x WHERE x.n = a.n AND x.own = 0) \
+  FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
+  IF @state = N'members' SET @why = @who; \
+  IF @state = N'ok' BEGIN \
+    BEGIN TRY \
+      SET @statement = N'ALTER {role} ' + QUOTENAME(@role) + N' ADD MEMBER ' + QUOTENAME(@account); \
+      EXEC sp_executesql @statement; \
+    END TRY \
+    BEGIN CATCH \
+      SET @state = N'error'; SET @number = ERROR_NUMBER(); SET @why = ERROR_MESSAGE(); \
+      IF XACT_STATE() = -1 BEGIN ROLLBACK TRANSACTION; SET @doomed = 1; END; \
+    END CATCH; \
+  END; \
+  INSERT INTO @answer (n, state, number, why) VALUES (@n, @state, @number, @why); \
+  SET @n = @n + 1; \
+END; ";
+
+/// Revokes likewise. What is not held (any more) is done.
+pub(crate) const REVOKE: &str = "\
+BEGIN TRANSACTION; \
+WHILE @n <= @last AND @doomed = 0 BEGIN \
+  SET @state = N'lost'; SET @number = NULL; SET @why = NULL; \
+  SELECT @role = f.role_name, @account = f.account_name, \
+    @state = CASE WHEN SYSUTCDATETIME() > a.not_after THEN N'late' \
+      WHEN a.powers = 0 OR f.role_id IS NULL OR f.account_id IS NULL THEN N'nothing' \
+      WHEN EXISTS (SELECT 1 FROM @answer b JOIN @found g ON g.n = b.n WHERE g.role_id = f.role_id AND b.number = 1222) THEN N'locked' \
+      ELSE N'ok' END \
+  FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
+  IF @state = N'ok' BEGIN \
+    BEGIN TRY \
+      SET @statement = N'ALTER {role} ' + QUOTENAME(@role) + N' DROP MEMBER ' + QUOTENAME(@account); \
+      EXEC sp_executesql @statement; \
+    END TRY \
+    BEGIN CATCH \
+      SET @state = N'error'; SET @number = ERROR_NUMBER(); SET @why = ERROR_MESSAGE(); \
+      IF XACT_STATE() = -1 BEGIN ROLLBACK TRANSACTION; SET @doomed = 1; END; \
+    END CATCH; \
+  END; \
+  INSERT INTO @answer (n, state, number, why) VALUES (@n, @state, @number, @why); \
+  SET @n = @n + 1; \
+END; ";
+
+/// The end of both: commits unless the transaction is doomed or somebody's time has passed while others waited, and answers.
+pub(crate) const ANSWER: &str = "\
+IF @doomed = 1 OR EXISTS (SELECT 1 FROM @answer b JOIN @asked a ON a.n = b.n WHERE b.state = N'ok' AND SYSUTCDATETIME() > a.not_after) BEGIN \
+  IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; \
+  UPDATE @answer SET state = N'again' WHERE state = N'ok'; \
+END ELSE COMMIT TRANSACTION; \
+SET XACT_ABORT ON; \
+SELECT b.n, b.state, b.number, b.why FROM @answer b ORDER BY b.n; ";
+
+/// A whole call that grants: answers, and the moment behind its commit.
+pub(crate) fn grant(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
+    let body = scope.text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, GRANT, ANSWER].concat());
+    format!("{}{body}{MOMENT} {END}", begin(label, lock_wait_ms))
+}
+
+/// A whole call that revokes: answers, and a look behind its commit. `powers` says here whether there is something to take from the catalog.
+pub(crate) fn revoke(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
+    let body = scope.text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, REVOKE, ANSWER].concat());
+    format!("{}{body}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
+}
+
+/// Who blocks this session (`@P1`).
+pub(crate) const BLOCKERS: &str = "\
+SELECT CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.status AS status, r.wait_resource AS wait_resource \
+FROM sys.dm_exec_requests r JOIN sys.dm_exec_sessions s ON s.session_id = r.blocking_session_id WHERE r.session_id = @P1;";
+
+/// Ends sessions, each only if its number still belongs to who logged in then: numbers are given again. KILL takes no parameter. Answers with those that it
+/// could not end; one that is gone already (6106) is none of them.
+pub(crate) fn kill(label: &str, sessions: &[i32]) -> String {
+    let mut text = begin(label, 1000);
+    text.push_str("DECLARE @failed TABLE (session_id int NOT NULL, number int NULL, why nvarchar(4000) NULL); ");
+    for (n, id) in sessions.iter().enumerate() {
+        let parameter = n.saturating_add(1);
+        let _ = write!(
+            text,
+            "IF EXISTS (SELECT 1 FROM sys.dm_exec_sessions s WHERE s.session_id = {id} AND CONVERT(nvarchar(30), s.login_time, 126) = @P{parameter}) \
+             BEGIN TRY KILL {id}; END TRY \
+             BEGIN CATCH IF ERROR_NUMBER() <> 6106 INSERT INTO @failed (session_id, number, why) VALUES ({id}, ERROR_NUMBER(), ERROR_MESSAGE()); END CATCH; "
+        );
+    }
+    text.push_str("SELECT f.session_id, f.number, f.why FROM @failed f; ");
+    text.push_str(END);
+    text
+}
+
+/// Which of these numbers are in use, and since when.
+pub(crate) fn still_there(sessions: &[i32]) -> String {
+    let list: Vec<String> = sessions.iter().map(ToString::to_string).collect();
+    format!(
+        "SELECT CONVERT(int, s.session_id) AS session_id, CONVERT(nvarchar(30), s.login_time, 126) AS began \
+         FROM sys.dm_exec_sessions s WHERE s.session_id IN ({});",
+        list.join(", ")
+    )
+}
+
+/// The broker's own other sessions and what they show: at once in their request, and where that has ended in the session.
+pub(crate) const LABELLED: &str = "\
+SELECT CONVERT(int, s.session_id) AS session_id, CONVERT(nvarchar(30), s.login_time, 126) AS began, \
+  s.context_info AS of_session, r.context_info AS of_request \
+FROM sys.dm_exec_sessions s LEFT JOIN sys.dm_exec_requests r ON r.session_id = s.session_id \
+WHERE s.is_user_process = 1 AND s.session_id <> @@SPID AND s.original_login_name = ORIGINAL_LOGIN();";
+
+/// Every direct holder of these roles (`@P1`...).
+pub(crate) fn holders(scope: Scope, roles: usize) -> String {
+    let list: Vec<String> = (1..=roles).map(|n| format!("@P{n}")).collect();
+    scope.text(&HOLDERS.replace("{list}", &list.join(", ")))
+}
+
+const HOLDERS: &str = "\
+SELECT r.name AS role_name, r.principal_id AS role_id, r.sid AS role_sid, u.name AS account_name, u.principal_id AS account_id, u.sid AS account_sid, \
+  CASE WHEN EXISTS (SELECT 1 FROM {permissions} d WHERE d.class = {principal} AND d.major_id = r.principal_id AND d.grantee_principal_id = u.principal_id \
+      AND d.permission_name IN (N'CONTROL', N'ALTER') AND d.state IN (N'G', N'W')) \
+    OR r.owning_principal_id = u.principal_id THEN 1 ELSE 0 END AS admin \
+FROM {members} m JOIN {principals} r ON r.principal_id = m.role_principal_id JOIN {principals} u ON u.principal_id = m.member_principal_id \
+WHERE r.name IN ({list}) ORDER BY r.name, u.name;";
+
+/// What the broker may do on the server and in the database.
+pub(crate) const CHECK_BROKER: &str = "\
+SELECT IS_SRVROLEMEMBER(N'sysadmin') AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS broker_user, \
+  HAS_PERMS_BY_NAME(NULL, NULL, N'ALTER ANY CONNECTION') AS may_kill, \
+  HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW SERVER STATE') AS sees_sessions, \
+  HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') AS sees_database, \
+  HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW ANY DEFINITION') AS sees_server, \
+  CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')) AS updateability;";
+
+/// The same where the server is Azure SQL Database, which has permissions of its databases only.
+pub(crate) const CHECK_BROKER_AZURE: &str = "\
+SELECT 0 AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS broker_user, \
+  HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'KILL DATABASE CONNECTION') AS may_kill, \
+  HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DATABASE STATE') AS sees_sessions, \
+  HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') AS sees_database, \
+  1 AS sees_server, \
+  CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')) AS updateability;";
+
+/// What there is to say of each role; two results: the roles, and [`POWERS`] of those that there are.
+pub(crate) fn check_roles(scope: Scope, rows: usize) -> String {
+    let show = "\
+SELECT f.n, f.role_id, f.role_name, CASE WHEN r.is_fixed_role = 1 THEN 1 ELSE 0 END AS fixed, \
+  HAS_PERMS_BY_NAME(QUOTENAME(f.role_name), N'{role}', N'ALTER') AS may_alter \
+FROM @found f LEFT JOIN {principals} r ON r.principal_id = f.role_id ORDER BY f.n; \
+SELECT DISTINCT p.role_id, p.what FROM @power p;";
+    format!("SET NOCOUNT ON; {}", scope.text(&[&asked(rows), FIND, POWERS, show].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_in_braces_is_replaced() {
+        for scope in [Scope::Database, Scope::Server] {
+            for text in [
+                observe(scope, 2, 5),
+                grant(scope, "l", 2, 5),
+                revoke(scope, "l", 2, 5),
+                holders(scope, 2),
+                check_roles(scope, 1),
+            ] {
+                assert!(!text.contains('{') && !text.contains('}'), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_parameters_in_the_order_of_their_rows() {
+        let text = asked(2);
+        assert!(text.contains("(0, @P1, @P2, @P3, @P4, @P5, @P6, @P7, @P8, @P9), (1, @P10, "), "{text}");
+        const { assert!(ROWS * COLUMNS <= 2_100) };
+    }
+
+    #[test]
+    fn a_label_is_shown_before_anything_else_and_cannot_be_a_statement() {
+        let text = grant(Scope::Database, "jit'; --", 1, 3);
+        assert!(text.starts_with(
+            "SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT 3; SET CONTEXT_INFO 0x6A6974273B202D2D; "
+        ));
+    }
+
+    #[test]
+    fn what_waits_is_compared_with_its_deadline_again_before_the_commit() {
+        let text = grant(Scope::Server, "l", 1, 3);
+        let (statement, deadline, commit) = (
+            text.find("EXEC sp_executesql").unwrap(),
+            text.rfind("SYSUTCDATETIME() > a.not_after").unwrap(),
+            text.find("COMMIT").unwrap(),
+        );
+        assert!(statement < deadline && deadline < commit);
+        assert!(text.contains("ALTER SERVER ROLE ' + QUOTENAME(@role) + N' ADD MEMBER "));
+    }
+
+    #[test]
+    fn sessions_are_ended_only_if_they_are_still_the_same() {
+        let text = kill("l", &[57, 60]);
+        assert!(text.contains(
+            "s.session_id = 60 AND CONVERT(nvarchar(30), s.login_time, 126) = @P2) BEGIN TRY KILL 60; END TRY"
+        ));
+        assert!(!text.contains("BEGIN TRANSACTION"));
+        assert!(still_there(&[57, 60]).contains("IN (57, 60)"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Sending what changes something: one packet for each role, with its label and its deadline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jit_core::clock::{Time, span, to_std};
+use jit_core::database::adapter::{Budget, late};
+use jit_core::database::{Call, DatabaseError};
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::error;
+use crate::observe::{number, text};
+use crate::sql::{self, Flavour};
+
+/// Orders that travel in one statement.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) role: Name,
+    /// When the server must refuse it, by its own clock, UTC.
+    pub(crate) not_after: Time,
+    /// Which orders these are, and their accounts.
+    pub(crate) orders: Vec<(usize, Name)>,
+}
+
+/// How the statement is written.
+pub(crate) type Statement = fn(&str, &[String]) -> String;
+
+/// How often a statement is tried again that met another one in a circle.
+const TRIES: u32 = 20;
+/// Longest wait for a lock, whatever time there is. The servers count in seconds.
+const LONGEST_WAIT: u64 = 30;
+
+impl Group {
+    /// Orders of one role and deadline together.
+    pub(crate) fn of(orders: impl IntoIterator<Item = (usize, Name, Name, Time)>) -> Vec<Self> {
+        let mut groups: BTreeMap<(Name, Time), Vec<(usize, Name)>> = BTreeMap::new();
+        for (i, account, role, not_after) in orders {
+            groups.entry((role, not_after)).or_default().push((i, account));
+        }
+        groups.into_iter().map(|((role, not_after), orders)| Self { role, not_after, orders }).collect()
+    }
+
+    fn statement(&self, flavour: Flavour, statement: Statement) -> String {
+        let mut accounts: Vec<String> = self.orders.iter().map(|(_, account)| account.quoted()).collect();
+        accounts.sort();
+        accounts.dedup();
+        statement(&flavour.quoted_role(&self.role), &accounts)
+    }
+
+    /// Each of its orders alone.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let Self { role, not_after, orders } = self;
+        orders.into_iter().map(move |order| Self { role: role.clone(), not_after, orders: vec![order] })
+    }
+}
+
+impl Connection {
+    /// Sends the groups, and says of each order how it went. A statement that fails because of one account is sent again for each alone.
+    pub(crate) async fn send(
+        &mut self,
+        call: &Call,
+        budget: Budget,
+        groups: Vec<Group>,
+        statement: Statement,
+    ) -> Vec<(usize, Result<(), DatabaseError>)> {
+        let mut results = Vec::new();
+        let mut waiting: Vec<Group> = groups.into_iter().rev().collect();
+        while let Some(group) = waiting.pop() {
+            match self.send_one(call, budget, &group, statement).await {
+                Ok(()) => results.extend(group.orders.iter().map(|(i, _)| (*i, Ok(())))),
+                Err(Failed::Each(_)) if group.orders.len() > 1 => waiting.extend(group.split()),
+                Err(failed) => results.extend(group.orders.iter().map(|(i, _)| (*i, Err(failed.to_error())))),
+            }
+        }
+        // whoever looks for this call by its label finds it done
+        if let Err(error) = self.script(sql::done(self.server.flavour)).await {
+            tracing::debug!(why = error::said(&error), "the label of a call stays until its connection ends");
+            self.close();
+        }
+        results
+    }
+
+    async fn send_one(
+        &mut self,
+        call: &Call,
+        budget: Budget,
+        group: &Group,
+        statement: Statement,
+    ) -> Result<(), Failed> {
+        let text = group.statement(self.server.flavour, statement);
+        let mut tries = 0_u32;
+        loop {
+            let left = to_std(span(self.server.clock.after(Duration::ZERO), group.not_after));
+            let wait = budget.patience().min(left).as_secs().clamp(1, LONGEST_WAIT);
+            let not_after = group.not_after.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+            let told = self.ask(sql::TELL, (call.label.as_str(), not_after, text.as_str()).into()).await;
+            told.map_err(|error| Failed::All(error::reading(error)))?;
+            let answers = match self.script(&sql::run(self.server.flavour, wait)).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    if error::code(&error) == Some(error::DEADLOCK) && tries < TRIES {
+                        tries = tries.saturating_add(1);
+                        tokio::time::sleep(Duration::from_millis(u64::from(tries))).await;
+                        continue;
+                    }
+                    return Err(self.failed(&error).await);
+                }
+            };
+            let row = answers.last().and_then(|rows| rows.first());
+            return match row.map(|row| number(row, "late")) {
+                Some(Ok(0)) => Ok(()),
+                Some(Ok(_)) => Err(Failed::All(late())),
+                _ => Err(Failed::All(DatabaseError::unknown("the server's answer could not be read"))),
+            };
+        }
+    }
+
+    async fn failed(&mut self, failure: &mysql_async::Error) -> Failed {
+        if error::is_absence(failure) {
+            return Failed::Each(error::changing(failure));
+        }
+        if matches!(error::code(failure), Some(error::LOCK_TIMEOUT | error::TOO_LONG)) {
+            return Failed::All(self.blamed().await);
+        }
+        Failed::All(error::changing(failure))
+    }
+
+    /// Who blocks, as far as this broker may see it.
+    async fn blamed(&mut self) -> DatabaseError {
+        let found = match self.server.flavour {
+            Flavour::MySql => self.ask(sql::BLOCKERS, ().into()).await.map_err(|error| error::said(&error)),
+            Flavour::MariaDb => Err("MariaDB does not show who holds locks".to_owned()),
+        };
+        let who = match found {
+            Ok(rows) => {
+                let names = rows.iter().filter_map(|row| {
+                    Some(format!("session {} of `{}`", number(row, "id").ok()?, text(row, "user").ok()?))
+                });
+                let names: Vec<String> = names.collect();
+                if names.is_empty() { "a session that has ended since".to_owned() } else { names.join(", ") }
+            }
+            Err(why) => format!("a session that cannot be named ({why})"),
+        };
+        DatabaseError::not_applied(format!(
+            "the tables of accounts are locked by {who}: what it does there must end first"
+        ))
+    }
+}
+
+/// Why a statement was not done.
+#[derive(Debug)]
+enum Failed {
+    /// Because of one of its accounts, perhaps.
+    Each(DatabaseError),
+    /// For every order alike.
+    All(DatabaseError),
+}
+
+impl Failed {
+    fn to_error(&self) -> DatabaseError {
+        let (Self::Each(error) | Self::All(error)) = self;
+        match error {
+            DatabaseError::Unreachable { why, .. } | DatabaseError::OutcomeUnknown { why, .. } => {
+                DatabaseError::unknown(why)
+            }
+            DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
+            DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why),
+            other => DatabaseError::unknown(other.to_string()),
+        }
+    }
+}

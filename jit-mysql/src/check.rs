@@ -1,0 +1,222 @@
+//! Can the broker do its work here, and what would mend it?
+
+use std::collections::BTreeSet;
+
+use jit_core::database::adapter::finding;
+use jit_core::database::{Check, DatabaseError, Severity};
+use jit_core::id::RoleName;
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::error::{self, reading};
+use crate::observe::{Named, number, text};
+use crate::sql::{self, Flavour};
+
+/// Everything that is missing or dangerous.
+pub(crate) async fn check(
+    connection: &mut Connection,
+    roles: &[RoleName],
+    plaintext: bool,
+) -> Result<Vec<Check>, DatabaseError> {
+    let mut findings = Vec::new();
+    let broker = broker(connection);
+    of_the_broker(connection, &broker, &mut findings).await?;
+    let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
+    of_the_server(connection, roles, plaintext, &mut findings).await?;
+    if may_look && !roles.is_empty() {
+        of_the_roles(connection, &broker, roles, &mut findings).await?;
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+fn broker(connection: &Connection) -> Name {
+    let (user, host) = connection.server.broker.rsplit_once('@').unwrap_or((&connection.server.broker, "%"));
+    Name::of(user, host)
+}
+
+async fn of_the_broker(
+    connection: &mut Connection,
+    broker: &Name,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let to = broker.quoted();
+    let rows = connection.ask(sql::OWN_PRIVILEGES, ().into()).await.map_err(reading)?;
+    let held = rows.iter().map(|row| text(row, "privilege")).collect::<Result<BTreeSet<String>, _>>()?;
+    let (kill, administers): (&str, &[&str]) = match connection.server.flavour {
+        Flavour::MySql => ("CONNECTION_ADMIN", &["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"]),
+        Flavour::MariaDb => ("CONNECTION ADMIN", &["SUPER", "CREATE USER"]),
+    };
+    for too_much in administers.iter().filter(|privilege| held.contains(**privilege)) {
+        findings.push(finding(
+            Severity::Refusal,
+            ("superuser", Some((*too_much).to_owned())),
+            format!("the broker {broker} has {too_much}, with which whoever steals its password owns the server"),
+            Some(format!("REVOKE {too_much} ON *.* FROM {to}")),
+        ));
+    }
+    if !held.contains(kill) {
+        findings.push(finding(
+            Severity::Refusal,
+            ("signal-backend", None),
+            format!("the broker {broker} cannot end sessions"),
+            Some(format!("GRANT {kill} ON *.* TO {to}")),
+        ));
+    }
+    if !held.contains("PROCESS") {
+        findings.push(finding(
+            Severity::Refusal,
+            ("process", None),
+            format!("the broker {broker} cannot see sessions"),
+            Some(format!("GRANT PROCESS ON *.* TO {to}")),
+        ));
+    }
+    if !connection.may_activate().await {
+        let procedure = match connection.server.flavour {
+            Flavour::MySql => sql::DEFAULT_ROLE_IN_MYSQL,
+            Flavour::MariaDb => sql::DEFAULT_ROLE_IN_MARIADB,
+        };
+        findings.push(finding(
+            Severity::Danger,
+            ("default-role", None),
+            format!(
+                "the broker {broker} cannot make roles usable at once: rules need `activation = \"session\"`, or the server this procedure"
+            ),
+            Some(sql::make_procedure(procedure, &to)),
+        ));
+    }
+    if connection.server.flavour == Flavour::MySql && connection.ask(sql::BLOCKERS, ().into()).await.is_err() {
+        findings.push(finding(
+            Severity::Remark,
+            ("see-locks", None),
+            format!("the broker {broker} cannot see whose lock it waits for"),
+            Some(format!(
+                "GRANT SELECT ON performance_schema.metadata_locks TO {to}; GRANT SELECT ON performance_schema.threads TO {to}; \
+                 GRANT SELECT ON performance_schema.data_locks TO {to}"
+            )),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether everything can be read that has to be.
+async fn of_the_catalog(
+    connection: &mut Connection,
+    broker: &Name,
+    findings: &mut Vec<Check>,
+) -> Result<bool, DatabaseError> {
+    let tables: &[(&str, &str)] = match connection.server.flavour {
+        Flavour::MySql => &sql::TABLES_OF_MYSQL,
+        Flavour::MariaDb => &sql::TABLES_OF_MARIADB,
+    };
+    let mut all = true;
+    for (table, columns) in tables {
+        match connection.script(&format!("SELECT {columns} FROM {table} LIMIT 0")).await {
+            Ok(_) => {}
+            Err(error) if error::code(&error).is_some() => {
+                all = false;
+                let of = if *columns == "*" { String::new() } else { format!(" ({columns})") };
+                findings.push(finding(
+                    Severity::Refusal,
+                    ("read-catalog", Some((*table).to_owned())),
+                    format!("the broker {broker} cannot read {table}: {}", error::said(&error)),
+                    Some(format!("GRANT SELECT{of} ON {table} TO {}", broker.quoted())),
+                ));
+            }
+            Err(error) => return Err(reading(error)),
+        }
+    }
+    Ok(all)
+}
+
+async fn of_the_server(
+    connection: &mut Connection,
+    roles: &[RoleName],
+    plaintext: bool,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let answers = connection.script(&connection.server.flavour.text(sql::SERVER)).await.map_err(reading)?;
+    let row = answers.first().and_then(|rows| rows.first()).ok_or_else(crate::observe::garbled)?;
+    // OFF and ON, 0 and 1, and more words in newer versions
+    let read_only = text(row, "read_only")?;
+    if !["0", "OFF"].contains(&read_only.as_str()) {
+        findings.push(finding(
+            Severity::Refusal,
+            ("read-only", None),
+            "the server is read-only: roles can only be granted on the primary",
+            Some("point the target's URL at the primary".to_owned()),
+        ));
+    }
+    if number(row, "forgetful")? != 0 {
+        findings.push(finding(
+            Severity::Danger,
+            ("fsync", None),
+            "innodb_flush_log_at_trx_commit is not 1: a crash can bring back a role that was revoked",
+            Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
+        ));
+    }
+    let mandatory = text(row, "mandatory")?.replace(['`', '\'', '"', ' '], "");
+    for role in roles {
+        let named = |one: &str| Name::parse(one).is_ok_and(|one| one.as_role() == role.as_str());
+        if mandatory.split(',').filter(|one| !one.is_empty()).any(named) {
+            findings.push(finding(
+                Severity::Refusal,
+                ("mandatory", Some(role.as_str().to_owned())),
+                format!("`{role}` is one of mandatory_roles: everybody has it, and it cannot be revoked"),
+                Some("take it out of mandatory_roles".to_owned()),
+            ));
+        }
+    }
+    if plaintext {
+        findings.push(finding(
+            Severity::Danger,
+            ("plaintext", None),
+            "the connection is not encrypted: password and statements travel readable",
+            Some("set the target's `tls` to verify-full".to_owned()),
+        ));
+    }
+    Ok(())
+}
+
+async fn of_the_roles(
+    connection: &mut Connection,
+    broker: &Name,
+    roles: &[RoleName],
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let flavour = connection.server.flavour;
+    let named: Vec<Named> = roles
+        .iter()
+        .filter_map(|role| Name::parse(role.as_str()).ok())
+        .map(|role| Named { account: broker.clone(), role: flavour.role(&role) })
+        .collect();
+    let looks = connection.look_at(&named).await?.1;
+    for ((role, named), look) in roles.iter().zip(&named).zip(looks) {
+        let on = || Some(role.as_str().to_owned());
+        let (quoted, to) = (flavour.quoted_role(&named.role), broker.quoted());
+        let seen = look.seen;
+        if !seen.role_exists {
+            let mend = Some(format!("CREATE ROLE {quoted}"));
+            findings.push(finding(Severity::Refusal, ("role", on()), format!("there is no role `{role}`"), mend));
+            continue;
+        }
+        if !seen.direct.iter().any(|edge| edge.admin) {
+            findings.push(finding(
+                Severity::Refusal,
+                ("admin-option", on()),
+                format!("the broker {broker} does not hold the admin option on `{role}` itself"),
+                Some(format!("GRANT {quoted} TO {to} WITH ADMIN OPTION")),
+            ));
+        }
+        if !seen.powers.is_empty() {
+            let powers = seen.powers.join(", ");
+            findings.push(finding(
+                Severity::Danger,
+                ("can-grant", on()),
+                format!("`{role}` gives what outlives it: {powers}; a rule has to accept that with `can_grant = \"accepted\"`"),
+                None,
+            ));
+        }
+    }
+    Ok(())
+}

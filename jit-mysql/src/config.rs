@@ -1,0 +1,218 @@
+//! Where the server is and how it is reached.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::database::adapter::{percent_decoded, without_password};
+use jit_core::database::{Credentials, FixedCredentials, TlsMode};
+use jit_core::store::BoxError;
+use mysql_async::{OptsBuilder, SslOpts};
+
+/// Where a MySQL or MariaDB server is and how it is reached. Holds no password in readable form.
+#[derive(Debug, Clone)]
+pub struct MySqlConfig {
+    pub(crate) place: Place,
+    user: String,
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    pub(crate) tls: TlsMode,
+    pub(crate) connections: usize,
+    pub(crate) connect_limit: Duration,
+    pub(crate) call_limit: Duration,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By the network.
+    Host { host: String, port: u16 },
+    /// A Unix socket.
+    Socket(String),
+}
+
+/// The configuration cannot be used. Never holds a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the mysql server is not configured right: {why}")]
+pub struct ConfigError {
+    /// What is wrong, and what would do.
+    pub why: String,
+    /// The cause.
+    #[source]
+    pub source: Option<BoxError>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), source: None }
+    }
+}
+
+/// The port of both servers.
+const PORT: u16 = 3306;
+const HOW: &str = "write mysql://broker@host:3306 or mariadb://broker@host:3306, special characters percent-encoded";
+
+impl MySqlConfig {
+    /// From `mysql://broker@host:3306` or `mariadb://broker@host:3306`; which server it is the server says. A Unix socket is
+    /// `mysql://broker@%2Frun%2Fmysqld%2Fmysqld.sock`. A database in the URL is not used: roles belong to the whole server. A password in the
+    /// URL is taken out of it.
+    ///
+    /// # Errors
+    /// When it is no such URL, names no host or user, or has a parameter.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let schemes = ["mysql://", "mariadb://"];
+        let (clean, password) = without_password(&schemes, url).map_err(ConfigError::new)?;
+        let rest = clean.split_once("://").map_or("", |(_, rest)| rest);
+        if let Some((_, parameters)) = rest.split_once('?') {
+            return Err(unknown_parameter(parameters));
+        }
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (user, host) =
+            authority.rsplit_once('@').ok_or_else(|| ConfigError::new(format!("the URL names no user: {HOW}")))?;
+        let user = decoded(user)?;
+        if user.is_empty() {
+            return Err(ConfigError::new(format!("the URL names no user: {HOW}")));
+        }
+        let place = place(host)?;
+        let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
+        Ok(Self {
+            place,
+            user,
+            credentials,
+            tls: TlsMode::default(),
+            connections: 8,
+            connect_limit: Duration::from_secs(5),
+            call_limit: Duration::from_secs(10),
+        })
+    }
+
+    /// Where the password comes from, instead of the URL.
+    #[must_use]
+    pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// How the connection is protected. The default verifies the server's certificate and name by the system's roots.
+    #[must_use]
+    pub fn tls(self, tls: TlsMode) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// How many connections are open at once, at most (8 unless told).
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        Self { connections: connections.max(1), ..self }
+    }
+
+    /// How long a new connection may take, login included (5 s unless told).
+    #[must_use]
+    pub fn connect_limit(self, connect_limit: Duration) -> Self {
+        Self { connect_limit, ..self }
+    }
+
+    /// How long a call may take that brings no limit of its own: looking, checking, identifying (10 s unless told).
+    #[must_use]
+    pub fn call_limit(self, call_limit: Duration) -> Self {
+        Self { call_limit, ..self }
+    }
+
+    /// Whether it is a Unix socket, which nobody between can read.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
+    }
+
+    /// Whether passwords and statements travel readable over a network.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        self.tls == TlsMode::DangerPlaintext && !self.is_local()
+    }
+
+    /// The CA file, where one replaces the system's roots.
+    pub(crate) fn ca(&self) -> Option<&PathBuf> {
+        match &self.tls {
+            TlsMode::VerifyFull { ca } => ca.as_ref(),
+            TlsMode::DangerPlaintext => None,
+        }
+    }
+
+    /// The driver's settings, password apart.
+    pub(crate) fn settings(&self, verifying: Option<SslOpts>) -> OptsBuilder {
+        let settings = OptsBuilder::default().user(Some(self.user.clone()));
+        let settings = match &self.place {
+            Place::Host { host, port } => settings.ip_or_hostname(host.clone()).tcp_port(*port),
+            Place::Socket(path) => settings.socket(Some(path.clone())),
+        };
+        // the driver would move to a socket that the server names, whose other end nobody has verified
+        settings.prefer_socket(false).tcp_nodelay(true).ssl_opts(verifying)
+    }
+}
+
+fn decoded(text: &str) -> Result<String, ConfigError> {
+    percent_decoded(text).ok_or_else(|| ConfigError::new(format!("the URL cannot be read: {HOW}")))
+}
+
+fn place(host: &str) -> Result<Place, ConfigError> {
+    let unreadable = || ConfigError::new(format!("the URL's host cannot be read: {HOW}"));
+    let (name, port) = if let Some(rest) = host.strip_prefix('[') {
+        let (name, port) = rest.split_once(']').ok_or_else(unreadable)?;
+        (name.to_owned(), port.strip_prefix(':'))
+    } else {
+        let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+        (decoded(name)?, port)
+    };
+    if name.is_empty() {
+        return Err(ConfigError::new(format!("the URL names no host: {HOW}")));
+    }
+    if name.starts_with('/') {
+        return Ok(Place::Socket(name));
+    }
+    let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| unreadable()))?;
+    Ok(Place::Host { host: name, port })
+}
+
+fn unknown_parameter(parameters: &str) -> ConfigError {
+    let name = parameters.split(['=', '&']).next().unwrap_or_default();
+    let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+    let why = match name {
+        "ssl-mode" | "ssl_mode" | "ssl-ca" | "require_ssl" | "verify_ca" | "verify_identity" => {
+            "how the connection is protected is said by the target's `tls`, not by the URL"
+        }
+        "password" => "give the password by password_file, password_env or password_command",
+        _ => "none are known",
+    };
+    ConfigError::new(format!("the URL's parameter `{shown}` is not accepted: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
+        let config = MySqlConfig::from_url("mysql://jit_broker:hunt%2Fer2@db.example:3307").unwrap();
+        assert!(config.credentials.is_some());
+        assert!(!format!("{config:?}").contains("hunt"));
+        for wrong in ["mysql://u:hunter2/x@h", "mysql://u:hunter2@h:port", "mysql://u:hun%ter2@h", "hunter2"] {
+            let error = MySqlConfig::from_url(wrong).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunt"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_said() {
+        let why = |url| MySqlConfig::from_url(url).unwrap_err().to_string();
+        assert!(why("postgres://u@h").contains("mysql://"));
+        assert!(why("mysql://h").contains("no user"));
+        assert!(why("mysql://u@:1/d").contains("no host"));
+        assert!(why("mysql://u@h?ssl-mode=DISABLED").contains("`tls`"));
+        assert!(why("mysql://u@h?colour=red").contains("`colour`"));
+        assert!(why("mysql://u@h?password=x").contains("password_file"));
+    }
+
+    #[test]
+    fn places_are_read() {
+        let place = |url| MySqlConfig::from_url(url).unwrap().place;
+        let host = |host: &str, port| Place::Host { host: host.to_owned(), port };
+        assert_eq!(place("mysql://u@db.example"), host("db.example", 3306));
+        assert_eq!(place("mariadb://u@[::1]:3307/x"), host("::1", 3307));
+        assert_eq!(place("mysql://u@%2Frun%2Fmysqld.sock"), Place::Socket("/run/mysqld.sock".to_owned()));
+    }
+}

@@ -1,0 +1,186 @@
+//! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
+
+use jit_core::database::adapter::ServerClock;
+use jit_core::database::{DatabaseError, Rejection, TlsMode};
+use mysql_async::prelude::{Protocol, Queryable as _};
+use mysql_async::{Conn, Params, QueryResult, Row, SslOpts};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use crate::config::{ConfigError, MySqlConfig};
+use crate::error;
+use crate::observe::{Moment, text};
+use crate::sql::{self, Flavour};
+
+/// Opens connections to one server.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    config: MySqlConfig,
+    verifying: Option<SslOpts>,
+    /// The password that worked last, until the server refuses it.
+    password: Mutex<Option<SecretString>>,
+}
+
+/// A broker's connection. Dropping it closes it, whatever is under way: it is never used again.
+pub(crate) struct Connection {
+    conn: Option<Conn>,
+    pub(crate) server: Server,
+}
+
+/// Who answers on a connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) flavour: Flavour,
+    pub(crate) version_text: String,
+    /// The broker's own account.
+    pub(crate) broker: String,
+    /// What its clock says.
+    pub(crate) clock: ServerClock,
+}
+
+impl Connector {
+    /// Validates the configuration; connects to nothing.
+    pub(crate) fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
+        // where an embedder's other crates bring a second provider of cryptography, the driver could not choose
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let plaintext = config.is_local() || config.tls == TlsMode::DangerPlaintext;
+        let verifying = if plaintext { None } else { Some(verifying(&config)?) };
+        Ok(Self { config, verifying, password: Mutex::new(None) })
+    }
+
+    pub(crate) fn config(&self) -> &MySqlConfig {
+        &self.config
+    }
+
+    /// A broker's connection.
+    pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
+        let limit = self.config.connect_limit;
+        tokio::time::timeout(limit, self.broker()).await.unwrap_or_else(|_| {
+            let why = format!("no connection within {} s: is the server up?", limit.as_secs_f32());
+            Err(DatabaseError::unreachable(why))
+        })
+    }
+
+    /// A refused password is read anew, once: it may have been rotated.
+    async fn broker(&self) -> Result<Connection, DatabaseError> {
+        let kept = self.password.lock().await.clone();
+        if let Some(password) = kept {
+            match self.attempt(Some(&password)).await {
+                Err(error) if error::is_refused(&error) => {}
+                other => return greet(other.map_err(error::connecting)?).await,
+            }
+        }
+        let password = match &self.config.credentials {
+            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
+            None => None,
+        };
+        let conn = self.attempt(password.as_ref()).await.map_err(error::connecting)?;
+        *self.password.lock().await = password;
+        greet(conn).await
+    }
+
+    async fn attempt(&self, password: Option<&SecretString>) -> Result<Conn, mysql_async::Error> {
+        let settings = self.config.settings(self.verifying.clone());
+        Conn::new(settings.pass(password.map(ExposeSecret::expose_secret))).await
+    }
+}
+
+impl Connection {
+    /// Whether it can still be used, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| !conn.is_disconnected())
+    }
+
+    /// Whether the server answers on it.
+    pub(crate) async fn answers(&mut self) -> bool {
+        match self.conn() {
+            Ok(conn) => conn.ping().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Closes it, whatever is under way.
+    pub(crate) fn close(&mut self) {
+        self.conn = None;
+    }
+
+    fn conn(&mut self) -> Result<&mut Conn, mysql_async::Error> {
+        self.conn.as_mut().ok_or(mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed))
+    }
+
+    /// Several statements in one packet; the rows of each that has any.
+    pub(crate) async fn script(&mut self, statements: &str) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
+        all_of(self.conn()?.query_iter(statements).await?).await
+    }
+
+    /// One statement with parameters; its rows.
+    pub(crate) async fn ask(&mut self, statement: &str, parameters: Params) -> Result<Vec<Row>, mysql_async::Error> {
+        self.conn()?.exec(statement, parameters).await
+    }
+}
+
+async fn all_of<P: Protocol>(mut result: QueryResult<'_, 'static, P>) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
+    let mut all = Vec::new();
+    while !result.is_empty() {
+        let has_rows = !result.columns_ref().is_empty();
+        let rows: Vec<Row> = result.collect().await?;
+        if has_rows {
+            all.push(rows);
+        }
+    }
+    // a statement behind the last one with an answer may have failed
+    result.drop_result().await?;
+    Ok(all)
+}
+
+/// Settings and identity.
+async fn greet(mut conn: Conn) -> Result<Connection, DatabaseError> {
+    let row: Option<Row> = conn.query_first(sql::VERSION).await.map_err(error::reading)?;
+    let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
+    let version_text = text(&row, "version")?;
+    let (flavour, known) = Flavour::of(&version_text);
+    if !known {
+        let why = format!("the server is {version_text}: jit needs MySQL 8.0 or MariaDB 10.6, or later");
+        return Err(DatabaseError::rejected(Rejection::Other, why));
+    }
+    conn.query_drop(sql::SETTINGS).await.map_err(error::reading)?;
+    let row: Option<Row> = conn.query_first(flavour.text(sql::HELLO)).await.map_err(error::reading)?;
+    let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
+    let realm = text(&row, "realm")?;
+    let moment = Moment::of(&row, &realm)?;
+    let broker = text(&row, "broker")?;
+    let clock = ServerClock::new(moment.now);
+    Ok(Connection { conn: Some(conn), server: Server { flavour, version_text, broker, clock } })
+}
+
+/// Chain and name are always verified; a CA file only says by which roots.
+fn verifying(config: &MySqlConfig) -> Result<SslOpts, ConfigError> {
+    let roots = match config.ca() {
+        Some(path) => {
+            let unreadable =
+                |why: String| ConfigError::new(format!("the CA file `{}` cannot be used: {why}", path.display()));
+            let mut store = RootCertStore::empty();
+            let mut found = Vec::new();
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))? {
+                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
+                store.add(certificate.clone()).map_err(|error| unreadable(error.to_string()))?;
+                found.push(certificate);
+            }
+            if found.is_empty() {
+                return Err(unreadable("it holds no PEM certificate".to_owned()));
+            }
+            found
+        }
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    if roots.is_empty() {
+        return Err(ConfigError::new(
+            "the system has no trusted CA certificates: install them (ca-certificates), or name a CA file in `tls`",
+        ));
+    }
+    let roots = roots.iter().map(|root| root.as_ref().to_vec().into()).collect();
+    Ok(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots))
+}

@@ -1,0 +1,190 @@
+//! [`MySqlDatabase`]: the contract, call by call.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::clock::{span, to_std};
+use jit_core::database::adapter::{
+    Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
+};
+use jit_core::database::{
+    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
+    RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use jit_core::id::{Account, RoleName};
+
+use crate::config::{ConfigError, MySqlConfig};
+use crate::connect::Server;
+use crate::pool::{Lease, Pool};
+use crate::sql::Flavour;
+use crate::{account, check, grant, observe, revoke};
+
+/// One MySQL or MariaDB server.
+#[derive(Debug, Clone)]
+pub struct MySqlDatabase {
+    pool: Pool,
+}
+
+impl MySqlDatabase {
+    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used, or the system has no CA certificates and none are named.
+    pub fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
+        Ok(Self { pool: Pool::new(config)? })
+    }
+
+    /// A call that changes nothing, within the configured limit.
+    async fn read<'a, T, F>(&'a self, work: impl FnOnce(Lease) -> F) -> Result<T, DatabaseError>
+    where
+        F: Future<Output = (Lease, Result<T, DatabaseError>)> + 'a,
+    {
+        let limit = self.pool.connector().config().call_limit;
+        let lease = self.pool.lease(limit).await?;
+        let (lease, result) = tokio::time::timeout(limit, work(lease)).await.map_err(|_| too_slow(limit))?;
+        if !matches!(&result, Err(error) if error.is_unreachable()) {
+            lease.give_back();
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Database for MySqlDatabase {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        account::account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        account::role(name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.read(|mut lease| async move {
+            let result = lease.moment().await.map(|moment| moment.identity);
+            (lease, result)
+        })
+        .await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.read(|lease| async move {
+            let capabilities = capabilities(&lease.server);
+            (lease, Ok(capabilities))
+        })
+        .await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        let plaintext = self.pool.connector().config().is_plaintext();
+        self.read(|mut lease| async move {
+            let result = check::check(&mut lease, roles, plaintext).await;
+            (lease, result)
+        })
+        .await
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        self.read(|mut lease| async move {
+            let result = lease.look(subjects).await;
+            (lease, result.map(|(moment, looks)| observe::observation(moment, looks)))
+        })
+        .await
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let mut lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        match tokio::time::timeout(budget.left(), grant::grant(&mut lease, call, orders, budget)).await {
+            Ok(results) => {
+                if all_certain(&results) {
+                    lease.give_back();
+                }
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        if orders.is_empty() {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let mut lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(orders.len(), &error),
+        };
+        match tokio::time::timeout(budget.left(), revoke::revoke(&mut lease, call, orders, budget)).await {
+            Ok(results) => {
+                if all_certain(&results) {
+                    lease.give_back();
+                }
+                results
+            }
+            Err(_) => unknown_to_all(orders.len(), call.limit),
+        }
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+        let limit = self.pool.connector().config().call_limit;
+        let mut lease = self.pool.lease(limit).await?;
+        let wait = to_std(span(lease.server.clock.after(Duration::ZERO), last));
+        if wait > LONGEST_SETTLE {
+            return Err(DatabaseError::not_applied(format!(
+                "an earlier call may still arrive until {last}, by the server's clock"
+            )));
+        }
+        let limit = limit.saturating_add(wait).saturating_add(limit);
+        let result = tokio::time::timeout(limit, settle(&mut *lease, orders)).await.map_err(|_| too_slow(limit))?;
+        if result.is_ok() {
+            lease.give_back();
+        }
+        result
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.read(|mut lease| async move {
+            let result = lease.holders(roles).await;
+            (lease, result)
+        })
+        .await
+    }
+}
+
+fn capabilities(server: &Server) -> Capabilities {
+    let mut remarks = vec![
+        "the catalog names no grantor, and keeps one membership per role and account".to_owned(),
+        "SET ROLE cannot be withheld".to_owned(),
+        "the server does not say when a session began, nor which account it is: the most specific host decides"
+            .to_owned(),
+    ];
+    let engine = match server.flavour {
+        Flavour::MySql => {
+            remarks.push("an open session keeps what a role allows in its current database".to_owned());
+            "MySQL"
+        }
+        Flavour::MariaDb => {
+            remarks.push("an open session keeps everything that a role allows".to_owned());
+            remarks
+                .push("an account has one default role: the latest access's, then the one before it again".to_owned());
+            "MariaDB"
+        }
+    };
+    Capabilities {
+        engine: engine.to_owned(),
+        version: server.version_text.clone(),
+        grantor_recorded: false,
+        set_option: false,
+        sessions_keep_role: true,
+        remarks,
+    }
+}

@@ -1,0 +1,165 @@
+//! What the errors of MySQL and MariaDB let us conclude.
+
+use jit_core::database::{CredentialsError, DatabaseError, Rejection};
+use mysql_async::{DriverError, Error, IoError};
+
+/// An error while connecting: nothing was sent yet.
+pub(crate) fn connecting(error: Error) -> DatabaseError {
+    let said = said(&error);
+    let why = match code(&error) {
+        Some(1045 | 1698 | 1862 | 3118) => {
+            format!("{said}; check the broker's password, and whether the account is locked or expired")
+        }
+        Some(1040 | 1203 | 1226) => format!("{said}; raise max_connections, or the limit of the broker's account"),
+        Some(1129) => format!("{said}; run `FLUSH HOSTS`, or `TRUNCATE performance_schema.host_cache`"),
+        Some(1130) => format!("{said}; create the broker's account for the host that it comes from"),
+        Some(3159 | 4151) => format!("{said}; set the target's `tls` to verify-full"),
+        _ if is_without_tls(&error) => "the server speaks no TLS: switch it on there".to_owned(),
+        _ => said,
+    };
+    DatabaseError::Unreachable { why, source: None }
+}
+
+/// Whether the password was refused: it may have been rotated.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    matches!(code(error), Some(1045 | 1698))
+}
+
+fn is_without_tls(error: &Error) -> bool {
+    matches!(error, Error::Driver(DriverError::NoClientSslFlagFromServer))
+}
+
+/// The password could not be read: nobody can log in.
+pub(crate) fn credentials(error: CredentialsError) -> DatabaseError {
+    DatabaseError::Unreachable { why: error.to_string(), source: Some(error.into()) }
+}
+
+/// An error of a statement that changes nothing: whatever happened, nothing was applied.
+pub(crate) fn reading(error: Error) -> DatabaseError {
+    match code(&error) {
+        Some(code) if is_about_the_server(code) => DatabaseError::unreachable(said(&error)),
+        Some(code) => refused(code, &said(&error)).unwrap_or_else(|| DatabaseError::not_applied(said(&error))),
+        None => DatabaseError::unreachable(said(&error)),
+    }
+}
+
+/// An error of a packet that changes something, after it was sent.
+pub(crate) fn changing(error: &Error) -> DatabaseError {
+    match code(error) {
+        // the server ends the connection: it can have done it before
+        Some(code) if is_about_the_server(code) => DatabaseError::unknown(said(error)),
+        Some(code) => from_code(code, &said(error)),
+        None => {
+            DatabaseError::unknown(format!("the connection was lost after the statement was sent: {}", said(error)))
+        }
+    }
+}
+
+fn from_code(code: u16, message: &str) -> DatabaseError {
+    refused(code, message).unwrap_or_else(|| match code {
+        1290 | 1792 | 1836 | 3100 => DatabaseError::not_applied(format!(
+            "the server is read-only ({message}): it is a replica, or read_only is on; point the target at the primary"
+        )),
+        LOCK_TIMEOUT | 1223 => {
+            DatabaseError::not_applied(format!("somebody else holds a lock on the tables of accounts ({message})"))
+        }
+        // deadlocks; memory, disk and tables that are full; a statement that was interrupted
+        1213 | 1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1180 | 1317 | TOO_LONG | 3024 | 3572 => {
+            DatabaseError::not_applied(message)
+        }
+        _ => DatabaseError::rejected(Rejection::Other, format!("{message} (error {code})")),
+    })
+}
+
+/// The server gave up waiting for a lock.
+pub(crate) const LOCK_TIMEOUT: u16 = 1205;
+/// MariaDB ended a statement that took too long, which is one that waited.
+pub(crate) const TOO_LONG: u16 = 1969;
+/// The session that was to end is gone.
+pub(crate) const NO_SUCH_SESSION: u16 = 1094;
+/// Two changes met.
+pub(crate) const DEADLOCK: u16 = 1213;
+
+/// An account or a role is not there, or not in the role: what is to be taken away is gone already.
+pub(crate) fn is_absence(error: &Error) -> bool {
+    matches!(code(error), Some(1133 | 1141 | 1269 | 1959 | 1962 | 3523 | 3530))
+}
+
+/// No order can be served here just now, or the connection is gone.
+fn is_about_the_server(code: u16) -> bool {
+    matches!(code, 1040 | 1053 | 1077 | 1079 | 1152 | 1153 | 1156..=1161 | 1184 | 1203 | 1927 | 3168 | 3169 | 4031)
+}
+
+/// What trying again will not mend.
+fn refused(code: u16, message: &str) -> Option<DatabaseError> {
+    let (rejection, why) = match code {
+        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1396 | 1410 | 1698 | 3619 | 3879 => (
+            Rejection::PrivilegeMissing,
+            format!("{message}; run the check of this target, which names the statement that mends it"),
+        ),
+        1133 | 1959 | 3523 | 3530 => (Rejection::Other, format!("{message}; it was dropped or renamed meanwhile")),
+        3628 => (Rejection::Other, format!("{message}; it is one of mandatory_roles, which everybody has")),
+        1064 | 1146 | 1054 | 1193 => {
+            (Rejection::Other, format!("{message}; this server's catalog is not as MySQL 8.0 or MariaDB 10.6 have it"))
+        }
+        _ => return None,
+    };
+    Some(DatabaseError::rejected(rejection, why))
+}
+
+pub(crate) fn code(error: &Error) -> Option<u16> {
+    match error {
+        Error::Server(server) => Some(server.code),
+        _ => None,
+    }
+}
+
+/// The server's own words, or the driver's with their causes. Neither holds a password.
+pub(crate) fn said(error: &Error) -> String {
+    match error {
+        Error::Server(server) => server.message.clone(),
+        // what a packet held may not be told
+        Error::Driver(DriverError::UnexpectedPacket { .. }) => "the server sent what was not expected".to_owned(),
+        Error::Driver(DriverError::FromRow { .. } | DriverError::FromValue { .. }) => {
+            "the server answered in another form than was asked for".to_owned()
+        }
+        Error::Driver(error) => error.to_string(),
+        Error::Io(IoError::Io(error)) => error.to_string(),
+        other => {
+            let mut text = other.to_string();
+            let mut cause = std::error::Error::source(other);
+            while let Some(error) = cause {
+                let more = error.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_safe_to_try_again_says_so() {
+        for code in [1290, 1205, 1213, 1114] {
+            assert!(matches!(from_code(code, "x"), DatabaseError::NotApplied { .. }), "{code}");
+        }
+        assert!(from_code(1290, "x").to_string().contains("replica"));
+    }
+
+    #[test]
+    fn what_trying_again_will_not_mend_says_what_would() {
+        let rejection = |code| match from_code(code, "said") {
+            DatabaseError::Rejected { rejection, .. } => Some(rejection),
+            _ => None,
+        };
+        assert_eq!(rejection(1227), Some(Rejection::PrivilegeMissing));
+        assert_eq!(rejection(1698), Some(Rejection::PrivilegeMissing));
+        assert_eq!(rejection(3628), Some(Rejection::Other));
+    }
+}

@@ -1,0 +1,128 @@
+//! Granting: one packet for each role, then the default roles.
+
+use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
+use jit_core::policy::{Activation, Stance};
+
+use crate::block::Group;
+use crate::connect::Connection;
+use crate::observe::{Look, Named};
+use crate::sql;
+
+/// One result per order.
+pub(crate) async fn grant(
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[GrantOrder],
+    budget: Budget,
+) -> Vec<Result<Granted, DatabaseError>> {
+    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject().clone()).collect();
+    // nothing was sent yet that changes anything
+    let looks = match connection.look(&subjects).await {
+        Ok((_, looks)) => looks,
+        Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
+    };
+    let any_default = orders.iter().zip(&looks).any(|(order, look)| wants_default(order, look));
+    let may_activate = any_default && connection.may_activate().await;
+    let flavour = connection.server.flavour;
+    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+    let mut results: Vec<Result<(), DatabaseError>> = Vec::with_capacity(orders.len());
+    for ((order, look), named) in orders.iter().zip(&looks).zip(&named) {
+        let refused = refusal(&connection.server.broker, order, named, look);
+        let refused = refused.or_else(|| (wants_default(order, look) && !may_activate).then(no_procedure));
+        results.push(refused.map_or(Ok(()), Err));
+    }
+    let to_grant = orders.iter().zip(&looks).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
+        let needed = matches!(results.get(i), Some(Ok(()))) && look.seen.direct.is_empty();
+        needed.then(|| (i, named.account.clone(), named.role.clone(), order.not_after()))
+    });
+    let groups = Group::of(to_grant.collect::<Vec<_>>());
+    for (i, result) in connection.send(call, budget, groups, sql::grant).await {
+        if let Some(place) = results.get_mut(i) {
+            *place = result;
+        }
+    }
+    see_what_was_done(connection, &subjects, &mut results).await;
+    for (((order, look), named), result) in orders.iter().zip(&looks).zip(&named).zip(&mut results) {
+        if result.is_ok()
+            && wants_default(order, look)
+            && let Err(error) = connection.activate(named).await
+        {
+            *result = Err(DatabaseError::unknown(format!("it was granted, and is not a default role yet: {error}")));
+        }
+    }
+    let moment = connection.moment().await;
+    let granted = moment.map(|moment| Granted { server_time: moment.now, incarnation: moment.identity.incarnation });
+    let results = results.into_iter().map(|result| match (result, &granted) {
+        (Ok(()), Ok(granted)) => Ok(granted.clone()),
+        (Ok(()), Err(error)) => Err(DatabaseError::unknown(format!("the server went away right after: {error}"))),
+        (Err(error), _) => Err(error),
+    });
+    results.collect()
+}
+
+/// A statement that was interrupted can have been done, for some of its accounts: the catalog says so, and nothing can arrive later.
+async fn see_what_was_done(
+    connection: &mut Connection,
+    subjects: &[Subject],
+    results: &mut [Result<(), DatabaseError>],
+) {
+    let interrupted = |result: &Result<(), DatabaseError>| matches!(result, Err(DatabaseError::NotApplied { .. }));
+    if !results.iter().any(interrupted) {
+        return;
+    }
+    match connection.look(subjects).await {
+        Ok((_, looks)) => {
+            for (result, look) in results.iter_mut().zip(looks).filter(|(result, _)| interrupted(result)) {
+                if !look.seen.direct.is_empty() {
+                    *result = Ok(());
+                }
+            }
+        }
+        Err(error) => {
+            for result in results.iter_mut().filter(|result| interrupted(result)) {
+                *result = Err(DatabaseError::unknown(error.with_causes()));
+            }
+        }
+    }
+}
+
+fn wants_default(order: &GrantOrder, look: &Look) -> bool {
+    order.activation() == Activation::Default
+        && !look.seen.default_roles.iter().any(|role| role == order.subject().role.as_str())
+}
+
+fn no_procedure() -> DatabaseError {
+    let why = "the role would not be usable at once: the broker may not set default roles; run the check of this target, which prints the \
+               procedure that does, or let the rule say `activation = \"session\"`";
+    DatabaseError::rejected(Rejection::PrivilegeMissing, why)
+}
+
+fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Option<DatabaseError> {
+    let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+    let seen = &look.seen;
+    let (rejection, why) = if !seen.role_exists {
+        (Rejection::NoSuchRole, format!("there is no role `{role}`"))
+    } else if !seen.account_exists {
+        (
+            Rejection::NoSuchAccount,
+            format!("there is no account `{account}`: name it with its host, as the server does"),
+        )
+    } else if format!("{}@{}", named.account.user, named.account.host) == broker {
+        (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
+    } else if order.can_grant() == Stance::Refused && !seen.powers.is_empty() {
+        let why = seen.powers.join(", ");
+        let what = "a rule can accept that with `can_grant = \"accepted\"`";
+        (Rejection::RoleCanGrant, format!("role `{role}` gives what outlives it ({why}); {what}"))
+    } else if order.account_members() == Stance::Refused && !seen.members.is_empty() {
+        let why = seen.members.join(", ");
+        let what = "a rule can accept that with `account_members = \"accepted\"`";
+        (
+            Rejection::AccountHasMembers,
+            format!("account `{account}` has members that would hold the role too ({why}); {what}"),
+        )
+    } else {
+        return None;
+    };
+    Some(DatabaseError::rejected(rejection, why))
+}

@@ -1,0 +1,89 @@
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+//! The adapter of jit for MySQL (8.0 to 9.x) and MariaDB (10.6 to 11.x). Which of the two it is, the server says.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use jit_core::database::{Database, FileCredentials};
+//! use jit_mysql::{MySqlConfig, MySqlDatabase};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = MySqlConfig::from_url("mysql://jit_broker@db.example:3306")?
+//!     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")));
+//! let database = MySqlDatabase::new(config)?; // connects to nothing yet
+//! for finding in database.check(&[database.role("orders_write")?]).await? {
+//!     println!("{}: {}", finding.message, finding.mend.unwrap_or_default());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The broker
+//!
+//! jit logs in as an account of its own, which can grant the requestable roles, see and end sessions, and read who holds what. On MySQL:
+//!
+//! ```sql
+//! CREATE USER jit_broker@'%' IDENTIFIED BY '...' REQUIRE SSL;
+//! GRANT PROCESS, CONNECTION_ADMIN ON *.* TO jit_broker@'%';
+//! GRANT SELECT ON mysql.role_edges TO jit_broker@'%';
+//! GRANT SELECT ON mysql.default_roles TO jit_broker@'%';
+//! GRANT SELECT ON mysql.global_grants TO jit_broker@'%';
+//! GRANT SELECT ON mysql.db TO jit_broker@'%';
+//! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
+//! GRANT SELECT (User, Host, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
+//! -- for each requestable role:
+//! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
+//! ```
+//!
+//! On MariaDB:
+//!
+//! ```sql
+//! CREATE USER jit_broker@'%' IDENTIFIED BY '...' REQUIRE SSL;
+//! GRANT PROCESS, CONNECTION ADMIN ON *.* TO jit_broker@'%';
+//! GRANT SELECT ON mysql.roles_mapping TO jit_broker@'%';
+//! GRANT SELECT ON mysql.db TO jit_broker@'%';
+//! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
+//! GRANT SELECT (User, Host, default_role, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
+//! -- for each requestable role:
+//! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
+//! ```
+//!
+//! A role that was granted is usable at once where it is a default role (`activation = "default"`, what rules say unless told). To change another
+//! account's default roles takes `CREATE USER` or write access to the tables of all accounts, which nobody should have who stands on a network;
+//! a procedure has it instead, whose text [`Database::check`](jit_core::database::Database::check) prints. Without it rules need
+//! `activation = "session"`, and people run `SET ROLE`.
+//!
+//! # What to know
+//!
+//! - Accounts are a user and a host, always: `alice` is `'alice'@'%'`.
+//! - Neither server records who granted a role, so that only what was seen before a grant tells ours from others'.
+//! - Every change is one packet, in which the server's own clock is compared with the order's deadline.
+//! - All statements stand in `sql.rs`, for review.
+
+mod account;
+mod block;
+mod check;
+mod config;
+mod connect;
+mod database;
+mod default_role;
+mod error;
+mod grant;
+mod observe;
+mod pool;
+mod revoke;
+mod sessions;
+mod settle;
+mod sql;
+
+pub use config::{ConfigError, MySqlConfig};
+pub use database::MySqlDatabase;
+pub use sql::{DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL};

@@ -1,0 +1,279 @@
+//! Looking: what is held now, and by whom the server is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::clock::{Time, whole_micros};
+use jit_core::database::{DatabaseError, Edge, Grantor, Holder, Identity, Observation, Seen, Session, Subject, Width};
+use jit_core::id::{Account, RealmId, RoleName};
+use mysql_async::Row;
+use mysql_async::prelude::FromValue;
+use serde::Serialize;
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::error::reading;
+use crate::sessions::may_be;
+use crate::sql::{self, Flavour};
+
+/// Who answers, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) now: Time,
+    pub(crate) identity: Identity,
+}
+
+/// What [`Connection::look`] saw of one subject, with what ending its sessions needs beyond it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) seen: Seen,
+    /// Connection ids, in the order of `seen.sessions`; the server counts them up, none comes again before it restarts.
+    pub(crate) backends: Vec<u64>,
+}
+
+/// A subject by its names, as this server keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Named {
+    pub(crate) account: Name,
+    pub(crate) role: Name,
+}
+
+#[derive(Debug, Serialize)]
+struct Asked<'a> {
+    account_user: &'a str,
+    account_host: &'a str,
+    role_user: &'a str,
+    role_host: &'a str,
+}
+
+/// What all subjects have in common.
+#[derive(Debug, Default)]
+struct Catalog {
+    names: BTreeSet<Name>,
+    /// Who is directly in which roles, and whether with the admin option.
+    held: BTreeMap<Name, BTreeMap<Name, bool>>,
+    members: BTreeMap<Name, BTreeSet<Name>>,
+    defaults: BTreeMap<Name, BTreeSet<Name>>,
+    powers: BTreeMap<Name, BTreeSet<String>>,
+    sessions: Vec<(u64, String, String)>,
+}
+
+impl Named {
+    /// What no server can have is nobody's name.
+    pub(crate) fn of(flavour: Flavour, subject: &Subject) -> Self {
+        let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::of("", "-"));
+        Self { account: name(subject.account.as_str()), role: flavour.role(&name(subject.role.as_str())) }
+    }
+}
+
+impl Moment {
+    pub(crate) fn of(row: &Row, realm: &str) -> Result<Self, DatabaseError> {
+        let started = number(row, "started")?;
+        let started = Time::from_timestamp(started, 0).unwrap_or(Time::UNIX_EPOCH);
+        let incarnation = format!("started {}", started.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+        let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+        let now: Time = text(row, "now")?.parse().map_err(|_| garbled())?;
+        Ok(Self { now: whole_micros(now), identity: Identity { realm, incarnation } })
+    }
+}
+
+impl Connection {
+    /// The server's time and incarnation.
+    pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
+        let answers = self.script(&self.server.flavour.text(sql::MOMENT)).await.map_err(reading)?;
+        self.moment_of(answers.first())
+    }
+
+    fn moment_of(&self, rows: Option<&Vec<Row>>) -> Result<Moment, DatabaseError> {
+        let row = rows.and_then(|rows| rows.first()).ok_or_else(garbled)?;
+        let moment = Moment::of(row, &text(row, "realm")?)?;
+        self.server.clock.read(moment.now);
+        Ok(moment)
+    }
+
+    /// All subjects; the moment's time was read right before.
+    pub(crate) async fn look(&mut self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        if subjects.is_empty() {
+            return Ok((self.moment().await?, Vec::new()));
+        }
+        let flavour = self.server.flavour;
+        self.look_at(&subjects.iter().map(|subject| Named::of(flavour, subject)).collect::<Vec<_>>()).await
+    }
+
+    /// The same, by names.
+    pub(crate) async fn look_at(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        let flavour = self.server.flavour;
+        self.say_what_is_asked(named).await?;
+        let members = if flavour == Flavour::MySql { sql::MEMBERS } else { "SELECT 1 FROM DUAL WHERE FALSE" };
+        let statements = [sql::MOMENT, sql::NAMES, sql::HELD, sql::DEFAULTS, sql::POWERS, members];
+        let answers = self.script(&flavour.text(&statements.join("; "))).await.map_err(reading)?;
+        let moment = self.moment_of(answers.first())?;
+        let mut catalog = Catalog::of(&answers)?;
+        let accounts = named.iter().map(|one| &one.account);
+        let users = accounts.chain(catalog.members.values().flatten()).map(|name| name.user.as_str());
+        let users: BTreeSet<&str> = users.filter(|user| !user.is_empty()).collect();
+        let users = serde_json::to_string(&users).map_err(|_| garbled())?;
+        for row in self.ask(sql::SESSIONS, (users,).into()).await.map_err(reading)? {
+            let id = u64::try_from(number(&row, "id")?).unwrap_or_default();
+            catalog.sessions.push((id, text(&row, "user")?, text(&row, "host")?));
+        }
+        catalog.sessions.sort();
+        Ok((moment, named.iter().map(|one| catalog.look(one)).collect()))
+    }
+
+    async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
+        let asked: Vec<Asked<'_>> = named
+            .iter()
+            .map(|one| Asked {
+                account_user: &one.account.user,
+                account_host: &one.account.host,
+                role_user: &one.role.user,
+                role_host: &one.role.host,
+            })
+            .collect();
+        let asked = serde_json::to_string(&asked).map_err(|_| garbled())?;
+        self.ask(sql::ASK, (asked,).into()).await.map_err(reading).map(drop)
+    }
+
+    /// Every direct holder of these roles.
+    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        let flavour = self.server.flavour;
+        let nobody = Name::of("", "-");
+        let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
+        let named: Vec<Named> =
+            named.map(|role| Named { account: nobody.clone(), role: flavour.role(&role) }).collect();
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.say_what_is_asked(&named).await?;
+        let answers = self.script(&flavour.text(sql::HOLDERS)).await.map_err(reading)?;
+        let mut holders = Vec::new();
+        for row in answers.first().map(Vec::as_slice).unwrap_or_default() {
+            let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
+            // the broker has the admin option on what it grants
+            if format!("{}@{}", member.user, member.host) == self.server.broker {
+                continue;
+            }
+            let (Ok(account), Ok(role)) = (Account::new(member.to_string()), RoleName::new(role.as_role())) else {
+                tracing::warn!(account = ?member.user, "a holder has a name with control characters and cannot be managed: rename it");
+                continue;
+            };
+            let edge =
+                Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin: number(row, "with_admin")? != 0 };
+            holders.push(Holder { role, role_id: None, account, account_id: None, edge });
+        }
+        Ok(holders)
+    }
+}
+
+impl Catalog {
+    fn of(answers: &[Vec<Row>]) -> Result<Self, DatabaseError> {
+        let [_, names, held, defaults, powers, members] = answers else { return Err(garbled()) };
+        let mut catalog = Self::default();
+        for row in names {
+            catalog.names.insert(name(row, "user", "host")?);
+        }
+        for row in held {
+            let (member, role) = (name(row, "member_user", "member_host")?, name(row, "role_user", "role_host")?);
+            catalog.held.entry(member).or_default().insert(role, number(row, "with_admin")? != 0);
+        }
+        for row in defaults {
+            let account = name(row, "account_user", "account_host")?;
+            catalog.defaults.entry(account).or_default().insert(name(row, "role_user", "role_host")?);
+        }
+        for row in powers {
+            let role = name(row, "role_user", "role_host")?;
+            catalog.powers.entry(role).or_default().insert(text(row, "power")?);
+        }
+        for row in members {
+            let account = name(row, "account_user", "account_host")?;
+            catalog.members.entry(account).or_default().insert(name(row, "member_user", "member_host")?);
+        }
+        Ok(catalog)
+    }
+
+    /// Whether who is in `from` is in `role` too.
+    fn leads_to(&self, from: &Name, role: &Name) -> bool {
+        let (mut known, mut open) = (BTreeSet::from([from]), vec![from]);
+        while let Some(at) = open.pop() {
+            for next in self.held.get(at).into_iter().flat_map(BTreeMap::keys) {
+                if next == role {
+                    return true;
+                }
+                if known.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    }
+
+    fn look(&self, named: &Named) -> Look {
+        let Named { account, role } = named;
+        let held = self.held.get(account);
+        let direct = held.and_then(|held| held.get(role)).map(|admin| Edge {
+            grantor: Grantor::Unknown,
+            width: Width::SetRole,
+            admin: *admin,
+        });
+        let others = held.into_iter().flat_map(BTreeMap::keys).filter(|via| *via != role);
+        let through = others.filter(|via| self.leads_to(via, role)).map(Name::as_role).collect();
+        let members: BTreeSet<&Name> = self.members.get(account).into_iter().flatten().collect();
+        let (mut sessions, mut backends) = (Vec::new(), Vec::new());
+        for (id, user, from) in &self.sessions {
+            let mut holders = members.iter().copied().chain([account]);
+            if let Some(holder) = holders.find(|holder| may_be(holder, &self.names, user, from)) {
+                sessions.push(Session { id: id.to_string(), account: holder.to_string(), since: None });
+                backends.push(*id);
+            }
+        }
+        let seen = Seen {
+            account_exists: self.names.contains(account) && !account.user.is_empty(),
+            role_exists: self.names.contains(role) && !role.user.is_empty(),
+            direct: direct.into_iter().collect(),
+            through,
+            members: members.into_iter().map(Name::to_string).collect(),
+            sessions,
+            default_roles: self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect(),
+            powers: self.powers.get(role).into_iter().flatten().cloned().collect(),
+            ..Seen::default()
+        };
+        Look { seen, backends }
+    }
+}
+
+/// The observation of all subjects.
+pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
+    Observation {
+        server_time: moment.now,
+        identity: moment.identity,
+        seen: looks.into_iter().map(|look| look.seen).collect(),
+    }
+}
+
+pub(crate) fn garbled() -> DatabaseError {
+    DatabaseError::not_applied("the server's answer could not be read")
+}
+
+fn column<T: FromValue>(row: &Row, column: &str) -> Result<T, DatabaseError> {
+    row.get_opt(column).and_then(Result::ok).ok_or_else(garbled)
+}
+
+/// A column of text; NULL is none.
+pub(crate) fn text(row: &Row, name: &str) -> Result<String, DatabaseError> {
+    let bytes: Option<Vec<u8>> = column(row, name)?;
+    String::from_utf8(bytes.unwrap_or_default()).map_err(|_| garbled())
+}
+
+/// A column of whole numbers; NULL is zero.
+pub(crate) fn number(row: &Row, name: &str) -> Result<i64, DatabaseError> {
+    let number: Option<f64> = match column::<Option<i64>>(row, name) {
+        Ok(number) => return Ok(number.unwrap_or_default()),
+        Err(_) => column(row, name)?,
+    };
+    // a difference of a number and a text is one of floating point, and whole all the same
+    number.map_or(Ok(0), |number| format!("{number:.0}").parse().map_err(|_| garbled()))
+}
+
+fn name(row: &Row, user: &str, host: &str) -> Result<Name, DatabaseError> {
+    Ok(Name::of(text(row, user)?, text(row, host)?))
+}

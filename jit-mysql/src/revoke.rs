@@ -1,0 +1,135 @@
+//! Revoking: take the membership, then put default roles back, then end sessions, then look. In this order: a client whose session is ended
+//! before the membership is gone comes back and has the role again.
+
+use std::collections::BTreeSet;
+
+use jit_core::clock::{Time, after};
+use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
+use jit_core::policy::Sessions;
+
+use crate::block::Group;
+use crate::connect::Connection;
+use crate::observe::{Look, Moment, Named};
+use crate::sql;
+
+/// One result per order.
+pub(crate) async fn revoke(
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[RevokeOrder],
+    budget: Budget,
+) -> Vec<Result<RevokeReport, DatabaseError>> {
+    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
+    let before = match connection.look(&subjects).await {
+        Ok((_, looks)) => looks,
+        Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
+    };
+    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(connection.server.flavour, subject)).collect();
+    // a packet of a call that was given up must not take what is granted later
+    let until = connection.server.clock.after(budget.left());
+    let to_revoke = orders.iter().zip(&before).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
+        let needed = order.how == RevokeHow::Remove && !look.seen.direct.is_empty();
+        needed.then(|| (i, named.account.clone(), named.role.clone(), until))
+    });
+    let groups = Group::of(to_revoke.collect::<Vec<_>>());
+    let mut results: Vec<Result<(), DatabaseError>> = orders.iter().map(|_| Ok(())).collect();
+    for (i, result) in connection.send(call, budget, groups, sql::revoke).await {
+        if let Some(place) = results.get_mut(i) {
+            *place = result;
+        }
+    }
+    let applied: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    for (((order, look), named), applied) in orders.iter().zip(&before).zip(&named).zip(&applied) {
+        if *applied {
+            connection.deactivate(order, named, look).await;
+        }
+    }
+    let mut reports = match aftermath(connection, orders, &subjects, &applied, budget).await {
+        Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => {
+            let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
+            orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
+        }
+    };
+    for (report, result) in reports.iter_mut().zip(results) {
+        // who dropped the account or the role meanwhile took the membership along: the look shows it
+        let gone = matches!(&report, Ok(report) if report.seen.direct.is_empty());
+        match result {
+            Err(DatabaseError::Rejected { .. }) if gone => {}
+            Err(error) => *report = Err(error),
+            Ok(()) => {}
+        }
+    }
+    reports
+}
+
+/// Ends sessions and looks.
+async fn aftermath(
+    connection: &mut Connection,
+    orders: &[RevokeOrder],
+    subjects: &[Subject],
+    applied: &[bool],
+    budget: Budget,
+) -> Result<Vec<RevokeReport>, DatabaseError> {
+    let (revoked, first) = connection.look(subjects).await?;
+    let (mut last, mut looks) = (revoked.clone(), first.clone());
+    let mut known: BTreeSet<u64> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
+    let mut to_end = ending(orders, &first, applied, |_| true);
+    // The second round is for those that were logging in while the first look was taken.
+    for _ in 0..2 {
+        if to_end.is_empty() {
+            break;
+        }
+        connection.end_sessions(&to_end, budget).await?;
+        (last, looks) = connection.look(subjects).await?;
+        to_end = ending(orders, &looks, applied, |id| !known.contains(&id));
+        known.extend(to_end.iter().copied());
+    }
+    Ok(reports(orders, &first, looks, &revoked, &last))
+}
+
+/// Sessions that can have used the role and whose end was ordered.
+fn ending(orders: &[RevokeOrder], looks: &[Look], applied: &[bool], which: impl Fn(u64) -> bool) -> BTreeSet<u64> {
+    let all = orders.iter().zip(looks).zip(applied);
+    let ordered = all.filter(|((order, _), applied)| **applied && order.sessions == Sessions::End);
+    ordered.flat_map(|((_, look), _)| look.backends.iter().copied()).filter(|id| which(*id)).collect()
+}
+
+fn reports(
+    orders: &[RevokeOrder],
+    first: &[Look],
+    looks: Vec<Look>,
+    revoked: &Moment,
+    last: &Moment,
+) -> Vec<RevokeReport> {
+    let reports = orders.iter().zip(first).zip(looks).map(|((order, before), look)| RevokeReport {
+        ended: match order.sessions {
+            Sessions::End => gone(before, &look),
+            Sessions::Keep => Vec::new(),
+        },
+        rolled_back: Vec::new(),
+        revoked_at: revoked.now,
+        server_time: last.now,
+        incarnation: last.identity.incarnation.clone(),
+        seen: dated(before, look, revoked.now),
+    });
+    reports.collect()
+}
+
+/// Sessions that were there and are no more.
+fn gone(before: &Look, now: &Look) -> Vec<Session> {
+    let all = before.backends.iter().zip(&before.seen.sessions);
+    all.filter(|(id, _)| !now.backends.contains(id)).map(|(_, session)| session.clone()).collect()
+}
+
+/// The servers do not say when a session began; what was not there right after the revoke began later.
+fn dated(before: &Look, look: Look, revoked_at: Time) -> Seen {
+    let mut seen = look.seen;
+    for (id, session) in look.backends.iter().zip(&mut seen.sessions) {
+        if !before.backends.contains(id) {
+            session.since = Some(after(revoked_at, chrono::TimeDelta::microseconds(1)));
+        }
+    }
+    seen
+}

@@ -1,0 +1,203 @@
+//! Whose session is which, and ending them.
+//!
+//! Of another's session the servers show the name that it logged in with and where it came from, not the account that matched. So the
+//! servers' own rule is followed: of the accounts with that user name (or none), the one whose host is most specific. Where that cannot be
+//! told, a session counts as the account's.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use jit_core::database::DatabaseError;
+use jit_core::database::adapter::Budget;
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::error;
+use crate::observe::number;
+use crate::sql;
+
+/// First and longest pause between two looks at what is ending.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+impl Connection {
+    /// Tells these sessions to end, all before waiting for any, and waits until they are gone or most of the call's time is. Those that stay
+    /// are seen by the look that follows.
+    pub(crate) async fn end_sessions(&mut self, sessions: &BTreeSet<u64>, budget: Budget) -> Result<(), DatabaseError> {
+        let mut told = 0_usize;
+        for id in sessions {
+            match self.script(&sql::kill(*id)).await {
+                Ok(_) => told = told.saturating_add(1),
+                // it went by itself
+                Err(error) if error::code(&error) == Some(error::NO_SUCH_SESSION) => {}
+                Err(error) if error::code(&error).is_some() => {
+                    let why = error::said(&error);
+                    tracing::warn!(
+                        session = id,
+                        why,
+                        "a session cannot be ended: the check of this target names what is missing"
+                    );
+                }
+                Err(error) => return Err(error::reading(error)),
+            }
+        }
+        if told > 0 {
+            self.until_gone(sessions, budget).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until none of them is there, or most of the time is used up.
+    pub(crate) async fn until_gone(&mut self, sessions: &BTreeSet<u64>, budget: Budget) -> Result<bool, DatabaseError> {
+        let ids = serde_json::to_string(sessions).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+        let enough = budget.patience().mul_f64(0.5);
+        let mut pause = PAUSES.0;
+        loop {
+            let rows = self.ask(sql::STILL_THERE, (&ids,).into()).await.map_err(error::reading)?;
+            let there = rows.first().map(|row| number(row, "there")).transpose()?.unwrap_or_default();
+            if there == 0 {
+                return Ok(true);
+            }
+            if budget.left() < enough {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSES.1);
+        }
+    }
+}
+
+/// Whether a session that logged in as `user` from `from` (as the server shows it, with a port) may be the account's, `known` being all
+/// accounts of that user name and those without one.
+pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &str) -> bool {
+    if user != account.user {
+        return false;
+    }
+    // by a socket, which has no port, nobody comes from an address
+    let (from, socket) = (without_port(from), without_port(from) == from);
+    let matches = |host: &str| match matches(host, from) {
+        Match::Perhaps if socket => Match::No,
+        found => found,
+    };
+    let mine = matches(&account.host);
+    if mine == Match::No {
+        return false;
+    }
+    let others = known.iter().filter(|other| *other != account && (other.user == user || other.user.is_empty()));
+    let rank = |name: &Name| (specific(&name.host), !name.user.is_empty());
+    // one that certainly matches and is more specific has it
+    !others
+        .into_iter()
+        .any(|other| matches(&other.host) == Match::Yes && rank(other) > rank(account) && mine == Match::Yes)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    Yes,
+    No,
+    /// The server shows a name, and the account's host is about addresses.
+    Perhaps,
+}
+
+fn without_port(from: &str) -> &str {
+    match from.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => from,
+    }
+}
+
+fn matches(pattern: &str, from: &str) -> Match {
+    let address = from.parse::<IpAddr>().ok();
+    if let Some((network, mask)) = pattern.split_once('/') {
+        return match (address, network.parse::<Ipv4Addr>(), mask_of(mask)) {
+            (Some(IpAddr::V4(address)), Ok(network), Some(mask)) if u32::from(address) & mask == u32::from(network) => {
+                Match::Yes
+            }
+            (Some(_), Ok(_), Some(_)) => Match::No,
+            _ => Match::Perhaps,
+        };
+    }
+    if like(pattern.as_bytes(), from.to_ascii_lowercase().as_bytes()) {
+        return Match::Yes;
+    }
+    let about_addresses = pattern.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:%_".contains(&byte));
+    // where an address is shown the server knew no name, and took the address alone
+    if address.is_none() && about_addresses { Match::Perhaps } else { Match::No }
+}
+
+fn mask_of(text: &str) -> Option<u32> {
+    if let Ok(mask) = text.parse::<Ipv4Addr>() {
+        return Some(u32::from(mask));
+    }
+    let bits: u32 = text.parse().ok().filter(|bits| *bits <= 32)?;
+    Some(u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or_default())
+}
+
+/// As LIKE has it: `%` any text, `_` any character.
+fn like(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'%', rest)) => (0..=text.len()).any(|skipped| text.get(skipped..).is_some_and(|text| like(rest, text))),
+        Some((one, rest)) => {
+            text.split_first().is_some_and(|(first, text)| (*one == b'_' || one == first) && like(rest, text))
+        }
+    }
+}
+
+/// The more specific, the greater: what names one host, then networks, then patterns by how far they are literal.
+fn specific(host: &str) -> (u8, usize) {
+    if let Some((_, mask)) = host.split_once('/') {
+        let bits = mask_of(mask).map_or(0, u32::count_ones);
+        return (1, usize::try_from(bits).unwrap_or_default());
+    }
+    match host.find(['%', '_']) {
+        None => (2, 0),
+        Some(literal) => (0, literal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(names: &[(&str, &str)]) -> BTreeSet<Name> {
+        names.iter().map(|(user, host)| Name::of(*user, *host)).collect()
+    }
+
+    #[test]
+    fn law_05_a_session_is_whose_account_is_most_specific() {
+        let all = known(&[
+            ("u", "%"),
+            ("u", "localhost"),
+            ("u", "10.0.%"),
+            ("u", "10.0.0.5"),
+            ("u", "192.168.1.0/255.255.255.0"),
+        ]);
+        let whose = |from: &str| -> Vec<&str> {
+            all.iter().filter(|name| may_be(name, &all, "u", from)).map(|name| name.host.as_str()).collect()
+        };
+        assert_eq!(whose("10.0.0.5:4711"), ["10.0.0.5"]);
+        assert_eq!(whose("10.0.0.6:4711"), ["10.0.%"]);
+        assert_eq!(whose("192.168.1.9:1"), ["192.168.1.0/255.255.255.0"]);
+        assert_eq!(whose("172.16.0.1:4711"), ["%"]);
+        assert_eq!(whose("localhost"), ["localhost"]);
+        assert_eq!(whose("127.0.0.1:4711"), ["%"]);
+        assert!(!may_be(&Name::of("u", "%"), &all, "v", "172.16.0.1:4711"));
+    }
+
+    #[test]
+    fn law_05_what_cannot_be_told_counts_as_the_accounts() {
+        let all = known(&[("u", "%"), ("u", "10.0.0.%")]);
+        // the server resolved the name: it may come from that network
+        assert!(may_be(&Name::of("u", "10.0.0.%"), &all, "u", "app1.example:4711"));
+        assert!(may_be(&Name::of("u", "%"), &all, "u", "app1.example:4711"));
+        // somebody without a name is matched before a less specific host
+        let anonymous = known(&[("u", "%"), ("", "10.0.0.7")]);
+        assert!(!may_be(&Name::of("u", "%"), &anonymous, "u", "10.0.0.7:1"));
+        assert!(may_be(&Name::of("u", "%"), &anonymous, "u", "10.0.0.8:1"));
+        // an account that was dropped has sessions all the same
+        assert!(may_be(&Name::of("u", "%"), &BTreeSet::new(), "u", "10.0.0.8:1"));
+        assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.2.3:1"));
+        assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.2.2.3:1"));
+    }
+}

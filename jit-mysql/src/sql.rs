@@ -1,0 +1,345 @@
+//! Every statement that is sent, for review. What is asked goes as JSON in the variable `@jit_ask`, so that no name of an account or role
+//! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
+
+use crate::account::Name;
+
+/// Which of the two servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// MySQL 8.0 and later.
+    MySql,
+    /// MariaDB 10.6 and later.
+    MariaDb,
+}
+
+impl Flavour {
+    /// By what the server says of itself, and whether that version is known to work.
+    pub(crate) fn of(version: &str) -> (Self, bool) {
+        let flavour = if version.to_ascii_lowercase().contains("mariadb") { Self::MariaDb } else { Self::MySql };
+        // old clients of MariaDB expect this before its own number
+        let version = version.strip_prefix("5.5.5-").unwrap_or(version);
+        let mut numbers =
+            version.split(|one: char| !one.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        let oldest = if flavour == Self::MariaDb { (10, 6) } else { (8, 0) };
+        (flavour, version >= oldest)
+    }
+
+    /// A statement as this server's catalog has it.
+    pub(crate) fn text(self, statement: &str) -> String {
+        let parts: &[(&str, &str)] = match self {
+            Self::MySql => &IN_MYSQL,
+            Self::MariaDb => &IN_MARIADB,
+        };
+        parts.iter().fold(statement.to_owned(), |text, (name, part)| text.replace(name, part))
+    }
+
+    /// The host of a role: MariaDB's have none.
+    pub(crate) fn role(self, name: &Name) -> Name {
+        match self {
+            Self::MariaDb if name.host == "%" => Name::of(name.user.clone(), ""),
+            _ => name.clone(),
+        }
+    }
+
+    /// A role as it stands in a statement.
+    pub(crate) fn quoted_role(self, name: &Name) -> String {
+        match self {
+            Self::MySql => name.quoted(),
+            Self::MariaDb => crate::account::backticked(&name.user),
+        }
+    }
+}
+
+/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{started}`: when the server started, seconds
+/// since 1970; both take the statement's own time, so the difference is exact.
+const IN_MYSQL: [(&str, &str); 7] = [
+    ("{asked}", ASKED),
+    (
+        "{edges}",
+        "(SELECT FROM_USER AS role_user, FROM_HOST AS role_host, TO_USER AS member_user, TO_HOST AS member_host, \
+                  WITH_ADMIN_OPTION = 'Y' AS with_admin FROM mysql.role_edges)",
+    ),
+    (
+        "{defaults}",
+        "(SELECT USER AS account_user, HOST AS account_host, DEFAULT_ROLE_USER AS role_user, DEFAULT_ROLE_HOST AS role_host \
+                     FROM mysql.default_roles)",
+    ),
+    ("{powers}", POWERS_OF_MYSQL),
+    ("{realm}", "CONCAT('mysql:', @@server_uuid)"),
+    ("{mandatory}", "@@global.mandatory_roles"),
+    (
+        "{started}",
+        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')",
+    ),
+];
+const IN_MARIADB: [(&str, &str); 7] = [
+    ("{asked}", ASKED),
+    (
+        "{edges}",
+        "(SELECT Role AS role_user, CAST('' AS CHAR(255)) AS role_host, User AS member_user, Host AS member_host, \
+                  Admin_option = 'Y' AS with_admin FROM mysql.roles_mapping)",
+    ),
+    (
+        "{defaults}",
+        "(SELECT User AS account_user, Host AS account_host, default_role AS role_user, '' AS role_host \
+                     FROM mysql.user WHERE default_role <> '')",
+    ),
+    ("{powers}", POWERS_OF_MARIADB),
+    ("{mandatory}", "''"),
+    ("{realm}", "CONCAT('mariadb:', @@server_uid, ':', @@hostname)"),
+    (
+        "{started}",
+        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'UPTIME')",
+    ),
+];
+
+/// What is asked: one row for each subject.
+const ASKED: &str = "\
+(SELECT DISTINCT account_user, account_host, role_user, role_host FROM JSON_TABLE(@jit_ask, '$[*]' COLUMNS (\
+account_user VARCHAR(128) CHARACTER SET utf8mb4 PATH '$.account_user', account_host VARCHAR(255) CHARACTER SET utf8mb4 PATH '$.account_host', \
+role_user VARCHAR(128) CHARACTER SET utf8mb4 PATH '$.role_user', role_host VARCHAR(255) CHARACTER SET utf8mb4 PATH '$.role_host')) json)";
+
+/// What roles allow that outlives a membership.
+const POWERS_OF_MYSQL: &str = "\
+(SELECT User AS role_user, Host AS role_host, 'CREATE USER' AS power FROM mysql.user WHERE Create_user_priv = 'Y' \
+UNION ALL SELECT User, Host, 'GRANT OPTION' FROM mysql.user WHERE Grant_priv = 'Y' \
+UNION ALL SELECT User, Host, 'SUPER' FROM mysql.user WHERE Super_priv = 'Y' \
+UNION ALL SELECT USER, HOST, PRIV FROM mysql.global_grants WHERE PRIV IN ('ROLE_ADMIN', 'SYSTEM_USER', 'SET_USER_ID', 'SET_ANY_DEFINER') \
+UNION ALL SELECT User, Host, CONCAT('GRANT OPTION on ', Db) FROM mysql.db WHERE Grant_priv = 'Y' \
+UNION ALL SELECT User, Host, CONCAT('GRANT OPTION on ', Db, '.', Table_name) FROM mysql.tables_priv WHERE FIND_IN_SET('Grant', Table_priv) \
+UNION ALL SELECT TO_USER, TO_HOST, CONCAT('ADMIN OPTION on ', FROM_USER) FROM mysql.role_edges WHERE WITH_ADMIN_OPTION = 'Y')";
+const POWERS_OF_MARIADB: &str = "\
+(SELECT User AS role_user, Host AS role_host, 'CREATE USER' AS power FROM mysql.user WHERE Create_user_priv = 'Y' \
+UNION ALL SELECT User, Host, 'GRANT OPTION' FROM mysql.user WHERE Grant_priv = 'Y' \
+UNION ALL SELECT User, Host, 'SUPER' FROM mysql.user WHERE Super_priv = 'Y' \
+UNION ALL SELECT User, Host, CONCAT('GRANT OPTION on ', Db) FROM mysql.db WHERE Grant_priv = 'Y' \
+UNION ALL SELECT User, Host, CONCAT('GRANT OPTION on ', Db, '.', Table_name) FROM mysql.tables_priv WHERE FIND_IN_SET('Grant', Table_priv) \
+UNION ALL SELECT User, Host, CONCAT('ADMIN OPTION on ', Role) FROM mysql.roles_mapping WHERE Admin_option = 'Y')";
+
+/// Which server it is, before anything that only one of the two understands.
+pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
+
+/// Settings of every new connection. No role of the broker's own is active: it grants them, and does not use them.
+pub(crate) const SETTINGS: &str = "\
+SET NAMES utf8mb4; SET SESSION time_zone = '+00:00', SESSION sql_mode = 'STRICT_ALL_TABLES', SESSION autocommit = 1, SESSION lock_wait_timeout = 5, \
+SESSION innodb_lock_wait_timeout = 5, SESSION group_concat_max_len = 65536; SET ROLE NONE";
+
+/// As whom we are logged in, and where.
+pub(crate) const HELLO: &str = "\
+SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+
+/// The server's time, read before anything else, and its incarnation.
+pub(crate) const MOMENT: &str = "\
+SELECT {realm} AS realm, {started} AS started, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+
+/// Says what is asked.
+pub(crate) const ASK: &str = "SET @jit_ask = ?";
+
+/// Which of the accounts and roles asked for exist; and whoever has the same user name, for telling whose session one is: the server shows of
+/// a session the name with which it logged in and where it comes from, not the account that matched. Nothing is joined that could be looked
+/// up in a list instead: MariaDB compares every row with every other where no index helps.
+pub(crate) const NAMES: &str = "\
+SELECT User AS user, Host AS host FROM mysql.user \
+WHERE User IN (SELECT account_user FROM {asked} a) OR User IN (SELECT role_user FROM {asked} b) OR User = ''";
+
+/// Who of these user names is directly in which role, and which of those roles is in which other.
+pub(crate) const HELD: &str = "\
+WITH RECURSIVE roles AS (\
+SELECT DISTINCT e.role_user, e.role_host FROM {edges} e WHERE e.member_user IN (SELECT account_user FROM {asked} a) \
+UNION SELECT e.role_user, e.role_host FROM roles r JOIN {edges} e ON e.member_user = r.role_user AND e.member_host = r.role_host) \
+SELECT e.member_user, e.member_host, e.role_user, e.role_host, e.with_admin FROM {edges} e \
+WHERE e.member_user IN (SELECT account_user FROM {asked} a) \
+OR EXISTS (SELECT 1 FROM roles r WHERE r.role_user = e.member_user AND r.role_host = e.member_host)";
+
+/// Who can act as one of the accounts, being a member of it (MySQL only: a MariaDB account cannot be granted).
+pub(crate) const MEMBERS: &str = "\
+WITH RECURSIVE down AS (\
+SELECT a.account_user, a.account_host, e.member_user, e.member_host FROM (SELECT DISTINCT account_user, account_host FROM {asked} b) a \
+JOIN {edges} e ON e.role_user = a.account_user AND e.role_host = a.account_host \
+UNION SELECT d.account_user, d.account_host, e.member_user, e.member_host \
+FROM down d JOIN {edges} e ON e.role_user = d.member_user AND e.role_host = d.member_host) \
+SELECT account_user, account_host, member_user, member_host FROM down";
+
+/// Default roles of everybody of these user names.
+pub(crate) const DEFAULTS: &str = "\
+SELECT d.account_user, d.account_host, d.role_user, d.role_host FROM {defaults} d \
+WHERE d.account_user IN (SELECT account_user FROM {asked} a)";
+
+/// What the roles allow that outlives a membership, by what they hold themselves or through other roles.
+pub(crate) const POWERS: &str = "\
+WITH RECURSIVE wide AS (\
+SELECT DISTINCT a.role_user, a.role_host, a.role_user AS own_user, a.role_host AS own_host FROM {asked} a \
+UNION SELECT w.role_user, w.role_host, e.role_user, e.role_host FROM wide w \
+JOIN {edges} e ON e.member_user = w.own_user AND e.member_host = w.own_host) \
+SELECT DISTINCT w.role_user, w.role_host, p.power FROM wide w JOIN {powers} p ON p.role_user = w.own_user AND p.role_host = w.own_host";
+
+/// Every session of these users (JSON), whichever of their accounts it is.
+pub(crate) const SESSIONS: &str = "\
+SELECT ID AS id, USER AS user, HOST AS host FROM information_schema.PROCESSLIST \
+WHERE USER IN (SELECT user FROM JSON_TABLE(?, '$[*]' COLUMNS (user VARCHAR(128) CHARACTER SET utf8mb4 PATH '$')) json)";
+
+/// How many of these sessions (JSON) are there still.
+pub(crate) const STILL_THERE: &str = "\
+SELECT COUNT(*) AS there FROM information_schema.PROCESSLIST \
+WHERE ID IN (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) json)";
+
+/// Ends a session.
+pub(crate) fn kill(id: u64) -> String {
+    format!("KILL CONNECTION {id}")
+}
+
+/// What is to be done until when, and whose work it is.
+pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_statement = ?";
+
+/// Does it. A lock by the name of the call shows to others, and by which connection, that it is under way; the server forgets it with the
+/// connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later.
+///
+/// MariaDB does not limit by `lock_wait_timeout` how long a GRANT waits, but by `max_statement_time`.
+pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64) -> String {
+    let limits = match flavour {
+        Flavour::MySql => ["lock_wait_timeout", "innodb_lock_wait_timeout"],
+        Flavour::MariaDb => ["lock_wait_timeout", "max_statement_time"],
+    };
+    let limits = limits.map(|limit| format!("SESSION {limit} = {lock_wait_seconds}")).join(", ");
+    format!(
+        "DO GET_LOCK(@jit_label, 0); SET {limits}; \
+         SET @jit_late = SYSDATE(6) + INTERVAL {lock_wait_seconds} SECOND > CAST(@jit_not_after AS DATETIME(6)); \
+         SET @jit_do = IF(@jit_late, 'DO 0', @jit_statement); \
+         PREPARE jit FROM @jit_do; EXECUTE jit; DEALLOCATE PREPARE jit; SELECT @jit_late AS late"
+    )
+}
+
+/// The call is over.
+pub(crate) fn done(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => "DO RELEASE_ALL_LOCKS()",
+        Flavour::MariaDb => "SET SESSION max_statement_time = 0; DO RELEASE_ALL_LOCKS()",
+    }
+}
+
+/// One role to several accounts.
+pub(crate) fn grant(role: &str, accounts: &[String]) -> String {
+    format!("GRANT {role} TO {}", accounts.join(", "))
+}
+
+/// One role from several accounts.
+pub(crate) fn revoke(role: &str, accounts: &[String]) -> String {
+    format!("REVOKE {role} FROM {}", accounts.join(", "))
+}
+
+/// The procedures of the README, which may set other accounts' default roles; without them that takes rights that nobody should have.
+/// Account (user, host), role (user, host), whether it is to be a default role.
+pub(crate) const CALL_IN_MYSQL: &str = "CALL jit.default_role(?, ?, ?, ?, ?)";
+/// Account (user, host), role or NULL.
+pub(crate) const CALL_IN_MARIADB: &str = "CALL jit.default_role(?, ?, ?)";
+
+/// Whether that procedure is there and the broker may call it.
+pub(crate) const MAY_ACTIVATE: &str = "\
+SELECT EXISTS (SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'jit' AND ROUTINE_NAME = 'default_role') AS may_activate";
+
+/// The procedure by which a broker sets default roles in MySQL; it belongs into a database `jit`. It runs with its maker's rights, takes names
+/// only, and quotes them.
+pub const DEFAULT_ROLE_IN_MYSQL: &str = r"CREATE PROCEDURE jit.default_role(IN account_user VARCHAR(32) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, IN role_user VARCHAR(32) CHARACTER SET utf8mb4, IN role_host VARCHAR(255) CHARACTER SET utf8mb4, IN wanted BOOLEAN)
+SQL SECURITY DEFINER
+BEGIN
+  DECLARE list TEXT;
+  SET SESSION group_concat_max_len = 65536;
+  SELECT GROUP_CONCAT('`', REPLACE(d.u, '`', '``'), '`@`', REPLACE(d.h, '`', '``'), '`') INTO list FROM (
+    SELECT DEFAULT_ROLE_USER AS u, DEFAULT_ROLE_HOST AS h FROM mysql.default_roles
+    WHERE USER = account_user AND HOST = account_host AND NOT (DEFAULT_ROLE_USER = role_user AND DEFAULT_ROLE_HOST = role_host)
+    UNION SELECT role_user, role_host FROM DUAL WHERE wanted) d;
+  SET @jit_alter = CONCAT('ALTER USER `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '` DEFAULT ROLE ', COALESCE(list, 'NONE'));
+  PREPARE jit_alter FROM @jit_alter;
+  EXECUTE jit_alter;
+  DEALLOCATE PREPARE jit_alter;
+END";
+/// The same for MariaDB.
+pub const DEFAULT_ROLE_IN_MARIADB: &str = r"CREATE PROCEDURE jit.default_role(IN account_user VARCHAR(128) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, IN role VARCHAR(128) CHARACTER SET utf8mb4)
+SQL SECURITY DEFINER
+BEGIN
+  EXECUTE IMMEDIATE CONCAT('SET DEFAULT ROLE ', COALESCE(CONCAT('`', REPLACE(role, '`', '``'), '`'), 'NONE'),
+    ' FOR `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '`');
+END";
+
+/// How a DBA makes it, in the servers' own client.
+pub(crate) fn make_procedure(procedure: &str, broker: &str) -> String {
+    format!(
+        "CREATE DATABASE IF NOT EXISTS jit;\nDELIMITER //\n{procedure}//\nDELIMITER ;\n\
+         GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"
+    )
+}
+
+/// What the broker may do on the whole server.
+pub(crate) const OWN_PRIVILEGES: &str = "\
+SELECT DISTINCT PRIVILEGE_TYPE AS privilege FROM information_schema.USER_PRIVILEGES \
+WHERE GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))";
+
+/// What may be set wrong on the server.
+pub(crate) const SERVER: &str = "\
+SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful, {mandatory} AS mandatory";
+
+/// Tables that have to be read, and what of them.
+pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 6] = [
+    ("mysql.role_edges", "*"),
+    ("mysql.default_roles", "*"),
+    ("mysql.global_grants", "*"),
+    ("mysql.db", "*"),
+    ("mysql.tables_priv", "*"),
+    ("mysql.user", "User, Host, Create_user_priv, Grant_priv, Super_priv"),
+];
+pub(crate) const TABLES_OF_MARIADB: [(&str, &str); 4] = [
+    ("mysql.roles_mapping", "*"),
+    ("mysql.db", "*"),
+    ("mysql.tables_priv", "*"),
+    ("mysql.user", "User, Host, default_role, Create_user_priv, Grant_priv, Super_priv"),
+];
+
+/// The connections that do the work of these calls (JSON).
+pub(crate) const LABELLED: &str = "\
+SELECT label, IS_USED_LOCK(label) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (label VARCHAR(64) CHARACTER SET utf8mb4 PATH '$')) json";
+
+/// Who holds locks that a GRANT or REVOKE waits for (MySQL only).
+pub(crate) const BLOCKERS: &str = "\
+SELECT DISTINCT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user FROM performance_schema.metadata_locks m \
+JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
+WHERE m.LOCK_STATUS = 'GRANTED' AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() \
+AND (m.OBJECT_TYPE IN ('ACL CACHE', 'BACKUP LOCK', 'GLOBAL', 'COMMIT') OR m.OBJECT_SCHEMA = 'mysql') \
+AND m.LOCK_TYPE NOT IN ('INTENTION_EXCLUSIVE') \
+UNION SELECT t.PROCESSLIST_ID, t.PROCESSLIST_USER FROM performance_schema.data_locks d \
+JOIN performance_schema.threads t ON t.THREAD_ID = d.THREAD_ID \
+WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_ID <> CONNECTION_ID()";
+
+/// Every direct holder of the roles asked for.
+pub(crate) const HOLDERS: &str = "\
+SELECT DISTINCT e.role_user, e.role_host, e.member_user, e.member_host, e.with_admin FROM {edges} e \
+JOIN {asked} a ON a.role_user = e.role_user AND a.role_host = e.role_host";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_servers_are_told_apart_by_what_they_say() {
+        for (version, expected) in [
+            ("8.0.36", (Flavour::MySql, true)),
+            ("9.7.4-2", (Flavour::MySql, true)),
+            ("5.7.44-log", (Flavour::MySql, false)),
+            ("10.11.19-MariaDB-0+deb12u1", (Flavour::MariaDb, true)),
+            ("5.5.5-11.8.9-MariaDB", (Flavour::MariaDb, true)),
+            ("10.5.1-MariaDB", (Flavour::MariaDb, false)),
+        ] {
+            assert_eq!(Flavour::of(version), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn no_part_is_left_open() {
+        for statement in [HELLO, MOMENT, NAMES, HELD, MEMBERS, DEFAULTS, POWERS, HOLDERS, SERVER] {
+            for flavour in [Flavour::MySql, Flavour::MariaDb] {
+                let text = flavour.text(statement);
+                assert!(!text.contains('{'), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Several nodes on one PostgresStore: how fast one wakes another, and three of them over a million live grants.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chrono::TimeDelta;
+use jit_core::clock::{SystemEntropy, after};
+use jit_core::database::{FixedCredentials, ObjectId, Subject, TlsMode};
+use jit_core::engine::{Ask, Jit};
+use jit_core::id::{Account, RealmId, RoleName, TargetName};
+use jit_core::policy::PolicyDocument;
+use jit_core::store::{Change, Store};
+use jit_core::testkit::live;
+use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig};
+use jit_tests::places::OnPostgres;
+use jit_tests::servers::RunningPostgres;
+
+use crate::bed::{Bed, PATIENCE, POLICY, actor, database, database_of, names, user};
+use crate::million::memory;
+use crate::table::{Spread, Table, millis};
+
+const TOLD: usize = 200;
+const ASKED: usize = 20;
+const POLL: Duration = Duration::from_secs(1);
+
+const LIVE: usize = 1_000_000;
+const NODES: usize = 3;
+/// Endings a second, and for how long.
+const RATE: usize = 200;
+const SECONDS: usize = 300;
+/// From the last record to the first end, in which the nodes start.
+const START: i64 = 60;
+/// Says to a process of this bench that it is a node, and where everything is.
+const CHILD: &str = "JIT_BENCH_NODE";
+
+/// An approval made on one node is usable through another node's pump.
+pub async fn wake(table: &mut Table) -> Result<()> {
+    let bed = Bed::make(TOLD + ASKED).await?;
+    let place = OnPostgres::make(bed.cluster.running()).await?;
+    let node = || place.node(bed.cluster.running().port);
+    let desk = engine(&bed, StoreConfig::new(node()?)).await?;
+    for (said, listen, users, aim) in [
+        ("told by NOTIFY", Some(node()?), 0..TOLD, "50 ms"),
+        ("asking every second", None, TOLD..TOLD + ASKED, "the polling interval + 50 ms"),
+    ] {
+        let other = engine(&bed, StoreConfig::new(node()?).listen(listen).poll_every(POLL)).await?;
+        let pump = other.start();
+        let mut events = other.events();
+        let mut taken = Vec::new();
+        for number in users {
+            let ask = Ask::new("pg", "asked", TimeDelta::hours(1)).because("bench");
+            let access = desk.request(&user(number), ask).await?;
+            // the request itself is noticed first; and an approval may come at any moment of the interval
+            tokio::time::sleep(Duration::from_millis(20 + (number as u64 * 137) % 400)).await;
+            let started = Instant::now();
+            desk.approve(&actor("bob"), access.id(), "").await?;
+            loop {
+                let happened = tokio::time::timeout(PATIENCE, events.recv()).await??;
+                if happened.access.is_some_and(|view| view.id() == access.id() && view.state == "active") {
+                    break;
+                }
+            }
+            taken.push(started.elapsed());
+        }
+        pump.stop().await;
+        table.row(
+            &format!("approval on one node to active by another node's pump, {said}"),
+            Spread::of(taken).said(),
+            "-".to_owned(),
+            aim,
+        );
+    }
+    Ok(())
+}
+
+async fn engine(bed: &Bed, store: StoreConfig) -> Result<Jit> {
+    let store = PostgresStore::open(store).await?;
+    let policy = PolicyDocument::parse(POLICY, "bench")?;
+    Ok(Jit::builder().store(store).policy(policy).database("pg", database(&bed.cluster)?).build().await?)
+}
+
+/// Three nodes over a million live grants, of which 200 a second end for five minutes.
+pub async fn million(table: &mut Table) -> Result<()> {
+    if let Some(where_) = std::env::var_os(CHILD) {
+        return node(&where_.to_string_lossy()).await;
+    }
+    let ending = RATE * SECONDS;
+    let bed = Bed::make(ending + TOLD).await?;
+    let running = bed.cluster.running();
+    let admin = bed.admin().await?;
+    // those that end are real memberships; the others end long after
+    for start in (0..ending + TOLD).step_by(1_000) {
+        let names = names('u', start..(start + 1_000).min(ending + TOLD));
+        admin.batch_execute(&format!("GRANT free TO {names} GRANTED BY jit_broker")).await?;
+    }
+    let mut floor = Vec::new();
+    for place in ending..ending + TOLD {
+        let started = Instant::now();
+        admin.batch_execute(&format!("REVOKE free FROM u{place} GRANTED BY jit_broker")).await?;
+        floor.push(started.elapsed());
+    }
+    let place = OnPostgres::make(running).await?;
+    let realm = bed.jit.check_target(&TargetName::new("pg")?).await?.identity.realm;
+    let started = Instant::now();
+    let ids = "SELECT rolname, oid FROM pg_roles WHERE rolname ~ '^(u[0-9]+|free)$'";
+    let rows = admin.query(ids, &[]).await?;
+    let ids = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?;
+    fill(&place.node(running.port)?, &realm, &ids).await?;
+    eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
+    let at = format!("{} {} {} {}", running.port, place.name(), running.ca.display(), OnPostgres::PASSWORD);
+    let nodes: Vec<_> = (0..NODES)
+        .map(|_| {
+            let mut node = Command::new(std::env::current_exe()?);
+            Ok(node.arg("million-shared").env(CHILD, &at).stdout(Stdio::piped()).spawn()?)
+        })
+        .collect::<Result<_>>()?;
+    let (mut lags, mut starts, mut most) = (Vec::new(), Vec::new(), 0);
+    for node in nodes {
+        let output = node.wait_with_output()?;
+        ensure!(output.status.success(), "a node failed");
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.split_once(' ') {
+                Some(("lag", micros)) => lags.push(Duration::from_micros(micros.parse()?)),
+                Some(("start", micros)) => starts.push(millis(Duration::from_micros(micros.parse()?))),
+                Some(("memory", kib)) => most = most.max(kib.parse::<u64>()? >> 10),
+                _ => {}
+            }
+        }
+    }
+    ensure!(lags.len() == ending, "{} of {ending} ended", lags.len());
+    let left =
+        "SELECT count(*) FROM pg_auth_members WHERE roleid = 'free'::regrole AND member <> 'jit_broker'::regrole";
+    let left: i64 = admin.query_one(left, &[]).await?.try_get(0)?;
+    ensure!(left == 0, "{left} memberships are left");
+    table.row(
+        &format!("{NODES} nodes, 1,000,000 live grants in PostgresStore, {RATE} endings a second for {SECONDS} s: end of window to revoked"),
+        format!("{}; a node is at work {} after it began to open the store, at most {most} MB", Spread::of(lags).said(), starts.join(" / ")),
+        format!("raw REVOKE among as many members {}", Spread::of(floor).said()),
+        "p99 under 1 s",
+    );
+    Ok(())
+}
+
+/// The accounts that are in `ids` are those of the server; the others' windows end when the bench is over.
+async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u32>) -> Result<()> {
+    let store = PostgresStore::open(StoreConfig::new(config.clone().call_limit(Duration::from_secs(120)))).await?;
+    let (target, role) = (TargetName::new("pg")?, RoleName::new("free")?);
+    let write = async |places: std::ops::Range<usize>, ends_in: &dyn Fn(usize) -> TimeDelta| {
+        let since = after(store.now().await?, -TimeDelta::hours(1));
+        let mut change = Change::default();
+        for place in places {
+            let duration = TimeDelta::hours(1) + ends_in(place);
+            let account = Account::new(format!("u{place}"))?;
+            let id = |name: &str| ids.get(name).map(|id| ObjectId(id.to_string()));
+            let (account_id, role_id) = (id(account.as_str()), id(role.as_str()));
+            let subject = Subject { account, account_id, role: role.clone(), role_id };
+            let writes = live::active(&target, realm, subject, since, duration, &SystemEntropy)
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
+            change.writes.extend(writes);
+            if change.writes.len() >= 2_000 {
+                store.commit(std::mem::take(&mut change)).await?;
+            }
+        }
+        store.commit(change).await?;
+        anyhow::Ok(())
+    };
+    let ending = RATE * SECONDS;
+    write(ending..LIVE, &|place| TimeDelta::hours(2) + TimeDelta::seconds((place % 70_000) as i64)).await?;
+    // those that end soon come last: the first of them ends when the nodes have started
+    let micros = |place: usize| TimeDelta::microseconds((place * 1_000_000 / RATE) as i64);
+    write(0..ending, &|place| TimeDelta::seconds(START) + micros(place)).await
+}
+
+/// One of the nodes.
+async fn node(at: &str) -> Result<()> {
+    let mut words = at.splitn(4, ' ');
+    let mut word = || words.next().context("no address");
+    let (port, name, ca, password) = (word()?.parse()?, word()?, word()?, word()?);
+    let running = RunningPostgres { major: 17, port, socket: "/".into(), ca: ca.into(), other_ca: ca.into() };
+    let url = format!("postgres://{name}_node@127.0.0.1:{port}/{name}");
+    let tls = TlsMode::VerifyFull { ca: Some(ca.into()) };
+    let credentials = Arc::new(FixedCredentials::new(password.to_owned().into()));
+    let config = PostgresConfig::from_url(&url)?.credentials(credentials).tls(tls);
+    let began = Instant::now();
+    let store = PostgresStore::open(StoreConfig::new(config)).await?;
+    let policy = PolicyDocument::parse(POLICY, "bench")?;
+    let target = database_of(&running)?;
+    let jit = Jit::builder().store(store).policy(policy).database("pg", target).build().await?;
+    let mut events = jit.events();
+    let open = began.elapsed();
+    let pump = jit.start();
+    let over = Instant::now() + Duration::from_secs(SECONDS as u64 + 2 * START as u64 + 30);
+    let mut said = String::new();
+    while let Ok(happened) = tokio::time::timeout(over.saturating_duration_since(Instant::now()), events.recv()).await {
+        let happened = happened.context("the bench is slower than the events")?;
+        if happened.fact.what.as_str() == "revoked"
+            && let Some(view) = happened.access
+        {
+            let lag = view.ended_at.zip(view.expires_at).and_then(|(at, end)| (at - end).to_std().ok());
+            said += &format!("lag {}\n", lag.context("it ended early")?.as_micros());
+        }
+    }
+    pump.stop().await;
+    println!("{said}start {}\nmemory {}", open.as_micros(), memory("VmHWM").context("no memory")?);
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! A TDS server double: enough of TDS 7.4 and Transact-SQL that independent clients log in and manage roles, over a
+//! catalog in memory. What it proves is an adapter's own code and its conversation with a driver, not SQL Server.
+
+mod connection;
+mod error;
+mod options;
+mod run;
+mod server;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod world;
+
+pub use error::SqlError;
+pub(crate) use error::{Stop, error};
+pub use options::{Options, Tls};
+pub use server::{Rows, SessionSeen, TdsServer};
+pub use sql::{Data, Ty, Value};

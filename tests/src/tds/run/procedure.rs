@@ -1,0 +1,329 @@
+//! System procedures, called by EXEC and as remote procedures.
+
+use super::{End, Frame, Machine};
+use crate::tds::{
+    SqlError, Stop, error,
+    sql::{
+        Value,
+        ast::{Argument, Change, Expr, Stmt},
+        fold, parse_parameters,
+    },
+    wire::{Param, Rpc},
+    world::AppLock,
+};
+
+/// What a procedure is called with.
+#[derive(Debug, Clone)]
+struct Given {
+    /// With its `@`; empty for one by position.
+    name: String,
+    value: Value,
+    output: bool,
+}
+
+/// A parameter that comes back.
+#[derive(Debug)]
+struct Output {
+    /// Its place among all that the procedure was called with.
+    at: u16,
+    name: String,
+    value: Value,
+}
+
+/// What a procedure gives back: parameters by name, and its status.
+#[derive(Debug, Default)]
+struct Returned {
+    outputs: Vec<Output>,
+    status: i32,
+}
+
+/// The argument of this name or, among those without one, at this place.
+fn pick<'a>(given: &'a [Given], at: usize, names: &[&str]) -> Option<&'a Given> {
+    given.iter().find(|g| names.contains(&g.name.as_str())).or_else(|| given.get(at).filter(|g| g.name.is_empty()))
+}
+
+fn missing(procedure: &str, parameter: &str) -> Stop {
+    SqlError::new(
+        201,
+        format!("Procedure or function '{procedure}' expects parameter '{parameter}', which was not supplied."),
+    )
+    .into()
+}
+
+impl Machine {
+    /// EXEC of a procedure.
+    pub(super) fn procedure(&mut self, into: Option<&str>, name: &[String], args: &[Argument]) -> Result<(), Stop> {
+        let mut given = Vec::new();
+        for a in args {
+            given.push(Given {
+                name: a.name.clone().unwrap_or_default(),
+                value: self.value(&a.value)?,
+                output: a.output,
+            });
+        }
+        let result = self.run_procedure(name, &given)?;
+        let outputs = args.iter().filter(|a| a.output);
+        for (a, output) in outputs.zip(&result.outputs) {
+            if let Expr::Variable(variable) = &a.value {
+                self.assign(variable, &output.value)?;
+            }
+        }
+        if let Some(variable) = into {
+            self.assign(variable, &Value::int(result.status.into()))?;
+        }
+        Ok(())
+    }
+
+    /// A request that calls procedures.
+    pub(crate) fn calls(&mut self, calls: Vec<Rpc>) -> End {
+        self.start("EXECUTE");
+        self.in_proc = true;
+        let mut result = Ok(());
+        for call in calls {
+            let given: Vec<Given> =
+                call.params.into_iter().map(|Param { name, output, value }| Given { name, value, output }).collect();
+            let name: Vec<String> = call.name.split('.').map(|part| part.trim_matches(['[', ']']).to_owned()).collect();
+            match self.run_procedure(&name, &given) {
+                Ok(done) => {
+                    self.out.return_status(done.status);
+                    for output in &done.outputs {
+                        self.out.return_value(output.at, &output.name, &output.value);
+                    }
+                    // the last of all loses its mark when the response ends
+                    self.out.done_proc(true);
+                }
+                Err(stop) => {
+                    result = Err(stop);
+                    break;
+                }
+            }
+        }
+        self.end(result)
+    }
+
+    fn run_procedure(&mut self, name: &[String], given: &[Given]) -> Result<Returned, Stop> {
+        if given.len() > 2100 {
+            return error(
+                8003,
+                "The incoming request has too many parameters. The server supports a maximum of 2100 parameters. Reduce the number of parameters and resend the request.",
+            );
+        }
+        let short = name.last().map(|n| fold(n)).unwrap_or_default();
+        match short.as_str() {
+            "sp_executesql" => {
+                // whatever clients call the two that are its own
+                let text = given.first().and_then(|g| g.value.as_text());
+                let Some(text) = text else { return Err(missing(&short, "@statement")) };
+                let declared = given.get(1).and_then(|g| g.value.as_text()).unwrap_or_default();
+                self.execute_text(&text, &declared, given, 2)
+            }
+            "sp_prepare" | "sp_prepexec" => {
+                let declared = given.get(1).and_then(|g| g.value.as_text()).unwrap_or_default();
+                let Some(text) = given.get(2).and_then(|g| g.value.as_text()) else {
+                    return Err(missing(&short, "@stmt"));
+                };
+                let handle = self.prepared.keys().max().map_or(1, |n| n + 1);
+                self.prepared.insert(handle, (text.clone(), declared.clone()));
+                let mut done = if short == "sp_prepexec" {
+                    self.execute_text(&text, &declared, given, 3)?
+                } else {
+                    Returned::default()
+                };
+                done.outputs.insert(0, Output { at: 0, name: String::new(), value: Value::int(handle) });
+                Ok(done)
+            }
+            "sp_execute" | "sp_unprepare" => {
+                let handle = given.first().and_then(|g| g.value.as_int()).unwrap_or(0);
+                if short == "sp_unprepare" {
+                    self.prepared.remove(&handle);
+                    return Ok(Returned::default());
+                }
+                let Some((text, declared)) = self.prepared.get(&handle).cloned() else {
+                    return error(8179, format!("Could not find prepared statement with handle {handle}."));
+                };
+                self.execute_text(&text, &declared, given, 1)
+            }
+            "sp_getapplock" => self.take_app_lock(given),
+            "sp_releaseapplock" => self.release_app_lock(given),
+            "sp_set_session_context" => {
+                let Some(key) = pick(given, 0, &["@key"]).and_then(|g| g.value.as_text()) else {
+                    return Err(missing(&short, "@key"));
+                };
+                let Some(value) = pick(given, 1, &["@value"]).map(|g| g.value.clone()) else {
+                    return Err(missing(&short, "@value"));
+                };
+                let read_only = pick(given, 2, &["@read_only"]).and_then(|g| g.value.as_int()) == Some(1);
+                let mut world = self.shared.world();
+                let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
+                if s.values.get(&fold(&key)).is_some_and(|v| v.1) {
+                    return error(
+                        15664,
+                        format!(
+                            "Cannot set key '{key}' in the session context. The key has been set as read_only for this session."
+                        ),
+                    );
+                }
+                s.values.insert(fold(&key), (value, read_only));
+                Ok(Returned::default())
+            }
+            "sp_addrolemember" | "sp_droprolemember" => {
+                let role = pick(given, 0, &["@rolename"]).and_then(|g| g.value.as_text()).unwrap_or_default();
+                let member = pick(given, 1, &["@membername"]).and_then(|g| g.value.as_text()).unwrap_or_default();
+                let adds = short == "sp_addrolemember";
+                let change = if adds { Change::Add(member.clone()) } else { Change::Drop(member.clone()) };
+                self.patient(|m, w| {
+                    let database = w.session(m.spid).database;
+                    if w.databases.get(&database).is_some_and(|d| d.named(&member).is_none()) {
+                        return error(15410, format!("User or role '{member}' does not exist in this database."));
+                    }
+                    m.define(w, &Stmt::AlterRole { name: role.clone(), change: change.clone(), server: false })
+                })?;
+                Ok(Returned::default())
+            }
+            _ => error(2812, format!("Could not find stored procedure '{}'.", name.join("."))),
+        }
+    }
+
+    /// Text with parameters (behind so many of the procedure's own), in a frame of its own. SET options and EXECUTE AS last as long as it runs.
+    fn execute_text(&mut self, text: &str, declared: &str, given: &[Given], own: usize) -> Result<Returned, Stop> {
+        let given = given.get(own..).unwrap_or_default();
+        let parameters = parse_parameters(declared)?;
+        let mut frame = Frame::default();
+        for (i, (name, ty, _)) in parameters.iter().enumerate() {
+            let Some(one) = pick(given, i, &[name]) else {
+                return error(
+                    8178,
+                    format!(
+                        "The parameterized query '({declared}){text}' expects the parameter '{name}', which was not supplied."
+                    ),
+                );
+            };
+            frame.variables.insert(name.clone(), (*ty, one.value.cast(*ty, 0)?));
+        }
+        if given.len() > parameters.len() {
+            return error(8144, "Procedure or function has too many arguments specified.");
+        }
+        let frame = self.scoped(|m| m.text(text, frame))?;
+        let mut outputs = Vec::new();
+        for (i, (name, ty, out)) in parameters.iter().enumerate() {
+            if *out && pick(given, i, &[name]).is_some_and(|g| g.output) {
+                let value = frame.variables.get(name).and_then(|v| v.1.cast(*ty, 0).ok());
+                let at = given.iter().position(|g| &g.name == name).unwrap_or(i).saturating_add(own) as u16;
+                outputs.push(Output { at, name: name.clone(), value: value.unwrap_or(Value::null(*ty)) });
+            }
+        }
+        Ok(Returned { outputs, status: 0 })
+    }
+
+    /// Runs it, and puts back the options of the session and as whom it acts.
+    pub(super) fn scoped<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
+        let before = self.shared.world().session(self.spid).clone();
+        let nocount = self.nocount;
+        let result = work(self);
+        self.nocount = nocount;
+        if let Some(s) = self.shared.world().session_mut(self.spid) {
+            s.contexts.truncate(before.contexts.len());
+            (s.xact_abort, s.dirty_reads, s.concat_null) = (before.xact_abort, before.dirty_reads, before.concat_null);
+            s.lock_timeout = before.lock_timeout;
+        }
+        result
+    }
+
+    fn take_app_lock(&mut self, given: &[Given]) -> Result<Returned, Stop> {
+        let text = |at, name| pick(given, at, &[name]).and_then(|g| g.value.as_text());
+        let Some(resource) = text(0, "@resource") else { return Err(missing("sp_getapplock", "@Resource")) };
+        let Some(mode) = text(1, "@lockmode") else { return Err(missing("sp_getapplock", "@LockMode")) };
+        let of_session = text(2, "@lockowner").is_some_and(|o| fold(&o) == "session");
+        let status = |status| Ok(Returned { outputs: Vec::new(), status });
+        let timeout = pick(given, 3, &["@locktimeout"]).and_then(|g| g.value.as_int());
+        let before = {
+            let mut world = self.shared.world();
+            let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
+            if !of_session && s.transactions == 0 {
+                // outside of a transaction there is nothing that could own it
+                return status(-999);
+            }
+            let before = s.lock_timeout;
+            s.lock_timeout = timeout.unwrap_or(before);
+            before
+        };
+        let mut waited = false;
+        let result = self.patient(|m, w| {
+            let (spid, database) = (m.spid, w.session(m.spid).database);
+            let other = w.app_locks.iter().find(|l| {
+                l.spid != spid && l.database == database && l.resource == resource && !compatible(&l.mode, &mode)
+            });
+            if let Some(by) = other.map(|l| l.spid) {
+                waited = true;
+                return w.wait(spid, by, format!("APPLICATION: {database}:0:[{resource}]"), "LCK_M_X");
+            }
+            let own = w.app_locks.iter_mut().find(|l| {
+                l.spid == spid && l.database == database && l.resource == resource && l.of_session == of_session
+            });
+            match own {
+                Some(l) => l.count += 1,
+                None => w.app_locks.push(AppLock {
+                    spid,
+                    database,
+                    resource: resource.clone(),
+                    mode: mode.clone(),
+                    of_session,
+                    count: 1,
+                }),
+            }
+            Ok(())
+        });
+        if let Some(s) = self.shared.world().session_mut(self.spid) {
+            s.lock_timeout = before;
+        }
+        match result {
+            Ok(()) => status(i32::from(waited)),
+            Err(Stop::Error(e)) if e.number == 1222 => status(-1),
+            Err(Stop::Error(e)) if e.number == 1205 => status(-3),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    fn release_app_lock(&mut self, given: &[Given]) -> Result<Returned, Stop> {
+        let text = |at, name| pick(given, at, &[name]).and_then(|g| g.value.as_text());
+        let Some(resource) = text(0, "@resource") else { return Err(missing("sp_releaseapplock", "@Resource")) };
+        let of_session = text(1, "@lockowner").is_some_and(|o| fold(&o) == "session");
+        let mut world = self.shared.world();
+        let database = world.session(self.spid).database;
+        let spid = self.spid;
+        let mine = |l: &AppLock| {
+            l.spid == spid && l.database == database && l.resource == resource && l.of_session == of_session
+        };
+        let Some(at) = world.app_locks.iter().position(mine) else {
+            return error(
+                1223,
+                format!(
+                    "Cannot release the application lock (Database Principal: 'public', Resource: '{resource}') because it is not currently held."
+                ),
+            );
+        };
+        let last = world.app_locks.get_mut(at).is_none_or(|l| {
+            l.count -= 1;
+            l.count == 0
+        });
+        if last {
+            world.app_locks.remove(at);
+        }
+        drop(world);
+        self.shared.changed.notify_all();
+        Ok(Returned::default())
+    }
+}
+
+/// Whether two sessions may hold these at once.
+fn compatible(a: &str, b: &str) -> bool {
+    let (a, b) = (fold(a), fold(b));
+    let pair = |x: &str, y: &str| (a == x && b == y) || (a == y && b == x);
+    pair("shared", "shared")
+        || pair("shared", "update")
+        || pair("shared", "intentshared")
+        || pair("update", "intentshared")
+        || pair("intentshared", "intentshared")
+        || pair("intentshared", "intentexclusive")
+        || pair("intentexclusive", "intentexclusive")
+}

@@ -1,0 +1,291 @@
+//! The server as tests hold it.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::runtime::Runtime;
+
+use super::{
+    Options, SqlError, Tls, Value,
+    connection::{self, Security},
+    run::Machine,
+    wire::acceptor,
+    world::{Session, World},
+};
+
+/// For the nesting of statements and expressions, which an interpreter without optimization walks with large frames.
+const STACK: usize = 64 << 20;
+
+/// A running server; dropping it ends it.
+#[derive(Debug)]
+pub struct TdsServer {
+    shared: Arc<Shared>,
+    security: Arc<Security>,
+    port: u16,
+    runtime: Option<Runtime>,
+    listening: Option<Listening>,
+}
+
+/// How it is told to listen no more, and says that it does not.
+#[derive(Debug)]
+struct Listening {
+    quit: tokio::sync::oneshot::Sender<()>,
+    is_gone: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+/// The result of one query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// A session as [`TdsServer::sessions`] shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSeen {
+    pub spid: i32,
+    pub login: String,
+    pub program: String,
+    pub database: String,
+    pub open_transactions: u32,
+    /// 0 when it waits for nobody.
+    pub blocked_by: i32,
+    pub encrypted: bool,
+    pub context_info: Option<Vec<u8>>,
+}
+
+/// The state with its lock; whoever waits for a change of it waits for `changed`.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    pub changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl TdsServer {
+    /// Starts one on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When it cannot listen, when its certificate cannot be read or when its setup fails.
+    pub fn start(options: Options) -> Result<Self> {
+        let security = match &options.tls {
+            Tls::Refused => Security::None,
+            Tls::Offered { certificate, key } => Security::Offered(acceptor(certificate, key)?),
+            Tls::Forced { certificate, key } => Security::Forced(acceptor(certificate, key)?),
+        };
+        let shared = Arc::new(Shared { world: Mutex::new(World::new(&options)), changed: Condvar::new() });
+        let mut server = Self { shared, security: Arc::new(security), port: 0, runtime: None, listening: None };
+        for (database, sql) in &options.setup {
+            server.execute(database, sql).with_context(|| format!("setup: {sql}"))?;
+        }
+        server.listen()?;
+        Ok(server)
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).context("no port to listen on")?;
+        listener.set_nonblocking(true)?;
+        self.port = listener.local_addr()?.port();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("tds")
+            .thread_stack_size(STACK)
+            .enable_all()
+            .build()?;
+        let (shared, security) = (Arc::clone(&self.shared), Arc::clone(&self.security));
+        let (quit, quits) = tokio::sync::oneshot::channel::<()>();
+        let (gone, is_gone) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let accepting = async move {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                while let Ok((stream, peer)) = listener.accept().await {
+                    // a connection that breaks ends alone
+                    tokio::spawn(connection::serve(Arc::clone(&shared), Arc::clone(&security), stream, peer));
+                }
+            };
+            tokio::select! {
+                () = accepting => {}
+                _ = quits => {}
+            }
+            let _ = gone.send(());
+        });
+        self.listening = Some(Listening { quit, is_gone: Mutex::new(is_gone) });
+        self.runtime = Some(runtime);
+        Ok(())
+    }
+
+    /// Where it listens, or did before it was stopped.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends all sessions, rolling back what is open, and listens no more. The catalog stays.
+    pub fn stop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if let Some(Listening { quit, is_gone }) = self.listening.take() {
+            let _ = quit.send(());
+            let is_gone = is_gone.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _ = is_gone.recv_timeout(Duration::from_secs(2));
+        }
+        {
+            let mut world = self.shared.world();
+            world.stopping = true;
+            for session in world.sessions.values_mut() {
+                session.killed = true;
+                if let Some(wake) = &session.wake {
+                    wake.notify_one();
+                }
+            }
+        }
+        self.shared.changed.notify_all();
+        let limit = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < limit && !self.shared.world().sessions.is_empty() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        runtime.shutdown_background();
+        let mut world = self.shared.world();
+        let left: Vec<i32> = world.sessions.keys().copied().collect();
+        left.into_iter().for_each(|spid| world.end_session(spid));
+    }
+
+    /// Starts again where it was, with its catalog and a new start time.
+    ///
+    /// # Errors
+    /// When the port is taken meanwhile.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.stop();
+        {
+            let mut world = self.shared.world();
+            world.stopping = false;
+            // shown in steps of a three-hundredth of a second: two starts differ
+            let after = world.start.checked_add_signed(chrono::Duration::milliseconds(10)).unwrap_or(world.start);
+            world.start = world.now().max(after);
+            let tempdb = super::world::Database::new(2, "tempdb", false, world.start);
+            world.databases.insert(2, tempdb);
+        }
+        // the listener of before may live a moment longer
+        let limit = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.listen() {
+                Err(_) if Instant::now() < limit => std::thread::sleep(Duration::from_millis(10)),
+                done => return done,
+            }
+        }
+    }
+
+    /// Runs a batch past all permissions, in a session that nobody sees. It waits for locks five seconds at most.
+    ///
+    /// # Errors
+    /// The first error of the batch.
+    pub fn execute(&self, database: &str, sql: &str) -> Result<Vec<Rows>, SqlError> {
+        let spid = {
+            let mut world = self.shared.world();
+            let Some(id) = world.database_named(database).map(|d| d.id) else {
+                return Err(SqlError::new(911, format!("Database '{database}' does not exist.")));
+            };
+            let spid = (-1_000_000..).find(|n| !world.sessions.contains_key(n)).unwrap_or(-1);
+            let mut session = Session::new(spid);
+            (session.system, session.database, session.lock_timeout) = (true, id, 5000);
+            session.original_login = "sa".into();
+            session.contexts.push(super::world::Context {
+                login: Some(1),
+                login_name: "sa".into(),
+                sid: vec![1],
+                user: None,
+            });
+            world.sessions.insert(spid, session);
+            spid
+        };
+        let mut machine = Machine::captured(Arc::clone(&self.shared), spid);
+        let run = move || {
+            machine.batch(sql);
+            machine.captured_results()
+        };
+        let done = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+            thread.ok().and_then(|thread| thread.join().ok())
+        });
+        self.shared.world().end_session(spid);
+        self.shared.changed.notify_all();
+        let Some((sets, failed)) = done else {
+            return Err(SqlError::new(701, "There is insufficient system memory to run this query."));
+        };
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(sets
+                .into_iter()
+                .map(|r| Rows { columns: r.columns.into_iter().map(|c| c.0).collect(), rows: r.rows })
+                .collect()),
+        }
+    }
+
+    /// The sessions of clients.
+    pub fn sessions(&self) -> Vec<SessionSeen> {
+        let world = self.shared.world();
+        let seen = |s: &Session| SessionSeen {
+            spid: s.spid,
+            login: s.original_login.clone(),
+            program: s.program.clone(),
+            database: world.databases.get(&s.database).map(|d| d.name.clone()).unwrap_or_default(),
+            open_transactions: s.transactions,
+            blocked_by: s.blocked_by,
+            encrypted: s.encrypted,
+            context_info: s.context_info.clone(),
+        };
+        world.sessions.values().filter(|s| !s.system).map(seen).collect()
+    }
+
+    /// Whether a database user is a direct member of a role; false when there is no such thing.
+    pub fn is_member(&self, database: &str, role: &str, user: &str) -> bool {
+        let world = self.shared.world();
+        let Some(db) = world.database_named(database) else { return false };
+        match (db.named(role), db.named(user)) {
+            (Some(r), Some(u)) => db.members.contains(&(r.id, u.id)),
+            _ => false,
+        }
+    }
+
+    /// Whether a login is a direct member of a server role.
+    pub fn is_server_member(&self, role: &str, login: &str) -> bool {
+        let world = self.shared.world();
+        match (world.login_named(role), world.login_named(login)) {
+            (Some(r), Some(l)) => world.server_members.contains(&(r.id, l.id)),
+            _ => false,
+        }
+    }
+
+    /// All databases become read-only (error 3906), or writable again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.shared.world().read_only = read_only;
+    }
+
+    /// The next so many role statements become deadlock victims (error 1205).
+    pub fn deadlock_next(&self, statements: u32) {
+        self.shared.world().deadlocks = statements;
+    }
+
+    /// Moves the server's clock, from the machine's.
+    pub fn set_clock(&self, ahead: chrono::Duration) {
+        self.shared.world().clock = ahead;
+    }
+
+    /// Azure SQL Database is engine edition 5; 3, the default, is Enterprise.
+    pub fn set_engine_edition(&self, edition: i64) {
+        self.shared.world().engine_edition = edition;
+    }
+}
+
+impl Drop for TdsServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

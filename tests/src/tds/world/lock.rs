@@ -1,0 +1,81 @@
+//! Locks. Changes of the catalog and of tables hold theirs until the transaction ends; readers wait for them.
+
+use super::World;
+use crate::tds::error::{Stop, error};
+
+/// An exclusive lock on one thing.
+#[derive(Debug, Clone)]
+pub(crate) struct Lock {
+    pub spid: i32,
+    pub database: i32,
+    pub kind: &'static str,
+}
+
+/// sp_getapplock's.
+#[derive(Debug, Clone)]
+pub(crate) struct AppLock {
+    pub spid: i32,
+    pub database: i32,
+    pub resource: String,
+    pub mode: String,
+    pub of_session: bool,
+    pub count: u32,
+}
+
+impl World {
+    /// Takes it until the transaction ends, or says who holds it.
+    pub(crate) fn lock(
+        &mut self,
+        spid: i32,
+        database: i32,
+        kind: &'static str,
+        what: impl std::fmt::Display,
+    ) -> Result<(), Stop> {
+        let resource = format!("{kind}:{database}:{what}");
+        match self.locks.get(&resource) {
+            Some(lock) if lock.spid != spid => self.wait(spid, lock.spid, resource, "LCK_M_X"),
+            Some(_) => Ok(()),
+            None => {
+                self.locks.insert(resource, Lock { spid, database, kind });
+                Ok(())
+            }
+        }
+    }
+
+    /// A reader of this kind of things waits for whoever is changing one.
+    pub(crate) fn readable(&self, spid: i32, database: i32, kind: &str) -> Result<(), Stop> {
+        if self.session(spid).dirty_reads || self.session(spid).system {
+            return Ok(());
+        }
+        match self.locks.iter().find(|(_, l)| l.database == database && l.kind == kind && l.spid != spid) {
+            Some((resource, lock)) => self.wait(spid, lock.spid, resource.clone(), "LCK_M_S"),
+            None => Ok(()),
+        }
+    }
+
+    /// Waiting in a circle would never end: the one that closes it is the victim.
+    pub(crate) fn wait(&self, spid: i32, by: i32, resource: String, wait: &'static str) -> Result<(), Stop> {
+        let mut at = by;
+        for _ in 0..self.sessions.len() {
+            at = self.session(at).blocked_by;
+            if at == spid {
+                return deadlock(spid);
+            }
+        }
+        Err(Stop::Blocked { by, resource, wait })
+    }
+
+    pub(crate) fn release(&mut self, spid: i32) {
+        self.locks.retain(|_, l| l.spid != spid);
+        self.app_locks.retain(|l| l.spid != spid || l.of_session);
+    }
+}
+
+pub(crate) fn deadlock<T>(spid: i32) -> Result<T, Stop> {
+    error(
+        1205,
+        format!(
+            "Transaction (Process ID {spid}) was deadlocked on lock resources with another process and has been chosen as the deadlock victim. Rerun the transaction."
+        ),
+    )
+}

@@ -1,0 +1,404 @@
+//! A SQL Server, or what speaks like one, and everybody around it, for the laws.
+
+mod place;
+mod session;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use jit_core::clock::Time;
+use jit_core::database::{Database, TlsMode};
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{
+    Act, By, DatabaseLaw, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World,
+};
+use jit_mssql::{MsSqlConfig, MsSqlDatabase};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::password::Password;
+use crate::tds::TdsServer;
+pub use place::{Place, double};
+pub use session::{MsSqlSession, OpenTransaction};
+
+/// A broker of its own on a server, and the people around it.
+#[derive(Debug)]
+pub struct MsSqlWorld {
+    place: Place,
+    /// The double that is its own: it may be stopped.
+    own: Option<tokio::sync::Mutex<TdsServer>>,
+    number: u64,
+    names: AtomicU64,
+    broker: String,
+    password: Password,
+    listeners: Mutex<Vec<JoinHandle<()>>>,
+    /// Who may act as whom.
+    actors: Mutex<BTreeMap<String, String>>,
+}
+
+/// Why SQL Server cannot give it; the double has no cursors either.
+#[must_use]
+pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
+    match need {
+        Need::GrantorRecorded => Some("the catalog does not say who granted a membership"),
+        Need::SetOption => Some("a role is used without being set"),
+        Need::DefaultRoles => Some("there are no default roles: a role works as soon as it is given"),
+        Need::Prepared => Some("two-phase transactions belong to a coordinator outside the server"),
+        Need::TwoDatabases => Some("each database has roles of its own"),
+        Need::Cursors if double => Some("the double has no cursors"),
+        Need::OwnServer if !double => Some("others use this server, too"),
+        _ => None,
+    }
+}
+
+/// Why a law cannot be kept here although nothing that it names is missing.
+#[must_use]
+pub fn ignores(law: &DatabaseLaw, double: bool) -> Option<&'static str> {
+    let named = match law.name {
+        "contract_check_names_an_admin_option_held_through_a_group" => {
+            Some("no grantor is recorded, so a permission held through a role is as good as one's own")
+        }
+        "law_15_settle_ends_a_waiting_grant_and_nothing_lands_later" => {
+            Some("a look waits for a change of the catalog that is under way, and the law looks meanwhile")
+        }
+        _ => None,
+    };
+    named.or_else(|| law.needs.iter().find_map(|need| lacks(*need, double)))
+}
+
+impl MsSqlWorld {
+    /// A world on a server that others use, too.
+    ///
+    /// # Errors
+    /// When the server refuses to make its broker.
+    pub async fn within(place: Place) -> Result<Self> {
+        Self::new(place, None).await
+    }
+
+    /// A world on a double of its own.
+    ///
+    /// # Errors
+    /// When it does not start, or refuses to make its broker.
+    pub async fn on_a_double() -> Result<Self> {
+        let (place, server) = double()?;
+        Self::new(place, Some(tokio::sync::Mutex::new(server))).await
+    }
+
+    async fn new(place: Place, own: Option<tokio::sync::Mutex<TdsServer>>) -> Result<Self> {
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        // several processes of tests may use one server, one after the other
+        let broker = format!("jit_broker_{}_{number}", std::process::id());
+        let password = format!("Secret-of-{broker}");
+        let (quoted, secret) = (quoted(&broker), literal(&password));
+        // the least-privileged broker
+        place
+            .run(
+                "master",
+                &format!(
+                    "CREATE LOGIN {quoted} WITH PASSWORD = {secret}; \
+                     GRANT ALTER ANY CONNECTION TO {quoted}; GRANT VIEW SERVER STATE TO {quoted};"
+                ),
+            )
+            .await?;
+        let of_database = format!("CREATE USER {quoted} FOR LOGIN {quoted}; GRANT VIEW DEFINITION TO {quoted};");
+        place.run(&place.database, &of_database).await?;
+        let (names, listeners, actors) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Ok(Self { place, own, number, names, broker, password: Password::new(&password), listeners, actors })
+    }
+
+    async fn sql(&self, statements: &str) -> Result<(), BoxError> {
+        self.place.run(&self.place.database, statements).await?;
+        Ok(())
+    }
+
+    async fn on_server(&self, statements: &str) -> Result<(), BoxError> {
+        self.place.run("master", statements).await?;
+        Ok(())
+    }
+
+    fn config(&self, host: &str, port: u16, user: &str, tls: TlsMode) -> Result<MsSqlConfig, BoxError> {
+        let config = MsSqlConfig::from_url(&format!("mssql://{user}@{host}:{port}/{}", self.place.database))?;
+        Ok(config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4))
+    }
+
+    fn tls(&self) -> TlsMode {
+        TlsMode::VerifyFull { ca: self.place.ca.clone() }
+    }
+
+    /// Somebody on the way, at this address: who says that the server speaks no TLS, or only passes on.
+    async fn between(&self, host: &str, strips: bool) -> Result<u16, BoxError> {
+        let listener = TcpListener::bind((host, 0)).await?;
+        let (port, server) = (listener.local_addr()?.port(), (self.place.host.clone(), self.place.port));
+        let listening = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(server).await?;
+                    if strips {
+                        strip(&mut client, &mut server).await?;
+                    }
+                    copy_bidirectional(&mut client, &mut server).await.map(drop)
+                });
+            }
+        });
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
+        Ok(port)
+    }
+
+    async fn own(&self) -> Result<tokio::sync::MutexGuard<'_, TdsServer>, BoxError> {
+        Ok(self.own.as_ref().ok_or("this server is not its own")?.lock().await)
+    }
+
+    async fn is_a_role(&self, name: &str) -> Result<bool, BoxError> {
+        let text =
+            format!("SELECT COUNT(*) FROM sys.database_principals WHERE type = 'R' AND name = {}", literal(name));
+        Ok(self.place.number(&self.place.database, &text).await? > 0)
+    }
+
+    async fn drop_role(&self, name: &str) -> Result<(), BoxError> {
+        let role = quoted(name);
+        for row in self.members(name).await? {
+            self.sql(&format!("ALTER ROLE {role} DROP MEMBER {}", quoted(&row.member))).await?;
+        }
+        self.sql(&format!("DROP TABLE dbo.{role}; DROP ROLE {role};")).await
+    }
+}
+
+/// Passes on one PRELOGIN exchange, with "not supported" where the server says what is encrypted.
+async fn strip(client: &mut TcpStream, server: &mut TcpStream) -> std::io::Result<()> {
+    for step in 0..2 {
+        let (from, to) = if step == 0 { (&mut *client, &mut *server) } else { (&mut *server, &mut *client) };
+        let mut packet = vec![0; 8];
+        from.read_exact(&mut packet).await?;
+        packet.resize(usize::from(u16::from_be_bytes([packet[2], packet[3]])), 0);
+        from.read_exact(&mut packet[8..]).await?;
+        let option = packet[8..].chunks(5).take_while(|option| option[0] != 0xFF).find(|option| option[0] == 1);
+        let at = option.map(|option| usize::from(u16::from_be_bytes([option[1], option[2]])) + 8);
+        if let (1, Some(at)) = (step, at) {
+            packet[at] = 2;
+        }
+        to.write_all(&packet).await?;
+    }
+    Ok(())
+}
+
+impl Drop for MsSqlWorld {
+    fn drop(&mut self) {
+        for listening in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            listening.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl World for MsSqlWorld {
+    fn lacks(&self, need: Need) -> Option<&'static str> {
+        lacks(need, self.own.is_some())
+    }
+
+    fn fresh(&self, hint: &str) -> String {
+        let (process, number) = (std::process::id(), self.names.fetch_add(1, Ordering::Relaxed));
+        format!("{hint}_{process}_{}_{number}", self.number)
+    }
+
+    fn longest_name(&self) -> usize {
+        128
+    }
+
+    fn counts_bytes(&self) -> bool {
+        // UTF-16 units
+        false
+    }
+
+    fn refused_names(&self) -> Vec<String> {
+        ["", "public", "dbo", "guest", "sys", "INFORMATION_SCHEMA", "sa", "trailing ", "nul\0"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    fn broker(&self) -> String {
+        self.broker.clone()
+    }
+
+    async fn database(&self, login: Login) -> Result<Arc<dyn Database>, BoxError> {
+        let (host, port, broker) = (self.place.host.as_str(), self.place.port, self.broker.as_str());
+        let config = match login {
+            Login::Broker => self.config(host, port, broker, self.tls())?,
+            Login::Superuser => {
+                let name = self.fresh("superuser");
+                let (login, secret) = (quoted(&name), "Secret-of-a-superuser");
+                self.on_server(&format!(
+                    "CREATE LOGIN {login} WITH PASSWORD = {}; ALTER SERVER ROLE sysadmin ADD MEMBER {login};",
+                    literal(secret)
+                ))
+                .await?;
+                self.config(host, port, &name, self.tls())?.credentials(Arc::new(Password::new(secret)))
+            }
+            Login::UnknownCa => {
+                let ca = Some(self.place.other_ca.clone());
+                self.config(host, port, broker, TlsMode::VerifyFull { ca })?
+            }
+            Login::WrongHost => {
+                let other = "127.0.0.2";
+                self.config(other, self.between(other, false).await?, broker, self.tls())?
+            }
+            Login::Stripped => self.config("127.0.0.1", self.between("127.0.0.1", true).await?, broker, self.tls())?,
+            Login::Plaintext => self.config(host, port, broker, TlsMode::DangerPlaintext)?,
+            Login::WrongPassword => {
+                let wrong = Arc::new(Password::new(WRONG_PASSWORD));
+                self.config(host, port, broker, self.tls())?.credentials(wrong)
+            }
+            Login::NobodyThere => {
+                let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+                self.config("127.0.0.1", port, broker, self.tls())?
+            }
+            other => return Err(format!("no {other:?} here").into()),
+        };
+        Ok(Arc::new(MsSqlDatabase::new(config)?))
+    }
+
+    async fn act(&self, act: Act<'_>) -> Result<(), BoxError> {
+        let broker = quoted(&self.broker);
+        match act {
+            Act::CreateAccount { account, .. } => {
+                let name = quoted(account);
+                self.on_server(&format!("CREATE LOGIN {name} WITH PASSWORD = {}", literal(place::SECRET))).await?;
+                self.sql(&format!("CREATE USER {name} FOR LOGIN {name}")).await
+            }
+            Act::CreateRole { role } => {
+                let name = quoted(role);
+                self.sql(&format!(
+                    "CREATE ROLE {name}; GRANT ALTER ON ROLE::{name} TO {broker}; CREATE TABLE dbo.{name} (n int NOT NULL); \
+                     INSERT INTO dbo.{name} (n) VALUES (1), (2), (3); GRANT SELECT ON OBJECT::dbo.{name} TO {name}; \
+                     GRANT INSERT ON OBJECT::dbo.{name} TO {name};"
+                ))
+                .await
+            }
+            // nobody is in a user, but others may act as it
+            Act::Grant { role, to, .. } if !self.is_a_role(role).await? => {
+                self.actors.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), role.to_owned());
+                self.sql(&format!("GRANT IMPERSONATE ON USER::{} TO {}", quoted(role), quoted(to))).await
+            }
+            Act::Grant { role, to, by, admin, .. } => {
+                let grant = format!("ALTER ROLE {} ADD MEMBER {}", quoted(role), quoted(to));
+                match by {
+                    By::Admin => self.sql(&grant).await?,
+                    By::Broker => {
+                        let (place, password) = (&self.place, self.password.text());
+                        let mut client = place.login(&place.database, &self.broker, &password).await?;
+                        place::execute(&mut client, &grant).await?;
+                    }
+                }
+                if admin {
+                    self.sql(&format!("GRANT ALTER ON ROLE::{} TO {}", quoted(role), quoted(to))).await?;
+                }
+                Ok(())
+            }
+            Act::Revoke { role, from, .. } => {
+                self.sql(&format!("ALTER ROLE {} DROP MEMBER {}", quoted(role), quoted(from))).await
+            }
+            Act::Rename { from, to } => {
+                let (old, new) = (quoted(from), quoted(to));
+                if self.is_a_role(from).await? {
+                    return self.sql(&format!("ALTER ROLE {old} WITH NAME = {new}")).await;
+                }
+                self.sql(&format!("ALTER USER {old} WITH NAME = {new}")).await?;
+                self.on_server(&format!("ALTER LOGIN {old} WITH NAME = {new}")).await
+            }
+            Act::Drop { name } => {
+                if self.is_a_role(name).await? {
+                    return self.drop_role(name).await;
+                }
+                let name = quoted(name);
+                self.sql(&format!("DROP USER {name}")).await?;
+                self.on_server(&format!("DROP LOGIN {name}")).await
+            }
+            Act::LetCreateAccounts { role } => self.sql(&format!("GRANT ALTER ANY USER TO {}", quoted(role))).await,
+            Act::TakeAdminOption { role } => {
+                self.sql(&format!("REVOKE ALTER ON ROLE::{} FROM {broker}", quoted(role))).await
+            }
+            Act::TakeSignal => self.on_server(&format!("REVOKE ALTER ANY CONNECTION FROM {broker}")).await,
+            Act::RotatePassword => {
+                let password = self.fresh("Another-secret");
+                self.on_server(&format!("ALTER LOGIN {broker} WITH PASSWORD = {}", literal(&password))).await?;
+                self.place.end_sessions(&self.broker).await?;
+                self.password.set(&password);
+                Ok(())
+            }
+            Act::Restart => Ok(self.own().await?.start_again()?),
+            Act::Stop => {
+                self.own().await?.stop();
+                Ok(())
+            }
+            Act::Start { read_only } => {
+                let mut server = self.own().await?;
+                server.start_again()?;
+                server.set_read_only(read_only);
+                Ok(())
+            }
+            other => Err(format!("no {other:?} here").into()),
+        }
+    }
+
+    async fn session(&self, account: &str) -> Result<Box<dyn UserSession>, BoxError> {
+        let password = if account == self.broker { self.password.text() } else { place::SECRET.to_owned() };
+        let actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner).get(account).cloned();
+        Ok(Box::new(MsSqlSession::open(&self.place, account, &password, actors).await?))
+    }
+
+    async fn hold(&self, role: &str, account: &str) -> Result<Box<dyn Hold>, BoxError> {
+        Ok(Box::new(OpenTransaction::begin(&self.place, role, account).await?))
+    }
+
+    async fn members(&self, role: &str) -> Result<Vec<Row>, BoxError> {
+        let text = format!(
+            "SELECT u.name AS member, \
+               (SELECT COUNT(*) FROM sys.database_permissions d WHERE d.class = 4 AND d.major_id = r.principal_id \
+                  AND d.grantee_principal_id = u.principal_id AND d.permission_name = 'ALTER') AS passes \
+             FROM sys.database_role_members m JOIN sys.database_principals r ON r.principal_id = m.role_principal_id \
+             JOIN sys.database_principals u ON u.principal_id = m.member_principal_id WHERE r.name = {}",
+            literal(role)
+        );
+        let rows = self.place.rows(&self.place.database, &text).await?;
+        let row = |row: &tiberius::Row| {
+            let member = row.try_get::<&str, _>("member")?.unwrap_or_default().to_owned();
+            let admin = row.try_get::<i32, _>("passes")?.unwrap_or_default() > 0;
+            Ok(Row { member, grantor: "unknown".to_owned(), inherits: true, set: true, admin })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    async fn waiting(&self) -> Result<usize, BoxError> {
+        let text = format!(
+            "SELECT COUNT(*) FROM sys.dm_exec_requests r JOIN sys.dm_exec_sessions s ON s.session_id = r.session_id \
+             WHERE s.original_login_name = {} AND r.blocking_session_id <> 0",
+            literal(&self.broker)
+        );
+        Ok(usize::try_from(self.place.number("master", &text).await?)?)
+    }
+
+    async fn server_time(&self) -> Result<Time, BoxError> {
+        let rows = self.place.rows("master", "SELECT SYSUTCDATETIME() AS now").await?;
+        let now: chrono::NaiveDateTime = rows.first().ok_or("no time")?.try_get("now")?.ok_or("no time")?;
+        Ok(now.and_utc())
+    }
+
+    async fn pass(&self, how_long: Duration) {
+        tokio::time::sleep(how_long).await;
+    }
+}
+
+/// Where a name stands in a statement.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("[{}]", name.replace(']', "]]"))
+}
+
+fn literal(text: &str) -> String {
+    format!("N'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,78 @@
+//! The least-privileged broker, as a DBA makes it.
+
+use anyhow::Result;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+
+use super::{literal, quoted};
+use crate::server::Flavour;
+
+/// Makes the broker's account, which may look and end sessions, and grant nothing yet.
+pub(super) fn least_privileged(flavour: Flavour, broker: &str, password: &str) -> Vec<String> {
+    let mut statements = vec![format!("CREATE USER {broker} IDENTIFIED BY {}", literal(password))];
+    statements.extend(privileges(flavour, broker));
+    statements
+}
+
+/// What it is given, each privilege for itself, as the README has it.
+pub(super) fn privileges(flavour: Flavour, broker: &str) -> Vec<String> {
+    if flavour.is_mariadb() { on_mariadb(broker) } else { on_mysql(broker) }
+}
+
+fn on_mysql(broker: &str) -> Vec<String> {
+    vec![
+        format!("GRANT PROCESS ON *.* TO {broker}"),
+        format!("GRANT CONNECTION_ADMIN ON *.* TO {broker}"),
+        format!("GRANT SELECT ON mysql.role_edges TO {broker}"),
+        format!("GRANT SELECT ON mysql.default_roles TO {broker}"),
+        format!("GRANT SELECT ON mysql.global_grants TO {broker}"),
+        format!("GRANT SELECT ON mysql.db TO {broker}"),
+        format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
+        // not authentication_string
+        format!("GRANT SELECT ({USER_COLUMNS}) ON mysql.user TO {broker}"),
+        // who blocks whom
+        format!("GRANT SELECT ON performance_schema.metadata_locks TO {broker}"),
+        format!("GRANT SELECT ON performance_schema.threads TO {broker}"),
+        format!("GRANT SELECT ON performance_schema.data_locks TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+    ]
+}
+
+fn on_mariadb(broker: &str) -> Vec<String> {
+    vec![
+        format!("GRANT PROCESS ON *.* TO {broker}"),
+        format!("GRANT CONNECTION ADMIN ON *.* TO {broker}"),
+        format!("GRANT SELECT ON mysql.roles_mapping TO {broker}"),
+        format!("GRANT SELECT ON mysql.db TO {broker}"),
+        format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
+        // not authentication_string
+        format!("GRANT SELECT ({USER_COLUMNS}, default_role) ON mysql.user TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+    ]
+}
+
+/// What both have in `mysql.user`, and what has to be read.
+const USER_COLUMNS: &str = "User, Host, Create_user_priv, Grant_priv, Super_priv";
+
+/// Makes what sets default roles for brokers; once on a server.
+pub(super) async fn make_procedure(admin: &mut Conn, flavour: Flavour) -> Result<()> {
+    let procedure =
+        if flavour.is_mariadb() { jit_mysql::DEFAULT_ROLE_IN_MARIADB } else { jit_mysql::DEFAULT_ROLE_IN_MYSQL };
+    admin.query_drop("CREATE DATABASE IF NOT EXISTS jit").await?;
+    match admin.query_drop(procedure).await {
+        // another world was faster
+        Err(mysql_async::Error::Server(error)) if error.code == 1304 => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Lets the broker grant this role, and nothing else.
+pub(super) fn let_grant(role: &str, broker: &str) -> String {
+    format!("GRANT {} TO {broker} WITH ADMIN OPTION", quoted(role))
+}
+
+/// Takes its right to end sessions.
+pub(super) fn take_signal(flavour: Flavour, broker: &str) -> String {
+    let privilege = if flavour.is_mariadb() { "CONNECTION ADMIN" } else { "CONNECTION_ADMIN" };
+    format!("REVOKE {privilege} ON *.* FROM {broker}")
+}

@@ -1,0 +1,312 @@
+//! What only MySQL and MariaDB have: what open sessions keep, and accounts of several hosts. `mariadb-11.8/law_05_...`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jit_core::approval::{Actor, Witness};
+use jit_core::database::{
+    Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+};
+use jit_core::engine::{Ask, Jit};
+use jit_core::id::{AccessId, Principal, TenantId};
+use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
+use jit_core::store::{BoxError, MemoryStore};
+use jit_core::testkit::database_laws::{Act, By, Login, World, witness};
+use jit_tests::server::Flavour;
+use jit_tests::servers::{RunningMySql, Servers};
+use jit_tests::world::mysql::{MySqlWorld, PASSWORD};
+use libtest_mimic::{Arguments, Failed, Trial};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tokio::runtime::{Builder, Runtime};
+
+/// Longest that one test takes on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+fn main() -> Result<()> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    let servers = Servers::of_this_run()?;
+    let runtime = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build()?);
+    let mut trials = Vec::new();
+    for flavour in Flavour::ALL {
+        let mut all = Tests { flavour, servers: &servers, runtime: &runtime, trials: &mut trials };
+        for path in Path::ALL {
+            all.add(&format!("law_05_open_session_loses_{}", path.name()), move |running| loses(running, path));
+        }
+        all.add("fact_open_sessions_keep_what_they_had", keeps);
+        all.add("law_05_accounts_of_two_hosts_are_kept_apart", two_hosts);
+        all.add("contract_check_names_each_privilege_that_is_taken", each_privilege);
+        all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
+    }
+    libtest_mimic::run(&arguments, trials).exit()
+}
+
+struct Tests<'a> {
+    flavour: Flavour,
+    servers: &'a Servers,
+    runtime: &'a Arc<Runtime>,
+    trials: &'a mut Vec<Trial>,
+}
+
+impl Tests<'_> {
+    fn add<F>(&mut self, name: &str, test: impl FnOnce(RunningMySql) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), BoxError>> + Send,
+    {
+        let full = format!("{}/{name}", self.flavour.name());
+        let Some(running) = self.servers.mysql().find(|running| running.flavour == self.flavour).cloned() else {
+            let why = self.servers.absent.get(self.flavour.name()).cloned().unwrap_or_default();
+            self.trials.push(Trial::test(full, || Ok(())).with_kind(why).with_ignored_flag(true));
+            return;
+        };
+        let runtime = Arc::clone(self.runtime);
+        self.trials.push(Trial::test(full, move || {
+            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(running)).await });
+            let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
+            done.map_err(|error| Failed::from(error.to_string()))
+        }));
+    }
+}
+
+/// How an open session uses a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// In the database that it has chosen.
+    CurrentDatabase,
+    /// In another one.
+    OtherDatabase,
+    /// By a statement that it prepared before.
+    Prepared,
+    /// In a transaction that it began before.
+    Transaction,
+}
+
+impl Path {
+    const ALL: [Self; 4] = [Self::CurrentDatabase, Self::OtherDatabase, Self::Prepared, Self::Transaction];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CurrentDatabase => "its_current_database",
+            Self::OtherDatabase => "another_database",
+            Self::Prepared => "a_prepared_statement",
+            Self::Transaction => "an_open_transaction",
+        }
+    }
+}
+
+/// A role on a database of its own, an account, and the broker's adapter.
+struct Scene {
+    world: MySqlWorld,
+    running: RunningMySql,
+    database: Arc<dyn Database>,
+    account: String,
+    role: String,
+    /// What the role may use: all of it, as application roles often do.
+    schema: String,
+    access: AccessId,
+}
+
+impl Scene {
+    async fn new(running: RunningMySql) -> Result<Self, BoxError> {
+        let world = MySqlWorld::within(running.clone()).await?;
+        let (account, role, schema) = (world.fresh("alice"), world.fresh("writer"), world.fresh("orders"));
+        world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        world.act(Act::CreateRole { role: &role }).await?;
+        let mut admin = running.admin().await?;
+        admin.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        admin.query_drop(format!("CREATE TABLE {schema}.t (n INT) ENGINE = InnoDB")).await?;
+        admin.query_drop(format!("GRANT SELECT, INSERT ON {schema}.* TO `{role}`")).await?;
+        admin.disconnect().await?;
+        let database = world.database(Login::Broker).await?;
+        let access = AccessId::fresh(world.server_time().await?, &jit_core::clock::SystemEntropy);
+        Ok(Self { world, running, database, account, role, schema, access })
+    }
+
+    fn subject(&self, account: &str) -> Result<Subject, BoxError> {
+        let account = self.database.account(account)?;
+        Ok(Subject { account, account_id: None, role: self.database.role(&self.role)?, role_id: None })
+    }
+
+    async fn grant(&self, account: &str) -> Result<(), BoxError> {
+        let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
+        let witness: Witness = witness(self.access)?;
+        let (subject, refused) = (self.subject(account)?, Stance::Refused);
+        let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, refused, refused);
+        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10) };
+        for granted in self.database.grant(&call, &[order]).await {
+            granted?;
+        }
+        Ok(())
+    }
+
+    async fn revoke(&self, account: &str, sessions: Sessions) -> Result<RevokeReport, BoxError> {
+        let order = RevokeOrder {
+            access: self.access,
+            subject: self.subject(account)?,
+            how: RevokeHow::Remove,
+            sessions,
+            prepared: Prepared::Report,
+            default_role: DefaultRole::Goes { back_to: None },
+        };
+        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10) };
+        let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
+        Ok(report)
+    }
+
+    /// A session of the account that is on this path, and used the role there.
+    async fn session(&self, path: Path) -> Result<Conn, BoxError> {
+        let mut session = self.running.session(&self.account, PASSWORD).await?;
+        let schema = &self.schema;
+        match path {
+            Path::CurrentDatabase => session.query_drop(format!("USE {schema}")).await?,
+            Path::OtherDatabase => {}
+            Path::Prepared => session.query_drop(format!("PREPARE p FROM 'INSERT INTO {schema}.t VALUES (1)'")).await?,
+            Path::Transaction => session.query_drop("START TRANSACTION").await?,
+        }
+        self.uses(&mut session, path).await?;
+        Ok(session)
+    }
+
+    async fn uses(&self, session: &mut Conn, path: Path) -> Result<(), mysql_async::Error> {
+        let schema = &self.schema;
+        match path {
+            Path::CurrentDatabase => session.query_drop("INSERT INTO t VALUES (1)").await,
+            Path::Prepared => session.query_drop("EXECUTE p").await,
+            Path::OtherDatabase | Path::Transaction => {
+                session.query_drop(format!("INSERT INTO {schema}.t VALUES (1)")).await
+            }
+        }
+    }
+}
+
+/// The end of a window takes it from a session that has it open, on every path.
+async fn loses(running: RunningMySql, path: Path) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.session(path).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.ended.len() == 1 && report.seen.sessions.is_empty(), format!("sessions: {report:?}"))?;
+    let used = scene.uses(&mut session, path).await;
+    must(!matches!(used, Ok(()) | Err(mysql_async::Error::Server(_))), format!("the session lives: {used:?}"))?;
+    let mut again = scene.running.session(&scene.account, PASSWORD).await?;
+    let used = scene.uses(&mut again, Path::OtherDatabase).await;
+    must(matches!(used, Err(mysql_async::Error::Server(_))), format!("a new session has the role: {used:?}"))
+}
+
+/// Why sessions are ended: what is measured where they are left alone.
+async fn keeps(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.grant(&scene.account).await?;
+    let mut sessions = Vec::new();
+    for path in Path::ALL {
+        sessions.push((path, scene.session(path).await?));
+    }
+    scene.revoke(&scene.account, Sessions::Keep).await?;
+    for (path, mut session) in sessions {
+        let kept = scene.uses(&mut session, path).await.is_ok();
+        let expected = scene.running.flavour.is_mariadb() || path == Path::CurrentDatabase;
+        must(kept == expected, format!("{path:?}: kept {kept}"))?;
+    }
+    Ok(())
+}
+
+/// `'alice'@'%'` and `'alice'@'localhost'` are two: one gets the role and loses its sessions, the other nothing of both.
+async fn two_hosts(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let here = format!("{}@localhost", scene.account);
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("CREATE USER '{}'@'localhost' IDENTIFIED BY '{PASSWORD}'", scene.account)).await?;
+    admin.disconnect().await?;
+    scene.grant(&scene.account).await?;
+    let by_socket = OptsBuilder::default().socket(Some(scene.running.socket.to_string_lossy()));
+    let mut local = Conn::new(by_socket.user(Some(scene.account.clone())).pass(Some(PASSWORD))).await?;
+    must(scene.uses(&mut local, Path::OtherDatabase).await.is_err(), "the other account has the role")?;
+    let mut remote = scene.session(Path::OtherDatabase).await?;
+    let seen = scene.database.observe(&[scene.subject(&scene.account)?, scene.subject(&here)?]).await?.seen;
+    let ids: Vec<Vec<String>> =
+        seen.iter().map(|seen| seen.sessions.iter().map(|session| session.id.clone()).collect()).collect();
+    must(ids == [vec![remote.id().to_string()], vec![local.id().to_string()]], format!("whose is which: {ids:?}"))?;
+    must(seen.iter().map(|seen| seen.direct.len()).eq([1, 0]), "who holds it was not told apart")?;
+    scene.revoke(&scene.account, Sessions::End).await?;
+    must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
+    must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
+}
+
+/// The engine, from request to verified revoke: two windows overlap, and the account's own default role is back when both are over.
+async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (own, other) = (scene.world.fresh("own"), scene.world.fresh("other"));
+    for role in [&own, &other] {
+        scene.world.act(Act::CreateRole { role }).await?;
+    }
+    let standing = Act::Grant { role: &own, to: &scene.account, by: By::Admin, width: Width::SetRole, admin: false };
+    scene.world.act(standing).await?;
+    let policy = format!(
+        "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = [\"{}\", \"{other}\"]\nrequesters = [\"*\"]\nmax = \"1h\"\n",
+        scene.role
+    );
+    let jit = Jit::builder()
+        .store(MemoryStore::default())
+        .policy(PolicyDocument::parse(&policy, "test")?)
+        .database("db", Arc::clone(&scene.database))
+        .build()
+        .await?;
+    let pump = jit.start();
+    let alice = Actor::authenticated(TenantId::main(), Principal::new(scene.account.as_str())?, "test");
+    let ask = async |role: &str, length| {
+        let access = jit.request(&alice, Ask::new("db", role, length).because("OPS-12")).await?;
+        Ok::<_, BoxError>(jit.until_active(access.id(), PATIENCE).await?.id())
+    };
+    let defaults = async || {
+        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        Ok::<_, BoxError>(seen.default_roles)
+    };
+    let short = ask(&scene.role, chrono::TimeDelta::seconds(3)).await?;
+    let mut session = scene.session(Path::CurrentDatabase).await?;
+    let long = ask(&other, chrono::TimeDelta::minutes(30)).await?;
+    let ended = jit.until_ended(short, PATIENCE).await?;
+    must(ended.state == "revoked", format!("it is {}", ended.state))?;
+    must(scene.uses(&mut session, Path::CurrentDatabase).await.is_err(), "its session lives")?;
+    let mut kept = defaults().await?;
+    // MySQL has both by default, MariaDB the latest
+    kept.retain(|role| *role != own);
+    must(kept == [other.as_str()], format!("the other access's role is no default any more: {kept:?}"))?;
+    jit.release(&alice, long).await?;
+    must(jit.until_ended(long, PATIENCE).await?.state == "revoked", "the second did not end")?;
+    must(defaults().await? == [own.as_str()], format!("default roles are {:?}", defaults().await?))?;
+    pump.stop().await;
+    Ok(())
+}
+
+/// All that the README gives the broker is needed, and the check says what of it is missing.
+async fn each_privilege(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let role = scene.database.role(&scene.role)?;
+    let mends = async || {
+        // privileges on the whole server are those of the login
+        let fresh = scene.world.database(Login::Broker).await?;
+        let findings = fresh.check(std::slice::from_ref(&role)).await?;
+        let mends =
+            findings.into_iter().filter(|finding| finding.about.what != "fsync").filter_map(|finding| finding.mend);
+        Ok::<Vec<String>, BoxError>(mends.collect())
+    };
+    must(mends().await?.is_empty(), "something is missing although nothing was taken")?;
+    let mut admin = scene.running.admin().await?;
+    for grant in scene.world.privileges() {
+        let revoke = grant.replacen("GRANT ", "REVOKE ", 1).replacen(" TO ", " FROM ", 1);
+        admin.query_drop(&revoke).await?;
+        let (what, on) = grant.trim_start_matches("GRANT ").split_once(" ON ").ok_or("not on anything")?;
+        let on = on.split_once(" TO ").ok_or("to nobody")?.0.trim_start_matches("PROCEDURE ");
+        let what = what.split(" (").next().unwrap_or_default();
+        let found = mends().await?;
+        must(found.iter().any(|mend| mend.contains(what) && mend.contains(on)), format!("{revoke}: {found:?}"))?;
+        admin.query_drop(&grant).await?;
+    }
+    Ok(admin.disconnect().await?)
+}
+
+fn must(holds: bool, otherwise: impl Into<String>) -> Result<(), BoxError> {
+    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+}

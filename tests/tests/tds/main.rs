@@ -1,0 +1,81 @@
+//! The TDS double as a client sees it that knows nothing of this workspace nor of the driver that the adapter has: `python-tds`.
+//! Where that is missing the tests are ignored, and say so.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use jit_tests::tds::{Options, TdsServer, Tls};
+use jit_tests::tls::Certificates;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const SCRIPT: &str = include_str!("client.py");
+
+/// What is there before anybody connects.
+const SETUP: [(&str, &str); 2] = [
+    ("master", "CREATE LOGIN ann WITH PASSWORD = 'Secret-of-ann-1'"),
+    (
+        "app",
+        "CREATE USER ann FOR LOGIN ann; CREATE ROLE readers; CREATE TABLE dbo.t (n int); \
+         INSERT INTO dbo.t (n) VALUES (1), (2); GRANT SELECT ON dbo.t TO readers",
+    ),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let client = lacks(&[("pass", "no python3"), ("import pytds", "no python-tds: pip install python-tds")]);
+    let encryption = client.or_else(|| lacks(&[("import OpenSSL", "no TLS for python-tds: pip install pyOpenSSL")]));
+    let trials = cases().map(|case| {
+        let encrypted = encryption.is_none();
+        let run = move || run(case, encrypted).map_err(|error| Failed::from(format!("{error:#}")));
+        let trial = Trial::test(case.to_owned(), run);
+        let about_tls = case.contains("tls") || case.contains("authority");
+        match if about_tls { encryption } else { client } {
+            // the reason stands where the kind of a test is printed
+            Some(why) => trial.with_kind(why).with_ignored_flag(true),
+            None => trial,
+        }
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+/// Functions of the script without arguments.
+fn cases() -> impl Iterator<Item = &'static str> {
+    SCRIPT.lines().filter_map(|line| line.strip_prefix("def ")?.strip_suffix("():"))
+}
+
+/// The first of these that does not run here.
+fn lacks(needs: &[(&str, &'static str)]) -> Option<&'static str> {
+    let has = |code: &str| {
+        let python = Command::new("python3").args(["-c", code]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        python.is_ok_and(|status| status.success())
+    };
+    needs.iter().find_map(|(code, why)| (!has(code)).then_some(*why))
+}
+
+/// One case; not encrypted, the client is given no authority.
+fn run(case: &str, encrypted: bool) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let files = Certificates::make(folder.path())?;
+    let tls = Tls::Offered { certificate: files.certificate.clone(), key: files.key.clone() };
+    let setup = SETUP.map(|(database, sql)| (database.to_owned(), sql.to_owned())).to_vec();
+    let options = Options { tls, setup, ..Options::default() };
+    let password = options.sa_password.clone();
+    let server = TdsServer::start(options)?;
+    let mut python = Command::new("python3")
+        .args(["-", case, &server.port().to_string()])
+        .arg(if encrypted { files.ca.as_os_str() } else { OsStr::new("") })
+        .arg(&files.other_ca)
+        .arg(password)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    python.stdin.take().context("no input")?.write_all(SCRIPT.as_bytes())?;
+    let output = python.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
