@@ -34,6 +34,7 @@ need() { command -v "$1" >/dev/null || packages+=("$2"); }
 need cc build-essential
 need setpriv util-linux
 need tar tar
+[ -e /usr/lib/postgresql/15/lib/pg_cron.so ] || skipped postgres-15 || packages+=(postgresql-15-cron)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
 if ! skipped postgres-15 && [ ! -x /usr/lib/postgresql/15/bin/postgres ]; then packages+=(postgresql-15); fi

@@ -99,6 +99,12 @@ whats! {
     Overdue = "overdue",
     /// It was taken away while the store could not be used; it is recorded afterwards (law 3).
     EndedAhead = "ended-ahead",
+    /// The database itself will take it away when nobody of ours does.
+    DeadManArmed = "dead-man-armed",
+    /// Its dead-man could not be armed, moved or disarmed; it is tried again.
+    DeadManMissing = "dead-man-missing",
+    /// The database itself took it away.
+    DeadManFired = "dead-man-fired",
     /// It is gone, verified.
     Revoked = "revoked",
     /// It was looked at again, and is still gone.

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jit_core::clock::{span, to_std};
 use jit_core::database::adapter::{Budget, LONGEST_SETTLE, none_applied, settle, too_slow, unknown_to_all};
 use jit_core::database::{
-    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
-    RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Call, Capabilities, Check, Database, DatabaseError, DeadManHere, GrantOrder, Granted, Holder, Identity, NameError,
+    Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -169,6 +169,10 @@ fn capabilities(server: &Server) -> Capabilities {
         version: server.version.clone(),
         grantor_recorded: false,
         set_option: false,
+        dead_man: DeadManHere::Missing {
+            mend: "jit has none for SQL Server yet: let the rule say `dead_man = \"when possible\"` or `\"off\"`"
+                .to_owned(),
+        },
         sessions_keep_role: true,
         remarks,
     }

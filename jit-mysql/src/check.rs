@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, Severity};
+use jit_core::database::{Check, DatabaseError, DeadManHere, Severity};
 use jit_core::id::RoleName;
 
 use crate::account::Name;
@@ -83,6 +83,22 @@ async fn of_the_broker(
                 "the broker {broker} cannot make roles usable at once: rules need `activation = \"session\"`, or the server this procedure"
             ),
             Some(sql::make_procedure(procedure, &to)),
+        ));
+    }
+    if let DeadManHere::Missing { mend } = connection.dead_man().await? {
+        let off = mend == sql::dead_man::SCHEDULER_ON;
+        let statements = if off {
+            "SET GLOBAL event_scheduler = ON".to_owned()
+        } else {
+            sql::dead_man::make(connection.server.flavour, &to)
+        };
+        let why =
+            if off { "the event scheduler is off" } else { "its table, its procedure or the right to it is missing" };
+        findings.push(finding(
+            Severity::Remark,
+            ("dead-man", None),
+            format!("nothing ends a role when every process of jit is dead: {why}"),
+            Some(statements),
         ));
     }
     if connection.server.flavour == Flavour::MySql && connection.ask(sql::BLOCKERS, ().into()).await.is_err() {

@@ -9,8 +9,8 @@ use jit_core::database::adapter::{
     Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
 };
 use jit_core::database::{
-    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
-    RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
+    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -18,7 +18,7 @@ use crate::config::{ConfigError, MySqlConfig};
 use crate::connect::Server;
 use crate::pool::{Lease, Pool};
 use crate::sql::Flavour;
-use crate::{account, check, grant, observe, revoke};
+use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One MySQL or MariaDB server.
 #[derive(Debug, Clone)]
@@ -48,6 +48,35 @@ impl MySqlDatabase {
         }
         result
     }
+
+    /// A call that changes something, within its own limit. Whatever is not certain closes the connection.
+    async fn change<'a, T, F>(
+        &'a self,
+        call: &Call,
+        count: usize,
+        work: impl FnOnce(Lease, Budget) -> F,
+    ) -> Vec<Result<T, DatabaseError>>
+    where
+        F: Future<Output = (Lease, Vec<Result<T, DatabaseError>>)> + 'a,
+    {
+        if count == 0 {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(count, &error),
+        };
+        match tokio::time::timeout(budget.left(), work(lease, budget)).await {
+            Ok((lease, results)) => {
+                if all_certain(&results) {
+                    lease.give_back();
+                }
+                results
+            }
+            Err(_) => unknown_to_all(count, call.limit),
+        }
+    }
 }
 
 #[async_trait]
@@ -69,9 +98,10 @@ impl Database for MySqlDatabase {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(|lease| async move {
-            let capabilities = capabilities(&lease.server);
-            (lease, Ok(capabilities))
+        self.read(|mut lease| async move {
+            let dead_man = lease.dead_man().await;
+            let capabilities = dead_man.map(|dead_man| capabilities(&lease.server, dead_man));
+            (lease, capabilities)
         })
         .await
     }
@@ -94,43 +124,36 @@ impl Database for MySqlDatabase {
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        match tokio::time::timeout(budget.left(), grant::grant(&mut lease, call, orders, budget)).await {
-            Ok(results) => {
-                if all_certain(&results) {
-                    lease.give_back();
-                }
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        self.change(call, orders.len(), |mut lease, budget| async move {
+            let results = grant::grant(&mut lease, call, orders, budget).await;
+            (lease, results)
+        })
+        .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        match tokio::time::timeout(budget.left(), revoke::revoke(&mut lease, call, orders, budget)).await {
-            Ok(results) => {
-                if all_certain(&results) {
-                    lease.give_back();
-                }
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        self.change(call, orders.len(), |mut lease, budget| async move {
+            let results = revoke::revoke(&mut lease, call, orders, budget).await;
+            (lease, results)
+        })
+        .await
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let grace = self.pool.connector().config().dead_man_grace;
+        self.change(call, orders.len(), |mut lease, budget| async move {
+            let results = dead_man::arm(&mut lease, call, orders, grace, budget).await;
+            (lease, results)
+        })
+        .await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        self.change(call, orders.len(), |mut lease, budget| async move {
+            let results = dead_man::disarm(&mut lease, orders, budget).await;
+            (lease, results)
+        })
+        .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
@@ -160,7 +183,7 @@ impl Database for MySqlDatabase {
     }
 }
 
-fn capabilities(server: &Server) -> Capabilities {
+fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
     let mut remarks = vec![
         "the catalog names no grantor, and keeps one membership per role and account".to_owned(),
         "SET ROLE cannot be withheld".to_owned(),
@@ -185,6 +208,7 @@ fn capabilities(server: &Server) -> Capabilities {
         grantor_recorded: false,
         set_option: false,
         sessions_keep_role: true,
+        dead_man,
         remarks,
     }
 }

@@ -74,6 +74,7 @@ mod check;
 mod config;
 mod connect;
 mod database;
+mod dead_man;
 mod default_role;
 mod error;
 mod grant;
@@ -86,4 +87,5 @@ mod sql;
 
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
+pub use sql::dead_man::{LEASES, dead_man_in_mariadb, dead_man_in_mysql};
 pub use sql::{DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL};

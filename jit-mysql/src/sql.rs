@@ -1,6 +1,8 @@
 //! Every statement that is sent, for review. What is asked goes as JSON in the variable `@jit_ask`, so that no name of an account or role
 //! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
 
+pub(crate) mod dead_man;
+
 use crate::account::Name;
 
 /// Which of the two servers.

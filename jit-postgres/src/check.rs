@@ -1,7 +1,7 @@
 //! Can the broker do its work here, and what would mend it?
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, Severity};
+use jit_core::database::{Check, DatabaseError, DeadManHere, Severity};
 use jit_core::id::RoleName;
 use tokio_postgres::Row;
 
@@ -25,6 +25,14 @@ pub(crate) async fn check(
     of_the_broker(connection, &server, &mut findings).map_err(reading)?;
     of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
     let broker: String = server.try_get("broker").map_err(reading)?;
+    if let DeadManHere::Missing { .. } = connection.dead_man().await? {
+        findings.push(finding(
+            Severity::Remark,
+            ("dead-man", None),
+            "nothing ends a role when every process of jit is dead: its table in this database, or the right to it, is missing",
+            Some(sql::dead_man::make(&quoted(&broker))),
+        ));
+    }
     for row in &rows {
         of_a_role(connection, &broker, row, &mut findings).map_err(reading)?;
     }

@@ -9,8 +9,8 @@ use jit_core::database::adapter::{
     Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
 };
 use jit_core::database::{
-    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
-    RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
+    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -19,7 +19,7 @@ use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
 use crate::sql::Catalog;
-use crate::{account, check, grant, observe, revoke};
+use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
@@ -49,6 +49,35 @@ impl PostgresDatabase {
         }
         result
     }
+
+    /// A call that changes something, within its own limit. Whatever is not certain closes the connection.
+    async fn change<'a, T, F>(
+        &'a self,
+        call: &Call,
+        count: usize,
+        work: impl FnOnce(Lease<Connection>, Budget) -> F,
+    ) -> Vec<Result<T, DatabaseError>>
+    where
+        F: Future<Output = (Lease<Connection>, Vec<Result<T, DatabaseError>>)> + 'a,
+    {
+        if count == 0 {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(count, &error),
+        };
+        match tokio::time::timeout(budget.left(), work(lease, budget)).await {
+            Ok((lease, results)) => {
+                if all_certain(&results) {
+                    lease.give_back();
+                }
+                results
+            }
+            Err(_) => unknown_to_all(count, call.limit),
+        }
+    }
 }
 
 #[async_trait]
@@ -71,8 +100,9 @@ impl Database for PostgresDatabase {
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(|lease| async move {
-            let capabilities = capabilities(&lease);
-            (lease, Ok(capabilities))
+            let dead_man = lease.dead_man().await;
+            let capabilities = dead_man.map(|dead_man| capabilities(&lease, dead_man));
+            (lease, capabilities)
         })
         .await
     }
@@ -98,44 +128,35 @@ impl Database for PostgresDatabase {
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        match tokio::time::timeout(budget.left(), grant::grant(&lease, call, orders, budget)).await {
-            Ok(results) => {
-                if all_certain(&results) {
-                    lease.give_back();
-                }
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        self.change(call, orders.len(), |lease, budget| async move {
+            let results = grant::grant(&lease, call, orders, budget).await;
+            (lease, results)
+        })
+        .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        let work = revoke::revoke(self.pool.connector(), &lease, call, orders, budget);
-        match tokio::time::timeout(budget.left(), work).await {
-            Ok(results) => {
-                if all_certain(&results) {
-                    lease.give_back();
-                }
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        self.change(call, orders.len(), |lease, budget| async move {
+            let results = revoke::revoke(self.pool.connector(), &lease, call, orders, budget).await;
+            (lease, results)
+        })
+        .await
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        self.change(call, orders.len(), |lease, budget| async move {
+            let results = dead_man::arm(self.pool.connector(), &lease, call, orders, budget).await;
+            (lease, results)
+        })
+        .await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        self.change(call, orders.len(), |lease, budget| async move {
+            let results = dead_man::disarm(&lease, orders, budget).await;
+            (lease, results)
+        })
+        .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
@@ -166,7 +187,7 @@ impl Database for PostgresDatabase {
     }
 }
 
-fn capabilities(connection: &Connection) -> Capabilities {
+fn capabilities(connection: &Connection, dead_man: DeadManHere) -> Capabilities {
     let server = &connection.server;
     let per_grantor = server.catalog == Catalog::PerGrantor;
     let mut remarks = Vec::new();
@@ -180,6 +201,7 @@ fn capabilities(connection: &Connection) -> Capabilities {
         grantor_recorded: per_grantor,
         set_option: per_grantor,
         sessions_keep_role: true,
+        dead_man,
         remarks,
     }
 }

@@ -64,6 +64,7 @@ mod check;
 mod config;
 mod connect;
 mod database;
+mod dead_man;
 mod error;
 mod grant;
 mod observe;
@@ -77,4 +78,5 @@ mod store;
 
 pub use config::{ConfigError, PostgresConfig};
 pub use database::PostgresDatabase;
+pub use sql::dead_man::LEASES;
 pub use store::{PostgresStore, StoreConfig, StoreUsers};

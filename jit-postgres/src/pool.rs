@@ -107,7 +107,7 @@ impl<C: Kept> Pool<C> {
         Ok(Self { connector, connections })
     }
 
-    pub(crate) fn connector(&self) -> &Connector {
+    pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
 

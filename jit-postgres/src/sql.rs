@@ -7,6 +7,8 @@
 //! `jit.answer`; names are looked up and quoted by the server itself. What has to be decided before is a prepared statement, planned once
 //! a connection.
 
+pub(crate) mod dead_man;
+
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 /// How the server's catalog keeps memberships.

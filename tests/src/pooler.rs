@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::server::{User, free_port, signal};
+use crate::server::{User, end, free_port, signal};
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
@@ -94,6 +94,6 @@ impl Drop for Pooler {
         if signal(self.process.id(), "TERM").is_err() {
             let _ = self.process.kill();
         }
-        let _ = self.process.wait();
+        let _ = end(&mut self.process);
     }
 }

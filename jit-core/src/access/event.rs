@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::Access;
 use crate::approval::{Decision, DecisionRefused, Plan, Snapshot};
 use crate::clock::Time;
-use crate::database::{Granted, Rejection};
+use crate::database::{Armed, Granted, Rejection};
 use crate::fact::Fact;
 use crate::grant::Cause;
 use crate::holding::{Clear, Verified};
@@ -79,6 +79,18 @@ pub enum Event {
         why: String,
         /// When to try again, the store's time, UTC.
         retry_at: Time,
+    },
+    /// Its dead-man is armed, for a later end than before.
+    DeadManArmed(Armed),
+    /// Its dead-man is not as it should be.
+    DeadManMissing {
+        /// Why.
+        why: String,
+    },
+    /// Its dead-man had fired, at this time of the server's clock, UTC.
+    DeadManFired {
+        /// When.
+        fired_at: Time,
     },
     /// It is held again although it was verified gone.
     Reappeared(String),

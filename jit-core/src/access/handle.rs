@@ -4,7 +4,7 @@ use super::event::{Event, Refusal, Refused, Step};
 use super::{Access, Phase};
 use crate::approval::Parties;
 use crate::clock::Time;
-use crate::fact::{Fact, What};
+use crate::fact::{Fact, What, stamp};
 use crate::grant::{Cause, Ended, Grant, Revoking};
 use crate::id::Principal;
 use crate::request::Closed;
@@ -38,6 +38,13 @@ impl Access {
             Event::End { cause, by, why } => self.end(cause, by.as_ref(), why, now),
             Event::Ended(verified) => Ok(self.ended(&verified, now)),
             Event::EndFailed { why, retry_at } => Ok(self.end_failed(&why, retry_at, now)),
+            Event::DeadManArmed(armed) => Ok(self.tell(
+                Fact::new(What::DeadManArmed).with("by", armed.kind.as_str()).with("fires_at", stamp(armed.fires_at)),
+            )),
+            Event::DeadManMissing { why } => Ok(self.tell(Fact::new(What::DeadManMissing).with("why", why))),
+            Event::DeadManFired { fired_at } => {
+                Ok(self.tell(Fact::new(What::DeadManFired).with("fired_at", stamp(fired_at))))
+            }
             Event::Reappeared(how) => Ok(self.reappeared(&how, now)),
             Event::Extend(extend) => self.extend(extend, now),
             Event::Retire { by } => self.retire(&by, now),
@@ -46,6 +53,11 @@ impl Access {
 
     pub(super) fn unchanged(&self) -> Step {
         Step { access: self.clone(), facts: Vec::new() }
+    }
+
+    /// Nothing changes, and the log says it.
+    fn tell(&self, fact: Fact) -> Step {
+        Step { facts: vec![fact], ..self.unchanged() }
     }
 
     pub(super) fn with_grant(&self, grant: Grant, fact: Fact) -> Step {

@@ -12,7 +12,7 @@ use crate::database::{Subject, Width};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Evidence, Grant, Intent, OVERDUE_AFTER, Revoking};
 use crate::id::{AccessId, RealmId, RuleName, TenantId};
-use crate::policy::{Activation, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
 use crate::request::Request;
 
 /// An access that is not believed and whose role may be held: it can only end.
@@ -106,6 +106,7 @@ fn unmeetable() -> Option<Plan> {
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
             activation: Activation::Default,
+            dead_man: DeadMan::default(),
         },
     })
 }

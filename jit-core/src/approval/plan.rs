@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::micros;
 use crate::id::{Group, Principal, RuleName};
-use crate::policy::{Activation, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
 
 /// What policy demands for a request, and how the grant is to be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,4 +190,7 @@ pub struct Handling {
     /// Whether it becomes a default role, where the engine has such.
     #[serde(default)]
     pub activation: Activation,
+    /// Whether the database itself is to take it away when nobody of ours is alive.
+    #[serde(default)]
+    pub dead_man: DeadMan,
 }

@@ -164,6 +164,19 @@ pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     !results.iter().any(uncertain)
 }
 
+/// A name of 64 hexadecimal digits for what has no other on the server: of these parts, and of no others.
+#[must_use]
+pub fn name_for(parts: &[&str]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for part in parts {
+        // with its length, so that no two lists of parts are one text
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// After its `not_after` the server refuses an order.
 #[must_use]
 pub fn late() -> DatabaseError {

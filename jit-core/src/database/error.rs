@@ -73,6 +73,8 @@ pub enum Rejection {
     AccountHasMembers,
     /// The role can create accounts or grant, and the rule does not accept that.
     RoleCanGrant,
+    /// The database has no dead-man, and the rule requires one.
+    NoDeadMan,
     /// The server refuses for another lasting reason.
     Other,
 }
@@ -87,6 +89,7 @@ impl Rejection {
             Self::PrivilegeMissing => "privilege missing",
             Self::AccountHasMembers => "account has members",
             Self::RoleCanGrant => "role can grant",
+            Self::NoDeadMan => "no dead-man",
             Self::Other => "other",
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 mod credentials;
+mod dead_man;
 mod error;
 mod order;
 mod seen;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
+pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use seen::{
@@ -84,11 +86,29 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says; then nothing may be concluded.
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError>;
 
+    /// Arms the dead-man of each membership, or moves it: one result per order, in their order; idempotent. Nothing of it arrives after the
+    /// call's limit. A target without one answers [`Rejection::NoDeadMan`].
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let _ = call;
+        orders.iter().map(|_| Err(no_dead_man())).collect()
+    }
+
+    /// Takes the dead-man of each membership away, and says whether it had fired: one result per order, in their order; idempotent.
+    /// Nothing of it arrives after the call's limit.
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let _ = call;
+        orders.iter().map(|_| Err(no_dead_man())).collect()
+    }
+
     /// Every holder of the given roles, direct ones, for reconciliation.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError>;
+}
+
+fn no_dead_man() -> DatabaseError {
+    DatabaseError::rejected(Rejection::NoDeadMan, "this kind of database has no dead-man in jit yet")
 }
 
 /// A shared database is one.
@@ -130,6 +150,14 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).settle(orders).await
     }
 
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        (**self).arm(call, orders).await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        (**self).disarm(call, orders).await
+    }
+
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         (**self).holders(roles).await
     }
@@ -167,6 +195,8 @@ pub struct Capabilities {
     pub set_option: bool,
     /// Whether an open session keeps a revoked role until it ends.
     pub sessions_keep_role: bool,
+    /// Whether it can take a membership away by itself.
+    pub dead_man: DeadManHere,
     /// Worth saying to a person (`server roles take up to 5 minutes to apply`).
     pub remarks: Vec<String>,
 }

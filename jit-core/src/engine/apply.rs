@@ -10,9 +10,10 @@ use crate::access::{Access, Event, Refused};
 use crate::approval::Actor;
 use crate::clock::Time;
 use crate::fact::{Fact, What};
-use crate::grant::Grant;
-use crate::holding::Holding;
+use crate::grant::{Grant, Window};
+use crate::holding::{ArmedDeadMan, Holding, mode, same};
 use crate::id::{AccessId, RealmId, RoleName, TenantId};
+use crate::policy::DeadMan;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
 /// An access as it was read.
@@ -71,6 +72,15 @@ impl Core {
                 return Err(why.into());
             }
         };
+        if let Some(end) = lengthened(before, &step.access)
+            && let Err(error) = self.move_dead_man(settings, &step.access, end).await?
+        {
+            // the pump does it right after, but a rule that requires one is not to rely on that
+            if mode(&step.access) == DeadMan::Required {
+                return Err(error.into());
+            }
+            tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead-man is not moved yet");
+        }
         let view = AccessView::of(&step.access, now);
         let facts: Vec<Fact> = loaded.damage.iter().cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
@@ -127,7 +137,8 @@ impl Core {
         let was = before.filter(|before| before.realm().is_some());
         let (held, holds) = (was.is_some_and(in_holding), in_holding(access));
         let due_before = was.and_then(Access::effect_due);
-        if held == holds && due_before == access.effect_due() {
+        let moved = was.and_then(Access::window).map(Window::end) != access.window().map(Window::end);
+        if held == holds && due_before == access.effect_due() && !moved {
             return Ok(());
         }
         let tenant = access.tenant();
@@ -154,10 +165,26 @@ impl Core {
             holding.live.remove(&access.id());
         }
         let known = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-        let due = [known, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
+        // the database's dead-man follows the window, and has nothing to do with a server that is written off
+        let live = matches!(access.grant(), Some(Grant::Active(_)));
+        let retired = matches!(access.grant(), Some(Grant::Retired(_)));
+        let subject = access.grant().and_then(Grant::subject);
+        let mine = |armed: &ArmedDeadMan| subject.is_some_and(|subject| same(&armed.subject, subject));
+        holding.armed.retain(|armed| !(retired && mine(armed)));
+        for armed in holding.armed.iter_mut().filter(|armed| live && moved && mine(armed)) {
+            armed.due = Some(now);
+        }
+        let follow = holding.armed.iter().filter_map(|armed| armed.due).min();
+        let due = [known, follow, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
         ledger.holding(&holding, expect(record), due)?;
         Ok(())
     }
+}
+
+/// The new end of a window that became longer.
+fn lengthened(before: &Access, after: &Access) -> Option<Time> {
+    let end = after.window()?.end();
+    before.window().is_some_and(|before| before.end() < end).then_some(end)
 }
 
 /// Whether it stands among the live accesses of its account.

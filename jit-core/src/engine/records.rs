@@ -175,6 +175,11 @@ pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, Sto
     Ok(Write { at, expect, what })
 }
 
+/// The label of a holding with second looks to come, with the realm as its value.
+pub(super) const WATCHED: &str = "watched";
+/// The label of a holding with a dead-man, with the realm as its value.
+pub(super) const ARMED: &str = "armed";
+
 /// The record of a holding as it is now, due then. One that holds nothing any more stays, and is not due: deleted and made again it
 /// would count its versions from 1 again, and who read it before would take the new one for the old.
 pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>) -> Result<Option<Write>, StoreError> {
@@ -182,10 +187,15 @@ pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>
         return Ok(None);
     }
     let at = RecordKey::new(&holding.tenant, Kind::Holding, Holding::key(&holding.realm, &holding.account));
-    let watched = (!holding.watched.is_empty()).then(|| ("watched".to_owned(), holding.realm.to_string()));
+    let label = |name: &str, there: bool| there.then(|| (name.to_owned(), holding.realm.to_string()));
+    let labels = [label(WATCHED, !holding.watched.is_empty()), label(ARMED, !holding.armed.is_empty())];
     let body = encode(&at, serde_json::to_vec(holding))?;
     let schedule = due.filter(|_| !holding.is_empty()).map(|due| holding.schedule(due));
-    Ok(Some(Write { at, expect, what: Writing::Put { body, schedule, labels: watched.into_iter().collect() } }))
+    Ok(Some(Write {
+        at,
+        expect,
+        what: Writing::Put { body, schedule, labels: labels.into_iter().flatten().collect() },
+    }))
 }
 
 /// What [`crate::store::Store::page`] can ask for.

@@ -1,5 +1,6 @@
 //! What one account should hold in one realm, decided over all its live accesses. Pure.
 
+mod dead_man;
 mod judge;
 mod look;
 #[cfg(test)]
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use dead_man::{ArmedDeadMan, WantedDeadMan, mode, wanted_dead_men};
 pub(crate) use judge::same;
 pub use judge::{Clear, judge, settled, standing, width};
 pub use look::{Look, Watch, look};
@@ -42,6 +44,9 @@ pub struct Holding {
     /// Memberships that our broker granted, that no access accounts for, and that an operator ordered to be taken away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,
+    /// The dead-men that are in the database for it, or may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub armed: Vec<ArmedDeadMan>,
     /// A revoke of ours whose outcome is not known may still arrive until then, UTC, and would take what is granted before (law 15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Time>,
@@ -70,6 +75,7 @@ impl Holding {
             live: BTreeSet::new(),
             watched: Vec::new(),
             orphans: Vec::new(),
+            armed: Vec::new(),
             quiet_until: None,
         }
     }
@@ -89,7 +95,7 @@ impl Holding {
     /// Whether there is nothing to keep it for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.watched.is_empty() && self.orphans.is_empty()
+        self.live.is_empty() && self.watched.is_empty() && self.orphans.is_empty() && self.armed.is_empty()
     }
 
     /// When the database must be looked after, given all its accesses.
@@ -98,7 +104,8 @@ impl Holding {
         let live = accesses.into_iter().filter(|access| self.live.contains(&access.id()));
         let effects = live.filter_map(Access::effect_due);
         let watched = self.watched.iter().map(|watch| watch.next);
-        effects.chain(watched).chain(self.orphans.iter().map(|orphan| orphan.retry_at)).min()
+        let armed = self.armed.iter().filter_map(|armed| armed.due);
+        effects.chain(watched).chain(armed).chain(self.orphans.iter().map(|orphan| orphan.retry_at)).min()
     }
 
     /// When and where its record is claimed.

@@ -140,7 +140,7 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
 
 /// Whether the role of these accesses, which end, stays a default role; and what takes its place where there is one only: the role of the
 /// latest other access that wants its to be it, else what was there before ours.
-fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
+pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
     let ended: Vec<&&Access> =
         live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
     let held = |access: &Access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject));

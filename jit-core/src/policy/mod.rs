@@ -156,6 +156,19 @@ pub enum Activation {
     Default,
 }
 
+/// Whether the database itself is to take the role away when nobody of ours is alive to do it (DESIGN section 8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeadMan {
+    /// Where the target has a dead-man; else not.
+    #[default]
+    WhenPossible,
+    /// Without one nothing is granted.
+    Required,
+    /// Never.
+    Off,
+}
+
 /// Whether something risky was accepted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
-    RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holder,
+    Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -31,6 +31,10 @@ pub enum Method {
     Revoke,
     /// [`Database::settle`]
     Settle,
+    /// [`Database::arm`]
+    Arm,
+    /// [`Database::disarm`]
+    Disarm,
     /// [`Database::holders`]
     Holders,
 }
@@ -213,6 +217,16 @@ impl<D: Database> Database for FaultyDatabase<D> {
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
         self.run(Method::Settle, self.inner.settle(orders)).await?
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let answers = self.run(Method::Arm, self.inner.arm(call, orders)).await;
+        answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let answers = self.run(Method::Disarm, self.inner.disarm(call, orders)).await;
+        answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {

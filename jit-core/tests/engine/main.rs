@@ -10,6 +10,7 @@
 )]
 
 mod concurrent;
+mod dead_man;
 mod decisions;
 mod faults;
 mod operators;

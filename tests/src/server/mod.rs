@@ -5,7 +5,8 @@ pub mod postgres;
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -76,6 +77,34 @@ pub fn signal(process: u32, name: &str) -> Result<()> {
     let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
     ensure!(status.success(), "process {process} cannot be told to end");
     Ok(())
+}
+
+/// Waits until a process that was told to end has ended. One that hangs is killed together with what it started: a test that is
+/// over must not wait for ever, and a server whose clock is moved by libfaketime has been seen to hang.
+///
+/// # Errors
+/// When it cannot be waited for.
+pub(crate) fn end(process: &mut Child) -> std::io::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while process.try_wait()?.is_none() {
+        if Instant::now() > patience {
+            let children = children_of(process.id());
+            process.kill()?;
+            for child in children {
+                // it may have ended with its parent
+                let _ = Command::new("kill").arg("-KILL").arg(child).stderr(Stdio::null()).status();
+            }
+            process.wait()?;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn children_of(process: u32) -> Vec<String> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
 }
 
 pub(crate) fn free_port() -> Result<u16> {

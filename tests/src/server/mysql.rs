@@ -13,7 +13,7 @@ use mysql_async::{Conn, OptsBuilder, SslOpts};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Down, User, cache, finish, free_port, last_words, signal};
+use super::{Down, User, cache, end, finish, free_port, last_words, signal};
 use crate::servers::RunningMySql;
 use crate::tls::Certificates;
 
@@ -240,7 +240,7 @@ impl MySqlServer {
                 process.kill()?;
             }
         }
-        process.wait()?;
+        end(&mut process)?;
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Drop for MySqlServer {
         if let Some(mut process) = self.process.take() {
             // at once: nothing of it will be read again
             let _ = process.kill();
-            let _ = process.wait();
+            let _ = end(&mut process);
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
-use super::{Down, FAKETIME, User, cache, finish, free_port, last_words, signal};
+use super::{Down, FAKETIME, User, cache, end, finish, free_port, last_words, signal};
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
@@ -197,7 +197,7 @@ impl Cluster {
                 process.kill()?;
             }
         }
-        process.wait()?;
+        end(&mut process)?;
         if how == Down::Killed {
             let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
         }
@@ -220,7 +220,7 @@ impl Drop for Cluster {
             if signal(process.id(), "QUIT").is_err() {
                 let _ = process.kill();
             }
-            let _ = process.wait();
+            let _ = end(&mut process);
         }
     }
 }

@@ -95,7 +95,7 @@ impl MySqlWorld {
         let broker = fresh("jit_broker");
         let password = format!("secret of {broker}");
         let mut admin = running.admin().await?;
-        broker::make_procedure(&mut admin, running.flavour).await?;
+        broker::make_procedures(&mut admin, running.flavour).await?;
         for statement in broker::least_privileged(running.flavour, &account(&broker), &password) {
             admin.query_drop(statement).await?;
         }
@@ -145,7 +145,11 @@ impl MySqlWorld {
 
     fn config_of(&self, user: &str, host: &str, port: u16, tls: TlsMode) -> Result<MySqlConfig, BoxError> {
         let config = MySqlConfig::from_url(&format!("mysql://{user}@{host}:{port}"))?;
-        Ok(config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4))
+        Ok(config
+            .credentials(Arc::new(self.password.clone()))
+            .tls(tls)
+            .connections(4)
+            .dead_man_grace(Duration::from_secs(1)))
     }
 
     async fn own(&self) -> Result<tokio::sync::MutexGuard<'_, MySqlServer>, BoxError> {
@@ -333,6 +337,10 @@ impl World for MySqlWorld {
                 ];
                 statements.extend(self.default_role(&group, &self.broker));
                 self.sql(&statements).await
+            }
+            Act::LetDeadMen { live } => {
+                let state = if live { "ON" } else { "OFF" };
+                self.sql(&[format!("SET GLOBAL event_scheduler = {state}")]).await
             }
             Act::TakeSignal => self.sql(&[broker::take_signal(self.running.flavour, &broker)]).await,
             Act::RotatePassword => {

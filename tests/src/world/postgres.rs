@@ -79,6 +79,7 @@ impl PostgresWorld {
                 "CREATE ROLE {broker} LOGIN {attributes} PASSWORD '{password}'; GRANT pg_signal_backend TO {broker}{signal}"
             ))
             .await?;
+        let_dead_men(&admin, &broker).await?;
         let (names, listeners) = (AtomicU64::new(0), Mutex::default());
         Ok(Self { running, own, number, names, broker, password: Password::new(&password), listeners })
     }
@@ -97,7 +98,11 @@ impl PostgresWorld {
     fn config(&self, host: &str, port: u16, database: &str, tls: TlsMode) -> Result<PostgresConfig, BoxError> {
         let url = format!("postgres://{}@{host}:{port}/{database}", self.broker);
         let config = PostgresConfig::from_url(&url)?;
-        Ok(config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4))
+        Ok(config
+            .credentials(Arc::new(self.password.clone()))
+            .tls(tls)
+            .connections(4)
+            .dead_man_grace(Duration::from_secs(1)))
     }
 
     /// Somebody on the way who says that the server speaks no TLS.
@@ -116,6 +121,20 @@ impl PostgresWorld {
     async fn own(&self) -> Result<tokio::sync::MutexGuard<'_, Cluster>, BoxError> {
         Ok(self.own.as_ref().ok_or("this server is not its own")?.lock().await)
     }
+}
+
+/// Lets the broker have dead-men, as the README has it.
+async fn let_dead_men(admin: &Client, broker: &str) -> Result<()> {
+    // one world after the other: all of them make the same table
+    let lock = 4_711;
+    admin
+        .batch_execute(&format!(
+            "SELECT pg_advisory_lock({lock}); {}; GRANT USAGE ON SCHEMA jit TO {broker}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}; SELECT pg_advisory_unlock({lock})",
+            jit_postgres::LEASES
+        ))
+        .await?;
+    Ok(())
 }
 
 async fn strip(mut client: TcpStream, server: u16) -> std::io::Result<()> {
@@ -249,6 +268,12 @@ impl World for PostgresWorld {
             Act::LetActAs { account } => {
                 let options = if sixteen { " WITH INHERIT FALSE, SET TRUE" } else { "" };
                 self.sql(&format!("GRANT {} TO {}{options}", quoted(account), self.broker)).await
+            }
+            Act::LetDeadMen { live: true } => {
+                Ok(let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?)
+            }
+            Act::LetDeadMen { live: false } => {
+                self.sql(&format!("REVOKE INSERT ON jit.leases FROM {}", self.broker)).await
             }
             Act::TakeSignal => self.sql(&format!("REVOKE pg_signal_backend FROM {}", self.broker)).await,
             Act::RotatePassword => {

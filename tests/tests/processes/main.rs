@@ -1,6 +1,7 @@
 //! Real processes of the trial binary on a real PostgreSQL: killed, stopped, raced, and used wrongly.
 #![allow(clippy::indexing_slicing)]
 
+mod dead_man;
 mod kills;
 mod nodes;
 mod outage;
@@ -36,6 +37,7 @@ fn main() -> Result<()> {
         runtime: Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?),
         trials: Vec::new(),
     };
+    dead_man::all(&mut tests);
     kills::all(&mut tests);
     stops::all(&mut tests);
     nodes::all(&mut tests);
@@ -84,7 +86,7 @@ impl Tests {
     /// A test on a store in a file.
     fn add<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
     where
-        F: Future<Output = Result<()>> + Send,
+        F: Future<Output = Result<()>> + Send + 'static,
     {
         self.add_on(StoreKind::File, name, test);
     }
@@ -92,7 +94,7 @@ impl Tests {
     /// A test on a store in a file, and once more on a shared one.
     fn add_both<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Clone + Send + 'static)
     where
-        F: Future<Output = Result<()>> + Send,
+        F: Future<Output = Result<()>> + Send + 'static,
     {
         self.add_on(StoreKind::File, name, test.clone());
         self.add_on(StoreKind::Shared, &format!("shared/{name}"), test);
@@ -100,7 +102,7 @@ impl Tests {
 
     fn add_on<F>(&mut self, store: StoreKind, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
     where
-        F: Future<Output = Result<()>> + Send,
+        F: Future<Output = Result<()>> + Send + 'static,
     {
         let Some(server) = self.server.clone() else {
             self.trials.push(Trial::test(name, || Ok(())).with_kind(self.why.clone()).with_ignored_flag(true));
@@ -109,8 +111,9 @@ impl Tests {
         let runtime = Arc::clone(&self.runtime);
         let run = move || -> Result<(), Failed> {
             let ground = Ground { server, store };
-            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(ground)).await });
-            let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
+            // in a task: one that blocks its thread fails as well
+            let task = async { tokio::time::timeout(PATIENCE, tokio::spawn(test(ground))).await };
+            let done = runtime.block_on(task).map_err(|_| format!("it takes longer than {PATIENCE:?}"))??;
             done.map_err(|error| Failed::from(format!("{error:#}")))
         };
         self.trials.push(Trial::test(name, run));

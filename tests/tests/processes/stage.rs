@@ -214,13 +214,7 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     /// The same with this configuration.
     pub(crate) fn command_with(&self, config: &str, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary()?);
-        command.arg("--config").arg(config).args(arguments).current_dir(self.folder.path()).kill_on_drop(true);
-        for variable in ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"] {
-            command.env_remove(variable);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(command)
+        command_in(self.folder.path(), config, arguments)
     }
 
     /// Runs it to its end.
@@ -405,6 +399,17 @@ people = [{{ group = "dba", quorum = 2 }}]
         }
         Ok(())
     }
+}
+
+/// The binary in this folder, with this configuration; it is killed when its handle is dropped.
+pub(crate) fn command_in(folder: &Path, config: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.arg("--config").arg(config).args(arguments).current_dir(folder).kill_on_drop(true);
+    for variable in ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
 }
 
 /// When the access is to be over.

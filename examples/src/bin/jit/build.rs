@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{CommandCredentials, Credentials, Database, EnvCredentials, FileCredentials};
+use jit_core::database::{CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
 use jit_core::policy::PolicyDocument;
@@ -104,6 +104,9 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
             let config = mysql(target).map_err(|error| wrong(&error))?;
             Arc::new(MySqlDatabase::new(config).map_err(|error| wrong(&error))?)
         }
+        Some(Engine::MsSql) if target.dead_man_grace.is_some() => {
+            return Err(wrong(&"jit has no dead-man for SQL Server yet: take `dead_man_grace` out"));
+        }
         Some(Engine::MsSql) => {
             let config = mssql(target).map_err(|error| wrong(&error))?;
             Arc::new(MsSqlDatabase::new(config).map_err(|error| wrong(&error))?)
@@ -122,6 +125,7 @@ fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {
 
 fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
     let config = MySqlConfig::from_url(&server.url)?.tls(server.tls.clone());
+    let config = config.dead_man_grace(server.dead_man_grace.unwrap_or(DEAD_MAN_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,
@@ -130,6 +134,7 @@ fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
 
 fn postgres(server: &ServerConfig) -> Result<PostgresConfig, ConfigError> {
     let config = PostgresConfig::from_url(&server.url)?.tls(server.tls.clone());
+    let config = config.dead_man_grace(server.dead_man_grace.unwrap_or(DEAD_MAN_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jit_core::clock::to_std;
 use jit_core::database::TlsMode;
 use jit_core::id::TenantId;
 use serde::Deserialize;
@@ -10,6 +12,7 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::error::Failure;
+use crate::spans::duration;
 
 /// What is configured.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(crate) struct ServerConfig {
     pub(crate) password: Option<Password>,
     /// How the connection is protected.
     pub(crate) tls: TlsMode,
+    /// How long after the end the database itself takes a role away; none: as the adapter has it.
+    pub(crate) dead_man_grace: Option<Duration>,
 }
 
 /// Which adapter a URL asks for.
@@ -172,7 +177,7 @@ struct TargetTable {
     password_command: Option<Spanned<CommandLine>>,
     #[serde(default)]
     tls: TlsMode,
-    dead_man_grace: Option<Spanned<IgnoredAny>>,
+    dead_man_grace: Option<Spanned<String>>,
 }
 
 /// Where a password may come from: one of these.
@@ -197,7 +202,7 @@ struct AuditTable {
 }
 
 /// Keys of later versions, which have a line of their own.
-const LATER: [&str; 2] = ["notify", "dead_man_grace"];
+const LATER: [&str; 1] = ["notify"];
 
 /// Knows where the text came from, for errors with their place and paths beside it.
 struct Reader<'t> {
@@ -243,7 +248,10 @@ impl Reader<'_> {
                 Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
-            return Ok(StoreAt::Postgres { server: ServerConfig { url, password, tls }, listen_url });
+            return Ok(StoreAt::Postgres {
+                server: ServerConfig { url, password, tls, dead_man_grace: None },
+                listen_url,
+            });
         }
         if table.listen_url.is_some()
             || table.password_file.is_some()
@@ -288,9 +296,11 @@ impl Reader<'_> {
     }
 
     fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<ServerConfig, Failure> {
-        if let Some(grace) = table.dead_man_grace {
-            return Err(self.later(grace.span().start, "dead_man_grace"));
-        }
+        let dead_man_grace = table.dead_man_grace.map(|given| {
+            let read = duration(given.get_ref()).map(to_std);
+            read.map_err(|why| self.wrong(given.span().start, &format!("`dead_man_grace`: {why}")))
+        });
+        let dead_man_grace = dead_man_grace.transpose()?;
         let what = format!("target `{name}`");
         let url = self.server_url(&what, &table.url)?;
         let password = self.password(
@@ -298,7 +308,7 @@ impl Reader<'_> {
             at,
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls) })
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {
@@ -430,7 +440,11 @@ policy = "acme.toml"
                 "only a store at `postgres://`",
             ),
             ("sqlite:jit.db", "jit.db", "this is not a store"),
-            ("password_file = \"secret\"", "dead_man_grace = \"60s\"", "jit.toml:7:18: `dead_man_grace` is something"),
+            (
+                "password_file = \"secret\"",
+                "dead_man_grace = \"60\"",
+                "jit.toml:7:18: `dead_man_grace`: `60` lacks a unit",
+            ),
             ("[tenants.acme]", "[notify.slack.dba]", "comes later"),
             ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
             ("postgres://", "oracle://", "knows targets of `postgres://`, `mysql://`"),

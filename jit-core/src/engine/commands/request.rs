@@ -17,11 +17,11 @@ use super::super::view::AccessView;
 use crate::access::Access;
 use crate::approval::{Actor, Parties};
 use crate::clock::Time;
-use crate::database::Subject;
+use crate::database::{Capabilities, DeadManHere, Subject};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
-use crate::policy::Ruling;
+use crate::policy::{DeadMan, Ruling};
 use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
 
@@ -136,6 +136,9 @@ impl Jit {
                 return Err(JitError::of_another_tenant(&request.target, &request.role));
             }
             self.standing(settings, realm, request).await?;
+            if plan.handling.dead_man == DeadMan::Required {
+                self.has_dead_man(settings, request).await?;
+            }
         }
         let now = core.store.now().await?;
         let id = AccessId::fresh(now, &*core.entropy);
@@ -159,6 +162,21 @@ impl Jit {
             Ok(_) => Ok(Some(AccessView::of(&access, now))),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refuses what cannot be granted without a dead-man that is not there, where the target answers in time.
+    async fn has_dead_man(&self, settings: &Tenant, request: &Request) -> Result<(), JitError> {
+        let database = settings.database(&request.target)?;
+        match self.core.tasks.within(LOOK_WHEN_ASKED, database.capabilities()).await {
+            Some(Ok(Capabilities { dead_man: DeadManHere::Missing { mend }, .. })) => {
+                let target = request.target.clone();
+                Err(JitError::TargetRefused {
+                    target,
+                    why: format!("it has no dead-man, which the rule requires: {mend}"),
+                })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -111,10 +111,12 @@ impl Case {
 
     /// A target by which its realm is reached.
     pub(super) fn target(&self, settings: &Tenant) -> Option<TargetName> {
+        // a dead-man can be moved only where it was armed
+        let armed = self.holding.armed.iter().map(|armed| &armed.target);
         let live = self.accesses.values().map(|loaded| &loaded.access.request().target);
         let watched = self.holding.watched.iter().map(|watch| &watch.target);
         let orphans = self.holding.orphans.iter().map(|orphan| &orphan.target);
-        live.chain(watched).chain(orphans).find(|target| settings.databases.contains_key(*target)).cloned()
+        armed.chain(live).chain(watched).chain(orphans).find(|target| settings.databases.contains_key(*target)).cloned()
     }
 
     /// Lets the access handle the event.
@@ -278,6 +280,18 @@ impl Case {
         });
         self.holding.watched.extend(news);
         self.holding.quiet_until = self.holding.quiet_until.max(mine.quiet_until);
+        // others only make a dead-man due
+        let mut armed = mine.armed;
+        for one in &mut armed {
+            let theirs = self.holding.armed.iter().find(|other| other.subject == one.subject);
+            let was = self.before.armed.iter().find(|other| other.subject == one.subject);
+            if let (Some(theirs), Some(was)) = (theirs, was)
+                && theirs.due != was.due
+            {
+                one.due = [one.due, theirs.due].into_iter().flatten().min();
+            }
+        }
+        self.holding.armed = armed;
         self.before = self.holding.clone();
         let events = std::mem::take(&mut self.events);
         self.facts.clear();

@@ -2,23 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::core::Tenant;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
+use super::super::records::{
+    ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, put, realm_key, target_key,
+};
 use super::Lanes;
 use super::breaker::Breaker;
 use super::case::Case;
 use super::contact::another_realm;
 use super::realm::{Pass, Served};
 use crate::clock::{Time, to_std};
-use crate::database::{Database, DatabaseError, Identity};
+use crate::database::{Database, DatabaseError, DeadManHere, Identity};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, ClaimAsk, Claimed, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
 
+/// A target without a dead-man is asked again after so long whether it has one now.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// How many records a desk pass takes.
 const DESK_BATCH: usize = 256;
 
@@ -79,7 +86,21 @@ impl Lanes {
             let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { continue };
             let ready = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
             let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
-            let mut pass = Pass { core: &self.core, settings: &settings, database, cases, label, incarnation };
+            let dead_man = match &ready {
+                Ok(_) => self.dead_man(&tenant, &target, database).await,
+                Err(_) => no_dead_man("it does not answer"),
+            };
+            let (core, settings_here) = (&self.core, &settings);
+            let mut pass = Pass {
+                core,
+                settings: settings_here,
+                database,
+                cases,
+                target: target.clone(),
+                dead_man,
+                label,
+                incarnation,
+            };
             let served = match ready {
                 Ok(_) => pass.run().await?,
                 Err(error) => pass.unreachable(&error).await?,
@@ -136,6 +157,8 @@ impl Lanes {
     /// The target was registered, or is another database now: it has to say who it is, and what waited for it is looked at.
     pub(in crate::engine) fn registered(&self, tenant: &TenantId, target: &TargetName) {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let key = (tenant.clone(), target.clone());
+        self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         breakers.values_mut().for_each(|breaker| breaker.forget(tenant, target));
         drop(breakers);
@@ -168,6 +191,26 @@ impl Lanes {
         let incarnation = identity.incarnation;
         self.breaker(lane, |breaker| breaker.identified(tenant, target, incarnation.clone()));
         Ok(Ok(incarnation))
+    }
+
+    /// Whether the target can take a membership away by itself: asked once, and again after a while where it could not.
+    async fn dead_man(&self, tenant: &TenantId, target: &TargetName, database: &Arc<dyn Database>) -> DeadManHere {
+        let key = (tenant.clone(), target.clone());
+        let known = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        match known {
+            Some((here @ DeadManHere::By(_), _)) => return here,
+            Some((here, asked)) if asked.elapsed() < ASK_AGAIN => return here,
+            _ => {}
+        }
+        let limit = to_std(self.core.limits.call);
+        let here = match self.core.tasks.within(limit, database.capabilities()).await {
+            Some(Ok(capabilities)) => capabilities.dead_man,
+            Some(Err(error)) => return no_dead_man(&error.with_causes()),
+            None => return no_dead_man("it does not answer in time"),
+        };
+        let mut dead_men = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner);
+        dead_men.insert(key, (here.clone(), Instant::now()));
+        here
     }
 
     pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
@@ -225,7 +268,7 @@ impl Lanes {
     }
 
     /// Remembers the incarnation of the realm's server; where it changed, everything that is gone there is looked at again (law 5).
-    async fn incarnation(
+    pub(super) async fn incarnation(
         &self,
         tenant: &TenantId,
         settings: &Tenant,
@@ -258,9 +301,16 @@ impl Lanes {
         ignore_conflict(ledger.commit().await)
     }
 
-    /// Makes every watched holding of the realm due now.
+    /// Makes every holding of the realm due now that is watched or has a dead-man, which a restart may have ended.
     async fn look_at_all(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
-        let label = Some(("watched".to_owned(), realm.as_str().to_owned()));
+        for label in [WATCHED, ARMED] {
+            self.look_at(tenant, label, realm).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, tenant: &TenantId, label: &str, realm: &RealmId) -> Result<(), StoreError> {
+        let label = Some((label.to_owned(), realm.as_str().to_owned()));
         let mut after = None;
         loop {
             let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
@@ -286,6 +336,9 @@ impl Lanes {
             for watch in &mut holding.watched {
                 watch.next = now;
             }
+            for armed in &mut holding.armed {
+                armed.due = Some(now);
+            }
             let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
             let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
             let write = Write { at: record.at.clone(), expect: super::super::records::expect(Some(&record)), what };
@@ -299,6 +352,10 @@ impl Lanes {
             }
         }
     }
+}
+
+fn no_dead_man(why: &str) -> DeadManHere {
+    DeadManHere::Missing { mend: why.to_owned() }
 }
 
 pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod ahead;
 mod breaker;
 mod case;
 mod contact;
+pub(in crate::engine) mod dead_man;
 mod desk;
 mod lane;
 mod log;
@@ -17,11 +18,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::breaker::Breaker;
 pub(super) use self::log::CHECKPOINT_EVERY;
 use super::core::Core;
 use crate::clock::{Time, after};
+use crate::database::DeadManHere;
+use crate::id::{TargetName, TenantId};
 use crate::store::{Lane, StoreError};
 
 /// How long the loop waits when nothing is due; every commit wakes it earlier.
@@ -39,6 +43,10 @@ pub(super) struct Lanes {
     running: Mutex<BTreeMap<Lane, ()>>,
     /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
     elsewhere: Mutex<BTreeMap<Lane, Time>>,
+    /// What targets said of their dead-men, and when.
+    dead_men: Mutex<BTreeMap<(TenantId, TargetName), (DeadManHere, Instant)>>,
+    /// When servers with dead-men were last asked whether they were restarted.
+    dead_men_seen: Mutex<Option<Instant>>,
     /// Names this start of the node: one that is started again under its old name numbers its passes anew, and `settle` must not
     /// take the calls of the one for those of the other.
     boot: String,
@@ -101,6 +109,8 @@ impl Lanes {
             breakers: Mutex::default(),
             running: Mutex::default(),
             elsewhere: Mutex::default(),
+            dead_men: Mutex::default(),
+            dead_men_seen: Mutex::default(),
             passes: AtomicU64::new(0),
             store_failed: Mutex::default(),
             done: Notify::new(),
@@ -110,6 +120,7 @@ impl Lanes {
     async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let log = self.core.tasks.spawn(Arc::clone(&self).keep_log(stopped.clone()));
         let ends = self.core.tasks.spawn(Arc::clone(&self).keep_ends(stopped.clone()));
+        let dead_men = self.core.tasks.spawn(Arc::clone(&self).keep_dead_men(stopped.clone()));
         while !*stopped.borrow() {
             let turn = async {
                 if let Err(error) = self.turn().await {
@@ -131,6 +142,9 @@ impl Lanes {
         }
         if let Err(error) = ends.await {
             tracing::error!(%error, "the keeper of ends ended badly");
+        }
+        if let Err(error) = dead_men.await {
+            tracing::error!(%error, "the keeper of dead-men ended badly");
         }
         self.close_log().await;
     }
@@ -168,6 +182,7 @@ impl Lanes {
 
     /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
+        self.watch_dead_men().await;
         let mut report = PassReport::default();
         let mut failed = BTreeSet::new();
         loop {

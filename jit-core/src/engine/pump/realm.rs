@@ -11,20 +11,21 @@ use super::case::{Case, Kept};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Call, Database, DatabaseError, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen, SettleOrder, Subject,
+    Call, Database, DatabaseError, DeadManHere, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen, SettleOrder,
+    Subject,
 };
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, Intent};
 use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, same, settled, verify, width};
-use crate::id::{AccessId, RoleName};
+use crate::id::{AccessId, RoleName, TargetName};
 use crate::store::{ClockState, StoreError};
 
 /// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
 /// First wait of one order that failed while its server answers; it doubles with each failure.
-const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
+pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
 /// Longest wait of one order that failed while its server answers.
-const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
+pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
 /// What a pass serves: the accounts of one tenant in one realm, through one target.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(super) struct Pass<'p> {
     pub(super) settings: &'p Tenant,
     pub(super) database: &'p Arc<dyn Database>,
     pub(super) cases: Vec<Case>,
+    /// By which target.
+    pub(super) target: TargetName,
+    /// Whether it can take a membership away by itself.
+    pub(super) dead_man: DeadManHere,
     /// Of all calls of this pass, for `settle`.
     pub(super) label: String,
     /// The incarnation that the server was in when it said who it is.
@@ -263,6 +268,9 @@ impl Pass<'_> {
                 }
             }
         }
+        for case in &mut self.cases {
+            case.plan_dead_men(&self.target, &self.dead_man, now);
+        }
         let (core, settings) = (self.core, self.settings);
         let kept =
             futures_util::future::join_all(self.cases.iter_mut().map(|case| case.intend(core, settings, now))).await;
@@ -286,6 +294,9 @@ impl Pass<'_> {
         // a claim that could be taken over before the answer is recorded is not worked on: the next pass does
         let fit = |case: &Case| span(now, case.claim.until) >= needed;
         let (revoked, mut served) = self.revoke(now, &fit).await;
+        if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, self.arm(now, &fit).await) {
+            served = gone;
+        }
         let granted = match &served {
             Served::Answered { restarted } => {
                 let before = *restarted;
@@ -315,6 +326,12 @@ impl Pass<'_> {
             };
             if let Some(case) = self.cases.get_mut(place) {
                 case.handle(id, event, now);
+            }
+        }
+        if matches!(served, Served::Answered { .. }) {
+            let fit = |case: &Case| span(now, case.claim.until) >= needed;
+            if let gone @ Served::Unreachable(_) = self.follow(now, &fit).await {
+                served = gone;
             }
         }
         Ok(served)
@@ -363,6 +380,7 @@ impl Pass<'_> {
     ) -> (Vec<(usize, AccessId, Result<crate::database::Granted, DatabaseError>)>, Served) {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
+        let mut refused = Vec::new();
         for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
             let live = case.live();
             for access in &live {
@@ -370,6 +388,10 @@ impl Pass<'_> {
                     continue;
                 };
                 if granting.intent.label != self.label {
+                    continue;
+                }
+                if let Some(error) = case.without_dead_man(access.id(), &self.dead_man) {
+                    refused.push((place, access.id(), Err(error)));
                     continue;
                 }
                 let handling = &access.approval().plan().handling;
@@ -386,15 +408,15 @@ impl Pass<'_> {
             }
         }
         if orders.is_empty() {
-            return (Vec::new(), Served::Answered { restarted: false });
+            return (refused, Served::Answered { restarted: false });
         }
         let call = self.call();
         let limit = call.limit.saturating_mul(2);
         let answers = self.core.tasks.within(limit, self.database.grant(&call, &orders)).await;
         let incarnation = |granted: &crate::database::Granted| granted.incarnation.clone();
         let (outcomes, served) = self.served(answers, orders.len(), incarnation);
-        let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome)).collect();
-        (answered, served)
+        let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
+        (answered.chain(refused).collect(), served)
     }
 
     /// One answer for each order, and whether the server does its work: one that did not answer in time does not.
@@ -421,7 +443,7 @@ impl Pass<'_> {
         (answers, served)
     }
 
-    fn call(&self) -> Call {
+    pub(super) fn call(&self) -> Call {
         Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
     }
 

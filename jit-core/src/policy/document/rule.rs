@@ -13,9 +13,9 @@ use crate::approval::{Handling, Limits, Plan};
 use crate::clock::{after, span};
 use crate::database::Width;
 use crate::id::{RoleName, RuleName, TargetName};
-use crate::policy::{Activation, CEILING, Prepared, Question, Sessions, Stance};
+use crate::policy::{Activation, CEILING, DeadMan, Prepared, Question, Sessions, Stance};
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "name",
     "targets",
     "roles",
@@ -34,9 +34,10 @@ const KNOWN: [&str; 19] = [
     "prepared",
     "can_grant",
     "activation",
+    "dead_man",
     "stage",
 ];
-const LATER: [&str; 7] = ["dead_man", "notify", "break_glass", "mfa", "escalate", "approvers", "delegation"];
+const LATER: [&str; 6] = ["notify", "break_glass", "mfa", "escalate", "approvers", "delegation"];
 
 /// How long a request waits for decisions where its rule does not say.
 const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
@@ -289,6 +290,8 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
     let can_grant = section.choice("can_grant", &stances, findings);
     let activations = [("default", Activation::Default), ("session", Activation::Session)];
     let activation = section.choice("activation", &activations, findings);
+    let dead_men = [("when possible", DeadMan::WhenPossible), ("required", DeadMan::Required), ("off", DeadMan::Off)];
+    let dead_man = section.choice("dead_man", &dead_men, findings);
     Some(Handling {
         sessions: sessions?,
         set_role: set_role?,
@@ -296,5 +299,6 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
         prepared: prepared?,
         can_grant: can_grant?,
         activation: activation?,
+        dead_man: dead_man?,
     })
 }

@@ -400,7 +400,7 @@ roles = ["orders_*"]
 requesters = ["group:dab"]
 max = "25h"
 max_totl = "1h"
-dead_man = "off"
+notify = ["slack:dba"]
 set_role = "allowed"
 sessions = "keep"
 [[rule]]
@@ -418,7 +418,7 @@ policy.toml:7:10: `orders_*` is a pattern, and roles are named exactly: reconcil
 policy.toml:8:15: there is no group `dab`: add it to `[groups]`
 policy.toml:9:7: `25h` is over the ceiling: `max` can be at most `24h`
 policy.toml:10:1: unknown key `max_totl` in `[[rule]]`: did you mean `max_total`?
-policy.toml:11:1: `dead_man` in `[[rule]]` is something that this version does not know yet: remove it
+policy.toml:11:1: `notify` in `[[rule]]` is something that this version does not know yet: remove it
 policy.toml:12:12: `set_role = \"allowed\"` needs `sessions = \"end\"`: a session that ran SET ROLE keeps the role
 policy.toml:14:1: `[[rule]]` has no `name`: add one, like `name = \"read orders\"`
 policy.toml:14:1: `[[rule]]` has no `requesters`: add one, like `requesters = [\"group:payments\"]`

@@ -50,7 +50,7 @@ async fn contract_activation_by_the_session_leaves_default_roles_alone(world: Ar
 }
 
 /// A role that the account holds by somebody else's grant, and that is its default role.
-async fn standing_default(scene: &Scene, hint: &str) -> Result<String, BoxError> {
+pub(super) async fn standing_default(scene: &Scene, hint: &str) -> Result<String, BoxError> {
     let role = scene.world.fresh(hint);
     let (by, width, admin) = (By::Admin, Width::SetRole, false);
     scene.world.act(Act::CreateRole { role: &role }).await?;
@@ -58,7 +58,7 @@ async fn standing_default(scene: &Scene, hint: &str) -> Result<String, BoxError>
     Ok(role)
 }
 
-async fn defaults(scene: &Scene, expected: &[&str]) -> Outcome {
+pub(super) async fn defaults(scene: &Scene, expected: &[&str]) -> Outcome {
     let seen = scene.observe().await?.default_roles;
     must(seen == expected, format!("default roles are {seen:?} instead of {expected:?}"))
 }

@@ -102,11 +102,12 @@ pub const FACTS: &[Fact] = &[
         says: "a routine that was created under a role leaves EXECUTE and ALTER ROUTINE to its maker",
         elsewhere: Some("the contract has no place for what a role came to own yet"),
     },
-    Fact {
-        id: "my-event",
-        says: "an EVENT can revoke and kill, overdue ones fire at the next start; MariaDB's scheduler is off by default",
-        elsewhere: Some("the dead-man comes later"),
-    },
+    fact(
+        "my-event",
+        "an EVENT of the broker's can revoke and kill with no more than its own rights, and one that is overdue runs at the next start",
+    ),
+    fact("my-scheduler", "the event scheduler is on in MySQL and off in MariaDB, unless it is told"),
+    fact("pg-sentinel", "a DO block that loops, commits and sleeps goes on after its client is gone, and revokes"),
 ];
 
 #[cfg(test)]

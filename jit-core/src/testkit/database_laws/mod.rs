@@ -22,6 +22,7 @@
 
 mod batches;
 mod broker;
+mod dead_man;
 mod default_roles;
 mod facts;
 mod gone;
@@ -84,6 +85,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
     let rooms = [
         batches::LAWS,
         broker::LAWS,
+        dead_man::LAWS,
         default_roles::LAWS,
         gone::LAWS,
         names::LAWS,

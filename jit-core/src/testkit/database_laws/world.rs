@@ -89,6 +89,8 @@ pub enum Need {
     SetOption,
     /// Default roles: what of its roles a session has from its beginning.
     DefaultRoles,
+    /// A dead-man, which fires a second after the end.
+    DeadMan,
     /// An account can be granted like a role.
     AccountMembers,
     /// The server shows who holds a lock.
@@ -212,6 +214,11 @@ pub enum Act<'a> {
     },
     /// Changes the broker's password, on the server and where the adapter reads it, and ends the broker's connections.
     RotatePassword,
+    /// Turns off what dead-men need, or on again.
+    LetDeadMen {
+        /// On.
+        live: bool,
+    },
     /// Commits a prepared transaction, as an administrator.
     CommitPrepared {
         /// Its name.

@@ -7,12 +7,13 @@ use chrono::TimeDelta;
 use futures_util::future::{Either, select};
 
 use super::catalog::{Catalog, Statement};
+use super::dead_man::{MockDeadMan, fires_at};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Call, Capabilities, Check, Database, DatabaseError, DefaultRole, Edge, GrantOrder, Granted, Grantor, Holder,
-    Identity, LostPrivilege, NameError, ObjectId, Observation, Prepared, Rejection, RevokeHow, RevokeOrder,
-    RevokeReport, Seen, Session, SettleOrder, Severity, Subject, Width,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
+    Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Identity, LostPrivilege, NameError, ObjectId, Observation,
+    Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity, Subject, Width,
 };
 use crate::id::{Account, RealmId, RoleName};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
@@ -45,7 +46,10 @@ impl Database for MockDatabase {
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.up()?;
-        Ok(self.server.catalog().profile.capabilities())
+        let catalog = self.server.catalog();
+        let known = catalog.profile.capabilities();
+        let here = catalog.dead_man_grace.map(|_| DeadManHere::By(DeadManKind::Event));
+        Ok(Capabilities { dead_man: here.unwrap_or(known.dead_man.clone()), ..known })
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
@@ -63,6 +67,10 @@ impl Database for MockDatabase {
         if !catalog.signals {
             let mend = Some(format!("GRANT pg_signal_backend TO {}", self.login));
             find(refusal, "signal-backend", None, "the broker cannot end sessions".to_owned(), mend);
+        }
+        if catalog.dead_man_grace.is_none() {
+            let mend = Some("turn the mock's scheduler on".to_owned());
+            find(Severity::Remark, "dead-man", None, "there is no dead-man".to_owned(), mend);
         }
         for role in roles {
             let Some(id) = catalog.id(role.as_str()) else {
@@ -127,6 +135,21 @@ impl Database for MockDatabase {
         }
     }
 
+    async fn arm(&self, _: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        orders.iter().map(|order| self.arm_one(order)).collect()
+    }
+
+    async fn disarm(&self, _: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let one = |subject: &Subject| {
+            self.up()?;
+            let mut catalog = self.server.catalog();
+            let key = member_key(&catalog, subject);
+            let was = key.and_then(|key| catalog.dead_men.remove(&key));
+            Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at) })
+        };
+        orders.iter().map(one).collect()
+    }
+
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.up()?;
         let catalog = self.server.catalog();
@@ -170,6 +193,27 @@ impl MockDatabase {
 
     fn incarnation(&self) -> String {
         format!("start {}", self.server.catalog().starts)
+    }
+
+    fn arm_one(&self, order: &ArmOrder) -> Result<Armed, DatabaseError> {
+        self.up()?;
+        let now = self.server.now();
+        let mut catalog = self.server.catalog();
+        let Some(grace) = catalog.dead_man_grace else {
+            return Err(DatabaseError::rejected(Rejection::NoDeadMan, "turn the mock's scheduler on"));
+        };
+        let key = member_key(&catalog, &order.subject);
+        let (Some(key), Some(grantor)) = (key, self.broker(&catalog)) else {
+            return Err(DatabaseError::rejected(Rejection::NoSuchAccount, "there is no such account or role"));
+        };
+        let default_goes = match &order.default_role {
+            DefaultRole::Stays => None,
+            DefaultRole::Goes { back_to } => Some(back_to.as_ref().and_then(|back_to| catalog.id(back_to))),
+        };
+        let fires_at = fires_at(now, order.ends_in, grace);
+        let ends_sessions = order.sessions == Sessions::End;
+        catalog.dead_men.insert(key, MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes });
+        Ok(Armed { kind: DeadManKind::Event, fires_at })
     }
 
     async fn grant_one(&self, call: &Call, order: &GrantOrder) -> Result<Granted, DatabaseError> {
@@ -367,6 +411,12 @@ impl MockDatabase {
         };
         Edge { grantor, width: if row.set { Width::SetRole } else { Width::Inherit }, admin: row.admin }
     }
+}
+
+/// Role and member.
+fn member_key(catalog: &Catalog, subject: &Subject) -> Option<(u32, u32)> {
+    let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str())?;
+    Some((role, by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str())?))
 }
 
 fn object(id: u32) -> ObjectId {

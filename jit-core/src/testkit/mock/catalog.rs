@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
+use super::dead_man::MockDeadMan;
 use super::profile::Profile;
 use crate::clock::{Time, after};
 use crate::database::{RevokeHow, Width};
@@ -78,6 +79,10 @@ pub(super) struct Catalog {
     pub(super) defaults: BTreeMap<u32, BTreeSet<u32>>,
     pub(super) backends: BTreeMap<u32, Backend>,
     pub(super) prepared: BTreeMap<String, u32>,
+    /// How long after the end dead-men fire; none: the scheduler is off.
+    pub(super) dead_man_grace: Option<TimeDelta>,
+    /// By role and member.
+    pub(super) dead_men: BTreeMap<(u32, u32), MockDeadMan>,
     held: Vec<Held>,
     pub(super) waiting: Vec<Waiting>,
     latest: Time,
@@ -98,6 +103,8 @@ impl Catalog {
             defaults: BTreeMap::new(),
             backends: BTreeMap::new(),
             prepared: BTreeMap::new(),
+            dead_man_grace: None,
+            dead_men: BTreeMap::new(),
             held: Vec::new(),
             waiting: Vec::new(),
             latest: Time::MIN_UTC,
@@ -321,6 +328,7 @@ impl Catalog {
         self.names.remove(&id);
         self.members.retain(|row| row.role != id && row.member != id);
         self.defaults.remove(&id);
+        self.dead_men.retain(|(role, member), _| *role != id && *member != id);
         self.defaults.values_mut().for_each(|defaults| defaults.retain(|role| *role != id));
     }
 

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod catalog;
+mod dead_man;
 mod profile;
 mod server;
 mod world;

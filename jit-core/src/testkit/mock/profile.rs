@@ -1,6 +1,6 @@
 //! Which server the mock is.
 
-use crate::database::{Capabilities, NameError};
+use crate::database::{Capabilities, DeadManHere, NameError};
 
 /// An engine and its version, as far as they behave differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,7 @@ impl Profile {
             grantor_recorded: self.per_grantor(),
             set_option: self.per_grantor(),
             sessions_keep_role: true,
+            dead_man: DeadManHere::Missing { mend: "turn the mock's scheduler on".to_owned() },
             remarks: Vec::new(),
         }
     }

@@ -56,7 +56,16 @@ impl MockServer {
 
     /// Nobody panics while he holds it, so a poisoned lock is a whole catalog.
     pub(super) fn catalog(&self) -> MutexGuard<'_, Catalog> {
-        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if !catalog.dead_men.is_empty() {
+            catalog.fire(self.clock.wall());
+        }
+        catalog
+    }
+
+    /// Turns its scheduler on or off: with it there is a dead-man, which fires so long after the end.
+    pub fn set_dead_man(&self, grace: Option<chrono::TimeDelta>) {
+        self.catalog().dead_man_grace = grace;
     }
 
     /// The adapter, logged in as the broker.

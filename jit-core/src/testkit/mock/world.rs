@@ -13,6 +13,9 @@ use crate::database::{Database, Width};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, World};
 
+/// How long after the end dead-men fire.
+const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+
 /// A mock server and everybody around it.
 #[derive(Debug)]
 pub struct MockWorld {
@@ -24,6 +27,7 @@ impl MockWorld {
     /// A world around this server, which nobody else should use.
     #[must_use]
     pub fn new(server: MockServer) -> Self {
+        server.set_dead_man(Some(GRACE));
         Self { server, names: AtomicU64::new(0) }
     }
 }
@@ -101,6 +105,10 @@ impl World for MockWorld {
                 server.grant(&group, BROKER, ADMIN, Width::SetRole, false)
             }
             Act::LetActAs { account } => server.grant(account, BROKER, ADMIN, Width::SetRole, false),
+            Act::LetDeadMen { live } => {
+                server.set_dead_man(live.then_some(GRACE));
+                Ok(())
+            }
             Act::TakeSignal => {
                 server.catalog().signals = false;
                 Ok(())

@@ -35,6 +35,9 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON performance_schema.threads TO {broker}"),
         format!("GRANT SELECT ON performance_schema.data_locks TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+        format!("GRANT EVENT ON jit.* TO {broker}"),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
     ]
 }
 
@@ -48,22 +51,30 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         // not authentication_string
         format!("GRANT SELECT ({USER_COLUMNS}, default_role) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+        format!("GRANT EVENT ON jit.* TO {broker}"),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
     ]
 }
 
 /// What both have in `mysql.user`, and what has to be read.
 const USER_COLUMNS: &str = "User, Host, Create_user_priv, Grant_priv, Super_priv";
 
-/// Makes what sets default roles for brokers; once on a server.
-pub(super) async fn make_procedure(admin: &mut Conn, flavour: Flavour) -> Result<()> {
-    let procedure =
-        if flavour.is_mariadb() { jit_mysql::DEFAULT_ROLE_IN_MARIADB } else { jit_mysql::DEFAULT_ROLE_IN_MYSQL };
-    admin.query_drop("CREATE DATABASE IF NOT EXISTS jit").await?;
-    match admin.query_drop(procedure).await {
-        // another world was faster
-        Err(mysql_async::Error::Server(error)) if error.code == 1304 => Ok(()),
-        done => Ok(done?),
+/// Makes what sets default roles for brokers and what fires dead-men; once on a server.
+pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour) -> Result<()> {
+    let (default_role, dead_man) = if flavour.is_mariadb() {
+        (jit_mysql::DEFAULT_ROLE_IN_MARIADB, jit_mysql::dead_man_in_mariadb())
+    } else {
+        (jit_mysql::DEFAULT_ROLE_IN_MYSQL, jit_mysql::dead_man_in_mysql())
+    };
+    for statement in ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role, &dead_man] {
+        match admin.query_drop(statement).await {
+            // another world was faster
+            Err(mysql_async::Error::Server(error)) if error.code == 1304 => {}
+            done => done?,
+        }
     }
+    Ok(())
 }
 
 /// Lets the broker grant this role, and nothing else.

@@ -1,6 +1,6 @@
 //! Checking store, clock, policy and targets.
 
-use jit_core::database::Severity;
+use jit_core::database::{DeadManHere, Severity};
 use jit_core::engine::{Jit, TargetReport};
 use jit_core::id::TargetName;
 use jit_core::policy::PolicyDocument;
@@ -111,6 +111,13 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     let TargetReport { identity, capabilities, checks, .. } = report;
     let (engine, version) = (&capabilities.engine, &capabilities.version);
     lines.add("target", format!("{name}: {engine} {version}, realm {}", identity.realm));
+    lines.add(
+        "",
+        match &capabilities.dead_man {
+            DeadManHere::By(kind) => format!("dead-man: {kind}"),
+            DeadManHere::Missing { .. } => "dead-man: none".to_owned(),
+        },
+    );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
     for check in checks {
         let severity = match check.severity {

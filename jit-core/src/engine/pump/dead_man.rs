@@ -1,0 +1,314 @@
+//! Dead-men: armed before a role is granted, moved with its window, disarmed when its end is verified (DESIGN section 8).
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::super::core::{Core, Tenant};
+use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
+use super::Lanes;
+use super::case::Case;
+use super::realm::{Pass, RETRY_FIRST, RETRY_LONGEST, Served};
+use crate::access::{Access, Event};
+use crate::clock::{Time, after, span, to_std};
+use crate::database::{
+    ArmOrder, Armed, Call, Database, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, Subject,
+};
+use crate::fact::{Fact, What, stamp};
+use crate::grant::Grant;
+use crate::holding::{ArmedDeadMan, Holding, WantedDeadMan, mode, same, wanted_dead_men};
+use crate::id::{AccessId, TargetName, TenantId};
+use crate::policy::DeadMan;
+use crate::store::{Kind, PageAsk, RecordKey, StoreError};
+
+/// How often it is looked whether a server with dead-men of ours was restarted.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How long it may take to say that.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+impl Case {
+    /// Makes due what has to be armed, moved or disarmed.
+    pub(super) fn plan_dead_men(&mut self, target: &TargetName, here: &DeadManHere, now: Time) {
+        let by = matches!(here, DeadManHere::By(_)).then_some(target);
+        let live: Vec<_> = self.accesses.values().map(|loaded| &loaded.access).collect();
+        if self.holding.plan_dead_men(&live, by, now) {
+            self.touch();
+        }
+    }
+
+    /// Whether the grant of one of these is about to be sent by the pass of this label.
+    fn begins(&self, wanted: &WantedDeadMan, label: &str) -> bool {
+        let begins = |id: &AccessId| match self.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
+            Some(Grant::Granting(granting)) => granting.intent.label == label,
+            _ => false,
+        };
+        wanted.accesses.iter().any(begins)
+    }
+
+    /// Why nothing may be granted to this access, whose rule requires a dead-man; none where it is armed or not required.
+    pub(super) fn without_dead_man(&self, id: AccessId, here: &DeadManHere) -> Option<DatabaseError> {
+        let access = self.accesses.get(&id).map(|loaded| &loaded.access)?;
+        let subject = access.grant().and_then(Grant::subject)?;
+        if mode(access) != DeadMan::Required {
+            return None;
+        }
+        let Some(armed) = self.holding.dead_man(subject) else {
+            return Some(match here {
+                DeadManHere::Missing { mend } => missing(mend),
+                DeadManHere::By(_) => DatabaseError::not_applied("its dead-man, which its rule requires, is not armed"),
+            });
+        };
+        let end = wanted_dead_men(&self.live()).into_iter().find(|wanted| same(&wanted.subject, subject))?.end;
+        let enough = armed.end.is_some_and(|armed| armed >= end);
+        (!enough).then(|| {
+            let why = armed.trouble.as_deref().unwrap_or("nobody said why");
+            DatabaseError::not_applied(format!("its dead-man, which its rule requires, could not be armed: {why}"))
+        })
+    }
+}
+
+/// A rule requires a dead-man where there is none.
+pub(in crate::engine) fn missing(mend: &str) -> DatabaseError {
+    let why = format!("its rule requires a dead-man, and the database has none: {mend}");
+    DatabaseError::rejected(Rejection::NoDeadMan, why)
+}
+
+impl Pass<'_> {
+    /// Arms what is due: before the grants that need it. Whether the server answered.
+    pub(super) async fn arm(&mut self, now: Time, fit: &(dyn Fn(&Case) -> bool + Sync)) -> Served {
+        let (mut whose, mut orders) = (Vec::new(), Vec::new());
+        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
+            for wanted in wanted_dead_men(&case.live()) {
+                let Some(armed) = case.holding.dead_man(&wanted.subject) else { continue };
+                let is_due = |due: Time| due <= now || case.begins(&wanted, &self.label);
+                if armed.target != self.target || !armed.due.is_some_and(is_due) {
+                    continue;
+                }
+                orders.push(ArmOrder {
+                    subject: wanted.subject.clone(),
+                    ends_in: to_std(span(now, wanted.end)),
+                    sessions: wanted.sessions,
+                    default_role: wanted.default_role.clone(),
+                });
+                whose.push((place, wanted));
+            }
+        }
+        if orders.is_empty() {
+            return Served::Answered { restarted: false };
+        }
+        let call = self.call();
+        let answers = self.core.tasks.within(call.limit.saturating_mul(2), self.database.arm(&call, &orders)).await;
+        let (answers, served) = answered(answers, orders.len());
+        for ((place, wanted), answer) in whose.into_iter().zip(answers) {
+            if let Some(case) = self.cases.get_mut(place) {
+                armed(case, &wanted, answer, now);
+            }
+        }
+        served
+    }
+
+    /// Moves and disarms what the effects of this pass made due.
+    pub(super) async fn follow(&mut self, now: Time, fit: &(dyn Fn(&Case) -> bool + Sync)) -> Served {
+        for case in self.cases.iter_mut().filter(|case| fit(case)) {
+            case.plan_dead_men(&self.target, &self.dead_man, now);
+        }
+        if let unreachable @ Served::Unreachable(_) = self.arm(now, fit).await {
+            return unreachable;
+        }
+        let (mut whose, mut subjects) = (Vec::new(), Vec::new());
+        for (place, case) in self.cases.iter_mut().enumerate().filter(|(_, case)| fit(case)) {
+            let wanted = wanted_dead_men(&case.live());
+            let over = |subject: &Subject| !wanted.iter().any(|wanted| same(&wanted.subject, subject));
+            let mut elsewhere = false;
+            for armed in case.holding.armed.iter_mut().filter(|armed| armed.due.is_some_and(|due| due <= now)) {
+                if armed.target != self.target {
+                    armed.due = Some(after(now, RETRY_LONGEST));
+                    elsewhere = true;
+                } else if over(&armed.subject) {
+                    whose.push(place);
+                    subjects.push(armed.subject.clone());
+                }
+            }
+            if elsewhere {
+                case.touch();
+            }
+        }
+        if subjects.is_empty() {
+            return Served::Answered { restarted: false };
+        }
+        let call = self.call();
+        let answers =
+            self.core.tasks.within(call.limit.saturating_mul(2), self.database.disarm(&call, &subjects)).await;
+        let (answers, served) = answered(answers, subjects.len());
+        for ((place, subject), answer) in whose.into_iter().zip(subjects).zip(answers) {
+            if let Some(case) = self.cases.get_mut(place) {
+                disarmed(case, &subject, answer, now);
+            }
+        }
+        served
+    }
+}
+
+/// One answer for each order, and whether the server is there.
+fn answered<T>(
+    answers: Option<Vec<Result<T, DatabaseError>>>,
+    orders: usize,
+) -> (Vec<Result<T, DatabaseError>>, Served) {
+    let mut answers = answers.unwrap_or_default();
+    answers.resize_with(orders, || Err(DatabaseError::unknown("the database did not answer in time")));
+    let gone = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| error.is_unreachable());
+    let served = gone.map_or(Served::Answered { restarted: false }, |gone| Served::Unreachable(gone.with_causes()));
+    (answers, served)
+}
+
+fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, DatabaseError>, now: Time) {
+    case.touch();
+    let Some(entry) = case.holding.armed.iter_mut().find(|armed| same(&armed.subject, &wanted.subject)) else { return };
+    let news = match answer {
+        Ok(armed) => {
+            // that it was moved closer, to the end of a window that has begun, follows from that
+            let news = entry.end.is_none_or(|before| before < wanted.end);
+            (entry.end, entry.due, entry.trouble) = (Some(wanted.end), None, None);
+            news.then_some(Event::DeadManArmed(armed))
+        }
+        Err(error) => {
+            let why = error.with_causes();
+            let news = entry.trouble.as_ref() != Some(&why);
+            (entry.due, entry.trouble) = (Some(again(entry, now)), Some(why.clone()));
+            news.then_some(Event::DeadManMissing { why })
+        }
+    };
+    if let Some(event) = news {
+        case.handle(wanted.last, event, now);
+    }
+}
+
+/// When what failed is tried again: soon, and then less often.
+fn again(entry: &ArmedDeadMan, now: Time) -> Time {
+    after(now, if entry.trouble.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
+}
+
+fn disarmed(case: &mut Case, subject: &Subject, answer: Result<Disarmed, DatabaseError>, now: Time) {
+    case.touch();
+    match answer {
+        Ok(Disarmed { fired_at }) => {
+            case.holding.armed.retain(|armed| !same(&armed.subject, subject));
+            let Some(fired_at) = fired_at else { return };
+            let was = |id: &AccessId| {
+                let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
+                grant.and_then(Grant::subject).is_some_and(|held| same(held, subject))
+            };
+            let whose: Vec<AccessId> = case.accesses.keys().copied().filter(was).collect();
+            if whose.is_empty() {
+                let fact = Fact::new(What::DeadManFired).with("fired_at", stamp(fired_at));
+                let fact = fact.with("account", subject.account.as_str()).with("role", subject.role.as_str());
+                case.findings.push(fact);
+            }
+            for id in whose {
+                case.handle(id, Event::DeadManFired { fired_at }, now);
+            }
+        }
+        Err(error) => {
+            let why = error.with_causes();
+            for armed in case.holding.armed.iter_mut().filter(|armed| same(&armed.subject, subject)) {
+                (armed.due, armed.trouble) = (Some(again(armed, now)), Some(why.clone()));
+            }
+        }
+    }
+}
+
+impl Lanes {
+    /// Looks at every server that has a dead-man of ours, until stopped: a restart may have ended it.
+    pub(super) async fn keep_dead_men(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            self.watch_dead_men().await;
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = self.core.tasks.pause(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// The same once, unless that was within the last minute.
+    pub(super) async fn watch_dead_men(&self) {
+        let now = Instant::now();
+        let before = self.dead_men_seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        if before.is_some_and(|before| now.duration_since(before) < LOOK_EVERY) {
+            return;
+        }
+        for (tenant, settings) in self.core.tenants() {
+            for (target, database) in &settings.databases {
+                if let Err(error) = self.watch_dead_men_of(&tenant, &settings, target, database).await {
+                    tracing::warn!(%tenant, %target, %error, "whether dead-men are still armed is looked at later");
+                }
+            }
+        }
+    }
+
+    async fn watch_dead_men_of(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        database: &Arc<dyn Database>,
+    ) -> Result<(), StoreError> {
+        let record = self.core.store.read(&target_key(tenant, target)).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        let Some(realm) = known.realm else { return Ok(()) };
+        let label = Some((ARMED.to_owned(), realm.as_str().to_owned()));
+        let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label, after: None, limit: 1 };
+        if self.core.store.page(&ask).await?.is_empty() {
+            return Ok(());
+        }
+        // one that does not answer is nothing new to whoever has work there, and nothing to do about for this
+        match self.core.tasks.within(LOOK_WITHIN, database.identify()).await {
+            Some(Ok(identity)) if identity.realm == realm => {
+                self.incarnation(tenant, settings, target, &identity).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Core {
+    /// Moves the dead-man of an access whose window is about to be recorded as longer: before that, so that it takes nothing too early.
+    /// Whether it is as late as it has to be, or there is none.
+    pub(in crate::engine) async fn move_dead_man(
+        &self,
+        settings: &Tenant,
+        access: &Access,
+        end: Time,
+    ) -> Result<Result<(), DatabaseError>, StoreError> {
+        let (Some(realm), Some(subject)) = (access.realm(), access.grant().and_then(Grant::subject)) else {
+            return Ok(Ok(()));
+        };
+        let key = Holding::key(realm, &access.request().account);
+        let record = self.store.read(&RecordKey::new(access.tenant(), Kind::Holding, key)).await?;
+        let holding: Option<Holding> = record.as_ref().map(body).transpose()?;
+        let Some(armed) = holding.as_ref().and_then(|holding| holding.dead_man(subject)) else { return Ok(Ok(())) };
+        if armed.end.is_some_and(|armed| armed >= end) {
+            return Ok(Ok(()));
+        }
+        let Some(database) = settings.databases.get(&armed.target) else {
+            let why = format!("its dead-man was armed by target `{}`, which is not registered here", armed.target);
+            return Ok(Err(DatabaseError::not_applied(why)));
+        };
+        let now = self.store.now().await?;
+        let handling = &access.approval().plan().handling;
+        let order = ArmOrder {
+            subject: subject.clone(),
+            ends_in: to_std(span(now, end)),
+            sessions: handling.sessions,
+            // what is put back is known to the pump, which arms it again
+            default_role: DefaultRole::Goes { back_to: access.default_before().map(str::to_owned) },
+        };
+        let call = Call { label: format!("{}.extend", self.node), limit: to_std(self.limits.call) };
+        let orders = [order];
+        let answers = self.tasks.within(call.limit, database.arm(&call, &orders)).await;
+        let (mut answers, _) = answered(answers, 1);
+        Ok(answers.pop().map_or(Ok(()), |answer| answer.map(|_| ())))
+    }
+}

@@ -1,0 +1,229 @@
+//! The dead-man: the database itself takes the role away when nobody of ours does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scene::{Scene, call, expect, only};
+use super::{Act, Attempt, By, Outcome, Tried, World, laws, must};
+use crate::database::{
+    ArmOrder, Armed, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, RevokeHow, Subject, Width,
+};
+use crate::policy::Sessions;
+use crate::store::BoxError;
+
+laws! {
+    law_04_dead_man_takes_the_role_and_its_sessions: [DeadMan], ["pg-sentinel", "my-event"];
+    law_04_dead_man_survives_a_restart_or_is_armed_anew: [DeadMan, OwnServer], ["my-event"];
+    law_06_dead_man_leaves_what_others_granted: [DeadMan, GrantorRecorded], [];
+    law_07_dead_man_puts_the_default_role_back: [DeadMan, DefaultRoles], [];
+    law_11_dead_man_of_names_that_need_quotes: [DeadMan], [];
+    contract_dead_man_is_moved_both_ways: [DeadMan], [];
+    contract_dead_man_that_was_disarmed_never_fires: [DeadMan], [];
+    contract_dead_man_leaves_sessions_alone_where_told: [DeadMan], [];
+    contract_dead_man_of_another_membership_is_another: [DeadMan], [];
+    contract_dead_man_that_is_turned_off_is_said_to_be_missing: [DeadMan, OwnServer], ["my-scheduler"];
+}
+
+const SOON: Duration = Duration::ZERO;
+const LATER: Duration = Duration::from_secs(3_600);
+/// Longer than a dead-man that was armed for now takes: its grace, and what it takes to look.
+const LONG_GONE: Duration = Duration::from_secs(6);
+/// How long it may take on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn order(subject: Subject, ends_in: Duration) -> ArmOrder {
+    let default_role = DefaultRole::Goes { back_to: None };
+    ArmOrder { subject, ends_in, sessions: Sessions::End, default_role }
+}
+
+async fn arm(scene: &Scene, order: ArmOrder) -> Result<Armed, BoxError> {
+    Ok(only(scene.database.arm(&call("a"), &[order]).await)??)
+}
+
+/// Granted, with a dead-man that fires now: armed first for later, as whoever is slow has it.
+async fn granted_and_over(scene: &Scene, width: Width, over: ArmOrder) -> Outcome {
+    arm(scene, ArmOrder { ends_in: LATER, ..over.clone() }).await?;
+    scene.grant(width).await?;
+    arm(scene, over).await.map(drop)
+}
+
+async fn disarm(scene: &Scene) -> Result<Disarmed, BoxError> {
+    Ok(only(scene.database.disarm(&call("d"), &[scene.subject()?]).await)??)
+}
+
+/// Waits until the catalog shows it.
+async fn until_gone(scene: &Scene, rows: usize) -> Outcome {
+    let begun = std::time::Instant::now();
+    while scene.rows().await? > rows {
+        must(begun.elapsed() < PATIENCE, "the dead-man does not fire")?;
+        scene.world.pass(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Waits until a session is gone.
+async fn until_ended(scene: &Scene, session: &mut Box<dyn super::UserSession>) -> Outcome {
+    let begun = std::time::Instant::now();
+    while session.attempt(Attempt::Ping).await? != Tried::Ended {
+        must(begun.elapsed() < PATIENCE, "the dead-man ends no session")?;
+        scene.world.pass(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Waits until it is known to have fired; when that was.
+async fn fired(scene: &Scene) -> Outcome {
+    let begun = std::time::Instant::now();
+    let now = scene.world.server_time().await?;
+    // it says so once it has done all of its work
+    loop {
+        scene.world.pass(Duration::from_millis(300)).await;
+        if let Some(fired_at) = disarm(scene).await?.fired_at {
+            let off = crate::clock::span(now, fired_at).num_seconds().abs();
+            return must(off < 60, format!("it says that it fired at {fired_at}, and it is {now}"));
+        }
+        must(begun.elapsed() < PATIENCE, "nobody says that the dead-man fired")?;
+        arm(scene, order(scene.subject()?, SOON)).await?;
+        scene.world.pass(LONG_GONE).await;
+    }
+}
+
+async fn law_04_dead_man_takes_the_role_and_its_sessions(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let before = scene.world.server_time().await?;
+    arm(&scene, order(scene.subject()?, LATER)).await?;
+    scene.grant(Width::SetRole).await?;
+    let mut session = scene.session().await?;
+    expect(&mut session, Attempt::SetRole(&scene.role), Tried::Done).await?;
+    let armed = arm(&scene, order(scene.subject()?, SOON)).await?;
+    must(armed.fires_at > before, format!("it is to fire at {}, and it was {before}", armed.fires_at))?;
+    until_gone(&scene, 0).await?;
+    until_ended(&scene, &mut session).await?;
+    scene.usable(Tried::Denied).await?;
+    fired(&scene).await?;
+    // a revoke that comes later finds nothing to do
+    let report = scene.revoke(RevokeHow::Remove).await?;
+    must(report.seen.direct.is_empty(), "it is there again")
+}
+
+async fn law_04_dead_man_survives_a_restart_or_is_armed_anew(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let order = order(scene.subject()?, Duration::from_secs(2));
+    arm(&scene, ArmOrder { ends_in: LATER, ..order.clone() }).await?;
+    scene.grant(Width::SetRole).await?;
+    let armed = arm(&scene, order.clone()).await?;
+    scene.world.act(Act::Restart).await?;
+    if armed.kind == crate::database::DeadManKind::Sentinel {
+        arm(&scene, order).await?;
+    }
+    until_gone(&scene, 0).await
+}
+
+async fn law_06_dead_man_leaves_what_others_granted(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    scene.standing(By::Admin).await?;
+    let (role, to, by, width, admin) = (&scene.role, &scene.account, By::Broker, Width::SetRole, false);
+    scene.world.act(Act::Grant { role, to, by, width, admin }).await?;
+    arm(&scene, order(scene.subject()?, SOON)).await?;
+    until_gone(&scene, 1).await?;
+    scene.world.pass(LONG_GONE).await;
+    let rows = scene.world.members(&scene.role).await?;
+    let left: Vec<_> = rows.iter().filter(|row| row.member == scene.account).collect();
+    must(left.len() == 1 && left.iter().all(|row| row.grantor != scene.world.broker()), format!("{left:?}"))
+}
+
+async fn law_07_dead_man_puts_the_default_role_back(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let before = super::default_roles::standing_default(&scene, "before").await?;
+    let default_role = DefaultRole::Goes { back_to: scene.observe().await?.default_roles.into_iter().next() };
+    granted_and_over(&scene, Width::Inherit, ArmOrder { default_role, ..order(scene.subject()?, SOON) }).await?;
+    until_gone(&scene, 0).await?;
+    fired(&scene).await?;
+    super::default_roles::defaults(&scene, &[&before]).await
+}
+
+async fn law_11_dead_man_of_names_that_need_quotes(world: Arc<dyn World>) -> Outcome {
+    for hint in ["o'brien\"; DROP", "back\\slash`%_", "Größe Ω"] {
+        let (account, role) = (world.fresh(hint), world.fresh(&format!("r{hint}")));
+        let scene = Scene::named(Arc::clone(&world), account, role).await?;
+        arm(&scene, order(scene.subject()?, LATER)).await?;
+        scene.grant(Width::SetRole).await?;
+        let mut session = scene.session().await?;
+        arm(&scene, order(scene.subject()?, SOON)).await?;
+        until_gone(&scene, 0).await?;
+        until_ended(&scene, &mut session).await?;
+    }
+    Ok(())
+}
+
+async fn contract_dead_man_is_moved_both_ways(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let first = arm(&scene, order(scene.subject()?, Duration::from_secs(1))).await?;
+    scene.grant(Width::SetRole).await?;
+    let second = arm(&scene, order(scene.subject()?, LATER)).await?;
+    must(second.fires_at > first.fires_at, "it was not moved")?;
+    scene.world.pass(LONG_GONE).await;
+    must(scene.rows().await? == 1, "it fired at the time before it was moved")?;
+    arm(&scene, order(scene.subject()?, SOON)).await?;
+    until_gone(&scene, 0).await
+}
+
+async fn contract_dead_man_that_was_disarmed_never_fires(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    must(disarm(&scene).await?.fired_at.is_none(), "one that was never armed fired")?;
+    arm(&scene, order(scene.subject()?, Duration::from_secs(1))).await?;
+    scene.grant(Width::SetRole).await?;
+    must(disarm(&scene).await?.fired_at.is_none(), "it fired before its time")?;
+    must(disarm(&scene).await?.fired_at.is_none(), "it fired after it was disarmed")?;
+    scene.world.pass(LONG_GONE).await;
+    must(scene.rows().await? == 1, "it fired although it was disarmed")
+}
+
+async fn contract_dead_man_leaves_sessions_alone_where_told(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let mut session = scene.session().await?;
+    let over = ArmOrder { sessions: Sessions::Keep, ..order(scene.subject()?, SOON) };
+    granted_and_over(&scene, Width::SetRole, over).await?;
+    until_gone(&scene, 0).await?;
+    fired(&scene).await?;
+    expect(&mut session, Attempt::Ping, Tried::Done).await
+}
+
+async fn contract_dead_man_of_another_membership_is_another(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let other = scene.another("other").await?;
+    let subjects = [scene.subject()?, scene.subject_of(&other)?];
+    let [mine, theirs] = subjects.clone();
+    scene.grant(Width::SetRole).await?;
+    let grant = scene.order(theirs.clone(), Width::SetRole, scene.soon().await?)?;
+    scene.send_grant(grant).await??;
+    for armed in scene.database.arm(&call("a"), &[order(mine, SOON), order(theirs, LATER)]).await {
+        armed?;
+    }
+    until_gone(&scene, 0).await?;
+    let rows = scene.world.members(&scene.role).await?;
+    must(rows.iter().any(|row| row.member == other), "another account's membership went with it")?;
+    for disarmed in scene.database.disarm(&call("d"), &subjects).await {
+        disarmed?;
+    }
+    Ok(())
+}
+
+async fn contract_dead_man_that_is_turned_off_is_said_to_be_missing(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let here = scene.database.capabilities().await?.dead_man;
+    must(matches!(here, DeadManHere::By(_)), format!("it is missing from the beginning: {here:?}"))?;
+    scene.world.act(Act::LetDeadMen { live: false }).await?;
+    let here = scene.database.capabilities().await?.dead_man;
+    must(matches!(&here, DeadManHere::Missing { mend } if !mend.is_empty()), format!("{here:?}"))?;
+    let refused = only(scene.database.arm(&call("a"), &[order(scene.subject()?, LATER)]).await)?;
+    let rejected = matches!(refused, Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan, .. }));
+    must(rejected, format!("it is armed all the same: {refused:?}"))?;
+    must(disarm(&scene).await?.fired_at.is_none(), "it fired")?;
+    let role = scene.database.role(&scene.role)?;
+    let checks = scene.database.check(&[role]).await?;
+    let said = checks.iter().any(|check| check.about.what == "dead-man" && check.mend.is_some());
+    must(said, format!("the check does not say so: {checks:?}"))?;
+    scene.world.act(Act::LetDeadMen { live: true }).await?;
+    arm(&scene, order(scene.subject()?, LATER)).await.map(drop)
+}

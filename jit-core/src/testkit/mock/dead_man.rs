@@ -1,0 +1,52 @@
+//! The mock's dead-man: what its scheduler does by itself.
+
+use chrono::TimeDelta;
+
+use super::catalog::{Catalog, Statement};
+use crate::clock::{Time, after};
+use crate::database::RevokeHow;
+
+/// One membership's.
+#[derive(Debug, Clone)]
+pub(super) struct MockDeadMan {
+    pub(super) fires_at: Time,
+    pub(super) fired_at: Option<Time>,
+    pub(super) grantor: u32,
+    pub(super) ends_sessions: bool,
+    /// The default role is put back, to this one.
+    pub(super) default_goes: Option<Option<u32>>,
+}
+
+impl Catalog {
+    /// Does what is due by now. What is locked is tried at the next look, as a scheduler does.
+    pub(super) fn fire(&mut self, now: Time) {
+        if !self.up || self.read_only || self.dead_men.is_empty() {
+            return;
+        }
+        let due = |one: &MockDeadMan| one.fired_at.is_none() && one.fires_at <= now;
+        let due: Vec<(u32, u32)> = self.dead_men.iter().filter(|(_, one)| due(one)).map(|(key, _)| *key).collect();
+        for (role, member) in due {
+            if self.blocker(role, member).is_some() {
+                continue;
+            }
+            let Some(mut one) = self.dead_men.get(&(role, member)).cloned() else { continue };
+            self.run(Statement::Revoke { grantor: one.grantor, role, member, how: RevokeHow::Remove });
+            if let Some(back_to) = one.default_goes {
+                self.deactivate(member, role, back_to);
+            }
+            if one.ends_sessions {
+                let mut whose = self.acting_as(member);
+                whose.insert(member);
+                whose.remove(&one.grantor);
+                self.backends.retain(|_, backend| !whose.contains(&backend.login));
+            }
+            one.fired_at = Some(now);
+            self.dead_men.insert((role, member), one);
+        }
+    }
+}
+
+/// When one fires that is armed now.
+pub(super) fn fires_at(now: Time, ends_in: std::time::Duration, grace: TimeDelta) -> Time {
+    after(after(now, TimeDelta::from_std(ends_in).unwrap_or(TimeDelta::MAX)), grace)
+}

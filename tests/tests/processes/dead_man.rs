@@ -1,0 +1,212 @@
+//! Every process of ours is killed, the server is restarted, and the role and its sessions are gone all the same (DESIGN section 8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use chrono::{TimeDelta, Utc};
+use jit_core::clock::{Time, after};
+use jit_core::testkit::database_laws::{Act, Attempt, Tried, UserSession, World};
+use jit_tests::server::{Cluster, Flavour, MySqlServer};
+use jit_tests::world::mysql::MySqlWorld;
+use jit_tests::world::postgres::PostgresWorld;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Child;
+
+use crate::stage::{Said, command_in, end, ended};
+use crate::{MAJOR, StoreKind, Tests};
+
+/// So long after the end it fires, as the test configures it.
+const GRACE: TimeDelta = TimeDelta::seconds(2);
+/// How late it may be on a machine with much else to do: what looks every other second, and what it does then.
+const LATE: TimeDelta = TimeDelta::seconds(20);
+/// `pg_cron` looks once a minute.
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+/// Debian's version, which has `pg_cron` as a package.
+const WITH_CRON: u32 = 15;
+
+pub(crate) fn all(tests: &mut Tests) {
+    for (name, flavour) in [("mysql", Flavour::MySql97), ("mariadb", Flavour::MariaDb118)] {
+        let name = format!("law_04_every_node_is_killed_and_the_event_of_{name}_fires_after_a_restart");
+        tests.add_on(StoreKind::File, &name, move |_| async move {
+            let case = Case::on_mysql(flavour).await?;
+            let access = case.granted("6s").await?;
+            case.world.act(Act::Restart).await.map_err(whole)?;
+            case.fires(&access, LATE).await?;
+            case.is_told(&access).await
+        });
+    }
+    tests.add_on(StoreKind::File, "law_04_every_node_is_killed_and_the_sentinel_fires", |_| async move {
+        let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
+        let access = case.granted("6s").await?;
+        let mut session = case.session().await?;
+        case.fires(&access, LATE).await?;
+        case.is_ended(&mut session).await?;
+        case.is_told(&access).await
+    });
+    tests.add_on(
+        StoreKind::File,
+        "law_04_a_restart_ends_the_sentinel_and_the_next_start_arms_it_anew",
+        |_| async move {
+            let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
+            let access = case.granted("20s").await?;
+            case.world.act(Act::Restart).await.map_err(whole)?;
+            // the next start, which does not live to see the end either
+            let pump = case.pump()?;
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            killed(pump).await?;
+            case.fires(&access, LATE).await?;
+            case.is_told(&access).await
+        },
+    );
+    tests.add_on(StoreKind::File, "law_04_every_node_is_killed_and_pg_cron_fires_after_a_restart", |_| async move {
+        let settings =
+            "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
+        let case = Case::on_postgres(Cluster::start_durable_with(WITH_CRON, settings).await?, true).await?;
+        let access = case.granted("6s").await?;
+        case.world.act(Act::Restart).await.map_err(whole)?;
+        let mut session = case.session().await?;
+        case.fires(&access, LATE + MINUTE).await?;
+        case.is_ended(&mut session).await?;
+        case.is_told(&access).await
+    });
+}
+
+/// A server of its own, and a folder for the processes.
+struct Case {
+    world: Arc<dyn World>,
+    folder: TempDir,
+    account: String,
+    role: String,
+}
+
+fn whole(error: jit_core::store::BoxError) -> anyhow::Error {
+    anyhow::anyhow!("{error}")
+}
+
+async fn killed(mut process: Child) -> Result<()> {
+    process.start_kill()?;
+    process.wait().await?;
+    Ok(())
+}
+
+impl Case {
+    async fn on_mysql(flavour: Flavour) -> Result<Self> {
+        let server = MySqlServer::start_durable(flavour).await?;
+        let (ca, port) = (server.running().ca.display().to_string(), server.running().port);
+        let world = Arc::new(MySqlWorld::of_its_own(server).await?);
+        let url = format!("mysql://{}@127.0.0.1:{port}", world.broker());
+        Self::new(world, &url, &ca).await
+    }
+
+    async fn on_postgres(cluster: Cluster, cron: bool) -> Result<Self> {
+        let running = cluster.running().clone();
+        let world = Arc::new(PostgresWorld::of_its_own(cluster).await?);
+        if cron {
+            let admin = running.admin("postgres").await?;
+            let grant = format!("GRANT USAGE ON SCHEMA cron TO {}", world.broker());
+            admin.batch_execute(&format!("CREATE EXTENSION pg_cron; {grant}")).await?;
+        }
+        let url = format!("postgres://{}@127.0.0.1:{}/postgres", world.broker(), running.port);
+        Self::new(world, &url, &running.ca.display().to_string()).await
+    }
+
+    async fn new(world: Arc<dyn World>, url: &str, ca: &str) -> Result<Self> {
+        let (account, role) = (world.fresh("alice"), world.fresh("orders_write"));
+        world.act(Act::CreateAccount { account: &account, inherits: true }).await.map_err(whole)?;
+        world.act(Act::CreateRole { role: &role }).await.map_err(whole)?;
+        let folder = tempfile::tempdir()?;
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("password", &format!("secret of {}\n", world.broker()))?;
+        write(
+            "jit.toml",
+            &format!(
+                "policy = \"policy.toml\"\n[store]\nurl = \"sqlite:jit.db\"\n[targets.orders]\nurl = \"{url}\"\npassword_file = \"password\"\n\
+                 tls = {{ mode = \"verify-full\", ca = {ca:?} }}\ndead_man_grace = \"{}s\"\n[audit]\nsigning_key = \"audit.key\"\n",
+                GRACE.num_seconds()
+            ),
+        )?;
+        write(
+            "policy.toml",
+            &format!(
+                "version = 1\n[accounts.orders]\nalice = \"{account}\"\n[[rule]]\nname = \"change orders\"\ntargets = [\"orders\"]\n\
+                 roles = [\"{role}\"]\nrequesters = [\"alice\"]\nmax = \"1h\"\ndead_man = \"required\"\n"
+            ),
+        )?;
+        Ok(Self { world, folder, account, role })
+    }
+
+    async fn jit(&self, arguments: &[&str]) -> Result<Said> {
+        ended(command_in(self.folder.path(), "jit.toml", arguments)?.spawn()?).await
+    }
+
+    fn pump(&self) -> Result<Child> {
+        Ok(command_in(self.folder.path(), "jit.toml", &["pump"])?.spawn()?)
+    }
+
+    /// An access that a process granted which was killed then, and no other lives.
+    async fn granted(&self, how_long: &str) -> Result<Value> {
+        let pump = self.pump()?;
+        let ask = ["request", "--json", "--target", "orders", "--role", &self.role, "--for", how_long, "--as", "alice"];
+        let asked = self.jit(&ask).await?.done()?.json()?;
+        let id = asked["id"].as_str().context("no id")?;
+        let access = self.jit(&["show", id, "--json"]).await?.done()?.json()?;
+        ensure!(access["state"] == "active", "it is not active: {access}");
+        killed(pump).await?;
+        Ok(access)
+    }
+
+    async fn session(&self) -> Result<Box<dyn UserSession>> {
+        let mut session = self.world.session(&self.account).await.map_err(whole)?;
+        // where the role can be set, it is
+        let _ = session.attempt(Attempt::SetRole(&self.role)).await.map_err(whole)?;
+        let tried = session.attempt(Attempt::Read(&self.role)).await.map_err(whole)?;
+        ensure!(tried == Tried::Done, "the role is not usable: {tried:?}");
+        Ok(session)
+    }
+
+    /// Waits until the membership is gone, which has to be after the grace and not long after.
+    async fn fires(&self, access: &Value, late: TimeDelta) -> Result<()> {
+        let due: Time = after(end(access)?, GRACE);
+        loop {
+            let rows = self.world.members(&self.role).await.map_err(whole)?;
+            let now = Utc::now();
+            if !rows.iter().any(|row| row.member == self.account) {
+                // the window began a moment after the dead-man was armed for it
+                ensure!(now > due - TimeDelta::seconds(1), "it fired at {now}, before its time {due}");
+                return Ok(());
+            }
+            ensure!(now < after(due, late), "it is still there at {now}, and was due at {due}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn is_ended(&self, session: &mut Box<dyn UserSession>) -> Result<()> {
+        for _ in 0..100 {
+            if session.attempt(Attempt::Ping).await.map_err(whole)? == Tried::Ended {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("its session lives on")
+    }
+
+    /// The next start sees what happened, and logs it.
+    async fn is_told(&self, access: &Value) -> Result<()> {
+        let id = access["id"].as_str().context("no id")?;
+        // it says that it fired once it has ended the sessions, too
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.jit(&["run-due"]).await?.done()?;
+        let access = self.jit(&["show", id, "--json"]).await?.done()?.json()?;
+        ensure!(access["state"] == "revoked", "{access}");
+        self.jit(&["audit", "verify"]).await?.done()?;
+        self.jit(&["audit", "export", "export.jsonl"]).await?.done()?;
+        let log = std::fs::read_to_string(self.folder.path().join("export.jsonl"))?;
+        for what in ["dead-man-armed", "dead-man-fired"] {
+            let told = log.lines().any(|line| line.contains(&format!("\"what\":\"{what}\"")) && line.contains(id));
+            ensure!(told, "the log does not tell `{what}`");
+        }
+        Ok(())
+    }
+}
