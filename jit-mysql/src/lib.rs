@@ -38,6 +38,7 @@
 //! GRANT SELECT ON mysql.global_grants TO jit_broker@'%';
 //! GRANT SELECT ON mysql.db TO jit_broker@'%';
 //! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
+//! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
 //! GRANT SELECT (User, Host, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
 //! -- for each requestable role:
 //! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
@@ -51,6 +52,7 @@
 //! GRANT SELECT ON mysql.roles_mapping TO jit_broker@'%';
 //! GRANT SELECT ON mysql.db TO jit_broker@'%';
 //! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
+//! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
 //! GRANT SELECT (User, Host, default_role, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
 //! -- for each requestable role:
 //! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
@@ -69,6 +71,7 @@
 //! - All statements stand in `sql.rs`, for review.
 
 mod account;
+mod belongings;
 mod block;
 mod check;
 mod config;

@@ -282,18 +282,20 @@ pub(crate) const SERVER: &str = "\
 SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful, {mandatory} AS mandatory";
 
 /// Tables that have to be read, and what of them.
-pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 6] = [
+pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 7] = [
     ("mysql.role_edges", "*"),
     ("mysql.default_roles", "*"),
     ("mysql.global_grants", "*"),
     ("mysql.db", "*"),
     ("mysql.tables_priv", "*"),
+    ("mysql.procs_priv", "*"),
     ("mysql.user", "User, Host, Create_user_priv, Grant_priv, Super_priv"),
 ];
-pub(crate) const TABLES_OF_MARIADB: [(&str, &str); 4] = [
+pub(crate) const TABLES_OF_MARIADB: [(&str, &str); 5] = [
     ("mysql.roles_mapping", "*"),
     ("mysql.db", "*"),
     ("mysql.tables_priv", "*"),
+    ("mysql.procs_priv", "*"),
     ("mysql.user", "User, Host, default_role, Create_user_priv, Grant_priv, Super_priv"),
 ];
 
@@ -311,6 +313,17 @@ AND m.LOCK_TYPE NOT IN ('INTENTION_EXCLUSIVE') \
 UNION SELECT t.PROCESSLIST_ID, t.PROCESSLIST_USER FROM performance_schema.data_locks d \
 JOIN performance_schema.threads t ON t.THREAD_ID = d.THREAD_ID \
 WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_ID <> CONNECTION_ID()";
+
+/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on.
+pub(crate) const BELONGINGS: &str = "\
+WITH asked AS (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json) \
+SELECT CONCAT(p.User, '@', p.Host) AS account, CONCAT_WS('/', 'routine', p.Db, p.Routine_name, p.Routine_type) AS id, \
+CONCAT(p.Proc_priv, ' on ', LOWER(p.Routine_type), ' ', p.Db, '.', p.Routine_name) AS what \
+FROM mysql.procs_priv p WHERE CONCAT(p.User, '@', p.Host) IN (SELECT account FROM asked) \
+UNION ALL SELECT t.Grantor, CONCAT_WS('/', 'table', t.Db, t.Table_name, t.User, t.Host), \
+CONCAT(t.Table_priv, ' on table ', t.Db, '.', t.Table_name, ' for ', t.User, '@', t.Host) \
+FROM mysql.tables_priv t WHERE CONCAT(t.User, '@', t.Host) <> t.Grantor \
+AND t.Grantor IN (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json)";
 
 /// Every direct holder of the roles asked for.
 pub(crate) const HOLDERS: &str = "\

@@ -52,6 +52,7 @@ pub(crate) struct Statements {
     pub(crate) grant: OnceCell<Statement>,
     pub(crate) revoke: OnceCell<Statement>,
     pub(crate) still_there: OnceCell<Statement>,
+    pub(crate) belongings: OnceCell<Statement>,
 }
 
 /// Who answers on a connection.

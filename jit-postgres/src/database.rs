@@ -9,8 +9,8 @@ use jit_core::database::adapter::{
     Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
 };
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
+    Granted, Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -176,6 +176,14 @@ impl Database for PostgresDatabase {
             lease.give_back();
         }
         result
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        self.read(|lease| async move {
+            let result = lease.belongings(subjects).await;
+            (lease, result)
+        })
+        .await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {

@@ -59,6 +59,7 @@
 //! - All statements stand in `sql.rs`, for review.
 
 mod account;
+mod belongings;
 mod block;
 mod check;
 mod config;

@@ -403,6 +403,47 @@ WHERE l.granted AND l.pid <> pg_backend_pid() AND ( \
   OR (l.locktype = 'relation' AND l.relation = 'pg_auth_members'::regclass AND l.mode <> 'AccessShareLock')) \
 ORDER BY l.pid LIMIT 3";
 
+/// What the accounts and roles own in the whole cluster, found by the shared catalog that DROP ROLE goes by; names are known of this
+/// database's objects only. And what an account passed on: memberships, and rights to tables, routines and schemas of this database.
+/// `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` how many of each at most.
+pub(crate) const BELONGINGS: &str = r"
+WITH subject AS MATERIALIZED (
+  SELECT u.n, x.oid, x.rolname, x.whose
+  FROM unnest($1::name[], $2::oid[], $3::name[], $4::oid[]) WITH ORDINALITY AS u(account, account_id, role, role_id, n),
+  LATERAL (
+    (SELECT r.oid, r.rolname, 'account' AS whose FROM pg_roles r
+       WHERE r.oid = coalesce(u.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = u.account)) LIMIT 1)
+    UNION ALL
+    (SELECT r.oid, r.rolname, 'role' FROM pg_roles r
+       WHERE r.oid = coalesce(u.role_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = u.role)) LIMIT 1)
+  ) x
+), here AS (
+  SELECT oid FROM pg_database WHERE datname = current_database()
+)
+SELECT s.n, t.id, t.what || ' (by ' || s.whose || ' ' || quote_ident(s.rolname) || ')' AS what
+FROM subject s, here, LATERAL (
+  (SELECT concat_ws('/', 'owns', d.dbid, d.classid, d.objid, d.objsubid) AS id,
+     CASE WHEN d.dbid IN (0, here.oid) THEN coalesce(pg_describe_object(d.classid, d.objid, d.objsubid), 'an object that is gone by now')
+          ELSE format('object %s of %s in database %s', d.objid, d.classid::regclass, (SELECT quote_ident(b.datname) FROM pg_database b WHERE b.oid = d.dbid))
+     END || CASE WHEN d.classid = 'pg_proc'::regclass AND d.dbid = here.oid AND (SELECT p.prosecdef FROM pg_proc p WHERE p.oid = d.objid)
+       THEN ', SECURITY DEFINER' ELSE '' END AS what
+   FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype = 'o' LIMIT $5)
+  UNION ALL
+  (SELECT concat_ws('/', 'member', m.roleid, m.member), format('membership of %s in %s', m.member::regrole, m.roleid::regrole)
+   FROM pg_auth_members m WHERE s.whose = 'account' AND m.grantor = s.oid LIMIT $5)
+  UNION ALL
+  (SELECT concat_ws('/', 'right', d.classid, d.objid, a.grantee, a.privilege_type),
+     format('%s on %s for %s', a.privilege_type, pg_describe_object(d.classid, d.objid, 0), CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+   FROM pg_shdepend d CROSS JOIN LATERAL (
+     SELECT x.* FROM aclexplode(CASE d.classid
+       WHEN 'pg_class'::regclass THEN (SELECT c.relacl FROM pg_class c WHERE c.oid = d.objid)
+       WHEN 'pg_proc'::regclass THEN (SELECT p.proacl FROM pg_proc p WHERE p.oid = d.objid)
+       WHEN 'pg_namespace'::regclass THEN (SELECT n.nspacl FROM pg_namespace n WHERE n.oid = d.objid)
+     END) x WHERE x.grantor = s.oid
+   ) a
+   WHERE s.whose = 'account' AND d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype = 'a' AND d.dbid = here.oid LIMIT $5)
+) t ORDER BY s.n, t.id";
+
 /// Every direct holder of these roles but the broker, whose own membership is what it grants with. `$1` roles, `$2` the broker.
 pub(crate) const HOLDERS: &str = "\
 SELECT r.rolname::text AS role, r.oid AS role_id, a.rolname::text AS account, a.oid AS account_id, \

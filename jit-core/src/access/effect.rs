@@ -28,8 +28,10 @@ impl Access {
             trouble: None,
         };
         let fact = fact.with("latest_end", granting.latest_end).maybe("default_role_before", clear.default_before());
+        let fact = fact.maybe("not_compared", clear.not_compared());
         let mut step = self.with_grant(Grant::Granting(granting), fact);
         step.access.default_before = clear.default_before().map(str::to_owned);
+        step.access.before = clear.owned_before().cloned();
         step
     }
 
@@ -157,6 +159,10 @@ impl Access {
             .maybe("why", revoking.why.as_deref())
             .maybe("trouble", revoking.trouble.as_deref());
         let fact = evidence.tell(fact);
+        let left = (!evidence.left_behind.is_empty()).then(|| {
+            let why = format!("left behind: {}", evidence.left_behind.join("; "));
+            Fact::new(What::Finding).with("why", why)
+        });
         let ended = Ended {
             at: now,
             cause: revoking.cause,
@@ -166,7 +172,10 @@ impl Access {
             evidence: Some(evidence),
         };
         let grant = if revoking.window.is_some() { Grant::Revoked(ended) } else { Grant::Failed(ended) };
-        self.with_grant(grant, fact)
+        let mut step = self.with_grant(grant, fact);
+        step.access.before = None;
+        step.facts.extend(left);
+        step
     }
 
     pub(super) fn end_failed(&self, why: &str, retry_at: Time, now: Time) -> Step {

@@ -10,6 +10,8 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 
 pub use event::{Event, Extend, Found, Refusal, Refused, Step};
@@ -42,6 +44,8 @@ pub struct Access {
     extended: Vec<Extension>,
     /// The account's default role before the first of ours, where the engine has one only, as it was seen before the intent.
     default_before: Option<String>,
+    /// Marks of what the account and the role owned before the grant, where that was looked at.
+    before: Option<BTreeSet<String>>,
 }
 
 /// Where the request stands.
@@ -92,8 +96,9 @@ impl Access {
         let approval = Approval::new(id, request.parties.clone(), plan);
         let lapses_at = after(now, approval.plan().limits.decide_by);
         let phase = Phase::Pending(Pending { lapses_at });
-        let (extension, extended, default_before) = (None, Vec::new(), None);
-        let mut access = Self { id, tenant, realm, request, approval, phase, extension, extended, default_before };
+        let (extension, extended, default_before, before) = (None, Vec::new(), None, None);
+        let mut access =
+            Self { id, tenant, realm, request, approval, phase, extension, extended, default_before, before };
         access.schedule_if_satisfied(now);
         access
     }
@@ -160,6 +165,12 @@ impl Access {
     #[must_use]
     pub fn default_before(&self) -> Option<&str> {
         self.default_before.as_deref()
+    }
+
+    /// Marks of what the account and the role owned before the grant, where that was looked at.
+    #[must_use]
+    pub fn owned_before(&self) -> Option<&BTreeSet<String>> {
+        self.before.as_ref()
     }
 
     /// Whether its role is to be a default role now, where the engine has such.

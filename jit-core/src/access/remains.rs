@@ -12,7 +12,7 @@ use crate::database::{Subject, Width};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Evidence, Grant, Intent, OVERDUE_AFTER, Revoking};
 use crate::id::{AccessId, RealmId, RuleName, TenantId};
-use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 use crate::request::Request;
 
 /// An access that is not believed and whose role may be held: it can only end.
@@ -81,6 +81,7 @@ impl Remains {
             extension: None,
             extended: Vec::new(),
             default_before: None,
+            before: None,
         };
         let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
         Some(Ending { access, fact })
@@ -107,6 +108,7 @@ fn unmeetable() -> Option<Plan> {
             can_grant: Stance::Refused,
             activation: Activation::Default,
             dead_man: DeadMan::default(),
+            left_behind: LeftBehind::default(),
         },
     })
 }

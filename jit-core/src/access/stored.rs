@@ -1,5 +1,7 @@
 //! The stored form of an access, and what of it is believed.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,8 @@ struct Stored {
     extended: Vec<Extension>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default_before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<BTreeSet<String>>,
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -77,6 +81,7 @@ impl Access {
             extension: self.extension.clone(),
             extended: self.extended.clone(),
             default_before: self.default_before.clone(),
+            before: self.before.clone(),
         })
     }
 
@@ -185,6 +190,7 @@ impl From<Stored> for Access {
             extension: stored.extension,
             extended: stored.extended,
             default_before: stored.default_before,
+            before: stored.before,
         }
     }
 }

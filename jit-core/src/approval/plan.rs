@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::micros;
 use crate::id::{Group, Principal, RuleName};
-use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 
 /// What policy demands for a request, and how the grant is to be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,4 +193,7 @@ pub struct Handling {
     /// Whether the database itself is to take it away when nobody of ours is alive.
     #[serde(default)]
     pub dead_man: DeadMan,
+    /// Whether it is told what is left behind.
+    #[serde(default)]
+    pub left_behind: LeftBehind,
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::database::Width;
 use crate::id::{AccessId, Group, Principal, RuleName};
-use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 
 /// Somebody as the directory has him: a name, a human behind it, and what both are entitled to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +140,7 @@ fn plan(stages: Vec<Stage>) -> Plan {
             can_grant: Stance::Refused,
             activation: Activation::Default,
             dead_man: DeadMan::default(),
+            left_behind: LeftBehind::default(),
         },
     }
 }

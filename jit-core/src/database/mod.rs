@@ -1,6 +1,7 @@
 //! What an adapter promises. It is told what to do and reports what it saw; it keeps no state of its own and decides nothing.
 
 pub mod adapter;
+mod belongings;
 mod credentials;
 mod dead_man;
 mod error;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use belongings::{Belongings, MOST_THINGS, Thing};
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
@@ -100,6 +102,15 @@ pub trait Database: Debug + Send + Sync + 'static {
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
+    /// What each account and role own, and what the account passed on: one answer per subject, in their order.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says; [`Rejection::Other`] where this kind of database cannot say.
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        let _ = subjects;
+        Err(DatabaseError::rejected(Rejection::Other, "jit does not see on this kind of database what somebody owns"))
+    }
+
     /// Every holder of the given roles, direct ones, for reconciliation.
     ///
     /// # Errors
@@ -156,6 +167,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         (**self).disarm(call, orders).await
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        (**self).belongings(subjects).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {

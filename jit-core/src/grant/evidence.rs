@@ -29,6 +29,12 @@ pub struct Evidence {
     /// What is gone altogether (`account`, `role`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
+    /// What the account or the role came to own meanwhile, and what was passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<String>,
+    /// Why that is not known, where it should have been looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
 }
 
 /// Another access that still holds the membership.
@@ -51,5 +57,7 @@ impl Evidence {
             .maybe("residual", list(&self.residual))
             .maybe("still_held_by", list(&held))
             .maybe("gone", list(&self.gone))
+            .maybe("left_behind", list(&self.left_behind))
+            .maybe("not_compared", self.not_compared.as_deref())
     }
 }

@@ -1,5 +1,7 @@
 //! Whether a membership may be granted, and whether it is held.
 
+use std::collections::BTreeSet;
+
 use crate::access::{Access, Found};
 use crate::clock::Time;
 use crate::database::{Grantor, Seen, Subject, Width};
@@ -15,6 +17,8 @@ pub struct Clear {
     label: String,
     not_after: Time,
     default_before: Option<String>,
+    before: Option<BTreeSet<String>>,
+    not_compared: Option<String>,
 }
 
 impl Clear {
@@ -40,6 +44,28 @@ impl Clear {
     #[must_use]
     pub fn default_before(&self) -> Option<&str> {
         self.default_before.as_deref()
+    }
+
+    /// With what the account and the role owned before, or why that is not known.
+    #[must_use]
+    pub fn knowing(self, before: Result<BTreeSet<String>, String>) -> Self {
+        let (before, not_compared) = match before {
+            Ok(before) => (Some(before), None),
+            Err(why) => (None, Some(why)),
+        };
+        Self { before, not_compared, ..self }
+    }
+
+    /// Marks of what the account and the role owned before, where that was looked at.
+    #[must_use]
+    pub fn owned_before(&self) -> Option<&BTreeSet<String>> {
+        self.before.as_ref()
+    }
+
+    /// Why it was not, where it should have been.
+    #[must_use]
+    pub fn not_compared(&self) -> Option<&str> {
+        self.not_compared.as_deref()
     }
 
     /// What is recorded before the statement.
@@ -70,7 +96,8 @@ pub fn judge(
     let observed = if seen.direct.is_empty() { "absent" } else { "ours" };
     let subject = observed_subject(seen, asked);
     let default_before = default_before(live, seen, asked);
-    Ok(Clear { access: access.id(), subject, observed, label: label.to_owned(), not_after, default_before })
+    let (label, before, not_compared) = (label.to_owned(), None, None);
+    Ok(Clear { access: access.id(), subject, observed, label, not_after, default_before, before, not_compared })
 }
 
 /// What is put back as the default role in the end: what is it now, or, where that is another access's, what was before that one.

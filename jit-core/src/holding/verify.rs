@@ -30,6 +30,16 @@ impl Verified {
         self.since
     }
 
+    /// With what the access leaves behind, or why that is not known.
+    #[must_use]
+    pub fn leaving(mut self, left: Result<Vec<String>, String>) -> Self {
+        match left {
+            Ok(left) => self.evidence.left_behind = left,
+            Err(why) => self.evidence.not_compared = Some(why),
+        }
+        self
+    }
+
     /// What was seen.
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
@@ -216,6 +226,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         residual,
         still_held_by: closing.still_held_by.clone(),
         gone,
+        left_behind: Vec::new(),
+        not_compared: None,
     };
     let each = closing.accesses.iter().zip(&closing.since);
     Ok(each.map(|(access, since)| Verified { access: *access, since: *since, evidence: evidence.clone() }).collect())

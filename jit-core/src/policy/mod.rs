@@ -169,6 +169,17 @@ pub enum DeadMan {
     Off,
 }
 
+/// Whether it is told what an access leaves behind: what the account or the role came to own, and what was passed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftBehind {
+    /// It is, as far as the database says.
+    #[default]
+    Report,
+    /// It is not looked at.
+    Off,
+}
+
 /// Whether something risky was accepted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holder,
-    Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -35,6 +35,8 @@ pub enum Method {
     Arm,
     /// [`Database::disarm`]
     Disarm,
+    /// [`Database::belongings`]
+    Belongings,
     /// [`Database::holders`]
     Holders,
 }
@@ -227,6 +229,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         let answers = self.run(Method::Disarm, self.inner.disarm(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        self.run(Method::Belongings, self.inner.belongings(subjects)).await?
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {

@@ -9,7 +9,7 @@ use crate::database::{Granted, ObjectId, Seen, Subject, Width};
 use crate::engine::records::{write_access, write_holding};
 use crate::holding::{Holding, judge};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
-use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 use crate::request::Request;
 use crate::store::{BoxError, Expect, Write};
 
@@ -79,6 +79,7 @@ fn at_once() -> Result<Plan, BoxError> {
             can_grant: Stance::Refused,
             activation: Activation::Default,
             dead_man: DeadMan::default(),
+            left_behind: LeftBehind::default(),
         },
     })
 }

@@ -13,6 +13,7 @@ mod concurrent;
 mod dead_man;
 mod decisions;
 mod faults;
+mod left_behind;
 mod operators;
 mod outage;
 mod overlap;

@@ -50,6 +50,7 @@ pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
         Need::DefaultRoles => Some("there are no default roles: a role works as soon as it is given"),
         Need::Prepared => Some("two-phase transactions belong to a coordinator outside the server"),
         Need::TwoDatabases => Some("each database has roles of its own"),
+        Need::Belongings => Some("jit does not see what somebody owns on SQL Server yet"),
         Need::DeadMan => Some("jit has no dead-man for SQL Server yet"),
         Need::Cursors if double => Some("the double has no cursors"),
         Need::OwnServer if !double => Some("others use this server, too"),

@@ -338,6 +338,10 @@ impl World for MySqlWorld {
                 statements.extend(self.default_role(&group, &self.broker));
                 self.sql(&statements).await
             }
+            Act::LetMake { role } => {
+                let database = MySqlServer::DATABASE;
+                self.sql(&[format!("GRANT CREATE ROUTINE ON {database}.* TO {}", self.named(role))]).await
+            }
             Act::LetDeadMen { live } => {
                 let state = if live { "ON" } else { "OFF" };
                 self.sql(&[format!("SET GLOBAL event_scheduler = {state}")]).await

@@ -269,6 +269,7 @@ impl World for PostgresWorld {
                 let options = if sixteen { " WITH INHERIT FALSE, SET TRUE" } else { "" };
                 self.sql(&format!("GRANT {} TO {}{options}", quoted(account), self.broker)).await
             }
+            Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {
                 Ok(let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?)
             }

@@ -12,7 +12,7 @@ use crate::database::{
 use crate::grant::Granting;
 use crate::holding::{self, Closing, Verified, closings, judge, look, settled, verify};
 use crate::id::{Account, Group, RoleName, RuleName, TargetName};
-use crate::policy::{Activation, DeadMan, Prepared as PreparedRule, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared as PreparedRule, Sessions, Stance};
 
 pub(super) const START: i64 = 1_800_000_000;
 
@@ -89,6 +89,7 @@ pub(crate) fn plan(kind: usize) -> Plan {
             can_grant: Stance::Refused,
             activation: Activation::Default,
             dead_man: DeadMan::default(),
+            left_behind: LeftBehind::default(),
         },
     }
 }

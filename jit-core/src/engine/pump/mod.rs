@@ -7,6 +7,7 @@ mod contact;
 pub(in crate::engine) mod dead_man;
 mod desk;
 mod lane;
+mod left;
 mod log;
 mod realm;
 

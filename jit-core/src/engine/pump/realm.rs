@@ -1,6 +1,6 @@
 //! One pass over the due accounts of a realm: look, record what is intended, tell the database, record what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -8,15 +8,18 @@ use chrono::TimeDelta;
 use super::super::core::{Core, Tenant};
 use super::super::records::{Stops, body_or_default, stops_key};
 use super::case::{Case, Kept};
+use super::left::owned;
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Call, Database, DatabaseError, DeadManHere, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen, SettleOrder,
-    Subject,
+    Belongings, Call, Database, DatabaseError, DeadManHere, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen,
+    SettleOrder, Subject,
 };
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, Intent};
-use crate::holding::{Closing, Look, Orphan, closings, judge, look, orphan_closing, same, settled, verify, width};
+use crate::holding::{
+    Closing, Look, Orphan, Verified, closings, judge, look, orphan_closing, same, settled, verify, width,
+};
 use crate::id::{AccessId, RoleName, TargetName};
 use crate::store::{ClockState, StoreError};
 
@@ -79,16 +82,21 @@ impl Pass<'_> {
             return self.unreachable(&error).await;
         }
         let asked = self.asked().await?;
+        let mut owned = Ok(Vec::new());
         let observation = if asked.is_empty() {
             None
         } else {
             let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
-            match self.observe(&subjects).await {
+            let compared: Vec<Subject> = self.compared(&asked).map(|asked| asked.subject.clone()).collect();
+            // side by side: nobody waits for the one because of the other
+            let (observed, belongings) = tokio::join!(self.observe(&subjects), self.belongings(&compared));
+            owned = belongings;
+            match observed {
                 Ok(observation) => Some(observation),
                 Err(error) => return self.unreachable(&error).await,
             }
         };
-        self.intend(&asked, observation.as_ref()).await?;
+        self.intend(&asked, observation.as_ref(), &owned).await?;
         let served = self.effects().await?;
         self.record().await?;
         let seen = observation.map(|observation| observation.identity.incarnation);
@@ -216,6 +224,15 @@ impl Pass<'_> {
         Ok(asked)
     }
 
+    /// Those of the asked that begin a grant whose leftovers will be compared.
+    fn compared<'a>(&self, asked: &'a [Asked]) -> impl Iterator<Item = &'a Asked> {
+        asked.iter().filter(move |asked| {
+            let Why::Grant(id) = asked.why else { return false };
+            let loaded = self.cases.get(asked.case).and_then(|case| case.accesses.get(&id));
+            loaded.is_some_and(|loaded| loaded.access.compares())
+        })
+    }
+
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
         let limit = to_std(self.core.limits.call);
         let observation = self.core.tasks.within(limit, self.database.observe(subjects)).await;
@@ -236,8 +253,15 @@ impl Pass<'_> {
     }
 
     /// Lets every access handle what was seen, and commits what is intended (law 3).
-    async fn intend(&mut self, asked: &[Asked], observation: Option<&Observation>) -> Result<(), StoreError> {
+    async fn intend(
+        &mut self,
+        asked: &[Asked],
+        observation: Option<&Observation>,
+        belongings: &Result<Vec<Belongings>, String>,
+    ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
+        let mut compared =
+            self.compared(asked).map(|asked| asked.why).collect::<Vec<_>>().into_iter().enumerate().peekable();
         if let Some(observation) = observation {
             let not_after = after(observation.server_time, self.core.limits.call);
             for (asked, seen) in asked.iter().zip(&observation.seen) {
@@ -249,7 +273,11 @@ impl Pass<'_> {
                             case.handle(id, Event::Settled(settled(seen, wanted)), now);
                         }
                     }
-                    Why::Grant(id) => begin(case, id, &asked.subject, seen, &self.label, not_after, now),
+                    Why::Grant(id) => {
+                        let place = compared.next_if(|(_, why)| *why == asked.why).map(|(place, _)| place);
+                        let before = place.map(|place| owned(belongings, place));
+                        begin(case, id, &asked.subject, seen, Told { label: &self.label, not_after, before }, now);
+                    }
                     Why::Look(id) => {
                         look_again(self.core, case, id, seen, &observation.identity.incarnation, now).await?;
                     }
@@ -371,7 +399,9 @@ impl Pass<'_> {
             };
             (place, closing, outcome)
         });
-        (answered.collect(), served)
+        let mut answered: Vec<(usize, Closing, Outcome)> = answered.collect();
+        self.compare(&mut answered).await;
+        (answered, served)
     }
 
     async fn grant(
@@ -455,11 +485,11 @@ impl Pass<'_> {
 }
 
 /// What a revoke came to: the proofs, or what is still there.
-type Outcome = Result<Vec<crate::holding::Verified>, Left>;
+pub(super) type Outcome = Result<Vec<Verified>, Left>;
 
 /// What is still there.
 #[derive(Debug)]
-struct Left {
+pub(super) struct Left {
     why: String,
     /// The server did not answer: it is tried as soon as it does, without a wait of its own.
     at_once: bool,
@@ -510,13 +540,29 @@ async fn begin_or_not(settings: &Tenant, access: &Access, stops: &Stops, doubtfu
     }
 }
 
+/// What a grant that begins is told.
+struct Told<'t> {
+    label: &'t str,
+    not_after: Time,
+    /// What was owned before; none where that is nobody's business.
+    before: Option<Result<BTreeSet<String>, String>>,
+}
+
 /// Lets an access that is due begin its grant, or learn that its role is held already.
-fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen, label: &str, not_after: Time, now: Time) {
+fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen, told: Told<'_>, now: Time) {
+    let Told { label, not_after, before } = told;
     let event = {
         let live = case.live();
         let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
         match judge(access, &live, seen, asked, label, not_after) {
-            Ok(clear) => Event::BeginGrant(clear),
+            Ok(clear) => match before {
+                Some(Err(why)) if access.must_compare() => {
+                    let why = format!("what it leaves behind could not be told: {why}");
+                    Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }
+                }
+                Some(before) => Event::BeginGrant(clear.knowing(before)),
+                None => Event::BeginGrant(clear),
+            },
             Err(how) => Event::Standing(how),
         }
     };

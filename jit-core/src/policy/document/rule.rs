@@ -13,9 +13,9 @@ use crate::approval::{Handling, Limits, Plan};
 use crate::clock::{after, span};
 use crate::database::Width;
 use crate::id::{RoleName, RuleName, TargetName};
-use crate::policy::{Activation, CEILING, DeadMan, Prepared, Question, Sessions, Stance};
+use crate::policy::{Activation, CEILING, DeadMan, LeftBehind, Prepared, Question, Sessions, Stance};
 
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "name",
     "targets",
     "roles",
@@ -35,6 +35,7 @@ const KNOWN: [&str; 20] = [
     "can_grant",
     "activation",
     "dead_man",
+    "left_behind",
     "stage",
 ];
 const LATER: [&str; 6] = ["notify", "break_glass", "mfa", "escalate", "approvers", "delegation"];
@@ -292,6 +293,15 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
     let activation = section.choice("activation", &activations, findings);
     let dead_men = [("when possible", DeadMan::WhenPossible), ("required", DeadMan::Required), ("off", DeadMan::Off)];
     let dead_man = section.choice("dead_man", &dead_men, findings);
+    let left_behind =
+        section.choice("left_behind", &[("report", LeftBehind::Report), ("off", LeftBehind::Off)], findings);
+    if left_behind == Some(LeftBehind::Off)
+        && can_grant == Some(Stance::Accepted)
+        && let Some(found) = section.find("left_behind")
+    {
+        let line = "`can_grant = \"accepted\"` needs `left_behind = \"report\"`: such a role can make what outlives it";
+        findings.problem(found.span().start, line);
+    }
     Some(Handling {
         sessions: sessions?,
         set_role: set_role?,
@@ -300,5 +310,6 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
         can_grant: can_grant?,
         activation: activation?,
         dead_man: dead_man?,
+        left_behind: left_behind?,
     })
 }

@@ -435,6 +435,10 @@ fn each_problem_says_what_to_do() {
     let rule = |more: &str| with_rule(more);
     let head = |more: &str| format!("version = 1\n{more}");
     let cases: Vec<(String, &str)> = vec![
+        (
+            rule("can_grant = \"accepted\"\nleft_behind = \"off\""),
+            "11:15: `can_grant = \"accepted\"` needs `left_behind = \"report\"`: such a role can make what outlives it",
+        ),
         (String::new(), "1:1: `the document` has no `version`: add one, like `version = 1`"),
         ("version = 1\nrules = 3".to_owned(), "2:1: unknown key `rules` in `the document`: did you mean `rule`?"),
         (

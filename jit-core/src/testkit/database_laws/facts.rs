@@ -37,11 +37,7 @@ pub const FACTS: &[Fact] = &[
     fact("pg-signal-backend", "ending a session needs pg_signal_backend; usename stays the login role after SET ROLE"),
     fact("pg-end-after-revoke", "ending sessions first and revoking second lets the client reconnect"),
     fact("pg-admin-never", "who was granted ADMIN passes the role on, and a revoke fails or leaves that"),
-    Fact {
-        id: "pg-definer",
-        says: "a SECURITY DEFINER function made under SET ROLE still runs as the role afterwards",
-        elsewhere: Some("the contract has no place for what a role came to own yet"),
-    },
+    fact("pg-definer", "a SECURITY DEFINER function that was made under SET ROLE still runs as the role afterwards"),
     fact("pg-dropped", "dropped member: 42704, done; renamed member: 42704 too, but still a member"),
     fact("pg-concurrent-15", "the same membership concurrently: 15 raises 23505 and XX000"),
     Fact {
@@ -97,11 +93,7 @@ pub const FACTS: &[Fact] = &[
         says: "`alice` means 'alice'@'%'; 'alice'@'localhost' is another account",
         elsewhere: Some("tests/tests/mysql.rs"),
     },
-    Fact {
-        id: "my-routine",
-        says: "a routine that was created under a role leaves EXECUTE and ALTER ROUTINE to its maker",
-        elsewhere: Some("the contract has no place for what a role came to own yet"),
-    },
+    fact("my-routine", "a routine that was created under a role leaves EXECUTE and ALTER ROUTINE to its maker"),
     fact(
         "my-event",
         "an EVENT of the broker's can revoke and kill with no more than its own rights, and one that is overdue runs at the next start",

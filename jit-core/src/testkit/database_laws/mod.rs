@@ -26,6 +26,7 @@ mod dead_man;
 mod default_roles;
 mod facts;
 mod gone;
+mod left_behind;
 mod names;
 mod network;
 mod overlap;
@@ -88,6 +89,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
         dead_man::LAWS,
         default_roles::LAWS,
         gone::LAWS,
+        left_behind::LAWS,
         names::LAWS,
         network::LAWS,
         overlap::LAWS,

@@ -15,7 +15,7 @@ use crate::database::{
     Subject, Width,
 };
 use crate::id::{AccessId, Principal, RuleName};
-use crate::policy::{Activation, DeadMan, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 use crate::store::BoxError;
 
 /// An account that may get a role through the broker.
@@ -211,6 +211,7 @@ pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
             can_grant: Stance::Refused,
             activation: Activation::Default,
             dead_man: DeadMan::default(),
+            left_behind: LeftBehind::default(),
         },
     };
     Approval::new(access, Parties { requester, receiver }, plan).witness().ok_or_else(|| "no witness".into())

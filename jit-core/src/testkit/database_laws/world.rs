@@ -89,6 +89,8 @@ pub enum Need {
     SetOption,
     /// Default roles: what of its roles a session has from its beginning.
     DefaultRoles,
+    /// The adapter sees what somebody owns.
+    Belongings,
     /// A dead-man, which fires a second after the end.
     DeadMan,
     /// An account can be granted like a role.
@@ -214,6 +216,11 @@ pub enum Act<'a> {
     },
     /// Changes the broker's password, on the server and where the adapter reads it, and ends the broker's connections.
     RotatePassword,
+    /// Lets the role make objects where the tests keep theirs.
+    LetMake {
+        /// Which.
+        role: &'a str,
+    },
     /// Turns off what dead-men need, or on again.
     LetDeadMen {
         /// On.
@@ -292,6 +299,13 @@ pub enum Attempt<'a> {
         role: &'a str,
         /// Its name.
         gid: &'a str,
+    },
+    /// To make an object that runs or holds something, by the role's right.
+    Make {
+        /// By which role's right.
+        role: &'a str,
+        /// Its name.
+        name: &'a str,
     },
     /// To do something that needs no privilege at all.
     Ping,

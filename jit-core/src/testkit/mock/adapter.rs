@@ -11,9 +11,10 @@ use super::dead_man::{MockDeadMan, fires_at};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
-    Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Identity, LostPrivilege, NameError, ObjectId, Observation,
-    Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity, Subject, Width,
+    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind,
+    DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Identity, LostPrivilege, NameError, ObjectId,
+    Observation, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity,
+    Subject, Thing, Width,
 };
 use crate::id::{Account, RealmId, RoleName};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
@@ -148,6 +149,22 @@ impl Database for MockDatabase {
             Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at) })
         };
         orders.iter().map(one).collect()
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        self.up()?;
+        let catalog = self.server.catalog();
+        let owned = |subject: &Subject| {
+            let account = by_id_or_name(&catalog, subject.account_id.as_ref(), subject.account.as_str());
+            let role = by_id_or_name(&catalog, subject.role_id.as_ref(), subject.role.as_str());
+            let mine = |(owner, _): &&(u32, String)| Some(*owner) == account || Some(*owner) == role;
+            let things = catalog.things.iter().filter(mine).map(|(owner, name)| Thing {
+                id: name.clone(),
+                what: format!("object {name} of `{}`", catalog.name(*owner)),
+            });
+            Some(things.collect())
+        };
+        Ok(subjects.iter().map(owned).collect())
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {

@@ -81,6 +81,8 @@ pub(super) struct Catalog {
     pub(super) prepared: BTreeMap<String, u32>,
     /// How long after the end dead-men fire; none: the scheduler is off.
     pub(super) dead_man_grace: Option<TimeDelta>,
+    /// Who made what.
+    pub(super) things: Vec<(u32, String)>,
     /// By role and member.
     pub(super) dead_men: BTreeMap<(u32, u32), MockDeadMan>,
     held: Vec<Held>,
@@ -104,6 +106,7 @@ impl Catalog {
             backends: BTreeMap::new(),
             prepared: BTreeMap::new(),
             dead_man_grace: None,
+            things: Vec::new(),
             dead_men: BTreeMap::new(),
             held: Vec::new(),
             waiting: Vec::new(),

@@ -270,6 +270,14 @@ impl MockSession {
             Attempt::Read(role) | Attempt::Write(role) => (may_use(role)?, None),
             Attempt::Fetch => (backend.cursor, None),
             Attempt::OpenCursor(role) => (may_use(role)?, Some(Backend { cursor: true, ..backend.clone() })),
+            Attempt::Make { role, name } => {
+                let allowed = may_use(role)?;
+                if allowed {
+                    let owner = if catalog.profile.is_postgres() { backend.current } else { backend.login };
+                    catalog.things.push((owner, name.to_owned()));
+                }
+                (allowed, None)
+            }
             Attempt::SetRole(role) => {
                 let role = find(&catalog, role)?;
                 (catalog.may_become(backend.login, role), Some(catalog.becoming(backend.clone(), role)))

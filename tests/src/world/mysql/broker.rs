@@ -28,6 +28,7 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.global_grants TO {broker}"),
         format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
+        format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
         // not authentication_string
         format!("GRANT SELECT ({USER_COLUMNS}) ON mysql.user TO {broker}"),
         // who blocks whom
@@ -48,6 +49,7 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.roles_mapping TO {broker}"),
         format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
+        format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
         // not authentication_string
         format!("GRANT SELECT ({USER_COLUMNS}, default_role) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),

@@ -41,6 +41,7 @@ impl UserSession for MySqlSession {
             Attempt::SetRole(role) => format!("SET ROLE {}", quoted(role)),
             Attempt::Read(role) => format!("SELECT n FROM {} LIMIT 1", table(role)),
             Attempt::Write(role) => format!("INSERT INTO {} VALUES (0)", table(role)),
+            Attempt::Make { name, .. } => format!("CREATE PROCEDURE {}() DO 1", table(name)),
             Attempt::Ping => "DO 1".to_owned(),
             other => return Err(format!("no {other:?} here").into()),
         };

@@ -43,6 +43,9 @@ impl UserSession for PostgresSession {
             Attempt::Prepare { role, gid } => {
                 format!("BEGIN; INSERT INTO {} VALUES (0); PREPARE TRANSACTION {}", quoted(role), literal(gid))
             }
+            Attempt::Make { name, .. } => {
+                format!("CREATE FUNCTION {}() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'", quoted(name))
+            }
             Attempt::Ping => "SELECT 1".to_owned(),
             other => return Err(format!("no {other:?} here").into()),
         };

@@ -1,0 +1,16 @@
+//! What outlives a membership: objects that the account or the role came to own, and rights that were passed on.
+
+/// More of it than this is not compared: who owns thousands of objects is no account of a person's.
+pub const MOST_THINGS: usize = 1_000;
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Thing {
+    /// What tells it from all others on the server, also after it was renamed, where the engine has such.
+    pub id: String,
+    /// For people: `table public.copy_of_orders, owned by alice`.
+    pub what: String,
+}
+
+/// What there is of one subject, in the order of the ids; none where it is more than [`MOST_THINGS`].
+pub type Belongings = Option<Vec<Thing>>;

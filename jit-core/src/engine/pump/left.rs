@@ -1,0 +1,66 @@
+//! What accesses leave behind: looked at right before a grant and right after its end, and compared.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::realm::{Outcome, Pass};
+use crate::database::{Belongings, DatabaseError, Subject};
+use crate::holding::{Closing, left_behind, marks};
+use crate::id::AccessId;
+
+/// Longer it is not waited for: nobody's grant or end is held up by what may be read later.
+const WITHIN: Duration = Duration::from_secs(2);
+
+impl Pass<'_> {
+    /// What these own now; or why that is not known.
+    pub(super) async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, String> {
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let looked = self.core.tasks.within(WITHIN, self.database.belongings(subjects)).await;
+        let looked = looked.unwrap_or_else(|| Err(DatabaseError::unreachable("it takes longer than 2 s")));
+        let mut looked = looked.map_err(|error| error.with_causes())?;
+        looked.resize(subjects.len(), None);
+        Ok(looked)
+    }
+
+    /// Adds to the proofs of ends what their accesses leave behind.
+    pub(super) async fn compare(&self, answered: &mut [(usize, Closing, Outcome)]) {
+        let before = |case: usize, id: AccessId| self.cases.get(case)?.accesses.get(&id)?.access.owned_before();
+        let compared = |(case, closing, outcome): &(usize, Closing, Outcome)| {
+            outcome.is_ok() && closing.accesses.iter().any(|id| before(*case, *id).is_some())
+        };
+        let ends = || answered.iter().filter(|end| compared(end));
+        let subjects: Vec<Subject> = ends().map(|(_, closing, _)| closing.order.subject.clone()).collect();
+        if subjects.is_empty() {
+            return;
+        }
+        let now = self.belongings(&subjects).await;
+        let mut place = 0_usize;
+        for (case, _, outcome) in answered.iter_mut().filter(|end| compared(end)) {
+            let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
+            place = place.saturating_add(1);
+            for proof in outcome.iter_mut().flatten() {
+                let Some(before) = before(*case, proof.access()) else { continue };
+                let left = match seen {
+                    Ok(Some(things)) => Ok(left_behind(before, things)),
+                    Ok(None) => Err(too_many()),
+                    Err(why) => Err(why.clone()),
+                };
+                *proof = proof.clone().leaving(left);
+            }
+        }
+    }
+}
+
+/// What was owned before a grant, to be compared with later.
+pub(super) fn owned(seen: &Result<Vec<Belongings>, String>, place: usize) -> Result<BTreeSet<String>, String> {
+    match seen {
+        Ok(seen) => seen.get(place).cloned().flatten().map(|things| marks(&things)).ok_or_else(too_many),
+        Err(why) => Err(why.clone()),
+    }
+}
+
+fn too_many() -> String {
+    format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)
+}
