@@ -63,12 +63,18 @@
 //! a procedure has it instead, whose text [`Database::check`](jit_core::database::Database::check) prints. Without it rules need
 //! `activation = "session"`, and people run `SET ROLE`.
 //!
+//! # The dead-man
+//!
+//! So that roles end when every process of jit is dead, the broker needs [`LEASES`], the procedure of [`dead_man_in_mysql`] or
+//! [`dead_man_in_mariadb`], and `EVENT` on the database `jit`: [`Database::check`](jit_core::database::Database::check) prints all of it.
+//! Accounts that can act as the account (MySQL) lose their sessions, too.
+//!
 //! # What to know
 //!
 //! - Accounts are a user and a host, always: `alice` is `'alice'@'%'`.
 //! - Neither server records who granted a role, so that only what was seen before a grant tells ours from others'.
 //! - Every change is one packet, in which the server's own clock is compared with the order's deadline.
-//! - All statements stand in `sql.rs`, for review.
+//! - All statements stand in `sql.rs` and `sql/`, for review.
 
 mod account;
 mod belongings;

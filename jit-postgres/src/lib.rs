@@ -51,12 +51,16 @@
 //! rule says `prepared = "rollback"`, only the owner of a prepared transaction can roll it back: the broker must be able to `SET ROLE` to the account
 //! (`GRANT alice TO jit_broker WITH INHERIT FALSE, SET TRUE`), otherwise the transaction stays, and the end of the access is not verified.
 //!
+//! So that roles end when every process of jit is dead, the broker needs [`LEASES`] in the target's database, and `SELECT, INSERT, UPDATE, DELETE` on
+//! that table. What looks at it is a job of `pg_cron`, where that is installed there and the broker has `USAGE` on the schema `cron`, else a backend of the
+//! broker's that outlives its client and ends with the server.
+//!
 //! # What to know
 //!
 //! - Connect directly, or through a pooler in session mode: a pooler that hands one server connection to many clients hides whose it is.
 //! - Memberships are given with `INHERIT TRUE, SET FALSE` on 16 and later (`SET TRUE` where the rule allows it), plainly on 15.
 //! - Every change is one transaction of one packet, in which the server's own clock is compared with the order's deadline.
-//! - All statements stand in `sql.rs`, for review.
+//! - All statements stand in `sql.rs` and `sql/`, for review.
 
 mod account;
 mod belongings;

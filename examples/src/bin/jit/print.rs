@@ -59,6 +59,11 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if let Some(trouble) = &view.trouble {
         lines.add("trouble", trouble);
     }
+    if let Some(evidence) = &view.evidence {
+        evidence.residual.iter().for_each(|held| lines.add("still held", held));
+        evidence.left_behind.iter().for_each(|what| lines.add("left behind", what));
+        evidence.not_compared.iter().for_each(|why| lines.add("left behind", format!("not known: {why}")));
+    }
     lines.0.join("\n")
 }
 
