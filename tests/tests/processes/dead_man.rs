@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use jit_core::clock::{Time, after};
 use jit_core::testkit::database_laws::{Act, Attempt, Tried, UserSession, World};
-use jit_tests::server::{Cluster, Flavour, MySqlServer};
+use jit_tests::server::{Cluster, Flavour, MySqlServer, Scheduler, Settings};
 use jit_tests::world::mysql::MySqlWorld;
 use jit_tests::world::postgres::PostgresWorld;
 use serde_json::Value;
@@ -30,13 +30,28 @@ pub(crate) fn all(tests: &mut Tests) {
     for (name, flavour) in [("mysql", Flavour::MySql97), ("mariadb", Flavour::MariaDb118)] {
         let name = format!("law_04_every_node_is_killed_and_the_event_of_{name}_fires_after_a_restart");
         tests.add_on(StoreKind::File, &name, move |_| async move {
-            let case = Case::on_mysql(flavour).await?;
-            let access = case.granted("6s").await?;
+            let case = Case::on_mysql(MySqlServer::start_durable(flavour).await?).await?;
+            let access = case.granted("12s").await?;
             case.world.act(Act::Restart).await.map_err(whole)?;
+            let mut session = case.session().await?;
             case.fires(&access, LATE).await?;
+            case.is_ended(&mut session).await?;
             case.is_told(&access).await
         });
     }
+    tests.add_on(StoreKind::File, "wrong_use_a_rule_requires_a_dead_man_and_the_scheduler_is_off", |_| async move {
+        let settings = Settings { scheduler: Scheduler::Off, ..Settings::default() };
+        let case = Case::on_mysql(MySqlServer::start_with(Flavour::MariaDb118, settings).await?).await?;
+        case.is_refused("SET GLOBAL event_scheduler = ON").await
+    });
+    tests.add_on(StoreKind::File, "wrong_use_a_rule_requires_a_dead_man_and_its_table_is_missing", |_| async move {
+        let case = Case::on_postgres(Cluster::start_fresh(MAJOR).await?, false).await?;
+        case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
+        case.is_refused("prints the statements that make it").await?;
+        let doctor = case.jit(&["doctor"]).await?.out;
+        ensure!(doctor.contains("CREATE TABLE IF NOT EXISTS jit.leases"), "{doctor}");
+        Ok(())
+    });
     tests.add_on(StoreKind::File, "law_04_every_node_is_killed_and_the_sentinel_fires", |_| async move {
         let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
         let access = case.granted("6s").await?;
@@ -92,8 +107,7 @@ async fn killed(mut process: Child) -> Result<()> {
 }
 
 impl Case {
-    async fn on_mysql(flavour: Flavour) -> Result<Self> {
-        let server = MySqlServer::start_durable(flavour).await?;
+    async fn on_mysql(server: MySqlServer) -> Result<Self> {
         let (ca, port) = (server.running().ca.display().to_string(), server.running().port);
         let world = Arc::new(MySqlWorld::of_its_own(server).await?);
         let url = format!("mysql://{}@127.0.0.1:{port}", world.broker());
@@ -190,6 +204,15 @@ impl Case {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         anyhow::bail!("its session lives on")
+    }
+
+    /// Nothing is asked for where the rule's dead-man is missing.
+    async fn is_refused(&self, with: &str) -> Result<()> {
+        // the first contact
+        self.jit(&["run-due"]).await?.done()?;
+        let ask = ["request", "--target", "orders", "--role", &self.role, "--for", "10m", "--as", "alice"];
+        self.jit(&ask).await?.fails(1, with)?;
+        Ok(())
     }
 
     /// The next start sees what happened, and logs it.
