@@ -93,7 +93,7 @@ async fn of_the_broker(
             sql::dead_man::make(connection.server.flavour, &to)
         };
         let why =
-            if off { "the event scheduler is off" } else { "its table, its procedure or the right to it is missing" };
+            if off { "the event scheduler is off" } else { "its table, its routines or the right to them is missing" };
         findings.push(finding(
             Severity::Remark,
             ("dead-man", None),

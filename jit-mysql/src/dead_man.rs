@@ -39,8 +39,8 @@ impl Connection {
         let rows = self.ask(sql::STATE, (&event,).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
         let there = |column| number(row, column).map(|count| count != 0);
-        let (procedure, table, schedule) = (there("has_procedure")?, there("has_table")?, there("may_schedule")?);
-        if !(procedure && table && schedule) {
+        let (routines, table, schedule) = (there("has_routines")?, there("has_table")?, there("may_schedule")?);
+        if !(routines && table && schedule) {
             let mend = "run the check of this target, which prints the statements that make it".to_owned();
             return Ok(DeadManHere::Missing { mend });
         }

@@ -65,7 +65,7 @@
 //!
 //! # The dead-man
 //!
-//! So that roles end when every process of jit is dead, the broker needs [`LEASES`], the procedure of [`dead_man_in_mysql`] or
+//! So that roles end when every process of jit is dead, the broker needs [`LEASES`], the routines of [`dead_man_in_mysql`] or
 //! [`dead_man_in_mariadb`], and `EVENT` on the database `jit`: [`Database::check`](jit_core::database::Database::check) prints all of it.
 //! Accounts that can act as the account (MySQL) lose their sessions, too.
 //!

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use jit_core::approval::{Actor, Witness};
 use jit_core::database::{
-    Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+    ArmOrder, Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
 };
 use jit_core::engine::{Ask, Jit};
 use jit_core::id::{AccessId, Principal, TenantId};
@@ -36,7 +36,9 @@ fn main() -> Result<()> {
             all.add(&format!("law_05_open_session_loses_{}", path.name()), move |running| loses(running, path));
         }
         all.add("fact_open_sessions_keep_what_they_had", keeps);
-        all.add("law_05_accounts_of_two_hosts_are_kept_apart", two_hosts);
+        all.add("law_05_accounts_of_two_hosts_are_kept_apart", |running| two_hosts(running, Ender::Revoke));
+        all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| two_hosts(running, Ender::DeadMan));
+        all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", hosts);
         all.add("contract_check_names_each_privilege_that_is_taken", each_privilege);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
     }
@@ -68,6 +70,13 @@ impl Tests<'_> {
             done.map_err(|error| Failed::from(error.to_string()))
         }));
     }
+}
+
+/// What ends a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ender {
+    Revoke,
+    DeadMan,
 }
 
 /// How an open session uses a role.
@@ -155,6 +164,24 @@ impl Scene {
         Ok(report)
     }
 
+    /// Arms the dead-man for now, and waits until it has fired.
+    async fn fires(&self, account: &str) -> Result<(), BoxError> {
+        let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
+        let order =
+            ArmOrder { subject: subject.clone(), ends_in: Duration::ZERO, sessions: Sessions::End, default_role };
+        let call = Call { label: format!("a{}", self.access), limit: Duration::from_secs(10) };
+        self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
+        let mut admin = self.running.admin().await?;
+        for _ in 0..200 {
+            let text = "SELECT COUNT(*) FROM jit.leases WHERE account_user = ? AND fired_at IS NOT NULL";
+            if admin.exec_first(text, (&self.account,)).await? == Some(1) {
+                return Ok(admin.disconnect().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("the dead-man does not fire".into())
+    }
+
     /// A session of the account that is on this path, and used the role there.
     async fn session(&self, path: Path) -> Result<Conn, BoxError> {
         let mut session = self.running.session(&self.account, PASSWORD).await?;
@@ -213,7 +240,7 @@ async fn keeps(running: RunningMySql) -> Result<(), BoxError> {
 }
 
 /// `'alice'@'%'` and `'alice'@'localhost'` are two: one gets the role and loses its sessions, the other nothing of both.
-async fn two_hosts(running: RunningMySql) -> Result<(), BoxError> {
+async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let here = format!("{}@localhost", scene.account);
     let mut admin = scene.running.admin().await?;
@@ -229,9 +256,49 @@ async fn two_hosts(running: RunningMySql) -> Result<(), BoxError> {
         seen.iter().map(|seen| seen.sessions.iter().map(|session| session.id.clone()).collect()).collect();
     must(ids == [vec![remote.id().to_string()], vec![local.id().to_string()]], format!("whose is which: {ids:?}"))?;
     must(seen.iter().map(|seen| seen.direct.len()).eq([1, 0]), "who holds it was not told apart")?;
-    scene.revoke(&scene.account, Sessions::End).await?;
+    match ends {
+        Ender::Revoke => drop(scene.revoke(&scene.account, Sessions::End).await?),
+        Ender::DeadMan => scene.fires(&scene.account).await?,
+    }
     must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
     must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
+}
+
+/// Patterns of hosts, where a session comes from, and how far that is the same.
+async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
+    // the routines are there once a broker is
+    let scene = Scene::new(running).await?;
+    let mut admin = scene.running.admin().await?;
+    for (pattern, origin, expected) in [
+        ("%", "10.0.0.5:4711", 2),
+        ("localhost", "localhost", 2),
+        ("localhost", "10.0.0.5:4711", 0),
+        ("10.0.0.5", "10.0.0.5:4711", 2),
+        ("10.0.0.5", "10.0.0.50:4711", 0),
+        ("10.0.%", "10.0.7.5:1", 2),
+        ("10.0.%", "10.1.7.5:1", 0),
+        ("192.168.1.0/255.255.255.0", "192.168.1.77:9", 2),
+        ("192.168.1.0/255.255.255.0", "192.168.2.77:9", 0),
+        ("192.168.0.0/16", "192.168.2.77:9", 2),
+        ("::1", "::1:4711", 2),
+        ("db%.example", "DB7.example:4711", 2),
+        // the server shows a name, and the pattern is about addresses
+        ("10.0.%", "db7.example:4711", 1),
+        ("10.0.0.0/8", "db7.example:4711", 1),
+        ("10.0.%", "localhost", 0),
+        ("db%.example", "web.example:4711", 0),
+    ] {
+        let came: Option<i64> = admin.exec_first("SELECT jit.came_from(?, ?)", (pattern, origin)).await?;
+        must(came == Some(expected), format!("`{pattern}` and `{origin}`: {came:?} instead of {expected}"))?;
+    }
+    let mut last = 0;
+    for pattern in ["%", "1%", "10.0.%", "10.0.0.0/8", "10.0.0.0/255.255.0.0", "10.0.0.5"] {
+        let specific: Option<i64> = admin.exec_first("SELECT jit.how_specific(?)", (pattern,)).await?;
+        let specific = specific.ok_or("nothing")?;
+        must(specific > last, format!("`{pattern}` is no more specific than the one before: {specific} and {last}"))?;
+        last = specific;
+    }
+    Ok(admin.disconnect().await?)
 }
 
 /// The engine, from request to verified revoke: two windows overlap, and the account's own default role is back when both are over.

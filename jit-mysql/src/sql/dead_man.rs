@@ -80,32 +80,61 @@ END";
 /// Sessions of the account, and of those who can act as it: where another account of the name is more specific about where a session comes
 /// from, the session is that one's.
 const SESSIONS: &str = "\
-{holders}SELECT DISTINCT p.id FROM (
-          SELECT s.ID AS id, CONVERT(s.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, s.HOST NOT REGEXP ':[0-9]+$' AS socket,
-            CONVERT(LOWER(IF(s.HOST REGEXP ':[0-9]+$', LEFT(s.HOST, CHAR_LENGTH(s.HOST) - CHAR_LENGTH(SUBSTRING_INDEX(s.HOST, ':', -1)) - 1), s.HOST)) USING utf8mb4) COLLATE utf8mb4_bin AS host
-          FROM information_schema.PROCESSLIST s
-        ) p JOIN {holder} h ON p.user = CONVERT(h.user USING utf8mb4) AND ({certainly h.host} OR {perhaps h.host})
+{holders}SELECT DISTINCT p.ID FROM information_schema.PROCESSLIST p JOIN {holder} h
+          ON CONVERT(p.USER USING utf8mb4) COLLATE utf8mb4_bin = CONVERT(h.user USING utf8mb4) AND jit.came_from(h.host, p.HOST) > 0
         WHERE NOT EXISTS (
-          SELECT 1 FROM mysql.user o WHERE (CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = CONVERT(h.user USING utf8mb4) OR o.User = '') AND {certainly h.host} AND {certainly o.Host}
-            AND {rank o.Host} * 2 + (o.User <> '') > {rank h.host} * 2 + 1)";
-/// The host certainly matches where the session comes from.
-const CERTAINLY: &str = "IF({h} LIKE '%/%', COALESCE(INET_ATON(p.host) & {mask} = INET_ATON(SUBSTRING_INDEX({h}, '/', 1)), 0), p.host LIKE CONVERT({h} USING utf8mb4))";
-/// The server shows a name, and the host is about addresses.
-const PERHAPS: &str = "(NOT p.socket AND INET6_ATON(p.host) IS NULL AND {h} REGEXP '^[0-9a-fA-F.:%_/]+$')";
-/// What names one host, then networks, then patterns by how far they are literal.
-const RANK: &str = "IF({h} LIKE '%/%', 1000 + BIT_COUNT({mask}), IF({h} REGEXP '[%_]', LEAST(LOCATE('%', CONCAT({h}, '%')), LOCATE('_', CONCAT({h}, '_'))), 2000))";
-const MASK: &str = "IF(SUBSTRING_INDEX({h}, '/', -1) LIKE '%.%', INET_ATON(SUBSTRING_INDEX({h}, '/', -1)), (4294967295 << (32 - SUBSTRING_INDEX({h}, '/', -1))) & 4294967295)";
+          SELECT 1 FROM mysql.user o
+          WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = CONVERT(h.user USING utf8mb4))
+            AND jit.came_from(h.host, p.HOST) = 2 AND jit.came_from(o.Host, p.HOST) = 2
+            AND jit.how_specific(o.Host) > jit.how_specific(h.host))";
 
-/// The procedure `jit.dead_man` for MySQL.
+/// Whether a session that comes from there (as the server shows it, with a port) can be an account's of this host: 2 certainly, 1 where the server
+/// shows a name and the host is about addresses, 0 not.
+const CAME_FROM: &str = r"CREATE FUNCTION jit.came_from(pattern VARCHAR(255) CHARACTER SET utf8mb4, origin VARCHAR(255) CHARACTER SET utf8mb4)
+RETURNS INT DETERMINISTIC NO SQL
+BEGIN
+  DECLARE has_port BOOLEAN DEFAULT origin REGEXP ':[0-9]+$';
+  DECLARE place VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    DEFAULT LOWER(IF(has_port, LEFT(origin, CHAR_LENGTH(origin) - LOCATE(':', REVERSE(origin))), origin));
+  IF pattern LIKE '%/%' THEN
+    -- a name is no address, which strict mode would not even ask
+    IF IS_IPV4(place) THEN
+      RETURN IF(INET_ATON(place) & jit.network_mask(pattern) = INET_ATON(SUBSTRING_INDEX(pattern, '/', 1)), 2, 0);
+    END IF;
+  ELSEIF place LIKE pattern THEN
+    RETURN 2;
+  END IF;
+  RETURN IF(has_port AND NOT IS_IPV4(place) AND NOT IS_IPV6(place) AND pattern REGEXP '^[0-9a-fA-F.:%_/]+$', 1, 0);
+END";
+/// The mask of `10.0.0.0/8` or `10.0.0.0/255.0.0.0`.
+const NETWORK_MASK: &str = r"CREATE FUNCTION jit.network_mask(pattern VARCHAR(255) CHARACTER SET utf8mb4) RETURNS BIGINT UNSIGNED DETERMINISTIC NO SQL
+BEGIN
+  DECLARE mask VARCHAR(255) CHARACTER SET utf8mb4 DEFAULT SUBSTRING_INDEX(pattern, '/', -1);
+  RETURN IF(mask LIKE '%.%', INET_ATON(mask), (4294967295 << (32 - mask)) & 4294967295);
+END";
+/// The more specific the greater: what names one host, then networks, then patterns by how far they are literal.
+const HOW_SPECIFIC: &str = r"CREATE FUNCTION jit.how_specific(pattern VARCHAR(255) CHARACTER SET utf8mb4) RETURNS INT DETERMINISTIC NO SQL
+BEGIN
+  IF pattern LIKE '%/%' THEN RETURN 1000 + BIT_COUNT(jit.network_mask(pattern)); END IF;
+  IF pattern NOT REGEXP '[%_]' THEN RETURN 2000; END IF;
+  RETURN LEAST(LOCATE('%', CONCAT(pattern, '%')), LOCATE('_', CONCAT(pattern, '_')));
+END";
+
+/// The routines of the dead-man for MySQL: a DBA makes them in the database `jit`, in this order.
 #[must_use]
-pub fn dead_man_in_mysql() -> String {
-    procedure(Flavour::MySql)
+pub fn dead_man_in_mysql() -> Vec<String> {
+    routines(Flavour::MySql)
 }
 
 /// The same for MariaDB.
 #[must_use]
-pub fn dead_man_in_mariadb() -> String {
-    procedure(Flavour::MariaDb)
+pub fn dead_man_in_mariadb() -> Vec<String> {
+    routines(Flavour::MariaDb)
+}
+
+fn routines(flavour: Flavour) -> Vec<String> {
+    let functions = [NETWORK_MASK, CAME_FROM, HOW_SPECIFIC].map(str::to_owned);
+    functions.into_iter().chain([procedure(flavour)]).collect()
 }
 
 fn procedure(flavour: Flavour) -> String {
@@ -144,22 +173,18 @@ fn procedure(flavour: Flavour) -> String {
             ),
         ],
     };
-    let mut text = parts.iter().fold(DEAD_MAN.to_owned(), |text, (name, part)| text.replace(name, part));
-    for host in ["h.host", "o.Host"] {
-        for (name, part) in [("certainly", CERTAINLY), ("perhaps", PERHAPS), ("rank", RANK)] {
-            let part = part.replace("{mask}", MASK).replace("{h}", host);
-            text = text.replace(&format!("{{{name} {host}}}"), &part);
-        }
-    }
-    text
+    parts.iter().fold(DEAD_MAN.to_owned(), |text, (name, part)| text.replace(name, part))
 }
 
 /// What a DBA runs for it, in the servers' own client.
 pub(crate) fn make(flavour: Flavour, broker: &str) -> String {
-    let procedure = procedure(flavour);
+    let routines = routines(flavour).join("//\n");
+    let functions = ["network_mask", "came_from", "how_specific"];
+    let functions: String =
+        functions.iter().map(|name| format!("GRANT EXECUTE ON FUNCTION jit.{name} TO {broker};\n")).collect();
     format!(
-        "CREATE DATABASE IF NOT EXISTS jit;\n{LEASES};\nDELIMITER //\n{procedure}//\nDELIMITER ;\n\
-         GRANT EVENT ON jit.* TO {broker};\nGRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker};\n\
+        "CREATE DATABASE IF NOT EXISTS jit;\n{LEASES};\nDELIMITER //\n{routines}//\nDELIMITER ;\n\
+         GRANT EVENT ON jit.* TO {broker};\nGRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker};\n{functions}\
          GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"
     )
 }
@@ -170,7 +195,8 @@ pub(crate) const SCHEDULER_ON: &str = "the event scheduler is off: run SET GLOBA
 /// Whether everything is there. `?`: the name of the broker's event.
 pub(crate) const STATE: &str = "\
 SELECT @@global.event_scheduler AS scheduler, \
-(SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'jit' AND ROUTINE_NAME = 'dead_man') AS has_procedure, \
+(SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'jit' \
+AND ROUTINE_NAME IN ('network_mask', 'came_from', 'how_specific', 'dead_man')) = 4 AS has_routines, \
 (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'jit' AND TABLE_NAME = 'leases') AS has_table, \
 (SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = 'jit' AND PRIVILEGE_TYPE = 'EVENT' \
 AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_schedule, \

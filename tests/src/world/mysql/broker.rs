@@ -39,6 +39,9 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT EVENT ON jit.* TO {broker}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.network_mask TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.came_from TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.how_specific TO {broker}"),
     ]
 }
 
@@ -56,6 +59,9 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT EVENT ON jit.* TO {broker}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.network_mask TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.came_from TO {broker}"),
+        format!("GRANT EXECUTE ON FUNCTION jit.how_specific TO {broker}"),
     ]
 }
 
@@ -69,7 +75,8 @@ pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour) -> Resul
     } else {
         (jit_mysql::DEFAULT_ROLE_IN_MYSQL, jit_mysql::dead_man_in_mysql())
     };
-    for statement in ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role, &dead_man] {
+    let first = ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role].map(str::to_owned);
+    for statement in first.into_iter().chain(dead_man) {
         match admin.query_drop(statement).await {
             // another world was faster
             Err(mysql_async::Error::Server(error)) if error.code == 1304 => {}
