@@ -39,7 +39,6 @@ fn main() -> Result<()> {
         all.add("law_05_accounts_of_two_hosts_are_kept_apart", |running| two_hosts(running, Ender::Revoke));
         all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| two_hosts(running, Ender::DeadMan));
         all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", hosts);
-        all.add("contract_check_names_each_privilege_that_is_taken", each_privilege);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
     }
     libtest_mimic::run(&arguments, trials).exit()
@@ -345,33 +344,6 @@ async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     must(defaults().await? == [own.as_str()], format!("default roles are {:?}", defaults().await?))?;
     pump.stop().await;
     Ok(())
-}
-
-/// All that the README gives the broker is needed, and the check says what of it is missing.
-async fn each_privilege(running: RunningMySql) -> Result<(), BoxError> {
-    let scene = Scene::new(running).await?;
-    let role = scene.database.role(&scene.role)?;
-    let mends = async || {
-        // privileges on the whole server are those of the login
-        let fresh = scene.world.database(Login::Broker).await?;
-        let findings = fresh.check(std::slice::from_ref(&role)).await?;
-        let mends =
-            findings.into_iter().filter(|finding| finding.about.what != "fsync").filter_map(|finding| finding.mend);
-        Ok::<Vec<String>, BoxError>(mends.collect())
-    };
-    must(mends().await?.is_empty(), "something is missing although nothing was taken")?;
-    let mut admin = scene.running.admin().await?;
-    for grant in scene.world.privileges() {
-        let revoke = grant.replacen("GRANT ", "REVOKE ", 1).replacen(" TO ", " FROM ", 1);
-        admin.query_drop(&revoke).await?;
-        let (what, on) = grant.trim_start_matches("GRANT ").split_once(" ON ").ok_or("not on anything")?;
-        let on = on.split_once(" TO ").ok_or("to nobody")?.0.trim_start_matches("PROCEDURE ");
-        let what = what.split(" (").next().unwrap_or_default();
-        let found = mends().await?;
-        must(found.iter().any(|mend| mend.contains(what) && mend.contains(on)), format!("{revoke}: {found:?}"))?;
-        admin.query_drop(&grant).await?;
-    }
-    Ok(admin.disconnect().await?)
 }
 
 fn must(holds: bool, otherwise: impl Into<String>) -> Result<(), BoxError> {

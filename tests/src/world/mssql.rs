@@ -14,7 +14,7 @@ use jit_core::clock::Time;
 use jit_core::database::{Database, TlsMode};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
-    Act, By, DatabaseLaw, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World,
+    Act, By, DatabaseLaw, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
 };
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -321,6 +321,7 @@ impl World for MsSqlWorld {
                 self.sql(&format!("DROP USER {name}")).await?;
                 self.on_server(&format!("DROP LOGIN {name}")).await
             }
+            Act::Run { statement } => self.sql(statement).await,
             Act::LetCreateAccounts { role } => self.sql(&format!("GRANT ALTER ANY USER TO {}", quoted(role))).await,
             Act::TakeAdminOption { role } => {
                 self.sql(&format!("REVOKE ALTER ON ROLE::{} FROM {broker}", quoted(role))).await
@@ -374,6 +375,16 @@ impl World for MsSqlWorld {
             Ok(Row { member, grantor: "unknown".to_owned(), inherits: true, set: true, admin })
         };
         rows.iter().map(row).collect()
+    }
+
+    fn privileges(&self) -> Vec<Privilege> {
+        let (broker, database) = (quoted(&self.broker), quoted(&self.place.database));
+        let of = |right: &str, place: &str| Privilege {
+            given: format!("USE {place}; GRANT {right} TO {broker}"),
+            taken: format!("USE {place}; REVOKE {right} FROM {broker}"),
+            named: vec![format!("GRANT {right}")],
+        };
+        vec![of("ALTER ANY CONNECTION", "master"), of("VIEW SERVER STATE", "master"), of("VIEW DEFINITION", &database)]
     }
 
     async fn waiting(&self) -> Result<usize, BoxError> {

@@ -15,7 +15,9 @@ use chrono::NaiveDateTime;
 use jit_core::clock::Time;
 use jit_core::database::{Database, TlsMode};
 use jit_core::store::BoxError;
-use jit_core::testkit::database_laws::{Act, By, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World};
+use jit_core::testkit::database_laws::{
+    Act, By, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
+};
 use jit_mysql::{MySqlConfig, MySqlDatabase};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -102,12 +104,6 @@ impl MySqlWorld {
         admin.disconnect().await?;
         let (roles, strippers) = (Mutex::default(), Mutex::default());
         Ok(Self { running, own, broker, password: Password::new(&password), roles, strippers })
-    }
-
-    /// The statements that give our broker what it has, each privilege for itself.
-    #[must_use]
-    pub fn privileges(&self) -> Vec<String> {
-        broker::privileges(self.running.flavour, &account(&self.broker))
     }
 
     /// Each statement for itself, by the administrator.
@@ -338,6 +334,7 @@ impl World for MySqlWorld {
                 statements.extend(self.default_role(&group, &self.broker));
                 self.sql(&statements).await
             }
+            Act::Run { statement } => self.sql(&[statement.to_owned()]).await,
             Act::LetMake { role } => {
                 let database = MySqlServer::DATABASE;
                 self.sql(&[format!("GRANT CREATE ROUTINE ON {database}.* TO {}", self.named(role))]).await
@@ -395,6 +392,13 @@ impl World for MySqlWorld {
             admin: admin == "Y",
         };
         Ok(rows.into_iter().map(row).collect())
+    }
+
+    fn privileges(&self) -> Vec<Privilege> {
+        broker::privileges(self.running.flavour, &account(&self.broker))
+            .into_iter()
+            .map(broker::taken_and_named)
+            .collect()
     }
 
     async fn waiting(&self) -> Result<usize, BoxError> {

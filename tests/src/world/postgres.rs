@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use jit_core::clock::Time;
 use jit_core::database::{Database, TlsMode, Width};
 use jit_core::store::BoxError;
-use jit_core::testkit::database_laws::{Act, By, Hold, Login, Need, Row, UserSession, WRONG_PASSWORD, World};
+use jit_core::testkit::database_laws::{
+    Act, By, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
+};
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -269,6 +271,7 @@ impl World for PostgresWorld {
                 let options = if sixteen { " WITH INHERIT FALSE, SET TRUE" } else { "" };
                 self.sql(&format!("GRANT {} TO {}{options}", quoted(account), self.broker)).await
             }
+            Act::Run { statement } => self.sql(statement).await,
             Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {
                 Ok(let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?)
@@ -329,6 +332,30 @@ impl World for PostgresWorld {
                 })
             })
             .collect()
+    }
+
+    fn privileges(&self) -> Vec<Privilege> {
+        let broker = &self.broker;
+        let signal = if self.running.major < 16 { "" } else { " WITH INHERIT TRUE" };
+        let mut all = vec![Privilege {
+            given: format!("GRANT pg_signal_backend TO {broker}{signal}"),
+            taken: format!("REVOKE pg_signal_backend FROM {broker}"),
+            named: vec!["GRANT pg_signal_backend".to_owned()],
+        }];
+        for (right, on) in [
+            ("USAGE", "SCHEMA jit"),
+            ("SELECT", "jit.leases"),
+            ("INSERT", "jit.leases"),
+            ("UPDATE", "jit.leases"),
+            ("DELETE", "jit.leases"),
+        ] {
+            all.push(Privilege {
+                given: format!("GRANT {right} ON {on} TO {broker}"),
+                taken: format!("REVOKE {right} ON {on} FROM {broker}"),
+                named: vec![right.to_owned(), on.to_owned()],
+            });
+        }
+        all
     }
 
     async fn waiting(&self) -> Result<usize, BoxError> {

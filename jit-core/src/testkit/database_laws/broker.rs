@@ -15,6 +15,7 @@ laws! {
     contract_check_names_an_admin_option_held_through_a_group: [], ["pg-admin-through-group"];
     contract_check_names_the_missing_right_to_end_sessions: [], ["pg-signal-backend", "my-kill"];
     contract_check_refuses_a_superuser: [], ["pg-superuser-merges"];
+    contract_check_names_each_privilege_that_is_taken: [Privileges], ["pg-signal-backend", "my-kill", "my-default-right"];
     contract_check_names_a_missing_role: [], [];
     contract_check_names_a_role_that_can_create_accounts: [CanGrant], ["pg-createrole"];
     contract_powers_of_a_role_are_reported: [CanGrant], ["pg-createrole"];
@@ -42,6 +43,28 @@ async fn contract_broker_cannot_use_the_roles_it_grants(world: Arc<dyn World>) -
     let scene = Scene::new(world.clone()).await?;
     let mut session = world.session(&world.broker()).await?;
     super::scene::expect(&mut session, super::Attempt::Read(&scene.role), super::Tried::Denied).await
+}
+
+async fn contract_check_names_each_privilege_that_is_taken(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world.clone()).await?;
+    let role = scene.database.role(&scene.role)?;
+    let mends = async || {
+        // some rights are those of a session from its beginning
+        let fresh = world.database(Login::Broker).await?;
+        let found = fresh.check(std::slice::from_ref(&role)).await?;
+        Ok::<Vec<String>, BoxError>(found.into_iter().filter_map(|finding| finding.mend).collect())
+    };
+    let before = mends().await?;
+    let privileges = world.privileges();
+    must(!privileges.is_empty(), "there is nothing to take")?;
+    for privilege in privileges {
+        world.act(Act::Run { statement: &privilege.taken }).await?;
+        let found = mends().await?;
+        let named = |mend: &&String| !before.contains(mend) && privilege.named.iter().all(|name| mend.contains(name));
+        must(found.iter().any(|mend| named(&mend)), format!("`{}`: {found:?}", privilege.taken))?;
+        world.act(Act::Run { statement: &privilege.given }).await?;
+    }
+    must(mends().await? == before, "something is missing although everything was given back")
 }
 
 async fn contract_check_names_a_missing_admin_option(world: Arc<dyn World>) -> Outcome {

@@ -61,6 +61,11 @@ pub trait World: Debug + Send + Sync {
     /// When it cannot be read.
     async fn members(&self, role: &str) -> Result<Vec<Row>, BoxError>;
 
+    /// What the README has a DBA give the broker, each right for itself, roles apart. Empty where [`Need::Privileges`] is lacking.
+    fn privileges(&self) -> Vec<Privilege> {
+        Vec::new()
+    }
+
     /// How many of the broker's statements wait for a lock.
     ///
     /// # Errors
@@ -77,6 +82,17 @@ pub trait World: Debug + Send + Sync {
     async fn pass(&self, how_long: std::time::Duration);
 }
 
+/// One right of the broker's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Privilege {
+    /// The statement that gives it.
+    pub given: String,
+    /// The statement that takes it.
+    pub taken: String,
+    /// What the mending statement of a check has to have in it.
+    pub named: Vec<String>,
+}
+
 /// What a law needs of the engine or of its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -89,6 +105,8 @@ pub enum Need {
     SetOption,
     /// Default roles: what of its roles a session has from its beginning.
     DefaultRoles,
+    /// The rights of the broker can be taken one by one.
+    Privileges,
     /// The adapter sees what somebody owns.
     Belongings,
     /// A dead-man, which fires a second after the end.
@@ -216,6 +234,11 @@ pub enum Act<'a> {
     },
     /// Changes the broker's password, on the server and where the adapter reads it, and ends the broker's connections.
     RotatePassword,
+    /// Gives or takes one of [`World::privileges`].
+    Run {
+        /// Its statement.
+        statement: &'a str,
+    },
     /// Lets the role make objects where the tests keep theirs.
     LetMake {
         /// Which.

@@ -48,6 +48,7 @@ impl World for MockWorld {
             Need::SetOption if !per_grantor => Some("15 knows no SET and INHERIT options"),
             Need::OneRowPerMember if per_grantor => Some("16+ keeps one row per grantor"),
             Need::DefaultRoles if postgres => Some("PostgreSQL has no default roles"),
+            Need::Privileges => Some("the mock's broker may whatever it has to, unless a law takes it"),
             Need::Network => Some("the mock is in memory: it has no TLS and no passwords"),
             _ => None,
         }
@@ -109,6 +110,7 @@ impl World for MockWorld {
                 server.set_dead_man(live.then_some(GRACE));
                 Ok(())
             }
+            Act::Run { statement } => Err(format!("the mock runs no `{statement}`").into()),
             // a role of the mock can make whatever it likes
             Act::LetMake { .. } => Ok(()),
             Act::TakeSignal => {

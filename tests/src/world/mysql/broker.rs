@@ -1,6 +1,7 @@
 //! The least-privileged broker, as a DBA makes it.
 
 use anyhow::Result;
+use jit_core::testkit::database_laws::Privilege;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
@@ -17,6 +18,17 @@ pub(super) fn least_privileged(flavour: Flavour, broker: &str, password: &str) -
 /// What it is given, each privilege for itself, as the README has it.
 pub(super) fn privileges(flavour: Flavour, broker: &str) -> Vec<String> {
     if flavour.is_mariadb() { on_mariadb(broker) } else { on_mysql(broker) }
+}
+
+/// The privilege that such a statement gives, with the one that takes it.
+pub(super) fn taken_and_named(given: String) -> Privilege {
+    let taken = given.replacen("GRANT ", "REVOKE ", 1).replacen(" TO ", " FROM ", 1);
+    let (what, rest) = given.trim_start_matches("GRANT ").split_once(" ON ").unwrap_or_default();
+    let on = rest.split_once(" TO ").map_or(rest, |(on, _)| on);
+    let on = on.trim_start_matches("PROCEDURE ").trim_start_matches("FUNCTION ");
+    let what = what.split(" (").next().unwrap_or_default();
+    let named = vec![what.to_owned(), on.to_owned()];
+    Privilege { given, taken, named }
 }
 
 fn on_mysql(broker: &str) -> Vec<String> {
