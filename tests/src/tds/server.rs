@@ -24,7 +24,7 @@ const STACK: usize = 64 << 20;
 #[derive(Debug)]
 pub struct TdsServer {
     shared: Arc<Shared>,
-    security: Arc<Security>,
+    tls: Tls,
     port: u16,
     runtime: Option<Runtime>,
     listening: Option<Listening>,
@@ -77,13 +77,8 @@ impl TdsServer {
     /// # Errors
     /// When it cannot listen, when its certificate cannot be read or when its setup fails.
     pub fn start(options: Options) -> Result<Self> {
-        let security = match &options.tls {
-            Tls::Refused => Security::None,
-            Tls::Offered { certificate, key } => Security::Offered(acceptor(certificate, key)?),
-            Tls::Forced { certificate, key } => Security::Forced(acceptor(certificate, key)?),
-        };
         let shared = Arc::new(Shared { world: Mutex::new(World::new(&options)), changed: Condvar::new() });
-        let mut server = Self { shared, security: Arc::new(security), port: 0, runtime: None, listening: None };
+        let mut server = Self { shared, tls: options.tls.clone(), port: 0, runtime: None, listening: None };
         for (database, sql) in &options.setup {
             server.execute(database, sql).with_context(|| format!("setup: {sql}"))?;
         }
@@ -101,7 +96,13 @@ impl TdsServer {
             .thread_stack_size(STACK)
             .enable_all()
             .build()?;
-        let (shared, security) = (Arc::clone(&self.shared), Arc::clone(&self.security));
+        // its files are read at each start
+        let security = Arc::new(match &self.tls {
+            Tls::Refused => Security::None,
+            Tls::Offered { certificate, key } => Security::Offered(acceptor(certificate, key)?),
+            Tls::Forced { certificate, key } => Security::Forced(acceptor(certificate, key)?),
+        });
+        let shared = Arc::clone(&self.shared);
         let (quit, quits) = tokio::sync::oneshot::channel::<()>();
         let (gone, is_gone) = std::sync::mpsc::channel();
         runtime.spawn(async move {

@@ -321,6 +321,10 @@ impl World for MsSqlWorld {
                 self.sql(&format!("DROP USER {name}")).await?;
                 self.on_server(&format!("DROP LOGIN {name}")).await
             }
+            Act::LetCertificateExpire => {
+                crate::tls::expire(self.place.ca.as_ref().ok_or("nobody knows its authority")?)?;
+                Ok(self.own().await?.start_again()?)
+            }
             Act::Run { statement } => self.sql(statement).await,
             Act::LetCreateAccounts { role } => self.sql(&format!("GRANT ALTER ANY USER TO {}", quoted(role))).await,
             Act::TakeAdminOption { role } => {

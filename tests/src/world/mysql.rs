@@ -334,6 +334,11 @@ impl World for MySqlWorld {
                 statements.extend(self.default_role(&group, &self.broker));
                 self.sql(&statements).await
             }
+            Act::LetCertificateExpire => {
+                crate::tls::expire(&self.running.ca)?;
+                // MySQL refuses to reload one that has expired, and starts with it
+                self.act(Act::Restart).await
+            }
             Act::Run { statement } => self.sql(&[statement.to_owned()]).await,
             Act::LetMake { role } => {
                 let database = MySqlServer::DATABASE;

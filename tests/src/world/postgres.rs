@@ -271,6 +271,10 @@ impl World for PostgresWorld {
                 let options = if sixteen { " WITH INHERIT FALSE, SET TRUE" } else { "" };
                 self.sql(&format!("GRANT {} TO {}{options}", quoted(account), self.broker)).await
             }
+            Act::LetCertificateExpire => {
+                crate::tls::expire(&self.running.ca)?;
+                self.sql("SELECT pg_reload_conf()").await
+            }
             Act::Run { statement } => self.sql(statement).await,
             Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {

@@ -10,6 +10,7 @@ use crate::store::BoxError;
 laws! {
     contract_tls_refuses_an_unknown_authority: [Network], [];
     contract_tls_refuses_a_wrong_host: [Network], [];
+    contract_tls_refuses_a_certificate_that_has_expired: [Network, OwnServer], [];
     contract_tls_is_never_given_up: [Network], ["my-tls"];
     contract_plaintext_only_by_its_dangerous_name: [Network], [];
     contract_wrong_password_is_unreachable_and_says_so: [Network], [];
@@ -24,6 +25,19 @@ async fn contract_tls_refuses_an_unknown_authority(world: Arc<dyn World>) -> Out
 
 async fn contract_tls_refuses_a_wrong_host(world: Arc<dyn World>) -> Outcome {
     refused(&world, Login::WrongHost, &["certificate"]).await
+}
+
+async fn contract_tls_refuses_a_certificate_that_has_expired(world: Arc<dyn World>) -> Outcome {
+    world.database(Login::Broker).await?.identify().await?;
+    world.act(Act::LetCertificateExpire).await?;
+    // a server may take a moment to show another one
+    for _ in 0..100 {
+        if world.database(Login::Broker).await?.identify().await.is_err() {
+            break;
+        }
+        world.pass(std::time::Duration::from_millis(50)).await;
+    }
+    refused(&world, Login::Broker, &["certificate", "expired"]).await
 }
 
 async fn contract_tls_is_never_given_up(world: Arc<dyn World>) -> Outcome {

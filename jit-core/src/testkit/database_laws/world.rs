@@ -254,6 +254,8 @@ pub enum Act<'a> {
         /// Its name.
         gid: &'a str,
     },
+    /// Has the server show a certificate that is right in everything but its time.
+    LetCertificateExpire,
     /// Stops the server and starts it again.
     Restart,
     /// Stops the server.
