@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Shows jit on a throwaway PostgreSQL: asked for, approved, used, ended when the window closes, all of it in a log.
+# Shows jit on a throwaway server: asked for, approved, used, ended when the window closes, all of it in a log.
 #
-#   examples/quickstart.sh [--no-pause]
+#   examples/quickstart.sh [--engine postgres|mariadb|mysql] [--no-pause]
 #
-# It needs a Debian (12 or later) or Ubuntu, and cargo. PostgreSQL and openssl are used where they are, and installed from the
-# distribution where they are missing and this user may. It runs as an unprivileged user in a folder of its own, on a port of
+# It needs a Debian (12 or later) or Ubuntu, and cargo. The server and openssl are used where they are, and installed from the
+# distribution where they are missing and this user may (MySQL, which Debian has not: unpacked into a cache folder). It runs as an unprivileged user in a folder of its own, on a port of
 # its own on 127.0.0.1, and leaves nothing behind.
 
 set -uo pipefail
 
 readonly WINDOW=8                       # seconds that the role is granted for
 readonly MIN_RUST=1.89
-DATABASE=postgres                       # until the one of the tour is there
+ENGINE=postgres
 PAUSE=1
 WORK=
 CHILD=
@@ -20,19 +20,32 @@ SESSION=
 SERVER=
 DONE=
 
-for argument in "$@"; do
-    case $argument in
+while [ $# -gt 0 ]; do
+    case $1 in
         --no-pause) PAUSE=0 ;;
+        --engine)
+            ENGINE=${2:-}
+            shift
+            ;;
+        --engine=*) ENGINE=${1#--engine=} ;;
         -h | --help)
             sed -n '2,8s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
         *)
-            echo "unknown argument \`$argument\`: known is --no-pause" >&2
+            echo "unknown argument \`$1\`: known are --engine and --no-pause" >&2
             exit 2
             ;;
     esac
+    [ $# = 0 ] || shift
 done
+case $ENGINE in
+    postgres | mariadb | mysql) ;;
+    *)
+        echo "unknown engine \`$ENGINE\`: known are postgres, mariadb and mysql" >&2
+        exit 2
+        ;;
+esac
 
 cd "$(dirname "$0")/.." || exit 2
 
@@ -105,11 +118,7 @@ clean() {
     [ -n "$CHILD" ] && kill -TERM -- "-$CHILD" 2>/dev/null && finish "$CHILD"
     [ -n "$SESSION" ] && finish "$SESSION"
     [ -n "$PUMP" ] && finish "$PUMP"
-    if [ -n "$SERVER" ]; then
-        as_owner "$BIN/pg_ctl" -D "$WORK/data" -m immediate -w stop >/dev/null 2>&1
-        postmaster=$(head -n 1 "$WORK/data/postmaster.pid" 2>/dev/null)
-        [ -n "$postmaster" ] && kill -KILL "$postmaster" 2>/dev/null
-    fi
+    [ -n "$SERVER" ] && stop_server
     [ -n "$WORK" ] && rm -rf "$WORK"
     if [ "$status" = 0 ] && [ -z "$DONE" ]; then status=1; fi
     exit "$status"
@@ -156,31 +165,6 @@ find_cargo() {
         "update it with: rustup update stable" "or get rustup with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
 }
 
-# The newest PostgreSQL that is here.
-find_postgres() {
-    local candidate best='' best_version=0 version
-    for candidate in "$(dirname "$(command -v initdb 2>/dev/null || echo /nowhere/x)")" /usr/lib/postgresql/*/bin; do
-        [ -x "$candidate/initdb" ] && [ -x "$candidate/pg_ctl" ] && [ -x "$candidate/postgres" ] || continue
-        version=$("$candidate/postgres" --version 2>/dev/null | sed -n 's/^postgres (PostgreSQL) \([0-9]*\).*/\1/p')
-        [ -n "$version" ] && [ "$version" -ge 15 ] && [ "$version" -gt "$best_version" ] || continue
-        best=$candidate best_version=$version
-    done
-    [ -n "$best" ] || return 1
-    BIN=$best VERSION=$best_version
-    if [ -x "$BIN/psql" ]; then PSQL=$BIN/psql; else PSQL=$(command -v psql) || return 1; fi
-}
-
-need_postgres() {
-    find_postgres && return
-    if command -v apt-get >/dev/null 2>&1 && can_be_root && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-        # so that the package makes and starts no cluster of its own
-        $ROOT_BY mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' | $ROOT_BY tee /etc/postgresql-common/createcluster.conf >/dev/null
-    fi
-    install postgresql
-    find_postgres || cannot "the distribution's PostgreSQL is older than 15, or has no psql" "put a newer one's bin folder in front of PATH"
-}
-
 # The server refuses to run as root.
 OWNER=
 choose_owner() {
@@ -193,13 +177,13 @@ choose_owner() {
     command -v setpriv >/dev/null 2>&1 || cannot "setpriv is missing" "install util-linux, or run this as an ordinary user"
 }
 
-as_owner() {
-    if [ -z "$OWNER" ]; then
-        "$@"
-    else
-        setpriv --reuid "$OWNER" --regid "$(id -g "$OWNER")" --clear-groups env HOME="$WORK" "$@"
-    fi
+# Becomes that program, as the server's user: in the background its process is the program's.
+owner_exec() {
+    [ -n "$OWNER" ] || exec "$@"
+    exec setpriv --reuid "$OWNER" --regid "$(id -g "$OWNER")" --clear-groups env HOME="$WORK" "$@"
 }
+
+as_owner() { (owner_exec "$@"); }
 
 free_port() {
     local port
@@ -229,55 +213,18 @@ certificates() {
 
 secret() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 
-start_server() {
-    quietly certificates
-    quietly as_owner "$BIN/initdb" -D "$WORK/data" -U postgres -A scram-sha-256 --pwfile="$WORK/superuser" --no-sync -E UTF8 --locale=C
-    cp "$WORK/tls/server.pem" "$WORK/tls/server.key" "$WORK/data/"
-    chmod 600 "$WORK/data/server.key"
-    [ -z "$OWNER" ] || chown "$OWNER" "$WORK/data/server.pem" "$WORK/data/server.key"
-    # nobody gets in without TLS and a password
-    printf 'hostssl all all 127.0.0.1/32 scram-sha-256\n' >"$WORK/data/pg_hba.conf"
-    local try
-    for try in 1 2 3 4 5; do
-        PORT=$(free_port) || fail "no port is free on 127.0.0.1"
-        SERVER=1
-        as_owner "$BIN/pg_ctl" -D "$WORK/data" -w -l "$WORK/data/log" -o "-p $PORT -c listen_addresses=127.0.0.1 \
-            -c unix_socket_directories='' -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key \
-            -c log_min_messages=warning" start >"$WORK/quiet.log" 2>&1 && return
-    done
-    tail -n 15 "$WORK/data/log" >&2
-    fail "the server does not start"
+# The server's certificate and key, in a folder where it can read them.
+owned_certificate() {
+    cp "$WORK/tls/server.pem" "$WORK/tls/server.key" "$1/"
+    chmod 600 "$1/server.key"
+    [ -z "$OWNER" ] || chown "$OWNER" "$1/server.pem" "$1/server.key"
 }
 
-# psql as somebody, over verified TLS, one statement at a time.
-as() {
-    local who=$1
-    shift
-    PGPASSWORD=$(cat "$WORK/secret.$who") PGSSLMODE=verify-full PGSSLROOTCERT="$WORK/tls/ca.pem" PGCONNECT_TIMEOUT=5 \
-        "$PSQL" -X -q -v ON_ERROR_STOP=1 -v VERBOSITY=terse -h 127.0.0.1 -p "$PORT" -U "$who" -d "$DATABASE" "$@"
-}
-
-set_the_stage() {
-    local admin='WITH ADMIN OPTION, INHERIT FALSE, SET FALSE' signal='WITH INHERIT TRUE'
-    if [ "$VERSION" -lt 16 ]; then
-        # before 16 there is only one kind of membership; NOINHERIT keeps the broker from using it
-        admin='WITH ADMIN OPTION' signal=''
-    fi
-    cp "$WORK/superuser" "$WORK/secret.postgres"
-    for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
-    as postgres -c "CREATE DATABASE orders" || fail "the database could not be made"
-    DATABASE=orders
-    as postgres <<SQL >/dev/null || fail "the database could not be set up"
-CREATE ROLE orders_write NOLOGIN;
-CREATE ROLE alice LOGIN PASSWORD '$(cat "$WORK/secret.alice")';
-CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD '$(cat "$WORK/secret.jit_broker")';
-GRANT orders_write TO jit_broker $admin;
-GRANT pg_signal_backend TO jit_broker $signal;
-CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL);
-GRANT SELECT ON orders TO PUBLIC;
-GRANT INSERT, UPDATE, DELETE ON orders TO orders_write;
-SQL
-}
+# What the server is: how it is found, started, stopped and spoken to.
+case $ENGINE in
+    postgres) . examples/quickstart/postgres.sh ;;
+    *) . examples/quickstart/mysql.sh ;;
+esac
 
 configure() {
     cat >"$WORK/jit.toml" <<TOML
@@ -287,7 +234,7 @@ policy = "policy.toml"
 url = "sqlite:jit.db"
 
 [targets.orders-prod]
-url = "postgres://jit_broker@127.0.0.1:$PORT/orders"
+url = "$URL"
 password_file = "secret.jit_broker"
 tls = { mode = "verify-full", ca = "tls/ca.pem" }
 
@@ -295,7 +242,7 @@ tls = { mode = "verify-full", ca = "tls/ca.pem" }
 signing_key = "audit.key"
 file = "audit.jsonl"
 TOML
-    cat >"$WORK/policy.toml" <<'TOML'
+    cat >"$WORK/policy.toml" <<TOML
 version = 1
 
 [groups]
@@ -309,11 +256,20 @@ roles      = ["orders_write"]
 requesters = ["group:payments"]
 max        = "1h"
 reason     = { min_length = 10 }
-set_role   = "allowed"                  # sessions always end with the window then
+$RULE
 
 [[rule.stage]]
 people = [{ group = "dba" }]            # one of them, never the requester
 TOML
+}
+
+# What the check of the target prints to be run, and an administrator runs: here the dead-man, by which the role goes when every process of jit is dead.
+mend() {
+    jit doctor --json >"$WORK/doctor.json" 2>"$WORK/said" || { indented <"$WORK/said"; fail "jit doctor finds something wrong"; }
+    grep -oE '"mend":"([^"\\]|\\.)*"' "$WORK/doctor.json" | grep 'jit\.' |
+        sed 's/^"mend":"//; s/"$/;/; s/\\n/\n/g; s/\\"/"/g; s/\\\\/\\/g' >"$WORK/mend.sql"
+    [ -s "$WORK/mend.sql" ] || fail "jit doctor prints no statements for the dead-man"
+    as_admin <"$WORK/mend.sql" || fail "what jit doctor prints cannot be run"
 }
 
 jit() { "$JIT" --config "$WORK/jit.toml" "$@"; }
@@ -323,13 +279,14 @@ field() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" | head -n 1; }
 
 # --- the play ---------------------------------------------------------------------------------------------------------
 
+case $ENGINE in postgres) DO=-c WRITES='-U alice -c' ;; *) DO=-e WRITES='-u alice -e' ;; esac
 WRITE="INSERT INTO orders (item) VALUES ('a mended order')"
 
 write_is_refused() {
-    shown "psql -U alice -c \"$WRITE\""
-    as alice -c "$WRITE" >"$WORK/said" 2>&1 && fail "alice could write without the role"
-    indented <"$WORK/said"
-    grep -q 'permission denied' "$WORK/said" || fail "the write failed for another reason than the missing role"
+    shown "$CLIENT $WRITES \"$WRITE\""
+    as alice "$DO" "$WRITE" >"$WORK/said" 2>&1 && fail "alice could write without the role"
+    answered <"$WORK/said" | indented
+    grep -q "$REFUSED" "$WORK/said" || fail "the write failed for another reason than the missing role"
 }
 
 play() {
@@ -369,20 +326,20 @@ play() {
     grep -q '^usable:' "$WORK/said" || fail "the role is not usable after the approval"
     good "granted by the database, and usable when the command returned"
 
-    step "She writes, and keeps a session open in which she ran SET ROLE"
-    shown "psql -U alice -c \"$WRITE\""
-    as alice -c "$WRITE" >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "alice cannot write with the role"; }
-    [ "$(as alice -A -t -c 'SELECT count(*) FROM orders')" = 1 ] || fail "the order was not written"
+    step "She writes, and keeps a session $KEEPS_HOW"
+    shown "$CLIENT $WRITES \"$WRITE\""
+    as alice "$DO" "$WRITE" >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "alice cannot write with the role"; }
+    [ "$(value 'SELECT count(*) FROM orders')" = 1 ] || fail "the order was not written"
     good "the order is written"
-    shown "psql -U alice -c 'SET ROLE orders_write' -c \"$WRITE\" -c 'SELECT pg_sleep(600)'"
-    as alice -c 'SET ROLE orders_write' -c "$WRITE" -c '\echo written' -c 'SELECT pg_sleep(600)' >"$WORK/session.log" 2>&1 &
+    shown "${STAYS//\$WRITE/$WRITE}"
+    stays >"$WORK/session.log" 2>&1 &
     SESSION=$!
     for _ in $(seq 40); do
         grep -q written "$WORK/session.log" && break
         sleep 0.1
     done
     grep -q written "$WORK/session.log" || { indented <"$WORK/session.log"; fail "the session could not use the role"; }
-    good "written there too; that session would go on with the role after a plain REVOKE"
+    good "$KEEPS_WHY"
 
     step "The window closes"
     while left=$((WINDOW - SECONDS + approved)) && [ "$left" -gt 0 ] && ! gone "$SESSION"; do
@@ -397,8 +354,8 @@ play() {
     gone "$SESSION" || fail "the session lives on after the window"
     wait "$SESSION" && fail "the session ended by itself"
     SESSION=
-    grep -v written "$WORK/session.log" | indented
-    grep -q -i 'terminating connection' "$WORK/session.log" || fail "the session was not ended by the administrator's command"
+    grep -v written "$WORK/session.log" | answered | indented
+    grep -q -i -E "$ENDED" "$WORK/session.log" || fail "the session was not ended by the administrator's command"
     for _ in $(seq 100); do
         jit show "$ID" --json >"$WORK/show.json" 2>/dev/null && [ "$(field state <"$WORK/show.json")" = revoked ] && break
         sleep 0.1
@@ -415,7 +372,7 @@ play() {
     shown "jit show $ID"
     jit show "$ID" >"$WORK/said" || fail "the access cannot be shown"
     sed '1,/^$/d' "$WORK/said" | cut -c 1-150 | indented
-    for what in requested decision-refused approved granting active revoking revoked; do
+    for what in requested decision-refused approved granting dead-man-armed active revoking revoked; do
         grep -q " $what" "$WORK/said" || fail "the log does not say: $what"
     done
 
@@ -451,7 +408,7 @@ play() {
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/jit-quickstart.XXXXXX") || exit 2
 mkdir -m 700 "$WORK/tls"
 find_cargo
-need_postgres
+need_server
 command -v openssl >/dev/null 2>&1 || install openssl
 choose_owner
 if [ -n "$OWNER" ]; then
@@ -466,12 +423,13 @@ TARGET=$(cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"
 JIT=${TARGET:-target}/debug/jit
 [ -x "$JIT" ] || cannot "cargo put the binary somewhere unexpected: $JIT is not there" "unset CARGO_BUILD_TARGET, or build without it"
 
-printf '%sPostgreSQL %s from %s, a throwaway server in %s%s\n' "$DIM" "$VERSION" "$BIN" "$WORK" "$PLAIN"
-(umask 077 && secret >"$WORK/superuser")
-[ -z "$OWNER" ] || chown "$OWNER" "$WORK/superuser"
+printf '%s%s, a throwaway server in %s%s\n' "$DIM" "$ENGINE_SAID" "$WORK" "$PLAIN"
+quietly certificates
 start_server
+for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
 set_the_stage
 configure
+mend
 jit doctor >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "jit doctor finds something wrong"; }
 indented <"$WORK/said"
 

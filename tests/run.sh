@@ -97,22 +97,10 @@ bring 18 18.4.0-beta.17
 # ---- MySQL and MariaDB: 10.11 is Debian 12's, the others are unpacked from other suites
 
 unpack() {
-    local name=$1 suite=$2 package=$3 program=$4 folder=$JIT_TEST_CACHE/$1 fresh
-    if skipped "$name" || { [ -x "$folder/usr/sbin/$program" ] && [ -e "$folder/ready" ]; }; then return 0; fi
-    say "bringing $name from Debian $suite"
-    if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
-        give_up "$name is missing: this script unpacks it where there are apt-get, dpkg and Debian's keyring (JIT_TEST_SKIP=$name leaves it out)"
-    fi
-    fresh=$(mktemp -d "$JIT_TEST_CACHE/bring.XXXXXX")
-    if ! tests/fetch-debs.sh "$suite" "$fresh/package" "$package" >&2 </dev/null; then
-        rm -rf "$fresh"
-        give_up "$package cannot be had from Debian $suite (JIT_TEST_SKIP=$name leaves it out)"
-    fi
-    chmod -R a+rX "$fresh/package"
-    touch "$fresh/package/ready"
-    rm -rf "$folder"
-    mv "$fresh/package" "$folder"
-    rm -rf "$fresh"
+    local name=$1 suite=$2 package=$3 program=$4 folder=$JIT_TEST_CACHE/$1
+    if skipped "$name"; then return 0; fi
+    [ -e "$folder/ready" ] || say "bringing $name from Debian $suite"
+    tests/bring-deb.sh "$folder" "$suite" "$package" "$program" || give_up "$package cannot be had from Debian $suite (JIT_TEST_SKIP=$name leaves it out)"
 }
 # the version of what is there, run with its own loader and libraries
 version_of() { "$1/lib64/ld-linux-x86-64.so.2" --library-path "$1/lib/x86_64-linux-gnu" "$1/sbin/$2" --no-defaults --version; }
