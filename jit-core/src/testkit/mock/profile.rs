@@ -66,6 +66,11 @@ impl Profile {
         self.engine == Engine::Postgres
     }
 
+    /// Whether a row at least bears its grantor's name, so that a REVOKE of ours takes no other.
+    pub(in super::super) fn names_grantors(self) -> bool {
+        self.is_postgres()
+    }
+
     /// Whether there are default roles: a session has them from its beginning, and keeps what it has.
     pub(super) fn default_roles(self) -> bool {
         !self.is_postgres()

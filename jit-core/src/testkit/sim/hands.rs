@@ -52,6 +52,7 @@ impl Stage {
                     }
                 } else if it.grant(role, account, ADMIN, Width::SetRole, false).is_ok()
                     && has(server, account, role, false)
+                    && !world.inside().oracle.is_mingled(&held)
                 {
                     let since = it.now();
                     world.inside().oracle.standing.entry(held).or_insert(since);

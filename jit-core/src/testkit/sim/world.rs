@@ -105,15 +105,24 @@ const QUIET: TimeDelta = TimeDelta::seconds(8);
 /// So many steps a replica may be behind.
 pub(super) const BEHIND: usize = 4;
 
+/// The second server, one that knows no grantors: PostgreSQL 15, MySQL or MariaDB, by the history's seed.
+fn second(seed: u64) -> Profile {
+    match seed % 3 {
+        0 => Profile::postgres(15),
+        1 => Profile::mysql(9),
+        _ => Profile::mariadb(11),
+    }
+}
+
 impl World {
     pub(super) fn new(history: &History, keep_trace: bool) -> Result<Arc<Self>, BoxError> {
         let clock = Arc::new(SimClock::new());
         let server_clocks: Vec<Arc<SimClock>> = (0..SERVERS).map(|_| Arc::new(SimClock::new())).collect();
         let mut servers = Vec::new();
-        for (number, clock) in (1_u64..).zip(&server_clocks) {
-            let version = if number == 1 { history.version } else { 15 };
+        let profiles = [Profile::postgres(history.version), second(history.seed)];
+        for ((number, clock), profile) in (1_u64..).zip(&server_clocks).zip(profiles) {
             let clock = Arc::clone(clock) as Arc<dyn Clock>;
-            let server = MockServer::of_realm(Profile::postgres(version), clock, number);
+            let server = MockServer::of_realm(profile, clock, number);
             for account in PEOPLE.iter().take(ACCOUNTS) {
                 server.create_account(account)?;
             }
@@ -125,7 +134,8 @@ impl World {
         let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let now = clock.wall();
         let grace = if history.quiet { QUIET } else { GRACE };
-        let oracle = Oracle::new(servers.clone(), history.nodes, now, grace);
+        let merged = profiles.iter().map(|profile| !profile.names_grantors()).collect();
+        let oracle = Oracle::new(servers.clone(), merged, history.nodes, now, grace);
         let lines = keep_trace.then(Vec::new);
         let inside = Inside {
             random: Random::new(history.seed),
@@ -143,18 +153,13 @@ impl World {
         let inside = Mutex::new(inside);
         let (committed, seed) = (Notify::new(), history.seed);
         let replicas = Mutex::default();
-        Ok(Arc::new(Self {
-            clock,
-            server_clocks,
-            servers,
-            store,
-            committed,
-            gates,
-            replicas,
-            inside,
-            seed,
-            began: now,
-        }))
+        let world = Self { clock, server_clocks, servers, store, committed, gates, replicas, inside, seed, began: now };
+        world.count(match (second(history.seed).names_grantors(), history.seed % 3) {
+            (true, _) => "histories with PostgreSQL 15 as the second server",
+            (false, 1) => "histories with MySQL as the second server",
+            (false, _) => "histories with MariaDB as the second server",
+        });
+        Ok(Arc::new(world))
     }
 
     pub(super) fn inside(&self) -> MutexGuard<'_, Inside> {

@@ -30,6 +30,9 @@ const TOLD: [&str; 13] = [
 /// How long a pass may go on that began before a stop: a call of the store that hangs (20 s), and its claim (10 s).
 const PASS: TimeDelta = TimeDelta::seconds(30);
 
+/// A look is no older than that when its intent is committed: a call of the store that hangs (20 s), and the look itself.
+const LOOKED: TimeDelta = TimeDelta::seconds(30);
+
 impl Oracle {
     /// Something was committed by a node. `record` reads what the store has now.
     pub(in super::super) fn committed(
@@ -134,6 +137,7 @@ impl Oracle {
             && !case.intents.contains(intent)
         {
             self.intended(node, id, &case, intent, at)?;
+            self.mingle(&case);
             case.intents.push(intent.clone());
             case.executed = None;
             case.latest_end = grant.latest_end;
@@ -175,6 +179,20 @@ impl Oracle {
     fn overlapping(&self, id: &str, case: &Case) -> bool {
         let server = case.realm.as_deref().and_then(server_of);
         server.is_some_and(|server| !self.others(id, server, &case.request.account, &case.request.role).is_empty())
+    }
+
+    /// From now on the membership may be ours. What was given by hand since it was last looked at cannot be told from that where rows bear nobody's
+    /// name: it was observed absent.
+    fn mingle(&mut self, case: &Case) {
+        let Some(server) = case.realm.as_deref().and_then(server_of) else { return };
+        let held = (server, case.request.role.clone(), case.request.account.clone());
+        let since = self.standing.get(&held).copied();
+        let now = self.servers.get(server).map(crate::testkit::mock::MockServer::now);
+        let unseen = since.zip(now).is_some_and(|(since, now)| span(since, now) < LOOKED);
+        if unseen && self.merged.get(server) == Some(&true) {
+            self.standing.remove(&held);
+        }
+        self.ever_ours.insert(held);
     }
 
     /// Laws 1 and 8, and stops: a grant is about to be ordered.

@@ -150,6 +150,10 @@ pub(super) struct Oracle {
     next_statement: u64,
     /// Which start of which node sent statements as this.
     labels: BTreeMap<String, (usize, u64)>,
+    /// Servers on which what was given by hand and what is ours are one row that bears nobody's name.
+    merged: Vec<bool>,
+    /// Memberships that were ours once, or were about to be: since then nobody can tell there who gave what.
+    ever_ours: BTreeSet<Held>,
     /// Memberships given by hand, with the server's time of it.
     pub(super) standing: BTreeMap<Held, Time>,
     /// What was intended, and is not in the store any more since it failed over.
@@ -176,7 +180,13 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(servers: Vec<MockServer>, nodes: usize, now: Time, grace: chrono::TimeDelta) -> Self {
+    pub(super) fn new(
+        servers: Vec<MockServer>,
+        merged: Vec<bool>,
+        nodes: usize,
+        now: Time,
+        grace: chrono::TimeDelta,
+    ) -> Self {
         Self {
             servers,
             cases: BTreeMap::new(),
@@ -190,6 +200,8 @@ impl Oracle {
             next_statement: 0,
             labels: BTreeMap::new(),
             lost: BTreeSet::new(),
+            merged,
+            ever_ours: BTreeSet::new(),
             standing: BTreeMap::new(),
             by_hand: BTreeSet::new(),
             restored: BTreeMap::new(),
@@ -204,6 +216,11 @@ impl Oracle {
             entries: BTreeMap::new(),
             overlaps: 0,
         }
+    }
+
+    /// Whether what is given by hand now is nobody's to tell from ours.
+    pub(super) fn is_mingled(&self, held: &Held) -> bool {
+        self.merged.get(held.0) == Some(&true) && self.ever_ours.contains(held)
     }
 
     /// The memberships that bear our name: role and account, and whether SET ROLE is in them.
