@@ -11,6 +11,7 @@ use jit_core::database::{
 use jit_core::policy::Sessions;
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use crate::connect::{Connection, Connector};
 use crate::error::{self, reading};
@@ -21,6 +22,8 @@ use crate::sql::dead_man as sql;
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
 /// How long after it was ended it is started again.
 const AGAIN: Duration = Duration::from_secs(2);
+
+const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
 
 #[derive(Debug, Serialize)]
 struct Asked<'a> {
@@ -69,9 +72,7 @@ impl Connection {
         let state = self.dead_man_state().await?;
         Ok(match state.kind() {
             Some(kind) => DeadManHere::By(kind),
-            None => DeadManHere::Missing {
-                mend: "run the check of this target, which prints the statements that make it".to_owned(),
-            },
+            None => DeadManHere::Missing { mend: HOW_TO_MAKE.to_owned() },
         })
     }
 
@@ -118,10 +119,6 @@ async fn arm_all(
     grace: Duration,
     budget: Budget,
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
-    let Some(kind) = connection.dead_man_state().await?.kind() else {
-        let mend = "run the check of this target, which prints the statements that make it";
-        return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
-    };
     let asked = orders.iter().enumerate().map(|(i, order)| Asked {
         micros: Some(i64::try_from(order.ends_in.saturating_add(grace).as_micros()).unwrap_or(i64::MAX)),
         ends: Some(order.sessions == Sessions::End),
@@ -130,10 +127,17 @@ async fn arm_all(
     let asked = written(&asked.collect::<Vec<_>>())?;
     // a packet of a call that was given up must not move what is armed later
     let until = connection.server.clock.after(budget.left());
-    let rows = connection.client.query(sql::ARM, &[&asked, &call.label, &until]).await;
-    let rows = rows.map_err(|error| error::changing(&error))?;
+    // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
+    let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &call.label, &until];
+    let (rows, state) =
+        tokio::join!(biased; connection.client.query(sql::ARM, &parameters), connection.dead_man_state());
+    let missing = || DatabaseError::rejected(Rejection::NoDeadMan, HOW_TO_MAKE);
+    let rows = rows.map_err(|error| if is_gone(&error) { missing() } else { error::changing(&error) })?;
+    let state = state?;
+    let kind = state.kind().ok_or_else(missing)?;
     match kind {
         DeadManKind::PgCron => connection.schedule().await?,
+        _ if state.awake => {}
         _ => wake(connector, connection, budget).await?,
     }
     let mut results: Vec<Result<Armed, DatabaseError>> = orders.iter().map(|_| Err(late())).collect();
@@ -155,11 +159,8 @@ async fn arm_all(
     Ok(results)
 }
 
-/// Makes sure that the sentinel looks: after the lease was committed, so that one which is about to end sees it, or is seen to have ended.
+/// Starts the sentinel, and waits until it looks.
 async fn wake(connector: &Arc<Connector>, connection: &Connection, budget: Budget) -> Result<(), DatabaseError> {
-    if connection.dead_man_state().await?.awake {
-        return Ok(());
-    }
     tokio::spawn(keep_awake(Arc::downgrade(connector), its_connection(connector).await?));
     let enough = budget.left().saturating_sub(WAKES_WITHIN);
     loop {

@@ -127,16 +127,17 @@ impl PostgresWorld {
 
 /// Lets the broker have dead-men, as the README has it.
 async fn let_dead_men(admin: &Client, broker: &str) -> Result<()> {
-    // one world after the other: all of them make the same table
-    let lock = 4_711;
-    admin
-        .batch_execute(&format!(
-            "SELECT pg_advisory_lock({lock}); {}; GRANT USAGE ON SCHEMA jit TO {broker}; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}; SELECT pg_advisory_unlock({lock})",
-            jit_postgres::LEASES
-        ))
-        .await?;
-    Ok(())
+    let statements = format!(
+        "{}; GRANT USAGE ON SCHEMA jit TO {broker}; GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}",
+        jit_postgres::LEASES
+    );
+    one_by_one(admin, &statements).await
+}
+
+/// Statements about what all worlds of a server share: one world after the other, for the server refuses two at once.
+async fn one_by_one(admin: &Client, statements: &str) -> Result<()> {
+    // one transaction, until whose end the lock is held
+    Ok(admin.batch_execute(&format!("SELECT pg_advisory_xact_lock(4711); {statements}")).await?)
 }
 
 async fn strip(mut client: TcpStream, server: u16) -> std::io::Result<()> {
@@ -275,13 +276,14 @@ impl World for PostgresWorld {
                 crate::tls::expire(&self.running.ca)?;
                 self.sql("SELECT pg_reload_conf()").await
             }
-            Act::Run { statement } => self.sql(statement).await,
+            Act::Run { statement } => Ok(one_by_one(&self.running.admin("postgres").await?, statement).await?),
             Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {
                 Ok(let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?)
             }
             Act::LetDeadMen { live: false } => {
-                self.sql(&format!("REVOKE INSERT ON jit.leases FROM {}", self.broker)).await
+                let statement = format!("REVOKE INSERT ON jit.leases FROM {}", self.broker);
+                Ok(one_by_one(&self.running.admin("postgres").await?, &statement).await?)
             }
             Act::TakeSignal => self.sql(&format!("REVOKE pg_signal_backend FROM {}", self.broker)).await,
             Act::RotatePassword => {

@@ -181,7 +181,7 @@ pub(super) fn only<T>(all: Vec<T>) -> Result<T, BoxError> {
 
 /// A call of its own, with time enough.
 pub(super) fn call(what: &str) -> Call {
-    call_within(what, Duration::from_secs(20))
+    call_within(what, Duration::from_secs(40))
 }
 
 /// A call of its own, with this limit.
