@@ -55,9 +55,6 @@ BEGIN
         EXECUTE jit_revoke;
         DEALLOCATE PREPARE jit_revoke;
       END IF;
-      IF v_goes THEN
-        {default}
-      END IF;
       IF v_ends THEN
         SET v_none = 0;
         OPEN its_sessions;
@@ -71,6 +68,9 @@ BEGIN
           END;
         END LOOP;
         CLOSE its_sessions;
+      END IF;
+      IF v_goes THEN
+        {default}
       END IF;
       UPDATE jit.leases l SET l.fired_at = UTC_TIMESTAMP(6), l.failure = NULL WHERE l.id = v_id;
     END;
@@ -154,7 +154,13 @@ fn procedure(flavour: Flavour) -> String {
                 "mysql.role_edges e WHERE e.FROM_USER = v_role AND e.FROM_HOST = v_role_host AND e.TO_USER = v_user AND e.TO_HOST = v_host",
             ),
             ("{role}", "'`', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'), '`'"),
-            ("{default}", "CALL jit.default_role(v_user, v_host, v_role, v_role_host, FALSE);"),
+            (
+                "{default}",
+                "IF EXISTS (SELECT 1 FROM mysql.default_roles d
+          WHERE d.USER = v_user AND d.HOST = v_host AND d.DEFAULT_ROLE_USER = v_role AND d.DEFAULT_ROLE_HOST = v_role_host) THEN
+          CALL jit.default_role(v_user, v_host, v_role, v_role_host, FALSE);
+        END IF;",
+            ),
         ],
         Flavour::MariaDb => [
             ("{sessions}", SESSIONS),
