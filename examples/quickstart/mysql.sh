@@ -41,7 +41,7 @@ need_server() {
         KEEPS_WHY='written there; MariaDB would let that session go on with the role after a plain REVOKE'
     else
         if ! find_mysql; then
-            if apt-cache show mysql-server-core-8.0 >/dev/null 2>&1; then
+            if apt-cache policy mysql-server-core-8.0 2>/dev/null | grep -q 'Candidate: [0-9]'; then
                 install mysql-server-core-8.0
             else
                 echo "bringing MySQL from Debian sid into $CACHE/mysql-9.7"
