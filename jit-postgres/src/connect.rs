@@ -53,6 +53,9 @@ pub(crate) struct Statements {
     pub(crate) revoke: OnceCell<Statement>,
     pub(crate) still_there: OnceCell<Statement>,
     pub(crate) belongings: OnceCell<Statement>,
+    pub(crate) dead_man: OnceCell<Statement>,
+    pub(crate) arm: OnceCell<Statement>,
+    pub(crate) disarm: OnceCell<Statement>,
 }
 
 /// Who answers on a connection.

@@ -62,7 +62,8 @@ struct State {
 
 impl Connection {
     async fn dead_man_state(&self) -> Result<State, DatabaseError> {
-        let row = self.client.query_one(sql::STATE, &[&self.server.broker]).await.map_err(reading)?;
+        let state = self.prepared(&self.statements.dead_man, sql::STATE).await?;
+        let row = self.client.query_one(state, &[&self.server.broker]).await.map_err(reading)?;
         let is = |column| row.try_get(column).map_err(reading);
         Ok(State { leases: is("leases")?, cron: is("cron")?, awake: is("awake")? })
     }
@@ -127,12 +128,15 @@ async fn arm_all(
     let asked = written(&asked.collect::<Vec<_>>())?;
     // a packet of a call that was given up must not move what is armed later
     let until = connection.server.clock.after(budget.left());
+    let missing = || DatabaseError::rejected(Rejection::NoDeadMan, HOW_TO_MAKE);
+    let failed = |error: tokio_postgres::Error| if is_gone(&error) { missing() } else { error::changing(&error) };
+    let arm =
+        connection.statements.arm.get_or_try_init(|| connection.client.prepare(sql::ARM)).await.map_err(failed)?;
+    connection.prepared(&connection.statements.dead_man, sql::STATE).await?;
     // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
     let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &call.label, &until];
-    let (rows, state) =
-        tokio::join!(biased; connection.client.query(sql::ARM, &parameters), connection.dead_man_state());
-    let missing = || DatabaseError::rejected(Rejection::NoDeadMan, HOW_TO_MAKE);
-    let rows = rows.map_err(|error| if is_gone(&error) { missing() } else { error::changing(&error) })?;
+    let (rows, state) = tokio::join!(biased; connection.client.query(arm, &parameters), connection.dead_man_state());
+    let rows = rows.map_err(failed)?;
     let state = state?;
     let kind = state.kind().ok_or_else(missing)?;
     match kind {
@@ -219,7 +223,12 @@ async fn disarm_all(
     let until = connection.server.clock.after(budget.left());
     let mut results: Vec<Result<Disarmed, DatabaseError>> =
         subjects.iter().map(|_| Ok(Disarmed { fired_at: None })).collect();
-    let rows = match connection.client.query(sql::DISARM, &[&written(&asked)?, &until]).await {
+    let asked = written(&asked)?;
+    let disarming = async {
+        let disarm = connection.statements.disarm.get_or_try_init(|| connection.client.prepare(sql::DISARM)).await?;
+        connection.client.query(disarm, &[&asked, &until]).await
+    };
+    let rows = match disarming.await {
         Ok(rows) => rows,
         // whoever took the table, or the right to it, away took the leases along
         Err(error) if is_gone(&error) => return Ok(results),

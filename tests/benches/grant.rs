@@ -12,9 +12,21 @@ use crate::table::{Spread, Table};
 const ROUNDS: usize = 400;
 
 pub async fn rows(table: &mut Table) -> Result<()> {
+    for dead_man in [false, true] {
+        approvals(table, dead_man).await?;
+    }
+    Ok(())
+}
+
+async fn approvals(table: &mut Table, dead_man: bool) -> Result<()> {
     let bed = Bed::make(ROUNDS * 2).await?;
-    let pump = bed.jit.start();
     let admin = bed.admin().await?;
+    if dead_man {
+        let rights =
+            "GRANT USAGE ON SCHEMA jit TO jit_broker; GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO jit_broker";
+        admin.batch_execute(&format!("{}; {rights}", jit_postgres::LEASES)).await?;
+    }
+    let pump = bed.jit.start();
     let mut floor = Vec::new();
     let mut taken = Vec::new();
     for round in 0..ROUNDS {
@@ -38,8 +50,9 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     pump.stop().await;
     let (floor, taken) = (Spread::of(floor.split_off(20)), Spread::of(taken.split_off(20)));
     let ratio = taken.at(50).as_secs_f64() / floor.at(50).max(Duration::from_nanos(1)).as_secs_f64();
+    let with = if dead_man { ", a dead-man armed and moved" } else { "" };
     table.row(
-        "last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore",
+        &format!("last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore{with}"),
         format!("{}, {ratio:.1} x the floor", taken.said()),
         format!("raw GRANT {}", floor.said()),
         "p50 at most 3 x a raw GRANT, p99 at most 5 ms",
