@@ -50,6 +50,30 @@ impl MsSqlDatabase {
         lease.give_back();
         result
     }
+
+    /// A call that changes something, within its own limit. A connection that is not in good order is closed.
+    async fn change<T>(
+        &self,
+        call: &Call,
+        count: usize,
+        work: impl AsyncFnOnce(&mut Lease, Budget) -> Vec<Result<T, DatabaseError>>,
+    ) -> Vec<Result<T, DatabaseError>> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let budget = Budget::of(call.limit);
+        let mut lease = match self.pool.lease(budget.left()).await {
+            Ok(lease) => lease,
+            Err(error) => return none_applied(count, &error),
+        };
+        match tokio::time::timeout(budget.left(), work(&mut lease, budget)).await {
+            Ok(results) => {
+                lease.give_back();
+                results
+            }
+            Err(_) => unknown_to_all(count, call.limit),
+        }
+    }
 }
 
 #[async_trait]
@@ -82,51 +106,21 @@ impl Database for MsSqlDatabase {
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        let work = async {
-            match lease.connection() {
-                Ok(connection) => grant::grant(self.pool.connector(), connection, call, orders, budget).await,
-                Err(error) => none_applied(orders.len(), &error),
-            }
-        };
-        match tokio::time::timeout(budget.left(), work).await {
-            Ok(results) => {
-                lease.give_back();
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        let connector = self.pool.connector();
+        self.change(call, orders.len(), async |lease, budget| match lease.connection() {
+            Ok(connection) => grant::grant(connector, connection, call, orders, budget).await,
+            Err(error) => none_applied(orders.len(), &error),
+        })
+        .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        if orders.is_empty() {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(orders.len(), &error),
-        };
-        let work = async {
-            match lease.connection() {
-                Ok(connection) => revoke::revoke(self.pool.connector(), connection, call, orders, budget).await,
-                Err(error) => none_applied(orders.len(), &error),
-            }
-        };
-        match tokio::time::timeout(budget.left(), work).await {
-            Ok(results) => {
-                lease.give_back();
-                results
-            }
-            Err(_) => unknown_to_all(orders.len(), call.limit),
-        }
+        let connector = self.pool.connector();
+        self.change(call, orders.len(), async |lease, budget| match lease.connection() {
+            Ok(connection) => revoke::revoke(connector, connection, call, orders, budget).await,
+            Err(error) => none_applied(orders.len(), &error),
+        })
+        .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {

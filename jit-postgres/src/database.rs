@@ -1,6 +1,5 @@
 //! [`PostgresDatabase`]: the contract, call by call.
 
-use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,13 +36,13 @@ impl PostgresDatabase {
     }
 
     /// A call that changes nothing, within the configured limit.
-    async fn read<'a, T, F>(&'a self, work: impl FnOnce(Lease<Connection>) -> F) -> Result<T, DatabaseError>
-    where
-        F: Future<Output = (Lease<Connection>, Result<T, DatabaseError>)> + 'a,
-    {
+    async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Lease<Connection>) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
         let limit = self.pool.connector().config().call_limit;
-        let lease = self.pool.lease(limit).await?;
-        let (lease, result) = tokio::time::timeout(limit, work(lease)).await.map_err(|_| too_slow(limit))?;
+        let mut lease = self.pool.lease(limit).await?;
+        let result = tokio::time::timeout(limit, work(&mut lease)).await.map_err(|_| too_slow(limit))?;
         if !matches!(&result, Err(error) if error.is_unreachable()) {
             lease.give_back();
         }
@@ -51,25 +50,22 @@ impl PostgresDatabase {
     }
 
     /// A call that changes something, within its own limit. Whatever is not certain closes the connection.
-    async fn change<'a, T, F>(
-        &'a self,
+    async fn change<T>(
+        &self,
         call: &Call,
         count: usize,
-        work: impl FnOnce(Lease<Connection>, Budget) -> F,
-    ) -> Vec<Result<T, DatabaseError>>
-    where
-        F: Future<Output = (Lease<Connection>, Vec<Result<T, DatabaseError>>)> + 'a,
-    {
+        work: impl AsyncFnOnce(&mut Lease<Connection>, Budget) -> Vec<Result<T, DatabaseError>>,
+    ) -> Vec<Result<T, DatabaseError>> {
         if count == 0 {
             return Vec::new();
         }
         let budget = Budget::of(call.limit);
-        let lease = match self.pool.lease(budget.left()).await {
+        let mut lease = match self.pool.lease(budget.left()).await {
             Ok(lease) => lease,
             Err(error) => return none_applied(count, &error),
         };
-        match tokio::time::timeout(budget.left(), work(lease, budget)).await {
-            Ok((lease, results)) => {
+        match tokio::time::timeout(budget.left(), work(&mut lease, budget)).await {
+            Ok(results) => {
                 if all_certain(&results) {
                     lease.give_back();
                 }
@@ -91,72 +87,51 @@ impl Database for PostgresDatabase {
     }
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
-        self.read(|lease| async move {
-            let result = lease.moment().await.map(|moment| moment.identity);
-            (lease, result)
-        })
-        .await
+        self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(|lease| async move {
-            let dead_man = lease.dead_man().await;
-            let capabilities = dead_man.map(|dead_man| capabilities(&lease, dead_man));
-            (lease, capabilities)
+        self.read(async |lease| {
+            let dead_man = lease.dead_man().await?;
+            Ok(capabilities(lease, dead_man))
         })
         .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let plaintext = self.pool.connector().is_plaintext();
-        self.read(|lease| async move {
-            let result = check::check(&lease, roles, plaintext).await;
-            (lease, result)
-        })
-        .await
+        self.read(async |lease| check::check(lease, roles, plaintext).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        self.read(|lease| async move {
-            let result = match lease.prepare_look().await {
-                Ok(()) => lease.look(subjects).await,
-                Err(error) => Err(error),
-            };
-            (lease, result.map(|(moment, looks)| observe::observation(moment, looks)))
+        self.read(async |lease| {
+            lease.prepare_look().await?;
+            let (moment, looks) = lease.look(subjects).await?;
+            Ok(observe::observation(moment, looks))
         })
         .await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        self.change(call, orders.len(), |lease, budget| async move {
-            let results = grant::grant(&lease, call, orders, budget).await;
-            (lease, results)
-        })
-        .await
+        self.change(call, orders.len(), async |lease, budget| grant::grant(lease, call, orders, budget).await).await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        self.change(call, orders.len(), |lease, budget| async move {
-            let results = revoke::revoke(self.pool.connector(), &lease, call, orders, budget).await;
-            (lease, results)
+        self.change(call, orders.len(), async |lease, budget| {
+            revoke::revoke(self.pool.connector(), lease, call, orders, budget).await
         })
         .await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        self.change(call, orders.len(), |lease, budget| async move {
-            let results = dead_man::arm(self.pool.connector(), &lease, call, orders, budget).await;
-            (lease, results)
+        self.change(call, orders.len(), async |lease, budget| {
+            dead_man::arm(self.pool.connector(), lease, call, orders, budget).await
         })
         .await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        self.change(call, orders.len(), |lease, budget| async move {
-            let results = dead_man::disarm(&lease, orders, budget).await;
-            (lease, results)
-        })
-        .await
+        self.change(call, orders.len(), async |lease, budget| dead_man::disarm(lease, orders, budget).await).await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
@@ -179,19 +154,11 @@ impl Database for PostgresDatabase {
     }
 
     async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
-        self.read(|lease| async move {
-            let result = lease.belongings(subjects).await;
-            (lease, result)
-        })
-        .await
+        self.read(async |lease| lease.belongings(subjects).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
-        self.read(|lease| async move {
-            let result = lease.holders(roles).await;
-            (lease, result)
-        })
-        .await
+        self.read(async |lease| lease.holders(roles).await).await
     }
 }
 
