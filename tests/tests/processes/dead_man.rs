@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use crate::stage::{Said, command_in, end, ended};
-use crate::{MAJOR, StoreKind, Tests};
+use crate::{MAJOR, Tests};
 
 /// So long after the end it fires, as the test configures it.
 const GRACE: TimeDelta = TimeDelta::seconds(2);
@@ -27,9 +27,10 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const WITH_CRON: u32 = 15;
 
 pub(crate) fn all(tests: &mut Tests) {
+    let postgres = format!("postgres-{MAJOR}");
     for (name, flavour) in [("mysql", Flavour::MySql97), ("mariadb", Flavour::MariaDb118)] {
         let name = format!("law_04_every_node_is_killed_and_the_event_of_{name}_fires_after_a_restart");
-        tests.add_on(StoreKind::File, &name, move |_| async move {
+        tests.add_with(flavour.name(), &name, move || async move {
             let case = Case::on_mysql(MySqlServer::start_durable(flavour).await?).await?;
             let access = case.granted("12s").await?;
             case.world.act(Act::Restart).await.map_err(whole)?;
@@ -39,12 +40,16 @@ pub(crate) fn all(tests: &mut Tests) {
             case.is_told(&access).await
         });
     }
-    tests.add_on(StoreKind::File, "wrong_use_a_rule_requires_a_dead_man_and_the_scheduler_is_off", |_| async move {
-        let settings = Settings { scheduler: Scheduler::Off, ..Settings::default() };
-        let case = Case::on_mysql(MySqlServer::start_with(Flavour::MariaDb118, settings).await?).await?;
-        case.is_refused("SET GLOBAL event_scheduler = ON").await
-    });
-    tests.add_on(StoreKind::File, "wrong_use_a_rule_requires_a_dead_man_and_its_table_is_missing", |_| async move {
+    tests.add_with(
+        Flavour::MariaDb118.name(),
+        "wrong_use_a_rule_requires_a_dead_man_and_the_scheduler_is_off",
+        || async move {
+            let settings = Settings { scheduler: Scheduler::Off, ..Settings::default() };
+            let case = Case::on_mysql(MySqlServer::start_with(Flavour::MariaDb118, settings).await?).await?;
+            case.is_refused("SET GLOBAL event_scheduler = ON").await
+        },
+    );
+    tests.add_with(&postgres, "wrong_use_a_rule_requires_a_dead_man_and_its_table_is_missing", || async move {
         let case = Case::on_postgres(Cluster::start_fresh(MAJOR).await?, false).await?;
         case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
         case.is_refused("prints the statements that make it").await?;
@@ -52,7 +57,7 @@ pub(crate) fn all(tests: &mut Tests) {
         ensure!(doctor.contains("CREATE TABLE IF NOT EXISTS jit.leases"), "{doctor}");
         Ok(())
     });
-    tests.add_on(StoreKind::File, "law_04_every_node_is_killed_and_the_sentinel_fires", |_| async move {
+    tests.add_with(&postgres, "law_04_every_node_is_killed_and_the_sentinel_fires", || async move {
         let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
         let access = case.granted("6s").await?;
         let mut session = case.session().await?;
@@ -60,22 +65,18 @@ pub(crate) fn all(tests: &mut Tests) {
         case.is_ended(&mut session).await?;
         case.is_told(&access).await
     });
-    tests.add_on(
-        StoreKind::File,
-        "law_04_a_restart_ends_the_sentinel_and_the_next_start_arms_it_anew",
-        |_| async move {
-            let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
-            let access = case.granted("20s").await?;
-            case.world.act(Act::Restart).await.map_err(whole)?;
-            // the next start, which does not live to see the end either
-            let pump = case.pump()?;
-            tokio::time::sleep(Duration::from_secs(8)).await;
-            killed(pump).await?;
-            case.fires(&access, LATE).await?;
-            case.is_told(&access).await
-        },
-    );
-    tests.add_on(StoreKind::File, "law_04_every_node_is_killed_and_pg_cron_fires_after_a_restart", |_| async move {
+    tests.add_with(&postgres, "law_04_a_restart_ends_the_sentinel_and_the_next_start_arms_it_anew", || async move {
+        let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
+        let access = case.granted("20s").await?;
+        case.world.act(Act::Restart).await.map_err(whole)?;
+        // the next start, which does not live to see the end either
+        let pump = case.pump()?;
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        killed(pump).await?;
+        case.fires(&access, LATE).await?;
+        case.is_told(&access).await
+    });
+    tests.add_with(&format!("postgres-{WITH_CRON}"), "law_04_every_node_is_killed_and_pg_cron_fires_after_a_restart", || async move {
         let settings =
             "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
         let case = Case::on_postgres(Cluster::start_durable_with(WITH_CRON, settings).await?, true).await?;

@@ -11,6 +11,7 @@ mod stage;
 mod stops;
 mod wrong_use;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ fn main() -> Result<()> {
     let servers = Servers::of_this_run()?;
     let mut tests = Tests {
         server: servers.postgres().find(|server| server.major == MAJOR).cloned(),
-        why: servers.absent.get(&format!("postgres-{MAJOR}")).cloned().unwrap_or_default(),
+        absent: servers.absent.clone(),
         runtime: Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?),
         trials: Vec::new(),
     };
@@ -51,7 +52,8 @@ fn main() -> Result<()> {
 /// What is run.
 struct Tests {
     server: Option<RunningPostgres>,
-    why: String,
+    /// Which servers were left out, and why.
+    absent: BTreeMap<String, String>,
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
 }
@@ -100,14 +102,27 @@ impl Tests {
         self.add_on(StoreKind::Shared, &format!("shared/{name}"), test);
     }
 
+    /// A test that starts a server of its own, of this kind; left out where that is.
+    fn add_with<F>(&mut self, kind: &str, name: &str, test: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        if self.absent.contains_key(kind) {
+            return self.leave_out(name, kind);
+        }
+        self.add_on(StoreKind::File, name, |_| test());
+    }
+
+    fn leave_out(&mut self, name: &str, kind: &str) {
+        let why = self.absent.get(kind).cloned().unwrap_or_default();
+        self.trials.push(Trial::test(name, || Ok(())).with_kind(why).with_ignored_flag(true));
+    }
+
     fn add_on<F>(&mut self, store: StoreKind, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        let Some(server) = self.server.clone() else {
-            self.trials.push(Trial::test(name, || Ok(())).with_kind(self.why.clone()).with_ignored_flag(true));
-            return;
-        };
+        let Some(server) = self.server.clone() else { return self.leave_out(name, &format!("postgres-{MAJOR}")) };
         let runtime = Arc::clone(&self.runtime);
         let run = move || -> Result<(), Failed> {
             let ground = Ground { server, store };
