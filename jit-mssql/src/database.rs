@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::clock::{span, to_std};
-use jit_core::database::adapter::{Budget, LONGEST_SETTLE, none_applied, settle, too_slow, unknown_to_all};
+use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
     Call, Capabilities, Check, Database, DatabaseError, DeadManHere, GrantOrder, Granted, Holder, Identity, NameError,
     Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
@@ -44,35 +43,7 @@ impl MsSqlDatabase {
         &self,
         work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let limit = self.limit();
-        let mut lease = self.pool.lease(limit).await?;
-        let result = tokio::time::timeout(limit, work(&mut lease)).await.map_err(|_| too_slow(limit))?;
-        lease.give_back();
-        result
-    }
-
-    /// A call that changes something, within its own limit. A connection that is not in good order is closed.
-    async fn change<T>(
-        &self,
-        call: &Call,
-        count: usize,
-        work: impl AsyncFnOnce(&mut Lease, Budget) -> Vec<Result<T, DatabaseError>>,
-    ) -> Vec<Result<T, DatabaseError>> {
-        if count == 0 {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(count, &error),
-        };
-        match tokio::time::timeout(budget.left(), work(&mut lease, budget)).await {
-            Ok(results) => {
-                lease.give_back();
-                results
-            }
-            Err(_) => unknown_to_all(count, call.limit),
-        }
+        read(&self.pool, self.pool.connector().config().call_limit, work).await
     }
 }
 
@@ -107,7 +78,7 @@ impl Database for MsSqlDatabase {
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
         let connector = self.pool.connector();
-        self.change(call, orders.len(), async |lease, budget| match lease.connection() {
+        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
             Ok(connection) => grant::grant(connector, connection, call, orders, budget).await,
             Err(error) => none_applied(orders.len(), &error),
         })
@@ -116,7 +87,7 @@ impl Database for MsSqlDatabase {
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
         let connector = self.pool.connector();
-        self.change(call, orders.len(), async |lease, budget| match lease.connection() {
+        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
             Ok(connection) => revoke::revoke(connector, connection, call, orders, budget).await,
             Err(error) => none_applied(orders.len(), &error),
         })
@@ -126,17 +97,11 @@ impl Database for MsSqlDatabase {
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
         let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
         let limit = self.limit();
-        let mut lease = self.pool.lease(limit).await?;
+        let mut lease = self.pool.lend(limit).await?;
         let connection = lease.connection()?;
-        let wait = to_std(span(connection.server.clock.after(Duration::ZERO), last));
-        if wait > LONGEST_SETTLE {
-            return Err(DatabaseError::not_applied(format!(
-                "an earlier call may still arrive until {last}, by the server's clock"
-            )));
-        }
-        let limit = limit.saturating_add(wait).saturating_add(limit);
+        let limit = settle_limit(connection.server.clock.after(Duration::ZERO), last, limit)?;
         let result = tokio::time::timeout(limit, settle(connection, orders)).await.map_err(|_| too_slow(limit))?;
-        lease.give_back();
+        lease.give_back(result.is_ok());
         result
     }
 

@@ -8,6 +8,7 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
 };
 use jit_core::database::DatabaseError;
+use jit_core::database::adapter::{Lends, Lent};
 
 use crate::config::{ConfigError, MsSqlConfig};
 use crate::connect::{Connection, Connector};
@@ -28,7 +29,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lease::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
 pub(crate) struct Lease {
     lent: Option<Object<Opening>>,
 }
@@ -65,9 +66,13 @@ impl Pool {
     pub(crate) fn connector(&self) -> &Connector {
         &self.connector
     }
+}
 
-    /// A connection, an open one if there is one. Nothing was sent when this fails.
-    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
+impl Lends for Pool {
+    type Lent = Lease;
+
+    /// An open one if there is one.
+    async fn lend(&self, limit: Duration) -> Result<Lease, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
         match self.connections.timeout_get(&limits).await {
             Ok(lent) => Ok(Lease { lent: Some(lent) }),
@@ -86,9 +91,11 @@ impl Lease {
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, DatabaseError> {
         self.lent.as_deref_mut().ok_or_else(|| DatabaseError::not_applied("the connection was given back already"))
     }
+}
 
-    /// The call came to its end, every answer was read: the connection may serve the next, unless something failed on it.
-    pub(crate) fn give_back(mut self) {
+impl Lent for Lease {
+    /// Whether something failed on it, it knows itself.
+    fn give_back(mut self, _: bool) {
         if self.lent.as_ref().is_some_and(|lent| lent.is_sound()) {
             drop(self.lent.take());
         }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::clock::{span, to_std};
-use jit_core::database::adapter::{
-    Budget, LONGEST_SETTLE, all_certain, none_applied, settle, too_slow, unknown_to_all,
-};
+use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
     ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
     Granted, Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
@@ -39,39 +36,7 @@ impl MySqlDatabase {
         &self,
         work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let limit = self.pool.connector().config().call_limit;
-        let mut lease = self.pool.lease(limit).await?;
-        let result = tokio::time::timeout(limit, work(&mut lease)).await.map_err(|_| too_slow(limit))?;
-        if !matches!(&result, Err(error) if error.is_unreachable()) {
-            lease.give_back();
-        }
-        result
-    }
-
-    /// A call that changes something, within its own limit. Whatever is not certain closes the connection.
-    async fn change<T>(
-        &self,
-        call: &Call,
-        count: usize,
-        work: impl AsyncFnOnce(&mut Lease, Budget) -> Vec<Result<T, DatabaseError>>,
-    ) -> Vec<Result<T, DatabaseError>> {
-        if count == 0 {
-            return Vec::new();
-        }
-        let budget = Budget::of(call.limit);
-        let mut lease = match self.pool.lease(budget.left()).await {
-            Ok(lease) => lease,
-            Err(error) => return none_applied(count, &error),
-        };
-        match tokio::time::timeout(budget.left(), work(&mut lease, budget)).await {
-            Ok(results) => {
-                if all_certain(&results) {
-                    lease.give_back();
-                }
-                results
-            }
-            Err(_) => unknown_to_all(count, call.limit),
-        }
+        read(&self.pool, self.pool.connector().config().call_limit, work).await
     }
 }
 
@@ -111,38 +76,35 @@ impl Database for MySqlDatabase {
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        self.change(call, orders.len(), async |lease, budget| grant::grant(lease, call, orders, budget).await).await
+        change(&self.pool, call, orders.len(), async |lease, budget| grant::grant(lease, call, orders, budget).await)
+            .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        self.change(call, orders.len(), async |lease, budget| revoke::revoke(lease, call, orders, budget).await).await
+        change(&self.pool, call, orders.len(), async |lease, budget| revoke::revoke(lease, call, orders, budget).await)
+            .await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let grace = self.pool.connector().config().dead_man_grace;
-        self.change(call, orders.len(), async |lease, budget| dead_man::arm(lease, call, orders, grace, budget).await)
-            .await
+        change(&self.pool, call, orders.len(), async |lease, budget| {
+            dead_man::arm(lease, call, orders, grace, budget).await
+        })
+        .await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        self.change(call, orders.len(), async |lease, budget| dead_man::disarm(lease, orders, budget).await).await
+        change(&self.pool, call, orders.len(), async |lease, budget| dead_man::disarm(lease, orders, budget).await)
+            .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
         let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
         let limit = self.pool.connector().config().call_limit;
-        let mut lease = self.pool.lease(limit).await?;
-        let wait = to_std(span(lease.server.clock.after(Duration::ZERO), last));
-        if wait > LONGEST_SETTLE {
-            return Err(DatabaseError::not_applied(format!(
-                "an earlier call may still arrive until {last}, by the server's clock"
-            )));
-        }
-        let limit = limit.saturating_add(wait).saturating_add(limit);
+        let mut lease = self.pool.lend(limit).await?;
+        let limit = settle_limit(lease.server.clock.after(Duration::ZERO), last, limit)?;
         let result = tokio::time::timeout(limit, settle(&mut *lease, orders)).await.map_err(|_| too_slow(limit))?;
-        if result.is_ok() {
-            lease.give_back();
-        }
+        lease.give_back(result.is_ok());
         result
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, late, name_for, none_applied};
+use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Rejection, Subject,
 };
@@ -32,22 +32,33 @@ struct Lease<'a> {
     back_to: Option<String>,
 }
 
+/// What there is for it on the server.
+struct State {
+    here: DeadManHere,
+    /// How the broker's event stands; empty where there is none.
+    event: String,
+}
+
 impl Connection {
     /// Whether there is one here.
     pub(crate) async fn dead_man(&mut self) -> Result<DeadManHere, DatabaseError> {
-        let event = self.event();
-        let rows = self.ask(sql::STATE, (&event,).into()).await.map_err(reading)?;
+        Ok(self.dead_man_state().await?.here)
+    }
+
+    async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
+        let rows = self.ask(sql::STATE, (self.event(),).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
         let there = |column| number(row, column).map(|count| count != 0);
+        let missing = |mend: &str| DeadManHere::Missing { mend: mend.to_owned() };
         let (routines, table, schedule) = (there("has_routines")?, there("has_table")?, there("may_schedule")?);
-        if !(routines && table && schedule) {
-            let mend = "run the check of this target, which prints the statements that make it".to_owned();
-            return Ok(DeadManHere::Missing { mend });
-        }
-        if !["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()) {
-            return Ok(DeadManHere::Missing { mend: sql::SCHEDULER_ON.to_owned() });
-        }
-        Ok(DeadManHere::By(DeadManKind::Event))
+        let here = if !(routines && table && schedule) {
+            missing(HOW_TO_MAKE)
+        } else if !["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()) {
+            missing(sql::SCHEDULER_ON)
+        } else {
+            DeadManHere::By(DeadManKind::Event)
+        };
+        Ok(State { here, event: text(row, "event")? })
     }
 
     /// The broker's own event.
@@ -56,14 +67,12 @@ impl Connection {
     }
 
     /// The event looks, from now on.
-    async fn watch(&mut self) -> Result<(), DatabaseError> {
-        let event = self.event();
-        let rows = self.ask(sql::STATE, (&event,).into()).await.map_err(reading)?;
-        let state = rows.first().map(|row| text(row, "event")).transpose()?.unwrap_or_default();
+    async fn watch(&mut self, state: &str) -> Result<(), DatabaseError> {
         if state == "ENABLED" {
             return Ok(());
         }
-        self.script(&sql::schedule(&event, !state.is_empty())).await.map_err(|error| error::changing(&error)).map(drop)
+        let schedule = sql::schedule(&self.event(), !state.is_empty());
+        self.script(&schedule).await.map_err(|error| error::changing(&error)).map(drop)
     }
 
     fn lease_id(&self, named: &Named) -> String {
@@ -93,10 +102,11 @@ async fn arm_all(
     grace: Duration,
     budget: Budget,
 ) -> Result<Vec<Armed>, DatabaseError> {
-    if let DeadManHere::Missing { mend } = connection.dead_man().await? {
+    let state = connection.dead_man_state().await?;
+    if let DeadManHere::Missing { mend } = state.here {
         return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
     }
-    connection.watch().await?;
+    connection.watch(&state.event).await?;
     let flavour = connection.server.flavour;
     let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.subject)).collect();
     let ids: Vec<String> = named.iter().map(|named| connection.lease_id(named)).collect();

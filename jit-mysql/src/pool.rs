@@ -8,6 +8,7 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
 };
 use jit_core::database::DatabaseError;
+use jit_core::database::adapter::{Lends, Lent};
 
 use crate::config::{ConfigError, MySqlConfig};
 use crate::connect::{Connection, Connector};
@@ -33,7 +34,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lease::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
 pub(crate) struct Lease {
     lent: Object<Opening>,
     in_good_order: bool,
@@ -75,9 +76,13 @@ impl Pool {
     pub(crate) fn connector(&self) -> &Connector {
         &self.connector
     }
+}
 
-    /// A connection, an open one if there is one. Nothing was sent when this fails.
-    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
+impl Lends for Pool {
+    type Lent = Lease;
+
+    /// An open one if there is one.
+    async fn lend(&self, limit: Duration) -> Result<Lease, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: Some(limit) };
         match self.connections.timeout_get(&limits).await {
             Ok(lent) => Ok(Lease { lent, in_good_order: false }),
@@ -91,10 +96,9 @@ impl Pool {
     }
 }
 
-impl Lease {
-    /// The call came to its end, every answer was read: the connection may serve the next.
-    pub(crate) fn give_back(mut self) {
-        self.in_good_order = true;
+impl Lent for Lease {
+    fn give_back(mut self, certain: bool) {
+        self.in_good_order = certain;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, late, none_applied};
+use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, Subject,
 };
@@ -22,8 +22,6 @@ use crate::sql::dead_man as sql;
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
 /// How long after it was ended it is started again.
 const AGAIN: Duration = Duration::from_secs(2);
-
-const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
 
 #[derive(Debug, Serialize)]
 struct Asked<'a> {

@@ -9,6 +9,7 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
 };
 use jit_core::database::DatabaseError;
+use jit_core::database::adapter::{Lends, Lent};
 
 use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::{Connection, Connector, Line};
@@ -72,7 +73,7 @@ impl<C: Kept> std::fmt::Debug for Pool<C> {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lease::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
 pub(crate) struct Lease<C: Kept> {
     lent: Object<Opening<C>>,
     in_good_order: bool,
@@ -110,9 +111,13 @@ impl<C: Kept> Pool<C> {
     pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
+}
 
-    /// A connection, an open one if there is one. Nothing was sent when this fails.
-    pub(crate) async fn lease(&self, limit: Duration) -> Result<Lease<C>, DatabaseError> {
+impl<C: Kept> Lends for Pool<C> {
+    type Lent = Lease<C>;
+
+    /// An open one if there is one.
+    async fn lend(&self, limit: Duration) -> Result<Lease<C>, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
         match self.connections.timeout_get(&limits).await {
             Ok(lent) => Ok(Lease { lent, in_good_order: false }),
@@ -126,10 +131,9 @@ impl<C: Kept> Pool<C> {
     }
 }
 
-impl<C: Kept> Lease<C> {
-    /// The call came to its end, every answer was read: the connection may serve the next.
-    pub(crate) fn give_back(mut self) {
-        self.in_good_order = true;
+impl<C: Kept> Lent for Lease<C> {
+    fn give_back(mut self, certain: bool) {
+        self.in_good_order = certain;
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
-use super::{Check, DatabaseError, LostPrivilege, NameError, SettleOrder, Severity};
+use super::{Call, Check, DatabaseError, LostPrivilege, NameError, SettleOrder, Severity};
 use crate::clock::{Time, after, span, to_std};
 
 /// How much of a call's time is left.
@@ -70,6 +70,78 @@ impl ServerClock {
     }
 }
 
+/// Lends connections for calls.
+pub trait Lends: Sync {
+    /// A connection that is lent.
+    type Lent: Lent;
+
+    /// One, within this time. Nothing was sent when this fails.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    fn lend(&self, limit: Duration) -> impl Future<Output = Result<Self::Lent, DatabaseError>> + Send;
+}
+
+/// A connection that is lent for one call. Dropped without being given back (a call that was cancelled, timed out or failed) it is closed.
+pub trait Lent: Send {
+    /// The call came to its end, and every answer was read. `certain`: with an answer that leaves nothing open; else it is closed, unless
+    /// it knows itself to be in good order.
+    fn give_back(self, certain: bool);
+}
+
+/// A call that changes nothing, within this limit.
+///
+/// # Errors
+/// What the work answers; [`too_slow`] where it answers nothing in time.
+pub async fn read<P: Lends, T>(
+    pool: &P,
+    limit: Duration,
+    work: impl AsyncFnOnce(&mut P::Lent) -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    let mut lent = pool.lend(limit).await?;
+    let result = tokio::time::timeout(limit, work(&mut lent)).await.map_err(|_| too_slow(limit))?;
+    lent.give_back(!matches!(&result, Err(error) if error.is_unreachable()));
+    result
+}
+
+/// A call of so many orders that changes something, within its own limit: one answer for each.
+pub async fn change<P: Lends, T>(
+    pool: &P,
+    call: &Call,
+    count: usize,
+    work: impl AsyncFnOnce(&mut P::Lent, Budget) -> Vec<Result<T, DatabaseError>>,
+) -> Vec<Result<T, DatabaseError>> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let budget = Budget::of(call.limit);
+    let mut lent = match pool.lend(budget.left()).await {
+        Ok(lent) => lent,
+        Err(error) => return none_applied(count, &error),
+    };
+    match tokio::time::timeout(budget.left(), work(&mut lent, budget)).await {
+        Ok(results) => {
+            lent.give_back(all_certain(&results));
+            results
+        }
+        Err(_) => unknown_to_all(count, call.limit),
+    }
+}
+
+/// How long settling may take where the latest of the earlier calls may arrive until `last`, and a call may take `limit`; both times by the
+/// server's clock.
+///
+/// # Errors
+/// Where that is longer than anybody waits.
+pub fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, DatabaseError> {
+    let wait = to_std(span(now, last));
+    if wait > LONGEST_SETTLE {
+        let why = format!("an earlier call may still arrive until {last}, by the server's clock");
+        return Err(DatabaseError::not_applied(why));
+    }
+    Ok(limit.saturating_add(wait).saturating_add(limit))
+}
+
 /// How a server is settled, for [`settle`].
 pub trait Settling: Send {
     /// The server's clock, now.
@@ -123,7 +195,7 @@ pub fn not_ended(kind: &str, ids: impl IntoIterator<Item = impl ToString>) -> Da
 pub const UNTIL_GONE: Duration = Duration::from_secs(10);
 
 /// How far ahead of the server's clock a `not_after` may lie for settling to wait for it: the longest time to grant, and a minute.
-pub const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
+const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
 
 /// The server did not answer a call that changes nothing.
 #[must_use]
@@ -176,6 +248,9 @@ pub fn name_for(parts: &[&str]) -> String {
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What mends a dead-man whose table, routines or rights are missing, in a sentence.
+pub const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
 
 /// After its `not_after` the server refuses an order.
 #[must_use]

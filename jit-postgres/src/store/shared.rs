@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use jit_core::clock::{Clock as _, SystemClock, Time, after, span, to_std};
+use jit_core::database::adapter::{Lends as _, Lent as _};
 use jit_core::store::{Pulse, StoreError};
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -50,16 +51,16 @@ impl Shared {
     /// Asks within the configured limit. Nothing is left of a statement that failed.
     pub(super) async fn ask(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         let limit = self.pool.connector().config().call_limit;
-        let lease = self.pool.lease(limit).await.map_err(unreachable)?;
+        let lease = self.pool.lend(limit).await.map_err(unreachable)?;
         match tokio::time::timeout(limit, lease.client.query_typed(statement, parameters)).await {
             Ok(Ok(rows)) => {
-                lease.give_back();
+                lease.give_back(true);
                 Ok(rows)
             }
             Ok(Err(error)) => {
                 // a standby, or a server that stopped: the next connection may reach another
                 if error.as_db_error().is_some() && error.code().is_none_or(|code| code.code() != "25006") {
-                    lease.give_back();
+                    lease.give_back(true);
                 }
                 Err(failed(error))
             }

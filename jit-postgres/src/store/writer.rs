@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jit_core::database::adapter::{Lends as _, Lent as _};
 use jit_core::store::{Change, Committed, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -92,7 +93,7 @@ async fn call<'c>(
     let limit = shared.pool.connector().config().call_limit;
     let mut tries = 0_u32;
     loop {
-        let lease = shared.pool.lease(limit).await.map_err(unreachable)?;
+        let lease = shared.pool.lend(limit).await.map_err(unreachable)?;
         let told = shared.told();
         let parameters: [Parameter<'_>; 4] =
             [(&shared.instance, Type::TEXT), (&told, Type::TIMESTAMPTZ), (&text, Type::TEXT), (&bytes, Type::BYTEA)];
@@ -101,7 +102,7 @@ async fn call<'c>(
             Ok(Ok(rows)) => rows,
             Ok(Err(error)) => {
                 if is_a_collision(&error) && tries < TRIES {
-                    lease.give_back();
+                    lease.give_back(true);
                     tries = tries.saturating_add(1);
                     tokio::time::sleep(Duration::from_millis(u64::from(tries))).await;
                     continue;
@@ -113,7 +114,7 @@ async fn call<'c>(
                 return Err(StoreError::OutcomeUnknown { why, source: None });
             }
         };
-        lease.give_back();
+        lease.give_back(true);
         let garbled = || StoreError::OutcomeUnknown {
             why: "the store's server gave an answer that makes no sense".to_owned(),
             source: None,

@@ -1,6 +1,6 @@
 //! What accesses leave behind: looked at right before a grant and right after its end, and compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::realm::{Outcome, Pass};
@@ -11,9 +11,22 @@ use crate::id::AccessId;
 /// Longer it is not waited for: nobody's grant or end is held up by what may be read later.
 const WITHIN: Duration = Duration::from_secs(2);
 
+/// Marks of what was owned before a grant, or why that is not known.
+pub(super) type Owned = Result<BTreeSet<String>, String>;
+
 impl Pass<'_> {
+    /// What the accounts and roles of these accesses own before they are granted, by access.
+    pub(super) async fn owned(&self, compared: Vec<(AccessId, Subject)>) -> BTreeMap<AccessId, Owned> {
+        let (ids, subjects): (Vec<AccessId>, Vec<Subject>) = compared.into_iter().unzip();
+        let owned: Vec<Owned> = match self.belongings(&subjects).await {
+            Ok(seen) => seen.iter().map(|things| things.as_deref().map(marks).ok_or_else(too_many)).collect(),
+            Err(why) => vec![Err(why); ids.len()],
+        };
+        ids.into_iter().zip(owned).collect()
+    }
+
     /// What these own now; or why that is not known.
-    pub(super) async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, String> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, String> {
         if subjects.is_empty() {
             return Ok(Vec::new());
         }
@@ -50,14 +63,6 @@ impl Pass<'_> {
                 *proof = proof.clone().leaving(left);
             }
         }
-    }
-}
-
-/// What was owned before a grant, to be compared with later.
-pub(super) fn owned(seen: &Result<Vec<Belongings>, String>, place: usize) -> Result<BTreeSet<String>, String> {
-    match seen {
-        Ok(seen) => seen.get(place).cloned().flatten().map(|things| marks(&things)).ok_or_else(too_many),
-        Err(why) => Err(why.clone()),
     }
 }
 

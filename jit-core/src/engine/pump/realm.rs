@@ -1,6 +1,6 @@
 //! One pass over the due accounts of a realm: look, record what is intended, tell the database, record what came of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -8,12 +8,12 @@ use chrono::TimeDelta;
 use super::super::core::{Core, Tenant};
 use super::super::records::{Stops, body_or_default, stops_key};
 use super::case::{Case, Kept};
-use super::left::owned;
+use super::left::Owned;
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    Belongings, Call, Database, DatabaseError, DeadManHere, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen,
-    SettleOrder, Subject,
+    Call, Database, DatabaseError, DeadManHere, GrantOrder, Observation, RevokeOrder, RevokeReport, Seen, SettleOrder,
+    Subject,
 };
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, Intent};
@@ -82,21 +82,20 @@ impl Pass<'_> {
             return self.unreachable(&error).await;
         }
         let asked = self.asked().await?;
-        let mut owned = Ok(Vec::new());
+        let mut owned = BTreeMap::new();
         let observation = if asked.is_empty() {
             None
         } else {
             let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
-            let compared: Vec<Subject> = self.compared(&asked).map(|asked| asked.subject.clone()).collect();
             // side by side: nobody waits for the one because of the other
-            let (observed, belongings) = tokio::join!(self.observe(&subjects), self.belongings(&compared));
-            owned = belongings;
+            let (observed, before) = tokio::join!(self.observe(&subjects), self.owned(self.compared(&asked)));
+            owned = before;
             match observed {
                 Ok(observation) => Some(observation),
                 Err(error) => return self.unreachable(&error).await,
             }
         };
-        self.intend(&asked, observation.as_ref(), &owned).await?;
+        self.intend(&asked, observation.as_ref(), owned).await?;
         let served = self.effects().await?;
         self.record().await?;
         let seen = observation.map(|observation| observation.identity.incarnation);
@@ -224,13 +223,14 @@ impl Pass<'_> {
         Ok(asked)
     }
 
-    /// Those of the asked that begin a grant whose leftovers will be compared.
-    fn compared<'a>(&self, asked: &'a [Asked]) -> impl Iterator<Item = &'a Asked> {
-        asked.iter().filter(move |asked| {
-            let Why::Grant(id) = asked.why else { return false };
-            let loaded = self.cases.get(asked.case).and_then(|case| case.accesses.get(&id));
-            loaded.is_some_and(|loaded| loaded.access.compares())
-        })
+    /// The accesses among the asked that begin a grant whose leftovers will be compared, and what of.
+    fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Subject)> {
+        let compared = asked.iter().filter_map(|asked| {
+            let Why::Grant(id) = asked.why else { return None };
+            let loaded = self.cases.get(asked.case)?.accesses.get(&id)?;
+            loaded.access.compares().then(|| (id, asked.subject.clone()))
+        });
+        compared.collect()
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
@@ -257,11 +257,9 @@ impl Pass<'_> {
         &mut self,
         asked: &[Asked],
         observation: Option<&Observation>,
-        belongings: &Result<Vec<Belongings>, String>,
+        mut owned: BTreeMap<AccessId, Owned>,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        let mut compared =
-            self.compared(asked).map(|asked| asked.why).collect::<Vec<_>>().into_iter().enumerate().peekable();
         if let Some(observation) = observation {
             let not_after = after(observation.server_time, self.core.limits.call);
             for (asked, seen) in asked.iter().zip(&observation.seen) {
@@ -274,8 +272,7 @@ impl Pass<'_> {
                         }
                     }
                     Why::Grant(id) => {
-                        let place = compared.next_if(|(_, why)| *why == asked.why).map(|(place, _)| place);
-                        let before = place.map(|place| owned(belongings, place));
+                        let before = owned.remove(&id);
                         begin(case, id, &asked.subject, seen, Told { label: &self.label, not_after, before }, now);
                     }
                     Why::Look(id) => {
@@ -545,7 +542,7 @@ struct Told<'t> {
     label: &'t str,
     not_after: Time,
     /// What was owned before; none where that is nobody's business.
-    before: Option<Result<BTreeSet<String>, String>>,
+    before: Option<Owned>,
 }
 
 /// Lets an access that is due begin its grant, or learn that its role is held already.
