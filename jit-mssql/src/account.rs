@@ -73,6 +73,11 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("[{}]", name.replace(']', "]]"))
 }
 
+/// A text as it stands in a statement.
+pub(crate) fn literal(text: &str) -> String {
+    format!("N'{}'", text.replace('\'', "''"))
+}
+
 fn validate(what: &'static str, given: &str, name: &str) -> Result<(), NameError> {
     let refuse = |why| Err(refusal(what, given, why));
     if name.is_empty() {

@@ -8,11 +8,13 @@ use jit_core::database::{Check, DatabaseError, Severity, Subject};
 use jit_core::id::{Account, RoleName};
 use tiberius::Row;
 
-use crate::account::{bare, quoted};
+use crate::account::{bare, literal, quoted};
 use crate::connect::{AZURE_DATABASE, Connection, Server};
+use crate::dead_man::State;
 use crate::error::reading;
 use crate::observe::{Asked, values};
 use crate::row::Columns;
+use crate::sql::dead_man::{job, job_name, make};
 use crate::sql::{self, ROWS, Scope};
 
 /// Everything that is missing or dangerous.
@@ -30,6 +32,8 @@ pub(crate) async fn check(
     let mut findings = Vec::new();
     of_the_broker(&connection.server, azure, row, &mut findings)?;
     of_the_server(&connection.server, row, plaintext, &mut findings)?;
+    let dead_man = connection.dead_man().await?;
+    findings.extend(of_the_dead_man(&connection.server, &user, dead_man));
     for roles in roles.chunks(ROWS) {
         of_the_roles(connection, &user, roles, &mut findings).await?;
     }
@@ -125,6 +129,32 @@ fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec
     Ok(())
 }
 
+fn of_the_dead_man(server: &Server, user: &str, state: State) -> Option<Check> {
+    let Server { scope, database, broker_login, .. } = server;
+    let (why, statements) = match state {
+        State::Live => return None,
+        State::NoAgent => ("this edition of the server has no SQL Server Agent".to_owned(), None),
+        State::NotMade => (
+            "its tables, its procedure or the right to them is missing".to_owned(),
+            Some(make(*scope, database, broker_login, user)),
+        ),
+        State::NeverLooked => ("its job has never looked".to_owned(), Some(job(database, broker_login))),
+        State::Silent => (
+            "its job looks no more; SQL Server Agent has to run, and the job's history says what fails".to_owned(),
+            Some(format!(
+                "EXEC msdb.dbo.sp_update_job @job_name = {}, @enabled = 1",
+                literal(&job_name(database, broker_login))
+            )),
+        ),
+    };
+    Some(finding(
+        Severity::Remark,
+        ("dead-man", None),
+        format!("nothing ends a role when every process of jit is dead: {why}"),
+        statements,
+    ))
+}
+
 async fn of_the_roles(
     connection: &mut Connection,
     user: &str,
@@ -137,10 +167,7 @@ async fn of_the_roles(
         .iter()
         .map(|role| Subject { account: nobody.clone(), account_id: None, role: role.clone(), role_id: None })
         .collect();
-    let rows: Vec<Asked<'_>> = subjects
-        .iter()
-        .map(|subject| Asked { subject, not_after: Time::UNIX_EPOCH, powers: false, actors: false })
-        .collect();
+    let rows: Vec<Asked<'_>> = subjects.iter().map(|subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
     let text = sql::check_roles(connection.server.scope, rows.len());
     let results = connection.run(&text, values(&rows)).await.all().map_err(reading)?;
     let [found, powers] = results.as_slice() else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::adapter::percent_decoded;
-use jit_core::database::{Credentials, FixedCredentials, TlsMode};
+use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use secrecy::SecretString;
 
@@ -23,6 +23,7 @@ pub struct MsSqlConfig {
     pub(crate) connections: usize,
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
+    pub(crate) dead_man_grace: Duration,
 }
 
 /// The configuration cannot be used. Never holds a password.
@@ -95,6 +96,7 @@ impl MsSqlConfig {
             connections: 8,
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
+            dead_man_grace: DEAD_MAN_GRACE,
         })
     }
 
@@ -126,6 +128,12 @@ impl MsSqlConfig {
     #[must_use]
     pub fn call_limit(self, call_limit: Duration) -> Self {
         Self { call_limit, ..self }
+    }
+
+    /// How long after the end of the last access the server itself takes a role away, if nobody of ours has (60 s unless told).
+    #[must_use]
+    pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
+        Self { dead_man_grace, ..self }
     }
 
     /// Whose roles the target has.

@@ -60,7 +60,8 @@ pub(crate) struct Server {
     pub(crate) clock: ServerClock,
 }
 
-/// `EngineEdition` of Azure SQL Database and of a managed instance.
+/// `EngineEdition` of Express, of Azure SQL Database and of a managed instance.
+pub(crate) const EXPRESS: i32 = 4;
 pub(crate) const AZURE_DATABASE: i32 = 5;
 pub(crate) const AZURE_INSTANCE: i32 = 8;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    Call, Capabilities, Check, Database, DatabaseError, DeadManHere, GrantOrder, Granted, Holder, Identity, NameError,
-    Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
+    Granted, Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -14,7 +14,7 @@ use crate::config::{ConfigError, MsSqlConfig};
 use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
 use crate::pool::{Lease, Pool};
 use crate::sql::Scope;
-use crate::{account, check, grant, observe, revoke};
+use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One database of a SQL Server with its roles, or, where that is `master`, the server with its own.
 #[derive(Debug, Clone)]
@@ -62,7 +62,12 @@ impl Database for MsSqlDatabase {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(async |lease| Ok(capabilities(&lease.connection()?.server))).await
+        self.read(async |lease| {
+            let connection = lease.connection()?;
+            let dead_man = connection.dead_man().await?.here();
+            Ok(capabilities(&connection.server, dead_man))
+        })
+        .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
@@ -94,6 +99,23 @@ impl Database for MsSqlDatabase {
         .await
     }
 
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let grace = self.pool.connector().config().dead_man_grace;
+        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
+            Ok(connection) => dead_man::arm(connection, call, orders, grace, budget).await,
+            Err(error) => none_applied(orders.len(), &error),
+        })
+        .await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
+            Ok(connection) => dead_man::disarm(connection, call, orders, budget).await,
+            Err(error) => none_applied(orders.len(), &error),
+        })
+        .await
+    }
+
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
         let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
         let limit = self.limit();
@@ -105,12 +127,16 @@ impl Database for MsSqlDatabase {
         result
     }
 
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        self.read(async |lease| lease.connection()?.belongings(subjects).await).await
+    }
+
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.read(async |lease| lease.connection()?.holders(roles).await).await
     }
 }
 
-fn capabilities(server: &Server) -> Capabilities {
+fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
     let engine = match server.edition {
         AZURE_DATABASE => "Azure SQL Database",
         AZURE_INSTANCE => "Azure SQL Managed Instance",
@@ -128,10 +154,7 @@ fn capabilities(server: &Server) -> Capabilities {
         version: server.version.clone(),
         grantor_recorded: false,
         set_option: false,
-        dead_man: DeadManHere::Missing {
-            mend: "jit has none for SQL Server yet: let the rule say `dead_man = \"when possible\"` or `\"off\"`"
-                .to_owned(),
-        },
+        dead_man,
         sessions_keep_role: true,
         remarks,
     }

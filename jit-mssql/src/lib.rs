@@ -77,10 +77,12 @@
 
 mod account;
 mod batch;
+mod belongings;
 mod check;
 mod config;
 mod connect;
 mod database;
+mod dead_man;
 mod error;
 mod grant;
 mod observe;

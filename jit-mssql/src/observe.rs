@@ -49,7 +49,12 @@ pub(crate) struct Asked<'a> {
     pub(crate) actors: bool,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// What is only looked for.
+    pub(crate) fn only(subject: &'a Subject, not_after: Time) -> Self {
+        Self { subject, not_after, powers: false, actors: false }
+    }
+
     /// Its values, in the order of [`sql::asked`].
     fn values(&self) -> [Value; sql::COLUMNS] {
         let (account_id, account_sid) = parts(self.subject.account_id.as_ref());
@@ -86,10 +91,7 @@ impl Connection {
         let mut looks = Vec::with_capacity(subjects.len());
         let mut first = None;
         for subjects in subjects.chunks(ROWS) {
-            let rows: Vec<Asked<'_>> = subjects
-                .iter()
-                .map(|&subject| Asked { subject, not_after: Time::UNIX_EPOCH, powers: false, actors: false })
-                .collect();
+            let rows: Vec<Asked<'_>> = subjects.iter().map(|&subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
             let text = sql::observe(self.server.scope, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let (moment, more) = self.shown(&results, subjects)?;
@@ -183,7 +185,7 @@ impl Connection {
 }
 
 /// How long a look waits for a change of the catalog that is under way.
-const LOCK_WAIT_MS: u128 = 5_000;
+pub(crate) const LOCK_WAIT_MS: u128 = 5_000;
 
 /// The observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {

@@ -10,7 +10,11 @@ pub(crate) trait Columns {
     fn maybe_text(&self, column: &str) -> Result<Option<String>, DatabaseError>;
     fn maybe_int(&self, column: &str) -> Result<Option<i32>, DatabaseError>;
     fn maybe_bytes(&self, column: &str) -> Result<Option<Vec<u8>>, DatabaseError>;
-    fn naive(&self, column: &str) -> Result<NaiveDateTime, DatabaseError>;
+    fn maybe_naive(&self, column: &str) -> Result<Option<NaiveDateTime>, DatabaseError>;
+
+    fn naive(&self, column: &str) -> Result<NaiveDateTime, DatabaseError> {
+        self.maybe_naive(column)?.ok_or_else(|| garbled(column, "is NULL"))
+    }
 
     fn text(&self, column: &str) -> Result<String, DatabaseError> {
         self.maybe_text(column)?.ok_or_else(|| garbled(column, "is NULL"))
@@ -29,6 +33,11 @@ pub(crate) trait Columns {
     fn utc(&self, column: &str) -> Result<Time, DatabaseError> {
         Ok(whole_micros(self.naive(column)?.and_utc()))
     }
+
+    /// The same; none where it is NULL.
+    fn maybe_utc(&self, column: &str) -> Result<Option<Time>, DatabaseError> {
+        Ok(self.maybe_naive(column)?.map(|time| whole_micros(time.and_utc())))
+    }
 }
 
 impl Columns for Row {
@@ -44,9 +53,8 @@ impl Columns for Row {
         Ok(self.try_get::<&[u8], _>(column).map_err(|error| garbled(column, &error.to_string()))?.map(<[u8]>::to_vec))
     }
 
-    fn naive(&self, column: &str) -> Result<NaiveDateTime, DatabaseError> {
-        let time = self.try_get(column).map_err(|error| garbled(column, &error.to_string()))?;
-        time.ok_or_else(|| garbled(column, "is NULL"))
+    fn maybe_naive(&self, column: &str) -> Result<Option<NaiveDateTime>, DatabaseError> {
+        self.try_get(column).map_err(|error| garbled(column, &error.to_string()))
     }
 }
 

@@ -4,6 +4,8 @@
 //! `ALTER ROLE`) or by those of the server (`sys.server_principals`, `ALTER SERVER ROLE`). Values travel as parameters (`@P1`, `@P2`...). What must stand in the text
 //! itself is a number, a binary literal that this module writes, or a name that the server itself puts into brackets (`QUOTENAME`) after reading it from its catalog.
 
+pub(crate) mod dead_man;
+
 use std::fmt::Write;
 
 /// Whose roles a target has.
@@ -336,6 +338,53 @@ SELECT r.name AS role_name, r.principal_id AS role_id, r.sid AS role_sid, u.name
 FROM {members} m JOIN {principals} r ON r.principal_id = m.role_principal_id JOIN {principals} u ON u.principal_id = m.member_principal_id \
 WHERE r.name IN ({list}) ORDER BY r.name, u.name;";
 
+/// What accounts and roles came to own (an object of a schema belongs to the schema's owner, where it has none of its own), what runs as
+/// them, and what they passed on, for each question.
+pub(crate) fn belongings(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
+    let show = match scope {
+        Scope::Database => OF_THE_DATABASE,
+        Scope::Server => OF_THE_SERVER,
+    };
+    let body = scope.text(&[&asked(rows), FIND, show].concat());
+    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; {body}")
+}
+
+const OF_THE_DATABASE: &str = "\
+SELECT f.n, N'object ' + CONVERT(nvarchar(11), o.object_id) AS id, \
+  LOWER(REPLACE(o.type_desc COLLATE DATABASE_DEFAULT, N'_', N' ')) + N' ' + s.name COLLATE DATABASE_DEFAULT + N'.' + o.name COLLATE DATABASE_DEFAULT AS what \
+FROM @found f JOIN sys.schemas s ON 1 = 1 JOIN sys.objects o ON o.schema_id = s.schema_id AND ISNULL(o.principal_id, s.principal_id) IN (f.account_id, f.role_id) \
+WHERE o.is_ms_shipped = 0 AND (o.parent_object_id = 0 OR o.type = N'TR') \
+UNION ALL \
+SELECT f.n, N'runs as ' + CONVERT(nvarchar(11), m.execute_as_principal_id) + N' ' + CONVERT(nvarchar(11), m.object_id), \
+  LOWER(REPLACE(o.type_desc COLLATE DATABASE_DEFAULT, N'_', N' ')) + N' ' + s.name COLLATE DATABASE_DEFAULT + N'.' + o.name COLLATE DATABASE_DEFAULT + N', which runs as ' \
+    + p.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.sql_modules m ON m.execute_as_principal_id IN (f.account_id, f.role_id) JOIN sys.objects o ON o.object_id = m.object_id \
+JOIN sys.schemas s ON s.schema_id = o.schema_id JOIN sys.database_principals p ON p.principal_id = m.execute_as_principal_id \
+UNION ALL \
+SELECT f.n, N'schema ' + CONVERT(nvarchar(11), s.schema_id), N'schema ' + s.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.schemas s ON s.principal_id IN (f.account_id, f.role_id) \
+UNION ALL \
+SELECT f.n, N'role ' + CONVERT(nvarchar(11), p.principal_id), N'role ' + p.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.database_principals p ON p.owning_principal_id IN (f.account_id, f.role_id) \
+UNION ALL \
+SELECT f.n, N'permission ' + CONVERT(nvarchar(11), d.class) + N' ' + CONVERT(nvarchar(11), d.major_id) + N' ' + CONVERT(nvarchar(11), d.minor_id) + N' ' \
+    + CONVERT(nvarchar(11), d.grantee_principal_id) + N' ' + CONVERT(nvarchar(11), d.grantor_principal_id) + N' ' + d.permission_name COLLATE DATABASE_DEFAULT, \
+  d.permission_name COLLATE DATABASE_DEFAULT + N' on ' + ISNULL(o.name COLLATE DATABASE_DEFAULT, LOWER(d.class_desc COLLATE DATABASE_DEFAULT)) + N' given to ' + p.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.database_permissions d ON d.grantor_principal_id IN (f.account_id, f.role_id) JOIN sys.database_principals p ON p.principal_id = d.grantee_principal_id \
+LEFT JOIN sys.objects o ON d.class = 1 AND o.object_id = d.major_id; ";
+
+const OF_THE_SERVER: &str = "\
+SELECT f.n, N'database ' + CONVERT(nvarchar(11), d.database_id) AS id, N'database ' + d.name COLLATE DATABASE_DEFAULT AS what \
+FROM @found f JOIN sys.databases d ON d.owner_sid = f.account_sid \
+UNION ALL \
+SELECT f.n, N'role ' + CONVERT(nvarchar(11), p.principal_id), N'server role ' + p.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.server_principals p ON p.owning_principal_id IN (f.account_id, f.role_id) \
+UNION ALL \
+SELECT f.n, N'permission ' + CONVERT(nvarchar(11), d.class) + N' ' + CONVERT(nvarchar(11), d.major_id) + N' ' + CONVERT(nvarchar(11), d.grantee_principal_id) + N' ' \
+    + CONVERT(nvarchar(11), d.grantor_principal_id) + N' ' + d.permission_name COLLATE DATABASE_DEFAULT, \
+  d.permission_name COLLATE DATABASE_DEFAULT + N' on ' + LOWER(d.class_desc COLLATE DATABASE_DEFAULT) + N' given to ' + p.name COLLATE DATABASE_DEFAULT \
+FROM @found f JOIN sys.server_permissions d ON d.grantor_principal_id IN (f.account_id, f.role_id) JOIN sys.server_principals p ON p.principal_id = d.grantee_principal_id; ";
+
 /// What the broker may do on the server and in the database.
 pub(crate) const CHECK_BROKER: &str = "\
 SELECT IS_SRVROLEMEMBER(N'sysadmin') AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS broker_user, \
@@ -377,6 +426,7 @@ mod tests {
                 revoke(scope, "l", 2, 5),
                 holders(scope, 2),
                 check_roles(scope, 1),
+                belongings(scope, 2, 5),
             ] {
                 assert!(!text.contains('{') && !text.contains('}'), "{text}");
             }

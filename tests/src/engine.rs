@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jit_core::clock::SystemClock;
-use jit_core::testkit::database_laws::{DatabaseLaw, World};
+use jit_core::testkit::database_laws::{DatabaseLaw, Need, World};
 use jit_core::testkit::mock::{MockServer, MockWorld, Profile};
 
 use crate::server::{Cluster, MySqlServer};
@@ -104,10 +104,16 @@ impl Engine {
                     Arc::new(MySqlWorld::within(running.clone()).await?)
                 }
             }
-            Self::TdsDouble => Arc::new(MsSqlWorld::on_a_double().await?),
-            Self::SqlServer(place) => Arc::new(MsSqlWorld::within(place.clone()).await?),
+            Self::TdsDouble => self.sql_server(law, MsSqlWorld::on_a_double().await?).await?,
+            Self::SqlServer(place) => self.sql_server(law, MsSqlWorld::within(place.clone()).await?).await?,
             Self::Absent { why, .. } => anyhow::bail!("{why}"),
         })
+    }
+
+    /// Its job looks every ten seconds at the most, so that only laws about it wait for it.
+    async fn sql_server(&self, law: &DatabaseLaw, world: MsSqlWorld) -> Result<Arc<MsSqlWorld>> {
+        let about = law.needs.contains(&Need::DeadMan);
+        Ok(Arc::new(if about { world.with_dead_man().await? } else { world }))
     }
 }
 

@@ -24,6 +24,8 @@ pub enum DeadManKind {
     PgCron,
     /// A backend of the broker that outlives its client (PostgreSQL). A restart of the server ends it, and it is armed anew.
     Sentinel,
+    /// A job of SQL Server Agent. It outlives a restart.
+    AgentJob,
 }
 
 impl DeadManKind {
@@ -34,6 +36,7 @@ impl DeadManKind {
             Self::Event => "event",
             Self::PgCron => "pg_cron",
             Self::Sentinel => "sentinel",
+            Self::AgentJob => "agent_job",
         }
     }
 }

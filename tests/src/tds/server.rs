@@ -12,13 +12,13 @@ use tokio::runtime::Runtime;
 use super::{
     Options, SqlError, Tls, Value,
     connection::{self, Security},
-    run::Machine,
+    run::{Machine, serve_jobs},
     wire::acceptor,
     world::{Session, World},
 };
 
 /// For the nesting of statements and expressions, which an interpreter without optimization walks with large frames.
-const STACK: usize = 64 << 20;
+pub(crate) const STACK: usize = 64 << 20;
 
 /// A running server; dropping it ends it.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct TdsServer {
     port: u16,
     runtime: Option<Runtime>,
     listening: Option<Listening>,
+    agent: Option<std::thread::JoinHandle<()>>,
 }
 
 /// How it is told to listen no more, and says that it does not.
@@ -78,7 +79,8 @@ impl TdsServer {
     /// When it cannot listen, when its certificate cannot be read or when its setup fails.
     pub fn start(options: Options) -> Result<Self> {
         let shared = Arc::new(Shared { world: Mutex::new(World::new(&options)), changed: Condvar::new() });
-        let mut server = Self { shared, tls: options.tls.clone(), port: 0, runtime: None, listening: None };
+        let mut server =
+            Self { shared, tls: options.tls.clone(), port: 0, runtime: None, listening: None, agent: None };
         for (database, sql) in &options.setup {
             server.execute(database, sql).with_context(|| format!("setup: {sql}"))?;
         }
@@ -121,6 +123,8 @@ impl TdsServer {
         });
         self.listening = Some(Listening { quit, is_gone: Mutex::new(is_gone) });
         self.runtime = Some(runtime);
+        let shared = Arc::clone(&self.shared);
+        self.agent = Some(std::thread::Builder::new().name("tds agent".to_owned()).spawn(move || serve_jobs(&shared))?);
         Ok(())
     }
 
@@ -148,6 +152,9 @@ impl TdsServer {
             }
         }
         self.shared.changed.notify_all();
+        if let Some(agent) = self.agent.take() {
+            let _ = agent.join();
+        }
         let limit = Instant::now() + Duration::from_secs(2);
         while Instant::now() < limit && !self.shared.world().sessions.is_empty() {
             std::thread::sleep(Duration::from_millis(2));
@@ -277,6 +284,21 @@ impl TdsServer {
     /// Moves the server's clock, from the machine's.
     pub fn set_clock(&self, ahead: chrono::Duration) {
         self.shared.world().clock = ahead;
+    }
+
+    /// Starts SQL Server Agent, or stops it.
+    pub fn set_agent(&self, runs: bool) {
+        let mut world = self.shared.world();
+        world.agent = runs;
+        let jobs = world.sessions.values_mut().filter(|s| !runs && s.program.starts_with("SQLAgent - "));
+        jobs.for_each(|session| session.killed = true);
+        drop(world);
+        self.shared.changed.notify_all();
+    }
+
+    /// What the last run of a job said if it failed.
+    pub fn job_failure(&self, job: &str) -> Option<String> {
+        self.shared.world().jobs.get(&super::sql::fold(job)).and_then(|job| job.failure.clone())
     }
 
     /// Azure SQL Database is engine edition 5; 3, the default, is Enterprise.

@@ -1,3 +1,5 @@
+mod agent;
+
 use tempfile::TempDir;
 use tiberius::{AuthMethod, Client, ColumnData, Config, EncryptionLevel, Query};
 use tokio::net::TcpStream;

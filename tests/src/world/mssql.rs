@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
-use jit_core::database::{Database, TlsMode};
+use jit_core::database::{Database, DeadManHere, TlsMode};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
     Act, By, DatabaseLaw, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
@@ -50,8 +50,6 @@ pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
         Need::DefaultRoles => Some("there are no default roles: a role works as soon as it is given"),
         Need::Prepared => Some("two-phase transactions belong to a coordinator outside the server"),
         Need::TwoDatabases => Some("each database has roles of its own"),
-        Need::Belongings => Some("jit does not see what somebody owns on SQL Server yet"),
-        Need::DeadMan => Some("jit has no dead-man for SQL Server yet"),
         Need::Cursors if double => Some("the double has no cursors"),
         Need::OwnServer if !double => Some("others use this server, too"),
         _ => None,
@@ -114,6 +112,36 @@ impl MsSqlWorld {
         Ok(Self { place, own, number, names, broker, password: Password::new(&password), listeners, actors })
     }
 
+    /// Makes what the check of a target prints for the dead-man, as it is printed, and waits until it looks.
+    ///
+    /// # Errors
+    /// When the server refuses it, or it never looks.
+    pub async fn with_dead_man(self) -> Result<Self> {
+        let told = async {
+            let database = self.database(Login::Broker).await?;
+            let found = database.check(&[]).await?.into_iter().find(|check| check.about.what == "dead-man");
+            let statements = found.and_then(|check| check.mend).ok_or("the check does not say how it is made")?;
+            // as the servers' own client has it
+            for batch in format!("{statements}\n").split("\nGO\n") {
+                let at = if batch.starts_with("USE ") { "master" } else { self.place.database.as_str() };
+                self.place.run(at, batch).await?;
+            }
+            self.until_dead_men(&*database).await
+        };
+        told.await.map_err(|error: BoxError| anyhow::anyhow!("{error}"))?;
+        Ok(self)
+    }
+
+    async fn until_dead_men(&self, database: &dyn Database) -> Result<(), BoxError> {
+        for _ in 0..600 {
+            if matches!(database.capabilities().await?.dead_man, DeadManHere::By(_)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err("the job never looks".into())
+    }
+
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {
         self.place.run(&self.place.database, statements).await?;
         Ok(())
@@ -126,7 +154,8 @@ impl MsSqlWorld {
 
     fn config(&self, host: &str, port: u16, user: &str, tls: TlsMode) -> Result<MsSqlConfig, BoxError> {
         let config = MsSqlConfig::from_url(&format!("mssql://{user}@{host}:{port}/{}", self.place.database))?;
-        Ok(config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4))
+        let config = config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4);
+        Ok(config.dead_man_grace(Duration::from_secs(1)))
     }
 
     fn tls(&self) -> TlsMode {
@@ -326,6 +355,19 @@ impl World for MsSqlWorld {
                 Ok(self.own().await?.start_again()?)
             }
             Act::Run { statement } => self.sql(statement).await,
+            Act::LetMake { role } => {
+                let name = quoted(role);
+                self.sql(&format!("CREATE SCHEMA {name} AUTHORIZATION {name}")).await?;
+                self.sql(&format!("GRANT CREATE TABLE TO {name}")).await
+            }
+            Act::LetDeadMen { live } => {
+                self.own().await?.set_agent(live);
+                if live {
+                    return self.until_dead_men(&*self.database(Login::Broker).await?).await;
+                }
+                // as if that had been so for a while
+                self.sql("UPDATE jit.looks SET looked_at = DATEADD(minute, -1, looked_at)").await
+            }
             Act::LetCreateAccounts { role } => self.sql(&format!("GRANT ALTER ANY USER TO {}", quoted(role))).await,
             Act::TakeAdminOption { role } => {
                 self.sql(&format!("REVOKE ALTER ON ROLE::{} FROM {broker}", quoted(role))).await

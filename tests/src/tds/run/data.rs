@@ -10,7 +10,7 @@ use crate::tds::{
     SqlError, Stop, error,
     sql::{
         Data, Ty, Value,
-        ast::{Body, ColumnDef, Cte, Expr, From, Source, Stmt, Target},
+        ast::{Body, ColumnDef, Cte, Expr, From, Item, Source, Stmt, Target},
         fold,
     },
     world::{Rel, Table, Undo, World, class},
@@ -47,9 +47,13 @@ impl Machine {
                 let target = aliased(target, from.as_ref())?;
                 (self.patient(|m, w| m.update(w, ctes, &target, set, filter.as_ref()))?, 0xc5)
             }
-            Stmt::Delete { ctes, target, from, filter } => {
+            Stmt::Delete { ctes, target, output, from, filter } => {
                 let target = aliased(target, from.as_ref())?;
-                (self.patient(|m, w| m.delete(w, ctes, &target, filter.as_ref()))?, 0xc4)
+                let (count, gone) = self.patient(|m, w| m.delete(w, ctes, &target, output, filter.as_ref()))?;
+                if !output.is_empty() {
+                    self.result(gone);
+                }
+                (count, 0xc4)
             }
             _ => (0, 0),
         };
@@ -200,25 +204,38 @@ impl Machine {
         w: &mut World,
         ctes: &[Cte],
         (target, alias): &(Target, String),
+        output: &[Item],
         filter: Option<&Expr>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<(usize, Rel), Stop> {
         let mut held = self.held(w, target, "DELETE")?;
+        let deleted = scope(&held, "deleted");
         let scope = scope(&held, alias);
+        let mut gone = Rel::default();
         let before = std::mem::take(&mut held.rows);
         let total = before.len();
         {
             let eval = self.eval(w);
             eval.bind(ctes, None)?;
+            let nulls: Vec<Value> = deleted.iter().map(|c| Value::null(c.ty)).collect();
+            let probe = Row { columns: &deleted, values: &nulls, group: None, up: None };
+            let shown = returned(output)?;
+            for (name, e) in &shown {
+                gone.columns.push((name.clone(), eval.probe(e, Some(&probe))?));
+            }
             for values in before {
                 let row = Row { columns: &scope, values: &values, group: None, up: None };
                 if filter.map_or(Ok(Some(true)), |f| eval.truth(f, Some(&row)))? != Some(true) {
                     held.rows.push(values);
+                    continue;
                 }
+                let row = Row { columns: &deleted, values: &values, group: None, up: None };
+                let one = shown.iter().map(|(_, e)| eval.expr(e, Some(&row)));
+                gone.rows.push(one.collect::<Result<Vec<_>, _>>()?);
             }
         }
         let count = total - held.rows.len();
         self.put(w, held)?;
-        Ok(count)
+        Ok((count, gone))
     }
 
     /// What is to be changed, with its permission and its lock.
@@ -283,6 +300,16 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// What OUTPUT shows, with the names of its columns.
+fn returned(output: &[Item]) -> Result<Vec<(String, &Expr)>, Stop> {
+    let each = output.iter().map(|item| match item {
+        Item::Expr { expr, alias: Some(alias) } => Ok((alias.clone(), expr)),
+        Item::Expr { expr: expr @ Expr::Column(name), .. } => Ok((name.last().cloned().unwrap_or_default(), expr)),
+        _ => error(40510, "Statement 'OUTPUT without a name' is not supported in this version of SQL Server."),
+    });
+    each.collect()
 }
 
 /// What UPDATE and DELETE are about, and under which name, where the FROM behind them says so.

@@ -251,7 +251,15 @@ impl Eval<'_> {
             "object_id" => {
                 let name = text(0).unwrap_or_default().replace(['[', ']'], "");
                 let (schema, table) = name.rsplit_once('.').unwrap_or(("", &name));
-                opt_int(db.and_then(|d| d.table_named(schema.rsplit('.').next().unwrap_or(""), table)).map(|t| t.id))
+                let schema = schema.rsplit('.').next().unwrap_or("");
+                let sought = text(1).map(|kind| fold(&kind));
+                let found = db.and_then(|d| match sought.as_deref() {
+                    Some("u") => d.table_named(schema, table).map(|t| t.id),
+                    Some("p") => d.procedure_named(schema, table).map(|p| p.id),
+                    Some(_) => None,
+                    None => d.object_named(schema, table),
+                });
+                opt_int(found.filter(|id| w.sees_object(spid, s.database, *id)))
             }
             "object_name" => Value::opt_name(int(0).and_then(|i| db?.tables.get(&(i as i32))).map(|t| t.name.clone())),
             "db_name" => Value::opt_name(if v.is_empty() {
@@ -360,8 +368,8 @@ impl Eval<'_> {
             "OBJECT" => {
                 let flat = name.replace(['[', ']'], "");
                 let (schema, table) = flat.rsplit_once('.').unwrap_or(("", &flat));
-                db.and_then(|d| d.table_named(schema, table))
-                    .map_or(Value::null(Ty::Int), |t| yes(w.may(spid, database, 1, t.id, permission)))
+                db.and_then(|d| d.object_named(schema, table))
+                    .map_or(Value::null(Ty::Int), |id| yes(w.may(spid, database, 1, id, permission)))
             }
             _ => Value::null(Ty::Int),
         })

@@ -1,5 +1,6 @@
 //! Running batches: control flow, errors and transactions here, the statements in the other files.
 
+mod agent;
 mod data;
 mod expression;
 mod function;
@@ -14,6 +15,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub(crate) use agent::serve_jobs;
 
 use super::{
     SqlError, Stop,
@@ -206,8 +209,13 @@ impl Machine {
             }
             Err(e) => return self.raise(e, false).map(|()| frame),
         };
+        self.lines_in(&lines, frame)
+    }
+
+    /// Runs these in this frame, and gives it back.
+    fn lines_in(&mut self, lines: &[Line], frame: Frame) -> Result<Frame, Stop> {
         let mut names: HashSet<String> = frame.variables.keys().cloned().collect();
-        if let Err(e) = declared(&lines, &mut names) {
+        if let Err(e) = declared(lines, &mut names) {
             // seen before anything of it runs
             return match self.frames.is_empty() {
                 true => {
@@ -226,7 +234,7 @@ impl Machine {
             );
         }
         self.frames.push(frame);
-        let result = self.lines(&lines);
+        let result = self.lines(lines);
         let frame = self.frames.pop().unwrap_or_default();
         match result {
             Ok(()) | Err(Stop::Return) => Ok(frame),

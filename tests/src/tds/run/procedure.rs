@@ -4,20 +4,20 @@ use super::{End, Frame, Machine};
 use crate::tds::{
     SqlError, Stop, error,
     sql::{
-        Value,
-        ast::{Argument, Change, Expr, Stmt},
+        Ty, Value,
+        ast::{Argument, Change, Expr, Routine, Stmt},
         fold, parse_parameters,
     },
     wire::{Param, Rpc},
-    world::AppLock,
+    world::{AppLock, Context, class},
 };
 
 /// What a procedure is called with.
 #[derive(Debug, Clone)]
-struct Given {
+pub(super) struct Given {
     /// With its `@`; empty for one by position.
-    name: String,
-    value: Value,
+    pub(super) name: String,
+    pub(super) value: Value,
     output: bool,
 }
 
@@ -32,17 +32,17 @@ struct Output {
 
 /// What a procedure gives back: parameters by name, and its status.
 #[derive(Debug, Default)]
-struct Returned {
+pub(super) struct Returned {
     outputs: Vec<Output>,
     status: i32,
 }
 
 /// The argument of this name or, among those without one, at this place.
-fn pick<'a>(given: &'a [Given], at: usize, names: &[&str]) -> Option<&'a Given> {
+pub(super) fn pick<'a>(given: &'a [Given], at: usize, names: &[&str]) -> Option<&'a Given> {
     given.iter().find(|g| names.contains(&g.name.as_str())).or_else(|| given.get(at).filter(|g| g.name.is_empty()))
 }
 
-fn missing(procedure: &str, parameter: &str) -> Stop {
+pub(super) fn missing(procedure: &str, parameter: &str) -> Stop {
     SqlError::new(
         201,
         format!("Procedure or function '{procedure}' expects parameter '{parameter}', which was not supplied."),
@@ -180,7 +180,8 @@ impl Machine {
                 })?;
                 Ok(Returned::default())
             }
-            _ => error(2812, format!("Could not find stored procedure '{}'.", name.join("."))),
+            _ if self.is_of_jobs(name) => self.job_procedure(&short, given),
+            _ => self.stored_procedure(name, given),
         }
     }
 
@@ -203,16 +204,71 @@ impl Machine {
         if given.len() > parameters.len() {
             return error(8144, "Procedure or function has too many arguments specified.");
         }
-        let frame = self.scoped(|m| m.text(text, frame))?;
-        let mut outputs = Vec::new();
-        for (i, (name, ty, out)) in parameters.iter().enumerate() {
-            if *out && pick(given, i, &[name]).is_some_and(|g| g.output) {
-                let value = frame.variables.get(name).and_then(|v| v.1.cast(*ty, 0).ok());
-                let at = given.iter().position(|g| &g.name == name).unwrap_or(i).saturating_add(own) as u16;
-                outputs.push(Output { at, name: name.clone(), value: value.unwrap_or(Value::null(*ty)) });
-            }
+        // what is made of text is in no chain of ownership
+        let frame = self.scoped(|m| {
+            m.chain(None);
+            m.text(text, frame)
+        })?;
+        Ok(Returned { outputs: outputs(&parameters, given, own, &frame), status: 0 })
+    }
+
+    /// Whose rows a procedure may change for its caller.
+    fn chain(&mut self, chain: Option<(i32, i32)>) {
+        if let Some(s) = self.shared.world().session_mut(self.spid) {
+            s.chain = chain;
         }
-        Ok(Returned { outputs, status: 0 })
+    }
+
+    /// A procedure that a user made.
+    fn stored_procedure(&mut self, name: &[String], given: &[Given]) -> Result<Returned, Stop> {
+        let unknown = || error(2812, format!("Could not find stored procedure '{}'.", name.join(".")));
+        let (database, schema, short) = match name {
+            [n] => (None, "", n.as_str()),
+            [s, n] => (None, s.as_str(), n.as_str()),
+            [d, s, n] => (Some(d.as_str()), s.as_str(), n.as_str()),
+            _ => return unknown(),
+        };
+        let found = self.patient(|m, w| {
+            let database = m.eval(w).database(database)?;
+            let Some(db) = w.databases.get(&database) else { return Ok(None) };
+            let Some(procedure) = db.procedure_named(schema, short) else { return Ok(None) };
+            if !w.may(m.spid, database, class::OBJECT, procedure.id, "EXECUTE") {
+                let schema = db.schemas.get(&procedure.schema).map(|s| s.name.as_str()).unwrap_or_default();
+                return error(
+                    229,
+                    format!(
+                        "The EXECUTE permission was denied on the object '{}', database '{}', schema '{schema}'.",
+                        procedure.name, db.name
+                    ),
+                );
+            }
+            let owner = db.schemas.get(&procedure.schema).map_or(1, |s| s.owner);
+            let context = procedure.runs_as.and_then(|user| db.principals.get(&user)).map(|p| Context {
+                login: None,
+                login_name: p.name.clone(),
+                sid: p.sid.clone().unwrap_or_default(),
+                user: Some((database, p.id)),
+            });
+            Ok(Some((database, owner, context, procedure.routine.clone())))
+        })?;
+        let Some((database, owner, context, Routine { parameters, body })) = found else { return unknown() };
+        let mut frame = Frame::default();
+        for (i, (name, ty, _)) in parameters.iter().enumerate() {
+            let Some(one) = pick(given, i, &[name]) else { return Err(missing(short, name)) };
+            frame.variables.insert(name.clone(), (*ty, one.value.cast(*ty, 0)?));
+        }
+        if given.len() > parameters.len() {
+            return error(8144, format!("Procedure or function {short} has too many arguments specified."));
+        }
+        let frame = self.scoped(|m| {
+            if let Some(s) = m.shared.world().session_mut(m.spid) {
+                s.chain = Some((database, owner));
+                s.database = database;
+                s.contexts.extend(context);
+            }
+            m.lines_in(&body, frame)
+        })?;
+        Ok(Returned { outputs: outputs(&parameters, given, 0, &frame), status: 0 })
     }
 
     /// Runs it, and puts back the options of the session and as whom it acts.
@@ -225,6 +281,7 @@ impl Machine {
             s.contexts.truncate(before.contexts.len());
             (s.xact_abort, s.dirty_reads, s.concat_null) = (before.xact_abort, before.dirty_reads, before.concat_null);
             s.lock_timeout = before.lock_timeout;
+            (s.chain, s.database) = (before.chain, before.database);
         }
         result
     }
@@ -313,6 +370,18 @@ impl Machine {
         self.shared.changed.notify_all();
         Ok(Returned::default())
     }
+}
+
+/// The parameters that come back, behind so many of the procedure's own.
+fn outputs(parameters: &[(String, Ty, bool)], given: &[Given], own: usize, frame: &Frame) -> Vec<Output> {
+    let out = parameters.iter().enumerate().filter(|(_, (_, _, out))| *out);
+    let asked = out.filter(|(i, (name, ..))| pick(given, *i, &[name]).is_some_and(|g| g.output));
+    let one = |(i, (name, ty, _)): (usize, &(String, Ty, bool))| {
+        let value = frame.variables.get(name).and_then(|v| v.1.cast(*ty, 0).ok());
+        let at = given.iter().position(|g| &g.name == name).unwrap_or(i).saturating_add(own) as u16;
+        Output { at, name: name.clone(), value: value.unwrap_or(Value::null(*ty)) }
+    };
+    asked.map(one).collect()
 }
 
 /// Whether two sessions may hold these at once.

@@ -150,6 +150,14 @@ pub(crate) enum Securable {
     Database(String),
 }
 
+/// What a stored procedure does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Routine {
+    /// Name, type, whether it goes out.
+    pub parameters: Vec<(String, Ty, bool)>,
+    pub body: Vec<Line>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stmt {
     Query(Query),
@@ -189,6 +197,8 @@ pub(crate) enum Stmt {
     ExecuteAs { login: bool, name: Expr },
     Revert,
     CreateTable { name: Name, columns: Vec<ColumnDef> },
+    CreateProcedure { name: Name, routine: Routine, runs_as: Option<String>, or_alter: bool },
+    DropProcedure { name: Name, if_exists: bool },
     DropTable { names: Vec<Name>, if_exists: bool },
     CreateSchema { name: String, owner: Option<String> },
     DropSchema(String),
@@ -198,7 +208,7 @@ pub(crate) enum Stmt {
     DropDatabase(String),
     Insert { ctes: Vec<Cte>, into: Target, columns: Vec<String>, source: Source },
     Update { ctes: Vec<Cte>, target: Target, set: Vec<(String, Expr)>, from: Option<From>, filter: Option<Expr> },
-    Delete { ctes: Vec<Cte>, target: Target, from: Option<From>, filter: Option<Expr> },
+    Delete { ctes: Vec<Cte>, target: Target, output: Vec<Item>, from: Option<From>, filter: Option<Expr> },
     Nothing,
 }
 

@@ -1,7 +1,7 @@
 //! Statements of the procedural language: batches, blocks, variables, EXECUTE, data changes.
 
 use super::{
-    ast::{Argument, ColumnDef, Expr, Line, Name, Source, Stmt, Target},
+    ast::{Argument, ColumnDef, Expr, Item, Line, Name, Routine, Source, Stmt, Target},
     lex::{Token, lex},
     value::Ty,
 };
@@ -25,15 +25,7 @@ pub(crate) fn parse_parameters(text: &str) -> Result<Vec<(String, Ty, bool)>, Sq
     if p.peek() == &Token::End {
         return Ok(Vec::new());
     }
-    let out = p.list(|p| {
-        let name = p.variable()?;
-        p.take("as");
-        let ty = p.ty()?;
-        if p.sign("=") {
-            p.primary()?;
-        }
-        Ok((name, ty, p.take("output") || p.take("out")))
-    })?;
+    let out = p.parameters()?;
     if p.peek() == &Token::End { Ok(out) } else { p.wrong() }
 }
 
@@ -209,6 +201,53 @@ impl Parser {
             out.push(one(self)?);
         }
         Ok(out)
+    }
+
+    /// Name, type, whether it goes out.
+    fn parameters(&mut self) -> Result<Vec<(String, Ty, bool)>, SqlError> {
+        self.list(|p| {
+            let name = p.variable()?;
+            p.take("as");
+            let ty = p.ty()?;
+            if p.sign("=") {
+                p.primary()?;
+            }
+            Ok((name, ty, p.take("output") || p.take("out")))
+        })
+    }
+
+    /// The rest of the batch is what the procedure does.
+    fn procedure(&mut self, opens: bool, or_alter: bool) -> Result<Stmt, SqlError> {
+        if !opens {
+            let text = "'CREATE/ALTER PROCEDURE' must be the first statement in a query batch.";
+            return Err(SqlError::new(111, text).at(self.here()));
+        }
+        let name = self.dotted()?;
+        let bracket = self.sign("(");
+        let declared = matches!(self.peek(), Token::Variable(_));
+        let parameters = if declared { self.parameters()? } else { Vec::new() };
+        if bracket {
+            self.want_sign(")")?;
+        }
+        let mut runs_as = None;
+        if self.take("with") {
+            self.want("execute as")?;
+            if matches!(self.peek(), Token::Text { .. }) {
+                runs_as = Some(self.text()?);
+            } else if self.take("owner") {
+                runs_as = Some("dbo".to_owned());
+            } else {
+                self.want("caller")?;
+            }
+        }
+        self.want("as")?;
+        let mut body = Vec::new();
+        while self.peek() != &Token::End {
+            if !self.sign(";") {
+                body.push(self.line()?);
+            }
+        }
+        Ok(Stmt::CreateProcedure { name, routine: Routine { parameters, body }, runs_as, or_alter })
     }
 
     pub(super) fn names_in_brackets(&mut self) -> Result<Vec<String>, SqlError> {
@@ -419,6 +458,16 @@ impl Parser {
         }
         if self.is("delete") {
             return self.delete(Vec::new());
+        }
+        let opens = self.at == 0;
+        for (words, or_alter) in [("create", false), ("create or alter", true)] {
+            if self.take(&format!("{words} procedure")) || self.take(&format!("{words} proc")) {
+                return self.procedure(opens, or_alter);
+            }
+        }
+        if self.take("drop procedure") || self.take("drop proc") {
+            let if_exists = self.take("if exists");
+            return Ok(Stmt::DropProcedure { name: self.dotted()?, if_exists });
         }
         if let Some(stmt) = self.security()? {
             return Ok(stmt);
@@ -690,9 +739,10 @@ impl Parser {
         self.want("delete")?;
         self.take("from");
         let target = self.target()?;
+        let output: Vec<Item> = if self.take("output") { self.list(Self::item)? } else { Vec::new() };
         let from = if self.take("from") { Some(self.from()?) } else { None };
         let filter = if self.take("where") { Some(self.expr()?) } else { None };
-        Ok(Stmt::Delete { ctes, target, from, filter })
+        Ok(Stmt::Delete { ctes, target, output, from, filter })
     }
 }
 

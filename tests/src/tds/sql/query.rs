@@ -111,7 +111,7 @@ impl Parser {
         Ok(Body::Select(Box::new(Select { distinct, top, items, from, filter, group, having })))
     }
 
-    fn item(&mut self) -> Result<Item, SqlError> {
+    pub(super) fn item(&mut self) -> Result<Item, SqlError> {
         if self.sign("*") {
             return Ok(Item::Star(None));
         }

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDateTime;
 
-use crate::tds::sql::{Ty, Value, ast::ColumnDef, fold, random_guid};
+use crate::tds::sql::{
+    Ty, Value,
+    ast::{ColumnDef, Routine},
+    fold, random_guid,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -69,6 +73,18 @@ pub(crate) struct Table {
     pub created: NaiveDateTime,
 }
 
+/// A stored procedure.
+#[derive(Debug, Clone)]
+pub(crate) struct Procedure {
+    pub id: i32,
+    pub name: String,
+    pub schema: i32,
+    pub routine: Routine,
+    /// As which user it runs, where that is not whoever calls it.
+    pub runs_as: Option<i32>,
+    pub created: NaiveDateTime,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pub id: i32,
@@ -82,6 +98,7 @@ pub(crate) struct Database {
     pub permissions: BTreeMap<Key, Grant>,
     pub schemas: BTreeMap<i32, Schema>,
     pub tables: BTreeMap<i32, Table>,
+    pub procedures: BTreeMap<i32, Procedure>,
     pub created: NaiveDateTime,
     /// Its broker identifier.
     pub broker: [u8; 16],
@@ -189,6 +206,7 @@ impl Database {
             permissions: BTreeMap::new(),
             schemas,
             tables: BTreeMap::new(),
+            procedures: BTreeMap::new(),
             created,
             broker: if id == 1 { [0; 16] } else { random_guid() },
         }
@@ -210,6 +228,28 @@ impl Database {
     pub(crate) fn table_named(&self, schema: &str, name: &str) -> Option<&Table> {
         let schema = self.schema_named(if schema.is_empty() { "dbo" } else { schema })?.id;
         self.tables.values().find(|t| t.schema == schema && same(&t.name, name))
+    }
+
+    pub(crate) fn procedure_named(&self, schema: &str, name: &str) -> Option<&Procedure> {
+        let schema = self.schema_named(if schema.is_empty() { "dbo" } else { schema })?.id;
+        self.procedures.values().find(|p| p.schema == schema && same(&p.name, name))
+    }
+
+    /// The number of the table or procedure of this name.
+    pub(crate) fn object_named(&self, schema: &str, name: &str) -> Option<i32> {
+        let table = self.table_named(schema, name).map(|t| t.id);
+        table.or_else(|| self.procedure_named(schema, name).map(|p| p.id))
+    }
+
+    /// Whether something is in the schema.
+    pub(crate) fn schema_in_use(&self, schema: i32) -> bool {
+        self.tables.values().any(|t| t.schema == schema) || self.procedures.values().any(|p| p.schema == schema)
+    }
+
+    /// The schema of a table or procedure.
+    pub(crate) fn schema_of(&self, object: i32) -> Option<i32> {
+        let table = self.tables.get(&object).map(|t| t.schema);
+        table.or_else(|| self.procedures.get(&object).map(|p| p.schema))
     }
 
     /// The principal and every role that it is a member of, directly or through other roles; `public` too.

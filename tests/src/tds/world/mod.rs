@@ -1,5 +1,6 @@
 //! The server's state: catalog, sessions, locks.
 
+mod agent;
 mod catalog;
 mod lock;
 pub(crate) mod permission;
@@ -11,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDateTime;
 
-pub(crate) use catalog::{Database, Grant, Key, Kind, Login, Principal, Rel, Schema, Table};
+pub(crate) use agent::{Job, Schedule, Step};
+pub(crate) use catalog::{Database, Grant, Key, Kind, Login, Principal, Procedure, Rel, Schema, Table};
 pub(crate) use lock::{AppLock, Lock, deadlock};
 pub(crate) use permission as class;
 pub(crate) use session::{Context, Session};
@@ -34,6 +36,10 @@ pub(crate) struct World {
     pub sessions: BTreeMap<i32, Session>,
     pub locks: BTreeMap<String, Lock>,
     pub app_locks: Vec<AppLock>,
+    /// SQL Server Agent's, by name.
+    pub jobs: BTreeMap<String, Job>,
+    /// Whether SQL Server Agent runs.
+    pub agent: bool,
     pub start: NaiveDateTime,
     /// Added to the machine's clock.
     pub clock: chrono::Duration,
@@ -57,6 +63,8 @@ impl World {
             sessions: BTreeMap::new(),
             locks: BTreeMap::new(),
             app_locks: Vec::new(),
+            jobs: BTreeMap::new(),
+            agent: true,
             start: NaiveDateTime::MIN,
             clock: chrono::Duration::zero(),
             read_only: false,

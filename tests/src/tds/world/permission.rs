@@ -127,10 +127,20 @@ impl World {
         if self.session(spid).system {
             return true;
         }
+        if class == OBJECT && self.chained(spid, database, major, permission) {
+            return true;
+        }
         if class == DATABASE && permission == "VIEW DEFINITION" && self.may_server(spid, "VIEW ANY DEFINITION") {
             return true;
         }
         self.user_in(spid, database).is_some_and(|user| self.user_may(database, user, class, major, permission))
+    }
+
+    /// Ownership chaining: what a procedure does with rows of its owner's, its caller needs no permission for.
+    fn chained(&self, spid: i32, database: i32, object: i32, permission: &str) -> bool {
+        let owner = self.databases.get(&database).and_then(|d| d.schemas.get(&d.schema_of(object)?).map(|s| s.owner));
+        matches!(permission, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "EXECUTE")
+            && owner.is_some_and(|owner| self.session(spid).chain == Some((database, owner)))
     }
 
     pub(crate) fn user_may(&self, database: i32, user: i32, class: u8, major: i32, permission: &str) -> bool {
@@ -140,7 +150,7 @@ impl World {
         }
         let closure = db.closure(user);
         let schema = match class {
-            OBJECT => db.tables.get(&major).map_or(1, |t| t.schema),
+            OBJECT => db.schema_of(major).unwrap_or(1),
             _ => major,
         };
         let is_role = db.principals.get(&major).is_some_and(|p| p.kind == super::Kind::Role);
@@ -173,7 +183,7 @@ impl World {
                 (DATABASE, "ALTER ANY ROLE" | "VIEW DEFINITION" | "CREATE ROLE" | "CREATE SCHEMA") => {
                     closure.contains(&16386)
                 }
-                (DATABASE, "ALTER ANY SCHEMA" | "CREATE TABLE") => closure.contains(&16387),
+                (DATABASE, "ALTER ANY SCHEMA" | "CREATE TABLE" | "CREATE PROCEDURE") => closure.contains(&16387),
                 (DATABASE, "SELECT") => data && closure.contains(&16390),
                 (DATABASE, "INSERT" | "UPDATE" | "DELETE") => data && closure.contains(&16391),
                 (DATABASE, "CONNECT") => user != 2,
@@ -228,7 +238,7 @@ fn covering(class: u8, major: i32, schema: i32, is_role: bool, permission: &str)
             "ALTER ANY ROLE" | "ALTER ANY USER" | "ALTER ANY SCHEMA" => out.push((DATABASE, 0, "ALTER")),
             "CREATE ROLE" => out.extend([(DATABASE, 0, "ALTER ANY ROLE"), (DATABASE, 0, "ALTER")]),
             "CREATE SCHEMA" => out.extend([(DATABASE, 0, "ALTER ANY SCHEMA"), (DATABASE, 0, "ALTER")]),
-            "CREATE TABLE" => out.push((DATABASE, 0, "ALTER")),
+            "CREATE TABLE" | "CREATE PROCEDURE" => out.push((DATABASE, 0, "ALTER")),
             _ => {}
         },
     }

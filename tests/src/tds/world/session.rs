@@ -53,6 +53,8 @@ pub(crate) struct Session {
     pub xact_abort: bool,
     pub dirty_reads: bool,
     pub concat_null: bool,
+    /// In which database and whose the procedure is that runs.
+    pub chain: Option<(i32, i32)>,
     /// The double's own, of which nobody sees anything.
     pub system: bool,
 }
@@ -92,6 +94,7 @@ impl Session {
             xact_abort: false,
             dirty_reads: false,
             concat_null: true,
+            chain: None,
             system: false,
         }
     }

@@ -1,6 +1,6 @@
 //! Transactions: what was there before, to put it back.
 
-use super::{Database, Grant, Key, Login, Principal, Schema, Table, World};
+use super::{Database, Grant, Key, Login, Principal, Procedure, Schema, Table, World};
 
 /// A thing of the catalog with what stood in its place.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub(crate) enum Undo {
     Permission(i32, Key, Option<Grant>),
     Schema(i32, i32, Option<Schema>),
     Table(i32, i32, Option<Table>),
+    Procedure(i32, i32, Option<Box<Procedure>>),
     Database(i32, Option<Box<Database>>),
 }
 
@@ -52,6 +53,11 @@ impl World {
                 Undo::Permission(db, key.clone(), swap(&mut self.databases.get_mut(&db)?.permissions, key, v))
             }
             Undo::Schema(db, id, v) => Undo::Schema(db, id, swap(&mut self.databases.get_mut(&db)?.schemas, id, v)),
+            Undo::Procedure(db, id, v) => Undo::Procedure(
+                db,
+                id,
+                swap(&mut self.databases.get_mut(&db)?.procedures, id, v.map(|p| *p)).map(Box::new),
+            ),
             Undo::Table(db, id, v) => Undo::Table(db, id, swap(&mut self.databases.get_mut(&db)?.tables, id, v)),
         })
     }

@@ -32,7 +32,9 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
         "server_principals" | "server_role_members" | "server_permissions" | "sql_logins" => {
             w.readable(spid, 0, "login")?
         }
-        "tables" | "objects" | "schemas" | "columns" => w.readable(spid, database, "schema")?,
+        "tables" | "procedures" | "objects" | "schemas" | "columns" | "sql_modules" => {
+            w.readable(spid, database, "schema")?
+        }
         _ => {}
     }
     Ok(Some(match name.as_str() {
@@ -44,7 +46,10 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
         "database_role_members" => database_role_members(w, spid, database),
         "database_permissions" => database_permissions(w, spid, database),
         "schemas" => schemas(w, database),
-        "tables" | "objects" => tables(w, spid, database),
+        "objects" => objects(w, spid, database, None),
+        "tables" => objects(w, spid, database, Some("U ")),
+        "procedures" => objects(w, spid, database, Some("P ")),
+        "sql_modules" => modules(w, spid, database),
         "columns" => columns(w, spid, database),
         "dm_exec_sessions" => sessions(w, spid),
         "dm_exec_requests" => requests(w, spid),
@@ -295,6 +300,13 @@ fn server_permissions(w: &World, spid: i32) -> Rel {
 }
 
 impl World {
+    /// Whether the session sees that there is this table or procedure.
+    pub(crate) fn sees_object(&self, spid: i32, database: i32, id: i32) -> bool {
+        ["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "ALTER", "VIEW DEFINITION"]
+            .iter()
+            .any(|p| self.may(spid, database, OBJECT, id, p))
+    }
+
     /// Whether the session sees a principal of a database: itself, the fixed ones, its roles, and what it has a permission on.
     pub(crate) fn sees_principal(&self, spid: i32, database: i32, id: i32) -> bool {
         if self.session(spid).system {
@@ -394,19 +406,14 @@ fn schemas(w: &World, database: i32) -> Rel {
     )
 }
 
-fn sees_table(w: &World, spid: i32, database: i32, id: i32) -> bool {
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "ALTER", "VIEW DEFINITION"]
-        .iter()
-        .any(|p| w.may(spid, database, OBJECT, id, p))
-}
-
-fn tables(w: &World, spid: i32, database: i32) -> Rel {
-    let rows = w
-        .databases
-        .get(&database)
-        .into_iter()
-        .flat_map(|d| d.tables.values())
-        .filter(|t| sees_table(w, spid, database, t.id));
+/// Tables and procedures, or only the tables.
+fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
+    let Some(db) = w.databases.get(&database) else { return Rel::default() };
+    let tables = db.tables.values().map(|t| (t.name.as_str(), t.id, t.schema, "U ", "USER_TABLE", t.created));
+    let procedures =
+        db.procedures.values().map(|p| (p.name.as_str(), p.id, p.schema, "P ", "SQL_STORED_PROCEDURE", p.created));
+    let rows =
+        tables.chain(procedures).filter(|o| only.is_none_or(|kind| o.3 == kind) && w.sees_object(spid, database, o.1));
     rel(
         &[
             ("name", NAME),
@@ -419,20 +426,33 @@ fn tables(w: &World, spid: i32, database: i32) -> Rel {
             ("create_date", Ty::DateTime),
             ("is_ms_shipped", Ty::Bit),
         ],
-        rows.map(|t| {
+        rows.map(|(name, id, schema, kind, described, created)| {
             vec![
-                Value::name(t.name.as_str()),
-                Value::int(t.id.into()),
+                Value::name(name),
+                Value::int(id.into()),
                 Value::NULL,
-                Value::int(t.schema.into()),
+                Value::int(schema.into()),
                 Value::int(0),
-                Value::text("U "),
-                Value::text("USER_TABLE"),
-                Value::datetime(t.created),
+                Value::text(kind),
+                Value::text(described),
+                Value::datetime(created),
                 Value::bit(false),
             ]
         })
         .collect(),
+    )
+}
+
+/// What procedures are made of; their text is not kept.
+fn modules(w: &World, spid: i32, database: i32) -> Rel {
+    let all = w.databases.get(&database).into_iter().flat_map(|d| d.procedures.values());
+    let rows = all.filter(|p| w.sees_object(spid, database, p.id)).map(|p| {
+        let runs_as = p.runs_as.map_or(Value::NULL, |id| Value::int(id.into()));
+        vec![Value::int(p.id.into()), Value::null(Ty::NVarChar(None)), runs_as]
+    });
+    rel(
+        &[("object_id", Ty::Int), ("definition", Ty::NVarChar(None)), ("execute_as_principal_id", Ty::Int)],
+        rows.collect(),
     )
 }
 
@@ -442,7 +462,7 @@ fn columns(w: &World, spid: i32, database: i32) -> Rel {
         .get(&database)
         .into_iter()
         .flat_map(|d| d.tables.values())
-        .filter(|t| sees_table(w, spid, database, t.id));
+        .filter(|t| w.sees_object(spid, database, t.id));
     let rows = tables.flat_map(|t| {
         t.columns.iter().enumerate().map(|(i, c)| {
             vec![

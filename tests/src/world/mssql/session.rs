@@ -77,6 +77,7 @@ impl UserSession for MsSqlSession {
                 format!("DECLARE c CURSOR GLOBAL FOR SELECT n FROM dbo.{}; OPEN c", quoted(role))
             }
             Attempt::Fetch => "FETCH NEXT FROM c".to_owned(),
+            Attempt::Make { role, name } => format!("CREATE TABLE {}.{} (n int NOT NULL)", quoted(role), quoted(name)),
             Attempt::Ping => "SELECT 1 AS one".to_owned(),
             other => return Err(format!("no {other:?} here").into()),
         };

@@ -63,7 +63,7 @@ impl Machine {
                     [t] => ("", t.as_str()),
                     [] => ("", ""),
                 };
-                (class::OBJECT, db.table_named(schema, table).map(|t| t.id), ("object", table.to_owned()))
+                (class::OBJECT, db.object_named(schema, table), ("object", table.to_owned()))
             }
             Securable::Schema(name) => (class::SCHEMA, db.schema_named(name).map(|s| s.id), ("schema", name.clone())),
             Securable::Principal(name) => (class::PRINCIPAL, db.named(name).map(|p| p.id), ("principal", name.clone())),

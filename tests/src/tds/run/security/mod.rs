@@ -93,7 +93,7 @@ impl Machine {
                 let Some(id) = found.filter(|id| w.may(spid, database, class::SCHEMA, *id, "CONTROL")) else {
                     return cannot("drop", "schema", name);
                 };
-                if w.databases.get(&database).is_some_and(|d| d.tables.values().any(|t| t.schema == id)) {
+                if w.databases.get(&database).is_some_and(|d| d.schema_in_use(id)) {
                     return error(
                         3729,
                         format!("Cannot drop schema '{name}' because it is being referenced by an object."),
@@ -106,6 +106,14 @@ impl Machine {
             Stmt::CreateTable { name, columns } => {
                 self.writable(w, database)?;
                 self.create_table(w, database, name, columns)
+            }
+            Stmt::CreateProcedure { name, routine, runs_as, or_alter } => {
+                self.writable(w, database)?;
+                self.create_procedure(w, database, name, (routine, runs_as.as_deref(), *or_alter))
+            }
+            Stmt::DropProcedure { name, if_exists } => {
+                self.writable(w, database)?;
+                self.drop_procedure(w, database, name, *if_exists)
             }
             Stmt::DropTable { names, if_exists } => {
                 self.writable(w, database)?;

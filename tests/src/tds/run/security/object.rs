@@ -1,9 +1,9 @@
-//! Schemas, tables, databases.
+//! Schemas, tables, procedures, databases.
 
 use super::cannot;
 use crate::tds::run::Machine;
-use crate::tds::sql::ast::{ColumnDef, Stmt};
-use crate::tds::world::{Key, Schema, Table, Undo, World, class};
+use crate::tds::sql::ast::{ColumnDef, Routine, Stmt};
+use crate::tds::world::{Database, Key, Procedure, Schema, Table, Undo, World, class};
 use crate::tds::{Stop, error};
 
 impl Machine {
@@ -42,18 +42,51 @@ impl Machine {
         name: &[String],
         columns: &[ColumnDef],
     ) -> Result<(), Stop> {
-        let spid = self.spid;
-        let (schema, short) = match name {
-            [.., s, t] => (if s.is_empty() { "dbo" } else { s.as_str() }, t.as_str()),
-            [t] => ("dbo", t.as_str()),
-            [] => ("dbo", ""),
+        let (id, schema, name) = self.place(w, database, name, "TABLE")?;
+        let (columns, created) = (columns.to_vec(), w.now());
+        let table = Table { id, name, schema, columns, rows: Vec::new(), identity: 0, created };
+        w.change(self.spid, Undo::Table(database, id, Some(table)));
+        Ok(())
+    }
+
+    pub(super) fn create_procedure(
+        &self,
+        w: &mut World,
+        database: i32,
+        name: &[String],
+        (routine, runs_as, or_alter): (&Routine, Option<&str>, bool),
+    ) -> Result<(), Stop> {
+        let runs_as = match runs_as {
+            Some(user) => match w.databases.get(&database).and_then(|d| d.named(user)).map(|p| p.id) {
+                Some(id) if w.may(self.spid, database, class::PRINCIPAL, id, "IMPERSONATE") => Some(id),
+                _ => return cannot("find", "user", user),
+            },
+            None => None,
         };
-        let Some(db) = w.databases.get(&database) else { return Ok(()) };
-        if !w.may(spid, database, class::DATABASE, 0, "CREATE TABLE") {
-            return error(262, format!("CREATE TABLE permission denied in database '{}'.", db.name));
+        let old = w.databases.get(&database).and_then(|db| {
+            let (schema, short) = parts(name);
+            db.procedure_named(schema, short).map(|p| (p.id, p.schema, p.name.clone()))
+        });
+        let (id, schema, name) = match old {
+            // it keeps its number, and who may run it
+            Some(old) if or_alter && w.may(self.spid, database, class::OBJECT, old.0, "ALTER") => old,
+            _ => self.place(w, database, name, "PROCEDURE")?,
+        };
+        let procedure = Procedure { id, name, schema, routine: routine.clone(), runs_as, created: w.now() };
+        w.change(self.spid, Undo::Procedure(database, id, Some(Box::new(procedure))));
+        Ok(())
+    }
+
+    /// A number, the schema and the name for what is made here, if that may be.
+    fn place(&self, w: &mut World, database: i32, name: &[String], kind: &str) -> Result<(i32, i32, String), Stop> {
+        let spid = self.spid;
+        let (schema, short) = parts(name);
+        let Some(db) = w.databases.get(&database) else { return error(911, "Database does not exist.") };
+        if !w.may(spid, database, class::DATABASE, 0, &format!("CREATE {kind}")) {
+            return error(262, format!("CREATE {kind} permission denied in database '{}'.", db.name));
         }
         let found = db.schema_named(schema).map(|s| s.id);
-        let Some(schema) = found.filter(|id| w.may(spid, database, class::SCHEMA, *id, "ALTER")) else {
+        let Some(id) = found.filter(|id| w.may(spid, database, class::SCHEMA, *id, "ALTER")) else {
             return error(
                 2760,
                 format!(
@@ -61,26 +94,12 @@ impl Machine {
                 ),
             );
         };
-        if db
-            .tables
-            .values()
-            .any(|t| t.schema == schema && crate::tds::sql::fold(&t.name) == crate::tds::sql::fold(short))
-        {
+        if db.object_named(schema, short).is_some() {
             return error(2714, format!("There is already an object named '{short}' in the database."));
         }
-        let id = w.fresh_id();
-        w.lock(spid, database, "schema", id)?;
-        let table = Table {
-            id,
-            name: short.to_owned(),
-            schema,
-            columns: columns.to_vec(),
-            rows: Vec::new(),
-            identity: 0,
-            created: w.now(),
-        };
-        w.change(spid, Undo::Table(database, id, Some(table)));
-        Ok(())
+        let number = w.fresh_id();
+        w.lock(spid, database, "schema", number)?;
+        Ok((number, id, short.to_owned()))
     }
 
     pub(super) fn drop_table(
@@ -90,38 +109,62 @@ impl Machine {
         name: &[String],
         if_exists: bool,
     ) -> Result<(), Stop> {
-        let spid = self.spid;
-        let (schema, short) = match name {
-            [.., s, t] => (s.as_str(), t.as_str()),
-            [t] => ("", t.as_str()),
-            [] => ("", ""),
-        };
-        let found = w.databases.get(&database).and_then(|d| d.table_named(schema, short)).map(|t| (t.id, t.schema));
-        if found.is_none() && if_exists {
+        let Some(id) =
+            self.dropped(w, database, name, ("table", if_exists), |db, s, n| db.table_named(s, n).map(|t| t.id))?
+        else {
             return Ok(());
-        }
-        let may = |t: &(i32, i32)| {
-            w.may(spid, database, class::OBJECT, t.0, "CONTROL") || w.may(spid, database, class::SCHEMA, t.1, "ALTER")
         };
-        let Some((id, _)) = found.filter(may) else {
+        w.lock(self.spid, database, "table", id)?;
+        w.change(self.spid, Undo::Table(database, id, None));
+        Ok(())
+    }
+
+    pub(super) fn drop_procedure(
+        &self,
+        w: &mut World,
+        database: i32,
+        name: &[String],
+        if_exists: bool,
+    ) -> Result<(), Stop> {
+        let found = self
+            .dropped(w, database, name, ("procedure", if_exists), |db, s, n| db.procedure_named(s, n).map(|p| p.id))?;
+        if let Some(id) = found {
+            w.change(self.spid, Undo::Procedure(database, id, None));
+        }
+        Ok(())
+    }
+
+    /// What is to be dropped, if it may be, with its permissions gone; none where nothing is there and that is all right.
+    fn dropped(
+        &self,
+        w: &mut World,
+        database: i32,
+        name: &[String],
+        (kind, if_exists): (&str, bool),
+        find: fn(&Database, &str, &str) -> Option<i32>,
+    ) -> Result<Option<i32>, Stop> {
+        let spid = self.spid;
+        let (schema, short) = parts(name);
+        let Some(db) = w.databases.get(&database) else { return Ok(None) };
+        let found = find(db, schema, short);
+        if found.is_none() && if_exists {
+            return Ok(None);
+        }
+        let may = |id: &i32| {
+            let schema = db.schema_of(*id).unwrap_or(1);
+            w.may(spid, database, class::OBJECT, *id, "CONTROL")
+                || w.may(spid, database, class::SCHEMA, schema, "ALTER")
+        };
+        let Some(id) = found.filter(may) else {
             return error(
                 3701,
-                format!("Cannot drop the table '{short}', because it does not exist or you do not have permission."),
+                format!("Cannot drop the {kind} '{short}', because it does not exist or you do not have permission."),
             );
         };
-        w.lock(spid, database, "table", id)?;
+        let keys: Vec<Key> = db.permissions.keys().filter(|k| k.0 == class::OBJECT && k.1 == id).cloned().collect();
         w.lock(spid, database, "schema", id)?;
-        let keys: Vec<Key> = w
-            .databases
-            .get(&database)
-            .into_iter()
-            .flat_map(|d| d.permissions.keys())
-            .filter(|k| k.0 == class::OBJECT && k.1 == id)
-            .cloned()
-            .collect();
         keys.into_iter().for_each(|key| w.change(spid, Undo::Permission(database, key, None)));
-        w.change(spid, Undo::Table(database, id, None));
-        Ok(())
+        Ok(Some(id))
     }
 
     /// These are not undone, so that a transaction of the user may not hold them.
@@ -183,5 +226,14 @@ impl Machine {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Schema and name; where none is named it is `dbo`.
+fn parts(name: &[String]) -> (&str, &str) {
+    match name {
+        [.., s, n] => (if s.is_empty() { "dbo" } else { s.as_str() }, n.as_str()),
+        [n] => ("dbo", n.as_str()),
+        [] => ("dbo", ""),
     }
 }

@@ -1,0 +1,35 @@
+//! What an account and a role came to own, what runs as them, and what they passed on.
+
+use std::collections::BTreeMap;
+
+use jit_core::clock::Time;
+use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
+
+use crate::connect::Connection;
+use crate::error::reading;
+use crate::observe::{Asked, LOCK_WAIT_MS, values};
+use crate::row::Columns;
+use crate::sql::{self, ROWS};
+
+impl Connection {
+    /// One answer per subject.
+    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        let mut all = Vec::with_capacity(subjects.len());
+        for subjects in subjects.chunks(ROWS) {
+            let rows: Vec<Asked<'_>> = subjects.iter().map(|subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
+            let text = sql::belongings(self.server.scope, rows.len(), LOCK_WAIT_MS);
+            let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
+            let mut found: BTreeMap<i32, Vec<Thing>> = BTreeMap::new();
+            for row in results.first().map(Vec::as_slice).unwrap_or_default() {
+                let thing = Thing { id: row.text("id")?, what: row.text("what")? };
+                found.entry(row.int("n")?).or_default().push(thing);
+            }
+            all.extend((0_i32..).zip(subjects).map(|(n, _)| {
+                let mut things = found.remove(&n).unwrap_or_default();
+                things.sort();
+                (things.len() <= MOST_THINGS).then_some(things)
+            }));
+        }
+        Ok(all)
+    }
+}

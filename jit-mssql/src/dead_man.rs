@@ -1,0 +1,192 @@
+//! The dead-man: leases in a table, and a job of SQL Server Agent, the broker's own, that takes away what ran out. It outlives every process of
+//! ours, and a restart of the server.
+
+use std::time::Duration;
+
+use jit_core::clock::{Time, whole_micros};
+use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
+use jit_core::database::{
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, Subject,
+};
+use jit_core::policy::Sessions;
+
+use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Value};
+use crate::error::{self, reading};
+use crate::observe::{Asked, values};
+use crate::row::Columns;
+use crate::sql::{self, dead_man as statements};
+
+/// What there is for it on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its job looks.
+    Live,
+    /// This edition has no SQL Server Agent.
+    NoAgent,
+    /// Its tables, its procedure or the right to them is missing.
+    NotMade,
+    /// They are there, and no job has ever looked.
+    NeverLooked,
+    /// Its job looks no more.
+    Silent,
+}
+
+impl State {
+    pub(crate) fn here(self) -> DeadManHere {
+        let mend = match self {
+            Self::Live => return DeadManHere::By(DeadManKind::AgentJob),
+            Self::NoAgent => {
+                "this edition of the server has no SQL Server Agent: let the rule say `dead_man = \"when possible\"`"
+            }
+            Self::NotMade => HOW_TO_MAKE,
+            Self::NeverLooked => {
+                "its job has never looked: start SQL Server Agent, and see the job's history; if there is no job, run the check of this target, which prints the statements that make it"
+            }
+            Self::Silent => {
+                "its job looks no more: start SQL Server Agent, and see in the job's history what fails, or whether it is disabled"
+            }
+        };
+        DeadManHere::Missing { mend: mend.to_owned() }
+    }
+}
+
+impl Connection {
+    pub(crate) async fn dead_man(&mut self) -> Result<State, DatabaseError> {
+        if [AZURE_DATABASE, EXPRESS].contains(&self.server.edition) {
+            return Ok(State::NoAgent);
+        }
+        let results = self.run(statements::STATE, Vec::new()).await.all().map_err(reading)?;
+        let row = results.last().and_then(|rows| rows.first());
+        let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say whether it has a dead-man"))?;
+        Ok(match (row.yes("made")?, row.maybe_int("ago")?) {
+            (false, _) => State::NotMade,
+            (true, None) => State::NeverLooked,
+            (true, Some(ago)) if statements::is_silent(ago) => State::Silent,
+            (true, Some(_)) => State::Live,
+        })
+    }
+
+    fn lease_id(&self, subject: &Subject) -> String {
+        name_for(&[&self.server.broker_login, subject.account.as_str(), subject.role.as_str()])
+    }
+
+    /// A packet of a call that was given up must not undo what is done later.
+    fn until(&self, budget: Budget) -> Time {
+        whole_micros(self.server.clock.after(budget.left()))
+    }
+}
+
+/// One result per order.
+pub(crate) async fn arm(
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[ArmOrder],
+    grace: Duration,
+    budget: Budget,
+) -> Vec<Result<Armed, DatabaseError>> {
+    match connection.dead_man().await.map(State::here) {
+        Ok(DeadManHere::By(_)) => {}
+        Ok(DeadManHere::Missing { mend }) => {
+            return none_applied(orders.len(), &DatabaseError::rejected(Rejection::NoDeadMan, mend));
+        }
+        Err(error) => return none_applied(orders.len(), &error),
+    }
+    let mut results = Vec::with_capacity(orders.len());
+    for some in orders.chunks(statements::LEASES) {
+        match arm_some(connection, call, some, grace, budget).await {
+            Ok(armed) => results.extend(armed),
+            Err(error) => results.extend(none_applied(some.len(), &error)),
+        }
+    }
+    results
+}
+
+async fn arm_some(
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[ArmOrder],
+    grace: Duration,
+    budget: Budget,
+) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
+    let until = connection.until(budget);
+    let rows: Vec<Asked<'_>> = orders.iter().map(|order| Asked::only(&order.subject, until)).collect();
+    let leases = orders.iter().flat_map(|order| {
+        let millis = order.ends_in.saturating_add(grace).as_micros().div_ceil(1_000);
+        [
+            Value::Text(connection.lease_id(&order.subject)),
+            Value::Int(i32::try_from(millis).unwrap_or(i32::MAX)),
+            Value::Bit(order.sessions == Sessions::End),
+        ]
+    });
+    let label = call.label.as_str();
+    let values = values(&rows).into_iter().chain(leases).chain([Value::Text(label.to_owned())]).collect();
+    let begin = sql::begin(label, budget.patience().as_millis().max(1));
+    let text = format!("{begin}{}{}", statements::arm(connection.server.scope, orders.len()), sql::END);
+    let results = connection.run(&text, values).await.all().map_err(error::changing)?;
+    let answers = results.last().map(Vec::as_slice).unwrap_or_default();
+    if answers.len() != orders.len() {
+        return Err(DatabaseError::unknown("the server answered for another number of leases than was asked"));
+    }
+    let each = orders.iter().zip(answers).map(|(order, row)| {
+        let Subject { account, role, .. } = &order.subject;
+        if row.maybe_int("role_id")?.is_none() {
+            return Err(DatabaseError::rejected(Rejection::NoSuchRole, format!("there is no role `{role}`")));
+        }
+        if row.maybe_int("account_id")?.is_none() {
+            let why = format!("there is no account `{account}`");
+            return Err(DatabaseError::rejected(Rejection::NoSuchAccount, why));
+        }
+        match row.maybe_utc("fires_at")? {
+            Some(fires_at) if row.maybe_text("armed_by")?.as_deref() == Some(label) => {
+                Ok(Armed { kind: DeadManKind::AgentJob, fires_at })
+            }
+            _ => Err(late()),
+        }
+    });
+    Ok(each.collect())
+}
+
+/// One result per order.
+pub(crate) async fn disarm(
+    connection: &mut Connection,
+    call: &Call,
+    subjects: &[Subject],
+    budget: Budget,
+) -> Vec<Result<Disarmed, DatabaseError>> {
+    let mut results = Vec::with_capacity(subjects.len());
+    for some in subjects.chunks(statements::IDS) {
+        match disarm_some(connection, call, some, budget).await {
+            Ok(disarmed) => results.extend(disarmed.into_iter().map(Ok)),
+            Err(error) => results.extend(none_applied(some.len(), &error)),
+        }
+    }
+    results
+}
+
+async fn disarm_some(
+    connection: &mut Connection,
+    call: &Call,
+    subjects: &[Subject],
+    budget: Budget,
+) -> Result<Vec<Disarmed>, DatabaseError> {
+    let ids: Vec<String> = subjects.iter().map(|subject| connection.lease_id(subject)).collect();
+    let until = Value::Time(connection.until(budget));
+    let values = [until].into_iter().chain(ids.iter().cloned().map(Value::Text)).collect();
+    let begin = sql::begin(&call.label, budget.patience().as_millis().max(1));
+    let text = format!("{begin}{}{}", statements::disarm(ids.len()), sql::END);
+    let results = connection.run(&text, values).await.all().map_err(error::changing)?;
+    let none = Vec::new();
+    let (gone, left) = match results.as_slice() {
+        [] => (&none, &none),
+        [gone, left] => (gone, left),
+        _ => return Err(DatabaseError::unknown("the server answered with another number of results than was asked")),
+    };
+    if !left.is_empty() {
+        return Err(late());
+    }
+    let mut fired = std::collections::BTreeMap::new();
+    for row in gone {
+        fired.insert(row.text("id")?, row.maybe_utc("fired_at")?);
+    }
+    Ok(ids.iter().map(|id| Disarmed { fired_at: fired.get(id).copied().flatten() }).collect())
+}
