@@ -132,6 +132,12 @@ impl MsSqlWorld {
         Ok(self)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     async fn until_dead_men(&self, database: &dyn Database) -> Result<(), BoxError> {
         for _ in 0..600 {
             if matches!(database.capabilities().await?.dead_man, DeadManHere::By(_)) {

@@ -8,6 +8,7 @@ use chrono::{TimeDelta, Utc};
 use jit_core::clock::{Time, after};
 use jit_core::testkit::database_laws::{Act, Attempt, Tried, UserSession, World};
 use jit_tests::server::{Cluster, Flavour, MySqlServer, Scheduler, Settings};
+use jit_tests::world::mssql::MsSqlWorld;
 use jit_tests::world::mysql::MySqlWorld;
 use jit_tests::world::postgres::PostgresWorld;
 use serde_json::Value;
@@ -49,6 +50,25 @@ pub(crate) fn all(tests: &mut Tests) {
             case.is_refused("SET GLOBAL event_scheduler = ON").await
         },
     );
+    tests.add(
+        "law_04_every_node_is_killed_and_the_agents_job_of_the_tds_double_fires_after_a_restart",
+        |_| async move {
+            let case = Case::on_the_double(MsSqlWorld::on_a_double().await?.with_dead_man().await?).await?;
+            let access = case.granted("12s").await?;
+            case.world.act(Act::Restart).await.map_err(whole)?;
+            let mut session = case.session().await?;
+            case.fires(&access, LATE).await?;
+            case.is_ended(&mut session).await?;
+            case.is_told(&access).await
+        },
+    );
+    tests.add("wrong_use_a_rule_requires_a_dead_man_and_the_tds_double_has_no_job", |_| async move {
+        let case = Case::on_the_double(MsSqlWorld::on_a_double().await?).await?;
+        case.is_refused("prints the statements that make it").await?;
+        let doctor = case.jit(&["doctor"]).await?.out;
+        ensure!(doctor.contains("EXEC msdb.dbo.sp_add_job @job_name"), "{doctor}");
+        Ok(())
+    });
     tests.add_with(&postgres, "wrong_use_a_rule_requires_a_dead_man_and_its_table_is_missing", || async move {
         let case = Case::on_postgres(Cluster::start_fresh(MAJOR).await?, false).await?;
         case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
@@ -112,7 +132,15 @@ impl Case {
         let (ca, port) = (server.running().ca.display().to_string(), server.running().port);
         let world = Arc::new(MySqlWorld::of_its_own(server).await?);
         let url = format!("mysql://{}@127.0.0.1:{port}", world.broker());
-        Self::new(world, &url, &ca).await
+        let password = format!("secret of {}", world.broker());
+        Self::new(world, &url, &ca, &password).await
+    }
+
+    async fn on_the_double(world: MsSqlWorld) -> Result<Self> {
+        let (place, broker) = (world.place().clone(), world.broker());
+        let url = format!("mssql://{broker}@{}:{}/{}", place.host, place.port, place.database);
+        let ca = place.ca.context("nobody knows its authority")?.display().to_string();
+        Self::new(Arc::new(world), &url, &ca, &format!("Secret-of-{broker}")).await
     }
 
     async fn on_postgres(cluster: Cluster, cron: bool) -> Result<Self> {
@@ -124,16 +152,17 @@ impl Case {
             admin.batch_execute(&format!("CREATE EXTENSION pg_cron; {grant}")).await?;
         }
         let url = format!("postgres://{}@127.0.0.1:{}/postgres", world.broker(), running.port);
-        Self::new(world, &url, &running.ca.display().to_string()).await
+        let password = format!("secret of {}", world.broker());
+        Self::new(world, &url, &running.ca.display().to_string(), &password).await
     }
 
-    async fn new(world: Arc<dyn World>, url: &str, ca: &str) -> Result<Self> {
+    async fn new(world: Arc<dyn World>, url: &str, ca: &str, password: &str) -> Result<Self> {
         let (account, role) = (world.fresh("alice"), world.fresh("orders_write"));
         world.act(Act::CreateAccount { account: &account, inherits: true }).await.map_err(whole)?;
         world.act(Act::CreateRole { role: &role }).await.map_err(whole)?;
         let folder = tempfile::tempdir()?;
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
-        write("password", &format!("secret of {}\n", world.broker()))?;
+        write("password", &format!("{password}\n"))?;
         write(
             "jit.toml",
             &format!(

@@ -104,9 +104,6 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
             let config = mysql(target).map_err(|error| wrong(&error))?;
             Arc::new(MySqlDatabase::new(config).map_err(|error| wrong(&error))?)
         }
-        Some(Engine::MsSql) if target.dead_man_grace.is_some() => {
-            return Err(wrong(&"jit has no dead-man for SQL Server yet: take `dead_man_grace` out"));
-        }
         Some(Engine::MsSql) => {
             let config = mssql(target).map_err(|error| wrong(&error))?;
             Arc::new(MsSqlDatabase::new(config).map_err(|error| wrong(&error))?)
@@ -117,6 +114,7 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
 
 fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {
     let config = MsSqlConfig::from_url(&server.url)?.tls(server.tls.clone());
+    let config = config.dead_man_grace(server.dead_man_grace.unwrap_or(DEAD_MAN_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,
