@@ -59,6 +59,10 @@
 //! GRANT ALTER ON SERVER ROLE::[audit] TO [jit_broker];
 //! ```
 //!
+//! So that roles end when every process of jit is dead, the broker's target needs two tables and a procedure in a schema `jit`, and a job of SQL Server
+//! Agent that the broker owns: [`Database::check`](jit_core::database::Database::check) prints all of it. The job and the procedure can do no more
+//! than the broker may.
+//!
 //! In Azure SQL Database it is a contained user of the database with `KILL DATABASE CONNECTION` and `VIEW DATABASE STATE` instead of the first two.
 //!
 //! A fixed role (`db_datareader`) can be given by `db_owner` only, which the broker must not be: put a role of your own into it, and request that.

@@ -112,7 +112,7 @@ impl Engine {
 
     /// Its job looks every ten seconds at the most, so that only laws about it wait for it.
     async fn sql_server(&self, law: &DatabaseLaw, world: MsSqlWorld) -> Result<Arc<MsSqlWorld>> {
-        let about = law.needs.contains(&Need::DeadMan);
+        let about = law.needs.iter().any(|need| matches!(need, Need::DeadMan | Need::Privileges));
         Ok(Arc::new(if about { world.with_dead_man().await? } else { world }))
     }
 }

@@ -36,6 +36,7 @@ pub struct MsSqlWorld {
     names: AtomicU64,
     broker: String,
     password: Password,
+    has_dead_man: bool,
     listeners: Mutex<Vec<JoinHandle<()>>>,
     /// Who may act as whom.
     actors: Mutex<BTreeMap<String, String>>,
@@ -109,14 +110,24 @@ impl MsSqlWorld {
         let of_database = format!("CREATE USER {quoted} FOR LOGIN {quoted}; GRANT VIEW DEFINITION TO {quoted};");
         place.run(&place.database, &of_database).await?;
         let (names, listeners, actors) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
-        Ok(Self { place, own, number, names, broker, password: Password::new(&password), listeners, actors })
+        Ok(Self {
+            place,
+            own,
+            number,
+            names,
+            broker,
+            password: Password::new(&password),
+            has_dead_man: false,
+            listeners,
+            actors,
+        })
     }
 
     /// Makes what the check of a target prints for the dead-man, as it is printed, and waits until it looks.
     ///
     /// # Errors
     /// When the server refuses it, or it never looks.
-    pub async fn with_dead_man(self) -> Result<Self> {
+    pub async fn with_dead_man(mut self) -> Result<Self> {
         let told = async {
             let database = self.database(Login::Broker).await?;
             let found = database.check(&[]).await?.into_iter().find(|check| check.about.what == "dead-man");
@@ -129,6 +140,7 @@ impl MsSqlWorld {
             self.until_dead_men(&*database).await
         };
         told.await.map_err(|error: BoxError| anyhow::anyhow!("{error}"))?;
+        self.has_dead_man = true;
         Ok(self)
     }
 
@@ -436,7 +448,22 @@ impl World for MsSqlWorld {
             taken: format!("USE {place}; REVOKE {right} FROM {broker}"),
             named: vec![format!("GRANT {right}")],
         };
-        vec![of("ALTER ANY CONNECTION", "master"), of("VIEW SERVER STATE", "master"), of("VIEW DEFINITION", &database)]
+        let on = |right: &str, object: &str, named: &str| Privilege {
+            given: format!("GRANT {right} ON OBJECT::jit.{object} TO {broker}"),
+            taken: format!("REVOKE {right} ON OBJECT::jit.{object} FROM {broker}"),
+            named: vec![format!("GRANT {named} ON OBJECT::jit.{object}")],
+        };
+        let all = "SELECT, INSERT, DELETE";
+        let mut privileges = vec![
+            of("ALTER ANY CONNECTION", "master"),
+            of("VIEW SERVER STATE", "master"),
+            of("VIEW DEFINITION", &database),
+        ];
+        if self.has_dead_man {
+            privileges.extend(all.split(", ").map(|right| on(right, "leases", all)));
+            privileges.extend([on("SELECT", "looks", "SELECT"), on("EXECUTE", "dead_man", "EXECUTE")]);
+        }
+        privileges
     }
 
     async fn waiting(&self) -> Result<usize, BoxError> {
