@@ -82,7 +82,7 @@ async fn of_the_broker(
             format!(
                 "the broker {broker} cannot make roles usable at once: rules need `activation = \"session\"`, or the server this procedure"
             ),
-            Some(sql::make_procedure(procedure, &to)),
+            Some(sql::make_procedure(procedure, "default_role", &to)),
         ));
     }
     if let DeadManHere::Missing { mend } = connection.dead_man().await? {
@@ -99,6 +99,16 @@ async fn of_the_broker(
             ("dead-man", None),
             format!("nothing ends a role when every process of jit is dead: {why}"),
             Some(statements),
+        ));
+    }
+    if connection.definitions(&[]).await?.is_none() {
+        findings.push(finding(
+            Severity::Remark,
+            ("definitions", None),
+            format!(
+                "the broker {broker} cannot see what people leave behind that runs with their rights, events above all"
+            ),
+            Some(sql::definitions::make(connection.server.flavour, &to)),
         ));
     }
     if connection.server.flavour == Flavour::MySql && connection.ask(sql::BLOCKERS, ().into()).await.is_err() {

@@ -69,6 +69,11 @@
 //! [`dead_man_in_mariadb`], and `EVENT` on the database `jit`: [`Database::check`](jit_core::database::Database::check) prints all of it.
 //! Accounts that can act as the account (MySQL) lose their sessions, too.
 //!
+//! # What stays behind
+//!
+//! Whoever may not run or change an event, a view or a trigger does not see it, so that the broker needs [`DEFINITIONS_IN_MYSQL`] or
+//! [`DEFINITIONS_IN_MARIADB`], which shows their names, to tell which of them an account made in a window.
+//!
 //! # What to know
 //!
 //! - Accounts are a user and a host, always: `alice` is `'alice'@'%'`.
@@ -97,4 +102,5 @@ mod sql;
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
 pub use sql::dead_man::{LEASES, dead_man_in_mariadb, dead_man_in_mysql};
+pub use sql::definitions::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL};
 pub use sql::{DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL};

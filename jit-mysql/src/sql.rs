@@ -2,6 +2,7 @@
 //! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
 
 pub(crate) mod dead_man;
+pub(crate) mod definitions;
 
 use crate::account::Name;
 
@@ -264,11 +265,11 @@ BEGIN
     ' FOR `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '`');
 END";
 
-/// How a DBA makes it, in the servers' own client.
-pub(crate) fn make_procedure(procedure: &str, broker: &str) -> String {
+/// How a DBA makes a procedure of `jit`, in the servers' own client.
+pub(crate) fn make_procedure(procedure: &str, name: &str, broker: &str) -> String {
     format!(
         "CREATE DATABASE IF NOT EXISTS jit;\nDELIMITER //\n{procedure}//\nDELIMITER ;\n\
-         GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"
+         GRANT EXECUTE ON PROCEDURE jit.{name} TO {broker}"
     )
 }
 

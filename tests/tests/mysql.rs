@@ -9,6 +9,7 @@ use jit_core::database::{
     ArmOrder, Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
 };
 use jit_core::engine::{Ask, Jit};
+use jit_core::holding::{left_behind, marks};
 use jit_core::id::{AccessId, Principal, TenantId};
 use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
 use jit_core::store::{BoxError, MemoryStore};
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
         all.add("law_05_accounts_of_two_hosts_are_kept_apart", |running| two_hosts(running, Ender::Revoke));
         all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| two_hosts(running, Ender::DeadMan));
         all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", hosts);
+        all.add("what_runs_with_somebodys_rights_is_left_behind", definitions);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
     }
     libtest_mimic::run(&arguments, trials).exit()
@@ -261,6 +263,48 @@ async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
     }
     must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
     must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
+}
+
+/// An event outlives the window in which it was made, with its definer's rights; so do a view and a trigger.
+async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (schema, role) = (&scene.schema, &scene.role);
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT EVENT, TRIGGER, CREATE VIEW ON {schema}.* TO `{role}`")).await?;
+    let old = format!("CREATE EVENT {schema}.old ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1");
+    admin.query_drop(old.replacen("EVENT", &format!("DEFINER = `{}`@`%` EVENT", scene.account), 1)).await?;
+    let subject = scene.subject(&scene.account)?;
+    let owned = async || {
+        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.pop().flatten();
+        Ok::<_, BoxError>(all.ok_or("too many")?)
+    };
+    let before = owned().await?;
+    must(
+        before.iter().any(|thing| thing.what.contains("event") && thing.what.contains(".old")),
+        format!("{before:?}"),
+    )?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.running.session(&scene.account, PASSWORD).await?;
+    session.query_drop(format!("CREATE EVENT {schema}.e ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
+    session.query_drop(format!("CREATE VIEW {schema}.v AS SELECT n FROM {schema}.t")).await?;
+    session
+        .query_drop(format!("CREATE TRIGGER {schema}.r BEFORE INSERT ON {schema}.t FOR EACH ROW SET NEW.n = 2"))
+        .await?;
+    let as_role = scene.running.flavour.is_mariadb();
+    if as_role {
+        let event = "DEFINER = CURRENT_ROLE EVENT";
+        session.query_drop(format!("CREATE {event} {schema}.f ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
+    }
+    scene.revoke(&scene.account, Sessions::End).await?;
+    let left = left_behind(&marks(&before), &owned().await?);
+    let expected =
+        if as_role { vec!["event {}.e", "event {}.f"] } else { vec!["event {}.e", "trigger {}.r", "view {}.v"] };
+    for what in &expected {
+        let what = what.replace("{}", schema);
+        must(left.iter().any(|left| left.starts_with(&what)), format!("`{what}` is not among {left:?}"))?;
+    }
+    must(left.len() == expected.len(), format!("{left:?}"))?;
+    Ok(admin.disconnect().await?)
 }
 
 /// Patterns of hosts, where a session comes from, and how far that is the same.

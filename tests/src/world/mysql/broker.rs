@@ -48,6 +48,7 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON performance_schema.threads TO {broker}"),
         format!("GRANT SELECT ON performance_schema.data_locks TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
         format!("GRANT EVENT ON jit.* TO {broker}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
@@ -68,6 +69,7 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         // not authentication_string
         format!("GRANT SELECT ({USER_COLUMNS}, default_role) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
         format!("GRANT EVENT ON jit.* TO {broker}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
@@ -80,14 +82,15 @@ fn on_mariadb(broker: &str) -> Vec<String> {
 /// What both have in `mysql.user`, and what has to be read.
 const USER_COLUMNS: &str = "User, Host, Create_user_priv, Grant_priv, Super_priv";
 
-/// Makes what sets default roles for brokers and what fires dead-men; once on a server.
+/// Makes what sets default roles for brokers, what shows them definitions, and what fires dead-men; once on a server.
 pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour) -> Result<()> {
-    let (default_role, dead_man) = if flavour.is_mariadb() {
-        (jit_mysql::DEFAULT_ROLE_IN_MARIADB, jit_mysql::dead_man_in_mariadb())
+    let (procedures, dead_man) = if flavour.is_mariadb() {
+        ([jit_mysql::DEFAULT_ROLE_IN_MARIADB, jit_mysql::DEFINITIONS_IN_MARIADB], jit_mysql::dead_man_in_mariadb())
     } else {
-        (jit_mysql::DEFAULT_ROLE_IN_MYSQL, jit_mysql::dead_man_in_mysql())
+        ([jit_mysql::DEFAULT_ROLE_IN_MYSQL, jit_mysql::DEFINITIONS_IN_MYSQL], jit_mysql::dead_man_in_mysql())
     };
-    let first = ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role].map(str::to_owned);
+    let [default_role, definitions] = procedures;
+    let first = ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role, definitions].map(str::to_owned);
     for statement in first.into_iter().chain(dead_man) {
         match admin.query_drop(statement).await {
             // another world was faster
