@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::realm::{Outcome, Pass};
+use super::outcome::Outcome;
+use super::realm::Pass;
 use crate::database::{Belongings, DatabaseError, Subject};
 use crate::holding::{Closing, left_behind, marks};
 use crate::id::AccessId;

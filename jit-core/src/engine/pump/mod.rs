@@ -9,6 +9,7 @@ mod desk;
 mod lane;
 mod left;
 mod log;
+mod outcome;
 mod realm;
 
 use std::collections::{BTreeMap, BTreeSet};

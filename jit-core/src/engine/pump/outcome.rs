@@ -1,0 +1,161 @@
+//! What the case of an account makes of what its database showed or answered.
+
+use super::super::core::Core;
+use super::case::Case;
+use super::left::Owned;
+use super::realm::{RETRY_FIRST, RETRY_LONGEST};
+use crate::access::Event;
+use crate::clock::{Time, after};
+use crate::database::{DatabaseError, Seen, Subject};
+use crate::fact::{Fact, What};
+use crate::grant::Grant;
+use crate::holding::{Closing, Look, Orphan, Verified, judge, look, same};
+use crate::id::{AccessId, RoleName};
+use crate::store::StoreError;
+
+/// What a revoke came to: the proofs, or what is still there.
+pub(super) type Outcome = Result<Vec<Verified>, Left>;
+
+/// What is still there.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) why: String,
+    /// The server did not answer: it is tried as soon as it does, without a wait of its own.
+    pub(super) at_once: bool,
+    /// What was sent may still arrive.
+    pub(super) unknown: bool,
+}
+
+/// What a grant that begins is told.
+pub(super) struct Told<'t> {
+    pub(super) label: &'t str,
+    pub(super) not_after: Time,
+    /// What was owned before; none where that is nobody's business.
+    pub(super) before: Option<Owned>,
+}
+
+/// Lets an access that is due begin its grant, or learn that its role is held already.
+pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen, told: Told<'_>, now: Time) {
+    let Told { label, not_after, before } = told;
+    let event = {
+        let live = case.live();
+        let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
+        match judge(access, &live, seen, asked, label, not_after) {
+            Ok(clear) => match before {
+                Some(Err(why)) if access.must_compare() => {
+                    let why = format!("what it leaves behind could not be told: {why}");
+                    Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }
+                }
+                Some(before) => Event::BeginGrant(clear.knowing(before)),
+                None => Event::BeginGrant(clear),
+            },
+            Err(how) => Event::Standing(how),
+        }
+    };
+    case.handle(id, event, now);
+}
+
+pub(super) async fn look_again(
+    core: &Core,
+    case: &mut Case,
+    id: AccessId,
+    seen: &Seen,
+    incarnation: &str,
+    now: Time,
+) -> Result<(), StoreError> {
+    let Some(watch) = case.holding.watched.iter().find(|watch| watch.access == id).cloned() else { return Ok(()) };
+    let looked = look(&watch, &case.live(), seen, incarnation);
+    case.touch();
+    let about = |what| {
+        Fact::new(what)
+            .with("access", id.to_string())
+            .with("account", watch.subject.account.as_str())
+            .with("role", watch.subject.role.as_str())
+            .with("target", watch.target.as_str())
+            .with("incarnation", incarnation)
+    };
+    match looked {
+        Look::Reappeared(how) => {
+            if case.join(core, id, now).await? {
+                case.handle(id, Event::Reappeared(how), now);
+                return Ok(());
+            }
+            case.findings.push(about(What::Finding).with("why", how));
+        }
+        Look::Finding(how) => case.findings.push(about(What::Finding).with("why", how)),
+        Look::Gone => case.findings.push(about(What::StillGone)),
+    }
+    case.holding.watched.retain(|other| other.access != id);
+    case.holding.watched.extend(watch.looked(now, incarnation));
+    Ok(())
+}
+
+/// Lets every access of the closing handle what came of it.
+pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
+    if closing.accesses.is_empty() {
+        orphan_ended(case, &closing.order.subject, outcome.err().map(|left| left.why), now);
+        return;
+    }
+    match outcome {
+        Ok(proofs) => {
+            for proof in proofs {
+                case.handle(proof.access(), Event::Ended(proof), now);
+            }
+        }
+        Err(Left { why, at_once, .. }) => {
+            for id in &closing.accesses {
+                let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
+                    Some(Grant::Revoking(revoking)) => revoking.failures,
+                    _ => 0,
+                };
+                let factor = 1_i32.checked_shl(failures.min(8)).unwrap_or(1);
+                let wait = RETRY_FIRST.checked_mul(factor).unwrap_or(RETRY_LONGEST).min(RETRY_LONGEST);
+                let retry_at = if at_once { now } else { after(now, wait) };
+                case.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
+            }
+        }
+    }
+}
+
+/// What a live access accounts for by now is no orphan any more: it goes when that access ends.
+pub(super) fn drop_accounted(case: &mut Case) {
+    let live: Vec<Subject> =
+        case.live().iter().filter_map(|access| access.grant().and_then(Grant::subject).cloned()).collect();
+    let before = case.holding.orphans.len();
+    case.holding.orphans.retain(|orphan| !live.iter().any(|held| same(held, &orphan.subject)));
+    if case.holding.orphans.len() != before {
+        case.touch();
+    }
+}
+
+fn orphan_ended(case: &mut Case, subject: &Subject, left: Option<String>, now: Time) {
+    case.touch();
+    let role: &RoleName = &subject.role;
+    let fact = |what| Fact::new(what).with("account", subject.account.as_str()).with("role", role.as_str());
+    match left {
+        None => {
+            case.holding.orphans.retain(|orphan| orphan.subject != *subject);
+            case.findings.push(fact(What::Reconciled).with("orphaned", true).with("verified", true));
+        }
+        Some(why) => {
+            let retry_at = after(now, RETRY_LONGEST);
+            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.subject == *subject) {
+                *orphan = Orphan { retry_at, ..orphan.clone() };
+            }
+            case.findings.push(fact(What::RevokeFailed).with("orphaned", true).with("why", why));
+        }
+    }
+}
+
+pub(super) fn grant_failed(error: &DatabaseError, now: Time) -> Event {
+    let why = error.with_causes();
+    match error {
+        DatabaseError::Unreachable { .. } => Event::NotGranted { why, retry_at: now },
+        DatabaseError::NotApplied { .. } => Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) },
+        // the cause says already that it was the database
+        DatabaseError::Rejected { rejection, why, .. } => {
+            Event::GrantRejected { rejection: *rejection, why: why.clone() }
+        }
+        DatabaseError::OutcomeUnknown { .. } => Event::GrantUnknown { why },
+    }
+}
