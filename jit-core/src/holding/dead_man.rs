@@ -36,31 +36,31 @@ pub struct ArmedDeadMan {
 pub struct WantedDeadMan {
     /// The membership.
     pub subject: Subject,
-    /// When the last access to it ends, the store's time, UTC.
-    pub end: Time,
+    /// When the last access to it ends, the store's time, UTC; none: all have ended, and it is not known to be gone.
+    pub end: Option<Time>,
     /// Whether the account's sessions end with it.
     pub sessions: Sessions,
     /// What becomes of the default role.
     pub default_role: DefaultRole,
-    /// The accesses that want the membership now.
+    /// The accesses that want the membership now, or on whose behalf it is being taken away.
     pub accesses: Vec<AccessId>,
     /// The one of them that ends last.
     pub last: AccessId,
 }
 
-/// One for each membership that a live access wants and whose rule does not switch it off: for the last end of all who want it, so that it
-/// takes nothing from anybody who is still entitled (law 7).
+/// One for each membership of a live access whose rule does not switch it off: for the last end of all who want it, so that it
+/// takes nothing from anybody who is still entitled (law 7). It stays until the end is verified.
 #[must_use]
 pub fn wanted_dead_men(live: &[&Access]) -> Vec<WantedDeadMan> {
     let mut all: Vec<WantedDeadMan> = Vec::new();
     for access in live.iter().filter(|access| mode(access) != DeadMan::Off) {
-        let Some((subject, _)) = wants(access) else { continue };
+        let Some((subject, _)) = holds(access) else { continue };
         if all.iter().any(|other| same(&other.subject, subject)) {
             continue;
         }
-        let together: Vec<(&&Access, Time)> = live
+        let together: Vec<(&&Access, Option<Time>)> = live
             .iter()
-            .filter_map(|other| wants(other).filter(|(held, _)| same(held, subject)).map(|(_, end)| (other, end)))
+            .filter_map(|other| holds(other).filter(|(held, _)| same(held, subject)).map(|(_, end)| (other, end)))
             .collect();
         let ends = |access: &&Access| access.approval().plan().handling.sessions == Sessions::End;
         let sessions = if together.iter().any(|(other, _)| ends(other)) { Sessions::End } else { Sessions::Keep };
@@ -82,11 +82,12 @@ pub fn mode(access: &Access) -> DeadMan {
     access.approval().plan().handling.dead_man
 }
 
-/// The membership that the access wants now, and no longer than until when.
-fn wants(access: &Access) -> Option<(&Subject, Time)> {
+/// The membership of the access, and no longer than until when it wants that; none: no more.
+fn holds(access: &Access) -> Option<(&Subject, Option<Time>)> {
     match access.grant()? {
-        Grant::Granting(granting) => Some((&granting.subject, granting.latest_end)),
-        Grant::Active(active) => Some((&active.subject, active.window.end())),
+        Grant::Granting(granting) => Some((&granting.subject, Some(granting.latest_end))),
+        Grant::Active(active) => Some((&active.subject, Some(active.window.end()))),
+        Grant::Revoking(revoking) => Some((&revoking.subject, None)),
         _ => None,
     }
 }
@@ -105,8 +106,10 @@ impl Holding {
         let wanted = wanted_dead_men(live);
         for wanted in &wanted {
             match (self.armed.iter_mut().find(|armed| same(&armed.subject, &wanted.subject)), by) {
-                (Some(armed), _) if armed.end != Some(wanted.end) => armed.due = armed.due.or(Some(now)),
-                (None, Some(target)) => self.armed.push(ArmedDeadMan {
+                (Some(armed), _) if wanted.end.is_some() && armed.end != wanted.end => {
+                    armed.due = armed.due.or(Some(now))
+                }
+                (None, Some(target)) if wanted.end.is_some() => self.armed.push(ArmedDeadMan {
                     target: target.clone(),
                     subject: wanted.subject.clone(),
                     end: None,
@@ -117,10 +120,7 @@ impl Holding {
             }
         }
         // one whose revoke is not verified yet stays as it is
-        let held = |subject: &Subject| {
-            let grants = live.iter().filter_map(|access| access.grant()).filter(|grant| grant.is_live());
-            grants.filter_map(Grant::subject).any(|held| same(held, subject))
-        };
+        let held = |subject: &Subject| wanted.iter().any(|wanted| same(&wanted.subject, subject));
         for armed in self.armed.iter_mut().filter(|armed| !held(&armed.subject)) {
             armed.due = armed.due.or(Some(now));
         }

@@ -159,6 +159,26 @@ async fn law_04_a_new_incarnation_has_it_armed_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_04_it_stays_while_the_revoke_fails_in_a_new_incarnation_too() {
+    let (server, store) = (with_dead_man(), memory());
+    let database = faulty(&server);
+    let jit = engine_with(Arc::clone(&store), POLICY, database.clone()).await;
+    let access = jit.request(&actor("alice"), ask("reader", 800)).await.unwrap();
+    jit.run_due().await.unwrap();
+    drop(jit);
+    server.stop();
+    server.start(false);
+    tokio::time::sleep(Duration::from_millis(850)).await;
+    database.script(Method::Revoke, [Some(Fault::NotApplied), Some(Fault::NotApplied)]);
+    // a start that looks whether dead-men are still armed
+    let jit = engine_with(store, POLICY, database.clone()).await;
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "revoking");
+    // nobody works any more
+    drop(jit);
+    until(async || held(&server, "reader") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_requires_it_is_refused_where_there_is_none() {
     let server = server(17);
     let jit = engine_with(memory(), &requiring(), server.database()).await;

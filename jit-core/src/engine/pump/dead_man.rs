@@ -10,7 +10,7 @@ use super::super::core::{Core, Tenant};
 use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
 use super::Lanes;
 use super::case::Case;
-use super::realm::{Pass, RETRY_FIRST, RETRY_LONGEST, Served};
+use super::realm::{Counted, Pass, RETRY_FIRST, RETRY_LONGEST, Served};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
@@ -60,7 +60,7 @@ impl Case {
                 DeadManHere::By(_) => DatabaseError::not_applied("its dead-man, which its rule requires, is not armed"),
             });
         };
-        let end = wanted_dead_men(&self.live()).into_iter().find(|wanted| same(&wanted.subject, subject))?.end;
+        let end = wanted_dead_men(&self.live()).into_iter().find(|wanted| same(&wanted.subject, subject))?.end?;
         let enough = armed.end.is_some_and(|armed| armed >= end);
         (!enough).then(|| {
             let why = armed.trouble.as_deref().unwrap_or("nobody said why");
@@ -76,11 +76,12 @@ pub(in crate::engine) fn missing(mend: &str) -> DatabaseError {
 }
 
 impl Pass<'_> {
-    /// Arms what is due: before the grants that need it. Whether the server answered.
-    pub(super) async fn arm(&mut self, now: Time, fit: &(dyn Fn(&Case) -> bool + Sync)) -> Served {
+    /// Arms what is due: before the grants that need it, and for what is `over`, and not known to be gone, when its revoke was tried. Whether the
+    /// server answered.
+    pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
         let (mut whose, mut orders) = (Vec::new(), Vec::new());
-        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
-            for wanted in wanted_dead_men(&case.live()) {
+        for (place, case) in self.fit(now) {
+            for wanted in wanted_dead_men(&case.live()).into_iter().filter(|wanted| over || wanted.end.is_some()) {
                 let Some(armed) = case.holding.dead_man(&wanted.subject) else { continue };
                 let is_due = |due: Time| due <= now || case.begins(&wanted, &self.label);
                 if armed.target != self.target || !armed.due.is_some_and(is_due) {
@@ -88,7 +89,8 @@ impl Pass<'_> {
                 }
                 orders.push(ArmOrder {
                     subject: wanted.subject.clone(),
-                    ends_in: to_std(span(now, wanted.end)),
+                    // what is to be gone goes soon
+                    ends_in: wanted.end.map(|end| to_std(span(now, end))).unwrap_or_default(),
                     sessions: wanted.sessions,
                     default_role: wanted.default_role.clone(),
                 });
@@ -110,15 +112,17 @@ impl Pass<'_> {
     }
 
     /// Moves and disarms what the effects of this pass made due.
-    pub(super) async fn follow(&mut self, now: Time, fit: &(dyn Fn(&Case) -> bool + Sync)) -> Served {
-        for case in self.cases.iter_mut().filter(|case| fit(case)) {
+    pub(super) async fn follow(&mut self, now: Time) -> Served {
+        let counted = Counted::from(now);
+        for case in &mut self.cases {
             case.plan_dead_men(&self.target, &self.dead_man, now);
         }
-        if let unreachable @ Served::Unreachable(_) = self.arm(now, fit).await {
+        if let unreachable @ Served::Unreachable(_) = self.arm(now, true).await {
             return unreachable;
         }
+        let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
         let (mut whose, mut subjects) = (Vec::new(), Vec::new());
-        for (place, case) in self.cases.iter_mut().enumerate().filter(|(_, case)| fit(case)) {
+        for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
             let wanted = wanted_dead_men(&case.live());
             let over = |subject: &Subject| !wanted.iter().any(|wanted| same(&wanted.subject, subject));
             let mut elsewhere = false;
@@ -169,8 +173,8 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
     let news = match answer {
         Ok(armed) => {
             // that it was moved closer, to the end of a window that has begun, follows from that
-            let news = entry.end.is_none_or(|before| before < wanted.end);
-            (entry.end, entry.due, entry.trouble) = (Some(wanted.end), None, None);
+            let news = entry.end.is_none() || entry.end < wanted.end;
+            (entry.end, entry.due, entry.trouble) = (wanted.end.or(entry.end).or(Some(now)), None, None);
             news.then_some(Event::DeadManArmed(armed))
         }
         Err(error) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use tokio::time::Instant;
 
 use super::super::core::{Core, Tenant};
 use super::super::records::{Stops, body_or_default, stops_key};
@@ -312,18 +313,16 @@ impl Pass<'_> {
 
     /// Tells the database: what has to go first.
     async fn effects(&mut self) -> Result<Served, StoreError> {
-        let now = self.core.store.now().await?;
-        let needed = self.core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX);
-        // a claim that could be taken over before the answer is recorded is not worked on: the next pass does
-        let fit = |case: &Case| span(now, case.claim.until) >= needed;
-        let (revoked, mut served) = self.revoke(now, &fit).await;
-        if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, self.arm(now, &fit).await) {
+        let counted = Counted::from(self.core.store.now().await?);
+        let (revoked, mut served) = self.revoke(counted.now()).await;
+        let armed = self.arm(counted.now(), false).await;
+        if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, armed) {
             served = gone;
         }
         let granted = match &served {
             Served::Answered { restarted } => {
                 let before = *restarted;
-                let (granted, second) = self.grant(&fit).await;
+                let (granted, second) = self.grant(counted.now()).await;
                 served = match second {
                     Served::Answered { restarted } => Served::Answered { restarted: restarted || before },
                     unreachable @ Served::Unreachable(_) => unreachable,
@@ -333,7 +332,7 @@ impl Pass<'_> {
             Served::Unreachable(_) => Vec::new(),
         };
         let now = self.core.store.now().await?;
-        let arrived = after(now, needed);
+        let arrived = after(now, needed(self.core));
         for (place, closing, outcome) in revoked {
             if let Some(case) = self.cases.get_mut(place) {
                 if matches!(&outcome, Err(left) if left.unknown) {
@@ -351,22 +350,24 @@ impl Pass<'_> {
                 case.handle(id, event, now);
             }
         }
-        if matches!(served, Served::Answered { .. }) {
-            let fit = |case: &Case| span(now, case.claim.until) >= needed;
-            if let gone @ Served::Unreachable(_) = self.follow(now, &fit).await {
-                served = gone;
-            }
+        if matches!(served, Served::Answered { .. })
+            && let gone @ Served::Unreachable(_) = self.follow(now).await
+        {
+            served = gone;
         }
         Ok(served)
     }
 
-    async fn revoke(
-        &self,
-        now: Time,
-        fit: &(dyn Fn(&Case) -> bool + Sync),
-    ) -> (Vec<(usize, Closing, Outcome)>, Served) {
+    /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
+    /// recorded is not worked on, and the next pass does. Each call takes its time, so that it is asked before each.
+    pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &Case)> {
+        let needed = needed(self.core);
+        self.cases.iter().enumerate().filter(move |(_, case)| span(now, case.claim.until) >= needed)
+    }
+
+    async fn revoke(&self, now: Time) -> (Vec<(usize, Closing, Outcome)>, Served) {
         let mut closing = Vec::new();
-        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
+        for (place, case) in self.fit(now) {
             let live = case.live();
             closing.extend(closings(&live, now).into_iter().map(|closing| (place, closing)));
             for orphan in case.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
@@ -401,12 +402,12 @@ impl Pass<'_> {
 
     async fn grant(
         &self,
-        fit: &(dyn Fn(&Case) -> bool + Sync),
+        now: Time,
     ) -> (Vec<(usize, AccessId, Result<crate::database::Granted, DatabaseError>)>, Served) {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
         let mut refused = Vec::new();
-        for (place, case) in self.cases.iter().enumerate().filter(|(_, case)| fit(case)) {
+        for (place, case) in self.fit(now) {
             let live = case.live();
             for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
@@ -477,6 +478,30 @@ impl Pass<'_> {
         let kept = futures_util::future::join_all(self.cases.iter_mut().map(|case| case.record(core, settings))).await;
         kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
     }
+}
+
+/// The store's time, counted on from when it was read: to ask again can be a round trip.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    read: Time,
+    at: Instant,
+}
+
+impl From<Time> for Counted {
+    fn from(read: Time) -> Self {
+        Self { read, at: Instant::now() }
+    }
+}
+
+impl Counted {
+    pub(super) fn now(self) -> Time {
+        after(self.read, TimeDelta::from_std(self.at.elapsed()).unwrap_or(TimeDelta::MAX))
+    }
+}
+
+/// How long a claim has to last for a call.
+fn needed(core: &Core) -> TimeDelta {
+    core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX)
 }
 
 /// The accesses of the case whose database work is due.

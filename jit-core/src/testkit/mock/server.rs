@@ -68,6 +68,15 @@ impl MockServer {
         self.catalog().dead_man_grace = grace;
     }
 
+    /// Its dead-men: role, account, when each fires, when it fired.
+    pub(crate) fn dead_men(&self) -> Vec<(String, String, Time, Option<Time>)> {
+        let catalog = self.catalog();
+        let one = |((role, member), it): (&(u32, u32), &super::dead_man::MockDeadMan)| {
+            (catalog.name(*role).to_owned(), catalog.name(*member).to_owned(), it.fires_at, it.fired_at)
+        };
+        catalog.dead_men.iter().map(one).collect()
+    }
+
     /// The adapter, logged in as the broker.
     #[must_use]
     pub fn database(&self) -> MockDatabase {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
 use super::laws::{Sender, Violation};
 use super::node::Who;
 use super::world::{Power, World};
+use crate::clock::after;
 use crate::database::{
-    Call, Capabilities, Check, Database, DatabaseError, GrantOrder, Granted, Holder, Identity, NameError, Observation,
-    RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holder,
+    Identity, NameError, Observation, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
@@ -186,6 +188,28 @@ impl SimDatabase {
         }
     }
 
+    /// Who may send orders for dead-men does.
+    fn about_dead_men<'s>(
+        &self,
+        call: &Call,
+        mut subjects: impl Iterator<Item = &'s Subject>,
+    ) -> Result<Vec<u64>, Violation> {
+        let by = self.sender();
+        let mut inside = self.world().inside();
+        let sent = subjects.try_for_each(|subject| {
+            let (account, role) = (subject.account.as_str(), subject.role.as_str());
+            inside.oracle.sends_dead_man(by, &call.label, account, role)
+        });
+        sent.map(|()| Vec::new())
+    }
+
+    /// Whether a packet that is sent now arrives while its call waits for it: later the server refuses it, by its own clock.
+    fn in_time(&self, call: &Call) -> impl Fn() -> bool + Send + 'static {
+        let world = Arc::clone(self.world());
+        let until = after(world.now(), TimeDelta::from_std(call.limit).unwrap_or_default());
+        move || world.now() <= until
+    }
+
     fn forget(&self, statements: &[u64]) {
         Server { world: Arc::clone(self.world()), server: self.server }.forget(statements);
     }
@@ -223,6 +247,10 @@ impl Server {
         let now = self.world.now();
         self.world.inside().oracle.over(statement, applied, now);
     }
+}
+
+fn all_late<T, O>(orders: &[O]) -> Answers<T> {
+    orders.iter().map(|_| Err(DatabaseError::not_applied("the deadline is past"))).collect()
 }
 
 /// The server stops and starts again, as another incarnation.
@@ -383,6 +411,44 @@ impl Database for SimDatabase {
             answers
         };
         self.send(call, orders.len(), &REVOKE, statements, (300, 3_500), run).await
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Answers<Armed> {
+        self.world().count("dead-men armed");
+        for ArmOrder { subject, ends_in, .. } in orders {
+            let (node, label) = (self.who.node, &call.label);
+            self.world().note(format_args!(
+                "node {node} arms {} of {} in {ends_in:?} as {label}",
+                subject.role, subject.account
+            ));
+        }
+        let subjects = orders.iter().map(|order| &order.subject);
+        let lawful = self.about_dead_men(call, subjects);
+        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
+        let arrives = self.in_time(call);
+        let run = async move { if arrives() { inner.arm(&call_of, &orders_of).await } else { all_late(&orders_of) } };
+        self.send(call, orders.len(), &REVOKE, lawful, (300, 9_000), run).await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Answers<Disarmed> {
+        self.world().count("dead-men disarmed");
+        for subject in orders {
+            self.world().note(format_args!("node {} disarms {} of {}", self.who.node, subject.role, subject.account));
+        }
+        let lawful = self.about_dead_men(call, orders.iter());
+        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
+        let (arrives, world) = (self.in_time(call), Arc::clone(self.world()));
+        let run = async move {
+            if !arrives() {
+                return all_late(&orders_of);
+            }
+            // what fired is known no more when it is disarmed
+            let now = world.now();
+            let fired = world.inside().oracle.dead_men_fired(now);
+            world.hold(fired);
+            inner.disarm(&call_of, &orders_of).await
+        };
+        self.send(call, orders.len(), &REVOKE, lawful, (300, 9_000), run).await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {

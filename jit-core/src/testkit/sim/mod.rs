@@ -85,13 +85,15 @@ fn run(history: &History, keep_trace: bool) -> (Result<Report, Violation>, Vec<S
             Some(violation) => Err(violation),
             None => {
                 let inside = world.inside();
+                let mut counts = inside.tally.clone();
+                counts.insert("dead-men fired", inside.oracle.dead_men_that_fired);
                 Ok(Report {
                     seed: history.seed,
                     events: history.steps.len(),
                     nodes: history.nodes,
                     accesses: inside.oracle.order.len(),
                     overlaps: inside.oracle.overlaps,
-                    counts: inside.tally.clone(),
+                    counts,
                     trace: hash,
                 })
             }

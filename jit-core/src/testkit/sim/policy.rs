@@ -1,5 +1,19 @@
 //! What everybody may do in a history. The laws know it too, on their own: see `laws`.
 
+/// The same where the first server has dead-men: rules about some roles require one there.
+pub(super) fn guarded(policy: &str) -> String {
+    let rule = |rule: &str| {
+        let guards = ["write", "administer"].into_iter().find(|name| rule.starts_with(&format!("name = \"{name}\"\n")));
+        guards.map(|name| {
+            let first = rule.replacen(name, &format!("{name} with a dead-man"), 1);
+            let first = first.replacen("targets = [\"a*\", \"b*\"]", "targets = [\"a*\"]\ndead_man = \"required\"", 1);
+            format!("{first}[[rule]]\n{rule}")
+        })
+    };
+    let rules = policy.split("[[rule]]\n").map(|one| rule(one).unwrap_or_else(|| one.to_owned()));
+    rules.collect::<Vec<_>>().join("[[rule]]\n")
+}
+
 /// The policies of tenant `default`: under the second `bob` decides nothing any more, and `dave` may not read.
 pub(super) const DEFAULT: [&str; 2] = [
     r#"

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::database::SimDatabase;
-use super::laws::{InForce, broken};
+use super::laws::{InForce, broken, has_dead_men};
 use super::node::{Gate, Who};
-use super::policy::{DEFAULT, OTHER};
+use super::policy::{DEFAULT, OTHER, guarded};
 use super::random::{Random, SeededEntropy};
 use super::steps::{History, PEOPLE, ROLES, Step, TARGETS};
 use super::store::SimStore;
@@ -51,7 +51,9 @@ impl Stage {
     pub(super) async fn open(history: &History, keep_trace: bool) -> Result<Self, BoxError> {
         let world = World::new(history, keep_trace)?;
         let parse = |text: &str| PolicyDocument::parse(text, "simulated").map_err(|error| error.to_string());
-        let policies = DEFAULT.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let guards = has_dead_men(history.seed);
+        let text = |policy: &str| if guards { guarded(policy) } else { policy.to_owned() };
+        let policies = DEFAULT.into_iter().map(|policy| parse(&text(policy))).collect::<Result<Vec<_>, _>>()?;
         let mut stage = Self {
             world,
             seed: history.seed,
@@ -317,6 +319,7 @@ impl Stage {
             Step::ServerClock { server, millis } => {
                 world.count("server clock stepped");
                 world.disturbed();
+                world.inside().oracle.puts_clock(server);
                 if let Some(clock) = world.server_clocks.get(server) {
                     clock.step(TimeDelta::milliseconds(millis));
                 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::clock::SimClock;
-use super::laws::{Lawful, Oracle, Remembered, Violation, broken};
+use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_men};
 use super::node::Gate;
 use super::random::Random;
 use super::steps::{ACCOUNTS, History, PEOPLE, ROLES, SERVERS};
@@ -131,11 +131,16 @@ impl World {
             }
             servers.push(server);
         }
+        let dead_men = has_dead_men(history.seed);
+        if let (true, Some(server)) = (dead_men, servers.get(GUARDED)) {
+            server.set_dead_man(Some(DEAD_MAN_GRACE));
+        }
         let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let now = clock.wall();
         let grace = if history.quiet { QUIET } else { GRACE };
         let merged = profiles.iter().map(|profile| !profile.names_grantors()).collect();
-        let oracle = Oracle::new(servers.clone(), merged, history.nodes, now, grace);
+        let mut oracle = Oracle::new(servers.clone(), merged, history.nodes, now, grace);
+        oracle.dead_men = dead_men;
         let lines = keep_trace.then(Vec::new);
         let inside = Inside {
             random: Random::new(history.seed),
@@ -159,6 +164,9 @@ impl World {
             (false, 1) => "histories with MySQL as the second server",
             (false, _) => "histories with MariaDB as the second server",
         });
+        if dead_men {
+            world.count("histories with dead-men on the first server");
+        }
         Ok(Arc::new(world))
     }
 
@@ -257,7 +265,8 @@ impl World {
         let mut inside = self.inside();
         inside.oracle.desk_since = if told { inside.oracle.desk_since.or(Some(now)) } else { None };
         inside.oracle.calm_since = if works { inside.oracle.calm_since.or(Some(now)) } else { None };
-        let lawful = inside.oracle.look(now);
+        inside.oracle.locks = inside.held > 0 || inside.up.get(GUARDED) != Some(&Power::Up);
+        let lawful = inside.oracle.dead_men_fired(now).and_then(|()| inside.oracle.look(now));
         drop(inside);
         self.hold(lawful);
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -46,6 +46,7 @@ impl Oracle {
             return Err(broken(10, format!("a commit at {at} after one at {:?}", self.latest)));
         }
         self.latest = Some(at);
+        self.dead_men_fired(at)?;
         for (tenant, _) in &reading.entries {
             let count = self.entries.entry(tenant.clone()).or_default();
             *count = count.saturating_add(1);

@@ -39,6 +39,7 @@ impl Oracle {
         let Remembered { cases, order, incarnations, stops, entries } = to;
         let before = std::mem::replace(&mut self.cases, cases);
         (self.order, self.incarnations, self.stops, self.entries) = (order, incarnations, stops, entries);
+        self.loosen_all();
         self.holders.clear();
         for (id, was) in before {
             let known = self.cases.get_mut(&id);

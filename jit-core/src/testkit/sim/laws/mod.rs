@@ -2,6 +2,7 @@
 //! engine is asked.
 
 mod commit;
+mod dead_man;
 mod failover;
 mod reading;
 mod records;
@@ -15,6 +16,7 @@ use self::records::{IntentRecord, RequestRecord, StopRecord, WindowRecord};
 use crate::clock::Time;
 use crate::testkit::mock::MockServer;
 
+pub(super) use dead_man::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_men};
 pub(super) use failover::Remembered;
 pub(super) use reading::Reading;
 pub(super) use statement::{Sender, Sent};
@@ -167,6 +169,18 @@ pub(super) struct Oracle {
     /// When a membership of ours was last taken away, the server's time.
     removed: BTreeMap<Held, Time>,
     pub(super) logins: Vec<Login>,
+    /// Whether the first server has dead-men.
+    pub(super) dead_men: bool,
+    /// Those that fired, the last time of each, the server's.
+    fired: BTreeMap<Held, Time>,
+    /// How many fired.
+    pub(super) dead_men_that_fired: u64,
+    /// Memberships whose dead-man somebody may have armed who knew less than others.
+    loose: BTreeSet<Held>,
+    /// Whether the clock of the server with dead-men was put.
+    clock_was_put: bool,
+    /// Whether something is locked there, or the server writes nothing.
+    pub(super) locks: bool,
     stops: Vec<StopRecord>,
     /// Since when everything works, the store's time.
     pub(super) calm_since: Option<Time>,
@@ -208,6 +222,12 @@ impl Oracle {
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),
+            dead_men: false,
+            fired: BTreeMap::new(),
+            dead_men_that_fired: 0,
+            loose: BTreeSet::new(),
+            clock_was_put: false,
+            locks: false,
             stops: Vec::new(),
             calm_since: None,
             desk_since: None,

@@ -41,6 +41,7 @@ impl Oracle {
                 Err(broken(5, format!("`{account}` has `{role}`, and everything about it is over")))
             };
         };
+        self.outlives_nobody(&held, now)?;
         if self.is_late(until, now) {
             return Err(broken(2, format!("`{account}` has `{role}` since its end at {until}, and it is {now}")));
         }

@@ -83,12 +83,15 @@ impl Oracle {
             return Err(broken(1, format!("a grant for {id} is about `{role}` for `{account}`")));
         }
         let fresh = self.claimed(by, account)?;
+        let held = (by.server, role.to_owned(), account.to_owned());
+        if fresh {
+            self.is_armed(&id, case, &held, by.now)?;
+        }
         // one that was given back since its intent is taken away right after
         if fresh && !matches!(case.state.as_str(), "granting" | "revoking") {
             return Err(broken(3, format!("a grant for {id} is sent, which is {}", case.state)));
         }
         let observed = after(order.not_after(), TimeDelta::zero().checked_sub(&CALL).unwrap_or_default());
-        let held = (by.server, role.to_owned(), account.to_owned());
         // where no grantor is recorded, what was given by hand after ours was taken by hand cannot be told from ours
         let alike = by.server == 1 && !self.others(&id, by.server, account, role).is_empty();
         if let Some(since) = self.standing.get(&held).filter(|since| **since < observed && !alike) {
@@ -201,7 +204,7 @@ impl Oracle {
     }
 
     /// Law 14: the sender holds the claim on the account; whether it has to. One that was paused, or whose claims were lost, cannot know.
-    fn claimed(&self, by: Sender, account: &str) -> Result<bool, super::Violation> {
+    pub(super) fn claimed(&self, by: Sender, account: &str) -> Result<bool, super::Violation> {
         let stale = self.stale_since.get(by.node).copied().flatten();
         if stale.is_some_and(|stale| span(stale, by.now) < STALE) {
             return Ok(false);
