@@ -193,12 +193,13 @@ impl SimDatabase {
         &self,
         call: &Call,
         mut subjects: impl Iterator<Item = &'s Subject>,
+        disarms: bool,
     ) -> Result<Vec<u64>, Violation> {
         let by = self.sender();
         let mut inside = self.world().inside();
         let sent = subjects.try_for_each(|subject| {
-            let (account, role) = (subject.account.as_str(), subject.role.as_str());
-            inside.oracle.sends_dead_man(by, &call.label, account, role)
+            let about = (subject.account.as_str(), subject.role.as_str());
+            inside.oracle.sends_dead_man(by, &call.label, about, disarms)
         });
         sent.map(|()| Vec::new())
     }
@@ -423,7 +424,7 @@ impl Database for SimDatabase {
             ));
         }
         let subjects = orders.iter().map(|order| &order.subject);
-        let lawful = self.about_dead_men(call, subjects);
+        let lawful = self.about_dead_men(call, subjects, false);
         let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
         let arrives = self.in_time(call);
         let run = async move { if arrives() { inner.arm(&call_of, &orders_of).await } else { all_late(&orders_of) } };
@@ -435,7 +436,7 @@ impl Database for SimDatabase {
         for subject in orders {
             self.world().note(format_args!("node {} disarms {} of {}", self.who.node, subject.role, subject.account));
         }
-        let lawful = self.about_dead_men(call, orders.iter());
+        let lawful = self.about_dead_men(call, orders.iter(), true);
         let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
         let (arrives, world) = (self.in_time(call), Arc::clone(self.world()));
         let run = async move {

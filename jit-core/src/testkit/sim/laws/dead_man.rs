@@ -43,11 +43,21 @@ impl Oracle {
         }
     }
 
-    /// An order for a dead-man is about to be sent, by the pump or because a window is about to be extended.
-    pub(in super::super) fn sends_dead_man(&mut self, by: Sender, label: &str, account: &str, role: &str) -> Lawful {
+    /// An order for a dead-man is about to be sent, by the pump or because a window is about to be extended; one that disarms only when nothing is
+    /// held any more that somebody could forget.
+    pub(in super::super) fn sends_dead_man(
+        &mut self,
+        by: Sender,
+        label: &str,
+        (account, role): (&str, &str),
+        disarms: bool,
+    ) -> Lawful {
         let held = (by.server, role.to_owned(), account.to_owned());
         let extends = label.ends_with(".extend");
         let fresh = if extends { true } else { self.claimed(by, account)? };
+        if disarms && fresh && self.is_ours(by.server, account, role).is_some() && !self.is_nobodys(&held) {
+            return Err(broken(4, format!("the dead-man of `{account}` is disarmed, who has `{role}`")));
+        }
         // an extension is no work of a claim: it may be overtaken by a pass that does not know of it yet
         if !fresh || extends {
             self.loose.insert(held);
