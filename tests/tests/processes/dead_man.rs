@@ -33,12 +33,7 @@ pub(crate) fn all(tests: &mut Tests) {
         let name = format!("law_04_every_node_is_killed_and_the_event_of_{name}_fires_after_a_restart");
         tests.add_with(flavour.name(), &name, move || async move {
             let case = Case::on_mysql(MySqlServer::start_durable(flavour).await?).await?;
-            let access = case.granted("12s").await?;
-            case.world.act(Act::Restart).await.map_err(whole)?;
-            let mut session = case.session().await?;
-            case.fires(&access, LATE).await?;
-            case.is_ended(&mut session).await?;
-            case.is_told(&access).await
+            case.fires_after_a_restart("12s", LATE).await
         });
     }
     tests.add_with(
@@ -54,12 +49,7 @@ pub(crate) fn all(tests: &mut Tests) {
         "law_04_every_node_is_killed_and_the_agents_job_of_the_tds_double_fires_after_a_restart",
         |_| async move {
             let case = Case::on_the_double(MsSqlWorld::on_a_double().await?.with_dead_man().await?).await?;
-            let access = case.granted("12s").await?;
-            case.world.act(Act::Restart).await.map_err(whole)?;
-            let mut session = case.session().await?;
-            case.fires(&access, LATE).await?;
-            case.is_ended(&mut session).await?;
-            case.is_told(&access).await
+            case.fires_after_a_restart("12s", LATE).await
         },
     );
     tests.add("wrong_use_a_rule_requires_a_dead_man_and_the_tds_double_has_no_job", |_| async move {
@@ -100,12 +90,7 @@ pub(crate) fn all(tests: &mut Tests) {
         let settings =
             "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
         let case = Case::on_postgres(Cluster::start_durable_with(WITH_CRON, settings).await?, true).await?;
-        let access = case.granted("6s").await?;
-        case.world.act(Act::Restart).await.map_err(whole)?;
-        let mut session = case.session().await?;
-        case.fires(&access, LATE + MINUTE).await?;
-        case.is_ended(&mut session).await?;
-        case.is_told(&access).await
+        case.fires_after_a_restart("6s", LATE + MINUTE).await
     });
 }
 
@@ -234,6 +219,16 @@ impl Case {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         anyhow::bail!("its session lives on")
+    }
+
+    /// Granted by a process that is killed; the server is restarted, and somebody comes in then.
+    async fn fires_after_a_restart(&self, how_long: &str, late: TimeDelta) -> Result<()> {
+        let access = self.granted(how_long).await?;
+        self.world.act(Act::Restart).await.map_err(whole)?;
+        let mut session = self.session().await?;
+        self.fires(&access, late).await?;
+        self.is_ended(&mut session).await?;
+        self.is_told(&access).await
     }
 
     /// Nothing is asked for where the rule's dead-man is missing.

@@ -10,7 +10,8 @@ use super::super::core::{Core, Tenant};
 use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
 use super::Lanes;
 use super::case::Case;
-use super::realm::{Counted, Pass, RETRY_FIRST, RETRY_LONGEST, Served};
+use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
+use super::realm::{Counted, Pass, Served};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{

@@ -1,9 +1,9 @@
 //! What accesses leave behind: looked at right before a grant and right after its end, and compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Owned};
 use super::realm::Pass;
 use crate::database::{Belongings, DatabaseError, Subject};
 use crate::holding::{Closing, left_behind, marks};
@@ -11,9 +11,6 @@ use crate::id::AccessId;
 
 /// Longer it is not waited for: nobody's grant or end is held up by what may be read later.
 const WITHIN: Duration = Duration::from_secs(2);
-
-/// Marks of what was owned before a grant, or why that is not known.
-pub(super) type Owned = Result<BTreeSet<String>, String>;
 
 impl Pass<'_> {
     /// What the accounts and roles of these accesses own before they are granted, by access.

@@ -1,9 +1,11 @@
 //! What the case of an account makes of what its database showed or answered.
 
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+
 use super::super::core::Core;
 use super::case::Case;
-use super::left::Owned;
-use super::realm::{RETRY_FIRST, RETRY_LONGEST};
 use crate::access::Event;
 use crate::clock::{Time, after};
 use crate::database::{DatabaseError, Seen, Subject};
@@ -12,6 +14,14 @@ use crate::grant::Grant;
 use crate::holding::{Closing, Look, Orphan, Verified, judge, look, same};
 use crate::id::{AccessId, RoleName};
 use crate::store::StoreError;
+
+/// First wait of one order that failed while its server answers; it doubles with each failure.
+pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
+/// Longest wait of one order that failed while its server answers.
+pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
+
+/// Marks of what was owned before a grant, or why that is not known.
+pub(super) type Owned = Result<BTreeSet<String>, String>;
 
 /// What a revoke came to: the proofs, or what is still there.
 pub(super) type Outcome = Result<Vec<Verified>, Left>;

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::super::core::{Core, Tenant};
 use super::super::records::{Stops, body_or_default, stops_key};
 use super::case::{Case, Kept};
-use super::left::Owned;
-use super::outcome::{Left, Outcome, Told, begin, drop_accounted, ended, grant_failed, look_again};
+use super::outcome::{
+    Left, Outcome, Owned, RETRY_FIRST, RETRY_LONGEST, Told, begin, drop_accounted, ended, grant_failed, look_again,
+};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
@@ -24,10 +25,6 @@ use crate::store::{ClockState, StoreError};
 
 /// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
-/// First wait of one order that failed while its server answers; it doubles with each failure.
-pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
-/// Longest wait of one order that failed while its server answers.
-pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
 /// What a pass serves: the accounts of one tenant in one realm, through one target.
 #[derive(Debug)]
