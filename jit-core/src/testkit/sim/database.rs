@@ -271,8 +271,9 @@ pub(super) fn stop(world: &World, server: usize) {
         it.stop();
     }
     world.disturbed();
+    let now = world.now();
     let mut inside = world.inside();
-    inside.oracle.stopped(server);
+    inside.oracle.stopped(server, now);
     if let Some(stops) = inside.stops.get_mut(server) {
         *stops = stops.saturating_add(1);
     }

@@ -120,6 +120,8 @@ impl Oracle {
         // it stays where it was armed when a window is closed before its end
         let end = |case: &Case| case.window.as_ref().map(|window| window.end).max(case.latest_end);
         let Some(until) = about().filter(|case| case.is_live()).filter_map(end).max() else { return Ok(()) };
+        // a start of the server has it armed anew
+        let until = self.guarded_stopped.map_or(until, |stopped| until.max(stopped));
         let late = now > after(after(until, GRACE), LATE);
         if late && !retired && self.is_certain(held) && !self.restored.contains_key(held) && !self.locks {
             let (_, role, account) = held;

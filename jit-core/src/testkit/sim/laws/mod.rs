@@ -179,6 +179,8 @@ pub(super) struct Oracle {
     loose: BTreeSet<Held>,
     /// Whether the clock of the server with dead-men was put.
     clock_was_put: bool,
+    /// When the server with dead-men stopped last, the store's time.
+    guarded_stopped: Option<Time>,
     /// Whether something is locked there, or the server writes nothing.
     pub(super) locks: bool,
     stops: Vec<StopRecord>,
@@ -227,6 +229,7 @@ impl Oracle {
             dead_men_that_fired: 0,
             loose: BTreeSet::new(),
             clock_was_put: false,
+            guarded_stopped: None,
             locks: false,
             stops: Vec::new(),
             calm_since: None,

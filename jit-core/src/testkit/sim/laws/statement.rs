@@ -165,8 +165,13 @@ impl Oracle {
             return Err(broken(3, format!("{id} is ended without an intent, and the store works")));
         }
         let unheard = |(end, at): &(Time, Time)| *end <= by.now && span(*at, by.now) < UNHEARD;
+        // nor what was heard before a suspension, which lets nothing grow old on the node
+        let suspended = self.stale_since.get(by.node).copied().flatten();
+        let unheard = |put_off: &(Time, Time)| {
+            unheard(put_off) || put_off.0 <= by.now && suspended.is_some_and(|suspended| suspended >= put_off.1)
+        };
         let over = |case: &super::Case| {
-            case.window.as_ref().is_some_and(|window| window.end <= by.now) || case.put_off.iter().any(unheard)
+            case.window.as_ref().is_some_and(|window| window.end <= by.now) || case.put_off.iter().any(&unheard)
         };
         if !self.cases.get(id).is_some_and(over) || order.how != RevokeHow::Remove {
             return Err(broken(3, format!("{id} is ended without an intent, and is not over")));
@@ -287,7 +292,10 @@ impl Oracle {
     }
 
     /// The server stopped: what was on its way to it is gone.
-    pub(in super::super) fn stopped(&mut self, server: usize) {
+    pub(in super::super) fn stopped(&mut self, server: usize, now: Time) {
+        if server == super::GUARDED {
+            self.guarded_stopped = Some(now);
+        }
         self.statements.values_mut().filter(|sent| sent.server == server).for_each(|sent| sent.over = true);
     }
 }
