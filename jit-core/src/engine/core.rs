@@ -1,6 +1,6 @@
 //! What all handles of one engine share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::TimeDelta;
@@ -33,6 +33,9 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     /// Held while it is recorded which policy is in force: what is recorded last is what is in force.
     pub(super) noting: Mutex<()>,
+    /// Accounts, by their serial keys, for which something is being ended without a claim (law 3's exception): nothing is begun for them here
+    /// meanwhile.
+    pub(super) ending_ahead: std::sync::Mutex<BTreeSet<String>>,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -83,6 +86,7 @@ impl Core {
             waiters: Waiters::default(),
             limits,
             noting: Mutex::new(()),
+            ending_ahead: std::sync::Mutex::default(),
             tenants: RwLock::new(tenants),
         }
     }

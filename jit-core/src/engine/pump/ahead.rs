@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::apply::loaded;
+use super::super::core::Core;
 use super::super::records::{access_key, body};
 use super::Lanes;
 use super::realm::expired;
@@ -55,6 +56,8 @@ struct End {
     at: Time,
     /// The account's holding.
     holding: RecordKey,
+    /// What is serial about it.
+    serial: String,
     target: TargetName,
     order: RevokeOrder,
 }
@@ -70,6 +73,26 @@ impl Ahead {
     fn take_due(&mut self) -> Vec<End> {
         let Some(now) = self.now() else { return Vec::new() };
         self.ends.extract_if(.., |end| after(end.at, USUAL) <= now).collect()
+    }
+}
+
+/// Nothing is begun for these accounts here as long as this lives.
+struct Busy<'c> {
+    core: &'c Core,
+    serials: Vec<String>,
+}
+
+impl<'c> Busy<'c> {
+    fn new(core: &'c Core, serials: Vec<String>) -> Self {
+        core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).extend(serials.iter().cloned());
+        Self { core, serials }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|serial| !self.serials.contains(serial));
     }
 }
 
@@ -210,7 +233,13 @@ impl Lanes {
         let goes = closings(&all, until).into_iter().filter(|closing| closing.stays.is_none());
         let ends = goes.filter_map(|closing| {
             let ends = closing.accesses.iter().map(|id| ending.get(id).copied()).collect::<Option<Vec<Time>>>()?;
-            Some(End { at: ends.into_iter().max()?, holding: at.clone(), target: target.clone(), order: closing.order })
+            Some(End {
+                at: ends.into_iter().max()?,
+                holding: at.clone(),
+                serial: holding.serial(),
+                target: target.clone(),
+                order: closing.order,
+            })
         });
         ends.collect()
     }
@@ -228,6 +257,7 @@ impl Lanes {
             let limit = to_std(self.core.limits.call);
             let call = Call { label: format!("{}.{AHEAD}", self.label()), limit };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
+            let _busy = Busy::new(&self.core, ends.iter().map(|end| end.serial.clone()).collect());
             let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
             let mut answers = answers.unwrap_or_default().into_iter();
             for end in ends {

@@ -1,7 +1,7 @@
 //! One pass over the due accounts of a realm: look, record what is intended, tell the database, record what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use chrono::TimeDelta;
 use tokio::time::Instant;
@@ -356,10 +356,13 @@ impl Pass<'_> {
     }
 
     /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
-    /// recorded is not worked on, and the next pass does. Each call takes its time, so that it is asked before each.
+    /// recorded is not worked on, and the next pass does. Each call takes its time, so that it is asked before each. Nor is one for which this node
+    /// is ending something without a claim.
     pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &Case)> {
         let needed = needed(self.core);
-        self.cases.iter().enumerate().filter(move |(_, case)| span(now, case.claim.until) >= needed)
+        let busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fit = move |case: &Case| span(now, case.claim.until) >= needed && !busy.contains(&case.claim.serial);
+        self.cases.iter().enumerate().filter(move |(_, case)| fit(case))
     }
 
     async fn revoke(&self, now: Time) -> (Vec<(usize, Closing, Outcome)>, Served) {
