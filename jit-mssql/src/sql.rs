@@ -114,17 +114,23 @@ pub(crate) fn asked(rows: usize) -> String {
     let mut text = format!(
         "{ASKED}INSERT INTO @asked (n, account, account_id, account_sid, role, role_id, role_sid, not_after, powers, actors) VALUES "
     );
-    let mut parameter = 0_usize;
+    write_rows(&mut text, 0, rows, COLUMNS);
+    text.push_str("; ");
+    text
+}
+
+/// Rows of VALUES, numbered from 0, with so many parameters each: those behind the first `before`.
+fn write_rows(text: &mut String, before: usize, rows: usize, columns: usize) {
+    let mut parameter = before;
     for row in 0..rows {
+        // writing to a text cannot fail
         let _ = write!(text, "{}({row}", if row == 0 { "" } else { ", " });
-        for _ in 0..COLUMNS {
+        for _ in 0..columns {
             parameter = parameter.saturating_add(1);
             let _ = write!(text, ", @P{parameter}");
         }
         text.push(')');
     }
-    text.push_str("; ");
-    text
 }
 
 /// Finds what is asked in the catalog. Names are compared byte by byte: a name in another case is another name, whatever the collation.

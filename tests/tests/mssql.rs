@@ -17,6 +17,7 @@ use jit_core::testkit::database_laws::witness;
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
 use jit_tests::tds::{Options, TdsServer, Tls};
 use jit_tests::tls::Certificates;
+use jit_tests::world::mssql::printed_batches;
 use tempfile::TempDir;
 use tiberius::{AuthMethod, Client, EncryptionLevel};
 use tokio::net::TcpStream;
@@ -67,14 +68,10 @@ impl Stage {
         Client::connect(config, tcp.compat_write()).await.unwrap()
     }
 
-    /// What a check prints, as the servers' own client has it.
+    /// Does what a check prints.
     fn run_printed(&self, statements: &str) {
-        let mut at = "master".to_owned();
-        for batch in format!("{statements}\n").split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
-            match batch.strip_prefix("USE [") {
-                Some(rest) => at = rest.trim_end().trim_end_matches(']').to_owned(),
-                None => drop(self.server.execute(&at, batch).unwrap_or_else(|error| panic!("{error:?}: {batch}"))),
-            }
+        for (at, batch) in printed_batches(statements) {
+            self.server.execute(&at, &batch).unwrap_or_else(|error| panic!("{error:?}: {batch}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{COLUMNS, FIND, Scope, asked};
+use super::{COLUMNS, FIND, Scope, asked, write_rows};
 use crate::account::{literal, quoted};
 
 /// What a DBA makes once in a database. Brokers see and change rows of their own; a name stands nowhere, since principals are renamed.
@@ -159,27 +159,19 @@ pub(crate) fn arm(scope: Scope, rows: usize) -> String {
         "DECLARE @lease TABLE (n int NOT NULL PRIMARY KEY, id char(64) NOT NULL, in_ms int NOT NULL, ends_sessions bit NOT NULL); \
          INSERT INTO @lease (n, id, in_ms, ends_sessions) VALUES ",
     );
-    let mut parameter = rows.saturating_mul(COLUMNS);
-    for row in 0..rows {
-        let _ = write!(text, "{}({row}", if row == 0 { "" } else { ", " });
-        for _ in 0..LEASE_COLUMNS {
-            parameter = parameter.saturating_add(1);
-            let _ = write!(text, ", @P{parameter}");
-        }
-        text.push(')');
-    }
+    write_rows(&mut text, rows.saturating_mul(COLUMNS), rows, LEASE_COLUMNS);
+    let last = rows.saturating_mul(COLUMNS.saturating_add(LEASE_COLUMNS)).saturating_add(1);
     let _ = write!(
         text,
         "; BEGIN TRANSACTION; \
          IF SYSUTCDATETIME() < (SELECT MIN(a.not_after) FROM @asked a) BEGIN \
          DELETE FROM jit.leases WHERE broker_sid = SUSER_SID() AND id IN (SELECT x.id FROM @lease x); \
          INSERT INTO jit.leases (id, broker_sid, account_id, account_sid, role_id, role_sid, fires_at, ends_sessions, armed_by) \
-         SELECT x.id, SUSER_SID(), f.account_id, f.account_sid, f.role_id, f.role_sid, DATEADD(millisecond, x.in_ms, SYSUTCDATETIME()), x.ends_sessions, @P{} \
+         SELECT x.id, SUSER_SID(), f.account_id, f.account_sid, f.role_id, f.role_sid, DATEADD(millisecond, x.in_ms, SYSUTCDATETIME()), x.ends_sessions, @P{last} \
          FROM @lease x JOIN @found f ON f.n = x.n WHERE f.account_id IS NOT NULL AND f.role_id IS NOT NULL; \
          END; COMMIT TRANSACTION; \
          SELECT f.n, f.account_id, f.role_id, l.armed_by, l.fires_at FROM @lease x JOIN @found f ON f.n = x.n \
-         LEFT JOIN jit.leases l ON l.id = x.id AND l.broker_sid = SUSER_SID() ORDER BY f.n; ",
-        parameter.saturating_add(1)
+         LEFT JOIN jit.leases l ON l.id = x.id AND l.broker_sid = SUSER_SID() ORDER BY f.n; "
     );
     text
 }

@@ -132,10 +132,8 @@ impl MsSqlWorld {
             let database = self.database(Login::Broker).await?;
             let found = database.check(&[]).await?.into_iter().find(|check| check.about.what == "dead-man");
             let statements = found.and_then(|check| check.mend).ok_or("the check does not say how it is made")?;
-            // as the servers' own client has it
-            for batch in format!("{statements}\n").split("\nGO\n") {
-                let at = if batch.starts_with("USE ") { "master" } else { self.place.database.as_str() };
-                self.place.run(at, batch).await?;
+            for (at, batch) in printed_batches(&statements) {
+                self.place.run(&at, &batch).await?;
             }
             self.until_dead_men(&*database).await
         };
@@ -217,6 +215,20 @@ impl MsSqlWorld {
         }
         self.sql(&format!("DROP TABLE dbo.{role}; DROP ROLE {role};")).await
     }
+}
+
+/// What a check prints, as the servers' own client takes it: a batch ends with `GO`, and `USE` says where the next ones run.
+#[must_use]
+pub fn printed_batches(statements: &str) -> Vec<(String, String)> {
+    let mut at = "master".to_owned();
+    let mut batches = Vec::new();
+    for batch in format!("{statements}\n").split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
+        match batch.strip_prefix("USE [") {
+            Some(name) => at = name.trim_end().trim_end_matches(']').to_owned(),
+            None => batches.push((at.clone(), batch.to_owned())),
+        }
+    }
+    batches
 }
 
 /// Passes on one PRELOGIN exchange, with "not supported" where the server says what is encrypted.

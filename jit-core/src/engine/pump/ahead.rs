@@ -15,7 +15,7 @@ use super::super::apply::loaded;
 use super::super::core::Core;
 use super::super::records::{access_key, body};
 use super::Lanes;
-use super::realm::expired;
+use super::realm::{Counted, expired};
 use crate::access::Access;
 use crate::clock::{Time, after, to_std};
 use crate::database::{Call, RevokeOrder};
@@ -45,8 +45,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// What this process knows of the next minute.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// The store's time when it was read, and when that was here.
-    read: Option<(Time, Instant)>,
+    /// When it was read.
+    read: Option<Counted>,
     ends: Vec<End>,
 }
 
@@ -63,15 +63,9 @@ struct End {
 }
 
 impl Ahead {
-    /// The store's time, reckoned from when it was read last.
-    fn now(&self) -> Option<Time> {
-        let (then, here) = self.read?;
-        Some(after(then, TimeDelta::from_std(here.elapsed()).unwrap_or(TimeDelta::MAX)))
-    }
-
     /// Takes out what should have ended by now.
     fn take_due(&mut self) -> Vec<End> {
-        let Some(now) = self.now() else { return Vec::new() };
+        let Some(now) = self.read.map(Counted::now) else { return Vec::new() };
         self.ends.extract_if(.., |end| after(end.at, USUAL) <= now).collect()
     }
 }
@@ -103,7 +97,7 @@ impl Lanes {
         // what was ended here and is not in the log yet
         let mut ended: Vec<(End, Time)> = Vec::new();
         while !*stopped.borrow() {
-            if ahead.read.is_none_or(|(_, here)| here.elapsed() >= READ_EVERY)
+            if ahead.read.is_none_or(|read| read.age() >= READ_EVERY)
                 && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead()).await
                 && let Ok(read) = read
             {
@@ -111,7 +105,7 @@ impl Lanes {
             }
             let due = ahead.take_due();
             if !due.is_empty() && !self.store_works().await {
-                let now = ahead.now().unwrap_or_default();
+                let now = ahead.read.map(Counted::now).unwrap_or_default();
                 let mut still = Vec::with_capacity(due.len());
                 for end in due {
                     still.extend(self.still(end, now).await);
@@ -164,7 +158,7 @@ impl Lanes {
     async fn read_ahead(&self) -> Result<Ahead, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
-        let read = Some((now, Instant::now()));
+        let read = Some(Counted::from(now));
         let until = after(now, HORIZON);
         let mut ends = Vec::new();
         for (lane, next) in store.lanes().await? {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::time::Instant;
@@ -495,7 +496,12 @@ impl From<Time> for Counted {
 
 impl Counted {
     pub(super) fn now(self) -> Time {
-        after(self.read, TimeDelta::from_std(self.at.elapsed()).unwrap_or(TimeDelta::MAX))
+        after(self.read, TimeDelta::from_std(self.age()).unwrap_or(TimeDelta::MAX))
+    }
+
+    /// How long ago it was read.
+    pub(super) fn age(self) -> Duration {
+        self.at.elapsed()
     }
 }
 
