@@ -67,6 +67,34 @@ whats! {
     DecisionRefused = "decision-refused",
     /// Something else was tried that is not allowed or not possible.
     CommandRefused = "command-refused",
+    /// The requester proved by a second factor that it is he.
+    Confirmed = "confirmed",
+    /// A second factor was set up.
+    Enrolled = "enrolled",
+    /// A second factor was taken away.
+    EnrolmentEnded = "enrolment-ended",
+    /// A second factor that was given is not right.
+    FactorRefused = "factor-refused",
+    /// After too many wrong ones a second factor is not taken for a while.
+    FactorLocked = "factor-locked",
+    /// Nobody decided for a while: people are told again.
+    Reminder = "reminder",
+    /// Nobody decided for so long that others may decide too.
+    Escalated = "escalated",
+    /// An outside system is asked.
+    AskedOutside = "asked-outside",
+    /// An outside system did not answer as it should.
+    ApproverFailed = "approver-failed",
+    /// Somebody decides in the place of another who is away.
+    Delegated = "delegated",
+    /// Somebody decides for himself again.
+    DelegationEnded = "delegation-ended",
+    /// A role is taken in an emergency.
+    BreakGlass = "break-glass",
+    /// What was done in an emergency was reviewed.
+    Reviewed = "reviewed",
+    /// What was done in an emergency should have been reviewed and was not.
+    ReviewOverdue = "review-overdue",
     /// The requester took the request back.
     Cancelled = "cancelled",
     /// Nobody decided in time.

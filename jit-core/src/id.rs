@@ -141,6 +141,21 @@ text_id!(
     "rule"
 );
 text_id!(
+    /// An outside system that says yes or no, as policy names it.
+    ApproverName,
+    "approver"
+);
+text_id!(
+    /// A kind of second factor, as policy names it (`totp`, `oidc`).
+    FactorName,
+    "second factor"
+);
+text_id!(
+    /// A receiver of notices, as policy names it (`slack:dba`).
+    ReceiverName,
+    "receiver"
+);
+text_id!(
     /// One process that runs the engine.
     NodeId,
     "node"

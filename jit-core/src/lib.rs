@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod approval;
+pub mod approver;
 pub mod audit;
 pub mod clock;
 pub mod database;
@@ -21,6 +22,7 @@ pub mod fact;
 pub mod grant;
 pub mod holding;
 pub mod id;
+pub mod mfa;
 pub mod notify;
 pub mod policy;
 pub mod request;

@@ -59,7 +59,9 @@ impl Access {
             .maybe("incarnation", granted.map(|granted| granted.incarnation.as_str()));
         let alert_at = after(window.end(), OVERDUE_AFTER);
         let active = Active { subject: granting.subject.clone(), window, warned: false, alert_at };
-        self.with_grant(Grant::Active(active), fact)
+        let mut step = self.with_grant(Grant::Active(active), fact);
+        step.access.owe_review(activated_at);
+        step
     }
 
     pub(super) fn not_granted(&self, why: String, retry_at: Time) -> Step {

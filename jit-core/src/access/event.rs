@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::Access;
-use crate::approval::{Decision, DecisionRefused, Plan, Snapshot};
+use crate::approval::{Answer, Confirmation, Decision, DecisionRefused, Fresh, Plan, Snapshot};
 use crate::clock::Time;
 use crate::database::{Armed, Granted, Rejection};
 use crate::fact::Fact;
@@ -19,12 +19,25 @@ pub enum Event {
     Tick,
     /// Somebody decided, on the request or on the extension that waits.
     Decide(Decision),
+    /// The requester gave a second factor.
+    Confirm(Confirmation),
+    /// An outside system answered, on the request or on the extension that waits.
+    Answer(Answer),
     /// Policy and directory were asked again.
     RuleAgain {
         /// What policy says now.
         ruling: Ruling,
         /// What the directory says now of everybody who decided.
-        fresh: Vec<(Principal, Snapshot)>,
+        fresh: Vec<Fresh>,
+    },
+    /// Somebody reviewed what was done in an emergency.
+    Review {
+        /// Who.
+        by: Principal,
+        /// What the directory says of him.
+        snapshot: Snapshot,
+        /// In his words.
+        note: String,
     },
     /// The requester took it back before there was a grant.
     Cancel {

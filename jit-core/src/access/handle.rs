@@ -1,5 +1,6 @@
 //! The one way in which an access changes.
 
+use super::decide::Said;
 use super::event::{Event, Refusal, Refused, Step};
 use super::{Access, Phase};
 use crate::approval::Parties;
@@ -18,9 +19,17 @@ impl Access {
     /// # Errors
     /// [`Refused`] where somebody tried what is not allowed or not possible; nothing was changed, and the facts belong in the log.
     pub fn handle(&self, event: Event, now: Time) -> Answer {
+        Ok(self.react(event, now)?.asking_outside())
+    }
+
+    fn react(&self, event: Event, now: Time) -> Answer {
         match event {
             Event::Tick => Ok(self.tick(now)),
-            Event::Decide(decision) => self.decide(decision, now),
+            Event::Decide(decision) => self.hear(Said::Decision(decision), now),
+            Event::Confirm(confirmation) => self.hear(Said::Confirmation(confirmation), now),
+            // nobody waits for it any more, or never did
+            Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
+            Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
             Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
             Event::Cancel { by, why } => self.cancel(&by, &why, now),
             Event::Placed(realm) => {
@@ -180,6 +189,18 @@ impl Access {
 }
 
 impl Step {
+    /// Outside systems whose turn it is are asked, once each.
+    fn asking_outside(mut self) -> Self {
+        let access = &mut self.access;
+        let waits = matches!(access.phase, Phase::Pending(_)) || access.extension.is_some();
+        let turn = if waits { access.decidable().asks_outside() } else { Vec::new() };
+        for approver in turn.iter().filter(|approver| !access.asked.contains(*approver)) {
+            self.facts.push(Fact::new(What::AskedOutside).with("approver", approver.as_str()));
+        }
+        access.asked = turn.into_iter().collect();
+        self
+    }
+
     /// An extension that waits has nothing to extend any more.
     fn closing_extension(mut self) -> Self {
         if self.access.extension.take().is_some() {

@@ -4,11 +4,15 @@
 mod decide;
 mod effect;
 mod event;
+mod extend;
 mod handle;
 mod remains;
+mod review;
+mod rule_again;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tick;
 
 use std::collections::BTreeSet;
 
@@ -16,6 +20,7 @@ use chrono::TimeDelta;
 
 pub use event::{Event, Extend, Found, Refusal, Refused, Step};
 pub use remains::Ending;
+pub use review::{OwedReview, ReviewGiven};
 pub use stored::DamagedAccess;
 
 use crate::approval::{Approval, ApprovalState, Plan, Witness};
@@ -23,7 +28,7 @@ use crate::clock::{Time, after, span};
 use crate::database::Width;
 use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
 use crate::holding::same;
-use crate::id::{AccessId, Principal, RealmId, TenantId};
+use crate::id::{AccessId, ApproverName, Principal, RealmId, TenantId};
 use crate::policy::Activation;
 use crate::request::{Closed, Pending, Request};
 
@@ -46,6 +51,10 @@ pub struct Access {
     default_before: Option<String>,
     /// Marks of what the account and the role owned before the grant, where that was looked at.
     before: Option<BTreeSet<String>>,
+    /// The review that is owed, where it was had in an emergency.
+    review: Option<OwedReview>,
+    /// The outside systems that were asked and have not said yes.
+    asked: BTreeSet<ApproverName>,
 }
 
 /// Where the request stands.
@@ -78,6 +87,9 @@ pub struct Extension {
     pub reason: String,
     /// When it lapses undecided, UTC.
     pub lapses_at: Time,
+    /// The stages (from 0) of which it was told that others may decide too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub escalated: BTreeSet<usize>,
     /// Its own approval, under policy as it is now.
     pub approval: Approval,
 }
@@ -93,12 +105,22 @@ impl Access {
         plan: Plan,
         now: Time,
     ) -> Self {
-        let approval = Approval::new(id, request.parties.clone(), plan);
-        let lapses_at = after(now, approval.plan().limits.decide_by);
-        let phase = Phase::Pending(Pending { lapses_at });
-        let (extension, extended, default_before, before) = (None, Vec::new(), None, None);
-        let mut access =
-            Self { id, tenant, realm, request, approval, phase, extension, extended, default_before, before };
+        let approval = Approval::new(id, request.parties.clone(), plan, now);
+        let phase = Phase::Pending(Pending::from(now, approval.plan().limits.decide_by));
+        let mut access = Self {
+            id,
+            tenant,
+            realm,
+            request,
+            approval,
+            phase,
+            extension: None,
+            extended: Vec::new(),
+            default_before: None,
+            before: None,
+            review: None,
+            asked: BTreeSet::new(),
+        };
         access.schedule_if_satisfied(now);
         access
     }
@@ -271,7 +293,7 @@ impl Access {
     #[must_use]
     pub fn desk_due(&self) -> Option<Time> {
         let grant = match &self.phase {
-            Phase::Pending(pending) => return Some(pending.lapses_at),
+            Phase::Pending(pending) => return self.pending_due(pending),
             Phase::Denied(_) | Phase::Cancelled(_) | Phase::Lapsed(_) => return None,
             Phase::Approved(grant) => grant,
         };
@@ -283,8 +305,30 @@ impl Access {
             Grant::Revoking(revoking) => Some(revoking.alert_at),
             Grant::Revoked(_) | Grant::Failed(_) | Grant::Withdrawn(_) | Grant::Retired(_) => None,
         };
-        let lapse = self.extension.as_ref().map(|extension| extension.lapses_at);
-        [due, lapse].into_iter().flatten().min()
+        let extension = self.extension.as_ref();
+        let lapse = extension.map(|extension| extension.lapses_at);
+        let escalation = extension.and_then(|extension| escalation(&extension.approval, &extension.escalated));
+        [due, lapse, escalation.map(|(_, at)| at), self.review_due()].into_iter().flatten().min()
+    }
+
+    /// What signed words about it have to be bound to: the access, and which of its decisions.
+    #[must_use]
+    pub fn nonce(&self) -> String {
+        match (self.extension.is_some(), self.extended.len()) {
+            (false, _) => self.id.to_string(),
+            (true, before) => format!("{}.{}", self.id, before.saturating_add(1)),
+        }
+    }
+
+    /// The approval that people can decide on now: the request's own, or that of the extension that waits.
+    #[must_use]
+    pub fn decidable(&self) -> &Approval {
+        self.extension.as_ref().map_or(&self.approval, |extension| &extension.approval)
+    }
+
+    fn pending_due(&self, pending: &Pending) -> Option<Time> {
+        let escalation = escalation(&self.approval, &pending.escalated).map(|(_, at)| at);
+        [Some(pending.lapses_at), pending.remind_at, escalation].into_iter().flatten().min()
     }
 
     /// What is still missing, for people to read.
@@ -321,13 +365,20 @@ impl Access {
         }
     }
 
-    /// Moves on to the grant once the approval is satisfied.
+    /// Moves on to the grant once the approval is satisfied, by words that are not too old where it is to be made now.
     fn schedule_if_satisfied(&mut self, now: Time) {
+        let start = self.request.start.map_or(now, |start| start.max(now));
+        if start <= now {
+            self.approval = self.approval.without_stale(now);
+        }
         if self.approval.state() != ApprovalState::Satisfied {
             return;
         }
-        let start = self.request.start.map_or(now, |start| start.max(now));
-        let give_up = after(start, self.approval.plan().limits.grant_within);
+        let asked_again = match &self.phase {
+            Phase::Pending(pending) => pending.give_up,
+            _ => None,
+        };
+        let give_up = asked_again.unwrap_or_else(|| after(start, self.approval.plan().limits.grant_within));
         let scheduled = crate::grant::Scheduled { start, give_up, retry_at: start, trouble: None };
         self.phase = Phase::Approved(Grant::Scheduled(scheduled));
     }
@@ -342,4 +393,10 @@ impl Access {
         let window = self.window()?;
         Some(window.total_with(longer).max(span(window.activated_at(), window.end())))
     }
+}
+
+/// The escalation that has not been told of yet, with its stage and when it is to be.
+fn escalation(approval: &Approval, told: &BTreeSet<usize>) -> Option<(usize, Time)> {
+    let (stage, at, _) = approval.escalates()?;
+    (!told.contains(&stage)).then_some((stage, at))
 }

@@ -1,5 +1,7 @@
 //! What can still be done about a record that is not believed: take away the role that it may have given (laws 1 and 4).
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -75,13 +77,15 @@ impl Remains {
             tenant: self.tenant,
             realm: self.realm,
             // nobody's decisions are believed: only how its end is to be handled is taken from the plan
-            approval: Approval::new(self.id, self.request.parties.clone(), plan),
+            approval: Approval::new(self.id, self.request.parties.clone(), plan, now),
             request: self.request,
             phase: Phase::Approved(Grant::Revoking(revoking)),
             extension: None,
             extended: Vec::new(),
             default_before: None,
             before: None,
+            review: None,
+            asked: BTreeSet::new(),
         };
         let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
         Some(Ending { access, fact })
@@ -98,7 +102,9 @@ fn unmeetable() -> Option<Plan> {
     Some(Plan {
         rule: RuleName::new("unreadable").ok()?,
         policy: String::new(),
-        stages: vec![Stage { people: vec![Requirement::Any(Vec::new())] }],
+        stages: vec![Stage { people: vec![Requirement::Any(Vec::new())], ..Stage::default() }],
+        notify: BTreeSet::new(),
+        break_glass: None,
         limits: Limits { max: none, max_total: none, decide_by: none, start_within: none, grant_within: none },
         handling: Handling {
             sessions: Sessions::End,

@@ -6,11 +6,11 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::remains::{Ending, Remains};
-use super::{Access, Extension, Phase};
+use super::{Access, Extension, OwedReview, Phase};
 use crate::approval::{Approval, ApprovalState};
 use crate::clock::{Time, after};
 use crate::grant::{Cause, Grant, Window};
-use crate::id::{AccessId, RealmId, TenantId};
+use crate::id::{AccessId, ApproverName, RealmId, TenantId};
 use crate::request::{Closed, Pending, Request};
 
 /// A reader may have asked for the time a little before another node wrote the record: what lies so far ahead is no forgery.
@@ -35,6 +35,10 @@ struct Stored {
     default_before: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<BTreeSet<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    review: Option<OwedReview>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    asked: BTreeSet<ApproverName>,
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -82,6 +86,8 @@ impl Access {
             extended: self.extended.clone(),
             default_before: self.default_before.clone(),
             before: self.before.clone(),
+            review: self.review.clone(),
+            asked: self.asked.clone(),
         })
     }
 
@@ -191,6 +197,8 @@ impl From<Stored> for Access {
             extended: stored.extended,
             default_before: stored.default_before,
             before: stored.before,
+            review: stored.review,
+            asked: stored.asked,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What policy demands, who may say yes, and the machine that says when it is met. Pure.
 
+mod awaits;
+mod decision;
 mod machine;
 mod people;
 mod plan;
@@ -7,8 +9,13 @@ mod quorum;
 #[cfg(test)]
 mod tests;
 
+pub use decision::{Answer, Confirmation, Decision, Fresh, InPlaceOf, Proven, Verdict};
 pub use machine::{Approval, ApprovalState, DecisionRefused, Witness};
-pub use people::{Actor, Decision, Evidence, Parties, Snapshot, Verdict};
-pub use plan::{Handling, Limits, Plan, Requirement, Stage, Subject as RequirementSubject, TooManyWays, Who};
+pub use people::{Actor, Evidence, Parties, Snapshot};
+pub use plan::{
+    BreakGlass, Escalation, Handling, Limits, Mfa, MfaOf, Outside, Plan, Requirement, Stage,
+    Subject as RequirementSubject, TooManyWays, Who,
+};
 
+pub(crate) use plan::Need;
 pub(crate) use quorum::{matching, ways};

@@ -1,14 +1,15 @@
-//! Who acts, what proves it, and what the directory said of a person when he decided.
+//! Who acts, what proves it, and what the directory said of a person.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Time;
-use crate::id::{Group, Principal, TenantId};
+use crate::id::{FactorName, Group, Principal, TenantId};
+use crate::mfa::Response;
 
 /// An authenticated principal of a tenant doing something now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Actor {
     /// Where.
     pub tenant: TenantId,
@@ -16,6 +17,8 @@ pub struct Actor {
     pub principal: Principal,
     /// What proves it.
     pub evidence: Evidence,
+    /// What he gives as his second factor, to be verified here.
+    pub response: Option<Response>,
 }
 
 impl Actor {
@@ -23,14 +26,21 @@ impl Actor {
     #[must_use]
     pub fn authenticated(tenant: TenantId, principal: Principal, method: impl Into<String>) -> Self {
         let evidence = Evidence { method: method.into(), details: BTreeMap::new() };
-        Self { tenant, principal, evidence }
+        Self { tenant, principal, evidence, response: None }
     }
 
     /// A principal whom a local user of the operating system claims to be: nothing proves it, and the log says so.
     #[must_use]
     pub fn asserted(tenant: TenantId, principal: Principal, os_user: impl Into<String>) -> Self {
         let details = BTreeMap::from([("os_user".to_owned(), os_user.into())]);
-        Self { tenant, principal, evidence: Evidence { method: "asserted".to_owned(), details } }
+        let evidence = Evidence { method: "asserted".to_owned(), details };
+        Self { tenant, principal, evidence, response: None }
+    }
+
+    /// The same with a second factor: a code, a token. It is used for the next act that demands one, and once.
+    #[must_use]
+    pub fn responding(self, factor: FactorName, secret: impl Into<SecretString>) -> Self {
+        Self { response: Some(Response { factor, secret: secret.into() }), ..self }
     }
 }
 
@@ -76,31 +86,4 @@ impl Snapshot {
     pub fn is_party(&self) -> bool {
         self.human == self.requester || self.human == self.receiver
     }
-}
-
-/// Yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Yes.
-    Approve,
-    /// No; it ends the request.
-    Deny,
-}
-
-/// One decision by one person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// By whom.
-    pub by: Principal,
-    /// Yes or no.
-    pub verdict: Verdict,
-    /// When, the store's time, UTC.
-    pub at: Time,
-    /// In his words.
-    pub note: String,
-    /// What proved who he was.
-    pub evidence: Evidence,
-    /// What the directory said of him, last time it was asked.
-    pub snapshot: Snapshot,
 }

@@ -3,8 +3,12 @@
 //! It is a maximum bipartite matching (Kuhn's algorithm) of the people needed with the people who decided, tried for every
 //! way in which `any` requirements can be met.
 
-use super::people::Decision;
-use super::plan::{MOST_WAYS, Requirement, Stage, Subject, TooManyWays, Who};
+use std::collections::BTreeSet;
+
+use super::decision::Decision;
+use super::people::Snapshot;
+use super::plan::{MOST_WAYS, Need, Requirement, Stage, Subject, TooManyWays, Who};
+use crate::id::Principal;
 
 /// How many of the needed people are there, in the best way, and how many that way needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +23,8 @@ impl Matched {
     }
 }
 
-/// Whether this person is one whom the need names.
-pub(super) fn entitled(who: &Who, decision: &Decision) -> bool {
-    let snapshot = &decision.snapshot;
+/// Whether what the directory says of this person makes him one whom the need names.
+pub(super) fn entitled(who: &Who, name: &Principal, snapshot: &Snapshot) -> bool {
     if snapshot.is_party() {
         return false;
     }
@@ -29,20 +32,21 @@ pub(super) fn entitled(who: &Who, decision: &Decision) -> bool {
         Who::Group(group) => snapshot.groups.contains(group),
         Who::ManagerOf(Subject::Requester) => snapshot.manages_requester,
         Who::ManagerOf(Subject::Receiver) => snapshot.manages_receiver,
-        Who::Person(person) => decision.by == *person,
+        Who::Person(person) => name == person,
     }
 }
 
 /// Every way in which all requirements of the stages can be met together.
-pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Who>>, TooManyWays> {
-    let mut all: Vec<Vec<Who>> = vec![Vec::new()];
-    for requirement in stages.iter().flat_map(|stage| &stage.people) {
+pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Need>>, TooManyWays> {
+    let mut all: Vec<Vec<Need>> = vec![Vec::new()];
+    let numbered = stages.iter().enumerate().flat_map(|(stage, asks)| asks.people.iter().map(move |one| (stage, one)));
+    for (stage, requirement) in numbered {
         let options = Requirement::ways(requirement)?;
         let mut next = Vec::new();
         for begun in &all {
             for option in &options {
                 let mut way = begun.clone();
-                way.extend(option.iter().cloned());
+                way.extend(option.iter().map(|who| Need { stage, who: who.clone() }));
                 if way.len() > MOST_WAYS || next.len() >= MOST_WAYS {
                     return Err(TooManyWays);
                 }
@@ -54,16 +58,13 @@ pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Who>>, TooManyWays> {
     Ok(all)
 }
 
-/// The best match over all ways: one that is met, else the one with the fewest people missing.
-pub(super) fn best(ways: &[Vec<Who>], yes: &[&Decision]) -> Matched {
+/// The best match over all ways with so many people: one that is met, else the one with the fewest people missing.
+pub(super) fn best(ways: &[Vec<Need>], people: usize, fits: &dyn Fn(&Need, usize) -> bool) -> Matched {
     let mut best = Matched { found: 0, needed: usize::MAX };
     for way in ways {
         let matched = {
-            let fits = |need: usize, person: usize| match (way.get(need), yes.get(person)) {
-                (Some(who), Some(decision)) => entitled(who, decision),
-                _ => false,
-            };
-            Matched { found: matching(way.len(), yes.len(), &fits), needed: way.len() }
+            let fits = |need: usize, person: usize| way.get(need).is_some_and(|need| fits(need, person));
+            Matched { found: matching(way.len(), people, &fits), needed: way.len() }
         };
         if matched.is_met() {
             return matched;
@@ -73,6 +74,26 @@ pub(super) fn best(ways: &[Vec<Who>], yes: &[&Decision]) -> Matched {
         }
     }
     best
+}
+
+/// Decisions of one human, each of them together: who shares a human, directly or through others, counts once (law 8).
+pub(super) fn by_human<'d>(decisions: impl IntoIterator<Item = &'d Decision>) -> Vec<Vec<&'d Decision>> {
+    let mut people: Vec<(BTreeSet<&Principal>, Vec<&Decision>)> = Vec::new();
+    for decision in decisions {
+        let mut humans: BTreeSet<&Principal> = decision.humans().collect();
+        let mut theirs = Vec::new();
+        people.retain_mut(|(others, earlier)| {
+            let apart = humans.is_disjoint(others);
+            if !apart {
+                humans.append(others);
+                theirs.append(earlier);
+            }
+            apart
+        });
+        theirs.push(decision);
+        people.push((humans, theirs));
+    }
+    people.into_iter().map(|(_, theirs)| theirs).collect()
 }
 
 /// The size of a maximum matching of needs with people, each person for one need at most.

@@ -16,6 +16,7 @@ pub struct Ask {
     pub(crate) ticket: Option<String>,
     pub(crate) start: Option<Time>,
     pub(crate) key: Option<String>,
+    pub(crate) break_glass: bool,
 }
 
 impl Ask {
@@ -30,6 +31,7 @@ impl Ask {
             ticket: None,
             start: None,
             key: None,
+            break_glass: false,
         }
     }
 
@@ -49,6 +51,12 @@ impl Ask {
     #[must_use]
     pub fn starting(self, start: Time) -> Self {
         Self { start: Some(start), ..self }
+    }
+
+    /// In an emergency: what a rule allows under `break_glass`, at once and reviewed afterwards.
+    #[must_use]
+    pub fn break_glass(self) -> Self {
+        Self { break_glass: true, ..self }
     }
 
     /// For somebody else.

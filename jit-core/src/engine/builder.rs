@@ -8,11 +8,13 @@ use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
 use super::tasks::Tasks;
+use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::id::{NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::policy::Policy;
 use crate::store::Store;
@@ -35,6 +37,9 @@ pub struct TenantBuilder {
     directory: Option<Arc<dyn Directory>>,
     databases: BTreeMap<String, Arc<dyn Database>>,
     notifiers: BTreeMap<String, Arc<dyn Notifier>>,
+    approvers: BTreeMap<String, Arc<dyn Approver>>,
+    factors: BTreeMap<String, Arc<dyn Factor>>,
+    link: Option<String>,
     sinks: Vec<Arc<dyn AuditSink>>,
     key: Option<Arc<SigningKey>>,
 }
@@ -66,6 +71,26 @@ impl TenantBuilder {
         self
     }
 
+    /// An outside system that decides, under the name by which policy asks for it.
+    #[must_use]
+    pub fn approver(mut self, name: impl Into<String>, approver: impl Approver) -> Self {
+        self.approvers.insert(name.into(), Arc::new(approver));
+        self
+    }
+
+    /// A kind of second factor, under the name that policy and people have for it (`totp`).
+    #[must_use]
+    pub fn factor(mut self, name: impl Into<String>, factor: impl Factor) -> Self {
+        self.factors.insert(name.into(), Arc::new(factor));
+        self
+    }
+
+    /// Where people decide: `{id}` in it stands for the access. Notices carry it as their link.
+    #[must_use]
+    pub fn link(self, link: impl Into<String>) -> Self {
+        Self { link: Some(link.into()), ..self }
+    }
+
     /// A place that gets every entry of the log, in order, at least once.
     #[must_use]
     pub fn audit_sink(mut self, sink: impl AuditSink) -> Self {
@@ -89,8 +114,18 @@ impl TenantBuilder {
         for (name, database) in self.databases {
             databases.insert(TargetName::new(name)?, database);
         }
-        let (notifiers, sinks, key) = (self.notifiers, self.sinks, self.key);
-        Ok(Tenant { policy, directory, databases, notifiers, sinks, key })
+        let mut approvers = BTreeMap::new();
+        for (name, approver) in self.approvers {
+            approvers.insert(ApproverName::new(name)?, approver);
+        }
+        let mut factors = BTreeMap::new();
+        for (name, factor) in self.factors {
+            factors.insert(FactorName::new(name)?, factor);
+        }
+        let (notifiers, link, sinks, key) = (self.notifiers, self.link, self.sinks, self.key);
+        let tenant = Tenant { policy, directory, databases, notifiers, approvers, factors, link, sinks, key };
+        tenant.brings(&*tenant.policy)?;
+        Ok(tenant)
     }
 }
 
@@ -141,6 +176,24 @@ impl Builder {
     #[must_use]
     pub fn notifier(self, name: impl Into<String>, notifier: impl Notifier) -> Self {
         Self { main: self.main.notifier(name, notifier), ..self }
+    }
+
+    /// An outside system that decides, under the name by which policy asks for it.
+    #[must_use]
+    pub fn approver(self, name: impl Into<String>, approver: impl Approver) -> Self {
+        Self { main: self.main.approver(name, approver), ..self }
+    }
+
+    /// A kind of second factor, under the name that policy and people have for it (`totp`).
+    #[must_use]
+    pub fn factor(self, name: impl Into<String>, factor: impl Factor) -> Self {
+        Self { main: self.main.factor(name, factor), ..self }
+    }
+
+    /// Where people decide: `{id}` in it stands for the access. Notices carry it as their link.
+    #[must_use]
+    pub fn link(self, link: impl Into<String>) -> Self {
+        Self { main: self.main.link(link), ..self }
     }
 
     /// A place that gets every entry of the log, in order, at least once.

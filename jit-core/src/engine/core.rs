@@ -9,11 +9,13 @@ use tokio::sync::{Mutex, broadcast};
 use super::error::JitError;
 use super::events::{Happened, Waiters};
 use super::tasks::Tasks;
+use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::id::{NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::policy::Policy;
 use crate::store::Store;
@@ -63,6 +65,9 @@ pub(super) struct Tenant {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) databases: BTreeMap<TargetName, Arc<dyn Database>>,
     pub(super) notifiers: BTreeMap<String, Arc<dyn Notifier>>,
+    pub(super) approvers: BTreeMap<ApproverName, Arc<dyn Approver>>,
+    pub(super) factors: BTreeMap<FactorName, Arc<dyn Factor>>,
+    pub(super) link: Option<String>,
     pub(super) sinks: Vec<Arc<dyn AuditSink>>,
     pub(super) key: Option<Arc<SigningKey>>,
 }
@@ -117,6 +122,27 @@ fn unknown(tenant: &TenantId) -> JitError {
 }
 
 impl Tenant {
+    /// Whether everything is there that the policy mentions by name: what is not would be waited for until every request lapses.
+    pub(super) fn brings(&self, policy: &dyn Policy) -> Result<(), JitError> {
+        let mentions = policy.mentions();
+        let receivers = mentions.receivers.iter().map(|name| name.as_str());
+        let receiver = receivers.into_iter().find(|name| !self.notifiers.contains_key(*name));
+        let approver = mentions.approvers.iter().find(|name| !self.approvers.contains_key(*name));
+        let factor = mentions.factors.iter().find(|name| !self.factors.contains_key(*name));
+        let missing = receiver.map(|name| ("receiver of notices", name));
+        let missing = missing.or(approver.map(|name| ("approver", name.as_str())));
+        let missing = missing.or(factor.map(|name| ("second factor", name.as_str())));
+        if let Some((what, name)) = missing {
+            return Err(JitError::invalid(format!(
+                "the policy names the {what} `{name}`, and there is none: configure it"
+            )));
+        }
+        if mentions.any_factor && self.factors.is_empty() {
+            return Err(JitError::invalid("the policy demands a second factor, and none is configured"));
+        }
+        Ok(())
+    }
+
     /// The database of this name.
     pub(super) fn database(&self, target: &TargetName) -> Result<&Arc<dyn Database>, JitError> {
         self.databases.get(target).ok_or_else(|| {

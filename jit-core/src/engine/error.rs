@@ -41,6 +41,12 @@ pub enum JitError {
         /// What there is.
         hint: String,
     },
+    /// The second factor that was given proves nothing, or none was given.
+    #[error("the second factor was refused: {why}")]
+    FactorRefused {
+        /// Why.
+        why: String,
+    },
     /// Something given cannot be meant.
     #[error("{why}")]
     Invalid {
@@ -120,6 +126,7 @@ impl JitError {
             Self::Refused(_) => "refused",
             Self::NotAllowed { .. } => "not-allowed",
             Self::NotFound { .. } => "not-found",
+            Self::FactorRefused { .. } => "factor-refused",
             Self::Invalid { .. } => "invalid",
             Self::Standing { .. } => "standing",
             Self::Stopped { .. } => "stopped",

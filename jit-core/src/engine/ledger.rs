@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 
 use super::core::{Core, Tenant};
 use super::events::Happened;
-use super::records::{write_access, write_holding};
+use super::notices::{fields, receivers};
+use super::records::{ReviewRecord, put, review_key, write_access, write_holding};
 use super::view::AccessView;
 use crate::access::Access;
 use crate::approval::Actor;
@@ -14,9 +15,9 @@ use crate::audit::EntryContext;
 use crate::clock::{Time, after};
 use crate::fact::{Detail, Fact, What};
 use crate::holding::Holding;
-use crate::id::TenantId;
+use crate::id::{ApproverName, TenantId};
 use crate::notify::Notice;
-use crate::store::{Change, Expect, NewEntry, StoreError};
+use crate::store::{Change, Expect, Lane, NewEntry, Schedule, StoreError};
 
 /// One change in the making, and what will be told once it is committed.
 #[derive(Debug)]
@@ -53,8 +54,9 @@ impl<'c> Ledger<'c> {
     pub(super) fn about(&mut self, access: &Access, facts: &[Fact]) -> Result<(), StoreError> {
         let common = common(access);
         for fact in facts {
+            self.ask_outside(access, fact)?;
             self.enter(Some(access), common.clone(), fact);
-            self.notices(access, fact)?;
+            self.notices(Some(access), fact)?;
             self.told.push(Happened {
                 tenant: self.tenant.clone(),
                 fact: fact.clone(),
@@ -78,7 +80,12 @@ impl<'c> Ledger<'c> {
     }
 
     /// Commits it, and tells who listens.
-    pub(super) async fn commit(self) -> Result<Time, StoreError> {
+    pub(super) async fn commit(mut self) -> Result<Time, StoreError> {
+        let about_none: Vec<Fact> =
+            self.told.iter().filter(|told| told.access.is_none()).map(|told| told.fact.clone()).collect();
+        for fact in &about_none {
+            self.notices(None, fact)?;
+        }
         let committed = self.core.store.commit(self.change).await?;
         for happened in self.told {
             tell(&happened);
@@ -104,51 +111,35 @@ impl<'c> Ledger<'c> {
         self.change.entries.push(entry);
     }
 
-    fn notices(&mut self, access: &Access, fact: &Fact) -> Result<(), StoreError> {
-        if self.settings.notifiers.is_empty() || !is_told(fact.what) {
+    /// The question to an outside system whose turn it is, under a token that nobody can guess: an answer may come by it.
+    fn ask_outside(&mut self, access: &Access, fact: &Fact) -> Result<(), StoreError> {
+        let asked = fact.text("approver").filter(|_| fact.what == What::AskedOutside);
+        let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
+        let mut random = [0_u8; 24];
+        self.core.entropy.fill(&mut random);
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (lane, serial) = (Lane::outside(self.tenant, &approver), format!("review:{token}"));
+        let question = ReviewRecord { access: access.id(), approver, failures: 0, trouble: None };
+        let schedule = Some(Schedule { lane, due: self.now, serial });
+        self.change.writes.push(put(review_key(self.tenant, &token), None, &question, schedule)?);
+        Ok(())
+    }
+
+    fn notices(&mut self, access: Option<&Access>, fact: &Fact) -> Result<(), StoreError> {
+        let receivers = receivers(self.settings, access, fact.what);
+        if receivers.is_empty() {
             return Ok(());
         }
-        let request = access.request();
-        let mut fields = BTreeMap::from([
-            ("target".to_owned(), request.target.to_string()),
-            ("role".to_owned(), request.role.to_string()),
-            ("principal".to_owned(), request.parties.receiver.to_string()),
-            ("state".to_owned(), access.state().to_owned()),
-            ("reason".to_owned(), request.reason.clone()),
-        ]);
-        for (name, detail) in &fact.details {
-            if let Detail::Text(text) = detail {
-                fields.insert(name.clone(), text.clone());
-            }
-        }
-        let notice = Notice::new(self.tenant.clone(), access.id(), fact.what, fields, self.now, &*self.core.entropy);
-        for receiver in self.settings.notifiers.keys() {
+        let fields = fields(self.settings, access, fact, self.actor);
+        let about = access.map(Access::id);
+        let notice = Notice::new(self.tenant.clone(), about, fact.what, fields, self.now, &*self.core.entropy);
+        for receiver in receivers {
             // of several notices of one commit a later one has a later time
             self.change.writes.push(notice.write(receiver, after(self.now, TimeDelta::microseconds(self.noticed)))?);
         }
         self.noticed = self.noticed.saturating_add(1);
         Ok(())
     }
-}
-
-/// What people are told of (DESIGN section 5: the outbox).
-fn is_told(what: What) -> bool {
-    matches!(
-        what,
-        What::Requested
-            | What::Approved
-            | What::Denied
-            | What::Lapsed
-            | What::Active
-            | What::EndingSoon
-            | What::Extended
-            | What::Revoked
-            | What::Failed
-            | What::Overdue
-            | What::Finding
-            | What::Reappeared
-            | What::Retired
-    )
 }
 
 /// What every entry of the access repeats.
@@ -178,10 +169,16 @@ fn tell(happened: &Happened) {
     };
     let why = fact.text("why").unwrap_or_default();
     match fact.what {
-        What::Overdue | What::Reappeared | What::TargetRefused => {
+        What::Overdue | What::Reappeared | What::TargetRefused | What::BreakGlass | What::ReviewOverdue => {
             tracing::error!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
         }
-        What::RevokeFailed | What::Finding | What::TargetLost | What::GrantDelayed | What::Retired => {
+        What::RevokeFailed
+        | What::Finding
+        | What::TargetLost
+        | What::GrantDelayed
+        | What::Retired
+        | What::ApproverFailed
+        | What::FactorLocked => {
             tracing::warn!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
         }
         _ => tracing::info!(%tenant, access = %id, target, role, account, why, "{}", fact.what),

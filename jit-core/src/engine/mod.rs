@@ -8,7 +8,9 @@ mod core;
 mod error;
 mod events;
 mod ledger;
+mod notices;
 mod people;
+mod prove;
 mod pump;
 pub(crate) mod records;
 #[cfg(any(test, feature = "testkit"))]

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use super::apply::loaded;
 use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::ledger::Ledger;
+use super::records::owes_label;
 use crate::access::Access;
-use crate::approval::{Actor, Approval, Parties, Snapshot};
+use crate::approval::{Actor, Approval, Fresh, Parties, Snapshot};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
 use crate::fact::{Fact, What};
-use crate::id::{Principal, TargetName};
+use crate::id::{Principal, TargetName, TenantId};
 use crate::policy::{Action, Question, Ruling};
 use crate::request::Request;
+use crate::store::{Kind, PageAsk, StoreError};
 
 impl Tenant {
     /// The person with all groups that policy could ask about.
@@ -20,33 +23,27 @@ impl Tenant {
         self.directory.person(who, &self.policy.groups()).await
     }
 
-    /// What policy says of the request now.
-    pub(super) async fn ruling(&self, request: &Request) -> Result<Ruling, DirectoryError> {
-        let Parties { requester, receiver } = &request.parties;
-        let groups = self.policy.groups();
-        let requester_is = match self.directory.person(requester, &groups).await {
-            Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, self)),
-            other => other?,
-        };
-        let receiver_is = if receiver == requester {
-            requester_is.clone()
-        } else {
-            match self.directory.person(receiver, &groups).await {
-                Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, self)),
-                other => other?,
-            }
-        };
-        Ok(self.policy.rule(&Question {
+    /// What policy is asked about the request; `owes_review` where the requester owes one that is overdue.
+    pub(super) fn question<'q>(
+        &self,
+        request: &'q Request,
+        requester: &'q Person,
+        receiver: &'q Person,
+        owes_review: bool,
+    ) -> Question<'q> {
+        Question {
             target: &request.target,
             role: &request.role,
-            requester: &requester_is,
-            receiver: &receiver_is,
+            requester,
+            receiver,
             duration: request.duration,
             reason: &request.reason,
             ticket: request.ticket.as_deref(),
             start: request.start,
             asked_at: request.asked_at,
-        }))
+            break_glass: request.break_glass,
+            owes_review,
+        }
     }
 
     /// What the directory says of a decider, for this approval.
@@ -75,19 +72,104 @@ impl Tenant {
         })
     }
 
-    /// What the directory says now of everybody who decided; whom it no longer knows is left out and does not count.
-    pub(super) async fn fresh(&self, approval: &Approval) -> Result<Vec<(Principal, Snapshot)>, DirectoryError> {
-        let groups = self.policy.groups();
+    /// The same, where whom the directory does not know is in no group and nobody's manager.
+    pub(super) async fn snapshot_or_stranger(
+        &self,
+        decider: &Principal,
+        approval: &Approval,
+    ) -> Result<Snapshot, DirectoryError> {
+        let parties = approval.parties();
+        match self.snapshot(decider, parties, &approval.plan().groups()).await {
+            Err(DirectoryError::Unknown { .. }) => Ok(Snapshot {
+                human: decider.clone(),
+                requester: parties.requester.clone(),
+                receiver: parties.receiver.clone(),
+                groups: BTreeSet::new(),
+                manages_requester: false,
+                manages_receiver: false,
+            }),
+            other => other,
+        }
+    }
+}
+
+impl Core {
+    /// What policy says of the request now.
+    pub(super) async fn ruling(
+        &self,
+        settings: &Tenant,
+        tenant: &TenantId,
+        request: &Request,
+    ) -> Result<Ruling, JitError> {
+        let Parties { requester, receiver } = &request.parties;
+        let requester_is = match settings.person(requester).await {
+            Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, settings)),
+            other => other?,
+        };
+        let receiver_is = if receiver == requester {
+            requester_is.clone()
+        } else {
+            match settings.person(receiver).await {
+                Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, settings)),
+                other => other?,
+            }
+        };
+        let owes = request.break_glass && self.owes_review(tenant, &requester_is.human).await?;
+        Ok(settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)))
+    }
+
+    /// Whether the human owes a review that is overdue.
+    pub(super) async fn owes_review(&self, tenant: &TenantId, human: &Principal) -> Result<bool, StoreError> {
+        let now = self.store.now().await?;
+        let label = Some(owes_label(human));
+        let mut from = None;
+        loop {
+            let ask =
+                PageAsk { tenant: tenant.clone(), kind: Kind::Access, label: label.clone(), after: from, limit: 64 };
+            let page = self.store.page(&ask).await?;
+            let overdue = |access: &Access| access.review().is_some_and(|review| review.is_overdue(now));
+            if page.iter().filter_map(|record| loaded(record, now).ok()).any(|loaded| overdue(&loaded.access)) {
+                return Ok(true);
+            }
+            from = page.last().map(|record| record.at.key.clone());
+            if from.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What the directory says now of everybody who decided; whom it no longer knows, and who decided in the place of somebody who
+    /// took that back, is left out and does not count.
+    pub(super) async fn fresh(
+        &self,
+        settings: &Tenant,
+        tenant: &TenantId,
+        approval: &Approval,
+    ) -> Result<Vec<Fresh>, JitError> {
+        let groups = settings.policy.groups();
         let groups = groups.union(&approval.plan().groups()).cloned().collect();
         let mut fresh = Vec::new();
         for decision in approval.decisions() {
-            match self.snapshot(&decision.by, approval.parties(), &groups).await {
-                Ok(snapshot) => fresh.push((decision.by.clone(), snapshot)),
-                Err(DirectoryError::Unknown { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            let by = decision.by.clone();
+            let Some(snapshot) = known(settings.snapshot(&by, approval.parties(), &groups).await)? else { continue };
+            let in_place_of = match &decision.in_place_of {
+                Some(away)
+                    if self.delegation(tenant, &away.who).await?.is_some_and(|given| given.cover(&by, decision.at)) =>
+                {
+                    known(settings.snapshot(&away.who, approval.parties(), &groups).await)?
+                }
+                _ => None,
+            };
+            fresh.push(Fresh { by, snapshot, in_place_of });
         }
         Ok(fresh)
+    }
+}
+
+fn known(snapshot: Result<Snapshot, DirectoryError>) -> Result<Option<Snapshot>, DirectoryError> {
+    match snapshot {
+        Err(DirectoryError::Unknown { .. }) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -9,7 +9,7 @@ use super::ask::Scope;
 use crate::access::Access;
 use crate::clock::Time;
 use crate::holding::Holding;
-use crate::id::{AccessId, Principal, RealmId, RoleName, TargetName, TenantId};
+use crate::id::{AccessId, ApproverName, FactorName, Principal, RealmId, RoleName, TargetName, TenantId};
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
 /// What a target was found to be.
@@ -63,6 +63,52 @@ pub(super) struct Stop {
     pub(super) lifted: bool,
 }
 
+/// Who decides or decided in the place of one who is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delegations {
+    /// Who is away.
+    pub(super) of: Principal,
+    /// In their order; only the last can be in force.
+    pub(super) given: Vec<Delegation>,
+}
+
+/// See [`Delegations`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delegation {
+    pub(super) to: Principal,
+    pub(super) since: Time,
+    pub(super) until: Time,
+    /// It was taken back: who decided meanwhile does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) taken_back: bool,
+}
+
+impl Delegations {
+    /// Whether this one could decide in the other's place then.
+    pub(super) fn cover(&self, by: &Principal, at: Time) -> bool {
+        self.given.iter().any(|one| !one.taken_back && one.to == *by && one.since <= at && at < one.until)
+    }
+}
+
+/// What an outside system is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReviewRecord {
+    pub(super) access: AccessId,
+    pub(super) approver: ApproverName,
+    /// How often it gave no answer.
+    #[serde(default)]
+    pub(super) failures: u32,
+    /// Why, last time: the log has it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<String>,
+}
+
+/// Something that was used and is not used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OnceRecord {
+    pub(super) until: Time,
+}
+
 /// The access that a keyed request led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskedBefore {
@@ -103,6 +149,32 @@ pub(super) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
 
 pub(super) fn stops_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Stops, "stops")
+}
+
+pub(super) fn delegation_key(tenant: &TenantId, of: &Principal) -> RecordKey {
+    RecordKey::new(tenant, Kind::Delegation, of.as_str())
+}
+
+/// The label of delegations to this one.
+pub(super) fn delegated_label(to: &Principal) -> (String, String) {
+    ("to".to_owned(), to.to_string())
+}
+
+/// The label of accesses of which this human owes a review.
+pub(super) fn owes_label(human: &Principal) -> (String, String) {
+    ("owes".to_owned(), human.to_string())
+}
+
+pub(super) fn review_key(tenant: &TenantId, token: &str) -> RecordKey {
+    RecordKey::new(tenant, Kind::Review, token)
+}
+
+pub(super) fn factor_key(tenant: &TenantId, factor: &FactorName, who: &Principal) -> RecordKey {
+    RecordKey::new(tenant, Kind::Factor, format!("{factor}/{who}"))
+}
+
+pub(super) fn once_key(tenant: &TenantId, factor: &FactorName, key: &str) -> RecordKey {
+    RecordKey::new(tenant, Kind::Once, format!("{factor}/{key}"))
 }
 
 pub(super) fn policy_key(tenant: &TenantId) -> RecordKey {
@@ -151,6 +223,12 @@ pub(super) fn put<T: Serialize>(
     let body = encode(&at, serde_json::to_vec(body))?;
     let what = Writing::Put { body, schedule, labels: BTreeMap::new() };
     Ok(Write { at, expect: expect(before), what })
+}
+
+/// Writes bytes that are somebody else's over what was read.
+pub(super) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -> Write {
+    let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
+    Write { at, expect: expect(before), what }
 }
 
 /// What is expected of a record that was read so.
@@ -208,5 +286,6 @@ fn labels(access: &Access) -> BTreeMap<String, String> {
             labels.insert("waits".to_owned(), request.target.to_string());
         }
     }
+    labels.extend(access.owes().map(owes_label));
     labels
 }

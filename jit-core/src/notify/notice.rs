@@ -28,17 +28,17 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// A notice about an access.
+    /// A notice, about an access where there is one.
     #[must_use]
     pub fn new(
         tenant: TenantId,
-        access: AccessId,
+        access: Option<AccessId>,
         event: What,
         fields: BTreeMap<String, String>,
         at: Time,
         entropy: &dyn Entropy,
     ) -> Self {
-        Self { id: EntryId::fresh(at, entropy), tenant, access: Some(access), event, fields, at }
+        Self { id: EntryId::fresh(at, entropy), tenant, access, event, fields, at }
     }
 
     /// The write that puts it into the outbox of this receiver, to be part of the commit that it tells of (law 9). `now` is

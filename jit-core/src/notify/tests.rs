@@ -73,7 +73,7 @@ impl Post {
             .iter()
             .map(|event| {
                 let fields = BTreeMap::from([("role".to_owned(), "orders_write".to_owned())]);
-                Notice::new(self.tenant.clone(), access, *event, fields, now, &SystemEntropy)
+                Notice::new(self.tenant.clone(), Some(access), *event, fields, now, &SystemEntropy)
             })
             .collect();
         let writes = Notice::writes(notices.iter().map(|notice| ("slack:dba", notice)), now).unwrap();

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::Plan;
 use crate::clock::Time;
 use crate::directory::{Directory, Person};
-use crate::id::{Group, RoleName, RuleName, TargetName};
+use crate::id::{ApproverName, FactorName, Group, ReceiverName, RoleName, RuleName, TargetName};
 
 /// Nothing lasts longer than this from its activation, extensions included, whatever policy says (law 2).
 pub const CEILING: TimeDelta = TimeDelta::hours(24);
@@ -38,6 +38,11 @@ pub trait Policy: Debug + Send + Sync + 'static {
 
     /// The rules in their order with what each said to the question, for `policy explain`.
     fn explain(&self, question: &Question<'_>) -> Vec<Explained>;
+
+    /// What it mentions by name: an engine that lacks any of it does not take the policy.
+    fn mentions(&self) -> Mentions {
+        Mentions::default()
+    }
 
     /// The directory that came with it, where it has one.
     fn directory(&self) -> Option<Arc<dyn Directory>> {
@@ -66,6 +71,35 @@ pub struct Question<'a> {
     pub start: Option<Time>,
     /// When it was asked, the store's time, UTC.
     pub asked_at: Time,
+    /// Whether it is an emergency.
+    pub break_glass: bool,
+    /// Whether the requester owes a review of an earlier emergency that is overdue.
+    pub owes_review: bool,
+}
+
+/// What a policy mentions by name and others have to bring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mentions {
+    /// Receivers of notices.
+    pub receivers: BTreeSet<ReceiverName>,
+    /// Outside systems.
+    pub approvers: BTreeSet<ApproverName>,
+    /// Second factors.
+    pub factors: BTreeSet<FactorName>,
+    /// Whether it demands a second factor at all, of whatever kind.
+    pub any_factor: bool,
+}
+
+impl Mentions {
+    /// Adds what a plan mentions.
+    pub fn of_plan(&mut self, plan: &Plan) {
+        self.receivers.extend(plan.notify.iter().cloned());
+        for stage in &plan.stages {
+            self.approvers.extend(stage.outside.iter().map(|asked| asked.approver.clone()));
+            self.factors.extend(stage.mfa.iter().filter_map(|mfa| mfa.factor.clone()));
+            self.any_factor |= stage.mfa.is_some();
+        }
+    }
 }
 
 /// What policy answers.
@@ -113,12 +147,14 @@ pub enum Action {
     Clock,
     /// Read the whole log.
     Audit,
+    /// Take a second factor of somebody away.
+    Mfa,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 7] =
-        [Self::Revoke, Self::Stop, Self::Resume, Self::Reconcile, Self::Retire, Self::Clock, Self::Audit];
+    pub const ALL: [Self; 8] =
+        [Self::Revoke, Self::Stop, Self::Resume, Self::Reconcile, Self::Retire, Self::Clock, Self::Audit, Self::Mfa];
 
     /// As policy writes it.
     #[must_use]
@@ -131,6 +167,7 @@ impl Action {
             Self::Retire => "retire",
             Self::Clock => "clock",
             Self::Audit => "audit",
+            Self::Mfa => "mfa",
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What is asked, and how its case stands before there is a grant. Pure.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::approval::Parties;
-use crate::clock::{Time, micros};
+use crate::clock::{Time, after, micros};
 use crate::id::{Account, Principal, RoleName, TargetName};
 
 /// What somebody asked for. It never changes.
@@ -32,6 +34,9 @@ pub struct Request {
     pub ticket: Option<String>,
     /// When, the store's time, UTC.
     pub asked_at: Time,
+    /// Whether it is an emergency, in which the role is had first and reviewed afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// Why a request ended before there was a grant, and when (UTC).
@@ -53,4 +58,22 @@ pub struct Closed {
 pub struct Pending {
     /// When it lapses undecided, UTC.
     pub lapses_at: Time,
+    /// When people are reminded, UTC; none once they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_at: Option<Time>,
+    /// The stages (from 0) of which it was told that others may decide too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub escalated: BTreeSet<usize>,
+    /// It was approved and asks an outside system once more: by then the grant has to be made, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<Time>,
+}
+
+impl Pending {
+    /// One that waits from now on, for so long.
+    pub(crate) fn from(now: Time, decide_by: TimeDelta) -> Self {
+        let half = decide_by.checked_div(2).unwrap_or(decide_by);
+        let (lapses_at, remind_at) = (after(now, decide_by), Some(after(now, half)));
+        Self { lapses_at, remind_at, escalated: BTreeSet::new(), give_up: None }
+    }
 }

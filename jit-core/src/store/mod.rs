@@ -195,6 +195,18 @@ impl Lane {
         Self(format!("outbox:{tenant}/{receiver}"))
     }
 
+    /// What one outside system is asked.
+    #[must_use]
+    pub fn outside(tenant: &TenantId, approver: &crate::id::ApproverName) -> Self {
+        Self(format!("outside:{tenant}/{approver}"))
+    }
+
+    /// Whose questions it holds, and for which outside system, where it is such.
+    #[must_use]
+    pub fn outside_of(&self) -> Option<(&str, &str)> {
+        self.0.strip_prefix("outside:")?.split_once('/')
+    }
+
     /// Whether it is the work of one realm.
     #[must_use]
     pub fn is_realm(&self) -> bool {
@@ -251,13 +263,21 @@ pub enum Kind {
     Checkpoint,
     /// How far a sink has come.
     SinkCursor,
+    /// What an outside system is asked.
+    Review,
+    /// What a second factor keeps of a person.
+    Factor,
+    /// Something that may be used once.
+    Once,
+    /// Who decides in whose place.
+    Delegation,
     /// What is stored about the tenant itself (policy hash last seen and the like).
     Setting,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Access,
         Self::Holding,
         Self::Target,
@@ -271,6 +291,10 @@ impl Kind {
         Self::LogTile,
         Self::Checkpoint,
         Self::SinkCursor,
+        Self::Review,
+        Self::Factor,
+        Self::Once,
+        Self::Delegation,
         Self::Setting,
     ];
 
@@ -291,6 +315,10 @@ impl Kind {
             Self::LogTile => "log-tile",
             Self::Checkpoint => "checkpoint",
             Self::SinkCursor => "sink-cursor",
+            Self::Review => "review",
+            Self::Factor => "factor",
+            Self::Once => "once",
+            Self::Delegation => "delegation",
             Self::Setting => "setting",
         }
     }

@@ -1,24 +1,26 @@
-//! Approving and denying.
+//! Approving, denying and confirming.
 
 use super::super::Jit;
-use super::super::core::TRIES;
+use super::super::apply::{Applied, Beside, Loaded};
+use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
+use super::super::prove::Proof;
 use super::super::view::AccessView;
 use crate::access::Event;
-use crate::approval::{Actor, Decision, Verdict};
-use crate::directory::DirectoryError;
+use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
 use crate::id::AccessId;
 
 impl Jit {
-    /// Says yes to a request, or to the extension that waits.
+    /// Says yes to a request, or to the extension that waits, by himself or in the place of somebody who is away and delegated to him.
     ///
     /// # Errors
-    /// [`JitError::Refused`] where the decision does not count (law 8), which is in the log; [`JitError::NotFound`].
+    /// [`JitError::Refused`] where the decision does not count (law 8), [`JitError::FactorRefused`] where his second factor does not;
+    /// both are in the log. [`JitError::NotFound`].
     pub async fn approve(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
         self.decide(actor, id, Verdict::Approve, note).await
     }
 
-    /// Says no to a request, or to the extension that waits. It ends the request.
+    /// Says no to a request, or to the extension that waits. It ends the request. It needs no second factor.
     ///
     /// # Errors
     /// As [`Jit::approve`].
@@ -26,37 +28,92 @@ impl Jit {
         self.decide(actor, id, Verdict::Deny, note).await
     }
 
-    async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
+    /// Proves by the actor's second factor that it is he who asked, where policy demands that.
+    ///
+    /// # Errors
+    /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of him; [`JitError::NotFound`].
+    pub async fn confirm(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
-            let access = &loaded.access;
-            let approval = access.extension().map_or_else(|| access.approval(), |extension| &extension.approval);
-            let parties = approval.parties();
-            let snapshot = match settings.snapshot(&actor.principal, parties, &approval.plan().groups()).await {
-                // whom the directory does not know is in no group and nobody's manager
-                Err(DirectoryError::Unknown { .. }) => crate::approval::Snapshot {
-                    human: actor.principal.clone(),
-                    requester: parties.requester.clone(),
-                    receiver: parties.receiver.clone(),
-                    groups: std::collections::BTreeSet::new(),
-                    manages_requester: false,
-                    manages_receiver: false,
-                },
-                other => other?,
+            let now = self.core.store.now().await?;
+            let proof = match loaded.access.decidable().confirms(&actor.principal) {
+                Ok(mfa) => self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?,
+                Err(why) => {
+                    let error = JitError::Refused(why.into());
+                    return self.core.refuse(&settings, actor, Some(&loaded.access), error).await;
+                }
             };
-            let event = Event::Decide(Decision {
-                by: actor.principal.clone(),
-                verdict,
-                at: self.core.store.now().await?,
-                note: note.to_owned(),
-                evidence: actor.evidence.clone(),
-                snapshot,
-            });
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            let event = Event::Confirm(Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven()? });
+            if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof).await? {
                 return Ok(view);
             }
         }
         Err(JitError::Busy)
+    }
+
+    async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        for _ in 0..TRIES {
+            let loaded = self.load(&settings, actor, id).await?;
+            let approval = loaded.access.decidable();
+            let now = self.core.store.now().await?;
+            let own = Decision {
+                by: actor.principal.clone(),
+                verdict,
+                at: now,
+                note: note.to_owned(),
+                evidence: actor.evidence.clone(),
+                snapshot: settings.snapshot_or_stranger(&actor.principal, approval).await?,
+                proven: None,
+                in_place_of: None,
+            };
+            let mut decision = self.as_whom(&settings, approval, own).await?;
+            let mut proof = Proof::default();
+            if let Err(DecisionRefused::FactorNeeded(mfa)) = approval.decide(decision.clone())
+                && actor.response.is_some()
+            {
+                proof = self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?;
+                decision.proven = Some(proof.proven()?);
+            }
+            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), proof).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// The decision as it counts: his own, or where he is not asked himself, that of somebody who is away.
+    async fn as_whom(&self, settings: &Tenant, approval: &Approval, own: Decision) -> Result<Decision, JitError> {
+        let asked = |decision: &Decision| {
+            let judged = approval.decide(decision.clone());
+            !matches!(judged, Err(DecisionRefused::NotEntitled | DecisionRefused::NotYet))
+        };
+        if asked(&own) {
+            return Ok(own);
+        }
+        for who in self.core.delegators(&self.tenant, &own.by, own.at).await? {
+            let snapshot = settings.snapshot_or_stranger(&who, approval).await?;
+            let instead = Decision { in_place_of: Some(InPlaceOf { who, snapshot }), ..own.clone() };
+            if matches!(approval.decide(instead.clone()), Ok(_) | Err(DecisionRefused::FactorNeeded(_))) {
+                return Ok(instead);
+            }
+        }
+        Ok(own)
+    }
+
+    async fn try_with(
+        &self,
+        actor: &Actor,
+        settings: &Tenant,
+        loaded: &Loaded,
+        event: Event,
+        proof: Proof,
+    ) -> Result<Option<AccessView>, JitError> {
+        let beside = Beside { writes: proof.writes, ..Beside::default() };
+        match self.core.apply(settings, Some(actor), loaded, event, beside).await? {
+            Applied::Done(view) => Ok(Some(*view)),
+            Applied::Conflict => Ok(None),
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Jit {
                 ..access.request().clone()
             };
             self.core.stopped(&self.tenant, &request).await?;
-            let event = match settings.ruling(&request).await? {
+            let event = match self.core.ruling(&settings, &self.tenant, &request).await? {
                 Ruling::Planned(plan) => {
                     let by = actor.principal.clone();
                     Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan })

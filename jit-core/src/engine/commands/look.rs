@@ -8,7 +8,7 @@ use super::super::ask::Filter;
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use crate::id::AccessId;
-use crate::policy::{Explained, Question};
+use crate::policy::Explained;
 use crate::request::Request;
 use crate::store::{Kind, PageAsk, StoredEntry};
 
@@ -111,17 +111,8 @@ impl Jit {
         let request: Request = self.as_request(&settings, actor, &ask).await?;
         let requester = settings.person(&request.parties.requester).await?;
         let receiver = settings.person(&request.parties.receiver).await?;
-        Ok(settings.policy.explain(&Question {
-            target: &request.target,
-            role: &request.role,
-            requester: &requester,
-            receiver: &receiver,
-            duration: request.duration,
-            reason: &request.reason,
-            ticket: request.ticket.as_deref(),
-            start: request.start,
-            asked_at: request.asked_at,
-        }))
+        let owes = request.break_glass && self.core.owes_review(&self.tenant, &requester.human).await?;
+        Ok(settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)))
     }
 
     /// Who, by the directory, belongs to the groups that the access still waits for: whom to ask.
@@ -133,7 +124,7 @@ impl Jit {
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
         let access = &loaded.access;
-        let approval = access.extension().map_or_else(|| access.approval(), |extension| &extension.approval);
+        let approval = access.decidable();
         let mut candidates = BTreeSet::new();
         for group in approval.plan().groups() {
             match settings.directory.members(&group).await {
@@ -162,8 +153,11 @@ impl Jit {
                 note: String::new(),
                 evidence: crate::approval::Evidence::default(),
                 snapshot,
+                proven: None,
+                in_place_of: None,
             };
-            if approval.decide(decision).is_ok() {
+            let judged = approval.decide(decision);
+            if matches!(judged, Ok(_) | Err(crate::approval::DecisionRefused::FactorNeeded(_))) {
                 able.insert(candidate);
             }
         }

@@ -3,12 +3,15 @@
 mod cancel;
 mod clock;
 mod decide;
+mod delegate;
 mod extend;
+mod factor;
 mod look;
 mod policy;
 mod reconcile;
 mod release;
 mod request;
+mod review;
 mod revoke;
 mod stop;
 mod target;

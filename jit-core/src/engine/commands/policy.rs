@@ -17,9 +17,10 @@ impl Jit {
     /// by the pump, and what is live and no longer allowed ends.
     ///
     /// # Errors
-    /// [`JitError::Store`] where that cannot be recorded; the new policy is in force all the same.
+    /// [`JitError::Invalid`] where it names what is not configured: the old one stays in force. [`JitError::Store`] where that cannot be recorded; the new policy is in force all the same.
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
         let policy: Arc<dyn Policy> = Arc::new(policy);
+        self.core.tenant(&self.tenant)?.brings(&*policy)?;
         self.core.reconfigure(&self.tenant, |tenant| {
             if let Some(directory) = policy.directory() {
                 tenant.directory = directory;

@@ -10,12 +10,13 @@ use super::super::ask::Ask;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
+use super::super::prove::Proof;
 use super::super::records::{
     AskedBefore, Stops, TargetRecord, access_key, ask_key, body, body_or_default, expect, put, stops_key, target_key,
 };
 use super::super::view::AccessView;
-use crate::access::Access;
-use crate::approval::{Actor, Parties};
+use crate::access::{Access, Event};
+use crate::approval::{Actor, Confirmation, Parties};
 use crate::clock::Time;
 use crate::database::{Capabilities, DeadManHere, Subject};
 use crate::fact::{Fact, What};
@@ -102,6 +103,7 @@ impl Jit {
             reason: ask.reason.trim().to_owned(),
             ticket: ask.ticket.clone(),
             asked_at: now,
+            break_glass: ask.break_glass,
         })
     }
 
@@ -127,7 +129,7 @@ impl Jit {
         meets(&body_or_default(at(0))?, request)?;
         let known: TargetRecord = body_or_default(at(1))?;
         known.usable(&request.target)?;
-        let plan = match settings.ruling(request).await? {
+        let plan = match core.ruling(settings, &self.tenant, request).await? {
             Ruling::Planned(plan) => plan,
             Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
         };
@@ -147,10 +149,30 @@ impl Jit {
             .with("reason", request.reason.as_str())
             .maybe("ticket", request.ticket.as_deref())
             .maybe("start", request.start);
-        let access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
+        let mut access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
         let fact = fact.with("state", access.state()).with("awaits", access.awaits());
+        let mut facts = vec![fact];
+        if let Some(owed) = &access.approval().plan().break_glass {
+            let review_by = owed.review_by.describe();
+            facts
+                .push(Fact::new(What::BreakGlass).with("reason", request.reason.as_str()).with("review_by", review_by));
+        }
+        // a second factor that came with the request is looked at where one is awaited now
+        let mut proof = Proof::default();
+        if let Ok(mfa) = access.decidable().confirms(&actor.principal)
+            && actor.response.is_some()
+        {
+            proof = core.prove(settings, actor, &access, &mfa, now).await?;
+            let confirmation = Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven()? };
+            let step = access.handle(Event::Confirm(confirmation), now).map_err(|refused| refused.why)?;
+            (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
+        }
+        // what it waits for from outside is asked in the same commit
+        let step = access.handle(Event::Tick, now).map_err(|refused| refused.why)?;
+        (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
         let mut ledger = Ledger::new(core, &self.tenant, settings, Some(actor), now);
-        ledger.access(&access, Expect::Absent, &[fact])?;
+        ledger.access(&access, Expect::Absent, &facts)?;
+        ledger.change.writes.extend(proof.writes);
         // a stop, or a target written off, that comes in between has to be met
         ledger.change.writes.push(guard(stops_key(&self.tenant), at(0)));
         ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));

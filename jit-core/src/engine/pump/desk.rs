@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::super::apply::{Applied, Beside, loaded};
-use super::super::core::{TRIES, Tenant};
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::error::JitError;
 use super::super::records::{PolicySeen, Stops, body, encode, expect};
-use super::lane::only_store;
+use super::lane::{ignore_conflict, only_store};
 use super::{ELSEWHERE, Lanes};
 use crate::access::{Access, Event};
 use crate::clock::after;
-use crate::directory::DirectoryError;
 use crate::grant::Cause;
 use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, Schedule, StoreError, Write, Writing};
 
@@ -23,6 +23,12 @@ impl Lanes {
     async fn desk_one(&self, claimed: Claimed) -> Result<(), StoreError> {
         let Claimed { record, claim } = claimed;
         match record.at.kind {
+            Kind::Once => {
+                let what = Writing::Delete;
+                let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };
+                let change = Change { writes: vec![write], release: vec![claim], ..Change::default() };
+                return ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at));
+            }
             Kind::Stops => return self.sweep(&record, claim, &Sweep::Stops(body(&record)?)).await,
             Kind::Setting => {
                 let PolicySeen { hash } = body(&record)?;
@@ -89,9 +95,10 @@ impl Lanes {
         for _ in 0..TRIES {
             let now = self.core.store.now().await?;
             let Ok(loaded) = loaded(&record, now) else { return Ok(()) };
-            let event = match sweep.event(settings, &loaded.access).await {
+            let event = match sweep.event(&self.core, settings, &loaded.access).await {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(()),
+                Err(JitError::Store(error)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(access = %loaded.access.id(), %error, "not ruled again now: it is before its grant");
                     return Ok(());
@@ -143,7 +150,7 @@ enum Sweep {
 
 impl Sweep {
     /// What it means for the access; none: nothing.
-    async fn event(&self, settings: &Tenant, access: &Access) -> Result<Option<Event>, DirectoryError> {
+    async fn event(&self, core: &Core, settings: &Tenant, access: &Access) -> Result<Option<Event>, JitError> {
         if access.state() == "revoking" {
             return Ok(None);
         }
@@ -159,8 +166,9 @@ impl Sweep {
                 }))
             }
             Self::Policy(_) => {
-                let ruling = settings.ruling(access.request()).await?;
-                Ok(Some(Event::RuleAgain { ruling, fresh: settings.fresh(access.approval()).await? }))
+                let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
+                let fresh = core.fresh(settings, access.tenant(), access.approval()).await?;
+                Ok(Some(Event::RuleAgain { ruling, fresh }))
             }
         }
     }

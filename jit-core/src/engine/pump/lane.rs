@@ -37,6 +37,9 @@ impl Lanes {
             if lane.outbox_of().is_some() {
                 return self.deliver(lane).await;
             }
+            if lane.outside_of().is_some() {
+                return self.outside(lane).await;
+            }
             let limit = match lane {
                 // a server that does not answer, or has not yet, is probed by one: the others are not told that it failed
                 lane if lane.is_realm() && !self.breaker(lane, |breaker| breaker.is_up()) => 1,

@@ -10,6 +10,7 @@ mod lane;
 mod left;
 mod log;
 mod outcome;
+mod outside;
 mod realm;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use tokio::time::Instant;
 
 use super::super::core::{Core, Tenant};
+use super::super::error::JitError;
 use super::super::records::{Stops, body_or_default, stops_key};
 use super::case::{Case, Kept};
 use super::outcome::{
@@ -158,7 +159,7 @@ impl Pass<'_> {
                         let why = "a revoke whose outcome is not known may still arrive".to_owned();
                         Some(Event::NotGranted { why, retry_at })
                     }
-                    None => begin_or_not(self.settings, &access, &stops, doubtful, now).await,
+                    None => begin_or_not(self.core, self.settings, &access, &stops, doubtful, now).await,
                 };
                 case.handle(id, Event::Tick, now);
                 if let Some(event) = event {
@@ -531,7 +532,14 @@ fn unsettled(access: &Access) -> Option<&Intent> {
 }
 
 /// What stands between an access and its grant; none: nothing was found.
-async fn begin_or_not(settings: &Tenant, access: &Access, stops: &Stops, doubtful: bool, now: Time) -> Option<Event> {
+async fn begin_or_not(
+    core: &Core,
+    settings: &Tenant,
+    access: &Access,
+    stops: &Stops,
+    doubtful: bool,
+    now: Time,
+) -> Option<Event> {
     let retry_at = after(now, RETRY_LONGEST);
     let parties = &access.request().parties;
     if let Some(stop) = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]) {
@@ -542,12 +550,15 @@ async fn begin_or_not(settings: &Tenant, access: &Access, stops: &Stops, doubtfu
         let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
         return Some(Event::NotGranted { why, retry_at });
     }
-    let ruled = async { Ok((settings.ruling(access.request()).await?, settings.fresh(access.approval()).await?)) };
+    let ruled = async {
+        let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
+        Ok((ruling, core.fresh(settings, access.tenant(), access.approval()).await?))
+    };
     match ruled.await {
         Ok((ruling, fresh)) => Some(Event::RuleAgain { ruling, fresh }),
         // nobody is granted anything on what a directory said once (fail closed)
         Err(error) => {
-            let error: crate::directory::DirectoryError = error;
+            let error: JitError = error;
             Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) })
         }
     }

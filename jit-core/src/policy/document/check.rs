@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::directory::DocumentDirectory;
 use super::error::{Findings, Lines};
 use super::rule::Rule;
-use crate::approval::{RequirementSubject, Stage, Who, matching, ways};
+use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
 use crate::id::{Principal, RuleName};
 
 /// No two rules have one name.
@@ -31,7 +31,7 @@ pub(super) fn reach(rules: &[Rule], directory: &DocumentDirectory, text: &str, f
         if !rule.requesters.means_somebody(directory) || !rule.receivers().means_somebody(directory) {
             let line = format!("rule `{name}` can never match: the groups that it names have no members");
             findings.warning(rule.at, Some(name), line);
-        } else if let Some(above) = shadow(rule, &by_role, directory) {
+        } else if let Some(above) = shadow(rule, &by_role, directory).filter(|_| rule.emergency.is_none()) {
             let (number, _) = lines.position(above.at);
             let above = above.name();
             let line = format!(
@@ -140,7 +140,8 @@ impl Case<'_> {
     fn can_meet(&self, stages: &[Stage], directory: &DocumentDirectory) -> bool {
         let Ok(ways) = ways(stages) else { return false };
         ways.iter().any(|needs| {
-            let sets: Vec<BTreeSet<&Principal>> = needs.iter().map(|need| self.humans(need, directory)).collect();
+            let sets: Vec<BTreeSet<&Principal>> =
+                needs.iter().map(|need| self.humans(need, stages, directory)).collect();
             let people: Vec<&Principal> = sets.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
             let fits = |need: usize, person: usize| match (sets.get(need), people.get(person)) {
                 (Some(set), Some(person)) => set.contains(person),
@@ -150,15 +151,21 @@ impl Case<'_> {
         })
     }
 
-    fn humans<'d>(&'d self, need: &'d Who, directory: &'d DocumentDirectory) -> BTreeSet<&'d Principal> {
-        let all: BTreeSet<&Principal> = match need {
-            Who::Group(group) => {
-                directory.group(group).into_iter().flatten().map(|member| directory.human(member)).collect()
-            }
+    fn humans<'d>(
+        &'d self,
+        need: &'d Need,
+        stages: &'d [Stage],
+        directory: &'d DocumentDirectory,
+    ) -> BTreeSet<&'d Principal> {
+        let members = |group| directory.group(group).into_iter().flatten().map(|member| directory.human(member));
+        let mut all: BTreeSet<&Principal> = match &need.who {
+            Who::Group(group) => members(group).collect(),
             Who::Person(person) => BTreeSet::from([directory.human(person)]),
             Who::ManagerOf(RequirementSubject::Requester) => self.requester.manager.into_iter().collect(),
             Who::ManagerOf(RequirementSubject::Receiver) => self.receiver.manager.into_iter().collect(),
         };
+        let escalate = stages.get(need.stage).and_then(|stage| stage.escalate.as_ref());
+        all.extend(escalate.into_iter().flat_map(|escalate| members(&escalate.to)));
         let party = |human: &&Principal| self.requester.human == Some(human) || self.receiver.human == Some(human);
         all.into_iter().filter(|human| !party(human)).collect()
     }

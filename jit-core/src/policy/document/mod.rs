@@ -2,6 +2,7 @@
 
 mod check;
 mod directory;
+mod emergency;
 mod error;
 mod glob;
 mod index;
@@ -25,17 +26,17 @@ use toml::de::DeTable;
 pub use self::directory::DocumentDirectory;
 pub use self::error::{PolicyError, Problem, Warning};
 
+use self::emergency::Emergency;
 use self::error::Findings;
 use self::index::Index;
 use self::may::May;
 use self::read::{Section, list};
 use self::rule::Rule;
-use super::{Action, Explained, Policy, Question, Ruling};
+use super::{Action, Explained, Mentions, Policy, Question, Ruling};
 use crate::directory::{Directory, Person};
 use crate::id::{Group, RoleName, TargetName};
 
 const KNOWN: [&str; 7] = ["version", "groups", "managers", "people", "accounts", "may", "rule"];
-const LATER: [&str; 6] = ["cedar", "delegation", "approvers", "notify", "mfa", "break_glass"];
 
 /// A policy document that was read and checked. Deny by default; rules are tried in its order and the first match decides.
 ///
@@ -129,7 +130,7 @@ impl PolicyDocument {
         let mut may = Vec::new();
         let mut directory = DocumentDirectory::default();
         if errors.is_empty() {
-            document.only(&KNOWN, &LATER, findings);
+            document.only(&KNOWN, &[], findings);
             read_version(&document, findings);
             let before = findings.problems();
             directory = DocumentDirectory::read(&document, findings);
@@ -190,7 +191,7 @@ impl Policy for PolicyDocument {
             return Ruling::Denied { rule: None, reason: nothing_matches(question), policy: self.hash.clone() };
         };
         match rule.excess(question) {
-            None => Ruling::Planned(rule.plan.clone()),
+            None => Ruling::Planned(rule.plan_for(question)),
             Some(reason) => Ruling::Denied { rule: Some(rule.name().clone()), reason, policy: self.hash.clone() },
         }
     }
@@ -204,6 +205,8 @@ impl Policy for PolicyDocument {
         for rule in &self.rules {
             groups.extend(rule.requesters.groups.iter().chain(&rule.receivers().groups).cloned());
             groups.extend(rule.plan.groups());
+            let emergency = rule.emergency.iter().flat_map(Emergency::people);
+            groups.extend(emergency.flat_map(|who| &who.groups).cloned());
         }
         groups.extend(self.may.iter().flat_map(May::groups).cloned());
         groups
@@ -229,11 +232,22 @@ impl Policy for PolicyDocument {
             }
             let why = match rule.excess(question) {
                 Some(excess) => format!("denied: {excess}"),
-                None => rule.demands(),
+                None => rule.demands(question),
             };
             Explained { rule: name, decided: true, why }
         });
         explained.collect()
+    }
+
+    fn mentions(&self) -> Mentions {
+        let mut mentions = Mentions::default();
+        for rule in &self.rules {
+            mentions.of_plan(&rule.plan);
+            let factor = rule.emergency.iter().filter_map(Emergency::mfa).filter_map(|mfa| mfa.factor.clone());
+            mentions.factors.extend(factor);
+            mentions.any_factor |= rule.emergency.as_ref().is_some_and(|emergency| emergency.mfa().is_some());
+        }
+        mentions
     }
 
     fn directory(&self) -> Option<Arc<dyn Directory>> {

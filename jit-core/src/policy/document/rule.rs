@@ -1,21 +1,24 @@
 //! One rule: how it is read, what it matches, what it demands.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 
 use super::directory::DocumentDirectory;
+use super::emergency::Emergency;
 use super::error::Findings;
 use super::glob::Glob;
 use super::read::{Section, said, shown, text};
 use super::stage;
 use super::ticket::Ticket;
 use super::who::WhoList;
-use crate::approval::{Handling, Limits, Plan};
+use crate::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::clock::{after, span};
 use crate::database::Width;
-use crate::id::{RoleName, RuleName, TargetName};
+use crate::id::{ReceiverName, RoleName, RuleName, TargetName};
 use crate::policy::{Activation, CEILING, DeadMan, LeftBehind, Prepared, Question, Sessions, Stance};
 
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 23] = [
     "name",
     "targets",
     "roles",
@@ -36,16 +39,16 @@ const KNOWN: [&str; 21] = [
     "activation",
     "dead_man",
     "left_behind",
+    "notify",
+    "break_glass",
     "stage",
 ];
-const LATER: [&str; 6] = ["notify", "break_glass", "mfa", "escalate", "approvers", "delegation"];
-
 /// How long a request waits for decisions where its rule does not say.
 const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
 /// How long after its start a grant may still be tried where the rule does not say (DESIGN section 3).
 const GRANT_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// Longest time for people to decide, and furthest start: no role is held meanwhile, so the ceiling of windows is not theirs.
-const LONGEST_WAIT: TimeDelta = TimeDelta::days(30);
+pub(super) const LONGEST_WAIT: TimeDelta = TimeDelta::days(30);
 
 /// A rule as it is asked.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ pub(super) struct Rule {
     receivers: Option<WhoList>,
     reason: usize,
     ticket: Option<Ticket>,
+    pub(super) emergency: Option<Emergency>,
     /// What it takes; its policy hash is set once the document is whole.
     pub(super) plan: Plan,
 }
@@ -84,6 +88,9 @@ impl Rule {
     }
 
     pub(super) fn has_people(&self, question: &Question<'_>) -> bool {
+        if question.break_glass {
+            return self.emergency.as_ref().is_some_and(|emergency| emergency.allows(question));
+        }
         self.requesters.has(question.requester) && self.receivers().has(question.receiver)
     }
 
@@ -97,6 +104,15 @@ impl Rule {
         if !self.roles.contains(role) {
             let roles: Vec<String> = self.roles.iter().map(|role| format!("`{role}`")).collect();
             return Some(format!("role `{role}` is not among {}", roles.join(", ")));
+        }
+        if question.break_glass {
+            let why = match &self.emergency {
+                None => "it has no `break_glass`".to_owned(),
+                Some(_) => {
+                    format!("`{}` may not take the role in an emergency, or not for another", requester.principal)
+                }
+            };
+            return (!self.has_people(question)).then_some(why);
         }
         if !self.requesters.has(requester) {
             return Some(format!("`{}` is not among its requesters", requester.principal));
@@ -114,23 +130,38 @@ impl Rule {
         (!found.is_empty()).then(|| found.join("; "))
     }
 
+    /// What it takes.
+    pub(super) fn plan_for(&self, question: &Question<'_>) -> Plan {
+        match self.emergency.as_ref().filter(|_| question.break_glass) {
+            Some(emergency) => emergency.plan(&self.plan, question),
+            None => self.plan.clone(),
+        }
+    }
+
+    fn longest(&self, question: &Question<'_>) -> TimeDelta {
+        let emergency = self.emergency.as_ref().filter(|_| question.break_glass);
+        emergency.map_or(self.plan.limits.max, Emergency::max)
+    }
+
     fn duration(&self, question: &Question<'_>) -> Option<String> {
-        let max = said(self.plan.limits.max);
+        let longest = self.longest(question);
+        let max = said(longest);
         if question.duration <= TimeDelta::zero() {
             return Some(format!("the duration has to be longer than zero: ask for up to `{max}`"));
         }
-        let over = question.duration > self.plan.limits.max;
+        let over = question.duration > longest;
         over.then(|| format!("`{}` is too long: ask for at most `{max}`", said(question.duration)))
     }
 
     fn reason(&self, question: &Question<'_>) -> Option<String> {
         let length = question.reason.trim().chars().count();
-        let (short, least) = (length < self.reason, self.reason);
+        let least = if question.break_glass { self.reason.max(1) } else { self.reason };
+        let short = length < least;
         short.then(|| format!("the reason is too short ({length} characters): give one of at least {least}"))
     }
 
     fn ticket(&self, question: &Question<'_>) -> Option<String> {
-        let demanded = self.ticket.as_ref()?;
+        let demanded = self.ticket.as_ref().filter(|_| !question.break_glass)?;
         let pattern = demanded.pattern();
         match question.ticket {
             None => Some(format!("a ticket is missing: give one that matches `{pattern}`")),
@@ -143,6 +174,9 @@ impl Rule {
 
     fn start(&self, question: &Question<'_>) -> Option<String> {
         let start = question.start?;
+        if question.break_glass {
+            return Some("an emergency has no scheduled start".to_owned());
+        }
         let within = self.plan.limits.start_within;
         if within.is_zero() {
             return Some("a scheduled start is not accepted here: ask without one when you need the role".to_owned());
@@ -156,20 +190,25 @@ impl Rule {
     }
 
     /// What it demands, for people to read.
-    pub(super) fn demands(&self) -> String {
-        let stages = self.plan.stages.iter().enumerate().map(|(number, stage)| {
-            let people: Vec<String> = stage.people.iter().map(crate::approval::Requirement::describe).collect();
-            format!("stage {}: {}", number.saturating_add(1), people.join(" and "))
-        });
+    pub(super) fn demands(&self, question: &Question<'_>) -> String {
+        let plan = self.plan_for(question);
+        let stages = plan
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(number, stage)| format!("stage {}: {}", number.saturating_add(1), stage.describe()));
         let stages: Vec<String> = stages.collect();
         let first = if stages.is_empty() { "granted at once".to_owned() } else { stages.join("; ") };
-        format!("{first}; at most `{}`", said(self.plan.limits.max))
+        let owed = plan.break_glass.map_or_else(String::new, |owed| {
+            format!("; reviewed by {} within `{}`", owed.review_by.describe(), said(owed.within))
+        });
+        format!("{first}; at most `{}`{owed}", said(plan.limits.max))
     }
 
     /// Reads one `[[rule]]`; none where something is wrong with it.
     pub(super) fn read(section: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
         let before = findings.problems();
-        section.only(&KNOWN, &LATER, findings);
+        section.only(&KNOWN, &[], findings);
         let name = section.demand("name", "\"read orders\"", findings).and_then(|found| {
             let name = RuleName::new(text(found, "name", findings)?);
             name.map_err(|invalid| findings.problem(found.span().start, invalid.to_string())).ok()
@@ -188,10 +227,16 @@ impl Rule {
         let ticket = Ticket::read(section, findings);
         let handling = read_handling(section, findings);
         let stages = stage::read(section, directory, findings);
+        let emergency = Emergency::read(section, directory, findings);
+        let notify = read_notify(section, findings);
         if findings.problems() != before {
             return None;
         }
-        let (stages_at, stages) = stages?.into_iter().unzip();
+        let check = ticket.as_ref().and_then(Ticket::check).map(|approver| {
+            let outside = vec![Outside { approver: approver.clone(), again: true }];
+            (section.at, Stage { outside, ..Stage::default() })
+        });
+        let (stages_at, stages) = check.into_iter().chain(stages?).unzip();
         Some(Self {
             at: section.at,
             stages_at,
@@ -201,7 +246,16 @@ impl Rule {
             receivers,
             reason,
             ticket,
-            plan: Plan { rule: name?, policy: String::new(), stages, limits: limits?, handling: handling? },
+            emergency,
+            plan: Plan {
+                rule: name?,
+                policy: String::new(),
+                stages,
+                limits: limits?,
+                handling: handling?,
+                notify,
+                break_glass: None,
+            },
         })
     }
 }
@@ -234,6 +288,17 @@ fn read_roles(section: &Section<'_>, findings: &mut Findings) -> Option<Vec<Role
         }
     }
     Some(roles)
+}
+
+fn read_notify(section: &Section<'_>, findings: &mut Findings) -> BTreeSet<ReceiverName> {
+    if section.find("notify").is_none() {
+        return BTreeSet::new();
+    }
+    let names = section.demand_texts("notify", "[\"slack:dba\"]", findings).unwrap_or_default();
+    let named = names.into_iter().filter_map(|(at, name)| {
+        ReceiverName::new(name).map_err(|invalid| findings.problem(at, invalid.to_string())).ok()
+    });
+    named.collect()
 }
 
 fn read_limits(section: &Section<'_>, findings: &mut Findings) -> Option<Limits> {

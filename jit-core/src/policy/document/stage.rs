@@ -1,12 +1,16 @@
 //! Reading the stages of a rule.
 
+use chrono::TimeDelta;
 use toml::de::DeValue;
 
 use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::read::{Found, Section, list, text};
+use super::rule::LONGEST_WAIT;
 use super::who::{known_group, principal};
-use crate::approval::{Requirement, RequirementSubject, Stage};
+use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
+use crate::id::{ApproverName, FactorName};
+use crate::policy::CEILING;
 
 const EXAMPLE: &str = "[{ group = \"dba\", quorum = 2 }]";
 const KINDS: [&str; 4] = ["group", "manager_of", "person", "any"];
@@ -24,12 +28,89 @@ pub(super) fn read(
     let mut stages = Vec::new();
     for item in list(found, "stage", findings)? {
         let Some(section) = Section::of(item, "[[rule.stage]]", findings) else { continue };
-        section.only(&["people"], &["mfa", "escalate", "approver", "approvers", "notify"], findings);
-        let Some(people) = section.demand("people", EXAMPLE, findings) else { continue };
-        let people = requirements(people, "people", directory, findings);
-        stages.push((section.at, Stage { people }));
+        section.only(&["people", "mfa", "approvers", "escalate"], &[], findings);
+        let people = section.find("people");
+        let stage = Stage {
+            people: people.map(|people| requirements(people, "people", directory, findings)).unwrap_or_default(),
+            mfa: section.find("mfa").and_then(|found| read_mfa(found, findings)),
+            outside: read_approvers(&section, findings),
+            escalate: section.find("escalate").and_then(|found| read_escalation(found, directory, findings)),
+        };
+        check(&section, &stage, findings);
+        stages.push((section.at, stage));
     }
     (findings.problems() == before).then_some(stages)
+}
+
+/// What a stage cannot mean.
+fn check(section: &Section<'_>, stage: &Stage, findings: &mut Findings) {
+    let has = |key| section.find(key).is_some();
+    if !has("people") && !has("mfa") && !has("approvers") {
+        let line =
+            format!("this stage asks for nothing: give it `people`, like `people = {EXAMPLE}`, `mfa` or `approvers`");
+        findings.problem(section.at, line);
+    } else if !has("people") {
+        if has("escalate") {
+            findings.problem(section.at, "`escalate` goes with `people` only: remove it");
+        }
+        if stage.mfa.as_ref().is_some_and(|mfa| mfa.of == MfaOf::Approver) {
+            findings.problem(section.at, "`mfa` of the approver goes with `people` only: nobody decides in this stage");
+        }
+    }
+}
+
+/// `{ of = "requester", within = "5m", factor = "totp" }`
+fn read_mfa(found: Found<'_>, findings: &mut Findings) -> Option<Mfa> {
+    let section = Section::of(found, "mfa", findings)?;
+    section.only(&["of", "within", "factor"], &[], findings);
+    section.demand("of", "\"requester\"", findings);
+    let of = section.choice("of", &[("requester", MfaOf::Requester), ("approver", MfaOf::Approver)], findings);
+    let within = read_within(&section, findings);
+    let factor = read_factor(&section, findings);
+    Some(Mfa { of: of?, within: within?, factor: factor? })
+}
+
+/// How old a second factor may be.
+pub(super) fn read_within(section: &Section<'_>, findings: &mut Findings) -> Option<TimeDelta> {
+    section.demand("within", "\"5m\"", findings)?;
+    section.duration("within", CEILING, findings).map(|(_, within)| within)
+}
+
+/// Which second factor, where one is named.
+pub(super) fn read_factor(section: &Section<'_>, findings: &mut Findings) -> Option<Option<FactorName>> {
+    let Some(found) = section.find("factor") else { return Some(None) };
+    let name = text(found, "factor", findings)?;
+    match FactorName::new(name) {
+        Ok(name) => Some(Some(name)),
+        Err(invalid) => {
+            findings.problem(found.span().start, invalid.to_string());
+            None
+        }
+    }
+}
+
+fn read_approvers(section: &Section<'_>, findings: &mut Findings) -> Vec<Outside> {
+    if section.find("approvers").is_none() {
+        return Vec::new();
+    }
+    let names = section.demand_texts("approvers", "[\"change-board\"]", findings).unwrap_or_default();
+    let named = names.into_iter().filter_map(|(at, name)| {
+        let name = ApproverName::new(name).map_err(|invalid| findings.problem(at, invalid.to_string()));
+        name.ok().map(|approver| Outside { approver, again: false })
+    });
+    named.collect()
+}
+
+/// `{ after = "10m", to = "group:oncall" }`
+fn read_escalation(found: Found<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Escalation> {
+    let section = Section::of(found, "escalate", findings)?;
+    section.only(&["after", "to"], &[], findings);
+    section.demand("after", "\"10m\"", findings);
+    let after = section.duration("after", LONGEST_WAIT, findings);
+    let to = section.demand("to", "\"group:oncall\"", findings)?;
+    let name = text(to, "to", findings)?;
+    let to = known_group(name.strip_prefix("group:").unwrap_or(name), to.span().start, directory, findings);
+    Some(Escalation { after: after?.1, to: to? })
 }
 
 fn requirements(
@@ -54,7 +135,7 @@ fn requirement(value: Found<'_>, directory: &DocumentDirectory, findings: &mut F
     }
     let section = Section::of(value, "people", findings)?;
     let before = findings.problems();
-    section.only(&["group", "quorum", "manager_of", "person", "any"], &["mfa", "approver"], findings);
+    section.only(&["group", "quorum", "manager_of", "person", "any"], &[], findings);
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| section.find(kind).is_some()).collect();
     let [kind] = kinds.as_slice() else {
         if findings.problems() == before || !kinds.is_empty() {

@@ -4,17 +4,25 @@ use regex_lite::Regex;
 
 use super::error::Findings;
 use super::read::{Section, shown, text};
+use crate::id::ApproverName;
 
 /// A pattern that the whole ticket has to match, in time linear in its length.
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
     pattern: String,
     whole: Regex,
+    /// The outside system that knows of tickets.
+    check: Option<ApproverName>,
 }
 
 impl Ticket {
     pub(super) fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// Whom to ask about it: first of all, and again right before the grant.
+    pub(super) fn check(&self) -> Option<&ApproverName> {
+        self.check.as_ref()
     }
 
     pub(super) fn matches(&self, ticket: &str) -> bool {
@@ -23,7 +31,15 @@ impl Ticket {
 
     pub(super) fn read(rule: &Section<'_>, findings: &mut Findings) -> Option<Self> {
         let section = Section::of(rule.find("ticket")?, "ticket", findings)?;
-        section.only(&["pattern"], &["check"], findings);
+        section.only(&["pattern", "check"], &[], findings);
+        let check = match section.find("check") {
+            None => None,
+            Some(found) => {
+                let name = text(found, "check", findings)?;
+                let name = ApproverName::new(name);
+                Some(name.map_err(|invalid| findings.problem(found.span().start, invalid.to_string())).ok()?)
+            }
+        };
         let found = section.demand("pattern", "\"[A-Z]+-[0-9]+\"", findings)?;
         let pattern = text(found, "pattern", findings)?;
         let at = found.span().start;
@@ -36,7 +52,7 @@ impl Ticket {
                 findings.problem(at, line);
                 None
             }
-            Ok(whole) => Some(Self { pattern: pattern.to_owned(), whole }),
+            Ok(whole) => Some(Self { pattern: pattern.to_owned(), whole, check }),
             Err(why) => {
                 let line = format!("`{}` is not a regular expression that is understood here: {why}", shown(pattern));
                 findings.problem(at, line);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::read::{near, shown};
+use crate::approval::Requirement;
 use crate::directory::Person;
 use crate::id::{Group, Principal};
 
@@ -60,6 +61,12 @@ impl WhoList {
             all.insert(None);
         }
         all
+    }
+
+    /// Each of its entries as what one yes of theirs would take.
+    pub(super) fn requirements(&self) -> Vec<Requirement> {
+        let groups = self.groups.iter().map(|group| Requirement::Group { group: group.clone(), quorum: 1 });
+        groups.chain(self.names.iter().cloned().map(Requirement::Person)).collect()
     }
 
     /// Its entries one by one.

@@ -1,0 +1,65 @@
+//! More time in an open window.
+
+use chrono::TimeDelta;
+
+use super::event::{Extend, Refusal, Step};
+use super::handle::Answer;
+use super::{Access, Extension, Phase};
+use crate::approval::{Approval, ApprovalState};
+use crate::clock::{Time, after, to_std};
+use crate::fact::{Fact, What};
+use crate::grant::{Active, Grant, OVERDUE_AFTER};
+
+impl Access {
+    pub(super) fn extend(&self, extend: Extend, now: Time) -> Answer {
+        let tried = "extended";
+        let Some(Grant::Active(active)) = self.grant() else { return Err(self.impossible(tried)) };
+        if active.window.end() <= now {
+            return Err(self.impossible(tried));
+        }
+        let refuse = |why| Err(self.refuse(why, What::ExtensionRefused, tried));
+        if self.extension.is_some() {
+            return refuse(Refusal::ExtensionWaits);
+        }
+        if extend.longer <= TimeDelta::zero() {
+            return refuse(Refusal::NoTime);
+        }
+        let most = extend.plan.limits.max_total.min(crate::policy::CEILING);
+        if self.total_with(extend.longer).is_none_or(|total| total > most) {
+            let had = self.total_with(TimeDelta::zero()).unwrap_or(most);
+            let left = most.checked_sub(&had).unwrap_or_default().max(TimeDelta::zero());
+            let most = humantime::format_duration(to_std(left)).to_string();
+            return refuse(Refusal::TooLong { most });
+        }
+        let Extend { by, longer, reason, plan } = extend;
+        let lapses_at = after(now, plan.limits.decide_by).min(active.window.end());
+        let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
+        let escalated = std::collections::BTreeSet::new();
+        let extension = Extension { by, longer, reason, lapses_at, escalated, approval };
+        let mut step = self.unchanged();
+        step.facts.push(
+            Fact::new(What::ExtensionRequested)
+                .with("longer", extension.longer)
+                .with("reason", extension.reason.as_str())
+                .with("rule", extension.approval.plan().rule.as_str()),
+        );
+        if extension.approval.state() == ApprovalState::Satisfied {
+            step.lengthen(active, &extension);
+        } else {
+            step.access.extension = Some(extension);
+        }
+        Ok(step)
+    }
+}
+
+impl Step {
+    /// The window becomes longer, as the plan of the extension allows.
+    pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension) {
+        let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);
+        let alert_at = after(window.end(), OVERDUE_AFTER);
+        self.facts.push(Fact::new(What::Extended).with("longer", extension.longer).with("end", window.end()));
+        let active = Active { window, warned: false, alert_at, ..active.clone() };
+        self.access.phase = Phase::Approved(Grant::Active(active));
+        self.access.extended.push(extension.clone());
+    }
+}

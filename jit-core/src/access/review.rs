@@ -1,0 +1,114 @@
+//! The review that is owed after an emergency.
+
+use serde::{Deserialize, Serialize};
+
+use super::Access;
+use super::event::{Refusal, Step};
+use super::handle::Answer;
+use crate::approval::{DecisionRefused, Snapshot};
+use crate::clock::{Time, after};
+use crate::fact::{Fact, What};
+use crate::id::Principal;
+
+/// The review that is owed after an emergency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwedReview {
+    /// Until when, UTC.
+    pub due: Time,
+    /// Whether it was told that it is overdue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
+    /// What came of it; none while it is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<ReviewGiven>,
+}
+
+/// A review that was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewGiven {
+    /// By whom.
+    pub by: Principal,
+    /// When, the store's time, UTC.
+    pub at: Time,
+    /// In his words.
+    pub note: String,
+}
+
+impl OwedReview {
+    /// Whether it should have been given and was not.
+    #[must_use]
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.given.is_none() && self.due <= now
+    }
+}
+
+impl Access {
+    /// The review that is owed or was given, where it was had in an emergency.
+    #[must_use]
+    pub fn review(&self) -> Option<&OwedReview> {
+        self.review.as_ref()
+    }
+
+    /// The human who owes a review.
+    #[must_use]
+    pub fn owes(&self) -> Option<&Principal> {
+        let owed = self.review.as_ref().filter(|review| review.given.is_none());
+        owed.and(self.approval.plan().break_glass.as_ref()).map(|break_glass| &break_glass.human)
+    }
+
+    /// The role was had: from now on its review is owed, where it was an emergency.
+    pub(super) fn owe_review(&mut self, now: Time) {
+        if let Some(break_glass) = &self.approval.plan().break_glass
+            && self.review.is_none()
+        {
+            self.review = Some(OwedReview { due: after(now, break_glass.within), told: false, given: None });
+        }
+    }
+
+    /// When it has to be told that the review is overdue.
+    pub(super) fn review_due(&self) -> Option<Time> {
+        self.review.as_ref().filter(|review| review.given.is_none() && !review.told).map(|review| review.due)
+    }
+
+    /// Tells once that the review is overdue.
+    pub(super) fn tick_review(mut step: Step, now: Time) -> Step {
+        if step.access.review_due().is_some_and(|due| due <= now)
+            && let Some(review) = &mut step.access.review
+        {
+            review.told = true;
+            let due = review.due;
+            let human = step.access.owes().map(|human| human.as_str().to_owned());
+            step.facts.push(Fact::new(What::ReviewOverdue).with("due", due).maybe("owed_by", human));
+        }
+        step
+    }
+
+    pub(super) fn reviewed(&self, by: &Principal, snapshot: &Snapshot, note: String, now: Time) -> Answer {
+        let refuse = |why| Err(self.refuse(why, What::DecisionRefused, "review"));
+        let owed = self.review.as_ref().filter(|review| review.given.is_none());
+        let (Some(owed), Some(break_glass)) = (owed, &self.approval.plan().break_glass) else {
+            return refuse(Refusal::State { state: self.state(), what: "reviewed: no review is owed" });
+        };
+        let parties = &self.request.parties;
+        if snapshot.is_party()
+            || snapshot.human == break_glass.human
+            || [&parties.requester, &parties.receiver].contains(&by)
+        {
+            return refuse(Refusal::Decision(DecisionRefused::OwnRequest));
+        }
+        if !break_glass.review_by.names(by, snapshot) {
+            return refuse(Refusal::Decision(DecisionRefused::NotEntitled));
+        }
+        let fact = Fact::new(What::Reviewed)
+            .with("human", snapshot.human.as_str())
+            .with("note", note.as_str())
+            .with("overdue", owed.is_overdue(now));
+        let given = ReviewGiven { by: by.clone(), at: now, note };
+        let mut step = self.unchanged();
+        step.access.review = Some(OwedReview { given: Some(given), ..owed.clone() });
+        step.facts.push(fact);
+        Ok(step)
+    }
+}

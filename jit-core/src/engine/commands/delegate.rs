@@ -1,0 +1,127 @@
+//! Deciding in the place of somebody who is away.
+
+use chrono::TimeDelta;
+
+use super::super::Jit;
+use super::super::core::{Core, TRIES};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect};
+use crate::approval::Actor;
+use crate::clock::{Time, after, span};
+use crate::fact::{Fact, What};
+use crate::id::{Principal, TenantId};
+use crate::store::{Kind, PageAsk, StoreError, Write, Writing};
+
+/// Longest time away: who is away for longer hands his work over for good.
+const LONGEST: TimeDelta = TimeDelta::days(90);
+/// How long a delegation that is over is kept: no request waits longer for its grant (30 days to decide, 30 days ahead).
+const KEPT: TimeDelta = TimeDelta::days(90);
+
+impl Jit {
+    /// Lets somebody else decide in the actor's place until then. One that was in force before ends now; what was decided under it
+    /// counts. It never lets anybody decide on what he asked for or gets, and is not passed on.
+    ///
+    /// # Errors
+    /// [`JitError::Invalid`] where it ends in the past, after more than 90 days, or goes to the actor himself.
+    pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        let human = settings.person(&actor.principal).await?.human;
+        let own = *to == actor.principal || settings.person(to).await?.human == human;
+        let now = self.core.store.now().await?;
+        let wrong = match () {
+            () if own => Some("nobody delegates to himself: name somebody else"),
+            () if until <= now => Some("it would be over already: name a time that is to come"),
+            () if span(now, until) > LONGEST => Some("it would last longer than 90 days: name an earlier time"),
+            () => None,
+        };
+        if let Some(why) = wrong {
+            return self.core.refuse(&settings, actor, None, JitError::invalid(why)).await;
+        }
+        let fact = Fact::new(What::Delegated).with("to", to.as_str()).with("until", until);
+        let given = Delegation { to: to.clone(), since: now, until, taken_back: false };
+        self.delegations(actor, fact, |earlier| {
+            for one in earlier.iter_mut().filter(|one| one.until > now) {
+                one.until = now;
+            }
+            earlier.push(given.clone());
+            true
+        })
+        .await
+    }
+
+    /// Takes a delegation back. What was decided under it and not granted yet does not count any more.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where none is in force.
+    pub async fn end_delegation(&self, actor: &Actor) -> Result<(), JitError> {
+        let now = self.core.store.now().await?;
+        self.delegations(actor, Fact::new(What::DelegationEnded), |earlier| {
+            let mut in_force = earlier.iter_mut().filter(|one| one.until > now && !one.taken_back);
+            in_force.next().map(|one| one.taken_back = true).is_some()
+        })
+        .await
+    }
+
+    /// Changes the actor's delegations, where there is something to change.
+    async fn delegations(
+        &self,
+        actor: &Actor,
+        fact: Fact,
+        change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
+    ) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        let at = delegation_key(&self.tenant, &actor.principal);
+        for _ in 0..TRIES {
+            let now = self.core.store.now().await?;
+            let record = self.core.store.read(&at).await?;
+            let earlier: Option<Delegations> = record.as_ref().map(body).transpose()?;
+            let mut given = earlier.map(|earlier| earlier.given).unwrap_or_default();
+            given.retain(|one| after(one.until, KEPT) > now);
+            if !change(&mut given) {
+                let (what, name) = ("delegation of", actor.principal.to_string());
+                let error = JitError::NotFound { what, name, hint: ": none is in force".to_owned() };
+                return self.core.refuse(&settings, actor, None, error).await;
+            }
+            let labels = given.last().filter(|last| !last.taken_back).map(|last| delegated_label(&last.to));
+            let body = encode(&at, serde_json::to_vec(&Delegations { of: actor.principal.clone(), given }))?;
+            let what = Writing::Put { body, schedule: None, labels: labels.into_iter().collect() };
+            let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+            ledger.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
+            ledger.fact(fact.clone());
+            match ledger.commit().await {
+                Err(StoreError::Conflict { .. }) => {}
+                other => return Ok(other.map(|_| ())?),
+            }
+        }
+        Err(JitError::Busy)
+    }
+}
+
+impl Core {
+    /// What this one delegated.
+    pub(in crate::engine) async fn delegation(
+        &self,
+        tenant: &TenantId,
+        of: &Principal,
+    ) -> Result<Option<Delegations>, StoreError> {
+        self.store.read(&delegation_key(tenant, of)).await?.as_ref().map(body).transpose()
+    }
+
+    /// In whose place this one can decide then, in the order of their names.
+    pub(in crate::engine) async fn delegators(
+        &self,
+        tenant: &TenantId,
+        to: &Principal,
+        at: Time,
+    ) -> Result<Vec<Principal>, StoreError> {
+        let label = Some(delegated_label(to));
+        let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Delegation, label, after: None, limit: 512 };
+        let mut all = Vec::new();
+        for record in self.store.page(&ask).await? {
+            let given: Delegations = body(&record)?;
+            all.extend(Some(given.of.clone()).filter(|_| given.cover(to, at)));
+        }
+        Ok(all)
+    }
+}

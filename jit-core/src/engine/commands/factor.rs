@@ -1,0 +1,90 @@
+//! Setting second factors up, and taking them away.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::prove::no_factor;
+use super::super::records::{factor_key, put_bytes};
+use crate::approval::Actor;
+use crate::fact::{Fact, What};
+use crate::id::{FactorName, Principal};
+use crate::mfa::{Challenge, Enrolment};
+use crate::policy::Action;
+use crate::store::{Change, Expect, Write, Writing};
+
+impl Jit {
+    /// Begins to set a second factor up for the actor. It counts once he has given a first response by [`Jit::confirm_factor`]. Who has
+    /// one already has to give a response of it (by [`Actor::responding`]), or somebody has to take it away first.
+    ///
+    /// # Errors
+    /// [`JitError::FactorRefused`], [`JitError::NotFound`] where there is no such factor; [`JitError::Invalid`] where it is not set up here.
+    pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
+        let settings = self.settings_for(actor)?;
+        let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
+        let key = factor_key(&self.tenant, name, &actor.principal);
+        let record = self.core.store.read(&key).await?;
+        let now = self.core.store.now().await?;
+        let kept = record.as_ref().map(|record| record.body.as_slice());
+        let who = Challenge { tenant: &self.tenant, who: &actor.principal, access: None, nonce: "", now, kept };
+        let enrolment = match factor.enrol(&who, &*self.core.entropy) {
+            None => return Err(JitError::invalid(format!("second factor `{name}` is not set up here"))),
+            Some(Err(crate::mfa::FactorError::Wrong { .. })) => {
+                let Some(response) = actor.response.as_ref().filter(|response| response.factor == *name) else {
+                    let why =
+                        "it is set up already: give a code of it to set it up anew, or have it taken away".to_owned();
+                    return self.core.refuse(&settings, actor, None, JitError::FactorRefused { why }).await;
+                };
+                self.core.judge(&settings, actor, response, None, now).await?;
+                let anew = Challenge { kept: None, ..who };
+                let again = factor.enrol(&anew, &*self.core.entropy);
+                again.ok_or_else(|| JitError::invalid("it is not set up here"))?.map_err(refused)?
+            }
+            Some(other) => other.map_err(refused)?,
+        };
+        let writes = vec![put_bytes(key, record.as_ref(), enrolment.keep.clone())];
+        self.core.store.commit(Change { writes, ..Change::default() }).await?;
+        Ok(enrolment)
+    }
+
+    /// Ends the setting up of a second factor with a first response: from now on it counts.
+    ///
+    /// # Errors
+    /// [`JitError::FactorRefused`] where it is not right.
+    pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        let Some(response) = &actor.response else {
+            return Err(JitError::FactorRefused { why: "no code was given".to_owned() });
+        };
+        let now = self.core.store.now().await?;
+        let proof = self.core.judge(&settings, actor, response, None, now).await?;
+        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.extend(proof.writes);
+        ledger.fact(Fact::new(What::Enrolled).with("factor", response.factor.as_str()));
+        ledger.commit().await?;
+        Ok(())
+    }
+
+    /// Takes somebody's second factor away, as when the device is lost. Whom `[[may]]` allows to `mfa` may.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] where he has none.
+    pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
+        let settings = self.settings_for(actor)?;
+        self.core.permit(&settings, actor, Action::Mfa, None, None).await?;
+        let at = factor_key(&self.tenant, name, of);
+        let Some(record) = self.core.store.read(&at).await? else {
+            let error = JitError::NotFound { what: "second factor of", name: of.to_string(), hint: String::new() };
+            return self.core.refuse(&settings, actor, None, error).await;
+        };
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.push(Write { at, expect: Expect::Version(record.version), what: Writing::Delete });
+        ledger.fact(Fact::new(What::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
+        ledger.commit().await?;
+        Ok(())
+    }
+}
+
+fn refused(error: crate::mfa::FactorError) -> JitError {
+    JitError::FactorRefused { why: error.to_string() }
+}

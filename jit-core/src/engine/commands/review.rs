@@ -1,0 +1,35 @@
+//! Reviewing what was done in an emergency.
+
+use super::super::Jit;
+use super::super::core::TRIES;
+use super::super::error::JitError;
+use super::super::view::AccessView;
+use crate::access::Event;
+use crate::approval::Actor;
+use crate::id::AccessId;
+
+impl Jit {
+    /// Gives the review that an emergency owes. Whom its rule names under `review_by` can, and never who took the role.
+    ///
+    /// # Errors
+    /// [`JitError::Refused`] to others and where none is owed, which is in the log; [`JitError::Invalid`] without a note;
+    /// [`JitError::NotFound`].
+    pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
+        let settings = self.settings_for(actor)?;
+        if note.trim().is_empty() {
+            return self
+                .core
+                .refuse(&settings, actor, None, JitError::invalid("a review says what was found: give a note"))
+                .await;
+        }
+        for _ in 0..TRIES {
+            let loaded = self.load(&settings, actor, id).await?;
+            let snapshot = settings.snapshot_or_stranger(&actor.principal, loaded.access.approval()).await?;
+            let event = Event::Review { by: actor.principal.clone(), snapshot, note: note.trim().to_owned() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+                return Ok(view);
+            }
+        }
+        Err(JitError::Busy)
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is told of what, and in which words.
+
+use std::collections::BTreeMap;
+
+use super::core::Tenant;
+use crate::access::Access;
+use crate::approval::Actor;
+use crate::clock::to_std;
+use crate::fact::{Detail, Fact, What, stamp};
+use crate::grant::{Grant, Window};
+
+/// Who is told of it: whom the rule names, or everybody; nobody where it is nothing to tell.
+pub(super) fn receivers<'s>(settings: &'s Tenant, access: Option<&Access>, what: What) -> Vec<&'s str> {
+    if !is_told(what) {
+        return Vec::new();
+    }
+    let named = access.map(|access| &access.approval().plan().notify);
+    let all = settings.notifiers.keys().map(String::as_str);
+    match named.filter(|named| !named.is_empty()) {
+        Some(named) => all.filter(|name| named.iter().any(|one| one.as_str() == *name)).collect(),
+        None => all.collect(),
+    }
+}
+
+/// What is told of it: what was asked, by whom, where it stands, and what happened.
+pub(super) fn fields(
+    settings: &Tenant,
+    access: Option<&Access>,
+    fact: &Fact,
+    actor: Option<&Actor>,
+) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    let mut put = |name: &str, text: String| {
+        if !text.is_empty() {
+            fields.insert(name.to_owned(), text);
+        }
+    };
+    for (name, detail) in &fact.details {
+        if let Some(text) = words(detail) {
+            put(name, text);
+        }
+    }
+    if let Some(actor) = actor {
+        put("by", actor.principal.to_string());
+    }
+    if let Some(access) = access {
+        let request = access.request();
+        put("target", request.target.to_string());
+        put("role", request.role.to_string());
+        put("principal", request.parties.receiver.to_string());
+        put("requester", request.parties.requester.to_string());
+        put("account", request.account.to_string());
+        put("state", access.state().to_owned());
+        put("reason", request.reason.clone());
+        put("ticket", request.ticket.clone().unwrap_or_default());
+        put("rule", access.approval().plan().rule.to_string());
+        put("duration", humantime::format_duration(to_std(request.duration)).to_string());
+        put("awaits", access.awaits().join(", "));
+        let granting = match access.grant() {
+            Some(Grant::Granting(granting)) => Some(granting.latest_end),
+            _ => access.window().map(Window::end),
+        };
+        put("expires_at", granting.map(stamp).unwrap_or_default());
+        let link = settings.link.as_ref().map(|link| link.replace("{id}", &access.id().to_string()));
+        put("link", link.unwrap_or_default());
+    }
+    fields
+}
+
+fn words(detail: &Detail) -> Option<String> {
+    match detail {
+        Detail::Text(text) => Some(text.clone()),
+        Detail::Int(number) => Some(number.to_string()),
+        Detail::Bool(_) | Detail::Map(_) => None,
+        Detail::List(list) => Some(list.iter().filter_map(words).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What people are told of (DESIGN section 5: the outbox).
+fn is_told(what: What) -> bool {
+    matches!(
+        what,
+        What::Requested
+            | What::Reminder
+            | What::Escalated
+            | What::Approved
+            | What::Denied
+            | What::Cancelled
+            | What::Lapsed
+            | What::Active
+            | What::EndingSoon
+            | What::ExtensionRequested
+            | What::Extended
+            | What::ExtensionRefused
+            | What::Revoked
+            | What::Failed
+            | What::Withdrawn
+            | What::Overdue
+            | What::Finding
+            | What::Reappeared
+            | What::Retired
+            | What::DeadManFired
+            | What::BreakGlass
+            | What::Reviewed
+            | What::ReviewOverdue
+            | What::FactorLocked
+            | What::Stopped
+            | What::TargetLost
+            | What::TargetBack
+            | What::TargetRefused
+    )
+}

@@ -1,0 +1,155 @@
+//! Second factors: what an actor gave is verified, used once, and counted where it is wrong.
+
+use super::core::{Core, TRIES, Tenant};
+use super::error::JitError;
+use super::ledger::Ledger;
+use super::records::{OnceRecord, factor_key, once_key, put, put_bytes};
+use crate::access::Access;
+use crate::approval::{Actor, Mfa, Proven};
+use crate::clock::Time;
+use crate::fact::{Fact, What};
+use crate::id::FactorName;
+use crate::mfa::{Challenge, FactorError, Response, Verified};
+use crate::store::{Lane, Record, Schedule, StoreError, Write};
+
+/// A second factor that was verified, and what has to be committed with what it proves.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    proven: Option<Proven>,
+    pub(super) writes: Vec<Write>,
+}
+
+impl Proof {
+    /// What was proven.
+    pub(super) fn proven(&self) -> Result<Proven, JitError> {
+        self.proven.clone().ok_or_else(|| JitError::invalid("no second factor was given"))
+    }
+}
+
+impl Core {
+    /// Verifies the actor's second factor for this access. One that is wrong is counted and in the log.
+    pub(super) async fn prove(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        access: &Access,
+        mfa: &Mfa,
+        now: Time,
+    ) -> Result<Proof, JitError> {
+        let Some(response) = &actor.response else {
+            return Err(JitError::FactorRefused { why: format!("{} is needed", mfa.describe()) });
+        };
+        if let Some(demanded) = mfa.factor.as_ref().filter(|demanded| **demanded != response.factor) {
+            let why = format!("`{demanded}` is needed, and this is `{}`", response.factor);
+            return self.refuse(settings, actor, Some(access), JitError::FactorRefused { why }).await;
+        }
+        let judged = self.judge(settings, actor, response, Some(access), now).await?;
+        Ok(judged)
+    }
+
+    /// Judges a response, about an access or to set the factor up.
+    pub(super) async fn judge(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        response: &Response,
+        access: Option<&Access>,
+        now: Time,
+    ) -> Result<Proof, JitError> {
+        let name = &response.factor;
+        let factor = settings.factors.get(name).ok_or_else(|| no_factor(settings, name))?;
+        let key = factor_key(&actor.tenant, name, &actor.principal);
+        for _ in 0..TRIES {
+            let record = self.store.read(&key).await?;
+            let nonce = access.map(Access::nonce).unwrap_or_default();
+            let challenge = Challenge {
+                tenant: &actor.tenant,
+                who: &actor.principal,
+                access: access.map(Access::id),
+                nonce: &nonce,
+                now,
+                kept: record.as_ref().map(|record| record.body.as_slice()),
+            };
+            let error = match factor.verify(&challenge, &response.secret).await {
+                Ok(verified) => match self.once(actor, name, &verified).await? {
+                    Some(once) => return Ok(proof(name, &verified, &key, record.as_ref(), once)),
+                    None => FactorError::wrong("it was used already"),
+                },
+                Err(error) => error,
+            };
+            if let Some(refused) = self.factor_refused(settings, actor, access, name, record.as_ref(), &error).await? {
+                return Err(refused);
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// The write that uses it up; none where it was used before.
+    async fn once(
+        &self,
+        actor: &Actor,
+        name: &FactorName,
+        verified: &Verified,
+    ) -> Result<Option<Option<Write>>, JitError> {
+        let Some(once) = &verified.once else { return Ok(Some(None)) };
+        let key = once_key(&actor.tenant, name, &once.key);
+        if self.store.read(&key).await?.is_some() {
+            return Ok(None);
+        }
+        let schedule = Schedule { lane: Lane::desk(), due: once.until, serial: format!("once:{name}/{}", once.key) };
+        Ok(Some(Some(put(key, None, &OnceRecord { until: once.until }, Some(schedule))?)))
+    }
+
+    /// Counts and logs a response that proved nothing; none where somebody else was in the way of counting it.
+    async fn factor_refused(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        access: Option<&Access>,
+        name: &FactorName,
+        record: Option<&Record>,
+        error: &FactorError,
+    ) -> Result<Option<JitError>, JitError> {
+        let why = error.to_string();
+        let fact = |what| Fact::new(what).with("factor", name.as_str()).with("why", why.as_str());
+        let mut facts = vec![fact(What::FactorRefused)];
+        let mut writes = Vec::new();
+        if let FactorError::Wrong { keep, locked_until, .. } = error {
+            let key = factor_key(&actor.tenant, name, &actor.principal);
+            writes.extend(keep.as_ref().map(|keep| put_bytes(key, record, keep.clone())));
+            facts.extend(locked_until.map(|until| fact(What::FactorLocked).with("until", until)));
+        }
+        let now = self.store.now().await?;
+        let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
+        match access {
+            Some(access) => ledger.about(access, &facts)?,
+            None => facts.into_iter().for_each(|fact| ledger.fact(fact)),
+        }
+        ledger.change.writes.extend(writes);
+        match ledger.commit().await {
+            Ok(_) => Ok(Some(JitError::FactorRefused { why })),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn proof(
+    name: &FactorName,
+    verified: &Verified,
+    key: &crate::store::RecordKey,
+    record: Option<&Record>,
+    once: Option<Write>,
+) -> Proof {
+    let keep = verified.keep.as_ref().map(|keep| put_bytes(key.clone(), record, keep.clone()));
+    Proof { proven: Some(verified.proven(name)), writes: keep.into_iter().chain(once).collect() }
+}
+
+pub(super) fn no_factor(settings: &Tenant, name: &FactorName) -> JitError {
+    let known: Vec<String> = settings.factors.keys().map(|known| format!("`{known}`")).collect();
+    let hint = match known.as_slice() {
+        [] => ": none is configured".to_owned(),
+        known => format!(": configured are {}", known.join(", ")),
+    };
+    JitError::NotFound { what: "second factor", name: name.to_string(), hint }
+}

@@ -1,0 +1,224 @@
+//! Outside systems are asked: a lane each, so that one that is slow or gone delays nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::super::apply::{Applied, Beside};
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{ReviewRecord, body, expect, put};
+use super::Lanes;
+use super::lane::{ignore_conflict, only_store};
+use crate::access::{Access, Event, Phase};
+use crate::approval::{Answer, Verdict};
+use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
+use crate::clock::{Time, after};
+use crate::fact::{Fact, What};
+use crate::id::{ApproverName, TenantId};
+use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write, Writing};
+
+/// How long a question is claimed: longer than a call may take.
+const CLAIM: TimeDelta = TimeDelta::seconds(30);
+/// How many are asked at a time.
+const AT_A_TIME: usize = 32;
+/// How long the first pause is after no answer, doubled each time.
+const FIRST_PAUSE: i64 = 1;
+/// Longest pause: within it a system that is back is noticed.
+const LONGEST_PAUSE: i64 = 60;
+
+impl Lanes {
+    /// Asks what is due of one outside system; how many questions were looked at.
+    pub(super) async fn outside(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
+        let core = &self.core;
+        let found = lane.outside_of().and_then(|(tenant, name)| {
+            let (tenant, name) = (TenantId::new(tenant).ok()?, ApproverName::new(name).ok()?);
+            let settings = core.tenant(&tenant).ok()?;
+            let approver = Arc::clone(settings.approvers.get(&name)?);
+            Some((settings, approver))
+        });
+        let Some((settings, approver)) = found else {
+            // it is not registered here: another node may have it, or the next start
+            let now = core.store.now().await?;
+            self.leave_to_others(lane, now);
+            return Ok(0);
+        };
+        let ask = ClaimAsk { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
+        let claimed = core.store.claim(&ask).await?;
+        let count = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
+        let asked = claimed.into_iter().map(|claimed| self.ask(&settings, &approver, claimed));
+        futures_util::future::join_all(asked).await.into_iter().collect::<Result<(), StoreError>>()?;
+        Ok(count)
+    }
+
+    async fn ask(&self, settings: &Tenant, approver: &Arc<dyn Approver>, claimed: Claimed) -> Result<(), StoreError> {
+        let Claimed { record, claim } = claimed;
+        let question: ReviewRecord = match body(&record) {
+            Ok(question) => question,
+            Err(error) => {
+                tracing::error!(key = record.at.key, %error, "what an outside system is to be asked cannot be read");
+                return self.drop_question(&record, claim).await;
+            }
+        };
+        let now = self.core.store.now().await?;
+        let access = match self.core.load(&record.at.tenant, question.access, now).await {
+            Ok(loaded) => loaded.access,
+            Err(JitError::Store(error)) => return Err(error),
+            Err(_) => return self.drop_question(&record, claim).await,
+        };
+        let until = until(&access);
+        if !access.decidable().asks_outside().contains(&question.approver) || until.is_none_or(|until| until <= now) {
+            return self.drop_question(&record, claim).await;
+        }
+        let review = review(&access, &question.approver, &record.at.key, until.unwrap_or(now));
+        let reply = self.core.tasks.within(CALL_LIMIT, approver.review(&review)).await;
+        match reply.unwrap_or_else(|| Err(too_slow(CALL_LIMIT))) {
+            Ok(Reply::Wait(again)) => self.ask_again(&record, claim, &question, again.max(after(now, pause(0)))).await,
+            Ok(reply) => self.core.answered(settings, &record, &question, reply, Some(claim)).await,
+            Err(error) => self.no_answer(settings, &access, &record, claim, question, &error).await,
+        }
+    }
+
+    /// It is asked again after a pause, and the log says why, once for one reason.
+    async fn no_answer(
+        &self,
+        settings: &Tenant,
+        access: &Access,
+        record: &Record,
+        claim: Claim,
+        question: ReviewRecord,
+        error: &ApproverError,
+    ) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let why: String = error.to_string().chars().take(LONGEST_WHY).collect();
+        let known = question.trouble.as_ref() == Some(&why);
+        let wait = pause(question.failures).max(error.retry_after.unwrap_or_default()).min(TimeDelta::hours(1));
+        let failures = question.failures.saturating_add(1);
+        let next = ReviewRecord { failures, trouble: Some(why.clone()), ..question };
+        let mut ledger = Ledger::new(&self.core, access.tenant(), settings, None, now);
+        if !known {
+            let approver = next.approver.as_str();
+            ledger.about(access, &[Fact::new(What::ApproverFailed).with("approver", approver).with("why", why)])?;
+        }
+        let schedule = scheduled(record, after(now, wait));
+        ledger.change.writes.push(put(record.at.clone(), Some(record), &next, schedule)?);
+        ledger.change.release.push(claim);
+        ignore_conflict(ledger.commit().await)
+    }
+
+    async fn ask_again(
+        &self,
+        record: &Record,
+        claim: Claim,
+        question: &ReviewRecord,
+        again: Time,
+    ) -> Result<(), StoreError> {
+        let write = put(record.at.clone(), Some(record), question, scheduled(record, again))?;
+        let change = Change { writes: vec![write], release: vec![claim], ..Change::default() };
+        ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))
+    }
+
+    async fn drop_question(&self, record: &Record, claim: Claim) -> Result<(), StoreError> {
+        let change = Change { writes: vec![delete(record)], release: vec![claim], ..Change::default() };
+        ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))
+    }
+}
+
+impl Core {
+    /// The access hears what the outside system said, and the question is over, in one commit.
+    pub(in crate::engine) async fn answered(
+        &self,
+        settings: &Tenant,
+        record: &Record,
+        question: &ReviewRecord,
+        reply: Reply,
+        claim: Option<Claim>,
+    ) -> Result<(), StoreError> {
+        let (verdict, Said { note, details }) = match reply {
+            Reply::Approve(said) => (Verdict::Approve, said),
+            Reply::Deny(said) => (Verdict::Deny, said),
+            Reply::Wait(_) => return Ok(()),
+        };
+        for _ in 0..TRIES {
+            let now = self.store.now().await?;
+            let loaded = match self.load(&record.at.tenant, question.access, now).await {
+                Ok(loaded) => loaded,
+                Err(error) => return only_store(error),
+            };
+            let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
+            let event = Event::Answer(Answer { approver, verdict, at: now, note, details });
+            let release = claim.iter().cloned().collect();
+            let beside = Beside { writes: vec![delete(record)], release };
+            match self.apply(settings, None, &loaded, event, beside).await {
+                Ok(Applied::Done(_)) => return Ok(()),
+                // the question itself may be gone: somebody else has the answer
+                Ok(Applied::Conflict) => {
+                    let version = self.store.read(&record.at).await?.map(|now| now.version);
+                    if version != Some(record.version) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return only_store(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many characters of an error are kept.
+const LONGEST_WHY: usize = 400;
+
+/// Until when an answer is taken.
+fn until(access: &Access) -> Option<Time> {
+    match (access.phase(), access.extension()) {
+        (Phase::Pending(pending), _) => Some(pending.lapses_at),
+        (_, Some(extension)) => Some(extension.lapses_at),
+        _ => None,
+    }
+}
+
+/// What the system is asked.
+fn review(access: &Access, approver: &ApproverName, token: &str, until: Time) -> Review {
+    let request = access.request();
+    let plan = access.decidable().plan();
+    let extension = access.extension();
+    Review {
+        id: format!("{}/{approver}", access.nonce()),
+        tenant: access.tenant().clone(),
+        access: access.id(),
+        approver: approver.clone(),
+        target: request.target.clone(),
+        role: request.role.clone(),
+        requester: request.parties.requester.clone(),
+        receiver: request.parties.receiver.clone(),
+        account: request.account.clone(),
+        duration: extension.map_or(request.duration, |extension| extension.longer),
+        start: request.start,
+        reason: extension.map_or(&request.reason, |extension| &extension.reason).clone(),
+        ticket: request.ticket.clone(),
+        rule: plan.rule.clone(),
+        policy: plan.policy.clone(),
+        extension: extension.is_some(),
+        token: token.to_owned(),
+        until,
+    }
+}
+
+fn scheduled(record: &Record, due: Time) -> Option<Schedule> {
+    record.schedule.clone().map(|schedule| Schedule { due, ..schedule })
+}
+
+fn delete(record: &Record) -> Write {
+    Write { at: record.at.clone(), expect: expect(Some(record)), what: Writing::Delete }
+}
+
+fn too_slow(limit: Duration) -> ApproverError {
+    ApproverError::new(format!("it gave no answer within {} s", limit.as_secs()))
+}
+
+fn pause(failures: u32) -> TimeDelta {
+    let doubled = FIRST_PAUSE.checked_shl(failures.min(16)).unwrap_or(LONGEST_PAUSE);
+    TimeDelta::seconds(doubled.min(LONGEST_PAUSE))
+}
