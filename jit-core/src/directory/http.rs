@@ -14,10 +14,6 @@ use super::{Directory, DirectoryError, ListedDirectory, Person};
 use crate::http::{HttpClient, HttpRequest};
 use crate::id::{Group, Principal, TargetName};
 
-/// How old its last answer may be before it is asked again.
-const FRESH: Duration = Duration::from_secs(30);
-/// How old its last answer may be and still count while it cannot be asked.
-const VALID: Duration = Duration::from_secs(15 * 60);
 /// How soon it is asked again where it did not answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -46,11 +42,16 @@ struct Read {
 }
 
 impl HttpDirectory {
+    /// How old its last answer may be before it is asked again, where nothing is said.
+    pub const FRESH: Duration = Duration::from_secs(30);
+    /// How old its last answer may be and still count while it cannot be asked, where nothing is said.
+    pub const VALID: Duration = Duration::from_secs(15 * 60);
+
     /// The lists at this address. It may be down.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString) -> Self {
         let (token, read, asking) = (None, RwLock::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { client, url, token, fresh: FRESH, valid: VALID, read, asking }) }
+        Self { shared: Arc::new(Shared { client, url, token, fresh: Self::FRESH, valid: Self::VALID, read, asking }) }
     }
 
     /// With a bearer token.
@@ -59,8 +60,7 @@ impl HttpDirectory {
         self.with(|shared| shared.token = Some(token))
     }
 
-    /// How old its last answer may be before it is asked again (30 s where nothing is said), and how old it may be and still count while
-    /// it cannot be asked (15 minutes).
+    /// How old its last answer may be before it is asked again, and how old it may be and still count while it cannot be asked.
     #[must_use]
     pub fn ages(self, fresh: Duration, valid: Duration) -> Self {
         self.with(|shared| (shared.fresh, shared.valid) = (fresh, valid.max(fresh)))
