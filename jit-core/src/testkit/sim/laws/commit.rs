@@ -11,20 +11,35 @@ use crate::clock::{Time, after, span};
 use crate::store::Record;
 
 /// What people are told of.
-const TOLD: [&str; 13] = [
+const TOLD: [&str; 28] = [
     "requested",
+    "reminder",
+    "escalated",
     "approved",
     "denied",
+    "cancelled",
     "lapsed",
     "active",
     "ending-soon",
+    "extension-requested",
     "extended",
+    "extension-refused",
     "revoked",
     "failed",
+    "withdrawn",
     "overdue",
     "finding",
     "reappeared",
     "retired",
+    "dead-man-fired",
+    "break-glass",
+    "reviewed",
+    "review-overdue",
+    "factor-locked",
+    "stopped",
+    "target-lost",
+    "target-back",
+    "target-refused",
 ];
 
 /// How long a pass may go on that began before a stop: a call of the store that hangs (20 s), and its claim (10 s).
@@ -54,7 +69,7 @@ impl Oracle {
         if let Some(stops) = &reading.stops {
             self.stops.clone_from(&stops.stops);
         }
-        let about = |entry: &&(String, EntryRecord)| entry.0 == "default" && entry.1.access.is_some();
+        let about = |entry: &&(String, EntryRecord)| entry.0 == "default";
         let told =
             reading.entries.iter().filter(about).filter(|(_, entry)| TOLD.contains(&entry.what.as_str())).count();
         if told != reading.notices {
