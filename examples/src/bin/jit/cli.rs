@@ -42,8 +42,17 @@ pub(crate) enum Command {
     Approve(Decide),
     /// Says no to a request, or to more time
     Deny(Decide),
+    /// Proves by a second factor that it is you who asked
+    Confirm(Confirm),
     /// Takes a request back before its role is granted
     Cancel(Cancel),
+    /// Lets somebody else decide in your place while you are away
+    Delegate(Delegate),
+    /// Gives the review that an emergency owes
+    Review(Review),
+    /// Sets second factors up, and takes them away
+    #[command(subcommand)]
+    Mfa(Mfa),
     /// Gives a role back before its window closes
     Release(Release),
     /// Takes a role away before its window closes
@@ -64,6 +73,8 @@ pub(crate) enum Command {
     RunDue,
     /// Ends windows when they close, until stopped: the pump in the foreground
     Pump,
+    /// The pump, and an address at which outside systems answer later
+    Serve(Serve),
     /// Compares what targets hold with what the store says
     Reconcile(Reconcile),
     /// Writes a target off, or confirms what it is now
@@ -88,6 +99,18 @@ pub(crate) struct As {
     /// Who does it; believed, and recorded as asserted by this user of the operating system
     #[arg(long = "as", env = "JIT_AS", value_name = "PRINCIPAL")]
     pub(crate) who: Principal,
+}
+
+/// What proves more than a password: at most one of them.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Factor {
+    /// The code that your application shows now
+    #[arg(long, env = "JIT_TOTP", hide_env_values = true, value_name = "CODE")]
+    pub(crate) totp: Option<String>,
+    /// A file with the token of a step-up at the provider; `-` reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oidc_token: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +139,11 @@ pub(crate) struct Request {
     /// A repeated request with the same key answers with the first access
     #[arg(long)]
     pub(crate) key: Option<String>,
+    /// In an emergency: at once where a rule allows it, told loudly and reviewed afterwards
+    #[arg(long)]
+    pub(crate) break_glass: bool,
+    #[command(flatten)]
+    pub(crate) factor: Factor,
     #[command(flatten)]
     pub(crate) actor: As,
 }
@@ -128,7 +156,80 @@ pub(crate) struct Decide {
     #[arg(long, default_value = "")]
     pub(crate) note: String,
     #[command(flatten)]
+    pub(crate) factor: Factor,
+    #[command(flatten)]
     pub(crate) actor: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Confirm {
+    /// Which access
+    pub(crate) id: AccessId,
+    #[command(flatten)]
+    pub(crate) factor: Factor,
+    #[command(flatten)]
+    pub(crate) actor: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delegate {
+    /// Who decides meanwhile
+    #[arg(long, value_name = "PRINCIPAL", required_unless_present = "end", conflicts_with = "end")]
+    pub(crate) to: Option<Principal>,
+    /// Until then: 2027-01-31T22:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = spans::point, required_unless_present = "end", conflicts_with = "end")]
+    pub(crate) until: Option<Time>,
+    /// Takes it back: what was decided so and is not granted yet does not count
+    #[arg(long)]
+    pub(crate) end: bool,
+    #[command(flatten)]
+    pub(crate) actor: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Review {
+    /// Which access
+    pub(crate) id: AccessId,
+    /// What was found
+    #[arg(long)]
+    pub(crate) note: String,
+    #[command(flatten)]
+    pub(crate) actor: As,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mfa {
+    /// Sets codes up: shows what your application scans, then takes a first code
+    Enroll {
+        /// A code of the one that is set up already, to set it up anew
+        #[arg(long, value_name = "CODE")]
+        totp: Option<String>,
+        #[command(flatten)]
+        actor: As,
+    },
+    /// Ends the setting up with a first code
+    Confirm {
+        /// The code that your application shows now
+        #[arg(long, env = "JIT_TOTP", hide_env_values = true, value_name = "CODE")]
+        totp: String,
+        #[command(flatten)]
+        actor: As,
+    },
+    /// Takes somebody's codes away, as when the device is lost
+    Remove {
+        /// Whose
+        #[arg(long, value_name = "PRINCIPAL")]
+        of: Principal,
+        #[command(flatten)]
+        actor: As,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where outside systems call back: POST /callbacks/TOKEN
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8400")]
+    pub(crate) listen: std::net::SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +390,11 @@ pub(crate) enum Policy {
     },
     /// Shows what every rule says to a request, without asking for anything
     Explain(Request),
+    /// Tries a table of cases: who asks for what, and what has to come of it
+    Test {
+        /// The table
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

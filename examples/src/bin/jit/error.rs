@@ -90,6 +90,7 @@ impl From<JitError> for Failure {
             JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, where that is yours to do"),
             JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows what the target says it is"),
             JitError::Ended { .. } | JitError::TimedOut { .. } => (Exit::Refused, "`jit show` tells its history"),
+            JitError::FactorRefused { .. } => (Exit::Refused, "give one with --totp; `jit mfa enroll` sets codes up"),
             JitError::Busy => (Exit::Refused, "run it once more"),
             JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add him to the policy's groups"),
             JitError::Directory(_) => (Exit::Unreachable, "run it again when the directory answers"),

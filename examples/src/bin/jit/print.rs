@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jit_core::approval::Verdict;
 use jit_core::clock::Time;
 use jit_core::engine::AccessView;
 use jit_core::id::Principal;
@@ -49,6 +50,28 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     }
     if !can_decide.is_empty() {
         lines.add("can decide", names(can_decide));
+    }
+    for decision in &view.decisions {
+        let verdict = if decision.verdict == Verdict::Approve { "yes" } else { "no" };
+        let place = decision.in_place_of.as_ref().map_or_else(String::new, |away| format!(", in the place of {away}"));
+        let factor = decision.factor.as_ref().map_or_else(String::new, |factor| format!(", by {factor}"));
+        let note = if decision.note.is_empty() { String::new() } else { format!(": {}", decision.note) };
+        lines.add("decided", format!("{verdict}, {}{place}{factor}{note}", decision.by));
+    }
+    for answer in &view.answers {
+        let verdict = if answer.verdict == Verdict::Approve { "yes" } else { "no" };
+        let note = if answer.note.is_empty() { String::new() } else { format!(": {}", answer.note) };
+        lines.add("answered", format!("{verdict}, {}{note}", answer.approver));
+    }
+    if let Some(review) = &view.review {
+        lines.add(
+            "review",
+            match &review.given {
+                Some(given) => format!("by {}: {}", given.by, given.note),
+                None if review.overdue => format!("OVERDUE since {}, owed by {}", shown(review.due), review.by),
+                None => format!("owed by {} until {}", review.by, shown(review.due)),
+            },
+        );
     }
     if let Some(end) = view.ended_at {
         lines.add("ended", format!("{} ({})", shown(end), from_now(end, now)));

@@ -1,4 +1,4 @@
-//! Approving, denying, and taking a request back.
+//! Approving, denying, confirming, and taking a request back.
 
 use super::Context;
 use super::request::sentence;
@@ -7,7 +7,7 @@ use crate::error::Failure;
 
 pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
     let jit = at.engine().await?;
-    let actor = at.actor(&jit, &decide.actor);
+    let actor = at.proving(&jit, &decide.actor, &decide.factor)?;
     let view = jit.approve(&actor, decide.id, &decide.note).await?;
     at.finish(&jit, view.id(), sentence).await
 }
@@ -19,6 +19,13 @@ pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), F
     let view = jit.deny(&actor, decide.id, &decide.note).await?;
     let what = if extension { "denied: no more time is given" } else { "denied: nothing was granted" };
     at.finish(&jit, view.id(), |_| what.to_owned()).await
+}
+
+pub(super) async fn confirm(at: &Context<'_>, confirm: &cli::Confirm) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let actor = at.proving(&jit, &confirm.actor, &confirm.factor)?;
+    let view = jit.confirm(&actor, confirm.id).await?;
+    at.finish(&jit, view.id(), sentence).await
 }
 
 pub(super) async fn cancel(at: &Context<'_>, cancel: &cli::Cancel) -> Result<(), Failure> {

@@ -3,14 +3,19 @@
 mod audit;
 mod clock;
 mod decide;
+mod delegate;
 mod doctor;
 mod init;
 mod live;
 mod look;
+mod mfa;
 mod policy;
+mod policy_test;
 mod pump;
 mod reconcile;
 mod request;
+mod review;
+mod serve;
 mod stop;
 mod store;
 mod target;
@@ -20,7 +25,7 @@ use std::collections::BTreeSet;
 
 use jit_core::approval::Actor;
 use jit_core::engine::{AccessView, Jit};
-use jit_core::id::{AccessId, Principal};
+use jit_core::id::{AccessId, FactorName, Principal};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,6 +49,10 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
         Command::Request(ask) => request::request(&at, ask).await,
         Command::Approve(decide) => decide::approve(&at, decide).await,
         Command::Deny(decide) => decide::deny(&at, decide).await,
+        Command::Confirm(confirm) => decide::confirm(&at, confirm).await,
+        Command::Delegate(delegate) => delegate::delegate(&at, delegate).await,
+        Command::Review(given) => review::review(&at, given).await,
+        Command::Mfa(command) => mfa::mfa(&at, command).await,
         Command::Cancel(cancel) => decide::cancel(&at, cancel).await,
         Command::Release(release) => live::release(&at, release).await,
         Command::Revoke(revoke) => live::revoke(&at, revoke).await,
@@ -55,6 +64,7 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
         Command::Watch => watch::watch(&at).await,
         Command::RunDue => pump::run_due(&at).await,
         Command::Pump => pump::pump(&at).await,
+        Command::Serve(serve) => serve::serve(&at, serve).await,
         Command::Reconcile(reconcile) => reconcile::reconcile(&at, reconcile).await,
         Command::Target(cli::Target::Retire(target)) => target::retire(&at, target).await,
         Command::Target(cli::Target::Confirm(target)) => target::confirm(&at, target).await,
@@ -62,6 +72,7 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
         Command::Store(cli::Store::Migrate(users)) => store::migrate(&at, users).await,
         Command::Policy(cli::Policy::Check { file }) => policy::check(&at, file.as_deref()),
         Command::Policy(cli::Policy::Explain(ask)) => policy::explain(&at, ask).await,
+        Command::Policy(cli::Policy::Test { file }) => policy_test::test(&at, file).await,
         Command::Audit(command) => audit::audit(&at, command).await,
     }
 }
@@ -83,6 +94,22 @@ impl Context<'_> {
 
     fn actor(&self, jit: &Jit, who: &cli::As) -> Actor {
         Actor::asserted(jit.tenant_id().clone(), who.who.clone(), os_user())
+    }
+
+    /// The same with the second factor that was given.
+    fn proving(&self, jit: &Jit, who: &cli::As, factor: &cli::Factor) -> Result<Actor, Failure> {
+        let actor = self.actor(jit, who);
+        let named = |name: &str| FactorName::new(name).map_err(|error| Failure::usage(error.to_string(), ""));
+        if let Some(code) = &factor.totp {
+            return Ok(actor.responding(named("totp")?, code.as_str()));
+        }
+        let Some(path) = &factor.oidc_token else { return Ok(actor) };
+        let read = match path.as_os_str() == "-" {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(path),
+        };
+        let token = read.map_err(|error| Failure::usage(format!("the token cannot be read: {error}"), ""))?;
+        Ok(actor.responding(named("oidc")?, token.trim()))
     }
 
     /// Says in a sentence what was done, then how the access stands.

@@ -1,6 +1,6 @@
 //! The pump in the foreground, and one pass of it.
 
-use jit_core::engine::Happened;
+use jit_core::engine::{Happened, Jit};
 use jit_core::fact::{Fact, What};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +14,11 @@ use crate::spans::{shown, stamped};
 /// Runs the pump until SIGINT or SIGTERM, and says what happens.
 pub(super) async fn pump(at: &Context<'_>) -> Result<(), Failure> {
     let jit = at.engine().await?;
+    pumping(at, &jit).await
+}
+
+/// Runs the pump of this engine until SIGINT or SIGTERM, and says what happens.
+pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> {
     let mut events = jit.events();
     let pump = jit.start();
     let tenants: Vec<String> = jit.tenants().iter().map(ToString::to_string).collect();

@@ -9,7 +9,7 @@ use crate::spans::shown;
 
 pub(super) async fn request(at: &Context<'_>, request: &cli::Request) -> Result<(), Failure> {
     let jit = at.engine().await?;
-    let actor = at.actor(&jit, &request.actor);
+    let actor = at.proving(&jit, &request.actor, &request.factor)?;
     let view = jit.request(&actor, ask(request)).await?;
     at.finish(&jit, view.id(), sentence).await
 }
@@ -28,6 +28,9 @@ pub(super) fn ask(request: &cli::Request) -> Ask {
     }
     if let Some(key) = &request.key {
         ask = ask.key(key);
+    }
+    if request.break_glass {
+        ask = ask.break_glass();
     }
     ask
 }

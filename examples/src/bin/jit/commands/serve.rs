@@ -1,0 +1,73 @@
+//! The pump, and an address at which outside systems answer later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use jit_core::approver::Callback;
+use jit_core::engine::{Jit, JitError};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::Context;
+use super::pump::{pumping, stopped};
+use crate::cli;
+use crate::error::Failure;
+
+/// Longest answer that is taken, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Failure> {
+    let jit = at.engine().await?;
+    let handles = jit.tenants().iter().filter_map(|tenant| jit.tenant(tenant).ok()).collect();
+    let routes = Router::new()
+        .route("/callbacks/{token}", post(callback))
+        .route("/health", get(|| async { "ok" }))
+        .layer(DefaultBodyLimit::max(LONGEST))
+        .with_state(Arc::new(handles));
+    let cannot = |error: std::io::Error| {
+        Failure::unusable(format!("nothing can listen at {}: {error}", serve.listen), "name another with --listen")
+    };
+    let listener = TcpListener::bind(serve.listen).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    at.out.result(&json!({"listening": address.to_string()}), || format!("outside systems call back at {address}"))?;
+    let ends = async {
+        // where signals cannot be received the pump says so and ends too
+        let _ = stopped().await;
+    };
+    let serving = async { axum::serve(listener, routes).with_graceful_shutdown(ends).await };
+    let (pumped, served) = tokio::join!(pumping(at, &jit), serving);
+    pumped?;
+    served.map_err(|error| Failure::unusable(format!("the address does not answer any more: {error}"), ""))
+}
+
+/// Every refusal is the same to who cannot sign: which tokens there are is nobody's business.
+async fn callback(
+    State(tenants): State<Arc<Vec<Jit>>>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, &'static str) {
+    let headers: BTreeMap<String, String> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    let callback = Callback { token, headers, body: body.to_vec() };
+    for jit in tenants.iter() {
+        match jit.callback(&callback).await {
+            Ok(_) => return (StatusCode::OK, "taken\n"),
+            Err(JitError::NotFound { .. }) => {}
+            Err(JitError::NotAllowed { .. }) => return (StatusCode::FORBIDDEN, "not believed\n"),
+            Err(JitError::Refused(_)) => return (StatusCode::GONE, "too late\n"),
+            Err(error) => {
+                tracing::error!(%error, "a callback could not be taken");
+                return (StatusCode::SERVICE_UNAVAILABLE, "try again\n");
+            }
+        }
+    }
+    (StatusCode::NOT_FOUND, "nobody waits for it\n")
+}
