@@ -1,5 +1,8 @@
 //! Second factors: what turns the response of a person into proof, for one access and one act on it.
 
+#[cfg(feature = "oidc")]
+pub mod oidc;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
