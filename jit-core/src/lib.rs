@@ -22,6 +22,7 @@ pub mod fact;
 pub mod grant;
 pub mod holding;
 pub mod id;
+mod key_file;
 pub mod mfa;
 pub mod notify;
 pub mod policy;

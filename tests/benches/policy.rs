@@ -37,6 +37,8 @@ pub fn rows(table: &mut Table) -> Result<()> {
         ticket: None,
         start: None,
         asked_at: Time::UNIX_EPOCH,
+        break_glass: false,
+        owes_review: false,
     };
     let rounds = 100_000_u32;
     let started = Instant::now();

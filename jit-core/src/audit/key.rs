@@ -1,9 +1,7 @@
 //! The keys of checkpoints, in the text forms that C2SP signed notes use.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,12 +12,11 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::Entropy;
+use crate::key_file::{others_may_read, read_short, write_new};
 
 /// Ed25519, as signed notes number it.
 const ED25519: u8 = 1;
 const SECRET_MARK: &str = "PRIVATE+KEY+";
-/// `name+hash+key` with the longest name that we accept is far below this.
-const LONGEST_FILE: u64 = 4096;
 
 /// The key that signs a log's checkpoints. Its secret half appears in no Debug, error or log, and is wiped from memory.
 pub struct SigningKey {
@@ -71,9 +68,8 @@ impl SigningKey {
     /// [`KeyError`] when the file cannot be read, others may read it, or it is no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let cannot = |source| KeyError::Read { path: path.to_owned(), source };
-        let mode = fs::metadata(path).map_err(cannot)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned(), mode: mode & 0o777 });
+        if let Some(mode) = others_may_read(path).map_err(cannot)? {
+            return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
         let text = Zeroizing::new(read_short(path).map_err(cannot)?);
         let broken = |why| KeyError::Malformed { what: path.display().to_string(), why };
@@ -300,32 +296,11 @@ fn public_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn read_short(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(File::open(path)?, LONGEST_FILE), &mut text)?;
-    Ok(text)
-}
-
-/// Writes a file that was not there, whole or not at all, and durably.
-fn write_new(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let draft = PathBuf::from(name);
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        // a link, unlike a rename, never replaces what is there
-        fs::hard_link(&draft, path)
-    })();
-    let _ = fs::remove_file(&draft);
-    written?;
-    File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::clock::SystemEntropy;
 

@@ -2,6 +2,10 @@
 
 #[cfg(feature = "oidc")]
 pub mod oidc;
+#[cfg(feature = "totp")]
+mod seal;
+#[cfg(feature = "totp")]
+mod totp;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,6 +17,11 @@ use crate::approval::Proven;
 use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
 use crate::store::BoxError;
+
+#[cfg(feature = "totp")]
+pub use seal::{SealKey, SealKeyError};
+#[cfg(feature = "totp")]
+pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 
 /// A kind of second factor. What it keeps of a person (a seed, how often he was wrong) is stored by the engine, in the same commit as
 /// what it proves: a response that is used twice at once is used once.

@@ -40,6 +40,7 @@ pub fn active(
         reason: "testkit".to_owned(),
         ticket: None,
         asked_at: since,
+        break_glass: false,
     };
     let id = AccessId::fresh(since, entropy);
     let access = Access::new(id, tenant.clone(), Some(realm.clone()), request, at_once()?, since);
@@ -81,5 +82,7 @@ fn at_once() -> Result<Plan, BoxError> {
             dead_man: DeadMan::default(),
             left_behind: LeftBehind::default(),
         },
+        notify: std::collections::BTreeSet::new(),
+        break_glass: None,
     })
 }

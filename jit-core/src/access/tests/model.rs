@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::approval::{
-    Decision, Evidence, Handling, Limits, Parties, Requirement, RequirementSubject, Snapshot, Stage, Verdict,
+    Decision, Evidence, Fresh, Handling, Limits, Parties, Requirement, RequirementSubject, Snapshot, Stage, Verdict,
 };
 use crate::database::{
     Edge, GrantOrder, Grantor, ObjectId, Prepared, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject,
@@ -53,12 +53,14 @@ pub(crate) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
         note: "so be it".to_owned(),
         evidence: Evidence::default(),
         snapshot: snapshot(name, false),
+        proven: None,
+        in_place_of: None,
     }
 }
 
 /// Four kinds of plans: at once and narrow; two stages and wide; one person, sessions stay; at once, wide, up to the ceiling.
 pub(crate) fn plan(kind: usize) -> Plan {
-    let people = |people| Stage { people };
+    let people = |people| Stage { people, ..Stage::default() };
     let dba = Requirement::Group { group: group("dba"), quorum: 2 };
     let boss = Requirement::Any(vec![
         Requirement::ManagerOf(RequirementSubject::Requester),
@@ -91,6 +93,8 @@ pub(crate) fn plan(kind: usize) -> Plan {
             dead_man: DeadMan::default(),
             left_behind: LeftBehind::default(),
         },
+        notify: BTreeSet::new(),
+        break_glass: None,
     }
 }
 
@@ -110,6 +114,7 @@ pub(crate) fn access(number: usize, kind: usize, role: usize) -> Access {
         reason: "OPS-12".to_owned(),
         ticket: None,
         asked_at: at(0),
+        break_glass: false,
     };
     let realm = RealmId::new("postgres:1").unwrap();
     Access::new(id(number), TenantId::main(), Some(realm), request, plan(kind), at(0))
@@ -480,7 +485,14 @@ impl World {
                 };
                 let fresh = match fresh {
                     0 => Vec::new(),
-                    _ => PEOPLE.iter().map(|name| (who(name), snapshot(name, fresh == 1 && *name == "bob"))).collect(),
+                    _ => PEOPLE
+                        .iter()
+                        .map(|name| Fresh {
+                            by: who(name),
+                            snapshot: snapshot(name, fresh == 1 && *name == "bob"),
+                            in_place_of: None,
+                        })
+                        .collect(),
                 };
                 self.event(a % n, Event::RuleAgain { ruling, fresh });
             }

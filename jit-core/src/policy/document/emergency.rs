@@ -24,7 +24,7 @@ pub(super) struct Emergency {
 impl Emergency {
     pub(super) fn read(rule: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
         let section = Section::of(rule.find("break_glass")?, "break_glass", findings)?;
-        section.only(&["by", "max", "review_by", "within", "mfa"], &[], findings);
+        section.only(&["by", "max", "review_by", "within", "mfa"], findings);
         let mut people = |key: &'static str, example| {
             let entries = section.demand_texts(key, example, findings)?;
             for (at, entry) in &entries {
@@ -43,7 +43,7 @@ impl Emergency {
         let mfa = match section.find("mfa") {
             None => Some(None),
             Some(found) => Section::of(found, "mfa", findings).and_then(|mfa| {
-                mfa.only(&["within", "factor"], &[], findings);
+                mfa.only(&["within", "factor"], findings);
                 let (within, factor) = (read_within(&mfa, findings), read_factor(&mfa, findings));
                 Some(Some(Mfa { of: MfaOf::Requester, within: within?, factor: factor? }))
             }),

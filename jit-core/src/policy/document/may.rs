@@ -35,7 +35,7 @@ impl May {
     }
 
     pub(super) fn read(section: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
-        section.only(&["do", "who", "targets"], &[], findings);
+        section.only(&["do", "who", "targets"], findings);
         let known: Vec<&str> = Action::ALL.into_iter().map(Action::as_str).collect();
         let mut actions = BTreeSet::new();
         for (at, word) in section.demand_texts("do", "[\"revoke\"]", findings).unwrap_or_default() {

@@ -130,7 +130,7 @@ impl PolicyDocument {
         let mut may = Vec::new();
         let mut directory = DocumentDirectory::default();
         if errors.is_empty() {
-            document.only(&KNOWN, &[], findings);
+            document.only(&KNOWN, findings);
             read_version(&document, findings);
             let before = findings.problems();
             directory = DocumentDirectory::read(&document, findings);

@@ -36,18 +36,13 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Refuses every key that is not known here; those of `later` with a line of their own.
-    pub(super) fn only(&self, known: &[&str], later: &[&str], findings: &mut Findings) {
+    /// Refuses every key that is not known here.
+    pub(super) fn only(&self, known: &[&str], findings: &mut Findings) {
         for (at, key, _) in self.entries() {
             if known.contains(&key) {
                 continue;
             }
             let (what, key) = (self.what, shown(key));
-            if later.contains(&key.as_str()) {
-                let line = format!("`{key}` in `{what}` is something that this version does not know yet: remove it");
-                findings.problem(at, line);
-                continue;
-            }
             let hint = match near(&key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known are {}", quoted(known)),

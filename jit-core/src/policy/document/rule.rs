@@ -208,7 +208,7 @@ impl Rule {
     /// Reads one `[[rule]]`; none where something is wrong with it.
     pub(super) fn read(section: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
         let before = findings.problems();
-        section.only(&KNOWN, &[], findings);
+        section.only(&KNOWN, findings);
         let name = section.demand("name", "\"read orders\"", findings).and_then(|found| {
             let name = RuleName::new(text(found, "name", findings)?);
             name.map_err(|invalid| findings.problem(found.span().start, invalid.to_string())).ok()
@@ -333,7 +333,7 @@ fn read_limits(section: &Section<'_>, findings: &mut Findings) -> Option<Limits>
 fn read_reason(section: &Section<'_>, findings: &mut Findings) -> usize {
     let Some(found) = section.find("reason") else { return 0 };
     let Some(reason) = Section::of(found, "reason", findings) else { return 0 };
-    reason.only(&["min_length"], &[], findings);
+    reason.only(&["min_length"], findings);
     reason.demand("min_length", "10", findings);
     let least = reason.number("min_length", 1_000, findings).unwrap_or_default();
     usize::try_from(least).unwrap_or_default()

@@ -28,7 +28,7 @@ pub(super) fn read(
     let mut stages = Vec::new();
     for item in list(found, "stage", findings)? {
         let Some(section) = Section::of(item, "[[rule.stage]]", findings) else { continue };
-        section.only(&["people", "mfa", "approvers", "escalate"], &[], findings);
+        section.only(&["people", "mfa", "approvers", "escalate"], findings);
         let people = section.find("people");
         let stage = Stage {
             people: people.map(|people| requirements(people, "people", directory, findings)).unwrap_or_default(),
@@ -62,7 +62,7 @@ fn check(section: &Section<'_>, stage: &Stage, findings: &mut Findings) {
 /// `{ of = "requester", within = "5m", factor = "totp" }`
 fn read_mfa(found: Found<'_>, findings: &mut Findings) -> Option<Mfa> {
     let section = Section::of(found, "mfa", findings)?;
-    section.only(&["of", "within", "factor"], &[], findings);
+    section.only(&["of", "within", "factor"], findings);
     section.demand("of", "\"requester\"", findings);
     let of = section.choice("of", &[("requester", MfaOf::Requester), ("approver", MfaOf::Approver)], findings);
     let within = read_within(&section, findings);
@@ -104,7 +104,7 @@ fn read_approvers(section: &Section<'_>, findings: &mut Findings) -> Vec<Outside
 /// `{ after = "10m", to = "group:oncall" }`
 fn read_escalation(found: Found<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Escalation> {
     let section = Section::of(found, "escalate", findings)?;
-    section.only(&["after", "to"], &[], findings);
+    section.only(&["after", "to"], findings);
     section.demand("after", "\"10m\"", findings);
     let after = section.duration("after", LONGEST_WAIT, findings);
     let to = section.demand("to", "\"group:oncall\"", findings)?;
@@ -135,7 +135,7 @@ fn requirement(value: Found<'_>, directory: &DocumentDirectory, findings: &mut F
     }
     let section = Section::of(value, "people", findings)?;
     let before = findings.problems();
-    section.only(&["group", "quorum", "manager_of", "person", "any"], &[], findings);
+    section.only(&["group", "quorum", "manager_of", "person", "any"], findings);
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| section.find(kind).is_some()).collect();
     let [kind] = kinds.as_slice() else {
         if findings.problems() == before || !kinds.is_empty() {

@@ -31,7 +31,7 @@ impl Ticket {
 
     pub(super) fn read(rule: &Section<'_>, findings: &mut Findings) -> Option<Self> {
         let section = Section::of(rule.find("ticket")?, "ticket", findings)?;
-        section.only(&["pattern", "check"], &[], findings);
+        section.only(&["pattern", "check"], findings);
         let check = match section.find("check") {
             None => None,
             Some(found) => {

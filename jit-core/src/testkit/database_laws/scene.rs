@@ -213,6 +213,10 @@ pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
             dead_man: DeadMan::default(),
             left_behind: LeftBehind::default(),
         },
+        notify: std::collections::BTreeSet::new(),
+        break_glass: None,
     };
-    Approval::new(access, Parties { requester, receiver }, plan).witness().ok_or_else(|| "no witness".into())
+    Approval::new(access, Parties { requester, receiver }, plan, Time::UNIX_EPOCH)
+        .witness()
+        .ok_or_else(|| "no witness".into())
 }
