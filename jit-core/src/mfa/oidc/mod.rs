@@ -1,11 +1,5 @@
 //! A step-up by OpenID Connect: the response is an ID token that an identity provider has signed for one access, after it asked the
 //! person for a second factor.
-//!
-//! The embedding application sends the person to the provider with `nonce` as [`Access::nonce`] has it, and with `max_age` and
-//! `acr_values` (or whatever the provider takes instead) such that it asks him anew. The ID token that comes back is the response;
-//! nothing has to be set up here for anybody, and nobody's secrets are kept.
-//!
-//! [`Access::nonce`]: crate::access::Access::nonce
 
 mod algorithm;
 mod claims;
@@ -41,6 +35,12 @@ use super::{Challenge, Factor, FactorError, Verified};
 /// asymmetric algorithm that the key is for; where it is from this issuer, for us (and for several only where it was given to us),
 /// in force, about the person in question, and bound to the access (`nonce`); where it says when he logged in (`auth_time`) and that
 /// a second factor was asked for (`amr` or `acr`). It is used once.
+///
+/// The embedding application sends the person to the provider with [`Access::nonce`] as `nonce`, and with `max_age` and `acr_values`
+/// (or whatever else the provider takes) such that it asks him anew. The ID token that comes back is the response. Nothing has to be
+/// set up here for anybody, and nothing is kept of anybody.
+///
+/// [`Access::nonce`]: crate::access::Access::nonce
 pub struct OidcFactor {
     config: Arc<OidcConfig>,
     keys: Keys,
