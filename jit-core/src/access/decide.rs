@@ -11,6 +11,8 @@ use crate::id::Principal;
 use crate::request::Closed;
 
 /// Something that was said.
+// it lives for one call: a box would cost more than it saves
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub(super) enum Said {
     Decision(Decision),

@@ -55,6 +55,13 @@ impl Decision {
         let away = self.in_place_of.as_ref().map(|away| &away.snapshot.human);
         std::iter::once(&self.snapshot.human).chain(away)
     }
+
+    /// Whether both are of one human or one name, for themselves or in somebody's place.
+    pub(super) fn shares_with(&self, other: &Self) -> bool {
+        let names = |decision: &Self| [decision.by.clone(), decision.standing().0.clone()];
+        self.humans().any(|human| other.humans().any(|one| human == one))
+            || names(self).iter().any(|name| names(other).contains(name))
+    }
 }
 
 /// A second factor that was verified, for one access and one act on it. It carries no secret.

@@ -200,8 +200,7 @@ impl Approval {
         if self.is_party(&decision) {
             return Err(DecisionRefused::OwnRequest);
         }
-        let counted = |earlier: &Decision| earlier.humans().any(|human| decision.humans().any(|other| human == other));
-        if self.decisions.iter().any(counted) {
+        if self.decisions.iter().any(|earlier| earlier.shares_with(&decision)) {
             return Err(DecisionRefused::DecidedAlready);
         }
         let asked = |stages: std::ops::Range<usize>| self.asks(&decision, stages, &begun);

@@ -1,5 +1,7 @@
 //! Properties of the approval machine, judged by brute force on small cases.
 
+mod workflow;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta};

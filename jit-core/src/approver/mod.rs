@@ -24,13 +24,13 @@ pub trait Approver: Debug + Send + Sync + 'static {
     /// [`ApproverError`] where there is no answer.
     async fn review(&self, review: &Review) -> Result<Reply, ApproverError>;
 
-    /// Takes an answer that came later: whether it is the approver's own, by its signature. That it is for this review, in time and the
-    /// first, the engine has checked.
+    /// Takes an answer that came later: whether it is the approver's own and about this review, by its signature. That it is in time and
+    /// the first, the engine sees to.
     ///
     /// # Errors
     /// [`CallbackRefused`] where it cannot be believed.
-    fn answered(&self, callback: &Callback, now: Time) -> Result<Reply, CallbackRefused> {
-        let _ = (callback, now);
+    fn answered(&self, review: &Review, callback: &Callback, now: Time) -> Result<Reply, CallbackRefused> {
+        let _ = (review, callback, now);
         Err(CallbackRefused::NotTaken)
     }
 }
@@ -140,6 +140,9 @@ pub enum CallbackRefused {
         /// In which way.
         why: String,
     },
+    /// It is signed, and about another review.
+    #[error("it is about another review")]
+    Another,
     /// It is signed and says nothing that is understood.
     #[error("it cannot be understood: {why}")]
     Unreadable {

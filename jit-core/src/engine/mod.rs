@@ -26,7 +26,7 @@ pub use commands::{Drift, Reconcile, TargetReport};
 pub use error::JitError;
 pub use events::Happened;
 pub use pump::{PassReport, Pump};
-pub use view::{AccessView, DecisionView};
+pub use view::{AccessView, AnswerView, DecisionView, ReviewView};
 
 use self::core::Core;
 use crate::id::TenantId;

@@ -3,11 +3,11 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use crate::access::{Access, Phase};
-use crate::approval::Verdict;
+use crate::access::{Access, Phase, ReviewGiven};
+use crate::approval::{Answer, Verdict};
 use crate::clock::{Time, micros};
 use crate::grant::{Cause, Evidence, Grant};
-use crate::id::{AccessId, Account, Principal, RoleName, RuleName, TargetName, TenantId};
+use crate::id::{AccessId, Account, ApproverName, FactorName, Principal, RoleName, RuleName, TargetName, TenantId};
 
 /// An access as it stands. Times are the store's, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,9 +69,46 @@ pub struct AccessView {
     /// More time that waits for decisions, microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extension_micros: Option<i64>,
+    /// What outside systems said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<AnswerView>,
+    /// Whether it is had in an emergency.
+    pub break_glass: bool,
+    /// The review that is owed for that, or was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewView>,
     /// What was seen in the database at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+}
+
+/// What an outside system said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AnswerView {
+    /// Which.
+    pub approver: ApproverName,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// When, UTC.
+    pub at: Time,
+    /// In its words.
+    pub note: String,
+}
+
+/// The review of an emergency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ReviewView {
+    /// Until when, UTC.
+    pub due: Time,
+    /// Who can give it, in words.
+    pub by: String,
+    /// Whether it should have been given and was not.
+    pub overdue: bool,
+    /// What came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<ReviewGiven>,
 }
 
 /// One decision.
@@ -86,6 +123,12 @@ pub struct DecisionView {
     pub at: Time,
     /// In his words.
     pub note: String,
+    /// In whose place, where that one is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<Principal>,
+    /// With which second factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<FactorName>,
 }
 
 impl AccessView {
@@ -129,8 +172,23 @@ impl AccessView {
                     verdict: decision.verdict,
                     at: decision.at,
                     note: decision.note.clone(),
+                    in_place_of: decision.in_place_of.as_ref().map(|away| away.who.clone()),
+                    factor: decision.proven.as_ref().map(|proven| proven.factor.clone()),
                 })
                 .collect(),
+            answers: access.decidable().answers().iter().map(AnswerView::of).collect(),
+            break_glass: request.break_glass,
+            review: access.review().map(|review| ReviewView {
+                due: review.due,
+                by: access
+                    .approval()
+                    .plan()
+                    .break_glass
+                    .as_ref()
+                    .map_or_else(String::new, |owed| owed.review_by.describe()),
+                overdue: review.is_overdue(now),
+                given: review.given.clone(),
+            }),
             extension_micros: extension.and_then(|extension| extension.longer.num_microseconds()),
             evidence,
         }
@@ -146,6 +204,13 @@ impl AccessView {
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(self.state, "pending" | "scheduled" | "granting" | "active" | "revoking")
+    }
+}
+
+impl AnswerView {
+    fn of(answer: &Answer) -> Self {
+        let Answer { approver, verdict, at, note, .. } = answer.clone();
+        Self { approver, verdict, at, note }
     }
 }
 

@@ -51,7 +51,7 @@ impl SealKey {
             other => return other,
         }
         let key = Self::generate(entropy);
-        let encoded = Zeroizing::new(STANDARD.encode(&*key.bytes));
+        let encoded = Zeroizing::new(STANDARD.encode(*key.bytes));
         let text = Zeroizing::new(format!("{MARK}{}\n", *encoded));
         match write_new(path, text.as_bytes(), 0o600) {
             Ok(()) => Ok(key),

@@ -9,6 +9,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod approvals;
 mod concurrent;
 mod dead_man;
 mod decisions;

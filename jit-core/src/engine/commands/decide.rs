@@ -1,7 +1,6 @@
 //! Approving, denying and confirming.
 
 use super::super::Jit;
-use super::super::apply::{Applied, Beside, Loaded};
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::prove::Proof;
@@ -45,7 +44,7 @@ impl Jit {
                 }
             };
             let event = Event::Confirm(Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven()? });
-            if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof).await? {
+            if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof.writes).await? {
                 return Ok(view);
             }
         }
@@ -76,7 +75,7 @@ impl Jit {
                 proof = self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?;
                 decision.proven = Some(proof.proven()?);
             }
-            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), proof).await? {
+            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), proof.writes).await? {
                 return Ok(view);
             }
         }
@@ -100,20 +99,5 @@ impl Jit {
             }
         }
         Ok(own)
-    }
-
-    async fn try_with(
-        &self,
-        actor: &Actor,
-        settings: &Tenant,
-        loaded: &Loaded,
-        event: Event,
-        proof: Proof,
-    ) -> Result<Option<AccessView>, JitError> {
-        let beside = Beside { writes: proof.writes, ..Beside::default() };
-        match self.core.apply(settings, Some(actor), loaded, event, beside).await? {
-            Applied::Done(view) => Ok(Some(*view)),
-            Applied::Conflict => Ok(None),
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What people can do, a file each.
 
+mod callback;
 mod cancel;
 mod clock;
 mod decide;
@@ -28,6 +29,7 @@ use super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::{Actor, Parties};
 use crate::id::AccessId;
+use crate::store::Write;
 
 impl Jit {
     /// The actor's tenant has to be this handle's (law 13).
@@ -59,7 +61,20 @@ impl Jit {
         loaded: &Loaded,
         event: Event,
     ) -> Result<Option<AccessView>, JitError> {
-        match self.core.apply(settings, Some(actor), loaded, event, Beside::default()).await {
+        self.try_with(actor, settings, loaded, event, Vec::new()).await
+    }
+
+    /// The same with more in its commit.
+    async fn try_with(
+        &self,
+        actor: &Actor,
+        settings: &Tenant,
+        loaded: &Loaded,
+        event: Event,
+        writes: Vec<Write>,
+    ) -> Result<Option<AccessView>, JitError> {
+        let beside = Beside { writes, ..Beside::default() };
+        match self.core.apply(settings, Some(actor), loaded, event, beside).await {
             Ok(Applied::Done(view)) => Ok(Some(*view)),
             Ok(Applied::Conflict) => Ok(None),
             Err(error @ JitError::TargetRefused { .. }) => {

@@ -10,7 +10,7 @@ mod lane;
 mod left;
 mod log;
 mod outcome;
-mod outside;
+pub(in crate::engine) mod outside;
 mod realm;
 
 use std::collections::{BTreeMap, BTreeSet};

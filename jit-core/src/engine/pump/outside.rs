@@ -68,7 +68,7 @@ impl Lanes {
             Err(JitError::Store(error)) => return Err(error),
             Err(_) => return self.drop_question(&record, claim).await,
         };
-        let until = until(&access);
+        let until = waits_until(&access);
         if !access.decidable().asks_outside().contains(&question.approver) || until.is_none_or(|until| until <= now) {
             return self.drop_question(&record, claim).await;
         }
@@ -171,7 +171,7 @@ impl Core {
 const LONGEST_WHY: usize = 400;
 
 /// Until when an answer is taken.
-fn until(access: &Access) -> Option<Time> {
+pub(in crate::engine) fn waits_until(access: &Access) -> Option<Time> {
     match (access.phase(), access.extension()) {
         (Phase::Pending(pending), _) => Some(pending.lapses_at),
         (_, Some(extension)) => Some(extension.lapses_at),
@@ -180,7 +180,7 @@ fn until(access: &Access) -> Option<Time> {
 }
 
 /// What the system is asked.
-fn review(access: &Access, approver: &ApproverName, token: &str, until: Time) -> Review {
+pub(in crate::engine) fn review(access: &Access, approver: &ApproverName, token: &str, until: Time) -> Review {
     let request = access.request();
     let plan = access.decidable().plan();
     let extension = access.extension();

@@ -1,0 +1,63 @@
+//! Answers of outside systems that come later.
+
+use super::super::Jit;
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::pump::outside::{review, waits_until};
+use super::super::records::{ReviewRecord, body, review_key};
+use super::super::view::AccessView;
+use crate::access::Refusal;
+use crate::approver::{Callback, CallbackRefused};
+use crate::fact::{Fact, What};
+
+impl Jit {
+    /// Takes the answer of an outside system that was asked and calls back, once, before its request lapses. Whoever sends it is known by
+    /// the signature that the approver checks, not by the caller.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] for a token that is not awaited any more or never was, [`JitError::Refused`] where it is too late,
+    /// [`JitError::NotAllowed`] where it cannot be believed, which is in the log.
+    pub async fn callback(&self, callback: &Callback) -> Result<AccessView, JitError> {
+        let core = &self.core;
+        let settings = core.tenant(&self.tenant)?;
+        let gone = || JitError::NotFound {
+            what: "question for this token, or it is answered:",
+            name: callback.token.chars().take(8).collect(),
+            hint: "...".to_owned(),
+        };
+        let hexadecimal = callback.token.len() <= 64 && callback.token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let record = match hexadecimal {
+            true => core.store.read(&review_key(&self.tenant, &callback.token)).await?,
+            false => None,
+        };
+        let record = record.ok_or_else(gone)?;
+        let question: ReviewRecord = body(&record)?;
+        let approver = settings.approvers.get(&question.approver).ok_or_else(gone)?;
+        let now = core.store.now().await?;
+        let access = core.load(&self.tenant, question.access, now).await?.access;
+        let until = waits_until(&access).filter(|until| *until > now);
+        let until = until.filter(|_| access.decidable().asks_outside().contains(&question.approver));
+        let Some(until) = until else {
+            return Err(Refusal::State { state: access.state(), what: "decided on" }.into());
+        };
+        let asked = review(&access, &question.approver, &record.at.key, until);
+        match approver.answered(&asked, callback, now) {
+            Ok(reply) => core.answered(&settings, &record, &question, reply, None).await?,
+            Err(refused) => {
+                let fact = Fact::new(What::DecisionRefused)
+                    .with("approver", question.approver.as_str())
+                    .with("tried", "callback")
+                    .with("why", refused.to_string());
+                let mut ledger = Ledger::new(core, &self.tenant, &settings, None, now);
+                ledger.about(&access, &[fact])?;
+                ledger.commit().await?;
+                return Err(not_believed(&question, &refused));
+            }
+        }
+        self.access(question.access).await
+    }
+}
+
+fn not_believed(question: &ReviewRecord, refused: &CallbackRefused) -> JitError {
+    JitError::NotAllowed { who: question.approver.to_string(), what: "answer so".to_owned(), hint: refused.to_string() }
+}

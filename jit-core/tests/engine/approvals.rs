@@ -1,0 +1,545 @@
+//! The whole workflow: outside systems, second factors, delegation, escalation, emergencies, and who is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review, Said};
+use jit_core::clock::{Clock, SystemEntropy, Time};
+use jit_core::engine::{AccessView, Ask, Jit, JitError};
+use jit_core::fact::What;
+use jit_core::id::{FactorName, Principal};
+use jit_core::mfa::{SealKey, TotpFactor};
+use jit_core::notify::{Notice, Notifier, NotifyError};
+use jit_core::store::{MemoryStore, Store};
+use jit_core::testkit::ManualClock;
+use jit_core::testkit::mock::{MockServer, Profile};
+
+use crate::stage::{actor, field, held, policy, told};
+
+const POLICY: &str = r#"
+version = 1
+[groups]
+payments = ["alice", "dave"]
+dba = ["bob", "carol"]
+oncall = ["grace"]
+security = ["frank"]
+[[may]]
+do = ["mfa", "stop"]
+who = ["frank"]
+targets = ["*"]
+[[rule]]
+name = "ticketed"
+targets = ["pg"]
+roles = ["reader"]
+requesters = ["group:payments"]
+max = "1h"
+start_within = "24h"
+ticket = { pattern = "OPS-[0-9]+", check = "tracker" }
+[[rule]]
+name = "staged"
+targets = ["pg"]
+roles = ["writer"]
+requesters = ["group:payments"]
+max = "1h"
+decide_by = "40m"
+notify = ["chat"]
+break_glass = { by = ["group:dba"], max = "15m", review_by = ["group:security"], within = "1h", mfa = { within = "1m" } }
+[[rule.stage]]
+mfa = { of = "requester", within = "5m" }
+[[rule.stage]]
+people = [{ group = "dba" }]
+escalate = { after = "10m", to = "group:oncall" }
+mfa = { of = "approver", within = "5m", factor = "totp" }
+[[rule]]
+name = "plain"
+targets = ["pg"]
+roles = ["admin"]
+requesters = ["group:payments"]
+max = "1h"
+start_within = "24h"
+[[rule.stage]]
+people = [{ group = "dba" }]
+"#;
+
+/// Answers as it is told, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Tracker {
+    replies: Mutex<Vec<Result<Reply, String>>>,
+    asked: Mutex<Vec<Review>>,
+}
+
+impl Tracker {
+    fn says(&self, reply: Result<Reply, String>) {
+        self.replies.lock().unwrap().push(reply);
+    }
+
+    fn times(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    fn last(&self) -> Review {
+        self.asked.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+fn yes() -> Result<Reply, String> {
+    let details = BTreeMap::from([("status".to_owned(), "open".to_owned())]);
+    Ok(Reply::Approve(Said { note: "it is open".to_owned(), details }))
+}
+
+#[derive(Debug, Clone)]
+struct Shared(Arc<Tracker>);
+
+#[async_trait]
+impl Approver for Shared {
+    async fn review(&self, review: &Review) -> Result<Reply, ApproverError> {
+        self.0.asked.lock().unwrap().push(review.clone());
+        let mut replies = self.0.replies.lock().unwrap();
+        if replies.is_empty() {
+            return yes().map_err(ApproverError::new);
+        }
+        replies.remove(0).map_err(ApproverError::new)
+    }
+
+    fn answered(&self, review: &Review, callback: &Callback, _: Time) -> Result<Reply, CallbackRefused> {
+        match callback.body.as_slice() {
+            body if body != review.access.to_string().as_bytes() => Err(CallbackRefused::Another),
+            _ => Ok(yes().unwrap()),
+        }
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Debug, Default, Clone)]
+struct Chat(Arc<Mutex<Vec<Notice>>>);
+
+#[async_trait]
+impl Notifier for Chat {
+    async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
+        self.0.lock().unwrap().push(notice.clone());
+        Ok(())
+    }
+}
+
+impl Chat {
+    fn events(&self) -> Vec<What> {
+        self.0.lock().unwrap().iter().map(|notice| notice.event).collect()
+    }
+
+    fn field(&self, event: What, name: &str) -> String {
+        let all = self.0.lock().unwrap();
+        let found =
+            all.iter().find(|notice| notice.event == event).unwrap_or_else(|| panic!("nobody was told of {event}"));
+        found.fields.get(name).cloned().unwrap_or_default()
+    }
+}
+
+struct Scene {
+    clock: ManualClock,
+    server: MockServer,
+    store: Arc<MemoryStore>,
+    key: SealKey,
+    tracker: Arc<Tracker>,
+    chat: Chat,
+    other: Chat,
+    jit: Jit,
+    seeds: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let clock = ManualClock::default();
+        clock.advance(Duration::from_secs(1_800_000_000));
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let server = MockServer::new(Profile::postgres(17), Arc::clone(&shared));
+        for account in ["alice", "dave", "bob", "carol"] {
+            server.create_account(account).unwrap();
+        }
+        for role in ["reader", "writer", "admin"] {
+            server.create_role(role).unwrap();
+        }
+        let store = Arc::new(MemoryStore::new(shared));
+        let (key, tracker) = (SealKey::generate(&SystemEntropy), Arc::new(Tracker::default()));
+        let (chat, other) = (Chat::default(), Chat::default());
+        let jit = node(&clock, &server, &store, &key, &tracker, &chat, &other).await;
+        jit.run_due().await.unwrap();
+        Self { clock, server, store, key, tracker, chat, other, jit, seeds: Mutex::default() }
+    }
+
+    /// Another node on the same store.
+    async fn node(&self) -> Jit {
+        let Self { clock, server, store, key, tracker, chat, other, .. } = self;
+        node(clock, server, store, key, tracker, chat, other).await
+    }
+
+    async fn later(&self, how_much: Duration) {
+        self.clock.advance(how_much);
+        self.jit.run_due().await.unwrap();
+    }
+
+    async fn view(&self, access: &AccessView) -> AccessView {
+        self.jit.access(access.id()).await.unwrap()
+    }
+
+    /// Sets the factor up, with a first code.
+    async fn enrol(&self, who: &str) {
+        let enrolment = self.jit.enrol_factor(&actor(who), &totp()).await.unwrap();
+        let uri = secrecy::ExposeSecret::expose_secret(&enrolment.uri).to_owned();
+        let secret = uri.split("secret=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+        let seed = totp_rs::Secret::try_from_base32(secret).unwrap();
+        self.seeds.lock().unwrap().insert(who.to_owned(), seed.as_ref().to_vec());
+        self.jit.confirm_factor(&self.with_code(who)).await.unwrap();
+        self.clock.advance(Duration::from_secs(30));
+    }
+
+    fn code(&self, who: &str) -> String {
+        let seed = self.seeds.lock().unwrap()[who].clone();
+        let totp = totp_rs::Builder::new().with_secret(seed).with_account_name(who).build().unwrap();
+        totp.generate(self.clock.wall().timestamp() as u64).to_string()
+    }
+
+    fn with_code(&self, who: &str) -> jit_core::approval::Actor {
+        actor(who).responding(totp(), self.code(who))
+    }
+}
+
+async fn node(
+    clock: &ManualClock,
+    server: &MockServer,
+    store: &Arc<MemoryStore>,
+    key: &SealKey,
+    tracker: &Arc<Tracker>,
+    chat: &Chat,
+    other: &Chat,
+) -> Jit {
+    Jit::builder()
+        .shared_store(Arc::clone(store) as Arc<dyn Store>)
+        .policy(policy(POLICY))
+        .database("pg", server.database())
+        .approver("tracker", Shared(Arc::clone(tracker)))
+        .factor("totp", TotpFactor::new("jit", key.clone()).clock(Arc::new(clock.clone())))
+        .notifier("chat", chat.clone())
+        .notifier("other", other.clone())
+        .link("https://jit.example.com/accesses/{id}")
+        .build()
+        .await
+        .unwrap()
+}
+
+fn totp() -> FactorName {
+    FactorName::new("totp").unwrap()
+}
+
+fn ask(role: &str) -> Ask {
+    Ask::new("pg", role, TimeDelta::minutes(10)).because("OPS-12: a test needs it")
+}
+
+#[tokio::test]
+async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
+    let scene = Scene::new().await;
+    let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
+    assert_eq!(
+        (access.state, access.awaits.as_slice()),
+        ("pending", ["the answer of `tracker`".to_owned()].as_slice())
+    );
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(&access).await.state, "active");
+    // what it said a moment ago still counts
+    assert_eq!(scene.tracker.times(), 1);
+    let asked = scene.tracker.last();
+    assert_eq!(
+        (asked.ticket.as_deref(), asked.requester.as_str(), asked.role.as_str()),
+        (Some("OPS-12"), "alice", "reader")
+    );
+    // one that starts later is asked about when it starts, and says something else by then
+    let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(2);
+    let later = scene.jit.request(&actor("dave"), ask("reader").ticket("OPS-13").starting(start)).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    assert_eq!((scene.view(&later).await.state, scene.tracker.times()), ("scheduled", 2));
+    scene.tracker.says(Ok(Reply::Deny(Said { note: "it was closed".to_owned(), ..Said::default() })));
+    scene.later(Duration::from_secs(2 * 3_600)).await;
+    let denied = scene.view(&later).await;
+    assert_eq!((denied.state, scene.tracker.times()), ("denied", 3));
+    assert!(denied.cause.unwrap().contains("it was closed"));
+    assert_eq!(held(&scene.server, "reader"), 0, "the first one is over, the second never came");
+}
+
+#[tokio::test]
+async fn an_outside_system_that_gives_no_answer_is_asked_again_and_the_log_says_why_once() {
+    let scene = Scene::new().await;
+    for _ in 0..4 {
+        scene.tracker.says(Err("it is down".to_owned()));
+    }
+    let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(scene.view(&access).await.state, "pending");
+        scene.later(Duration::from_secs(60)).await;
+    }
+    scene.later(Duration::from_secs(60)).await;
+    assert_eq!(scene.view(&access).await.state, "active");
+    let failed = told(&scene.jit, &access).await.into_iter().filter(|what| what == "approver-failed").count();
+    assert_eq!((scene.tracker.times(), failed), (5, 1));
+}
+
+#[tokio::test]
+async fn an_outside_system_that_never_answers_lets_the_request_lapse() {
+    let scene = Scene::new().await;
+    for _ in 0..100 {
+        scene.tracker.says(Err("it is down".to_owned()));
+    }
+    let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    for _ in 0..31 {
+        scene.later(Duration::from_secs(60)).await;
+    }
+    assert_eq!(scene.view(&access).await.state, "lapsed");
+    let asked = scene.tracker.times();
+    scene.later(Duration::from_secs(3_600)).await;
+    assert_eq!(scene.tracker.times(), asked, "it is asked no more");
+}
+
+#[tokio::test]
+async fn a_later_answer_is_taken_once_for_its_own_access_and_in_time() {
+    let scene = Scene::new().await;
+    let far = scene.jit.store().now().await.unwrap() + TimeDelta::days(1);
+    for _ in 0..3 {
+        scene.tracker.says(Ok(Reply::Wait(far)));
+    }
+    let mut waiting = Vec::new();
+    for who in ["alice", "dave"] {
+        let access = scene.jit.request(&actor(who), ask("reader").ticket("OPS-12")).await.unwrap();
+        scene.jit.run_due().await.unwrap();
+        waiting.push((access, scene.tracker.last().token));
+    }
+    let [(first, token), (second, late)] = waiting.as_slice() else { unreachable!() };
+    let call = |token: &str, body: &AccessView| Callback {
+        token: token.to_owned(),
+        headers: BTreeMap::new(),
+        body: body.id().to_string().into_bytes(),
+    };
+    let wrong = scene.jit.callback(&call(token, second)).await.unwrap_err();
+    assert_eq!(wrong.kind(), "not-allowed", "{wrong}");
+    for guess in ["", "00", "../x", &"f".repeat(48)] {
+        assert_eq!(scene.jit.callback(&call(guess, first)).await.unwrap_err().kind(), "not-found");
+    }
+    assert_eq!(scene.jit.callback(&call(token, first)).await.unwrap().state, "scheduled");
+    assert_eq!(scene.jit.callback(&call(token, first)).await.unwrap_err().kind(), "not-found", "replayed");
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(first).await.state, "active");
+    scene.later(Duration::from_secs(31 * 60)).await;
+    assert_eq!(scene.view(second).await.state, "lapsed");
+    assert!(scene.jit.callback(&call(late, second)).await.is_err(), "too late");
+    assert_eq!(scene.view(second).await.state, "lapsed");
+}
+
+#[tokio::test]
+async fn a_stage_demands_the_factors_that_it_names_and_takes_each_code_once() {
+    let scene = Scene::new().await;
+    for who in ["alice", "bob", "carol"] {
+        scene.enrol(who).await;
+    }
+    let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
+    assert_eq!(access.awaits, ["a second factor of `alice`"]);
+    // a wrong one proves nothing, nor does somebody else's
+    for (who, code) in [("alice", "000000".to_owned()), ("bob", scene.code("alice"))] {
+        let error = scene.jit.confirm(&actor(who).responding(totp(), code), access.id()).await.unwrap_err();
+        assert!(["factor-refused", "refused"].contains(&error.kind()), "{error}");
+    }
+    assert_eq!(scene.jit.confirm(&actor("alice"), access.id()).await.unwrap_err().kind(), "factor-refused");
+    scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap();
+    let without = scene.jit.approve(&actor("bob"), access.id(), "").await.unwrap_err();
+    assert!(without.to_string().contains("a second factor (`totp`)"), "{without}");
+    let approved = scene.jit.approve(&scene.with_code("bob"), access.id(), "go").await.unwrap();
+    assert_eq!(approved.state, "scheduled");
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(&access).await.state, "active");
+    let told = told(&scene.jit, &access).await;
+    let story =
+        ["requested", "factor-refused", "confirmed", "decision-refused", "approved", "satisfied", "granting", "active"];
+    let told: Vec<&str> = told.iter().map(String::as_str).filter(|what| story.contains(what)).collect();
+    assert_eq!(told.iter().filter(|what| **what == "factor-refused").count(), 1);
+    assert_eq!(told.last(), Some(&"active"));
+}
+
+#[tokio::test]
+async fn law_08_one_code_proves_one_decision_on_two_nodes_at_once() {
+    let scene = Scene::new().await;
+    for who in ["alice", "dave", "bob"] {
+        scene.enrol(who).await;
+    }
+    let mut waiting = Vec::new();
+    for who in ["alice", "dave"] {
+        let access = scene.jit.request(&scene.with_code(who), ask("writer")).await.unwrap();
+        assert_eq!(access.awaits, ["one of group `dba`"], "the requester's code came with the request");
+        waiting.push(access);
+    }
+    let other = scene.node().await;
+    let bob = scene.with_code("bob");
+    let (one, two) =
+        tokio::join!(scene.jit.approve(&bob, waiting[0].id(), ""), other.approve(&bob, waiting[1].id(), ""));
+    let (taken, refused): (Vec<_>, Vec<_>) = [one, two].into_iter().partition(Result::is_ok);
+    assert_eq!((taken.len(), refused.len()), (1, 1));
+    let error = refused.into_iter().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("used already"), "{error}");
+}
+
+#[tokio::test]
+async fn the_sixth_wrong_code_locks_and_is_in_the_log() {
+    let scene = Scene::new().await;
+    scene.enrol("alice").await;
+    let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
+    let wrong = actor("alice").responding(totp(), "000000");
+    // on two nodes by turns: what is counted is counted for all
+    let other = scene.node().await;
+    for number in 0..6 {
+        let jit = if number % 2 == 0 { &scene.jit } else { &other };
+        assert_eq!(jit.confirm(&wrong, access.id()).await.unwrap_err().kind(), "factor-refused");
+    }
+    let locked = scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap_err();
+    assert!(locked.to_string().contains("wrong too often"), "{locked}");
+    let told = told(&scene.jit, &access).await;
+    let count = |what: &str| told.iter().filter(|one| *one == what).count();
+    assert_eq!((count("factor-refused"), count("factor-locked"), count("confirmed")), (7, 1, 0));
+    scene.later(Duration::from_secs(15 * 60)).await;
+    assert!(scene.chat.events().contains(&What::FactorLocked));
+    scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_factor_is_set_up_anew_only_with_the_old_one_or_after_it_was_taken_away() {
+    let scene = Scene::new().await;
+    scene.enrol("alice").await;
+    assert_eq!(scene.jit.enrol_factor(&actor("alice"), &totp()).await.unwrap_err().kind(), "factor-refused");
+    let alice = Principal::new("alice").unwrap();
+    assert_eq!(scene.jit.remove_factor(&actor("bob"), &totp(), &alice).await.unwrap_err().kind(), "not-allowed");
+    scene.jit.enrol_factor(&scene.with_code("alice"), &totp()).await.unwrap();
+    scene.jit.remove_factor(&actor("frank"), &totp(), &alice).await.unwrap();
+    scene.enrol("alice").await;
+    let log = scene.jit.store().unnumbered(scene.jit.tenant_id(), 1_000).await.unwrap();
+    let numbered = scene.jit.store().entries(scene.jit.tenant_id(), 0, 1_000).await.unwrap();
+    let told: BTreeSet<String> = log.iter().chain(&numbered).map(|entry| field(&entry.body, "what")).collect();
+    assert!(told.contains("enrolled") && told.contains("enrolment-ended"));
+}
+
+#[tokio::test]
+async fn nobody_decides_for_ten_minutes_and_others_may() {
+    let scene = Scene::new().await;
+    scene.enrol("alice").await;
+    scene.enrol("grace").await;
+    let access = scene.jit.request(&scene.with_code("alice"), ask("writer")).await.unwrap();
+    let early = scene.jit.approve(&scene.with_code("grace"), access.id(), "").await.unwrap_err();
+    assert_eq!(early.kind(), "refused");
+    scene.later(Duration::from_secs(10 * 60)).await;
+    assert_eq!(scene.chat.field(What::Escalated, "to"), "oncall");
+    scene.later(Duration::from_secs(10 * 60)).await;
+    assert_eq!(scene.chat.field(What::Reminder, "awaits"), "one of group `dba`");
+    assert!(scene.jit.who_can_decide(access.id()).await.unwrap().contains(&Principal::new("grace").unwrap()));
+    scene.jit.approve(&scene.with_code("grace"), access.id(), "").await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(&access).await.state, "active");
+    let events = scene.chat.events();
+    for told in [What::Requested, What::Escalated, What::Reminder, What::Approved, What::Active] {
+        assert_eq!(events.iter().filter(|event| **event == told).count(), 1, "{told}");
+    }
+    assert!(!scene.other.events().contains(&What::Requested), "the rule names who is told");
+    assert_eq!(scene.chat.field(What::Requested, "link"), format!("https://jit.example.com/accesses/{}", access.id()));
+}
+
+#[tokio::test]
+async fn law_08_who_is_away_is_stood_in_for_by_one_and_counts_once() {
+    let scene = Scene::new().await;
+    let (bob, carol, erin, alice) =
+        (actor("bob"), actor("carol"), Principal::new("erin").unwrap(), Principal::new("alice").unwrap());
+    let now = scene.jit.store().now().await.unwrap();
+    let until = now + TimeDelta::hours(8);
+    for wrong in [now, now + TimeDelta::days(91)] {
+        assert_eq!(scene.jit.delegate(&bob, &erin, wrong).await.unwrap_err().kind(), "invalid");
+    }
+    assert!(scene.jit.delegate(&bob, &bob.principal.clone(), until).await.is_err());
+    scene.jit.delegate(&bob, &alice, until).await.unwrap();
+    let access = scene.jit.request(&actor("alice"), ask("admin")).await.unwrap();
+    let own = scene.jit.approve(&actor("alice"), access.id(), "").await.unwrap_err();
+    assert!(own.to_string().contains("own request"), "{own}");
+    scene.jit.delegate(&bob, &erin, until).await.unwrap();
+    assert!(scene.jit.approve(&actor("alice"), access.id(), "").await.is_err());
+    let approved = scene.jit.approve(&actor("erin"), access.id(), "for bob").await.unwrap();
+    assert_eq!(approved.state, "scheduled");
+    assert_eq!(approved.decisions[0].in_place_of.as_ref().map(Principal::as_str), Some("bob"));
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(&access).await.state, "active");
+    // taken back before the grant, what was decided under it does not count
+    let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(1);
+    let later = scene.jit.request(&actor("dave"), ask("admin").starting(start)).await.unwrap();
+    scene.jit.approve(&actor("erin"), later.id(), "").await.unwrap();
+    scene.jit.end_delegation(&bob).await.unwrap();
+    assert_eq!(scene.jit.end_delegation(&bob).await.unwrap_err().kind(), "not-found");
+    scene.later(Duration::from_secs(3_600)).await;
+    assert_eq!(scene.view(&later).await.state, "pending");
+    assert!(scene.jit.approve(&actor("erin"), later.id(), "").await.is_err());
+    scene.jit.approve(&carol, later.id(), "").await.unwrap();
+    // one that ran out by itself counts for what was decided before
+    scene.jit.delegate(&carol, &erin, scene.jit.store().now().await.unwrap() + TimeDelta::minutes(5)).await.unwrap();
+    let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(1);
+    let last = scene.jit.request(&actor("alice"), ask("admin").starting(start)).await.unwrap();
+    scene.jit.approve(&actor("erin"), last.id(), "").await.unwrap();
+    scene.later(Duration::from_secs(3_600)).await;
+    assert_eq!(scene.view(&last).await.state, "active");
+}
+
+#[tokio::test]
+async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else() {
+    let scene = Scene::new().await;
+    scene.enrol("carol").await;
+    let emergency = || Ask::new("pg", "writer", TimeDelta::minutes(10)).because("the site is down").break_glass();
+    assert_eq!(scene.jit.request(&actor("alice"), emergency()).await.unwrap_err().kind(), "denied");
+    let access = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    let usable = scene.view(&access).await;
+    assert_eq!((usable.state, usable.break_glass), ("active", true));
+    assert!(usable.review.as_ref().is_some_and(|review| review.given.is_none()));
+    // of several notices of one commit the later ones are due a moment later
+    scene.later(Duration::from_millis(1)).await;
+    assert_eq!(scene.chat.field(What::BreakGlass, "reason"), "the site is down");
+    assert_eq!(scene.chat.field(What::BreakGlass, "review_by"), "any of (one of group `security`)");
+    for who in ["carol", "bob", "alice"] {
+        assert_eq!(scene.jit.review(&actor(who), access.id(), "fine").await.unwrap_err().kind(), "refused", "{who}");
+    }
+    // nobody reviews: it stays visible, and the next one needs a second person
+    scene.later(Duration::from_secs(3_600)).await;
+    scene.later(Duration::from_secs(3_600)).await;
+    let overdue = scene.view(&access).await;
+    assert_eq!(overdue.state, "revoked");
+    assert!(overdue.review.is_some_and(|review| review.overdue));
+    assert_eq!(scene.chat.events().iter().filter(|event| **event == What::ReviewOverdue).count(), 1);
+    let second = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
+    assert_eq!(second.state, "pending");
+    assert_eq!(second.awaits, ["any of (one of group `dba`, one of group `security`)"]);
+    assert!(scene.jit.approve(&actor("carol"), second.id(), "").await.is_err());
+    scene.jit.cancel(&actor("carol"), second.id(), "").await.unwrap();
+    assert_eq!(scene.jit.review(&actor("frank"), access.id(), " ").await.unwrap_err().kind(), "invalid");
+    let reviewed = scene.jit.review(&actor("frank"), access.id(), "it was needed").await.unwrap();
+    assert!(reviewed.review.is_some_and(|review| review.given.is_some() && !review.overdue));
+    assert!(scene.jit.review(&actor("frank"), access.id(), "again").await.is_err());
+    scene.clock.advance(Duration::from_secs(30));
+    let third = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
+    assert_eq!(third.state, "scheduled");
+}
+
+#[tokio::test]
+async fn a_policy_that_names_what_is_not_there_is_not_taken() {
+    let scene = Scene::new().await;
+    for (from, to, says) in [
+        ("check = \"tracker\"", "check = \"jira\"", "approver `jira`"),
+        ("notify = [\"chat\"]", "notify = [\"slack:dba\"]", "receiver of notices `slack:dba`"),
+        ("factor = \"totp\"", "factor = \"oidc\"", "second factor `oidc`"),
+    ] {
+        let error: JitError = scene.jit.reload_policy(policy(&POLICY.replace(from, to))).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
+    assert_eq!(access.rule.as_str(), "ticketed", "the old one is in force");
+}
