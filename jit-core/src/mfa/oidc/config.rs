@@ -233,7 +233,7 @@ mod tests {
             config().algorithms([]),
             config().amr(none),
             config().leeway(61 * second),
-            config().max_age(0 * second),
+            config().max_age(Duration::ZERO),
             config().keys_kept(2 * second, second),
         ];
         for one in bad {
