@@ -73,13 +73,11 @@ async fn a_provider_that_answers_badly_is_as_good_as_none() {
 
 #[tokio::test]
 async fn a_provider_that_speaks_for_another_is_not_believed() {
-    let scene = Scene::with(|config| config);
-    let clock = scene.clock.clone();
+    let scene = Scene::new();
     // the same process by another name: its discovery document says whose it is
     let alias = scene.provider.issuer.replace("127.0.0.1", "localhost");
-    let http = HttpConfig::default();
-    let config = OidcConfig::new(alias, "jit").clock(Arc::new(clock.clone())).http(http);
-    let scene = Scene { factor: OidcFactor::new(config).unwrap(), ..scene };
+    let factor = OidcFactor::new(trusting(&alias, &scene.clock)).unwrap();
+    let scene = Scene { factor, ..scene };
     let why = scene.unavailable(&scene.token(json!({}))).await;
     assert!(why.contains("not of this issuer"), "{why}");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::clock::{Clock as _, SystemClock};
-use jit_core::http::{HttpConfig, Plaintext};
+use jit_core::database::TlsMode;
 use jit_core::id::{AccessId, Principal, TenantId};
 use jit_core::mfa::{Challenge, Factor as _, FactorError, OidcConfig, OidcFactor, Verified};
 use jit_core::testkit::ManualClock;
@@ -42,7 +42,7 @@ impl Scene {
     fn with(change: impl FnOnce(OidcConfig) -> OidcConfig) -> Self {
         let provider = Provider::start();
         let clock = ManualClock::at(SystemClock.wall());
-        let config = change(trusting(&provider, &clock));
+        let config = change(trusting(&provider.issuer, &clock));
         Self { factor: OidcFactor::new(config).unwrap(), provider, clock }
     }
 
@@ -98,7 +98,7 @@ impl Scene {
     }
 }
 
-fn trusting(provider: &Provider, clock: &ManualClock) -> OidcConfig {
-    let http = HttpConfig::default();
-    OidcConfig::new(provider.issuer.as_str(), "jit").clock(Arc::new(clock.clone())).http(http)
+fn trusting(issuer: &str, clock: &ManualClock) -> OidcConfig {
+    let config = OidcConfig::new(issuer, "jit").clock(Arc::new(clock.clone()));
+    config.tls(TlsMode::DangerPlaintext).answers_within(SECOND)
 }

@@ -1,14 +1,18 @@
 //! What an identity provider is trusted with, and how its tokens are read.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::algorithm::SigningAlgorithm;
+use super::http::ANSWERS_WITHIN;
 use crate::clock::{Clock, SystemClock};
+use crate::database::TlsMode;
 use crate::id::Principal;
+use crate::store::BoxError;
 
 /// Stands in a template for the principal's name.
 const PRINCIPAL: &str = "{principal}";
@@ -46,6 +50,8 @@ pub struct OidcConfig {
     pub(super) leeway: TimeDelta,
     pub(super) fresh_for: Duration,
     pub(super) usable_for: Duration,
+    pub(super) tls: TlsMode,
+    pub(super) answers_within: Duration,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -69,6 +75,8 @@ impl OidcConfig {
             leeway: LONGEST_LEEWAY,
             fresh_for: Duration::from_secs(600),
             usable_for: Duration::from_secs(3600),
+            tls: TlsMode::default(),
+            answers_within: ANSWERS_WITHIN,
             clock: Arc::new(SystemClock),
         }
     }
@@ -129,6 +137,18 @@ impl OidcConfig {
         Self { fresh_for: fresh, usable_for: at_most, ..self }
     }
 
+    /// How the connection to the provider is protected; certificate and host name are verified otherwise, by the system's roots.
+    #[must_use]
+    pub fn tls(self, tls: TlsMode) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// How long the provider may take for one answer; five seconds otherwise.
+    #[must_use]
+    pub fn answers_within(self, answers_within: Duration) -> Self {
+        Self { answers_within, ..self }
+    }
+
     /// The clock that tokens are judged by; the machine's otherwise.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -148,6 +168,13 @@ impl OidcConfig {
         }
         if self.issuer.contains(['?', '#']) {
             return Err(OidcInvalid::Issuer { given: self.issuer });
+        }
+        let asked = match &self.keys_at {
+            KeysAt::Discovered => &self.issuer,
+            KeysAt::Url(url) => url,
+        };
+        if !asked.starts_with("https://") && (self.tls != TlsMode::DangerPlaintext || !asked.starts_with("http://")) {
+            return Err(OidcInvalid::Scheme { given: asked.clone() });
         }
         if self.template.matches(PRINCIPAL).count() != 1 {
             return Err(OidcInvalid::Template { given: self.template });
@@ -187,6 +214,12 @@ pub enum OidcInvalid {
         /// What was given.
         given: String,
     },
+    /// It is not to be reached by `https`.
+    #[error("`{given}` does not begin with `https://`")]
+    Scheme {
+        /// What was given.
+        given: String,
+    },
     /// The template has to name the principal, once.
     #[error("the template `{given}` does not hold `{{principal}}` once")]
     Template {
@@ -208,6 +241,20 @@ pub enum OidcInvalid {
     /// Keys would be thrown away before they are old.
     #[error("keys are kept for less long while the provider does not answer than while it does")]
     KeysKept,
+    /// The authorities that are trusted for the provider cannot be read.
+    #[error("the certificates in `{}` cannot be used", file.display())]
+    Authority {
+        /// Where they are.
+        file: PathBuf,
+        /// The cause.
+        source: BoxError,
+    },
+    /// There can be no connections.
+    #[error("there can be no connections to the provider")]
+    Client {
+        /// The cause.
+        source: BoxError,
+    },
 }
 
 #[cfg(test)]
@@ -227,6 +274,9 @@ mod tests {
             OidcConfig::new(" ", "jit"),
             OidcConfig::new("https://login.example.com", ""),
             OidcConfig::new("https://login.example.com?a=b", "jit"),
+            OidcConfig::new("http://login.example.com", "jit"),
+            OidcConfig::new("ftp://login.example.com", "jit").tls(TlsMode::DangerPlaintext),
+            config().jwks_uri("http://login.example.com/keys"),
             config().principal_claim(""),
             config().principal_template("everybody"),
             config().principal_template("{principal}{principal}"),
@@ -241,6 +291,7 @@ mod tests {
             assert!(one.checked().is_err(), "{described}");
         }
         config().amr(none).acr(["gold"]).checked().unwrap();
+        OidcConfig::new("http://127.0.0.1", "jit").tls(TlsMode::DangerPlaintext).checked().unwrap();
     }
 
     #[test]

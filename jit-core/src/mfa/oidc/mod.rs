@@ -5,6 +5,7 @@ mod algorithm;
 mod claims;
 mod config;
 mod fetch;
+mod http;
 mod judge;
 mod jwks;
 mod keys;
@@ -23,6 +24,7 @@ pub use algorithm::SigningAlgorithm;
 pub use config::{DEFAULT_AMR, OidcConfig, OidcInvalid};
 
 use self::fetch::FetchKeys;
+use self::http::Http;
 use self::judge::{Signed, judge};
 use self::keys::Keys;
 use self::refused::{Refused, shown};
@@ -47,6 +49,16 @@ pub struct OidcFactor {
 }
 
 impl OidcFactor {
+    /// Trusts the provider as it is configured. It is asked for nothing until the first token comes: a service starts while it is
+    /// down.
+    ///
+    /// # Errors
+    /// [`OidcInvalid`] says what of the configuration cannot be meant.
+    pub fn new(config: OidcConfig) -> Result<Self, OidcInvalid> {
+        let http = Http::new(&config)?;
+        Self::fetching(config, Arc::new(http))
+    }
+
     fn fetching(config: OidcConfig, from: Arc<dyn FetchKeys>) -> Result<Self, OidcInvalid> {
         let config = Arc::new(config.checked()?);
         Ok(Self { keys: Keys::new(Arc::clone(&config), from), config })
