@@ -41,7 +41,7 @@ async fn many_at_once_fetch_the_keys_once() {
 
 #[tokio::test]
 async fn old_keys_count_for_a_while_when_the_provider_is_down() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::with(|config| config.max_age(7200 * SECOND));
     scene.verify(&scene.token(json!({}))).await.unwrap();
     let token = scene.token(json!({ "exp": scene.clock.wall().timestamp() + 7200 }));
     scene.provider.stop();

@@ -151,8 +151,9 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Result<Option<(String, St
     let mut first = lines.first().context("no request line")?.split(' ');
     let (method, path) = (first.next().context("no method")?.to_owned(), first.next().context("no path")?.to_owned());
     let headers = lines.iter().filter_map(|line| line.split_once(':'));
-    let length = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.trim());
-    let length: usize = length.last().map_or(Ok(0), str::parse)?;
+    let mut length =
+        headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.trim());
+    let length: usize = length.next_back().map_or(Ok(0), str::parse)?;
     if length > LONGEST_BODY {
         bail!("a body of {length} bytes");
     }
