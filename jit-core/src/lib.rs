@@ -21,6 +21,8 @@ pub mod engine;
 pub mod fact;
 pub mod grant;
 pub mod holding;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod id;
 mod key_file;
 pub mod mfa;

@@ -1,5 +1,14 @@
 //! Outside systems that say yes or no: trackers, workflow tools, policy engines.
 
+#[cfg(feature = "http")]
+mod opa;
+#[cfg(feature = "http")]
+mod ticket;
+#[cfg(feature = "http")]
+mod webhook;
+#[cfg(feature = "http")]
+mod wire;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -10,6 +19,13 @@ use chrono::TimeDelta;
 use crate::clock::Time;
 use crate::id::{AccessId, Account, ApproverName, Principal, RoleName, RuleName, TargetName, TenantId};
 use crate::store::BoxError;
+
+#[cfg(feature = "http")]
+pub use opa::Opa;
+#[cfg(feature = "http")]
+pub use ticket::{Condition, Test, TicketCheck, Tracker};
+#[cfg(feature = "http")]
+pub use webhook::WebhookApprover;
 
 /// How long one call of an approver may take where it does not say.
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::clock::{Clock as _, SystemClock};
-use jit_core::database::TlsMode;
+use jit_core::http::{HttpConfig, Plaintext};
 use jit_core::id::{AccessId, Principal, TenantId};
 use jit_core::mfa::{Challenge, Factor as _, FactorError, OidcConfig, OidcFactor, Verified};
 use jit_core::testkit::ManualClock;
@@ -99,6 +99,6 @@ impl Scene {
 }
 
 fn trusting(issuer: &str, clock: &ManualClock) -> OidcConfig {
-    let config = OidcConfig::new(issuer, "jit").clock(Arc::new(clock.clone()));
-    config.tls(TlsMode::DangerPlaintext).answers_within(SECOND)
+    let http = HttpConfig { plaintext: Plaintext::DangerousAllowed, limit: SECOND, ..HttpConfig::default() };
+    OidcConfig::new(issuer, "jit").clock(Arc::new(clock.clone())).http(http)
 }

@@ -1,18 +1,15 @@
 //! What an identity provider is trusted with, and how its tokens are read.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::algorithm::SigningAlgorithm;
-use super::http::ANSWERS_WITHIN;
 use crate::clock::{Clock, SystemClock};
-use crate::database::TlsMode;
+use crate::http::{HttpConfig, HttpError, Plaintext};
 use crate::id::Principal;
-use crate::store::BoxError;
 
 /// Stands in a template for the principal's name.
 const PRINCIPAL: &str = "{principal}";
@@ -25,6 +22,12 @@ const LONGEST_LEEWAY: TimeDelta = TimeDelta::seconds(60);
 /// knowledge (`pwd`, `pin`, `kba`), what others can take over or imitate (`sms`, `tel`, `vbm`), and what proves no factor of its own
 /// (`geo`, `rba`, `wia`, `user`, `pop`, `mca`).
 pub const DEFAULT_AMR: [&str; 9] = ["mfa", "otp", "hwk", "swk", "sc", "fpt", "face", "iris", "retina"];
+
+/// How long an answer of the provider may take in all.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest answer of the provider, in bytes: a hundred keys with their certificates take less.
+const LONGEST_ANSWER: usize = 512 * 1024;
 
 /// Where the provider's keys are.
 #[derive(Debug, Clone)]
@@ -50,8 +53,7 @@ pub struct OidcConfig {
     pub(super) leeway: TimeDelta,
     pub(super) fresh_for: Duration,
     pub(super) usable_for: Duration,
-    pub(super) tls: TlsMode,
-    pub(super) answers_within: Duration,
+    pub(super) http: HttpConfig,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -75,8 +77,7 @@ impl OidcConfig {
             leeway: LONGEST_LEEWAY,
             fresh_for: Duration::from_secs(600),
             usable_for: Duration::from_secs(3600),
-            tls: TlsMode::default(),
-            answers_within: ANSWERS_WITHIN,
+            http: HttpConfig { limit: ANSWERS_WITHIN, most_bytes: LONGEST_ANSWER, ..HttpConfig::default() },
             clock: Arc::new(SystemClock),
         }
     }
@@ -137,16 +138,10 @@ impl OidcConfig {
         Self { fresh_for: fresh, usable_for: at_most, ..self }
     }
 
-    /// How the connection to the provider is protected; certificate and host name are verified otherwise, by the system's roots.
+    /// How the provider is spoken to; otherwise with TLS verified, for five seconds and 512 KiB at most.
     #[must_use]
-    pub fn tls(self, tls: TlsMode) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// How long the provider may take for one answer; five seconds otherwise.
-    #[must_use]
-    pub fn answers_within(self, answers_within: Duration) -> Self {
-        Self { answers_within, ..self }
+    pub fn http(self, http: HttpConfig) -> Self {
+        Self { http, ..self }
     }
 
     /// The clock that tokens are judged by; the machine's otherwise.
@@ -173,7 +168,12 @@ impl OidcConfig {
             KeysAt::Discovered => &self.issuer,
             KeysAt::Url(url) => url,
         };
-        if !asked.starts_with("https://") && (self.tls != TlsMode::DangerPlaintext || !asked.starts_with("http://")) {
+        // it is logged, and told to people
+        if asked.contains('@') {
+            return Err(OidcInvalid::Login);
+        }
+        let plaintext = self.http.plaintext == Plaintext::DangerousAllowed && asked.starts_with("http://");
+        if !plaintext && !asked.starts_with("https://") {
             return Err(OidcInvalid::Scheme { given: asked.clone() });
         }
         if self.template.matches(PRINCIPAL).count() != 1 {
@@ -220,6 +220,9 @@ pub enum OidcInvalid {
         /// What was given.
         given: String,
     },
+    /// A login has no place in an address.
+    #[error("the provider's address holds a login, and can hold none")]
+    Login,
     /// The template has to name the principal, once.
     #[error("the template `{given}` does not hold `{{principal}}` once")]
     Template {
@@ -241,20 +244,9 @@ pub enum OidcInvalid {
     /// Keys would be thrown away before they are old.
     #[error("keys are kept for less long while the provider does not answer than while it does")]
     KeysKept,
-    /// The authorities that are trusted for the provider cannot be read.
-    #[error("the certificates in `{}` cannot be used", file.display())]
-    Authority {
-        /// Where they are.
-        file: PathBuf,
-        /// The cause.
-        source: BoxError,
-    },
     /// There can be no connections.
-    #[error("there can be no connections to the provider")]
-    Client {
-        /// The cause.
-        source: BoxError,
-    },
+    #[error("the provider cannot be spoken to")]
+    Http(#[source] HttpError),
 }
 
 #[cfg(test)]
@@ -263,6 +255,10 @@ mod tests {
 
     fn config() -> OidcConfig {
         OidcConfig::new("https://login.example.com", "jit")
+    }
+
+    fn plaintext() -> HttpConfig {
+        HttpConfig { plaintext: Plaintext::DangerousAllowed, ..HttpConfig::default() }
     }
 
     #[test]
@@ -275,7 +271,8 @@ mod tests {
             OidcConfig::new("https://login.example.com", ""),
             OidcConfig::new("https://login.example.com?a=b", "jit"),
             OidcConfig::new("http://login.example.com", "jit"),
-            OidcConfig::new("ftp://login.example.com", "jit").tls(TlsMode::DangerPlaintext),
+            OidcConfig::new("https://jit:secret@login.example.com", "jit"),
+            OidcConfig::new("ftp://login.example.com", "jit").http(plaintext()),
             config().jwks_uri("http://login.example.com/keys"),
             config().principal_claim(""),
             config().principal_template("everybody"),
@@ -291,7 +288,7 @@ mod tests {
             assert!(one.checked().is_err(), "{described}");
         }
         config().amr(none).acr(["gold"]).checked().unwrap();
-        OidcConfig::new("http://127.0.0.1", "jit").tls(TlsMode::DangerPlaintext).checked().unwrap();
+        OidcConfig::new("http://127.0.0.1", "jit").http(plaintext()).checked().unwrap();
     }
 
     #[test]

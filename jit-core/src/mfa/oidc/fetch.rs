@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::config::{KeysAt, OidcConfig};
 use super::jwks::{self, BadKeys, Key};
+use crate::http::{HttpClient, HttpRequest};
 use crate::store::BoxError;
 
 /// Gets a document of the provider.
@@ -14,6 +15,17 @@ use crate::store::BoxError;
 pub(super) trait FetchKeys: Debug + Send + Sync + 'static {
     /// What is at the URL: an answer of success, and of limited size.
     async fn get(&self, url: &str) -> Result<Vec<u8>, BoxError>;
+}
+
+#[async_trait]
+impl FetchKeys for HttpClient {
+    async fn get(&self, url: &str) -> Result<Vec<u8>, BoxError> {
+        let answer = self.send(&HttpRequest::get(url).header("accept", "application/json")).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(format!("it answers with status {status}").into()),
+        }
+    }
 }
 
 /// Why the provider's keys are not to be had.

@@ -5,7 +5,6 @@ mod algorithm;
 mod claims;
 mod config;
 mod fetch;
-mod http;
 mod judge;
 mod jwks;
 mod keys;
@@ -24,12 +23,12 @@ pub use algorithm::SigningAlgorithm;
 pub use config::{DEFAULT_AMR, OidcConfig, OidcInvalid};
 
 use self::fetch::FetchKeys;
-use self::http::Http;
 use self::judge::{Signed, judge};
 use self::keys::Keys;
 use self::refused::{Refused, shown};
 use self::token::Token;
 use super::{Challenge, Factor, FactorError, Verified};
+use crate::http::HttpClient;
 
 /// A second factor that an identity provider asks for and vouches for.
 ///
@@ -55,7 +54,7 @@ impl OidcFactor {
     /// # Errors
     /// [`OidcInvalid`] says what of the configuration cannot be meant.
     pub fn new(config: OidcConfig) -> Result<Self, OidcInvalid> {
-        let http = Http::new(&config)?;
+        let http = HttpClient::new(config.http.clone()).map_err(OidcInvalid::Http)?;
         Self::fetching(config, Arc::new(http))
     }
 

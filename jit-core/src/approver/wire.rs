@@ -1,0 +1,58 @@
+//! What outside systems are shown of a request.
+
+use std::collections::BTreeMap;
+
+use chrono::SecondsFormat;
+use serde_json::{Map, Value, json};
+
+use super::{ApproverError, Review, Said};
+use crate::clock::Time;
+use crate::http::HttpError;
+
+/// Longest text of an outside system that is kept, in characters.
+const LONGEST: usize = 400;
+
+/// The request, as JSON.
+pub(super) fn shown(review: &Review) -> Value {
+    let stamp = |time: Time| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    json!({
+        "review": review.id,
+        "tenant": review.tenant,
+        "access": review.access,
+        "approver": review.approver,
+        "target": review.target,
+        "role": review.role,
+        "requester": review.requester,
+        "receiver": review.receiver,
+        "account": review.account,
+        "duration_seconds": review.duration.num_seconds(),
+        "start": review.start.map(stamp),
+        "reason": review.reason,
+        "ticket": review.ticket,
+        "rule": review.rule,
+        "policy": review.policy,
+        "extension": review.extension,
+        "until": stamp(review.until),
+    })
+}
+
+/// What it says and on what grounds, cut to what is kept.
+pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Said {
+    let text = |value: &Value| match value {
+        Value::String(text) => short(text),
+        other => short(&other.to_string()),
+    };
+    let named = details.into_iter().flatten().take(16).map(|(name, value)| (short(name), text(value)));
+    Said { note: short(note), details: named.collect::<BTreeMap<_, _>>() }
+}
+
+/// The text without control characters, cut to what is kept.
+pub(super) fn short(text: &str) -> String {
+    text.chars().filter(|sign| !sign.is_control()).take(LONGEST).collect()
+}
+
+impl From<HttpError> for ApproverError {
+    fn from(error: HttpError) -> Self {
+        Self { why: error.to_string(), retry_after: None, source: Some(Box::new(error)) }
+    }
+}

@@ -1,0 +1,242 @@
+//! Notices by mail.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lettre::message::{Mailbox, header::ContentType};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::notice::Notice;
+use super::notifier::{Notifier, NotifyError};
+use super::words::{cut, line};
+
+/// How long a mail server may take for one answer.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Most characters of a subject: longer ones are cut by those who read mail anyway.
+const SUBJECT: usize = 200;
+
+/// How the way to a mail server is protected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MailTls {
+    /// TLS is begun within the conversation, or nothing is sent (STARTTLS, usually port 587).
+    #[default]
+    StartTls,
+    /// TLS from the first byte (usually port 465).
+    Implicit,
+    /// None: whoever listens on the way reads the mail, and a password, and forges both.
+    DangerousPlaintext,
+}
+
+/// Where mail goes, and through which server.
+#[derive(Debug, Clone)]
+pub struct EmailConfig {
+    /// The mail server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the way to it is protected.
+    pub tls: MailTls,
+    /// A file with certificates (PEM) that are trusted beside those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Name and password, where it wants them.
+    pub login: Option<(String, SecretString)>,
+    /// From whom.
+    pub from: String,
+    /// To whom.
+    pub to: Vec<String>,
+}
+
+/// Sends notices as plain text mail.
+#[derive(Debug)]
+pub struct Email {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+}
+
+/// What is wrong with how mail is to be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("mail: {why}")]
+pub struct EmailError {
+    /// What, and what would do.
+    why: String,
+}
+
+impl Email {
+    /// Through this server to these people. It may be down.
+    ///
+    /// # Errors
+    /// [`EmailError`] where an address is none, nobody is named, or the certificates cannot be used.
+    pub fn new(config: EmailConfig) -> Result<Self, EmailError> {
+        let mailbox = |text: &str| {
+            let wrong = |_| EmailError { why: format!("`{text}` is not an address like `jit@example.com`") };
+            text.parse::<Mailbox>().map_err(wrong)
+        };
+        let to: Vec<Mailbox> = config.to.iter().map(|text| mailbox(text)).collect::<Result<_, _>>()?;
+        if to.is_empty() {
+            return Err(EmailError { why: "nobody is named to send it to".to_owned() });
+        }
+        if config.tls == MailTls::DangerousPlaintext && config.login.is_some() {
+            return Err(EmailError { why: "a password is not sent without TLS: remove one of the two".to_owned() });
+        }
+        let tls = match config.tls {
+            MailTls::StartTls => Tls::Required(parameters(&config.host, config.ca.as_deref())?),
+            MailTls::Implicit => Tls::Wrapper(parameters(&config.host, config.ca.as_deref())?),
+            MailTls::DangerousPlaintext => Tls::None,
+        };
+        let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host);
+        let mut builder = builder.port(config.port).tls(tls).timeout(Some(LIMIT));
+        if let Some((name, password)) = &config.login {
+            builder = builder.credentials(Credentials::new(name.clone(), password.expose_secret().to_owned()));
+        }
+        Ok(Self { transport: builder.build(), from: mailbox(&config.from)?, to })
+    }
+
+    fn message(&self, notice: &Notice) -> Result<Message, NotifyError> {
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            // the same however often it is sent: whoever reads mail leaves the second out
+            .message_id(Some(format!("<{}@jit.invalid>", notice.id)))
+            .subject(cut(&format!("[jit] {}", line(notice)), SUBJECT))
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        let unwritable = |error: lettre::error::Error| NotifyError::Permanent {
+            why: "it cannot be written as a mail".to_owned(),
+            source: Some(Box::new(error)),
+        };
+        builder.body(text(notice)).map_err(unwritable)
+    }
+}
+
+fn parameters(host: &str, ca: Option<&Path>) -> Result<TlsParameters, EmailError> {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(path) = ca {
+        let wrong =
+            |why: String| EmailError { why: format!("the certificates `{}` cannot be used: {why}", path.display()) };
+        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let certificate = Certificate::from_pem(&pem).map_err(|_| wrong("they are not in PEM form".to_owned()))?;
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build_rustls().map_err(|error| EmailError { why: format!("TLS cannot be set up: {error}") })
+}
+
+/// What the mail says: the line, and every field that people read.
+fn text(notice: &Notice) -> String {
+    let mut text = format!("{}\n\n", line(notice));
+    let shown = [
+        ("principal", "Who"),
+        ("role", "Role"),
+        ("target", "Target"),
+        ("account", "Account"),
+        ("reason", "Reason"),
+        ("ticket", "Ticket"),
+        ("duration", "For"),
+        ("expires_at", "Until"),
+        ("awaits", "Awaits"),
+        ("by", "By"),
+        ("note", "Note"),
+        ("why", "Why"),
+        ("rule", "Rule"),
+        ("state", "State"),
+        ("link", "Link"),
+    ];
+    for (name, title) in shown {
+        if let Some(field) = notice.fields.get(name).filter(|field| !field.is_empty()) {
+            // what people wrote stays on its line: it cannot look like another field
+            let field: String = field.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
+            text.push_str(&format!("{title}: {field}\n"));
+        }
+    }
+    if let Some(access) = notice.access {
+        text.push_str(&format!("Access: {access}\n"));
+    }
+    text.push_str(&format!("Time: {}\n", notice.at.to_rfc3339()));
+    text
+}
+
+#[async_trait]
+impl Notifier for Email {
+    async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
+        let message = self.message(notice)?;
+        let sent = tokio::time::timeout(LIMIT, self.transport.send(message)).await;
+        let error = match sent {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let why = format!("the mail server took longer than {} s", LIMIT.as_secs());
+                return Err(NotifyError::Temporary { why, retry_after: None, source: None });
+            }
+        };
+        let status = error.status().map_or_else(String::new, |status| format!(" ({status})"));
+        if error.is_permanent() {
+            let why = format!("the mail server refuses it{status}");
+            return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });
+        }
+        let why = match error.is_tls() {
+            true => "the mail server cannot be reached over TLS as it is demanded".to_owned(),
+            false => format!("the mail server did not take it{status}"),
+        };
+        Err(NotifyError::Temporary { why, retry_after: None, source: Some(Box::new(error)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::clock::{SystemEntropy, Time};
+    use crate::fact::What;
+    use crate::id::TenantId;
+
+    fn config() -> EmailConfig {
+        EmailConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            tls: MailTls::DangerousPlaintext,
+            ca: None,
+            login: None,
+            from: "jit <jit@example.com>".to_owned(),
+            to: vec!["dba@example.com".to_owned()],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mail_has_its_subject_on_one_line_and_one_id() {
+        let email = Email::new(config()).unwrap();
+        let fields = [
+            ("principal", "alice"),
+            ("role", "x\r\nBcc: eve@example.com"),
+            ("target", "t"),
+            ("reason", "a\nLink: evil"),
+        ];
+        let fields: BTreeMap<String, String> =
+            fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let notice = Notice::new(TenantId::main(), None, What::Requested, fields, Time::UNIX_EPOCH, &SystemEntropy);
+        let mail = String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap();
+        assert_eq!(mail, String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap().as_str());
+        assert!(mail.contains(&format!("Message-ID: <{}@jit.invalid>", notice.id)), "{mail}");
+        assert!(!mail.lines().any(|line| line.starts_with("Bcc:") || line.starts_with("Link:")), "{mail}");
+        let error = email.notify(&notice).await.unwrap_err();
+        assert!(matches!(error, NotifyError::Temporary { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (config, says) in [
+            (EmailConfig { to: Vec::new(), ..config() }, "nobody is named"),
+            (EmailConfig { from: "jit".to_owned(), ..config() }, "`jit` is not an address"),
+            (EmailConfig { login: Some(("a".to_owned(), "b".into())), ..config() }, "not sent without TLS"),
+            (EmailConfig { tls: MailTls::StartTls, ca: Some("/nowhere".into()), ..config() }, "cannot be used"),
+        ] {
+            let error = Email::new(config).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

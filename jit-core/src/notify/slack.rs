@@ -1,0 +1,218 @@
+//! Notices to a channel of Slack, through its incoming webhooks.
+
+use async_trait::async_trait;
+use chrono::SecondsFormat;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::notice::Notice;
+use super::notifier::{Notifier, NotifyError};
+use super::webhook::{judge, unanswered};
+use super::words::{Tone, cut, line, tone};
+use crate::http::{HttpClient, HttpRequest};
+
+/// Most characters of a header (Slack's Block Kit reference: header block).
+const HEADER: usize = 150;
+/// Most characters of the text of a section.
+const SECTION: usize = 3_000;
+/// Most characters of one field of a section, of which it has ten at most.
+const FIELD: usize = 2_000;
+/// Most characters of a button's address.
+const ADDRESS: usize = 3_000;
+
+/// Posts notices to a channel: who, what, why, for how long, and a link to the decision.
+#[derive(Debug)]
+pub struct Slack {
+    client: HttpClient,
+    url: SecretString,
+}
+
+impl Slack {
+    /// To the channel of this incoming webhook. Its address is a secret.
+    #[must_use]
+    pub fn new(client: HttpClient, url: SecretString) -> Self {
+        Self { client, url }
+    }
+}
+
+#[async_trait]
+impl Notifier for Slack {
+    async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
+        let body = payload(notice).to_string().into_bytes();
+        let request = HttpRequest::post_json(self.url.expose_secret(), body);
+        let answer = self.client.send(&request).await.map_err(unanswered)?;
+        judge(&answer, "Slack")
+    }
+}
+
+/// The message, within Slack's limits whatever the notice holds.
+fn payload(notice: &Notice) -> Value {
+    let headline = match tone(notice.event) {
+        Tone::Plain => line(notice),
+        Tone::Loud => format!(":rotating_light: {}", line(notice)),
+    };
+    let mut blocks = vec![json!({ "type": "header", "text": plain(&headline, HEADER) })];
+    let shown = [
+        ("principal", "Who"),
+        ("role", "Role"),
+        ("target", "Target"),
+        ("duration", "For"),
+        ("expires_at", "Until"),
+        ("ticket", "Ticket"),
+        ("rule", "Rule"),
+        ("by", "By"),
+        ("note", "Note"),
+        ("why", "Why"),
+    ];
+    let field = |name: &str| notice.fields.get(name).filter(|text| !text.trim().is_empty());
+    let fields: Vec<Value> = shown
+        .iter()
+        .filter_map(|(name, title)| field(name).map(|text| marked(&format!("*{title}*\n"), text, FIELD)))
+        .collect();
+    if !fields.is_empty() {
+        blocks.push(json!({ "type": "section", "fields": fields }));
+    }
+    for (name, title) in [("reason", "Reason"), ("awaits", "Awaits")] {
+        if let Some(text) = field(name) {
+            blocks.push(json!({ "type": "section", "text": marked(&format!("*{title}*\n"), text, SECTION) }));
+        }
+    }
+    if let Some(link) = field("link").filter(|link| link.chars().count() <= ADDRESS) {
+        let button = json!({ "type": "button", "text": plain("Open", 75), "url": link });
+        blocks.push(json!({ "type": "actions", "elements": [button] }));
+    }
+    let about = notice.access.map_or_else(|| notice.tenant.to_string(), |access| access.to_string());
+    let context = format!("{about}, {}", notice.at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    blocks.push(json!({ "type": "context", "elements": [marked("", &context, FIELD)] }));
+    json!({ "text": escape(&cut(&headline, SECTION)), "blocks": blocks })
+}
+
+fn plain(text: &str, most: usize) -> Value {
+    // an empty text is refused as a whole
+    let text = if text.trim().is_empty() { "jit" } else { text };
+    json!({ "type": "plain_text", "text": cut(text, most) })
+}
+
+/// Marked-up text in which what people wrote is only text: no link, no mention.
+fn marked(title: &str, text: &str, most: usize) -> Value {
+    let room = most.saturating_sub(title.chars().count());
+    let mut kept = String::new();
+    let mut length = 0_usize;
+    for sign in text.chars() {
+        let shown = escape(sign.encode_utf8(&mut [0; 4]));
+        length = length.saturating_add(shown.chars().count());
+        // an escape that is cut in two would show as what it is not
+        if length > room.saturating_sub(1) {
+            kept.push('…');
+            break;
+        }
+        kept.push_str(&shown);
+    }
+    json!({ "type": "mrkdwn", "text": format!("{title}{kept}"), "verbatim": true })
+}
+
+/// Slack's three control characters, and what marks text up.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::{SystemEntropy, Time};
+    use crate::fact::What;
+    use crate::id::{AccessId, TenantId};
+
+    fn notice(event: What, fields: BTreeMap<String, String>) -> Notice {
+        let access = AccessId::fresh(Time::UNIX_EPOCH, &SystemEntropy);
+        Notice::new(TenantId::main(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
+    }
+
+    fn texts(value: &Value, kind: &str, into: &mut Vec<usize>) {
+        match value {
+            Value::Object(map) => {
+                if map.get("type").and_then(Value::as_str) == Some(kind)
+                    && let Some(text) = map.get("text").and_then(Value::as_str)
+                {
+                    assert!(!text.contains('<'), "what people wrote is no link and no mention");
+                    into.push(text.chars().count());
+                }
+                map.values().for_each(|value| texts(value, kind, into));
+            }
+            Value::Array(list) => list.iter().for_each(|value| texts(value, kind, into)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn it_says_who_what_why_how_long_and_where_to_decide() {
+        let fields = [
+            ("principal", "alice"),
+            ("requester", "alice"),
+            ("role", "orders_write"),
+            ("target", "orders-prod"),
+            ("reason", "OPS-12: stuck <!channel> & <https://evil|orders>"),
+            ("duration", "30m"),
+            ("awaits", "2 of group `dba`"),
+            ("link", "https://jit.example.com/a/1"),
+        ];
+        let fields = fields.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let payload = payload(&notice(What::Requested, fields));
+        let shown = payload.to_string();
+        for part in [
+            "alice asks for orders_write on orders-prod",
+            "*For*\\n30m",
+            "2 of group `dba`",
+            "https://jit.example.com/a/1",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(!shown.contains("<!channel>") && !shown.contains("<https"), "{shown}");
+        assert!(shown.contains("&lt;!channel&gt; &amp; &lt;https://evil|orders&gt;"));
+    }
+
+    #[test]
+    fn an_emergency_looks_like_one() {
+        let shown = payload(&notice(What::BreakGlass, BTreeMap::new())).to_string();
+        assert!(shown.contains(":rotating_light: EMERGENCY"), "{shown}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn whatever_a_notice_holds_slacks_limits_are_kept(
+            texts_given in proptest::collection::vec(proptest::option::of("(\\PC|[<>&\n]|é){0,4000}"), 14),
+            event in prop_oneof![Just(What::Requested), Just(What::Overdue), Just(What::Finding), Just(What::PolicyChanged)],
+        ) {
+            let names = ["principal", "role", "target", "duration", "expires_at", "ticket", "rule", "by", "note", "why",
+                "reason", "awaits", "link", "requester"];
+            let fields = names.iter().zip(texts_given).filter_map(|(name, text)| Some(((*name).to_owned(), text?))).collect();
+            let payload = payload(&notice(event, fields));
+            let blocks = payload["blocks"].as_array().unwrap();
+            prop_assert!(blocks.len() <= 50);
+            prop_assert!(payload["text"].as_str().unwrap().chars().count() <= 40_000);
+            for block in blocks {
+                match block["type"].as_str().unwrap() {
+                    "header" => prop_assert!((1..=150).contains(&block["text"]["text"].as_str().unwrap().chars().count())),
+                    "section" => {
+                        let fields = block["fields"].as_array();
+                        prop_assert!(fields.is_none_or(|fields| (1..=10).contains(&fields.len())));
+                        for field in fields.into_iter().flatten() {
+                            prop_assert!((1..=2_000).contains(&field["text"].as_str().unwrap().chars().count()));
+                        }
+                    }
+                    "actions" => prop_assert!(block["elements"][0]["url"].as_str().unwrap().chars().count() <= 3_000),
+                    _ => {}
+                }
+            }
+            let mut lengths = Vec::new();
+            texts(&payload, "mrkdwn", &mut lengths);
+            prop_assert!(lengths.iter().all(|length| (1..=3_000).contains(length)));
+        }
+    }
+}

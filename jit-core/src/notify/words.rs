@@ -1,0 +1,86 @@
+//! What a notice says to people, in one line.
+
+use super::notice::Notice;
+use crate::fact::What;
+
+/// How loud it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// It is as it should be.
+    Plain,
+    /// Somebody has to do something, or to look.
+    Loud,
+}
+
+/// How loud this has to be told.
+pub(super) fn tone(event: What) -> Tone {
+    match event {
+        What::BreakGlass
+        | What::Overdue
+        | What::Reappeared
+        | What::ReviewOverdue
+        | What::DeadManFired
+        | What::Finding
+        | What::FactorLocked
+        | What::TargetLost
+        | What::TargetRefused
+        | What::Retired
+        | What::Stopped => Tone::Loud,
+        _ => Tone::Plain,
+    }
+}
+
+/// One line: who, what, where. Control characters are left out: no reason and no name begins a new line.
+pub(super) fn line(notice: &Notice) -> String {
+    let field = |name: &str| notice.fields.get(name).map_or("", String::as_str);
+    let (who, role, target) = (field("principal"), field("role"), field("target"));
+    let membership = format!("{role} on {target} for {who}");
+    let by = |verb: &str| match (field("by"), field("approver")) {
+        ("", "") => verb.to_owned(),
+        ("", system) => format!("{verb} by {system}"),
+        (person, _) => format!("{verb} by {person}"),
+    };
+    let text = match notice.event {
+        What::Requested => format!("{} asks for {membership}", field("requester")),
+        What::Reminder => format!("Still waiting: {membership}"),
+        What::Escalated => format!("Escalated to {}: {membership}", field("to")),
+        What::Approved => by(&format!("Approved: {membership},")),
+        What::Denied => by(&format!("Denied: {membership},")),
+        What::Cancelled => format!("Taken back: {membership}"),
+        What::Lapsed => format!("Nobody decided in time: {membership}"),
+        What::Active => format!("Usable: {membership}"),
+        What::EndingSoon => format!("Ends soon: {membership}"),
+        What::ExtensionRequested => format!("More time is asked for: {membership}"),
+        What::Extended => format!("More time was given: {membership}"),
+        What::ExtensionRefused => format!("No more time: {membership}"),
+        What::Revoked => format!("Gone, verified: {membership}"),
+        What::Failed | What::Withdrawn => format!("Not granted: {membership}"),
+        What::Overdue => format!("OVERDUE: {membership} should be gone and is not known to be"),
+        What::Reappeared => format!("REAPPEARED: {membership} is held again although it was revoked"),
+        What::BreakGlass => format!("EMERGENCY: {who} takes {role} on {target}"),
+        What::Reviewed => format!("Reviewed: the emergency of {who}, {role} on {target}"),
+        What::ReviewOverdue => format!("REVIEW OVERDUE: the emergency of {who}, {role} on {target}"),
+        What::DeadManFired => format!("The database itself took it away: {membership}"),
+        What::FactorLocked => format!("Second factor locked after too many wrong ones: {membership}"),
+        What::Retired => format!("Written off, unverified for ever: {membership}"),
+        What::Finding if who.is_empty() => format!("Finding: {}", field("why")),
+        What::Finding => format!("Finding: {membership}: {}", field("why")),
+        What::Stopped => format!("EMERGENCY STOP: {}", field("scope")),
+        What::TargetLost => format!("Target {target} does not answer"),
+        What::TargetBack => format!("Target {target} answers again"),
+        What::TargetRefused => format!("Target {target} is not what it was"),
+        other => match role {
+            "" => other.to_string(),
+            _ => format!("{other}: {membership}"),
+        },
+    };
+    text.chars().filter(|sign| !sign.is_control()).collect()
+}
+
+/// The text, cut to so many characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(std::iter::once('…')).collect()
+}
