@@ -7,6 +7,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod engine;
 mod keys;
 mod provider;
 mod tokens;
