@@ -5,6 +5,7 @@ mod algorithm;
 mod claims;
 mod config;
 mod fetch;
+mod invalid;
 mod judge;
 mod jwks;
 mod keys;
@@ -20,7 +21,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use algorithm::SigningAlgorithm;
-pub use config::{DEFAULT_AMR, OidcConfig, OidcInvalid};
+pub use config::{DEFAULT_AMR, OidcConfig};
+pub use invalid::OidcInvalid;
 
 use self::fetch::FetchKeys;
 use self::judge::{Signed, judge};
