@@ -163,6 +163,8 @@ whats! {
     Reconciled = "reconciled",
     /// The policy in force changed.
     PolicyChanged = "policy-changed",
+    /// The directory says something else than it did.
+    DirectoryChanged = "directory-changed",
     /// The operator accepted the clock.
     ClockAccepted = "clock-accepted",
     /// A notice could not be delivered and is given up.

@@ -107,6 +107,7 @@ impl TenantBuilder {
     fn build(self, id: &TenantId) -> Result<Tenant, JitError> {
         let policy =
             self.policy.ok_or_else(|| JitError::invalid(format!("tenant `{id}` has no policy: give it one")))?;
+        let directory_changes = self.directory.is_some();
         let directory = self.directory.or_else(|| policy.directory()).ok_or_else(|| {
             JitError::invalid(format!("tenant `{id}` has no directory, and its policy brings none: give it one"))
         })?;
@@ -123,7 +124,8 @@ impl TenantBuilder {
             factors.insert(FactorName::new(name)?, factor);
         }
         let (notifiers, link, sinks, key) = (self.notifiers, self.link, self.sinks, self.key);
-        let tenant = Tenant { policy, directory, databases, notifiers, approvers, factors, link, sinks, key };
+        let tenant =
+            Tenant { policy, directory, directory_changes, databases, notifiers, approvers, factors, link, sinks, key };
         tenant.brings(&*tenant.policy)?;
         Ok(tenant)
     }

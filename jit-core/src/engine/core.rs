@@ -63,6 +63,8 @@ impl Default for Limits {
 pub(super) struct Tenant {
     pub(super) policy: Arc<dyn Policy>,
     pub(super) directory: Arc<dyn Directory>,
+    /// Whether the directory is not the policy's own: it changes by itself.
+    pub(super) directory_changes: bool,
     pub(super) databases: BTreeMap<TargetName, Arc<dyn Database>>,
     pub(super) notifiers: BTreeMap<String, Arc<dyn Notifier>>,
     pub(super) approvers: BTreeMap<ApproverName, Arc<dyn Approver>>,

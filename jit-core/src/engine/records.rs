@@ -49,6 +49,9 @@ pub(super) struct Stops {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PolicySeen {
     pub(super) hash: String,
+    /// What the directory said last, where it is one that changes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) directory: Option<String>,
 }
 
 /// One emergency stop.

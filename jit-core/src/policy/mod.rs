@@ -2,7 +2,7 @@
 
 mod document;
 
-pub use document::{DocumentDirectory, PolicyDocument, PolicyError, Problem, Warning};
+pub use document::{PolicyDocument, PolicyError, Problem, Warning};
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

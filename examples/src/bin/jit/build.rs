@@ -1,5 +1,7 @@
 //! An engine from what is configured.
 
+mod workflow;
+
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +32,7 @@ pub(crate) async fn engine(config: &Config, tenant: Option<&TenantId>) -> Result
     // the documents first: a wrong one leaves no trace of a store
     let mut builders = Vec::new();
     for (id, settings) in &config.tenants {
-        builders.push((id.clone(), tenant_builder(id, settings)?));
+        builders.push((id.clone(), tenant_builder(id, settings).await?));
     }
     let mut builder = Jit::builder().shared_store(store(&config.store).await?);
     for (id, tenant) in builders {
@@ -65,7 +67,7 @@ pub(crate) fn shared_store(server: &ServerConfig, listen_url: Option<&str>) -> R
     Ok(config.listen(Some(postgres(&listen).map_err(wrong)?)))
 }
 
-fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilder, Failure> {
+async fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilder, Failure> {
     let mut builder = TenantBuilder::default().policy(PolicyDocument::load(&settings.policy)?);
     for (name, target) in &settings.targets {
         builder = builder.database(name.as_str(), database(name, target)?);
@@ -80,7 +82,7 @@ fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilde
         })?;
         builder = builder.audit_sink(sink);
     }
-    Ok(builder)
+    workflow::workflow(builder, &settings.workflow).await
 }
 
 /// The key of this file, made where there is none.

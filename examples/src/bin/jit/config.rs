@@ -1,5 +1,7 @@
 //! `jit.toml`: strict, and placed against its own folder.
 
+mod workflow;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +10,13 @@ use jit_core::clock::to_std;
 use jit_core::database::TlsMode;
 use jit_core::id::TenantId;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
 
+use self::workflow::{HttpTable, MfaTable, NotifyTables, Tables};
 use crate::error::Failure;
 use crate::spans::duration;
+
+pub(crate) use self::workflow::{Approver, Condition, DirectoryAt, Http, Mail, MailTls, Receiver, Secret, Workflow};
 
 /// What is configured.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub(crate) struct TenantConfig {
     pub(crate) targets: BTreeMap<String, ServerConfig>,
     /// The log.
     pub(crate) audit: AuditConfig,
+    /// What approvals need around them.
+    pub(crate) workflow: Workflow,
 }
 
 /// One database, as a target or for the store.
@@ -144,7 +150,12 @@ struct File {
     #[serde(default)]
     targets: BTreeMap<String, Spanned<TargetTable>>,
     audit: Option<AuditTable>,
-    notify: Option<Spanned<IgnoredAny>>,
+    link: Option<String>,
+    mfa: Option<MfaTable>,
+    notify: Option<NotifyTables>,
+    #[serde(default)]
+    approvers: BTreeMap<String, Spanned<HttpTable>>,
+    directory: Option<Spanned<HttpTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,7 +176,25 @@ struct TenantTable {
     #[serde(default)]
     targets: BTreeMap<String, Spanned<TargetTable>>,
     audit: Option<AuditTable>,
-    notify: Option<Spanned<IgnoredAny>>,
+    link: Option<String>,
+    mfa: Option<MfaTable>,
+    notify: Option<NotifyTables>,
+    #[serde(default)]
+    approvers: BTreeMap<String, Spanned<HttpTable>>,
+    directory: Option<Spanned<HttpTable>>,
+}
+
+impl TenantTable {
+    /// Whether something is configured beside the policy.
+    fn has_more(&self) -> bool {
+        !self.targets.is_empty()
+            || self.audit.is_some()
+            || self.link.is_some()
+            || self.mfa.is_some()
+            || self.notify.is_some()
+            || !self.approvers.is_empty()
+            || self.directory.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -201,9 +230,6 @@ struct AuditTable {
     file: Option<PathBuf>,
 }
 
-/// Keys of later versions, which have a line of their own.
-const LATER: [&str; 1] = ["notify"];
-
 /// Knows where the text came from, for errors with their place and paths beside it.
 struct Reader<'t> {
     path: &'t Path,
@@ -215,14 +241,22 @@ impl Reader<'_> {
     fn config(&self, file: File) -> Result<Config, Failure> {
         let store = self.store(file.store)?;
         let mut tenants = BTreeMap::new();
-        if file.policy.is_some() || file.tenants.is_empty() {
-            let table =
-                TenantTable { policy: file.policy, targets: file.targets, audit: file.audit, notify: file.notify };
+        let table = TenantTable {
+            policy: file.policy,
+            targets: file.targets,
+            audit: file.audit,
+            link: file.link,
+            mfa: file.mfa,
+            notify: file.notify,
+            approvers: file.approvers,
+            directory: file.directory,
+        };
+        if table.policy.is_some() || file.tenants.is_empty() {
             tenants.insert(TenantId::main(), self.tenant(table, 0, "the top level")?);
-        } else if !file.targets.is_empty() || file.audit.is_some() || file.notify.is_some() {
+        } else if table.has_more() {
             return Err(self.wrong(
                 0,
-                "the top level has targets, audit or notify but no `policy`: add one, or move them under a tenant",
+                "the top level has targets, audit or the like but no `policy`: add one, or move them under a tenant",
             ));
         }
         for (name, table) in file.tenants {
@@ -273,9 +307,6 @@ impl Reader<'_> {
     }
 
     fn tenant(&self, table: TenantTable, at: usize, what: &str) -> Result<TenantConfig, Failure> {
-        if let Some(notify) = table.notify {
-            return Err(self.later(notify.span().start, "notify"));
-        }
         let policy = table.policy.ok_or_else(|| {
             self.wrong(at, &format!("{what} has no `policy`: add one, like `policy = \"policy.toml\"`"))
         })?;
@@ -285,6 +316,13 @@ impl Reader<'_> {
             targets.insert(name.clone(), self.target(&name, table.into_inner(), at)?);
         }
         let audit = table.audit.unwrap_or_default();
+        let workflow = self.workflow(Tables {
+            link: table.link,
+            mfa: table.mfa,
+            notify: table.notify,
+            approvers: table.approvers,
+            directory: table.directory,
+        })?;
         Ok(TenantConfig {
             policy: self.beside(policy),
             targets,
@@ -292,6 +330,7 @@ impl Reader<'_> {
                 signing_key: audit.signing_key.map(|path| self.beside(path)),
                 file: audit.file.map(|path| self.beside(path)),
             },
+            workflow,
         })
     }
 
@@ -371,18 +410,12 @@ impl Reader<'_> {
         self.folder.join(path)
     }
 
-    fn later(&self, at: usize, key: &str) -> Failure {
-        self.wrong(at, &format!("`{key}` is something that this version does not know yet: it comes later, remove it"))
-    }
-
     /// An error with its place: line and column from 1, columns in characters.
     fn wrong(&self, at: usize, what: &str) -> Failure {
         let before = self.text.get(..at).unwrap_or_default();
         let line = before.matches('\n').count().saturating_add(1);
         let column = before.chars().rev().take_while(|letter| *letter != '\n').count().saturating_add(1);
         let what = what.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        // the keys that come later are read only to say so
-        let what = LATER.iter().fold(what, |what, key| what.replace(&format!(", `{key}`"), ""));
         Failure::configuration(format!("{}:{line}:{column}: {what}", self.path.display()), "")
     }
 }
@@ -445,7 +478,11 @@ policy = "acme.toml"
                 "dead_man_grace = \"60\"",
                 "jit.toml:7:18: `dead_man_grace`: `60` lacks a unit",
             ),
-            ("[tenants.acme]", "[notify.slack.dba]", "comes later"),
+            (
+                "[tenants.acme]",
+                "[notify.slack.dba]\n[tenants.acme]",
+                "`[notify.slack.dba]` has no `url`, `url_file` or `url_env`",
+            ),
             ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
             ("postgres://", "oracle://", "knows targets of `postgres://`, `mysql://`"),
             ("\"verify-full\"", "\"none\"", "jit.toml:8"),

@@ -22,7 +22,7 @@ impl Jit {
         let policy: Arc<dyn Policy> = Arc::new(policy);
         self.core.tenant(&self.tenant)?.brings(&*policy)?;
         self.core.reconfigure(&self.tenant, |tenant| {
-            if let Some(directory) = policy.directory() {
+            if let Some(directory) = policy.directory().filter(|_| !tenant.directory_changes) {
                 tenant.directory = directory;
             }
             tenant.policy = policy;
@@ -49,11 +49,32 @@ impl Core {
         let was = (!known.hash.is_empty()).then_some(known.hash.as_str());
         ledger.fact(Fact::new(What::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
         let sweep = was.map(|_| Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") });
-        ledger.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash }, sweep)?);
+        ledger.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash, ..known }, sweep)?);
         match ledger.commit().await {
             // another process noticed it at the same time
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Where the directory says something else than it did, the log says so and everything open is ruled again.
+    pub(in crate::engine) async fn note_directory(&self, tenant: &TenantId, settings: &Tenant) -> Result<(), JitError> {
+        let Some(directory) = settings.directory.revision().await? else { return Ok(()) };
+        let key = policy_key(tenant);
+        let record = self.store.read(&key).await?;
+        let known: PolicySeen = body_or_default(record.as_ref())?;
+        if known.directory.as_ref() == Some(&directory) {
+            return Ok(());
+        }
+        let now = self.store.now().await?;
+        let mut ledger = Ledger::new(self, tenant, settings, None, now);
+        ledger.fact(Fact::new(What::DirectoryChanged).with("directory", directory.as_str()));
+        let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") };
+        let next = PolicySeen { directory: Some(directory), ..known };
+        ledger.change.writes.push(put(key, record.as_ref(), &next, Some(sweep))?);
+        match ledger.commit().await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }

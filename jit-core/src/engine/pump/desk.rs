@@ -31,7 +31,7 @@ impl Lanes {
             }
             Kind::Stops => return self.sweep(&record, claim, &Sweep::Stops(body(&record)?)).await,
             Kind::Setting => {
-                let PolicySeen { hash } = body(&record)?;
+                let PolicySeen { hash, .. } = body(&record)?;
                 return self.sweep(&record, claim, &Sweep::Policy(hash)).await;
             }
             _ => {}

@@ -6,6 +6,7 @@ mod case;
 mod contact;
 pub(in crate::engine) mod dead_man;
 mod desk;
+mod directory;
 mod lane;
 mod left;
 mod log;
@@ -124,6 +125,9 @@ impl Lanes {
         let log = self.core.tasks.spawn(Arc::clone(&self).keep_log(stopped.clone()));
         let ends = self.core.tasks.spawn(Arc::clone(&self).keep_ends(stopped.clone()));
         let dead_men = self.core.tasks.spawn(Arc::clone(&self).keep_dead_men(stopped.clone()));
+        let directories = self
+            .has_changing_directories()
+            .then(|| self.core.tasks.spawn(Arc::clone(&self).keep_directories(stopped.clone())));
         while !*stopped.borrow() {
             let turn = async {
                 if let Err(error) = self.turn().await {
@@ -139,6 +143,11 @@ impl Lanes {
         }
         while !self.lock_running().is_empty() {
             self.done.notified().await;
+        }
+        if let Some(directories) = directories
+            && let Err(error) = directories.await
+        {
+            tracing::error!(%error, "the keeper of directories ended badly");
         }
         if let Err(error) = log.await {
             tracing::error!(%error, "the log keeper ended badly");
@@ -186,6 +195,7 @@ impl Lanes {
     /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
         self.watch_dead_men().await;
+        self.watch_directories().await;
         let mut report = PassReport::default();
         let mut failed = BTreeSet::new();
         loop {

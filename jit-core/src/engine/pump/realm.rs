@@ -25,6 +25,8 @@ use crate::holding::{Closing, closings, orphan_closing, settled, verify, width};
 use crate::id::{AccessId, TargetName};
 use crate::store::{ClockState, StoreError};
 
+/// How long the directory may take before a grant: the ends of others wait behind it.
+const RULED_WITHIN: Duration = Duration::from_secs(1);
 /// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
 
@@ -149,22 +151,26 @@ impl Pass<'_> {
         }
         let stops: Stops = body_or_default(self.core.store.read(&stops_key(&tenant)).await?.as_ref())?;
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
-        for (place, ids) in beginning {
-            let Some(case) = self.cases.get_mut(place) else { continue };
-            for id in ids {
-                let Some(access) = case.accesses.get(&id).map(|loaded| loaded.access.clone()) else { continue };
-                let quiet = case.holding.quiet_until.filter(|until| *until > now);
-                let event = match quiet {
-                    Some(retry_at) => {
-                        let why = "a revoke whose outcome is not known may still arrive".to_owned();
-                        Some(Event::NotGranted { why, retry_at })
-                    }
-                    None => begin_or_not(self.core, self.settings, &access, &stops, doubtful, now).await,
-                };
-                case.handle(id, Event::Tick, now);
-                if let Some(event) = event {
-                    case.handle(id, event, now);
+        let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
+        let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));
+        // all at once: a directory that is slow holds nothing up for longer than one of them waits
+        let judged = futures_util::future::join_all(each.map(|(place, id)| async move {
+            let case = cases.get(place)?;
+            let access = &case.accesses.get(&id)?.access;
+            let event = match case.holding.quiet_until.filter(|until| *until > now) {
+                Some(retry_at) => {
+                    let why = "a revoke whose outcome is not known may still arrive".to_owned();
+                    Some(Event::NotGranted { why, retry_at })
                 }
+                None => begin_or_not(core, settings, access, stops, doubtful, now).await,
+            };
+            Some((place, id, event))
+        }));
+        for (place, id, event) in judged.await.into_iter().flatten() {
+            let Some(case) = self.cases.get_mut(place) else { continue };
+            case.handle(id, Event::Tick, now);
+            if let Some(event) = event {
+                case.handle(id, event, now);
             }
         }
         Ok(())
@@ -506,6 +512,11 @@ impl Counted {
     }
 }
 
+fn slow_directory() -> JitError {
+    let why = format!("it did not answer within {} s", RULED_WITHIN.as_secs());
+    crate::directory::DirectoryError::Unavailable { why }.into()
+}
+
 /// How long a claim has to last for a call.
 fn needed(core: &Core) -> TimeDelta {
     core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX)
@@ -554,12 +565,11 @@ async fn begin_or_not(
         let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
         Ok((ruling, core.fresh(settings, access.tenant(), access.approval()).await?))
     };
-    match ruled.await {
+    let ruled = core.tasks.within(RULED_WITHIN, ruled).await;
+    let ruled = ruled.unwrap_or_else(|| Err(slow_directory()));
+    match ruled {
         Ok((ruling, fresh)) => Some(Event::RuleAgain { ruling, fresh }),
         // nobody is granted anything on what a directory said once (fail closed)
-        Err(error) => {
-            let error: JitError = error;
-            Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) })
-        }
+        Err(error) => Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) }),
     }
 }

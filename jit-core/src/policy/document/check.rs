@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::directory::DocumentDirectory;
 use super::error::{Findings, Lines};
 use super::rule::Rule;
 use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
+use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
 
 /// No two rules have one name.
@@ -23,7 +23,7 @@ pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
 }
 
 /// Warns of rules for which nothing is left by the rules above them, or that mean nobody.
-pub(super) fn reach(rules: &[Rule], directory: &DocumentDirectory, text: &str, findings: &mut Findings) {
+pub(super) fn reach(rules: &[Rule], directory: &ListedDirectory, text: &str, findings: &mut Findings) {
     let lines = Lines::of(text);
     let mut by_role: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
     for rule in rules {
@@ -49,7 +49,7 @@ pub(super) fn reach(rules: &[Rule], directory: &DocumentDirectory, text: &str, f
 fn shadow<'r>(
     rule: &Rule,
     above: &BTreeMap<&crate::id::RoleName, Vec<&'r Rule>>,
-    directory: &DocumentDirectory,
+    directory: &ListedDirectory,
 ) -> Option<&'r Rule> {
     let mut first: Option<&Rule> = None;
     for role in &rule.roles {
@@ -78,7 +78,7 @@ struct Party<'d> {
 }
 
 /// Refuses a rule whose stages can be met for no requester, and warns of one whose stages can be met only for some.
-pub(super) fn stages(rule: &Rule, directory: &DocumentDirectory, findings: &mut Findings) {
+pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Findings) {
     let stages = &rule.plan.stages;
     if stages.is_empty() {
         return;
@@ -137,7 +137,7 @@ struct Case<'d> {
 
 impl Case<'_> {
     /// Whether distinct humans other than the two are there for everything that the stages need.
-    fn can_meet(&self, stages: &[Stage], directory: &DocumentDirectory) -> bool {
+    fn can_meet(&self, stages: &[Stage], directory: &ListedDirectory) -> bool {
         let Ok(ways) = ways(stages) else { return false };
         ways.iter().any(|needs| {
             let sets: Vec<BTreeSet<&Principal>> =
@@ -155,7 +155,7 @@ impl Case<'_> {
         &'d self,
         need: &'d Need,
         stages: &'d [Stage],
-        directory: &'d DocumentDirectory,
+        directory: &'d ListedDirectory,
     ) -> BTreeSet<&'d Principal> {
         let members = |group| directory.group(group).into_iter().flatten().map(|member| directory.human(member));
         let mut all: BTreeSet<&Principal> = match &need.who {
@@ -172,7 +172,7 @@ impl Case<'_> {
 }
 
 /// Every case that is different: those who ask for themselves, or everybody who may ask for everybody whom the rule names.
-fn cases<'d>(rule: &'d Rule, directory: &'d DocumentDirectory) -> Vec<Case<'d>> {
+fn cases<'d>(rule: &'d Rule, directory: &'d ListedDirectory) -> Vec<Case<'d>> {
     let deciders = Deciders::of(&rule.plan.stages, directory);
     let requesters = deciders.parties(&rule.requesters.principals(directory), directory);
     let receivers = match rule.names_receivers() {
@@ -200,7 +200,7 @@ struct Deciders<'d> {
 }
 
 impl<'d> Deciders<'d> {
-    fn of(stages: &'d [Stage], directory: &'d DocumentDirectory) -> Self {
+    fn of(stages: &'d [Stage], directory: &'d ListedDirectory) -> Self {
         let mut deciders = Self { humans: BTreeSet::new(), managers: false };
         stages.iter().flat_map(|stage| &stage.people).for_each(|requirement| deciders.add(requirement, directory));
         if deciders.managers {
@@ -210,7 +210,7 @@ impl<'d> Deciders<'d> {
         deciders
     }
 
-    fn add(&mut self, requirement: &'d crate::approval::Requirement, directory: &'d DocumentDirectory) {
+    fn add(&mut self, requirement: &'d crate::approval::Requirement, directory: &'d ListedDirectory) {
         use crate::approval::Requirement;
         match requirement {
             Requirement::Group { group, .. } => {
@@ -228,7 +228,7 @@ impl<'d> Deciders<'d> {
     fn parties(
         &self,
         principals: &BTreeSet<Option<&'d Principal>>,
-        directory: &'d DocumentDirectory,
+        directory: &'d ListedDirectory,
     ) -> BTreeMap<Party<'d>, BTreeSet<Option<&'d Principal>>> {
         let mut parties: BTreeMap<Party<'_>, BTreeSet<Option<&Principal>>> = BTreeMap::new();
         for name in principals {

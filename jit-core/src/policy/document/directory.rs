@@ -2,88 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
-
 use super::error::Findings;
 use super::read::{Found, Section, shown, text, texts};
 use super::who::principal;
-use crate::directory::{Directory, DirectoryError, Person};
+use crate::directory::ListedDirectory;
 use crate::id::{Account, Group, Principal, TargetName};
 
-/// The directory of a policy document. It takes every name: who stands nowhere in it is in no group and has no manager.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DocumentDirectory {
-    groups: BTreeMap<Group, BTreeSet<Principal>>,
-    managers: BTreeMap<Principal, Principal>,
-    /// By alias.
-    humans: BTreeMap<Principal, Principal>,
-    accounts: BTreeMap<TargetName, BTreeMap<Principal, Account>>,
-}
-
-#[async_trait]
-impl Directory for DocumentDirectory {
-    async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
-        Ok(self.look_up(who, groups))
-    }
-
-    async fn account(&self, who: &Principal, target: &TargetName) -> Result<Option<String>, DirectoryError> {
-        let account = self.accounts.get(target).and_then(|accounts| accounts.get(who));
-        Ok(account.map(|account| account.as_str().to_owned()))
-    }
-
-    async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
-        let unknown = || DirectoryError::Unknown { who: format!("group:{group}") };
-        self.group(group).cloned().ok_or_else(unknown)
-    }
-}
-
-impl DocumentDirectory {
-    /// The person at once: of his groups only those asked for. An alias has its own groups, and the manager of its human unless
-    /// it has one itself.
-    #[must_use]
-    pub fn look_up(&self, who: &Principal, groups: &BTreeSet<Group>) -> Person {
-        let has = |group: &&Group| self.group(group).is_some_and(|members| members.contains(who));
-        Person {
-            principal: who.clone(),
-            human: self.human(who).clone(),
-            groups: groups.iter().filter(has).cloned().collect(),
-            manager: self.manager(who).cloned(),
-        }
-    }
-
-    /// The human behind the name: the name itself where it is nobody's alias.
-    pub(super) fn human<'d>(&'d self, who: &'d Principal) -> &'d Principal {
-        self.humans.get(who).unwrap_or(who)
-    }
-
-    pub(super) fn manager(&self, who: &Principal) -> Option<&Principal> {
-        self.managers.get(who).or_else(|| self.managers.get(self.human(who)))
-    }
-
-    pub(super) fn group(&self, group: &Group) -> Option<&BTreeSet<Principal>> {
-        self.groups.get(group)
-    }
-
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.keys()
-    }
-
-    /// Everybody whom the document names in its directory.
-    pub(super) fn principals(&self) -> BTreeSet<&Principal> {
-        let members = self.groups.values().flatten();
-        let managers = self.managers.iter().flat_map(|(of, manager)| [of, manager]);
-        let aliases = self.humans.iter().flat_map(|(alias, human)| [alias, human]);
-        let accounts = self.accounts.values().flat_map(BTreeMap::keys);
-        members.chain(managers).chain(aliases).chain(accounts).collect()
-    }
-
-    /// Whether the directory names somebody so.
-    pub(super) fn names(&self, name: &str) -> bool {
-        self.principals().into_iter().any(|principal| principal.as_str() == name)
-    }
-
+impl ListedDirectory {
     pub(super) fn read(document: &Section<'_>, findings: &mut Findings) -> Self {
         let mut directory = Self::default();
+        if elsewhere(document, findings) {
+            let lists = ["groups", "people", "managers", "accounts"];
+            for found in lists.into_iter().filter_map(|key| document.find(key)) {
+                let line =
+                    "with `directory = \"elsewhere\"` people stand in the directory that is configured: remove this";
+                findings.problem(found.span().start, line);
+            }
+            return Self::elsewhere();
+        }
         if let Some(section) = document.find("groups").and_then(|found| Section::of(found, "groups", findings)) {
             directory.read_groups(&section, findings);
         }
@@ -221,6 +157,11 @@ impl DocumentDirectory {
         }
         accounts
     }
+}
+
+/// Whether people stand in another directory than the document.
+fn elsewhere(document: &Section<'_>, findings: &mut Findings) -> bool {
+    document.choice("directory", &[("document", false), ("elsewhere", true)], findings).unwrap_or_default()
 }
 
 fn read_names(value: Found<'_>, key: &str, findings: &mut Findings) -> Vec<(usize, Principal)> {

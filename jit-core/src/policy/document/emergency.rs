@@ -2,13 +2,13 @@
 
 use chrono::TimeDelta;
 
-use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::read::Section;
 use super::rule::LONGEST_WAIT;
 use super::stage::{read_factor, read_within};
 use super::who::WhoList;
 use crate::approval::{BreakGlass, Mfa, MfaOf, Plan, Requirement, Stage};
+use crate::directory::ListedDirectory;
 use crate::policy::{CEILING, Question};
 
 /// Who may take the role in an emergency, and what is owed for it.
@@ -22,7 +22,7 @@ pub(super) struct Emergency {
 }
 
 impl Emergency {
-    pub(super) fn read(rule: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn read(rule: &Section<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Self> {
         let section = Section::of(rule.find("break_glass")?, "break_glass", findings)?;
         section.only(&["by", "max", "review_by", "within", "mfa"], findings);
         let mut people = |key: &'static str, example| {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::glob::Glob;
 use super::read::{Section, near, quoted, shown};
 use super::rule::read_targets;
 use super::who::WhoList;
+use crate::directory::ListedDirectory;
 use crate::directory::Person;
 use crate::id::{Group, TargetName};
 use crate::policy::Action;
@@ -34,7 +34,7 @@ impl May {
         self.who.groups.iter()
     }
 
-    pub(super) fn read(section: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn read(section: &Section<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Self> {
         section.only(&["do", "who", "targets"], findings);
         let known: Vec<&str> = Action::ALL.into_iter().map(Action::as_str).collect();
         let mut actions = BTreeSet::new();

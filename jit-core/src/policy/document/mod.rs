@@ -23,7 +23,6 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
-pub use self::directory::DocumentDirectory;
 pub use self::error::{PolicyError, Problem, Warning};
 
 use self::emergency::Emergency;
@@ -33,10 +32,10 @@ use self::may::May;
 use self::read::{Section, list};
 use self::rule::Rule;
 use super::{Action, Explained, Mentions, Policy, Question, Ruling};
-use crate::directory::{Directory, Person};
+use crate::directory::{Directory, ListedDirectory, Person};
 use crate::id::{Group, RoleName, TargetName};
 
-const KNOWN: [&str; 7] = ["version", "groups", "managers", "people", "accounts", "may", "rule"];
+const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people", "accounts", "may", "rule"];
 
 /// A policy document that was read and checked. Deny by default; rules are tried in its order and the first match decides.
 ///
@@ -75,7 +74,7 @@ pub struct PolicyDocument {
     rules: Vec<Rule>,
     index: Index,
     may: Vec<May>,
-    directory: Arc<DocumentDirectory>,
+    directory: Arc<ListedDirectory>,
     warnings: Vec<Warning>,
 }
 
@@ -113,7 +112,7 @@ impl PolicyDocument {
 
     /// The groups, managers, people and accounts that it states.
     #[must_use]
-    pub fn people(&self) -> &DocumentDirectory {
+    pub fn people(&self) -> &ListedDirectory {
         &self.directory
     }
 
@@ -128,12 +127,12 @@ impl PolicyDocument {
         let document = Section::new(0, "the document", table);
         let mut rules = Vec::new();
         let mut may = Vec::new();
-        let mut directory = DocumentDirectory::default();
+        let mut directory = ListedDirectory::default();
         if errors.is_empty() {
             document.only(&KNOWN, findings);
             read_version(&document, findings);
             let before = findings.problems();
-            directory = DocumentDirectory::read(&document, findings);
+            directory = ListedDirectory::read(&document, findings);
             let directory_is_sound = findings.problems() == before;
             rules = read_all(&document, "rule", "[[rule]]", findings, |section, findings| {
                 Rule::read(section, &directory, findings)
@@ -143,7 +142,7 @@ impl PolicyDocument {
             });
             check::names(&rules, text, findings);
             // with half a directory every stage would look impossible
-            if directory_is_sound {
+            if directory_is_sound && !directory.is_elsewhere() {
                 check::reach(&rules, &directory, text, findings);
                 rules.iter().for_each(|rule| check::stages(rule, &directory, findings));
             }
@@ -251,7 +250,8 @@ impl Policy for PolicyDocument {
     }
 
     fn directory(&self) -> Option<Arc<dyn Directory>> {
-        Some(Arc::clone(&self.directory) as Arc<dyn Directory>)
+        let own = !self.directory.is_elsewhere();
+        own.then(|| Arc::clone(&self.directory) as Arc<dyn Directory>)
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-use super::directory::DocumentDirectory;
 use super::emergency::Emergency;
 use super::error::Findings;
 use super::glob::Glob;
@@ -15,6 +14,7 @@ use super::who::WhoList;
 use crate::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::clock::{after, span};
 use crate::database::Width;
+use crate::directory::ListedDirectory;
 use crate::id::{ReceiverName, RoleName, RuleName, TargetName};
 use crate::policy::{Activation, CEILING, DeadMan, LeftBehind, Prepared, Question, Sessions, Stance};
 
@@ -206,7 +206,7 @@ impl Rule {
     }
 
     /// Reads one `[[rule]]`; none where something is wrong with it.
-    pub(super) fn read(section: &Section<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn read(section: &Section<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Self> {
         let before = findings.problems();
         section.only(&KNOWN, findings);
         let name = section.demand("name", "\"read orders\"", findings).and_then(|found| {

@@ -3,12 +3,12 @@
 use chrono::TimeDelta;
 use toml::de::DeValue;
 
-use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::read::{Found, Section, list, text};
 use super::rule::LONGEST_WAIT;
 use super::who::{known_group, principal};
 use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
+use crate::directory::ListedDirectory;
 use crate::id::{ApproverName, FactorName};
 use crate::policy::CEILING;
 
@@ -18,7 +18,7 @@ const KINDS: [&str; 4] = ["group", "manager_of", "person", "any"];
 /// The stages, each with its place; none where something is wrong with one.
 pub(super) fn read(
     rule: &Section<'_>,
-    directory: &DocumentDirectory,
+    directory: &ListedDirectory,
     findings: &mut Findings,
 ) -> Option<Vec<(usize, Stage)>> {
     let Some(found) = rule.find("stage") else {
@@ -102,7 +102,7 @@ fn read_approvers(section: &Section<'_>, findings: &mut Findings) -> Vec<Outside
 }
 
 /// `{ after = "10m", to = "group:oncall" }`
-fn read_escalation(found: Found<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Escalation> {
+fn read_escalation(found: Found<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Escalation> {
     let section = Section::of(found, "escalate", findings)?;
     section.only(&["after", "to"], findings);
     section.demand("after", "\"10m\"", findings);
@@ -113,12 +113,7 @@ fn read_escalation(found: Found<'_>, directory: &DocumentDirectory, findings: &m
     Some(Escalation { after: after?.1, to: to? })
 }
 
-fn requirements(
-    value: Found<'_>,
-    key: &str,
-    directory: &DocumentDirectory,
-    findings: &mut Findings,
-) -> Vec<Requirement> {
+fn requirements(value: Found<'_>, key: &str, directory: &ListedDirectory, findings: &mut Findings) -> Vec<Requirement> {
     let Some(items) = list(value, key, findings) else { return Vec::new() };
     if items.is_empty() {
         findings.problem(value.span().start, format!("`{key}` is empty: name some, like `{key} = {EXAMPLE}`"));
@@ -126,7 +121,7 @@ fn requirements(
     items.iter().filter_map(|item| requirement(item, directory, findings)).collect()
 }
 
-fn requirement(value: Found<'_>, directory: &DocumentDirectory, findings: &mut Findings) -> Option<Requirement> {
+fn requirement(value: Found<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Requirement> {
     if let DeValue::String(_) = value.get_ref() {
         let line = "this has to be a table: `{ group = \"dba\", quorum = 2 }`, `{ manager_of = \"requester\" }`, \
                     `{ person = \"frank\" }` or `{ any = [...] }`";

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::directory::DocumentDirectory;
 use super::error::Findings;
 use super::read::{near, shown};
 use crate::approval::Requirement;
+use crate::directory::ListedDirectory;
 use crate::directory::Person;
 use crate::id::{Group, Principal};
 
@@ -19,7 +19,7 @@ pub(super) struct WhoList {
 
 impl WhoList {
     /// Reads the entries; a group has to be one of the document.
-    pub(super) fn read(entries: &[(usize, &str)], directory: &DocumentDirectory, findings: &mut Findings) -> Self {
+    pub(super) fn read(entries: &[(usize, &str)], directory: &ListedDirectory, findings: &mut Findings) -> Self {
         let mut list = Self::default();
         for &(at, entry) in entries {
             if entry == "*" {
@@ -47,13 +47,13 @@ impl WhoList {
     }
 
     /// Whether the list can mean anybody at all.
-    pub(super) fn means_somebody(&self, directory: &DocumentDirectory) -> bool {
+    pub(super) fn means_somebody(&self, directory: &ListedDirectory) -> bool {
         let filled = |group| directory.group(group).is_some_and(|members| !members.is_empty());
         self.everybody || !self.names.is_empty() || self.groups.iter().any(filled)
     }
 
     /// Every principal of the document that is meant; `None` stands for somebody whom the document does not name.
-    pub(super) fn principals<'d>(&'d self, directory: &'d DocumentDirectory) -> BTreeSet<Option<&'d Principal>> {
+    pub(super) fn principals<'d>(&'d self, directory: &'d ListedDirectory) -> BTreeSet<Option<&'d Principal>> {
         let members = self.groups.iter().filter_map(|group| directory.group(group)).flatten();
         let mut all: BTreeSet<Option<&Principal>> = members.chain(&self.names).map(Some).collect();
         if self.everybody {
@@ -78,7 +78,7 @@ impl WhoList {
     }
 
     /// Whether everybody whom the entry means is on the list.
-    pub(super) fn covers(&self, entry: Entry<'_>, directory: &DocumentDirectory) -> bool {
+    pub(super) fn covers(&self, entry: Entry<'_>, directory: &ListedDirectory) -> bool {
         let has = |name: &Principal| {
             let in_group = |group| directory.group(group).is_some_and(|members| members.contains(name));
             self.names.contains(name) || self.groups.iter().any(in_group)
@@ -106,10 +106,11 @@ pub(super) enum Entry<'d> {
 pub(super) fn known_group(
     name: &str,
     at: usize,
-    directory: &DocumentDirectory,
+    directory: &ListedDirectory,
     findings: &mut Findings,
 ) -> Option<Group> {
-    let group = Group::new(name).ok().filter(|group| directory.group(group).is_some());
+    let known = |group: &Group| directory.is_elsewhere() || directory.group(group).is_some();
+    let group = Group::new(name).ok().filter(known);
     if group.is_none() {
         let hint = match near(name, directory.groups().map(Group::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -1,11 +1,19 @@
 //! Who is who: groups, managers, humans behind principals, accounts.
 
+#[cfg(feature = "http")]
+mod http;
+mod listed;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 
 use crate::id::{Group, Principal, TargetName};
+
+#[cfg(feature = "http")]
+pub use http::HttpDirectory;
+pub use listed::ListedDirectory;
 
 /// Where people are looked up.
 #[async_trait]
@@ -27,6 +35,15 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`DirectoryError`] says.
     async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError>;
+
+    /// What it says now, by a text that is another one when it says something else: where it changed, everything open is ruled again.
+    /// One that does not change by itself, as a policy's own, has none.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says.
+    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+        Ok(None)
+    }
 }
 
 /// A principal as the directory knows him.

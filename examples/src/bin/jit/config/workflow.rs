@@ -1,0 +1,413 @@
+//! What the workflow around approvals needs: second factors, outside systems, receivers of notices, a directory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jit_core::clock::to_std;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{CommandLine, Password, Passwords, Reader};
+use crate::error::Failure;
+use crate::spans::duration;
+
+/// What is configured of the workflow for one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Workflow {
+    /// Where people decide, for notices; `{id}` stands for the access.
+    pub(crate) link: Option<String>,
+    /// Codes of RFC 6238.
+    pub(crate) totp: Option<Totp>,
+    /// Receivers of notices, by the names that policy has for them (`slack:dba`).
+    pub(crate) notify: BTreeMap<String, Receiver>,
+    /// Outside systems, by the names that policy has for them.
+    pub(crate) approvers: BTreeMap<String, Approver>,
+    /// Where people stand, where not in the policy.
+    pub(crate) directory: Option<DirectoryAt>,
+}
+
+/// Codes of RFC 6238.
+#[derive(Debug)]
+pub(crate) struct Totp {
+    /// Whose codes people see in their application.
+    pub(crate) issuer: String,
+    /// The key under which seeds are sealed; made on first use.
+    pub(crate) key: PathBuf,
+}
+
+/// A text that is a secret, or may be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    /// It stands in the configuration.
+    Here(String),
+    /// It is read from elsewhere.
+    From(Password),
+}
+
+/// How an outside system is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Http {
+    /// Certificates that are trusted beside those of the system.
+    pub(crate) ca: Option<PathBuf>,
+    /// Whether an address without TLS is used.
+    pub(crate) plaintext: bool,
+    /// How long a call may take.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// A receiver of notices.
+#[derive(Debug)]
+pub(crate) enum Receiver {
+    /// An incoming webhook of Slack.
+    Slack { http: Http, url: Secret },
+    /// Any program.
+    Webhook { http: Http, url: Secret, secret: Secret },
+    /// Mail.
+    Email(Box<Mail>),
+    /// The process's own log.
+    Log,
+}
+
+/// How mail is sent.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: MailTls,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Password>,
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+}
+
+/// How the way to a mail server is protected.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MailTls {
+    #[default]
+    Starttls,
+    Implicit,
+    DangerPlaintext,
+}
+
+/// An outside system.
+#[derive(Debug)]
+pub(crate) enum Approver {
+    /// Jira: the ticket exists and is not done.
+    Jira { http: Http, url: String, user: Option<String>, token: Option<Password>, assignee: Option<String> },
+    /// GitHub: the issue exists and is open.
+    Github { http: Http, url: String, repository: String, token: Option<Password>, assignee: Option<String> },
+    /// Another tracker.
+    Ticket { http: Http, url: String, token: Option<Password>, conditions: Vec<Condition> },
+    /// Any program.
+    Webhook { http: Http, url: Secret, secret: Secret, callback: Option<String> },
+    /// Open Policy Agent.
+    Opa { http: Http, url: Secret, token: Option<Password> },
+}
+
+/// Something that has to be true of a ticket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Condition {
+    pub(crate) name: String,
+    pub(crate) at: String,
+    pub(crate) one_of: Option<Vec<String>>,
+    pub(crate) none_of: Option<Vec<String>>,
+    pub(crate) requester: Option<String>,
+}
+
+/// A directory over HTTP.
+#[derive(Debug)]
+pub(crate) struct DirectoryAt {
+    pub(crate) http: Http,
+    pub(crate) url: Secret,
+    pub(crate) token: Option<Password>,
+    pub(crate) fresh: Option<Duration>,
+    pub(crate) valid: Option<Duration>,
+}
+
+/// `[mfa]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MfaTable {
+    totp: Option<TotpTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TotpTable {
+    issuer: String,
+    key: PathBuf,
+}
+
+/// `[notify.KIND.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifyTables {
+    #[serde(default)]
+    slack: BTreeMap<String, Spanned<HttpTable>>,
+    #[serde(default)]
+    webhook: BTreeMap<String, Spanned<HttpTable>>,
+    #[serde(default)]
+    email: BTreeMap<String, Spanned<MailTable>>,
+    #[serde(default)]
+    log: BTreeMap<String, LogTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MailTable {
+    host: String,
+    port: Option<u16>,
+    #[serde(default)]
+    tls: MailTls,
+    ca: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+    password_command: Option<Spanned<CommandLine>>,
+    from: String,
+    to: Vec<String>,
+}
+
+/// What every outside system may have; which of it goes with which kind is checked by hand, with words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpTable {
+    kind: Option<String>,
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    url_env: Option<String>,
+    secret_file: Option<PathBuf>,
+    secret_env: Option<String>,
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
+    token_command: Option<Spanned<CommandLine>>,
+    user: Option<String>,
+    repository: Option<String>,
+    assignee: Option<String>,
+    conditions: Option<Vec<Condition>>,
+    callback: Option<String>,
+    fresh: Option<String>,
+    valid: Option<String>,
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    plaintext: PlaintextWord,
+    limit: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+enum PlaintextWord {
+    #[default]
+    #[serde(rename = "refused")]
+    Refused,
+    #[serde(rename = "danger-allowed")]
+    DangerAllowed,
+}
+
+/// The tables of one tenant.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) link: Option<String>,
+    pub(super) mfa: Option<MfaTable>,
+    pub(super) notify: Option<NotifyTables>,
+    pub(super) approvers: BTreeMap<String, Spanned<HttpTable>>,
+    pub(super) directory: Option<Spanned<HttpTable>>,
+}
+
+impl Reader<'_> {
+    pub(super) fn workflow(&self, tables: Tables) -> Result<Workflow, Failure> {
+        let totp = tables.mfa.and_then(|mfa| mfa.totp);
+        let totp = totp.map(|totp| Totp { issuer: totp.issuer, key: self.beside(totp.key) });
+        let mut notify = BTreeMap::new();
+        let given = tables.notify.unwrap_or_default();
+        for (name, table) in given.slack {
+            let (at, mut table) = (table.span().start, table.into_inner());
+            let what = format!("`[notify.slack.{name}]`");
+            let receiver = Receiver::Slack { http: self.http(&mut table, at)?, url: self.url(&what, &mut table, at)? };
+            self.nothing_else(&what, &table, at)?;
+            notify.insert(format!("slack:{name}"), receiver);
+        }
+        for (name, table) in given.webhook {
+            let (at, mut table) = (table.span().start, table.into_inner());
+            let what = format!("`[notify.webhook.{name}]`");
+            let receiver = Receiver::Webhook {
+                http: self.http(&mut table, at)?,
+                url: self.url(&what, &mut table, at)?,
+                secret: self.secret(&what, &mut table, at)?,
+            };
+            self.nothing_else(&what, &table, at)?;
+            notify.insert(format!("webhook:{name}"), receiver);
+        }
+        for (name, table) in given.email {
+            let (at, table) = (table.span().start, table.into_inner());
+            notify.insert(format!("email:{name}"), self.mail(&format!("`[notify.email.{name}]`"), table, at)?);
+        }
+        notify.extend(given.log.into_keys().map(|name| (format!("log:{name}"), Receiver::Log)));
+        let mut approvers = BTreeMap::new();
+        for (name, table) in tables.approvers {
+            let (at, table) = (table.span().start, table.into_inner());
+            approvers.insert(name.clone(), self.approver(&format!("`[approvers.{name}]`"), table, at)?);
+        }
+        let directory = tables.directory.map(|table| self.directory(table)).transpose()?;
+        Ok(Workflow { link: tables.link, totp, notify, approvers, directory })
+    }
+
+    fn mail(&self, what: &str, table: MailTable, at: usize) -> Result<Receiver, Failure> {
+        let given = Passwords { file: table.password_file, env: table.password_env, command: table.password_command };
+        let password = self.password(what, at, given)?;
+        if table.user.is_some() != password.is_some() {
+            return Err(self.wrong(at, &format!("{what} needs `user` and a password together, or neither")));
+        }
+        let port = table.port.unwrap_or(match table.tls {
+            MailTls::Starttls => 587,
+            MailTls::Implicit => 465,
+            MailTls::DangerPlaintext => 25,
+        });
+        Ok(Receiver::Email(Box::new(Mail {
+            host: table.host,
+            port,
+            tls: table.tls,
+            ca: table.ca.map(|path| self.beside(path)),
+            user: table.user,
+            password,
+            from: table.from,
+            to: table.to,
+        })))
+    }
+
+    fn approver(&self, what: &str, mut table: HttpTable, at: usize) -> Result<Approver, Failure> {
+        let http = self.http(&mut table, at)?;
+        let kinds = "one of `jira`, `github`, `ticket`, `webhook`, `opa`";
+        let kind = table.kind.take().ok_or_else(|| self.wrong(at, &format!("{what} has no `kind`: {kinds}")))?;
+        let token = self.token(what, &mut table, at)?;
+        let plain = |table: &mut HttpTable| {
+            let missing = || self.wrong(at, &format!("{what} has no `url`: add one"));
+            table.url.take().ok_or_else(missing)
+        };
+        let approver = match kind.as_str() {
+            "jira" => Approver::Jira {
+                http,
+                url: plain(&mut table)?,
+                user: table.user.take(),
+                token,
+                assignee: table.assignee.take(),
+            },
+            "github" => {
+                let missing = || self.wrong(at, &format!("{what} has no `repository`: add one, like `owner/name`"));
+                Approver::Github {
+                    http,
+                    url: table.url.take().unwrap_or_else(|| "https://api.github.com".to_owned()),
+                    repository: table.repository.take().ok_or_else(missing)?,
+                    token,
+                    assignee: table.assignee.take(),
+                }
+            }
+            "ticket" => {
+                let conditions = table.conditions.take().unwrap_or_default();
+                let tests = |one: &Condition| {
+                    [one.one_of.is_some(), one.none_of.is_some(), one.requester.is_some()]
+                        .iter()
+                        .filter(|has| **has)
+                        .count()
+                };
+                if let Some(one) = conditions.iter().find(|one| tests(one) != 1) {
+                    let name = &one.name;
+                    let line =
+                        format!("condition `{name}` of {what} says exactly one of `one_of`, `none_of`, `requester`");
+                    return Err(self.wrong(at, &line));
+                }
+                Approver::Ticket { http, url: plain(&mut table)?, token, conditions }
+            }
+            "webhook" => Approver::Webhook {
+                http,
+                url: self.url(what, &mut table, at)?,
+                secret: self.secret(what, &mut table, at)?,
+                callback: table.callback.take(),
+            },
+            "opa" => Approver::Opa { http, url: self.url(what, &mut table, at)?, token },
+            other => return Err(self.wrong(at, &format!("{what} cannot be of kind `{other}`: it is {kinds}"))),
+        };
+        self.nothing_else(what, &table, at)?;
+        Ok(approver)
+    }
+
+    fn directory(&self, table: Spanned<HttpTable>) -> Result<DirectoryAt, Failure> {
+        let (at, mut table) = (table.span().start, table.into_inner());
+        let what = "`[directory]`";
+        let (fresh, valid) = (table.fresh.take(), table.valid.take());
+        let directory = DirectoryAt {
+            http: self.http(&mut table, at)?,
+            url: self.url(what, &mut table, at)?,
+            token: self.token(what, &mut table, at)?,
+            fresh: self.span("fresh", fresh.as_ref(), at)?,
+            valid: self.span("valid", valid.as_ref(), at)?,
+        };
+        self.nothing_else(what, &table, at)?;
+        Ok(directory)
+    }
+
+    fn http(&self, table: &mut HttpTable, at: usize) -> Result<Http, Failure> {
+        let plaintext = std::mem::take(&mut table.plaintext) == PlaintextWord::DangerAllowed;
+        let limit = self.span("limit", table.limit.take().as_ref(), at)?;
+        Ok(Http { ca: table.ca.take().map(|path| self.beside(path)), plaintext, limit })
+    }
+
+    fn span(&self, key: &str, given: Option<&String>, at: usize) -> Result<Option<Duration>, Failure> {
+        let read = given.map(|text| duration(text).map(to_std));
+        read.transpose().map_err(|why| self.wrong(at, &format!("`{key}`: {why}")))
+    }
+
+    fn url(&self, what: &str, table: &mut HttpTable, at: usize) -> Result<Secret, Failure> {
+        let elsewhere = Passwords { file: table.url_file.take(), env: table.url_env.take(), command: None };
+        match (table.url.take(), self.password(what, at, elsewhere)?) {
+            (Some(url), None) => Ok(Secret::Here(url)),
+            (None, Some(from)) => Ok(Secret::From(from)),
+            (None, None) => Err(self.wrong(at, &format!("{what} has no `url`, `url_file` or `url_env`: add one"))),
+            (Some(_), Some(_)) => Err(self.wrong(at, &format!("{what} names its address twice: keep one"))),
+        }
+    }
+
+    fn secret(&self, what: &str, table: &mut HttpTable, at: usize) -> Result<Secret, Failure> {
+        let given = Passwords { file: table.secret_file.take(), env: table.secret_env.take(), command: None };
+        let missing = || self.wrong(at, &format!("{what} has no `secret_file` or `secret_env`: it signs what is sent"));
+        self.password(what, at, given)?.map(Secret::From).ok_or_else(missing)
+    }
+
+    fn token(&self, what: &str, table: &mut HttpTable, at: usize) -> Result<Option<Password>, Failure> {
+        let (file, env) = (table.token_file.take(), table.token_env.take());
+        self.password(what, at, Passwords { file, env, command: table.token_command.take() })
+    }
+
+    /// What is left over goes with another kind.
+    fn nothing_else(&self, what: &str, left: &HttpTable, at: usize) -> Result<(), Failure> {
+        let names = [
+            ("kind", left.kind.is_some()),
+            ("url", left.url.is_some()),
+            ("url_file", left.url_file.is_some()),
+            ("url_env", left.url_env.is_some()),
+            ("secret_file", left.secret_file.is_some()),
+            ("secret_env", left.secret_env.is_some()),
+            ("token_file", left.token_file.is_some()),
+            ("token_env", left.token_env.is_some()),
+            ("token_command", left.token_command.is_some()),
+            ("user", left.user.is_some()),
+            ("repository", left.repository.is_some()),
+            ("assignee", left.assignee.is_some()),
+            ("conditions", left.conditions.is_some()),
+            ("callback", left.callback.is_some()),
+            ("fresh", left.fresh.is_some()),
+            ("valid", left.valid.is_some()),
+        ];
+        match names.into_iter().find(|(_, there)| *there) {
+            None => Ok(()),
+            Some((name, _)) => Err(self.wrong(at, &format!("{what} has no use for `{name}`: remove it"))),
+        }
+    }
+}

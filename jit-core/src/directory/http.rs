@@ -1,0 +1,179 @@
+//! A directory that another program serves over HTTP.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use super::{Directory, DirectoryError, ListedDirectory, Person};
+use crate::http::{HttpClient, HttpRequest};
+use crate::id::{Group, Principal, TargetName};
+
+/// How soon it is asked again where it did not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Reads all lists at once (`{"groups": ..., "managers": ..., "people": ..., "accounts": ...}`, see [`ListedDirectory::from_json`]) and
+/// keeps them. While it cannot be read, what was read last counts for a stated time; then nobody is known (fail closed).
+pub struct HttpDirectory {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: HttpClient,
+    url: SecretString,
+    token: Option<SecretString>,
+    fresh: Duration,
+    valid: Duration,
+    read: RwLock<Read>,
+    /// Held while it is asked: many who find the lists old ask once.
+    asking: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Read {
+    lists: Option<(Arc<ListedDirectory>, String, Instant)>,
+    /// When it was asked last in vain, and why that was.
+    failed: Option<(Instant, String)>,
+}
+
+impl HttpDirectory {
+    /// How old its last answer may be before it is asked again, where nothing is said.
+    pub const FRESH: Duration = Duration::from_secs(30);
+    /// How old its last answer may be and still count while it cannot be asked, where nothing is said.
+    pub const VALID: Duration = Duration::from_secs(15 * 60);
+
+    /// The lists at this address. It may be down.
+    #[must_use]
+    pub fn new(client: HttpClient, url: SecretString) -> Self {
+        let (token, read, asking) = (None, RwLock::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { client, url, token, fresh: Self::FRESH, valid: Self::VALID, read, asking }) }
+    }
+
+    /// With a bearer token.
+    #[must_use]
+    pub fn token(self, token: SecretString) -> Self {
+        self.with(|shared| shared.token = Some(token))
+    }
+
+    /// How old its last answer may be before it is asked again, and how old it may be and still count while it cannot be asked.
+    #[must_use]
+    pub fn ages(self, fresh: Duration, valid: Duration) -> Self {
+        self.with(|shared| (shared.fresh, shared.valid) = (fresh, valid.max(fresh)))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            change(shared);
+        }
+        self
+    }
+
+    /// The lists, as fresh as they can be had without waiting where older ones still count.
+    async fn lists(&self) -> Result<Arc<ListedDirectory>, DirectoryError> {
+        let shared = &self.shared;
+        match shared.known() {
+            Some((lists, age)) if age <= shared.fresh => return Ok(lists),
+            Some((lists, age)) if age <= shared.valid => {
+                // nobody waits for it: a grant or an end is not held up by a directory that is slow
+                if !shared.failed_lately() {
+                    let shared = Arc::clone(shared);
+                    drop(tokio::spawn(async move { shared.ask().await }));
+                }
+                return Ok(lists);
+            }
+            _ => {}
+        }
+        shared.ask().await;
+        shared.still_valid()
+    }
+}
+
+impl Shared {
+    fn known(&self) -> Option<(Arc<ListedDirectory>, Duration)> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        read.lists.as_ref().map(|(lists, _, at)| (Arc::clone(lists), at.elapsed()))
+    }
+
+    fn failed_lately(&self) -> bool {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        read.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < AGAIN)
+    }
+
+    fn still_valid(&self) -> Result<Arc<ListedDirectory>, DirectoryError> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let why = read.failed.as_ref().map_or_else(|| "it was not asked yet".to_owned(), |(_, why)| why.clone());
+        match &read.lists {
+            Some((lists, _, at)) if at.elapsed() <= self.valid => Ok(Arc::clone(lists)),
+            Some((_, _, at)) => Err(DirectoryError::Stale {
+                why: format!("{why}; its last answer is {} s old", at.elapsed().as_secs()),
+            }),
+            None => Err(DirectoryError::Unavailable { why }),
+        }
+    }
+
+    /// Asks it, unless somebody else just did.
+    async fn ask(&self) {
+        let _asking = self.asking.lock().await;
+        if self.failed_lately() || self.known().is_some_and(|(_, age)| age <= self.fresh) {
+            return;
+        }
+        let answer = self.fetch().await;
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok((lists, hash)) => {
+                read.lists = Some((Arc::new(lists), hash, Instant::now()));
+                read.failed = None;
+            }
+            Err(why) => {
+                tracing::warn!(why, "the directory cannot be read");
+                read.failed = Some((Instant::now(), why));
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<(ListedDirectory, String), String> {
+        let mut request = HttpRequest::get(self.url.expose_secret());
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.expose_secret()));
+        }
+        let answer = self.client.send(&request).await.map_err(|error| error.to_string())?;
+        if !answer.is_success() {
+            return Err(format!("the directory answered {}", answer.status));
+        }
+        let hash = Sha256::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((ListedDirectory::from_json(&answer.body)?, hash))
+    }
+}
+
+#[async_trait]
+impl Directory for HttpDirectory {
+    async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
+        Ok(self.lists().await?.look_up(who, groups))
+    }
+
+    async fn account(&self, who: &Principal, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        Ok(self.lists().await?.account_of(who, target))
+    }
+
+    async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
+        self.lists().await?.members(group).await
+    }
+
+    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+        self.shared.ask().await;
+        self.shared.still_valid()?;
+        let read = self.shared.read.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(read.lists.as_ref().map(|(_, hash, _)| hash.clone()))
+    }
+}
+
+impl fmt::Debug for HttpDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpDirectory").field("client", &self.shared.client).finish_non_exhaustive()
+    }
+}

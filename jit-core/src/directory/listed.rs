@@ -1,0 +1,167 @@
+//! Groups, managers, people and accounts as lists: of a policy document, or of what another directory answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{Directory, DirectoryError, Person};
+use crate::id::{Account, Group, Principal, TargetName};
+
+/// A directory that is a few lists. It takes every name: who stands nowhere in it is in no group and has no manager.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedDirectory {
+    pub(crate) groups: BTreeMap<Group, BTreeSet<Principal>>,
+    pub(crate) managers: BTreeMap<Principal, Principal>,
+    /// By alias.
+    pub(crate) humans: BTreeMap<Principal, Principal>,
+    pub(crate) accounts: BTreeMap<TargetName, BTreeMap<Principal, Account>>,
+    /// Its lists stand elsewhere: every group may be one.
+    elsewhere: bool,
+}
+
+/// The lists as JSON has them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lists {
+    #[serde(default)]
+    groups: BTreeMap<Group, BTreeSet<Principal>>,
+    #[serde(default)]
+    managers: BTreeMap<Principal, Principal>,
+    /// The aliases of each human.
+    #[serde(default)]
+    people: BTreeMap<Principal, BTreeSet<Principal>>,
+    #[serde(default)]
+    accounts: BTreeMap<TargetName, BTreeMap<Principal, Account>>,
+}
+
+#[async_trait]
+impl Directory for ListedDirectory {
+    async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
+        Ok(self.look_up(who, groups))
+    }
+
+    async fn account(&self, who: &Principal, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        Ok(self.account_of(who, target))
+    }
+
+    async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
+        let unknown = || DirectoryError::Unknown { who: format!("group:{group}") };
+        self.group(group).cloned().ok_or_else(unknown)
+    }
+}
+
+impl ListedDirectory {
+    /// Reads `{"groups": {"dba": ["bob"]}, "managers": {"alice": "bob"}, "people": {"erin": ["erin-admin"]},
+    /// "accounts": {"orders": {"alice": "alice_app"}}}`, all of it optional. `people` has the aliases of each human.
+    ///
+    /// # Errors
+    /// In words, where it is not that, or a name is an alias of two humans, or of one that is an alias itself.
+    pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        let lists: Lists =
+            serde_json::from_slice(text).map_err(|error| format!("these are no lists of people: {error}"))?;
+        let mut humans = BTreeMap::new();
+        for (human, aliases) in &lists.people {
+            for alias in aliases {
+                if lists.people.contains_key(alias) {
+                    return Err(format!("`{alias}` is a human and cannot be an alias of `{human}` too"));
+                }
+                if let Some(other) = humans.insert(alias.clone(), human.clone()) {
+                    return Err(format!(
+                        "`{alias}` is an alias of `{other}` and of `{human}`: a name belongs to one human"
+                    ));
+                }
+            }
+        }
+        let Lists { groups, managers, accounts, .. } = lists;
+        Ok(Self { groups, managers, humans, accounts, elsewhere: false })
+    }
+
+    /// One whose lists stand elsewhere.
+    pub(crate) fn elsewhere() -> Self {
+        Self { elsewhere: true, ..Self::default() }
+    }
+
+    /// Whether its lists stand elsewhere, so that nothing can be said of who is in a group.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
+    /// The person at once: of his groups only those asked for. An alias has its own groups, and the manager of its human unless
+    /// it has one itself.
+    #[must_use]
+    pub fn look_up(&self, who: &Principal, groups: &BTreeSet<Group>) -> Person {
+        let has = |group: &&Group| self.group(group).is_some_and(|members| members.contains(who));
+        Person {
+            principal: who.clone(),
+            human: self.human(who).clone(),
+            groups: groups.iter().filter(has).cloned().collect(),
+            manager: self.manager(who).cloned(),
+        }
+    }
+
+    /// The name of the principal's account on the target, where it is not his own name.
+    #[must_use]
+    pub fn account_of(&self, who: &Principal, target: &TargetName) -> Option<String> {
+        let account = self.accounts.get(target).and_then(|accounts| accounts.get(who));
+        account.map(|account| account.as_str().to_owned())
+    }
+
+    /// The human behind the name: the name itself where it is nobody's alias.
+    pub(crate) fn human<'d>(&'d self, who: &'d Principal) -> &'d Principal {
+        self.humans.get(who).unwrap_or(who)
+    }
+
+    pub(crate) fn manager(&self, who: &Principal) -> Option<&Principal> {
+        self.managers.get(who).or_else(|| self.managers.get(self.human(who)))
+    }
+
+    pub(crate) fn group(&self, group: &Group) -> Option<&BTreeSet<Principal>> {
+        self.groups.get(group)
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.keys()
+    }
+
+    /// Everybody whom the lists name.
+    pub(crate) fn principals(&self) -> BTreeSet<&Principal> {
+        let members = self.groups.values().flatten();
+        let managers = self.managers.iter().flat_map(|(of, manager)| [of, manager]);
+        let aliases = self.humans.iter().flat_map(|(alias, human)| [alias, human]);
+        let accounts = self.accounts.values().flat_map(BTreeMap::keys);
+        members.chain(managers).chain(aliases).chain(accounts).collect()
+    }
+
+    /// Whether the lists name somebody so.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.principals().into_iter().any(|principal| principal.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_strictly() {
+        let lists = br#"{"groups": {"dba": ["bob", "erin-admin"]}, "managers": {"erin": "bob"}, "people": {"erin": ["erin-admin"]},
+            "accounts": {"orders": {"erin": "erin_app"}}}"#;
+        let directory = ListedDirectory::from_json(lists).unwrap();
+        let (erin, dba) = (Principal::new("erin-admin").unwrap(), Group::new("dba").unwrap());
+        let person = directory.look_up(&erin, &[dba.clone()].into());
+        assert_eq!(
+            (person.human.as_str(), person.manager.unwrap().as_str(), person.groups),
+            ("erin", "bob", [dba].into())
+        );
+        for wrong in [
+            "[]",
+            "{\"group\": {}}",
+            "{\"groups\": {\"\": []}}",
+            "{\"people\": {\"a\": [\"x\"], \"b\": [\"x\"]}}",
+            "{\"people\": {\"a\": [\"b\"], \"b\": []}}",
+        ] {
+            assert!(ListedDirectory::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

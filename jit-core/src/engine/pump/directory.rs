@@ -1,0 +1,45 @@
+//! Directories that change by themselves are looked at, so that who lost what he was entitled to does not keep what he has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Lanes;
+
+/// How often it is looked whether a directory changed; how old its answers are it decides itself.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+impl Lanes {
+    /// Whether a tenant has such a directory.
+    pub(super) fn has_changing_directories(&self) -> bool {
+        self.core.tenants().iter().any(|(_, settings)| settings.directory_changes)
+    }
+
+    /// Looks until stopped.
+    pub(super) async fn keep_directories(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = self.watch_directories() => {}
+            }
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = self.core.tasks.pause(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Looks once.
+    pub(super) async fn watch_directories(&self) {
+        for (tenant, settings) in self.core.tenants() {
+            if settings.directory_changes
+                && let Err(error) = self.core.note_directory(&tenant, &settings).await
+            {
+                tracing::warn!(%tenant, %error, "whether the directory changed is looked at later");
+            }
+        }
+    }
+}
