@@ -1,5 +1,7 @@
 //! Second factors: what turns the response of a person into proof, for one access and one act on it.
 
+#[cfg(feature = "oidc")]
+mod oidc;
 #[cfg(feature = "totp")]
 mod seal;
 #[cfg(feature = "totp")]
@@ -16,6 +18,8 @@ use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
 use crate::store::BoxError;
 
+#[cfg(feature = "oidc")]
+pub use oidc::{DEFAULT_AMR, OidcConfig, OidcFactor, OidcInvalid, SigningAlgorithm};
 #[cfg(feature = "totp")]
 pub use seal::{SealKey, SealKeyError};
 #[cfg(feature = "totp")]

@@ -1,0 +1,105 @@
+//! The step-up by OpenID Connect against an identity provider that is a process of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod engine;
+mod keys;
+mod provider;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::clock::{Clock as _, SystemClock};
+use jit_core::http::{HttpConfig, Plaintext};
+use jit_core::id::{AccessId, Principal, TenantId};
+use jit_core::mfa::{Challenge, Factor as _, FactorError, OidcConfig, OidcFactor, Verified};
+use jit_core::testkit::ManualClock;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use provider::Provider;
+
+const ACCESS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A provider, a factor that trusts it, and the clock that the factor has.
+struct Scene {
+    provider: Provider,
+    factor: OidcFactor,
+    clock: ManualClock,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    fn with(change: impl FnOnce(OidcConfig) -> OidcConfig) -> Self {
+        let provider = Provider::start();
+        let clock = ManualClock::at(SystemClock.wall());
+        let config = change(trusting(&provider.issuer, &clock));
+        Self { factor: OidcFactor::new(config).unwrap(), provider, clock }
+    }
+
+    /// What a good token says, with these changes: null leaves a claim out.
+    fn claims(&self, changes: Value) -> Value {
+        let now = self.clock.wall().timestamp();
+        let mut claims = json!({
+            "iss": self.provider.issuer, "aud": "jit", "sub": "alice", "nonce": ACCESS, "jti": "one",
+            "iat": now, "exp": now + 300, "auth_time": now - 10, "amr": ["pwd", "otp"],
+        });
+        for (claim, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(claims.as_object_mut().unwrap().remove(claim)),
+                value => claims[claim] = value.clone(),
+            }
+        }
+        claims
+    }
+
+    /// A token that the provider signs.
+    fn token(&self, changes: Value) -> String {
+        self.provider.token("ES256", &self.claims(changes))
+    }
+
+    async fn verify(&self, token: &str) -> Result<Verified, FactorError> {
+        let (tenant, who) = (TenantId::new("default").unwrap(), Principal::new("alice").unwrap());
+        let access: AccessId = ACCESS.parse().unwrap();
+        let challenge = Challenge {
+            tenant: &tenant,
+            who: &who,
+            access: Some(access),
+            nonce: ACCESS,
+            now: self.clock.wall(),
+            kept: None,
+        };
+        self.factor.verify(&challenge, &SecretString::from(token.to_owned())).await
+    }
+
+    /// Why the token proves nothing.
+    async fn refused(&self, token: &str) -> String {
+        match self.verify(token).await {
+            Err(FactorError::Wrong { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Why nothing can be said of the token.
+    async fn unavailable(&self, token: &str) -> String {
+        match self.verify(token).await {
+            Err(FactorError::Unavailable { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn trusting(issuer: &str, clock: &ManualClock) -> OidcConfig {
+    let http = HttpConfig { plaintext: Plaintext::DangerousAllowed, limit: SECOND, ..HttpConfig::default() };
+    OidcConfig::new(issuer, "jit").clock(Arc::new(clock.clone())).http(http)
+}
