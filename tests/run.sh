@@ -36,6 +36,8 @@ need setpriv util-linux
 need tar tar
 [ -e /usr/lib/postgresql/15/lib/pg_cron.so ] || skipped postgres-15 || packages+=(postgresql-15-cron)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
+need oathtool oathtool
+/usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || packages+=(python3-aiosmtpd)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
 if ! skipped postgres-15 && [ ! -x /usr/lib/postgresql/15/bin/postgres ]; then packages+=(postgresql-15); fi
 if ! skipped mariadb-10.11; then

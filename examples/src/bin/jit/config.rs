@@ -16,7 +16,9 @@ use self::workflow::{HttpTable, MfaTable, NotifyTables, Tables};
 use crate::error::Failure;
 use crate::spans::duration;
 
-pub(crate) use self::workflow::{Approver, Condition, DirectoryAt, Http, Mail, MailTls, Receiver, Secret, Workflow};
+pub(crate) use self::workflow::{
+    Approver, Condition, DirectoryAt, Http, Mail, MailTls, Oidc, Receiver, Secret, Workflow,
+};
 
 /// What is configured.
 #[derive(Debug)]

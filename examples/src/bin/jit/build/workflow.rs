@@ -9,12 +9,12 @@ use jit_core::clock::SystemEntropy;
 use jit_core::directory::HttpDirectory;
 use jit_core::engine::TenantBuilder;
 use jit_core::http::{HttpClient, HttpConfig, Plaintext, WebhookSecret};
-use jit_core::mfa::{SealKey, TotpFactor};
+use jit_core::mfa::{OidcConfig, OidcFactor, SealKey, TotpFactor};
 use jit_core::notify::{Email, EmailConfig, Slack, TracingNotifier, WebhookNotifier};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials;
-use crate::config::{Approver, DirectoryAt, Http, Mail, MailTls, Password, Receiver, Secret, Workflow};
+use crate::config::{Approver, DirectoryAt, Http, Mail, MailTls, Oidc, Password, Receiver, Secret, Workflow};
 use crate::error::Failure;
 
 /// Adds what the workflow needs.
@@ -28,6 +28,9 @@ pub(super) async fn workflow(mut builder: TenantBuilder, config: &Workflow) -> R
         })?;
         builder = builder.factor("totp", TotpFactor::new(&totp.issuer, key));
     }
+    if let Some(oidc) = &config.oidc {
+        builder = builder.factor("oidc", step_up(oidc)?);
+    }
     for (name, receiver) in &config.notify {
         builder = receive(builder, name, receiver).await?;
     }
@@ -38,6 +41,30 @@ pub(super) async fn workflow(mut builder: TenantBuilder, config: &Workflow) -> R
         Some(at) => Ok(builder.directory(directory(at).await?)),
         None => Ok(builder),
     }
+}
+
+fn step_up(oidc: &Oidc) -> Result<OidcFactor, Failure> {
+    let mut config = OidcConfig::new(&oidc.issuer, &oidc.audience).http(http(&oidc.http));
+    if let Some(url) = &oidc.jwks_uri {
+        config = config.jwks_uri(url);
+    }
+    if let Some(claim) = &oidc.claim {
+        config = config.principal_claim(claim);
+    }
+    if let Some(template) = &oidc.template {
+        config = config.principal_template(template);
+    }
+    if let Some(amr) = &oidc.amr {
+        config = config.amr(amr);
+    }
+    if let Some(acr) = &oidc.acr {
+        config = config.acr(acr);
+    }
+    if let Some(max_age) = oidc.max_age {
+        config = config.max_age(max_age);
+    }
+    OidcFactor::new(config)
+        .map_err(|error| Failure::configuration(format!("`[mfa.oidc]`: {error}"), "mend it in jit.toml"))
 }
 
 async fn receive(builder: TenantBuilder, name: &str, receiver: &Receiver) -> Result<TenantBuilder, Failure> {
@@ -138,11 +165,15 @@ async fn directory(at: &DirectoryAt) -> Result<HttpDirectory, Failure> {
     })
 }
 
-fn client(what: &str, http: &Http) -> Result<HttpClient, Failure> {
+fn http(given: &Http) -> HttpConfig {
     let default = HttpConfig::default();
-    let plaintext = if http.plaintext { Plaintext::DangerousAllowed } else { Plaintext::Refused };
-    let config = HttpConfig { ca: http.ca.clone(), plaintext, limit: http.limit.unwrap_or(default.limit), ..default };
-    HttpClient::new(config).map_err(|error| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml"))
+    let plaintext = if given.plaintext { Plaintext::DangerousAllowed } else { Plaintext::Refused };
+    HttpConfig { ca: given.ca.clone(), plaintext, limit: given.limit.unwrap_or(default.limit), ..default }
+}
+
+fn client(what: &str, given: &Http) -> Result<HttpClient, Failure> {
+    HttpClient::new(http(given))
+        .map_err(|error| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml"))
 }
 
 /// `Bearer` with a token, or `Basic` where a user goes with it.

@@ -19,6 +19,8 @@ pub(crate) struct Workflow {
     pub(crate) link: Option<String>,
     /// Codes of RFC 6238.
     pub(crate) totp: Option<Totp>,
+    /// Step-up by OpenID Connect.
+    pub(crate) oidc: Option<Oidc>,
     /// Receivers of notices, by the names that policy has for them (`slack:dba`).
     pub(crate) notify: BTreeMap<String, Receiver>,
     /// Outside systems, by the names that policy has for them.
@@ -34,6 +36,21 @@ pub(crate) struct Totp {
     pub(crate) issuer: String,
     /// The key under which seeds are sealed; made on first use.
     pub(crate) key: PathBuf,
+}
+
+/// Step-up by OpenID Connect.
+#[derive(Debug)]
+pub(crate) struct Oidc {
+    pub(crate) http: Http,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) jwks_uri: Option<String>,
+    /// Which claim names the principal, and how it is made of his name.
+    pub(crate) claim: Option<String>,
+    pub(crate) template: Option<String>,
+    pub(crate) amr: Option<Vec<String>>,
+    pub(crate) acr: Option<Vec<String>>,
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// A text that is a secret, or may be one.
@@ -133,6 +150,24 @@ pub(crate) struct DirectoryAt {
 #[serde(deny_unknown_fields)]
 pub(super) struct MfaTable {
     totp: Option<TotpTable>,
+    oidc: Option<Spanned<OidcTable>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OidcTable {
+    issuer: String,
+    audience: String,
+    jwks_uri: Option<String>,
+    claim: Option<String>,
+    template: Option<String>,
+    amr: Option<Vec<String>>,
+    acr: Option<Vec<String>>,
+    max_age: Option<String>,
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    plaintext: PlaintextWord,
+    limit: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -223,7 +258,8 @@ pub(super) struct Tables {
 
 impl Reader<'_> {
     pub(super) fn workflow(&self, tables: Tables) -> Result<Workflow, Failure> {
-        let totp = tables.mfa.and_then(|mfa| mfa.totp);
+        let MfaTable { totp, oidc } = tables.mfa.unwrap_or_default();
+        let oidc = oidc.map(|table| self.oidc(table)).transpose()?;
         let totp = totp.map(|totp| Totp { issuer: totp.issuer, key: self.beside(totp.key) });
         let mut notify = BTreeMap::new();
         let given = tables.notify.unwrap_or_default();
@@ -256,7 +292,27 @@ impl Reader<'_> {
             approvers.insert(name.clone(), self.approver(&format!("`[approvers.{name}]`"), table, at)?);
         }
         let directory = tables.directory.map(|table| self.directory(table)).transpose()?;
-        Ok(Workflow { link: tables.link, totp, notify, approvers, directory })
+        Ok(Workflow { link: tables.link, totp, oidc, notify, approvers, directory })
+    }
+
+    fn oidc(&self, table: Spanned<OidcTable>) -> Result<Oidc, Failure> {
+        let (at, table) = (table.span().start, table.into_inner());
+        let http = Http {
+            ca: table.ca.map(|path| self.beside(path)),
+            plaintext: table.plaintext == PlaintextWord::DangerAllowed,
+            limit: self.span("limit", table.limit.as_ref(), at)?,
+        };
+        Ok(Oidc {
+            http,
+            issuer: table.issuer,
+            audience: table.audience,
+            jwks_uri: table.jwks_uri,
+            claim: table.claim,
+            template: table.template,
+            amr: table.amr,
+            acr: table.acr,
+            max_age: self.span("max_age", table.max_age.as_ref(), at)?,
+        })
     }
 
     fn mail(&self, what: &str, table: MailTable, at: usize) -> Result<Receiver, Failure> {
