@@ -10,6 +10,7 @@ mod may;
 mod read;
 mod rule;
 mod stage;
+pub(super) mod terms;
 mod ticket;
 mod who;
 
@@ -148,7 +149,7 @@ impl PolicyDocument {
             }
         }
         let hash = hex(&Sha256::digest(text.as_bytes()));
-        rules.iter_mut().for_each(|rule| rule.plan.policy.clone_from(&hash));
+        rules.iter_mut().for_each(|rule| rule.terms.plan.policy.clone_from(&hash));
         let index = Index::of(&rules);
         Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
     }
@@ -203,7 +204,7 @@ impl Policy for PolicyDocument {
         let mut groups = BTreeSet::new();
         for rule in &self.rules {
             groups.extend(rule.requesters.groups.iter().chain(&rule.receivers().groups).cloned());
-            groups.extend(rule.plan.groups());
+            groups.extend(rule.terms.plan.groups());
             let emergency = rule.emergency.iter().flat_map(Emergency::people);
             groups.extend(emergency.flat_map(|who| &who.groups).cloned());
         }
@@ -241,7 +242,7 @@ impl Policy for PolicyDocument {
     fn mentions(&self) -> Mentions {
         let mut mentions = Mentions::default();
         for rule in &self.rules {
-            mentions.of_plan(&rule.plan);
+            mentions.of_plan(&rule.terms.plan);
             let factor = rule.emergency.iter().filter_map(Emergency::mfa).filter_map(|mfa| mfa.factor.clone());
             mentions.factors.extend(factor);
             mentions.any_factor |= rule.emergency.as_ref().is_some_and(|emergency| emergency.mfa().is_some());

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::error::Findings;
 use super::read::{Found, Section, list, text};
-use super::rule::LONGEST_WAIT;
+use super::terms::LONGEST_WAIT;
 use super::who::{known_group, principal};
 use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
 use crate::directory::ListedDirectory;
