@@ -59,6 +59,9 @@ impl Terms {
         "stage",
     ];
 
+    /// What the table of a named plan is called.
+    pub(super) const OF_PLAN: &'static str = "[plan.NAME]";
+
     /// Everything in which the question exceeds the limits, and what would be accepted; none: it is within them.
     pub(in crate::policy) fn excess(&self, question: &Question<'_>, longest: TimeDelta) -> Option<String> {
         let mut found: Vec<String> =
