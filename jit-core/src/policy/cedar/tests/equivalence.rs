@@ -144,11 +144,12 @@ fn ten_thousand_requests_are_ruled_alike() {
         assert_eq!(toml.requestable(&target), cedar.requestable(&target));
     }
     let people = ["alice", "dave", "gina", "henry", "erin", "erin-admin", "bob", "carol", "zoe"];
-    let minutes = [-1, 0, 1, 10, 30, 31, 60, 61, 120, 121, 240, 241];
-    let tickets = [None, Some("OPS-1"), Some("OPS-12"), Some("OPS-"), Some("ops-1"), Some("")];
-    let starts = [None, None, Some(-1), Some(0), Some(60), Some(24 * 60), Some(24 * 60 + 1)];
+    let minutes = [10, 20, 30, 31, 60, 61, 120, 121, 240, 241, 0, -1];
+    let tickets = [Some("OPS-1"), Some("OPS-12"), Some("XY-3"), Some("OPS-"), Some("ops-1"), Some(""), None];
+    let starts = [None, None, None, None, Some(-1), Some(0), Some(60), Some(24 * 60), Some(24 * 60 + 1)];
     let mut numbers = Numbers(20_261_101);
-    let (mut planned, mut denied) = (0, 0);
+    let mut planned: BTreeMap<RuleName, usize> = BTreeMap::new();
+    let mut exceeded = 0;
     let groups = toml.groups();
     for _ in 0..10_000 {
         let requester = numbers.one(&people);
@@ -159,7 +160,7 @@ fn ten_thousand_requests_are_ruled_alike() {
             requester,
             receiver,
             duration: TimeDelta::minutes(numbers.one(&minutes)),
-            reason: numbers.one(&["", "short", "a good reason", "another good reason"]),
+            reason: numbers.one(&["", "short", "a good reason", "another good reason", "one more good reason"]),
             ticket: numbers.one(&tickets),
             start: numbers.one(&starts).map(|minutes| asked_at() + TimeDelta::minutes(minutes)),
             break_glass: numbers.below(50) == 0,
@@ -169,11 +170,15 @@ fn ten_thousand_requests_are_ruled_alike() {
             (Ruling::Planned(one), Ruling::Planned(other)) => {
                 assert!(one.same_terms(&other), "{question:?}\n{one:?}\n{other:?}");
                 assert_eq!(one.notify, other.notify);
-                planned += 1;
+                *planned.entry(other.rule).or_default() += 1;
             }
-            (Ruling::Denied { .. }, Ruling::Denied { .. }) => denied += 1,
+            (Ruling::Denied { rule: Some(_), reason, .. }, Ruling::Denied { rule: Some(_), reason: other, .. }) => {
+                assert_eq!(reason, other, "{question:?}");
+                exceeded += 1;
+            }
+            (Ruling::Denied { .. }, Ruling::Denied { .. }) => {}
             (one, other) => panic!("{question:?}\n{one:?}\n{other:?}"),
         }
     }
-    assert!(planned > 500 && denied > 500, "{planned} planned, {denied} denied");
+    assert!(planned.len() == 5 && planned.values().all(|times| *times > 5) && exceeded > 100, "{planned:?} {exceeded}");
 }

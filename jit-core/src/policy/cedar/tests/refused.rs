@@ -105,7 +105,7 @@ fn each_problem_has_its_place_and_says_what_to_do() {
 #[test]
 fn the_document_is_read_as_strictly_as_one_with_rules() {
     for (more, expected) in [
-        ("[[rule]]\nname = \"x\"\n", "test (document):39:3: unknown key `rule` in `the document`"),
+        ("[[rule]]\nname = \"x\"\n", "test (document):35:3: unknown key `rule` in `the document`"),
         ("[plan.x]\n", "`[plan.NAME]` has no `max`"),
         ("[plan.x]\nmax = \"25h\"\n", "over the ceiling"),
         ("[plan.x]\nmax = \"1h\"\nroles = [\"a\"]\n", "unknown key `roles` in `[plan.NAME]`"),
