@@ -48,7 +48,7 @@ pub(super) fn slices(rules: &[Rule], names: &Names) -> Result<BTreeMap<TargetNam
         let mut slice = Slice::default();
         let own = by_role.get(uid.id().unescaped()).into_iter().flatten();
         for rule in own.chain(&general).filter(|rule| could_be_about(&rule.policy, &uid, &above, names)) {
-            slice.add(rule).map_err(|error| error.to_string())?;
+            slice.add(rule)?;
         }
         of_target.insert(role.clone(), slice);
     }
@@ -56,12 +56,12 @@ pub(super) fn slices(rules: &[Rule], names: &Names) -> Result<BTreeMap<TargetNam
 }
 
 impl Slice {
-    fn add(&mut self, rule: &Rule) -> Result<(), cedar_policy::PolicySetError> {
-        self.asked.add(rule.policy.clone())?;
-        if !rule.speaks_of_receiver {
-            self.got.add(rule.policy.clone())?;
+    fn add(&mut self, rule: &Rule) -> Result<(), String> {
+        self.asked.add(rule.policy.clone()).map_err(|error| error.to_string())?;
+        match rule.speaks_of_receiver {
+            true => Ok(()),
+            false => self.got.add(rule.policy.clone()).map_err(|error| error.to_string()),
         }
-        Ok(())
     }
 
     /// The permits that are satisfied: for who asks, and, where they do not speak of who gets the role, for him too.

@@ -3,6 +3,7 @@
 mod ask;
 mod explain;
 mod judge;
+mod named;
 mod names;
 mod place;
 mod read;
