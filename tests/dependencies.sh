@@ -7,7 +7,7 @@ names() { cargo tree --locked --edges normal --prefix none --format '{p}' "$@" |
 fail() { printf 'dependencies: %s\n' "$*" >&2; exit 1; }
 
 # jit-core without features holds no driver, no TLS and no HTTP
-banned='^(tokio-postgres|postgres|deadpool.*|mysql.*|tiberius|rusqlite|libsqlite3-sys|sqlx.*|rustls.*|native-tls|openssl.*|ring|aws-lc.*|hyper.*|reqwest|jsonwebtoken|http|axum.*|lettre)$'
+banned='^(tokio-postgres|postgres|deadpool.*|mysql.*|tiberius|rusqlite|libsqlite3-sys|sqlx.*|rustls.*|native-tls|openssl.*|ring|aws-lc.*|hyper.*|reqwest|jsonwebtoken|http|axum.*|lettre|cedar-policy.*)$'
 if found=$(names --package jit-core --no-default-features | grep -E "$banned"); then
     fail "jit-core without features holds $found"
 fi

@@ -14,6 +14,11 @@
 
 mod audit;
 mod bed;
+#[cfg(feature = "cedar")]
+mod cedar;
+#[cfg(not(feature = "cedar"))]
+#[path = "without_cedar.rs"]
+mod cedar;
 mod cycle;
 mod ending;
 mod engines;

@@ -1,7 +1,11 @@
 //! Who may ask for what, and what it takes. Deny by default.
 
+#[cfg(feature = "cedar")]
+mod cedar;
 mod document;
 
+#[cfg(feature = "cedar")]
+pub use cedar::CedarPolicy;
 pub use document::{PolicyDocument, PolicyError, Problem, Warning};
 
 use std::collections::BTreeSet;

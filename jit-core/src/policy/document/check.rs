@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Findings, Lines};
 use super::rule::Rule;
+use super::terms::Terms;
+use super::who::WhoList;
 use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
@@ -14,10 +16,10 @@ pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
     let mut seen: BTreeMap<&RuleName, usize> = BTreeMap::new();
     for rule in rules {
         let name = rule.name();
-        if let Some(earlier) = seen.insert(name, rule.at) {
+        if let Some(earlier) = seen.insert(name, rule.terms.at) {
             let (line, _) = lines.position(earlier);
             let line = format!("two rules are named `{name}` (the other begins in line {line}): rename one");
-            findings.problem(rule.at, line);
+            findings.problem(rule.terms.at, line);
         }
     }
 }
@@ -30,14 +32,14 @@ pub(super) fn reach(rules: &[Rule], directory: &ListedDirectory, text: &str, fin
         let name = rule.name();
         if !rule.requesters.means_somebody(directory) || !rule.receivers().means_somebody(directory) {
             let line = format!("rule `{name}` can never match: the groups that it names have no members");
-            findings.warning(rule.at, Some(name), line);
+            findings.warning(rule.terms.at, Some(name), line);
         } else if let Some(above) = shadow(rule, &by_role, directory).filter(|_| rule.emergency.is_none()) {
-            let (number, _) = lines.position(above.at);
+            let (number, _) = lines.position(above.terms.at);
             let above = above.name();
             let line = format!(
                 "rule `{name}` can never match: rule `{above}` above it (line {number}) decides first; move it up or remove it"
             );
-            findings.warning(rule.at, Some(name), line);
+            findings.warning(rule.terms.at, Some(name), line);
         }
         for role in &rule.roles {
             by_role.entry(role).or_default().push(rule);
@@ -62,7 +64,7 @@ fn shadow<'r>(
                     let taker = here.iter().copied().find(|other| {
                         other.requesters.covers(requester, directory) && other.receivers().covers(receiver, directory)
                     })?;
-                    first = first.filter(|first| first.at <= taker.at).or(Some(taker));
+                    first = first.filter(|first| first.terms.at <= taker.terms.at).or(Some(taker));
                 }
             }
         }
@@ -79,30 +81,42 @@ struct Party<'d> {
 
 /// Refuses a rule whose stages can be met for no requester, and warns of one whose stages can be met only for some.
 pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Findings) {
-    let stages = &rule.plan.stages;
+    let receivers = rule.names_receivers().then(|| rule.receivers());
+    let what = format!("rule `{}`", rule.name());
+    if let Some(some) = stuck(&what, &rule.terms, (&rule.requesters, receivers), directory, findings) {
+        findings.warning(rule.terms.at, Some(rule.name()), some);
+    }
+}
+
+/// Refuses stages that can be met for nobody; says for whom they cannot, where that is only some.
+pub(super) fn stuck(
+    what: &str,
+    terms: &Terms,
+    (requesters, receivers): (&WhoList, Option<&WhoList>),
+    directory: &ListedDirectory,
+    findings: &mut Findings,
+) -> Option<String> {
+    let stages = &terms.plan.stages;
     if stages.is_empty() {
-        return;
+        return None;
     }
     for number in 0..stages.len() {
         let reached = stages.get(..=number).unwrap_or_default();
         if let Err(why) = ways(reached) {
-            findings.problem(place(rule, number), format!("the stages of rule `{}`: {why}", rule.name()));
-            return;
+            findings.problem(place(terms, number), format!("the stages of {what}: {why}"));
+            return None;
         }
     }
-    let cases = cases(rule, directory);
+    let cases = cases(stages, requesters, receivers, directory);
     let stuck: Vec<&Case<'_>> = cases.iter().filter(|case| !case.can_meet(stages, directory)).collect();
     if stuck.is_empty() {
-        return;
+        return None;
     }
     if stuck.len() < cases.len() {
-        let line = format!(
-            "the stages of rule `{}` cannot be met when {} asks: add people who can decide",
-            rule.name(),
+        return Some(format!(
+            "the stages of {what} cannot be met when {} asks: add people who can decide",
             named(stuck.iter().flat_map(|case| &case.names).copied())
-        );
-        findings.warning(rule.at, Some(rule.name()), line);
-        return;
+        ));
     }
     let unmet = |number: &usize| {
         let reached = stages.get(..=*number).unwrap_or_default();
@@ -114,16 +128,16 @@ pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Fi
     let needed: Vec<String> = people.iter().map(crate::approval::Requirement::describe).collect();
     let earlier = if number == 0 { "" } else { ", besides those who met the stages before," };
     let line = format!(
-        "nobody could ever be approved under rule `{}`: there are not enough distinct people other than the requester for {}{earlier} \
+        "nobody could ever be approved under {what}: there are not enough distinct people other than the requester for {}{earlier} \
          with the groups and managers of this document; add people or ask for fewer",
-        rule.name(),
         needed.join(" and ")
     );
-    findings.problem(place(rule, number), line);
+    findings.problem(place(terms, number), line);
+    None
 }
 
-fn place(rule: &Rule, stage: usize) -> usize {
-    rule.stages_at.get(stage).copied().unwrap_or(rule.at)
+fn place(terms: &Terms, stage: usize) -> usize {
+    terms.stages_at.get(stage).copied().unwrap_or(terms.at)
 }
 
 /// A requester and a receiver, standing for all of the same effect.
@@ -172,13 +186,15 @@ impl Case<'_> {
 }
 
 /// Every case that is different: those who ask for themselves, or everybody who may ask for everybody whom the rule names.
-fn cases<'d>(rule: &'d Rule, directory: &'d ListedDirectory) -> Vec<Case<'d>> {
-    let deciders = Deciders::of(&rule.plan.stages, directory);
-    let requesters = deciders.parties(&rule.requesters.principals(directory), directory);
-    let receivers = match rule.names_receivers() {
-        true => Some(deciders.parties(&rule.receivers().principals(directory), directory)),
-        false => None,
-    };
+fn cases<'d>(
+    stages: &'d [Stage],
+    requesters: &'d WhoList,
+    receivers: Option<&'d WhoList>,
+    directory: &'d ListedDirectory,
+) -> Vec<Case<'d>> {
+    let deciders = Deciders::of(stages, directory);
+    let requesters = deciders.parties(&requesters.principals(directory), directory);
+    let receivers = receivers.map(|receivers| deciders.parties(&receivers.principals(directory), directory));
     let mut cases = Vec::new();
     for (requester, names) in requesters {
         match &receivers {

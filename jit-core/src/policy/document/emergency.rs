@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 
 use super::error::Findings;
 use super::read::Section;
-use super::rule::LONGEST_WAIT;
 use super::stage::{read_factor, read_within};
+use super::terms::LONGEST_WAIT;
 use super::who::WhoList;
 use crate::approval::{BreakGlass, Mfa, MfaOf, Plan, Requirement, Stage};
 use crate::directory::ListedDirectory;

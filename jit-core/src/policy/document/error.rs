@@ -80,27 +80,27 @@ fn lines(origin: &str, problems: &[Problem]) -> String {
 
 /// What was found so far, at byte offsets of the text.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(in crate::policy) struct Findings {
     problems: Vec<(usize, String)>,
     warnings: Vec<(usize, Option<RuleName>, String)>,
 }
 
 impl Findings {
-    pub(super) fn problem(&mut self, at: usize, message: impl Into<String>) {
+    pub(in crate::policy) fn problem(&mut self, at: usize, message: impl Into<String>) {
         self.problems.push((at, message.into()));
     }
 
-    pub(super) fn warning(&mut self, at: usize, rule: Option<&RuleName>, message: impl Into<String>) {
+    pub(in crate::policy) fn warning(&mut self, at: usize, rule: Option<&RuleName>, message: impl Into<String>) {
         self.warnings.push((at, rule.cloned(), message.into()));
     }
 
     /// How many problems: the same before and after means that what was read between is sound.
-    pub(super) fn problems(&self) -> usize {
+    pub(in crate::policy) fn problems(&self) -> usize {
         self.problems.len()
     }
 
     /// The warnings, or the problems where there are any, each in the order of the text.
-    pub(super) fn settle(mut self, text: &str) -> Result<Vec<Warning>, Vec<Problem>> {
+    pub(in crate::policy) fn settle(mut self, text: &str) -> Result<Vec<Warning>, Vec<Problem>> {
         let lines = Lines::of(text);
         self.problems.sort();
         self.problems.dedup();

@@ -3,13 +3,16 @@
 mod check;
 mod directory;
 mod emergency;
-mod error;
+pub(super) mod error;
 mod glob;
 mod index;
 mod may;
-mod read;
+#[cfg(feature = "cedar")]
+pub(super) mod plans;
+pub(super) mod read;
 mod rule;
 mod stage;
+pub(super) mod terms;
 mod ticket;
 mod who;
 
@@ -117,41 +120,60 @@ impl PolicyDocument {
     }
 
     fn read(text: &str, findings: &mut Findings) -> Self {
-        let (parsed, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let at = error.span().map_or(0, |span| span.start);
-            findings.problem(at, format!("this is not valid TOML: {}", error.message()));
-        }
-        let empty = DeTable::new();
-        let table = if errors.is_empty() { parsed.get_ref() } else { &empty };
-        let document = Section::new(0, "the document", table);
         let mut rules = Vec::new();
         let mut may = Vec::new();
-        let mut directory = ListedDirectory::default();
-        if errors.is_empty() {
-            document.only(&KNOWN, findings);
-            read_version(&document, findings);
-            let before = findings.problems();
-            directory = ListedDirectory::read(&document, findings);
-            let directory_is_sound = findings.problems() == before;
-            rules = read_all(&document, "rule", "[[rule]]", findings, |section, findings| {
-                Rule::read(section, &directory, findings)
+        let directory = open(text, &KNOWN, findings, |document, people, findings| {
+            let directory = people.directory;
+            rules = read_all(document, "rule", "[[rule]]", findings, |section, findings| {
+                Rule::read(section, directory, findings)
             });
-            may = read_all(&document, "may", "[[may]]", findings, |section, findings| {
-                May::read(section, &directory, findings)
+            may = read_all(document, "may", "[[may]]", findings, |section, findings| {
+                May::read(section, directory, findings)
             });
             check::names(&rules, text, findings);
-            // with half a directory every stage would look impossible
-            if directory_is_sound && !directory.is_elsewhere() {
-                check::reach(&rules, &directory, text, findings);
-                rules.iter().for_each(|rule| check::stages(rule, &directory, findings));
+            if people.known {
+                check::reach(&rules, directory, text, findings);
+                rules.iter().for_each(|rule| check::stages(rule, directory, findings));
             }
-        }
+        });
         let hash = hex(&Sha256::digest(text.as_bytes()));
-        rules.iter_mut().for_each(|rule| rule.plan.policy.clone_from(&hash));
+        rules.iter_mut().for_each(|rule| rule.terms.plan.policy.clone_from(&hash));
         let index = Index::of(&rules);
         Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
     }
+}
+
+/// The people of the document, and whether enough is known of them to say what nobody could be given.
+#[derive(Debug, Clone, Copy)]
+struct People<'d> {
+    directory: &'d ListedDirectory,
+    known: bool,
+}
+
+/// Reads what every document begins with, and the rest as it is told, where the text is TOML at all.
+fn open(
+    text: &str,
+    known: &[&str],
+    findings: &mut Findings,
+    rest: impl FnOnce(&Section<'_>, People<'_>, &mut Findings),
+) -> ListedDirectory {
+    let (parsed, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        findings.problem(at, format!("this is not valid TOML: {}", error.message()));
+    }
+    if !errors.is_empty() {
+        return ListedDirectory::default();
+    }
+    let document = Section::new(0, "the document", parsed.get_ref());
+    document.only(known, findings);
+    read_version(&document, findings);
+    let before = findings.problems();
+    let directory = ListedDirectory::read(&document, findings);
+    // with half a directory every stage would look impossible
+    let known = findings.problems() == before && !directory.is_elsewhere();
+    rest(&document, People { directory: &directory, known }, findings);
+    directory
 }
 
 fn read_version(document: &Section<'_>, findings: &mut Findings) {
@@ -179,7 +201,7 @@ fn read_all<T>(
     all
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
@@ -203,7 +225,7 @@ impl Policy for PolicyDocument {
         let mut groups = BTreeSet::new();
         for rule in &self.rules {
             groups.extend(rule.requesters.groups.iter().chain(&rule.receivers().groups).cloned());
-            groups.extend(rule.plan.groups());
+            groups.extend(rule.terms.plan.groups());
             let emergency = rule.emergency.iter().flat_map(Emergency::people);
             groups.extend(emergency.flat_map(|who| &who.groups).cloned());
         }
@@ -241,7 +263,7 @@ impl Policy for PolicyDocument {
     fn mentions(&self) -> Mentions {
         let mut mentions = Mentions::default();
         for rule in &self.rules {
-            mentions.of_plan(&rule.plan);
+            mentions.of_plan(&rule.terms.plan);
             let factor = rule.emergency.iter().filter_map(Emergency::mfa).filter_map(|mfa| mfa.factor.clone());
             mentions.factors.extend(factor);
             mentions.any_factor |= rule.emergency.as_ref().is_some_and(|emergency| emergency.mfa().is_some());
@@ -255,7 +277,7 @@ impl Policy for PolicyDocument {
     }
 }
 
-fn nothing_matches(question: &Question<'_>) -> String {
+pub(super) fn nothing_matches(question: &Question<'_>) -> String {
     let Question { target, role, requester, receiver, .. } = question;
     let requester = &requester.principal;
     let for_whom = match &receiver.principal {

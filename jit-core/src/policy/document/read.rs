@@ -36,6 +36,11 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// What it is.
+    pub(super) fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// Refuses every key that is not known here.
     pub(super) fn only(&self, known: &[&str], findings: &mut Findings) {
         for (at, key, _) in self.entries() {
@@ -97,21 +102,7 @@ impl<'d> Section<'d> {
         let value = self.find(key)?;
         let at = value.span().start;
         let given = text(value, key, findings)?;
-        let parsed = humantime::parse_duration(given).ok().and_then(|parsed| TimeDelta::from_std(parsed).ok());
-        let Some(parsed) = parsed else {
-            let given = shown(given);
-            findings.problem(at, format!("`{given}` is not a length of time: write it like `30m`, `4h` or `1h 30m`"));
-            return None;
-        };
-        if parsed < TimeDelta::microseconds(1) {
-            findings.problem(at, format!("`{key}` has to be longer than zero, like `30m`"));
-            return None;
-        }
-        if parsed > ceiling {
-            let (given, most) = (shown(given), said(ceiling));
-            findings.problem(at, format!("`{given}` is over the ceiling: `{key}` can be at most `{most}`"));
-            return None;
-        }
+        let parsed = length(given, key, ceiling).map_err(|wrong| findings.problem(at, wrong)).ok()?;
         Some((at, parsed))
     }
 
@@ -145,6 +136,23 @@ impl<'d> Section<'d> {
     }
 }
 
+/// A length of time above zero and up to the ceiling, or in words what is wrong with it.
+pub(in crate::policy) fn length(given: &str, key: &str, ceiling: TimeDelta) -> Result<TimeDelta, String> {
+    let parsed = humantime::parse_duration(given).ok().and_then(|parsed| TimeDelta::from_std(parsed).ok());
+    let Some(parsed) = parsed else {
+        let given = shown(given);
+        return Err(format!("`{given}` is not a length of time: write it like `30m`, `4h` or `1h 30m`"));
+    };
+    if parsed < TimeDelta::microseconds(1) {
+        return Err(format!("`{key}` has to be longer than zero, like `30m`"));
+    }
+    if parsed > ceiling {
+        let (given, most) = (shown(given), said(ceiling));
+        return Err(format!("`{given}` is over the ceiling: `{key}` can be at most `{most}`"));
+    }
+    Ok(parsed)
+}
+
 /// The value as a text.
 pub(super) fn text<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d str> {
     match value.get_ref() {
@@ -161,9 +169,9 @@ pub(super) fn text<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> 
 pub(super) fn list<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d [Spanned<DeValue<'d>>]> {
     match value.get_ref() {
         DeValue::Array(list) => Some(list),
-        DeValue::Table(_) if matches!(key, "rule" | "may" | "stage") => {
-            let long = if key == "stage" { "rule.stage" } else { key };
-            findings.problem(value.span().start, format!("there can be many of `{key}`: write `[[{long}]]`"));
+        DeValue::Table(_) if matches!(key, "rule" | "may" | "rule.stage" | "plan.NAME.stage") => {
+            let short = key.rsplit('.').next().unwrap_or(key);
+            findings.problem(value.span().start, format!("there can be many of `{short}`: write `[[{key}]]`"));
             None
         }
         other => {
@@ -190,7 +198,7 @@ pub(super) fn texts<'d>(value: Found<'d>, key: &str, findings: &mut Findings) ->
 }
 
 /// A user's text for a message: short and on one line.
-pub(super) fn shown(text: &str) -> String {
+pub(in crate::policy) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (count, character) in text.chars().enumerate() {
         if count >= 64 {
@@ -203,7 +211,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// A length of time for a message, as the document writes it.
-pub(super) fn said(span: TimeDelta) -> String {
+pub(in crate::policy) fn said(span: TimeDelta) -> String {
     humantime::format_duration(crate::clock::to_std(span)).to_string().replace("1day", "24h")
 }
 
@@ -214,7 +222,7 @@ pub(super) fn quoted(words: &[&str]) -> String {
 }
 
 /// The word that was probably meant: at most two slips away, and more right than wrong.
-pub(super) fn near<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(in crate::policy) fn near<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let most = given.chars().count().saturating_sub(1).saturating_div(2).min(2);
     words.map(|word| (slips(given, word), word)).filter(|(slips, _)| *slips <= most).min().map(|(_, word)| word)
 }

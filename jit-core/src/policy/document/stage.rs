@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::error::Findings;
 use super::read::{Found, Section, list, text};
-use super::rule::LONGEST_WAIT;
+use super::terms::{LONGEST_WAIT, Terms};
 use super::who::{known_group, principal};
 use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
 use crate::directory::ListedDirectory;
@@ -26,8 +26,12 @@ pub(super) fn read(
     };
     let before = findings.problems();
     let mut stages = Vec::new();
-    for item in list(found, "stage", findings)? {
-        let Some(section) = Section::of(item, "[[rule.stage]]", findings) else { continue };
+    let (key, what) = match rule.what() {
+        Terms::OF_PLAN => ("plan.NAME.stage", "[[plan.NAME.stage]]"),
+        _ => ("rule.stage", "[[rule.stage]]"),
+    };
+    for item in list(found, key, findings)? {
+        let Some(section) = Section::of(item, what, findings) else { continue };
         section.only(&["people", "mfa", "approvers", "escalate"], findings);
         let people = section.find("people");
         let stage = Stage {

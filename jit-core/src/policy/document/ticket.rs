@@ -8,7 +8,7 @@ use crate::id::ApproverName;
 
 /// A pattern that the whole ticket has to match, in time linear in its length.
 #[derive(Debug, Clone)]
-pub(super) struct Ticket {
+pub(in crate::policy) struct Ticket {
     pattern: String,
     whole: Regex,
     /// The outside system that knows of tickets.

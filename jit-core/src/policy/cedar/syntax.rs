@@ -1,0 +1,78 @@
+//! What stands in a policy, by Cedar's own JSON form of it.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::Policy;
+use serde_json::Value;
+
+/// A policy's conditions.
+#[derive(Debug)]
+pub(super) struct Syntax(Value);
+
+impl Syntax {
+    /// None where Cedar has no JSON for it.
+    pub(super) fn of(policy: &Policy) -> Option<Self> {
+        policy.to_json().ok().map(Self)
+    }
+
+    /// Whether it speaks of who gets the role.
+    pub(super) fn speaks_of_receiver(&self) -> bool {
+        reads_receiver(&self.0)
+    }
+
+    /// The ids of the roles of which its conditions say that the resource is one; none where they do not say that.
+    pub(super) fn roles(&self) -> Option<BTreeSet<String>> {
+        let conditions = self.0.get("conditions")?.as_array()?;
+        let demanded = conditions.iter().filter(|condition| condition.get("kind").is_some_and(|kind| kind == "when"));
+        demanded.filter_map(|condition| bound(condition.get("body")?)).reduce(|one, other| &one & &other)
+    }
+}
+
+fn reads_receiver(value: &Value) -> bool {
+    let inside = match value {
+        Value::Array(items) => items.iter().any(reads_receiver),
+        Value::Object(fields) => fields.values().any(reads_receiver),
+        _ => false,
+    };
+    let read = value.get(".").filter(|read| read.get("attr").is_some_and(|attr| attr == "receiver"));
+    inside || read.and_then(|read| read.get("left")).is_some_and(|left| is_variable(left, "context"))
+}
+
+/// The roles outside of which the condition is not met.
+fn bound(condition: &Value) -> Option<BTreeSet<String>> {
+    let sides = |key| {
+        let sides: &Value = condition.get(key)?;
+        Some((sides.get("left")?, sides.get("right")?))
+    };
+    if let Some((left, right)) = sides("&&") {
+        return match (bound(left), bound(right)) {
+            (Some(left), Some(right)) => Some(&left & &right),
+            (left, right) => left.or(right),
+        };
+    }
+    if let Some((left, right)) = sides("||") {
+        return Some(&bound(left)? | &bound(right)?);
+    }
+    if let Some((left, right)) = sides("==") {
+        let (resource, role) = if is_variable(left, "resource") { (left, right) } else { (right, left) };
+        return is_variable(resource, "resource").then(|| role_id(role)).flatten().map(|id| BTreeSet::from([id]));
+    }
+    let (left, right) = sides("in")?;
+    if !is_variable(left, "resource") {
+        return None;
+    }
+    match right.get("Set").and_then(Value::as_array) {
+        Some(roles) => roles.iter().map(role_id).collect(),
+        None => role_id(right).map(|id| BTreeSet::from([id])),
+    }
+}
+
+fn is_variable(value: &Value, name: &str) -> bool {
+    value.get("Var").is_some_and(|variable| variable == name)
+}
+
+fn role_id(value: &Value) -> Option<String> {
+    let entity = value.get("Value")?.get("__entity")?;
+    entity.get("type").filter(|of| *of == "Jit::Role")?;
+    entity.get("id")?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,46 @@
+//! The document of a policy whose rules stand elsewhere: people, and plans by name.
+
+use std::collections::BTreeMap;
+
+use super::error::Findings;
+use super::read::{Section, shown};
+use super::terms::Terms;
+use super::who::WhoList;
+use super::{check, open};
+use crate::directory::ListedDirectory;
+use crate::id::RuleName;
+
+const KNOWN: [&str; 7] = ["version", "directory", "groups", "managers", "people", "accounts", "plan"];
+
+/// People and named plans.
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct Plans {
+    pub(in crate::policy) directory: ListedDirectory,
+    pub(in crate::policy) named: BTreeMap<RuleName, Terms>,
+}
+
+impl Plans {
+    pub(in crate::policy) fn read(text: &str, findings: &mut Findings) -> Self {
+        let mut named: BTreeMap<RuleName, Terms> = BTreeMap::new();
+        let directory = open(text, &KNOWN, findings, |document, people, findings| {
+            let plans = document.find("plan").and_then(|found| Section::of(found, "plan", findings));
+            for (at, name, value) in plans.iter().flat_map(Section::entries) {
+                let Some(section) = Section::of(value, Terms::OF_PLAN, findings) else { continue };
+                let name = RuleName::new(name);
+                if let Err(invalid) = &name {
+                    findings.problem(at, format!("no plan can be called so: {invalid}"));
+                }
+                section.only(&Terms::KEYS, findings);
+                let terms = Terms::read(&section, name.ok(), people.directory, findings);
+                named.extend(terms.map(|terms| (terms.plan.rule.clone(), terms)));
+            }
+            // who will ask is not known here: refused is only what nobody at all could be given
+            let anybody = WhoList { everybody: true, ..WhoList::default() };
+            for terms in named.values().filter(|_| people.known) {
+                let what = format!("plan `{}`", shown(terms.plan.rule.as_str()));
+                check::stuck(&what, terms, (&anybody, None), people.directory, findings);
+            }
+        });
+        Self { directory, named }
+    }
+}
