@@ -9,6 +9,8 @@ mod overlap;
 mod races;
 mod stage;
 mod stops;
+mod town;
+mod workflow;
 mod wrong_use;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,7 @@ fn main() -> Result<()> {
     outage::all(&mut tests);
     overlap::all(&mut tests);
     races::all(&mut tests);
+    workflow::all(&mut tests, &servers);
     wrong_use::all(&mut tests);
     libtest_mimic::run(&arguments, tests.trials).exit()
 }

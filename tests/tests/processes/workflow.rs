@@ -1,0 +1,386 @@
+//! Approvals as a careful team has them, from asking to the end: tickets, codes, people, outside systems, notices.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jit_core::testkit::database_laws::{Attempt, Tried};
+use jit_tests::outside::{post, signature};
+use jit_tests::servers::Servers;
+use serde_json::{Value, json};
+
+use crate::Tests;
+use crate::town::{CHAT_PATH, OPA_TOKEN, SIGNING, TRACKER_TOKEN, Town, oathtool};
+
+pub(crate) fn all(tests: &mut Tests, servers: &Servers) {
+    tests.add("workflow_a_ticket_codes_the_manager_and_two_dbas_on_postgres", |ground| async move {
+        story(Town::on_postgres(ground.server).await?).await
+    });
+    let mariadb = servers.mysql().find(|server| server.name() == "mariadb-11.8").cloned();
+    match mariadb {
+        Some(server) => tests.add("workflow_a_ticket_codes_the_manager_and_two_dbas_on_mariadb", |_| async move {
+            story(Town::on_mysql(server).await?).await
+        }),
+        None => tests.leave_out("workflow_a_ticket_codes_the_manager_and_two_dbas_on_mariadb", "mariadb-11.8"),
+    }
+    tests.add("workflow_a_webhook_answers_at_once_or_calls_back_once", |ground| async move {
+        calls_back(Town::on_postgres(ground.server).await?).await
+    });
+    tests.add(
+        "workflow_an_endpoint_that_is_down_slow_huge_or_wrong_is_no_yes_and_the_log_says_why",
+        |ground| async move { is_no_yes(Town::on_postgres(ground.server).await?).await },
+    );
+    tests.add(
+        "workflow_a_receiver_that_fails_for_a_minute_gets_everything_once_and_delays_nothing",
+        |ground| async move { fails_for_a_minute(Town::on_postgres(ground.server).await?).await },
+    );
+}
+
+/// Asked with a ticket and a code, answered by the manager, a DBA and somebody on call; usable, told to everybody, proven by the log.
+async fn story(town: Town) -> Result<()> {
+    let mut secrets = Vec::new();
+    for who in ["alice", "dana", "bob", "grace"] {
+        secrets.push(town.enrols(who).await?);
+    }
+    let [alice, dana, bob, grace] = secrets.as_slice() else { anyhow::bail!("four have codes") };
+    let mut pump = town.runs(&["pump"])?;
+    let asks = |code: &str| {
+        let ask =
+            ["request", "--json", "--target", "orders", "--role", &town.role, "--for", "10m", "--ticket", "OPS-12"];
+        let rest = ["--reason", "stuck orders, see the ticket", "--as", "alice", "--totp", code];
+        ask.iter().chain(&rest).map(|text| (*text).to_owned()).collect::<Vec<String>>()
+    };
+    let ask = asks(&oathtool(alice, 0)?);
+    let ask: Vec<&str> = ask.iter().map(String::as_str).collect();
+    let asked = town.jit(&ask).await?.done()?.json()?;
+    let id = asked["id"].as_str().context("no id")?;
+    // the tracker is asked first; where it has not answered yet the code was not looked at and still is good
+    let code = oathtool(alice, 0)?;
+    for _ in 0..100 {
+        let awaits = town.access(id).await?["awaits"].to_string();
+        if awaits.contains("a second factor") {
+            town.jit(&["confirm", id, "--as=alice", "--totp", &code]).await?.done()?;
+        }
+        if awaits.contains("manager") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    refused(&town, &["approve", id, "--as=dana"], "a second factor (`totp`)").await?;
+    refused(&town, &["approve", id, "--as=dana", "--totp", "000000"], "not right").await?;
+    refused(&town, &["approve", id, "--as=alice", "--totp", &oathtool(alice, 30)?], "own request").await?;
+    let (dana_code, bob_code) = (oathtool(dana, 0)?, oathtool(bob, 0)?);
+    town.jit(&["approve", id, "--as=dana", "--note=go ahead", "--totp", &dana_code]).await?.done()?;
+    town.jit(&["approve", id, "--as=bob", "--totp", &bob_code]).await?.done()?;
+    town.outside.hears("chat", "the escalation", |heard| heard["body"].to_string().contains("Escalated to oncall"))?;
+    let last =
+        town.jit(&["approve", id, "--json", "--as=grace", "--totp", &oathtool(grace, 0)?]).await?.done()?.json()?;
+    ensure!(last["state"] == "active", "{last}");
+    let mut session = town.world.session(&town.account).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let _ = session.attempt(Attempt::SetRole(&town.role)).await;
+    let tried = session.attempt(Attempt::Read(&town.role)).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    ensure!(tried == Tried::Done, "the role is not usable: {tried:?}");
+    // the same code is not taken again, whatever for
+    refused(&town, &["mfa", "confirm", "--as=bob", "--totp", &bob_code], "used already").await?;
+    everybody_was_told(&town, id)?;
+    town.jit(&["release", id, "--as=alice"]).await?.done()?;
+    town.until(id, "revoked").await?;
+    town.mail.receives("Gone, verified")?;
+    pump.start_kill()?;
+    pump.wait().await?;
+    the_log_proves_it(&town, id).await?;
+    law_12_no_secret_comes_out(&town, &secrets)
+}
+
+/// It is refused, and says this.
+async fn refused(town: &Town, arguments: &[&str], says: &str) -> Result<()> {
+    let said = town.jit(arguments).await?;
+    ensure!(
+        said.code == Some(1) && said.error.contains(says),
+        "no `{says}`: {:?} {}{}",
+        said.code,
+        said.out,
+        said.error
+    );
+    Ok(())
+}
+
+fn everybody_was_told(town: &Town, id: &str) -> Result<()> {
+    for said in ["alice asks for", "Approved:", "Usable:"] {
+        town.outside.hears("chat", said, |heard| heard["body"].to_string().contains(said))?;
+        town.mail.receives(said)?;
+    }
+    let heard = town.outside.hears("siem", "that it is usable", |heard| {
+        heard["body"].to_string().contains("jit.active") && heard["body"].to_string().contains(id)
+    })?;
+    let header = |name: &str| heard["headers"][name].as_str().unwrap_or_default().to_owned();
+    let (at, body) = (header("webhook-timestamp").parse()?, heard["body"].as_str().context("no body")?);
+    let expected = signature(SIGNING, &header("webhook-id"), at, body);
+    ensure!(header("webhook-signature") == expected, "not signed as the specification has it: {heard}");
+    let chat = town.outside.heard("chat")?;
+    let link = format!("https://jit.example.com/accesses/{id}");
+    ensure!(chat.iter().any(|heard| heard["body"].to_string().contains(&link)), "no link to the decision");
+    Ok(())
+}
+
+async fn the_log_proves_it(town: &Town, id: &str) -> Result<()> {
+    town.jit(&["audit", "verify"]).await?.done()?;
+    town.jit(&["audit", "prove", id]).await?.done()?;
+    town.jit(&["audit", "export", "export.jsonl"]).await?.done()?;
+    let export = std::fs::read_to_string(town.folder.path().join("export.jsonl"))?;
+    let entries: Vec<Value> = export.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let about = |what: &str| -> Vec<String> {
+        let of = entries.iter().map(|entry| entry.to_string());
+        of.filter(|entry| entry.contains(id) && entry.contains(&format!("\"what\":\"{what}\""))).collect()
+    };
+    let has = |what: &str, part: &str| {
+        let found = about(what);
+        ensure!(found.iter().any(|entry| entry.contains(part)), "no `{what}` with `{part}`: {found:?}");
+        Ok(())
+    };
+    has("approved", "\"approver\":\"jira\"")?;
+    has("approved", "\"approver_decision_id\":\"decision-7\"")?;
+    has("confirmed", "\"factor\":\"totp\"")?;
+    has("approved", "\"human\":\"dana\"")?;
+    has("approved", "\"human\":\"bob\"")?;
+    has("escalated", "\"to\":\"oncall\"")?;
+    has("approved", "\"human\":\"grace\"")?;
+    has("factor-refused", "not right")?;
+    has("active", "\"end\"")?;
+    let at = |what: &str| -> Result<chrono::DateTime<chrono::Utc>> {
+        let entry: Value = serde_json::from_str(about(what).first().context("no such entry")?)?;
+        let find = |value: &Value| value["at"].as_str().or_else(|| value["entry"]["at"].as_str()).map(str::to_owned);
+        Ok(find(&entry).context("no time")?.parse()?)
+    };
+    if let (Ok(satisfied), Ok(active)) = (at("satisfied"), at("active")) {
+        eprintln!("usable {} ms after the last yes", (active - satisfied).num_milliseconds());
+    }
+    Ok(())
+}
+
+/// Law 12: whatever comes out, at the most talkative level, holds none of the secrets that were planted.
+fn law_12_no_secret_comes_out(town: &Town, seeds: &[String]) -> Result<()> {
+    use base64::Engine as _;
+    let signing = base64::engine::general_purpose::STANDARD.encode(SIGNING);
+    let mut secrets: Vec<&str> = vec![TRACKER_TOKEN, OPA_TOKEN, CHAT_PATH, &signing, &town.password];
+    secrets.extend(seeds.iter().map(String::as_str));
+    let key = std::fs::read_to_string(town.folder.path().join("mfa.key"))?;
+    secrets.push(key.trim().rsplit('+').next().unwrap_or_default());
+    let mut came_out: Vec<(String, String)> = Vec::new();
+    for name in ["said.log", "background.log", "audit.jsonl", "export.jsonl", "jit.db", "jit.db-wal"] {
+        let bytes = std::fs::read(town.folder.path().join(name)).unwrap_or_default();
+        came_out.push((name.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    for receiver in ["chat", "siem", "jira", "opa"] {
+        for heard in town.outside.heard(receiver)? {
+            came_out.push((format!("what `{receiver}` was sent"), heard["body"].to_string()));
+        }
+    }
+    came_out.extend(town.mail.mails().iter().map(|mail| ("a mail".to_owned(), mail.to_string())));
+    ensure!(
+        came_out.iter().any(|(name, text)| name == "background.log" && text.contains("TRACE")),
+        "nothing was traced"
+    );
+    for (name, text) in &came_out {
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            ensure!(
+                !text.contains(secret),
+                "a secret stands in {name}: {}...",
+                secret.chars().take(12).collect::<String>()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The board answers at once, or later: once, signed, for its own access, in time.
+async fn calls_back(town: Town) -> Result<()> {
+    let ask = [
+        "request",
+        "--json",
+        "--target",
+        "orders",
+        "--role",
+        &town.role,
+        "--for",
+        "10m",
+        "--as",
+        "dave",
+        "--on-behalf-of",
+        "alice",
+    ];
+    town.outside
+        .behaves("board", &json!({ "body": json!({"decision": "approve", "reason": "on the list"}).to_string() }))?;
+    let at_once = town.jit(&ask).await?.done()?.json()?;
+    ensure!(at_once["state"] == "active", "{at_once}");
+    let heard = town.outside.heard("board")?;
+    let first = heard.first().context("it was not asked")?;
+    let header = |name: &str| first["headers"][name].as_str().unwrap_or_default().to_owned();
+    let body = first["body"].as_str().context("no body")?;
+    let expected = signature(SIGNING, &header("webhook-id"), header("webhook-timestamp").parse()?, body);
+    ensure!(header("webhook-signature") == expected, "not signed as the specification has it: {first}");
+    town.jit(&["release", at_once["id"].as_str().context("no id")?, "--as=alice"]).await?.done()?;
+
+    town.outside.behaves("board", &json!({ "status": 202, "body": "" }))?;
+    let mut serve = town.runs(&["serve", "--json", "--listen", "127.0.0.1:0"])?;
+    let listening = loop {
+        let said = town.background();
+        let line = said
+            .lines()
+            .find_map(|line| serde_json::from_str::<Value>(line).ok()?["listening"].as_str().map(str::to_owned));
+        match line {
+            Some(address) => break address,
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let mut waiting = Vec::new();
+    for number in 1..3 {
+        let asked = town.jit(&ask).await?.done()?.json()?;
+        let id = asked["id"].as_str().context("no id")?.to_owned();
+        let heard = town.outside.hears("board", "the question", |heard| heard["body"].to_string().contains(&id))?;
+        let review: Value = serde_json::from_str(heard["body"].as_str().context("no body")?)?;
+        let callback = review["callback"].as_str().context("no callback")?;
+        let token = callback.rsplit('/').next().context("no token")?.to_owned();
+        let body = |decision: &str| {
+            json!({"review": review["review"], "access": id, "decision": decision, "reason": "later"}).to_string()
+        };
+        waiting.push((id.clone(), format!("http://{listening}/callbacks/{token}"), body("approve"), body("deny")));
+        ensure!(number <= 2);
+    }
+    let call = |url: &str, body: &str, secret: &[u8], at: i64| -> Result<(u16, String)> {
+        let (stamp, signed) = (at.to_string(), signature(secret, "msg_1", at, body));
+        post(url, &[("webhook-id", "msg_1"), ("webhook-timestamp", &stamp), ("webhook-signature", &signed)], body)
+    };
+    let now = chrono::Utc::now().timestamp();
+    let [(first, url, yes, _), (second, other, other_yes, no)] = waiting.as_slice() else { anyhow::bail!("two wait") };
+    ensure!(post(url, &[], yes)?.0 == 403, "not signed");
+    ensure!(call(url, yes, b"somebody else's secret, 32 bytes", now)?.0 == 403, "signed with another secret");
+    ensure!(call(url, yes, SIGNING, now - 301)?.0 == 403, "signed long ago");
+    ensure!(call(url, other_yes, SIGNING, now)?.0 == 403, "about another access");
+    ensure!(call(&format!("{url}0"), yes, SIGNING, now)?.0 == 404, "a token that nobody gave");
+    ensure!(town.access(first).await?["state"] == "pending");
+    ensure!(call(url, yes, SIGNING, now)?.0 == 200);
+    town.until(first, "active").await?;
+    ensure!(call(url, yes, SIGNING, now)?.0 == 404, "the same once more");
+    ensure!(call(other, no, SIGNING, now)?.0 == 200);
+    town.until(second, "denied").await?;
+    ensure!(call(other, other_yes, SIGNING, now)?.0 == 404, "after a no");
+    ensure!(town.access(second).await?["state"] == "denied");
+    let told = town.jit(&["show", first]).await?.done()?.out;
+    ensure!(told.contains("decision-refused"), "who could not sign is not in the log: {told}");
+    town.jit(&["release", first, "--as=alice"]).await?.done()?;
+    serve.start_kill()?;
+    serve.wait().await?;
+    Ok(())
+}
+
+/// What cannot be understood is not a yes, and the log says why.
+async fn is_no_yes(town: Town) -> Result<()> {
+    let ask = [
+        "request",
+        "--json",
+        "--target",
+        "orders",
+        "--role",
+        &town.role,
+        "--for",
+        "10m",
+        "--as",
+        "dave",
+        "--on-behalf-of",
+        "alice",
+    ];
+    let approve = json!({"decision": "approve"}).to_string();
+    let cases = [
+        (json!({ "status": 500, "body": approve }), "it answered 500"),
+        (
+            json!({ "status": 302, "body": approve, "headers": { "location": town.outside.url("opa") } }),
+            "it answered 302",
+        ),
+        (json!({ "delay_ms": 3_000, "body": approve }), "gave no whole answer within 0.7 s"),
+        (json!({ "bytes": 2_000_000 }), "more than 1048576 bytes"),
+        (json!({ "body": "approve" }), "is not JSON"),
+        (json!({ "body": "{\"decision\": \"perhaps\"}" }), "is not JSON with a `decision`"),
+        (json!({ "body": "{}" }), "is not JSON with a `decision`"),
+    ];
+    for (behaviour, why) in cases {
+        town.outside.behaves("board", &behaviour)?;
+        let asked = town.jit(&ask).await?.done()?.json()?;
+        let id = asked["id"].as_str().context("no id")?;
+        ensure!(asked["state"] == "pending", "{behaviour}: {asked}");
+        let told = town.jit(&["show", id]).await?.done()?.out;
+        ensure!(told.contains("approver-failed") && told.contains(why), "{behaviour}: no `{why}` in {told}");
+        town.jit(&["cancel", id, "--as=dave"]).await?.done()?;
+    }
+    // one that nobody listens at
+    let config = std::fs::read_to_string(town.folder.path().join("jit.toml"))?;
+    town.write("jit.toml", &config.replace(&town.outside.url("board"), "http://127.0.0.1:1/at/board"))?;
+    let asked = town.jit(&ask).await?.done()?.json()?;
+    ensure!(asked["state"] == "pending", "{asked}");
+    let told = town.jit(&["show", asked["id"].as_str().context("no id")?]).await?.done()?.out;
+    ensure!(told.contains("`127.0.0.1:1` cannot be reached"), "{told}");
+    Ok(())
+}
+
+/// A receiver fails for a minute: afterwards it has every notice, once by its key, in the order of each access; roles come and go meanwhile.
+async fn fails_for_a_minute(town: Town) -> Result<()> {
+    town.outside.behaves("board", &json!({ "body": json!({"decision": "approve"}).to_string() }))?;
+    town.outside.behaves("siem", &json!({ "status": 503 }))?;
+    let mut pump = town.runs(&["pump"])?;
+    let ask = [
+        "request",
+        "--json",
+        "--target",
+        "orders",
+        "--role",
+        &town.role,
+        "--for",
+        "10m",
+        "--as",
+        "dave",
+        "--on-behalf-of",
+        "alice",
+    ];
+    let begun = std::time::Instant::now();
+    let mut ids = Vec::new();
+    let mut took = Vec::new();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let asked = std::time::Instant::now();
+        let access = town.jit(&ask).await?.done()?.json()?;
+        let id = access["id"].as_str().context("no id")?.to_owned();
+        ensure!(access["state"] == "active", "a receiver that fails is in the way: {access}");
+        town.jit(&["release", &id, "--as=alice"]).await?.done()?;
+        ensure!(town.access(&id).await?["state"] == "revoked", "a receiver that fails is in the way of the end");
+        took.push(asked.elapsed());
+        ids.push(id);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    took.sort();
+    eprintln!("asked for, granted, released, revoked while a receiver failed: median {:?}", took.get(took.len() / 2));
+    ensure!(town.outside.heard("siem")?.iter().all(|heard| heard["status"] == 503));
+    town.outside.behaves("siem", &json!({}))?;
+    let story = ["jit.requested", "jit.approved", "jit.active", "jit.revoked"];
+    for id in &ids {
+        town.outside.hears("siem", "the last notice", |heard| {
+            let body = heard["body"].to_string();
+            heard["status"] == 200 && body.contains(id.as_str()) && body.contains("jit.revoked")
+        })?;
+        let heard = town.outside.heard("siem")?;
+        let taken: Vec<&Value> = heard
+            .iter()
+            .filter(|heard| heard["status"] == 200 && heard["body"].to_string().contains(id.as_str()))
+            .collect();
+        let events: Vec<String> = taken
+            .iter()
+            .filter_map(|heard| {
+                Some(serde_json::from_str::<Value>(heard["body"].as_str()?).ok()?["type"].as_str()?.to_owned())
+            })
+            .collect();
+        ensure!(events == story, "{id}: {events:?}");
+        let keys: std::collections::BTreeSet<String> =
+            taken.iter().map(|heard| heard["headers"]["webhook-id"].to_string()).collect();
+        ensure!(keys.len() == story.len(), "{id}: {keys:?}");
+    }
+    pump.start_kill()?;
+    pump.wait().await?;
+    Ok(())
+}
