@@ -389,7 +389,7 @@ pub(crate) enum Policy {
         file: Option<PathBuf>,
     },
     /// Shows what every rule says to a request, without asking for anything
-    Explain(Request),
+    Explain(Box<Request>),
     /// Tries a table of cases: who asks for what, and what has to come of it
     Test {
         /// The table
