@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Shows jit on a throwaway server: asked for, approved, used, ended when the window closes, all of it in a log.
 #
-#   examples/quickstart.sh [--engine postgres|mariadb|mysql] [--no-pause]
+#   examples/quickstart.sh [--engine postgres|mariadb|mysql] [--tour] [--no-pause]
+#
+# With --tour: tickets, codes, a manager, escalation and an emergency instead (it needs oathtool and python3 too).
 #
 # It needs a Debian (12 or later) or Ubuntu, and cargo. The server and openssl are used where they are, and installed from the
 # distribution where they are missing and this user may (MySQL, which Debian has not: unpacked into a cache folder). It runs as an unprivileged user in a folder of its own, on a port of
@@ -13,6 +15,8 @@ readonly WINDOW=8                       # seconds that the role is granted for
 readonly MIN_RUST=1.89
 ENGINE=postgres
 PAUSE=1
+TOUR=
+TRACKER=
 WORK=
 CHILD=
 PUMP=
@@ -23,17 +27,18 @@ DONE=
 while [ $# -gt 0 ]; do
     case $1 in
         --no-pause) PAUSE=0 ;;
+        --tour) TOUR=1 ;;
         --engine)
             ENGINE=${2:-}
             shift
             ;;
         --engine=*) ENGINE=${1#--engine=} ;;
         -h | --help)
-            sed -n '2,8s/^# \{0,1\}//p' "$0"
+            sed -n '2,10s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
         *)
-            echo "unknown argument \`$1\`: known are --engine and --no-pause" >&2
+            echo "unknown argument \`$1\`: known are --engine, --tour and --no-pause" >&2
             exit 2
             ;;
     esac
@@ -118,6 +123,7 @@ clean() {
     [ -n "$CHILD" ] && kill -TERM -- "-$CHILD" 2>/dev/null && finish "$CHILD"
     [ -n "$SESSION" ] && finish "$SESSION"
     [ -n "$PUMP" ] && finish "$PUMP"
+    [ -n "$TRACKER" ] && finish "$TRACKER"
     [ -n "$SERVER" ] && stop_server
     [ -n "$WORK" ] && rm -rf "$WORK"
     if [ "$status" = 0 ] && [ -z "$DONE" ]; then status=1; fi
@@ -410,6 +416,7 @@ mkdir -m 700 "$WORK/tls"
 find_cargo
 need_server
 command -v openssl >/dev/null 2>&1 || install openssl
+[ -z "$TOUR" ] || { . examples/quickstart/tour.sh && need_for_the_tour; }
 choose_owner
 if [ -n "$OWNER" ]; then
     # the server's user has to get to its own folder, and to nothing else
@@ -429,10 +436,11 @@ start_server
 for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
 set_the_stage
 configure
+[ -z "$TOUR" ] || { start_tracker && configure_tour; }
 mend
 jit doctor >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "jit doctor finds something wrong"; }
 indented <"$WORK/said"
 
-play
+if [ -n "$TOUR" ]; then tour; else play; fi
 DONE=1
 printf '\n%sThat was all of it: asked for, approved, used, ended, proved.%s\n' "$BOLD" "$PLAIN"

@@ -69,6 +69,8 @@ whats! {
     CommandRefused = "command-refused",
     /// The requester proved by a second factor that it is he.
     Confirmed = "confirmed",
+    /// A second factor is being set up: it counts once a first response of it was right.
+    EnrolmentBegun = "enrolment-begun",
     /// A second factor was set up.
     Enrolled = "enrolled",
     /// A second factor was taken away.

@@ -422,7 +422,9 @@ async fn a_factor_is_set_up_anew_only_with_the_old_one_or_after_it_was_taken_awa
     let log = scene.jit.store().unnumbered(scene.jit.tenant_id(), 1_000).await.unwrap();
     let numbered = scene.jit.store().entries(scene.jit.tenant_id(), 0, 1_000).await.unwrap();
     let told: BTreeSet<String> = log.iter().chain(&numbered).map(|entry| field(&entry.body, "what")).collect();
-    assert!(told.contains("enrolled") && told.contains("enrolment-ended"));
+    for what in ["enrolment-begun", "enrolled", "enrolment-ended"] {
+        assert!(told.contains(what), "{what}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::fact::{Fact, What};
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;
-use crate::store::{Change, Expect, Write, Writing};
+use crate::store::{Expect, Write, Writing};
 
 impl Jit {
     /// Begins to set a second factor up for the actor. It counts once he has given a first response by [`Jit::confirm_factor`]. Who has
@@ -41,8 +41,10 @@ impl Jit {
             }
             Some(other) => other.map_err(refused)?,
         };
-        let writes = vec![put_bytes(key, record.as_ref(), enrolment.keep.clone())];
-        self.core.store.commit(Change { writes, ..Change::default() }).await?;
+        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
+        ledger.fact(Fact::new(What::EnrolmentBegun).with("factor", name.as_str()));
+        ledger.commit().await?;
         Ok(enrolment)
     }
 
