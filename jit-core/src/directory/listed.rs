@@ -58,6 +58,10 @@ impl ListedDirectory {
     /// # Errors
     /// In words, where it is not that, or a name is an alias of two humans, or of one that is an alias itself.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        // a list of lists would be taken for the fields in their order
+        if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err("these are no lists of people: a JSON object is expected".to_owned());
+        }
         let lists: Lists =
             serde_json::from_slice(text).map_err(|error| format!("these are no lists of people: {error}"))?;
         let mut humans = BTreeMap::new();

@@ -462,7 +462,8 @@ fn message(error: &clap::Error) -> String {
 fn hint(error: &clap::Error) -> String {
     let suggested = |kind| match error.get(kind) {
         Some(ContextValue::String(one)) => Some(one.clone()),
-        Some(ContextValue::Strings(several)) => several.first().cloned(),
+        // the nearest stands last
+        Some(ContextValue::Strings(several)) => several.last().cloned(),
         _ => None,
     };
     let near = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
