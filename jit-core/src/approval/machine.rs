@@ -44,10 +44,22 @@ pub struct Approval {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     confirmations: Vec<Confirmation>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    answers: Vec<Answer>,
+    answers: Vec<Heard>,
     /// Deciders of whom the directory said nothing when it was last asked: a plan may name them, and still they do not count.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     unknown: BTreeSet<Principal>,
+}
+
+/// The last word of an outside system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Heard {
+    answer: Answer,
+    /// Since when it says so: a stage that was met by it is not reached later because it is asked again, UTC.
+    since: Time,
+    /// It is too old to be granted on, and is asked again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
 }
 
 /// An approval as it was stored, before it is believed.
@@ -63,7 +75,7 @@ struct Stored {
     #[serde(default)]
     confirmations: Vec<Confirmation>,
     #[serde(default)]
-    answers: Vec<Answer>,
+    answers: Vec<Heard>,
     #[serde(default)]
     unknown: BTreeSet<Principal>,
 }
@@ -161,8 +173,8 @@ impl Approval {
 
     /// What outside systems said, the last word of each.
     #[must_use]
-    pub fn answers(&self) -> &[Answer] {
-        &self.answers
+    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.answers.iter().map(|heard| &heard.answer)
     }
 
     /// Whose approval it is.
@@ -265,8 +277,10 @@ impl Approval {
             return Err(DecisionRefused::NotEntitled);
         }
         let mut next = self.clone();
-        next.answers.retain(|earlier| earlier.approver != answer.approver);
-        next.answers.push(answer);
+        let earlier = next.answers.iter().position(|heard| heard.answer.approver == answer.approver);
+        let earlier = earlier.map(|place| next.answers.remove(place));
+        let same = earlier.filter(|earlier| earlier.answer.verdict == answer.verdict);
+        next.answers.push(Heard { since: same.map_or(answer.at, |earlier| earlier.since), answer, stale: false });
         Ok(next)
     }
 
@@ -301,7 +315,7 @@ impl Approval {
         Self { plan, decisions, unknown, ..self.clone() }
     }
 
-    /// Without the words of outside systems that are too old to be granted on.
+    /// The same where the words of outside systems that are too old to be granted on do not count until they are said again.
     #[must_use]
     pub fn without_stale(&self, now: Time) -> Self {
         let again = |answer: &Answer| {
@@ -309,7 +323,9 @@ impl Approval {
             asked.any(|asked| asked.again && asked.approver == answer.approver)
         };
         let mut next = self.clone();
-        next.answers.retain(|answer| !again(answer) || span(answer.at, now) <= AGAIN_AFTER);
+        for heard in next.answers.iter_mut().filter(|heard| again(&heard.answer)) {
+            heard.stale |= span(heard.answer.at, now) > AGAIN_AFTER;
+        }
         next
     }
 
@@ -341,8 +357,9 @@ impl Approval {
     fn met_at(&self, stage: usize, begun: &[Time]) -> Time {
         let reached = begun.last().copied().unwrap_or(self.opened_at);
         let decided = self.decisions.iter().map(|decision| decision.at);
-        let said =
-            decided.chain(self.confirmations.iter().map(|one| one.at)).chain(self.answers.iter().map(|one| one.at));
+        let said = decided
+            .chain(self.confirmations.iter().map(|one| one.at))
+            .chain(self.answers.iter().map(|heard| heard.since));
         let times: BTreeSet<Time> = said.filter(|at| *at > reached).collect();
         let met = std::iter::once(reached).chain(times).find(|until| self.is_met(stage, begun, Some(*until)));
         met.unwrap_or(reached)
@@ -355,7 +372,7 @@ impl Approval {
             |decision: &Decision| no(decision) && self.counts(decision) && self.asks(decision, all.clone(), &[]);
         // who was escalated to says no once it is his turn: whose turn it was is known from the time of his no
         self.decisions.iter().any(|decision| by_people(decision) || no(decision) && self.was_asked(decision))
-            || self.answers.iter().any(|answer| {
+            || self.answers().any(|answer| {
                 let asked = self.plan.stages.iter().flat_map(|stage| &stage.outside);
                 answer.verdict == Verdict::Deny
                     && in_time(answer.at, until)
@@ -389,8 +406,9 @@ impl Approval {
     }
 
     fn has_yes(&self, approver: &ApproverName, until: Option<Time>) -> bool {
-        let yes = |answer: &Answer| answer.verdict == Verdict::Approve && in_time(answer.at, until);
-        self.answers.iter().any(|answer| answer.approver == *approver && yes(answer))
+        let yes =
+            |heard: &Heard| heard.answer.verdict == Verdict::Approve && !heard.stale && in_time(heard.since, until);
+        self.answers.iter().any(|heard| heard.answer.approver == *approver && yes(heard))
     }
 
     /// Whether the requester gave a second factor that is fresh for this stage.

@@ -176,7 +176,7 @@ impl AccessView {
                     factor: decision.proven.as_ref().map(|proven| proven.factor.clone()),
                 })
                 .collect(),
-            answers: access.decidable().answers().iter().map(AnswerView::of).collect(),
+            answers: access.decidable().answers().map(AnswerView::of).collect(),
             break_glass: request.break_glass,
             review: access.review().map(|review| ReviewView {
                 due: review.due,

@@ -54,6 +54,18 @@ people = [{ group = "dba" }]
 escalate = { after = "10m", to = "group:oncall" }
 mfa = { of = "approver", within = "5m", factor = "totp" }
 [[rule]]
+name = "ticketed and escalated"
+targets = ["pg"]
+roles = ["owner"]
+requesters = ["group:payments"]
+max = "1h"
+ticket = { pattern = "OPS-[0-9]+", check = "tracker" }
+[[rule.stage]]
+mfa = { of = "requester", within = "5m" }
+[[rule.stage]]
+people = [{ group = "dba" }]
+escalate = { after = "10m", to = "group:oncall" }
+[[rule]]
 name = "plain"
 targets = ["pg"]
 roles = ["admin"]
@@ -158,7 +170,7 @@ impl Scene {
         for account in ["alice", "dave", "bob", "carol"] {
             server.create_account(account).unwrap();
         }
-        for role in ["reader", "writer", "admin"] {
+        for role in ["reader", "writer", "admin", "owner"] {
             server.create_role(role).unwrap();
         }
         let store = Arc::new(MemoryStore::new(shared));
@@ -265,6 +277,20 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     assert_eq!((denied.state, scene.tracker.times()), ("denied", 3));
     assert!(denied.cause.unwrap().contains("it was closed"));
     assert_eq!(held(&scene.server, "reader"), 0, "the first one is over, the second never came");
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_looked_at_again_costs_nobody_what_was_said_meanwhile() {
+    let scene = Scene::new().await;
+    scene.enrol("alice").await;
+    let access = scene.jit.request(&actor("alice"), ask("owner").ticket("OPS-12")).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap();
+    scene.later(Duration::from_secs(11 * 60)).await;
+    scene.jit.approve(&actor("grace"), access.id(), "").await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    let view = scene.view(&access).await;
+    assert_eq!((view.state, scene.tracker.times()), ("active", 2), "{:?}", view.awaits);
 }
 
 #[tokio::test]

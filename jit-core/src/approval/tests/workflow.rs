@@ -22,6 +22,8 @@ enum Act {
         system: usize,
         yes: bool,
     },
+    /// It is about to be granted: what counts for a minute only and is older does not.
+    Begin,
     /// The directory says something else from now on, and of some nothing.
     Change {
         everybody: Vec<Somebody>,
@@ -37,7 +39,17 @@ struct Judge {
     everybody: Vec<Somebody>,
     decisions: Vec<Decided>,
     confirmations: Vec<(i64, i64)>,
-    answers: Vec<(usize, bool, i64)>,
+    answers: Vec<Answered>,
+}
+
+#[derive(Debug, Clone)]
+struct Answered {
+    system: usize,
+    yes: bool,
+    /// When it said so first, and last.
+    since: i64,
+    at: i64,
+    stale: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -150,7 +162,8 @@ impl Judge {
     fn is_met(&self, stage: usize, reached: &[i64], until: i64) -> bool {
         let here = &self.stages[stage];
         let outside = here.outside.iter().all(|asked| {
-            self.answers.iter().any(|(number, yes, at)| system(*number) == asked.approver && *yes && *at <= until)
+            let yes = |one: &Answered| one.yes && !one.stale && one.since <= until;
+            self.answers.iter().any(|one| system(one.system) == asked.approver && yes(one))
         });
         let confirmed = here.mfa.as_ref().filter(|mfa| mfa.of == MfaOf::Requester).is_none_or(|mfa| {
             let fresh = |(given, proven): &(i64, i64)| {
@@ -189,8 +202,9 @@ impl Judge {
             )
         };
         let no = self.decisions.iter().any(|one| !one.approves && self.counts(one) && asked_ever(one));
-        let outside_no = self.answers.iter().any(|(number, yes, _)| {
-            !yes && self.stages.iter().flat_map(|stage| &stage.outside).any(|asked| asked.approver == system(*number))
+        let outside_no = self.answers.iter().any(|one| {
+            !one.yes
+                && self.stages.iter().flat_map(|stage| &stage.outside).any(|asked| asked.approver == system(one.system))
         });
         (if no || outside_no { ApprovalState::Refused } else { state }, reached)
     }
@@ -243,7 +257,7 @@ fn stage() -> impl Strategy<Value = Stage> {
         let of = if requester { MfaOf::Requester } else { MfaOf::Approver };
         Some(Mfa { of, within: TimeDelta::seconds(within), factor: None })
     })];
-    let outside = prop_oneof![3 => Just(Vec::new()), 1 => (0..SYSTEMS.len()).prop_map(|number| vec![Outside { approver: system(number), again: false }])];
+    let outside = prop_oneof![3 => Just(Vec::new()), 1 => (0..SYSTEMS.len()).prop_map(|number| vec![Outside { approver: system(number), again: number == 1 }])];
     let escalate = prop_oneof![2 => Just(None), 1 => (0..20_i64).prop_map(|after| Some(Escalation { after: TimeDelta::seconds(after), to: group(2) }))];
     let people = proptest::collection::vec(requirement(), 0..3);
     (people, mfa, outside, escalate).prop_map(|(people, mfa, outside, escalate)| Stage {
@@ -264,9 +278,10 @@ fn act() -> impl Strategy<Value = (i64, Act)> {
         12 => decide,
         3 => (prop_oneof![4 => Just(REQUESTER), 1 => 0..NAMES], age()).prop_map(|(who, age)| Act::Confirm { who, age }),
         3 => (0..SYSTEMS.len(), proptest::bool::weighted(0.9)).prop_map(|(system, yes)| Act::Answer { system, yes }),
+        2 => Just(Act::Begin),
         1 => (everybody(), flags(), flags()).prop_map(|(everybody, known, away)| Act::Change { everybody, known, away }),
     ];
-    (0..12_i64, act)
+    (prop_oneof![6 => 0..12_i64, 1 => 50..90_i64], act)
 }
 
 proptest! {
@@ -335,9 +350,18 @@ proptest! {
                     let answer = Answer { approver: system(number), verdict, at: at(now), note, details };
                     if let Ok(next) = approval.answer(answer) {
                         approval = next;
-                        judge.answers.retain(|(earlier, _, _)| *earlier != number);
-                        judge.answers.push((number, yes, now));
+                        let earlier = judge.answers.iter().position(|one| one.system == number);
+                        let earlier = earlier.map(|place| judge.answers.remove(place)).filter(|one| one.yes);
+                        let since = earlier.map_or(now, |one| one.since);
+                        judge.answers.push(Answered { system: number, yes, since, at: now, stale: false });
                     }
+                }
+                Act::Begin => {
+                    let again = judge.stages.iter().flat_map(|stage| &stage.outside).any(|asked| asked.again);
+                    for one in judge.answers.iter_mut().filter(|one| again && one.system == 1) {
+                        one.stale |= now - one.at > 60;
+                    }
+                    approval = approval.without_stale(at(now));
                 }
                 Act::Change { everybody, known, away } => {
                     let fresh = judge.change(everybody, &known, &away);
