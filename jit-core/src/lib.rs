@@ -20,6 +20,7 @@ pub mod directory;
 pub mod engine;
 pub mod fact;
 pub mod grant;
+mod hex;
 pub mod holding;
 #[cfg(feature = "http")]
 pub mod http;

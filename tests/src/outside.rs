@@ -68,15 +68,7 @@ impl Outside {
     /// # Errors
     /// When it does not in time.
     pub fn hears(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
-        let begun = Instant::now();
-        loop {
-            let heard = self.heard(name)?;
-            if let Some(found) = heard.iter().find(|heard| is(heard)) {
-                return Ok(found.clone());
-            }
-            ensure!(begun.elapsed() < PATIENCE, "`{name}` never hears {what}: {heard:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        arrives(|| self.heard(name), is).with_context(|| format!("`{name}` never hears {what}"))
     }
 }
 
@@ -133,16 +125,8 @@ impl MailServer {
     /// # Errors
     /// When it does not in time.
     pub fn receives(&self, text: &str) -> Result<Value> {
-        let begun = Instant::now();
-        loop {
-            let mails = self.mails();
-            let has = |mail: &&Value| mail["text"].as_str().is_some_and(|whole| whole.contains(text));
-            if let Some(mail) = mails.iter().find(has) {
-                return Ok(mail.clone());
-            }
-            ensure!(begun.elapsed() < PATIENCE, "no mail with `{text}`: {mails:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let has = |mail: &Value| mail["text"].as_str().is_some_and(|whole| whole.contains(text));
+        arrives(|| Ok(self.mails()), has).with_context(|| format!("no mail with `{text}`"))
     }
 }
 
@@ -150,6 +134,19 @@ impl Drop for MailServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Waits until there is one of which this is true.
+fn arrives(all: impl Fn() -> Result<Vec<Value>>, is: impl Fn(&Value) -> bool) -> Result<Value> {
+    let begun = Instant::now();
+    loop {
+        let there = all()?;
+        if let Some(found) = there.iter().find(|one| is(one)) {
+            return Ok(found.clone());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "there are only {there:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -24,22 +24,23 @@ impl Access {
     /// Hears what was said on the request, or on the extension that waits.
     pub(super) fn hear(&self, said: Said, now: Time) -> Answer {
         let refuse = |why| self.refuse(why, What::DecisionRefused, said.tried());
-        let closed = || Refusal::State { state: self.state(), what: "decided on" };
         let waiting = match (&self.phase, &self.extension) {
             (Phase::Pending(pending), _) if now < pending.lapses_at => &self.approval,
             (Phase::Approved(Grant::Active(_)), Some(extension)) if now < extension.lapses_at => &extension.approval,
             _ => {
                 let mut refused = refuse(Refusal::Decision(DecisionRefused::Closed));
-                refused.why = closed();
+                refused.why = Refusal::State { state: self.state(), what: "decided on" };
                 return Err(refused);
             }
         };
         let heard = said.to(waiting).map_err(|why| refuse(Refusal::Decision(why)))?;
         let mut step = self.unchanged();
-        step.facts.push(said.fact());
-        match &self.phase {
-            Phase::Pending(_) => step.decided(heard, &said, now),
-            _ => step.decided_extension(heard, &said, now),
+        if matches!(self.phase, Phase::Pending(_)) {
+            step.facts.push(said.fact());
+            step.decided(heard, &said, now);
+        } else {
+            step.facts.push(said.fact().with("extension", true));
+            step.decided_extension(heard, &said, now);
         }
         Ok(step)
     }
@@ -77,9 +78,6 @@ impl Step {
                     self.lengthen(&active, &decided);
                 }
             }
-        }
-        for fact in self.facts.iter_mut().take(1) {
-            *fact = fact.clone().with("extension", true);
         }
     }
 }

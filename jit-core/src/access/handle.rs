@@ -2,7 +2,7 @@
 
 use super::decide::Said;
 use super::event::{Event, Refusal, Refused, Step};
-use super::{Access, Phase};
+use super::{Access, Phase, asked_outside};
 use crate::approval::Parties;
 use crate::clock::Time;
 use crate::fact::{Fact, What, stamp};
@@ -19,7 +19,12 @@ impl Access {
     /// # Errors
     /// [`Refused`] where somebody tried what is not allowed or not possible; nothing was changed, and the facts belong in the log.
     pub fn handle(&self, event: Event, now: Time) -> Answer {
-        Ok(self.react(event, now)?.asking_outside())
+        let asked = self.asks_outside();
+        let mut step = self.react(event, now)?;
+        // outside systems whose turn it is now, and was not before
+        let turn = step.access.asks_outside();
+        step.facts.extend(turn.iter().filter(|approver| !asked.contains(approver)).map(asked_outside));
+        Ok(step)
     }
 
     fn react(&self, event: Event, now: Time) -> Answer {
@@ -189,18 +194,6 @@ impl Access {
 }
 
 impl Step {
-    /// Outside systems whose turn it is are asked, once each.
-    fn asking_outside(mut self) -> Self {
-        let access = &mut self.access;
-        let waits = matches!(access.phase, Phase::Pending(_)) || access.extension.is_some();
-        let turn = if waits { access.decidable().asks_outside() } else { Vec::new() };
-        for approver in turn.iter().filter(|approver| !access.asked.contains(*approver)) {
-            self.facts.push(Fact::new(What::AskedOutside).with("approver", approver.as_str()));
-        }
-        access.asked = turn.into_iter().collect();
-        self
-    }
-
     /// An extension that waits has nothing to extend any more.
     fn closing_extension(mut self) -> Self {
         if self.access.extension.take().is_some() {

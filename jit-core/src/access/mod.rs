@@ -26,6 +26,7 @@ pub use stored::DamagedAccess;
 use crate::approval::{Approval, ApprovalState, Plan, Witness};
 use crate::clock::{Time, after, span};
 use crate::database::Width;
+use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
 use crate::holding::same;
 use crate::id::{AccessId, ApproverName, Principal, RealmId, TenantId};
@@ -53,8 +54,6 @@ pub struct Access {
     before: Option<BTreeSet<String>>,
     /// The review that is owed, where it was had in an emergency.
     review: Option<OwedReview>,
-    /// The outside systems that were asked and have not said yes.
-    asked: BTreeSet<ApproverName>,
 }
 
 /// Where the request stands.
@@ -107,22 +106,22 @@ impl Access {
     ) -> Self {
         let approval = Approval::new(id, request.parties.clone(), plan, now);
         let phase = Phase::Pending(Pending::from(now, approval.plan().limits.decide_by));
-        let mut access = Self {
-            id,
-            tenant,
-            realm,
-            request,
-            approval,
-            phase,
-            extension: None,
-            extended: Vec::new(),
-            default_before: None,
-            before: None,
-            review: None,
-            asked: BTreeSet::new(),
-        };
+        let mut access = Self::begun(id, tenant, realm, request, approval, phase);
         access.schedule_if_satisfied(now);
         access
+    }
+
+    /// One in this phase, of which nothing else is known.
+    fn begun(
+        id: AccessId,
+        tenant: TenantId,
+        realm: Option<RealmId>,
+        request: Request,
+        approval: Approval,
+        phase: Phase,
+    ) -> Self {
+        let (extension, extended, default_before, before, review) = (None, Vec::new(), None, None, None);
+        Self { id, tenant, realm, request, approval, phase, extension, extended, default_before, before, review }
     }
 
     /// Which one.
@@ -326,6 +325,18 @@ impl Access {
         self.extension.as_ref().map_or(&self.approval, |extension| &extension.approval)
     }
 
+    /// The outside systems whose turn it is.
+    fn asks_outside(&self) -> Vec<ApproverName> {
+        let waits = matches!(self.phase, Phase::Pending(_)) || self.extension.is_some();
+        if waits { self.decidable().asks_outside() } else { Vec::new() }
+    }
+
+    /// What a new case asks of outside systems, for the log; from then on [`Access::handle`] says whose turn comes.
+    #[must_use]
+    pub fn asked_at_once(&self) -> Vec<Fact> {
+        self.asks_outside().iter().map(asked_outside).collect()
+    }
+
     fn pending_due(&self, pending: &Pending) -> Option<Time> {
         let escalation = escalation(&self.approval, &pending.escalated).map(|(_, at)| at);
         [Some(pending.lapses_at), pending.remind_at, escalation].into_iter().flatten().min()
@@ -393,6 +404,11 @@ impl Access {
         let window = self.window()?;
         Some(window.total_with(longer).max(span(window.activated_at(), window.end())))
     }
+}
+
+/// That an outside system is asked.
+fn asked_outside(approver: &ApproverName) -> Fact {
+    Fact::new(What::AskedOutside).with("approver", approver.as_str())
 }
 
 /// The escalation that has not been told of yet, with its stage and when it is to be.

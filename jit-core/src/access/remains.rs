@@ -72,21 +72,10 @@ impl Remains {
             trouble: None,
         };
         let plan = part(&self.approval, "plan").or_else(unmeetable)?;
-        let access = Access {
-            id: self.id,
-            tenant: self.tenant,
-            realm: self.realm,
-            // nobody's decisions are believed: only how its end is to be handled is taken from the plan
-            approval: Approval::new(self.id, self.request.parties.clone(), plan, now),
-            request: self.request,
-            phase: Phase::Approved(Grant::Revoking(revoking)),
-            extension: None,
-            extended: Vec::new(),
-            default_before: None,
-            before: None,
-            review: None,
-            asked: BTreeSet::new(),
-        };
+        // nobody's decisions are believed: only how its end is to be handled is taken from the plan
+        let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
+        let phase = Phase::Approved(Grant::Revoking(revoking));
+        let access = Access::begun(self.id, self.tenant, self.realm, self.request, approval, phase);
         let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
         Some(Ending { access, fact })
     }

@@ -10,7 +10,7 @@ use super::{Access, Extension, OwedReview, Phase};
 use crate::approval::{Approval, ApprovalState};
 use crate::clock::{Time, after};
 use crate::grant::{Cause, Grant, Window};
-use crate::id::{AccessId, ApproverName, RealmId, TenantId};
+use crate::id::{AccessId, RealmId, TenantId};
 use crate::request::{Closed, Pending, Request};
 
 /// A reader may have asked for the time a little before another node wrote the record: what lies so far ahead is no forgery.
@@ -37,8 +37,6 @@ struct Stored {
     before: Option<BTreeSet<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     review: Option<OwedReview>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    asked: BTreeSet<ApproverName>,
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -87,7 +85,6 @@ impl Access {
             default_before: self.default_before.clone(),
             before: self.before.clone(),
             review: self.review.clone(),
-            asked: self.asked.clone(),
         })
     }
 
@@ -198,7 +195,6 @@ impl From<Stored> for Access {
             default_before: stored.default_before,
             before: stored.before,
             review: stored.review,
-            asked: stored.asked,
         }
     }
 }

@@ -172,7 +172,6 @@ impl Approval {
     }
 
     /// What outside systems said, the last word of each.
-    #[must_use]
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
         self.answers.iter().map(|heard| &heard.answer)
     }
@@ -332,6 +331,9 @@ impl Approval {
     /// When the stage that waits is escalated, and how; none where it is not.
     #[must_use]
     pub fn escalates(&self) -> Option<(usize, Time, &Escalation)> {
+        if !self.has_escalation() {
+            return None;
+        }
         let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else { return None };
         let escalate = self.plan.stages.get(stage)?.escalate.as_ref()?;
         let unmet = self.matched(stage, &begun, None).is_none_or(|matched| !matched.is_met());
@@ -382,7 +384,7 @@ impl Approval {
 
     /// Whether the decider was asked by an escalation when he decided.
     fn was_asked(&self, decision: &Decision) -> bool {
-        if !self.counts(decision) || !self.plan.stages.iter().any(|stage| stage.escalate.is_some()) {
+        if !self.counts(decision) || !self.has_escalation() {
             return false;
         }
         let mut begun = vec![self.opened_at];
@@ -396,6 +398,10 @@ impl Approval {
             begun.push(self.met_at(stage, &begun));
         }
         false
+    }
+
+    fn has_escalation(&self) -> bool {
+        self.plan.stages.iter().any(|stage| stage.escalate.is_some())
     }
 
     fn is_met(&self, stage: usize, begun: &[Time], until: Option<Time>) -> bool {

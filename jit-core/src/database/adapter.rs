@@ -246,7 +246,7 @@ pub fn name_for(parts: &[&str]) -> String {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::hex(&hash.finalize())
 }
 
 /// What mends a dead-man whose table, routines or rights are missing, in a sentence.

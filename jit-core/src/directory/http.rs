@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::{Directory, DirectoryError, ListedDirectory, Person};
+use crate::hex::hex;
 use crate::http::{HttpClient, HttpRequest};
 use crate::id::{Group, Principal, TargetName};
 
@@ -145,7 +146,7 @@ impl Shared {
         if !answer.is_success() {
             return Err(format!("the directory answered {}", answer.status));
         }
-        let hash = Sha256::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(&answer.body));
         Ok((ListedDirectory::from_json(&answer.body)?, hash))
     }
 }

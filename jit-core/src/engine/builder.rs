@@ -13,6 +13,7 @@ use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
 use crate::directory::Directory;
+use crate::hex::random_hex;
 use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
@@ -258,8 +259,5 @@ impl Builder {
 }
 
 fn random_node(entropy: &dyn Entropy) -> Result<NodeId, JitError> {
-    let mut bytes = [0_u8; 6];
-    entropy.fill(&mut bytes);
-    let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(NodeId::new(name)?)
+    Ok(NodeId::new(random_hex::<6>(entropy))?)
 }

@@ -14,6 +14,7 @@ use crate::approval::Actor;
 use crate::audit::EntryContext;
 use crate::clock::{Time, after};
 use crate::fact::{Detail, Fact, What};
+use crate::hex::random_hex;
 use crate::holding::Holding;
 use crate::id::{ApproverName, TenantId};
 use crate::notify::Notice;
@@ -81,13 +82,12 @@ impl<'c> Ledger<'c> {
 
     /// Commits it, and tells who listens.
     pub(super) async fn commit(mut self) -> Result<Time, StoreError> {
-        let about_none: Vec<Fact> =
-            self.told.iter().filter(|told| told.access.is_none()).map(|told| told.fact.clone()).collect();
-        for fact in &about_none {
-            self.notices(None, fact)?;
+        let told = std::mem::take(&mut self.told);
+        for about_none in told.iter().filter(|told| told.access.is_none()) {
+            self.notices(None, &about_none.fact)?;
         }
         let committed = self.core.store.commit(self.change).await?;
-        for happened in self.told {
+        for happened in told {
             tell(&happened);
             if let Some(view) = &happened.access {
                 self.core.waiters.changed(view.id);
@@ -115,9 +115,7 @@ impl<'c> Ledger<'c> {
     fn ask_outside(&mut self, access: &Access, fact: &Fact) -> Result<(), StoreError> {
         let asked = fact.text("approver").filter(|_| fact.what == What::AskedOutside);
         let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
-        let mut random = [0_u8; 24];
-        self.core.entropy.fill(&mut random);
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = random_hex::<24>(&*self.core.entropy);
         let (lane, serial) = (Lane::outside(self.tenant, &approver), format!("review:{token}"));
         let question = ReviewRecord { access: access.id(), approver, failures: 0, trouble: None };
         let schedule = Some(Schedule { lane, due: self.now, serial });

@@ -9,21 +9,14 @@ use crate::approval::{Actor, Mfa, Proven};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::id::FactorName;
-use crate::mfa::{Challenge, FactorError, Response, Verified};
-use crate::store::{Lane, Record, Schedule, StoreError, Write};
+use crate::mfa::{Challenge, FactorError, Once, Response};
+use crate::store::{Lane, Record, RecordKey, Schedule, StoreError, Write};
 
 /// A second factor that was verified, and what has to be committed with what it proves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Proof {
-    proven: Option<Proven>,
+    pub(super) proven: Proven,
     pub(super) writes: Vec<Write>,
-}
-
-impl Proof {
-    /// What was proven.
-    pub(super) fn proven(&self) -> Result<Proven, JitError> {
-        self.proven.clone().ok_or_else(|| JitError::invalid("no second factor was given"))
-    }
 }
 
 impl Core {
@@ -43,8 +36,7 @@ impl Core {
             let why = format!("`{demanded}` is needed, and this is `{}`", response.factor);
             return self.refuse(settings, actor, Some(access), JitError::FactorRefused { why }).await;
         }
-        let judged = self.judge(settings, actor, response, Some(access), now).await?;
-        Ok(judged)
+        self.judge(settings, actor, response, Some(access), now).await
     }
 
     /// Judges a response, about an access or to set the factor up.
@@ -71,10 +63,16 @@ impl Core {
                 kept: record.as_ref().map(|record| record.body.as_slice()),
             };
             let error = match factor.verify(&challenge, &response.secret).await {
-                Ok(verified) => match self.once(actor, name, &verified).await? {
-                    Some(once) => return Ok(proof(name, &verified, &key, record.as_ref(), once)),
-                    None => FactorError::wrong("it was used already"),
-                },
+                Ok(verified) => {
+                    let once = verified.once.as_ref().map(|once| (once_key(&actor.tenant, name, &once.key), once));
+                    if !self.is_used(once.as_ref().map(|(key, _)| key)).await? {
+                        let keep = verified.keep.as_ref().map(|keep| put_bytes(key, record.as_ref(), keep.clone()));
+                        let once = once.map(|(key, once)| use_up(key, name, once)).transpose()?;
+                        let writes = keep.into_iter().chain(once).collect();
+                        return Ok(Proof { proven: verified.proven(name), writes });
+                    }
+                    FactorError::wrong("it was used already")
+                }
                 Err(error) => error,
             };
             if let Some(refused) = self.factor_refused(settings, actor, access, name, record.as_ref(), &error).await? {
@@ -84,20 +82,11 @@ impl Core {
         Err(JitError::Busy)
     }
 
-    /// The write that uses it up; none where it was used before.
-    async fn once(
-        &self,
-        actor: &Actor,
-        name: &FactorName,
-        verified: &Verified,
-    ) -> Result<Option<Option<Write>>, JitError> {
-        let Some(once) = &verified.once else { return Ok(Some(None)) };
-        let key = once_key(&actor.tenant, name, &once.key);
-        if self.store.read(&key).await?.is_some() {
-            return Ok(None);
+    async fn is_used(&self, once: Option<&RecordKey>) -> Result<bool, StoreError> {
+        match once {
+            Some(key) => Ok(self.store.read(key).await?.is_some()),
+            None => Ok(false),
         }
-        let schedule = Schedule { lane: Lane::desk(), due: once.until, serial: format!("once:{name}/{}", once.key) };
-        Ok(Some(Some(put(key, None, &OnceRecord { until: once.until }, Some(schedule))?)))
     }
 
     /// Counts and logs a response that proved nothing; none where somebody else was in the way of counting it.
@@ -134,15 +123,10 @@ impl Core {
     }
 }
 
-fn proof(
-    name: &FactorName,
-    verified: &Verified,
-    key: &crate::store::RecordKey,
-    record: Option<&Record>,
-    once: Option<Write>,
-) -> Proof {
-    let keep = verified.keep.as_ref().map(|keep| put_bytes(key.clone(), record, keep.clone()));
-    Proof { proven: Some(verified.proven(name)), writes: keep.into_iter().chain(once).collect() }
+/// From now on it is used.
+fn use_up(key: RecordKey, name: &FactorName, once: &Once) -> Result<Write, StoreError> {
+    let schedule = Schedule { lane: Lane::desk(), due: once.until, serial: format!("once:{name}/{}", once.key) };
+    put(key, None, &OnceRecord { until: once.until }, Some(schedule))
 }
 
 pub(super) fn no_factor(settings: &Tenant, name: &FactorName) -> JitError {

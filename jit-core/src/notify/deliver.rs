@@ -13,9 +13,7 @@ use crate::audit::EntryContext;
 use crate::clock::{Entropy, Time, after};
 use crate::fact::{Fact, What};
 use crate::id::{NodeId, TenantId};
-use crate::store::{
-    Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, PageAsk, Record, Store, StoreError, Write, Writing,
-};
+use crate::store::{Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, PageAsk, Record, Store, StoreError, Write};
 
 /// What is to be delivered, and by whom.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +124,7 @@ impl Run<'_> {
             let stored = OutboxRecord::read(record)?;
             match self.call(&stored).await {
                 Ok(()) => {
-                    self.commit(&claimed.claim, vec![delete(record)], None).await?;
+                    self.commit(&claimed.claim, vec![Write::deleting(record)], None).await?;
                     outbox.delivered = outbox.delivered.saturating_add(1);
                 }
                 Err(error) => match self.failed(&claimed.claim, record, stored, &error).await? {
@@ -220,7 +218,3 @@ impl Run<'_> {
 
 /// How many characters of an error are kept.
 const LONGEST_ERROR: usize = 400;
-
-fn delete(record: &Record) -> Write {
-    Write { at: record.at.clone(), expect: Expect::Version(record.version), what: Writing::Delete }
-}

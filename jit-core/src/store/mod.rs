@@ -4,6 +4,8 @@
 //! backwards (law 10), tenants are walls (law 13), and one claim per serial key exists at a time, whoever asks (law 14).
 
 mod check;
+mod kind;
+mod lane;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -15,8 +17,9 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
 
+pub use kind::Kind;
+pub use lane::Lane;
 pub use memory::MemoryStore;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use memory::Replica;
@@ -165,171 +168,6 @@ pub enum ClockState {
     },
 }
 
-/// A queue of due work that can stall alone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Lane(String);
-
-impl Lane {
-    /// Everything that needs no database.
-    #[must_use]
-    pub fn desk() -> Self {
-        Self("desk".to_owned())
-    }
-
-    /// Work in one realm.
-    #[must_use]
-    pub fn realm(realm: &crate::id::RealmId) -> Self {
-        Self(format!("realm:{realm}"))
-    }
-
-    /// A target whose realm is not known yet.
-    #[must_use]
-    pub fn contact(tenant: &TenantId, target: &crate::id::TargetName) -> Self {
-        Self(format!("contact:{tenant}/{target}"))
-    }
-
-    /// A receiver of notices.
-    #[must_use]
-    pub fn outbox(tenant: &TenantId, receiver: &str) -> Self {
-        Self(format!("outbox:{tenant}/{receiver}"))
-    }
-
-    /// What one outside system is asked.
-    #[must_use]
-    pub fn outside(tenant: &TenantId, approver: &crate::id::ApproverName) -> Self {
-        Self(format!("outside:{tenant}/{approver}"))
-    }
-
-    /// Whose questions it holds, and for which outside system, where it is such.
-    #[must_use]
-    pub fn outside_of(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix("outside:")?.split_once('/')
-    }
-
-    /// Whether it is the work of one realm.
-    #[must_use]
-    pub fn is_realm(&self) -> bool {
-        self.0.starts_with("realm:")
-    }
-
-    /// Whose notices it holds, and for which receiver, where it is an outbox.
-    #[must_use]
-    pub fn outbox_of(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix("outbox:")?.split_once('/')
-    }
-
-    /// From a store's own column.
-    #[must_use]
-    pub fn from_stored(text: String) -> Self {
-        Self(text)
-    }
-
-    /// As a store keeps it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The kinds of records. A later kind needs no new table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Kind {
-    /// One access.
-    Access,
-    /// What one account should hold in one realm.
-    Holding,
-    /// What a target was found to be.
-    Target,
-    /// What is known of a realm.
-    Realm,
-    /// Which tenant a role of a realm belongs to.
-    RoleOwner,
-    /// The emergency stops of a tenant.
-    Stops,
-    /// The key by which a repeated request is recognised.
-    AskKey,
-    /// A notice on its way.
-    Notice,
-    /// Something that people should look at.
-    Finding,
-    /// The head of a tenant's log.
-    LogHead,
-    /// A tile of a tenant's log tree.
-    LogTile,
-    /// A signed checkpoint.
-    Checkpoint,
-    /// How far a sink has come.
-    SinkCursor,
-    /// What an outside system is asked.
-    Review,
-    /// What a second factor keeps of a person.
-    Factor,
-    /// Something that may be used once.
-    Once,
-    /// Who decides in whose place.
-    Delegation,
-    /// What is stored about the tenant itself (policy hash last seen and the like).
-    Setting,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 18] = [
-        Self::Access,
-        Self::Holding,
-        Self::Target,
-        Self::Realm,
-        Self::RoleOwner,
-        Self::Stops,
-        Self::AskKey,
-        Self::Notice,
-        Self::Finding,
-        Self::LogHead,
-        Self::LogTile,
-        Self::Checkpoint,
-        Self::SinkCursor,
-        Self::Review,
-        Self::Factor,
-        Self::Once,
-        Self::Delegation,
-        Self::Setting,
-    ];
-
-    /// As a store keeps it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Holding => "holding",
-            Self::Target => "target",
-            Self::Realm => "realm",
-            Self::RoleOwner => "role-owner",
-            Self::Stops => "stops",
-            Self::AskKey => "ask-key",
-            Self::Notice => "notice",
-            Self::Finding => "finding",
-            Self::LogHead => "log-head",
-            Self::LogTile => "log-tile",
-            Self::Checkpoint => "checkpoint",
-            Self::SinkCursor => "sink-cursor",
-            Self::Review => "review",
-            Self::Factor => "factor",
-            Self::Once => "once",
-            Self::Delegation => "delegation",
-            Self::Setting => "setting",
-        }
-    }
-
-    /// From a store's own column.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
 /// Names one record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
@@ -392,6 +230,14 @@ pub struct Write {
     pub expect: Expect,
     /// What to do.
     pub what: Writing,
+}
+
+impl Write {
+    /// Deletes the record as it was read.
+    #[must_use]
+    pub fn deleting(record: &Record) -> Self {
+        Self { at: record.at.clone(), expect: Expect::Version(record.version), what: Writing::Delete }
+    }
 }
 
 /// What a change does to one record.

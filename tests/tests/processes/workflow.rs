@@ -112,10 +112,7 @@ fn everybody_was_told(town: &Town, id: &str) -> Result<()> {
     let heard = town.outside.hears("siem", "that it is usable", |heard| {
         heard["body"].to_string().contains("jit.active") && heard["body"].to_string().contains(id)
     })?;
-    let header = |name: &str| heard["headers"][name].as_str().unwrap_or_default().to_owned();
-    let (at, body) = (header("webhook-timestamp").parse()?, heard["body"].as_str().context("no body")?);
-    let expected = signature(SIGNING, &header("webhook-id"), at, body);
-    ensure!(header("webhook-signature") == expected, "not signed as the specification has it: {heard}");
+    is_signed(&heard)?;
     let chat = town.outside.heard("chat")?;
     let link = format!("https://jit.example.com/accesses/{id}");
     ensure!(chat.iter().any(|heard| heard["body"].to_string().contains(&link)), "no link to the decision");
@@ -192,32 +189,31 @@ fn law_12_no_secret_comes_out(town: &Town, seeds: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Dave asks for alice, which takes the board's yes; how it stands then.
+async fn asks_the_board(town: &Town) -> Result<Value> {
+    let ask = ["request", "--json", "--target", "orders", "--role", &town.role, "--for", "10m"];
+    let whose = ["--as", "dave", "--on-behalf-of", "alice"];
+    town.jit(&[ask.as_slice(), &whose].concat()).await?.done()?.json()
+}
+
+/// It is signed as the specification has it.
+fn is_signed(heard: &Value) -> Result<()> {
+    let header = |name: &str| heard["headers"][name].as_str().unwrap_or_default();
+    let body = heard["body"].as_str().context("no body")?;
+    let expected = signature(SIGNING, header("webhook-id"), header("webhook-timestamp").parse()?, body);
+    ensure!(header("webhook-signature") == expected, "not signed as the specification has it: {heard}");
+    Ok(())
+}
+
 /// The board answers at once, or later: once, signed, for its own access, in time.
 async fn calls_back(town: Town) -> Result<()> {
-    let ask = [
-        "request",
-        "--json",
-        "--target",
-        "orders",
-        "--role",
-        &town.role,
-        "--for",
-        "10m",
-        "--as",
-        "dave",
-        "--on-behalf-of",
-        "alice",
-    ];
     town.outside
         .behaves("board", &json!({ "body": json!({"decision": "approve", "reason": "on the list"}).to_string() }))?;
-    let at_once = town.jit(&ask).await?.done()?.json()?;
+    let at_once = asks_the_board(&town).await?;
     ensure!(at_once["state"] == "active", "{at_once}");
     let heard = town.outside.heard("board")?;
     let first = heard.first().context("it was not asked")?;
-    let header = |name: &str| first["headers"][name].as_str().unwrap_or_default().to_owned();
-    let body = first["body"].as_str().context("no body")?;
-    let expected = signature(SIGNING, &header("webhook-id"), header("webhook-timestamp").parse()?, body);
-    ensure!(header("webhook-signature") == expected, "not signed as the specification has it: {first}");
+    is_signed(first)?;
     town.jit(&["release", at_once["id"].as_str().context("no id")?, "--as=alice"]).await?.done()?;
 
     town.outside.behaves("board", &json!({ "status": 202, "body": "" }))?;
@@ -234,7 +230,7 @@ async fn calls_back(town: Town) -> Result<()> {
     };
     let mut waiting = Vec::new();
     for number in 1..3 {
-        let asked = town.jit(&ask).await?.done()?.json()?;
+        let asked = asks_the_board(&town).await?;
         let id = asked["id"].as_str().context("no id")?.to_owned();
         let heard = town.outside.hears("board", "the question", |heard| heard["body"].to_string().contains(&id))?;
         let review: Value = serde_json::from_str(heard["body"].as_str().context("no body")?)?;
@@ -275,20 +271,6 @@ async fn calls_back(town: Town) -> Result<()> {
 
 /// What cannot be understood is not a yes, and the log says why.
 async fn is_no_yes(town: Town) -> Result<()> {
-    let ask = [
-        "request",
-        "--json",
-        "--target",
-        "orders",
-        "--role",
-        &town.role,
-        "--for",
-        "10m",
-        "--as",
-        "dave",
-        "--on-behalf-of",
-        "alice",
-    ];
     let approve = json!({"decision": "approve"}).to_string();
     let cases = [
         (json!({ "status": 500, "body": approve }), "it answered 500"),
@@ -304,7 +286,7 @@ async fn is_no_yes(town: Town) -> Result<()> {
     ];
     for (behaviour, why) in cases {
         town.outside.behaves("board", &behaviour)?;
-        let asked = town.jit(&ask).await?.done()?.json()?;
+        let asked = asks_the_board(&town).await?;
         let id = asked["id"].as_str().context("no id")?;
         ensure!(asked["state"] == "pending", "{behaviour}: {asked}");
         let told = town.jit(&["show", id]).await?.done()?.out;
@@ -314,7 +296,7 @@ async fn is_no_yes(town: Town) -> Result<()> {
     // one that nobody listens at
     let config = std::fs::read_to_string(town.folder.path().join("jit.toml"))?;
     town.write("jit.toml", &config.replace(&town.outside.url("board"), "http://127.0.0.1:1/at/board"))?;
-    let asked = town.jit(&ask).await?.done()?.json()?;
+    let asked = asks_the_board(&town).await?;
     ensure!(asked["state"] == "pending", "{asked}");
     let told = town.jit(&["show", asked["id"].as_str().context("no id")?]).await?.done()?.out;
     ensure!(told.contains("`127.0.0.1:1` cannot be reached"), "{told}");
@@ -326,26 +308,12 @@ async fn fails_for_a_minute(town: Town) -> Result<()> {
     town.outside.behaves("board", &json!({ "body": json!({"decision": "approve"}).to_string() }))?;
     town.outside.behaves("siem", &json!({ "status": 503 }))?;
     let mut pump = town.runs(&["pump"])?;
-    let ask = [
-        "request",
-        "--json",
-        "--target",
-        "orders",
-        "--role",
-        &town.role,
-        "--for",
-        "10m",
-        "--as",
-        "dave",
-        "--on-behalf-of",
-        "alice",
-    ];
     let begun = std::time::Instant::now();
     let mut ids = Vec::new();
     let mut took = Vec::new();
     while begun.elapsed() < Duration::from_secs(60) {
         let asked = std::time::Instant::now();
-        let access = town.jit(&ask).await?.done()?.json()?;
+        let access = asks_the_board(&town).await?;
         let id = access["id"].as_str().context("no id")?.to_owned();
         ensure!(access["state"] == "active", "a receiver that fails is in the way: {access}");
         town.jit(&["release", &id, "--as=alice"]).await?.done()?;

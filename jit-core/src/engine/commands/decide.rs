@@ -3,7 +3,6 @@
 use super::super::Jit;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::prove::Proof;
 use super::super::view::AccessView;
 use crate::access::Event;
 use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
@@ -43,7 +42,7 @@ impl Jit {
                     return self.core.refuse(&settings, actor, Some(&loaded.access), error).await;
                 }
             };
-            let event = Event::Confirm(Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven()? });
+            let event = Event::Confirm(Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven });
             if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof.writes).await? {
                 return Ok(view);
             }
@@ -68,14 +67,14 @@ impl Jit {
                 in_place_of: None,
             };
             let mut decision = self.as_whom(&settings, approval, own).await?;
-            let mut proof = Proof::default();
+            let mut writes = Vec::new();
             if let Err(DecisionRefused::FactorNeeded(mfa)) = approval.decide(decision.clone())
                 && actor.response.is_some()
             {
-                proof = self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?;
-                decision.proven = Some(proof.proven()?);
+                let proof = self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?;
+                (decision.proven, writes) = (Some(proof.proven), proof.writes);
             }
-            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), proof.writes).await? {
+            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), writes).await? {
                 return Ok(view);
             }
         }

@@ -10,7 +10,7 @@ use crate::fact::{Fact, What};
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;
-use crate::store::{Expect, Write, Writing};
+use crate::store::Write;
 
 impl Jit {
     /// Begins to set a second factor up for the actor. It counts once he has given a first response by [`Jit::confirm_factor`]. Who has
@@ -73,14 +73,13 @@ impl Jit {
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
         let settings = self.settings_for(actor)?;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;
-        let at = factor_key(&self.tenant, name, of);
-        let Some(record) = self.core.store.read(&at).await? else {
+        let Some(record) = self.core.store.read(&factor_key(&self.tenant, name, of)).await? else {
             let error = JitError::NotFound { what: "second factor of", name: of.to_string(), hint: String::new() };
             return self.core.refuse(&settings, actor, None, error).await;
         };
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        ledger.change.writes.push(Write { at, expect: Expect::Version(record.version), what: Writing::Delete });
+        ledger.change.writes.push(Write::deleting(&record));
         ledger.fact(Fact::new(What::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
         ledger.commit().await?;
         Ok(())

@@ -10,7 +10,6 @@ use super::super::ask::Ask;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::prove::Proof;
 use super::super::records::{
     AskedBefore, Stops, TargetRecord, access_key, ask_key, body, body_or_default, expect, put, stops_key, target_key,
 };
@@ -157,22 +156,21 @@ impl Jit {
             facts
                 .push(Fact::new(What::BreakGlass).with("reason", request.reason.as_str()).with("review_by", review_by));
         }
+        facts.extend(access.asked_at_once());
         // a second factor that came with the request is looked at where one is awaited now
-        let mut proof = Proof::default();
+        let mut proven = Vec::new();
         if let Ok(mfa) = access.decidable().confirms(&actor.principal)
             && actor.response.is_some()
         {
-            proof = core.prove(settings, actor, &access, &mfa, now).await?;
-            let confirmation = Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven()? };
+            let proof = core.prove(settings, actor, &access, &mfa, now).await?;
+            proven = proof.writes;
+            let confirmation = Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven };
             let step = access.handle(Event::Confirm(confirmation), now).map_err(|refused| refused.why)?;
             (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
         }
-        // what it waits for from outside is asked in the same commit
-        let step = access.handle(Event::Tick, now).map_err(|refused| refused.why)?;
-        (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
         let mut ledger = Ledger::new(core, &self.tenant, settings, Some(actor), now);
         ledger.access(&access, Expect::Absent, &facts)?;
-        ledger.change.writes.extend(proof.writes);
+        ledger.change.writes.extend(proven);
         // a stop, or a target written off, that comes in between has to be met
         ledger.change.writes.push(guard(stops_key(&self.tenant), at(0)));
         ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));

@@ -24,9 +24,8 @@ impl Lanes {
         let Claimed { record, claim } = claimed;
         match record.at.kind {
             Kind::Once => {
-                let what = Writing::Delete;
-                let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };
-                let change = Change { writes: vec![write], release: vec![claim], ..Change::default() };
+                let change =
+                    Change { writes: vec![Write::deleting(&record)], release: vec![claim], ..Change::default() };
                 return ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at));
             }
             Kind::Stops => return self.sweep(&record, claim, &Sweep::Stops(body(&record)?)).await,

@@ -29,6 +29,7 @@ pub(super) use self::log::CHECKPOINT_EVERY;
 use super::core::Core;
 use crate::clock::{Time, after};
 use crate::database::DeadManHere;
+use crate::hex::random_hex;
 use crate::id::{TargetName, TenantId};
 use crate::store::{Lane, StoreError};
 
@@ -105,11 +106,9 @@ pub struct PassReport {
 
 impl Lanes {
     pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
-        let mut boot = [0_u8; 4];
-        core.entropy.fill(&mut boot);
         Arc::new(Self {
             core: Arc::clone(core),
-            boot: boot.iter().map(|byte| format!("{byte:02x}")).collect(),
+            boot: random_hex::<4>(&*core.entropy),
             breakers: Mutex::default(),
             running: Mutex::default(),
             elsewhere: Mutex::default(),

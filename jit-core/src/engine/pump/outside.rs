@@ -9,7 +9,7 @@ use super::super::apply::{Applied, Beside};
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::records::{ReviewRecord, body, expect, put};
+use super::super::records::{ReviewRecord, body, put};
 use super::Lanes;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::{Access, Event, Phase};
@@ -18,7 +18,7 @@ use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::clock::{Time, after};
 use crate::fact::{Fact, What};
 use crate::id::{ApproverName, TenantId};
-use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write, Writing};
+use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write};
 
 /// How long a question is claimed: longer than a call may take.
 const CLAIM: TimeDelta = TimeDelta::seconds(30);
@@ -121,7 +121,7 @@ impl Lanes {
     }
 
     async fn drop_question(&self, record: &Record, claim: Claim) -> Result<(), StoreError> {
-        let change = Change { writes: vec![delete(record)], release: vec![claim], ..Change::default() };
+        let change = Change { writes: vec![Write::deleting(record)], release: vec![claim], ..Change::default() };
         ignore_conflict(self.core.store.commit(change).await.map(|committed| committed.at))
     }
 }
@@ -150,7 +150,7 @@ impl Core {
             let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
             let event = Event::Answer(Answer { approver, verdict, at: now, note, details });
             let release = claim.iter().cloned().collect();
-            let beside = Beside { writes: vec![delete(record)], release };
+            let beside = Beside { writes: vec![Write::deleting(record)], release };
             match self.apply(settings, None, &loaded, event, beside).await {
                 Ok(Applied::Done(_)) => return Ok(()),
                 // the question itself may be gone: somebody else has the answer
@@ -208,10 +208,6 @@ pub(in crate::engine) fn review(access: &Access, approver: &ApproverName, token:
 
 fn scheduled(record: &Record, due: Time) -> Option<Schedule> {
     record.schedule.clone().map(|schedule| Schedule { due, ..schedule })
-}
-
-fn delete(record: &Record) -> Write {
-    Write { at: record.at.clone(), expect: expect(Some(record)), what: Writing::Delete }
 }
 
 fn too_slow(limit: Duration) -> ApproverError {

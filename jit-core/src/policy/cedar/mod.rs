@@ -29,11 +29,12 @@ use self::names::Names;
 use self::read::Reader;
 use self::rule::Rule;
 use self::together::together;
-use super::document::error::Findings;
+use super::document::error::{Findings, read_text};
+use super::document::nothing_matches;
 use super::document::plans::Plans;
-use super::document::{hex, nothing_matches};
 use super::{Action, Explained, Mentions, Policy, PolicyError, Question, Ruling, Warning};
 use crate::directory::{Directory, ListedDirectory, Person};
+use crate::hex::hex;
 use crate::id::{Group, RoleName, RuleName, TargetName};
 
 /// Policy in Cedar's language (<https://docs.cedarpolicy.com>), read and checked, with a TOML document of people and named plans.
@@ -96,15 +97,8 @@ impl CedarPolicy {
     /// # Errors
     /// [`PolicyError::Unreadable`] where one is not there or no UTF-8 text, else as [`Self::parse`].
     pub fn load(cedar: impl AsRef<Path>, document: impl AsRef<Path>) -> Result<Self, PolicyError> {
-        let read = |path: &Path| {
-            let origin = path.display().to_string();
-            match std::fs::read_to_string(path) {
-                Ok(text) => Ok((text, origin)),
-                Err(source) => Err(PolicyError::Unreadable { path: origin, source }),
-            }
-        };
-        let (cedar, cedar_origin) = read(cedar.as_ref())?;
-        let (document, document_origin) = read(document.as_ref())?;
+        let (cedar, cedar_origin) = read_text(cedar.as_ref())?;
+        let (document, document_origin) = read_text(document.as_ref())?;
         Self::read((&cedar, &cedar_origin), (&document, &document_origin))
     }
 

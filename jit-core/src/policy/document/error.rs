@@ -1,5 +1,7 @@
 //! What is wrong with a document, and where.
 
+use std::path::Path;
+
 use std::fmt;
 
 use crate::id::RuleName;
@@ -34,6 +36,15 @@ impl PolicyError {
             Self::Unreadable { .. } => &[],
             Self::Invalid { problems, .. } => problems,
         }
+    }
+}
+
+/// The text of a file, and what errors call it.
+pub(in crate::policy) fn read_text(path: &Path) -> Result<(String, String), PolicyError> {
+    let origin = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, origin)),
+        Err(source) => Err(PolicyError::Unreadable { path: origin, source }),
     }
 }
 

@@ -29,13 +29,14 @@ use toml::de::DeTable;
 pub use self::error::{PolicyError, Problem, Warning};
 
 use self::emergency::Emergency;
-use self::error::Findings;
+use self::error::{Findings, read_text};
 use self::index::Index;
 use self::may::May;
 use self::read::{Section, list};
 use self::rule::Rule;
 use super::{Action, Explained, Mentions, Policy, Question, Ruling};
 use crate::directory::{Directory, ListedDirectory, Person};
+use crate::hex::hex;
 use crate::id::{Group, RoleName, TargetName};
 
 const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people", "accounts", "may", "rule"];
@@ -87,12 +88,8 @@ impl PolicyDocument {
     /// # Errors
     /// [`PolicyError::Unreadable`] where there is no such file or no UTF-8 text in it, else as [`Self::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
-        let path = path.as_ref();
-        let origin = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &origin),
-            Err(source) => Err(PolicyError::Unreadable { path: origin, source }),
-        }
+        let (text, origin) = read_text(path.as_ref())?;
+        Self::parse(&text, &origin)
     }
 
     /// Reads and checks a text; `origin` says in errors where it came from.
@@ -199,11 +196,6 @@ fn read_all<T>(
         }
     }
     all
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Policy for PolicyDocument {
