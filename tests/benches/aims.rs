@@ -25,6 +25,7 @@ mod engines;
 mod grant;
 mod million;
 mod nodes;
+mod notices;
 mod outage;
 mod policy;
 mod table;
@@ -51,6 +52,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("cycle") {
         cycle::rows(&mut table).await?;
+    }
+    if wanted("notices") {
+        notices::rows(&mut table).await?;
     }
     if wanted("ending") {
         ending::rows(&mut table).await?;

@@ -55,7 +55,8 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-async fn once(jit: &Jit, number: usize) -> Result<()> {
+/// One cycle of this user, from request to revoked.
+pub async fn once(jit: &Jit, number: usize) -> Result<()> {
     let who = user(number);
     let access = jit.request(&who, Ask::new("pg", "free", TimeDelta::hours(1)).because("bench")).await?;
     let access = jit.until_active(access.id(), PATIENCE).await?;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::tls::Certificates;
+
 /// Longest wait for something that has to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -89,16 +91,16 @@ pub struct MailServer {
 }
 
 impl MailServer {
-    /// Starts it; with a certificate and its key it demands STARTTLS.
+    /// Starts it; it demands STARTTLS and this login (name and password), or offers neither.
     ///
     /// # Errors
     /// When it does not start: Debian's `python3-aiosmtpd` is needed.
-    pub fn start(tls: Option<(&Path, &Path)>) -> Result<Self> {
+    pub fn start(protected: Option<(&Certificates, [&str; 2])>) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/smtpd.py");
         let mut command = Command::new("/usr/bin/python3");
         command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some((certificate, key)) = tls {
-            command.arg(certificate).arg(key);
+        if let Some((certificates, login)) = protected {
+            command.args([&certificates.certificate, &certificates.key]).args(login);
         }
         let mut process = command.spawn().context("the mail server does not start: is python3-aiosmtpd there?")?;
         let mut lines = BufReader::new(process.stdout.take().context("no output")?).lines();

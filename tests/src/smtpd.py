@@ -1,13 +1,14 @@
 """A mail server for tests: prints its port, then every mail as one line of JSON; ends with its standard input.
 
-smtpd.py [CERTIFICATE KEY]: with these it demands STARTTLS.
+smtpd.py CERTIFICATE KEY USER PASSWORD: it demands STARTTLS, and then that login.
+smtpd.py: it offers neither.
 """
 import asyncio
 import json
 import ssl
 import sys
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Handler:
@@ -16,21 +17,35 @@ class Handler:
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "tls": session.ssl is not None,
+            "login": session.auth_data,
             "text": envelope.content.decode("utf-8", "replace"),
         }
         print(json.dumps(mail), flush=True)
         return "250 taken"
 
 
+def protected(certificate, key, user, password):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def authenticate(server, session, envelope, mechanism, data):
+        login = data.login.decode()
+        return AuthResult(success=(login, data.password.decode()) == (user, password), auth_data=login)
+
+    return {
+        "tls_context": context,
+        "require_starttls": True,
+        "auth_required": True,
+        "authenticator": authenticate,
+    }
+
+
 async def main():
-    context = None
-    if len(sys.argv) > 2:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[1], sys.argv[2])
+    options = protected(*sys.argv[1:]) if len(sys.argv) > 1 else {}
     loop = asyncio.get_running_loop()
 
     def session():
-        return SMTP(Handler(), hostname="127.0.0.1", loop=loop, tls_context=context, require_starttls=context is not None)
+        return SMTP(Handler(), hostname="127.0.0.1", loop=loop, **options)
 
     server = await loop.create_server(session, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -2,7 +2,7 @@
 
 use super::event::{Refusal, Step};
 use super::handle::Answer;
-use super::{Access, Extension, Phase};
+use super::{Access, Phase};
 use crate::approval::{self, Approval, ApprovalState, Confirmation, Decision, DecisionRefused, Verdict};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
@@ -65,20 +65,7 @@ impl Step {
     }
 
     fn decided_extension(&mut self, approval: Approval, said: &Said, now: Time) {
-        let Some(extension) = self.access.extension.take() else { return };
-        let approval = approval.without_stale(now);
-        let decided = Extension { approval, ..extension };
-        match decided.approval.state() {
-            ApprovalState::Waiting { .. } => self.access.extension = Some(decided),
-            ApprovalState::Refused => {
-                self.facts.push(Fact::new(What::ExtensionRefused).with("why", said.note()));
-            }
-            ApprovalState::Satisfied => {
-                if let Some(Grant::Active(active)) = self.access.grant().cloned() {
-                    self.lengthen(&active, &decided);
-                }
-            }
-        }
+        self.extension_stands(approval.without_stale(now), &said.note());
     }
 }
 

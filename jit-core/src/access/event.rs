@@ -30,6 +30,13 @@ pub enum Event {
         /// What the directory says now of everybody who decided.
         fresh: Vec<Fresh>,
     },
+    /// Policy and directory were asked again about the extension that waits.
+    RuleExtensionAgain {
+        /// What policy says of it now.
+        ruling: Ruling,
+        /// What the directory says now of everybody who decided on it.
+        fresh: Vec<Fresh>,
+    },
     /// Somebody reviewed what was done in an emergency.
     Review {
         /// Who.
@@ -114,6 +121,13 @@ pub enum Event {
         /// Who.
         by: Principal,
     },
+}
+
+impl Event {
+    /// Whether somebody says something on what waits for people.
+    pub(crate) fn is_said(&self) -> bool {
+        matches!(self, Self::Decide(_) | Self::Confirm(_) | Self::Answer(_))
+    }
 }
 
 /// See [`Event::Extend`].

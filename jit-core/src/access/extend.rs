@@ -5,10 +5,11 @@ use chrono::TimeDelta;
 use super::event::{Extend, Refusal, Step};
 use super::handle::Answer;
 use super::{Access, Extension, Phase};
-use crate::approval::{Approval, ApprovalState};
+use crate::approval::{Approval, ApprovalState, Fresh};
 use crate::clock::{Time, after, to_std};
 use crate::fact::{Fact, What};
 use crate::grant::{Active, Grant, OVERDUE_AFTER};
+use crate::policy::Ruling;
 
 impl Access {
     pub(super) fn extend(&self, extend: Extend, now: Time) -> Answer {
@@ -52,7 +53,40 @@ impl Access {
     }
 }
 
+impl Access {
+    /// It is judged by what policy and directory say when it is given, not when it was asked for (law 8).
+    pub(super) fn rule_extension_again(&self, ruling: Ruling, fresh: &[Fresh]) -> Step {
+        let mut step = self.unchanged();
+        let Some(extension) = &self.extension else { return step };
+        match ruling {
+            Ruling::Planned(plan) => {
+                step.extension_stands(extension.approval.ruled_again(plan, fresh), "somebody entitled said no");
+            }
+            Ruling::Denied { reason, .. } => {
+                step.access.extension = None;
+                step.facts.push(Fact::new(What::ExtensionRefused).with("why", reason));
+            }
+        }
+        step
+    }
+}
+
 impl Step {
+    /// What becomes of the extension that waits, now that its approval stands like this; `no` says why where it is refused.
+    pub(super) fn extension_stands(&mut self, approval: Approval, no: &str) {
+        let Some(extension) = self.access.extension.take() else { return };
+        let decided = Extension { approval, ..extension };
+        match decided.approval.state() {
+            ApprovalState::Waiting { .. } => self.access.extension = Some(decided),
+            ApprovalState::Refused => self.facts.push(Fact::new(What::ExtensionRefused).with("why", no)),
+            ApprovalState::Satisfied => {
+                if let Some(Grant::Active(active)) = self.access.grant().cloned() {
+                    self.lengthen(&active, &decided);
+                }
+            }
+        }
+    }
+
     /// The window becomes longer, as the plan of the extension allows.
     pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension) {
         let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);

@@ -36,6 +36,7 @@ impl Access {
             Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
             Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
             Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
+            Event::RuleExtensionAgain { ruling, fresh } => Ok(self.rule_extension_again(ruling, &fresh)),
             Event::Cancel { by, why } => self.cancel(&by, &why, now),
             Event::Placed(realm) => {
                 let realm = if self.is_final() { None } else { Some(realm) };

@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::records::RoleOwner;
 use super::records::{access_key, body, expect, put, role_owner_key};
 use super::view::AccessView;
-use crate::access::{Access, Event, Refused};
+use crate::access::{Access, Event, Refused, Step};
 use crate::approval::Actor;
 use crate::clock::Time;
 use crate::fact::{Fact, What};
@@ -63,13 +63,28 @@ impl Core {
         let before = &loaded.access;
         let tenant = before.tenant();
         let mut ledger = Ledger::new(self, tenant, settings, actor, now);
-        let step = match before.handle(event, now) {
+        let again = self.extension_again(settings, before, &event, now).await?;
+        let ruled = again.map(|again| before.handle(again, now)).transpose().map_err(|refused| refused.why)?;
+        let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);
+        let step = match from.handle(event, now) {
             Ok(step) => step,
+            // by what policy says now it needs nobody's word
+            Err(_) if lengthened(before, from).is_some() => Step { access: from.clone(), facts: Vec::new() },
             Err(Refused { why, facts }) => {
-                ledger.about(before, &facts)?;
+                match &ruled {
+                    // what was to be decided on is over
+                    Some(ruled) if ruled.access.extension().is_none() => {
+                        let facts: Vec<Fact> = ruled.facts.iter().cloned().chain(facts).collect();
+                        ledger.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
+                        self.place(&mut ledger, Some(before), &ruled.access, now).await?;
+                    }
+                    _ => ledger.about(before, &facts)?,
+                }
                 ledger.change.release = beside.release;
-                ledger.commit().await?;
-                return Err(why.into());
+                return match ledger.commit().await {
+                    Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
+                    other => other.map_err(JitError::from).and(Err(why.into())),
+                };
             }
         };
         if let Some(end) = lengthened(before, &step.access)
@@ -82,7 +97,8 @@ impl Core {
             tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead-man is not moved yet");
         }
         let view = AccessView::of(&step.access, now);
-        let facts: Vec<Fact> = loaded.damage.iter().cloned().chain(step.facts).collect();
+        let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));
+        let facts: Vec<Fact> = facts.cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
             return Ok(Applied::Done(Box::new(view)));
         }
@@ -97,6 +113,21 @@ impl Core {
             Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The extension on which somebody says something, judged by what policy and directory say now (law 8).
+    async fn extension_again(
+        &self,
+        settings: &Tenant,
+        access: &Access,
+        event: &Event,
+        now: Time,
+    ) -> Result<Option<Event>, JitError> {
+        let Some(extension) = access.extension().filter(|_| event.is_said()) else { return Ok(None) };
+        let request = access.request().for_more(extension.longer, &extension.reason, now);
+        let ruling = self.ruling(settings, access.tenant(), &request).await?;
+        let fresh = self.fresh(settings, access.tenant(), &extension.approval).await?;
+        Ok(Some(Event::RuleExtensionAgain { ruling, fresh }))
     }
 
     /// The same for an event that does not depend on what is read before: tried until nobody else is in the way.

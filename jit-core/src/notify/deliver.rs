@@ -164,6 +164,11 @@ impl Run<'_> {
         let expect = Expect::Version(record.version);
         let why: String = error.to_string().chars().take(LONGEST_ERROR).collect();
         stored.tries = stored.tries.saturating_add(1);
+        // once for one reason: it is tried often
+        if stored.last_error.as_ref() != Some(&why) {
+            let (receiver, event) = (stored.receiver.as_str(), stored.notice.event.as_str());
+            tracing::warn!(tenant = %self.ask.tenant, receiver, event, why, "a notice is not delivered yet");
+        }
         stored.last_error = Some(why.clone());
         let retry_after = match error {
             NotifyError::Temporary { retry_after, .. } => Some(*retry_after),

@@ -178,9 +178,11 @@ impl Notifier for Email {
             let why = format!("the mail server refuses it{status}");
             return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });
         }
-        let why = match error.is_tls() {
-            true => "the mail server cannot be reached over TLS as it is demanded".to_owned(),
-            false => format!("the mail server did not take it{status}"),
+        let why = match () {
+            () if error.is_tls() => "the mail server cannot be reached over TLS as it is demanded".to_owned(),
+            // it offers no STARTTLS, or no way to log in: lettre says which, without what was sent
+            () if error.is_client() => format!("the mail server does not do what is demanded of it: {error}"),
+            () => format!("the mail server did not take it{status}"),
         };
         Err(NotifyError::Temporary { why, retry_after: None, source: Some(Box::new(error)) })
     }

@@ -39,6 +39,13 @@ pub struct Request {
     pub break_glass: bool,
 }
 
+impl Request {
+    /// The same as a request for so much more time, asked now.
+    pub(crate) fn for_more(&self, longer: TimeDelta, reason: &str, now: Time) -> Self {
+        Self { duration: longer, start: None, reason: reason.to_owned(), asked_at: now, ..self.clone() }
+    }
+}
+
 /// Why a request ended before there was a grant, and when (UTC).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

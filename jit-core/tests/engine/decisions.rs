@@ -40,6 +40,32 @@ async fn law_08_who_lost_his_entitlement_before_the_grant_no_longer_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_08_who_lost_his_entitlement_does_not_count_for_more_time_either() {
+    let server = server(17);
+    let text = POLICY.replace("people = [{ group = \"dba\" }]", "people = [{ group = \"dba\", quorum = 2 }]");
+    let jit = engine(server.database()).await;
+    jit.reload_policy(policy(&text)).await.unwrap();
+    let pump = jit.start();
+    let alice = actor("alice");
+    let access = jit.request(&alice, ask("writer", 3_600_000)).await.unwrap();
+    for who in ["bob", "carol"] {
+        jit.approve(&actor(who), access.id(), "").await.unwrap();
+    }
+    let active = jit.until_active(access.id(), PATIENCE).await.unwrap();
+    jit.extend(&alice, access.id(), chrono::TimeDelta::minutes(30), "not done yet").await.unwrap();
+    jit.approve(&actor("bob"), access.id(), "").await.unwrap();
+    let without_bob = text.replace("dba = [\"bob\", \"carol\", ", "dba = [\"carol\", \"erin\", ");
+    jit.reload_policy(policy(&without_bob)).await.unwrap();
+    let asked = jit.approve(&actor("carol"), access.id(), "").await.unwrap();
+    assert_eq!(asked.expires_at, active.expires_at, "one who may not decide any more counted");
+    let longer = jit.approve(&actor("erin"), access.id(), "").await.unwrap();
+    assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(30));
+    jit.release(&alice, access.id()).await.unwrap();
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_policy_no_longer_allows_ends() {
     let server = server(17);
     let jit = engine(server.database()).await;

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use jit_core::testkit::database_laws::{Act, World};
 use jit_tests::outside::{MailServer, Outside};
 use jit_tests::servers::{RunningMySql, RunningPostgres};
+use jit_tests::tls::Certificates;
 use jit_tests::world::mysql::MySqlWorld;
 use jit_tests::world::postgres::PostgresWorld;
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use crate::stage::{Said, command_in, ended};
 pub(crate) const TRACKER_TOKEN: &str = "MARKER-tracker-token";
 pub(crate) const OPA_TOKEN: &str = "MARKER-opa-token";
 pub(crate) const CHAT_PATH: &str = "MARKER-chat-path";
+pub(crate) const MAIL_PASSWORD: &str = "MARKER-mail-password";
 /// The bytes of the webhook secrets.
 pub(crate) const SIGNING: &[u8] = b"MARKER-signing-secret-of-32-byte";
 
@@ -58,12 +60,16 @@ impl Town {
         let (account, role) = (world.fresh("alice"), world.fresh("orders_write"));
         world.act(Act::CreateAccount { account: &account, inherits: true }).await.map_err(whole)?;
         world.act(Act::CreateRole { role: &role }).await.map_err(whole)?;
-        let (outside, mail) = (Outside::start()?, MailServer::start(None)?);
         let folder = tempfile::tempdir()?;
+        // an authority of its own, which the system does not trust
+        let certificates = Certificates::make(folder.path())?;
+        let mail = MailServer::start(Some((&certificates, ["jit", MAIL_PASSWORD])))?;
+        let outside = Outside::start()?;
         let town = Self { world, outside, mail, folder, account, role, password };
         town.write("password", &format!("{}\n", town.password))?;
         town.write("tracker", TRACKER_TOKEN)?;
         town.write("opa", OPA_TOKEN)?;
+        town.write("mail", MAIL_PASSWORD)?;
         town.write("chat", &format!("{}/{CHAT_PATH}", town.outside.url("chat")))?;
         town.write("signing", &format!("whsec_{}", STANDARD.encode(SIGNING)))?;
         town.write("jit.toml", &town.config(url, ca))?;
@@ -82,7 +88,7 @@ impl Town {
         let (jira, board, opa, siem) =
             (outside.url("jira"), outside.url("board"), outside.url("opa"), outside.url("siem"));
         let port = mail.port;
-        let plain = "plaintext = \"danger-allowed\"\nlimit = \"700ms\"";
+        let plain = "plaintext = \"danger-allowed\"\nlimit = \"2s\"";
         format!(
             r#"policy = "policy.toml"
 link = "https://jit.example.com/accesses/{{id}}"
@@ -108,7 +114,9 @@ secret_file = "signing"
 [notify.email.dba]
 host = "127.0.0.1"
 port = {port}
-tls = "danger-plaintext"
+ca = "ca.pem"
+user = "jit"
+password_file = "mail"
 from = "jit <jit@example.com>"
 to = ["dba@example.com"]
 [approvers.jira]

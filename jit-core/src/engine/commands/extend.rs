@@ -11,7 +11,6 @@ use crate::access::{Event, Extend};
 use crate::approval::Actor;
 use crate::id::AccessId;
 use crate::policy::Ruling;
-use crate::request::Request;
 
 impl Jit {
     /// Asks for more time in the open window: a new decision under policy as it is now. The sum stays under `max_total`.
@@ -39,13 +38,7 @@ impl Jit {
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
             let now = self.core.store.now().await?;
-            let request = Request {
-                duration: longer,
-                start: None,
-                reason: reason.to_owned(),
-                asked_at: now,
-                ..access.request().clone()
-            };
+            let request = access.request().for_more(longer, reason, now);
             self.core.stopped(&self.tenant, &request).await?;
             let event = match self.core.ruling(&settings, &self.tenant, &request).await? {
                 Ruling::Planned(plan) => {

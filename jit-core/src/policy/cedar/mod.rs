@@ -43,7 +43,8 @@ use crate::id::{Group, RoleName, RuleName, TargetName};
 /// Every policy has an `@id`. One that permits `request` names its roles (`resource == Jit::Role::"target/role"`, or
 /// `when { resource in [...] }` for several), and in `@plan` the plan of the document that says what it takes; `@max` narrows that plan's
 /// `max`. The other actions are those of [`Action`], on a `Jit::Target` or, for what is about none, `Jit::Tenant::"all"`, the parent
-/// of every target. [`Self::SCHEMA`] has all that can be spoken of.
+/// of every target. What is about all targets (a stop of everything) is asked about that tenant once, so a `forbid` on one target does not keep
+/// it away from there: it has to forbid it on the tenant as well. [`Self::SCHEMA`] has all that can be spoken of.
 ///
 /// Where several policies permit a request, all of their plans have to be met: every stage of each, in the order of the names, within
 /// the strictest of their limits. Where somebody else gets the role, a policy that does not speak of `context.receiver` is about him as

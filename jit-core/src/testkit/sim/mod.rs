@@ -11,6 +11,8 @@ mod finish;
 mod hands;
 mod laws;
 mod node;
+mod outside;
+mod people;
 mod policy;
 mod random;
 mod report;
@@ -86,7 +88,7 @@ fn run(history: &History, keep_trace: bool) -> (Result<Report, Violation>, Vec<S
             None => {
                 let inside = world.inside();
                 let mut counts = inside.tally.clone();
-                counts.insert("dead-men fired", inside.oracle.dead_men_that_fired);
+                counts.extend(inside.oracle.came_about.clone());
                 Ok(Report {
                     seed: history.seed,
                     events: history.steps.len(),

@@ -1,5 +1,10 @@
 //! What everybody may do in a history. The laws know it too, on their own: see `laws`.
 
+/// The policy of tenant `default`, the first or the second.
+pub(super) fn default(second: bool) -> String {
+    format!("{}{RULES}", if second { SECOND } else { FIRST })
+}
+
 /// The same where the first server has dead-men: rules about some roles require one there.
 pub(super) fn guarded(policy: &str) -> String {
     let rule = |rule: &str| {
@@ -14,65 +19,26 @@ pub(super) fn guarded(policy: &str) -> String {
     rules.collect::<Vec<_>>().join("[[rule]]\n")
 }
 
-/// The policies of tenant `default`: under the second `bob` decides nothing any more, and `dave` may not read.
-pub(super) const DEFAULT: [&str; 2] = [
-    r#"
+const FIRST: &str = r#"
 version = 1
 [groups]
 dba = ["bob", "carol", "alice-dba"]
-[people]
-alice = ["alice-dba"]
-[[may]]
-do = ["revoke", "stop", "resume", "reconcile"]
-who = ["frank"]
-targets = ["*"]
-[[rule]]
-name = "read"
-targets = ["a*", "b*"]
-roles = ["reader"]
-requesters = ["*"]
-max = "3m"
-max_total = "5m"
-start_within = "1h"
-grant_within = "1m"
-[[rule]]
-name = "read widely"
-targets = ["wide"]
-roles = ["reader"]
-requesters = ["*"]
-max = "3m"
-start_within = "1h"
-grant_within = "1m"
-set_role = "allowed"
-[[rule]]
-name = "write"
-targets = ["a*", "b*"]
-roles = ["writer"]
-requesters = ["*"]
-max = "3m"
-max_total = "5m"
-decide_by = "2m"
-start_within = "1h"
-grant_within = "1m"
-[[rule.stage]]
-people = [{ group = "dba" }]
-[[rule]]
-name = "administer"
-targets = ["a*", "b*"]
-roles = ["admin"]
-requesters = ["*"]
-max = "3m"
-decide_by = "2m"
-start_within = "1h"
-grant_within = "1m"
-[[rule.stage]]
-people = [{ group = "dba", quorum = 2 }]
-"#,
-    r#"
+readers = ["alice", "dave", "erin", "bob", "carol", "alice-dba", "frank", "mallory"]
+oncall = ["alice", "dave", "erin"]
+leads = ["frank", "mallory"]
+"#;
+
+/// Under the second one `bob` decides nothing any more, and `dave` may not read, nor is he on call.
+const SECOND: &str = r#"
 version = 1
 [groups]
 dba = ["carol", "alice-dba"]
 readers = ["alice", "erin", "bob", "carol", "frank", "mallory"]
+oncall = ["alice", "erin"]
+leads = ["frank", "mallory"]
+"#;
+
+const RULES: &str = r#"
 [people]
 alice = ["alice-dba"]
 [[may]]
@@ -109,19 +75,44 @@ start_within = "1h"
 grant_within = "1m"
 [[rule.stage]]
 people = [{ group = "dba" }]
+escalate = { after = "20s", to = "group:leads" }
 [[rule]]
 name = "administer"
 targets = ["a*", "b*"]
 roles = ["admin"]
 requesters = ["*"]
 max = "3m"
+max_total = "5m"
 decide_by = "2m"
 start_within = "1h"
 grant_within = "1m"
+[rule.break_glass]
+by = ["group:oncall"]
+max = "1m"
+review_by = ["group:dba"]
+within = "1m"
+mfa = { within = "1m" }
 [[rule.stage]]
 people = [{ group = "dba", quorum = 2 }]
-"#,
-];
+[[rule]]
+name = "own"
+targets = ["a*", "b*"]
+roles = ["owner"]
+requesters = ["*"]
+max = "3m"
+max_total = "5m"
+decide_by = "2m"
+start_within = "1h"
+grant_within = "1m"
+ticket = { pattern = "T-[0-9]+", check = "tracker" }
+[[rule.stage]]
+mfa = { of = "requester", within = "1m" }
+[[rule.stage]]
+people = [{ group = "dba" }]
+approvers = ["board"]
+mfa = { of = "approver", within = "1m" }
+escalate = { after = "20s", to = "group:leads" }
+"#;
 
 /// The policy of tenant `other`, on the same server.
 pub(super) const OTHER: &str = r#"

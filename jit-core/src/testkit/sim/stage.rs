@@ -3,22 +3,21 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::database::SimDatabase;
-use super::laws::{InForce, broken, has_dead_men};
+use super::laws::{Case, InForce, has_dead_men};
 use super::node::{Gate, Who};
-use super::policy::{DEFAULT, OTHER, guarded};
+use super::outside::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
+use super::policy::{OTHER, default, guarded};
 use super::random::{Random, SeededEntropy};
-use super::steps::{History, PEOPLE, ROLES, Step, TARGETS};
+use super::steps::{History, Step, TARGETS};
 use super::store::SimStore;
 use super::world::{Ambush, Weather, World};
 use crate::approval::Actor;
 use crate::engine::simulated::spawn_gated;
-use crate::engine::{AccessView, Ask, Jit, JitError, Pump, Reconcile, Scope, TenantBuilder};
+use crate::engine::{AccessView, Jit, JitError, Pump, Reconcile, Scope, TenantBuilder};
 use crate::id::{AccessId, NodeId, Principal, TargetName, TenantId};
-use crate::notify::{Notice, Notifier, NotifyError};
 use crate::policy::PolicyDocument;
 use crate::store::{BoxError, Claim, Store};
 use crate::testkit::mock::MockHold;
@@ -53,7 +52,8 @@ impl Stage {
         let parse = |text: &str| PolicyDocument::parse(text, "simulated").map_err(|error| error.to_string());
         let guards = has_dead_men(history.seed);
         let text = |policy: &str| if guards { guarded(policy) } else { policy.to_owned() };
-        let policies = DEFAULT.into_iter().map(|policy| parse(&text(policy))).collect::<Result<Vec<_>, _>>()?;
+        let policies = [false, true].into_iter().map(|second| parse(&text(&default(second))));
+        let policies = policies.collect::<Result<Vec<_>, _>>()?;
         let mut stage = Self {
             world,
             seed: history.seed,
@@ -90,7 +90,12 @@ impl Stage {
         let name = if self.same_name { format!("n{node}") } else { format!("n{node}b{}", it.boot) };
         let random = Random::of(self.seed, 0xE57_0000_u64.wrapping_add((node as u64) << 16).wrapping_add(it.boot));
         let gate: Arc<dyn crate::engine::simulated::Gate> = Arc::clone(&it.gate) as _;
-        let mut main = TenantBuilder::default().notifier("people", People(Arc::clone(&world)));
+        let mut main = TenantBuilder::default()
+            .notifier("people", People(Arc::clone(&world)))
+            .approver(TRACKER, Tracker(Arc::clone(&world)))
+            .approver(BOARD, Board(Arc::clone(&world)))
+            .factor(CODE, Codes)
+            .factor(TOKEN, Tokens);
         if let Some(policy) = self.policies.get(it.policy) {
             main = main.policy(policy.clone());
         }
@@ -156,14 +161,17 @@ impl Stage {
         drop(tokio::time::timeout(Duration::from_millis(patience), task).await);
     }
 
-    /// One of the later accesses.
-    fn pick(&self, pick: u64) -> Option<AccessId> {
+    /// One of the later accesses to which something can still happen.
+    pub(super) fn pick(&self, pick: u64) -> Option<AccessId> {
+        self.pick_of(pick, |case| !case.is_final())
+    }
+
+    /// One of the later accesses that are so, or any.
+    pub(super) fn pick_of(&self, pick: u64, is_so: impl Fn(&Case) -> bool) -> Option<AccessId> {
         let inside = self.world.inside();
         let order = &inside.oracle.order;
-        let recent = order
-            .iter()
-            .rev()
-            .filter(|id| inside.oracle.cases.get(*id).is_some_and(|case| case.tenant == "default" && !case.is_final()));
+        let is_so = |case: &Case| case.tenant == "default" && is_so(case);
+        let recent = order.iter().rev().filter(|id| inside.oracle.cases.get(*id).is_some_and(is_so));
         let recent: Vec<&String> = recent.take(6).collect();
         let place = usize::try_from(pick.checked_rem(recent.len().max(1) as u64)?).ok()?;
         let any = || order.get(usize::try_from(pick.checked_rem(order.len() as u64)?).ok()?);
@@ -176,117 +184,6 @@ impl Stage {
         let world = Arc::clone(&self.world);
         world.note(format_args!("{step:?}"));
         match step {
-            Step::Request { node, who, role, target, secs, receiver, start_in, keyed } => {
-                let (Some(who), Some(role), Some((target, _))) =
-                    (PEOPLE.get(who), ROLES.get(role), TARGETS.get(target))
-                else {
-                    return Ok(());
-                };
-                let mut ask = Ask::new(*target, *role, seconds(secs)).because("a history");
-                if let Some(receiver) = receiver.and_then(|receiver| PEOPLE.get(receiver)) {
-                    ask = ask.on_behalf_of(Principal::new(*receiver)?);
-                }
-                if start_in > 0 {
-                    ask = ask.starting(crate::clock::after(world.now(), seconds(start_in)));
-                }
-                if keyed {
-                    ask = ask.key(format!("{who}/{role}/{target}/{secs}"));
-                }
-                let actor = actor("default", who)?;
-                self.command(node, "request", |jit| async move { jit.request(&actor, ask).await.map(Some) }).await;
-            }
-            Step::RequestElsewhere { node, who, role, secs } => {
-                let (Some(who), Some(role)) = (PEOPLE.get(who), ROLES.get(role)) else { return Ok(()) };
-                let (actor, ask) = (actor("other", who)?, Ask::new("o1", *role, seconds(secs)).because("a history"));
-                let tenant = TenantId::new("other")?;
-                let command = |jit: Jit| async move { jit.tenant(&tenant)?.request(&actor, ask).await.map(Some) };
-                self.command(node, "request elsewhere", command).await;
-            }
-            Step::Intrude { node, pick } => {
-                let Some(id) = self.pick(pick) else { return Ok(()) };
-                let (actor, tenant) = (actor("other", "frank")?, TenantId::new("other")?);
-                let command = |jit: Jit| async move {
-                    let jit = jit.tenant(&tenant)?;
-                    let seen = [jit.access(id).await, jit.release(&actor, id).await, jit.approve(&actor, id, "").await];
-                    if seen.iter().any(Result::is_ok) {
-                        world.hold(Err(broken(13, format!("{id} is seen from another tenant"))));
-                    }
-                    Ok(None)
-                };
-                self.command(node, "intrude", command).await;
-            }
-            Step::Decide { node, who, pick, yes } => {
-                let (Some(who), Some(id)) = (PEOPLE.get(who), self.pick(pick)) else { return Ok(()) };
-                let by = actor("default", who)?;
-                world.inside().oracle.called.insert(((*who).to_owned(), id.to_string()));
-                let command = |jit: Jit| async move {
-                    if yes { jit.approve(&by, id, "").await.map(Some) } else { jit.deny(&by, id, "no").await.map(Some) }
-                };
-                self.command(node, "decide", command).await;
-            }
-            Step::Release { node, pick } => {
-                let Some(id) = self.pick(pick) else { return Ok(()) };
-                let command = |jit: Jit| async move {
-                    let who = jit.access(id).await?.requester;
-                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
-                    jit.release(&by, id).await.map(Some)
-                };
-                self.command(node, "release", command).await;
-            }
-            Step::Cancel { node, pick } => {
-                let Some(id) = self.pick(pick) else { return Ok(()) };
-                let command = |jit: Jit| async move {
-                    let who = jit.access(id).await?.requester;
-                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
-                    jit.cancel(&by, id, "").await.map(Some)
-                };
-                self.command(node, "cancel", command).await;
-            }
-            Step::Revoke { node, who, pick } => {
-                let (Some(who), Some(id)) = (PEOPLE.get(who), self.pick(pick)) else { return Ok(()) };
-                let (by, may) = (actor("default", who)?, *who == "frank");
-                let command = |jit: Jit| async move {
-                    let answer = jit.revoke(&by, id, "a history").await;
-                    if answer.is_ok() && !may {
-                        world.hold(Err(broken(16, format!("{id} was revoked by `{}`", by.principal))));
-                    }
-                    answer.map(Some)
-                };
-                self.command(node, "revoke", command).await;
-            }
-            Step::Extend { node, pick, secs } => {
-                let Some(id) = self.pick(pick) else { return Ok(()) };
-                let command = |jit: Jit| async move {
-                    let who = jit.access(id).await?.requester;
-                    let by = Actor::authenticated(TenantId::main(), who, "simulated");
-                    jit.extend(&by, id, seconds(secs), "a history").await.map(Some)
-                };
-                self.command(node, "extend", command).await;
-            }
-            Step::Stop { node, who, scope } => {
-                let Some(who) = PEOPLE.get(who) else { return Ok(()) };
-                let (by, may, scope) = (actor("default", who)?, *who == "frank", scope_of(scope)?);
-                let command = |jit: Jit| async move {
-                    let answer = jit.stop(&by, scope, "a history").await;
-                    if answer.is_ok() && !may {
-                        world.hold(Err(broken(16, format!("a stop by `{}`", by.principal))));
-                    }
-                    answer.map(|()| None)
-                };
-                self.command(node, "stop", command).await;
-            }
-            Step::Resume { node } => {
-                let by = actor("default", "frank")?;
-                let scopes = (0..4).map(scope_of).collect::<Result<Vec<Scope>, _>>()?;
-                let command = |jit: Jit| async move {
-                    for scope in scopes {
-                        // most of them are not in force
-                        let _ = jit.resume(&by, scope).await;
-                    }
-                    Ok(None)
-                };
-                self.command(node, "resume", command).await;
-            }
             Step::Policy { node, which } => self.policy(node, which).await,
             Step::Reconcile { node, target, enforce } => self.reconcile(node, target, enforce).await?,
             Step::Pass { millis } => tokio::time::sleep(Duration::from_millis(millis)).await,
@@ -324,7 +221,10 @@ impl Stage {
                     clock.step(TimeDelta::milliseconds(millis));
                 }
             }
-            other => self.by_hand(other),
+            other => {
+                self.by_people(other).await?;
+                self.by_hand(other);
+            }
         }
         Ok(())
     }
@@ -395,7 +295,7 @@ impl Stage {
     }
 }
 
-fn seconds(secs: u64) -> TimeDelta {
+pub(super) fn seconds(secs: u64) -> TimeDelta {
     TimeDelta::seconds(i64::try_from(secs).unwrap_or_default())
 }
 
@@ -414,39 +314,11 @@ fn in_force(world: &World, node: usize, which: usize) {
     }
 }
 
-fn scope_of(scope: u64) -> Result<Scope, BoxError> {
+pub(super) fn scope_of(scope: u64) -> Result<Scope, BoxError> {
     Ok(match scope {
         0 => Scope::All,
         1 => Scope::Principal(Principal::new("alice")?),
         2 => Scope::Target(TargetName::new("a1")?),
         _ => Scope::Target(TargetName::new("b1")?),
     })
-}
-
-/// Those who are told; they fail as a database does, or do not answer.
-#[derive(Debug)]
-struct People(Arc<World>);
-
-#[async_trait]
-impl Notifier for People {
-    async fn notify(&self, _: &Notice) -> Result<(), NotifyError> {
-        let (failed, hangs) = {
-            let mut inside = self.0.inside();
-            let rate = inside.weather.database;
-            let failed = rate > 0 && inside.random.chance(rate);
-            (failed, failed && inside.random.chance(200))
-        };
-        if hangs {
-            // longer than anybody waits
-            self.0.count("notice: hangs");
-            tokio::time::sleep(Duration::from_secs(120)).await;
-        }
-        if failed {
-            self.0.count("notice: not delivered");
-            let why = "simulated".to_owned();
-            return Err(NotifyError::Temporary { why, retry_after: None, source: None });
-        }
-        self.0.count("notice delivered");
-        Ok(())
-    }
 }

@@ -1,5 +1,6 @@
 //! What happens in a history: drawn from its seed before it begins, so that steps can be left out of it.
 
+use super::outside::{Calls, Proves};
 use super::random::Random;
 
 /// Who there is. The first four have accounts on every server.
@@ -7,7 +8,7 @@ pub(super) const PEOPLE: [&str; 8] = ["alice", "dave", "erin", "bob", "carol", "
 /// Those with accounts.
 pub(super) const ACCOUNTS: usize = 4;
 /// Which roles there are.
-pub(super) const ROLES: [&str; 4] = ["reader", "writer", "admin", "other"];
+pub(super) const ROLES: [&str; 5] = ["reader", "writer", "admin", "owner", "other"];
 /// The targets, each with the place of its server.
 pub(super) const TARGETS: [(&str, usize); 4] = [("a1", 0), ("a2", 0), ("wide", 0), ("b1", 1)];
 /// The server that knows no grantors.
@@ -43,6 +44,9 @@ pub(super) enum Step {
         receiver: Option<usize>,
         start_in: u64,
         keyed: bool,
+        /// In an emergency.
+        emergency: bool,
+        proves: Proves,
     },
     /// A request in the other tenant.
     RequestElsewhere {
@@ -61,6 +65,32 @@ pub(super) enum Step {
         who: usize,
         pick: u64,
         yes: bool,
+        proves: Proves,
+    },
+    /// The requester proves that it is he.
+    Confirm {
+        node: usize,
+        pick: u64,
+        proves: Proves,
+    },
+    /// Somebody lets another decide in his place, or takes that back.
+    Delegate {
+        node: usize,
+        who: usize,
+        to: usize,
+        secs: Option<u64>,
+    },
+    /// Somebody reviews an emergency.
+    Review {
+        node: usize,
+        who: usize,
+        pick: u64,
+    },
+    /// An outside system calls back, or somebody who says that he is it.
+    Callback {
+        node: usize,
+        pick: u64,
+        calls: Calls,
     },
     Release {
         node: usize,
@@ -188,6 +218,10 @@ enum Sort {
     RequestElsewhere,
     Intrude,
     Decide,
+    Confirm,
+    Delegate,
+    Review,
+    Callback,
     End,
     Extend,
     Stop,
@@ -210,11 +244,15 @@ enum Sort {
     FailOver,
 }
 
-const CALM: [(u64, Sort); 12] = [
+const CALM: [(u64, Sort); 16] = [
     (22, Sort::Request),
     (3, Sort::RequestElsewhere),
     (1, Sort::Intrude),
     (22, Sort::Decide),
+    (5, Sort::Confirm),
+    (4, Sort::Delegate),
+    (3, Sort::Review),
+    (5, Sort::Callback),
     (8, Sort::End),
     (6, Sort::Extend),
     (1, Sort::Stop),
@@ -244,8 +282,8 @@ impl History {
     pub(super) fn of(seed: u64, steps: usize) -> Self {
         let mut random = Random::of(seed, 0x5EED);
         let quiet = random.chance(125);
-        // where few people ask for few roles, their accesses overlap
-        let few = random.chance(400);
+        // where few people ask for few roles, their accesses overlap; or one owes many reviews
+        let few = random.chance(500).then(|| if random.chance(300) { 2 } else { 0 });
         let nodes = if random.chance(250) { 3 } else { 2 };
         let mut history = Self {
             seed,
@@ -275,7 +313,8 @@ impl History {
 struct Draw {
     random: Random,
     nodes: u64,
-    few: bool,
+    /// Where few ask, the first of the two roles that they ask for.
+    few: Option<usize>,
 }
 
 impl Draw {
@@ -293,15 +332,27 @@ impl Draw {
         match sort {
             Sort::Request => self.request(node),
             Sort::RequestElsewhere => {
-                let role = if self.random.chance(200) { 0 } else { 3 };
+                let role = if self.random.chance(200) { 0 } else { 4 };
                 let secs = self.random.between(5, 60);
                 Step::RequestElsewhere { node, who: self.place(ACCOUNTS), role, secs }
             }
             Sort::Intrude => Step::Intrude { node, pick },
             Sort::Decide => {
-                let approver = self.random.one(&[3, 4, 4, 5]).unwrap_or(4);
-                let who = if self.random.chance(850) { approver } else { self.place(PEOPLE.len()) };
-                Step::Decide { node, who, pick, yes: self.random.chance(930) }
+                let who = self.approver();
+                Step::Decide { node, who, pick, yes: self.random.chance(930), proves: self.proves() }
+            }
+            Sort::Confirm => Step::Confirm { node, pick, proves: self.proves() },
+            Sort::Delegate => {
+                // those who may decide later only, or anybody
+                let to = self.random.one(&[6, 7]).unwrap_or(6);
+                let (who, to) = (self.approver(), if self.random.chance(700) { to } else { self.place(PEOPLE.len()) });
+                Step::Delegate { node, who, to, secs: self.random.chance(750).then(|| self.random.between(5, 300)) }
+            }
+            Sort::Review => Step::Review { node, who: self.approver(), pick },
+            Sort::Callback => {
+                let yes = self.random.chance(900);
+                let calls = [(7, Calls::Board { yes }), (2, Calls::Again), (1, Calls::Forged), (1, Calls::Misplaced)];
+                Step::Callback { node, pick, calls: self.random.weighted(&calls).unwrap_or(Calls::Again) }
             }
             Sort::End => match self.random.below(4) {
                 0 | 1 => Step::Release { node, pick },
@@ -375,25 +426,50 @@ impl Draw {
     }
 
     fn account(&mut self) -> usize {
-        self.place(if self.few { 1 } else { ACCOUNTS })
+        self.place(if self.few.is_some() { 1 } else { ACCOUNTS })
     }
 
     fn role(&mut self) -> usize {
-        self.place(if self.few { 2 } else { 3 })
+        match self.few {
+            Some(first) => first.saturating_add(self.place(2)),
+            None => self.place(4),
+        }
+    }
+
+    fn approver(&mut self) -> usize {
+        let approver = self.random.one(&[3, 3, 4, 4, 5, 6, 7]).unwrap_or(4);
+        if self.random.chance(850) { approver } else { self.place(PEOPLE.len()) }
+    }
+
+    fn proves(&mut self) -> Proves {
+        let all = [
+            (3, Proves::Nothing),
+            (6, Proves::Code),
+            (2, Proves::UsedCode),
+            (6, Proves::Token),
+            (1, Proves::OldToken),
+            (1, Proves::TokenOfAnother),
+        ];
+        self.random.weighted(&all).unwrap_or(Proves::Nothing)
     }
 
     fn request(&mut self, node: usize) -> Step {
         let who = self.account();
-        let longest = if self.few { 150 } else { 60 };
+        let longest = if self.few.is_some() { 150 } else { 60 };
+        let role = self.role();
+        // some begin so late that what was said is old by then
+        let latest = self.random.one(&[60, 200]).unwrap_or(60);
         Step::Request {
             node,
             who,
-            role: self.role(),
+            role,
             target: self.place(TARGETS.len()),
             secs: self.random.between(3, longest),
             receiver: self.random.chance(150).then(|| self.place(ACCOUNTS)),
-            start_in: if self.random.chance(150) { self.random.between(1, 60) } else { 0 },
+            start_in: if self.random.chance(150) { self.random.between(1, latest) } else { 0 },
             keyed: self.random.chance(150),
+            emergency: role == 2 && self.random.chance(500),
+            proves: self.proves(),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::clock::SimClock;
 use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_men};
 use super::node::Gate;
+use super::outside::Outside;
 use super::random::Random;
 use super::steps::{ACCOUNTS, History, PEOPLE, ROLES, SERVERS};
 use crate::clock::{Clock, Time, after, span};
@@ -47,6 +48,7 @@ pub(super) struct Inside {
     pub(super) stops: Vec<u64>,
     pub(super) up: Vec<Power>,
     pub(super) held: usize,
+    pub(super) outside: Outside,
     pub(super) tally: BTreeMap<&'static str, u64>,
     /// What the history looks like, byte for byte.
     trace: Trace,
@@ -150,6 +152,7 @@ impl World {
             stops: vec![0; SERVERS],
             up: vec![Power::Up; SERVERS],
             held: 0,
+            outside: Outside::default(),
             tally: BTreeMap::new(),
             trace: Trace { hash: 0xCBF2_9CE4_8422_2325, lines },
             failure: None,

@@ -98,7 +98,7 @@ impl Oracle {
             if self.fired.insert(held.clone(), fired_at) == Some(fired_at) {
                 continue;
             }
-            self.dead_men_that_fired = self.dead_men_that_fired.saturating_add(1);
+            self.comes_about("dead-men fired");
             let (account, role) = (held.2.clone(), held.1.clone());
             self.removed(SERVER, &account, &role, fired_at);
             let wants = |case: &&Case| {

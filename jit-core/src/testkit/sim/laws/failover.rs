@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::approval::Desk;
 use super::records::StopRecord;
 use super::{Case, Held, Oracle};
 use crate::clock::Time;
@@ -14,6 +15,7 @@ pub(in super::super) struct Remembered {
     incarnations: BTreeMap<(String, usize), Time>,
     stops: Vec<StopRecord>,
     entries: BTreeMap<String, u64>,
+    desk: Desk,
 }
 
 impl Oracle {
@@ -31,12 +33,14 @@ impl Oracle {
             incarnations: self.incarnations.clone(),
             stops: self.stops.clone(),
             entries: self.entries.clone(),
+            desk: self.desk.clone(),
         }
     }
 
     /// The store has failed over: only this is known, and what the databases did for the rest is nobody's.
     pub(in super::super) fn failed_over(&mut self, to: Remembered) {
-        let Remembered { cases, order, incarnations, stops, entries } = to;
+        let Remembered { cases, order, incarnations, stops, entries, desk } = to;
+        self.desk = desk;
         let before = std::mem::replace(&mut self.cases, cases);
         (self.order, self.incarnations, self.stops, self.entries) = (order, incarnations, stops, entries);
         self.loosen_all();

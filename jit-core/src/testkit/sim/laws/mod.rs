@@ -1,6 +1,7 @@
 //! The laws, checked by looking on: at what is committed, at what is sent to the databases, at what they hold. Nothing of the
 //! engine is asked.
 
+mod approval;
 mod commit;
 mod dead_man;
 mod failover;
@@ -12,7 +13,8 @@ mod statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use self::records::{IntentRecord, RequestRecord, StopRecord, WindowRecord};
+use self::approval::Desk;
+use self::records::{ApprovalRecord, IntentRecord, RequestRecord, ReviewRecord, StopRecord, WindowRecord};
 use crate::clock::Time;
 use crate::testkit::mock::MockServer;
 
@@ -64,8 +66,14 @@ pub(super) struct Case {
     /// By how much its window was made longer, with an entry that says so, microseconds.
     extended: i64,
     since: Option<Time>,
-    /// Who said yes, by the log and by what was really called.
-    approved: BTreeSet<String>,
+    /// What was said on it.
+    heard: ApprovalRecord,
+    /// What was said on the extension that waits.
+    more: Option<ApprovalRecord>,
+    /// How many extensions were given.
+    extensions: usize,
+    /// What is owed after an emergency.
+    review: Option<ReviewRecord>,
     /// Whether people were told that it is overdue.
     alerted: bool,
     /// When the statement of the last intent was executed, the store's time.
@@ -80,6 +88,28 @@ impl Case {
 
     pub(super) fn is_final(&self) -> bool {
         !self.is_live() && !matches!(self.state.as_str(), "pending" | "scheduled")
+    }
+
+    /// What signed words about it are bound to.
+    pub(super) fn nonce(&self, id: &str) -> String {
+        match self.more {
+            Some(_) => format!("{id}.{}", self.extensions.saturating_add(1)),
+            None => id.to_owned(),
+        }
+    }
+
+    /// Whether something that proves who the requester is may be awaited of him.
+    pub(super) fn awaits_proof(&self) -> bool {
+        self.state == "pending" && (self.request.role == "owner" || self.request.break_glass)
+    }
+
+    pub(super) fn requester(&self) -> &str {
+        &self.request.requester
+    }
+
+    /// Whether its review is owed still.
+    pub(super) fn owes(&self) -> bool {
+        self.review.as_ref().is_some_and(|review| review.given.is_none())
     }
 
     fn is_about(&self, server: usize, account: &str, role: &str) -> bool {
@@ -140,8 +170,11 @@ pub(super) struct Oracle {
     pub(super) cases: BTreeMap<String, Case>,
     /// In the order of their making.
     pub(super) order: Vec<String>,
-    /// Decisions that were really called for: by whom, on what.
+    /// Decisions and reviews that were really called for: by whom, on what.
     pub(super) called: BTreeSet<(String, String)>,
+    /// What outside systems really said: which, about what, yes or no.
+    pub(super) words: Vec<(String, String, bool)>,
+    desk: Desk,
     pub(super) in_force: Vec<InForce>,
     /// When each node was paused last, or its claims were lost.
     pub(super) stale_since: Vec<Option<Time>>,
@@ -173,8 +206,8 @@ pub(super) struct Oracle {
     pub(super) dead_men: bool,
     /// Those that fired, the last time of each, the server's.
     fired: BTreeMap<Held, Time>,
-    /// How many fired.
-    pub(super) dead_men_that_fired: u64,
+    /// What came about how often.
+    pub(super) came_about: BTreeMap<&'static str, u64>,
     /// Memberships whose dead-man somebody may have armed who knew less than others.
     loose: BTreeSet<Held>,
     /// Whether the clock of the server with dead-men was put.
@@ -208,6 +241,8 @@ impl Oracle {
             cases: BTreeMap::new(),
             order: Vec::new(),
             called: BTreeSet::new(),
+            words: Vec::new(),
+            desk: Desk::default(),
             in_force: vec![InForce { now: 0, before: 0, since: now }; nodes],
             stale_since: vec![None; nodes],
             store_failed: vec![None; nodes],
@@ -226,7 +261,7 @@ impl Oracle {
             logins: Vec::new(),
             dead_men: false,
             fired: BTreeMap::new(),
-            dead_men_that_fired: 0,
+            came_about: BTreeMap::new(),
             loose: BTreeSet::new(),
             clock_was_put: false,
             guarded_stopped: None,
@@ -239,6 +274,12 @@ impl Oracle {
             entries: BTreeMap::new(),
             overlaps: 0,
         }
+    }
+
+    /// One more of these.
+    fn comes_about(&mut self, what: &'static str) {
+        let count = self.came_about.entry(what).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Whether what is given by hand now is nobody's to tell from ours.
@@ -278,27 +319,4 @@ fn human(principal: &str) -> &str {
         "alice-dba" => "alice",
         other => other,
     }
-}
-
-/// How many people have to say yes, by the role.
-fn quorum(role: &str) -> usize {
-    match role {
-        "writer" => 1,
-        "admin" => 2,
-        _ => 0,
-    }
-}
-
-/// Whether a principal may say yes under this policy.
-fn entitled(policy: usize, principal: &str) -> bool {
-    match principal {
-        "bob" => policy == 0,
-        "carol" | "alice-dba" => true,
-        _ => false,
-    }
-}
-
-/// Whether the policy lets this principal have this role at all.
-fn allowed(policy: usize, tenant: &str, principal: &str, role: &str) -> bool {
-    tenant != "default" || policy == 0 || role != "reader" || principal != "dave"
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::records::{AccessRecord, EntryRecord, PhaseRecord, RequestRecord, StopsRecord};
+use super::records::{AccessRecord, DelegationsRecord, EntryRecord, PhaseRecord, RequestRecord, StopsRecord};
 use super::{Violation, broken};
 use crate::store::{Change, Kind, Writing};
 
@@ -13,6 +13,7 @@ pub(in super::super) struct Reading {
     pub(super) entries: Vec<(String, EntryRecord)>,
     pub(super) notices: usize,
     pub(super) stops: Option<StopsRecord>,
+    pub(super) delegations: Vec<DelegationsRecord>,
     /// What else is written.
     others: Vec<String>,
 }
@@ -21,8 +22,14 @@ impl Reading {
     /// # Errors
     /// Where it cannot be read.
     pub(in super::super) fn of(change: &Change) -> Result<Self, Violation> {
-        let mut reading =
-            Self { accesses: Vec::new(), entries: Vec::new(), notices: 0, stops: None, others: Vec::new() };
+        let mut reading = Self {
+            accesses: Vec::new(),
+            entries: Vec::new(),
+            notices: 0,
+            stops: None,
+            delegations: Vec::new(),
+            others: Vec::new(),
+        };
         for write in &change.writes {
             if write.at.kind != Kind::Access {
                 reading.others.push(format!("{} {}", write.at.kind.as_str(), write.at.key));
@@ -43,6 +50,7 @@ impl Reading {
                     reading.notices = reading.notices.saturating_add(1);
                 }
                 Kind::Stops if write.at.tenant.as_str() == "default" => reading.stops = Some(read(body, "the stops")?),
+                Kind::Delegation => reading.delegations.push(read(body, "a delegation")?),
                 _ => {}
             }
         }

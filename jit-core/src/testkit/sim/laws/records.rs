@@ -13,7 +13,80 @@ pub(super) struct AccessRecord {
     pub(super) tenant: String,
     pub(super) realm: Option<String>,
     pub(super) request: RequestRecord,
+    pub(super) approval: ApprovalRecord,
     pub(super) phase: PhaseRecord,
+    pub(super) extension: Option<ExtensionRecord>,
+    #[serde(default)]
+    pub(super) extended: Vec<ExtensionRecord>,
+    pub(super) review: Option<ReviewRecord>,
+}
+
+/// What was said on a request or an extension.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct ApprovalRecord {
+    pub(super) opened_at: Time,
+    pub(super) decisions: Vec<DecisionRecord>,
+    #[serde(default)]
+    pub(super) confirmations: Vec<ConfirmationRecord>,
+    #[serde(default)]
+    pub(super) answers: Vec<HeardRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct DecisionRecord {
+    pub(super) by: String,
+    pub(super) verdict: String,
+    pub(super) at: Time,
+    pub(super) proven: Option<ProvenRecord>,
+    pub(super) in_place_of: Option<AwayRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct ConfirmationRecord {
+    pub(super) by: String,
+    pub(super) at: Time,
+    pub(super) proven: ProvenRecord,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct ProvenRecord {
+    pub(super) at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct AwayRecord {
+    pub(super) who: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct HeardRecord {
+    pub(super) answer: AnswerRecord,
+    pub(super) since: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct AnswerRecord {
+    pub(super) approver: String,
+    pub(super) verdict: String,
+    pub(super) at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct ExtensionRecord {
+    pub(super) approval: ApprovalRecord,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct ReviewRecord {
+    pub(super) due: Time,
+    #[serde(default)]
+    pub(super) told: bool,
+    pub(super) given: Option<GivenRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct GivenRecord {
+    pub(super) by: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +98,8 @@ pub(super) struct RequestRecord {
     pub(super) account: String,
     pub(super) duration: i64,
     pub(super) start: Option<Time>,
+    #[serde(default)]
+    pub(super) break_glass: bool,
 }
 
 // read once and taken apart at once
@@ -105,12 +180,34 @@ pub(super) struct StopRecord {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct DelegationsRecord {
+    pub(super) of: String,
+    pub(super) given: Vec<DelegationRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct DelegationRecord {
+    pub(super) to: String,
+    pub(super) since: Time,
+    pub(super) until: Time,
+    #[serde(default)]
+    pub(super) taken_back: bool,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct EntryRecord {
     pub(super) what: String,
     pub(super) access: Option<String>,
     pub(super) actor: Option<String>,
     #[serde(default)]
     pub(super) details: BTreeMap<String, Value>,
+}
+
+impl EntryRecord {
+    /// The text of a detail.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.details.get(name).and_then(Value::as_str)
+    }
 }
 
 impl StopRecord {

@@ -93,6 +93,12 @@ impl Oracle {
                 return Err(broken(4, format!("{id} is overdue, and nobody was told")));
             }
         }
+        for (id, case) in &self.cases {
+            let untold = case.review.as_ref().filter(|review| review.given.is_none() && !review.told);
+            if works && untold.is_some_and(|review| after(review.due, grace) < now) {
+                return Err(broken(4, format!("the review of {id} is overdue, and nobody was told")));
+            }
+        }
         Ok(())
     }
 

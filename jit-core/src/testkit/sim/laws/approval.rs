@@ -1,0 +1,404 @@
+//! Laws 1, 8 and 16 before a grant: who said what, by what right, with which proof.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+
+use super::records::{
+    AnswerRecord, ApprovalRecord, DecisionRecord, DelegationsRecord, EntryRecord, HeardRecord, IntentRecord,
+    RequestRecord, ReviewRecord,
+};
+use super::{Case, Lawful, Oracle, broken, human};
+use crate::clock::{Time, after, span};
+
+/// How long a pass may go on that began before a stop: a call of the store that hangs (20 s), and its claim (10 s).
+const PASS: TimeDelta = TimeDelta::seconds(30);
+/// A pass that began before something else was said, or another policy was put in force, may end after it.
+const RECENT: TimeDelta = TimeDelta::seconds(60);
+/// Every second factor of the simulated policy has `within = "1m"`.
+const WITHIN: TimeDelta = TimeDelta::seconds(60);
+/// Every escalation of it has `after = "20s"`.
+const ESCALATES: TimeDelta = TimeDelta::seconds(20);
+/// So long the tracker's yes is good for a grant.
+const AGAIN: TimeDelta = TimeDelta::seconds(60);
+/// Every review of it is owed `within = "1m"`.
+const REVIEW: TimeDelta = TimeDelta::seconds(60);
+
+/// Somebody decides in another's place.
+#[derive(Debug, Clone)]
+pub(super) struct Instead {
+    to: String,
+    since: Time,
+    until: Time,
+    /// When it was taken back.
+    back: Option<Time>,
+}
+
+/// What the simulated policies demand for a role.
+#[derive(Debug, Default)]
+struct Demands {
+    ticket: bool,
+    /// A second factor of the requester.
+    code: bool,
+    board: bool,
+    people: usize,
+    /// A second factor of everybody who says yes.
+    codes: bool,
+    escalates: bool,
+}
+
+impl Demands {
+    fn of(request: &RequestRecord, owes: bool) -> Self {
+        match (request.break_glass, request.role.as_str()) {
+            (true, _) => Self { code: true, people: usize::from(owes), ..Self::default() },
+            (false, "writer") => Self { people: 1, escalates: true, ..Self::default() },
+            (false, "admin") => Self { people: 2, ..Self::default() },
+            (false, "owner") => Self { ticket: true, code: true, board: true, people: 1, codes: true, escalates: true },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// Why it may not be granted, and the law that says so.
+type Lack = (u8, String);
+
+impl Oracle {
+    /// Laws 1 and 8, and stops: a grant is about to be ordered.
+    pub(super) fn intended(&self, node: usize, id: &str, case: &Case, intent: &IntentRecord, at: Time) -> Lawful {
+        if case.start.is_some_and(|start| at < start) {
+            return Err(broken(1, format!("{id} begins before its start")));
+        }
+        if intent.at > at {
+            return Err(broken(10, format!("{id} is intended at {}, later than it is", intent.at)));
+        }
+        self.allows(node, id, case, &case.heard, at)?;
+        let request = &case.request;
+        let parties = [request.requester.as_str(), request.receiver.as_str()];
+        // one that was suspended goes on with what it knew; what it intends then it does not send (law 14)
+        let suspended = self.stale_since.get(node).copied().flatten().is_some_and(|since| span(since, at) < RECENT);
+        let met = self.stops.iter().find(|stop| {
+            case.tenant == "default"
+                && !suspended
+                && !stop.lifted
+                && stop.meets(&request.target, parties)
+                && span(stop.at, at) > PASS
+        });
+        match met {
+            Some(stop) => Err(broken(16, format!("{id} is granted during the stop of {}", stop.at))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what was said is enough by a policy that the node has in force, or had a moment ago.
+    pub(super) fn allows(&self, node: usize, id: &str, case: &Case, said: &ApprovalRecord, at: Time) -> Lawful {
+        let policies = match self.in_force.get(node) {
+            Some(policy) if span(policy.since, at) < RECENT => vec![policy.now, policy.before],
+            Some(policy) => vec![policy.now],
+            None => vec![0, 1],
+        };
+        let mut lacks = policies.iter().map(|policy| self.lacks(*policy, id, case, said, at));
+        let first = lacks.next().flatten();
+        match first.filter(|_| lacks.all(|lack| lack.is_some())) {
+            Some((law, why)) => Err(broken(law, format!("{id} ({}) is granted, and {why}", case.request.role))),
+            None => Ok(()),
+        }
+    }
+
+    /// What a grant was given for, so that it can be seen whether histories have much of it.
+    pub(super) fn comes_about_by(&mut self, request: &RequestRecord, said: &ApprovalRecord) {
+        let yes: Vec<&DecisionRecord> = said.decisions.iter().filter(|one| one.verdict == "approve").collect();
+        let role = if request.break_glass { "emergency" } else { request.role.as_str() };
+        match (role, yes.len()) {
+            ("emergency", 0) => self.comes_about("intents: emergency"),
+            ("emergency", _) => self.comes_about("intents: emergency with a second person"),
+            ("owner", _) => self.comes_about("intents: ticket, board, two factors"),
+            ("reader" | "other", _) => {}
+            _ => self.comes_about("intents: people only"),
+        }
+        if yes.iter().any(|one| leads(&one.by)) {
+            self.comes_about("intents: with the yes of one escalated to");
+        }
+        if yes.iter().any(|one| one.in_place_of.is_some()) {
+            self.comes_about("intents: with a yes in another's place");
+        }
+    }
+
+    /// The same of what was said.
+    pub(super) fn comes_about_of(&mut self, told: &[&EntryRecord]) {
+        for entry in told {
+            match entry.what.as_str() {
+                "escalated" => self.comes_about("said: escalated"),
+                "confirmed" => self.comes_about("said: confirmed"),
+                "reviewed" => self.comes_about("said: reviewed"),
+                "review-overdue" => self.comes_about("said: review overdue"),
+                _ => {}
+            }
+        }
+    }
+
+    /// What this policy finds missing.
+    fn lacks(&self, policy: usize, id: &str, case: &Case, said: &ApprovalRecord, at: Time) -> Option<Lack> {
+        let request = &case.request;
+        let parties = [request.requester.as_str(), request.receiver.as_str()];
+        let may = parties.iter().all(|party| allowed(policy, &case.tenant, party, &request.role));
+        if !may || request.break_glass && !on_call(policy, &request.requester) {
+            return Some((8, "who gets it is not allowed it any more".to_owned()));
+        }
+        let demands = Demands::of(request, self.owes(human(&request.requester), at));
+        let missing = |why: &str| Some((1, why.to_owned()));
+        let yes = |approver: &str| said.answers.iter().find(|heard| said_yes(heard, approver));
+        let mut reached = said.opened_at;
+        if demands.ticket {
+            let Some(heard) = yes("tracker") else { return missing("the tracker did not say yes") };
+            if span(heard.answer.at, at) > after_all(AGAIN, PASS) {
+                return missing("what the tracker said is old");
+            }
+            reached = reached.max(heard.since);
+        }
+        if demands.code {
+            let fresh = said
+                .confirmations
+                .iter()
+                .filter(|one| one.by == request.requester && span(one.proven.at, one.at.max(reached)) <= WITHIN);
+            let Some(first) = fresh.map(|one| one.at).min() else { return missing("the requester proved nothing") };
+            reached = reached.max(first);
+        }
+        if demands.board && yes("board").is_none() {
+            return missing("the board did not say yes");
+        }
+        let yes: Vec<&DecisionRecord> = said.decisions.iter().filter(|one| one.verdict == "approve").collect();
+        let counts = |one: &DecisionRecord| {
+            let standing = one.in_place_of.as_ref().map_or(&one.by, |away| &away.who);
+            let called = self.called.contains(&(one.by.clone(), id.to_owned()));
+            let party = parties.iter().any(|party| humans(one).contains(human(party)));
+            let escalated = demands.escalates && leads(standing) && one.at >= after(reached, ESCALATES);
+            let second = request.break_glass && on_call(policy, standing);
+            let asked = entitled(policy, standing) || escalated || second;
+            let proven = one.proven.as_ref().is_some_and(|proven| span(proven.at, one.at) <= WITHIN);
+            called && !party && asked && (proven || !demands.codes) && self.may_stand_in(one, at)
+        };
+        let counted: Vec<&DecisionRecord> = yes.iter().copied().filter(|one| counts(one)).collect();
+        if distinct(&counted, demands.people) {
+            return None;
+        }
+        let law = if yes.len() < demands.people { 1 } else { 8 };
+        let by: Vec<&String> = yes.iter().map(|one| &one.by).collect();
+        Some((law, format!("the yes of {by:?} does not do (it counts {} of {})", counted.len(), demands.people)))
+    }
+
+    /// Whether the one in whose place he decided let him, and did not take that back before the grant.
+    fn may_stand_in(&self, one: &DecisionRecord, at: Time) -> bool {
+        let Some(away) = &one.in_place_of else { return true };
+        let given = self.desk.instead.get(&away.who).into_iter().flatten();
+        given.into_iter().any(|given| {
+            let stands = given.back.is_none_or(|back| span(back, at) < PASS);
+            given.to == one.by && given.since <= one.at && one.at < given.until && stands
+        })
+    }
+
+    /// Whether the human owes a review that is overdue for more than a moment.
+    fn owes(&self, human_is: &str, at: Time) -> bool {
+        let own = self.cases.values().filter(|case| human(&case.request.requester) == human_is);
+        let mut owed = own.filter_map(|case| case.review.as_ref()).filter(|review| review.given.is_none());
+        owed.any(|review| span(review.due, at) > RECENT)
+    }
+
+    /// Law 9: what counts as said was said in this commit, with an entry; and an outside system really said it.
+    pub(super) fn heard(
+        &self,
+        id: &str,
+        before: Option<&ApprovalRecord>,
+        now: &ApprovalRecord,
+        told: &[&EntryRecord],
+        extension: bool,
+    ) -> Lawful {
+        let known = |what: &str| broken(9, format!("{id} has {what} that no entry tells of"));
+        let about: Vec<&&EntryRecord> =
+            told.iter().filter(|entry| entry.details.contains_key("extension") == extension).collect();
+        let before = before.cloned().unwrap_or_default();
+        for one in now.decisions.iter().filter(|one| !before.decisions.contains(one)) {
+            let away = one.in_place_of.as_ref().map(|away| away.who.as_str());
+            let tells = |entry: &&&EntryRecord| {
+                entry.what == what(&one.verdict)
+                    && entry.actor.as_ref() == Some(&one.by)
+                    && entry.text("in_place_of") == away
+                    && entry.text("factor").is_some() == one.proven.is_some()
+            };
+            about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a decision"))?;
+        }
+        for one in now.confirmations.iter().filter(|one| !before.confirmations.contains(one)) {
+            let tells = |entry: &&&EntryRecord| entry.what == "confirmed" && entry.actor.as_ref() == Some(&one.by);
+            about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a second factor"))?;
+        }
+        let heard_before = |one: &AnswerRecord| before.answers.iter().any(|before| before.answer == *one);
+        for one in now.answers.iter().map(|heard| &heard.answer).filter(|one| !heard_before(one)) {
+            let tells = |entry: &&&EntryRecord| {
+                entry.what == what(&one.verdict) && entry.text("approver") == Some(one.approver.as_str())
+            };
+            let entry = about.iter().find(|entry| tells(entry)).ok_or_else(|| known("an answer"))?;
+            let place = entry.text("approver_number").and_then(|number| number.parse::<usize>().ok());
+            let really = place.and_then(|place| self.words.get(place)).is_some_and(|(approver, about, yes)| {
+                let nonce = about.strip_suffix(&format!("/{approver}")).unwrap_or_default();
+                let nonce_is_right = if extension { nonce.starts_with(&format!("{id}.")) } else { nonce == id };
+                *approver == one.approver && nonce_is_right && *yes == (one.verdict == "approve")
+            });
+            if !really {
+                let why = format!("{id} counts a word of `{}` that it never said about it", one.approver);
+                return Err(broken(1, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 8: what proves something proves one thing, once, and nothing else than it was made for.
+    pub(super) fn used_up(&mut self, entry: &EntryRecord) -> Lawful {
+        let actor = entry.actor.as_deref().unwrap_or_default();
+        if let Some(nonce) = entry.text("factor_nonce")
+            && !entry.access.as_ref().is_some_and(|id| nonce == id || nonce.starts_with(&format!("{id}.")))
+        {
+            return Err(broken(8, format!("`{actor}` proves with words about {nonce} that it is he")));
+        }
+        let factor = entry.text("factor").zip(entry.text("factor_number"));
+        let proof = factor.map(|(factor, number)| format!("the {factor} {number} of `{actor}`"));
+        let answer = entry.text("approver_number").map(|number| format!("the answer {number}"));
+        for used in proof.into_iter().chain(answer) {
+            if !self.desk.used.insert(used.clone()) {
+                return Err(broken(8, format!("{used} is used twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 9: who decides in whose place stands in the log.
+    pub(super) fn stands_in(
+        &mut self,
+        record: DelegationsRecord,
+        entries: &[(String, EntryRecord)],
+        at: Time,
+    ) -> Lawful {
+        let tells = |(_, entry): &(String, EntryRecord)| {
+            let what = matches!(entry.what.as_str(), "delegated" | "delegation-ended");
+            what && entry.actor.as_ref() == Some(&record.of)
+        };
+        if !entries.iter().any(tells) {
+            return Err(broken(9, format!("somebody decides in the place of `{}`, and no entry says so", record.of)));
+        }
+        let before = self.desk.instead.get(&record.of).cloned().unwrap_or_default();
+        let given = record.given.into_iter().map(|given| {
+            let back = before.iter().find(|before| before.to == given.to && before.since == given.since);
+            let back = back.and_then(|before| before.back).or(given.taken_back.then_some(at));
+            Instead { to: given.to, since: given.since, until: given.until, back }
+        });
+        self.desk.instead.insert(record.of, given.collect());
+        Ok(())
+    }
+
+    /// What is owed after an emergency, and who gave it.
+    pub(super) fn owed(
+        &self,
+        node: usize,
+        id: &str,
+        case: &Case,
+        review: Option<&ReviewRecord>,
+        told: &[&EntryRecord],
+        at: Time,
+    ) -> Lawful {
+        let emergency = case.request.break_glass;
+        if !emergency {
+            return Ok(());
+        }
+        let Some(review) = review else {
+            return match case.state.as_str() {
+                "active" => Err(broken(4, format!("{id} is had in an emergency, and no review is owed"))),
+                _ => Ok(()),
+            };
+        };
+        let before = case.review.as_ref();
+        if before.is_none() && review.due > after(at, REVIEW) || before.is_some_and(|before| before.due != review.due) {
+            return Err(broken(4, format!("the review of {id} is owed at {}", review.due)));
+        }
+        let has = |what: &str| told.iter().find(|entry| entry.what == what);
+        if review.told && !before.is_some_and(|before| before.told) && has("review-overdue").is_none() {
+            return Err(broken(9, format!("nobody was told that the review of {id} is overdue")));
+        }
+        let Some(given) = review.given.as_ref().filter(|_| before.is_none_or(|before| before.given.is_none())) else {
+            return Ok(());
+        };
+        if has("reviewed").and_then(|entry| entry.actor.as_ref()) != Some(&given.by) {
+            return Err(broken(9, format!("{id} is reviewed, and no entry says so")));
+        }
+        let policy = self.in_force.get(node);
+        let asked = policy.is_none_or(|policy| entitled(policy.now, &given.by) || entitled(policy.before, &given.by));
+        let own = human(&given.by) == human(&case.request.requester);
+        let called = self.called.contains(&(given.by.clone(), id.to_owned()));
+        match asked && called && !own {
+            true => Ok(()),
+            false => Err(broken(8, format!("{id} is reviewed by `{}`", given.by))),
+        }
+    }
+}
+
+/// What is known of what people said to nobody's access in particular, from what was committed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Desk {
+    /// What proved something, or was an answer.
+    used: BTreeSet<String>,
+    /// Who decides in whose place.
+    instead: std::collections::BTreeMap<String, Vec<Instead>>,
+}
+
+fn after_all(one: TimeDelta, other: TimeDelta) -> TimeDelta {
+    one.checked_add(&other).unwrap_or(one)
+}
+
+fn what(verdict: &str) -> &'static str {
+    if verdict == "approve" { "approved" } else { "denied" }
+}
+
+fn said_yes(heard: &HeardRecord, approver: &str) -> bool {
+    heard.answer.approver == approver && heard.answer.verdict == "approve"
+}
+
+/// The humans whose one decision it is.
+fn humans(one: &DecisionRecord) -> BTreeSet<&str> {
+    let away = one.in_place_of.as_ref().map(|away| human(&away.who));
+    std::iter::once(human(&one.by)).chain(away).collect()
+}
+
+/// Whether there are so many decisions of which no two are one human's.
+fn distinct(all: &[&DecisionRecord], needed: usize) -> bool {
+    let Some(left) = needed.checked_sub(1) else { return true };
+    all.iter().enumerate().any(|(place, one)| {
+        let rest = all.iter().skip(place.saturating_add(1)).copied();
+        let others: Vec<&DecisionRecord> = rest.filter(|other| humans(other).is_disjoint(&humans(one))).collect();
+        distinct(&others, left)
+    })
+}
+
+/// Whether a principal may say yes under this policy.
+fn entitled(policy: usize, principal: &str) -> bool {
+    match principal {
+        "bob" => policy == 0,
+        "carol" | "alice-dba" => true,
+        _ => false,
+    }
+}
+
+/// Whether he may too after a while.
+fn leads(principal: &str) -> bool {
+    matches!(principal, "frank" | "mallory")
+}
+
+/// Whether he may take a role in an emergency.
+fn on_call(policy: usize, principal: &str) -> bool {
+    match principal {
+        "dave" => policy == 0,
+        "alice" | "erin" => true,
+        _ => false,
+    }
+}
+
+/// Whether the policy lets this principal have this role at all.
+fn allowed(policy: usize, tenant: &str, principal: &str, role: &str) -> bool {
+    tenant != "default" || policy == 0 || role != "reader" || principal != "dave"
+}
