@@ -1,4 +1,5 @@
-//! The simulator: the real engine on several nodes, over a simulated store, databases, clocks and receivers. One seed is one
+//! The simulator: the real engine on several nodes, over a simulated store, databases, clocks, receivers of notices, outside systems that
+//! decide, and people with second factors, who delegate, take roles in emergencies and review that. One seed is one
 //! history, byte for byte, with faults at every await; the laws of the design are looked after at every commit, at every statement
 //! and after every step. A history that breaks one is made as short as possible.
 //!

@@ -116,8 +116,10 @@ impl Stage {
             }
             Step::Delegate { node, who, to, secs } => {
                 let (Some(who), Some(to)) = (PEOPLE.get(who), PEOPLE.get(to)) else { return Ok(()) };
-                let (by, to) = (actor("default", who)?, Principal::new(*to)?);
                 let until = secs.map(|secs| after(self.world.now(), seconds(secs)));
+                // it is taken back rather where it matters
+                let away = self.world.inside().oracle.away().filter(|_| until.is_none());
+                let (by, to) = (actor("default", away.as_deref().unwrap_or(who))?, Principal::new(*to)?);
                 let command = |jit: Jit| async move {
                     match until {
                         Some(until) => jit.delegate(&by, &to, until).await?,

@@ -345,8 +345,9 @@ impl Draw {
             Sort::Delegate => {
                 // those who may decide later only, or anybody
                 let to = self.random.one(&[6, 7]).unwrap_or(6);
-                let (who, to) = (self.approver(), if self.random.chance(700) { to } else { self.place(PEOPLE.len()) });
-                Step::Delegate { node, who, to, secs: self.random.chance(750).then(|| self.random.between(5, 300)) }
+                let to = if self.random.chance(700) { to } else { self.place(PEOPLE.len()) };
+                let who = self.random.one(&[3, 4, 5]).unwrap_or(4);
+                Step::Delegate { node, who, to, secs: self.random.chance(700).then(|| self.random.between(5, 300)) }
             }
             Sort::Review => Step::Review { node, who: self.approver(), pick },
             Sort::Callback => {
@@ -466,7 +467,7 @@ impl Draw {
             target: self.place(TARGETS.len()),
             secs: self.random.between(3, longest),
             receiver: self.random.chance(150).then(|| self.place(ACCOUNTS)),
-            start_in: if self.random.chance(150) { self.random.between(1, latest) } else { 0 },
+            start_in: if self.random.chance(250) { self.random.between(1, latest) } else { 0 },
             keyed: self.random.chance(150),
             emergency: role == 2 && self.random.chance(500),
             proves: self.proves(),

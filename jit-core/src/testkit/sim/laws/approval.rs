@@ -196,6 +196,13 @@ impl Oracle {
         })
     }
 
+    /// One in whose place somebody decided on what is not granted yet.
+    pub(in super::super) fn away(&self) -> Option<String> {
+        let open = self.cases.values().filter(|case| matches!(case.state.as_str(), "pending" | "scheduled"));
+        let mut away = open.flat_map(|case| &case.heard.decisions).filter_map(|one| one.in_place_of.as_ref());
+        away.next().map(|away| away.who.clone())
+    }
+
     /// Whether the human owes a review that is overdue for more than a moment.
     fn owes(&self, human_is: &str, at: Time) -> bool {
         let own = self.cases.values().filter(|case| human(&case.request.requester) == human_is);
