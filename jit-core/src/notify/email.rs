@@ -173,16 +173,14 @@ impl Notifier for Email {
                 return Err(NotifyError::Temporary { why, retry_after: None, source: None });
             }
         };
-        let status = error.status().map_or_else(String::new, |status| format!(" ({status})"));
-        if error.is_permanent() {
-            let why = format!("the mail server refuses it{status}");
-            return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });
-        }
-        let why = match () {
-            () if error.is_tls() => "the mail server cannot be reached over TLS as it is demanded".to_owned(),
-            // it offers no STARTTLS, or no way to log in: lettre says which, without what was sent
-            () if error.is_client() => format!("the mail server does not do what is demanded of it: {error}"),
-            () => format!("the mail server did not take it{status}"),
+        let why = match error.status() {
+            Some(status) if error.is_permanent() => {
+                let why = format!("the mail server refuses it ({status})");
+                return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });
+            }
+            Some(status) => format!("the mail server did not take it ({status})"),
+            // it cannot be reached, is not trusted, or offers no STARTTLS: lettre says which, without what was sent
+            None => format!("the mail server cannot be used: {error}"),
         };
         Err(NotifyError::Temporary { why, retry_after: None, source: Some(Box::new(error)) })
     }

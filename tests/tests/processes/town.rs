@@ -186,13 +186,18 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
     pub(crate) async fn jit(&self, arguments: &[&str]) -> Result<Said> {
         let mut command = command_in(self.folder.path(), "jit.toml", arguments)?;
         let said = ended(command.env("JIT_LOG", "trace").spawn()?).await?;
-        let log = self.folder.path().join("said.log");
+        let log = self.said();
         let before = std::fs::read_to_string(&log).unwrap_or_default();
         // what is enrolled is shown once, to its owner
         if !arguments.contains(&"enroll") {
             std::fs::write(log, format!("{before}{}{}", said.out, said.error))?;
         }
         Ok(said)
+    }
+
+    /// Where what commands say is kept.
+    pub(crate) fn said(&self) -> std::path::PathBuf {
+        self.folder.path().join("said.log")
     }
 
     /// Runs in the background; what it says is kept.
