@@ -30,7 +30,9 @@ def protected(certificate, key, user, password):
 
     def authenticate(server, session, envelope, mechanism, data):
         login = data.login.decode()
-        return AuthResult(success=(login, data.password.decode()) == (user, password), auth_data=login)
+        right = (login, data.password.decode()) == (user, password)
+        # what is not handled is answered by the server: 535
+        return AuthResult(success=right, handled=False, auth_data=login)
 
     return {
         "tls_context": context,

@@ -16,6 +16,8 @@ use super::words::{cut, line};
 
 /// How long a mail server may take for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
+/// What a mail server answers that wants another login (RFC 4954, section 6).
+const LOGIN_REFUSED: [u16; 4] = [530, 534, 535, 538];
 /// Most characters of a subject: longer ones are cut by those who read mail anyway.
 const SUBJECT: usize = 200;
 
@@ -174,6 +176,10 @@ impl Notifier for Email {
             }
         };
         let why = match error.status() {
+            // somebody mends the password: the mail is not lost by it
+            Some(status) if LOGIN_REFUSED.contains(&u16::from(status)) => {
+                format!("the mail server does not take the login ({status})")
+            }
             Some(status) if error.is_permanent() => {
                 let why = format!("the mail server refuses it ({status})");
                 return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });

@@ -306,7 +306,8 @@ async fn is_no_yes(town: Town) -> Result<()> {
     Ok(())
 }
 
-/// A mail server that another authority vouches for, or that offers no STARTTLS, gets nothing, not even the login; nothing is lost by that.
+/// A mail server that another authority vouches for, or that offers no STARTTLS, gets nothing, not even the login; nothing is lost by that,
+/// nor by a wrong password.
 async fn mail_waits(town: Town) -> Result<()> {
     town.outside.behaves("board", &json!({ "body": json!({"decision": "approve"}).to_string() }))?;
     let config = std::fs::read_to_string(town.folder.path().join("jit.toml"))?;
@@ -334,12 +335,16 @@ async fn mail_waits(town: Town) -> Result<()> {
         pump.wait().await?;
         anyhow::Ok(id)
     };
-    let first = asks(&config.replace("ca = \"ca.pem\"", "ca = \"other-ca.pem\""), "UnknownIssuer").await?;
+    let first =
+        asks(&config.replace("ca = \"ca.pem\"", "ca = \"other-ca.pem\""), "cannot be used: Connection error").await?;
     let second = asks(&elsewhere, "STARTTLS is not supported").await?;
+    town.write("mail", "not the password")?;
+    let third = asks(&config, "does not take the login (535)").await?;
     ensure!(town.mail.mails().is_empty() && plain.mails().is_empty(), "something was sent");
+    town.write("mail", MAIL_PASSWORD)?;
     town.write("jit.toml", &config)?;
     let mut pump = town.runs(&["pump"])?;
-    for id in [first, second] {
+    for id in [first, second, third] {
         town.mail.receives(&format!("/accesses/{id}"))?;
     }
     pump.start_kill()?;
