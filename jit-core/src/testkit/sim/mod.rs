@@ -8,6 +8,7 @@
 
 mod clock;
 mod database;
+mod draw;
 mod finish;
 mod hands;
 mod laws;

@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-use super::records::{
-    AnswerRecord, ApprovalRecord, DecisionRecord, DelegationsRecord, EntryRecord, HeardRecord, IntentRecord,
-    RequestRecord, ReviewRecord,
-};
+use super::records::{ApprovalRecord, DecisionRecord, HeardRecord, IntentRecord, RequestRecord};
 use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after, span};
 
@@ -21,19 +18,6 @@ const WITHIN: TimeDelta = TimeDelta::seconds(60);
 const ESCALATES: TimeDelta = TimeDelta::seconds(20);
 /// So long the tracker's yes is good for a grant.
 const AGAIN: TimeDelta = TimeDelta::seconds(60);
-/// Every review of it is owed `within = "1m"`.
-const REVIEW: TimeDelta = TimeDelta::seconds(60);
-
-/// Somebody decides in another's place.
-#[derive(Debug, Clone)]
-pub(super) struct Instead {
-    to: String,
-    since: Time,
-    until: Time,
-    /// When it was taken back.
-    back: Option<Time>,
-}
-
 /// What the simulated policies demand for a role.
 #[derive(Debug, Default)]
 struct Demands {
@@ -101,38 +85,6 @@ impl Oracle {
         match first.filter(|_| lacks.all(|lack| lack.is_some())) {
             Some((law, why)) => Err(broken(law, format!("{id} ({}) is granted, and {why}", case.request.role))),
             None => Ok(()),
-        }
-    }
-
-    /// What a grant was given for, so that it can be seen whether histories have much of it.
-    pub(super) fn comes_about_by(&mut self, request: &RequestRecord, said: &ApprovalRecord) {
-        let yes: Vec<&DecisionRecord> = said.decisions.iter().filter(|one| one.verdict == "approve").collect();
-        let role = if request.break_glass { "emergency" } else { request.role.as_str() };
-        match (role, yes.len()) {
-            ("emergency", 0) => self.comes_about("intents: emergency"),
-            ("emergency", _) => self.comes_about("intents: emergency with a second person"),
-            ("owner", _) => self.comes_about("intents: ticket, board, two factors"),
-            ("reader" | "other", _) => {}
-            _ => self.comes_about("intents: people only"),
-        }
-        if yes.iter().any(|one| leads(&one.by)) {
-            self.comes_about("intents: with the yes of one escalated to");
-        }
-        if yes.iter().any(|one| one.in_place_of.is_some()) {
-            self.comes_about("intents: with a yes in another's place");
-        }
-    }
-
-    /// The same of what was said.
-    pub(super) fn comes_about_of(&mut self, told: &[&EntryRecord]) {
-        for entry in told {
-            match entry.what.as_str() {
-                "escalated" => self.comes_about("said: escalated"),
-                "confirmed" => self.comes_about("said: confirmed"),
-                "reviewed" => self.comes_about("said: reviewed"),
-                "review-overdue" => self.comes_about("said: review overdue"),
-                _ => {}
-            }
         }
     }
 
@@ -209,157 +161,10 @@ impl Oracle {
         let mut owed = own.filter_map(|case| case.review.as_ref()).filter(|review| review.given.is_none());
         owed.any(|review| span(review.due, at) > RECENT)
     }
-
-    /// Law 9: what counts as said was said in this commit, with an entry; and an outside system really said it.
-    pub(super) fn heard(
-        &self,
-        id: &str,
-        before: Option<&ApprovalRecord>,
-        now: &ApprovalRecord,
-        told: &[&EntryRecord],
-        extension: bool,
-    ) -> Lawful {
-        let known = |what: &str| broken(9, format!("{id} has {what} that no entry tells of"));
-        let about: Vec<&&EntryRecord> =
-            told.iter().filter(|entry| entry.details.contains_key("extension") == extension).collect();
-        let before = before.cloned().unwrap_or_default();
-        for one in now.decisions.iter().filter(|one| !before.decisions.contains(one)) {
-            let away = one.in_place_of.as_ref().map(|away| away.who.as_str());
-            let tells = |entry: &&&EntryRecord| {
-                entry.what == what(&one.verdict)
-                    && entry.actor.as_ref() == Some(&one.by)
-                    && entry.text("in_place_of") == away
-                    && entry.text("factor").is_some() == one.proven.is_some()
-            };
-            about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a decision"))?;
-        }
-        for one in now.confirmations.iter().filter(|one| !before.confirmations.contains(one)) {
-            let tells = |entry: &&&EntryRecord| entry.what == "confirmed" && entry.actor.as_ref() == Some(&one.by);
-            about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a second factor"))?;
-        }
-        let heard_before = |one: &AnswerRecord| before.answers.iter().any(|before| before.answer == *one);
-        for one in now.answers.iter().map(|heard| &heard.answer).filter(|one| !heard_before(one)) {
-            let tells = |entry: &&&EntryRecord| {
-                entry.what == what(&one.verdict) && entry.text("approver") == Some(one.approver.as_str())
-            };
-            let entry = about.iter().find(|entry| tells(entry)).ok_or_else(|| known("an answer"))?;
-            let place = entry.text("approver_number").and_then(|number| number.parse::<usize>().ok());
-            let really = place.and_then(|place| self.words.get(place)).is_some_and(|(approver, about, yes)| {
-                let nonce = about.strip_suffix(&format!("/{approver}")).unwrap_or_default();
-                let nonce_is_right = if extension { nonce.starts_with(&format!("{id}.")) } else { nonce == id };
-                *approver == one.approver && nonce_is_right && *yes == (one.verdict == "approve")
-            });
-            if !really {
-                let why = format!("{id} counts a word of `{}` that it never said about it", one.approver);
-                return Err(broken(1, why));
-            }
-        }
-        Ok(())
-    }
-
-    /// Law 8: what proves something proves one thing, once, and nothing else than it was made for.
-    pub(super) fn used_up(&mut self, entry: &EntryRecord) -> Lawful {
-        let actor = entry.actor.as_deref().unwrap_or_default();
-        if let Some(nonce) = entry.text("factor_nonce")
-            && !entry.access.as_ref().is_some_and(|id| nonce == id || nonce.starts_with(&format!("{id}.")))
-        {
-            return Err(broken(8, format!("`{actor}` proves with words about {nonce} that it is he")));
-        }
-        let factor = entry.text("factor").zip(entry.text("factor_number"));
-        let proof = factor.map(|(factor, number)| format!("the {factor} {number} of `{actor}`"));
-        let answer = entry.text("approver_number").map(|number| format!("the answer {number}"));
-        for used in proof.into_iter().chain(answer) {
-            if !self.desk.used.insert(used.clone()) {
-                return Err(broken(8, format!("{used} is used twice")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Law 9: who decides in whose place stands in the log.
-    pub(super) fn stands_in(
-        &mut self,
-        record: DelegationsRecord,
-        entries: &[(String, EntryRecord)],
-        at: Time,
-    ) -> Lawful {
-        let tells = |(_, entry): &(String, EntryRecord)| {
-            let what = matches!(entry.what.as_str(), "delegated" | "delegation-ended");
-            what && entry.actor.as_ref() == Some(&record.of)
-        };
-        if !entries.iter().any(tells) {
-            return Err(broken(9, format!("somebody decides in the place of `{}`, and no entry says so", record.of)));
-        }
-        let before = self.desk.instead.get(&record.of).cloned().unwrap_or_default();
-        let given = record.given.into_iter().map(|given| {
-            let back = before.iter().find(|before| before.to == given.to && before.since == given.since);
-            let back = back.and_then(|before| before.back).or(given.taken_back.then_some(at));
-            Instead { to: given.to, since: given.since, until: given.until, back }
-        });
-        self.desk.instead.insert(record.of, given.collect());
-        Ok(())
-    }
-
-    /// What is owed after an emergency, and who gave it.
-    pub(super) fn owed(
-        &self,
-        node: usize,
-        id: &str,
-        case: &Case,
-        review: Option<&ReviewRecord>,
-        told: &[&EntryRecord],
-        at: Time,
-    ) -> Lawful {
-        let emergency = case.request.break_glass;
-        if !emergency {
-            return Ok(());
-        }
-        let Some(review) = review else {
-            return match case.state.as_str() {
-                "active" => Err(broken(4, format!("{id} is had in an emergency, and no review is owed"))),
-                _ => Ok(()),
-            };
-        };
-        let before = case.review.as_ref();
-        if before.is_none() && review.due > after(at, REVIEW) || before.is_some_and(|before| before.due != review.due) {
-            return Err(broken(4, format!("the review of {id} is owed at {}", review.due)));
-        }
-        let has = |what: &str| told.iter().find(|entry| entry.what == what);
-        if review.told && !before.is_some_and(|before| before.told) && has("review-overdue").is_none() {
-            return Err(broken(9, format!("nobody was told that the review of {id} is overdue")));
-        }
-        let Some(given) = review.given.as_ref().filter(|_| before.is_none_or(|before| before.given.is_none())) else {
-            return Ok(());
-        };
-        if has("reviewed").and_then(|entry| entry.actor.as_ref()) != Some(&given.by) {
-            return Err(broken(9, format!("{id} is reviewed, and no entry says so")));
-        }
-        let policy = self.in_force.get(node);
-        let asked = policy.is_none_or(|policy| entitled(policy.now, &given.by) || entitled(policy.before, &given.by));
-        let own = human(&given.by) == human(&case.request.requester);
-        let called = self.called.contains(&(given.by.clone(), id.to_owned()));
-        match asked && called && !own {
-            true => Ok(()),
-            false => Err(broken(8, format!("{id} is reviewed by `{}`", given.by))),
-        }
-    }
-}
-
-/// What is known of what people said to nobody's access in particular, from what was committed.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Desk {
-    /// What proved something, or was an answer.
-    used: BTreeSet<String>,
-    /// Who decides in whose place.
-    instead: std::collections::BTreeMap<String, Vec<Instead>>,
 }
 
 fn after_all(one: TimeDelta, other: TimeDelta) -> TimeDelta {
     one.checked_add(&other).unwrap_or(one)
-}
-
-fn what(verdict: &str) -> &'static str {
-    if verdict == "approve" { "approved" } else { "denied" }
 }
 
 fn said_yes(heard: &HeardRecord, approver: &str) -> bool {
@@ -383,7 +188,7 @@ fn distinct(all: &[&DecisionRecord], needed: usize) -> bool {
 }
 
 /// Whether a principal may say yes under this policy.
-fn entitled(policy: usize, principal: &str) -> bool {
+pub(super) fn entitled(policy: usize, principal: &str) -> bool {
     match principal {
         "bob" => policy == 0,
         "carol" | "alice-dba" => true,
@@ -392,7 +197,7 @@ fn entitled(policy: usize, principal: &str) -> bool {
 }
 
 /// Whether he may too after a while.
-fn leads(principal: &str) -> bool {
+pub(super) fn leads(principal: &str) -> bool {
     matches!(principal, "frank" | "mallory")
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::approval::Desk;
 use super::records::StopRecord;
+use super::said::Desk;
 use super::{Case, Held, Oracle};
 use crate::clock::Time;
 

@@ -7,14 +7,15 @@ mod dead_man;
 mod failover;
 mod reading;
 mod records;
+mod said;
 mod state;
 mod statement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use self::approval::Desk;
 use self::records::{ApprovalRecord, IntentRecord, RequestRecord, ReviewRecord, StopRecord, WindowRecord};
+use self::said::Desk;
 use crate::clock::Time;
 use crate::testkit::mock::MockServer;
 
