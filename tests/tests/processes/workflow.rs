@@ -320,7 +320,7 @@ async fn mail_waits(town: Town) -> Result<()> {
         let id = access["id"].as_str().context("no id")?.to_owned();
         town.until(&id, "active").await?;
         // whichever process delivers says it
-        let said = || Ok::<_, std::io::Error>(town.background() + &std::fs::read_to_string(&town.said())?);
+        let said = || Ok::<_, std::io::Error>(town.background() + &std::fs::read_to_string(town.said())?);
         for _ in 0..600 {
             if said()?.contains(why) {
                 break;
