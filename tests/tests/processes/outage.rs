@@ -26,8 +26,8 @@ async fn down(elsewhere: &Ground) -> Result<()> {
             other.account, other.role
         ),
     )?;
-    // nothing ends before the pump runs
-    let here = stage.holds("6s").await?;
+    // long enough that no command sees its end before the pump runs
+    let here = stage.holds("15s").await?;
     let there = stage.asks_for("elsewhere", &other.role, "2s").await?;
     ensure!(stage.state(&there).await? == "active", "it is not granted at once");
     let pending = stage.asks("stock", "1h").await?;

@@ -105,8 +105,8 @@ pub(super) fn numbers(tenant: &TenantId, first: u64, entries: &[EntryId]) -> Cha
     Change { numbering: Some(numbering), ..Change::default() }
 }
 
-pub(super) const CLAIM_FOR: Duration = Duration::from_millis(300);
-pub(super) const PAST_THE_CLAIM: Duration = Duration::from_millis(400);
+pub(super) const CLAIM_FOR: Duration = Duration::from_millis(1_500);
+pub(super) const PAST_THE_CLAIM: Duration = Duration::from_millis(1_700);
 
 pub(super) async fn claim(store: &dyn Store, lane: &Lane, limit: usize, who: &str) -> Result<Vec<Claimed>, Broken> {
     claim_for(store, lane, limit, who, CLAIM_FOR).await
