@@ -1,9 +1,11 @@
 //! A server that is down when a window ends.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use jit_tests::server::{Cluster, Down};
 
-use crate::stage::{Stage, Way};
+use crate::stage::{PATIENCE, Stage, Way};
 use crate::{Ground, MAJOR, Tests};
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -41,12 +43,17 @@ async fn down(elsewhere: &Ground) -> Result<()> {
     let list = stage.jit(&["list"]).await?.done()?.out;
     let line = list.lines().find(|line| line.contains(&here)).context("it is not listed")?;
     ensure!(line.contains("revoking (overdue)"), "{line}");
-    let log = std::fs::read_to_string(stage.path("audit.jsonl"))?;
-    ensure!(
-        log.lines().any(|line| line.contains("\"what\":\"overdue\"") && line.contains(&here)),
-        "no alert in the log"
-    );
-    ensure!(stage.pump_said().contains("OVERDUE"), "the pump does not say it: {}", stage.pump_said());
+    // both lag a moment behind the store
+    let told = || {
+        let log = std::fs::read_to_string(stage.path("audit.jsonl")).unwrap_or_default();
+        log.lines().any(|line| line.contains("\"what\":\"overdue\"") && line.contains(&here))
+            && stage.pump_said().contains("OVERDUE")
+    };
+    let begun = Instant::now();
+    while !told() {
+        ensure!(begun.elapsed() < PATIENCE, "neither alert in the log nor by the pump: {}", stage.pump_said());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     ensure!(other.options().await?.is_none(), "the other server's role is still held");
     cluster.start().await?;
     stage.admin = stage.running.admin("postgres").await?;
