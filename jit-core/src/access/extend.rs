@@ -51,9 +51,7 @@ impl Access {
         }
         Ok(step)
     }
-}
 
-impl Access {
     /// It is judged by what policy and directory say when it is given, not when it was asked for (law 8).
     pub(super) fn rule_extension_again(&self, ruling: Ruling, fresh: &[Fresh]) -> Step {
         let mut step = self.unchanged();

@@ -16,8 +16,9 @@ const RECENT: TimeDelta = TimeDelta::seconds(60);
 const WITHIN: TimeDelta = TimeDelta::seconds(60);
 /// Every escalation of it has `after = "20s"`.
 const ESCALATES: TimeDelta = TimeDelta::seconds(20);
-/// So long the tracker's yes is good for a grant.
-const AGAIN: TimeDelta = TimeDelta::seconds(60);
+/// So long the tracker's yes is good for a grant: 60 s, and the pass that found it good.
+const AGAIN: TimeDelta = TimeDelta::seconds(90);
+
 /// What the simulated policies demand for a role.
 #[derive(Debug, Default)]
 struct Demands {
@@ -102,7 +103,7 @@ impl Oracle {
         let mut reached = said.opened_at;
         if demands.ticket {
             let Some(heard) = yes("tracker") else { return missing("the tracker did not say yes") };
-            if span(heard.answer.at, at) > after_all(AGAIN, PASS) {
+            if span(heard.answer.at, at) > AGAIN {
                 return missing("what the tracker said is old");
             }
             reached = reached.max(heard.since);
@@ -118,7 +119,7 @@ impl Oracle {
         if demands.board && yes("board").is_none() {
             return missing("the board did not say yes");
         }
-        let yes: Vec<&DecisionRecord> = said.decisions.iter().filter(|one| one.verdict == "approve").collect();
+        let yes = said.yes();
         let counts = |one: &DecisionRecord| {
             let standing = one.in_place_of.as_ref().map_or(&one.by, |away| &away.who);
             let called = self.called.contains(&(one.by.clone(), id.to_owned()));
@@ -161,10 +162,6 @@ impl Oracle {
         let mut owed = own.filter_map(|case| case.review.as_ref()).filter(|review| review.given.is_none());
         owed.any(|review| span(review.due, at) > RECENT)
     }
-}
-
-fn after_all(one: TimeDelta, other: TimeDelta) -> TimeDelta {
-    one.checked_add(&other).unwrap_or(one)
 }
 
 fn said_yes(heard: &HeardRecord, approver: &str) -> bool {

@@ -203,6 +203,13 @@ pub(super) struct EntryRecord {
     pub(super) details: BTreeMap<String, Value>,
 }
 
+impl ApprovalRecord {
+    /// Every yes of a person.
+    pub(super) fn yes(&self) -> Vec<&DecisionRecord> {
+        self.decisions.iter().filter(|one| one.verdict == "approve").collect()
+    }
+}
+
 impl EntryRecord {
     /// The text of a detail.
     pub(super) fn text(&self, name: &str) -> Option<&str> {

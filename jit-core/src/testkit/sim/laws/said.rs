@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 
 use super::approval::{entitled, leads};
-use super::records::{
-    AnswerRecord, ApprovalRecord, DecisionRecord, DelegationsRecord, EntryRecord, RequestRecord, ReviewRecord,
-};
+use super::records::{AnswerRecord, ApprovalRecord, DelegationsRecord, EntryRecord, RequestRecord, ReviewRecord};
 use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after};
 
@@ -134,8 +132,7 @@ impl Oracle {
         told: &[&EntryRecord],
         at: Time,
     ) -> Lawful {
-        let emergency = case.request.break_glass;
-        if !emergency {
+        if !case.request.break_glass {
             return Ok(());
         }
         let Some(review) = review else {
@@ -167,12 +164,10 @@ impl Oracle {
             false => Err(broken(8, format!("{id} is reviewed by `{}`", given.by))),
         }
     }
-}
 
-impl Oracle {
     /// What a grant was given for, so that it can be seen whether histories have much of it.
     pub(super) fn comes_about_by(&mut self, request: &RequestRecord, said: &ApprovalRecord) {
-        let yes: Vec<&DecisionRecord> = said.decisions.iter().filter(|one| one.verdict == "approve").collect();
+        let yes = said.yes();
         let role = if request.break_glass { "emergency" } else { request.role.as_str() };
         match (role, yes.len()) {
             ("emergency", 0) => self.comes_about("intents: emergency"),
