@@ -6,6 +6,7 @@ pub mod postgres;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -107,8 +108,22 @@ fn children_of(process: u32) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
+/// A port of 127.0.0.1 for a server that can be stopped and started again. The system hands out none of these by itself
+/// (`ip_local_port_range` begins at 32768), so that no connection and no other listener takes it while the server is down.
+///
+/// # Errors
+/// When every one is taken.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    let count = u32::from(PORTS.end - PORTS.start);
+    // programs that run at the same time begin at different ones
+    let first = std::process::id().wrapping_mul(127) % count;
+    let mut ports = (0..count).map(|_| {
+        let next = (first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % count;
+        PORTS.start + u16::try_from(next).unwrap_or_default()
+    });
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
 /// Runs it to its end, which has to be a good one. It is started by this thread, with which it would end.

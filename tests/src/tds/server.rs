@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
+use crate::server::free_port;
+
 use super::{
     Options, SqlError, Tls, Value,
     connection::{self, Security},
@@ -84,14 +86,15 @@ impl TdsServer {
         for (database, sql) in &options.setup {
             server.execute(database, sql).with_context(|| format!("setup: {sql}"))?;
         }
+        server.port = free_port()?;
         server.listen()?;
         Ok(server)
     }
 
     fn listen(&mut self) -> Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).context("no port to listen on")?;
+        let at = (Ipv4Addr::LOCALHOST, self.port);
+        let listener = TcpListener::bind(at).with_context(|| format!("cannot listen on {at:?}"))?;
         listener.set_nonblocking(true)?;
-        self.port = listener.local_addr()?.port();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("tds")
@@ -159,7 +162,9 @@ impl TdsServer {
         while Instant::now() < limit && !self.shared.world().sessions.is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        runtime.shutdown_background();
+        // only who has no runtime around may wait for one: its sockets are closed when this is over, as those of a stopped server are
+        let closing = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));
+        let _ = closing.join();
         let mut world = self.shared.world();
         let left: Vec<i32> = world.sessions.keys().copied().collect();
         left.into_iter().for_each(|spid| world.end_session(spid));

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::password::Password;
+use crate::server::free_port;
 use crate::tds::TdsServer;
 pub use place::{Place, double};
 pub use session::{MsSqlSession, OpenTransaction};
@@ -316,7 +317,7 @@ impl World for MsSqlWorld {
                 self.config(host, port, broker, self.tls())?.credentials(wrong)
             }
             Login::NobodyThere => {
-                let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+                let port = free_port()?;
                 self.config("127.0.0.1", port, broker, self.tls())?
             }
             other => return Err(format!("no {other:?} here").into()),

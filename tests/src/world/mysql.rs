@@ -21,10 +21,9 @@ use jit_core::testkit::database_laws::{
 use jit_mysql::{MySqlConfig, MySqlDatabase};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::net::TcpListener;
 
 use super::password::Password;
-use crate::server::{Down, Flavour, MySqlServer};
+use crate::server::{Down, Flavour, MySqlServer, free_port};
 use crate::servers::RunningMySql;
 pub use session::{LockedRoles, MySqlSession};
 use stripper::Stripper;
@@ -263,7 +262,7 @@ impl World for MySqlWorld {
                 self.config(host, port, tls())?.credentials(Arc::new(Password::new(WRONG_PASSWORD)))
             }
             Login::NobodyThere => {
-                let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+                let port = free_port()?;
                 self.config(host, port, tls())?
             }
             other => return Err(format!("no {other:?} here").into()),

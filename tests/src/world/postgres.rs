@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::password::Password;
-use crate::server::{Cluster, Down};
+use crate::server::{Cluster, Down, free_port};
 use crate::servers::RunningPostgres;
 pub use session::{OpenTransaction, PostgresSession};
 
@@ -211,7 +211,7 @@ impl World for PostgresWorld {
                 self.config(host, port, database, tls())?.credentials(wrong)
             }
             Login::NobodyThere => {
-                let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+                let port = free_port()?;
                 self.config(host, port, database, tls())?
             }
             other => return Err(format!("no {other:?} here").into()),
