@@ -137,8 +137,8 @@ pub enum DecisionRefused {
     /// The stage demands a second factor with the decision.
     #[error("the decision needs {} no older than `{}`", .0.describe(), humantime::format_duration(crate::clock::to_std(.0.within)))]
     FactorNeeded(Mfa),
-    /// Only the requester confirms, where the stage that waits demands a second factor of him.
-    #[error("no second factor of the requester is awaited now")]
+    /// Only the requester confirms, where the stage that waits or a later one demands a second factor of him.
+    #[error("no second factor of the requester is awaited")]
     NotAwaited,
     /// There is nothing left to decide.
     #[error("there is nothing left to decide")]
@@ -249,16 +249,20 @@ impl Approval {
         Ok(next)
     }
 
-    /// The second factor that is awaited of this person as the requester.
+    /// The second factor that is awaited of this person as the requester: by the stage that waits, or by a later one, for which it counts
+    /// if it is fresh still when that stage is reached. So a code may come with the request although a tracker is asked first.
     ///
     /// # Errors
     /// [`DecisionRefused`] where none is.
     pub fn confirms(&self, by: &Principal) -> Result<Mfa, DecisionRefused> {
-        let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else {
+        let (ApprovalState::Waiting { stage: waiting }, begun) = self.progress(None) else {
             return Err(DecisionRefused::Closed);
         };
-        let awaited = self.plan.stages.get(stage).and_then(|here| here.mfa_of(MfaOf::Requester));
-        match awaited.filter(|_| *by == self.parties.requester && !self.is_confirmed(stage, &begun, None)) {
+        let left = self.plan.stages.iter().enumerate().skip(waiting);
+        let awaited = left
+            .filter(|(stage, _)| !self.is_confirmed(*stage, &begun, None))
+            .find_map(|(_, here)| here.mfa_of(MfaOf::Requester));
+        match awaited.filter(|_| *by == self.parties.requester) {
             Some(mfa) => Ok(mfa.clone()),
             None => Err(DecisionRefused::NotAwaited),
         }

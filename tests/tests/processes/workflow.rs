@@ -56,13 +56,10 @@ async fn story(town: Town) -> Result<()> {
     let ask: Vec<&str> = ask.iter().map(String::as_str).collect();
     let asked = town.jit(&ask).await?.done()?.json()?;
     let id = asked["id"].as_str().context("no id")?;
-    // the tracker is asked first; where it has not answered yet the code was not looked at and still is good
-    let code = oathtool(alice, 0)?;
+    // the tracker is asked first, and the code that came with the request counts after it
     for _ in 0..100 {
         let awaits = town.access(id).await?["awaits"].to_string();
-        if awaits.contains("a second factor") {
-            town.jit(&["confirm", id, "--as=alice", "--totp", &code]).await?.done()?;
-        }
+        ensure!(!awaits.contains("a second factor of"), "the code is asked for again: {awaits}");
         if awaits.contains("manager") {
             break;
         }

@@ -165,16 +165,30 @@ impl Judge {
             let yes = |one: &Answered| one.yes && !one.stale && one.since <= until;
             self.answers.iter().any(|one| system(one.system) == asked.approver && yes(one))
         });
-        let confirmed = here.mfa.as_ref().filter(|mfa| mfa.of == MfaOf::Requester).is_none_or(|mfa| {
-            let fresh = |(given, proven): &(i64, i64)| {
-                *given <= until && (*given).max(reached[stage]) - proven <= mfa.within.num_seconds()
-            };
-            self.confirmations.iter().any(fresh)
-        });
+        let confirmed = self.own_factor(stage).is_none_or(|within| self.is_confirmed(within, reached[stage], until));
         let all: Vec<(usize, Requirement)> = (0..=stage)
             .flat_map(|stage| self.stages[stage].people.iter().map(move |one| (stage, one.clone())))
             .collect();
         outside && confirmed && self.given(&all, &self.people(until), reached)
+    }
+
+    /// How old the requester's second factor may be, where the stage demands one.
+    fn own_factor(&self, stage: usize) -> Option<i64> {
+        let mfa = self.stages[stage].mfa.as_ref().filter(|mfa| mfa.of == MfaOf::Requester);
+        mfa.map(|mfa| mfa.within.num_seconds())
+    }
+
+    fn is_confirmed(&self, within: i64, reached: i64, until: i64) -> bool {
+        let fresh = |(given, proven): &(i64, i64)| *given <= until && (*given).max(reached) - proven <= within;
+        self.confirmations.iter().any(fresh)
+    }
+
+    /// The same of the first stage from this one on that lacks it. What was fresh when it was given is so for a stage not reached yet.
+    fn demands(&self, waiting: usize, reached: &[i64]) -> Option<i64> {
+        (waiting..self.stages.len()).find_map(|stage| {
+            let reached = reached.get(stage).copied().unwrap_or(OPENED);
+            self.own_factor(stage).filter(|within| !self.is_confirmed(*within, reached, i64::MAX))
+        })
     }
 
     /// Where it stands now, and when each stage so far was reached.
@@ -338,10 +352,20 @@ proptest! {
                 }
                 Act::Confirm { who, age } => {
                     let confirmation = Confirmation { by: name(who), at: at(now), proven: proven(now - age) };
-                    if let Ok(next) = approval.confirm(confirmation) {
-                        prop_assert_eq!(who, REQUESTER);
-                        approval = next;
-                        judge.confirmations.push((now, now - age));
+                    match (approval.confirm(confirmation), before) {
+                        (Ok(next), ApprovalState::Waiting { stage }) => {
+                            prop_assert!(who == REQUESTER && judge.demands(stage, &reached).is_some());
+                            approval = next;
+                            judge.confirmations.push((now, now - age));
+                        }
+                        (Ok(_), _) => prop_assert!(false, "there was nothing to confirm"),
+                        (Err(refused), ApprovalState::Waiting { stage }) => {
+                            // of the requester it is taken as soon as any stage to come demands it, where it is fresh
+                            let demanded = judge.demands(stage, &reached);
+                            let fresh = demanded.is_none_or(|within| age <= within);
+                            prop_assert!(who != REQUESTER || demanded.is_none() || !fresh, "{refused}");
+                        }
+                        (Err(refused), _) => prop_assert_eq!(refused, DecisionRefused::Closed),
                     }
                 }
                 Act::Answer { system: number, yes } => {

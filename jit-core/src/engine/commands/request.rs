@@ -157,7 +157,7 @@ impl Jit {
                 .push(Fact::new(What::BreakGlass).with("reason", request.reason.as_str()).with("review_by", review_by));
         }
         facts.extend(access.asked_at_once());
-        // a second factor that came with the request is looked at where one is awaited now
+        // a second factor that came with the request is looked at where any stage demands one
         let mut proven = Vec::new();
         if let Ok(mfa) = access.decidable().confirms(&actor.principal)
             && actor.response.is_some()
