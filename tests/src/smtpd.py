@@ -5,10 +5,14 @@ smtpd.py: it offers neither.
 """
 import asyncio
 import json
+import logging
 import ssl
 import sys
 
 from aiosmtpd.smtp import SMTP, AuthResult
+
+# clients that turn away are what the tests are about, and no errors of it
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
 
 class Handler:
