@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::tls::Certificates;
 
-/// Longest wait for something that has to arrive.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for something that has to arrive: what a killed process was about to deliver is another's after 120 s, and what failed for
+/// a while is tried again after as long.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running `outside`; it ends with this value.
 #[derive(Debug)]
