@@ -10,8 +10,9 @@ use super::super::core::{Core, Tenant};
 use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
 use super::Lanes;
 use super::case::Case;
+use super::counted::Counted;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
-use super::realm::{Counted, Pass, Served};
+use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{

@@ -1,0 +1,190 @@
+//! What the database is told, what has to go first; and what its answers mean for the cases.
+
+use std::sync::PoisonError;
+
+use chrono::TimeDelta;
+
+use super::super::core::Core;
+use super::case::Case;
+use super::counted::Counted;
+use super::outcome::{Left, Outcome, ended, grant_failed};
+use super::realm::{Pass, Served};
+use crate::access::Event;
+use crate::clock::{Time, after, span, to_std};
+use crate::database::{Call, DatabaseError, GrantOrder, Granted, RevokeOrder, RevokeReport};
+use crate::grant::Grant;
+use crate::holding::{Closing, closings, orphan_closing, verify, width};
+use crate::id::AccessId;
+use crate::store::StoreError;
+
+/// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
+const MARGIN: TimeDelta = TimeDelta::seconds(1);
+
+impl Pass<'_> {
+    /// Tells the database: what has to go first.
+    pub(super) async fn effects(&mut self) -> Result<Served, StoreError> {
+        let counted = Counted::from(self.core.store.now().await?);
+        let (revoked, mut served) = self.revoke(counted.now()).await;
+        let armed = self.arm(counted.now(), false).await;
+        if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, armed) {
+            served = gone;
+        }
+        let granted = match &served {
+            Served::Answered { restarted } => {
+                let before = *restarted;
+                let (granted, second) = self.grant(counted.now()).await;
+                served = match second {
+                    Served::Answered { restarted } => Served::Answered { restarted: restarted || before },
+                    unreachable @ Served::Unreachable(_) => unreachable,
+                };
+                granted
+            }
+            Served::Unreachable(_) => Vec::new(),
+        };
+        let now = self.core.store.now().await?;
+        let arrived = after(now, needed(self.core));
+        for (place, closing, outcome) in revoked {
+            if let Some(case) = self.cases.get_mut(place) {
+                if matches!(&outcome, Err(left) if left.unknown) {
+                    case.quiet(arrived);
+                }
+                ended(case, &closing, outcome, now);
+            }
+        }
+        for (place, id, outcome) in granted {
+            let event = match outcome {
+                Ok(granted) => Event::Granted(granted),
+                Err(error) => grant_failed(&error, now),
+            };
+            if let Some(case) = self.cases.get_mut(place) {
+                case.handle(id, event, now);
+            }
+        }
+        if matches!(served, Served::Answered { .. })
+            && let gone @ Served::Unreachable(_) = self.follow(now).await
+        {
+            served = gone;
+        }
+        Ok(served)
+    }
+
+    /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
+    /// recorded is not worked on, and the next pass does. Each call takes its time, so that it is asked before each. Nor is one for which this node
+    /// is ending something without a claim.
+    pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &Case)> {
+        let needed = needed(self.core);
+        let busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fit = move |case: &Case| span(now, case.claim.until) >= needed && !busy.contains(&case.claim.serial);
+        self.cases.iter().enumerate().filter(move |(_, case)| fit(case))
+    }
+
+    async fn revoke(&self, now: Time) -> (Vec<(usize, Closing, Outcome)>, Served) {
+        let mut closing = Vec::new();
+        for (place, case) in self.fit(now) {
+            let live = case.live();
+            closing.extend(closings(&live, now).into_iter().map(|closing| (place, closing)));
+            for orphan in case.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
+                let nobody = AccessId::fresh(now, &*self.core.entropy);
+                closing.extend(orphan_closing(&orphan.subject, &live, nobody).map(|closing| (place, closing)));
+            }
+        }
+        if closing.is_empty() {
+            return (Vec::new(), Served::Answered { restarted: false });
+        }
+        let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
+        let call = self.call();
+        let limit = call.limit.saturating_mul(2);
+        let answers = self.core.tasks.within(limit, self.database.revoke(&call, &orders)).await;
+        let incarnation = |report: &RevokeReport| report.incarnation.clone();
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let at_once = matches!(served, Served::Unreachable(_));
+        let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
+            let outcome = match outcome {
+                Ok(report) => verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false }),
+                Err(error) => {
+                    let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
+                    Err(Left { why: error.with_causes(), at_once, unknown })
+                }
+            };
+            (place, closing, outcome)
+        });
+        let mut answered: Vec<(usize, Closing, Outcome)> = answered.collect();
+        self.compare(&mut answered).await;
+        (answered, served)
+    }
+
+    async fn grant(&self, now: Time) -> (Vec<(usize, AccessId, Result<Granted, DatabaseError>)>, Served) {
+        let mut whose = Vec::new();
+        let mut orders: Vec<GrantOrder> = Vec::new();
+        let mut refused = Vec::new();
+        for (place, case) in self.fit(now) {
+            let live = case.live();
+            for access in &live {
+                let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
+                    continue;
+                };
+                if granting.intent.label != self.label {
+                    continue;
+                }
+                if let Some(error) = case.without_dead_man(access.id(), &self.dead_man) {
+                    refused.push((place, access.id(), Err(error)));
+                    continue;
+                }
+                let handling = &access.approval().plan().handling;
+                let order = GrantOrder::new(
+                    &witness,
+                    granting.subject.clone(),
+                    width(access, &live),
+                    granting.intent.not_after,
+                    handling.account_members,
+                    handling.can_grant,
+                );
+                orders.push(order.activated(handling.activation));
+                whose.push((place, access.id()));
+            }
+        }
+        if orders.is_empty() {
+            return (refused, Served::Answered { restarted: false });
+        }
+        let call = self.call();
+        let limit = call.limit.saturating_mul(2);
+        let answers = self.core.tasks.within(limit, self.database.grant(&call, &orders)).await;
+        let incarnation = |granted: &Granted| granted.incarnation.clone();
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
+        (answered.chain(refused).collect(), served)
+    }
+
+    /// One answer for each order, and whether the server does its work: one that did not answer in time does not.
+    fn served<T>(
+        &self,
+        answers: Option<Vec<Result<T, DatabaseError>>>,
+        orders: usize,
+        incarnation: impl Fn(&T) -> String,
+    ) -> (Vec<Result<T, DatabaseError>>, Served) {
+        let Some(mut answers) = answers else {
+            let why = "the database did not answer in time";
+            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why))).collect();
+            return (answers, Served::Unreachable(why.to_owned()));
+        };
+        answers.resize_with(orders, || Err(DatabaseError::unknown("the adapter gave no answer for this order")));
+        let errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let served = match errors.into_iter().find(|error| error.is_unreachable()) {
+            Some(error) => Served::Unreachable(error.with_causes()),
+            None => {
+                let restarted = answers.iter().flatten().any(|answer| incarnation(answer) != self.incarnation);
+                Served::Answered { restarted }
+            }
+        };
+        (answers, served)
+    }
+
+    pub(super) fn call(&self) -> Call {
+        Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
+    }
+}
+
+/// How long a claim has to last for a call.
+fn needed(core: &Core) -> TimeDelta {
+    core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX)
+}

@@ -1,0 +1,118 @@
+//! What has to be known before anything is sent: that nothing of ours can still arrive, and what the database holds.
+
+use std::collections::BTreeMap;
+
+use super::case::Case;
+use super::realm::Pass;
+use crate::access::Access;
+use crate::clock::to_std;
+use crate::database::{DatabaseError, Observation, SettleOrder, Subject};
+use crate::grant::{Grant, Intent};
+use crate::id::AccessId;
+use crate::store::StoreError;
+
+/// A membership that is looked at, and why.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) case: usize,
+    pub(super) subject: Subject,
+    pub(super) why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    Grant(AccessId),
+    Settled(AccessId),
+    Look(AccessId),
+}
+
+impl Pass<'_> {
+    /// Makes sure that no earlier statement of ours can still arrive (law 15).
+    pub(super) async fn settle(&mut self) -> Result<(), DatabaseError> {
+        let mut orders: BTreeMap<&str, SettleOrder> = BTreeMap::new();
+        for intent in
+            self.cases.iter().flat_map(|case| case.accesses.values()).filter_map(|loaded| unsettled(&loaded.access))
+        {
+            let order = SettleOrder { label: intent.label.clone(), not_after: intent.not_after };
+            let entry = orders.entry(&intent.label).or_insert(order);
+            entry.not_after = entry.not_after.max(intent.not_after);
+        }
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let orders: Vec<SettleOrder> = orders.into_values().collect();
+        // it may have to wait past the deadline of the earlier statement
+        let limit = to_std(self.core.limits.call).saturating_mul(2);
+        let settle = self.core.tasks.within(limit, self.database.settle(&orders));
+        settle
+            .await
+            .unwrap_or_else(|| Err(DatabaseError::unreachable("an earlier statement could not be settled in time")))
+    }
+
+    /// What has to be looked at.
+    pub(super) async fn asked(&mut self) -> Result<Vec<Asked>, StoreError> {
+        let now = self.core.store.now().await?;
+        let mut asked = Vec::new();
+        for (place, case) in self.cases.iter().enumerate() {
+            for loaded in case.accesses.values() {
+                let access = &loaded.access;
+                match access.grant() {
+                    Some(Grant::Scheduled(_)) if access.effect_due().is_some_and(|due| due <= now) => {
+                        let request = access.request();
+                        let (account, role) = (request.account.clone(), request.role.clone());
+                        let subject = Subject { account, account_id: None, role, role_id: None };
+                        asked.push(Asked { case: place, subject, why: Why::Grant(access.id()) });
+                    }
+                    Some(grant) if unsettled(access).is_some() => {
+                        if let Some(subject) = grant.subject().cloned() {
+                            asked.push(Asked { case: place, subject, why: Why::Settled(access.id()) });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
+                asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The accesses among the asked that begin a grant whose leftovers will be compared, and what of.
+    pub(super) fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Subject)> {
+        let compared = asked.iter().filter_map(|asked| {
+            let Why::Grant(id) = asked.why else { return None };
+            let loaded = self.cases.get(asked.case)?.accesses.get(&id)?;
+            loaded.access.compares().then(|| (id, asked.subject.clone()))
+        });
+        compared.collect()
+    }
+
+    pub(super) async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        let limit = to_std(self.core.limits.call);
+        let observation = self.core.tasks.within(limit, self.database.observe(subjects)).await;
+        let observation = observation.unwrap_or_else(|| {
+            Err(DatabaseError::unreachable("the database did not answer in time when it was looked at"))
+        })?;
+        if observation.seen.len() != subjects.len() {
+            return Err(DatabaseError::unreachable(
+                "the adapter answered for another number of memberships than it was asked for",
+            ));
+        }
+        let elsewhere = |case: &&Case| case.holding.realm != observation.identity.realm;
+        if let Some(case) = self.cases.iter().find(elsewhere) {
+            let (realm, was) = (&observation.identity.realm, &case.holding.realm);
+            return Err(DatabaseError::unreachable(format!("another server answers (`{realm}`, was `{was}`)")));
+        }
+        Ok(observation)
+    }
+}
+
+/// The intent of an earlier pass whose statement may still arrive.
+fn unsettled(access: &Access) -> Option<&Intent> {
+    match access.grant()? {
+        Grant::Granting(granting) => Some(&granting.intent),
+        Grant::Revoking(revoking) => revoking.unsettled.as_ref(),
+        _ => None,
+    }
+}

@@ -1,0 +1,98 @@
+//! Every case is ruled again right before its grant begins.
+
+use std::time::Duration;
+
+use super::super::core::{Core, Tenant};
+use super::super::error::JitError;
+use super::super::records::{Stops, body_or_default, stops_key};
+use super::case::Case;
+use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
+use super::realm::{Pass, due};
+use crate::access::{Access, Event};
+use crate::clock::{Time, after};
+use crate::directory::DirectoryError;
+use crate::grant::{Cause, Grant};
+use crate::id::AccessId;
+use crate::store::{ClockState, StoreError};
+
+/// How long the directory may take before a grant: the ends of others wait behind it.
+const RULED_WITHIN: Duration = Duration::from_secs(1);
+
+impl Pass<'_> {
+    /// The case is ruled again before its grant begins (DESIGN section 3), and nothing begins during a stop or with a doubtful clock.
+    pub(super) async fn rule_again(&mut self) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let is_scheduled = |access: &Access| matches!(access.grant(), Some(Grant::Scheduled(_)));
+        let begins = |case: &Case| {
+            let due = due(case, now).into_iter();
+            due.filter(|id| case.accesses.get(id).is_some_and(|loaded| is_scheduled(&loaded.access))).collect()
+        };
+        let beginning: Vec<(usize, Vec<AccessId>)> = self.cases.iter().map(begins).enumerate().collect();
+        let Some(tenant) = self.cases.first().map(|case| case.holding.tenant.clone()) else { return Ok(()) };
+        if beginning.iter().all(|(_, ids)| ids.is_empty()) {
+            return Ok(());
+        }
+        let stops: Stops = body_or_default(self.core.store.read(&stops_key(&tenant)).await?.as_ref())?;
+        let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
+        let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
+        let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));
+        // all at once: a directory that is slow holds nothing up for longer than one of them waits
+        let judged = futures_util::future::join_all(each.map(|(place, id)| async move {
+            let case = cases.get(place)?;
+            let access = &case.accesses.get(&id)?.access;
+            let event = match case.holding.quiet_until.filter(|until| *until > now) {
+                Some(retry_at) => {
+                    let why = "a revoke whose outcome is not known may still arrive".to_owned();
+                    Some(Event::NotGranted { why, retry_at })
+                }
+                None => begin_or_not(core, settings, access, stops, doubtful, now).await,
+            };
+            Some((place, id, event))
+        }));
+        for (place, id, event) in judged.await.into_iter().flatten() {
+            let Some(case) = self.cases.get_mut(place) else { continue };
+            case.handle(id, Event::Tick, now);
+            if let Some(event) = event {
+                case.handle(id, event, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands between an access and its grant; none: nothing was found.
+async fn begin_or_not(
+    core: &Core,
+    settings: &Tenant,
+    access: &Access,
+    stops: &Stops,
+    doubtful: bool,
+    now: Time,
+) -> Option<Event> {
+    let retry_at = after(now, RETRY_LONGEST);
+    let parties = &access.request().parties;
+    if let Some(stop) = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]) {
+        let why = Some(format!("emergency stop by `{}`: {}", stop.by, stop.reason));
+        return Some(Event::End { cause: Cause::Stopped, by: None, why });
+    }
+    if doubtful {
+        let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
+        return Some(Event::NotGranted { why, retry_at });
+    }
+    let ruled = async {
+        let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
+        Ok((ruling, core.fresh(settings, access.tenant(), access.approval()).await?))
+    };
+    let ruled = core.tasks.within(RULED_WITHIN, ruled).await;
+    let ruled = ruled.unwrap_or_else(|| Err(slow_directory()));
+    match ruled {
+        Ok((ruling, fresh)) => Some(Event::RuleAgain { ruling, fresh }),
+        // nobody is granted anything on what a directory said once (fail closed)
+        Err(error) => Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) }),
+    }
+}
+
+fn slow_directory() -> JitError {
+    let why = format!("it did not answer within {} s", RULED_WITHIN.as_secs());
+    DirectoryError::Unavailable { why }.into()
+}
