@@ -1,6 +1,7 @@
 //! Real processes of the trial binary on a real PostgreSQL: killed, stopped, raced, and used wrongly.
 #![allow(clippy::indexing_slicing)]
 
+mod cedar;
 mod dead_man;
 mod kills;
 mod nodes;
@@ -25,7 +26,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longest that one test takes on a machine with much else to do.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// The version that all of it is run on; what differs between versions is in the laws.
 const MAJOR: u32 = 17;
 
@@ -40,6 +41,7 @@ fn main() -> Result<()> {
         runtime: Arc::new(Builder::new_multi_thread().worker_threads(4).enable_all().build()?),
         trials: Vec::new(),
     };
+    cedar::all(&mut tests);
     dead_man::all(&mut tests);
     kills::all(&mut tests);
     stops::all(&mut tests);

@@ -11,7 +11,6 @@ use jit_core::clock::SystemEntropy;
 use jit_core::database::{CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
-use jit_core::policy::PolicyDocument;
 use jit_core::store::{MemoryStore, SqliteStore, Store};
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
 use jit_mysql::{MySqlConfig, MySqlDatabase};
@@ -68,7 +67,7 @@ pub(crate) fn shared_store(server: &ServerConfig, listen_url: Option<&str>) -> R
 }
 
 async fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<TenantBuilder, Failure> {
-    let mut builder = TenantBuilder::default().policy(PolicyDocument::load(&settings.policy)?);
+    let mut builder = settings.policy.add_to(TenantBuilder::default())?;
     for (name, target) in &settings.targets {
         builder = builder.database(name.as_str(), database(name, target)?);
     }

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use self::workflow::{HttpTable, MfaTable, NotifyTables, Tables};
 use crate::error::Failure;
+use crate::policy::PolicyFiles;
 use crate::spans::duration;
 
 pub(crate) use self::workflow::{
@@ -48,8 +49,8 @@ pub(crate) enum StoreAt {
 /// What is configured for one tenant.
 #[derive(Debug)]
 pub(crate) struct TenantConfig {
-    /// The policy document.
-    pub(crate) policy: PathBuf,
+    /// The policy.
+    pub(crate) policy: PolicyFiles,
     /// The databases, by the names that people ask for.
     pub(crate) targets: BTreeMap<String, ServerConfig>,
     /// The log.
@@ -149,6 +150,7 @@ struct File {
     tenants: BTreeMap<String, Spanned<TenantTable>>,
     // the keys of tenant `default`; a flattened table could not be strict
     policy: Option<PathBuf>,
+    cedar: Option<PathBuf>,
     #[serde(default)]
     targets: BTreeMap<String, Spanned<TargetTable>>,
     audit: Option<AuditTable>,
@@ -175,6 +177,7 @@ struct StoreTable {
 #[serde(deny_unknown_fields)]
 struct TenantTable {
     policy: Option<PathBuf>,
+    cedar: Option<PathBuf>,
     #[serde(default)]
     targets: BTreeMap<String, Spanned<TargetTable>>,
     audit: Option<AuditTable>,
@@ -189,7 +192,8 @@ struct TenantTable {
 impl TenantTable {
     /// Whether something is configured beside the policy.
     fn has_more(&self) -> bool {
-        !self.targets.is_empty()
+        self.cedar.is_some()
+            || !self.targets.is_empty()
             || self.audit.is_some()
             || self.link.is_some()
             || self.mfa.is_some()
@@ -245,6 +249,7 @@ impl Reader<'_> {
         let mut tenants = BTreeMap::new();
         let table = TenantTable {
             policy: file.policy,
+            cedar: file.cedar,
             targets: file.targets,
             audit: file.audit,
             link: file.link,
@@ -326,7 +331,7 @@ impl Reader<'_> {
             directory: table.directory,
         })?;
         Ok(TenantConfig {
-            policy: self.beside(policy),
+            policy: PolicyFiles { document: self.beside(policy), cedar: table.cedar.map(|path| self.beside(path)) },
             targets,
             audit: AuditConfig {
                 signing_key: audit.signing_key.map(|path| self.beside(path)),

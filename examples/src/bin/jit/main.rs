@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod os_user;
 mod output;
+mod policy;
 mod print;
 mod settle;
 mod spans;

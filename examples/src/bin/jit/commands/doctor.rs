@@ -3,7 +3,6 @@
 use jit_core::database::{DeadManHere, Severity};
 use jit_core::engine::{Jit, TargetReport};
 use jit_core::id::TargetName;
-use jit_core::policy::PolicyDocument;
 use jit_core::store::ClockState;
 use serde_json::{Value, json};
 
@@ -99,9 +98,9 @@ async fn clock(jit: &Jit, worst: &mut Worst) -> Result<String, Failure> {
 
 fn policy(config: &Config, jit: &Jit) -> Result<(Vec<String>, Value), Failure> {
     let Some(settings) = config.tenants.get(jit.tenant_id()) else { return Ok((Vec::new(), Value::Null)) };
-    let warnings = PolicyDocument::load(&settings.policy)?.check();
-    let path = settings.policy.display();
-    let mut words = vec![format!("ok, {path}")];
+    let warnings = settings.policy.check()?;
+    let path = settings.policy.document.display();
+    let mut words = vec![format!("ok, {}", settings.policy)];
     words.extend(warnings.iter().map(|warning| format!("warning: {path}:{warning}")));
     let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     Ok((words, json!({"file": path.to_string(), "warnings": warnings})))

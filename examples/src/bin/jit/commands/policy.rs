@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use jit_core::id::TenantId;
-use jit_core::policy::PolicyDocument;
 use serde_json::json;
 
 use super::Context;
@@ -11,10 +10,10 @@ use super::request::ask;
 use crate::cli;
 use crate::error::Failure;
 
-/// Reads a policy document: the configured one, or the file.
+/// Reads a policy: the configured one, or the document in the file.
 pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure> {
-    let path = match file {
-        Some(file) => file.to_owned(),
+    let policy = match file {
+        Some(file) => file.to_owned().into(),
         None => {
             let config = at.config()?;
             let tenant = at.cli.tenant.clone().unwrap_or_else(TenantId::main);
@@ -27,18 +26,18 @@ pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure
             settings.ok_or_else(missing)?.policy.clone()
         }
     };
-    let policy = PolicyDocument::load(&path)?;
-    let warnings = policy.check();
+    let warnings = policy.check()?;
+    let path = policy.document.display();
     let listed: Vec<_> = warnings
         .iter()
         .map(|warning| json!({"line": warning.line, "column": warning.column, "rule": warning.rule, "message": warning.message}))
         .collect();
-    at.out.result(&json!({"policy": path.display().to_string(), "valid": true, "warnings": listed}), || {
-        let mut lines: Vec<String> = warnings.iter().map(|warning| format!("{}:{warning}", path.display())).collect();
+    at.out.result(&json!({"policy": path.to_string(), "valid": true, "warnings": listed}), || {
+        let mut lines: Vec<String> = warnings.iter().map(|warning| format!("{path}:{warning}")).collect();
         lines.push(match lines.len() {
-            0 => format!("{}: sound", path.display()),
-            1 => format!("{}: valid, with one warning", path.display()),
-            several => format!("{}: valid, with {several} warnings", path.display()),
+            0 => format!("{policy}: sound"),
+            1 => format!("{policy}: valid, with one warning"),
+            several => format!("{policy}: valid, with {several} warnings"),
         });
         lines.join("\n")
     })

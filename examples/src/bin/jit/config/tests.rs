@@ -29,7 +29,7 @@ fn what_is_configured_is_placed_beside_the_file() {
     let config = read(WHOLE).unwrap();
     assert_eq!(config.store, StoreAt::Sqlite(PathBuf::from("folder/jit.db")));
     let main = &config.tenants[&TenantId::main()];
-    assert_eq!(main.policy, PathBuf::from("folder/policy.toml"));
+    assert_eq!(main.policy, PathBuf::from("folder/policy.toml").into());
     assert_eq!(main.audit.file, Some(PathBuf::from("/var/log/jit.jsonl")));
     let target = &main.targets["orders-prod"];
     assert_eq!(target.password, Some(Password::File(PathBuf::from("folder/secret"))));

@@ -1,0 +1,57 @@
+//! The policy of a tenant, from its files.
+
+#[cfg(feature = "cedar")]
+mod cedar;
+#[cfg(not(feature = "cedar"))]
+#[path = "policy/without_cedar.rs"]
+mod cedar;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use jit_core::engine::TenantBuilder;
+use jit_core::policy::{PolicyDocument, Warning};
+
+use crate::error::Failure;
+
+/// Where a policy stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PolicyFiles {
+    /// The TOML document: people, and rules, or where the rules are Cedar's, plans.
+    pub(crate) document: PathBuf,
+    /// The Cedar policies, where it is they that say who may ask for what.
+    pub(crate) cedar: Option<PathBuf>,
+}
+
+impl PolicyFiles {
+    /// The tenant with this policy, read and checked.
+    pub(crate) fn add_to(&self, tenant: TenantBuilder) -> Result<TenantBuilder, Failure> {
+        Ok(match &self.cedar {
+            None => tenant.policy(PolicyDocument::load(&self.document)?),
+            Some(policies) => tenant.policy(cedar::load(policies, &self.document)?),
+        })
+    }
+
+    /// What is allowed and probably not meant, each with its place in the document.
+    pub(crate) fn check(&self) -> Result<Vec<Warning>, Failure> {
+        Ok(match &self.cedar {
+            None => PolicyDocument::load(&self.document)?.check(),
+            Some(policies) => cedar::load(policies, &self.document)?.check(),
+        })
+    }
+}
+
+impl fmt::Display for PolicyFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(policies) = &self.cedar {
+            write!(f, "{} and ", policies.display())?;
+        }
+        write!(f, "{}", self.document.display())
+    }
+}
+
+impl From<PathBuf> for PolicyFiles {
+    fn from(document: PathBuf) -> Self {
+        Self { document, cedar: None }
+    }
+}
