@@ -57,7 +57,7 @@ pub(crate) struct Said {
 }
 
 impl Way {
-    fn file(self) -> &'static str {
+    pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Straight => "jit.toml",
             Self::Proxied => "proxied.toml",
