@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, broadcast};
 
 use super::error::JitError;
 use super::events::{Happened, Waiters};
+use super::pump::apart::Suspects;
 use super::tasks::Tasks;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
@@ -38,6 +39,8 @@ pub(super) struct Core {
     /// Accounts, by their serial keys, for which something is being ended without a claim (law 3's exception): nothing is begun for them here
     /// meanwhile.
     pub(super) ending_ahead: std::sync::Mutex<BTreeSet<String>>,
+    /// Accounts whose calls hung.
+    pub(super) suspects: Suspects,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -94,6 +97,7 @@ impl Core {
             limits,
             noting: Mutex::new(()),
             ending_ahead: std::sync::Mutex::default(),
+            suspects: Suspects::default(),
             tenants: RwLock::new(tenants),
         }
     }

@@ -109,6 +109,17 @@ impl Case {
         self.accesses.values().map(|loaded| &loaded.access).collect()
     }
 
+    /// Whether something of it has to end now.
+    pub(super) fn ends(&self, now: Time) -> bool {
+        let ends = |access: &Access| match access.grant() {
+            Some(Grant::Active(active)) => active.window.end() <= now,
+            Some(Grant::Granting(granting)) => granting.give_up <= now,
+            Some(Grant::Revoking(revoking)) => revoking.retry_at <= now,
+            _ => false,
+        };
+        self.live().into_iter().any(ends) || self.holding.orphans.iter().any(|orphan| orphan.retry_at <= now)
+    }
+
     /// A target by which its realm is reached.
     pub(super) fn target(&self, settings: &Tenant) -> Option<TargetName> {
         // a dead-man can be moved only where it was armed

@@ -1,5 +1,6 @@
 //! Dead-men: armed before a role is granted, moved with its window, disarmed when its end is verified (DESIGN section 8).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_k
 use super::Lanes;
 use super::case::Case;
 use super::counted::Counted;
+use super::effect::patience;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
@@ -103,8 +105,8 @@ impl Pass<'_> {
             return Served::Answered { restarted: false };
         }
         let call = self.call();
-        let answers = self.core.tasks.within(call.limit.saturating_mul(2), self.database.arm(&call, &orders)).await;
-        let (answers, served) = answered(answers, orders.len());
+        let answers = self.core.tasks.within(patience(&call), self.database.arm(&call, &orders)).await;
+        let (answers, served) = self.answered(answers, orders.len()).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
                 armed(case, &wanted, answer, now);
@@ -145,15 +147,29 @@ impl Pass<'_> {
             return Served::Answered { restarted: false };
         }
         let call = self.call();
-        let answers =
-            self.core.tasks.within(call.limit.saturating_mul(2), self.database.disarm(&call, &subjects)).await;
-        let (answers, served) = answered(answers, subjects.len());
+        let answers = self.core.tasks.within(patience(&call), self.database.disarm(&call, &subjects)).await;
+        let (answers, served) = self.answered(answers, subjects.len()).await;
         for ((place, subject), answer) in whose.into_iter().zip(subjects).zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
                 disarmed(case, &subject, answer, now);
             }
         }
         served
+    }
+
+    async fn answered<T>(
+        &self,
+        answers: Option<Vec<Result<T, DatabaseError>>>,
+        orders: usize,
+    ) -> (Vec<Result<T, DatabaseError>>, Served) {
+        if answers.is_none() {
+            self.hung.store(true, Ordering::Relaxed);
+            if !self.is_there().await {
+                let (answers, _) = answered(None, orders);
+                return (answers, Served::Unreachable("the database did not answer in time".to_owned()));
+            }
+        }
+        answered(answers, orders)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the database is told, what has to go first; and what its answers mean for the cases.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 
@@ -25,6 +27,17 @@ impl Pass<'_> {
     pub(super) async fn effects(&mut self) -> Result<Served, StoreError> {
         let counted = Counted::from(self.core.store.now().await?);
         let (revoked, mut served) = self.revoke(counted.now()).await;
+        let several = self.cases.len() > 1;
+        if several && self.hung.load(Ordering::Relaxed) && matches!(served, Served::Answered { .. }) {
+            // one of them is the cause, and nobody knows which: each is tried again by itself, at once
+            let arrived = after(self.core.store.now().await?, needed(self.core));
+            for (place, _, _) in revoked {
+                if let Some(case) = self.cases.get_mut(place) {
+                    case.quiet(arrived);
+                }
+            }
+            return Ok(served);
+        }
         let armed = self.arm(counted.now(), false).await;
         if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, armed) {
             served = gone;
@@ -93,10 +106,9 @@ impl Pass<'_> {
         }
         let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
         let call = self.call();
-        let limit = call.limit.saturating_mul(2);
-        let answers = self.core.tasks.within(limit, self.database.revoke(&call, &orders)).await;
+        let answers = self.core.tasks.within(patience(&call), self.database.revoke(&call, &orders)).await;
         let incarnation = |report: &RevokeReport| report.incarnation.clone();
-        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation).await;
         let at_once = matches!(served, Served::Unreachable(_));
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
@@ -147,16 +159,15 @@ impl Pass<'_> {
             return (refused, Served::Answered { restarted: false });
         }
         let call = self.call();
-        let limit = call.limit.saturating_mul(2);
-        let answers = self.core.tasks.within(limit, self.database.grant(&call, &orders)).await;
+        let answers = self.core.tasks.within(patience(&call), self.database.grant(&call, &orders)).await;
         let incarnation = |granted: &Granted| granted.incarnation.clone();
-        let (outcomes, served) = self.served(answers, orders.len(), incarnation);
+        let (outcomes, served) = self.served(answers, orders.len(), incarnation).await;
         let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
         (answered.chain(refused).collect(), served)
     }
 
-    /// One answer for each order, and whether the server does its work: one that did not answer in time does not.
-    fn served<T>(
+    /// One answer for each order, and whether the server does its work. Where a call did not come back it is asked whether it is there.
+    async fn served<T>(
         &self,
         answers: Option<Vec<Result<T, DatabaseError>>>,
         orders: usize,
@@ -165,7 +176,12 @@ impl Pass<'_> {
         let Some(mut answers) = answers else {
             let why = "the database did not answer in time";
             let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why))).collect();
-            return (answers, Served::Unreachable(why.to_owned()));
+            self.hung.store(true, Ordering::Relaxed);
+            let served = match self.is_there().await {
+                true => Served::Answered { restarted: false },
+                false => Served::Unreachable(why.to_owned()),
+            };
+            return (answers, served);
         };
         answers.resize_with(orders, || Err(DatabaseError::unknown("the adapter gave no answer for this order")));
         let errors = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -182,6 +198,11 @@ impl Pass<'_> {
     pub(super) fn call(&self) -> Call {
         Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
     }
+}
+
+/// How long a call is waited for: an adapter that keeps its limit has answered by then.
+pub(super) fn patience(call: &Call) -> Duration {
+    call.limit.saturating_add(Duration::from_millis(500))
 }
 
 /// How long a claim has to last for a call.

@@ -1,9 +1,11 @@
 //! The work of one lane, until nothing of it is due.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::core::Tenant;
@@ -16,7 +18,7 @@ use super::Lanes;
 use super::breaker::Breaker;
 use super::case::Case;
 use super::contact::another_realm;
-use super::realm::{Pass, Served};
+use super::realm::{Pass, Served, Stage};
 use crate::clock::{Time, to_std};
 use crate::database::{Database, DatabaseError, DeadManHere, Identity};
 use crate::fact::{Fact, What};
@@ -28,6 +30,13 @@ use crate::store::{Change, ClaimAsk, Claimed, Kind, Lane, PageAsk, Record, Store
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// How many records a desk pass takes.
 const DESK_BATCH: usize = 256;
+/// How long a lane waits for a pass. A longer one goes on beside it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a server may take to say who it is. The adapter limits its own connect; a program that gives the password may take longer.
+const IDENTIFY_WITHIN: Duration = Duration::from_secs(25);
+
+/// Accounts that are served together: whose, by which target. One whose call hung is served apart.
+type Whose = (TenantId, TargetName, Option<String>);
 
 impl Lanes {
     /// Does what is due in the lane; how often something was claimed.
@@ -67,62 +76,46 @@ impl Lanes {
         }
     }
 
-    /// One pass over claimed holdings; whether the lane's server answered.
-    async fn realm(&self, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
+    /// Serves claimed holdings: first what has to end, then everything else (law 18). Whether the lane's server answered.
+    async fn realm(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let now = self.core.store.now().await?;
-        let mut groups: BTreeMap<(TenantId, TargetName), Vec<Case>> = BTreeMap::new();
+        let mut stages: [BTreeMap<Whose, Vec<Case>>; 3] = Default::default();
+        let [ends, unsettled, others] = &mut stages;
         let mut stranded = Vec::new();
         for case in Case::load(&self.core, claimed, now).await? {
             let settings = self.core.tenant(&case.holding.tenant).ok();
-            match settings.as_ref().and_then(|settings| case.target(settings)) {
-                Some(target) => groups.entry((case.holding.tenant.clone(), target)).or_default().push(case),
+            let Some(target) = settings.as_ref().and_then(|settings| case.target(settings)) else {
                 // nothing to do there any more, or nobody here who can
-                None if case.accesses.is_empty() && case.holding.is_empty() => stranded.push(case),
-                None => stranded.push(case),
-            }
+                stranded.push(case);
+                continue;
+            };
+            let stage = match (case.ends(now), case.is_unsettled()) {
+                (true, false) => &mut *ends,
+                (true, true) => &mut *unsettled,
+                (false, _) => &mut *others,
+            };
+            let suspect = self.core.suspects.has(&case.holding.serial());
+            let apart = suspect.then(|| case.holding.serial());
+            stage.entry((case.holding.tenant.clone(), target, apart)).or_default().push(case);
         }
         let mut answered = true;
-        for ((tenant, target), cases) in groups {
-            let Ok(settings) = self.core.tenant(&tenant) else { continue };
-            let Ok(database) = settings.database(&target) else { continue };
-            let label = self.label();
-            let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { continue };
-            let ready = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
-            let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
-            let dead_man = match &ready {
-                Ok(_) => self.dead_man(&tenant, &target, database).await,
-                Err(_) => no_dead_man("it does not answer"),
-            };
-            let (core, settings_here) = (&self.core, &settings);
-            let mut pass = Pass {
-                core,
-                settings: settings_here,
-                database,
-                cases,
-                target: target.clone(),
-                dead_man,
-                label,
-                incarnation,
-            };
-            let served = match ready {
-                Ok(_) => pass.run().await?,
-                Err(error) => pass.unreachable(&error).await?,
-            };
-            match served {
-                Served::Answered { restarted } => {
-                    if let Some(since) = self.breaker(lane, Breaker::answered) {
-                        let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
-                        self.tell(&tenant, &settings, fact).await?;
+        let mut lost: BTreeMap<(TenantId, TargetName), String> = BTreeMap::new();
+        for (cases, stage) in stages.into_iter().zip([Stage::Ends, Stage::Ends, Stage::All]) {
+            let mut passes = Vec::new();
+            for ((tenant, target, _), cases) in cases {
+                let known = lost.get(&(tenant.clone(), target.clone())).cloned();
+                let (lanes, lane, at) = (Arc::clone(self), lane.clone(), (tenant.clone(), target.clone()));
+                let pass = async move { lanes.serve(&lane, &tenant, &target, cases, stage, known).await };
+                passes.push((at, self.core.tasks.spawn(pass)));
+            }
+            for (at, pass) in passes {
+                match self.finished(lane, pass).await {
+                    Some(Ok(None)) | None => {}
+                    Some(Ok(Some(why))) => {
+                        answered = false;
+                        lost.insert(at, why);
                     }
-                    if restarted {
-                        self.breaker(lane, |breaker| breaker.forget(&tenant, &target));
-                        // where it does not answer now, it has to before it is told anything
-                        let _ = self.ready(lane, &tenant, &settings, &target, &realm, database).await?;
-                    }
-                }
-                Served::Unreachable(why) => {
-                    answered = false;
-                    self.lost(lane, &tenant, &settings, &target, &why).await?;
+                    Some(Err(error)) => return Err(error),
                 }
             }
         }
@@ -131,6 +124,104 @@ impl Lanes {
             self.strand(lane, stranded, now).await?;
         }
         Ok(answered)
+    }
+
+    /// Waits for a pass, but not for long: one that takes its time goes on beside the lane, whose other work does not wait for it.
+    async fn finished<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        mut pass: JoinHandle<Result<T, StoreError>>,
+    ) -> Option<Result<T, StoreError>> {
+        let done = match self.core.tasks.within(PATIENCE, &mut pass).await {
+            Some(done) => done,
+            None if self.apart.has_room(lane) => {
+                self.apart.take(
+                    lane,
+                    self.core.tasks.spawn(async move {
+                        match pass.await {
+                            Ok(Ok(_)) => {}
+                            Ok(Err(error)) => {
+                                tracing::error!(%error, "a slow pass could not be recorded; trying again")
+                            }
+                            Err(error) => {
+                                tracing::error!(%error, "a pass ended badly: what it had claimed is tried again")
+                            }
+                        }
+                    }),
+                );
+                return None;
+            }
+            None => pass.await,
+        };
+        match done {
+            Ok(done) => Some(done),
+            Err(error) => {
+                tracing::error!(%error, lane = lane.as_str(), "a pass ended badly: what it had claimed is tried again");
+                None
+            }
+        }
+    }
+
+    /// One pass over accounts of one tenant by one target. Says why where the server did not answer.
+    async fn serve(
+        self: &Arc<Self>,
+        lane: &Lane,
+        tenant: &TenantId,
+        target: &TargetName,
+        cases: Vec<Case>,
+        stage: Stage,
+        known: Option<String>,
+    ) -> Result<Option<String>, StoreError> {
+        let Ok(settings) = self.core.tenant(tenant) else { return Ok(None) };
+        let Ok(database) = settings.database(target) else { return Ok(None) };
+        let label = self.label();
+        let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { return Ok(None) };
+        let ready = match known {
+            Some(why) => Err(DatabaseError::unreachable(why)),
+            None => self.ready(lane, tenant, &settings, target, &realm, database).await?,
+        };
+        let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
+        let dead_man = match (&ready, stage) {
+            (Ok(_), Stage::All) => self.dead_man(tenant, target, database).await,
+            // an end does not wait for what only a grant has to know
+            (Ok(_), Stage::Ends) => self.known_dead_man(tenant, target),
+            (Err(_), _) => no_dead_man("it does not answer"),
+        };
+        let core = &*self.core;
+        let mut pass = Pass {
+            core,
+            settings: &settings,
+            database,
+            cases,
+            target: target.clone(),
+            dead_man,
+            label,
+            incarnation,
+            stage,
+            hung: AtomicBool::new(false),
+        };
+        let served = match ready {
+            Ok(_) => pass.run().await?,
+            Err(error) => pass.unreachable(&error).await?,
+        };
+        match served {
+            Served::Answered { restarted } => {
+                if let Some(since) = self.breaker(lane, Breaker::answered) {
+                    let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
+                    self.tell(tenant, &settings, fact).await?;
+                }
+                if restarted {
+                    self.breaker(lane, |breaker| breaker.forget(tenant, target));
+                    // where it does not answer now, it has to before it is told anything
+                    let _ = self.ready(lane, tenant, &settings, target, &realm, database).await?;
+                }
+                Ok(None)
+            }
+            Served::Unreachable(why) => {
+                self.lost(lane, tenant, &settings, target, &why).await?;
+                Ok(Some(why))
+            }
+        }
     }
 
     /// Gives back what nobody here can do.
@@ -199,8 +290,7 @@ impl Lanes {
     /// Whether the target can take a membership away by itself: asked once, and again after a while where it could not.
     async fn dead_man(&self, tenant: &TenantId, target: &TargetName, database: &Arc<dyn Database>) -> DeadManHere {
         let key = (tenant.clone(), target.clone());
-        let known = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        match known {
+        match self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned() {
             Some((here @ DeadManHere::By(_), _)) => return here,
             Some((here, asked)) if asked.elapsed() < ASK_AGAIN => return here,
             _ => {}
@@ -216,9 +306,15 @@ impl Lanes {
         here
     }
 
+    /// What is known of that without asking.
+    fn known_dead_man(&self, tenant: &TenantId, target: &TargetName) -> DeadManHere {
+        let known = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&(tenant.clone(), target.clone())).map(|(here, _)| here.clone());
+        known.unwrap_or_else(|| no_dead_man("it was not asked yet"))
+    }
+
     pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
-        let limit = to_std(self.core.limits.call);
-        let identity = self.core.tasks.within(limit, database.identify()).await;
+        let identity = self.core.tasks.within(IDENTIFY_WITHIN, database.identify()).await;
         identity.unwrap_or_else(|| Err(DatabaseError::unreachable("the database did not answer in time")))
     }
 
@@ -363,7 +459,8 @@ fn no_dead_man(why: &str) -> DeadManHere {
 
 pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {
     match committed {
-        Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+        // somebody else was faster, or took the claim over
+        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::Fenced { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -1,9 +1,10 @@
 //! What has to be known before anything is sent: that nothing of ours can still arrive, and what the database holds.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::case::Case;
-use super::realm::Pass;
+use super::realm::{Pass, Stage};
 use crate::access::Access;
 use crate::clock::to_std;
 use crate::database::{DatabaseError, Observation, SettleOrder, Subject};
@@ -43,10 +44,11 @@ impl Pass<'_> {
         let orders: Vec<SettleOrder> = orders.into_values().collect();
         // it may have to wait past the deadline of the earlier statement
         let limit = to_std(self.core.limits.call).saturating_mul(2);
-        let settle = self.core.tasks.within(limit, self.database.settle(&orders));
-        settle
-            .await
-            .unwrap_or_else(|| Err(DatabaseError::unreachable("an earlier statement could not be settled in time")))
+        let settled = self.core.tasks.within(limit, self.database.settle(&orders)).await;
+        settled.unwrap_or_else(|| {
+            self.hung.store(true, Ordering::Relaxed);
+            Err(DatabaseError::unreachable("an earlier statement could not be settled in time"))
+        })
     }
 
     /// What has to be looked at.
@@ -57,6 +59,7 @@ impl Pass<'_> {
             for loaded in case.accesses.values() {
                 let access = &loaded.access;
                 match access.grant() {
+                    Some(Grant::Scheduled(_)) if self.stage == Stage::Ends => {}
                     Some(Grant::Scheduled(_)) if access.effect_due().is_some_and(|due| due <= now) => {
                         let request = access.request();
                         let (account, role) = (request.account.clone(), request.role.clone());
@@ -92,6 +95,7 @@ impl Pass<'_> {
         let limit = to_std(self.core.limits.call);
         let observation = self.core.tasks.within(limit, self.database.observe(subjects)).await;
         let observation = observation.unwrap_or_else(|| {
+            self.hung.store(true, Ordering::Relaxed);
             Err(DatabaseError::unreachable("the database did not answer in time when it was looked at"))
         })?;
         if observation.seen.len() != subjects.len() {
@@ -105,6 +109,13 @@ impl Pass<'_> {
             return Err(DatabaseError::unreachable(format!("another server answers (`{realm}`, was `{was}`)")));
         }
         Ok(observation)
+    }
+}
+
+impl Case {
+    /// Whether a statement of an earlier pass may still arrive.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.live().into_iter().any(|access| unsettled(access).is_some())
     }
 }
 

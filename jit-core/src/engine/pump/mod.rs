@@ -1,6 +1,7 @@
 //! The pump: one loop over lanes, no timer per grant. It claims what is due, does it, commits, waits.
 
 mod ahead;
+pub(in crate::engine) mod apart;
 mod breaker;
 mod case;
 mod contact;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::apart::Apart;
 use self::breaker::Breaker;
 pub(super) use self::log::CHECKPOINT_EVERY;
 use super::core::Core;
@@ -50,6 +52,7 @@ pub(super) struct Lanes {
     core: Arc<Core>,
     breakers: Mutex<BTreeMap<Lane, Breaker>>,
     running: Mutex<BTreeMap<Lane, ()>>,
+    apart: Apart,
     /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
     elsewhere: Mutex<BTreeMap<Lane, Time>>,
     /// What targets said of their dead-men, and when.
@@ -115,6 +118,7 @@ impl Lanes {
             boot: random_hex::<4>(&*core.entropy),
             breakers: Mutex::default(),
             running: Mutex::default(),
+            apart: Apart::default(),
             elsewhere: Mutex::default(),
             dead_men: Mutex::default(),
             dead_men_seen: Mutex::default(),
@@ -147,6 +151,7 @@ impl Lanes {
         while !self.lock_running().is_empty() {
             self.done.notified().await;
         }
+        self.apart.finished().await;
         if let Some(directories) = directories
             && let Err(error) = directories.await
         {
@@ -224,6 +229,7 @@ impl Lanes {
                     Err(error) => tracing::error!(%error, "a lane's task ended badly"),
                 }
             }
+            self.apart.finished().await;
             failed.extend(due.into_iter().filter(|lane| self.probe_at(lane).is_some()));
         }
         report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);

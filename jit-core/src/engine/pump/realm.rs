@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::case::{Case, Kept};
 use super::look::{Asked, Why};
-use super::outcome::{Owned, Told, begin, drop_accounted, look_again};
+use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after};
 use crate::database::{Database, DatabaseError, DeadManHere, Observation, Subject};
@@ -30,6 +32,19 @@ pub(super) struct Pass<'p> {
     pub(super) label: String,
     /// The incarnation that the server was in when it said who it is.
     pub(super) incarnation: String,
+    /// Whether grants may begin in it.
+    pub(super) stage: Stage,
+    /// Whether a call did not come back.
+    pub(super) hung: AtomicBool,
+}
+
+/// What a pass does for its accounts. Ends come first, in a pass of their own (law 18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Takes away what has to end. No policy and no directory is asked.
+    Ends,
+    /// Everything that is due.
+    All,
 }
 
 /// How a pass ended.
@@ -45,11 +60,26 @@ pub(super) enum Served {
 }
 
 impl Pass<'_> {
-    /// Does all of it.
+    /// Does all of it. Accounts of a call that hung are served apart from then on.
     pub(super) async fn run(&mut self) -> Result<Served, StoreError> {
-        self.rule_again().await?;
+        let serials: Vec<String> = self.cases.iter().map(|case| case.claim.serial.clone()).collect();
+        let served = self.serve().await?;
+        let hung = self.hung.load(Ordering::Relaxed);
+        if hung && matches!(served, Served::Answered { .. }) {
+            tracing::warn!(target = %self.target, accounts = serials.len(), "a call did not come back: its accounts are served apart from now on");
+            self.core.suspects.add(serials.into_iter());
+        } else if !hung {
+            self.core.suspects.clear(serials.iter().map(String::as_str));
+        }
+        Ok(served)
+    }
+
+    async fn serve(&mut self) -> Result<Served, StoreError> {
+        if self.stage == Stage::All {
+            self.rule_again().await?;
+        }
         if let Err(error) = self.settle().await {
-            return self.unreachable(&error).await;
+            return self.not_known(&error).await;
         }
         let asked = self.asked().await?;
         let mut owned = BTreeMap::new();
@@ -62,7 +92,7 @@ impl Pass<'_> {
             owned = before;
             match observed {
                 Ok(observation) => Some(observation),
-                Err(error) => return self.unreachable(&error).await,
+                Err(error) => return self.not_known(&error).await,
             }
         };
         self.intend(&asked, observation.as_ref(), owned).await?;
@@ -78,32 +108,59 @@ impl Pass<'_> {
         })
     }
 
+    /// What has to be known first was not learnt: because the server is gone, or because one call hung.
+    async fn not_known(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
+        if !self.hung.load(Ordering::Relaxed) || !self.is_there().await {
+            return self.unreachable(error).await;
+        }
+        // of several accounts one may be the cause: nothing is said of the others
+        if let [_] = self.cases.as_slice() {
+            let now = self.core.store.now().await?;
+            self.fails(&error.with_causes(), after(now, RETRY_LONGEST), now);
+        }
+        self.record().await?;
+        Ok(Served::Answered { restarted: false })
+    }
+
+    /// Whether the server answers at all, where one call of it hung.
+    pub(super) async fn is_there(&self) -> bool {
+        match self.core.tasks.within(THERE_WITHIN, self.database.identify()).await {
+            Some(Ok(identity)) => self.cases.iter().all(|case| case.holding.realm == identity.realm),
+            _ => false,
+        }
+    }
+
     /// Everything that is due is known to fail now; it says so, and is due again when the server is back.
     pub(super) async fn unreachable(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
         let why = error.with_causes();
         let now = self.core.store.now().await?;
+        self.fails(&why, now, now);
+        self.record().await?;
+        Ok(Served::Unreachable(why))
+    }
+
+    /// Lets everything that is due know that it failed, and when it is tried again.
+    fn fails(&mut self, why: &str, retry_at: Time, now: Time) {
         for case in &mut self.cases {
             for id in due(case, now) {
                 match case.accesses.get(&id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Scheduled(_)) => {
-                        case.handle(id, Event::NotGranted { why: why.clone(), retry_at: now }, now);
+                        case.handle(id, Event::NotGranted { why: why.to_owned(), retry_at }, now);
                     }
                     Some(Grant::Granting(granting)) if granting.trouble.is_none() => {
-                        case.handle(id, Event::GrantUnknown { why: why.clone() }, now);
+                        case.handle(id, Event::GrantUnknown { why: why.to_owned() }, now);
                     }
                     Some(Grant::Active(_)) => {
                         case.handle(id, expired(), now);
-                        case.handle(id, Event::EndFailed { why: why.clone(), retry_at: now }, now);
+                        case.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
                     }
                     Some(Grant::Revoking(_)) => {
-                        case.handle(id, Event::EndFailed { why: why.clone(), retry_at: now }, now);
+                        case.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
                     }
                     _ => {}
                 }
             }
         }
-        self.record().await?;
-        Ok(Served::Unreachable(why))
     }
 
     /// Lets every access handle what was seen, and commits what is intended (law 3).
@@ -172,6 +229,9 @@ impl Pass<'_> {
         kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
     }
 }
+
+/// How long a server may take to show that it is there, where one call of it hung.
+const THERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The accesses of the case whose database work is due.
 pub(super) fn due(case: &Case, now: Time) -> Vec<AccessId> {

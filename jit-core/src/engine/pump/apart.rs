@@ -1,0 +1,70 @@
+//! Passes that take their time go on beside their lane, and accounts whose calls hung are served apart: neither delays anybody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use crate::store::Lane;
+
+/// How many passes of one lane may go on beside it. With so many its server is in trouble, and the lane waits.
+const MOST: usize = 8;
+
+/// The passes that go on beside their lanes.
+#[derive(Debug, Default)]
+pub(super) struct Apart(Mutex<BTreeMap<Lane, Vec<JoinHandle<()>>>>);
+
+impl Apart {
+    /// Whether another pass of the lane may go on beside it.
+    pub(super) fn has_room(&self, lane: &Lane) -> bool {
+        let mut all = self.lock();
+        let Some(passes) = all.get_mut(lane) else { return true };
+        passes.retain(|pass| !pass.is_finished());
+        passes.len() < MOST
+    }
+
+    /// Lets the pass go on beside its lane.
+    pub(super) fn take(&self, lane: &Lane, pass: JoinHandle<()>) {
+        self.lock().entry(lane.clone()).or_default().push(pass);
+    }
+
+    /// Waits until none is left.
+    pub(super) async fn finished(&self) {
+        loop {
+            let Some((_, passes)) = self.lock().pop_first() else { return };
+            for pass in passes {
+                // what it came to it has said itself
+                let _ = pass.await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Lane, Vec<JoinHandle<()>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accounts, by their serial keys, of calls that hung: each is served in a pass of its own until one of its passes is answered.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Suspects(Mutex<BTreeSet<String>>);
+
+impl Suspects {
+    pub(super) fn has(&self, serial: &str) -> bool {
+        self.lock().contains(serial)
+    }
+
+    pub(super) fn add(&self, serials: impl Iterator<Item = String>) {
+        self.lock().extend(serials);
+    }
+
+    pub(super) fn clear<'s>(&self, serials: impl Iterator<Item = &'s str>) {
+        let mut all = self.lock();
+        for serial in serials {
+            all.remove(serial);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
