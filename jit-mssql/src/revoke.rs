@@ -114,6 +114,7 @@ impl Revoked<'_> {
             Sessions::Keep => Vec::new(),
         };
         RevokeReport {
+            was_held: None,
             ended,
             rolled_back: Vec::new(),
             revoked_at: self.moment.now,

@@ -28,7 +28,7 @@ impl Connection {
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<Thing>> = BTreeMap::new();
         for row in self.ask(sql::BELONGINGS, (&asked, &asked).into()).await.map_err(reading)? {
-            let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")? };
+            let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
         let definers: Vec<&String> = accounts.iter().chain(&roles).collect();
@@ -57,7 +57,7 @@ impl Connection {
         let each = rows.iter().map(|row| {
             let (kind, name) = (text(row, "kind")?, text(row, "name")?);
             let what = format!("{kind} {name}, which runs with its definer's rights");
-            Ok((text(row, "definer")?, Thing { id: format!("{kind}/{name}"), what }))
+            Ok((text(row, "definer")?, Thing { id: format!("{kind}/{name}"), what, version: None }))
         });
         each.collect::<Result<_, DatabaseError>>().map(Some)
     }

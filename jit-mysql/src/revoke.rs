@@ -61,6 +61,11 @@ pub(crate) async fn revoke(
             Ok(()) => {}
         }
     }
+    for ((report, order), look) in reports.iter_mut().zip(orders).zip(&before) {
+        if let Ok(report) = report {
+            report.was_held = (order.how == RevokeHow::Remove).then_some(!look.seen.direct.is_empty());
+        }
+    }
     reports
 }
 
@@ -104,6 +109,7 @@ fn reports(
     last: &Moment,
 ) -> Vec<RevokeReport> {
     let reports = orders.iter().zip(first).zip(looks).map(|((order, before), look)| RevokeReport {
+        was_held: None,
         ended: match order.sessions {
             Sessions::End => gone(before, &look),
             Sessions::Keep => Vec::new(),

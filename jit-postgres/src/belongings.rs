@@ -1,34 +1,39 @@
-//! What an account and a role own, and what the account passed on.
+//! What an account and a role own, and what they passed on.
 
 use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
 
 use crate::connect::Connection;
 use crate::error::reading;
-use crate::observe::oid;
+use crate::observe::{Asked, list, texts};
+use crate::said::Said;
 use crate::sql;
 
 impl Connection {
     /// One answer per subject.
     pub(crate) async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
-        let accounts: Vec<&str> = subjects.iter().map(|subject| subject.account.as_str()).collect();
-        let account_ids: Vec<Option<u32>> = subjects.iter().map(|subject| oid(subject.account_id.as_ref())).collect();
-        let roles: Vec<&str> = subjects.iter().map(|subject| subject.role.as_str()).collect();
-        let role_ids: Vec<Option<u32>> = subjects.iter().map(|subject| oid(subject.role_id.as_ref())).collect();
+        let asked = Asked::of(subjects);
         let statement = self.prepared(&self.statements.belongings, sql::BELONGINGS).await?;
         let most = i64::try_from(MOST_THINGS.saturating_add(1)).unwrap_or(i64::MAX);
-        let rows = self
-            .client
-            .query(statement, &[&accounts, &account_ids, &roles, &role_ids, &most])
-            .await
-            .map_err(reading)?;
-        let mut all: Vec<Vec<Thing>> = subjects.iter().map(|_| Vec::new()).collect();
-        for row in &rows {
-            let n: i64 = row.try_get("n").map_err(reading)?;
-            let thing = Thing { id: row.try_get("id").map_err(reading)?, what: row.try_get("what").map_err(reading)? };
-            if let Some(things) = usize::try_from(n).ok().and_then(|n| all.get_mut(n.saturating_sub(1))) {
-                things.push(thing);
-            }
+        let rows = self.client.query(statement, &asked.parameters(&most)).await.map_err(reading)?;
+        if rows.len() != subjects.len() {
+            return Err(incomplete());
         }
-        Ok(all.into_iter().map(|things| (things.len() <= MOST_THINGS).then_some(things)).collect())
+        let mut all = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let count: i64 = row.try_get("things").map_err(reading)?;
+            let (ids, whats) = (texts(row, "ids")?, texts(row, "whats")?);
+            let versions: Vec<Option<Said>> = list(row, "versions")?;
+            if [ids.len(), whats.len(), versions.len()].iter().any(|here| usize::try_from(count) != Ok(*here)) {
+                return Err(incomplete());
+            }
+            let things = ids.into_iter().zip(whats).zip(versions);
+            let things = things.map(|((id, what), version)| Thing { id, what, version: version.map(String::from) });
+            all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_THINGS));
+        }
+        Ok(all)
     }
+}
+
+fn incomplete() -> DatabaseError {
+    DatabaseError::not_applied("the server's list of what is owned is not complete: nothing is concluded")
 }

@@ -1,7 +1,7 @@
 //! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one transaction. One transaction
 //! for each role, all of them and a look behind them sent without waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,6 +14,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
+use crate::said::Said;
 use crate::sql;
 
 /// Orders that travel in one transaction.
@@ -40,7 +41,7 @@ impl Group {
 pub(crate) struct Answer {
     /// Which ones.
     pub(crate) i: Vec<usize>,
-    /// `ok`, a word of the block, or an SQLSTATE.
+    /// `ok`, `gone` where there was nothing to do, a word of the block, or an SQLSTATE.
     pub(crate) state: String,
     /// The server's message.
     #[serde(default)]
@@ -57,6 +58,8 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) results: Vec<Result<(), DatabaseError>>,
+    /// Orders for which there was nothing to do any more.
+    pub(crate) idle: BTreeSet<usize>,
     pub(crate) look: Result<(Moment, Vec<Look>), DatabaseError>,
 }
 
@@ -92,6 +95,7 @@ pub(crate) async fn drive<O: Orders>(
     subjects: &[Subject],
 ) -> Outcome {
     let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
+    let mut idle = BTreeSet::new();
     let several = all.groups(connection, &pending, budget).len() > 1;
     let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
@@ -105,7 +109,7 @@ pub(crate) async fn drive<O: Orders>(
         Err(error) => {
             let why = error.with_causes();
             let results = (0..count).map(|_| Err(DatabaseError::not_applied(&why))).collect();
-            return Outcome { results, look: Err(error) };
+            return Outcome { results, idle, look: Err(error) };
         }
     };
     loop {
@@ -137,6 +141,10 @@ pub(crate) async fn drive<O: Orders>(
                 let answer = answers.get(&order).copied();
                 match answer.map_or("JT000", |answer| answer.state.as_str()) {
                     "ok" => set(&mut results, order, Ok(())),
+                    "gone" => {
+                        idle.insert(order);
+                        set(&mut results, order, Ok(()));
+                    }
                     state => {
                         let why = answer.map(Answer::why).unwrap_or_default();
                         let refusal = answer.and_then(|answer| all.refusal(order, answer));
@@ -154,7 +162,7 @@ pub(crate) async fn drive<O: Orders>(
         blame(connection, locked, &mut results).await;
         if pending.is_empty() || look.is_err() || budget.statement() < SHORT_WAIT {
             // What was never sent has no answer yet.
-            return Outcome { results, look };
+            return Outcome { results, idle, look };
         }
         if more_waits {
             wait = budget.patience();
@@ -174,7 +182,7 @@ async fn blame(
             .iter()
             .filter_map(|row| {
                 let pid: i32 = row.try_get("pid").ok()?;
-                let name: String = row.try_get("name").ok()?;
+                let Said(name) = row.try_get("name").ok()?;
                 let state: Option<String> = row.try_get("state").ok()?;
                 let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
                 Some(format!("process {pid} of `{name}`{state}"))
@@ -245,7 +253,9 @@ pub(crate) async fn run(
     let block = sql::answered(block);
     let tell = async {
         match told {
-            Told::Sorted(sort, ask) => client.query_one(sort, &[&ask]).await?.try_get(0).map(Some),
+            Told::Sorted(sort, ask) => {
+                client.query_one(sort, &[&ask]).await?.try_get(0).map(|Said(answers)| Some(answers))
+            }
             Told::Plainly(ask) => client.batch_execute(&sql::ask(ask)).await.map(|()| None),
         }
     };
@@ -261,7 +271,7 @@ pub(crate) async fn run(
     let messages = done.map_err(Unanswered::Server)?;
     committed.map_err(Unanswered::Server)?;
     let answer = messages.iter().rev().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
+        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
         _ => None,
     });
     let read = |text: &str| serde_json::from_str::<Vec<Answer>>(text).map_err(|_| Unanswered::Garbled);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
     ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
-    Granted, Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Granted, Holder, Identity, NameError, Observation, OfTheBroker, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -118,6 +118,10 @@ impl Database for PostgresDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.read(async |lease| lease.holders(roles).await).await
+    }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        self.read(async |lease| lease.of_the_broker().await).await
     }
 }
 

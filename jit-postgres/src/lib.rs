@@ -76,6 +76,7 @@ mod observe;
 mod pool;
 mod prepared;
 mod revoke;
+mod said;
 mod sessions;
 mod settle;
 mod sql;

@@ -2,13 +2,16 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Prepared, Seen, Session, Subject, Width,
+    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
+    Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use crate::connect::{Connection, Server};
 use crate::error::reading;
+use crate::said::Said;
 use crate::sql::{self, Catalog};
 
 /// Who answers, and when.
@@ -80,29 +83,39 @@ impl Connection {
     /// Every direct holder of these roles.
     pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
-        let text = self.server.catalog.text(sql::HOLDERS);
-        let rows = self.client.query(&text, &[&names, &self.server.broker]).await.map_err(reading)?;
-        let mut holders = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let name: &str = row.try_get("account").map_err(reading)?;
-            let role: &str = row.try_get("role").map_err(reading)?;
-            let (Ok(account), Ok(role)) = (Account::new(name), RoleName::new(role)) else {
-                tracing::warn!(account = ?name, "a holder has a name with control characters and cannot be managed: rename it");
+        self.memberships(sql::HOLDERS, &[&names, &self.server.broker]).await
+    }
+
+    /// What the broker granted, and what it can use itself.
+    pub(crate) async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        let broker = &self.server.broker;
+        let granted = self.memberships(sql::GRANTED, &[broker]).await?;
+        let usable = self.memberships(sql::USABLE, &[broker, &sql::FOR_ITS_WORK.as_slice()]).await?;
+        Ok(OfTheBroker { granted, usable })
+    }
+
+    async fn memberships(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Holder>, DatabaseError> {
+        let text = self.server.catalog.text(text);
+        let row = self.client.query_one(&text, parameters).await.map_err(reading)?;
+        let count: i64 = row.try_get("memberships").map_err(reading)?;
+        let (roles, role_ids): (Vec<Said>, Vec<u32>) = (list(&row, "roles")?, list(&row, "role_ids")?);
+        let (accounts, account_ids): (Vec<Said>, Vec<u32>) = (list(&row, "accounts")?, list(&row, "account_ids")?);
+        let edges = edges_of(&self.server, &row)?;
+        let counts = [roles.len(), role_ids.len(), accounts.len(), account_ids.len(), edges.len()];
+        if counts.iter().any(|here| usize::try_from(count) != Ok(*here)) {
+            return Err(DatabaseError::not_applied(
+                "the server's list of memberships is not complete: nothing is concluded",
+            ));
+        }
+        let named = roles.into_iter().zip(role_ids).zip(accounts.into_iter().zip(account_ids));
+        let mut holders = Vec::with_capacity(edges.len());
+        for (((role, role_id), (account, account_id)), edge) in named.zip(edges) {
+            let (Ok(account), Ok(role)) = (Account::new(account.0.clone()), RoleName::new(role.0)) else {
+                tracing::warn!(account = ?account.0, "a holder has a name with control characters and cannot be managed: rename it");
                 continue;
             };
-            let grantor = grantor_of(
-                &self.server,
-                row.try_get("grantor").map_err(reading)?,
-                row.try_get("grantor_name").map_err(reading)?,
-            );
-            let width = width_of(row.try_get("sets").map_err(reading)?);
-            holders.push(Holder {
-                role,
-                role_id: object_id(row.try_get("role_id").map_err(reading)?),
-                account,
-                account_id: object_id(row.try_get("account_id").map_err(reading)?),
-                edge: Edge { grantor, width, admin: row.try_get("admin").map_err(reading)? },
-            });
+            let (role_id, account_id) = (object_id(role_id), object_id(account_id));
+            holders.push(Holder { role, role_id, account, account_id, edge });
         }
         Ok(holders)
     }
@@ -122,7 +135,8 @@ pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
     id.map(|id| id.0.parse().unwrap_or_default())
 }
 
-struct Asked<'a> {
+/// Subjects as a statement takes them.
+pub(crate) struct Asked<'a> {
     accounts: Vec<&'a str>,
     account_ids: Vec<Option<u32>>,
     roles: Vec<&'a str>,
@@ -130,7 +144,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn of(subjects: &'a [Subject]) -> Self {
+    pub(crate) fn of(subjects: &'a [Subject]) -> Self {
         Self {
             accounts: subjects.iter().map(|subject| subject.account.as_str()).collect(),
             account_ids: subjects.iter().map(|subject| oid(subject.account_id.as_ref())).collect(),
@@ -139,8 +153,9 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn parameters<'b>(&'b self, broker: &'b u32) -> [&'b (dyn tokio_postgres::types::ToSql + Sync); 5] {
-        [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, broker]
+    /// With one more at the end.
+    pub(crate) fn parameters<'b>(&'b self, last: &'b (dyn ToSql + Sync)) -> [&'b (dyn ToSql + Sync); 5] {
+        [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, last]
     }
 }
 
@@ -158,34 +173,34 @@ fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
 fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
     let account: Option<u32> = row.try_get("account").map_err(reading)?;
     let role: Option<u32> = row.try_get("role").map_err(reading)?;
-    let name: Option<String> = row.try_get("account_name").map_err(reading)?;
+    let name: Option<Said> = row.try_get("account_name").map_err(reading)?;
     let (backends, sessions) = sessions_of(row)?;
     let seen = Seen {
         account_id: account.and_then(object_id),
         account_exists: account.is_some(),
-        account_renamed: name.filter(|name| name != subject.account.as_str()),
+        account_renamed: name.map(String::from).filter(|name| name != subject.account.as_str()),
         role_id: role.and_then(object_id),
         role_exists: role.is_some(),
         direct: edges_of(server, row)?,
-        through: list(row, "through")?,
-        members: list(row, "members")?,
+        through: texts(row, "through")?,
+        members: texts(row, "members")?,
         sessions,
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
-        powers: list(row, "powers")?,
+        powers: texts(row, "powers")?,
     };
     Ok(Look { seen, backends })
 }
 
 fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
     let grantors: Vec<Option<u32>> = list(row, "grantors")?;
-    let names: Vec<Option<String>> = list(row, "grantor_names")?;
+    let names: Vec<Option<Said>> = list(row, "grantor_names")?;
     let sets: Vec<bool> = list(row, "sets")?;
     let admins: Vec<bool> = list(row, "admins")?;
     let edges = grantors.into_iter().zip(names).zip(sets.into_iter().zip(admins));
     Ok(edges
         .map(|((grantor, name), (set, admin))| Edge {
-            grantor: grantor_of(server, grantor, name),
+            grantor: grantor_of(server, grantor, name.map(String::from)),
             width: width_of(set),
             admin,
         })
@@ -195,31 +210,36 @@ fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
 fn sessions_of(row: &Row) -> Result<(Vec<Backend>, Vec<Session>), DatabaseError> {
     let pids: Vec<i32> = list(row, "pids")?;
     let users: Vec<u32> = list(row, "users")?;
-    let names: Vec<Option<String>> = list(row, "session_names")?;
+    let names: Vec<Option<Said>> = list(row, "session_names")?;
     let since: Vec<Option<Time>> = list(row, "since")?;
     let backends: Vec<Backend> = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
     let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| Session {
         id: pid.to_string(),
-        account: name.unwrap_or_default(),
+        account: name.map(String::from).unwrap_or_default(),
         since: since.map(whole_micros),
     });
     Ok((backends, sessions.collect()))
 }
 
 fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {
-    let gids: Vec<String> = list(row, "gids")?;
-    let databases: Vec<String> = list(row, "databases")?;
-    let owners: Vec<String> = list(row, "owners")?;
+    let gids = texts(row, "gids")?;
+    let databases = texts(row, "databases")?;
+    let owners = texts(row, "owners")?;
     let all = gids.into_iter().zip(databases.into_iter().zip(owners));
     Ok(all.map(|(gid, (database, owner))| Prepared { gid, database, owner }).collect())
 }
 
 /// An aggregate over nothing is NULL.
-fn list<T>(row: &Row, column: &str) -> Result<Vec<T>, DatabaseError>
+pub(crate) fn list<T>(row: &Row, column: &str) -> Result<Vec<T>, DatabaseError>
 where
     Vec<T>: for<'r> tokio_postgres::types::FromSql<'r>,
 {
     Ok(row.try_get::<_, Option<Vec<T>>>(column).map_err(reading)?.unwrap_or_default())
+}
+
+/// Texts that others chose.
+pub(crate) fn texts(row: &Row, column: &str) -> Result<Vec<String>, DatabaseError> {
+    Ok(list::<Said>(row, column)?.into_iter().map(String::from).collect())
 }
 
 /// 15 keeps one row whoever granted it, so what it names as grantor says nothing.

@@ -14,8 +14,8 @@ use tokio_postgres::Statement;
 use crate::block::{Answer, Group, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
 use crate::observe::{Backend, Look, Moment, oid};
+use crate::prepared;
 use crate::sql::{self, Catalog};
-use crate::{grant, prepared};
 
 /// One result per order.
 pub(crate) async fn revoke(
@@ -25,9 +25,6 @@ pub(crate) async fn revoke(
     orders: &[RevokeOrder],
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
-    if connection.server.superuser {
-        return orders.iter().map(|_| Err(grant::superuser_broker())).collect();
-    }
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
     let asked = Revokes { orders, catalog: connection.server.catalog };
     let outcome = drive(connection, call, budget, &asked, orders.len(), asked.that_need_a_statement(), &subjects).await;
@@ -55,9 +52,13 @@ pub(crate) async fn revoke(
             orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
         }
     };
-    for (report, result) in reports.iter_mut().zip(outcome.results) {
-        if let Err(error) = result {
-            *report = Err(error);
+    for (i, ((report, order), result)) in reports.iter_mut().zip(orders).zip(outcome.results).enumerate() {
+        match (result, &mut *report) {
+            (Err(error), _) => *report = Err(error),
+            (Ok(()), Ok(report)) => {
+                report.was_held = (order.how == RevokeHow::Remove).then(|| !outcome.idle.contains(&i));
+            }
+            (Ok(()), Err(_)) => {}
         }
     }
     reports
@@ -208,6 +209,7 @@ impl Aftermath<'_> {
             let own = before.seen.prepared.iter().map(|one| (one.database.clone(), one.gid.clone()));
             let rolled_back = own.filter(|one| rolled_back.contains(one)).map(|(_, gid)| gid).collect();
             RevokeReport {
+                was_held: None,
                 ended,
                 rolled_back,
                 revoked_at: self.revoked.now,

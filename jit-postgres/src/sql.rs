@@ -32,7 +32,7 @@ impl Catalog {
 
     /// The statement as this catalog has it.
     pub(crate) fn text(self, statement: &str) -> String {
-        let mut text = statement.to_owned();
+        let mut text = statement.replace("{holders m}", HOLDERS_OF);
         for role in ["s.role", "given.oid", "r.oid"] {
             text = text.replace(&format!("{{powers {role}}}"), &POWERS.replace("{role}", role));
         }
@@ -190,7 +190,7 @@ WITH ask AS MATERIALIZED (
   SELECT e.i, a.oid AS account,
     CASE WHEN clock_timestamp() >= taken.until THEN 'late'
          WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = ask.me
-                          AND (m.set_option OR NOT taken.narrow)) THEN 'ok'
+                          AND (m.set_option OR NOT taken.narrow)) THEN 'gone'
     END AS state
   FROM ask, taken, jsonb_to_recordset(ask->'orders') AS e(i int, account name, account_id oid)
   LEFT JOIN LATERAL (
@@ -404,8 +404,11 @@ WHERE l.granted AND l.pid <> pg_backend_pid() AND ( \
 ORDER BY l.pid LIMIT 3";
 
 /// What the accounts and roles own in the whole cluster, found by the shared catalog that DROP ROLE goes by; names are known of this
-/// database's objects only. And what an account passed on: memberships, and rights to tables, routines and schemas of this database.
-/// `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` how many of each at most.
+/// database's objects only. With what they gave in their own name: memberships, rights, default privileges, policies, triggers, rules and
+/// settings of a database. Each thing has a version where it can be altered under its name: a function's definition, say.
+///
+/// One row per subject, so that nothing can be cut off. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` how many of each kind
+/// at most.
 pub(crate) const BELONGINGS: &str = r"
 WITH subject AS MATERIALIZED (
   SELECT u.n, x.oid, x.rolname, x.whose
@@ -419,37 +422,113 @@ WITH subject AS MATERIALIZED (
   ) x
 ), here AS (
   SELECT oid FROM pg_database WHERE datname = current_database()
-)
-SELECT s.n, t.id, t.what || ' (by ' || s.whose || ' ' || quote_ident(s.rolname) || ')' AS what
+), thing AS MATERIALIZED (
+SELECT s.n, t.id, t.what || ' (by ' || s.whose || ' ' || quote_ident(s.rolname) || ')' AS what, t.version
 FROM subject s, here, LATERAL (
   (SELECT concat_ws('/', 'owns', d.dbid, d.classid, d.objid, d.objsubid) AS id,
      CASE WHEN d.dbid IN (0, here.oid) THEN coalesce(pg_describe_object(d.classid, d.objid, d.objsubid), 'an object that is gone by now')
           ELSE format('object %s of %s in database %s', d.objid, d.classid::regclass, (SELECT quote_ident(b.datname) FROM pg_database b WHERE b.oid = d.dbid))
      END || CASE WHEN d.classid = 'pg_proc'::regclass AND d.dbid = here.oid AND (SELECT p.prosecdef FROM pg_proc p WHERE p.oid = d.objid)
-       THEN ', SECURITY DEFINER' ELSE '' END AS what
+       THEN ', SECURITY DEFINER' ELSE '' END AS what,
+     CASE WHEN d.dbid NOT IN (0, here.oid) THEN NULL ELSE CASE d.classid
+       WHEN 'pg_proc'::regclass THEN (SELECT md5(concat_ws('/', p.prosecdef, p.proleakproof, p.prolang, p.proconfig, p.probin, p.prosqlbody, p.prosrc))
+         FROM pg_proc p WHERE p.oid = d.objid)
+       WHEN 'pg_class'::regclass THEN (SELECT md5(concat_ws('/', c.relrowsecurity, c.relforcerowsecurity, c.reloptions,
+           (SELECT string_agg(md5(w.ev_action::text), ',' ORDER BY w.oid) FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.rulename = '_RETURN'),
+           (SELECT string_agg(a.adnum || md5(a.adbin::text), ',' ORDER BY a.adnum) FROM pg_attrdef a WHERE a.adrelid = c.oid),
+           (SELECT string_agg(k.conname || md5(coalesce(k.conbin::text, '')), ',' ORDER BY k.conname) FROM pg_constraint k WHERE k.conrelid = c.oid),
+           (SELECT string_agg(i.inhparent::text, ',' ORDER BY i.inhparent) FROM pg_inherits i WHERE i.inhrelid = c.oid)))
+         FROM pg_class c WHERE c.oid = d.objid)
+       WHEN 'pg_default_acl'::regclass THEN (SELECT md5(f.defaclacl::text) FROM pg_default_acl f WHERE f.oid = d.objid)
+       WHEN 'pg_publication'::regclass THEN (SELECT md5(concat_ws('/', p, (SELECT string_agg(r::text, ',' ORDER BY r.oid) FROM pg_publication_rel r
+           WHERE r.prpubid = p.oid))) FROM pg_publication p WHERE p.oid = d.objid)
+       WHEN 'pg_event_trigger'::regclass THEN (SELECT md5(e::text) FROM pg_event_trigger e WHERE e.oid = d.objid)
+       WHEN 'pg_foreign_server'::regclass THEN (SELECT md5(f::text) FROM pg_foreign_server f WHERE f.oid = d.objid)
+       WHEN 'pg_database'::regclass THEN (SELECT md5(string_agg(concat_ws('/', g.setrole, g.setconfig), ',' ORDER BY g.setrole))
+         FROM pg_db_role_setting g WHERE g.setdatabase = d.objid)
+     END END AS version
    FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype = 'o' LIMIT $5)
   UNION ALL
-  (SELECT concat_ws('/', 'member', m.roleid, m.member), format('membership of %s in %s', m.member::regrole, m.roleid::regrole)
-   FROM pg_auth_members m WHERE s.whose = 'account' AND m.grantor = s.oid LIMIT $5)
-  UNION ALL
-  (SELECT concat_ws('/', 'right', d.classid, d.objid, a.grantee, a.privilege_type),
-     format('%s on %s for %s', a.privilege_type, pg_describe_object(d.classid, d.objid, 0), CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+  (SELECT concat_ws('/', 'part', p.classid, p.oid), pg_describe_object(p.classid, p.oid, 0), p.version
    FROM pg_shdepend d CROSS JOIN LATERAL (
-     SELECT x.* FROM aclexplode(CASE d.classid
+     SELECT 'pg_policy'::regclass AS classid, x.oid, md5(x::text) AS version FROM pg_policy x WHERE x.polrelid = d.objid
+     UNION ALL SELECT 'pg_trigger'::regclass, x.oid, md5(concat_ws('/', x.tgfoid, x.tgtype, x.tgenabled, x.tgargs, x.tgqual))
+               FROM pg_trigger x WHERE x.tgrelid = d.objid AND NOT x.tgisinternal
+     UNION ALL SELECT 'pg_rewrite'::regclass, x.oid, md5(concat_ws('/', x.ev_enabled, x.ev_qual, x.ev_action))
+               FROM pg_rewrite x WHERE x.ev_class = d.objid AND x.rulename <> '_RETURN'
+   ) p
+   WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype = 'o' AND d.classid = 'pg_class'::regclass AND d.dbid = here.oid LIMIT $5)
+  UNION ALL
+  (SELECT concat_ws('/', 'member', m.roleid, m.member), format('membership of %s in %s', m.member::regrole, m.roleid::regrole),
+     m.admin_option::text
+   FROM pg_auth_members m WHERE m.grantor = s.oid LIMIT $5)
+  UNION ALL
+  (SELECT concat_ws('/', 'right', a.grantee, d.classid, d.objid, a.part),
+     format('%s on %s for %s', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), pg_describe_object(d.classid, d.objid, a.part),
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END),
+     string_agg(a.privilege_type || a.is_grantable, ',' ORDER BY a.privilege_type)
+   FROM (
+     SELECT DISTINCT d.classid, d.objid FROM pg_shdepend d
+     WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype IN ('o', 'a') AND d.dbid IN (0, here.oid) OFFSET 0
+   ) d CROSS JOIN LATERAL (
+     SELECT 0 AS part, x.* FROM aclexplode(CASE d.classid
        WHEN 'pg_class'::regclass THEN (SELECT c.relacl FROM pg_class c WHERE c.oid = d.objid)
        WHEN 'pg_proc'::regclass THEN (SELECT p.proacl FROM pg_proc p WHERE p.oid = d.objid)
        WHEN 'pg_namespace'::regclass THEN (SELECT n.nspacl FROM pg_namespace n WHERE n.oid = d.objid)
-     END) x WHERE x.grantor = s.oid
+       WHEN 'pg_type'::regclass THEN (SELECT t.typacl FROM pg_type t WHERE t.oid = d.objid)
+       WHEN 'pg_database'::regclass THEN (SELECT b.datacl FROM pg_database b WHERE b.oid = d.objid)
+       WHEN 'pg_language'::regclass THEN (SELECT l.lanacl FROM pg_language l WHERE l.oid = d.objid)
+       WHEN 'pg_largeobject'::regclass THEN (SELECT o.lomacl FROM pg_largeobject_metadata o WHERE o.oid = d.objid)
+       WHEN 'pg_foreign_server'::regclass THEN (SELECT f.srvacl FROM pg_foreign_server f WHERE f.oid = d.objid)
+       WHEN 'pg_foreign_data_wrapper'::regclass THEN (SELECT f.fdwacl FROM pg_foreign_data_wrapper f WHERE f.oid = d.objid)
+       WHEN 'pg_tablespace'::regclass THEN (SELECT t.spcacl FROM pg_tablespace t WHERE t.oid = d.objid)
+       WHEN 'pg_parameter_acl'::regclass THEN (SELECT p.paracl FROM pg_parameter_acl p WHERE p.oid = d.objid)
+     END) x
+     UNION ALL
+     SELECT c.attnum, x.* FROM pg_attribute c, aclexplode(c.attacl) x WHERE d.classid = 'pg_class'::regclass AND c.attrelid = d.objid AND c.attacl IS NOT NULL
    ) a
-   WHERE s.whose = 'account' AND d.refclassid = 'pg_authid'::regclass AND d.refobjid = s.oid AND d.deptype = 'a' AND d.dbid = here.oid LIMIT $5)
-) t ORDER BY s.n, t.id";
+   WHERE a.grantor = s.oid AND a.grantee <> s.oid GROUP BY d.classid, d.objid, a.part, a.grantee LIMIT $5)
+) t
+)
+SELECT u.n, count(t.id) AS things, array_agg(t.id ORDER BY t.id, t.what) FILTER (WHERE t.id IS NOT NULL) AS ids,
+  array_agg(t.what ORDER BY t.id, t.what) FILTER (WHERE t.id IS NOT NULL) AS whats,
+  array_agg(t.version ORDER BY t.id, t.what) FILTER (WHERE t.id IS NOT NULL) AS versions
+FROM generate_series(1, cardinality($1::name[])) u(n) LEFT JOIN thing t ON t.n = u.n GROUP BY u.n ORDER BY u.n";
 
-/// Every direct holder of these roles but the broker, whose own membership is what it grants with. `$1` roles, `$2` the broker.
+/// Every direct holder of these roles but the broker, whose own membership is what it grants with. One row, so that nothing can be cut
+/// off: without it there is no answer. `$1` roles, `$2` the broker.
 pub(crate) const HOLDERS: &str = "\
-SELECT r.rolname::text AS role, r.oid AS role_id, a.rolname::text AS account, a.oid AS account_id, \
-       m.grantor::oid AS grantor, g.rolname::text AS grantor_name, m.inherit_option AS inherits, m.set_option AS sets, m.admin_option AS admin \
-FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member LEFT JOIN pg_roles g ON g.oid = m.grantor \
-WHERE r.rolname = ANY ($1::name[]) AND a.oid <> $2 ORDER BY r.rolname, a.rolname, m.grantor";
+SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
+LEFT JOIN pg_roles g ON g.oid = m.grantor WHERE r.rolname = ANY ($1::name[]) AND a.oid <> $2";
+
+/// What the broker granted, where the catalog says so. `$1` the broker.
+pub(crate) const GRANTED: &str = "\
+SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
+LEFT JOIN pg_roles g ON g.oid = m.grantor \
+WHERE current_setting('server_version_num')::int >= 160000 AND m.grantor = $1 AND a.oid <> $1";
+
+/// Memberships through which the broker can use a role, but those of [`FOR_ITS_WORK`]. 15 has no way to hold the admin option without one: there, those
+/// with it are what the broker grants with. `$1` the broker.
+pub(crate) const USABLE: &str = "\
+SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
+LEFT JOIN pg_roles g ON g.oid = m.grantor \
+WHERE m.member = $1 AND (m.inherit_option OR m.set_option) AND r.rolname <> ALL ($2::name[]) \
+  AND (current_setting('server_version_num')::int >= 160000 OR NOT m.admin_option)";
+
+/// Roles that the broker is told to be a member of, so that it can end sessions and see when they began.
+pub(crate) const FOR_ITS_WORK: [&str; 4] =
+    ["pg_signal_backend", "pg_read_all_stats", "pg_read_all_settings", "pg_monitor"];
+
+/// The columns of memberships, in arrays that belong together. Stands in other statements as `{holders m}`.
+const HOLDERS_OF: &str = "\
+  count(*) AS memberships, array_agg(r.rolname::text ORDER BY r.oid, a.oid, m.grantor) AS roles, \
+  array_agg(r.oid ORDER BY r.oid, a.oid, m.grantor) AS role_ids, \
+  array_agg(a.rolname::text ORDER BY r.oid, a.oid, m.grantor) AS accounts, \
+  array_agg(a.oid ORDER BY r.oid, a.oid, m.grantor) AS account_ids, \
+  array_agg(m.grantor::oid ORDER BY r.oid, a.oid, m.grantor) AS grantors, \
+  array_agg(g.rolname::text ORDER BY r.oid, a.oid, m.grantor) AS grantor_names, \
+  array_agg(m.set_option ORDER BY r.oid, a.oid, m.grantor) AS sets, \
+  array_agg(m.admin_option ORDER BY r.oid, a.oid, m.grantor) AS admins";
 
 /// Before [`rollback_prepared`]: only the owner of a prepared transaction, or a superuser, may end it.
 pub(crate) fn become_owner(label: &str, owner: &str) -> String {

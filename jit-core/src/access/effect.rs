@@ -153,7 +153,9 @@ impl Access {
         if verified.access() != self.id || verified.since() != revoking.since || revoking.unsettled.is_some() {
             return self.unchanged();
         }
-        let evidence = verified.evidence().clone();
+        let mut evidence = verified.evidence().clone();
+        // what an earlier try of ours may have taken was not taken by somebody else
+        evidence.gone_before &= revoking.failures == 0 && revoking.window.is_some();
         let what = if revoking.window.is_some() { What::Revoked } else { What::Failed };
         let fact = Fact::new(what)
             .with("cause", revoking.cause.as_str())

@@ -10,6 +10,8 @@ pub struct Thing {
     pub id: String,
     /// For people: `table public.copy_of_orders, owned by alice`.
     pub what: String,
+    /// Changes when the thing is altered under the same id (a function's body, a right that became wider), where that counts.
+    pub version: Option<String>,
 }
 
 /// What there is of one subject, in the order of the ids; none where it is more than [`MOST_THINGS`].

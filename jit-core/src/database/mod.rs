@@ -24,7 +24,8 @@ pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Di
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use seen::{
-    Check, Edge, Grantor, Holder, LostPrivilege, ObjectId, Observation, Prepared, Seen, Session, Severity, Subject,
+    Check, Edge, Grantor, Holder, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session, Severity,
+    Subject,
 };
 pub use tls::TlsMode;
 
@@ -116,6 +117,15 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError>;
+
+    /// What the broker granted to anybody, whatever the role, and what it can use itself, for reconciliation. Nothing where the
+    /// engine does not record it.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        Ok(OfTheBroker::default())
+    }
 }
 
 fn no_dead_man() -> DatabaseError {
@@ -176,6 +186,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         (**self).holders(roles).await
     }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        (**self).of_the_broker().await
+    }
 }
 
 /// Whose work a call is, and how long it may take.
@@ -230,6 +244,8 @@ pub struct Granted {
 pub struct RevokeReport {
     /// What the catalog and the session list show now, read after the statement and after the sessions were ended.
     pub seen: Seen,
+    /// Whether the membership was there when the revoke came; `None` where nothing was to be taken, or nobody looked.
+    pub was_held: Option<bool>,
     /// Sessions that were ended.
     pub ended: Vec<Session>,
     /// Prepared transactions that were rolled back, by their names.

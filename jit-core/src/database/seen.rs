@@ -125,6 +125,15 @@ pub struct Holder {
     pub edge: Edge,
 }
 
+/// What the broker's login has to do with memberships, whatever the role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfTheBroker {
+    /// Every membership that it granted.
+    pub granted: Vec<Holder>,
+    /// Memberships of its own through which it can use a role, those aside that jit asks for.
+    pub usable: Vec<Holder>,
+}
+
 /// One thing that is wrong with the broker's account or the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {

@@ -13,6 +13,9 @@ pub struct Evidence {
     pub server_time: Time,
     /// Which incarnation of the server answered.
     pub incarnation: String,
+    /// Whether the membership was gone before it was to be taken: somebody else took it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone_before: bool,
     /// How many sessions were ended.
     pub sessions_ended: u32,
     /// Sessions that were left alone, because the rule says so or because another access still holds the membership.
@@ -51,6 +54,7 @@ impl Evidence {
         fact.with("verified", true)
             .with("server_time", stamp(self.server_time))
             .with("incarnation", self.incarnation.as_str())
+            .maybe("gone_before", self.gone_before.then_some(true))
             .with("sessions_ended", i64::from(self.sessions_ended))
             .with("sessions_kept", i64::from(self.sessions_kept))
             .maybe("rolled_back", list(&self.rolled_back))

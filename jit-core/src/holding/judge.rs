@@ -120,7 +120,9 @@ fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<Stri
 #[must_use]
 pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
     let Subject { account, role, .. } = asked;
-    if let Some(through) = seen.through.first() {
+    // what a live access of ours gives ends with that access: it is not held for good
+    let by_ours = |through: &&String| live.iter().any(|other| gives(other, through));
+    if let Some(through) = seen.through.iter().find(|through| !by_ours(through)) {
         return Some(format!("`{account}` holds `{role}` already, through `{through}`"));
     }
     let subject = observed_subject(seen, asked);
@@ -142,6 +144,12 @@ fn holds(access: &Access, subject: &Subject) -> bool {
     let Some(grant) = access.grant().filter(|grant| grant.is_live()) else { return false };
     let untouched = matches!(grant, Grant::Revoking(revoking) if revoking.untouched);
     !untouched && grant.subject().is_some_and(|held| same(held, subject))
+}
+
+/// Whether a live access gives the account this role, by the name that the server has for it.
+fn gives(access: &Access, role: &str) -> bool {
+    let held = access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject);
+    held.is_some_and(|held| held.role.as_str() == role && holds(access, held))
 }
 
 /// Whether both are the same membership of the account: by ids where both have them, else by the role's name. An account that was

@@ -13,20 +13,35 @@ const MOST_NAMED: usize = 100;
 /// What was there before, as short as it can be kept.
 #[must_use]
 pub fn marks(things: &[Thing]) -> BTreeSet<String> {
-    things.iter().map(mark).collect()
+    things.iter().flat_map(|thing| [Some(mark(thing)), version_mark(thing)]).flatten().collect()
 }
 
 fn mark(thing: &Thing) -> String {
-    let mut mark = name_for(&[&thing.id]);
+    short(name_for(&[&thing.id]))
+}
+
+fn version_mark(thing: &Thing) -> Option<String> {
+    thing.version.as_ref().map(|version| short(name_for(&[&thing.id, version])))
+}
+
+fn short(mut mark: String) -> String {
     mark.truncate(16);
     mark
 }
 
-/// What was not there before, for people to read.
+/// What is new or altered of one thing.
+fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
+    if !before.contains(&mark(thing)) {
+        return Some(thing.what.clone());
+    }
+    let altered = version_mark(thing).is_some_and(|mark| !before.contains(&mark));
+    altered.then(|| format!("{}, altered", thing.what))
+}
+
+/// What was not there before, or was altered since, for people to read.
 #[must_use]
 pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
-    let mut news: Vec<String> =
-        now.iter().filter(|thing| !before.contains(&mark(thing))).map(|thing| thing.what.clone()).collect();
+    let mut news: Vec<String> = now.iter().filter_map(|thing| news(before, thing)).collect();
     if let Some(more) = news.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
         news.truncate(MOST_NAMED);
         news.push(format!("and {more} more"));

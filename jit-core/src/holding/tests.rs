@@ -63,6 +63,7 @@ fn ending(access: &Access) -> Access {
 fn report(seen: Seen) -> RevokeReport {
     RevokeReport {
         seen,
+        was_held: Some(true),
         ended: Vec::new(),
         rolled_back: Vec::new(),
         revoked_at: at(11),

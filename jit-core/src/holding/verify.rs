@@ -6,7 +6,7 @@ use crate::approval::Plan;
 use crate::clock::Time;
 use crate::database::{DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
 use crate::grant::{Evidence, Grant, Window};
-use crate::id::AccessId;
+use crate::id::{AccessId, RoleName};
 use crate::policy::{Prepared, Sessions};
 
 /// Proof that nothing is held on behalf of an access any more. Only [`verify`] makes one (law 5).
@@ -58,6 +58,8 @@ pub struct Closing {
     pub stays: Option<Width>,
     /// The accesses for which it stays.
     pub still_held_by: Vec<AccessId>,
+    /// Other roles that the account holds by live accesses, through which this one may be held.
+    others: Vec<(AccessId, RoleName)>,
     /// Since when each of the accesses is to end.
     since: Vec<Time>,
 }
@@ -97,6 +99,7 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
         accesses: Vec::new(),
         stays: None,
         still_held_by: Vec::new(),
+        others: Vec::new(),
         since: Vec::new(),
     })
 }
@@ -145,7 +148,17 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
     let default_role = default_role(subject, &accesses, live);
     let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared, default_role };
-    Closing { order, accesses, stays, still_held_by, since }
+    let others = others(subject, live);
+    Closing { order, accesses, stays, still_held_by, others, since }
+}
+
+/// The roles that the account holds by other live accesses.
+fn others(subject: &Subject, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
+    let other = |access: &&&Access| {
+        let held = access.grant().and_then(Grant::subject).filter(|held| !same(held, subject))?;
+        access.wants().map(|_| (access.id(), held.role.clone()))
+    };
+    live.iter().filter_map(|access| other(&access)).collect()
 }
 
 /// Whether the role of these accesses, which end, stays a default role; and what takes its place where there is one only: the role of the
@@ -171,10 +184,17 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
 /// # Errors
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
-    let RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation } = report;
+    let RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, incarnation } = report;
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
-    let mut residual: Vec<String> = seen.through.iter().map(|role| format!("through role `{role}`")).collect();
+    let mut still_held_by = closing.still_held_by.clone();
+    let mut residual = Vec::new();
+    for role in &seen.through {
+        match closing.others.iter().find(|(_, other)| other.as_str() == role) {
+            Some((id, _)) => still_held_by.push(*id),
+            None => residual.push(format!("through role `{role}`")),
+        }
+    }
     for edge in &seen.direct {
         match &edge.grantor {
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
@@ -220,11 +240,12 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     let evidence = Evidence {
         server_time: *server_time,
         incarnation: incarnation.clone(),
+        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove,
         sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),
         residual,
-        still_held_by: closing.still_held_by.clone(),
+        still_held_by,
         gone,
         left_behind: Vec::new(),
         not_compared: None,

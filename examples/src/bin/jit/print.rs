@@ -99,8 +99,10 @@ pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
         (_, Some(end), None) => format!("ends {}", from_now(end, now)),
         _ => String::new(),
     };
+    let held = view.evidence.as_ref().map(|evidence| evidence.residual.join("; ")).unwrap_or_default();
     let note = match (&view.trouble, view.awaits.as_slice()) {
         (Some(trouble), _) => trouble.clone(),
+        (None, []) if !held.is_empty() => format!("still held: {held}"),
         (None, []) => view.cause.clone().unwrap_or_default(),
         (None, awaits) => format!("awaits {}", awaits.join(", ")),
     };

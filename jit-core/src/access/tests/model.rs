@@ -372,6 +372,7 @@ impl Server {
                 (RevokeHow::Narrow, Engine::OneRow) | (RevokeHow::Nothing, _) => {}
             }
         }
+        let was_held = None;
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && fault != Fault::SessionsStay && known {
             ended = std::mem::take(&mut self.sessions);
@@ -382,6 +383,7 @@ impl Server {
         }
         RevokeReport {
             seen: self.seen(&order.subject),
+            was_held,
             ended,
             rolled_back,
             revoked_at: now,

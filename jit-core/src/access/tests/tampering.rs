@@ -109,6 +109,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     assert_eq!(closing.order.subject.role, access.request().role);
     let report = crate::database::RevokeReport {
         seen: Seen::default(),
+        was_held: Some(true),
         ended: Vec::new(),
         rolled_back: Vec::new(),
         revoked_at: at(11),

@@ -12,7 +12,7 @@ use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
 use crate::access::{Access, Event};
 use crate::approval::Actor;
-use crate::database::{Grantor, Holder, Subject};
+use crate::database::{Grantor, Holder, OfTheBroker, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan};
@@ -50,6 +50,15 @@ pub enum Drift {
         /// Of which role.
         role: RoleName,
     },
+    /// A membership by which the broker's own login can use a role: nothing is done about it.
+    UsableByBroker {
+        /// The broker.
+        account: Account,
+        /// Of which role.
+        role: RoleName,
+        /// By whose grant, where the server says.
+        grantor: String,
+    },
     /// A live access whose membership the database does not hold.
     Vanished {
         /// Which access.
@@ -78,7 +87,7 @@ impl Jit {
             let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
             return Err(JitError::TargetRefused { target: target.clone(), why });
         }
-        let mut roles = Vec::new();
+        let (mut roles, mut others) = (Vec::new(), Vec::new());
         for role in settings.policy.requestable(target) {
             let role = database.role(role.as_str())?;
             // what another tenant's accesses hold there is nobody's business here (law 13)
@@ -88,9 +97,22 @@ impl Jit {
         }
         // the store is read before the realm: what is granted in between is known, or not held yet
         let live = self.live_in(&realm).await?;
-        let holders = database.holders(&roles).await?;
+        let mut holders = database.holders(&roles).await?;
+        let OfTheBroker { granted, usable } = database.of_the_broker().await?;
+        for holder in granted {
+            // of a role in the policy it is known already; of one that another tenant has, it is theirs to tell
+            if !roles.contains(&holder.role) && self.core.owns(&self.tenant, &realm, &holder.role).await? {
+                others.push(holder);
+            }
+        }
+        holders.append(&mut others);
         let live_now = self.live_in(&realm).await?;
-        let drifts = compare(&live, &live_now, &holders);
+        let mut drifts = compare(&live, &live_now, &holders);
+        for holder in &usable {
+            if self.core.owns(&self.tenant, &realm, &holder.role).await? {
+                drifts.push((usable_by_broker(holder), None));
+            }
+        }
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
         ledger.fact(
@@ -251,10 +273,22 @@ fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> V
     drifts
 }
 
+fn usable_by_broker(holder: &Holder) -> Drift {
+    let grantor = match &holder.edge.grantor {
+        Grantor::Broker => "the broker itself".to_owned(),
+        Grantor::Other(grantor) => grantor.clone(),
+        Grantor::Unknown => "not recorded by this server".to_owned(),
+    };
+    Drift::UsableByBroker { account: holder.account.clone(), role: holder.role.clone(), grantor }
+}
+
 fn told(drift: &Drift) -> String {
     match drift {
         Drift::Standing { account, role, grantor } => format!("standing: `{account}` in `{role}`, by {grantor}"),
         Drift::Orphaned { account, role } => format!("orphaned: `{account}` in `{role}`"),
+        Drift::UsableByBroker { account, role, grantor } => {
+            format!("usable by the broker: `{account}` in `{role}`, by {grantor}")
+        }
         Drift::Vanished { access, account, role } => format!("vanished: `{account}` in `{role}` ({access})"),
     }
 }

@@ -161,6 +161,7 @@ impl Database for MockDatabase {
             let things = catalog.things.iter().filter(mine).map(|(owner, name)| Thing {
                 id: name.clone(),
                 what: format!("object {name} of `{}`", catalog.name(*owner)),
+                version: None,
             });
             Some(things.collect())
         };
@@ -272,6 +273,7 @@ impl MockDatabase {
         self.up()?;
         let now = self.server.now();
         let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
+        let was_held = (order.how == RevokeHow::Remove).then_some(statement.is_some());
         if let Some(statement) = statement {
             self.execute(call, now, statement).await?;
         }
@@ -300,7 +302,7 @@ impl MockDatabase {
         let seen = self.look(&catalog, &order.subject);
         drop(catalog);
         let (server_time, incarnation) = (self.server.now(), self.incarnation());
-        Ok(RevokeReport { seen, ended, rolled_back, revoked_at, server_time, incarnation })
+        Ok(RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, incarnation })
     }
 
     /// The default role that was there.

@@ -39,6 +39,12 @@ fn gone(view: &AccessView) -> String {
     match view.state {
         "revoked" => {
             let ended = view.evidence.as_ref().map_or_else(String::new, |evidence| told(evidence.sessions_ended));
+            let left = view.evidence.as_ref().map(|evidence| evidence.residual.join("; ")).unwrap_or_default();
+            if !left.is_empty() {
+                return format!(
+                    "our grant of `{role}` on `{target}` is gone, verified in the database{ended}; `{who}` still holds the role: {left}"
+                );
+            }
             format!("gone: `{who}` no longer has `{role}` on `{target}`, verified in the database{ended}")
         }
         "withdrawn" => format!("withdrawn: `{role}` on `{target}` was not granted to `{who}`"),

@@ -1,7 +1,7 @@
 //! The pump in the foreground, and one pass of it.
 
 use jit_core::engine::{Happened, Jit};
-use jit_core::fact::{Fact, What};
+use jit_core::fact::{Detail, Fact, What};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -107,6 +107,9 @@ fn words(fact: &Fact) -> &'static str {
         What::Active => "usable",
         What::EndingSoon => "ends soon",
         What::Revoking => "due to end",
+        What::Revoked if fact.details.contains_key("residual") => {
+            "our grant is gone, verified, and the role is STILL HELD"
+        }
         What::Revoked => "gone, verified",
         What::Overdue => "OVERDUE",
         What::RevokeFailed => "revoke failed, tried again",
@@ -123,5 +126,26 @@ fn why(fact: &Fact) -> String {
             text.push_str(&format!(", {name} {detail}"));
         }
     }
+    for (name, words) in
+        [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "left behind")]
+    {
+        let told = listed(fact, name);
+        if !told.is_empty() {
+            text.push_str(&format!(", {words}: {}", told.join("; ")));
+        }
+    }
+    if fact.details.contains_key("gone_before") {
+        text.push_str(", it was gone before this end: somebody else took it");
+    }
     text
+}
+
+/// The texts of a detail that is a list.
+fn listed<'f>(fact: &'f Fact, name: &str) -> Vec<&'f str> {
+    let Some(Detail::List(list)) = fact.details.get(name) else { return Vec::new() };
+    let text = |detail: &'f Detail| match detail {
+        Detail::Text(text) => Some(text.as_str()),
+        _ => None,
+    };
+    list.iter().filter_map(text).collect()
 }

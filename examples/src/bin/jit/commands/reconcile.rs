@@ -48,6 +48,11 @@ fn told(target: &str, drifts: &[Drift]) -> String {
         Drift::Orphaned { account, role } => {
             format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it")
         }
+        Drift::UsableByBroker { account, role, grantor } => {
+            format!(
+                "  usable     `{account}`, the broker, can use `{role}` itself: revoke that, and ask who granted it (grantor: {grantor})"
+            )
+        }
         Drift::Vanished { access, account, role } => {
             format!("  vanished   `{account}` in `{role}`: access {access} is live and the database does not hold it")
         }

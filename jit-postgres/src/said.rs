@@ -1,0 +1,53 @@
+//! Texts that others chose, as they can be read at all.
+//!
+//! Names of roles and databases are kept in the encoding of the database in which they were made, and the server hands them out as they
+//! are. One name that is no UTF-8 must not stop what is done about all others.
+
+use std::error::Error;
+
+use tokio_postgres::types::{FromSql, Type};
+
+/// A text of the server. What is no UTF-8 in it is escaped: `m\xfcller`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Said(pub(crate) String);
+
+impl Said {
+    /// The bytes as a text.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        }
+        Self(text)
+    }
+}
+
+impl<'a> FromSql<'a> for Said {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self::of(raw))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        [Type::TEXT, Type::NAME, Type::VARCHAR].contains(of)
+    }
+}
+
+impl From<Said> for String {
+    fn from(said: Said) -> Self {
+        said.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_another_encoding_is_escaped_and_any_other_is_itself() {
+        assert_eq!(Said::of("müller".as_bytes()).0, "müller");
+        assert_eq!(Said::of(b"m\xfcller").0, "m\\xfcller");
+        assert_eq!(Said::of(b"\xff\xfe").0, "\\xff\\xfe");
+        assert_eq!(Said::of(b"").0, "");
+    }
+}
