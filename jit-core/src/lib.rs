@@ -27,6 +27,7 @@ pub mod http;
 pub mod id;
 mod key_file;
 pub mod mfa;
+mod names;
 pub mod notify;
 pub mod policy;
 pub mod request;

@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::id::FactorName;
 use crate::mfa::{Challenge, FactorError, Once, Response};
+use crate::names::join;
 use crate::store::{Lane, Record, RecordKey, Schedule, StoreError, Write};
 
 /// A second factor that was verified, and what has to be committed with what it proves.
@@ -67,7 +68,7 @@ impl Core {
                     let once = verified.once.as_ref().map(|once| (once_key(&actor.tenant, name, &once.key), once));
                     if !self.is_used(once.as_ref().map(|(key, _)| key)).await? {
                         let keep = verified.keep.as_ref().map(|keep| put_bytes(key, record.as_ref(), keep.clone()));
-                        let once = once.map(|(key, once)| use_up(key, name, once)).transpose()?;
+                        let once = once.map(|(key, once)| use_up(key, once)).transpose()?;
                         let writes = keep.into_iter().chain(once).collect();
                         return Ok(Proof { proven: verified.proven(name), writes });
                     }
@@ -124,8 +125,9 @@ impl Core {
 }
 
 /// From now on it is used.
-fn use_up(key: RecordKey, name: &FactorName, once: &Once) -> Result<Write, StoreError> {
-    let schedule = Schedule { lane: Lane::desk(), due: once.until, serial: format!("once:{name}/{}", once.key) };
+fn use_up(key: RecordKey, once: &Once) -> Result<Write, StoreError> {
+    let serial = format!("once:{}", join([key.tenant.as_str(), key.key.as_str()]));
+    let schedule = Schedule { lane: Lane::desk(), due: once.until, serial };
     put(key, None, &OnceRecord { until: once.until }, Some(schedule))
 }
 

@@ -10,6 +10,7 @@ use crate::access::Access;
 use crate::clock::Time;
 use crate::holding::Holding;
 use crate::id::{AccessId, ApproverName, FactorName, Principal, RealmId, RoleName, TargetName, TenantId};
+use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
 /// What a target was found to be.
@@ -173,20 +174,19 @@ pub(super) fn review_key(tenant: &TenantId, token: &str) -> RecordKey {
 }
 
 pub(super) fn factor_key(tenant: &TenantId, factor: &FactorName, who: &Principal) -> RecordKey {
-    RecordKey::new(tenant, Kind::Factor, format!("{factor}/{who}"))
+    RecordKey::new(tenant, Kind::Factor, join([factor.as_str(), who.as_str()]))
 }
 
 pub(super) fn once_key(tenant: &TenantId, factor: &FactorName, key: &str) -> RecordKey {
-    RecordKey::new(tenant, Kind::Once, format!("{factor}/{key}"))
+    RecordKey::new(tenant, Kind::Once, join([factor.as_str(), key]))
 }
 
 pub(super) fn policy_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Setting, "policy")
 }
 
-/// By whom and with which key; the length keeps a `/` in a name apart from ours.
 pub(super) fn ask_key(tenant: &TenantId, by: &Principal, key: &str) -> RecordKey {
-    RecordKey::new(tenant, Kind::AskKey, format!("{}/{by}/{key}", by.as_str().len()))
+    RecordKey::new(tenant, Kind::AskKey, join([by.as_str(), key]))
 }
 
 pub(super) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {
@@ -199,7 +199,7 @@ pub(super) fn realm_key(tenant: &TenantId, realm: &RealmId) -> RecordKey {
 
 /// A realm's roles are nobody's until a tenant asks for one: this record stands outside all tenants.
 pub(super) fn role_owner_key(realm: &RealmId, role: &RoleName) -> RecordKey {
-    RecordKey::new(&TenantId::everywhere(), Kind::RoleOwner, format!("{realm}/{role}"))
+    RecordKey::new(&TenantId::everywhere(), Kind::RoleOwner, join([realm.as_str(), role.as_str()]))
 }
 
 /// The body of a record, or the default where there is none.

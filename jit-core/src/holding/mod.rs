@@ -23,6 +23,7 @@ use crate::access::Access;
 use crate::clock::Time;
 use crate::database::Subject;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
+use crate::names::join;
 use crate::store::{Lane, Schedule};
 
 /// All that one account should hold in one realm on behalf of one tenant.
@@ -85,13 +86,13 @@ impl Holding {
     /// The key of its record.
     #[must_use]
     pub fn key(realm: &RealmId, account: &Account) -> String {
-        format!("{realm}/{account}")
+        join([realm.as_str(), account.as_str()])
     }
 
     /// What is serial across nodes and tenants: database work on this account (law 14).
     #[must_use]
     pub fn serial(&self) -> String {
-        format!("holding:{}/{}", self.realm, self.account)
+        format!("holding:{}", Self::key(&self.realm, &self.account))
     }
 
     /// Whether there is nothing to keep it for.

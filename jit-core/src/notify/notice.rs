@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Entropy, Time, after};
 use crate::fact::What;
 use crate::id::{AccessId, EntryId, TenantId};
+use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
 /// Something that people should hear of. It carries no secret (law 12).
@@ -127,7 +128,7 @@ impl OutboxRecord {
         let at = RecordKey::new(tenant, Kind::Notice, format!("{micros:020}/{id}/{}", self.receiver));
         let body = serde_json::to_vec(self).map_err(|error| damaged(&at.key, &error))?;
         let lane = Lane::outbox(tenant, &self.receiver);
-        let serial = format!("{}:{}", lane.as_str(), self.queue());
+        let serial = format!("notice:{}", join([tenant.as_str(), &self.queue()]));
         let label = if due.is_some() { self.queue_label() } else { dead_label() };
         let schedule = due.map(|due| Schedule { lane, due, serial });
         Ok(Write { at, expect, what: Writing::Put { body, schedule, labels: BTreeMap::from([label]) } })

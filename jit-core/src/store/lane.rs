@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ApproverName, RealmId, TargetName, TenantId};
+use crate::names::{join, split};
 
 /// A queue of due work that can stall alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,25 +26,26 @@ impl Lane {
     /// A target whose realm is not known yet.
     #[must_use]
     pub fn contact(tenant: &TenantId, target: &TargetName) -> Self {
-        Self(format!("contact:{tenant}/{target}"))
+        Self(format!("contact:{}", join([tenant.as_str(), target.as_str()])))
     }
 
     /// A receiver of notices.
     #[must_use]
     pub fn outbox(tenant: &TenantId, receiver: &str) -> Self {
-        Self(format!("outbox:{tenant}/{receiver}"))
+        Self(format!("outbox:{}", join([tenant.as_str(), receiver])))
     }
 
     /// What one outside system is asked.
     #[must_use]
     pub fn outside(tenant: &TenantId, approver: &ApproverName) -> Self {
-        Self(format!("outside:{tenant}/{approver}"))
+        Self(format!("outside:{}", join([tenant.as_str(), approver.as_str()])))
     }
 
     /// Whose questions it holds, and for which outside system, where it is such.
     #[must_use]
     pub fn outside_of(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix("outside:")?.split_once('/')
+        let [tenant, approver] = split(self.0.strip_prefix("outside:")?)?;
+        Some((tenant, approver))
     }
 
     /// Whether it is the work of one realm.
@@ -55,7 +57,8 @@ impl Lane {
     /// Whose notices it holds, and for which receiver, where it is an outbox.
     #[must_use]
     pub fn outbox_of(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix("outbox:")?.split_once('/')
+        let [tenant, receiver] = split(self.0.strip_prefix("outbox:")?)?;
+        Some((tenant, receiver))
     }
 
     /// From a store's own column.

@@ -28,7 +28,7 @@ pub use sqlite::SqliteStore;
 pub use time::{Doubt, Mark, STALE_MARK, STEP_ALLOWED, Timekeeper};
 
 use crate::clock::Time;
-use crate::id::{EntryId, NodeId, TenantId};
+use crate::id::{EntryId, NodeId, TargetName, TenantId};
 
 /// What the engine needs of a place that keeps things.
 #[async_trait]
@@ -195,6 +195,15 @@ pub struct Schedule {
     pub due: Time,
     /// Records of one serial key, whatever their tenant and lane, are claimed one at a time (law 14).
     pub serial: String,
+}
+
+impl Schedule {
+    /// First contact with a target, one at a time.
+    #[must_use]
+    pub fn contact(tenant: &TenantId, target: &TargetName, due: Time) -> Self {
+        let lane = Lane::contact(tenant, target);
+        Self { serial: lane.as_str().to_owned(), lane, due }
+    }
 }
 
 /// A record as the store has it.

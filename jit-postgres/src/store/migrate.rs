@@ -22,7 +22,7 @@ pub struct StoreUsers {
     pub auditors: Vec<String>,
 }
 
-/// Makes the schema where there is none and this user may, brings an older one of his forward, and refuses a newer one.
+/// Makes the schema where there is none and this user may, brings an older one of theirs forward, and refuses a newer one.
 pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreError> {
     let line = connector.line(None).await.map_err(unreachable)?;
     let (found, owner) = look(&line).await?;
@@ -31,7 +31,7 @@ pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreErro
         Some(found) if found > SCHEMA => {
             Err(StoreError::Newer { found: i64::from(found), known: i64::from(SCHEMA) })
         }
-        _ if owner => in_one(&line, async { migrate(&line).await }).await,
+        _ if owner => migrate(connector, async |_| Ok(())).await,
         _ => Err(StoreError::Unavailable {
             why: "the database holds no store of this version, and this user may not make one: let the owner of the database open it \
                   once, and allow this user by `PostgresStore::migrate`"
@@ -41,11 +41,9 @@ pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreErro
     }
 }
 
-/// The same, and allows these roles.
+/// The same, allows these roles, and closes the database to everybody else.
 pub(super) async fn allow(connector: &Connector, users: &StoreUsers) -> Result<(), StoreError> {
-    let line = connector.line(None).await.map_err(unreachable)?;
-    in_one(&line, async {
-        migrate(&line).await?;
+    migrate(connector, async |line| {
         for (roles, place, statement) in
             [(&users.nodes, "NODES", sql::ALLOW_NODES), (&users.auditors, "AUDITORS", sql::ALLOW_AUDITORS)]
         {
@@ -54,43 +52,89 @@ pub(super) async fn allow(connector: &Connector, users: &StoreUsers) -> Result<(
                 line.client.batch_execute(&statement.replace(place, &names.join(", "))).await.map_err(failed)?;
             }
         }
-        Ok(())
+        close(line).await
     })
     .await
 }
 
-/// All of it or nothing, and no second one at the same time.
-async fn in_one(line: &Line, work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
-    line.client.batch_execute(&format!("BEGIN; {}", sql::MIGRATION_LOCK)).await.map_err(failed)?;
-    // where it fails the connection is closed, and with it the transaction
-    work.await?;
-    line.client.batch_execute("COMMIT").await.map_err(failed)
+/// Only who is allowed connects to the store's database.
+async fn close(line: &Line) -> Result<(), StoreError> {
+    let row = line.client.query_typed_one(sql::DATABASE, &[]).await.map_err(failed)?;
+    let name: &str = get(&row, "name")?;
+    let connects = sql::CLOSE.replace("PLACE", name);
+    if get(&row, "owner")? {
+        let mut all = vec![connects];
+        all.extend(get::<bool>(&row, "everybody_makes")?.then(|| sql::CLOSE_PUBLIC.to_owned()));
+        let users: Option<&str> = get(&row, "users")?;
+        all.extend(users.map(|users| sql::ALLOW_CONNECT.replace("PLACE", name).replace("USERS", users)));
+        return line.client.batch_execute(&all.join("; ")).await.map_err(failed);
+    }
+    if get(&row, "everybody_connects")? {
+        let why = format!(
+            "every login of the server may connect to the store's database, and this user does not own it: let its owner run \
+             `{connects}`, and `GRANT CONNECT` to those who use the store"
+        );
+        return Err(StoreError::Unavailable { why, source: None });
+    }
+    Ok(())
 }
 
-/// Another one may have been faster.
-async fn migrate(line: &Line) -> Result<(), StoreError> {
-    match look(line).await?.0 {
-        None => line.client.batch_execute(sql::SCHEMA_1).await.map_err(failed),
-        Some(SCHEMA) => Ok(()),
-        Some(found) => Err(StoreError::Newer { found: i64::from(found), known: i64::from(SCHEMA) }),
+/// Makes the schema or brings it forward, and does that work in the same transaction. Of several at once, one makes the schema, and the others see
+/// then that it is there.
+async fn migrate(connector: &Connector, work: impl AsyncFn(&Line) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let mut made_by_others = false;
+    loop {
+        let line = connector.line(None).await.map_err(unreachable)?;
+        line.client.batch_execute(sql::BEGIN).await.map_err(failed)?;
+        // where something fails the connection is closed, and with it the transaction
+        match look(&line).await?.0 {
+            None => match line.client.batch_execute(sql::SCHEMA_1).await {
+                Err(error) if is_made_already(&error) && !made_by_others => {
+                    made_by_others = true;
+                    continue;
+                }
+                made => made.map_err(failed)?,
+            },
+            Some(SCHEMA) => line.client.batch_execute(sql::MIGRATION_LOCK).await.map_err(failed)?,
+            Some(found) => return Err(StoreError::Newer { found: i64::from(found), known: i64::from(SCHEMA) }),
+        }
+        work(&line).await?;
+        return line.client.batch_execute("COMMIT").await.map_err(failed);
     }
 }
 
-/// The schema's number, if there is one, and whether this user may make or change it.
+/// Somebody else made the schema meanwhile.
+fn is_made_already(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "42P06" | "23505"))
+}
+
+/// The schema's number, if there is one, and whether this user may make or change it. A schema that a stranger made, or put something into, is
+/// no store, whatever stands in it.
 async fn look(line: &Line) -> Result<(Option<i32>, bool), StoreError> {
+    let unusable = |why: String| Err(StoreError::Unavailable { why, source: None });
     let row = line.client.query_typed_one(sql::FOUND, &[]).await.map_err(failed)?;
     if get::<i32>(&row, "server")? < OLDEST_SERVER {
-        let why = "the store needs PostgreSQL 15 or later".to_owned();
-        return Err(StoreError::Unavailable { why, source: None });
+        return unusable("the store needs PostgreSQL 15 or later".to_owned());
+    }
+    if let Some(owner) = get::<Option<&str>>(&row, "foreign_owner")? {
+        return unusable(format!(
+            "the schema `jit` belongs to `{owner}`, who is neither a superuser, nor the owner of the database, nor this user: look at what it \
+             is, drop it, and make the store anew as the owner of the database"
+        ));
+    }
+    if let Some(what) = get::<Option<&str>>(&row, "foreign")? {
+        return unusable(format!(
+            "in the schema `jit` others than its owner own or may make something ({what}): look at what it is, and drop or revoke it"
+        ));
     }
     let (there, usable, owner): (bool, bool, bool) = (get(&row, "there")?, get(&row, "usable")?, get(&row, "owner")?);
     if get(&row, "taken")? && !there {
-        let why = "the database has a schema `jit` that is no store: name another database".to_owned();
-        return Err(StoreError::Unavailable { why, source: None });
+        return unusable("the database has a schema `jit` that is no store: name another database".to_owned());
     }
     if there && !usable {
-        let why = "this user may not use the store: let its owner allow it by `PostgresStore::migrate`".to_owned();
-        return Err(StoreError::Unavailable { why, source: None });
+        return unusable(
+            "this user may not use the store: let its owner allow it by `PostgresStore::migrate`".to_owned(),
+        );
     }
     if !there && get(&row, "standby")? {
         let hint = "the server is a standby: point the store's URL at the primary".to_owned();

@@ -5,18 +5,47 @@
 /// Makes everything, in an empty schema.
 pub(super) const SCHEMA_1: &str = include_str!("schema.sql");
 
-/// One at a time brings the schema forward: held until the transaction ends.
-pub(super) const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7416, 1)";
+/// Holds up whoever else brings the schema forward or allows roles, until the transaction ends. Where there is no schema yet, making it does.
+/// Readers may lock the tables against changes of their form: nobody waits for them for long.
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'";
+pub(super) const MIGRATION_LOCK: &str = "SELECT FROM jit.meta FOR UPDATE";
 
-/// The schema that is there, if any, and whether this user owns it or could make one.
+/// The schema that is there, if any, and whether this user owns it or could make one. `foreign_owner`: the schema's owner, where that is neither a
+/// superuser, nor the database's owner, nor this user. `foreign`: what in it somebody else than the schema's owner owns, and who else may
+/// make something in it.
 pub(super) const FOUND: &str = "\
 SELECT to_regclass('jit.meta') IS NOT NULL AS there, \
-       coalesce(has_schema_privilege(to_regnamespace('jit'), 'USAGE'), false) AS usable, \
-       coalesce((SELECT pg_has_role(n.nspowner, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'jit'), \
-                has_database_privilege(current_database(), 'CREATE')) AS owner, \
-       to_regnamespace('jit') IS NOT NULL AS taken, current_setting('server_version_num')::int AS server, \
-       pg_is_in_recovery() AS standby";
+       coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable, \
+       coalesce(pg_has_role(n.nspowner, 'USAGE'), has_database_privilege(current_database(), 'CREATE')) AS owner, \
+       n.oid IS NOT NULL AS taken, current_setting('server_version_num')::int AS server, pg_is_in_recovery() AS standby, \
+       (SELECT o.rolname::text FROM pg_roles o WHERE o.oid = n.nspowner AND NOT o.rolsuper AND o.oid <> d.datdba \
+        AND NOT pg_has_role(o.oid, 'USAGE')) AS foreign_owner, \
+       (SELECT string_agg(f.what, ', ' ORDER BY f.what) FROM ( \
+         SELECT format('`%s` of %s', c.relname, c.relowner::regrole) FROM pg_class c \
+         WHERE c.relnamespace = n.oid AND c.relowner <> n.nspowner \
+         UNION ALL SELECT format('`%s` of %s', p.proname, p.proowner::regrole) FROM pg_proc p \
+         WHERE p.pronamespace = n.oid AND p.proowner <> n.nspowner \
+         UNION ALL SELECT format('CREATE of %s', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) \
+         FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner) AS f(what)) AS foreign \
+FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = 'jit' WHERE d.datname = current_database()";
 pub(super) const SCHEMA_OF: &str = "SELECT schema FROM jit.meta";
+
+/// The database: its quoted name, whether this user owns it, whether everybody may connect to it or make something in its schema `public`, and
+/// the quoted names of those who use the store.
+pub(super) const DATABASE: &str = "\
+SELECT quote_ident(d.datname) AS name, pg_has_role(d.datdba, 'USAGE') AS owner, \
+       EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT') \
+       AS everybody_connects, \
+       EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a \
+               WHERE n.nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE') AS everybody_makes, \
+       (SELECT string_agg(a.grantee::regrole::text, ', ') FROM pg_namespace n, aclexplode(n.nspacl) a \
+        WHERE n.nspname = 'jit' AND a.grantee <> 0 AND a.privilege_type = 'USAGE') AS users \
+FROM pg_database d WHERE d.datname = current_database()";
+/// Nobody connects to the store's database but its owner and those who are allowed: a stranger there could fill it, wake the nodes, and use up
+/// connections. `PLACE` stands for the database's quoted name, `USERS` for a list of such names.
+pub(super) const CLOSE: &str = "REVOKE CONNECT ON DATABASE PLACE FROM PUBLIC";
+pub(super) const CLOSE_PUBLIC: &str = "REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+pub(super) const ALLOW_CONNECT: &str = "GRANT CONNECT ON DATABASE PLACE TO USERS";
 
 /// What nodes and auditors may: `NODES` and `AUDITORS` stand for lists of quoted names.
 pub(super) const ALLOW_NODES: &str = "\

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jit_core::clock::{Clock as _, SystemClock, Time, span, to_std};
 use jit_core::store::StoreError;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_postgres::Notification;
 use tokio_postgres::types::Type;
@@ -18,6 +18,8 @@ use crate::connect::{Connector, Line};
 
 /// How long after a connection was lost another one is tried.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+/// Hints that come closer together are one.
+const HINTS_EVERY: Duration = Duration::from_millis(5);
 /// A server's clock that lost more than this against the time that passed here was set back.
 const SET_BACK: Duration = Duration::from_secs(2);
 
@@ -31,34 +33,40 @@ impl Drop for Watch {
     }
 }
 
-/// Is told by the server: from now on, if it can be listened to now.
+/// Is told by the server: from now on, if it can be listened to now. What is said is a hint to look, and no more: any login of the database can
+/// say it. However much is said, it is looked [`HINTS_EVERY`] at most.
 pub(super) async fn listen(shared: &Arc<Shared>, connector: Connector) -> Watch {
     let shared = Arc::clone(shared);
     let mut ear = ear(&connector).await;
     Watch(tokio::spawn(async move {
-        loop {
-            match ear {
-                Ok((_line, mut said)) => {
-                    while let Some(notice) = said.recv().await {
-                        hear(&shared, notice.payload());
+        let hint = Notify::new();
+        let hear = async {
+            loop {
+                match ear {
+                    Ok((_line, mut said)) => {
+                        while let Some(notice) = said.recv().await {
+                            if notice.payload() != shared.instance {
+                                hint.notify_one();
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "commits of other nodes are noticed late: the store's server cannot be listened to");
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "commits of other nodes are noticed late: the store's server cannot be listened to");
-                }
+                tokio::time::sleep(CONNECT_AGAIN).await;
+                ear = self::ear(&connector).await;
             }
-            tokio::time::sleep(CONNECT_AGAIN).await;
-            ear = self::ear(&connector).await;
-        }
+        };
+        let look = async {
+            loop {
+                hint.notified().await;
+                shared.beat();
+                tokio::time::sleep(HINTS_EVERY).await;
+            }
+        };
+        tokio::join!(hear, look);
     }))
-}
-
-/// `instance pulse`, as [`sql::COMMIT`] says it.
-fn hear(shared: &Shared, said: &str) {
-    let Some((instance, pulse)) = said.split_once(' ') else { return };
-    if instance != shared.instance && pulse.parse().is_ok_and(|pulse| shared.heard(instance, pulse)) {
-        shared.beat();
-    }
 }
 
 /// A connection on which the server tells what is committed.

@@ -14,7 +14,7 @@ use crate::database::{Capabilities, Check, Database, Identity};
 use crate::fact::{Fact, What};
 use crate::id::TargetName;
 use crate::policy::Action;
-use crate::store::{Lane, Schedule, StoreError};
+use crate::store::{Schedule, StoreError};
 
 /// What a look at a target showed.
 #[derive(Debug, Clone)]
@@ -139,11 +139,7 @@ impl Jit {
             change(&mut known);
             let now = self.core.store.now().await?;
             // without a realm it is contacted anew
-            let schedule = known.realm.is_none().then(|| Schedule {
-                lane: Lane::contact(&self.tenant, name),
-                due: now,
-                serial: format!("contact:{}/{name}", self.tenant),
-            });
+            let schedule = known.realm.is_none().then(|| Schedule::contact(&self.tenant, name, now));
             let mut ledger = Ledger::new(&self.core, &self.tenant, settings, Some(actor), now);
             ledger.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
             ledger.fact(fact.clone());

@@ -45,7 +45,7 @@ impl Core {
         let key = target_key(tenant, target);
         let record = self.store.read(&key).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;
-        let schedule = contact_at(tenant, target, self.store.now().await?);
+        let schedule = Schedule::contact(tenant, target, self.store.now().await?);
         let write = put(key, record.as_ref(), &known, Some(schedule))?;
         let change = Change { writes: vec![write], ..Change::default() };
         // who was in the way contacts it too, or has just done so
@@ -60,10 +60,6 @@ pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &Re
         .with("answers_as", now.as_str())
         .maybe("was", was.map(RealmId::as_str))
         .with("why", "another server answers under its name: put the URL right, or confirm it")
-}
-
-fn contact_at(tenant: &TenantId, target: &TargetName, due: crate::clock::Time) -> Schedule {
-    Schedule { lane: Lane::contact(tenant, target), due, serial: format!("contact:{tenant}/{target}") }
 }
 
 impl Lanes {
@@ -104,7 +100,7 @@ impl Lanes {
             let stranger = (identity.realm != realm).then(|| identity.realm.clone());
             let news = stranger.clone().filter(|_| stranger != known.stranger);
             let next = TargetRecord { realm: Some(realm.clone()), stranger, ..known };
-            let schedule = first.then(|| contact_at(&tenant, &target, after(now, AGAIN)));
+            let schedule = first.then(|| Schedule::contact(&tenant, &target, after(now, AGAIN)));
             ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
             ledger.change.release.push(claim);
             if first {
