@@ -34,3 +34,4 @@ pub mod request;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod text;

@@ -31,7 +31,7 @@ pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreErro
         Some(found) if found > SCHEMA => {
             Err(StoreError::Newer { found: i64::from(found), known: i64::from(SCHEMA) })
         }
-        _ if owner => migrate(connector, async |_| Ok(())).await,
+        _ if owner => migrate(connector, None).await,
         _ => Err(StoreError::Unavailable {
             why: "the database holds no store of this version, and this user may not make one: let the owner of the database open it \
                   once, and allow this user by `PostgresStore::migrate`"
@@ -43,18 +43,19 @@ pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreErro
 
 /// The same, allows these roles, and closes the database to everybody else.
 pub(super) async fn allow(connector: &Connector, users: &StoreUsers) -> Result<(), StoreError> {
-    migrate(connector, async |line| {
-        for (roles, place, statement) in
-            [(&users.nodes, "NODES", sql::ALLOW_NODES), (&users.auditors, "AUDITORS", sql::ALLOW_AUDITORS)]
-        {
-            if !roles.is_empty() {
-                let names: Vec<String> = roles.iter().map(|role| escape_identifier(role)).collect();
-                line.client.batch_execute(&statement.replace(place, &names.join(", "))).await.map_err(failed)?;
-            }
+    migrate(connector, Some(users)).await
+}
+
+async fn admit(line: &Line, users: &StoreUsers) -> Result<(), StoreError> {
+    for (roles, place, statement) in
+        [(&users.nodes, "NODES", sql::ALLOW_NODES), (&users.auditors, "AUDITORS", sql::ALLOW_AUDITORS)]
+    {
+        if !roles.is_empty() {
+            let names: Vec<String> = roles.iter().map(|role| escape_identifier(role)).collect();
+            line.client.batch_execute(&statement.replace(place, &names.join(", "))).await.map_err(failed)?;
         }
-        close(line).await
-    })
-    .await
+    }
+    close(line).await
 }
 
 /// Only who is allowed connects to the store's database.
@@ -79,9 +80,9 @@ async fn close(line: &Line) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the schema or brings it forward, and does that work in the same transaction. Of several at once, one makes the schema, and the others see
+/// Makes the schema or brings it forward, and admits these users, in one transaction. Of several at once, one makes the schema, and the others see
 /// then that it is there.
-async fn migrate(connector: &Connector, work: impl AsyncFn(&Line) -> Result<(), StoreError>) -> Result<(), StoreError> {
+async fn migrate(connector: &Connector, users: Option<&StoreUsers>) -> Result<(), StoreError> {
     let mut made_by_others = false;
     loop {
         let line = connector.line(None).await.map_err(unreachable)?;
@@ -98,7 +99,9 @@ async fn migrate(connector: &Connector, work: impl AsyncFn(&Line) -> Result<(), 
             Some(SCHEMA) => line.client.batch_execute(sql::MIGRATION_LOCK).await.map_err(failed)?,
             Some(found) => return Err(StoreError::Newer { found: i64::from(found), known: i64::from(SCHEMA) }),
         }
-        work(&line).await?;
+        if let Some(users) = users {
+            admit(&line, users).await?;
+        }
         return line.client.batch_execute("COMMIT").await.map_err(failed);
     }
 }
