@@ -213,6 +213,8 @@ pub(crate) struct Limits<'a> {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
+    /// The server refused to begin.
+    NotBegun(tokio_postgres::Error),
     /// The server, or the way to it.
     Server(tokio_postgres::Error),
     /// The block ran and committed, and its answer makes no sense.
@@ -223,6 +225,7 @@ impl Unanswered {
     /// The same for each order of the packet.
     fn to_error(&self) -> DatabaseError {
         match self {
+            Self::NotBegun(error) => error::not_begun(error),
             Self::Server(error) => error::changing(error),
             Self::Garbled => DatabaseError::unknown("the server's answer could not be read"),
         }
@@ -266,7 +269,7 @@ pub(crate) async fn run(
         client.simple_query(&block),
         client.batch_execute("COMMIT")
     );
-    begun.map_err(Unanswered::Server)?;
+    begun.map_err(Unanswered::NotBegun)?;
     let sorted: Option<String> = told.map_err(Unanswered::Server)?;
     let messages = done.map_err(Unanswered::Server)?;
     committed.map_err(Unanswered::Server)?;

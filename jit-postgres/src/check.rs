@@ -1,12 +1,13 @@
 //! Can the broker do its work here, and what would mend it?
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, DeadManHere, Severity};
+use jit_core::database::{Check, DatabaseError, DeadManKind, Severity};
 use jit_core::id::RoleName;
 use tokio_postgres::Row;
 
 use crate::account::quoted;
 use crate::connect::Connection;
+use crate::dead_man::State;
 use crate::error::reading;
 use crate::sql::{self, Catalog};
 
@@ -25,19 +26,37 @@ pub(crate) async fn check(
     of_the_broker(connection, &server, &mut findings).map_err(reading)?;
     of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
     let broker: String = server.try_get("broker").map_err(reading)?;
-    if let DeadManHere::Missing { .. } = connection.dead_man().await? {
-        findings.push(finding(
-            Severity::Remark,
-            ("dead-man", None),
-            "nothing ends a role when every process of jit is dead: its table in this database, or the right to it, is missing",
-            Some(sql::dead_man::make(&quoted(&broker))),
-        ));
-    }
+    of_the_dead_man(&connection.dead_man_state().await?, &broker, &mut findings);
     for row in &rows {
         of_a_role(connection, &broker, row, &mut findings).map_err(reading)?;
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)
+}
+
+fn of_the_dead_man(state: &State, broker: &str, findings: &mut Vec<Check>) {
+    let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
+    if let Some(mend) = state.statements(broker) {
+        let (severity, why) = if state.faults.is_empty() {
+            (Severity::Remark, "its table in this database, or the right to it, is missing".to_owned())
+        } else {
+            (Severity::Danger, format!("what is there cannot be trusted, and is not used: {}", state.faults.join("; ")))
+        };
+        let message = format!("nothing ends a role when every process of jit is dead: {why}");
+        findings.push(finding(severity, about(None), message, Some(mend)));
+    }
+    if let Some(note) = state.note() {
+        findings.push(finding(Severity::Remark, about(Some("pg_cron")), note, None));
+    }
+    if state.kind() == Some(DeadManKind::Sentinel) {
+        findings.push(finding(
+            Severity::Remark,
+            about(Some("sentinel")),
+            "while a role is armed, the dead man's switch is connected to this database: DROP DATABASE needs WITH (FORCE), and before a \
+             rename its process (application_name `jit sentinel`) has to be ended; the next grant starts it again",
+            None,
+        ));
+    }
 }
 
 fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {

@@ -19,7 +19,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{ConfigError, PostgresConfig};
 use crate::error;
-use crate::sql::{self, Catalog};
+use crate::sql::dead_man::Home;
+use crate::sql::{self, Catalog, Wal};
 
 /// Opens connections to one server.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Connector {
     tls: Option<Tls>,
     /// The password that worked last, until the server refuses it.
     password: Mutex<Option<SecretString>>,
+    /// Each connection was found to have a process of the server to itself.
+    direct: OnceCell<()>,
 }
 
 /// One open connection as which nobody has introduced himself. Dropping it closes the socket at once, whatever is under way.
@@ -53,7 +56,10 @@ pub(crate) struct Statements {
     pub(crate) revoke: OnceCell<Statement>,
     pub(crate) still_there: OnceCell<Statement>,
     pub(crate) belongings: OnceCell<Statement>,
-    pub(crate) dead_man: OnceCell<Statement>,
+    pub(crate) homes: OnceCell<Statement>,
+    pub(crate) home: OnceCell<Home>,
+    pub(crate) awake: OnceCell<Statement>,
+    pub(crate) guard: OnceCell<Statement>,
     pub(crate) arm: OnceCell<Statement>,
     pub(crate) disarm: OnceCell<Statement>,
 }
@@ -66,6 +72,9 @@ pub(crate) struct Server {
     pub(crate) system_identifier: String,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
+    /// The process that serves the connection, as long as it lives.
+    pub(crate) pid: i32,
+    pub(crate) wal: Wal,
     /// What its clock says.
     pub(crate) clock: ServerClock,
 }
@@ -84,7 +93,7 @@ impl Connector {
     pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
         let plaintext = config.settings().get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
         let tls = if plaintext { None } else { Some(Tls(MakeRustlsConnect::new(verifying(&config)?))) };
-        Ok(Self { config, tls, password: Mutex::new(None) })
+        Ok(Self { config, tls, password: Mutex::new(None), direct: OnceCell::new() })
     }
 
     pub(crate) fn config(&self) -> &PostgresConfig {
@@ -98,7 +107,12 @@ impl Connector {
 
     /// A broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        self.within_limit(self.broker(None)).await
+        let connecting = async {
+            let connection = self.broker(None).await?;
+            self.direct.get_or_try_init(|| self.prove_direct(&connection)).await?;
+            Ok(connection)
+        };
+        self.within_limit(connecting).await
     }
 
     /// A broker's connection to another database of the same server.
@@ -128,6 +142,25 @@ impl Connector {
         let line = self.login(database, None).await?;
         let server = greet(&line.client).await?;
         Ok(Connection { line, server, statements: Statements::default() })
+    }
+
+    /// Looks for a pooler in transaction mode, which shows itself in one of two ways while a second connection is open: one connection is
+    /// served by several processes of the server in turn, or two connections by the same one.
+    async fn prove_direct(&self, connection: &Connection) -> Result<(), DatabaseError> {
+        let first = connection.server.pid;
+        let stays = async || {
+            for _ in 0..2 {
+                if serving(&connection.client).await? != first {
+                    return Err(pooled());
+                }
+            }
+            Ok(())
+        };
+        stays().await?;
+        let second = self.login(None, None).await?;
+        let other = serving(&second.client).await?;
+        stays().await?;
+        if other == first || serving(&second.client).await? != other { Err(pooled()) } else { Ok(()) }
     }
 
     /// A refused password is read anew, once: it may have been rotated.
@@ -248,7 +281,13 @@ where
 
 /// Settings and identity, in one round trip.
 async fn greet(client: &Client) -> Result<Server, DatabaseError> {
-    let (settings, row) = tokio::join!(client.batch_execute(sql::SETTINGS), client.query_typed_one(sql::HELLO, &[]));
+    let (patience, settings, row, timeline) = tokio::join!(
+        biased;
+        client.batch_execute(sql::PATIENCE),
+        client.batch_execute(sql::SETTINGS),
+        client.query_typed_one(sql::HELLO, &[]),
+        client.query_typed_one(sql::TIMELINE, &[])
+    );
     let row = row.map_err(error::reading)?;
     let version: i32 = row.try_get("version").map_err(error::reading)?;
     let version_text: String = row.try_get("version_text").map_err(error::reading)?;
@@ -258,7 +297,10 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
             format!("the server is PostgreSQL {version_text}: jit needs 15 or later"),
         ));
     };
-    settings.map_err(error::reading)?;
+    patience.and(settings).map_err(error::reading)?;
+    if !row.try_get::<_, bool>("pinned").map_err(error::reading)? {
+        return Err(pooled());
+    }
     if !row.try_get::<_, bool>("may_identify").map_err(error::reading)? {
         return Err(DatabaseError::rejected(
             Rejection::PrivilegeMissing,
@@ -272,8 +314,27 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
         system_identifier: identifier.try_get(0).map_err(error::reading)?,
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
+        pid: row.try_get("pid").map_err(error::reading)?,
+        wal: match timeline {
+            Ok(_) => Wal::Readable,
+            Err(error) if error::is_withheld(&error) => Wal::Refused,
+            Err(error) => return Err(error::reading(error)),
+        },
         clock: ServerClock::new(row.try_get("now").map_err(error::reading)?),
     })
+}
+
+/// The process that serves the connection just now.
+async fn serving(client: &Client) -> Result<i32, DatabaseError> {
+    client.query_typed_one(sql::BACKEND, &[]).await.and_then(|row| row.try_get(0)).map_err(error::reading)
+}
+
+/// Statements of one connection reach several processes of the server.
+pub(crate) fn pooled() -> DatabaseError {
+    DatabaseError::unreachable(
+        "a pooler in transaction mode stands before the server: settings and statements of one connection reach several processes; \
+         point the target at the server itself, or set the pooler's mode for this database to `session`",
+    )
 }
 
 /// Chain and name are always verified; a CA file only says by which roots. The provider is named here, so that nothing depends on

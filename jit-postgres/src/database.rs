@@ -97,8 +97,10 @@ impl Database for PostgresDatabase {
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| dead_man::disarm(lease, orders, budget).await)
-            .await
+        change(&self.pool, call, orders.len(), async |lease, budget| {
+            dead_man::disarm(lease, call, orders, budget).await
+        })
+        .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {

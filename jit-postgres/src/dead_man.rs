@@ -12,11 +12,13 @@ use jit_core::policy::Sessions;
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 use crate::connect::{Connection, Connector};
 use crate::error::{self, reading};
 use crate::observe::oid;
-use crate::sql::dead_man as sql;
+use crate::sql::begin;
+use crate::sql::dead_man::{self as sql, Home};
 
 /// How long the sentinel may take to wake.
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
@@ -51,49 +53,217 @@ impl<'a> Asked<'a> {
 }
 
 /// What there is for it on the server.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Where the leases are, if they can be trusted, and the broker has all rights to them.
+    home: Option<Home>,
+    /// Why what is there cannot be trusted; empty where the home can be used.
+    pub(crate) faults: Vec<String>,
+    /// For which home the statements are that mend it.
+    mend: Home,
+    cron: Cron,
+}
+
+/// What `pg_cron` does here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cron {
+    /// It is missing, or cannot be trusted.
+    No,
+    /// It is there, and has no job of the broker's yet.
+    NoJob,
+    /// There is the job, and it has not run lately; what became of its last run.
+    Idle(String),
+    /// The job ran within the last minutes.
+    Runs,
+}
+
+/// Who can look at the leases: a sentinel that is awake, and `pg_cron`.
 #[derive(Debug, Clone, Copy)]
-struct State {
-    leases: bool,
-    cron: bool,
+struct Lookouts {
     awake: bool,
+    cron: bool,
+}
+
+/// One place where leases can be, as [`sql::homes`] saw it.
+struct Place {
+    home: Home,
+    schema_there: bool,
+    there: bool,
+    faults: Vec<String>,
+    lacks: Vec<String>,
+}
+
+impl Place {
+    fn is_usable(&self) -> bool {
+        self.there && self.faults.is_empty() && self.lacks.is_empty()
+    }
 }
 
 impl Connection {
-    async fn dead_man_state(&self) -> Result<State, DatabaseError> {
-        let state = self.prepared(&self.statements.dead_man, sql::STATE).await?;
-        let row = self.client.query_one(state, &[&self.server.broker]).await.map_err(reading)?;
-        let is = |column| row.try_get(column).map_err(reading);
-        Ok(State { leases: is("leases")?, cron: is("cron")?, awake: is("awake")? })
+    /// What there is.
+    pub(crate) async fn dead_man_state(&self) -> Result<State, DatabaseError> {
+        let statement = self.prepared(&self.statements.homes, &sql::homes()).await?;
+        let rows = self.client.query(statement, &[&self.server.broker]).await.map_err(reading)?;
+        let places = rows.iter().map(|row| self.place(row)).collect::<Result<Vec<_>, _>>().map_err(reading)?;
+        let home = places.iter().find(|place| place.is_usable()).map(|place| place.home);
+        // where somebody else has the common place, the broker gets its own
+        let clean = |place: &&Place| place.faults.is_empty();
+        let begun = places.iter().filter(|place| place.schema_there).find(clean);
+        let mend = begun.or_else(|| places.iter().rev().find(clean)).or(places.first());
+        let mend = mend.map_or(Home::Common, |place| place.home);
+        let faults =
+            if home.is_some() { Vec::new() } else { places.into_iter().flat_map(|place| place.faults).collect() };
+        let cron = match home {
+            Some(home) if self.lookouts(home).await?.cron => self.cron(home).await?,
+            _ => Cron::No,
+        };
+        Ok(State { home, faults, mend, cron })
+    }
+
+    fn place(&self, row: &Row) -> Result<Place, tokio_postgres::Error> {
+        let home = if row.try_get("own")? { Home::Own(self.server.broker) } else { Home::Common };
+        Ok(Place {
+            home,
+            schema_there: row.try_get("schema_there")?,
+            there: row.try_get("there")?,
+            faults: row.try_get::<_, Option<Vec<String>>>("faults")?.unwrap_or_default(),
+            lacks: row.try_get("lacks")?,
+        })
+    }
+
+    /// Where the leases are, found once a connection; each use checks it again.
+    async fn home(&self) -> Result<Home, DatabaseError> {
+        let find = async || {
+            let state = self.dead_man_state().await?;
+            state.home.ok_or_else(|| state.missing())
+        };
+        self.statements.home.get_or_try_init(find).await.copied()
     }
 
     /// Whether there is one here.
     pub(crate) async fn dead_man(&self) -> Result<DeadManHere, DatabaseError> {
         let state = self.dead_man_state().await?;
-        Ok(match state.kind() {
-            Some(kind) => DeadManHere::By(kind),
-            None => DeadManHere::Missing { mend: HOW_TO_MAKE.to_owned() },
+        Ok(match (&state.home, &state.cron) {
+            (None, _) => DeadManHere::Missing { mend: state.why() },
+            (Some(_), Cron::Runs) => DeadManHere::By(DeadManKind::PgCron),
+            (Some(_), _) => DeadManHere::By(DeadManKind::Sentinel),
         })
     }
 
-    /// Makes the job of `pg_cron`, where it is not there yet.
-    async fn schedule(&self) -> Result<(), DatabaseError> {
-        let once = sql::once();
-        let there = self.client.query_opt(sql::JOB_THERE, &[&sql::JOB, &once]).await.map_err(reading)?;
-        if there.is_none() {
-            self.client.query_one(sql::MAKE_JOB, &[&sql::JOB, &once]).await.map_err(|error| error::changing(&error))?;
+    async fn cron(&self, home: Home) -> Result<Cron, DatabaseError> {
+        let job = self.client.query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home)]).await.map_err(reading)?;
+        let Some(job) = job else { return Ok(Cron::NoJob) };
+        let runs: bool = job.try_get("ran").map_err(reading)?;
+        Ok(if runs { Cron::Runs } else { Cron::Idle(job.try_get("last").map_err(reading)?) })
+    }
+
+    /// Makes the job of `pg_cron` where that is to be had, and says whether it runs. One that was not seen to run ends nothing.
+    async fn scheduled(&self, home: Home, there: Lookouts) -> Result<bool, DatabaseError> {
+        if !there.cron {
+            return Ok(false);
         }
-        Ok(())
+        match self.cron(home).await? {
+            Cron::Runs => Ok(true),
+            Cron::Idle(_) | Cron::No => Ok(false),
+            Cron::NoJob => {
+                let made = self.client.query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home)]).await;
+                if let Err(error) = made {
+                    tracing::warn!(
+                        why = error::said(&error),
+                        "pg_cron does not take the broker's job: the sentinel is used"
+                    );
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Who can look at the leases.
+    async fn lookouts(&self, home: Home) -> Result<Lookouts, DatabaseError> {
+        let awake = self.prepared(&self.statements.awake, &sql::awake(home)).await?;
+        let row = self.client.query_one(awake, &[&self.server.broker]).await.map_err(reading)?;
+        let is = |column| row.try_get(column).map_err(reading);
+        Ok(Lookouts { awake: is("awake")?, cron: is("cron")? })
+    }
+
+    /// Runs a statement that touches the leases, in a transaction of its own that a fault stops before; the call's label shows until it has ended.
+    async fn guarded(
+        &self,
+        home: Home,
+        call: &Call,
+        budget: Budget,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
+        let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
+        let begin = begin(&call.label, lock, limit);
+        let (broker, pid) = (self.server.broker, self.server.pid);
+        let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
+        let (begun, guarded, rows, committed) = tokio::join!(
+            biased;
+            self.client.batch_execute(&begin),
+            self.client.query_one(guard, &guarding),
+            self.client.query(statement, parameters),
+            self.client.batch_execute("COMMIT; SET application_name = 'jit'")
+        );
+        begun.map_err(|error| error::not_begun(&error))?;
+        match guarded {
+            Ok(_) => {}
+            Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => {
+                let state = self.dead_man_state().await?;
+                // the next connection looks anew for a place
+                self.close();
+                return Err(state.missing());
+            }
+            Err(error) => return Err(reading(error)),
+        }
+        let rows = rows.map_err(|error| error::changing(&error))?;
+        committed.map_err(|error| error::changing(&error))?;
+        Ok(rows)
     }
 }
 
 impl State {
-    fn kind(self) -> Option<DeadManKind> {
-        match self {
-            Self { leases: false, .. } => None,
-            Self { cron: true, .. } => Some(DeadManKind::PgCron),
-            Self { .. } => Some(DeadManKind::Sentinel),
+    /// The statements that make it, or mend it.
+    pub(crate) fn statements(&self, broker: &str) -> Option<String> {
+        self.home.is_none().then(|| sql::make(broker, self.mend))
+    }
+
+    /// Worth knowing of a switch that works.
+    pub(crate) fn note(&self) -> Option<String> {
+        let Cron::Idle(last) = &self.cron else { return None };
+        let last = if last.is_empty() { "it has not run yet".to_owned() } else { format!("its last run: {last}") };
+        Some(format!(
+            "pg_cron has the broker's job and does not run it ({last}); the sentinel is used until it does. Check its launcher, \
+             cron.use_background_workers, and whether the broker may log in from the server itself"
+        ))
+    }
+
+    pub(crate) fn kind(&self) -> Option<DeadManKind> {
+        self.home?;
+        Some(if self.cron == Cron::Runs { DeadManKind::PgCron } else { DeadManKind::Sentinel })
+    }
+
+    fn why(&self) -> String {
+        if self.faults.is_empty() {
+            HOW_TO_MAKE.to_owned()
+        } else {
+            format!("{}; {HOW_TO_MAKE}", self.faults.join("; "))
         }
     }
+
+    fn missing(&self) -> DatabaseError {
+        DatabaseError::rejected(Rejection::NoDeadMan, self.why())
+    }
+}
+
+/// The statements by which a DBA gives this broker its dead man's switch, in the target's database, or mends it. They can be run again at any
+/// time, and fail on what somebody else made there. The schema is `jit`, or where another broker of the same database has that one, `jit_of_` and
+/// this broker's oid.
+#[must_use]
+pub fn dead_mans_switch(broker: &str, own_schema: Option<u32>) -> String {
+    sql::make(broker, own_schema.map_or(Home::Common, Home::Own))
 }
 
 /// One result per order.
@@ -126,21 +296,21 @@ async fn arm_all(
     let asked = written(&asked.collect::<Vec<_>>())?;
     // a packet of a call that was given up must not move what is armed later
     let until = connection.server.clock.after(budget.left());
-    let missing = || DatabaseError::rejected(Rejection::NoDeadMan, HOW_TO_MAKE);
-    let failed = |error: tokio_postgres::Error| if is_gone(&error) { missing() } else { error::changing(&error) };
-    let arm =
-        connection.statements.arm.get_or_try_init(|| connection.client.prepare(sql::ARM)).await.map_err(failed)?;
-    connection.prepared(&connection.statements.dead_man, sql::STATE).await?;
+    let home = connection.home().await?;
+    let arm = connection.prepared(&connection.statements.arm, &sql::arm(home)).await?;
+    connection.prepared(&connection.statements.awake, &sql::awake(home)).await?;
     // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
     let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &call.label, &until];
-    let (rows, state) = tokio::join!(biased; connection.client.query(arm, &parameters), connection.dead_man_state());
-    let rows = rows.map_err(failed)?;
-    let state = state?;
-    let kind = state.kind().ok_or_else(missing)?;
-    match kind {
-        DeadManKind::PgCron => connection.schedule().await?,
-        _ if state.awake => {}
-        _ => wake(connector, connection, budget).await?,
+    let (rows, lookouts) = tokio::join!(
+        biased;
+        connection.guarded(home, call, budget, arm, &parameters),
+        connection.lookouts(home)
+    );
+    let rows = rows?;
+    let lookouts = lookouts?;
+    let kind = if connection.scheduled(home, lookouts).await? { DeadManKind::PgCron } else { DeadManKind::Sentinel };
+    if kind == DeadManKind::Sentinel && !lookouts.awake {
+        wake(connector, connection, home, budget).await?;
     }
     let mut results: Vec<Result<Armed, DatabaseError>> = orders.iter().map(|_| Err(late())).collect();
     for row in &rows {
@@ -162,11 +332,16 @@ async fn arm_all(
 }
 
 /// Starts the sentinel, and waits until it looks.
-async fn wake(connector: &Arc<Connector>, connection: &Connection, budget: Budget) -> Result<(), DatabaseError> {
-    tokio::spawn(keep_awake(Arc::downgrade(connector), its_connection(connector).await?));
+async fn wake(
+    connector: &Arc<Connector>,
+    connection: &Connection,
+    home: Home,
+    budget: Budget,
+) -> Result<(), DatabaseError> {
+    tokio::spawn(keep_awake(Arc::downgrade(connector), its_connection(connector).await?, home));
     let enough = budget.left().saturating_sub(WAKES_WITHIN);
     loop {
-        if connection.dead_man_state().await?.awake {
+        if connection.lookouts(home).await?.awake {
             return Ok(());
         }
         if budget.left() <= enough {
@@ -178,11 +353,11 @@ async fn wake(connector: &Arc<Connector>, connection: &Connection, budget: Budge
 
 /// Runs the sentinel, and starts it again where somebody ended it, as long as there is something armed and its database is in use here.
 /// Whatever becomes of this process, the server goes on with it.
-async fn keep_awake(connector: Weak<Connector>, first: Connection) {
+async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home) {
     let mut sentinel = Some(first);
     loop {
         if let Some(sentinel) = sentinel.take() {
-            match sentinel.client.batch_execute(&sql::sentinel()).await {
+            match sentinel.client.batch_execute(&sql::sentinel(home)).await {
                 // nothing is armed any more, or another one is awake
                 Ok(()) => return,
                 Err(error) => {
@@ -206,14 +381,16 @@ async fn its_connection(connector: &Connector) -> Result<Connection, DatabaseErr
 /// One result per order.
 pub(crate) async fn disarm(
     connection: &Connection,
+    call: &Call,
     subjects: &[Subject],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    disarm_all(connection, subjects, budget).await.unwrap_or_else(|error| none_applied(subjects.len(), &error))
+    disarm_all(connection, call, subjects, budget).await.unwrap_or_else(|error| none_applied(subjects.len(), &error))
 }
 
 async fn disarm_all(
     connection: &Connection,
+    call: &Call,
     subjects: &[Subject],
     budget: Budget,
 ) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
@@ -222,15 +399,19 @@ async fn disarm_all(
     let mut results: Vec<Result<Disarmed, DatabaseError>> =
         subjects.iter().map(|_| Ok(Disarmed { fired_at: None })).collect();
     let asked = written(&asked)?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&asked, &until];
     let disarming = async {
-        let disarm = connection.statements.disarm.get_or_try_init(|| connection.client.prepare(sql::DISARM)).await?;
-        connection.client.query(disarm, &[&asked, &until]).await
+        let home = connection.home().await?;
+        let disarm = connection.prepared(&connection.statements.disarm, &sql::disarm(home)).await?;
+        connection.guarded(home, call, budget, disarm, &parameters).await
     };
     let rows = match disarming.await {
         Ok(rows) => rows,
         // whoever took the table, or the right to it, away took the leases along
-        Err(error) if is_gone(&error) => return Ok(results),
-        Err(error) => return Err(error::changing(&error)),
+        Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan | Rejection::PrivilegeMissing, .. }) => {
+            return Ok(results);
+        }
+        Err(error) => return Err(error),
     };
     for row in &rows {
         let i: i32 = row.try_get("i").map_err(reading)?;
@@ -241,11 +422,6 @@ async fn disarm_all(
         }
     }
     Ok(results)
-}
-
-fn is_gone(error: &tokio_postgres::Error) -> bool {
-    let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
-    error.code().is_some_and(|code| gone.contains(code))
 }
 
 fn written(asked: &[Asked<'_>]) -> Result<String, DatabaseError> {

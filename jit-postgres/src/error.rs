@@ -4,6 +4,8 @@ use jit_core::database::adapter::late;
 use jit_core::database::{CredentialsError, DatabaseError, Rejection};
 use tokio_postgres::error::SqlState;
 
+use crate::connect::pooled;
+
 /// An error while connecting: nothing was sent yet.
 pub(crate) fn connecting(error: tokio_postgres::Error) -> DatabaseError {
     let code = error.code().cloned().unwrap_or(SqlState::SUCCESSFUL_COMPLETION);
@@ -28,6 +30,7 @@ pub(crate) fn credentials(error: CredentialsError) -> DatabaseError {
 /// An error of a statement that changes nothing: whatever happened, nothing was applied.
 pub(crate) fn reading(error: tokio_postgres::Error) -> DatabaseError {
     match error.code() {
+        Some(code) if is_lost(code) => pooled(),
         Some(code) if is_about_the_server(code) => {
             DatabaseError::Unreachable { why: said(&error), source: Some(error.into()) }
         }
@@ -49,12 +52,37 @@ pub(crate) fn changing(error: &tokio_postgres::Error) -> DatabaseError {
     }
 }
 
+/// A transaction was not begun: whatever was sent behind it was refused.
+pub(crate) fn not_begun(error: &tokio_postgres::Error) -> DatabaseError {
+    match error.code() {
+        // BEGIN READ WRITE on a standby
+        Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => read_only(&said(error)),
+        Some(code) if !is_about_the_server(code) => DatabaseError::not_applied(said(error)),
+        _ => changing(error),
+    }
+}
+
+/// The server has this, and does not let the broker ask (managed servers), or does not have it.
+pub(crate) fn is_withheld(error: &tokio_postgres::Error) -> bool {
+    let withheld = [
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        SqlState::FEATURE_NOT_SUPPORTED,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::UNDEFINED_FUNCTION,
+    ];
+    error.code().is_some_and(|code| withheld.contains(code))
+}
+
+fn read_only(message: &str) -> DatabaseError {
+    DatabaseError::not_applied(format!(
+        "the server is read-only ({message}): it is a standby; point the target at the primary"
+    ))
+}
+
 /// An SQLSTATE that the server reported for an order which it rolled back.
 pub(crate) fn from_state(state: &str, message: &str) -> DatabaseError {
     refused(state, message).unwrap_or_else(|| match state {
-        "25006" => DatabaseError::not_applied(format!(
-            "the server is read-only ({message}): it is a standby, or default_transaction_read_only is on; point the target at the primary"
-        )),
+        "25006" => read_only(message),
         "55P03" => DatabaseError::not_applied(format!("another transaction holds a lock on the role ({message})")),
         "57014" => DatabaseError::not_applied(format!("it took longer than allowed ({message})")),
         "JT001" => late(),
@@ -72,6 +100,11 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
         "XX000" => message.contains("tuple concurrently"),
         _ => false,
     }
+}
+
+/// A prepared statement is gone, or there already: none of ours, so that somebody lends one connection to several of us.
+fn is_lost(code: &SqlState) -> bool {
+    *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
 }
 
 /// No order can be served here just now, or the connection is gone.

@@ -51,9 +51,13 @@
 //! rule says `prepared = "rollback"`, only the owner of a prepared transaction can roll it back: the broker must be able to `SET ROLE` to the account
 //! (`GRANT alice TO jit_broker WITH INHERIT FALSE, SET TRUE`), otherwise the transaction stays, and the end of the access is not verified.
 //!
-//! So that roles end when every process of jit is dead, the broker needs [`LEASES`] in the target's database, and `SELECT, INSERT, UPDATE, DELETE` on
-//! that table. What looks at it is a job of `pg_cron`, where that is installed there and the broker has `USAGE` on the schema `cron`, else a backend of the
-//! broker's that outlives its client and ends with the server.
+//! So that roles end when every process of jit is dead, the broker needs a table of leases in the target's database: [`dead_mans_switch`] has
+//! the statements that make it. What looks at it is a job of `pg_cron`, where that is installed there, the broker has `USAGE` on the schema `cron`, and
+//! the job was seen to run; else a backend of the broker's that outlives its client and ends with the server. That backend keeps the database
+//! in use while anything is armed: `DROP DATABASE ... WITH (FORCE)` ends it, as `pg_terminate_backend` does.
+//! Nothing that somebody else owns, may write to or has put code on is used: then there is no switch here, and [`check`] says why.
+//!
+//! [`check`]: jit_core::database::Database::check
 //!
 //! # What to know
 //!
@@ -84,5 +88,5 @@ mod store;
 
 pub use config::{ConfigError, PostgresConfig};
 pub use database::PostgresDatabase;
-pub use sql::dead_man::LEASES;
+pub use dead_man::dead_mans_switch;
 pub use store::{PostgresStore, StoreConfig, StoreUsers};

@@ -9,7 +9,7 @@ use jit_core::id::{Account, RealmId, RoleName};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use crate::connect::{Connection, Server};
+use crate::connect::{Connection, Server, pooled};
 use crate::error::reading;
 use crate::said::Said;
 use crate::sql::{self, Catalog};
@@ -39,8 +39,11 @@ pub(crate) struct Backend {
 impl Connection {
     /// The server's time and incarnation.
     pub(crate) async fn moment(&self) -> Result<Moment, DatabaseError> {
-        let statement = self.prepared(&self.statements.moment, sql::MOMENT).await?;
+        let statement = self.moment_statement().await?;
         let row = self.client.query_one(statement, &[]).await.map_err(reading)?;
+        if row.try_get::<_, i32>("pid").map_err(reading)? != self.server.pid {
+            return Err(pooled());
+        }
         let moment = moment_of(&self.server, &row)?;
         self.server.clock.read(moment.now);
         Ok(moment)
@@ -55,8 +58,7 @@ impl Connection {
 
     /// Prepares what [`Self::look`] needs, so that it is one round trip.
     pub(crate) async fn prepare_look(&self) -> Result<(), DatabaseError> {
-        let (moment, observe) =
-            tokio::join!(self.prepared(&self.statements.moment, sql::MOMENT), self.observe_statement());
+        let (moment, observe) = tokio::join!(self.moment_statement(), self.observe_statement());
         moment?;
         observe.map(|_| ())
     }
@@ -74,6 +76,10 @@ impl Connection {
             ));
         }
         subjects.iter().zip(&rows).map(|(subject, row)| look_of(&self.server, subject, row)).collect()
+    }
+
+    async fn moment_statement(&self) -> Result<&Statement, DatabaseError> {
+        self.prepared(&self.statements.moment, &sql::moment(self.server.wal)).await
     }
 
     async fn observe_statement(&self) -> Result<&Statement, DatabaseError> {

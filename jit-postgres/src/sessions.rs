@@ -43,7 +43,7 @@ impl Connection {
         let failures =
             block::run(&self.client, limits, sql::TERMINATE, Told::Plainly(&ask)).await.map_err(|unanswered| {
                 match unanswered {
-                    Unanswered::Server(error) => error::reading(error),
+                    Unanswered::NotBegun(error) | Unanswered::Server(error) => error::reading(error),
                     Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
                 }
             })?;

@@ -57,47 +57,99 @@ const IN_FIFTEEN: [(&str, &str); 5] = [
     ("m.grantor::oid", "NULL::oid"),
 ];
 
-/// Settings of every new connection. `synchronous_commit`: with `off` a crash would bring back what was revoked. `search_path`: nothing
-/// of the database's own schemas is ever called. Timeouts are narrowed by each call. The planner's settings: everything looked at is found by
-/// an index of the catalogs, whose statistics are often missing; a plan made once is as good as the next, and never worth compiling.
+/// Sent before [`SETTINGS`]: an owner of the database can set a limit that is too short for these.
+pub(crate) const PATIENCE: &str = "SET statement_timeout = '30s'";
+
+/// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say. What decides which objects a statement
+/// means, and what a commit is worth, is set again in each transaction, by [`begin`]. [`HELLO`] checks that it sees them.
+///
+/// `search_path`: nothing of the database's own schemas is ever called; temporary objects come last. `synchronous_commit`: with `off` a crash would
+/// bring back what was revoked. Read-only by default is no prohibition, and the broker says that it writes. `row_security` is on, since
+/// `pg_cron` shows each user their own jobs by it. Timeouts are narrowed by each call. The planner's settings: everything looked at is found
+/// by an index of the catalogs, whose statistics are often missing; a plan made once is as good as the next, and never worth compiling.
+/// The last one is there from 17 on.
 pub(crate) const SETTINGS: &str = "\
+SET SESSION AUTHORIZATION DEFAULT; \
 SET ROLE NONE; \
+SET search_path = pg_catalog, pg_temp; \
+SET exit_on_error = off; \
 SET synchronous_commit = on; \
-SET lock_timeout = '5s'; \
-SET statement_timeout = '30s'; \
-SET idle_in_transaction_session_timeout = '10s'; \
-SET search_path = pg_catalog; \
-SET client_min_messages = warning; \
-SET standard_conforming_strings = on; \
+SET default_transaction_read_only = off; \
+SET default_transaction_deferrable = off; \
 SET default_transaction_isolation = 'read committed'; \
+SET row_security = on; \
+SET lock_timeout = '5s'; \
+SET idle_in_transaction_session_timeout = '10s'; \
+SET idle_session_timeout = 0; \
+SET client_connection_check_interval = 0; \
+SET client_min_messages = warning; \
+SET client_encoding = 'UTF8'; \
+SET standard_conforming_strings = on; \
+SET backslash_quote = safe_encoding; \
+SET quote_all_identifiers = off; \
+SET transform_null_equals = off; \
+SET array_nulls = on; \
+SET DateStyle = 'ISO, YMD'; \
+SET IntervalStyle = 'postgres'; \
+SET TimeZone = 'UTC'; \
+SET bytea_output = 'hex'; \
+SET extra_float_digits = 1; \
+SET plpgsql.extra_errors = 'none'; \
+SET plpgsql.extra_warnings = 'none'; \
 SET plan_cache_mode = force_generic_plan; \
 SET enable_seqscan = off; \
+SET max_parallel_workers_per_gather = 0; \
 SET jit = off; \
-SET TimeZone = 'UTC'; \
-SET application_name = 'jit'";
+SET application_name = 'jit'; \
+SELECT pg_catalog.set_config('jit.pinned', pg_catalog.pg_backend_pid()::pg_catalog.text, false); \
+SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
+WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
-/// Who answers, and as whom we are logged in.
+/// Who answers, as whom we are logged in, and whether [`SETTINGS`] hold here.
 pub(crate) const HELLO: &str = "\
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, \
-       r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, \
-       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify, pg_backend_pid() AS pid \
+       r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, pg_backend_pid() AS pid, \
+       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify, \
+       coalesce(current_setting('jit.pinned', true) = pg_backend_pid()::text, false) AS pinned \
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
+/// Who serves this connection just now. Whatever the search path is: a pooler may have lent another one.
+pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
 /// The cluster, wherever its databases are reached from.
 pub(crate) const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier::text FROM pg_control_system()";
 
-/// The server's time, read before anything else in this statement, and its incarnation. The timeline is asked of the insert
-/// position, which knows it at the moment of a promotion; the control file learns it at the next checkpoint. Also takes the label
-/// off the connection: nothing of its call is under way any more.
-pub(crate) const MOMENT: &str = "\
-SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started, \
-       CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
-       set_config('application_name', 'jit', false) AS unlabelled";
+/// The timeline. It is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
+/// checkpoint. Managed servers refuse this with 55000 or 0A000.
+pub(crate) const TIMELINE: &str = "\
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline";
 
-/// Begins the transaction of a call: its label, and how long it may take.
+/// The server's time, read before anything else in this statement, its incarnation, and who serves the connection. Also takes the label
+/// off the connection: nothing of its call is under way any more.
+pub(crate) fn moment(wal: Wal) -> String {
+    let timeline = match wal {
+        Wal::Readable => TIMELINE,
+        Wal::Refused => "SELECT CASE WHEN NOT pg_is_in_recovery() THEN 'unknown' END AS timeline",
+    };
+    format!(
+        "SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started, ({timeline}) AS timeline, pg_backend_pid() AS pid, \
+         set_config('application_name', 'jit', false) AS unlabelled"
+    )
+}
+
+/// Whether the server answers questions about its write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wal {
+    Readable,
+    /// As some managed servers do. Their incarnation is told by their start alone.
+    Refused,
+}
+
+/// Begins the transaction of a call: it writes, whatever the database's default is; its label, and how long it may take.
 pub(crate) fn begin(label: &str, lock_timeout_ms: u128, statement_timeout_ms: u128) -> String {
     format!(
-        "BEGIN; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
+         SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
          SET LOCAL statement_timeout = '{statement_timeout_ms}ms'",
         label = escape_literal(label),
     )

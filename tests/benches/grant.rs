@@ -22,9 +22,7 @@ async fn approvals(table: &mut Table, dead_man: bool) -> Result<()> {
     let bed = Bed::make(ROUNDS * 2).await?;
     let admin = bed.admin().await?;
     if dead_man {
-        let rights =
-            "GRANT USAGE ON SCHEMA jit TO jit_broker; GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO jit_broker";
-        admin.batch_execute(&format!("{}; {rights}", jit_postgres::LEASES)).await?;
+        admin.batch_execute(&jit_postgres::dead_mans_switch("jit_broker", None)).await?;
     }
     let pump = bed.jit.start();
     let mut floor = Vec::new();

@@ -1,44 +1,166 @@
-//! The dead-man's statements: a table of leases, and what acts on those that ran out: a backend of the broker's that outlives its client
-//! (the sentinel), or a job of `pg_cron`.
+//! Statements of the dead man's switch: a table of leases, and what acts on those that ran out: a backend of the broker's that outlives its
+//! client (the sentinel), or a job of `pg_cron`.
+//!
+//! The table stands in a schema of its own, in the target's database, and serves one broker: the schema is `jit`, or `jit_of_` and the
+//! broker's oid where another broker has that one. No statement here touches it before [`FAULTS`] found nothing: in the same transaction,
+//! and by a statement of its own, since to plan one that names the table can run what a stranger put on it.
 
-/// Where leases are kept, in the target's database. A DBA makes it once; each broker sees to its own rows.
-pub const LEASES: &str = "\
-CREATE SCHEMA IF NOT EXISTS jit;
-CREATE TABLE IF NOT EXISTS jit.leases (
-  broker oid NOT NULL,
-  role oid NOT NULL,
-  account oid NOT NULL,
-  fires_at timestamptz NOT NULL,
-  ends_sessions boolean NOT NULL,
-  armed_by text NOT NULL,
-  fired_at timestamptz,
-  sessions_ended int,
-  failure text,
-  PRIMARY KEY (broker, role, account)
-)";
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-/// What a DBA runs for it.
-pub(crate) fn make(broker: &str) -> String {
+/// Columns of the table: name, type, and the type's oid.
+const COLUMNS: [(&str, &str, u32); 9] = [
+    ("broker", "oid NOT NULL", 26),
+    ("role", "oid NOT NULL", 26),
+    ("account", "oid NOT NULL", 26),
+    ("fires_at", "timestamptz NOT NULL", 1184),
+    ("ends_sessions", "bool NOT NULL", 16),
+    ("armed_by", "text NOT NULL", 25),
+    ("fired_at", "timestamptz", 1184),
+    ("sessions_ended", "int4", 23),
+    ("failure", "text", 25),
+];
+
+/// Where a broker's table stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Schema `jit`.
+    Common,
+    /// A schema for the broker of this oid, where another broker has `jit`.
+    Own(u32),
+}
+
+impl Home {
+    pub(crate) fn schema(self) -> String {
+        match self {
+            Self::Common => "jit".to_owned(),
+            Self::Own(broker) => format!("jit_of_{broker}"),
+        }
+    }
+
+    fn leases(self) -> String {
+        format!("{}.leases", self.schema())
+    }
+
+    /// First half of the advisory locks by which a sentinel of this home is known.
+    fn lock(self) -> i32 {
+        match self {
+            Self::Common => 1_785_295_988,
+            Self::Own(_) => 1_785_295_989,
+        }
+    }
+}
+
+/// Whether this owner or grantee is the broker or a superuser.
+fn is_trusted(oid: &str) -> String {
+    format!("EXISTS (SELECT FROM pg_roles t WHERE t.oid = {oid} AND (t.oid = me.oid OR t.rolsuper))")
+}
+
+/// Why the schema `n` and the table `c` in it cannot be trusted, a row for each reason, where `me` is the broker: who owns them, who else may
+/// write there, and everything on the table by which its owner could make the broker run code, or lose a row. Tables of the server's
+/// catalog only, in a session whose search path is pinned.
+fn faults() -> String {
+    let (names, types): (Vec<String>, Vec<String>) =
+        COLUMNS.iter().map(|(name, _, oid)| (format!("'{name}'"), oid.to_string())).unzip();
+    let (names, types) = (names.join(", "), types.join(", "));
+    let (owns_schema, owns_table, may) = (is_trusted("n.nspowner"), is_trusted("c.relowner"), is_trusted("a.grantee"));
     format!(
-        "{LEASES};\nGRANT USAGE ON SCHEMA jit TO {broker};\nGRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"
+        r"SELECT format('schema %I belongs to %I', n.nspname, pg_get_userbyid(n.nspowner)) AS why WHERE NOT {owns_schema}
+    UNION ALL SELECT format('%s may %s in schema %I', {grantee}, lower(a.privilege_type), n.nspname)
+      FROM aclexplode(n.nspacl) a WHERE a.privilege_type <> 'USAGE' AND NOT {may}
+    UNION ALL SELECT format('table %s belongs to %I', t.name, pg_get_userbyid(c.relowner)) WHERE c.oid IS NOT NULL AND NOT {owns_table}
+    UNION ALL SELECT format('%s may %s on table %s', {grantee}, lower(a.privilege_type), t.name) FROM (
+        SELECT x.* FROM aclexplode(c.relacl) x
+        UNION ALL SELECT x.* FROM pg_attribute y, aclexplode(y.attacl) x WHERE y.attrelid = c.oid
+      ) a WHERE a.privilege_type <> 'SELECT' AND NOT {may}
+    UNION ALL SELECT format('%s is no ordinary table', t.name) WHERE c.relkind <> 'r' OR c.relpersistence <> 'p' OR c.relispartition
+      OR c.reloftype <> 0 OR c.relam <> (SELECT m.oid FROM pg_am m WHERE m.amname = 'heap')
+    UNION ALL SELECT format('table %s has other columns than jit makes', t.name) WHERE c.oid IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_attribute y WHERE y.attrelid = c.oid AND y.attnum > 0
+      HAVING array_agg(y.attname::text ORDER BY y.attnum) = ARRAY[{names}]
+        AND array_agg(y.atttypid::int8 ORDER BY y.attnum) = ARRAY[{types}]::int8[]
+        AND bool_and(y.attidentity = '' AND y.attgenerated = '' AND y.attcollation IN (0, 100) AND NOT y.attisdropped))
+    UNION ALL SELECT format('table %s has a default: it must have none', t.name) WHERE EXISTS (SELECT FROM pg_attrdef x WHERE x.adrelid = c.oid)
+    UNION ALL SELECT format('table %s has trigger %I', t.name, x.tgname) FROM pg_trigger x WHERE x.tgrelid = c.oid
+    UNION ALL SELECT format('table %s has rule %I', t.name, x.rulename) FROM pg_rewrite x WHERE x.ev_class = c.oid
+    UNION ALL SELECT format('table %s has row security', t.name) WHERE c.relrowsecurity OR c.relforcerowsecurity
+      OR EXISTS (SELECT FROM pg_policy x WHERE x.polrelid = c.oid)
+    UNION ALL SELECT format('table %s has constraint %I', t.name, x.conname) FROM pg_constraint x
+      WHERE (x.conrelid = c.oid AND x.contype NOT IN ('p', 'n')) OR x.confrelid = c.oid
+    UNION ALL SELECT format('table %s has other indexes than its primary key', t.name) WHERE c.oid IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_index x WHERE x.indrelid = c.oid
+      HAVING count(*) = 1 AND bool_and(x.indisprimary AND x.indisvalid AND x.indimmediate AND x.indkey::text = '1 2 3'
+        AND x.indexprs IS NULL AND x.indpred IS NULL))
+    UNION ALL SELECT format('table %s has statistics %I', t.name, x.stxname) FROM pg_statistic_ext x WHERE x.stxrelid = c.oid
+    UNION ALL SELECT format('table %s inherits, or is inherited from', t.name) WHERE EXISTS (
+      SELECT FROM pg_inherits x WHERE x.inhrelid = c.oid OR x.inhparent = c.oid)",
+        grantee = "CASE a.grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(a.grantee)) END",
     )
 }
 
-/// The sentinel's lock, so that there is one for each broker: this, and the broker's oid in the lower half.
-const KEY: &str = "(1785295988::bigint << 32 | me::bigint)";
+/// The schema of this name, its table, and how it is called.
+const THERE: &str = r"pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'leases'
+    CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, 'leases') AS name) t";
 
-/// What there is: the table with all rights to it, `pg_cron` with the right to use it, and whether the sentinel is awake. `$1` the broker's oid.
-pub(crate) const STATE: &str = "\
-SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'jit' AND c.relname = 'leases' \
-         AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') \
-         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')) AS leases, \
-       EXISTS (SELECT FROM pg_extension x JOIN pg_namespace n ON n.nspname = 'cron' \
-         WHERE x.extname = 'pg_cron' AND has_schema_privilege(n.oid, 'USAGE')) AS cron, \
-       EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 1785295988::oid AND l.objid = $1::oid \
-         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) AS awake";
+/// Why this home cannot be used, as one text, or NULL: for a block whose variable `me` is the broker's oid.
+fn distrust(home: Home) -> String {
+    format!(
+        r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table {leases}' ELSE string_agg(f.why, '; ') END
+    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = '{schema}')",
+        leases = home.leases(),
+        schema = home.schema(),
+        faults = faults(),
+    )
+}
+
+/// What there is, a row for each home, the broker's own first: `faults`, and `lacks` for rights to it that are missing. `$1` the broker's oid.
+pub(crate) fn homes() -> String {
+    format!(
+        r"
+SELECT h.own, n.oid IS NOT NULL AS schema_there, c.oid IS NOT NULL AS there,
+  CASE WHEN n.oid IS NOT NULL THEN ARRAY(SELECT f.why FROM ({faults}) f) END AS faults,
+  ARRAY(SELECT r.what FROM (VALUES ('USAGE ON SCHEMA ' || h.schema, has_schema_privilege(n.oid, 'USAGE'))) r(what, has) WHERE NOT r.has
+    UNION ALL SELECT p.p || ' ON ' || h.schema || '.leases' FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+      WHERE NOT has_table_privilege(c.oid, p.p)) AS lacks
+FROM (SELECT $1::oid AS oid) me, (VALUES (true), (false)) o(own)
+  CROSS JOIN LATERAL (SELECT o.own, CASE WHEN o.own THEN 'jit_of_' || $1::oid::text ELSE 'jit' END AS schema) h
+  LEFT JOIN pg_namespace n ON n.nspname = h.schema
+  LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'leases'
+  CROSS JOIN LATERAL (SELECT h.schema || '.leases' AS name) t
+ORDER BY o.own DESC",
+        faults = faults(),
+    )
+}
+
+/// Stops the transaction, by a division by zero, where the home cannot be used any more, or another process serves the connection. `$1` the
+/// broker's oid, `$2` the process.
+pub(crate) fn guard(home: Home) -> String {
+    format!(
+        "SELECT 1 / CASE WHEN {distrust} IS NULL AND pg_backend_pid() = $2::int THEN 1 ELSE 0 END FROM (SELECT $1::oid AS my) broker",
+        distrust = distrust(home)
+    )
+}
+
+/// Whether a sentinel is awake: a live process of the broker's in this database that holds a lock of this kind. Anybody can take such a lock;
+/// nobody else is that process. `my` the broker's oid.
+fn sentinels(home: Home) -> String {
+    format!(
+        r"SELECT FROM pg_locks l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) a
+      WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock' AND l.classid = {lock}::oid AND l.objsubid = 2
+        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        AND a.usesysid = my AND a.datid = l.database AND a.state IS DISTINCT FROM 'idle'",
+        lock = home.lock()
+    )
+}
+
+/// Whether the sentinel is awake, and [`CRON`]. `$1` the broker's oid.
+pub(crate) fn awake(home: Home) -> String {
+    format!("SELECT EXISTS ({}) AS awake, ({CRON}) AS cron FROM (SELECT $1::oid AS my) broker", sentinels(home))
+}
 
 /// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` by whose call, `$3` until when that may be done.
-pub(crate) const ARM: &str = r"
+pub(crate) fn arm(home: Home) -> String {
+    format!(
+        r"
 WITH me AS (
   SELECT oid FROM pg_roles WHERE rolname = current_user
 ), asked AS MATERIALIZED (
@@ -47,7 +169,7 @@ WITH me AS (
     (SELECT r.oid FROM pg_roles r WHERE r.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))) AS account
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid, micros bigint, ends bool)
 ), armed AS (
-  INSERT INTO jit.leases AS l (broker, role, account, fires_at, ends_sessions, armed_by)
+  INSERT INTO {leases} AS l (broker, role, account, fires_at, ends_sessions, armed_by)
   SELECT me.oid, a.role, a.account, clock_timestamp() + a.micros * interval '1 microsecond', a.ends, $2::text FROM asked a, me
   WHERE a.role IS NOT NULL AND a.account IS NOT NULL AND clock_timestamp() < $3::timestamptz
   ON CONFLICT (broker, role, account) DO UPDATE SET fires_at = EXCLUDED.fires_at, ends_sessions = EXCLUDED.ends_sessions,
@@ -55,10 +177,15 @@ WITH me AS (
   RETURNING l.role, l.account, l.fires_at
 )
 SELECT a.i, a.role IS NOT NULL AS has_role, a.account IS NOT NULL AS has_account, armed.fires_at
-FROM asked a LEFT JOIN armed USING (role, account) ORDER BY a.i";
+FROM asked a LEFT JOIN armed USING (role, account) ORDER BY a.i",
+        leases = home.leases()
+    )
+}
 
 /// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done.
-pub(crate) const DISARM: &str = r"
+pub(crate) fn disarm(home: Home) -> String {
+    format!(
+        r"
 WITH me AS (
   SELECT oid FROM pg_roles WHERE rolname = current_user
 ), asked AS MATERIALIZED (
@@ -66,42 +193,86 @@ WITH me AS (
     coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
 ), there AS MATERIALIZED (
-  SELECT l.role, l.account FROM jit.leases l, me, asked a WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account
+  SELECT l.role, l.account FROM {leases} l, me, asked a WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account
 ), gone AS (
-  DELETE FROM jit.leases l USING me, asked a
+  DELETE FROM {leases} l USING me, asked a
   WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND clock_timestamp() < $2::timestamptz
   RETURNING l.role, l.account, l.fired_at
 )
 SELECT a.i, gone.fired_at, there.role IS NOT NULL AND gone.role IS NULL AS late
-FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, account) ORDER BY a.i";
+FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, account) ORDER BY a.i",
+        leases = home.leases()
+    )
+}
 
-/// Takes away what ran out: the membership first, then, once that is committed, the sessions. What fails stays, with why, and is tried again
-/// at the next look. Names are looked up by oid at this moment, and quoted, by the server itself.
-const LOOK: &str = r"
-  FOR lease IN SELECT l.role, l.account FROM jit.leases l WHERE l.broker = me AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp() LOOP
+/// What both blocks keep. Their types are named in full: the session's search path is whatever the database says, until [`PINNED`] ran.
+const VARIABLES: &str = r"
+  my     pg_catalog.oid;
+  old    pg_catalog.bool;
+  lease  pg_catalog.record;
+  s      pg_catalog.record;
+  over   pg_catalog.oid[];
+  stuck  pg_catalog.oid[];
+  whose  pg_catalog.oid[];
+  ended  pg_catalog.int4;
+  why    pg_catalog.text;";
+
+/// First of all in both blocks: from here on names mean the server's own objects, and transactions write. A client that is gone is never
+/// written to, since that would end the process.
+const PINNED: &str = r"
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
+    pg_catalog.set_config('default_transaction_read_only', 'off', false), pg_catalog.set_config('synchronous_commit', 'on', false),
+    pg_catalog.set_config('exit_on_error', 'off', false), pg_catalog.set_config('client_min_messages', 'error', false),
+    pg_catalog.set_config('quote_all_identifiers', 'off', false), pg_catalog.set_config('transform_null_equals', 'off', false),
+    pg_catalog.set_config('row_security', 'on', false), pg_catalog.set_config('lock_timeout', '5s', false),
+    pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false);
+  IF pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL THEN
+    PERFORM pg_catalog.set_config('transaction_timeout', '0', false);
+  END IF;
+  COMMIT;
+  my := (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user);
+  old := current_setting('server_version_num')::int < 160000;";
+
+/// Takes away what ran out: the membership first, then, once that is committed, the sessions; and the sessions of those whose membership
+/// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look. Names are
+/// looked up by oid at this moment, and quoted, by the server itself.
+fn look(home: Home) -> String {
+    format!(
+        r"
+  stuck := '{{}}';
+  FOR lease IN SELECT l.role, l.account, l.ends_sessions FROM {leases} l
+    WHERE l.broker = my AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp()
+  LOOP
     BEGIN
-      IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = lease.role AND m.member = lease.account AND (old OR m.grantor = me)) THEN
+      IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = lease.role AND m.member = lease.account AND (old OR m.grantor = my)) THEN
         EXECUTE concat_ws(' ', 'REVOKE', lease.role::regrole, 'FROM', lease.account::regrole, CASE WHEN NOT old THEN 'GRANTED BY CURRENT_USER' END);
       END IF;
-      UPDATE jit.leases l SET fired_at = clock_timestamp(), failure = NULL WHERE l.broker = me AND l.role = lease.role AND l.account = lease.account;
+      UPDATE {leases} l SET fired_at = clock_timestamp(), failure = NULL WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
     EXCEPTION WHEN OTHERS THEN
-      UPDATE jit.leases l SET failure = SQLERRM WHERE l.broker = me AND l.role = lease.role AND l.account = lease.account;
+      IF lease.ends_sessions AND SQLSTATE IN ('55P03', '57014', '40P01') THEN stuck := stuck || lease.account; END IF;
+      UPDATE {leases} l SET failure = SQLERRM WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
     END;
   END LOOP;
   COMMIT;
-  SELECT array_agg(DISTINCT l.account) INTO over FROM jit.leases l
-    WHERE l.broker = me AND l.fired_at IS NOT NULL AND l.ends_sessions AND l.sessions_ended IS NULL;
-  IF over IS NOT NULL THEN
-    WITH RECURSIVE w AS (
-      SELECT unnest(over) AS oid
-      UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid WHERE m.member <> me
-    ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper;
+  SELECT array_agg(DISTINCT l.account) INTO over FROM {leases} l
+    WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.ends_sessions AND l.sessions_ended IS NULL;
+  IF over IS NOT NULL OR cardinality(stuck) > 0 THEN
+    whose := coalesce(over, '{{}}') || stuck;
+    BEGIN
+      WITH RECURSIVE w AS (
+        SELECT unnest(whose) AS oid
+        UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid WHERE m.member <> my
+      ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper;
+    EXCEPTION WHEN lock_not_available THEN
+      -- somebody holds the catalog: the accounts themselves are known
+      NULL;
+    END;
     IF NOT pg_has_role('pg_signal_backend', 'USAGE') AND pg_has_role('pg_signal_backend', 'MEMBER') THEN
       SET LOCAL ROLE pg_signal_backend;
     END IF;
     ended := 0;
     why := NULL;
-    FOR s IN SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = ANY (whose) AND a.pid <> pg_backend_pid() LOOP
+    FOR s IN SELECT a.pid FROM pg_stat_get_activity(NULL) a WHERE a.usesysid = ANY (whose) AND a.pid <> pg_backend_pid() LOOP
       BEGIN
         PERFORM pg_terminate_backend(s.pid);
         ended := ended + 1;
@@ -110,60 +281,183 @@ const LOOK: &str = r"
       END;
     END LOOP;
     COMMIT;
-    UPDATE jit.leases l SET sessions_ended = CASE WHEN why IS NULL THEN ended END, failure = why
-      WHERE l.broker = me AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
+    UPDATE {leases} l SET sessions_ended = CASE WHEN why IS NULL THEN ended END, failure = why
+      WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
     COMMIT;
-  END IF;";
-
-const VARIABLES: &str = r"
-  me    oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
-  old   bool := current_setting('server_version_num')::int < 160000;
-  lease record;
-  s     record;
-  over  oid[];
-  whose oid[];
-  ended int;
-  why   text;";
-
-/// Looks once: the job of `pg_cron`.
-pub(crate) fn once() -> String {
-    format!("DO $jit$\nDECLARE{VARIABLES}\nBEGIN{LOOK}\nEND $jit$")
-}
-
-/// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock; the table is locked for the last
-/// look, so that nobody arms one that nobody looks at.
-pub(crate) fn sentinel() -> String {
-    format!(
-        r"DO $jit$
-DECLARE{VARIABLES}
-  idle  int := 0;
-BEGIN
-  IF NOT pg_try_advisory_lock({KEY}) THEN RETURN; END IF;
-  LOOP{LOOK}
-  idle := CASE WHEN EXISTS (SELECT FROM jit.leases l WHERE l.broker = me) THEN 0 ELSE idle + 1 END;
-  IF idle >= 120 THEN
-    LOCK TABLE jit.leases IN SHARE ROW EXCLUSIVE MODE;
-    IF NOT EXISTS (SELECT FROM jit.leases l WHERE l.broker = me) THEN
-      PERFORM pg_advisory_unlock({KEY});
-      RETURN;
-    END IF;
-  END IF;
-  COMMIT;
-  PERFORM pg_sleep(0.5);
-  END LOOP;
-END $jit$"
+  END IF;",
+        leases = home.leases()
     )
 }
 
-/// Settings of the sentinel's connection: nothing ends it but its own word, also when its client has gone.
+/// Looks once: the job of `pg_cron`.
+pub(crate) fn once(home: Home) -> String {
+    format!(
+        r"DO $jit$
+DECLARE{VARIABLES}
+BEGIN{PINNED}
+  why := {distrust};
+  IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
+END $jit$",
+        distrust = distrust(home),
+        look = look(home)
+    )
+}
+
+/// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock, of which there are so many that no
+/// stranger can hold them all. The table is locked for the last look, so that nobody arms one that nobody looks at; and for the first one, so
+/// that of two sentinels that began at the same time one goes on.
+pub(crate) fn sentinel(home: Home) -> String {
+    format!(
+        r"DO $jit$
+DECLARE{VARIABLES}
+  mine   pg_catalog.int4;
+  first  pg_catalog.bool;
+  idle   pg_catalog.int4;
+BEGIN{PINNED}
+  first := true;
+  idle := 0;
+  LOOP
+    mine := (random() * 2147483646)::int;
+    EXIT WHEN pg_try_advisory_lock({lock}, mine);
+  END LOOP;
+  LOOP
+  COMMIT;
+  IF NOT first THEN PERFORM pg_sleep(0.5); END IF;
+  BEGIN
+    why := {distrust};
+  EXCEPTION WHEN lock_not_available THEN
+    -- somebody holds the catalog, and has to let go of it some time
+    CONTINUE;
+  END;
+  IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
+  idle := CASE WHEN EXISTS (SELECT FROM {leases} l WHERE l.broker = my) THEN 0 ELSE idle + 1 END;
+  IF first OR idle >= 120 THEN
+    BEGIN
+      LOCK TABLE {leases} IN SHARE ROW EXCLUSIVE MODE;
+      IF EXISTS ({sentinels} AND l.pid <> pg_backend_pid())
+        OR (idle >= 120 AND NOT EXISTS (SELECT FROM {leases} l WHERE l.broker = my))
+      THEN
+        PERFORM pg_advisory_unlock({lock}, mine);
+        RETURN;
+      END IF;
+      first := false;
+    EXCEPTION WHEN lock_not_available THEN
+      NULL;
+    END;
+  END IF;
+  END LOOP;
+END $jit$",
+        lock = home.lock(),
+        distrust = distrust(home),
+        look = look(home),
+        leases = home.leases(),
+        sentinels = sentinels(home),
+    )
+}
+
+/// Settings of the sentinel's connection: nothing ends it but its own word, also when its client has gone. What decides what it does is set by
+/// the block itself.
 pub(crate) const SENTINEL_SETTINGS: &str = "\
-SET application_name = 'jit sentinel'; SET statement_timeout = 0; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; \
-SET client_connection_check_interval = 0";
+SET application_name = 'jit sentinel'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+SET client_connection_check_interval = 0; SET client_min_messages = error";
 
 /// The job's name in `cron.job`.
 pub(crate) const JOB: &str = "jit dead-man";
-/// Whether the broker's job is there as it should be: `$1` its name, `$2` its command.
-pub(crate) const JOB_THERE: &str =
-    "SELECT FROM cron.job WHERE jobname = $1::text AND command = $2::text AND active AND username = current_user";
+
+/// Whether `pg_cron` is here, may be used, and what of it is used belongs to the extension and to superusers.
+pub(crate) const CRON: &str = "\
+SELECT EXISTS (SELECT FROM pg_extension x JOIN pg_namespace n ON n.nspname = 'cron' \
+  WHERE x.extname = 'pg_cron' AND has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS ( \
+    SELECT FROM (VALUES \
+      ('pg_namespace'::regclass, n.oid, n.nspowner), \
+      ('pg_class'::regclass, to_regclass('cron.job')::oid, (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('cron.job'))), \
+      ('pg_class'::regclass, to_regclass('cron.job_run_details')::oid, \
+        (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('cron.job_run_details'))), \
+      ('pg_proc'::regclass, to_regprocedure('cron.schedule(text, text, text)')::oid, \
+        (SELECT p.proowner FROM pg_proc p WHERE p.oid = to_regprocedure('cron.schedule(text, text, text)'))) \
+    ) o(class, oid, owner) WHERE NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = o.owner AND t.rolsuper) \
+      OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 \
+        AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'))) AS cron";
+
+/// The broker's job, where it is as it should be: whether it has done its work lately, and what became of its last run. `$1` its name, `$2` its
+/// command. By its history, since a job runs only where its launcher lives and can log in as the broker.
+pub(crate) const JOB_THERE: &str = "\
+SELECT coalesce(d.status = 'succeeded' AND d.end_time > clock_timestamp() - interval '150 seconds', false) AS ran, \
+  concat_ws(': ', d.status, d.return_message) AS last \
+FROM cron.job j LEFT JOIN LATERAL ( \
+  SELECT r.status, r.return_message, r.end_time FROM cron.job_run_details r WHERE r.jobid = j.jobid AND r.end_time IS NOT NULL \
+  ORDER BY r.runid DESC LIMIT 1 \
+) d ON true \
+WHERE j.jobname = $1::text AND j.command = $2::text AND j.schedule = '* * * * *' AND j.active \
+  AND j.username = current_user AND j.database = current_database()";
+
 /// Makes it, or replaces it: it looks every minute.
-pub(crate) const MAKE_JOB: &str = "SELECT cron.schedule($1::text, '* * * * *', $2::text)";
+pub(crate) const MAKE_JOB: &str = "SELECT cron.schedule($1::text, '* * * * *'::text, $2::text)";
+
+/// What a DBA runs for it, by a client that does one statement after the other, and again whenever they like. It makes what is missing, and fails
+/// on what somebody else has made there: the block's checks are those of each use. The session's search path may be anything.
+pub(crate) fn make(broker: &str, home: Home) -> String {
+    let (schema, leases, name) = (home.schema(), home.leases(), escape_identifier(broker));
+    let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("      {name} {kind},\n")).collect();
+    format!(
+        r"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {name};
+DO $jit$
+DECLARE
+  my   pg_catalog.oid;
+  why  pg_catalog.text;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  SELECT r.oid INTO STRICT my FROM pg_roles r WHERE r.rolname = {literal};
+  -- a schema that was there before may be somebody else's
+  why := (SELECT string_agg(f.why, '; ') FROM (SELECT my AS oid) me, {THERE}, LATERAL ({faults}) f WHERE n.nspname = '{schema}');
+  IF why IS NOT NULL THEN
+    RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Drop what jit did not make (or give it to a superuser), and run this again.';
+  END IF;
+  IF to_regclass('{leases}') IS NULL THEN
+    CREATE TABLE {leases} (
+{columns}      PRIMARY KEY (broker, role, account)
+    );
+    ALTER TABLE {leases} OWNER TO {name};
+  END IF;
+  GRANT USAGE ON SCHEMA {schema} TO {name};
+  GRANT SELECT, INSERT, UPDATE, DELETE ON {leases} TO {name};
+  why := {distrust};
+  IF why IS NOT NULL THEN
+    RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Let a superuser, or who may SET ROLE to the broker, run this.';
+  END IF;
+END $jit$;
+",
+        literal = escape_literal(broker),
+        faults = faults(),
+        columns = columns.concat(),
+        distrust = distrust(home),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_of_a_home_name_no_other() {
+        let (common, own) = (Home::Common, Home::Own(16_388));
+        let of = |home| {
+            [arm(home), disarm(home), once(home), sentinel(home), guard(home), make("jit_broker", home)].join("\n")
+        };
+        assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
+        assert!(sentinel(own).contains("jit_of_16388.leases"));
+    }
+
+    #[test]
+    fn blocks_pin_their_path_before_they_name_anything() {
+        for block in [once(Home::Common), sentinel(Home::Common)] {
+            let declared = block.split_once("DECLARE").unwrap().1.split_once("BEGIN").unwrap().0;
+            for line in declared.lines().filter(|line| !line.trim().is_empty()) {
+                assert!(line.contains(" pg_catalog."), "{line}");
+                assert!(!line.contains(":="), "{line}");
+            }
+            let first = block.split_once("BEGIN").unwrap().1.trim_start();
+            assert!(first.starts_with("PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)"));
+        }
+    }
+}

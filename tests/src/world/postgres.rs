@@ -33,6 +33,8 @@ pub struct PostgresWorld {
     number: u64,
     names: AtomicU64,
     broker: String,
+    /// Where its leases are.
+    schema: String,
     password: Password,
     listeners: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -81,9 +83,9 @@ impl PostgresWorld {
                 "CREATE ROLE {broker} LOGIN {attributes} PASSWORD '{password}'; GRANT pg_signal_backend TO {broker}{signal}"
             ))
             .await?;
-        let_dead_men(&admin, &broker).await?;
+        let schema = let_dead_men(&admin, &broker).await?;
         let (names, listeners) = (AtomicU64::new(0), Mutex::default());
-        Ok(Self { running, own, number, names, broker, password: Password::new(&password), listeners })
+        Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
     }
 
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {
@@ -125,13 +127,11 @@ impl PostgresWorld {
     }
 }
 
-/// Lets the broker have dead-men, as the README has it.
-async fn let_dead_men(admin: &Client, broker: &str) -> Result<()> {
-    let statements = format!(
-        "{}; GRANT USAGE ON SCHEMA jit TO {broker}; GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}",
-        jit_postgres::LEASES
-    );
-    one_by_one(admin, &statements).await
+/// Lets the broker have a dead man's switch, as doctor has it: in a schema of its own, which is returned, as worlds share a database.
+async fn let_dead_men(admin: &Client, broker: &str) -> Result<String> {
+    let oid: u32 = admin.query_one("SELECT oid FROM pg_roles WHERE rolname = $1", &[&broker]).await?.try_get(0)?;
+    one_by_one(admin, &jit_postgres::dead_mans_switch(broker, Some(oid))).await?;
+    Ok(format!("jit_of_{oid}"))
 }
 
 /// Statements about what all worlds of a server share: one world after the other, for the server refuses two at once.
@@ -279,10 +279,11 @@ impl World for PostgresWorld {
             Act::Run { statement } => Ok(one_by_one(&self.running.admin("postgres").await?, statement).await?),
             Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {
-                Ok(let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?)
+                let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?;
+                Ok(())
             }
             Act::LetDeadMen { live: false } => {
-                let statement = format!("REVOKE INSERT ON jit.leases FROM {}", self.broker);
+                let statement = format!("REVOKE INSERT ON {}.leases FROM {}", self.schema, self.broker);
                 Ok(one_by_one(&self.running.admin("postgres").await?, &statement).await?)
             }
             Act::TakeSignal => self.sql(&format!("REVOKE pg_signal_backend FROM {}", self.broker)).await,
@@ -348,17 +349,13 @@ impl World for PostgresWorld {
             taken: format!("REVOKE pg_signal_backend FROM {broker}"),
             named: vec!["GRANT pg_signal_backend".to_owned()],
         }];
-        for (right, on) in [
-            ("USAGE", "SCHEMA jit"),
-            ("SELECT", "jit.leases"),
-            ("INSERT", "jit.leases"),
-            ("UPDATE", "jit.leases"),
-            ("DELETE", "jit.leases"),
-        ] {
+        let (schema, leases) = (format!("SCHEMA {}", self.schema), format!("{}.leases", self.schema));
+        let on_leases = ["SELECT", "INSERT", "UPDATE", "DELETE"].map(|right| (right, &leases));
+        for (right, on) in std::iter::once(("USAGE", &schema)).chain(on_leases) {
             all.push(Privilege {
                 given: format!("GRANT {right} ON {on} TO {broker}"),
                 taken: format!("REVOKE {right} ON {on} FROM {broker}"),
-                named: vec![right.to_owned(), on.to_owned()],
+                named: vec![right.to_owned(), on.clone()],
             });
         }
         all

@@ -64,7 +64,7 @@ pub(crate) fn all(tests: &mut Tests) {
         case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
         case.is_refused("prints the statements that make it").await?;
         let doctor = case.jit(&["doctor"]).await?.out;
-        ensure!(doctor.contains("CREATE TABLE IF NOT EXISTS jit.leases"), "{doctor}");
+        ensure!(doctor.contains("CREATE SCHEMA IF NOT EXISTS jit_of_"), "{doctor}");
         Ok(())
     });
     tests.add_with(&postgres, "law_04_every_node_is_killed_and_the_sentinel_fires", || async move {
