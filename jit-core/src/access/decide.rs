@@ -65,7 +65,7 @@ impl Step {
     }
 
     fn decided_extension(&mut self, approval: Approval, said: &Said, now: Time) {
-        self.extension_stands(approval.without_stale(now), &said.note());
+        self.extension_stands(approval.without_stale(now), &said.note(), now);
     }
 }
 

@@ -45,7 +45,7 @@ impl Access {
                 .with("rule", extension.approval.plan().rule.as_str()),
         );
         if extension.approval.state() == ApprovalState::Satisfied {
-            step.lengthen(active, &extension);
+            step.lengthen(active, &extension, now);
         } else {
             step.access.extension = Some(extension);
         }
@@ -53,12 +53,12 @@ impl Access {
     }
 
     /// It is judged by what policy and directory say when it is given, not when it was asked for (law 8).
-    pub(super) fn rule_extension_again(&self, ruling: Ruling, fresh: &[Fresh]) -> Step {
+    pub(super) fn rule_extension_again(&self, ruling: Ruling, fresh: &[Fresh], now: Time) -> Step {
         let mut step = self.unchanged();
         let Some(extension) = &self.extension else { return step };
         match ruling {
             Ruling::Planned(plan) => {
-                step.extension_stands(extension.approval.ruled_again(plan, fresh), "somebody entitled said no");
+                step.extension_stands(extension.approval.ruled_again(plan, fresh), "somebody entitled said no", now);
             }
             Ruling::Denied { reason, .. } => {
                 step.access.extension = None;
@@ -71,7 +71,7 @@ impl Access {
 
 impl Step {
     /// What becomes of the extension that waits, now that its approval stands like this; `no` says why where it is refused.
-    pub(super) fn extension_stands(&mut self, approval: Approval, no: &str) {
+    pub(super) fn extension_stands(&mut self, approval: Approval, no: &str, now: Time) {
         let Some(extension) = self.access.extension.take() else { return };
         let decided = Extension { approval, ..extension };
         match decided.approval.state() {
@@ -79,19 +79,20 @@ impl Step {
             ApprovalState::Refused => self.facts.push(Fact::new(What::ExtensionRefused).with("why", no)),
             ApprovalState::Satisfied => {
                 if let Some(Grant::Active(active)) = self.access.grant().cloned() {
-                    self.lengthen(&active, &decided);
+                    self.lengthen(&active, &decided, now);
                 }
             }
         }
     }
 
     /// The window becomes longer, as the plan of the extension allows.
-    pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension) {
+    pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension, now: Time) {
         let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);
         let alert_at = after(window.end(), OVERDUE_AFTER);
         self.facts.push(Fact::new(What::Extended).with("longer", extension.longer).with("end", window.end()));
         let active = Active { window, warned: false, alert_at, ..active.clone() };
         self.access.phase = Phase::Approved(Grant::Active(active));
         self.access.extended.push(extension.clone());
+        self.access.owe_review_again(now);
     }
 }

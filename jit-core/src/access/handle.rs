@@ -36,7 +36,7 @@ impl Access {
             Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
             Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
             Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
-            Event::RuleExtensionAgain { ruling, fresh } => Ok(self.rule_extension_again(ruling, &fresh)),
+            Event::RuleExtensionAgain { ruling, fresh } => Ok(self.rule_extension_again(ruling, &fresh, now)),
             Event::Cancel { by, why } => self.cancel(&by, &why, now),
             Event::Placed(realm) => {
                 let realm = if self.is_final() { None } else { Some(realm) };
@@ -186,7 +186,12 @@ impl Access {
                     window: self.window().cloned(),
                     evidence: None,
                 };
-                Ok(self.with_grant(Grant::Retired(ended), fact).closing_extension())
+                let mut step = self.with_grant(Grant::Retired(ended), fact).closing_extension();
+                if matches!(grant, Grant::Granting(_)) {
+                    // it may be held: an emergency of which nobody knows the end is reviewed like any other
+                    step.access.owe_review(now);
+                }
+                Ok(step)
             }
             Phase::Pending(_) | Phase::Approved(Grant::Scheduled(_)) => self.end(Cause::Retired, Some(by), None, now),
             _ => Ok(self.unchanged()),

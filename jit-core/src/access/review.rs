@@ -58,6 +58,22 @@ impl Access {
         owed.and(self.approval.plan().break_glass.as_ref()).map(|break_glass| &break_glass.human)
     }
 
+    /// The human of an emergency that is begun or was had, and that nobody has reviewed yet.
+    #[must_use]
+    pub fn unreviewed(&self) -> Option<&Principal> {
+        let begun = self.review.is_none() && self.grant().is_some_and(|grant| !grant.is_final());
+        let break_glass = self.approval.plan().break_glass.as_ref().filter(|_| begun);
+        break_glass.map(|break_glass| &break_glass.human).or_else(|| self.owes())
+    }
+
+    /// More time was given in an emergency: a review that was given before is not one of that.
+    pub(super) fn owe_review_again(&mut self, now: Time) {
+        if self.review.as_ref().is_some_and(|review| review.given.is_some()) {
+            self.review = None;
+            self.owe_review(now);
+        }
+    }
+
     /// The role was had: from now on its review is owed, where it was an emergency.
     pub(super) fn owe_review(&mut self, now: Time) {
         if let Some(break_glass) = &self.approval.plan().break_glass

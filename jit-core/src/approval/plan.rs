@@ -207,6 +207,16 @@ impl Stage {
 }
 
 impl Requirement {
+    /// The people whom it names one by one.
+    #[must_use]
+    pub fn named(&self) -> Vec<&Principal> {
+        match self {
+            Self::Person(person) => vec![person],
+            Self::Any(options) => options.iter().flat_map(Self::named).collect(),
+            Self::Group { .. } | Self::ManagerOf(_) => Vec::new(),
+        }
+    }
+
     /// The ways in which it can be met, each as the people it needs.
     ///
     /// # Errors
@@ -271,6 +281,11 @@ impl Requirement {
 }
 
 impl Plan {
+    /// The people whom its stages name one by one.
+    pub fn named(&self) -> impl Iterator<Item = &Principal> {
+        self.stages.iter().flat_map(|stage| &stage.people).flat_map(Requirement::named)
+    }
+
     /// Every group that the plan asks about.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<Group> {

@@ -165,6 +165,10 @@ impl Directory for HttpDirectory {
         self.lists().await?.members(group).await
     }
 
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+        Ok(self.lists().await?.lists(who))
+    }
+
     async fn revision(&self) -> Result<Option<String>, DirectoryError> {
         self.shared.ask().await;
         self.shared.still_valid()?;

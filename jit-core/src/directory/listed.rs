@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::{Directory, DirectoryError, Person};
 use crate::id::{Account, Group, Principal, TargetName};
 
-/// A directory that is a few lists. It takes every name: who stands nowhere in it is in no group and has no manager.
+/// A directory that is a few lists. It takes every name: who stands nowhere in it is in no group and has no manager. It knows only
+/// those whom a list names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedDirectory {
     pub(crate) groups: BTreeMap<Group, BTreeSet<Principal>>,
@@ -16,6 +17,8 @@ pub struct ListedDirectory {
     /// By alias.
     pub(crate) humans: BTreeMap<Principal, Principal>,
     pub(crate) accounts: BTreeMap<TargetName, BTreeMap<Principal, Account>>,
+    /// Names that stand in no list above and are known all the same: humans without aliases, and whom the rules name.
+    pub(crate) named: BTreeSet<Principal>,
     /// Its lists stand elsewhere: every group may be one.
     elsewhere: bool,
 }
@@ -49,6 +52,10 @@ impl Directory for ListedDirectory {
         let unknown = || DirectoryError::Unknown { who: format!("group:{group}") };
         self.group(group).cloned().ok_or_else(unknown)
     }
+
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+        Ok(self.lists(who))
+    }
 }
 
 impl ListedDirectory {
@@ -77,8 +84,9 @@ impl ListedDirectory {
                 }
             }
         }
-        let Lists { groups, managers, accounts, .. } = lists;
-        Ok(Self { groups, managers, humans, accounts, elsewhere: false })
+        let Lists { groups, managers, accounts, people } = lists;
+        let named = people.into_keys().collect();
+        Ok(Self { groups, managers, humans, accounts, named, elsewhere: false })
     }
 
     /// One whose lists stand elsewhere.
@@ -126,6 +134,11 @@ impl ListedDirectory {
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.keys()
+    }
+
+    /// Returns whether a list names this principal.
+    pub(crate) fn lists(&self, who: &Principal) -> bool {
+        self.named.contains(who) || self.principals().contains(who)
     }
 
     /// Everybody whom the lists name.

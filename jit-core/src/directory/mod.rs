@@ -36,6 +36,18 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// As [`DirectoryError`] says.
     async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError>;
 
+    /// Returns whether the directory knows the principal. Only somebody known decides in another's place.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says, but for `Unknown`.
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+        match self.person(who, &BTreeSet::new()).await {
+            Ok(_) => Ok(true),
+            Err(DirectoryError::Unknown { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What it says now, by a text that is another one when it says something else: where it changed, everything open is ruled again.
     /// One that does not change by itself, as a policy's own, has none.
     ///

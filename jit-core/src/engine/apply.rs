@@ -125,8 +125,9 @@ impl Core {
     ) -> Result<Option<Event>, JitError> {
         let Some(extension) = access.extension().filter(|_| event.is_said()) else { return Ok(None) };
         let request = access.request().for_more(extension.longer, &extension.reason, now);
-        let ruling = self.ruling(settings, access.tenant(), &request).await?;
-        let fresh = self.fresh(settings, access.tenant(), &extension.approval).await?;
+        let ruling = self.ruling(settings, access.tenant(), &request, None).await?;
+        let stops = self.stops(access.tenant()).await?;
+        let fresh = self.fresh(settings, access.tenant(), &extension.approval, &stops).await?;
         Ok(Some(Event::RuleExtensionAgain { ruling, fresh }))
     }
 

@@ -15,6 +15,7 @@ mod pump;
 pub(crate) mod records;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) mod simulated;
+mod stops;
 mod tasks;
 mod view;
 

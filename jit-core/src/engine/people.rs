@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::apply::loaded;
 use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::ledger::Ledger;
 use super::records::owes_label;
+use super::stops::StopsNow;
 use crate::access::Access;
 use crate::approval::{Actor, Approval, Fresh, Parties, Snapshot};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
 use crate::fact::{Fact, What};
-use crate::id::{Principal, TargetName, TenantId};
+use crate::id::{AccessId, Principal, TargetName, TenantId};
 use crate::policy::{Action, Question, Ruling};
 use crate::request::Request;
 use crate::store::{Kind, PageAsk, StoreError};
@@ -23,7 +23,7 @@ impl Tenant {
         self.directory.person(who, &self.policy.groups()).await
     }
 
-    /// What policy is asked about the request; `owes_review` where the requester owes one that is overdue.
+    /// What policy is asked about the request; `owes_review` where one of the two owes one.
     pub(super) fn question<'q>(
         &self,
         request: &'q Request,
@@ -94,12 +94,13 @@ impl Tenant {
 }
 
 impl Core {
-    /// What policy says of the request now.
+    /// What policy says of the request now; `itself` is the access whose request it is, where there is one.
     pub(super) async fn ruling(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
         request: &Request,
+        itself: Option<AccessId>,
     ) -> Result<Ruling, JitError> {
         let Parties { requester, receiver } = &request.parties;
         let requester_is = match settings.person(requester).await {
@@ -114,47 +115,53 @@ impl Core {
                 other => other?,
             }
         };
-        let owes = request.break_glass && self.owes_review(tenant, &requester_is.human).await?;
+        let humans = BTreeSet::from([&requester_is.human, &receiver_is.human]);
+        let owes = request.break_glass && self.owes_review(tenant, humans, itself).await?;
         Ok(settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)))
     }
 
-    /// Whether the human owes a review that is overdue.
-    pub(super) async fn owes_review(&self, tenant: &TenantId, human: &Principal) -> Result<bool, StoreError> {
-        let now = self.store.now().await?;
-        let label = Some(owes_label(human));
-        let mut from = None;
-        loop {
-            let ask =
-                PageAsk { tenant: tenant.clone(), kind: Kind::Access, label: label.clone(), after: from, limit: 64 };
+    /// Whether one of the humans has another emergency that is begun or was had, and that nobody has reviewed.
+    pub(super) async fn owes_review(
+        &self,
+        tenant: &TenantId,
+        humans: BTreeSet<&Principal>,
+        itself: Option<AccessId>,
+    ) -> Result<bool, StoreError> {
+        let itself = itself.map(|id| id.to_string());
+        for human in humans {
+            let label = Some(owes_label(human));
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: None, limit: 2 };
             let page = self.store.page(&ask).await?;
-            let overdue = |access: &Access| access.review().is_some_and(|review| review.is_overdue(now));
-            if page.iter().filter_map(|record| loaded(record, now).ok()).any(|loaded| overdue(&loaded.access)) {
+            if page.iter().any(|record| Some(&record.at.key) != itself.as_ref()) {
                 return Ok(true);
             }
-            from = page.last().map(|record| record.at.key.clone());
-            if from.is_none() {
-                return Ok(false);
-            }
         }
+        Ok(false)
     }
 
-    /// What the directory says now of everybody who decided; whom it no longer knows, and who decided in the place of somebody who
-    /// took that back, is left out and does not count.
+    /// What the directory says now of everybody who decided. Left out, and so not counted, are those whom it no longer knows, who are
+    /// stopped, and who decided in the place of somebody who took that back or is stopped.
     pub(super) async fn fresh(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
         approval: &Approval,
+        stops: &StopsNow,
     ) -> Result<Vec<Fresh>, JitError> {
         let groups = settings.policy.groups();
         let groups = groups.union(&approval.plan().groups()).cloned().collect();
         let mut fresh = Vec::new();
         for decision in approval.decisions() {
             let by = decision.by.clone();
+            if stops.of_person(settings, &by).await?.is_some() {
+                continue;
+            }
             let Some(snapshot) = known(settings.snapshot(&by, approval.parties(), &groups).await)? else { continue };
             let in_place_of = match &decision.in_place_of {
                 Some(away)
-                    if self.delegation(tenant, &away.who).await?.is_some_and(|given| given.cover(&by, decision.at)) =>
+                    if self.delegation(tenant, &away.who).await?.is_some_and(|given| given.cover(&by, decision.at))
+                        && settings.directory.knows(&by).await?
+                        && stops.of_person(settings, &away.who).await?.is_none() =>
                 {
                     known(settings.snapshot(&away.who, approval.parties(), &groups).await)?
                 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ask::Scope;
 use crate::access::Access;
 use crate::clock::Time;
 use crate::holding::Holding;
@@ -40,12 +39,6 @@ pub(super) struct RoleOwner {
     pub(super) tenant: TenantId,
 }
 
-/// The emergency stops of a tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stops {
-    pub(super) stops: Vec<Stop>,
-}
-
 /// The policy that was in force last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PolicySeen {
@@ -53,18 +46,6 @@ pub(super) struct PolicySeen {
     /// What the directory said last, where it is one that changes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) directory: Option<String>,
-}
-
-/// One emergency stop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stop {
-    pub(super) scope: Scope,
-    pub(super) by: Principal,
-    pub(super) reason: String,
-    pub(super) at: Time,
-    /// It was lifted before everything that it ends was seen to: it refuses nothing any more, and still ends that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) lifted: bool,
 }
 
 /// Who decides or decided in the place of one who is away.
@@ -113,38 +94,16 @@ pub(super) struct OnceRecord {
     pub(super) until: Time,
 }
 
+/// The last emergency that a human asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastEmergency {
+    pub(super) access: AccessId,
+}
+
 /// The access that a keyed request led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskedBefore {
     pub(super) access: AccessId,
-}
-
-impl Stops {
-    /// The stop in force that this meets, if one does.
-    pub(super) fn meets(&self, target: &TargetName, people: [&Principal; 2]) -> Option<&Stop> {
-        self.stops.iter().find(|stop| !stop.lifted && stop.is_about(target, people))
-    }
-
-    /// The stop that ends what was asked then.
-    pub(super) fn ends(&self, target: &TargetName, people: [&Principal; 2], asked_at: Time) -> Option<&Stop> {
-        let in_time = |stop: &&Stop| !stop.lifted || asked_at <= stop.at;
-        self.stops.iter().filter(in_time).find(|stop| stop.is_about(target, people))
-    }
-
-    /// What is left once everything that they end was seen to.
-    pub(super) fn swept(&self) -> Self {
-        Self { stops: self.stops.iter().filter(|stop| !stop.lifted).cloned().collect() }
-    }
-}
-
-impl Stop {
-    fn is_about(&self, target: &TargetName, people: [&Principal; 2]) -> bool {
-        match &self.scope {
-            Scope::All => true,
-            Scope::Principal(principal) => people.contains(&principal),
-            Scope::Target(stopped) => stopped == target,
-        }
-    }
 }
 
 pub(super) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
@@ -164,9 +123,14 @@ pub(super) fn delegated_label(to: &Principal) -> (String, String) {
     ("to".to_owned(), to.to_string())
 }
 
-/// The label of accesses of which this human owes a review.
+/// The label of emergencies of this human that are begun or were had, and that nobody has reviewed.
 pub(super) fn owes_label(human: &Principal) -> (String, String) {
     ("owes".to_owned(), human.to_string())
+}
+
+/// What every emergency of this human changes: of two at once one has to look again.
+pub(super) fn emergency_key(tenant: &TenantId, human: &Principal) -> RecordKey {
+    RecordKey::new(tenant, Kind::Setting, format!("emergency/{human}"))
 }
 
 pub(super) fn review_key(tenant: &TenantId, token: &str) -> RecordKey {
@@ -289,6 +253,6 @@ fn labels(access: &Access) -> BTreeMap<String, String> {
             labels.insert("waits".to_owned(), request.target.to_string());
         }
     }
-    labels.extend(access.owes().map(owes_label));
+    labels.extend(access.unreviewed().map(owes_label));
     labels
 }

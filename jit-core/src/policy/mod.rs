@@ -77,7 +77,7 @@ pub struct Question<'a> {
     pub asked_at: Time,
     /// Whether it is an emergency.
     pub break_glass: bool,
-    /// Whether the requester owes a review of an earlier emergency that is overdue.
+    /// Whether the requester or who gets the role has another emergency that nobody has reviewed yet.
     pub owes_review: bool,
 }
 

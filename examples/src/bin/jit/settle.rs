@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::engine::{AccessView, Filter, Jit};
+use jit_core::engine::{AccessView, Jit, Scope};
 use jit_core::id::AccessId;
 use tokio::time::{Instant, sleep};
 
@@ -35,12 +35,12 @@ pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Optio
     }
 }
 
-/// Runs passes until nothing in the scope of the filter is left to be ended; how much still is.
-pub(crate) async fn settle_all(jit: &Jit, filter: &Filter) -> Result<Vec<AccessView>, Failure> {
+/// Runs passes until nothing that the stop is about is left to be ended; how much still is.
+pub(crate) async fn settle_all(jit: &Jit, scope: &Scope) -> Result<Vec<AccessView>, Failure> {
     let patience = Instant::now().checked_add(PATIENCE);
     loop {
         let report = jit.run_due().await?;
-        let open = jit.list(filter, None, 10_000).await?;
+        let open = jit.stops_about(scope).await?;
         if open.is_empty() || report.unreachable > 0 || patience.is_none_or(|until| Instant::now() >= until) {
             return Ok(open);
         }

@@ -31,7 +31,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of him; [`JitError::NotFound`].
     pub async fn confirm(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let now = self.core.store.now().await?;
@@ -51,7 +51,7 @@ impl Jit {
     }
 
     async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let approval = loaded.access.decidable();
@@ -87,10 +87,15 @@ impl Jit {
             let judged = approval.decide(decision.clone());
             !matches!(judged, Err(DecisionRefused::NotEntitled | DecisionRefused::NotYet))
         };
-        if asked(&own) {
+        // a name that the directory does not know stands in for nobody, whatever was delegated to it
+        if asked(&own) || !settings.directory.knows(&own.by).await? {
             return Ok(own);
         }
+        let stops = self.core.stops(&self.tenant).await?;
         for who in self.core.delegators(&self.tenant, &own.by, own.at).await? {
+            if stops.of_person(settings, &who).await?.is_some() {
+                continue;
+            }
             let snapshot = settings.snapshot_or_stranger(&who, approval).await?;
             let instead = Decision { in_place_of: Some(InPlaceOf { who, snapshot }), ..own.clone() };
             if matches!(approval.decide(instead.clone()), Ok(_) | Err(DecisionRefused::FactorNeeded(_))) {

@@ -23,10 +23,19 @@ impl Jit {
     /// counts. It never lets anybody decide on what he asked for or gets, and is not passed on.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where it ends in the past, after more than 90 days, or goes to the actor himself.
+    /// [`JitError::Invalid`] where it ends in the past, after more than 90 days, or goes to the actor himself, [`JitError::NotFound`]
+    /// where the directory does not know who is to decide.
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         let human = settings.person(&actor.principal).await?.human;
+        if !settings.directory.knows(to).await? {
+            let error = JitError::NotFound {
+                what: "principal",
+                name: to.to_string(),
+                hint: " in the directory: only somebody whom it knows can decide in another's place".to_owned(),
+            };
+            return self.core.refuse(&settings, actor, None, error).await;
+        }
         let own = *to == actor.principal || settings.person(to).await?.human == human;
         let now = self.core.store.now().await?;
         let wrong = match () {
@@ -70,7 +79,7 @@ impl Jit {
         fact: Fact,
         change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
     ) -> Result<(), JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         let at = delegation_key(&self.tenant, &actor.principal);
         for _ in 0..TRIES {
             let now = self.core.store.now().await?;

@@ -25,7 +25,7 @@ impl Jit {
         longer: TimeDelta,
         reason: &str,
     ) -> Result<AccessView, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
@@ -39,8 +39,11 @@ impl Jit {
             }
             let now = self.core.store.now().await?;
             let request = access.request().for_more(longer, reason, now);
-            self.core.stopped(&self.tenant, &request).await?;
-            let event = match self.core.ruling(&settings, &self.tenant, &request).await? {
+            let stops = self.core.stops(&self.tenant).await?;
+            if let Some(stop) = stops.meets(&settings, &request, access.realm()).await? {
+                return self.core.refuse(&settings, actor, Some(access), stop.refusal()).await;
+            }
+            let event = match self.core.ruling(&settings, &self.tenant, &request, None).await? {
                 Ruling::Planned(plan) => {
                     let by = actor.principal.clone();
                     Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan })

@@ -7,6 +7,7 @@ use super::super::apply::loaded;
 use super::super::ask::Filter;
 use super::super::error::JitError;
 use super::super::view::AccessView;
+use crate::approval::Requirement;
 use crate::id::AccessId;
 use crate::policy::Explained;
 use crate::request::Request;
@@ -111,7 +112,8 @@ impl Jit {
         let request: Request = self.as_request(&settings, actor, &ask).await?;
         let requester = settings.person(&request.parties.requester).await?;
         let receiver = settings.person(&request.parties.receiver).await?;
-        let owes = request.break_glass && self.core.owes_review(&self.tenant, &requester.human).await?;
+        let humans = BTreeSet::from([&requester.human, &receiver.human]);
+        let owes = request.break_glass && self.core.owes_review(&self.tenant, humans, None).await?;
         Ok(settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)))
     }
 
@@ -138,9 +140,14 @@ impl Jit {
                 candidates.extend(person.manager);
             }
         }
-        candidates.extend(approval.plan().stages.iter().flat_map(|stage| &stage.people).flat_map(named));
+        let people = approval.plan().stages.iter().flat_map(|stage| &stage.people);
+        candidates.extend(people.flat_map(Requirement::named).cloned());
         let mut able = BTreeSet::new();
+        let stops = self.core.stops(&self.tenant).await?;
         for candidate in candidates {
+            if stops.of_person(&settings, &candidate).await?.is_some() {
+                continue;
+            }
             let groups = approval.plan().groups();
             let snapshot = match settings.snapshot(&candidate, approval.parties(), &groups).await {
                 Err(crate::directory::DirectoryError::Unknown { .. }) => continue,
@@ -162,14 +169,6 @@ impl Jit {
             }
         }
         Ok(able)
-    }
-}
-
-fn named(requirement: &crate::approval::Requirement) -> Vec<crate::id::Principal> {
-    match requirement {
-        crate::approval::Requirement::Person(person) => vec![person.clone()],
-        crate::approval::Requirement::Any(options) => options.iter().flat_map(named).collect(),
-        crate::approval::Requirement::Group { .. } | crate::approval::Requirement::ManagerOf(_) => Vec::new(),
     }
 }
 

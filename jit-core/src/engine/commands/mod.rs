@@ -44,6 +44,15 @@ impl Jit {
         self.core.tenant(&self.tenant)
     }
 
+    /// The same for whatever a stopped person may not do: everything but giving back what they have.
+    async fn acting(&self, actor: &Actor) -> Result<std::sync::Arc<Tenant>, JitError> {
+        let settings = self.settings_for(actor)?;
+        match self.core.not_stopped(&settings, &self.tenant, &actor.principal).await {
+            Err(error @ JitError::NotAllowed { .. }) => self.core.refuse(&settings, actor, None, error).await,
+            other => other.map(|()| settings),
+        }
+    }
+
     /// The access that the actor wants to do something with; that there is none is in the log.
     async fn load(&self, settings: &Tenant, actor: &Actor, id: AccessId) -> Result<Loaded, JitError> {
         let now = self.core.store.now().await?;

@@ -11,7 +11,8 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    AskedBefore, Stops, TargetRecord, access_key, ask_key, body, body_or_default, expect, put, stops_key, target_key,
+    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, expect, put,
+    stops_key, target_key,
 };
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
@@ -125,10 +126,14 @@ impl Jit {
             return Ok(Some(self.access(access).await?));
         }
         core.trust_clock().await?;
-        meets(&body_or_default(at(0))?, request)?;
         let known: TargetRecord = body_or_default(at(1))?;
+        let stops = core.stops_in(&self.tenant, at(0)).await?;
+        if let Some(stop) = stops.meets(settings, request, known.realm.as_ref()).await? {
+            return Err(stop.refusal());
+        }
         known.usable(&request.target)?;
-        let plan = match core.ruling(settings, &self.tenant, request).await? {
+        let emergencies = core.emergencies(settings, &self.tenant, request).await?;
+        let plan = match core.ruling(settings, &self.tenant, request, None).await? {
             Ruling::Planned(plan) => plan,
             Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
         };
@@ -176,6 +181,9 @@ impl Jit {
         ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));
         if let Some(key) = key {
             ledger.change.writes.push(put(key, None, &AskedBefore { access: id }, None)?);
+        }
+        for (key, before) in emergencies {
+            ledger.change.writes.push(put(key, before.as_ref(), &LastEmergency { access: id }, None)?);
         }
         core.place(&mut ledger, None, &access, now).await?;
         match ledger.commit().await {
@@ -275,13 +283,22 @@ impl Core {
         }
     }
 
-    /// Refuses what an emergency stop is about.
-    pub(in crate::engine) async fn stopped(
+    /// The records that every emergency of its people changes, so that two asked for at once do not both go unnoticed.
+    async fn emergencies(
         &self,
+        settings: &Tenant,
         tenant: &crate::id::TenantId,
         request: &Request,
-    ) -> Result<(), JitError> {
-        meets(&body_or_default(self.store.read(&stops_key(tenant)).await?.as_ref())?, request)
+    ) -> Result<Vec<(RecordKey, Option<Record>)>, JitError> {
+        if !request.break_glass {
+            return Ok(Vec::new());
+        }
+        let Parties { requester, receiver } = &request.parties;
+        let humans =
+            std::collections::BTreeSet::from([settings.human(requester).await?, settings.human(receiver).await?]);
+        let keys: Vec<RecordKey> = humans.iter().map(|human| emergency_key(tenant, human)).collect();
+        let read = self.store.read_all(&keys).await?;
+        Ok(keys.into_iter().zip(read).collect())
     }
 
     /// All live accesses of the account in the realm.
@@ -317,18 +334,6 @@ impl TargetRecord {
             )),
             _ => Ok(()),
         }
-    }
-}
-
-fn meets(stops: &Stops, request: &Request) -> Result<(), JitError> {
-    let Parties { requester, receiver } = &request.parties;
-    match stops.meets(&request.target, [requester, receiver]) {
-        None => Ok(()),
-        Some(stop) => Err(JitError::Stopped {
-            scope: stop.scope.to_string(),
-            by: stop.by.to_string(),
-            reason: stop.reason.clone(),
-        }),
     }
 }
 

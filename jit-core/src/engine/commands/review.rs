@@ -15,7 +15,7 @@ impl Jit {
     /// [`JitError::Refused`] to others and where none is owed, which is in the log; [`JitError::Invalid`] without a note;
     /// [`JitError::NotFound`].
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         if note.trim().is_empty() {
             return self
                 .core

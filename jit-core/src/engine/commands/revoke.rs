@@ -16,7 +16,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;

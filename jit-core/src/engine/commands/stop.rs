@@ -1,16 +1,19 @@
 //! Emergency stop and resume.
 
 use super::super::Jit;
+use super::super::apply::loaded;
 use super::super::ask::Scope;
 use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::records::{Stop, Stops, body_or_default, put, stops_key};
+use super::super::records::{body_or_default, put, stops_key};
+use super::super::stops::{Stop, Stops};
+use super::super::view::AccessView;
 use crate::approval::Actor;
 use crate::fact::{Fact, What};
-use crate::id::TargetName;
+use crate::id::{Principal, TargetName};
 use crate::policy::Action;
-use crate::store::{Lane, Schedule, StoreError};
+use crate::store::{Kind, Lane, PageAsk, Schedule, StoreError};
 
 impl Jit {
     /// Ends everything in the scope, pending, scheduled and live, and refuses what is new until [`Jit::resume`]. The stop is in force
@@ -19,7 +22,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it; only one for all targets allows stopping a principal or everything.
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Stop, about(&scope), None).await?;
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);
@@ -27,9 +30,10 @@ impl Jit {
             let mut stops: Stops = body_or_default(record.as_ref())?;
             let now = self.core.store.now().await?;
             stops.stops.retain(|stop| stop.scope != scope);
-            let (by, reason) = (actor.principal.clone(), reason.to_owned());
-            let fact = Fact::new(What::Stopped).with("scope", scope.to_string()).with("reason", reason.as_str());
-            stops.stops.push(Stop { scope: scope.clone(), by, reason, at: now, lifted: false });
+            let (by, core) = (actor.principal.clone(), &self.core);
+            let stop = core.new_stop(&settings, &self.tenant, scope.clone(), by, reason.to_owned(), now).await?;
+            let fact = Fact::new(What::Stopped).with("scope", scope.to_string()).with("reason", reason);
+            stops.stops.push(stop);
             let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("stops:{}", self.tenant) };
             let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
             ledger.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
@@ -42,12 +46,39 @@ impl Jit {
         Err(JitError::Busy)
     }
 
+    /// Returns the open accesses that a stop of this scope is or would be about, under every name of the person or the target.
+    ///
+    /// # Errors
+    /// [`JitError::Directory`] where nobody says whose they are.
+    pub async fn stops_about(&self, scope: &Scope) -> Result<Vec<AccessView>, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let now = self.core.store.now().await?;
+        let (by, reason) = (Principal::new("nobody")?, String::new());
+        let stop = self.core.new_stop(&settings, &self.tenant, scope.clone(), by, reason, now).await?;
+        let stops = self.core.stops_now(&self.tenant, Stops { stops: vec![stop] }).await?;
+        let (mut about, mut from) = (Vec::new(), None);
+        loop {
+            let label = Some(("open".to_owned(), "yes".to_owned()));
+            let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
+            let page = self.core.store.page(&ask).await?;
+            for loaded in page.iter().filter_map(|record| loaded(record, now).ok()) {
+                if stops.ends(&settings, &loaded.access).await?.is_some() {
+                    about.push(AccessView::of(&loaded.access, now));
+                }
+            }
+            from = page.last().map(|record| record.at.key.clone());
+            if from.is_none() {
+                return Ok(about);
+            }
+        }
+    }
+
     /// Lifts the stop of this very scope. What it ended stays ended.
     ///
     /// # Errors
     /// [`JitError::NotFound`] where there is no such stop, [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);

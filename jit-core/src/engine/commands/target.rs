@@ -86,7 +86,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let now = self.core.store.now().await?;
         let fact = Fact::new(What::Retired).with("target", name.as_str());
@@ -114,7 +114,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
-        let settings = self.settings_for(actor)?;
+        let settings = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         settings.database(name)?;
         let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::super::apply::{Applied, Beside, loaded};
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::records::{PolicySeen, Stops, body, encode, expect};
+use super::super::records::{PolicySeen, body, encode, expect};
+use super::super::stops::{Stops, StopsNow};
 use super::lane::{ignore_conflict, only_store};
 use super::{ELSEWHERE, Lanes};
 use crate::access::{Access, Event};
@@ -68,16 +69,29 @@ impl Lanes {
             schedule.iter_mut().for_each(|schedule| schedule.due = after(now, ELSEWHERE));
             return self.put_back(record, schedule, record.body.clone(), claim).await;
         }
+        let stops = match sweep {
+            Sweep::Stops(stops) => self.core.stops_now(tenant, stops.clone()).await?,
+            Sweep::Policy(_) => self.core.stops(tenant).await?,
+        };
+        let mut all_seen = true;
         let mut from = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
             let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
             let page = self.core.store.page(&ask).await?;
-            let swept = page.iter().map(|record| self.sweep_one(&settings, sweep, record));
-            futures_util::future::join_all(swept).await.into_iter().collect::<Result<(), StoreError>>()?;
+            let swept = page.iter().map(|record| self.sweep_one(&settings, sweep, &stops, record));
+            for seen in futures_util::future::join_all(swept).await {
+                all_seen &= seen?;
+            }
             from = page.last().map(|record| record.at.key.clone());
             if from.is_none() {
                 return match sweep {
+                    // nobody knew whose access it is, or what the stopped target is: all are gone over again
+                    Sweep::Stops(_) if !all_seen || stops.has_unknown_realm() => {
+                        let due = after(self.core.store.now().await?, ELSEWHERE);
+                        let schedule = record.schedule.clone().map(|schedule| Schedule { due, ..schedule });
+                        self.put_back(record, schedule, record.body.clone(), claim).await
+                    }
                     Sweep::Stops(stops) => {
                         let body = encode(&record.at, serde_json::to_vec(&stops.swept()))?;
                         self.put_back(record, None, body, claim).await
@@ -88,32 +102,38 @@ impl Lanes {
         }
     }
 
-    /// One access of a sweep, read and judged again until nobody else is in the way.
-    async fn sweep_one(&self, settings: &Tenant, sweep: &Sweep, record: &Record) -> Result<(), StoreError> {
+    /// One access of a sweep, read and judged again until nobody else is in the way; whether it was seen to.
+    async fn sweep_one(
+        &self,
+        settings: &Tenant,
+        sweep: &Sweep,
+        stops: &StopsNow,
+        record: &Record,
+    ) -> Result<bool, StoreError> {
         let mut record = record.clone();
         for _ in 0..TRIES {
             let now = self.core.store.now().await?;
-            let Ok(loaded) = loaded(&record, now) else { return Ok(()) };
-            let event = match sweep.event(&self.core, settings, &loaded.access).await {
+            let Ok(loaded) = loaded(&record, now) else { return Ok(true) };
+            let event = match sweep.event(&self.core, settings, stops, &loaded.access).await {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(JitError::Store(error)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(access = %loaded.access.id(), %error, "not ruled again now: it is before its grant");
-                    return Ok(());
+                    return Ok(false);
                 }
             };
             match self.core.apply(settings, None, &loaded, event, Beside::default()).await {
-                Ok(Applied::Done(_)) => return Ok(()),
+                Ok(Applied::Done(_)) => return Ok(true),
                 Ok(Applied::Conflict) => {}
-                Err(error) => return only_store(error),
+                Err(error) => return only_store(error).map(|()| true),
             }
             match self.core.store.read(&record.at).await? {
                 Some(now) => record = now,
-                None => return Ok(()),
+                None => return Ok(true),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Gives the claim back with the record as it is, no longer scheduled; where it was changed meanwhile it stays on the desk.
@@ -149,24 +169,26 @@ enum Sweep {
 
 impl Sweep {
     /// What it means for the access; none: nothing.
-    async fn event(&self, core: &Core, settings: &Tenant, access: &Access) -> Result<Option<Event>, JitError> {
+    async fn event(
+        &self,
+        core: &Core,
+        settings: &Tenant,
+        stops: &StopsNow,
+        access: &Access,
+    ) -> Result<Option<Event>, JitError> {
         if access.state() == "revoking" {
             return Ok(None);
         }
+        // another directory may say that somebody is a stopped person's other name
+        if let Some(stop) = stops.ends(settings, access).await? {
+            let (by, why) = (Some(stop.by.clone()), Some(stop.reason.clone()));
+            return Ok(Some(Event::End { cause: Cause::Stopped, by, why }));
+        }
         match self {
-            Self::Stops(stops) => {
-                let parties = &access.request().parties;
-                let people = [&parties.requester, &parties.receiver];
-                let stop = stops.ends(&access.request().target, people, access.request().asked_at);
-                Ok(stop.map(|stop| Event::End {
-                    cause: Cause::Stopped,
-                    by: Some(stop.by.clone()),
-                    why: Some(stop.reason.clone()),
-                }))
-            }
+            Self::Stops(_) => Ok(None),
             Self::Policy(_) => {
-                let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
-                let fresh = core.fresh(settings, access.tenant(), access.approval()).await?;
+                let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
+                let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
                 Ok(Some(Event::RuleAgain { ruling, fresh }))
             }
         }

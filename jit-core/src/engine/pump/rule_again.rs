@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
-use super::super::records::{Stops, body_or_default, stops_key};
+use super::super::stops::StopsNow;
 use super::case::Case;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, due};
@@ -32,7 +32,7 @@ impl Pass<'_> {
         if beginning.iter().all(|(_, ids)| ids.is_empty()) {
             return Ok(());
         }
-        let stops: Stops = body_or_default(self.core.store.read(&stops_key(&tenant)).await?.as_ref())?;
+        let stops = self.core.stops(&tenant).await?;
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
         let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
         let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));
@@ -65,28 +65,28 @@ async fn begin_or_not(
     core: &Core,
     settings: &Tenant,
     access: &Access,
-    stops: &Stops,
+    stops: &StopsNow,
     doubtful: bool,
     now: Time,
 ) -> Option<Event> {
     let retry_at = after(now, RETRY_LONGEST);
-    let parties = &access.request().parties;
-    if let Some(stop) = stops.meets(&access.request().target, [&parties.requester, &parties.receiver]) {
-        let why = Some(format!("emergency stop by `{}`: {}", stop.by, stop.reason));
-        return Some(Event::End { cause: Cause::Stopped, by: None, why });
-    }
     if doubtful {
         let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
         return Some(Event::NotGranted { why, retry_at });
     }
     let ruled = async {
-        let ruling = core.ruling(settings, access.tenant(), access.request()).await?;
-        Ok((ruling, core.fresh(settings, access.tenant(), access.approval()).await?))
+        if let Some(stop) = stops.meets(settings, access.request(), access.realm()).await? {
+            let why = Some(format!("emergency stop by `{}`: {}", stop.by, stop.reason));
+            return Ok(Event::End { cause: Cause::Stopped, by: None, why });
+        }
+        let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
+        let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
+        Ok::<_, JitError>(Event::RuleAgain { ruling, fresh })
     };
     let ruled = core.tasks.within(RULED_WITHIN, ruled).await;
     let ruled = ruled.unwrap_or_else(|| Err(slow_directory()));
     match ruled {
-        Ok((ruling, fresh)) => Some(Event::RuleAgain { ruling, fresh }),
+        Ok(event) => Some(event),
         // nobody is granted anything on what a directory said once (fail closed)
         Err(error) => Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) }),
     }

@@ -51,6 +51,7 @@ impl ListedDirectory {
         for (at, name, value) in section.entries() {
             let aliases = read_names(value, name, findings);
             let Some(human) = principal(name, at, findings) else { continue };
+            self.named.insert(human.clone());
             for (at, alias) in aliases {
                 if section.find(alias.as_str()).is_some() {
                     let line = if alias == human {

@@ -68,7 +68,8 @@ impl Emergency {
         self.mfa.as_ref()
     }
 
-    /// What it takes: his own second factor where one is demanded, and a second person where he owes a review that is overdue.
+    /// What it takes: the requester's second factor where one is demanded, and a second person while another emergency of theirs is
+    /// not reviewed. So emergencies in a row are never one person's alone.
     pub(super) fn plan(&self, rule: &Plan, question: &Question<'_>) -> Plan {
         let mfa = self.mfa.clone().map(|mfa| Stage { mfa: Some(mfa), ..Stage::default() });
         let second = question.owes_review.then(|| {

@@ -9,7 +9,7 @@ use super::rule::read_targets;
 use super::who::WhoList;
 use crate::directory::ListedDirectory;
 use crate::directory::Person;
-use crate::id::{Group, TargetName};
+use crate::id::{Group, Principal, TargetName};
 use crate::policy::Action;
 
 /// One `[[may]]`.
@@ -32,6 +32,11 @@ impl May {
 
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.who.groups.iter()
+    }
+
+    /// Returns everybody whom it names one by one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Principal> {
+        self.who.names.iter()
     }
 
     pub(super) fn read(section: &Section<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Self> {

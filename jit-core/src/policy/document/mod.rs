@@ -119,7 +119,7 @@ impl PolicyDocument {
     fn read(text: &str, findings: &mut Findings) -> Self {
         let mut rules = Vec::new();
         let mut may = Vec::new();
-        let directory = open(text, &KNOWN, findings, |document, people, findings| {
+        let mut directory = open(text, &KNOWN, findings, |document, people, findings| {
             let directory = people.directory;
             rules = read_all(document, "rule", "[[rule]]", findings, |section, findings| {
                 Rule::read(section, directory, findings)
@@ -136,6 +136,7 @@ impl PolicyDocument {
         let hash = hex(&Sha256::digest(text.as_bytes()));
         rules.iter_mut().for_each(|rule| rule.terms.plan.policy.clone_from(&hash));
         let index = Index::of(&rules);
+        directory.named.extend(rules.iter().flat_map(Rule::names).chain(may.iter().flat_map(May::names)).cloned());
         Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
     }
 }

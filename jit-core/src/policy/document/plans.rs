@@ -22,7 +22,7 @@ pub(in crate::policy) struct Plans {
 impl Plans {
     pub(in crate::policy) fn read(text: &str, findings: &mut Findings) -> Self {
         let mut named: BTreeMap<RuleName, Terms> = BTreeMap::new();
-        let directory = open(text, &KNOWN, findings, |document, people, findings| {
+        let mut directory = open(text, &KNOWN, findings, |document, people, findings| {
             let plans = document.find("plan").and_then(|found| Section::of(found, "plan", findings));
             for (at, name, value) in plans.iter().flat_map(Section::entries) {
                 let Some(section) = Section::of(value, Terms::OF_PLAN, findings) else { continue };
@@ -41,6 +41,7 @@ impl Plans {
                 check::stuck(&what, terms, (&anybody, None), people.directory, findings);
             }
         });
+        directory.named.extend(named.values().flat_map(|terms| terms.plan.named()).cloned());
         Self { directory, named }
     }
 }

@@ -10,7 +10,7 @@ use super::terms::{Terms, demands};
 use super::who::WhoList;
 use crate::approval::Plan;
 use crate::directory::ListedDirectory;
-use crate::id::{RoleName, RuleName, TargetName};
+use crate::id::{Principal, RoleName, RuleName, TargetName};
 use crate::policy::Question;
 
 /// The keys of a rule beside those of its terms.
@@ -35,6 +35,13 @@ impl Rule {
     /// Who may get the role: without a list of their own, those who may ask.
     pub(super) fn receivers(&self) -> &WhoList {
         self.receivers.as_ref().unwrap_or(&self.requesters)
+    }
+
+    /// Returns everybody whom it names one by one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Principal> {
+        let emergency = self.emergency.iter().flat_map(Emergency::people);
+        let lists = [&self.requesters, self.receivers()].into_iter().chain(emergency);
+        lists.flat_map(|list| &list.names).chain(self.terms.plan.named())
     }
 
     /// Whether people other than the requesters are named to get the role.

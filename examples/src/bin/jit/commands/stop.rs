@@ -1,6 +1,6 @@
 //! Emergency stop and resume.
 
-use jit_core::engine::{Filter, Scope};
+use jit_core::engine::Scope;
 use serde_json::json;
 
 use super::Context;
@@ -12,15 +12,10 @@ pub(super) async fn stop(at: &Context<'_>, stop: &cli::Stop) -> Result<(), Failu
     let jit = at.engine().await?;
     let actor = at.actor(&jit, &stop.actor);
     let scope = scope(&stop.scope)?;
-    let filter = Filter {
-        principal: stop.scope.principal.clone(),
-        target: stop.scope.target.as_ref().map(ToString::to_string),
-        open: true,
-        ..Filter::default()
-    };
-    let before = jit.list(&filter, None, 100_000).await?.len();
     jit.stop(&actor, scope.clone(), &stop.reason).await?;
-    let left = settle_all(&jit, &filter).await?;
+    // under every name of the person or the target: where nobody says now whose they are, the pump goes on
+    let before = jit.stops_about(&scope).await?.len();
+    let left = settle_all(&jit, &scope).await?;
     let ended = before.saturating_sub(left.len());
     let answer = json!({"stopped": scope.to_string(), "ended": ended, "still_ending": left.len()});
     at.out.result(&answer, || {

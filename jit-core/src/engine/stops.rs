@@ -1,0 +1,239 @@
+//! Emergency stops: what they are about, under every name that it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ask::Scope;
+use super::core::{Core, Tenant};
+use super::error::JitError;
+use super::records::{TargetRecord, body_or_default, stops_key, target_key};
+use crate::access::Access;
+use crate::clock::Time;
+use crate::directory::DirectoryError;
+use crate::id::{Principal, RealmId, TargetName, TenantId};
+use crate::request::Request;
+use crate::store::{Record, StoreError};
+
+/// How long a stop waits for the directory to say who is meant: a stop does not depend on it.
+const WHO_WITHIN: Duration = Duration::from_secs(1);
+
+/// The emergency stops of a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stops {
+    pub(super) stops: Vec<Stop>,
+}
+
+/// One emergency stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stop {
+    pub(super) scope: Scope,
+    pub(super) by: Principal,
+    pub(super) reason: String,
+    pub(super) at: Time,
+    /// The human behind the stopped principal, as the directory had it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) human: Option<Principal>,
+    /// The realm of the stopped target, where it was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) realm: Option<RealmId>,
+    /// It was lifted before everything that it ends was seen to: it refuses nothing any more, and still ends that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lifted: bool,
+}
+
+impl Stops {
+    /// What is left once everything that they end was seen to.
+    pub(super) fn swept(&self) -> Self {
+        Self { stops: self.stops.iter().filter(|stop| !stop.lifted).cloned().collect() }
+    }
+}
+
+impl Stop {
+    /// The refusal of a new request.
+    pub(super) fn refusal(&self) -> JitError {
+        JitError::Stopped { scope: self.scope.to_string(), by: self.by.to_string(), reason: self.reason.clone() }
+    }
+
+    /// The refusal of whatever a stopped person tries to do.
+    fn binds(&self, who: &Principal) -> JitError {
+        JitError::NotAllowed {
+            who: who.to_string(),
+            what: "do anything".to_owned(),
+            hint: format!(
+                "an emergency stop of {} is in force (by `{}`: {}), until somebody lifts it by `jit resume`",
+                self.scope, self.by, self.reason
+            ),
+        }
+    }
+}
+
+/// Stops with what their targets are now. People are looked up when they are asked about.
+#[derive(Debug, Clone)]
+pub(super) struct StopsNow {
+    pub(super) stops: Stops,
+    /// The realms of the stopped targets, as far as they are known.
+    realms: BTreeMap<TargetName, RealmId>,
+}
+
+impl StopsNow {
+    /// The stop in force that refuses this request.
+    pub(super) async fn meets(
+        &self,
+        settings: &Tenant,
+        request: &Request,
+        realm: Option<&RealmId>,
+    ) -> Result<Option<&Stop>, DirectoryError> {
+        self.first(settings, request, realm, |stop| !stop.lifted).await
+    }
+
+    /// The stop that ends this access: one that was lifted ends what was asked for before.
+    pub(super) async fn ends(&self, settings: &Tenant, access: &Access) -> Result<Option<&Stop>, DirectoryError> {
+        let request = access.request();
+        self.first(settings, request, access.realm(), |stop| !stop.lifted || request.asked_at <= stop.at).await
+    }
+
+    /// The stop in force of this person, under whatever name. Nothing that a stopped person does counts.
+    pub(super) async fn of_person(&self, settings: &Tenant, who: &Principal) -> Result<Option<&Stop>, DirectoryError> {
+        for stop in self.stops.stops.iter().filter(|stop| !stop.lifted) {
+            if let Scope::Principal(stopped) = &stop.scope
+                && is_same_human(settings, stop, stopped, who).await?
+            {
+                return Ok(Some(stop));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a target is stopped of which nobody knows yet what else it is called.
+    pub(super) fn has_unknown_realm(&self) -> bool {
+        self.stops.stops.iter().filter(|stop| !stop.lifted).any(
+            |stop| matches!(&stop.scope, Scope::Target(target) if stop.realm.is_none() && !self.realms.contains_key(target)),
+        )
+    }
+
+    async fn first(
+        &self,
+        settings: &Tenant,
+        request: &Request,
+        realm: Option<&RealmId>,
+        counts: impl Fn(&Stop) -> bool,
+    ) -> Result<Option<&Stop>, DirectoryError> {
+        for stop in self.stops.stops.iter().filter(|stop| counts(stop)) {
+            let about = match &stop.scope {
+                Scope::All => true,
+                Scope::Target(stopped) => {
+                    *stopped == request.target || realm.is_some_and(|realm| self.is_at(stop, stopped, realm))
+                }
+                Scope::Principal(stopped) => {
+                    let (requester, receiver) = (&request.parties.requester, &request.parties.receiver);
+                    is_same_human(settings, stop, stopped, requester).await?
+                        || requester != receiver && is_same_human(settings, stop, stopped, receiver).await?
+                }
+            };
+            if about {
+                return Ok(Some(stop));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the stopped target is, or was when it was stopped, in this realm: there its roles are the same under any name.
+    fn is_at(&self, stop: &Stop, stopped: &TargetName, realm: &RealmId) -> bool {
+        stop.realm.as_ref() == Some(realm) || self.realms.get(stopped) == Some(realm)
+    }
+}
+
+/// Whether both names are one human's, by what the directory says now or said when the stop began.
+async fn is_same_human(
+    settings: &Tenant,
+    stop: &Stop,
+    stopped: &Principal,
+    who: &Principal,
+) -> Result<bool, DirectoryError> {
+    let is_meant = |name: &Principal| name == stopped || stop.human.as_ref() == Some(name);
+    if is_meant(who) {
+        return Ok(true);
+    }
+    let human = settings.human(who).await?;
+    Ok(is_meant(&human) || settings.human(stopped).await? == human)
+}
+
+impl Tenant {
+    /// The human behind the name; the name itself where the directory does not know it.
+    pub(super) async fn human(&self, who: &Principal) -> Result<Principal, DirectoryError> {
+        match self.directory.person(who, &BTreeSet::new()).await {
+            Ok(person) => Ok(person.human),
+            Err(DirectoryError::Unknown { .. }) => Ok(who.clone()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Core {
+    /// The stops of the tenant, by their record.
+    pub(super) async fn stops_in(&self, tenant: &TenantId, record: Option<&Record>) -> Result<StopsNow, StoreError> {
+        self.stops_now(tenant, body_or_default(record)?).await
+    }
+
+    /// The stops of the tenant.
+    pub(super) async fn stops(&self, tenant: &TenantId) -> Result<StopsNow, StoreError> {
+        self.stops_in(tenant, self.store.read(&stops_key(tenant)).await?.as_ref()).await
+    }
+
+    /// These stops, with the realms of their targets.
+    pub(super) async fn stops_now(&self, tenant: &TenantId, stops: Stops) -> Result<StopsNow, StoreError> {
+        let stopped = |stop: &Stop| match &stop.scope {
+            Scope::Target(target) => Some(target.clone()),
+            Scope::All | Scope::Principal(_) => None,
+        };
+        let targets: Vec<TargetName> = stops.stops.iter().filter_map(stopped).collect();
+        let mut realms = BTreeMap::new();
+        if !targets.is_empty() {
+            let keys: Vec<_> = targets.iter().map(|target| target_key(tenant, target)).collect();
+            for (target, record) in targets.into_iter().zip(self.store.read_all(&keys).await?) {
+                let TargetRecord { realm, .. } = body_or_default(record.as_ref())?;
+                realms.extend(realm.map(|realm| (target, realm)));
+            }
+        }
+        Ok(StopsNow { stops, realms })
+    }
+
+    /// A stop of this scope, with every name by which it is known now.
+    pub(super) async fn new_stop(
+        &self,
+        settings: &Tenant,
+        tenant: &TenantId,
+        scope: Scope,
+        by: Principal,
+        reason: String,
+        at: Time,
+    ) -> Result<Stop, StoreError> {
+        let (mut human, mut realm) = (None, None);
+        match &scope {
+            Scope::All => {}
+            Scope::Principal(who) => {
+                human = self.tasks.within(WHO_WITHIN, settings.human(who)).await.and_then(Result::ok)
+            }
+            Scope::Target(target) => {
+                let record = self.store.read(&target_key(tenant, target)).await?;
+                TargetRecord { realm, .. } = body_or_default(record.as_ref())?;
+            }
+        }
+        Ok(Stop { scope, by, reason, at, human, realm, lifted: false })
+    }
+
+    /// Refuses what a stopped person tries.
+    pub(super) async fn not_stopped(
+        &self,
+        settings: &Tenant,
+        tenant: &TenantId,
+        who: &Principal,
+    ) -> Result<(), JitError> {
+        match self.stops(tenant).await?.of_person(settings, who).await? {
+            Some(stop) => Err(stop.binds(who)),
+            None => Ok(()),
+        }
+    }
+}
