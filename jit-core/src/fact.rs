@@ -169,6 +169,8 @@ whats! {
     DirectoryChanged = "directory-changed",
     /// The operator accepted the clock.
     ClockAccepted = "clock-accepted",
+    /// A part of the pump panicked; it is started again.
+    PumpDied = "pump-died",
     /// A notice could not be delivered and is given up.
     NoticeDropped = "notice-dropped",
 }

@@ -40,6 +40,14 @@ struct Lists {
 
 #[async_trait]
 impl Directory for ListedDirectory {
+    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+        Ok(None)
+    }
+
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
         Ok(self.look_up(who, groups))
     }

@@ -15,7 +15,7 @@ use crate::id::{Group, Principal, TargetName};
 pub use http::HttpDirectory;
 pub use listed::ListedDirectory;
 
-/// Where people are looked up.
+/// Where people are looked up. An answer that takes longer than 5 s, and a panic, count as [`DirectoryError::Unavailable`].
 #[async_trait]
 pub trait Directory: Debug + Send + Sync + 'static {
     /// What is known of the principal: of his groups only those asked for.
@@ -49,12 +49,16 @@ pub trait Directory: Debug + Send + Sync + 'static {
     }
 
     /// What it says now, by a text that is another one when it says something else: where it changed, everything open is ruled again.
-    /// One that does not change by itself, as a policy's own, has none.
+    /// `None` is for a directory that never changes by itself, as a policy's own: who leaves a group of any other keeps what they have.
     ///
     /// # Errors
     /// As [`DirectoryError`] says.
-    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
-        Ok(None)
+    async fn revision(&self) -> Result<Option<String>, DirectoryError>;
+
+    /// Whether every answer comes at once, from memory. Only what never waits or locks may say so: others are asked in a task of
+    /// their own.
+    fn answers_at_once(&self) -> bool {
+        false
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Jit;
+use super::contain::{self, Rules};
 use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
@@ -28,7 +29,9 @@ pub struct Builder {
     node: Option<NodeId>,
     pub(super) tasks: Tasks,
     main: TenantBuilder,
-    tenants: BTreeMap<TenantId, TenantBuilder>,
+    tenants: Vec<(TenantId, TenantBuilder)>,
+    /// A second store was given.
+    two_stores: bool,
 }
 
 /// What is configured for one tenant.
@@ -36,10 +39,10 @@ pub struct Builder {
 pub struct TenantBuilder {
     policy: Option<Arc<dyn Policy>>,
     directory: Option<Arc<dyn Directory>>,
-    databases: BTreeMap<String, Arc<dyn Database>>,
-    notifiers: BTreeMap<String, Arc<dyn Notifier>>,
-    approvers: BTreeMap<String, Arc<dyn Approver>>,
-    factors: BTreeMap<String, Arc<dyn Factor>>,
+    databases: Vec<(String, Arc<dyn Database>)>,
+    notifiers: Vec<(String, Arc<dyn Notifier>)>,
+    approvers: Vec<(String, Arc<dyn Approver>)>,
+    factors: Vec<(String, Arc<dyn Factor>)>,
     link: Option<String>,
     sinks: Vec<Arc<dyn AuditSink>>,
     key: Option<Arc<SigningKey>>,
@@ -61,28 +64,28 @@ impl TenantBuilder {
     /// A database, under the name by which people ask for its roles. It may be down.
     #[must_use]
     pub fn database(mut self, name: impl Into<String>, database: impl Database) -> Self {
-        self.databases.insert(name.into(), Arc::new(database));
+        self.databases.push((name.into(), Arc::new(database)));
         self
     }
 
     /// A receiver of notices.
     #[must_use]
     pub fn notifier(mut self, name: impl Into<String>, notifier: impl Notifier) -> Self {
-        self.notifiers.insert(name.into(), Arc::new(notifier));
+        self.notifiers.push((name.into(), Arc::new(notifier)));
         self
     }
 
     /// An outside system that decides, under the name by which policy asks for it.
     #[must_use]
     pub fn approver(mut self, name: impl Into<String>, approver: impl Approver) -> Self {
-        self.approvers.insert(name.into(), Arc::new(approver));
+        self.approvers.push((name.into(), Arc::new(approver)));
         self
     }
 
     /// A kind of second factor, under the name that policy and people have for it (`totp`).
     #[must_use]
     pub fn factor(mut self, name: impl Into<String>, factor: impl Factor) -> Self {
-        self.factors.insert(name.into(), Arc::new(factor));
+        self.factors.push((name.into(), Arc::new(factor)));
         self
     }
 
@@ -105,29 +108,52 @@ impl TenantBuilder {
         Self { key: Some(Arc::new(key)), ..self }
     }
 
-    fn build(self, id: &TenantId) -> Result<Tenant, JitError> {
+    /// What is given here, in words, where anything is.
+    fn given(&self) -> Option<String> {
+        let named = |what: &str, name: Option<&String>| name.map(|name| format!("{what} `{name}`"));
+        named("the database", self.databases.first().map(|(name, _)| name))
+            .or_else(|| named("the receiver of notices", self.notifiers.first().map(|(name, _)| name)))
+            .or_else(|| named("the approver", self.approvers.first().map(|(name, _)| name)))
+            .or_else(|| named("the second factor", self.factors.first().map(|(name, _)| name)))
+            .or_else(|| self.directory.as_ref().map(|_| "a directory".to_owned()))
+            .or_else(|| (!self.sinks.is_empty()).then(|| "an audit sink".to_owned()))
+            .or_else(|| self.key.as_ref().map(|_| "a signing key".to_owned()))
+            .or_else(|| self.link.as_ref().map(|_| "a link".to_owned()))
+    }
+
+    async fn build(self, id: &TenantId, tasks: &Tasks) -> Result<Tenant, JitError> {
         let policy =
             self.policy.ok_or_else(|| JitError::invalid(format!("tenant `{id}` has no policy: give it one")))?;
+        let policy = Rules::new(policy, tasks).await?;
         let directory_changes = self.directory.is_some();
-        let directory = self.directory.or_else(|| policy.directory()).ok_or_else(|| {
+        let given = self.directory.map(|directory| contain::directory(directory, tasks));
+        let directory = given.or_else(|| policy.directory()).ok_or_else(|| {
             JitError::invalid(format!("tenant `{id}` has no directory, and its policy brings none: give it one"))
         })?;
-        let mut databases = BTreeMap::new();
-        for (name, database) in self.databases {
-            databases.insert(TargetName::new(name)?, database);
+        let (mut databases, mut approvers, mut factors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (name, one) in once(id, "databases", self.databases)? {
+            databases.insert(TargetName::new(name)?, contain::database(one, tasks));
         }
-        let mut approvers = BTreeMap::new();
-        for (name, approver) in self.approvers {
-            approvers.insert(ApproverName::new(name)?, approver);
+        for (name, one) in once(id, "approvers", self.approvers)? {
+            approvers.insert(ApproverName::new(name)?, contain::approver(one, tasks));
         }
-        let mut factors = BTreeMap::new();
-        for (name, factor) in self.factors {
-            factors.insert(FactorName::new(name)?, factor);
+        for (name, one) in once(id, "second factors", self.factors)? {
+            factors.insert(FactorName::new(name)?, contain::factor(one, tasks));
         }
-        let (notifiers, link, sinks, key) = (self.notifiers, self.link, self.sinks, self.key);
+        let notifiers = once(id, "receivers of notices", self.notifiers)?.into_iter();
+        let notifiers = notifiers.map(|(name, one)| (name, contain::notifier(one, tasks))).collect();
+        let mut sinks: Vec<Arc<dyn AuditSink>> = Vec::new();
+        for sink in self.sinks {
+            let sink = contain::sink(sink, tasks)?;
+            if sinks.iter().any(|other| other.name() == sink.name()) {
+                return Err(twice(id, "audit sinks", sink.name()));
+            }
+            sinks.push(sink);
+        }
+        let (link, key) = (self.link, self.key);
         let tenant =
             Tenant { policy, directory, directory_changes, databases, notifiers, approvers, factors, link, sinks, key };
-        tenant.brings(&*tenant.policy)?;
+        tenant.brings(&tenant.policy)?;
         Ok(tenant)
     }
 }
@@ -142,7 +168,7 @@ impl Builder {
     /// Where everything is kept, shared with others.
     #[must_use]
     pub fn shared_store(self, store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), ..self }
+        Self { two_stores: self.store.is_some(), store: Some(store), ..self }
     }
 
     /// Randomness from elsewhere than the operating system.
@@ -214,7 +240,7 @@ impl Builder {
     /// Another tenant than `default`.
     #[must_use]
     pub fn tenant(mut self, id: TenantId, tenant: TenantBuilder) -> Self {
-        self.tenants.insert(id, tenant);
+        self.tenants.push((id, tenant));
         self
     }
 
@@ -233,19 +259,39 @@ impl Builder {
             None => random_node(&*entropy)?,
         };
         let mut tenants = BTreeMap::new();
-        let mut all = self.tenants;
+        if self.two_stores {
+            return Err(JitError::invalid("two stores are given: give one"));
+        }
+        let mut all = BTreeMap::new();
+        for (id, tenant) in self.tenants {
+            if all.contains_key(&id) {
+                return Err(JitError::invalid(format!("tenant `{id}` is given twice: give it once, with everything")));
+            }
+            all.insert(id, tenant);
+        }
+        let given = self.main.given();
         if self.main.policy.is_some() || all.is_empty() {
-            all.insert(TenantId::main(), self.main);
+            let main = TenantId::main();
+            if all.contains_key(&main) {
+                let why = format!("tenant `{main}` is given twice: by itself, and by what is given without a tenant");
+                return Err(JitError::invalid(why));
+            }
+            all.insert(main, self.main);
+        } else if let Some(what) = given {
+            return Err(JitError::invalid(format!(
+                "{what} is given without a tenant, and tenant `default` has no policy: give it to one of the tenants"
+            )));
         }
         for (id, tenant) in all {
             if id == TenantId::everywhere() {
                 return Err(JitError::invalid("no tenant can be called `*`"));
             }
-            let tenant = tenant.build(&id)?;
+            let tenant = tenant.build(&id, &self.tasks).await?;
             tenants.insert(id, Arc::new(tenant));
         }
         let first = tenants.keys().next().cloned().unwrap_or_else(TenantId::main);
         let tenant = if tenants.contains_key(&TenantId::main()) { TenantId::main() } else { first };
+        let store = contain::store(store, &self.tasks);
         let core = Arc::new(Core::new(store, entropy, node, self.tasks, tenants));
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
@@ -256,6 +302,22 @@ impl Builder {
         let lanes = Lanes::new(&core);
         Ok(Jit { core, lanes, tenant })
     }
+}
+
+/// What was given by name, where no name was given twice.
+fn once<T>(tenant: &TenantId, what: &str, given: Vec<(String, T)>) -> Result<BTreeMap<String, T>, JitError> {
+    let mut all = BTreeMap::new();
+    for (name, one) in given {
+        if all.contains_key(&name) {
+            return Err(twice(tenant, what, &name));
+        }
+        all.insert(name, one);
+    }
+    Ok(all)
+}
+
+fn twice(tenant: &TenantId, what: &str, name: &str) -> JitError {
+    JitError::invalid(format!("tenant `{tenant}` has two {what} of the name `{name}`: give each a name of its own"))
 }
 
 fn random_node(entropy: &dyn Entropy) -> Result<NodeId, JitError> {

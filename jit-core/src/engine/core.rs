@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono::TimeDelta;
 use tokio::sync::{Mutex, broadcast};
 
+use super::contain::Rules;
 use super::error::JitError;
 use super::events::{Happened, Waiters};
 use super::pump::apart::Suspects;
+use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
@@ -18,7 +20,6 @@ use crate::directory::Directory;
 use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
-use crate::policy::Policy;
 use crate::store::Store;
 
 /// How often a change is tried again when others change the same records.
@@ -41,6 +42,8 @@ pub(super) struct Core {
     pub(super) ending_ahead: std::sync::Mutex<BTreeSet<String>>,
     /// Accounts whose calls hung.
     pub(super) suspects: Suspects,
+    /// What is being worked on.
+    pub(super) in_hand: InHand,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -64,7 +67,7 @@ impl Default for Limits {
 /// What is configured for one tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Tenant {
-    pub(super) policy: Arc<dyn Policy>,
+    pub(super) policy: Rules,
     pub(super) directory: Arc<dyn Directory>,
     /// Whether the directory is not the policy's own: it changes by itself.
     pub(super) directory_changes: bool,
@@ -98,6 +101,7 @@ impl Core {
             noting: Mutex::new(()),
             ending_ahead: std::sync::Mutex::default(),
             suspects: Suspects::default(),
+            in_hand: InHand::default(),
             tenants: RwLock::new(tenants),
         }
     }
@@ -129,7 +133,7 @@ fn unknown(tenant: &TenantId) -> JitError {
 
 impl Tenant {
     /// Whether everything is there that the policy mentions by name: what is not would be waited for until every request lapses.
-    pub(super) fn brings(&self, policy: &dyn Policy) -> Result<(), JitError> {
+    pub(super) fn brings(&self, policy: &Rules) -> Result<(), JitError> {
         let mentions = policy.mentions();
         let receivers = mentions.receivers.iter().map(|name| name.as_str());
         let receiver = receivers.into_iter().find(|name| !self.notifiers.contains_key(*name));

@@ -106,6 +106,12 @@ pub enum JitError {
     /// Others changed the same case again and again; try again.
     #[error("the case was changed by others at the same time again and again: try again")]
     Busy,
+    /// The policy gave no answer: its code panicked or took too long. It counts as no.
+    #[error("the policy gave no answer: {why}; look at its code")]
+    Policy {
+        /// What it did instead.
+        why: String,
+    },
     /// The directory did not answer.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -135,6 +141,7 @@ impl JitError {
             Self::Ended { .. } => "ended",
             Self::TimedOut { .. } => "timed-out",
             Self::Busy => "busy",
+            Self::Policy { .. } => "policy",
             Self::Directory(_) => "directory",
             Self::Database(_) => "database",
             Self::Store(_) => "store",

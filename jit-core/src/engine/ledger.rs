@@ -167,7 +167,12 @@ fn tell(happened: &Happened) {
     };
     let why = fact.text("why").unwrap_or_default();
     match fact.what {
-        What::Overdue | What::Reappeared | What::TargetRefused | What::BreakGlass | What::ReviewOverdue => {
+        What::Overdue
+        | What::PumpDied
+        | What::Reappeared
+        | What::TargetRefused
+        | What::BreakGlass
+        | What::ReviewOverdue => {
             tracing::error!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
         }
         What::RevokeFailed

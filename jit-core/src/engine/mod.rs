@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod builder;
 mod commands;
+mod contain;
 mod core;
 mod error;
 mod events;
@@ -26,7 +27,7 @@ pub use builder::{Builder, TenantBuilder};
 pub use commands::{Drift, Reconcile, TargetReport};
 pub use error::JitError;
 pub use events::Happened;
-pub use pump::{PassReport, Pump};
+pub use pump::{PassReport, Pump, Stopped, Undone, Unserved};
 pub use view::{AccessView, AnswerView, DecisionView, ReviewView};
 
 use self::core::Core;
@@ -84,7 +85,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotFound`] where the tenant is not configured.
     pub fn policy(&self) -> Result<Arc<dyn Policy>, JitError> {
-        Ok(Arc::clone(&self.core.tenant(&self.tenant)?.policy))
+        Ok(Arc::clone(self.core.tenant(&self.tenant)?.policy.as_given()))
     }
 
     /// Runs the pump in the background until it is stopped.

@@ -106,6 +106,7 @@ fn is_told(what: What) -> bool {
             | What::FactorLocked
             | What::Stopped
             | What::TargetLost
+            | What::PumpDied
             | What::TargetBack
             | What::TargetRefused
     )

@@ -20,7 +20,7 @@ use crate::store::{Kind, PageAsk, StoreError};
 impl Tenant {
     /// The person with all groups that policy could ask about.
     pub(super) async fn person(&self, who: &Principal) -> Result<Person, DirectoryError> {
-        self.directory.person(who, &self.policy.groups()).await
+        self.directory.person(who, self.policy.groups()).await
     }
 
     /// What policy is asked about the request; `owes_review` where one of the two owes one.
@@ -117,7 +117,7 @@ impl Core {
         };
         let humans = BTreeSet::from([&requester_is.human, &receiver_is.human]);
         let owes = request.break_glass && self.owes_review(tenant, humans, itself).await?;
-        Ok(settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)))
+        settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)).await
     }
 
     /// Whether one of the humans has another emergency that is begun or was had, and that nobody has reviewed.
@@ -182,7 +182,7 @@ fn known(snapshot: Result<Snapshot, DirectoryError>) -> Result<Option<Snapshot>,
 
 fn unknown(who: &str, tenant: &Tenant) -> Ruling {
     let reason = format!("the directory does not know `{who}`");
-    Ruling::Denied { rule: None, reason, policy: tenant.policy.hash() }
+    Ruling::Denied { rule: None, reason, policy: tenant.policy.hash().to_owned() }
 }
 
 impl Core {
@@ -196,7 +196,7 @@ impl Core {
         about: Option<&Access>,
     ) -> Result<(), JitError> {
         let allowed = match settings.person(&actor.principal).await {
-            Ok(person) => settings.policy.may(action, &person, target),
+            Ok(person) => settings.policy.may(action, &person, target).await?,
             Err(DirectoryError::Unknown { .. }) => false,
             Err(error) => return Err(error.into()),
         };

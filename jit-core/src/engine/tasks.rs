@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// Spawns tasks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tasks {
     /// None: as the runtime has it.
     pub(super) gate: Option<Arc<dyn Gate>>,
@@ -45,6 +45,18 @@ impl Tasks {
     pub(super) async fn pause(&self, how_long: Duration) {
         let how_long = self.gate.as_ref().map_or(how_long, |gate| gate.pause(how_long));
         tokio::time::sleep(how_long).await;
+    }
+
+    /// Whether somebody else says when tasks may go on.
+    pub(super) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// A part of the engine panicked, and that was caught.
+    pub(super) fn panicked(&self) {
+        if let Some(gate) = &self.gate {
+            gate.panicked();
+        }
     }
 
     /// Gives up on it after so long.

@@ -23,6 +23,7 @@ pub(super) fn tone(event: What) -> Tone {
         | What::Finding
         | What::FactorLocked
         | What::TargetLost
+        | What::PumpDied
         | What::TargetRefused
         | What::Retired
         | What::Stopped => Tone::Loud,
@@ -66,6 +67,7 @@ pub(super) fn line(notice: &Notice) -> String {
         What::Finding if who.is_empty() => format!("Finding: {}", field("why")),
         What::Finding => format!("Finding: {membership}: {}", field("why")),
         What::Stopped => format!("EMERGENCY STOP: {}", field("scope")),
+        What::PumpDied => format!("A part of the pump died and is started again: {}", field("why")),
         What::TargetLost => format!("Target {target} does not answer"),
         What::TargetBack => format!("Target {target} answers again"),
         What::TargetRefused => format!("Target {target} is not what it was"),

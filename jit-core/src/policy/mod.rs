@@ -23,7 +23,8 @@ use crate::id::{ApproverName, FactorName, Group, ReceiverName, RoleName, RuleNam
 /// Nothing lasts longer than this from its activation, extensions included, whatever policy says (law 2).
 pub const CEILING: TimeDelta = TimeDelta::hours(24);
 
-/// Turns a question into a ruling. Pure: the same question has the same answer, and nothing is fetched.
+/// Turns a question into a ruling. Pure: the same question has the same answer, and nothing is fetched. A panic is no answer, and no answer is
+/// a no: what waits for it is tried again.
 pub trait Policy: Debug + Send + Sync + 'static {
     /// What it takes, or why not.
     fn rule(&self, question: &Question<'_>) -> Ruling;
@@ -46,6 +47,12 @@ pub trait Policy: Debug + Send + Sync + 'static {
     /// What it mentions by name: an engine that lacks any of it does not take the policy.
     fn mentions(&self) -> Mentions {
         Mentions::default()
+    }
+
+    /// Whether every answer comes at once. Then it is asked right where it is needed; else on a thread of its own, and given up after 2 s.
+    /// Only what never waits, locks or loops may say so.
+    fn answers_at_once(&self) -> bool {
+        false
     }
 
     /// The directory that came with it, where it has one.

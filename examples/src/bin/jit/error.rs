@@ -93,6 +93,7 @@ impl From<JitError> for Failure {
             JitError::FactorRefused { .. } => (Exit::Refused, "give one with --totp; `jit mfa enroll` sets codes up"),
             JitError::Busy => (Exit::Refused, "run it once more"),
             JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add him to the policy's groups"),
+            JitError::Policy { .. } => (Exit::Unreachable, "look at the code of the policy"),
             JitError::Directory(_) => (Exit::Unreachable, "run it again when the directory answers"),
             JitError::Database(error) => (database_exit(error), "`jit doctor` checks every target"),
             JitError::Store(error) => return from_store(error),

@@ -114,7 +114,7 @@ impl Jit {
         let receiver = settings.person(&request.parties.receiver).await?;
         let humans = BTreeSet::from([&requester.human, &receiver.human]);
         let owes = request.break_glass && self.core.owes_review(&self.tenant, humans, None).await?;
-        Ok(settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)))
+        settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)).await
     }
 
     /// Who, by the directory, belongs to the groups that the access still waits for: whom to ask.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::Jit;
+use super::super::contain::Rules;
 use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
@@ -19,8 +20,8 @@ impl Jit {
     /// # Errors
     /// [`JitError::Invalid`] where it names what is not configured: the old one stays in force. [`JitError::Store`] where that cannot be recorded; the new policy is in force all the same.
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
-        let policy: Arc<dyn Policy> = Arc::new(policy);
-        self.core.tenant(&self.tenant)?.brings(&*policy)?;
+        let policy = Rules::new(Arc::new(policy), &self.core.tasks).await?;
+        self.core.tenant(&self.tenant)?.brings(&policy)?;
         self.core.reconfigure(&self.tenant, |tenant| {
             if let Some(directory) = policy.directory().filter(|_| !tenant.directory_changes) {
                 tenant.directory = directory;
@@ -40,7 +41,7 @@ impl Core {
         let key = policy_key(tenant);
         let record = self.store.read(&key).await?;
         let known: PolicySeen = body_or_default(record.as_ref())?;
-        let hash = settings.policy.hash();
+        let hash = settings.policy.hash().to_owned();
         if known.hash == hash {
             return Ok(());
         }

@@ -88,7 +88,7 @@ impl Jit {
             return Err(JitError::TargetRefused { target: target.clone(), why });
         }
         let (mut roles, mut others) = (Vec::new(), Vec::new());
-        for role in settings.policy.requestable(target) {
+        for role in settings.policy.requestable(target).await? {
             let role = database.role(role.as_str())?;
             // what another tenant's accesses hold there is nobody's business here (law 13)
             if self.core.owns(&self.tenant, &realm, &role).await? {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::Jit;
 use super::super::ask::Filter;
+use super::super::contain;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
@@ -35,8 +36,9 @@ impl Jit {
     /// Where the store cannot be written.
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
         let target = name.clone();
+        let contained = contain::database(database, &self.core.tasks);
         self.core.reconfigure(&self.tenant, |tenant| {
-            tenant.databases.insert(target, database);
+            tenant.databases.insert(target, contained);
         })?;
         self.lanes.registered(&self.tenant, &name);
         Ok(self.core.contact_now(&self.tenant, &name).await?)
@@ -70,7 +72,7 @@ impl Jit {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
         let mut roles = Vec::new();
-        for role in settings.policy.requestable(name) {
+        for role in settings.policy.requestable(name).await? {
             roles.push(database.role(role.as_str())?);
         }
         Ok(TargetReport {

@@ -39,6 +39,11 @@ impl Apart {
         }
     }
 
+    /// Breaks off what is left.
+    pub(super) fn abort(&self) {
+        self.lock().values().flatten().for_each(JoinHandle::abort);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Lane, Vec<JoinHandle<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

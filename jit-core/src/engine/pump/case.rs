@@ -122,12 +122,17 @@ impl Case {
 
     /// A target by which its realm is reached.
     pub(super) fn target(&self, settings: &Tenant) -> Option<TargetName> {
+        self.targets().find(|target| settings.databases.contains_key(*target)).cloned()
+    }
+
+    /// The targets by which its realm may be reached.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetName> {
         // a dead-man can be moved only where it was armed
         let armed = self.holding.armed.iter().map(|armed| &armed.target);
         let live = self.accesses.values().map(|loaded| &loaded.access.request().target);
         let watched = self.holding.watched.iter().map(|watch| &watch.target);
         let orphans = self.holding.orphans.iter().map(|orphan| &orphan.target);
-        armed.chain(live).chain(watched).chain(orphans).find(|target| settings.databases.contains_key(*target)).cloned()
+        armed.chain(live).chain(watched).chain(orphans)
     }
 
     /// Lets the access handle the event.

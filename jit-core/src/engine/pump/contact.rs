@@ -74,7 +74,8 @@ impl Lanes {
             let here = here.filter(|(settings, target)| settings.databases.contains_key(target));
             let Some((settings, target)) = here else {
                 self.core.store.unclaim(&[claim]).await?;
-                self.leave_to_others(lane, now);
+                let unserved = self.unserved_of(record.at.tenant.as_str(), "target", &record.at.key);
+                self.leave_to_others(lane, now, unserved.into_iter().collect());
                 return Ok(false);
             };
             let Ok(database) = settings.database(&target) else { return Ok(false) };

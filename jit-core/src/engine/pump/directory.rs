@@ -11,11 +11,6 @@ use super::Lanes;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl Lanes {
-    /// Whether a tenant has such a directory.
-    pub(super) fn has_changing_directories(&self) -> bool {
-        self.core.tenants().iter().any(|(_, settings)| settings.directory_changes)
-    }
-
     /// Looks until stopped.
     pub(super) async fn keep_directories(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {

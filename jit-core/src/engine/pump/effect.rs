@@ -195,7 +195,9 @@ impl Pass<'_> {
         (answers, served)
     }
 
+    /// Whose work it is, and how long it may take: a database is told something from now on.
     pub(super) fn call(&self) -> Call {
+        self.held.sending();
         Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
     }
 }

@@ -1,7 +1,7 @@
 //! The work of one lane, until nothing of it is due.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +19,13 @@ use super::breaker::Breaker;
 use super::case::Case;
 use super::contact::another_realm;
 use super::realm::{Pass, Served, Stage};
+use super::undone::Unserved;
 use crate::clock::{Time, to_std};
 use crate::database::{Database, DatabaseError, DeadManHere, Identity};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
-use crate::store::{Change, ClaimAsk, Claimed, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
+use crate::store::{Change, Claim, ClaimAsk, Claimed, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
 
 /// A target without a dead-man is asked again after so long whether it has one now.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -43,6 +44,9 @@ impl Lanes {
     pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let mut claims = 0_u64;
         loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Ok(claims);
+            }
             if lane.outbox_of().is_some() {
                 return self.deliver(lane).await;
             }
@@ -64,15 +68,24 @@ impl Lanes {
             claims = claims.saturating_add(1);
             let went_on = if lane.is_realm() {
                 self.realm(lane, claimed).await?
-            } else if *lane == Lane::desk() {
-                self.desk(claimed).await?;
-                true
             } else {
-                self.contact(lane, claimed).await?
+                let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
+                let _held = self.core.in_hand.take(lane.as_str(), claims);
+                self.without_effect(lane, claimed).await?
             };
             if !went_on {
                 return Ok(claims);
             }
+        }
+    }
+
+    /// Work that changes nothing in a database; whether it went on.
+    async fn without_effect(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
+        if *lane == Lane::desk() {
+            self.desk(claimed).await?;
+            Ok(true)
+        } else {
+            self.contact(lane, claimed).await
         }
     }
 
@@ -106,7 +119,7 @@ impl Lanes {
                 let known = lost.get(&(tenant.clone(), target.clone())).cloned();
                 let (lanes, lane, at) = (Arc::clone(self), lane.clone(), (tenant.clone(), target.clone()));
                 let pass = async move { lanes.serve(&lane, &tenant, &target, cases, stage, known).await };
-                passes.push((at, self.core.tasks.spawn(pass)));
+                passes.push((at, self.spawn_pass(pass)));
             }
             for (at, pass) in passes {
                 match self.finished(lane, pass).await {
@@ -124,6 +137,22 @@ impl Lanes {
             self.strand(lane, stranded, now).await?;
         }
         Ok(answered)
+    }
+
+    /// Runs a pass in a task of its own.
+    fn spawn_pass(
+        self: &Arc<Self>,
+        pass: impl Future<Output = Result<Option<String>, StoreError>> + Send + 'static,
+    ) -> JoinHandle<Result<Option<String>, StoreError>> {
+        let lanes = Arc::clone(self);
+        self.core.tasks.spawn(async move {
+            let mut cut = lanes.cut.subscribe();
+            tokio::select! {
+                biased;
+                _ = cut.wait_for(|cut| *cut) => Ok(None),
+                served = lanes.survives("pass", pass) => served.unwrap_or(Ok(None)),
+            }
+        })
     }
 
     /// Waits for a pass, but not for long: one that takes its time goes on beside the lane, whose other work does not wait for it.
@@ -188,6 +217,8 @@ impl Lanes {
             (Err(_), _) => no_dead_man("it does not answer"),
         };
         let core = &*self.core;
+        let claims: Vec<Claim> = cases.iter().map(|case| case.claim.clone()).collect();
+        let held = core.in_hand.take(format!("target `{target}`: {} accounts", claims.len()), claims);
         let mut pass = Pass {
             core,
             settings: &settings,
@@ -199,6 +230,7 @@ impl Lanes {
             incarnation,
             stage,
             hung: AtomicBool::new(false),
+            held,
         };
         let served = match ready {
             Ok(_) => pass.run().await?,
@@ -226,12 +258,18 @@ impl Lanes {
 
     /// Gives back what nobody here can do.
     async fn strand(&self, lane: &Lane, cases: Vec<Case>, now: Time) -> Result<(), StoreError> {
-        let mut claims = Vec::new();
+        let (mut claims, mut unserved) = (Vec::new(), Vec::new());
         for mut case in cases {
             let settings = self.core.tenant(&case.holding.tenant).ok();
             if let Some(settings) = settings.filter(|_| case.holding.is_empty()) {
                 case.record(&self.core, &settings).await?;
             } else {
+                // another tenant's work is nobody's business here (law 13)
+                if self.core.tenant(&case.holding.tenant).is_ok() {
+                    unserved.extend(
+                        case.targets().map(|target| Unserved::new(&case.holding.tenant, "target", target.as_str())),
+                    );
+                }
                 claims.push(case.claim);
             }
         }
@@ -244,7 +282,7 @@ impl Lanes {
             "work is due on a target that is not registered here"
         );
         self.core.store.unclaim(&claims).await?;
-        self.leave_to_others(lane, now);
+        self.leave_to_others(lane, now, unserved);
         Ok(())
     }
 

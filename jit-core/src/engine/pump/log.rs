@@ -92,7 +92,9 @@ impl Lanes {
         let Some((tenant, receiver, notifier)) = found else {
             // its receiver is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
-            self.leave_to_others(lane, now);
+            let unserved =
+                lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "receiver of notices", name));
+            self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };
         let ask = DeliverAsk { tenant: &tenant, receiver, node: &core.node, limit: NOTICES };

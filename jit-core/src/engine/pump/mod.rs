@@ -10,6 +10,7 @@ pub(in crate::engine) mod dead_man;
 mod desk;
 mod directory;
 mod effect;
+pub(in crate::engine) mod in_hand;
 mod lane;
 mod left;
 mod log;
@@ -18,20 +19,24 @@ mod outcome;
 pub(in crate::engine) mod outside;
 mod realm;
 mod rule_again;
+mod run;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::apart::Apart;
 use self::breaker::Breaker;
 pub(super) use self::log::CHECKPOINT_EVERY;
+pub use self::run::{Pump, Stopped};
+use self::undone::Elsewhere;
+pub use self::undone::{Undone, Unserved};
 use super::core::Core;
 use crate::clock::{Time, after};
 use crate::database::DeadManHere;
@@ -54,7 +59,7 @@ pub(super) struct Lanes {
     running: Mutex<BTreeMap<Lane, ()>>,
     apart: Apart,
     /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
-    elsewhere: Mutex<BTreeMap<Lane, Time>>,
+    elsewhere: Mutex<BTreeMap<Lane, Elsewhere>>,
     /// What targets said of their dead-men, and when.
     dead_men: Mutex<BTreeMap<(TenantId, TargetName), (DeadManHere, Instant)>>,
     /// When servers with dead-men were last asked whether they were restarted.
@@ -65,50 +70,26 @@ pub(super) struct Lanes {
     /// Counts the passes of this process, for their labels.
     passes: AtomicU64,
     /// When work could not be kept in the store, if none could since.
-    store_failed: Mutex<Option<tokio::time::Instant>>,
+    store_failed: Mutex<Option<Instant>>,
+    /// How many pumps run in this process.
+    pumps: AtomicUsize,
+    /// The pump is to stop: nothing more is claimed.
+    stopping: AtomicBool,
+    /// The pump has to stop at once: what is in hand is broken off.
+    cut: watch::Sender<bool>,
     done: Notify,
 }
 
-/// The running pump. Dropping it stops it after the work in hand.
-#[derive(Debug)]
-pub struct Pump {
-    stop: watch::Sender<bool>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Pump {
-    pub(super) fn start(lanes: &Arc<Lanes>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let lanes = Arc::clone(lanes);
-        let task = Arc::clone(&lanes.core).tasks.spawn(async move { lanes.pump(stopped).await });
-        Self { stop, task: Some(task) }
-    }
-
-    /// Finishes the work in hand, then stops.
-    pub async fn stop(mut self) {
-        let _ = self.stop.send(true);
-        if let Some(task) = self.task.take()
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the pump ended badly");
-        }
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-    }
-}
-
 /// What one pass over everything due came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PassReport {
     /// How often due work was claimed.
     pub claims: u64,
     /// Lanes whose server did not answer.
     pub unreachable: u64,
+    /// What is due and was not done.
+    pub undone: Undone,
 }
 
 impl Lanes {
@@ -124,49 +105,11 @@ impl Lanes {
             dead_men_seen: Mutex::default(),
             passes: AtomicU64::new(0),
             store_failed: Mutex::default(),
+            pumps: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            cut: watch::Sender::new(false),
             done: Notify::new(),
         })
-    }
-
-    async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        let log = self.core.tasks.spawn(Arc::clone(&self).keep_log(stopped.clone()));
-        let ends = self.core.tasks.spawn(Arc::clone(&self).keep_ends(stopped.clone()));
-        let dead_men = self.core.tasks.spawn(Arc::clone(&self).keep_dead_men(stopped.clone()));
-        let directories = self
-            .has_changing_directories()
-            .then(|| self.core.tasks.spawn(Arc::clone(&self).keep_directories(stopped.clone())));
-        while !*stopped.borrow() {
-            let turn = async {
-                if let Err(error) = self.turn().await {
-                    tracing::error!(%error, "the store cannot be used; trying again");
-                    self.core.tasks.pause(STORE_RETRY).await;
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = stopped.changed() => {}
-                () = turn => {}
-            }
-        }
-        while !self.lock_running().is_empty() {
-            self.done.notified().await;
-        }
-        self.apart.finished().await;
-        if let Some(directories) = directories
-            && let Err(error) = directories.await
-        {
-            tracing::error!(%error, "the keeper of directories ended badly");
-        }
-        if let Err(error) = log.await {
-            tracing::error!(%error, "the log keeper ended badly");
-        }
-        if let Err(error) = ends.await {
-            tracing::error!(%error, "the keeper of ends ended badly");
-        }
-        if let Err(error) = dead_men.await {
-            tracing::error!(%error, "the keeper of dead-men ended badly");
-        }
-        self.close_log().await;
     }
 
     /// Starts what is due, then waits until something else is.
@@ -184,12 +127,17 @@ impl Lanes {
                 // whoever waits for the lane is woken when it is idle again
                 drop(self.core.tasks.spawn(async move {
                     let _idle = Idle { lanes: &lanes, lane: lane.clone() };
-                    let worked = lanes.work(&lane).await;
-                    lanes.worked(worked.as_ref().map(|_| ()));
-                    if let Err(error) = worked {
-                        tracing::error!(lane = lane.as_str(), %error, "the store cannot be used; trying again");
-                        lanes.core.tasks.pause(STORE_RETRY).await;
-                    }
+                    let work = async {
+                        let Some(worked) = lanes.survives(lane.as_str(), lanes.work(&lane)).await else {
+                            return lanes.core.tasks.pause(STORE_RETRY).await;
+                        };
+                        lanes.worked(worked.as_ref().map(|_| ()));
+                        if let Err(error) = worked {
+                            tracing::error!(lane = lane.as_str(), %error, "the store cannot be used; trying again");
+                            lanes.core.tasks.pause(STORE_RETRY).await;
+                        }
+                    };
+                    lanes.unless_cut(work).await;
                 }));
             }
         }
@@ -233,13 +181,18 @@ impl Lanes {
             failed.extend(due.into_iter().filter(|lane| self.probe_at(lane).is_some()));
         }
         report.unreachable = u64::try_from(self.down()).unwrap_or(u64::MAX);
+        report.undone = self.undone().await?;
         Ok(report)
     }
 
-    /// Leaves a lane alone for a while whose work this process cannot do.
-    fn leave_to_others(&self, lane: &Lane, now: Time) {
-        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.insert(lane.clone(), after(now, ELSEWHERE));
+    /// Does the work, unless the pump has to stop before it is done.
+    async fn unless_cut(&self, work: impl Future<Output = ()>) {
+        let mut cut = self.cut.subscribe();
+        tokio::select! {
+            biased;
+            _ = cut.wait_for(|cut| *cut) => {}
+            () = work => {}
+        }
     }
 
     /// Names the calls of one pass.
@@ -254,10 +207,6 @@ impl Lanes {
 
     fn not_before(&self, lane: &Lane) -> Option<Time> {
         self.left_until(lane).max(self.probe_at(lane))
-    }
-
-    fn left_until(&self, lane: &Lane) -> Option<Time> {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).get(lane).copied()
     }
 
     fn probe_at(&self, lane: &Lane) -> Option<Time> {

@@ -42,11 +42,14 @@ impl Lanes {
         let Some((settings, approver)) = found else {
             // it is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
-            self.leave_to_others(lane, now);
+            let unserved = lane.outside_of().and_then(|(tenant, name)| self.unserved_of(tenant, "approver", name));
+            self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };
         let ask = ClaimAsk { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
         let claimed = core.store.claim(&ask).await?;
+        let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
+        let _held = core.in_hand.take(lane.as_str(), claims);
         let count = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
         let asked = claimed.into_iter().map(|claimed| self.ask(&settings, &approver, claimed));
         futures_util::future::join_all(asked).await.into_iter().collect::<Result<(), StoreError>>()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::case::{Case, Kept};
+use super::in_hand::Held;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
@@ -36,6 +37,8 @@ pub(super) struct Pass<'p> {
     pub(super) stage: Stage,
     /// Whether a call did not come back.
     pub(super) hung: AtomicBool,
+    /// Its claims, as being worked on.
+    pub(super) held: Held<'p>,
 }
 
 /// What a pass does for its accounts. Ends come first, in a pass of their own (law 18).

@@ -200,6 +200,10 @@ impl CedarPolicy {
 }
 
 impl Policy for CedarPolicy {
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn rule(&self, question: &Question<'_>) -> Ruling {
         let permits = match self.permits(question) {
             Ok(permits) => permits,

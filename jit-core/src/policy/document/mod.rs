@@ -200,6 +200,10 @@ fn read_all<T>(
 }
 
 impl Policy for PolicyDocument {
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn rule(&self, question: &Question<'_>) -> Ruling {
         let Some(rule) = self.index.first(&self.rules, question) else {
             return Ruling::Denied { rule: None, reason: nothing_matches(question), policy: self.hash.clone() };

@@ -1,6 +1,8 @@
 //! The pump in the foreground, and one pass of it.
 
-use jit_core::engine::{Happened, Jit};
+use std::time::Duration;
+
+use jit_core::engine::{AccessView, Happened, Jit, Undone};
 use jit_core::fact::{Detail, Fact, What};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,12 +30,20 @@ pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> 
         told = tell(at.out, &mut events) => told,
         stopped = stopped() => stopped,
     };
-    pump.stop().await;
+    let left = pump.stop_within(STOP_WITHIN).await;
     while let Ok(happened) = events.try_recv() {
         say(at.out, &happened)?;
     }
-    at.out.result(&json!({"pump": "stopped"}), || "the pump stopped; what is due waits for the next one".to_owned())?;
-    told
+    let mut answer = json!({"pump": "stopped", "unfinished": left.unfinished});
+    merge(&mut answer, as_json(&left.undone));
+    at.out.result(&answer, || {
+        let mut lines = vec!["the pump stopped; what is due waits for the next one".to_owned()];
+        lines.extend(left.unfinished.iter().map(|what| format!("broken off: {what}")));
+        lines.extend(lines_of(&left.undone));
+        lines.join("\n")
+    })?;
+    told?;
+    left_undone(&left.undone)
 }
 
 /// One pass over everything due.
@@ -46,18 +56,72 @@ pub(super) async fn run_due(at: &Context<'_>) -> Result<(), Failure> {
             say(at.out, &happened)?;
         }
     }
-    let answer = json!({"claims": report.claims, "unreachable": report.unreachable});
-    at.out.result(&answer, || match (report.claims, report.unreachable) {
-        (0, 0) => "nothing was due".to_owned(),
-        (_, 0) => "done: everything due".to_owned(),
-        (_, down) => format!("done, except on {down} that did not answer"),
+    let mut answer = json!({"claims": report.claims, "unreachable": report.unreachable});
+    merge(&mut answer, as_json(&report.undone));
+    at.out.result(&answer, || {
+        let all = match (report.claims, report.unreachable) {
+            _ if !report.undone.is_empty() => "not everything due was done:".to_owned(),
+            (0, 0) => "nothing was due".to_owned(),
+            (_, 0) => "done: everything due".to_owned(),
+            (_, down) => format!("done, except on {down} that did not answer"),
+        };
+        std::iter::once(all).chain(lines_of(&report.undone)).collect::<Vec<_>>().join("\n")
     })?;
+    left_undone(&report.undone)?;
     if report.unreachable == 0 {
         return Ok(());
     }
     let message = format!("{} did not answer: what is due there waits", report.unreachable);
     Err(Failure::unreachable(message, "`jit doctor` says which; run it again when it is back"))
 }
+
+/// Fails where something that is due was not done, and names the first of it.
+fn left_undone(undone: &Undone) -> Result<(), Failure> {
+    let lines = lines_of(undone);
+    let Some(first) = lines.first() else { return Ok(()) };
+    let message = match lines.len() {
+        1 => first.clone(),
+        several => format!("{first}; and {} more", several.saturating_sub(1)),
+    };
+    let hint = "`jit doctor` checks the targets, `jit show` tells the history of an access; it is tried again by the next `jit run-due` or `jit pump`";
+    Err(Failure::unreachable(message, hint))
+}
+
+/// What is due and was not done, a line each, with the reason.
+fn lines_of(undone: &Undone) -> Vec<String> {
+    let of = |view: &AccessView, what: &str| {
+        let why = view.trouble.as_deref().unwrap_or("it was not tried yet");
+        format!("{what}: {} on {} for {} ({}): {why}", view.role, view.target, view.principal, view.id)
+    };
+    let overdue = undone.overdue.iter().map(|view| of(view, "OVERDUE"));
+    let failing = undone.failing.iter().map(|view| of(view, "not done yet"));
+    let unserved = undone.unserved.iter().map(|left| {
+        let what = left.what;
+        format!(
+            "work is due for {what} `{}`, and no such {what} is configured here: configure it again, or retire it",
+            left.name
+        )
+    });
+    overdue.chain(failing).chain(unserved).collect()
+}
+
+fn as_json(undone: &Undone) -> Value {
+    let unserved: Vec<Value> = undone
+        .unserved
+        .iter()
+        .map(|left| json!({"tenant": left.tenant, "what": left.what, "name": left.name}))
+        .collect();
+    json!({"overdue": undone.overdue, "failing": undone.failing, "unserved": unserved})
+}
+
+fn merge(answer: &mut Value, more: Value) {
+    if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
+        answer.extend(more);
+    }
+}
+
+/// How long work in hand has when the pump is stopped: less than service managers wait.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Returns at SIGINT or SIGTERM.
 pub(super) async fn stopped() -> Result<(), Failure> {
@@ -114,6 +178,7 @@ fn words(fact: &Fact) -> &'static str {
         What::Overdue => "OVERDUE",
         What::RevokeFailed => "revoke failed, tried again",
         What::TargetLost => "target does not answer",
+        What::PumpDied => "A PART OF THE PUMP DIED, started again",
         What::TargetBack => "target answers again",
         other => other.as_str(),
     }

@@ -1,0 +1,159 @@
+//! Adapters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Caught, Failed};
+use crate::clock::Time;
+use crate::database::{
+    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use crate::engine::tasks::Tasks;
+use crate::id::{Account, RoleName};
+
+/// How long a call may take that has no limit of its own.
+const WITHIN: Duration = Duration::from_secs(30);
+/// What an adapter may need beyond the limit of a call before it is given up.
+const BEYOND: Duration = Duration::from_millis(500);
+/// The year 3000, seconds: no server is later.
+const LATEST: i64 = 32_503_680_000;
+
+/// The adapter, contained.
+pub(in crate::engine) fn database(inner: Arc<dyn Database>, tasks: &Tasks) -> Arc<dyn Database> {
+    Arc::new(Contained { inner, calls: Caught::new(tasks) })
+}
+
+#[derive(Debug)]
+struct Contained {
+    inner: Arc<dyn Database>,
+    calls: Caught,
+}
+
+impl Contained {
+    /// A call that changes nothing.
+    async fn read<T>(&self, call: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+        match self.calls.within(WITHIN, call).await {
+            Ok(answer) => answer,
+            Err(failed @ Failed::TooSlow(_)) => Err(DatabaseError::unreachable(of_adapter(&failed))),
+            // the server may well be there
+            Err(failed @ Failed::Panicked(_)) => Err(DatabaseError::not_applied(of_adapter(&failed))),
+        }
+    }
+
+    /// A call of so many orders that changes something: without an answer for each, what became of none is known.
+    async fn change<T>(
+        &self,
+        limit: Duration,
+        orders: usize,
+        call: impl Future<Output = Vec<Result<T, DatabaseError>>>,
+    ) -> Vec<Result<T, DatabaseError>> {
+        let why = match self.calls.within(limit.saturating_add(BEYOND), call).await {
+            Ok(answers) if answers.len() == orders => return answers,
+            Ok(answers) => format!("the adapter gave {} answers for {orders} orders", answers.len()),
+            Err(failed) => of_adapter(&failed),
+        };
+        (0..orders).map(|_| Err(DatabaseError::unknown(why.clone()))).collect()
+    }
+}
+
+fn of_adapter(failed: &Failed) -> String {
+    format!("the adapter gave no answer: {failed}")
+}
+
+fn no_name(name: &str, failed: &Failed) -> NameError {
+    NameError { what: "a name", given: name.escape_debug().to_string(), why: of_adapter(failed) }
+}
+
+/// A server's time that can be meant.
+fn plausible(time: Time) -> Result<(), DatabaseError> {
+    if (0..LATEST).contains(&time.timestamp()) {
+        return Ok(());
+    }
+    Err(DatabaseError::unknown(format!("the adapter says that its server's time is {time}, which cannot be")))
+}
+
+/// As many answers as were asked for.
+fn as_many<T>(answers: Vec<T>, asked: usize) -> Result<Vec<T>, DatabaseError> {
+    if answers.len() == asked {
+        return Ok(answers);
+    }
+    Err(DatabaseError::not_applied(format!("the adapter gave {} answers where {asked} were asked for", answers.len())))
+}
+
+#[async_trait]
+impl Database for Contained {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        self.calls.now(|| self.inner.account(name)).unwrap_or_else(|failed| Err(no_name(name, &failed)))
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        self.calls.now(|| self.inner.role(name)).unwrap_or_else(|failed| Err(no_name(name, &failed)))
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        self.read(async { self.inner.identify().await }).await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.read(async { self.inner.capabilities().await }).await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        self.read(async { self.inner.check(roles).await }).await
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        let observation = self.read(async { self.inner.observe(subjects).await }).await?;
+        plausible(observation.server_time).map_err(|error| DatabaseError::not_applied(error.with_causes()))?;
+        let seen = as_many(observation.seen, subjects.len())?;
+        for (subject, seen) in subjects.iter().zip(&seen) {
+            let accounts = (&subject.account_id, &seen.account_id);
+            let roles = (&subject.role_id, &seen.role_id);
+            if [accounts, roles].iter().any(|ids| matches!(ids, (Some(asked), Some(seen)) if asked != seen)) {
+                let (account, role) = (&subject.account, &subject.role);
+                let why = format!("the adapter was asked for `{role}` of `{account}` and answered for another one");
+                return Err(DatabaseError::not_applied(why));
+            }
+        }
+        Ok(Observation { seen, ..observation })
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        let granted = async { self.inner.grant(call, orders).await };
+        let answers = self.change(call.limit, orders.len(), granted).await;
+        let checked = |granted: Granted| plausible(granted.server_time).map(|()| granted);
+        answers.into_iter().map(|answer| answer.and_then(checked)).collect()
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        let revoked = async { self.inner.revoke(call, orders).await };
+        let answers = self.change(call.limit, orders.len(), revoked).await;
+        let checked = |report: RevokeReport| {
+            plausible(report.server_time).and_then(|()| plausible(report.revoked_at)).map(|()| report)
+        };
+        answers.into_iter().map(|answer| answer.and_then(checked)).collect()
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+        self.read(async { self.inner.settle(orders).await }).await
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        self.change(call.limit, orders.len(), async { self.inner.arm(call, orders).await }).await
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        self.change(call.limit, orders.len(), async { self.inner.disarm(call, orders).await }).await
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+        as_many(self.read(async { self.inner.belongings(subjects).await }).await?, subjects.len())
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+        self.read(async { self.inner.holders(roles).await }).await
+    }
+}

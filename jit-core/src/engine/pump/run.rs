@@ -1,0 +1,206 @@
+//! The pump in the background: its loop, the keepers beside it, and how it stops.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::undone::Undone;
+use super::{Lanes, STORE_RETRY};
+use crate::engine::contain::said;
+use crate::fact::{Fact, What};
+
+/// First wait before a keeper that died is started again; it doubles each time.
+const AGAIN_FIRST: Duration = Duration::from_millis(500);
+/// Longest such wait.
+const AGAIN_LONGEST: Duration = Duration::from_secs(30);
+/// How long it may take to say what is left when the pump stops.
+const SAY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The running pump. Dropping it stops it after the work in hand.
+#[derive(Debug)]
+pub struct Pump {
+    stop: watch::Sender<bool>,
+    lanes: Arc<Lanes>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What a pump left behind when it stopped.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Work that was broken off because the time was over. Its claims were given back, or run out within seconds where a database
+    /// may still be at it.
+    pub unfinished: Vec<String>,
+    /// What is due and was not done.
+    pub undone: Undone,
+}
+
+impl Pump {
+    pub(in crate::engine) fn start(lanes: &Arc<Lanes>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        lanes.stopping.store(false, Ordering::Relaxed);
+        lanes.cut.send_replace(false);
+        lanes.pumps.fetch_add(1, Ordering::Relaxed);
+        let pump = Running(Arc::clone(lanes));
+        let task = Arc::clone(&lanes.core).tasks.spawn(async move { Arc::clone(&pump.0).pump(stopped).await });
+        Self { stop, lanes: Arc::clone(lanes), task: Some(task) }
+    }
+
+    /// Finishes the work in hand, then stops. Says what is left.
+    pub async fn stop(mut self) -> Stopped {
+        let _ = self.stop.send(true);
+        self.ended().await;
+        self.left(Vec::new()).await
+    }
+
+    /// The same within this time: what is in hand then is broken off and its claims are given back, so that another node can go on
+    /// with it at once. What a database may still be at is taken up again after its claim ran out, 10 s at the longest.
+    pub async fn stop_within(mut self, limit: Duration) -> Stopped {
+        let _ = self.stop.send(true);
+        let lanes = Arc::clone(&self.lanes);
+        if lanes.core.tasks.within(limit, self.ended()).await.is_some() {
+            return self.left(Vec::new()).await;
+        }
+        let (unfinished, claims) = lanes.core.in_hand.unfinished();
+        lanes.cut.send_replace(true);
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        lanes.apart.abort();
+        for what in &unfinished {
+            tracing::warn!(what, "broken off: the pump had to stop");
+        }
+        let given_back = lanes.core.tasks.within(SAY_WITHIN, lanes.core.store.unclaim(&claims)).await;
+        if !matches!(given_back, Some(Ok(()))) {
+            tracing::warn!(claims = claims.len(), "claims could not be given back: they run out by themselves");
+        }
+        self.left(unfinished).await
+    }
+
+    async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the pump ended badly");
+            }
+            self.task = None;
+        }
+    }
+
+    async fn left(&self, unfinished: Vec<String>) -> Stopped {
+        let undone = self.lanes.core.tasks.within(SAY_WITHIN, self.lanes.undone()).await;
+        let undone = undone.and_then(Result::ok).unwrap_or_else(|| {
+            tracing::warn!("what is left cannot be said: the store does not answer");
+            Undone::default()
+        });
+        Stopped { unfinished, undone }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+/// Counts a pump as running.
+struct Running(Arc<Lanes>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.pumps.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lanes {
+    async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let keepers = [
+            self.keep("log", &stopped, Self::keep_log),
+            self.keep("ends", &stopped, Self::keep_ends),
+            self.keep("dead man's switches", &stopped, Self::keep_dead_men),
+            self.keep("directories", &stopped, Self::keep_directories),
+        ];
+        while !*stopped.borrow() {
+            let turn = async {
+                match self.survives("loop", self.turn()).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "the store cannot be used; trying again");
+                        self.core.tasks.pause(STORE_RETRY).await;
+                    }
+                    None => self.core.tasks.pause(STORE_RETRY).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = turn => {}
+            }
+        }
+        self.stopping.store(true, Ordering::Relaxed);
+        while !self.lock_running().is_empty() {
+            self.done.notified().await;
+        }
+        self.apart.finished().await;
+        for keeper in keepers {
+            // what became of it it has said itself
+            let _ = keeper.await;
+        }
+        self.close_log().await;
+        self.stopping.store(false, Ordering::Relaxed);
+    }
+
+    /// Runs a keeper until the pump stops. One that dies is told of, and started again.
+    fn keep<F>(
+        self: &Arc<Self>,
+        what: &'static str,
+        stopped: &watch::Receiver<bool>,
+        keeper: impl Fn(Arc<Self>, watch::Receiver<bool>) -> F + Send + Sync + 'static,
+    ) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (lanes, mut stopped, mut cut) = (Arc::clone(self), stopped.clone(), self.cut.subscribe());
+        self.core.tasks.spawn(async move {
+            let mut wait = AGAIN_FIRST;
+            let kept = async {
+                while lanes.survives(what, keeper(Arc::clone(&lanes), stopped.clone())).await.is_none() {
+                    tokio::select! {
+                        biased;
+                        _ = stopped.wait_for(|stopped| *stopped) => {}
+                        () = lanes.core.tasks.pause(wait) => {}
+                    }
+                    wait = wait.saturating_mul(2).min(AGAIN_LONGEST);
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = cut.wait_for(|cut| *cut) => {}
+                () = kept => {}
+            }
+        })
+    }
+
+    /// What the work came to; none where it panicked, which is told.
+    pub(super) async fn survives<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
+        let panic = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(done) => return Some(done),
+            Err(panic) => panic,
+        };
+        self.core.tasks.panicked();
+        let why = said(&*panic);
+        tracing::error!(what, why, "a part of the pump died: it is started again");
+        for (tenant, settings) in self.core.tenants() {
+            let fact = Fact::new(What::PumpDied).with("part", what).with("why", why.as_str());
+            if let Err(error) = self.tell(&tenant, &settings, fact).await {
+                tracing::warn!(%tenant, %error, "that it died is not in the log");
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,124 @@
+//! What is due and was not done: what a pass, and a pump that stops, leave behind.
+
+use std::sync::PoisonError;
+
+use super::super::apply::loaded;
+use super::super::records::{access_key, body};
+use super::super::view::AccessView;
+use super::outcome::RETRY_LONGEST;
+use super::{ELSEWHERE, Lanes};
+use crate::clock::{Time, after};
+use crate::holding::Holding;
+use crate::id::TenantId;
+use crate::store::{Lane, StoreError};
+
+/// How many accounts of a realm are looked at for it.
+const MOST: usize = 1_024;
+
+/// What is due and was not done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undone {
+    /// Accesses whose role should be gone and is not known to be.
+    pub overdue: Vec<AccessView>,
+    /// Other accesses whose database work failed and is tried again. [`AccessView::trouble`] says why.
+    pub failing: Vec<AccessView>,
+    /// Work that is due and that this process cannot do.
+    pub unserved: Vec<Unserved>,
+}
+
+impl Undone {
+    /// Whether everything due was done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.overdue.is_empty() && self.failing.is_empty() && self.unserved.is_empty()
+    }
+}
+
+/// Work that is due and that this process cannot do: what it needs is not configured here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Unserved {
+    /// The tenant whose work it is.
+    pub tenant: TenantId,
+    /// What is not configured here: `target`, `receiver of notices`, `approver`.
+    pub what: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+impl Unserved {
+    pub(super) fn new(tenant: &TenantId, what: &'static str, name: impl Into<String>) -> Self {
+        Self { tenant: tenant.clone(), what, name: name.into() }
+    }
+}
+
+impl Lanes {
+    /// What is due and was not done, of the tenants that are configured here.
+    pub(super) async fn undone(&self) -> Result<Undone, StoreError> {
+        let store = &self.core.store;
+        let now = store.now().await?;
+        let mut undone = Undone::default();
+        for (lane, due) in store.lanes().await? {
+            if due <= now {
+                undone.unserved.extend(self.unserved(&lane));
+            }
+            // what failed is tried again by then
+            if lane.is_realm() && due <= after(now, RETRY_LONGEST) {
+                self.failing(&lane, now, &mut undone).await?;
+            }
+        }
+        undone.unserved.sort();
+        undone.unserved.dedup();
+        Ok(undone)
+    }
+
+    async fn failing(&self, lane: &Lane, now: Time, undone: &mut Undone) -> Result<(), StoreError> {
+        let records = self.core.store.upcoming(lane, after(now, RETRY_LONGEST), MOST).await?;
+        let holdings = records.iter().filter_map(|record| body::<Holding>(record).ok());
+        let here = holdings.filter(|holding| self.core.tenant(&holding.tenant).is_ok());
+        let keys: Vec<_> =
+            here.flat_map(|holding| holding.live.into_iter().map(move |id| access_key(&holding.tenant, id))).collect();
+        for record in self.core.store.read_all(&keys).await?.iter().flatten() {
+            let Ok(loaded) = loaded(record, now) else { continue };
+            let view = AccessView::of(&loaded.access, now);
+            if view.overdue {
+                undone.overdue.push(view);
+            } else if view.trouble.is_some() {
+                undone.failing.push(view);
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the lane's work this process cannot do.
+    fn unserved(&self, lane: &Lane) -> Vec<Unserved> {
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.get(lane).map(|left| left.unserved.clone()).unwrap_or_default()
+    }
+
+    /// Names what is not configured here, where its tenant is.
+    pub(super) fn unserved_of(&self, tenant: &str, what: &'static str, name: &str) -> Option<Unserved> {
+        let tenant = TenantId::new(tenant).ok().filter(|tenant| self.core.tenant(tenant).is_ok())?;
+        Some(Unserved::new(&tenant, what, name))
+    }
+
+    /// Leaves a lane alone for a while whose work this process cannot do.
+    pub(super) fn leave_to_others(&self, lane: &Lane, now: Time, unserved: Vec<Unserved>) {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.insert(lane.clone(), Elsewhere { until: after(now, ELSEWHERE), unserved });
+    }
+
+    pub(super) fn left_until(&self, lane: &Lane) -> Option<Time> {
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.get(lane).map(|left| left.until)
+    }
+}
+
+/// A lane whose work this process cannot do.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    /// When it is looked at again.
+    until: Time,
+    unserved: Vec<Unserved>,
+}
