@@ -40,13 +40,13 @@ pub(crate) fn role(scope: Scope, name: &str) -> Result<RoleName, NameError> {
     let what = "a role";
     let bare = match (scope, name.strip_prefix(SERVER_ROLE)) {
         (Scope::Server, Some(bare)) => bare,
-        (Scope::Database, None) => name,
+        (Scope::Database | Scope::AzureDatabase, None) => name,
         (Scope::Server, None) => {
             let why =
                 "a target whose database is master has roles of the server only, which are written `server::NAME`";
             return Err(refusal(what, name, why));
         }
-        (Scope::Database, Some(_)) => {
+        (Scope::Database | Scope::AzureDatabase, Some(_)) => {
             let why = "roles of the server belong to all its databases: request them through a target whose database is master";
             return Err(refusal(what, name, why));
         }
@@ -63,7 +63,7 @@ pub(crate) fn bare(role: &RoleName) -> &str {
 /// A catalog's name as the role that it is in this scope.
 pub(crate) fn spelled(scope: Scope, name: &str) -> String {
     match scope {
-        Scope::Database => name.to_owned(),
+        Scope::Database | Scope::AzureDatabase => name.to_owned(),
         Scope::Server => format!("{SERVER_ROLE}{name}"),
     }
 }

@@ -175,7 +175,7 @@ fn set<T>(results: &mut [Result<T, DatabaseError>], order: usize, result: Result
 }
 
 fn locked(blocker: Option<&str>, what: &str) -> DatabaseError {
-    let who = blocker.unwrap_or("a transaction that has ended since");
+    let who = blocker.unwrap_or("a session that could not be found out");
     DatabaseError::not_applied(format!(
         "`{what}` is locked by {who}: an open transaction that changed it or its members must end first"
     ))

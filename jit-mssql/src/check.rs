@@ -10,7 +10,7 @@ use tiberius::Row;
 
 use crate::account::{bare, literal, quoted};
 use crate::connect::{AZURE_DATABASE, Connection, Server};
-use crate::dead_man::State;
+use crate::dead_man::{PLANTED, State};
 use crate::error::reading;
 use crate::observe::{Asked, values};
 use crate::row::Columns;
@@ -32,6 +32,7 @@ pub(crate) async fn check(
     let mut findings = Vec::new();
     of_the_broker(&connection.server, azure, row, &mut findings)?;
     of_the_server(&connection.server, row, plaintext, &mut findings)?;
+    of_strangers_code(connection, &mut findings).await?;
     let dead_man = connection.dead_man().await?;
     findings.extend(of_the_dead_man(&connection.server, &user, dead_man));
     for roles in roles.chunks(ROWS) {
@@ -51,7 +52,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             format!("the broker `{name}` is in sysadmin: it could grant anything to anybody"),
             Some(format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}")),
         ));
-    } else if server.scope == Scope::Database && row.yes("db_owner")? {
+    } else if server.scope.is_database() && row.yes("db_owner")? {
         findings.push(finding(
             Severity::Refusal,
             ("superuser", None),
@@ -86,7 +87,9 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
         ));
     }
     let (sees, mend) = match server.scope {
-        Scope::Database => (row.yes("sees_database")?, format!("GRANT VIEW DEFINITION TO {user}")),
+        Scope::Database | Scope::AzureDatabase => {
+            (row.yes("sees_database")?, format!("GRANT VIEW DEFINITION TO {user}"))
+        }
         Scope::Server => (row.yes("sees_server")?, format!("USE master; GRANT VIEW ANY DEFINITION TO {login}")),
     };
     if !sees {
@@ -118,12 +121,31 @@ fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec
             Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
-    if server.scope == Scope::Server && server.edition == AZURE_DATABASE {
+    Ok(())
+}
+
+/// What runs whenever the broker changes a role, with the broker's rights; and who may impersonate every login.
+async fn of_strangers_code(connection: &mut Connection, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
+    let results = connection.run(sql::strangers_code(connection.server.scope), Vec::new()).await;
+    let results = results.all().map_err(reading)?;
+    for row in results.first().map(Vec::as_slice).unwrap_or_default() {
+        let name = row.text("name")?;
         findings.push(finding(
-            Severity::Remark,
-            ("delay", None),
-            "roles of the server take up to 5 minutes to apply, and only to new connections",
+            Severity::Danger,
+            ("trigger", Some(name.clone())),
+            format!(
+                "the trigger `{name}` runs with the broker's rights whenever a role is given or taken: whoever may change it has them"
+            ),
             None,
+        ));
+    }
+    for row in results.get(1).map(Vec::as_slice).unwrap_or_default() {
+        let name = row.text("name")?;
+        findings.push(finding(
+            Severity::Danger,
+            ("impersonate-any-login", Some(name.clone())),
+            format!("`{name}` may impersonate every login, and so use every role that is given"),
+            Some(format!("USE master; REVOKE IMPERSONATE ANY LOGIN FROM {}", quoted(&name))),
         ));
     }
     Ok(())
@@ -131,14 +153,17 @@ fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec
 
 fn of_the_dead_man(server: &Server, user: &str, state: State) -> Option<Check> {
     let Server { scope, database, broker_login, .. } = server;
+    let severity = if matches!(state, State::Planted { .. }) { Severity::Danger } else { Severity::Remark };
     let (why, statements) = match state {
         State::Live => return None,
         State::NoAgent => ("this edition of the server has no SQL Server Agent".to_owned(), None),
-        State::NotMade => (
-            "its tables, its procedure or the right to them is missing".to_owned(),
-            Some(make(*scope, database, broker_login, user)),
-        ),
-        State::NeverLooked => ("its job has never looked".to_owned(), Some(job(database, broker_login))),
+        State::NotMade => {
+            ("its tables or the right to them are missing".to_owned(), Some(make(*scope, database, broker_login, user)))
+        }
+        State::Planted { owner } => {
+            (format!("{PLANTED} (schema `jit` belongs to `{owner}`)"), Some(make(*scope, database, broker_login, user)))
+        }
+        State::NeverLooked => ("its job has never looked".to_owned(), Some(job(*scope, database, broker_login))),
         State::Silent => (
             "its job looks no more; SQL Server Agent has to run, and the job's history says what fails".to_owned(),
             Some(format!(
@@ -148,7 +173,7 @@ fn of_the_dead_man(server: &Server, user: &str, state: State) -> Option<Check> {
         ),
     };
     Some(finding(
-        Severity::Remark,
+        severity,
         ("dead-man", None),
         format!("nothing ends a role when every process of jit is dead: {why}"),
         statements,
@@ -194,7 +219,7 @@ fn of_a_role(
 ) -> Result<(), DatabaseError> {
     let name = role.as_str();
     let (kind, broker, before) = match server.scope {
-        Scope::Database => ("ROLE", quoted(user), ""),
+        Scope::Database | Scope::AzureDatabase => ("ROLE", quoted(user), ""),
         Scope::Server => ("SERVER ROLE", quoted(&server.broker_login), "USE master; "),
     };
     let quoted = quoted(bare(role));
@@ -209,7 +234,7 @@ fn of_a_role(
         return Ok(());
     }
     if !row.yes("may_alter")? {
-        let (message, mend) = if row.yes("fixed")? && server.scope == Scope::Database {
+        let (message, mend) = if row.yes("fixed")? && server.scope.is_database() {
             (
                 format!(
                     "only db_owner may give the fixed role `{name}`, and the broker must not be that: make a role of your own, put it into `{name}`, and request that"

@@ -134,19 +134,32 @@ impl Connector {
         self.greet(client, socket).await
     }
 
+    /// Follows one redirect, as a gateway answers (Azure SQL): the server that it names is verified like the first.
     async fn attempt(
         &self,
         password: Option<&SecretString>,
     ) -> Result<(Client<Compat<Wire>>, std::net::TcpStream), tiberius::error::Error> {
-        let MsSqlConfig { host, port, user, database, .. } = &self.config;
-        let tcp = TcpStream::connect((host.as_str(), *port)).await?;
+        match self.attempt_at(&self.config.host, self.config.port, password).await {
+            Err(tiberius::error::Error::Routing { host, port }) => self.attempt_at(&host, port, password).await,
+            other => other,
+        }
+    }
+
+    async fn attempt_at(
+        &self,
+        host: &str,
+        port: u16,
+        password: Option<&SecretString>,
+    ) -> Result<(Client<Compat<Wire>>, std::net::TcpStream), tiberius::error::Error> {
+        let MsSqlConfig { user, database, .. } = &self.config;
+        let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
         let std = tcp.into_std()?;
         let socket = std.try_clone()?;
         let wire = Wire::new(TcpStream::from_std(std)?, host, self.tls.as_ref()).await?;
         let mut settings = tiberius::Config::new();
         settings.host(host);
-        settings.port(*port);
+        settings.port(port);
         settings.database(database);
         settings.application_name("jit");
         // The wire is encrypted and verified already, or readable by the configuration's dangerous word.
@@ -265,6 +278,16 @@ impl Server {
         let (version, edition) = (row.text("version")?, row.int("edition")?);
         let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or_default();
         let cloud = edition == AZURE_DATABASE || edition == AZURE_INSTANCE;
+        let scope = match scope {
+            _ if edition != AZURE_DATABASE => scope,
+            Scope::Server => {
+                return Err(DatabaseError::rejected(
+                    Rejection::Other,
+                    "Azure SQL Database has no server roles that could be given: register the database instead of `master`",
+                ));
+            }
+            Scope::Database | Scope::AzureDatabase => Scope::AzureDatabase,
+        };
         // 14 is 2017
         if major < 14 && !cloud {
             return Err(DatabaseError::rejected(
@@ -281,7 +304,7 @@ impl Server {
         };
         let realm = match scope {
             Scope::Server => format!("mssql:{server}/{}", row.maybe_text("server_guid")?.ok_or_else(hidden)?),
-            Scope::Database => match row.maybe_text("group_guid")? {
+            Scope::Database | Scope::AzureDatabase => match row.maybe_text("group_guid")? {
                 Some(group) => format!("mssql:group/{group}"),
                 None => format!("mssql:{server}/{}", row.maybe_text("database_guid")?.ok_or_else(hidden)?),
             },

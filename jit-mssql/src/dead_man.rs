@@ -17,19 +17,24 @@ use crate::row::Columns;
 use crate::sql::{self, dead_man as statements};
 
 /// What there is for it on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// Its job looks.
     Live,
     /// This edition has no SQL Server Agent.
     NoAgent,
-    /// Its tables, its procedure or the right to them is missing.
+    /// Its tables or the right to them are missing.
     NotMade,
+    /// Somebody else made or changed its tables, or may write to them.
+    Planted { owner: String },
     /// They are there, and no job has ever looked.
     NeverLooked,
     /// Its job looks no more.
     Silent,
 }
+
+/// What to do about tables that are somebody else's.
+pub(crate) const PLANTED: &str = "its tables in schema `jit` were made or changed by somebody else, who could run code as the broker by them: look at what they are, drop them, and run the statements that the check of this target prints";
 
 impl State {
     pub(crate) fn here(self) -> DeadManHere {
@@ -39,6 +44,7 @@ impl State {
                 "this edition of the server has no SQL Server Agent: let the rule say `dead_man = \"when possible\"`"
             }
             Self::NotMade => HOW_TO_MAKE,
+            Self::Planted { .. } => PLANTED,
             Self::NeverLooked => {
                 "its job has never looked: start SQL Server Agent, and see the job's history; if there is no job, run the check of this target, which prints the statements that make it"
             }
@@ -55,9 +61,13 @@ impl Connection {
         if [AZURE_DATABASE, EXPRESS].contains(&self.server.edition) {
             return Ok(State::NoAgent);
         }
-        let results = self.run(statements::STATE, Vec::new()).await.all().map_err(reading)?;
+        let state = statements::state(self.server.scope, &self.server.broker_login);
+        let results = self.run(&state, Vec::new()).await.all().map_err(reading)?;
         let row = results.last().and_then(|rows| rows.first());
         let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say whether it has a dead-man"))?;
+        if let Some(owner) = row.maybe_text("planted")? {
+            return Ok(State::Planted { owner });
+        }
         Ok(match (row.yes("made")?, row.maybe_int("ago")?) {
             (false, _) => State::NotMade,
             (true, None) => State::NeverLooked,
@@ -121,8 +131,9 @@ async fn arm_some(
     let label = call.label.as_str();
     let values = values(&rows).into_iter().chain(leases).chain([Value::Text(label.to_owned())]).collect();
     let begin = sql::begin(label, budget.patience().as_millis().max(1));
-    let text = format!("{begin}{}{}", statements::arm(connection.server.scope, orders.len()), sql::END);
-    let results = connection.run(&text, values).await.all().map_err(error::changing)?;
+    let arm = statements::arm(connection.server.scope, &connection.server.broker_login, orders.len());
+    let text = format!("{begin}{arm}{}", sql::END);
+    let results = connection.run(&text, values).await.all().map_err(unsound)?;
     let answers = results.last().map(Vec::as_slice).unwrap_or_default();
     if answers.len() != orders.len() {
         return Err(DatabaseError::unknown("the server answered for another number of leases than was asked"));
@@ -173,8 +184,9 @@ async fn disarm_some(
     let until = Value::Time(connection.until(budget));
     let values = [until].into_iter().chain(ids.iter().cloned().map(Value::Text)).collect();
     let begin = sql::begin(&call.label, budget.patience().as_millis().max(1));
-    let text = format!("{begin}{}{}", statements::disarm(ids.len()), sql::END);
-    let results = connection.run(&text, values).await.all().map_err(error::changing)?;
+    let disarm = statements::disarm(connection.server.scope, &connection.server.broker_login, ids.len());
+    let text = format!("{begin}{disarm}{}", sql::END);
+    let results = connection.run(&text, values).await.all().map_err(unsound)?;
     let none = Vec::new();
     let (gone, left) = match results.as_slice() {
         [] => (&none, &none),
@@ -189,4 +201,12 @@ async fn disarm_some(
         fired.insert(row.text("id")?, row.maybe_utc("fired_at")?);
     }
     Ok(ids.iter().map(|id| Disarmed { fired_at: fired.get(id).copied().flatten() }).collect())
+}
+
+/// The tables were not touched, where they are not as they have to be.
+fn unsound(error: tiberius::error::Error) -> DatabaseError {
+    if error.code() == Some(statements::UNSOUND) {
+        return DatabaseError::rejected(Rejection::NoDeadMan, PLANTED);
+    }
+    error::changing(error)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Seen, Session, Subject, Width,
+    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
 use tiberius::Row;
@@ -112,11 +112,17 @@ impl Connection {
         subjects: &[&Subject],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let moment = self.moment_of(results)?;
-        let [_, found, through, actors, sessions, powers] = results else {
+        let [_, found, through, actors, sessions, powers, whole] = results else {
             return Err(DatabaseError::not_applied(
                 "the server answered with another number of results than was asked",
             ));
         };
+        if !whole.first().map(|row| row.yes("whole")).transpose()?.unwrap_or_default() {
+            return Err(DatabaseError::rejected(
+                Rejection::PrivilegeMissing,
+                "the broker does not see all members and sessions: run the check of this target, which names the statement that mends it",
+            ));
+        }
         if found.len() != subjects.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",
@@ -200,8 +206,9 @@ fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
     let now = row.utc("now")?;
     let local = row.naive("local_now")?;
     let realm = RealmId::new(server.realm.as_str()).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    let (started, created) = (row.text("started")?, row.maybe_text("created")?.unwrap_or_default());
-    let incarnation = format!("started {started}, database of {created}");
+    let (started, created) = (row.maybe_text("started")?, row.maybe_text("created")?.unwrap_or_default());
+    let started = started.map(|started| format!("started {started}, ")).unwrap_or_default();
+    let incarnation = format!("{started}database of {created}");
     Ok(Moment { now, identity: Identity { realm, incarnation }, ahead: ahead(now.naive_utc(), local) })
 }
 

@@ -23,7 +23,8 @@ pub(crate) async fn revoke(
     orders: &[RevokeOrder],
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
-    let taken = drive(connector, connection, call, budget, &Revokes(orders), orders.len()).await;
+    let mut taken = drive(connector, connection, call, budget, &Revokes(orders), orders.len()).await;
+    again_without_sessions(connector, connection, call, orders, budget, &mut taken).await;
     let mut reports = Vec::with_capacity(taken.len());
     let mut revoked = Vec::new();
     for (order, taken) in orders.iter().zip(taken) {
@@ -49,6 +50,39 @@ pub(crate) async fn revoke(
         .map(next)
         .map(|one| one.unwrap_or_else(|| Err(DatabaseError::unknown("there is no report"))))
         .collect()
+}
+
+/// Ends the sessions of accounts whose role could not be taken because of a lock, and tries once more: the lock may be one of theirs, and whose it
+/// is cannot always be told. What they open meanwhile ends behind the statement.
+async fn again_without_sessions(
+    connector: &Connector,
+    connection: &mut Connection,
+    call: &Call,
+    orders: &[RevokeOrder],
+    budget: Budget,
+    taken: &mut [Result<(Moment, Look), DatabaseError>],
+) {
+    let waits = |(order, result): &(&RevokeOrder, &Result<_, DatabaseError>)| {
+        order.sessions == Sessions::End && matches!(result, Err(DatabaseError::NotApplied { .. }))
+    };
+    let places: Vec<usize> =
+        orders.iter().zip(taken.iter()).enumerate().filter(|(_, one)| waits(one)).map(|(place, _)| place).collect();
+    if places.is_empty() || !connection.is_sound() {
+        return;
+    }
+    let held: Vec<RevokeOrder> = places.iter().filter_map(|&place| orders.get(place).cloned()).collect();
+    let subjects: Vec<&Subject> = held.iter().map(|order| &order.subject).collect();
+    let Ok((_, looks)) = connection.look(&subjects).await else { return };
+    let theirs: BTreeSet<Backend> = looks.into_iter().flat_map(|look| look.backends).collect();
+    if theirs.is_empty() || connection.end_sessions(call, &theirs, budget).await.is_err() {
+        return;
+    }
+    let second = drive(connector, connection, call, budget, &Revokes(&held), held.len()).await;
+    for (place, result) in places.into_iter().zip(second) {
+        if let Some(first) = taken.get_mut(place) {
+            *first = result;
+        }
+    }
 }
 
 struct Revokes<'a>(&'a [RevokeOrder]);

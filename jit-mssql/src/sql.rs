@@ -13,6 +13,8 @@ use std::fmt::Write;
 pub(crate) enum Scope {
     /// Those of one database; accounts are its users.
     Database,
+    /// The same in Azure SQL Database, where no database shows the server's own catalog.
+    AzureDatabase,
     /// Those of the server; accounts are its logins. The target's database is `master`.
     Server,
 }
@@ -20,17 +22,21 @@ pub(crate) enum Scope {
 impl Scope {
     /// The statement in the words of this scope.
     pub(crate) fn text(self, template: &str) -> String {
-        let words: [(&str, &str); 9] = match self {
-            Self::Database => [
+        let words: [(&str, &str); 13] = match self {
+            Self::Database | Self::AzureDatabase => [
                 ("{principals}", "sys.database_principals"),
                 ("{members}", "sys.database_role_members"),
                 ("{permissions}", "sys.database_permissions"),
                 ("{whole}", "0"),
                 ("{principal}", "4"),
                 ("{role}", "ROLE"),
-                ("{mighty}", DATABASE_ROLES),
-                ("{powers}", DATABASE_POWERS),
+                ("{harmless roles}", HARMLESS_DATABASE_ROLES),
+                ("{harmless}", HARMLESS_IN_A_DATABASE),
                 ("{me}", "USER_ID()"),
+                ("{of logins}", if self == Self::Database { OF_LOGINS } else { "" }),
+                ("{of leases}", OF_LEASES),
+                ("{home}", if self == Self::Database { HOME } else { "NULL" }),
+                ("{sees}", if self == Self::Database { SEES_A_DATABASE } else { SEES_IN_AZURE }),
             ],
             Self::Server => [
                 ("{principals}", "sys.server_principals"),
@@ -39,49 +45,109 @@ impl Scope {
                 ("{whole}", "100"),
                 ("{principal}", "101"),
                 ("{role}", "SERVER ROLE"),
-                ("{mighty}", SERVER_ROLES),
-                ("{powers}", SERVER_POWERS),
+                ("{harmless roles}", HARMLESS_SERVER_ROLES),
+                ("{harmless}", HARMLESS_ON_A_SERVER),
                 ("{me}", "SUSER_ID()"),
+                ("{of logins}", ""),
+                ("{of leases}", ""),
+                ("{home}", "0"),
+                ("{sees}", SEES_A_SERVER),
             ],
         };
-        words.iter().fold(template.to_owned(), |text, (word, by)| text.replace(word, by))
+        let template = template.replace("{is theirs}", IS_THEIRS);
+        words.iter().fold(template, |text, (word, by)| text.replace(word, by))
+    }
+
+    /// Whether the roles are those of one database.
+    pub(crate) fn is_database(self) -> bool {
+        self != Self::Server
     }
 }
 
-/// Fixed database roles that can give what outlives a membership.
-const DATABASE_ROLES: &str = "N'db_owner', N'db_securityadmin', N'db_accessadmin'";
-/// Fixed server roles that can (the last one since 2022).
-const SERVER_ROLES: &str = "N'sysadmin', N'securityadmin', N'##MS_LoginManager##'";
-/// Permissions on a whole database that can.
-const DATABASE_POWERS: &str =
-    "N'CONTROL', N'ALTER', N'ALTER ANY ROLE', N'ALTER ANY USER', N'ALTER ANY APPLICATION ROLE'";
-/// Permissions on the whole server that can.
-const SERVER_POWERS: &str =
-    "N'CONTROL SERVER', N'ALTER ANY SERVER ROLE', N'ALTER ANY LOGIN', N'ALTER ANY DATABASE', N'IMPERSONATE ANY LOGIN'";
+/// Fixed database roles that give nothing which outlives a membership. Every other one is a power, those of later versions too.
+const HARMLESS_DATABASE_ROLES: &str = "N'db_datareader', N'db_datawriter', N'db_denydatareader', N'db_denydatawriter'";
+/// Fixed server roles that give nothing which outlives a membership: they only look (since 2022).
+const HARMLESS_SERVER_ROLES: &str = "N'##MS_ServerStateReader##', N'##MS_ServerPerformanceStateReader##', N'##MS_DefinitionReader##', \
+N'##MS_PerformanceDefinitionReader##', N'##MS_DatabaseConnector##'";
+/// Permissions in a database that give nothing which outlives a membership: reading and writing rows, running code, making tables and
+/// routines of one's own. What is not in this list is a power.
+const HARMLESS_IN_A_DATABASE: &str = "N'CONNECT', N'SELECT', N'INSERT', N'UPDATE', N'DELETE', N'EXECUTE', N'REFERENCES', N'VIEW DEFINITION', \
+N'VIEW DATABASE STATE', N'VIEW DATABASE PERFORMANCE STATE', N'VIEW PERFORMANCE DEFINITION', N'VIEW CHANGE TRACKING', N'SHOWPLAN', N'RECEIVE', \
+N'CREATE TABLE', N'CREATE VIEW', N'CREATE PROCEDURE', N'CREATE FUNCTION', N'CREATE TYPE', N'CREATE DEFAULT', N'CREATE RULE', N'CREATE SYNONYM', \
+N'CREATE AGGREGATE', N'CREATE QUEUE', N'CREATE XML SCHEMA COLLECTION', N'UNMASK', N'VIEW ANY COLUMN MASTER KEY DEFINITION', \
+N'VIEW ANY COLUMN ENCRYPTION KEY DEFINITION'";
+/// Permissions on a server that give nothing which outlives a membership: they let in, and let look.
+const HARMLESS_ON_A_SERVER: &str = "N'CONNECT SQL', N'CONNECT', N'VIEW SERVER STATE', N'VIEW SERVER PERFORMANCE STATE', N'VIEW ANY DATABASE', \
+N'VIEW ANY DEFINITION', N'VIEW ANY PERFORMANCE DEFINITION', N'VIEW ANY ERROR LOG', N'VIEW DEFINITION', N'CONNECT ANY DATABASE'";
+
+/// Whether the broker sees all members and all sessions. The views show less to those who may see less, and do not say so.
+const SEES_A_DATABASE: &str = "HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') = 1 AND HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW SERVER STATE') = 1";
+const SEES_IN_AZURE: &str = "HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') = 1 AND HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DATABASE STATE') = 1";
+const SEES_A_SERVER: &str = "HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW ANY DEFINITION') = 1 AND HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW SERVER STATE') = 1";
+
+/// Which database a principal logs in to: a contained user to its own, a login to none. Users of different databases may share a SID.
+/// Unknown for those of a directory.
+const HOME: &str = "CASE p.authentication_type WHEN 2 THEN CONVERT(int, DB_ID()) WHEN 4 THEN NULL ELSE 0 END";
+
+/// Whether a session (`s`) is one of an actor (`x`): it logged in as them, where they log in, or acts as them since.
+const IS_THEIRS: &str = "\
+((s.original_security_id = x.sid AND (x.home IS NULL OR s.authenticating_database_id IS NULL OR s.authenticating_database_id = x.home \
+  OR (x.home = 0 AND s.authenticating_database_id = 1))) \
+OR (s.security_id = x.sid AND s.original_security_id <> x.sid))";
+
+/// Whoever may impersonate the login of a user can act as that user.
+const OF_LOGINS: &str = "\
+WITH acting (n, id) AS ( \
+  SELECT f.n, d.grantee_principal_id FROM @found f JOIN sys.server_principals o ON o.sid = f.account_sid \
+  JOIN sys.server_permissions d ON d.class = 101 AND d.major_id = o.principal_id \
+  WHERE d.permission_name IN (N'IMPERSONATE', N'CONTROL') AND d.state IN (N'G', N'W') \
+  UNION ALL SELECT a.n, m.member_principal_id FROM acting a JOIN sys.server_role_members m ON m.role_principal_id = a.id) \
+INSERT INTO @actor (n, sid, name, home, own) \
+SELECT DISTINCT a.n, p.sid, p.name, 0, 0 FROM acting a JOIN sys.server_principals p ON p.principal_id = a.id JOIN @found f ON f.n = a.n \
+WHERE p.type <> N'R' AND p.sid <> f.account_sid AND NOT EXISTS (SELECT 1 FROM @actor x WHERE x.n = a.n AND x.sid = p.sid); ";
+
+/// Whoever writes to the tables of the dead man's switch disarms it, unless the role itself is denied that on schema `jit`.
+const OF_LEASES: &str = "\
+INSERT INTO @power (role_id, what) \
+SELECT DISTINCT w.role_id, N'writes to schema jit (' + w.what + N')' FROM ( \
+  SELECT h.role_id, d.permission_name COLLATE DATABASE_DEFAULT AS what FROM @held h JOIN {permissions} d ON d.grantee_principal_id = h.id \
+  WHERE d.state IN (N'G', N'W') AND d.permission_name IN (N'INSERT', N'UPDATE', N'DELETE') AND (d.class = 0 \
+    OR (d.class = 3 AND d.major_id = SCHEMA_ID(N'jit')) \
+    OR (d.class = 1 AND d.major_id IN (SELECT o.object_id FROM sys.objects o WHERE o.schema_id = SCHEMA_ID(N'jit')))) \
+  UNION SELECT h.role_id, v.what FROM @held h JOIN {principals} p ON p.principal_id = h.id AND p.name = N'db_datawriter' \
+  JOIN (VALUES (N'INSERT'), (N'UPDATE'), (N'DELETE')) v (what) ON 1 = 1) w \
+WHERE SCHEMA_ID(N'jit') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {permissions} x WHERE x.class = 3 AND x.major_id = SCHEMA_ID(N'jit') \
+  AND x.grantee_principal_id = w.role_id AND x.state = N'D' AND x.permission_name COLLATE DATABASE_DEFAULT = w.what); ";
 
 /// Who answers, in the first batch of a connection. A database is known by its broker identifier, which it keeps when it is renamed, detached or restored,
 /// together with the server's name, since a copy that was restored elsewhere has the same; in an availability group by its identifier there, which all
 /// replicas share. The server itself is known by its name and the identifier of `msdb`, which no two installations share. Everybody may read these.
 pub(crate) const HELLO: &str = "\
-SET NOCOUNT ON; SET LOCK_TIMEOUT 2000; \
+SET NOCOUNT ON; SET LOCK_TIMEOUT 2000; SET ROWCOUNT 0; SET IMPLICIT_TRANSACTIONS OFF; \
 SELECT CONVERT(nvarchar(256), SERVERPROPERTY(N'ServerName')) AS server_name, \
   CONVERT(nvarchar(128), SERVERPROPERTY(N'ProductVersion')) AS version, \
   CONVERT(int, SERVERPROPERTY(N'EngineEdition')) AS edition, \
-  (SELECT CONVERT(nvarchar(36), d.service_broker_guid) FROM sys.databases d WHERE d.database_id = DB_ID()) AS database_guid, \
-  (SELECT CONVERT(nvarchar(36), d.group_database_id) FROM sys.databases d WHERE d.database_id = DB_ID()) AS group_guid, \
+  (SELECT CONVERT(nvarchar(36), d.service_broker_guid) FROM sys.databases d WHERE d.name = DB_NAME()) AS database_guid, \
+  (SELECT CONVERT(nvarchar(36), d.group_database_id) FROM sys.databases d WHERE d.name = DB_NAME()) AS group_guid, \
   (SELECT CONVERT(nvarchar(36), d.service_broker_guid) FROM sys.databases d WHERE d.name = N'msdb') AS server_guid, \
   DB_NAME() AS database_name, ORIGINAL_LOGIN() AS broker_login, \
   CONVERT(int, @@SPID) AS session_id, \
   SYSUTCDATETIME() AS now;";
 
 /// The server's clock, the clock of its sessions (local time) and its incarnation: `tempdb` is made anew at each start, and everybody may see when.
+/// A database of Azure SQL Database does not show it: there only a restore is seen, by the database's own date. Databases are found by name: their
+/// numbers in `sys.databases` are others there than `DB_ID()`.
 pub(crate) const MOMENT: &str = "\
 SELECT SYSUTCDATETIME() AS now, SYSDATETIME() AS local_now, \
   (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.name = N'tempdb') AS started, \
-  (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.database_id = DB_ID()) AS created;";
+  (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.name = DB_NAME()) AS created;";
 
 /// The clock alone.
 pub(crate) const NOW: &str = "SELECT SYSUTCDATETIME() AS now;";
+
+/// Settings of every batch that cut, reorder or hold back nothing: a server can give each new session others (`user options`).
+const SETTINGS: &str = "SET NOCOUNT ON; SET XACT_ABORT ON; SET ROWCOUNT 0; SET IMPLICIT_TRANSACTIONS OFF; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; \
+SET ANSI_PADDING ON; SET ARITHABORT ON; SET CONCAT_NULL_YIELDS_NULL ON; SET QUOTED_IDENTIFIER ON; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
 
 /// What every batch begins with: no row counts, an error ends it (one statement only where its own error is caught, see [`ANSWERS`]), no wait for a lock longer than this, and whose work it is, which others
 /// see in sys.dm_exec_requests and sys.dm_exec_sessions.
@@ -92,7 +158,7 @@ pub(crate) fn begin(label: &str, lock_wait_ms: u128) -> String {
         hex
     });
     let label = if label.is_empty() { "00" } else { &label };
-    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; SET CONTEXT_INFO 0x{label}; ")
+    format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; SET CONTEXT_INFO 0x{label}; ")
 }
 
 /// What every batch that shows a label ends with.
@@ -136,45 +202,50 @@ fn write_rows(text: &mut String, before: usize, rows: usize, columns: usize) {
 /// Finds what is asked in the catalog. Names are compared byte by byte: a name in another case is another name, whatever the collation.
 pub(crate) const FIND: &str = "\
 DECLARE @found TABLE (n int NOT NULL PRIMARY KEY, account_id int NULL, account_sid varbinary(85) NULL, account_name nvarchar(128) NULL, \
-  account_type nvarchar(2) NULL, role_id int NULL, role_sid varbinary(85) NULL, role_name nvarchar(128) NULL); \
-INSERT INTO @found (n, account_id, account_sid, account_name, account_type, role_id, role_sid, role_name) \
-SELECT a.n, u.principal_id, u.sid, u.name, u.type, r.principal_id, r.sid, r.name \
+  account_type nvarchar(2) NULL, account_home int NULL, role_id int NULL, role_sid varbinary(85) NULL, role_name nvarchar(128) NULL); \
+INSERT INTO @found (n, account_id, account_sid, account_name, account_type, account_home, role_id, role_sid, role_name) \
+SELECT a.n, p.principal_id, p.sid, p.name, p.type, {home}, r.principal_id, r.sid, r.name \
 FROM @asked a \
-LEFT JOIN {principals} u ON u.type IN (N'S', N'U', N'E', N'G', N'X') \
-  AND ((a.account_id = 0 AND u.name = a.account COLLATE Latin1_General_100_BIN2) \
-    OR (a.account_id <> 0 AND u.principal_id = a.account_id AND u.sid = a.account_sid)) \
+LEFT JOIN {principals} p ON p.type IN (N'S', N'U', N'E', N'G', N'X') \
+  AND ((a.account_id = 0 AND p.name = a.account COLLATE Latin1_General_100_BIN2) \
+    OR (a.account_id <> 0 AND p.principal_id = a.account_id AND p.sid = a.account_sid)) \
 LEFT JOIN {principals} r ON r.type = N'R' \
   AND ((a.role_id = 0 AND r.name = a.role COLLATE Latin1_General_100_BIN2) \
     OR (a.role_id <> 0 AND r.principal_id = a.role_id AND r.sid = a.role_sid)); ";
 
-/// What the roles found give that outlives a membership: fixed roles they are in, permissions with which they can give others, and whatever they may pass on.
+/// What the roles found give that outlives a membership: everything that is not known to be harmless, by what they hold themselves or through
+/// other roles.
 pub(crate) const POWERS: &str = "\
-DECLARE @power TABLE (role_id int NOT NULL, what nvarchar(400) NOT NULL); \
+DECLARE @held TABLE (role_id int NOT NULL, id int NOT NULL); \
 WITH held (role_id, id) AS ( \
   SELECT DISTINCT f.role_id, f.role_id FROM @found f WHERE f.role_id IS NOT NULL \
   UNION ALL SELECT h.role_id, m.role_principal_id FROM held h JOIN {members} m ON m.member_principal_id = h.id) \
+INSERT INTO @held (role_id, id) SELECT DISTINCT h.role_id, h.id FROM held h; \
+DECLARE @power TABLE (role_id int NOT NULL, what nvarchar(400) NOT NULL); \
 INSERT INTO @power (role_id, what) \
-SELECT DISTINCT h.role_id, p.name COLLATE DATABASE_DEFAULT FROM held h JOIN {principals} p ON p.principal_id = h.id WHERE p.name IN ({mighty}) \
+SELECT DISTINCT h.role_id, p.name COLLATE DATABASE_DEFAULT FROM @held h JOIN {principals} p ON p.principal_id = h.id \
+WHERE p.is_fixed_role = 1 AND p.name NOT IN ({harmless roles}) \
 UNION \
 SELECT DISTINCT h.role_id, d.permission_name COLLATE DATABASE_DEFAULT + N' on ' + d.class_desc COLLATE DATABASE_DEFAULT + ISNULL(N' ' + o.name COLLATE DATABASE_DEFAULT, N'') + CASE d.state WHEN N'W' THEN N' WITH GRANT OPTION' ELSE N'' END \
-FROM held h JOIN {permissions} d ON d.grantee_principal_id = h.id \
+FROM @held h JOIN {permissions} d ON d.grantee_principal_id = h.id \
 LEFT JOIN {principals} o ON d.class = {principal} AND o.principal_id = d.major_id \
-WHERE d.state = N'W' OR (d.state = N'G' AND ((d.class = {whole} AND d.permission_name IN ({powers})) \
-  OR (d.class = {principal} AND d.permission_name IN (N'CONTROL', N'ALTER', N'TAKE OWNERSHIP', N'IMPERSONATE')))); ";
+WHERE d.state = N'W' OR (d.state = N'G' AND d.permission_name NOT IN ({harmless})); {of leases}";
 
-/// Who can act as the accounts found: themselves, and whoever may impersonate them, by a role too. The sessions of all of these end with a window.
+/// Who can act as the accounts found: themselves, and whoever may impersonate them or their logins, by a role too. The sessions of all of these
+/// end with a window.
 pub(crate) const ACTORS: &str = "\
-DECLARE @actor TABLE (n int NOT NULL, sid varbinary(85) NULL, name nvarchar(128) NOT NULL, own bit NOT NULL); \
+DECLARE @actor TABLE (n int NOT NULL, sid varbinary(85) NULL, name nvarchar(128) NOT NULL, home int NULL, own bit NOT NULL); \
 WITH acting (n, id) AS ( \
   SELECT f.n, d.grantee_principal_id FROM @found f JOIN {permissions} d ON d.class = {principal} AND d.major_id = f.account_id \
   WHERE d.permission_name IN (N'IMPERSONATE', N'CONTROL') AND d.state IN (N'G', N'W') \
   UNION ALL SELECT a.n, m.member_principal_id FROM acting a JOIN {members} m ON m.role_principal_id = a.id) \
-INSERT INTO @actor (n, sid, name, own) \
-SELECT DISTINCT a.n, p.sid, p.name, 0 FROM acting a JOIN {principals} p ON p.principal_id = a.id JOIN @found f ON f.n = a.n \
-WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; \
-INSERT INTO @actor (n, sid, name, own) SELECT f.n, f.account_sid, f.account_name, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
+INSERT INTO @actor (n, sid, name, home, own) \
+SELECT DISTINCT a.n, p.sid, p.name, {home}, 0 FROM acting a JOIN {principals} p ON p.principal_id = a.id JOIN @found f ON f.n = a.n \
+WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; {of logins}\
+INSERT INTO @actor (n, sid, name, home, own) SELECT f.n, f.account_sid, f.account_name, f.account_home, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
 
-/// Shows what was found, five results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers.
+/// Shows what was found, six results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers;
+/// and, as the last row of all, whether nothing was kept back.
 /// An account may pass a role on where it owns it or may alter it.
 pub(crate) const SHOW: &str = "\
 SELECT f.n, f.account_id, f.account_sid, f.account_name, f.account_type, f.role_id, f.role_sid, f.role_name, \
@@ -190,14 +261,15 @@ SELECT DISTINCT u.n, p.name AS name FROM up u JOIN @found f ON f.n = u.n AND f.r
 JOIN {principals} p ON p.principal_id = u.first_id WHERE u.first_id <> u.id; \
 SELECT x.n, x.name FROM @actor x WHERE x.own = 0 ORDER BY x.n, x.name; \
 SELECT DISTINCT x.n, CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.login_time, CONVERT(nvarchar(30), s.login_time, 126) AS began \
-FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND (s.security_id = x.sid OR s.original_security_id = x.sid); \
-SELECT DISTINCT p.role_id, p.what FROM @power p; ";
+FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND {is theirs}; \
+SELECT DISTINCT p.role_id, p.what FROM @power p; \
+SELECT CASE WHEN {sees} THEN 1 ELSE 0 END AS whole; ";
 
 /// A look at all that is asked.
 pub(crate) fn observe(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
     let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat()) };
     let show = if rows == 0 { String::new() } else { scope.text(SHOW) };
-    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
+    format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
 }
 
 /// Where the answers of [`GRANT`] and [`REVOKE`] are kept. A rollback leaves it alone.
@@ -207,8 +279,9 @@ DECLARE @n int = 0, @last int = (SELECT MAX(n) FROM @asked), @state nvarchar(20)
   @role nvarchar(128), @account nvarchar(128), @who nvarchar(128), @statement nvarchar(600), @doomed bit = 0; \
 SET XACT_ABORT OFF; ";
 
-/// Grants one after the other in one transaction. An error takes its own order only; where the server dooms the whole transaction, what was done before is done `again`
-/// by the next call, and so is everything if the time of one order passed while another waited for a lock.
+/// Grants one after the other in one transaction. An error takes its own order only. Where the server dooms the whole transaction, or code on the
+/// server (a DDL trigger) ends it, nothing more is done: outside of the transaction it would be past its deadline. What was done before is done
+/// `again` by the next call, and so is everything if the time of one order passed while another waited for a lock.
 pub(crate) const GRANT: &str = "\
 BEGIN TRANSACTION; \
 WHILE @n <= @last AND @doomed = 0 BEGIN \
@@ -236,21 +309,22 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
     END TRY \
     BEGIN CATCH \
       SET @state = N'error'; SET @number = ERROR_NUMBER(); SET @why = ERROR_MESSAGE(); \
-      IF XACT_STATE() = -1 BEGIN ROLLBACK TRANSACTION; SET @doomed = 1; END; \
     END CATCH; \
+    IF XACT_STATE() <> 1 OR @@TRANCOUNT <> 1 BEGIN SET @doomed = 1; IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; END; \
   END; \
   INSERT INTO @answer (n, state, number, why) VALUES (@n, @state, @number, @why); \
   SET @n = @n + 1; \
 END; ";
 
-/// Revokes likewise. What is not held (any more) is done.
+/// Revokes likewise. What is not held (any more) is done: the catalog is looked at before the statement, as it is not known what the server says then.
 pub(crate) const REVOKE: &str = "\
 BEGIN TRANSACTION; \
 WHILE @n <= @last AND @doomed = 0 BEGIN \
   SET @state = N'lost'; SET @number = NULL; SET @why = NULL; \
   SELECT @role = f.role_name, @account = f.account_name, \
     @state = CASE WHEN SYSUTCDATETIME() > a.not_after THEN N'late' \
-      WHEN a.powers = 0 OR f.role_id IS NULL OR f.account_id IS NULL THEN N'nothing' \
+      WHEN a.powers = 0 OR f.role_id IS NULL OR f.account_id IS NULL \
+        OR NOT EXISTS (SELECT 1 FROM {members} m WHERE m.role_principal_id = f.role_id AND m.member_principal_id = f.account_id) THEN N'nothing' \
       WHEN EXISTS (SELECT 1 FROM @answer b JOIN @found g ON g.n = b.n WHERE g.role_id = f.role_id AND b.number = 1222) THEN N'locked' \
       ELSE N'ok' END \
   FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
@@ -261,8 +335,8 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
     END TRY \
     BEGIN CATCH \
       SET @state = N'error'; SET @number = ERROR_NUMBER(); SET @why = ERROR_MESSAGE(); \
-      IF XACT_STATE() = -1 BEGIN ROLLBACK TRANSACTION; SET @doomed = 1; END; \
     END CATCH; \
+    IF XACT_STATE() <> 1 OR @@TRANCOUNT <> 1 BEGIN SET @doomed = 1; IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; END; \
   END; \
   INSERT INTO @answer (n, state, number, why) VALUES (@n, @state, @number, @why); \
   SET @n = @n + 1; \
@@ -348,11 +422,11 @@ WHERE r.name IN ({list}) ORDER BY r.name, u.name;";
 /// them, and what they passed on, for each question.
 pub(crate) fn belongings(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
     let show = match scope {
-        Scope::Database => OF_THE_DATABASE,
+        Scope::Database | Scope::AzureDatabase => OF_THE_DATABASE,
         Scope::Server => OF_THE_SERVER,
     };
     let body = scope.text(&[&asked(rows), FIND, show].concat());
-    format!("SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT {lock_wait_ms}; {body}")
+    format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {body}")
 }
 
 const OF_THE_DATABASE: &str = "\
@@ -409,6 +483,21 @@ SELECT 0 AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS bro
   1 AS sees_server, \
   CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')) AS updateability;";
 
+/// Triggers on statements that change roles, and who may impersonate every login: two results.
+pub(crate) fn strangers_code(scope: Scope) -> &'static str {
+    match scope {
+        Scope::AzureDatabase => {
+            "SELECT t.name AS name FROM sys.triggers t WHERE t.parent_class = 0 AND t.is_disabled = 0;"
+        }
+        Scope::Database | Scope::Server => {
+            "SELECT t.name AS name FROM sys.triggers t WHERE t.parent_class = 0 AND t.is_disabled = 0 \
+             UNION SELECT t.name FROM sys.server_triggers t WHERE t.is_disabled = 0; \
+             SELECT p.name AS name FROM sys.server_permissions d JOIN sys.server_principals p ON p.principal_id = d.grantee_principal_id \
+             WHERE d.class = 100 AND d.permission_name = N'IMPERSONATE ANY LOGIN' AND d.state IN (N'G', N'W');"
+        }
+    }
+}
+
 /// What there is to say of each role; two results: the roles, and [`POWERS`] of those that there are.
 pub(crate) fn check_roles(scope: Scope, rows: usize) -> String {
     let show = "\
@@ -425,7 +514,7 @@ mod tests {
 
     #[test]
     fn every_word_in_braces_is_replaced() {
-        for scope in [Scope::Database, Scope::Server] {
+        for scope in [Scope::Database, Scope::AzureDatabase, Scope::Server] {
             for text in [
                 observe(scope, 2, 5),
                 grant(scope, "l", 2, 5),
@@ -449,9 +538,7 @@ mod tests {
     #[test]
     fn a_label_is_shown_before_anything_else_and_cannot_be_a_statement() {
         let text = grant(Scope::Database, "jit'; --", 1, 3);
-        assert!(text.starts_with(
-            "SET NOCOUNT ON; SET XACT_ABORT ON; SET LOCK_TIMEOUT 3; SET CONTEXT_INFO 0x6A6974273B202D2D; "
-        ));
+        assert!(text.starts_with(&format!("{SETTINGS}SET LOCK_TIMEOUT 3; SET CONTEXT_INFO 0x6A6974273B202D2D; ")));
     }
 
     #[test]

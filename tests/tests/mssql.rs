@@ -283,8 +283,160 @@ async fn azure_is_asked_for_its_own_privileges_and_has_no_agent() {
     for expected in ["GRANT KILL DATABASE CONNECTION TO [jit_broker]", "GRANT VIEW DATABASE STATE TO [jit_broker]"] {
         assert!(mends.iter().any(|mend| mend == expected), "{mends:?}");
     }
-    let server = stage.database("master").capabilities().await.unwrap();
-    assert!(server.remarks.iter().any(|remark| remark.contains("5 minutes")), "{:?}", server.remarks);
+    // the server's own roles cannot be given there
+    let server = stage.database("master").identify().await.unwrap_err();
+    assert!(server.to_string().contains("no server roles"), "{server}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_azure_is_used_without_tempdb_and_under_its_name() {
+    let stage = Stage::new(&[("app", FIXED)]);
+    stage.server.set_engine_edition(5);
+    stage.server.execute("app", "GRANT VIEW DATABASE STATE TO jit_broker").unwrap();
+    let job = Job::new(stage.database("app"), "readers").await;
+    job.grant().await;
+    assert!(stage.server.is_member("app", "readers", "alice"));
+    let report = job.revoke().await;
+    assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_sent_elsewhere_goes_there() {
+    let (gateway, stage) = (Stage::new(&[("app", FIXED)]), Stage::new(&[("app", FIXED)]));
+    gateway.server.route_to(stage.server.port());
+    let url = format!("mssql://jit_broker@127.0.0.1:{}/app", gateway.server.port());
+    let config = MsSqlConfig::from_url(&url).unwrap().tls(TlsMode::DangerPlaintext);
+    let config = config.credentials(Arc::new(FixedCredentials::new(SECRET.into())));
+    let database = MsSqlDatabase::new(config).unwrap();
+    assert_eq!(database.identify().await.unwrap(), stage.database("app").identify().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_02_a_trigger_that_rolls_back_lets_nothing_run_outside_of_the_transaction() {
+    let stage = Stage::new(&[("master", "CREATE LOGIN bob WITH PASSWORD = 'Secret-of-somebody-1'"), ("app", FIXED)]);
+    stage.server.execute("app", "CREATE USER bob FOR LOGIN bob").unwrap();
+    let no_alice = "CREATE TRIGGER no_alice ON DATABASE FOR ADD_ROLE_MEMBER AS \
+        IF EXISTS (SELECT 1 FROM sys.database_role_members m JOIN sys.database_principals p ON p.principal_id = m.member_principal_id WHERE p.name = N'alice') \
+        ROLLBACK TRANSACTION";
+    stage.server.execute("app", no_alice).unwrap();
+    let job = Job::new(stage.database("app"), "readers").await;
+    let mut bob = job.subject.clone();
+    (bob.account, bob.account_id) = (job.database.account("bob").unwrap(), None);
+    let soon = job.database.observe(&[]).await.unwrap().server_time + TimeDelta::seconds(60);
+    let witness = witness(job.access).unwrap();
+    let orders = [job.subject.clone(), bob]
+        .map(|subject| GrantOrder::new(&witness, subject, Width::SetRole, soon, Stance::Refused, Stance::Refused));
+    let answers = job.database.grant(&job.call("g"), &orders).await;
+    assert!(answers[0].is_err() && answers[1].is_ok(), "{answers:?}");
+    assert!(!stage.server.is_member("app", "readers", "alice") && stage.server.is_member("app", "readers", "bob"));
+    // whoever may change the trigger has the broker's rights
+    let found = job.database.check(&[]).await.unwrap();
+    assert!(found.iter().any(|check| check.about.what == "trigger" && check.severity == Severity::Danger), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_who_may_impersonate_the_login_counts_as_acting_for_the_user() {
+    let stage = Stage::new(&[
+        (
+            "master",
+            "CREATE LOGIN bob WITH PASSWORD = 'Secret-of-somebody-1'; GRANT VIEW ANY DEFINITION TO jit_broker; \
+        GRANT IMPERSONATE ON LOGIN::alice TO bob",
+        ),
+        ("app", FIXED),
+    ]);
+    let job = Job::new(stage.database("app"), "readers").await;
+    assert_eq!(job.seen().await.members, ["bob"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_a_look_that_is_not_shown_everything_is_none() {
+    let stage = Stage::new(&[("app", FIXED)]);
+    let job = Job::new(stage.database("app"), "readers").await;
+    job.grant().await;
+    stage.server.execute("master", "REVOKE VIEW SERVER STATE FROM jit_broker").unwrap();
+    let looked = job.database.observe(std::slice::from_ref(&job.subject)).await.unwrap_err();
+    assert!(looked.to_string().contains("does not see"), "{looked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_harmless_only_by_what_is_known_to_be() {
+    let stage = Stage::new(&[("app", FIXED)]);
+    let job = Job::new(stage.database("app"), "readers").await;
+    let gives = async |power: &str| {
+        let all = job.database.check(std::slice::from_ref(&job.subject.role)).await.unwrap();
+        all.iter().any(|check| check.about.what == "can-grant" && check.message.contains(power))
+    };
+    assert!(!gives("").await);
+    for (given, taken, named) in [
+        ("ALTER ROLE db_ddladmin ADD MEMBER readers", "ALTER ROLE db_ddladmin DROP MEMBER readers", "db_ddladmin"),
+        (
+            "ALTER ROLE db_backupoperator ADD MEMBER readers",
+            "ALTER ROLE db_backupoperator DROP MEMBER readers",
+            "db_backupoperator",
+        ),
+        ("GRANT ALTER ON SCHEMA::dbo TO readers", "REVOKE ALTER ON SCHEMA::dbo FROM readers", "ALTER on SCHEMA"),
+        ("GRANT ALTER ANY SCHEMA TO readers", "REVOKE ALTER ANY SCHEMA FROM readers", "ALTER ANY SCHEMA"),
+        (
+            "GRANT SELECT ON OBJECT::dbo.t TO readers WITH GRANT OPTION",
+            "REVOKE SELECT ON OBJECT::dbo.t FROM readers CASCADE",
+            "WITH GRANT OPTION",
+        ),
+    ] {
+        stage.server.execute("app", given).unwrap();
+        assert!(gives(named).await, "{given}");
+        stage.server.execute("app", taken).unwrap();
+    }
+    assert!(!gives("").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_17_tables_that_somebody_else_made_or_put_code_on_are_no_dead_mans_switch() {
+    let stage = Stage::new(&[("app", FIXED)]);
+    let job = Job::new(stage.database("app"), "readers").await;
+    let check = async || {
+        job.database.check(&[]).await.unwrap().into_iter().find(|check| check.about.what == "dead-man").unwrap()
+    };
+    let printed = check().await.mend.unwrap();
+    let leases =
+        printed.split_whitespace().find_map(|word| word.strip_prefix("OBJECT::jit.leases_")).unwrap().to_owned();
+    stage.run_printed(&printed);
+    // a second time it changes nothing
+    stage.run_printed(&printed);
+    until(async || matches!(job.database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+    let on_the_table = format!("CREATE TRIGGER own ON jit.leases_{leases} AFTER INSERT AS PRINT 'mine'");
+    stage.server.execute("app", &on_the_table).unwrap();
+    let (here, told) = (job.database.capabilities().await.unwrap().dead_man, check().await);
+    assert!(matches!(here, DeadManHere::Missing { .. }), "{here:?}");
+    assert!(told.severity == Severity::Danger && told.message.contains("dbo"), "{told:?}");
+    let order = ArmOrder {
+        subject: job.subject.clone(),
+        ends_in: Duration::from_secs(60),
+        sessions: Sessions::End,
+        default_role: DefaultRole::Stays,
+    };
+    let refused = job.database.arm(&job.call("a"), &[order]).await.pop().unwrap().unwrap_err();
+    assert!(refused.to_string().contains("somebody else"), "{refused}");
+    // nor does the set-up take over what is there
+    let again = printed_batches(&printed).into_iter().map(|(at, batch)| stage.server.execute(&at, &batch));
+    assert!(again.filter_map(Result::err).any(|error| error.to_string().contains("somebody else")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_a_lock_of_the_accounts_own_session_does_not_keep_the_role() {
+    let stage = Stage::new(&[("app", FIXED)]);
+    let job = Job::new(stage.database("app"), "readers").await;
+    job.grant().await;
+    stage.server.execute("app", "CREATE USER bob WITHOUT LOGIN; GRANT ALTER ON ROLE::readers TO alice").unwrap();
+    let mut session = stage.alice("app").await;
+    session
+        .simple_query("BEGIN TRANSACTION; ALTER ROLE readers ADD MEMBER bob")
+        .await
+        .unwrap()
+        .into_results()
+        .await
+        .unwrap();
+    let report = job.revoke().await;
+    assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"), "{report:?}");
 }
 
 async fn until(what: impl AsyncFn() -> bool) {

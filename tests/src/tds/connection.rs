@@ -206,6 +206,9 @@ fn admit(
         if login.version >= 0x7400_0004 || login.version < 0x7100_0000 { 0x7400_0004 } else { swap(login.version) },
     );
     tokens.env_text(4, "4096", "4096");
+    if let Some(port) = w.route {
+        tokens.env_routing("127.0.0.1", port);
+    }
     tokens.finish(false);
     Ok((spid, database, tokens))
 }

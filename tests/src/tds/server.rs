@@ -306,6 +306,11 @@ impl TdsServer {
         self.shared.world().jobs.get(&super::sql::fold(job)).and_then(|job| job.failure.clone())
     }
 
+    /// Sends whoever logs in from now on to the server at this port of the machine.
+    pub fn route_to(&self, port: u16) {
+        self.shared.world().route = Some(port);
+    }
+
     /// Azure SQL Database is engine edition 5; 3, the default, is Enterprise.
     pub fn set_engine_edition(&self, edition: i64) {
         self.shared.world().engine_edition = edition;

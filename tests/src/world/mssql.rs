@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
+use jit_core::database::adapter::name_for;
 use jit_core::database::{Database, DeadManHere, TlsMode};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
@@ -461,12 +462,13 @@ impl World for MsSqlWorld {
             taken: format!("USE {place}; REVOKE {right} FROM {broker}"),
             named: vec![format!("GRANT {right}")],
         };
+        let whose = name_for(&[&self.broker]).get(..16).unwrap_or_default().to_owned();
         let on = |right: &str, object: &str, named: &str| Privilege {
-            given: format!("GRANT {right} ON OBJECT::jit.{object} TO {broker}"),
-            taken: format!("REVOKE {right} ON OBJECT::jit.{object} FROM {broker}"),
-            named: vec![format!("GRANT {named} ON OBJECT::jit.{object}")],
+            given: format!("GRANT {right} ON OBJECT::jit.{object}_{whose} TO {broker}"),
+            taken: format!("REVOKE {right} ON OBJECT::jit.{object}_{whose} FROM {broker}"),
+            named: vec![format!("GRANT {named} ON OBJECT::jit.{object}_{whose}")],
         };
-        let all = "SELECT, INSERT, DELETE";
+        let (all, of_looks) = ("SELECT, INSERT, UPDATE, DELETE", "SELECT, INSERT, UPDATE");
         let mut privileges = vec![
             of("ALTER ANY CONNECTION", "master"),
             of("VIEW SERVER STATE", "master"),
@@ -474,7 +476,7 @@ impl World for MsSqlWorld {
         ];
         if self.has_dead_man {
             privileges.extend(all.split(", ").map(|right| on(right, "leases", all)));
-            privileges.extend([on("SELECT", "looks", "SELECT"), on("EXECUTE", "dead_man", "EXECUTE")]);
+            privileges.extend(of_looks.split(", ").map(|right| on(right, "looks", of_looks)));
         }
         privileges
     }

@@ -689,6 +689,11 @@ impl Eval<'_> {
             return rel.map_or_else(unknown, Ok);
         }
         let Some(db) = self.w.databases.get(&database) else { return unknown() };
+        if fold(&db.name) == "msdb" && fold(table) == "sysjobs" && self.w.may_server(self.spid, "CONTROL SERVER") {
+            let columns = vec![("name".to_owned(), Ty::NVarChar(Some(128)))];
+            let rows = self.w.jobs.values().map(|job| vec![Value::name(job.name.as_str())]);
+            return Ok(Rel { columns, rows: rows.collect() });
+        }
         let Some(table) = db.table_named(schema, table) else { return unknown() };
         if !self.w.may(self.spid, database, 1, table.id, "SELECT") {
             return error(

@@ -224,10 +224,31 @@ impl Machine {
             Stmt::Insert { .. } | Stmt::Update { .. } | Stmt::Delete { .. } => self.change_rows(stmt),
             other => {
                 self.patient(|m, w| m.define(w, other))?;
+                if matches!(other, Stmt::AlterRole { server: false, .. }) {
+                    self.triggers()?;
+                }
                 self.out.done(self.in_proc, 0, None);
                 Ok(())
             }
         }
+    }
+
+    /// Runs what stands on changes of the database. Error 3609 where that ended the transaction.
+    fn triggers(&mut self) -> Result<(), Stop> {
+        let (before, bodies) = {
+            let w = self.shared.world();
+            let s = w.session(self.spid);
+            let all = w.databases.get(&s.database).into_iter().flat_map(|db| &db.triggers);
+            let bodies: Vec<_> = all.filter(|t| t.table.is_none()).map(|t| t.body.clone()).collect();
+            (s.transactions, bodies)
+        };
+        for body in bodies {
+            self.scoped(|m| m.lines_in(&body, super::Frame::default()))?;
+        }
+        if self.shared.world().session(self.spid).transactions < before {
+            return error(3609, "The transaction ended in the trigger. The batch has been aborted.");
+        }
+        Ok(())
     }
 
     pub(super) fn set(&mut self, name: &str, op: &'static str, v: &Value) -> Result<(), Stop> {

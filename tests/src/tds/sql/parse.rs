@@ -216,6 +216,27 @@ impl Parser {
         })
     }
 
+    /// The rest of the batch is what the trigger does.
+    fn trigger(&mut self) -> Result<Stmt, SqlError> {
+        let name = self.dotted()?;
+        self.want("on")?;
+        let on = if self.take("database") { None } else { Some(self.dotted()?) };
+        if !self.take("after") {
+            self.want("for")?;
+        }
+        // which statements it is for: for all of them here
+        while !self.take("as") {
+            self.next();
+        }
+        let mut body = Vec::new();
+        while self.peek() != &Token::End {
+            if !self.sign(";") {
+                body.push(self.line()?);
+            }
+        }
+        Ok(Stmt::CreateTrigger { name, on, body })
+    }
+
     /// The rest of the batch is what the procedure does.
     fn procedure(&mut self, opens: bool, or_alter: bool) -> Result<Stmt, SqlError> {
         if !opens {
@@ -464,6 +485,9 @@ impl Parser {
             if self.take(&format!("{words} procedure")) || self.take(&format!("{words} proc")) {
                 return self.procedure(opens, or_alter);
             }
+        }
+        if self.take("create trigger") {
+            return self.trigger();
         }
         if self.take("drop procedure") || self.take("drop proc") {
             let if_exists = self.take("if exists");

@@ -50,6 +50,20 @@ impl Tokens {
         self.with_length(0xe3, &body);
     }
 
+    /// The client is to go to another server.
+    pub(crate) fn env_routing(&mut self, host: &str, port: u16) {
+        let units: Vec<u16> = host.encode_utf16().collect();
+        let mut new = vec![0];
+        new.extend(port.to_le_bytes());
+        new.extend((units.len() as u16).to_le_bytes());
+        new.extend(units.iter().flat_map(|u| u.to_le_bytes()));
+        let mut body = vec![20];
+        body.extend((new.len() as u16).to_le_bytes());
+        body.extend(new);
+        body.extend([0, 0]);
+        self.with_length(0xe3, &body);
+    }
+
     pub(crate) fn env_collation(&mut self) {
         self.with_length(0xe3, &[7, 5, 0x09, 0x04, 0xd0, 0x00, 0x34, 0]);
     }

@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 
 use crate::tds::sql::{
     Ty, Value,
-    ast::{ColumnDef, Routine},
+    ast::{ColumnDef, Line, Routine},
     fold, random_guid,
 };
 
@@ -85,6 +85,15 @@ pub(crate) struct Procedure {
     pub created: NaiveDateTime,
 }
 
+/// On a table, or (on none) run by each change of who is in a role. One on a table is seen, and does nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Trigger {
+    pub id: i32,
+    pub name: String,
+    pub table: Option<i32>,
+    pub body: Vec<Line>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pub id: i32,
@@ -99,6 +108,7 @@ pub(crate) struct Database {
     pub schemas: BTreeMap<i32, Schema>,
     pub tables: BTreeMap<i32, Table>,
     pub procedures: BTreeMap<i32, Procedure>,
+    pub triggers: Vec<Trigger>,
     pub created: NaiveDateTime,
     /// Its broker identifier.
     pub broker: [u8; 16],
@@ -207,6 +217,7 @@ impl Database {
             schemas,
             tables: BTreeMap::new(),
             procedures: BTreeMap::new(),
+            triggers: Vec::new(),
             created,
             broker: if id == 1 { [0; 16] } else { random_guid() },
         }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDateTime;
 
 pub(crate) use agent::{Job, Schedule, Step};
-pub(crate) use catalog::{Database, Grant, Key, Kind, Login, Principal, Procedure, Rel, Schema, Table};
+pub(crate) use catalog::{Database, Grant, Key, Kind, Login, Principal, Procedure, Rel, Schema, Table, Trigger};
 pub(crate) use lock::{AppLock, Lock, deadlock};
 pub(crate) use permission as class;
 pub(crate) use session::{Context, Session};
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub name: String,
     pub version: String,
     pub engine_edition: i64,
+    /// Where a login is sent instead: a port of this machine.
+    pub route: Option<u16>,
     pub logins: BTreeMap<i32, Login>,
     /// (role, member)
     pub server_members: BTreeSet<(i32, i32)>,
@@ -56,6 +58,7 @@ impl World {
             name: options.server_name.clone(),
             version: options.version.clone(),
             engine_edition: 3,
+            route: None,
             logins: catalog::fixed_logins(&options.sa_password),
             server_members: [(3, 1)].into(),
             server_permissions: BTreeMap::new(),

@@ -32,7 +32,7 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
         "server_principals" | "server_role_members" | "server_permissions" | "sql_logins" => {
             w.readable(spid, 0, "login")?
         }
-        "tables" | "procedures" | "objects" | "schemas" | "columns" | "sql_modules" => {
+        "tables" | "procedures" | "objects" | "schemas" | "columns" | "sql_modules" | "triggers" => {
             w.readable(spid, database, "schema")?
         }
         _ => {}
@@ -50,6 +50,9 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
         "tables" => objects(w, spid, database, Some("U ")),
         "procedures" => objects(w, spid, database, Some("P ")),
         "sql_modules" => modules(w, spid, database),
+        "triggers" => triggers(w, database),
+        "server_triggers" => rel(&[("name", NAME), ("object_id", Ty::Int), ("is_disabled", Ty::Bit)], Vec::new()),
+        "security_predicates" => rel(&[("object_id", Ty::Int), ("target_object_id", Ty::Int)], Vec::new()),
         "columns" => columns(w, spid, database),
         "dm_exec_sessions" => sessions(w, spid),
         "dm_exec_requests" => requests(w, spid),
@@ -122,10 +125,13 @@ fn needs_state(w: &World, spid: i32) -> Result<(), Stop> {
 fn databases(w: &World, spid: i32) -> Rel {
     let current = w.session(spid).database;
     let all = w.may_server(spid, "VIEW ANY DATABASE");
-    let rows = w.databases.values().filter(|d| all || d.id <= 2 || d.id == current).map(|d| {
+    let azure = w.engine_edition == 5;
+    // a database of Azure SQL Database shows itself and master only, under numbers that are not those of DB_ID()
+    let shown = move |id: i32| if azure { id == 1 || id == current } else { all || id <= 2 || id == current };
+    let rows = w.databases.values().filter(move |d| shown(d.id)).map(move |d| {
         vec![
             Value::name(d.name.as_str()),
-            Value::int(d.id.into()),
+            Value::int(i64::from(if azure && d.id > 1 { d.id + 100 } else { d.id })),
             Value::bin(d.owner.clone()),
             Value::datetime(d.created),
             Value::tiny(if w.version.starts_with("14.") { 140 } else { 150 }),
@@ -414,6 +420,11 @@ fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
         db.procedures.values().map(|p| (p.name.as_str(), p.id, p.schema, "P ", "SQL_STORED_PROCEDURE", p.created));
     let rows =
         tables.chain(procedures).filter(|o| only.is_none_or(|kind| o.3 == kind) && w.sees_object(spid, database, o.1));
+    let triggers = db.triggers.iter().filter(|t| only.is_none() && t.table.is_some()).map(|t| {
+        let schema = t.table.and_then(|id| db.tables.get(&id)).map_or(1, |table| table.schema);
+        ((t.name.as_str(), t.id, schema, "TR", "SQL_TRIGGER", db.created), t.table.unwrap_or_default())
+    });
+    let rows = rows.map(|o| (o, 0)).chain(triggers);
     rel(
         &[
             ("name", NAME),
@@ -426,16 +437,39 @@ fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
             ("create_date", Ty::DateTime),
             ("is_ms_shipped", Ty::Bit),
         ],
-        rows.map(|(name, id, schema, kind, described, created)| {
+        rows.map(|((name, id, schema, kind, described, created), parent)| {
             vec![
                 Value::name(name),
                 Value::int(id.into()),
                 Value::NULL,
                 Value::int(schema.into()),
-                Value::int(0),
+                Value::int(parent.into()),
                 Value::text(kind),
                 Value::text(described),
                 Value::datetime(created),
+                Value::bit(false),
+            ]
+        })
+        .collect(),
+    )
+}
+
+fn triggers(w: &World, database: i32) -> Rel {
+    let rows = w.databases.get(&database).into_iter().flat_map(|d| &d.triggers);
+    rel(
+        &[
+            ("name", NAME),
+            ("object_id", Ty::Int),
+            ("parent_class", Ty::TinyInt),
+            ("parent_id", Ty::Int),
+            ("is_disabled", Ty::Bit),
+        ],
+        rows.map(|t| {
+            vec![
+                Value::name(t.name.as_str()),
+                Value::int(t.id.into()),
+                Value::tiny(i64::from(t.table.is_some())),
+                Value::int(t.table.unwrap_or_default().into()),
                 Value::bit(false),
             ]
         })
@@ -471,6 +505,7 @@ fn columns(w: &World, spid: i32, database: i32) -> Rel {
                 Value::int(i as i64 + 1),
                 Value::bit(!c.not_null),
                 Value::bit(c.identity),
+                Value::bit(false),
             ]
         })
     });
@@ -481,6 +516,7 @@ fn columns(w: &World, spid: i32, database: i32) -> Rel {
             ("column_id", Ty::Int),
             ("is_nullable", Ty::Bit),
             ("is_identity", Ty::Bit),
+            ("is_computed", Ty::Bit),
         ],
         rows.collect(),
     )

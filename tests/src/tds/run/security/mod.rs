@@ -111,6 +111,10 @@ impl Machine {
                 self.writable(w, database)?;
                 self.create_procedure(w, database, name, (routine, runs_as.as_deref(), *or_alter))
             }
+            Stmt::CreateTrigger { name, on, body } => {
+                self.writable(w, database)?;
+                self.create_trigger(w, database, name, on.as_deref(), body)
+            }
             Stmt::DropProcedure { name, if_exists } => {
                 self.writable(w, database)?;
                 self.drop_procedure(w, database, name, *if_exists)

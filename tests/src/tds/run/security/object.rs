@@ -2,8 +2,8 @@
 
 use super::cannot;
 use crate::tds::run::Machine;
-use crate::tds::sql::ast::{ColumnDef, Routine, Stmt};
-use crate::tds::world::{Database, Key, Procedure, Schema, Table, Undo, World, class};
+use crate::tds::sql::ast::{ColumnDef, Line, Routine, Stmt};
+use crate::tds::world::{Database, Key, Procedure, Schema, Table, Trigger, Undo, World, class};
 use crate::tds::{Stop, error};
 
 impl Machine {
@@ -74,6 +74,34 @@ impl Machine {
         };
         let procedure = Procedure { id, name, schema, routine: routine.clone(), runs_as, created: w.now() };
         w.change(self.spid, Undo::Procedure(database, id, Some(Box::new(procedure))));
+        Ok(())
+    }
+
+    pub(super) fn create_trigger(
+        &self,
+        w: &mut World,
+        database: i32,
+        name: &[String],
+        on: Option<&[String]>,
+        body: &[Line],
+    ) -> Result<(), Stop> {
+        let (_, short) = parts(name);
+        let table = match on {
+            Some(on) => {
+                let (schema, table) = parts(on);
+                let found = w.databases.get(&database).and_then(|db| db.table_named(schema, table)).map(|t| t.id);
+                match found.filter(|id| w.may(self.spid, database, class::OBJECT, *id, "ALTER")) {
+                    Some(id) => Some(id),
+                    None => return cannot("alter", "table", table),
+                }
+            }
+            None if w.may(self.spid, database, class::DATABASE, 0, "ALTER ANY DATABASE DDL TRIGGER") => None,
+            None => return error(1097, "CREATE TRIGGER permission denied in database."),
+        };
+        let trigger = Trigger { id: w.fresh_id(), name: short.to_owned(), table, body: body.to_vec() };
+        if let Some(db) = w.databases.get_mut(&database) {
+            db.triggers.push(trigger);
+        }
         Ok(())
     }
 
