@@ -278,7 +278,7 @@ pub(crate) fn object_id(row: &Row, id: &str, sid: &str) -> Result<Option<ObjectI
 }
 
 /// Number and security identifier of an id of ours; 0 where there is none, and -1, which belongs to no principal, where it is no id.
-fn parts(id: Option<&ObjectId>) -> (i32, Vec<u8>) {
+pub(crate) fn parts(id: Option<&ObjectId>) -> (i32, Vec<u8>) {
     let Some(ObjectId(text)) = id else { return (0, Vec::new()) };
     let parsed = text.split_once(':').and_then(|(id, hex)| {
         let bytes = hex.as_bytes().chunks(2);

@@ -67,13 +67,16 @@ async fn again_without_sessions(
     };
     let places: Vec<usize> =
         orders.iter().zip(taken.iter()).enumerate().filter(|(_, one)| waits(one)).map(|(place, _)| place).collect();
-    if places.is_empty() || !connection.is_sound() {
+    if places.is_empty() {
         return;
     }
+    // one that met the lock while it read the catalog is closed
+    if !connection.is_sound() {
+        let Ok(fresh) = connector.connect().await else { return };
+        *connection = fresh;
+    }
     let held: Vec<RevokeOrder> = places.iter().filter_map(|&place| orders.get(place).cloned()).collect();
-    let subjects: Vec<&Subject> = held.iter().map(|order| &order.subject).collect();
-    let Ok((_, looks)) = connection.look(&subjects).await else { return };
-    let theirs: BTreeSet<Backend> = looks.into_iter().flat_map(|look| look.backends).collect();
+    let Ok(theirs) = connection.sessions_by_id(held.iter().map(|order| &order.subject)).await else { return };
     if theirs.is_empty() || connection.end_sessions(call, &theirs, budget).await.is_err() {
         return;
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError};
+use jit_core::database::{Call, DatabaseError, Subject};
 
 use crate::connect::{Connection, Value};
 use crate::error::reading;
-use crate::observe::Backend;
+use crate::observe::{Backend, parts};
 use crate::row::Columns;
 use crate::sql;
 
@@ -19,6 +19,22 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_m
 const AT_ONCE: usize = 500;
 
 impl Connection {
+    /// The sessions of these accounts, found without a look at the catalog, which may be locked.
+    pub(crate) async fn sessions_by_id(
+        &mut self,
+        subjects: impl Iterator<Item = &Subject>,
+    ) -> Result<BTreeSet<Backend>, DatabaseError> {
+        let sids: BTreeSet<Vec<u8>> =
+            subjects.map(|subject| parts(subject.account_id.as_ref()).1).filter(|sid| !sid.is_empty()).collect();
+        let sids: Vec<Value> = sids.into_iter().take(sql::ROWS).map(Value::Bytes).collect();
+        if sids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let results = self.run(&sql::sessions_of(sids.len()), sids).await.all().map_err(reading)?;
+        let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+        rows.iter().map(|row| Ok(Backend { id: row.int("session_id")?, began: row.text("began")? })).collect()
+    }
+
     /// Kills these sessions, all before waiting for any, and waits until they are gone or most of the call's time is. Those that
     /// stay are seen by the look that follows.
     pub(crate) async fn end_sessions(

@@ -23,7 +23,10 @@ impl Scope {
     /// The statement in the words of this scope.
     pub(crate) fn text(self, template: &str) -> String {
         let words: [(&str, &str); 13] = match self {
+            // what holds other words of this list stands first
             Self::Database | Self::AzureDatabase => [
+                ("{of logins}", if self == Self::Database { OF_LOGINS } else { "" }),
+                ("{of leases}", OF_LEASES),
                 ("{principals}", "sys.database_principals"),
                 ("{members}", "sys.database_role_members"),
                 ("{permissions}", "sys.database_permissions"),
@@ -33,12 +36,12 @@ impl Scope {
                 ("{harmless roles}", HARMLESS_DATABASE_ROLES),
                 ("{harmless}", HARMLESS_IN_A_DATABASE),
                 ("{me}", "USER_ID()"),
-                ("{of logins}", if self == Self::Database { OF_LOGINS } else { "" }),
-                ("{of leases}", OF_LEASES),
                 ("{home}", if self == Self::Database { HOME } else { "NULL" }),
                 ("{sees}", if self == Self::Database { SEES_A_DATABASE } else { SEES_IN_AZURE }),
             ],
             Self::Server => [
+                ("{of logins}", ""),
+                ("{of leases}", ""),
                 ("{principals}", "sys.server_principals"),
                 ("{members}", "sys.server_role_members"),
                 ("{permissions}", "sys.server_permissions"),
@@ -48,8 +51,6 @@ impl Scope {
                 ("{harmless roles}", HARMLESS_SERVER_ROLES),
                 ("{harmless}", HARMLESS_ON_A_SERVER),
                 ("{me}", "SUSER_ID()"),
-                ("{of logins}", ""),
-                ("{of leases}", ""),
                 ("{home}", "0"),
                 ("{sees}", SEES_A_SERVER),
             ],
@@ -367,6 +368,17 @@ pub(crate) fn revoke(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128)
 pub(crate) const BLOCKERS: &str = "\
 SELECT CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.status AS status, r.wait_resource AS wait_resource \
 FROM sys.dm_exec_requests r JOIN sys.dm_exec_sessions s ON s.session_id = r.blocking_session_id WHERE r.session_id = @P1;";
+
+/// The sessions of so many security identifiers (`@P1`...), of this database's users and of logins.
+pub(crate) fn sessions_of(sids: usize) -> String {
+    let list: Vec<String> = (1..=sids).map(|n| format!("@P{n}")).collect();
+    format!(
+        "SELECT CONVERT(int, s.session_id) AS session_id, CONVERT(nvarchar(30), s.login_time, 126) AS began FROM sys.dm_exec_sessions s \
+         WHERE s.is_user_process = 1 AND s.session_id <> @@SPID AND (s.security_id IN ({list}) OR s.original_security_id IN ({list})) \
+         AND (s.authenticating_database_id IS NULL OR s.authenticating_database_id IN (0, 1, DB_ID()));",
+        list = list.join(", ")
+    )
+}
 
 /// Ends sessions, each only if its number still belongs to who logged in then: numbers are given again. KILL takes no parameter. Answers with those that it
 /// could not end; one that is gone already (6106) is none of them.

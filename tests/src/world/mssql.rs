@@ -150,6 +150,11 @@ impl MsSqlWorld {
         &self.place
     }
 
+    /// What the names of the broker's own tables end with.
+    fn whose(&self) -> String {
+        name_for(&[&self.broker]).get(..16).unwrap_or_default().to_owned()
+    }
+
     async fn until_dead_men(&self, database: &dyn Database) -> Result<(), BoxError> {
         for _ in 0..600 {
             if matches!(database.capabilities().await?.dead_man, DeadManHere::By(_)) {
@@ -267,7 +272,8 @@ impl World for MsSqlWorld {
 
     fn fresh(&self, hint: &str) -> String {
         let (process, number) = (std::process::id(), self.names.fetch_add(1, Ordering::Relaxed));
-        format!("{hint}_{process}_{}_{number}", self.number)
+        // a backslash stands between a domain and a name of Windows, which no login with a password has
+        format!("{}_{process}_{}_{number}", hint.replace('\\', "/"), self.number)
     }
 
     fn longest_name(&self) -> usize {
@@ -398,7 +404,8 @@ impl World for MsSqlWorld {
                     return self.until_dead_men(&*self.database(Login::Broker).await?).await;
                 }
                 // as if that had been so for a while
-                self.sql("UPDATE jit.looks SET looked_at = DATEADD(minute, -1, looked_at)").await
+                let looks = format!("jit.looks_{}", self.whose());
+                self.sql(&format!("UPDATE {looks} SET looked_at = DATEADD(minute, -1, looked_at)")).await
             }
             Act::LetCreateAccounts { role } => self.sql(&format!("GRANT ALTER ANY USER TO {}", quoted(role))).await,
             Act::TakeAdminOption { role } => {
@@ -462,7 +469,7 @@ impl World for MsSqlWorld {
             taken: format!("USE {place}; REVOKE {right} FROM {broker}"),
             named: vec![format!("GRANT {right}")],
         };
-        let whose = name_for(&[&self.broker]).get(..16).unwrap_or_default().to_owned();
+        let whose = self.whose();
         let on = |right: &str, object: &str, named: &str| Privilege {
             given: format!("GRANT {right} ON OBJECT::jit.{object}_{whose} TO {broker}"),
             taken: format!("REVOKE {right} ON OBJECT::jit.{object}_{whose} FROM {broker}"),
