@@ -9,13 +9,14 @@ use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, SimpleQueryMessage, Statement};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 
 use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::said::Said;
 use crate::sql;
+use crate::unblock::Unblock;
 
 /// Orders that travel in one transaction.
 #[derive(Debug)]
@@ -93,11 +94,14 @@ pub(crate) async fn drive<O: Orders>(
     count: usize,
     mut pending: Vec<usize>,
     subjects: &[Subject],
+    unblock: Option<&Unblock<'_>>,
 ) -> Outcome {
     let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
     let mut idle = BTreeSet::new();
     let several = all.groups(connection, &pending, budget).len() > 1;
-    let mut wait = if several { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
+    // who may be ended where it is in the way is not waited for
+    let hasty = several || unblock.is_some();
+    let mut wait = if hasty { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
     let prepared = async {
         connection.prepare_look().await?;
@@ -116,11 +120,17 @@ pub(crate) async fn drive<O: Orders>(
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
         let limits = Limits { label: &call.label, lock: wait, statement: budget.statement() };
-        let (answers, look) = tokio::join!(
-            biased;
-            join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
-            connection.look(subjects)
-        );
+        let work = async {
+            tokio::join!(
+                biased;
+                join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
+                connection.look(subjects)
+            )
+        };
+        let (answers, look) = match unblock.filter(|_| tries > 0) {
+            Some(unblock) => unblock.meanwhile(work).await,
+            None => work.await,
+        };
         tries = tries.saturating_add(1);
         pending = later.into_iter().flat_map(|group| group.orders).collect();
         let more_waits = wait < budget.patience() && wait == SHORT_WAIT;
@@ -177,23 +187,36 @@ async fn blame(
     results: &mut [Result<(), DatabaseError>],
 ) {
     for (order, (role, id)) in locked {
-        let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id]).await else { return };
-        let blockers: Vec<String> = rows
-            .iter()
-            .filter_map(|row| {
-                let pid: i32 = row.try_get("pid").ok()?;
-                let Said(name) = row.try_get("name").ok()?;
-                let state: Option<String> = row.try_get("state").ok()?;
-                let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
-                Some(format!("process {pid} of `{name}`{state}"))
-            })
-            .collect();
-        let who =
-            if blockers.is_empty() { "a transaction that has ended since".to_owned() } else { blockers.join(", ") };
-        let why =
-            format!("role `{role}` is locked by {who}: an open transaction that granted or revoked it must end first");
+        let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id, &connection.server.broker]).await else {
+            return;
+        };
+        let (ours, others): (Vec<&Row>, Vec<&Row>) =
+            rows.iter().partition(|row| matches!(row.try_get("ours"), Ok(Some(true))));
+        let others: Vec<String> = others.into_iter().filter_map(blocker).collect();
+        let why = match (others.as_slice(), ours.is_empty()) {
+            ([], true) => format!("role `{role}` was locked by a transaction that has ended since: it is tried again"),
+            ([], false) => {
+                format!("role `{role}` is locked by another call of jit: it is tried again once that has ended")
+            }
+            (others, _) => format!(
+                "role `{role}` is locked by {}: an open transaction that granted or revoked it must end first",
+                others.join(", ")
+            ),
+        };
         set(results, order, Err(DatabaseError::not_applied(why)));
     }
+}
+
+/// One that is in the way, for people to read.
+fn blocker(row: &Row) -> Option<String> {
+    if let Some(Said(gid)) = row.try_get("gid").ok()? {
+        return Some(format!("the prepared transaction `{gid}`"));
+    }
+    let pid: i32 = row.try_get("pid").ok()?;
+    let Said(name) = row.try_get("name").ok()?;
+    let state: Option<String> = row.try_get("state").ok()?;
+    let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
+    Some(format!("process {pid} of `{name}`{state}"))
 }
 
 fn set(results: &mut [Result<(), DatabaseError>], order: usize, result: Result<(), DatabaseError>) {

@@ -85,6 +85,7 @@ mod sessions;
 mod settle;
 mod sql;
 mod store;
+mod unblock;
 
 pub use config::{ConfigError, PostgresConfig};
 pub use database::PostgresDatabase;

@@ -163,6 +163,11 @@ impl<'a> Asked<'a> {
     pub(crate) fn parameters<'b>(&'b self, last: &'b (dyn ToSql + Sync)) -> [&'b (dyn ToSql + Sync); 5] {
         [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, last]
     }
+
+    /// The accounts only, with the broker and a label.
+    pub(crate) fn of_accounts<'b>(&'b self, broker: &'b u32, label: &'b String) -> [&'b (dyn ToSql + Sync); 4] {
+        [&self.accounts, &self.account_ids, broker, label]
+    }
 }
 
 fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {

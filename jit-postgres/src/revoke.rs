@@ -16,6 +16,7 @@ use crate::connect::{Connection, Connector, Statements};
 use crate::observe::{Backend, Look, Moment, oid};
 use crate::prepared;
 use crate::sql::{self, Catalog};
+use crate::unblock::Unblock;
 
 /// One result per order.
 pub(crate) async fn revoke(
@@ -27,7 +28,13 @@ pub(crate) async fn revoke(
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
     let asked = Revokes { orders, catalog: connection.server.catalog };
-    let outcome = drive(connection, call, budget, &asked, orders.len(), asked.that_need_a_statement(), &subjects).await;
+    // their sessions end anyway
+    let ending = orders.iter().filter(|order| order.sessions == Sessions::End && order.how != RevokeHow::Nothing);
+    let ending: Vec<Subject> = ending.map(|order| order.subject.clone()).collect();
+    let unblock = Unblock { connector, call, budget, subjects: ending };
+    let unblock = (!unblock.subjects.is_empty()).then_some(&unblock);
+    let pending = asked.that_need_a_statement();
+    let outcome = drive(connection, call, budget, &asked, orders.len(), pending, &subjects, unblock).await;
     let after = match outcome.look {
         Ok((moment, looks)) => {
             let applied: Vec<bool> = outcome.results.iter().map(Result::is_ok).collect();

@@ -382,8 +382,11 @@ LEFT JOIN prepared ON prepared.n = s.n
 LEFT JOIN power ON power.role = s.role
 ORDER BY s.n";
 
-/// What a role allows that outlives a membership: creating accounts, granting, and becoming superuser by way of the operating
-/// system. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
+/// What a role allows that reaches beyond its objects or outlives a membership, for itself and for every role that it is a member of. A list of
+/// what is harmless: rights on tables, sequences, functions, types, large objects and schemas of the database's own, and owning such. Everything
+/// else is a power: each attribute of a role, each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
+/// or making schemas in it, the schemas `jit` and `cron`, what belongs to the system, and whatever else the catalog knows rights on. Of other
+/// databases only the kind of an object is known. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
 const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
       SELECT {role}
       UNION
@@ -391,13 +394,53 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
     )
     SELECT array_agg(DISTINCT w.word) AS powers
     FROM above x, LATERAL (
-      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
+      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
+      FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
     ) r, LATERAL (
       SELECT 'SUPERUSER' AS word WHERE r.rolsuper
       UNION ALL SELECT 'CREATEROLE' WHERE r.rolcreaterole
-      UNION ALL SELECT r.name WHERE r.name IN ('pg_execute_server_program', 'pg_write_server_files')
+      UNION ALL SELECT 'CREATEDB' WHERE r.rolcreatedb
+      UNION ALL SELECT 'REPLICATION' WHERE r.rolreplication
+      UNION ALL SELECT 'BYPASSRLS' WHERE r.rolbypassrls
+      UNION ALL SELECT 'everything that the broker may' WHERE r.name = current_user
+      UNION ALL SELECT r.name WHERE (r.name LIKE 'pg\_%' OR r.name IN ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin'))
+                AND r.name NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
       UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident((SELECT g.rolname FROM pg_roles g WHERE g.oid = m.roleid))
                 FROM pg_auth_members m WHERE m.member = x.oid AND m.admin_option
+      UNION ALL SELECT CASE s.deptype WHEN 'o' THEN 'owner of ' ELSE 'rights on ' END || CASE WHEN s.here
+                  THEN coalesce(pg_describe_object(s.classid, s.objid, 0), 'an object that is gone by now')
+                  ELSE format('object %s of %s in database %s', s.objid, s.classid::regclass, (SELECT quote_ident(b.datname) FROM pg_database b WHERE b.oid = s.dbid))
+                END
+        FROM (
+          SELECT d.dbid, d.classid, d.objid, d.deptype, d.objid < 16384 AND d.objid <> 2200 AS built_in,
+            d.dbid = 0 OR d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AS here
+          FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = x.oid AND d.deptype IN ('o', 'a') OFFSET 0
+        ) s
+        WHERE CASE
+          WHEN s.classid IN ('pg_auth_members'::regclass, 'pg_authid'::regclass, 'pg_default_acl'::regclass, 'pg_largeobject'::regclass,
+            'pg_type'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass,
+            'pg_opfamily'::regclass, 'pg_statistic_ext'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass) THEN false
+          WHEN s.classid = 'pg_database'::regclass AND s.deptype = 'a'
+            THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
+          WHEN s.classid = 'pg_language'::regclass AND s.deptype = 'a' AND s.here
+            THEN NOT (SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = s.objid)
+          WHEN s.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
+          WHEN NOT s.here OR s.deptype = 'o' AND s.built_in THEN s.built_in
+          WHEN s.objid = ANY (ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('jit', 'cron')))
+            OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_namespace n JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+              WHERE n.nspname IN ('jit', 'cron'))) THEN true
+          WHEN s.deptype = 'o' THEN false
+          WHEN s.classid = 'pg_namespace'::regclass THEN s.built_in AND EXISTS (
+            SELECT FROM pg_namespace n, aclexplode(n.nspacl) e WHERE n.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
+          WHEN s.classid = 'pg_class'::regclass THEN s.built_in AND EXISTS (
+            SELECT FROM pg_class c, aclexplode(c.relacl) e WHERE c.oid = s.objid AND e.grantee = x.oid AND NOT EXISTS (
+              SELECT FROM aclexplode(c.relacl) p WHERE p.grantee = 0 AND p.privilege_type = e.privilege_type))
+          ELSE EXISTS (
+            SELECT FROM pg_proc f, aclexplode(f.proacl) e WHERE f.oid = s.objid AND e.grantee = x.oid
+              AND (f.prolang IN (SELECT l.oid FROM pg_language l WHERE NOT l.lanpltrusted AND l.lanname <> 'sql')
+                OR f.prosecdef AND (SELECT o.rolsuper FROM pg_roles o WHERE o.oid = f.proowner))
+              AND NOT EXISTS (SELECT FROM aclexplode(f.proacl) p WHERE p.grantee = 0 AND p.privilege_type = 'EXECUTE'))
+        END
     ) w";
 
 /// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i lists
@@ -446,14 +489,28 @@ SELECT pg_terminate_backend(s.pid) FROM pg_stat_get_activity(NULL) s \
 WHERE s.usesysid = $2 AND s.pid = ANY ($1::int[]) AND s.pid <> pg_backend_pid()";
 
 /// Who else changes memberships of this role just now: on 16 the holder of its lock, on 15 whoever writes the catalog. `$1` the role's name,
-/// `$2` its oid.
+/// `$2` its oid, `$3` the broker.
 pub(crate) const BLOCKERS: &str = "\
-SELECT DISTINCT l.pid, coalesce(s.usename::text, '(unknown)') AS name, s.state FROM pg_locks l LEFT JOIN pg_stat_activity s USING (pid) \
-WHERE l.granted AND l.pid <> pg_backend_pid() AND ( \
+SELECT DISTINCT l.pid, coalesce(s.usename::text, '(unknown)') AS name, s.state, s.usesysid = $3::oid AS ours, \
+  (SELECT p.gid FROM pg_prepared_xact() p WHERE l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text) AS gid \
+FROM pg_locks l LEFT JOIN pg_stat_activity s USING (pid) \
+WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND ( \
   (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.mode <> 'AccessShareLock' AND l.objid = coalesce($2::oid, \
      (SELECT oid FROM pg_roles WHERE rolname = $1::name))) \
   OR (l.locktype = 'relation' AND l.relation = 'pg_auth_members'::regclass AND l.mode <> 'AccessShareLock')) \
-ORDER BY l.pid LIMIT 3";
+ORDER BY l.pid LIMIT 5";
+
+/// Sessions of these accounts, or of members that act as them, for which a backend of the broker's with this label waits. `$1` the accounts,
+/// `$2` their oids, `$3` the broker, `$4` the label.
+pub(crate) const IN_THE_WAY: &str = "\
+WITH RECURSIVE holder(oid) AS ( \
+  SELECT r.oid FROM unnest($1::name[], $2::oid[]) u(account, account_id), pg_roles r \
+  WHERE r.oid = coalesce(u.account_id, (SELECT y.oid FROM pg_roles y WHERE y.rolname = u.account)) \
+  UNION SELECT m.member FROM holder h JOIN pg_auth_members m ON m.roleid = h.oid AND (m.inherit_option OR m.set_option) \
+) \
+SELECT DISTINCT b.pid, s.usesysid FROM pg_stat_get_activity(NULL) w, unnest(pg_blocking_pids(w.pid)) b(pid) \
+JOIN pg_stat_get_activity(NULL) s ON s.pid = b.pid JOIN holder h ON h.oid = s.usesysid JOIN pg_roles r ON r.oid = h.oid AND NOT r.rolsuper \
+WHERE w.usesysid = $3 AND w.application_name = $4 AND h.oid <> $3";
 
 /// What the accounts and roles own in the whole cluster, found by the shared catalog that DROP ROLE goes by; names are known of this
 /// database's objects only. With what they gave in their own name: memberships, rights, default privileges, policies, triggers, rules and

@@ -1,0 +1,73 @@
+//! An account that keeps its role by a lock: while a revoke waits, the account's own sessions that it waits for are ended. The revoke
+//! stands in the server's queue meanwhile, so that it gets the lock next, however fast the account comes back.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError, Subject};
+
+use crate::connect::{Connection, Connector};
+use crate::error::reading;
+use crate::observe::{Asked, Backend};
+use crate::sql;
+
+/// Between two looks at who is in the way.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Whose sessions may be ended when a call waits for them.
+pub(crate) struct Unblock<'a> {
+    pub(crate) connector: &'a Connector,
+    pub(crate) call: &'a Call,
+    pub(crate) budget: Budget,
+    /// The accounts whose sessions end anyway.
+    pub(crate) subjects: Vec<Subject>,
+}
+
+impl Unblock<'_> {
+    /// Does the work, and ends meanwhile what it waits for, by a connection of its own.
+    pub(crate) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if self.subjects.is_empty() {
+            return work.await;
+        }
+        let why = tokio::select! {
+            biased;
+            done = &mut work => return done,
+            stopped = self.clear() => stopped,
+        };
+        if let Err(error) = why {
+            let why = error.with_causes();
+            tracing::warn!(why, "a revoke waits, and it cannot be told for whom");
+        }
+        work.await
+    }
+
+    /// Ends who is in the way, again and again. Returns only where that cannot be done.
+    async fn clear(&self) -> Result<(), DatabaseError> {
+        let connection = self.connector.connect().await?;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let sessions = self.in_the_way(&connection).await?;
+            if !sessions.is_empty() {
+                let pids: Vec<i32> = sessions.iter().map(|backend| backend.pid).collect();
+                tracing::warn!(?pids, "sessions of the account are in the way of its revoke: they are ended first");
+                connection.end_sessions(self.call, &sessions, self.budget).await?;
+            }
+        }
+    }
+
+    async fn in_the_way(&self, connection: &Connection) -> Result<BTreeSet<Backend>, DatabaseError> {
+        let asked = Asked::of(&self.subjects);
+        let text = connection.server.catalog.text(sql::IN_THE_WAY);
+        let broker = connection.server.broker;
+        let parameters = asked.of_accounts(&broker, &self.call.label);
+        let rows = connection.client.query(&text, &parameters).await.map_err(reading)?;
+        let backend = |row: &tokio_postgres::Row| {
+            Ok(Backend { pid: row.try_get("pid").map_err(reading)?, user: row.try_get("usesysid").map_err(reading)? })
+        };
+        rows.iter().map(backend).collect()
+    }
+}
