@@ -93,6 +93,36 @@ pub(crate) fn backticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
+/// The names in a list as the servers' settings have it: `r1, 'r2'@'%', ``r3``@``%```. What is no name is left out.
+pub(crate) fn listed(text: &str) -> Vec<Name> {
+    let mut names = Vec::new();
+    let (mut parts, mut part, mut quote) = (Vec::new(), String::new(), None);
+    let mut characters = text.chars().chain([',']).peekable();
+    while let Some(one) = characters.next() {
+        match (one, quote) {
+            (_, Some(end)) if one == end => {
+                if characters.next_if_eq(&end).is_some() {
+                    part.push(end);
+                } else {
+                    quote = None;
+                }
+            }
+            ('`' | '\'' | '"', None) => quote = Some(one),
+            ('@', None) => parts.push(std::mem::take(&mut part)),
+            (',', None) => {
+                parts.push(std::mem::take(&mut part));
+                let mut named = std::mem::take(&mut parts).into_iter();
+                if let Some(user) = named.next().filter(|user| !user.is_empty()) {
+                    names.push(Name::of(user, named.next().unwrap_or_else(|| ANY_HOST.to_owned())));
+                }
+            }
+            (_, None) if one.is_whitespace() => {}
+            _ => part.push(one),
+        }
+    }
+    names
+}
+
 const HOW_QUOTED: &str = "write it as 'user'@'host', with a quote within doubled";
 
 /// The text within the first pair of quotes, and what follows.
@@ -174,6 +204,14 @@ mod tests {
             let once = spelled(name);
             assert_eq!(spelled(&once), once);
         }
+    }
+
+    #[test]
+    fn law_06_mandatory_roles_are_read_however_they_are_written() {
+        let listed = |text: &str| listed(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(listed(""), Vec::<String>::new());
+        let text = "plain, here@localhost,'a,b'@'%' , `o``k`@`10.%`, \"x@y\"@\"%\"";
+        assert_eq!(listed(text), ["'plain'@'%'", "'here'@'localhost'", "'a,b'@'%'", "'o`k'@'10.%'", "'x@y'@'%'"]);
     }
 
     #[test]

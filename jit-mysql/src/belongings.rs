@@ -27,7 +27,7 @@ impl Connection {
         let roles = subjects.iter().map(|subject| Named::of(flavour, subject).role);
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<Thing>> = BTreeMap::new();
-        for row in self.ask(sql::BELONGINGS, (&asked, &asked).into()).await.map_err(reading)? {
+        for row in self.list(sql::BELONGINGS, (&asked, &asked).into()).await? {
             let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }

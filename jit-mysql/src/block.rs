@@ -129,7 +129,7 @@ impl Connection {
     /// Who blocks, as far as this broker may see it.
     async fn blamed(&mut self) -> DatabaseError {
         let found = match self.server.flavour {
-            Flavour::MySql => self.ask(sql::BLOCKERS, ().into()).await.map_err(|error| error::said(&error)),
+            Flavour::MySql => self.list(sql::BLOCKERS, ().into()).await.map_err(|error| error.to_string()),
             Flavour::MariaDb => Err("MariaDB does not show who holds locks".to_owned()),
         };
         let who = match found {

@@ -9,7 +9,7 @@ use jit_core::id::RoleName;
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
-use crate::observe::{Named, number, text};
+use crate::observe::{MANDATORY_ROLES, Named, number, text};
 use crate::sql::{self, Flavour};
 
 /// Everything that is missing or dangerous.
@@ -22,7 +22,7 @@ pub(crate) async fn check(
     let broker = broker(connection);
     of_the_broker(connection, &broker, &mut findings).await?;
     let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
-    of_the_server(connection, roles, plaintext, &mut findings).await?;
+    of_the_server(connection, plaintext, &mut findings).await?;
     if may_look && !roles.is_empty() {
         of_the_roles(connection, &broker, roles, &mut findings).await?;
     }
@@ -41,7 +41,7 @@ async fn of_the_broker(
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let to = broker.quoted();
-    let rows = connection.ask(sql::OWN_PRIVILEGES, ().into()).await.map_err(reading)?;
+    let rows = connection.list(sql::OWN_PRIVILEGES, ().into()).await?;
     let held = rows.iter().map(|row| text(row, "privilege")).collect::<Result<BTreeSet<String>, _>>()?;
     let (kill, administers): (&str, &[&str]) = match connection.server.flavour {
         Flavour::MySql => ("CONNECTION_ADMIN", &["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"]),
@@ -111,7 +111,7 @@ async fn of_the_broker(
             Some(sql::definitions::make(connection.server.flavour, &to)),
         ));
     }
-    if connection.server.flavour == Flavour::MySql && connection.ask(sql::BLOCKERS, ().into()).await.is_err() {
+    if connection.server.flavour == Flavour::MySql && connection.list(sql::BLOCKERS, ().into()).await.is_err() {
         findings.push(finding(
             Severity::Remark,
             ("see-locks", None),
@@ -157,7 +157,6 @@ async fn of_the_catalog(
 
 async fn of_the_server(
     connection: &mut Connection,
-    roles: &[RoleName],
     plaintext: bool,
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
@@ -180,18 +179,6 @@ async fn of_the_server(
             "innodb_flush_log_at_trx_commit is not 1: a crash can bring back a role that was revoked",
             Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
         ));
-    }
-    let mandatory = text(row, "mandatory")?.replace(['`', '\'', '"', ' '], "");
-    for role in roles {
-        let named = |one: &str| Name::parse(one).is_ok_and(|one| one.as_role() == role.as_str());
-        if mandatory.split(',').filter(|one| !one.is_empty()).any(named) {
-            findings.push(finding(
-                Severity::Refusal,
-                ("mandatory", Some(role.as_str().to_owned())),
-                format!("`{role}` is one of mandatory_roles: everybody has it, and it cannot be revoked"),
-                Some("take it out of mandatory_roles".to_owned()),
-            ));
-        }
     }
     if plaintext {
         findings.push(finding(
@@ -216,7 +203,9 @@ async fn of_the_roles(
         .filter_map(|role| Name::parse(role.as_str()).ok())
         .map(|role| Named { account: broker.clone(), role: flavour.role(&role) })
         .collect();
-    let looks = connection.look_at(&named).await?.1;
+    let looks = connection.look_at_with_powers(&named).await?.1;
+    let everybody = connection.server.everybody.iter().map(Name::as_role);
+    let everybody: BTreeSet<String> = everybody.chain([MANDATORY_ROLES.to_owned()]).collect();
     for ((role, named), look) in roles.iter().zip(&named).zip(looks) {
         let on = || Some(role.as_str().to_owned());
         let (quoted, to) = (flavour.quoted_role(&named.role), broker.quoted());
@@ -232,6 +221,19 @@ async fn of_the_roles(
                 ("admin-option", on()),
                 format!("the broker {broker} does not hold the admin option on `{role}` itself"),
                 Some(format!("GRANT {quoted} TO {to} WITH ADMIN OPTION")),
+            ));
+        }
+        // what the broker holds, and not as its own, everybody does
+        if let Some(by) = seen.through.iter().find(|by| everybody.contains(*by)) {
+            let mend = match flavour {
+                Flavour::MySql => format!("take `{by}` out of mandatory_roles"),
+                Flavour::MariaDb => format!("REVOKE {quoted} FROM PUBLIC"),
+            };
+            findings.push(finding(
+                Severity::Refusal,
+                ("mandatory", on()),
+                format!("everybody holds `{role}`, by {by}: there is nothing to request, and it cannot be revoked"),
+                Some(mend),
             ));
         }
         if !seen.powers.is_empty() {

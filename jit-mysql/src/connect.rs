@@ -1,5 +1,7 @@
 //! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
 
+use std::sync::Arc;
+
 use jit_core::database::adapter::ServerClock;
 use jit_core::database::{DatabaseError, Rejection, TlsMode};
 use mysql_async::prelude::{Protocol, Queryable as _};
@@ -12,8 +14,9 @@ use tokio::sync::Mutex;
 
 use crate::config::{ConfigError, MySqlConfig};
 use crate::error;
-use crate::observe::{Moment, text};
-use crate::sql::{self, Flavour};
+use crate::account::Name;
+use crate::observe::{Moment, number, text};
+use crate::sql::{self, Flavour, Read, settings};
 
 /// Opens connections to one server.
 #[derive(Debug)]
@@ -22,11 +25,15 @@ pub(crate) struct Connector {
     verifying: Option<SslOpts>,
     /// The password that worked last, until the server refuses it.
     password: Mutex<Option<SecretString>>,
+    /// The settings that the last server took, and what it said it is.
+    settings: Mutex<Option<(String, Arc<str>)>>,
 }
 
 /// A broker's connection. Dropping it closes it, whatever is under way: it is never used again.
 pub(crate) struct Connection {
     conn: Option<Conn>,
+    /// Our own settings, in one packet.
+    settings: Arc<str>,
     pub(crate) server: Server,
 }
 
@@ -39,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) broker: String,
     /// What its clock says.
     pub(crate) clock: ServerClock,
+    /// Roles that everybody held when it was last looked at.
+    pub(crate) everybody: Vec<Name>,
 }
 
 impl Connector {
@@ -48,7 +57,7 @@ impl Connector {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let plaintext = config.is_local() || config.tls == TlsMode::DangerPlaintext;
         let verifying = if plaintext { None } else { Some(verifying(&config)?) };
-        Ok(Self { config, verifying, password: Mutex::new(None) })
+        Ok(Self { config, verifying, password: Mutex::new(None), settings: Mutex::new(None) })
     }
 
     pub(crate) fn config(&self) -> &MySqlConfig {
@@ -70,7 +79,7 @@ impl Connector {
         if let Some(password) = kept {
             match self.attempt(Some(&password)).await {
                 Err(error) if error::is_refused(&error) => {}
-                other => return greet(other.map_err(error::connecting)?).await,
+                other => return self.greet(other.map_err(error::connecting)?).await,
             }
         }
         let password = match &self.config.credentials {
@@ -79,12 +88,62 @@ impl Connector {
         };
         let conn = self.attempt(password.as_ref()).await.map_err(error::connecting)?;
         *self.password.lock().await = password;
-        greet(conn).await
+        self.greet(conn).await
     }
 
     async fn attempt(&self, password: Option<&SecretString>) -> Result<Conn, mysql_async::Error> {
         let settings = self.config.settings(self.verifying.clone());
         Conn::new(settings.pass(password.map(ExposeSecret::expose_secret))).await
+    }
+
+    /// Settings and identity.
+    async fn greet(&self, mut conn: Conn) -> Result<Connection, DatabaseError> {
+        conn.query_drop(settings::FIRST).await.map_err(error::reading)?;
+        let row: Option<Row> = conn.query_first(sql::VERSION).await.map_err(error::reading)?;
+        let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
+        let version_text = text(&row, "version")?;
+        let (flavour, known) = Flavour::of(&version_text);
+        if !known {
+            let why = format!("the server is {version_text}: jit needs MySQL 8.0 or MariaDB 10.6, or later");
+            return Err(DatabaseError::rejected(Rejection::Other, why));
+        }
+        let settings = self.settle_settings(&mut conn, flavour, &version_text).await?;
+        let row: Option<Row> = conn.query_first(flavour.text(sql::HELLO)).await.map_err(error::reading)?;
+        let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
+        let realm = text(&row, "realm")?;
+        let moment = Moment::of(&row, &realm)?;
+        let broker = text(&row, "broker")?;
+        let clock = ServerClock::new(moment.now);
+        let everybody = Vec::new();
+        let server = Server { flavour, version_text, broker, clock, everybody };
+        Ok(Connection { conn: Some(conn), settings, server })
+    }
+
+    /// Makes our own settings, and says which those are on this server. Which of them it knows is found out once.
+    async fn settle_settings(
+        &self,
+        conn: &mut Conn,
+        flavour: Flavour,
+        version: &str,
+    ) -> Result<Arc<str>, DatabaseError> {
+        let kept = self.settings.lock().await.clone();
+        if let Some((_, settings)) = kept.filter(|(of, _)| of == version)
+            && conn.query_drop(&*settings).await.is_ok()
+        {
+            return Ok(settings);
+        }
+        let mut taken = Vec::new();
+        for setting in settings::settings(flavour) {
+            match conn.query_drop(setting.statement).await {
+                Ok(()) => taken.push(setting.statement),
+                // it has no such setting, or not for everybody
+                Err(error) if !setting.needed && error::code(&error).is_some() => {}
+                Err(error) => return Err(error::reading(error)),
+            }
+        }
+        let settings: Arc<str> = taken.join("; ").into();
+        *self.settings.lock().await = Some((version.to_owned(), Arc::clone(&settings)));
+        Ok(settings)
     }
 }
 
@@ -94,10 +153,12 @@ impl Connection {
         self.conn.as_ref().is_some_and(|conn| !conn.is_disconnected())
     }
 
-    /// Whether the server answers on it.
+    /// Whether the server answers on it, and takes our settings again: an earlier call changed some, and something between us and the server
+    /// may have brought the server's own back.
     pub(crate) async fn answers(&mut self) -> bool {
+        let settings = Arc::clone(&self.settings);
         match self.conn() {
-            Ok(conn) => conn.ping().await.is_ok(),
+            Ok(conn) => conn.query_drop(&*settings).await.is_ok(),
             Err(_) => false,
         }
     }
@@ -116,10 +177,46 @@ impl Connection {
         all_of(self.conn()?.query_iter(statements).await?).await
     }
 
-    /// One statement with parameters; its rows.
+    /// Lists, all of one packet, behind statements that answer with one row each; the rows of each.
+    ///
+    /// # Errors
+    /// Where one of them was cut, too.
+    pub(crate) async fn lists(&mut self, single: &[&str], lists: &[Read]) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        let flavour = self.server.flavour;
+        let first = single.iter().map(|statement| flavour.text(statement));
+        let statements: Vec<String> = first.chain(lists.iter().map(|list| list.whole(flavour))).collect();
+        let answers = self.script(&statements.join("; ")).await.map_err(error::reading)?;
+        if answers.len() != statements.len() {
+            return Err(error::cut());
+        }
+        let whole = answers.into_iter().enumerate().map(|(i, rows)| match single.len() {
+            only if i < only && rows.len() == 1 => Ok(rows),
+            only if i < only => Err(error::cut()),
+            _ => whole(rows),
+        });
+        whole.collect()
+    }
+
+    /// A list, with parameters.
+    ///
+    /// # Errors
+    /// Where it was cut, too.
+    pub(crate) async fn list(&mut self, list: Read, parameters: Params) -> Result<Vec<Row>, DatabaseError> {
+        let statement = list.whole(self.server.flavour);
+        whole(self.ask(&statement, parameters).await.map_err(error::reading)?)
+    }
+
+    /// One statement with parameters; its rows. What answers with a list is read by [`Self::list`].
     pub(crate) async fn ask(&mut self, statement: &str, parameters: Params) -> Result<Vec<Row>, mysql_async::Error> {
         self.conn()?.exec(statement, parameters).await
     }
+}
+
+/// The rows of a list, without the one that shows that it is whole.
+fn whole(mut rows: Vec<Row>) -> Result<Vec<Row>, DatabaseError> {
+    let last = rows.iter().position(|row| number(row, sql::LAST).is_ok_and(|last| last != 0));
+    rows.remove(last.ok_or_else(error::cut)?);
+    Ok(rows)
 }
 
 async fn all_of<P: Protocol>(mut result: QueryResult<'_, 'static, P>) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
@@ -134,26 +231,6 @@ async fn all_of<P: Protocol>(mut result: QueryResult<'_, 'static, P>) -> Result<
     // a statement behind the last one with an answer may have failed
     result.drop_result().await?;
     Ok(all)
-}
-
-/// Settings and identity.
-async fn greet(mut conn: Conn) -> Result<Connection, DatabaseError> {
-    let row: Option<Row> = conn.query_first(sql::VERSION).await.map_err(error::reading)?;
-    let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
-    let version_text = text(&row, "version")?;
-    let (flavour, known) = Flavour::of(&version_text);
-    if !known {
-        let why = format!("the server is {version_text}: jit needs MySQL 8.0 or MariaDB 10.6, or later");
-        return Err(DatabaseError::rejected(Rejection::Other, why));
-    }
-    conn.query_drop(sql::SETTINGS).await.map_err(error::reading)?;
-    let row: Option<Row> = conn.query_first(flavour.text(sql::HELLO)).await.map_err(error::reading)?;
-    let row = row.ok_or_else(|| DatabaseError::unreachable("the server does not say who it is"))?;
-    let realm = text(&row, "realm")?;
-    let moment = Moment::of(&row, &realm)?;
-    let broker = text(&row, "broker")?;
-    let clock = ServerClock::new(moment.now);
-    Ok(Connection { conn: Some(conn), server: Server { flavour, version_text, broker, clock } })
 }
 
 /// Chain and name are always verified; a CA file only says by which roots.

@@ -7,13 +7,20 @@ use mysql_async::{DriverError, Error, IoError};
 pub(crate) fn connecting(error: Error) -> DatabaseError {
     let said = said(&error);
     let why = match code(&error) {
-        Some(1045 | 1698 | 1862 | 3118) => {
-            format!("{said}; check the broker's password, and whether the account is locked or expired")
+        Some(1045 | 1698) => format!("{said}; check the broker's password, and the host that its account is for"),
+        Some(3118 | 4151) => format!("{said}; run `ALTER USER ... ACCOUNT UNLOCK` for the broker's account"),
+        Some(1820 | 1862 | 3955) => {
+            format!("{said}; the broker's password has expired or its account is blocked: set a new one with `ALTER USER`")
         }
         Some(1040 | 1203 | 1226) => format!("{said}; raise max_connections, or the limit of the broker's account"),
         Some(1129) => format!("{said}; run `FLUSH HOSTS`, or `TRUNCATE performance_schema.host_cache`"),
         Some(1130) => format!("{said}; create the broker's account for the host that it comes from"),
-        Some(3159 | 4151) => format!("{said}; set the target's `tls` to verify-full"),
+        Some(1044) => format!("{said}; take the database out of the target's URL: the broker needs none"),
+        Some(1251 | 1275 | 2059) => {
+            format!("{said}; let the broker's account log in by a method that this client knows (`ALTER USER ... IDENTIFIED`)")
+        }
+        Some(3032 | 3168) => format!("{said}; the server is offline: wait, or switch offline_mode off"),
+        Some(3159) => format!("{said}; set the target's `tls` to verify-full"),
         _ if is_without_tls(&error) => "the server speaks no TLS: switch it on there".to_owned(),
         _ => said,
     };
@@ -41,6 +48,13 @@ pub(crate) fn reading(error: Error) -> DatabaseError {
         Some(code) => refused(code, &said(&error)).unwrap_or_else(|| DatabaseError::not_applied(said(&error))),
         None => DatabaseError::unreachable(said(&error)),
     }
+}
+
+/// An answer without its end: what it does not show may be there all the same.
+pub(crate) fn cut() -> DatabaseError {
+    let why = "the server's answer was cut, so that nothing can be concluded from it: find what limits the rows of the broker's statements \
+               (a setting such as sql_select_limit, or a rule of a proxy) and exempt the broker";
+    DatabaseError::not_applied(why)
 }
 
 /// An error of a packet that changes something, after it was sent.
@@ -77,6 +91,8 @@ pub(crate) const LOCK_TIMEOUT: u16 = 1205;
 pub(crate) const TOO_LONG: u16 = 1969;
 /// The session that was to end is gone.
 pub(crate) const NO_SUCH_SESSION: u16 = 1094;
+/// MariaDB: a role that the broker does not hold cannot be its active one.
+pub(crate) const NOT_A_ROLE_OF_OURS: u16 = 1959;
 /// Two changes met.
 pub(crate) const DEADLOCK: u16 = 1213;
 

@@ -18,7 +18,7 @@ pub(crate) async fn grant(
 ) -> Vec<Result<Granted, DatabaseError>> {
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject().clone()).collect();
     // nothing was sent yet that changes anything
-    let looks = match connection.look(&subjects).await {
+    let looks = match connection.look_with_powers(&subjects).await {
         Ok((_, looks)) => looks,
         Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
     };

@@ -39,7 +39,12 @@
 //! GRANT SELECT ON mysql.db TO jit_broker@'%';
 //! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
 //! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
-//! GRANT SELECT (User, Host, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
+//! GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
+//! -- every right, and no password:
+//! GRANT SELECT (User, Host, Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv,
+//!   File_priv, Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv,
+//!   Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv,
+//!   Trigger_priv, Create_tablespace_priv, Create_role_priv, Drop_role_priv) ON mysql.user TO jit_broker@'%';
 //! -- for each requestable role:
 //! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
 //! ```
@@ -50,10 +55,10 @@
 //! CREATE USER jit_broker@'%' IDENTIFIED BY '...' REQUIRE SSL;
 //! GRANT PROCESS, CONNECTION ADMIN ON *.* TO jit_broker@'%';
 //! GRANT SELECT ON mysql.roles_mapping TO jit_broker@'%';
-//! GRANT SELECT ON mysql.db TO jit_broker@'%';
 //! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
 //! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
-//! GRANT SELECT (User, Host, default_role, Create_user_priv, Grant_priv, Super_priv) ON mysql.user TO jit_broker@'%';
+//! GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
+//! GRANT SELECT (User, Host, default_role, Super_priv) ON mysql.user TO jit_broker@'%';
 //! -- for each requestable role:
 //! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
 //! ```
@@ -73,6 +78,14 @@
 //!
 //! Whoever may not run or change an event, a view or a trigger does not see it, so that the broker needs [`DEFINITIONS_IN_MYSQL`] or
 //! [`DEFINITIONS_IN_MARIADB`], which shows their names, to tell which of them an account made in a window.
+//!
+//! # What a role may allow
+//!
+//! A role is granted without a word where all that it allows ends with the membership: reading and changing ordinary databases, mostly. Any other
+//! right is a power, which a rule has to accept by name (`can_grant = "accepted"`): rights on the whole server, on `mysql` and on `jit` but a few,
+//! `SELECT` on all databases among them, which shows the passwords' hashes; the grant option, the admin option and `PROXY`. On MariaDB so are
+//! `CREATE ROUTINE`, `EVENT` and `TRIGGER` everywhere, for what is made with them can run with the role's rights for good
+//! (`DEFINER = CURRENT_ROLE`).
 //!
 //! # What to know
 //!
@@ -94,7 +107,9 @@ mod error;
 mod grant;
 mod observe;
 mod pool;
+mod powers;
 mod revoke;
+mod rights;
 mod sessions;
 mod settle;
 mod sql;
@@ -103,4 +118,5 @@ pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
 pub use sql::dead_man::{LEASES, dead_man_in_mariadb, dead_man_in_mysql};
 pub use sql::definitions::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL};
+pub use sql::rights::USER_COLUMNS as USER_COLUMNS_IN_MYSQL;
 pub use sql::{DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL};

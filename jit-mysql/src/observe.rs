@@ -45,6 +45,15 @@ struct Asked<'a> {
     role_host: &'a str,
 }
 
+#[derive(Debug, Serialize)]
+struct Everybody<'a> {
+    user: &'a str,
+    host: &'a str,
+}
+
+/// How often a look is taken again because what everybody holds was changed meanwhile.
+const EVERYBODY_CHANGES: usize = 4;
+
 /// What all subjects have in common.
 #[derive(Debug, Default)]
 struct Catalog {
@@ -53,7 +62,8 @@ struct Catalog {
     held: BTreeMap<Name, BTreeMap<Name, bool>>,
     members: BTreeMap<Name, BTreeSet<Name>>,
     defaults: BTreeMap<Name, BTreeSet<Name>>,
-    powers: BTreeMap<Name, BTreeSet<String>>,
+    /// Roles that everybody holds.
+    everybody: Vec<Name>,
     sessions: Vec<(u64, String, String)>,
 }
 
@@ -101,23 +111,49 @@ impl Connection {
 
     /// The same, by names.
     pub(crate) async fn look_at(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
-        let flavour = self.server.flavour;
-        self.say_what_is_asked(named).await?;
-        let members = if flavour == Flavour::MySql { sql::MEMBERS } else { "SELECT 1 FROM DUAL WHERE FALSE" };
-        let statements = [sql::MOMENT, sql::NAMES, sql::HELD, sql::DEFAULTS, sql::POWERS, members];
-        let answers = self.script(&flavour.text(&statements.join("; "))).await.map_err(reading)?;
-        let moment = self.moment_of(answers.first())?;
-        let mut catalog = Catalog::of(&answers)?;
+        // what everybody holds is known only when it was looked at once, and may change meanwhile
+        for _ in 0..EVERYBODY_CHANGES {
+            self.say_what_is_asked(named).await?;
+            let lists = [sql::NAMES, sql::HELD, sql::DEFAULTS, sql::MEMBERS];
+            let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists).await?;
+            let moment = self.moment_of(answers.first())?;
+            let mandatory = answers.get(1).and_then(|rows| rows.first()).ok_or_else(garbled)?;
+            let everybody = self.server.flavour.everybody(&text(mandatory, "mandatory")?);
+            if everybody != self.server.everybody {
+                self.server.everybody = everybody;
+                continue;
+            }
+            let mut catalog = Catalog::of(&answers, everybody)?;
+            catalog.sessions = self.sessions_of(named, &catalog).await?;
+            return Ok((moment, named.iter().map(|one| catalog.look(one)).collect()));
+        }
+        Err(DatabaseError::not_applied(
+            "mandatory_roles changes faster than it can be looked at: nothing can be concluded",
+        ))
+    }
+
+    /// Sessions of these accounts, and of all who can act as one of them.
+    async fn sessions_of(
+        &mut self,
+        named: &[Named],
+        catalog: &Catalog,
+    ) -> Result<Vec<(u64, String, String)>, DatabaseError> {
         let accounts = named.iter().map(|one| &one.account);
         let users = accounts.chain(catalog.members.values().flatten()).map(|name| name.user.as_str());
+        let anonymous = catalog.members.values().flatten().any(|member| member.user.is_empty());
         let users: BTreeSet<&str> = users.filter(|user| !user.is_empty()).collect();
         let users = serde_json::to_string(&users).map_err(|_| garbled())?;
-        for row in self.ask(sql::SESSIONS, (users,).into()).await.map_err(reading)? {
-            let id = u64::try_from(number(&row, "id")?).unwrap_or_default();
-            catalog.sessions.push((id, text(&row, "user")?, text(&row, "host")?));
+        let mut rows = self.list(sql::SESSIONS, (users,).into()).await?;
+        if anonymous {
+            rows.extend(self.list(sql::SESSIONS_WITHOUT_ACCOUNT, ().into()).await?);
         }
-        catalog.sessions.sort();
-        Ok((moment, named.iter().map(|one| catalog.look(one)).collect()))
+        let mut sessions = Vec::new();
+        for row in rows {
+            let id = u64::try_from(number(&row, "id")?).unwrap_or_default();
+            sessions.push((id, text(&row, "user")?, text(&row, "host")?));
+        }
+        sessions.sort();
+        Ok(sessions)
     }
 
     async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
@@ -131,7 +167,10 @@ impl Connection {
             })
             .collect();
         let asked = serde_json::to_string(&asked).map_err(|_| garbled())?;
-        self.ask(sql::ASK, (asked,).into()).await.map_err(reading).map(drop)
+        let everybody: Vec<Everybody<'_>> =
+            self.server.everybody.iter().map(|role| Everybody { user: &role.user, host: &role.host }).collect();
+        let everybody = serde_json::to_string(&everybody).map_err(|_| garbled())?;
+        self.ask(sql::ASK, (asked, everybody).into()).await.map_err(reading).map(drop)
     }
 
     /// Every direct holder of these roles.
@@ -145,9 +184,8 @@ impl Connection {
             return Ok(Vec::new());
         }
         self.say_what_is_asked(&named).await?;
-        let answers = self.script(&flavour.text(sql::HOLDERS)).await.map_err(reading)?;
         let mut holders = Vec::new();
-        for row in answers.first().map(Vec::as_slice).unwrap_or_default() {
+        for row in &self.list(sql::HOLDERS, ().into()).await? {
             let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
             // the broker has the admin option on what it grants
             if format!("{}@{}", member.user, member.host) == self.server.broker {
@@ -166,9 +204,9 @@ impl Connection {
 }
 
 impl Catalog {
-    fn of(answers: &[Vec<Row>]) -> Result<Self, DatabaseError> {
-        let [_, names, held, defaults, powers, members] = answers else { return Err(garbled()) };
-        let mut catalog = Self::default();
+    fn of(answers: &[Vec<Row>], everybody: Vec<Name>) -> Result<Self, DatabaseError> {
+        let [_, _, names, held, defaults, members] = answers else { return Err(garbled()) };
+        let mut catalog = Self { everybody, ..Self::default() };
         for row in names {
             catalog.names.insert(name(row, "user", "host")?);
         }
@@ -179,10 +217,6 @@ impl Catalog {
         for row in defaults {
             let account = name(row, "account_user", "account_host")?;
             catalog.defaults.entry(account).or_default().insert(name(row, "role_user", "role_host")?);
-        }
-        for row in powers {
-            let role = name(row, "role_user", "role_host")?;
-            catalog.powers.entry(role).or_default().insert(text(row, "power")?);
         }
         for row in members {
             let account = name(row, "account_user", "account_host")?;
@@ -216,7 +250,14 @@ impl Catalog {
             admin: *admin,
         });
         let others = held.into_iter().flat_map(BTreeMap::keys).filter(|via| *via != role);
-        let through = others.filter(|via| self.leads_to(via, role)).map(Name::as_role).collect();
+        let mut through: Vec<String> = others.filter(|via| self.leads_to(via, role)).map(Name::as_role).collect();
+        for everybodys in &self.everybody {
+            if everybodys == role {
+                through.push(MANDATORY_ROLES.to_owned());
+            } else if self.leads_to(everybodys, role) {
+                through.push(everybodys.as_role());
+            }
+        }
         let members: BTreeSet<&Name> = self.members.get(account).into_iter().flatten().collect();
         let (mut sessions, mut backends) = (Vec::new(), Vec::new());
         for (id, user, from) in &self.sessions {
@@ -234,12 +275,14 @@ impl Catalog {
             members: members.into_iter().map(Name::to_string).collect(),
             sessions,
             default_roles: self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect(),
-            powers: self.powers.get(role).into_iter().flatten().cloned().collect(),
             ..Seen::default()
         };
         Look { seen, backends }
     }
 }
+
+/// By what everybody holds a role that the server's setting of this name has.
+pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
 /// The observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
@@ -274,6 +317,6 @@ pub(crate) fn number(row: &Row, name: &str) -> Result<i64, DatabaseError> {
     number.map_or(Ok(0), |number| format!("{number:.0}").parse().map_err(|_| garbled()))
 }
 
-fn name(row: &Row, user: &str, host: &str) -> Result<Name, DatabaseError> {
+pub(crate) fn name(row: &Row, user: &str, host: &str) -> Result<Name, DatabaseError> {
     Ok(Name::of(text(row, user)?, text(row, host)?))
 }

@@ -54,7 +54,7 @@ impl Connection {
         let mut pause = PAUSES.0;
         loop {
             let rows = self.ask(sql::STILL_THERE, (&ids,).into()).await.map_err(error::reading)?;
-            let there = rows.first().map(|row| number(row, "there")).transpose()?.unwrap_or_default();
+            let there = number(rows.first().ok_or_else(error::cut)?, "there")?;
             if there == 0 {
                 return Ok(true);
             }
@@ -70,7 +70,8 @@ impl Connection {
 /// Whether a session that logged in as `user` from `from` (as the server shows it, with a port) may be the account's, `known` being all
 /// accounts of that user name and those without one.
 pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &str) -> bool {
-    if user != account.user {
+    // who comes in by an account without a name has one that no account has
+    if user != account.user && !account.user.is_empty() {
         return false;
     }
     // by a socket, which has no port, nobody comes from an address

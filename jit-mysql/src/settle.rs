@@ -20,7 +20,7 @@ impl Settling for Connection {
     async fn end_labelled(&mut self, labels: &[&str]) -> Result<BTreeSet<String>, DatabaseError> {
         let labels = serde_json::to_string(labels).map_err(|_| garbled())?;
         let (mut found, mut ids) = (BTreeSet::new(), BTreeSet::new());
-        for row in self.ask(sql::LABELLED, (labels,).into()).await.map_err(reading)? {
+        for row in self.list(sql::LABELLED, (labels,).into()).await? {
             let id = u64::try_from(number(&row, "id")?).unwrap_or_default();
             if id != 0 {
                 found.insert(text(&row, "label")?);

@@ -41,8 +41,9 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
+        format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
         // not authentication_string
-        format!("GRANT SELECT ({USER_COLUMNS}) ON mysql.user TO {broker}"),
+        format!("GRANT SELECT ({}) ON mysql.user TO {broker}", jit_mysql::USER_COLUMNS_IN_MYSQL),
         // who blocks whom
         format!("GRANT SELECT ON performance_schema.metadata_locks TO {broker}"),
         format!("GRANT SELECT ON performance_schema.threads TO {broker}"),
@@ -63,11 +64,11 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT PROCESS ON *.* TO {broker}"),
         format!("GRANT CONNECTION ADMIN ON *.* TO {broker}"),
         format!("GRANT SELECT ON mysql.roles_mapping TO {broker}"),
-        format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
+        format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
         // not authentication_string
-        format!("GRANT SELECT ({USER_COLUMNS}, default_role) ON mysql.user TO {broker}"),
+        format!("GRANT SELECT (User, Host, default_role, Super_priv) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
         format!("GRANT EVENT ON jit.* TO {broker}"),
@@ -78,9 +79,6 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT EXECUTE ON FUNCTION jit.how_specific TO {broker}"),
     ]
 }
-
-/// What both have in `mysql.user`, and what has to be read.
-const USER_COLUMNS: &str = "User, Host, Create_user_priv, Grant_priv, Super_priv";
 
 /// Makes what sets default roles for brokers, what shows them definitions, and what fires dead-men; once on a server.
 pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour) -> Result<()> {

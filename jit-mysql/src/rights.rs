@@ -1,0 +1,101 @@
+//! What roles allow that outlives a membership, as the server says it now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::database::{DatabaseError, Subject};
+use mysql_async::Row;
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::error::{self, reading};
+use crate::observe::{Look, Moment, Named, garbled, name, number, text};
+use crate::powers::{On, Right, of_line, powers};
+use crate::sql::{Flavour, rights};
+
+impl Connection {
+    /// All subjects, and what each role allows that outlives a membership.
+    pub(crate) async fn look_with_powers(
+        &mut self,
+        subjects: &[Subject],
+    ) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        if subjects.is_empty() {
+            return Ok((self.moment().await?, Vec::new()));
+        }
+        let flavour = self.server.flavour;
+        let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+        self.look_at_with_powers(&named).await
+    }
+
+    /// The same, by names.
+    pub(crate) async fn look_at_with_powers(
+        &mut self,
+        named: &[Named],
+    ) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        let (moment, mut looks) = self.look_at(named).await?;
+        let rights = match self.server.flavour {
+            // the look said what is asked
+            Flavour::MySql => self.rights_in_mysql().await?,
+            Flavour::MariaDb => {
+                let there = named.iter().zip(&looks).filter(|(_, look)| look.seen.role_exists);
+                let roles: BTreeSet<&Name> = there.map(|(named, _)| &named.role).collect();
+                let mut rights = BTreeMap::new();
+                for role in roles {
+                    rights.insert(role.clone(), self.rights_in_mariadb(role).await?);
+                }
+                rights
+            }
+        };
+        let flavour = self.server.flavour;
+        for (named, look) in named.iter().zip(&mut looks) {
+            look.seen.powers = powers(flavour, rights.get(&named.role).into_iter().flatten()).into_iter().collect();
+        }
+        Ok((moment, looks))
+    }
+
+    async fn rights_in_mysql(&mut self) -> Result<BTreeMap<Name, Vec<Right>>, DatabaseError> {
+        let mut rights: BTreeMap<Name, Vec<Right>> = BTreeMap::new();
+        for row in self.list(rights::OF_MYSQL, ().into()).await? {
+            rights.entry(name(&row, "role_user", "role_host")?).or_default().extend(of_row(&row)?);
+        }
+        Ok(rights)
+    }
+
+    async fn rights_in_mariadb(&mut self, role: &Name) -> Result<Vec<Right>, DatabaseError> {
+        let answers = match self.script(&rights::of_mariadb(&role.user)).await {
+            Ok(answers) => answers,
+            // it is not the broker's to grant, and its rights are not the broker's to see
+            Err(error) if error::code(&error) == Some(error::NOT_A_ROLE_OF_OURS) => {
+                let why = "the broker does not hold the role, and so cannot see its rights".to_owned();
+                return Ok(vec![Right::new("", On::Unknown(why))]);
+            }
+            Err(error) => return Err(reading(error)),
+        };
+        // every role has at least one line
+        let lines = answers.first().filter(|rows| !rows.is_empty()).ok_or_else(error::cut)?;
+        let mut rights = Vec::new();
+        for line in lines {
+            let line: Option<Vec<u8>> = line.get_opt(0).and_then(Result::ok).ok_or_else(garbled)?;
+            rights.extend(of_line(&String::from_utf8(line.unwrap_or_default()).map_err(|_| garbled())?));
+        }
+        Ok(rights)
+    }
+}
+
+/// The rights in a row of MySQL's catalog.
+fn of_row(row: &Row) -> Result<Vec<Right>, DatabaseError> {
+    let (database, object) = (text(row, "db")?, text(row, "object")?);
+    let on = match text(row, "level")?.as_str() {
+        "global" => On::Server,
+        "database" => On::Databases(database),
+        "table" => On::Table(database, object),
+        "routine" => On::Routine(database, object),
+        _ => On::Account(object),
+    };
+    let names = text(row, "rights")?;
+    let names = names.split(',').filter(|name| !["", "GRANT"].contains(name));
+    let mut rights: Vec<Right> = names.map(|name| Right::new(name, on.clone())).collect();
+    if number(row, "grantable")? != 0 && !matches!(on, On::Account(_)) {
+        rights.push(Right::new("GRANT OPTION", on));
+    }
+    Ok(rights)
+}
