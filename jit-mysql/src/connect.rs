@@ -12,9 +12,9 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
+use crate::account::Name;
 use crate::config::{ConfigError, MySqlConfig};
 use crate::error;
-use crate::account::Name;
 use crate::observe::{Moment, number, text};
 use crate::sql::{self, Flavour, Read, settings};
 

@@ -81,7 +81,8 @@ impl Database for MySqlDatabase {
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| revoke::revoke(lease, call, orders, budget).await)
+        let pool = &self.pool;
+        change(pool, call, orders.len(), async |lease, budget| revoke::revoke(lease, pool, call, orders, budget).await)
             .await
     }
 

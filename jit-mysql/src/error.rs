@@ -10,14 +10,18 @@ pub(crate) fn connecting(error: Error) -> DatabaseError {
         Some(1045 | 1698) => format!("{said}; check the broker's password, and the host that its account is for"),
         Some(3118 | 4151) => format!("{said}; run `ALTER USER ... ACCOUNT UNLOCK` for the broker's account"),
         Some(1820 | 1862 | 3955) => {
-            format!("{said}; the broker's password has expired or its account is blocked: set a new one with `ALTER USER`")
+            format!(
+                "{said}; the broker's password has expired or its account is blocked: set a new one with `ALTER USER`"
+            )
         }
         Some(1040 | 1203 | 1226) => format!("{said}; raise max_connections, or the limit of the broker's account"),
         Some(1129) => format!("{said}; run `FLUSH HOSTS`, or `TRUNCATE performance_schema.host_cache`"),
         Some(1130) => format!("{said}; create the broker's account for the host that it comes from"),
         Some(1044) => format!("{said}; take the database out of the target's URL: the broker needs none"),
         Some(1251 | 1275 | 2059) => {
-            format!("{said}; let the broker's account log in by a method that this client knows (`ALTER USER ... IDENTIFIED`)")
+            format!(
+                "{said}; let the broker's account log in by a method that this client knows (`ALTER USER ... IDENTIFIED`)"
+            )
         }
         Some(3032 | 3168) => format!("{said}; the server is offline: wait, or switch offline_mode off"),
         Some(3159) => format!("{said}; set the target's `tls` to verify-full"),

@@ -113,6 +113,7 @@ mod rights;
 mod sessions;
 mod settle;
 mod sql;
+mod unblock;
 
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;

@@ -1,6 +1,7 @@
 //! Looking: what is held now, and by whom the server is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{DatabaseError, Edge, Grantor, Holder, Identity, Observation, Seen, Session, Subject, Width};
@@ -28,6 +29,10 @@ pub(crate) struct Look {
     pub(crate) seen: Seen,
     /// Connection ids, in the order of `seen.sessions`; the server counts them up, none comes again before it restarts.
     pub(crate) backends: Vec<u64>,
+    /// The account, and who can act as it.
+    pub(crate) holders: BTreeSet<Name>,
+    /// Every account of their user names, the same for all subjects of a look.
+    pub(crate) known: Arc<BTreeSet<Name>>,
 }
 
 /// A subject by its names, as this server keeps them.
@@ -57,7 +62,7 @@ const EVERYBODY_CHANGES: usize = 4;
 /// What all subjects have in common.
 #[derive(Debug, Default)]
 struct Catalog {
-    names: BTreeSet<Name>,
+    names: Arc<BTreeSet<Name>>,
     /// Who is directly in which roles, and whether with the admin option.
     held: BTreeMap<Name, BTreeMap<Name, bool>>,
     members: BTreeMap<Name, BTreeSet<Name>>,
@@ -206,10 +211,8 @@ impl Connection {
 impl Catalog {
     fn of(answers: &[Vec<Row>], everybody: Vec<Name>) -> Result<Self, DatabaseError> {
         let [_, _, names, held, defaults, members] = answers else { return Err(garbled()) };
-        let mut catalog = Self { everybody, ..Self::default() };
-        for row in names {
-            catalog.names.insert(name(row, "user", "host")?);
-        }
+        let names = names.iter().map(|row| name(row, "user", "host")).collect::<Result<BTreeSet<Name>, _>>()?;
+        let mut catalog = Self { names: Arc::new(names), everybody, ..Self::default() };
         for row in held {
             let (member, role) = (name(row, "member_user", "member_host")?, name(row, "role_user", "role_host")?);
             catalog.held.entry(member).or_default().insert(role, number(row, "with_admin")? != 0);
@@ -259,10 +262,10 @@ impl Catalog {
             }
         }
         let members: BTreeSet<&Name> = self.members.get(account).into_iter().flatten().collect();
+        let holders: BTreeSet<&Name> = members.iter().copied().chain([account]).collect();
         let (mut sessions, mut backends) = (Vec::new(), Vec::new());
         for (id, user, from) in &self.sessions {
-            let mut holders = members.iter().copied().chain([account]);
-            if let Some(holder) = holders.find(|holder| may_be(holder, &self.names, user, from)) {
+            if let Some(holder) = holders.iter().find(|holder| may_be(holder, &self.names, user, from)) {
                 sessions.push(Session { id: id.to_string(), account: holder.to_string(), since: None });
                 backends.push(*id);
             }
@@ -277,7 +280,8 @@ impl Catalog {
             default_roles: self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect(),
             ..Seen::default()
         };
-        Look { seen, backends }
+        let holders = holders.into_iter().cloned().collect();
+        Look { seen, backends, holders, known: Arc::clone(&self.names) }
     }
 }
 

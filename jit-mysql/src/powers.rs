@@ -82,7 +82,8 @@ const HARMLESS_ON_DATABASE: [&str; 19] = [
 const HARMLESS_IN_MYSQL: [&str; 3] = ["CREATE ROUTINE", "EVENT", "TRIGGER"];
 
 /// Rights on the servers' own databases that end with the membership.
-const HARMLESS_ANYWHERE: [&str; 5] = ["USAGE", "SHOW VIEW", "REFERENCES", "CREATE TEMPORARY TABLES", "SHOW CREATE ROUTINE"];
+const HARMLESS_ANYWHERE: [&str; 5] =
+    ["USAGE", "SHOW VIEW", "REFERENCES", "CREATE TEMPORARY TABLES", "SHOW CREATE ROUTINE"];
 
 /// The servers' own databases, and ours.
 const PROTECTED: [&str; 5] = ["mysql", "jit", "sys", "performance_schema", "information_schema"];
@@ -123,10 +124,8 @@ impl Right {
 
     fn is_harmless(&self, flavour: Flavour) -> bool {
         let name = self.name.as_str();
-        let ordinary = || {
-            HARMLESS_ON_DATABASE.contains(&name)
-                || (flavour == Flavour::MySql && HARMLESS_IN_MYSQL.contains(&name))
-        };
+        let ordinary =
+            || HARMLESS_ON_DATABASE.contains(&name) || (flavour == Flavour::MySql && HARMLESS_IN_MYSQL.contains(&name));
         let looks = matches!(name, "SELECT" | "EXECUTE");
         match &self.on {
             On::Server => HARMLESS_ON_SERVER.contains(&name),

@@ -2,30 +2,37 @@
 //! before the membership is gone comes back and has the role again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
 use jit_core::policy::Sessions;
 
+use crate::account::Name;
 use crate::block::Group;
 use crate::connect::Connection;
 use crate::observe::{Look, Moment, Named};
+use crate::pool::Pool;
 use crate::sql;
+use crate::unblock::{InTheWay, unblocked};
 
 /// One result per order.
 pub(crate) async fn revoke(
     connection: &mut Connection,
+    pool: &Pool,
     call: &Call,
     orders: &[RevokeOrder],
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
-    let before = match connection.look(&subjects).await {
+    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(connection.server.flavour, subject)).collect();
+    // even to look can be blocked: then nothing is known yet but the accounts' names
+    let whose = InTheWay { accounts: ending_of(orders, &named), ..InTheWay::default() };
+    let before = match unblocked(pool, &whose, connection.look(&subjects)).await {
         Ok((_, looks)) => looks,
         Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
     };
-    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(connection.server.flavour, subject)).collect();
     // a packet of a call that was given up must not take what is granted later
     let until = connection.server.clock.after(budget.left());
     let to_revoke = orders.iter().zip(&before).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
@@ -34,7 +41,8 @@ pub(crate) async fn revoke(
     });
     let groups = Group::of(to_revoke.collect::<Vec<_>>());
     let mut results: Vec<Result<(), DatabaseError>> = orders.iter().map(|_| Ok(())).collect();
-    for (i, result) in connection.send(call, budget, groups, sql::revoke).await {
+    let whose = in_the_way(orders, &before);
+    for (i, result) in unblocked(pool, &whose, connection.send(call, budget, groups, sql::revoke)).await {
         if let Some(place) = results.get_mut(i) {
             *place = result;
         }
@@ -67,6 +75,23 @@ pub(crate) async fn revoke(
         }
     }
     reports
+}
+
+/// Whether the membership goes, and the sessions with it.
+fn ends(order: &RevokeOrder) -> bool {
+    order.how == RevokeHow::Remove && order.sessions == Sessions::End
+}
+
+fn ending_of(orders: &[RevokeOrder], named: &[Named]) -> BTreeSet<Name> {
+    let ending = orders.iter().zip(named).filter(|(order, _)| ends(order));
+    ending.map(|(_, named)| named.account.clone()).collect()
+}
+
+/// Whose sessions end anyway, and may end before the membership is gone.
+fn in_the_way(orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
+    let ending = || orders.iter().zip(looks).filter(|(order, _)| ends(order)).map(|(_, look)| look);
+    let known = ending().next().map(|look| Arc::clone(&look.known)).unwrap_or_default();
+    InTheWay { accounts: ending().flat_map(|look| look.holders.iter().cloned()).collect(), known }
 }
 
 /// Ends sessions and looks.

@@ -27,10 +27,7 @@ impl Connection {
     }
 
     /// The same, by names.
-    pub(crate) async fn look_at_with_powers(
-        &mut self,
-        named: &[Named],
-    ) -> Result<(Moment, Vec<Look>), DatabaseError> {
+    pub(crate) async fn look_at_with_powers(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let (moment, mut looks) = self.look_at(named).await?;
         let rights = match self.server.flavour {
             // the look said what is asked

@@ -133,11 +133,11 @@ const EVERYBODY: &str = "\
 user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.user', \
 host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.host')) everybody_json)";
 
-/// Who may act as whom by PROXY. Whoever may act as anybody and is a superuser besides, as the servers' own `root` is, is left out: they need no
-/// role of anybody's.
+/// Who may act as whom by PROXY. Of those who may act as anybody, superusers are left out, as the servers' own `root` is: they need no role of
+/// anybody's. So are accounts that are not there, of which new servers have some.
 const PROXIES: &str = "\
-SELECT p.Proxied_user, p.Proxied_host, p.User, p.Host FROM mysql.proxies_priv p WHERE p.Proxied_user <> '' OR NOT EXISTS (\
-SELECT 1 FROM mysql.user u WHERE u.User = p.User AND u.Host = p.Host AND u.Super_priv = 'Y')";
+SELECT p.Proxied_user, p.Proxied_host, p.User, p.Host FROM mysql.proxies_priv p WHERE p.Proxied_user <> '' OR EXISTS (\
+SELECT 1 FROM mysql.user u WHERE u.User = p.User AND u.Host = p.Host AND u.Super_priv <> 'Y')";
 
 /// Which server it is, before anything that only one of the two understands.
 pub(crate) const VERSION: &str = "SELECT VERSION() AS version";

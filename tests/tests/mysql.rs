@@ -140,10 +140,15 @@ impl Scene {
     }
 
     async fn grant(&self, account: &str) -> Result<(), BoxError> {
+        self.grant_with(account, Stance::Refused).await
+    }
+
+    /// Grants it to the account, with this stance on what outlives a membership and on who can act as the account.
+    async fn grant_with(&self, account: &str, stance: Stance) -> Result<(), BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let witness: Witness = witness(self.access)?;
-        let (subject, refused) = (self.subject(account)?, Stance::Refused);
-        let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, refused, refused);
+        let subject = self.subject(account)?;
+        let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, stance, stance);
         let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10) };
         for granted in self.database.grant(&call, &[order]).await {
             granted?;
@@ -283,7 +288,8 @@ async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
         before.iter().any(|thing| thing.what.contains("event") && thing.what.contains(".old")),
         format!("{before:?}"),
     )?;
-    scene.grant(&scene.account).await?;
+    // in MariaDB an event is a power: it can run as the role
+    scene.grant_with(&scene.account, Stance::Accepted).await?;
     let mut session = scene.running.session(&scene.account, PASSWORD).await?;
     session.query_drop(format!("CREATE EVENT {schema}.e ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
     session.query_drop(format!("CREATE VIEW {schema}.v AS SELECT n FROM {schema}.t")).await?;

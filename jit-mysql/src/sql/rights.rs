@@ -5,7 +5,7 @@ use super::Read;
 use crate::account::backticked;
 
 /// What has to be read of `mysql.user` in MySQL: every right, and no password.
-pub(crate) const USER_COLUMNS: &str = "\
+pub const USER_COLUMNS: &str = "\
 User, Host, Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, File_priv, \
 Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv, \
 Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv, \

@@ -38,7 +38,9 @@ const OF_BOTH: [Setting; 21] = [
     needed("SET SESSION sql_mode = 'STRICT_ALL_TABLES'"),
     needed("SET SESSION autocommit = 1"),
     needed("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE"),
-    needed("SET SESSION max_join_size = 18446744073709551615, SESSION sql_big_selects = 1, SESSION sql_safe_updates = 0"),
+    needed(
+        "SET SESSION max_join_size = 18446744073709551615, SESSION sql_big_selects = 1, SESSION sql_safe_updates = 0",
+    ),
     needed("SET SESSION time_zone = '+00:00'"),
     needed("SET SESSION lock_wait_timeout = 5, SESSION innodb_lock_wait_timeout = 5"),
     needed("SET SESSION group_concat_max_len = 65536"),
@@ -56,10 +58,8 @@ const OF_BOTH: [Setting; 21] = [
     needed("SET ROLE NONE"),
 ];
 
-const OF_MYSQL: [Setting; 2] = [
-    needed("SET SESSION max_execution_time = 0"),
-    needed("SET SESSION cte_max_recursion_depth = 4294967295"),
-];
+const OF_MYSQL: [Setting; 2] =
+    [needed("SET SESSION max_execution_time = 0"), needed("SET SESSION cte_max_recursion_depth = 4294967295")];
 
 /// MariaDB cuts a recursive query at its limit, with a warning only.
 const OF_MARIADB: [Setting; 11] = [

@@ -1,0 +1,81 @@
+//! Sessions of an account that are in the way of what ends its role.
+//!
+//! Whoever holds a role may hold a lock that a REVOKE waits for: on the tables of accounts, on the whole server, for a backup. Where the rule ends
+//! the account's sessions anyway, they are ended while the REVOKE waits. It is sent first, so that it stands in the queue and the next of the
+//! account's sessions, which may come at once, gets no lock before it. MariaDB does not show who holds a lock, so that nobody asks.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::database::DatabaseError;
+use jit_core::database::adapter::Lends as _;
+
+use crate::account::Name;
+use crate::connect::Connection;
+use crate::observe::{garbled, number, text};
+use crate::pool::Pool;
+use crate::sessions::may_be;
+use crate::sql;
+
+/// How long the work may take before somebody is taken to be in its way.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Pause between two looks for sessions that are in the way.
+const PAUSE: Duration = Duration::from_millis(150);
+/// How long another connection is waited for.
+const LEND: Duration = Duration::from_secs(1);
+
+/// Accounts whose sessions end, and all accounts of their user names, as far as they are known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InTheWay {
+    pub(crate) accounts: BTreeSet<Name>,
+    pub(crate) known: Arc<BTreeSet<Name>>,
+}
+
+/// Does the work. Where it takes longer than a moment, the sessions of these accounts are ended meanwhile, on a connection of its own.
+pub(crate) async fn unblocked<T>(pool: &Pool, whose: &InTheWay, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = end_meanwhile(pool, whose) => match never {},
+    }
+}
+
+async fn end_meanwhile(pool: &Pool, whose: &InTheWay) -> Infallible {
+    if whose.accounts.is_empty() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(PATIENCE).await;
+    loop {
+        // dropped while it works, it is closed
+        if let Ok(mut lease) = pool.lend(LEND).await {
+            while lease.end_all_of(whose).await.is_ok() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Connection {
+    /// Tells every session of these accounts to end. Reads no table that could be locked.
+    async fn end_all_of(&mut self, whose: &InTheWay) -> Result<(), DatabaseError> {
+        let users: BTreeSet<&str> = whose.accounts.iter().map(|account| account.user.as_str()).collect();
+        let users = serde_json::to_string(&users).map_err(|_| garbled())?;
+        for row in self.list(sql::SESSIONS, (users,).into()).await? {
+            let id = u64::try_from(number(&row, "id")?).unwrap_or_default();
+            let (user, from) = (text(&row, "user")?, text(&row, "host")?);
+            if whose.accounts.iter().any(|account| may_be(account, &whose.known, &user, &from)) {
+                tracing::info!(
+                    session = id,
+                    user,
+                    "a session is ended before its role is revoked: it may be in the way"
+                );
+                // one that cannot be ended is told by the look that follows
+                let _ = self.script(&sql::kill(id)).await;
+            }
+        }
+        Ok(())
+    }
+}
