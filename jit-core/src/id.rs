@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::{Entropy, Time};
+use crate::hex::hex;
 
 /// A text that cannot be the identifier it was offered as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -217,6 +218,65 @@ macro_rules! uuid_id {
     };
 }
 
+/// One question that people and outside systems are asked: a request, an extension, either of them under another plan. Random, and no
+/// secret: what is said has to name the question that it is said about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QuestionId([u8; 6]);
+
+impl QuestionId {
+    /// Makes a new one from the engine's randomness.
+    #[must_use]
+    pub fn fresh(entropy: &dyn Entropy) -> Self {
+        let mut random = [0; 6];
+        entropy.fill(&mut random);
+        Self(random)
+    }
+
+    /// The question that a request is: the random end of its access's id.
+    #[must_use]
+    pub fn of(access: AccessId) -> Self {
+        let [.., a, b, c, d, e, f] = *access.0.as_bytes();
+        Self([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for QuestionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl FromStr for QuestionId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId {
+            what: "question",
+            given: text.chars().take(64).flat_map(char::escape_debug).collect(),
+            why: "it is not twelve hexadecimal digits, as `jit show` and notices have them",
+        };
+        if text.len() != 12 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(invalid());
+        }
+        let number = u64::from_str_radix(text, 16).map_err(|_| invalid())?;
+        let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+        Ok(Self([a, b, c, d, e, f]))
+    }
+}
+
+impl TryFrom<String> for QuestionId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<QuestionId> for String {
+    fn from(id: QuestionId) -> Self {
+        id.to_string()
+    }
+}
+
 uuid_id!(AccessId, "access id");
 uuid_id!(EntryId, "entry id");
 
@@ -231,6 +291,17 @@ mod tests {
         assert!(Principal::new("a\nb").is_err());
         assert!(Principal::new("x".repeat(513)).is_err());
         assert!(Principal::new("Zoë O'Brien \"dba\"").is_ok());
+    }
+
+    #[test]
+    fn a_question_is_written_and_read_as_twelve_digits() {
+        let access: AccessId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let question = QuestionId::of(access);
+        assert_eq!(question.to_string(), "b302099a8057");
+        assert_eq!("b302099a8057".parse::<QuestionId>().unwrap(), question);
+        for wrong in ["", "b302099a805", "b302099a80570", "+302099a8057", "g302099a8057"] {
+            assert!(wrong.parse::<QuestionId>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

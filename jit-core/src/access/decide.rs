@@ -1,13 +1,13 @@
 //! What people and outside systems say to an access.
 
-use super::event::{Refusal, Step};
+use super::event::{Refusal, Step, Waits};
 use super::handle::Answer;
 use super::{Access, Phase};
-use crate::approval::{self, Approval, ApprovalState, Confirmation, Decision, DecisionRefused, Verdict};
+use crate::approval::{self, Approval, ApprovalState, Confirmation, Decision, DecisionRefused, Mfa, Verdict};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
-use crate::id::Principal;
+use crate::id::{Principal, QuestionId};
 use crate::request::Closed;
 
 /// Something that was said.
@@ -27,13 +27,12 @@ impl Access {
         let waiting = match (&self.phase, &self.extension) {
             (Phase::Pending(pending), _) if now < pending.lapses_at => &self.approval,
             (Phase::Approved(Grant::Active(_)), Some(extension)) if now < extension.lapses_at => &extension.approval,
-            _ => {
-                let mut refused = refuse(Refusal::Decision(DecisionRefused::Closed));
-                refused.why = Refusal::State { state: self.state(), what: "decided on" };
-                return Err(refused);
-            }
+            _ => return Err(refuse(self.closed(said.question()))),
         };
-        let heard = said.to(waiting).map_err(|why| refuse(Refusal::Decision(why)))?;
+        let heard = said.to(waiting).map_err(|why| match why {
+            DecisionRefused::AnotherQuestion => refuse(self.closed(said.question())),
+            other => refuse(Refusal::Decision(other)),
+        })?;
         let mut step = self.unchanged();
         if matches!(self.phase, Phase::Pending(_)) {
             step.facts.push(said.fact());
@@ -43,6 +42,72 @@ impl Access {
             step.decided_extension(heard, &said, now);
         }
         Ok(step)
+    }
+}
+
+impl Access {
+    /// Which question a person means who says yes or no without naming one.
+    ///
+    /// A no means what waits now: it gives nothing to anybody. A yes means the oldest question that this human has not answered, as a
+    /// notice of it may be all that they have read. That is the request, then each extension that was given since; one that was refused
+    /// is none that a yes can still mean. So a plain yes gives more time only to those who said yes to everything before it.
+    ///
+    /// # Errors
+    /// [`Refusal::Question`] where the one that is meant is closed, with what waits now.
+    pub fn question_meant(&self, by: &Principal, human: &Principal, verdict: Verdict) -> Result<QuestionId, Refusal> {
+        let given = std::iter::once(&self.approval).chain(self.extended.iter().map(|extension| &extension.approval));
+        let answered = |approval: &&Approval| approval.decisions().iter().any(|one| one.is_of(by, human));
+        match given.into_iter().find(|approval| !answered(approval)).filter(|_| self.extension.is_some()) {
+            Some(meant) if verdict == Verdict::Approve => Err(self.closed(meant.question())),
+            _ => Ok(self.decidable().question()),
+        }
+    }
+
+    /// Which question the requester means who gives a second factor without naming one: the request, or the extension that they asked
+    /// for themselves.
+    ///
+    /// # Errors
+    /// [`Refusal::Question`] where somebody else asked for the extension that waits.
+    pub fn question_confirmed(&self, by: &Principal) -> Result<QuestionId, Refusal> {
+        match &self.extension {
+            Some(extension) if extension.by != *by => Err(self.closed(self.approval.question())),
+            _ => Ok(self.decidable().question()),
+        }
+    }
+
+    /// The second factor that this question awaits of the requester.
+    ///
+    /// # Errors
+    /// [`Refusal`] where none is awaited, or another question waits.
+    pub fn confirms(&self, question: QuestionId, by: &Principal) -> Result<Mfa, Refusal> {
+        if self.decidable().question() != question {
+            return Err(self.closed(question));
+        }
+        Ok(self.decidable().confirms(by)?)
+    }
+
+    /// Why nothing can be said any more about this question.
+    fn closed(&self, question: QuestionId) -> Refusal {
+        let given = std::iter::once(&self.approval).chain(self.extended.iter().map(|extension| &extension.approval));
+        let meant = given.into_iter().find(|approval| approval.has_asked(question));
+        let agreed = meant.filter(|_| self.grant().is_some()).map(Approval::agreed).unwrap_or_default();
+        let waits = match (&self.phase, &self.extension) {
+            (Phase::Pending(_), _) => Some((self.approval.question(), "the request".to_owned())),
+            (Phase::Approved(_), Some(extension)) => {
+                let longer = humantime::format_duration(crate::clock::to_std(extension.longer));
+                Some((extension.approval.question(), format!("{longer} more time")))
+            }
+            _ => None,
+        };
+        // it lapsed, and was not closed for good yet
+        let waits = waits.filter(|(waits, _)| *waits != question);
+        match (agreed.is_empty(), waits) {
+            (true, None) => Refusal::State { state: self.state(), what: "decided on" },
+            (_, waits) => {
+                let waits = waits.map(|(question, what)| Waits { question, what });
+                Refusal::Question { agreed, waits, state: self.state() }
+            }
+        }
     }
 }
 
@@ -75,6 +140,14 @@ impl Said {
             Self::Decision(decision) => approval.decide(decision.clone()),
             Self::Confirmation(confirmation) => approval.confirm(confirmation.clone()),
             Self::Answer(answer) => approval.answer(answer.clone()),
+        }
+    }
+
+    fn question(&self) -> QuestionId {
+        match self {
+            Self::Decision(Decision { question, .. })
+            | Self::Confirmation(Confirmation { question, .. })
+            | Self::Answer(approval::Answer { question, .. }) => *question,
         }
     }
 
@@ -111,7 +184,7 @@ impl Said {
     /// For the log.
     fn fact(&self) -> Fact {
         let what = |verdict| if verdict == Verdict::Approve { What::Approved } else { What::Denied };
-        match self {
+        let fact = match self {
             Self::Decision(decision) => {
                 let away = decision.in_place_of.as_ref().map(|away| away.who.as_str());
                 let fact = Fact::new(what(decision.verdict)).with("human", decision.snapshot.human.as_str());
@@ -125,7 +198,8 @@ impl Said {
                 let details = answer.details.iter();
                 details.fold(fact, |fact, (name, detail)| fact.with(&format!("approver_{name}"), detail.as_str()))
             }
-        }
+        };
+        fact.with("question", self.question().to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::database::{Armed, Granted, Rejection};
 use crate::fact::Fact;
 use crate::grant::Cause;
 use crate::holding::{Clear, Verified};
-use crate::id::{Principal, RealmId};
+use crate::id::{Principal, QuestionId, RealmId};
 use crate::policy::Ruling;
 
 /// What can happen to an access.
@@ -29,6 +29,8 @@ pub enum Event {
         ruling: Ruling,
         /// What the directory says now of everybody who decided.
         fresh: Vec<Fresh>,
+        /// A new question's id, for where the plan has other terms now.
+        question: QuestionId,
     },
     /// Policy and directory were asked again about the extension that waits.
     RuleExtensionAgain {
@@ -36,6 +38,8 @@ pub enum Event {
         ruling: Ruling,
         /// What the directory says now of everybody who decided on it.
         fresh: Vec<Fresh>,
+        /// A new question's id, for where the plan has other terms now.
+        question: QuestionId,
     },
     /// Somebody reviewed what was done in an emergency.
     Review {
@@ -133,6 +137,8 @@ impl Event {
 /// See [`Event::Extend`].
 #[derive(Debug, Clone)]
 pub struct Extend {
+    /// The id of the question that it is.
+    pub question: QuestionId,
     /// By whom.
     pub by: Principal,
     /// How much more.
@@ -185,6 +191,16 @@ pub enum Refusal {
         /// What was tried.
         what: &'static str,
     },
+    /// It was said about a question that is closed, or was never asked (law 19).
+    #[error("{}", closed(.agreed, .waits.as_ref(), .state))]
+    Question {
+        /// Who said yes to what was meant, where it was granted on that.
+        agreed: Vec<Principal>,
+        /// What waits for decisions now.
+        waits: Option<Waits>,
+        /// The state of the access.
+        state: &'static str,
+    },
     /// An extension waits for a decision already.
     #[error("an extension waits for a decision already: decide on it first")]
     ExtensionWaits,
@@ -197,4 +213,28 @@ pub enum Refusal {
     /// No time at all.
     #[error("the duration has to be longer than zero")]
     NoTime,
+}
+
+/// A question that waits for decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// Which.
+    pub question: QuestionId,
+    /// What is asked, in words.
+    pub what: String,
+}
+
+fn closed(agreed: &[Principal], waits: Option<&Waits>, state: &str) -> String {
+    let names: Vec<String> = agreed.iter().map(|who| format!("`{who}`")).collect();
+    let agreed = match names.as_slice() {
+        [] => "this is not about what waits for a decision".to_owned(),
+        [one] => format!("{one} has agreed to that already"),
+        several => format!("{} have agreed to that already", several.join(", ")),
+    };
+    match waits {
+        Some(Waits { question, what }) => format!(
+            "{agreed}: what waits now is question `{question}`, {what}; look at it by `jit show`, and name it by `--question {question}`"
+        ),
+        None => format!("{agreed}: the access is {state}, and nothing is left to decide"),
+    }
 }

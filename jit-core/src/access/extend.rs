@@ -9,6 +9,7 @@ use crate::approval::{Approval, ApprovalState, Fresh};
 use crate::clock::{Time, after, to_std};
 use crate::fact::{Fact, What};
 use crate::grant::{Active, Grant, OVERDUE_AFTER};
+use crate::id::QuestionId;
 use crate::policy::Ruling;
 
 impl Access {
@@ -32,15 +33,16 @@ impl Access {
             let most = humantime::format_duration(to_std(left)).to_string();
             return refuse(Refusal::TooLong { most });
         }
-        let Extend { by, longer, reason, plan } = extend;
+        let Extend { question, by, longer, reason, plan } = extend;
         let lapses_at = after(now, plan.limits.decide_by).min(active.window.end());
-        let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
+        let approval = Approval::new(self.id, self.request.parties.clone(), plan, now).asked_as(question);
         let escalated = std::collections::BTreeSet::new();
         let extension = Extension { by, longer, reason, lapses_at, escalated, approval };
         let mut step = self.unchanged();
         step.facts.push(
             Fact::new(What::ExtensionRequested)
                 .with("longer", extension.longer)
+                .with("question", extension.approval.question().to_string())
                 .with("reason", extension.reason.as_str())
                 .with("rule", extension.approval.plan().rule.as_str()),
         );
@@ -53,12 +55,26 @@ impl Access {
     }
 
     /// It is judged by what policy and directory say when it is given, not when it was asked for (law 8).
-    pub(super) fn rule_extension_again(&self, ruling: Ruling, fresh: &[Fresh], now: Time) -> Step {
+    pub(super) fn rule_extension_again(
+        &self,
+        ruling: Ruling,
+        fresh: &[Fresh],
+        question: QuestionId,
+        now: Time,
+    ) -> Step {
         let mut step = self.unchanged();
         let Some(extension) = &self.extension else { return step };
         match ruling {
             Ruling::Planned(plan) => {
-                step.extension_stands(extension.approval.ruled_again(plan, fresh), "somebody entitled said no", now);
+                let ruled = extension.approval.ruled_again(plan, fresh, question);
+                if ruled.question() != extension.approval.question() {
+                    let plan = ruled.plan();
+                    let fact = Fact::new(What::RuledAgain)
+                        .with("rule", plan.rule.as_str())
+                        .with("policy", plan.policy.as_str());
+                    step.facts.push(fact.with("extension", true).with("question", ruled.question().to_string()));
+                }
+                step.extension_stands(ruled, "somebody entitled said no", now);
             }
             Ruling::Denied { reason, .. } => {
                 step.access.extension = None;

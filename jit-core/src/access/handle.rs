@@ -19,11 +19,12 @@ impl Access {
     /// # Errors
     /// [`Refused`] where somebody tried what is not allowed or not possible; nothing was changed, and the facts belong in the log.
     pub fn handle(&self, event: Event, now: Time) -> Answer {
-        let asked = self.asks_outside();
+        let (asked, question) = (self.asks_outside(), self.decidable().question());
         let mut step = self.react(event, now)?;
-        // outside systems whose turn it is now, and was not before
+        // outside systems whose turn it is now, and was not before or to say something else
         let turn = step.access.asks_outside();
-        step.facts.extend(turn.iter().filter(|approver| !asked.contains(approver)).map(asked_outside));
+        let same = step.access.decidable().question() == question;
+        step.facts.extend(turn.iter().filter(|approver| !(same && asked.contains(approver))).map(asked_outside));
         Ok(step)
     }
 
@@ -35,8 +36,10 @@ impl Access {
             // nobody waits for it any more, or never did
             Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
             Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
-            Event::RuleAgain { ruling, fresh } => Ok(self.rule_again(ruling, &fresh, now)),
-            Event::RuleExtensionAgain { ruling, fresh } => Ok(self.rule_extension_again(ruling, &fresh, now)),
+            Event::RuleAgain { ruling, fresh, question } => Ok(self.rule_again(ruling, &fresh, question, now)),
+            Event::RuleExtensionAgain { ruling, fresh, question } => {
+                Ok(self.rule_extension_again(ruling, &fresh, question, now))
+            }
             Event::Cancel { by, why } => self.cancel(&by, &why, now),
             Event::Placed(realm) => {
                 let realm = if self.is_final() { None } else { Some(realm) };

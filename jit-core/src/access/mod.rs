@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-pub use event::{Event, Extend, Found, Refusal, Refused, Step};
+pub use event::{Event, Extend, Found, Refusal, Refused, Step, Waits};
 pub use remains::Ending;
 pub use review::{OwedReview, ReviewGiven};
 pub use stored::DamagedAccess;
@@ -29,7 +29,7 @@ use crate::database::Width;
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
 use crate::holding::same;
-use crate::id::{AccessId, ApproverName, Principal, RealmId, TenantId};
+use crate::id::{AccessId, ApproverName, Principal, QuestionId, RealmId, TenantId};
 use crate::policy::Activation;
 use crate::request::{Closed, Pending, Request};
 
@@ -310,13 +310,16 @@ impl Access {
         [due, lapse, escalation.map(|(_, at)| at), self.review_due()].into_iter().flatten().min()
     }
 
-    /// What signed words about it have to be bound to: the access, and which of its decisions.
+    /// What signed words about it have to be bound to: the access, and which question about it is asked now.
     #[must_use]
     pub fn nonce(&self) -> String {
-        match (self.extension.is_some(), self.extended.len()) {
-            (false, _) => self.id.to_string(),
-            (true, before) => format!("{}.{}", self.id, before.saturating_add(1)),
-        }
+        self.nonce_of(self.decidable().question())
+    }
+
+    /// The same for this question: of the request as it was asked it is the access's own id.
+    #[must_use]
+    pub fn nonce_of(&self, question: QuestionId) -> String {
+        if question == QuestionId::of(self.id) { self.id.to_string() } else { format!("{}.{question}", self.id) }
     }
 
     /// The approval that people can decide on now: the request's own, or that of the extension that waits.

@@ -6,11 +6,12 @@ use crate::approval::{ApprovalState, Fresh};
 use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
+use crate::id::QuestionId;
 use crate::policy::Ruling;
 use crate::request::{Closed, Pending};
 
 impl Access {
-    pub(super) fn rule_again(&self, ruling: Ruling, fresh: &[Fresh], now: Time) -> Step {
+    pub(super) fn rule_again(&self, ruling: Ruling, fresh: &[Fresh], question: QuestionId, now: Time) -> Step {
         let waits = match &self.phase {
             // nobody decided in time: nothing that policy says now makes up for it
             Phase::Pending(pending) if pending.lapses_at <= now => return self.unchanged(),
@@ -30,7 +31,7 @@ impl Access {
             }
         };
         let fact = Fact::new(What::RuledAgain).with("rule", plan.rule.as_str()).with("policy", plan.policy.as_str());
-        let ruled = self.approval.ruled_again(plan, fresh);
+        let ruled = self.approval.ruled_again(plan, fresh, question);
         let begins = !waits && self.request.start.is_none_or(|start| start <= now);
         let approval = if begins { ruled.without_stale(now) } else { ruled.clone() };
         if approval == self.approval {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::people::{Evidence, Snapshot};
 use crate::clock::Time;
-use crate::id::{ApproverName, FactorName, Principal};
+use crate::id::{ApproverName, FactorName, Principal, QuestionId};
 
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub enum Verdict {
 /// One decision by one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
+    /// Which question it answers.
+    #[serde(default)]
+    pub question: QuestionId,
     /// By whom.
     pub by: Principal,
     /// Yes or no.
@@ -56,6 +59,11 @@ impl Decision {
         std::iter::once(&self.snapshot.human).chain(away)
     }
 
+    /// Whether it is this human's or this name's, for themselves or in somebody's place.
+    pub(crate) fn is_of(&self, name: &Principal, human: &Principal) -> bool {
+        self.by == *name || self.standing().0 == name || self.humans().any(|one| one == human)
+    }
+
     /// Whether both are of one human or one name, for themselves or in somebody's place.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
         let names = |decision: &Self| [decision.by.clone(), decision.standing().0.clone()];
@@ -81,6 +89,9 @@ pub struct Proven {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
+    /// Which question it answers.
+    #[serde(default)]
+    pub question: QuestionId,
     /// Who.
     pub by: Principal,
     /// When, the store's time, UTC.
@@ -93,6 +104,9 @@ pub struct Confirmation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
+    /// Which question it answers.
+    #[serde(default)]
+    pub question: QuestionId,
     /// Which system.
     pub approver: ApproverName,
     /// Yes or no.

@@ -13,7 +13,7 @@ use super::decision::{Answer, Confirmation, Decision, Fresh, Verdict};
 use super::people::Parties;
 use super::plan::{Escalation, Mfa, MfaOf, Plan};
 use crate::clock::{Time, after, span};
-use crate::id::{AccessId, ApproverName, Principal};
+use crate::id::{AccessId, ApproverName, Principal, QuestionId};
 
 /// How long the yes of an outside system counts that is asked again right before the grant.
 pub(crate) const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(60);
@@ -38,6 +38,11 @@ impl Witness {
 #[serde(try_from = "Stored")]
 pub struct Approval {
     access: AccessId,
+    /// What is asked now: what is said about anything else does not count.
+    question: QuestionId,
+    /// What was asked before under another plan, as far as somebody answered it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    earlier: BTreeSet<QuestionId>,
     parties: Parties,
     plan: Plan,
     /// Since when people are asked, UTC.
@@ -69,6 +74,10 @@ struct Heard {
 #[serde(deny_unknown_fields)]
 struct Stored {
     access: AccessId,
+    /// Records of before have none.
+    question: Option<QuestionId>,
+    #[serde(default)]
+    earlier: BTreeSet<QuestionId>,
     parties: Parties,
     plan: Plan,
     #[serde(default)]
@@ -86,7 +95,9 @@ impl TryFrom<Stored> for Approval {
     type Error = Forged;
 
     fn try_from(stored: Stored) -> Result<Self, Forged> {
-        let Stored { access, parties, plan, opened_at, decisions, confirmations, answers, unknown } = stored;
+        let Stored { access, question, earlier, parties, plan, opened_at, decisions, confirmations, answers, unknown } =
+            stored;
+        let asked = question.unwrap_or_else(|| QuestionId::of(access));
         let mut deciders = BTreeSet::new();
         let party = |who: &Principal| *who == parties.requester || *who == parties.receiver;
         let possible = decisions.iter().all(|decision| {
@@ -94,16 +105,33 @@ impl TryFrom<Stored> for Approval {
             !party(&decision.by) && !away.is_some_and(party) && deciders.insert(&decision.by)
         });
         let confirmed = confirmations.iter().all(|confirmation| confirmation.by == parties.requester);
-        if !possible || !confirmed {
+        let approval = Self {
+            access,
+            question: asked,
+            earlier,
+            parties,
+            plan,
+            opened_at,
+            decisions,
+            confirmations,
+            answers,
+            unknown,
+        };
+        // what was said about another question was not said about this one
+        let answers =
+            |said: QuestionId| approval.has_asked(said) || question.is_none() && said == QuestionId::default();
+        if !possible || !confirmed || !approval.said_about().all(answers) {
             return Err(Forged);
         }
-        Ok(Self { access, parties, plan, opened_at, decisions, confirmations, answers, unknown })
+        Ok(approval)
     }
 }
 
 /// A stored approval with a decision that cannot have been made.
 #[derive(Debug, thiserror::Error)]
-#[error("the stored approval has a decision by one of its parties, or two by one person: it was altered")]
+#[error(
+    "the stored approval has a decision by one of its parties, two by one person, or one about something else: it was altered"
+)]
 struct Forged;
 
 /// Where an approval stands.
@@ -142,6 +170,9 @@ pub enum DecisionRefused {
     /// Only the requester confirms, where the stage that waits or a later one demands a second factor of him.
     #[error("no second factor of the requester is awaited")]
     NotAwaited,
+    /// It was said about another question than the one that is asked now (law 19).
+    #[error("it was said about another question than the one that waits now")]
+    AnotherQuestion,
     /// There is nothing left to decide.
     #[error("there is nothing left to decide")]
     Closed,
@@ -151,8 +182,50 @@ impl Approval {
     /// An approval about which nothing was said yet. A plan without stages is satisfied at once.
     #[must_use]
     pub fn new(access: AccessId, parties: Parties, plan: Plan, now: Time) -> Self {
-        let (decisions, confirmations, answers) = (Vec::new(), Vec::new(), Vec::new());
-        Self { access, parties, plan, opened_at: now, decisions, confirmations, answers, unknown: BTreeSet::new() }
+        Self {
+            access,
+            question: QuestionId::of(access),
+            earlier: BTreeSet::new(),
+            parties,
+            plan,
+            opened_at: now,
+            decisions: Vec::new(),
+            confirmations: Vec::new(),
+            answers: Vec::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// The same, about which nothing was said yet, as another question than the access's own request.
+    #[must_use]
+    pub fn asked_as(self, question: QuestionId) -> Self {
+        Self { question, ..self }
+    }
+
+    /// What is asked now.
+    #[must_use]
+    pub fn question(&self) -> QuestionId {
+        self.question
+    }
+
+    /// Whether this is or was its question: a plan that changed made another one of it.
+    #[must_use]
+    pub fn has_asked(&self, question: QuestionId) -> bool {
+        self.question == question || self.earlier.contains(&question)
+    }
+
+    /// The questions that were answered, one for everything that was said.
+    fn said_about(&self) -> impl Iterator<Item = QuestionId> {
+        let decided = self.decisions.iter().map(|one| one.question);
+        let confirmed = self.confirmations.iter().map(|one| one.question);
+        decided.chain(confirmed).chain(self.answers.iter().map(|heard| heard.answer.question))
+    }
+
+    /// Whoever said yes and counts, in the order of their decisions.
+    #[must_use]
+    pub fn agreed(&self) -> Vec<Principal> {
+        let yes = self.decisions.iter().filter(|one| one.verdict == Verdict::Approve);
+        yes.map(|one| one.by.clone()).collect()
     }
 
     /// What is demanded.
@@ -210,6 +283,9 @@ impl Approval {
         let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else {
             return Err(DecisionRefused::Closed);
         };
+        if decision.question != self.question {
+            return Err(DecisionRefused::AnotherQuestion);
+        }
         if self.is_party(&decision) {
             return Err(DecisionRefused::OwnRequest);
         }
@@ -243,6 +319,9 @@ impl Approval {
     /// [`DecisionRefused`] says why it does not count; nothing was changed.
     pub fn confirm(&self, confirmation: Confirmation) -> Result<Self, DecisionRefused> {
         let mfa = self.confirms(&confirmation.by)?;
+        if confirmation.question != self.question {
+            return Err(DecisionRefused::AnotherQuestion);
+        }
         if !mfa.accepts(&confirmation.proven, confirmation.at) {
             return Err(DecisionRefused::FactorNeeded(mfa));
         }
@@ -278,6 +357,9 @@ impl Approval {
         let ApprovalState::Waiting { .. } = self.state() else {
             return Err(DecisionRefused::Closed);
         };
+        if answer.question != self.question {
+            return Err(DecisionRefused::AnotherQuestion);
+        }
         if !self.plan.stages.iter().flat_map(|stage| &stage.outside).any(|asked| asked.approver == answer.approver) {
             return Err(DecisionRefused::NotEntitled);
         }
@@ -299,8 +381,11 @@ impl Approval {
 
     /// The same decisions under a plan ruled anew, each decider with what the directory says of him now. Who is no longer entitled
     /// no longer counts (law 8); his decision stays on record. A person without a fresh snapshot does not count.
+    ///
+    /// A plan with other terms is another question, of this id: what is said later about the earlier one does not count, and outside
+    /// systems are asked again. People's decisions stand: what they agreed to, who gets what for how long, is the same.
     #[must_use]
-    pub fn ruled_again(&self, plan: Plan, fresh: &[Fresh]) -> Self {
+    pub fn ruled_again(&self, plan: Plan, fresh: &[Fresh], question: QuestionId) -> Self {
         let mut unknown = BTreeSet::new();
         let mut decisions = self.decisions.clone();
         for decision in &mut decisions {
@@ -317,7 +402,15 @@ impl Approval {
                 }
             }
         }
-        Self { plan, decisions, unknown, ..self.clone() }
+        let mut next = Self { plan, decisions, unknown, ..self.clone() };
+        if !next.plan.same_terms(&self.plan) {
+            next.earlier.insert(self.question);
+            next.question = question;
+            next.answers.iter_mut().for_each(|heard| heard.stale = true);
+            let answered: BTreeSet<QuestionId> = next.said_about().collect();
+            next.earlier.retain(|earlier| answered.contains(earlier));
+        }
+        next
     }
 
     /// The same where the words of outside systems that are too old to be granted on do not count until they are said again.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::database::Width;
-use crate::id::{AccessId, Group, Principal, RuleName};
+use crate::id::{AccessId, Group, Principal, QuestionId, RuleName};
 use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 
 /// Somebody as the directory has him: a name, a human behind it, and what both are entitled to.
@@ -49,6 +49,7 @@ impl Somebody {
 
     fn decides(&self, verdict: Verdict) -> Decision {
         Decision {
+            question: QuestionId::of(access()),
             by: name(self.name),
             verdict,
             at: DateTime::UNIX_EPOCH,
@@ -155,10 +156,18 @@ fn plan(stages: Vec<Stage>) -> Plan {
     }
 }
 
+fn access() -> AccessId {
+    "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()
+}
+
+/// Another question than the request.
+fn other() -> QuestionId {
+    "0000000000ff".parse().unwrap()
+}
+
 fn approval(stages: Vec<Stage>) -> Approval {
-    let access: AccessId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
     Approval::new(
-        access,
+        access(),
         Parties { requester: name(REQUESTER), receiver: name(RECEIVER) },
         plan(stages),
         DateTime::UNIX_EPOCH,
@@ -287,7 +296,7 @@ proptest! {
         let decided = decide_all(approval(before), &order, &everybody);
         let fresh: Vec<Fresh> =
             now.iter().filter(|person| known[person.name]).map(Somebody::fresh).collect();
-        let again = decided.ruled_again(plan(after.clone()), &fresh);
+        let again = decided.ruled_again(plan(after.clone()), &fresh, other());
         let names = |approval: &Approval| -> Vec<Principal> {
             approval.decisions().iter().map(|decision| decision.by.clone()).collect()
         };
@@ -304,7 +313,12 @@ proptest! {
         prop_assert!(no || satisfied == met(&all_of(&after), &still));
         // and again with everybody as he was: nothing was forgotten
         let was: Vec<Fresh> = everybody.iter().map(Somebody::fresh).collect();
-        prop_assert_eq!(again.ruled_again(decided.plan().clone(), &was), decided);
+        let back = again.ruled_again(decided.plan().clone(), &was, decided.question());
+        prop_assert_eq!((back.state(), back.decisions()), (decided.state(), decided.decisions()));
+        // another plan is another question, and what was said before stays what it was said about
+        let changed = !again.plan().same_terms(decided.plan());
+        prop_assert_eq!(again.question() == decided.question(), !changed);
+        prop_assert!(decided.decisions().iter().all(|one| again.has_asked(one.question)));
     }
 
     #[test]
@@ -322,7 +336,7 @@ fn a_person_whom_the_plan_names_and_the_directory_no_longer_knows_does_not_count
         Somebody { name: 5, human: 5, groups: BTreeSet::new(), manages_requester: false, manages_receiver: false };
     let approval = approval(vec![by_name.clone()]).decide(person.decides(Verdict::Approve)).unwrap();
     assert!(approval.witness().is_some());
-    assert_eq!(approval.ruled_again(plan(vec![by_name]), &[]).state(), ApprovalState::Waiting { stage: 0 });
+    assert_eq!(approval.ruled_again(plan(vec![by_name]), &[], other()).state(), ApprovalState::Waiting { stage: 0 });
 }
 
 #[test]
@@ -385,4 +399,27 @@ fn what_is_awaited_is_said_by_requirement() {
     let third = second.decide(people[&2].decides(Verdict::Approve)).unwrap();
     assert_eq!(third.awaits(), ["1 more of group `g0` (2 needed)"]);
     assert!(third.decide(people[&4].decides(Verdict::Approve)).unwrap().awaits().is_empty());
+}
+
+#[test]
+fn law_19_what_is_said_about_another_question_does_not_count() {
+    let stage = Stage { people: vec![Requirement::Group { group: group(0), quorum: 1 }], ..Stage::default() };
+    let person = Somebody { name: 5, human: 5, groups: [0].into(), manages_requester: false, manages_receiver: false };
+    let request = approval(vec![stage.clone()]);
+    let more = approval(vec![stage.clone()]).asked_as(other());
+    let yes = person.decides(Verdict::Approve);
+    assert_eq!(more.decide(yes.clone()), Err(DecisionRefused::AnotherQuestion));
+    let said = request.decide(yes.clone()).unwrap();
+    assert!(said.witness().is_some());
+    // nor in the store: decisions that are moved to another question do not load
+    let mut forged = serde_json::to_value(&more).unwrap();
+    forged["decisions"] = serde_json::to_value(said.decisions()).unwrap();
+    assert!(serde_json::from_value::<Approval>(forged).is_err());
+    // a stricter plan asks anew: a late word about the first does not count, one that was in time does
+    let twice = Stage { people: vec![Requirement::Group { group: group(0), quorum: 2 }], ..Stage::default() };
+    let stricter = request.ruled_again(plan(vec![twice.clone()]), &[], other());
+    assert_eq!(stricter.decide(yes), Err(DecisionRefused::AnotherQuestion));
+    let kept = said.ruled_again(plan(vec![twice]), &[person.fresh()], other());
+    assert_eq!(kept.state(), ApprovalState::Waiting { stage: 0 });
+    assert_eq!(kept.decisions().len(), 1);
 }

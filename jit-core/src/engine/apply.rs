@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::fact::{Fact, What};
 use crate::grant::{Grant, Window};
 use crate::holding::{ArmedDeadMan, Holding, mode, same};
-use crate::id::{AccessId, RealmId, RoleName, TenantId};
+use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
 use crate::policy::DeadMan;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
@@ -72,8 +72,8 @@ impl Core {
             Err(_) if lengthened(before, from).is_some() => Step { access: from.clone(), facts: Vec::new() },
             Err(Refused { why, facts }) => {
                 match &ruled {
-                    // what was to be decided on is over
-                    Some(ruled) if ruled.access.extension().is_none() => {
+                    // what was to be decided on is over, or is another question now: that is to be seen by whoever tries again
+                    Some(ruled) if ruled.access.decidable().question() != before.decidable().question() => {
                         let facts: Vec<Fact> = ruled.facts.iter().cloned().chain(facts).collect();
                         ledger.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
                         self.place(&mut ledger, Some(before), &ruled.access, now).await?;
@@ -128,7 +128,8 @@ impl Core {
         let ruling = self.ruling(settings, access.tenant(), &request, None).await?;
         let stops = self.stops(access.tenant()).await?;
         let fresh = self.fresh(settings, access.tenant(), &extension.approval, &stops).await?;
-        Ok(Some(Event::RuleExtensionAgain { ruling, fresh }))
+        let question = QuestionId::fresh(&*self.entropy);
+        Ok(Some(Event::RuleExtensionAgain { ruling, fresh, question }))
     }
 
     /// The same for an event that does not depend on what is read before: tried until nobody else is in the way.

@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
+use super::view::AccessView;
 use crate::clock::Time;
-use crate::id::Principal;
+use crate::id::{AccessId, Principal, QuestionId};
 
 /// A request for a role. A duration has to be given; what is left out else is not asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,37 @@ impl Ask {
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
+    }
+}
+
+/// What somebody decides on: an access, and which question about it. A decision with a question counts for that one only, and is refused
+/// where another one waits (law 19). The view of an access names the question that it shows: pass the view that the person saw.
+///
+/// Without a question, as from an [`AccessId`] alone, a no means what waits now, and a yes the oldest question that this person has not
+/// answered: the request, mostly. So it never gives an extension to somebody who may have read of the request only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    pub(crate) access: AccessId,
+    pub(crate) question: Option<QuestionId>,
+}
+
+impl About {
+    /// This question about the access, where one is named.
+    #[must_use]
+    pub fn question(access: AccessId, question: Option<QuestionId>) -> Self {
+        Self { access, question }
+    }
+}
+
+impl From<AccessId> for About {
+    fn from(access: AccessId) -> Self {
+        Self { access, question: None }
+    }
+}
+
+impl From<&AccessView> for About {
+    fn from(view: &AccessView) -> Self {
+        Self { access: view.id, question: Some(view.question) }
     }
 }
 

@@ -117,7 +117,8 @@ impl<'c> Ledger<'c> {
         let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
         let token = random_hex::<24>(&*self.core.entropy);
         let (lane, serial) = (Lane::outside(self.tenant, &approver), format!("review:{token}"));
-        let question = ReviewRecord { access: access.id(), approver, failures: 0, trouble: None };
+        let asked = access.decidable().question();
+        let question = ReviewRecord { access: access.id(), question: asked, approver, failures: 0, trouble: None };
         let schedule = Some(Schedule { lane, due: self.now, serial });
         self.change.writes.push(put(review_key(self.tenant, &token), None, &question, schedule)?);
         Ok(())

@@ -22,7 +22,7 @@ mod view;
 
 use std::sync::Arc;
 
-pub use ask::{Ask, Filter, Scope};
+pub use ask::{About, Ask, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
 pub use commands::{Drift, Reconcile, TargetReport};
 pub use error::JitError;

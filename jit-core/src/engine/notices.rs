@@ -56,6 +56,14 @@ pub(super) fn fields(
         put("rule", access.approval().plan().rule.to_string());
         put("duration", humantime::format_duration(to_std(request.duration)).to_string());
         put("awaits", access.awaits().join(", "));
+        if let Some(extension) = access.extension().filter(|_| asks(fact)) {
+            // what is asked now is not what was asked first
+            put("reason", extension.reason.clone());
+            put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
+        }
+        if asks(fact) && !access.awaits().is_empty() {
+            put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
+        }
         let granting = match access.grant() {
             Some(Grant::Granting(granting)) => Some(granting.latest_end),
             _ => access.window().map(Window::end),
@@ -65,6 +73,11 @@ pub(super) fn fields(
         put("link", link.unwrap_or_default());
     }
     fields
+}
+
+/// Whether it asks people for a decision.
+fn asks(fact: &Fact) -> bool {
+    matches!(fact.what, What::Requested | What::Reminder | What::Escalated | What::ExtensionRequested)
 }
 
 fn words(detail: &Detail) -> Option<String> {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::{Access, Phase};
 use crate::clock::Time;
 use crate::holding::Holding;
-use crate::id::{AccessId, ApproverName, FactorName, Principal, RealmId, RoleName, TargetName, TenantId};
+use crate::id::{AccessId, ApproverName, FactorName, Principal, QuestionId, RealmId, RoleName, TargetName, TenantId};
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
@@ -68,6 +68,20 @@ pub(super) struct Delegation {
     pub(super) taken_back: bool,
 }
 
+impl ReviewRecord {
+    /// Until when the access waits for the answer to this very question; none where it does not.
+    pub(super) fn waits_until(&self, access: &Access, now: Time) -> Option<Time> {
+        let until = match (access.phase(), access.extension()) {
+            (Phase::Pending(pending), _) => pending.lapses_at,
+            (_, Some(extension)) => extension.lapses_at,
+            _ => return None,
+        };
+        let approval = access.decidable();
+        let waits = approval.question() == self.question && approval.asks_outside().contains(&self.approver);
+        (waits && now < until).then_some(until)
+    }
+}
+
 impl Delegations {
     /// Whether this one could decide in the other's place then.
     pub(super) fn cover(&self, by: &Principal, at: Time) -> bool {
@@ -79,6 +93,9 @@ impl Delegations {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReviewRecord {
     pub(super) access: AccessId,
+    /// Which question: an answer counts for this one only. Records of before have none.
+    #[serde(default)]
+    pub(super) question: QuestionId,
     pub(super) approver: ApproverName,
     /// How often it gave no answer.
     #[serde(default)]

@@ -7,7 +7,9 @@ use crate::access::{Access, Phase, ReviewGiven};
 use crate::approval::{Answer, Verdict};
 use crate::clock::{Time, micros};
 use crate::grant::{Cause, Evidence, Grant};
-use crate::id::{AccessId, Account, ApproverName, FactorName, Principal, RoleName, RuleName, TargetName, TenantId};
+use crate::id::{
+    AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
+};
 
 /// An access as it stands. Times are the store's, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,6 +63,10 @@ pub struct AccessView {
     pub overdue: bool,
     /// What is still missing.
     pub awaits: Vec<String>,
+    /// What is asked now, or was asked last: the request, or an extension. A decision names it.
+    pub question: QuestionId,
+    /// What a signed second factor about that has to be bound to (the `nonce` of an ID token).
+    pub nonce: String,
     /// What went wrong last, while it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -165,6 +171,8 @@ impl AccessView {
             cause,
             overdue: access.is_overdue(now),
             awaits: access.awaits(),
+            question: access.decidable().question(),
+            nonce: access.nonce(),
             trouble: access.trouble().map(str::to_owned),
             decisions: decisions
                 .map(|decision| DecisionView {

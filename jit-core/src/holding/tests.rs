@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::*;
-use crate::access::tests::model::{access, at, id, plan};
+use crate::access::tests::model::{access, at, id, plan, question};
 use crate::access::{Event, Extend, Found};
 use crate::clock::after;
 use crate::database::{
@@ -282,7 +282,8 @@ fn law_04_a_holding_is_due_when_the_first_of_its_accesses_or_watches_is() {
 
     let longer = TimeDelta::minutes(5);
     let by = live.request().parties.requester.clone();
-    let extend = Event::Extend(Extend { by, longer, reason: "more".to_owned(), plan: plan(NARROW) });
+    let extend =
+        Event::Extend(Extend { question: question(at(20)), by, longer, reason: "more".to_owned(), plan: plan(NARROW) });
     assert_eq!(holding.due([&next(&live, extend, at(20))]), Some(after(end, longer)));
 
     let gone = revoked(&ending(&foreign));

@@ -147,6 +147,7 @@ fn text(notice: &Notice) -> String {
         ("rule", "Rule"),
         ("state", "State"),
         ("link", "Link"),
+        ("approve", "Approve with"),
     ];
     for (name, title) in shown {
         if let Some(field) = notice.fields.get(name).filter(|field| !field.is_empty()) {

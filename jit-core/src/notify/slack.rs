@@ -63,6 +63,7 @@ fn payload(notice: &Notice) -> Value {
         ("by", "By"),
         ("note", "Note"),
         ("why", "Why"),
+        ("approve", "Approve with"),
     ];
     let field = |name: &str| notice.fields.get(name).filter(|text| !text.trim().is_empty());
     let fields: Vec<Value> = shown

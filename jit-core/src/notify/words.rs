@@ -51,7 +51,7 @@ pub(super) fn line(notice: &Notice) -> String {
         What::Lapsed => format!("Nobody decided in time: {membership}"),
         What::Active => format!("Usable: {membership}"),
         What::EndingSoon => format!("Ends soon: {membership}"),
-        What::ExtensionRequested => format!("More time is asked for: {membership}"),
+        What::ExtensionRequested => format!("More time is asked for ({}): {membership}", field("duration")),
         What::Extended => format!("More time was given: {membership}"),
         What::ExtensionRefused => format!("No more time: {membership}"),
         What::Revoked => format!("Gone, verified: {membership}"),

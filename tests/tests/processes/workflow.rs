@@ -248,10 +248,10 @@ async fn calls_back(town: Town) -> Result<()> {
     };
     let now = chrono::Utc::now().timestamp();
     let [(first, url, yes, _), (second, other, other_yes, no)] = waiting.as_slice() else { anyhow::bail!("two wait") };
-    ensure!(post(url, &[], yes)?.0 == 403, "not signed");
-    ensure!(call(url, yes, b"somebody else's secret, 32 bytes", now)?.0 == 403, "signed with another secret");
-    ensure!(call(url, yes, SIGNING, now - 301)?.0 == 403, "signed long ago");
-    ensure!(call(url, other_yes, SIGNING, now)?.0 == 403, "about another access");
+    ensure!(post(url, &[], yes)?.0 == 404, "not signed");
+    ensure!(call(url, yes, b"somebody else's secret, 32 bytes", now)?.0 == 404, "signed with another secret");
+    ensure!(call(url, yes, SIGNING, now - 301)?.0 == 404, "signed long ago");
+    ensure!(call(url, other_yes, SIGNING, now)?.0 == 404, "about another access");
     ensure!(call(&format!("{url}0"), yes, SIGNING, now)?.0 == 404, "a token that nobody gave");
     ensure!(town.access(first).await?["state"] == "pending");
     ensure!(call(url, yes, SIGNING, now)?.0 == 200);

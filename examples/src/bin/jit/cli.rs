@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use jit_core::clock::Time;
-use jit_core::id::{AccessId, Principal, TargetName, TenantId};
+use jit_core::id::{AccessId, Principal, QuestionId, TargetName, TenantId};
 
 use crate::error::Failure;
 use crate::output::Output;
@@ -144,6 +144,9 @@ pub(crate) struct Request {
 pub(crate) struct Decide {
     /// Which access
     pub(crate) id: AccessId,
+    /// Which question about it, as notices and `jit show` have it: needed to agree to more time
+    #[arg(long, value_name = "QUESTION")]
+    pub(crate) question: Option<QuestionId>,
     /// In your words
     #[arg(long, default_value = "")]
     pub(crate) note: String,

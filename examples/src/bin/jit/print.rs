@@ -51,6 +51,9 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if !can_decide.is_empty() {
         lines.add("can decide", names(can_decide));
     }
+    if !can_decide.is_empty() {
+        lines.add("approve", format!("jit approve {} --question {}", view.id, view.question));
+    }
     for decision in &view.decisions {
         let verdict = if decision.verdict == Verdict::Approve { "yes" } else { "no" };
         let place = decision.in_place_of.as_ref().map_or_else(String::new, |away| format!(", in the place of {away}"));

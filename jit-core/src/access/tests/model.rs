@@ -47,6 +47,7 @@ pub(super) fn snapshot(name: &str, left: bool) -> Snapshot {
 
 pub(crate) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
     Decision {
+        question: QuestionId::default(),
         by: who(name),
         verdict,
         at: now,
@@ -56,6 +57,17 @@ pub(crate) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
         proven: None,
         in_place_of: None,
     }
+}
+
+/// What this one says about the question that waits now.
+pub(crate) fn said(access: &Access, name: &str, verdict: Verdict, now: Time) -> Event {
+    Event::Decide(Decision { question: access.decidable().question(), ..decision(name, verdict, now) })
+}
+
+/// A question of that time.
+pub(crate) fn question(now: Time) -> QuestionId {
+    let micros = now.timestamp_micros() & 0xffff_ffff_ffff;
+    format!("{micros:012x}").parse().unwrap()
 }
 
 /// Four kinds of plans: at once and narrow; two stages and wide; one person, sessions stay; at once, wide, up to the ceiling.
@@ -473,11 +485,13 @@ impl World {
             Act::Tick(a) => self.tick(a % n),
             Act::Decide(a, person, yes) => {
                 let verdict = if yes { Verdict::Approve } else { Verdict::Deny };
-                self.event(a % n, Event::Decide(decision(PEOPLE[person], verdict, self.now)));
+                let said = said(&self.accesses[a % n], PEOPLE[person], verdict, self.now);
+                self.event(a % n, said);
             }
             Act::ApproveAll(a) => {
                 for name in ["bob", "carol", "frank"] {
-                    self.event(a % n, Event::Decide(decision(name, Verdict::Approve, self.now)));
+                    let said = said(&self.accesses[a % n], name, Verdict::Approve, self.now);
+                    self.event(a % n, said);
                 }
             }
             Act::RuleAgain(a, kind, fresh) => {
@@ -496,7 +510,7 @@ impl World {
                         })
                         .collect(),
                 };
-                self.event(a % n, Event::RuleAgain { ruling, fresh });
+                self.event(a % n, Event::RuleAgain { ruling, fresh, question: question(self.now) });
             }
             Act::Begin(a) => self.begin(a % n),
             Act::Answer(a, answer) => self.answer(a % n, answer),
@@ -512,7 +526,8 @@ impl World {
             Act::Restart { lost } => self.restart(lost),
             Act::Extend(a, longer, kind) => {
                 let longer = TimeDelta::seconds(longer);
-                let extend = Extend { by: who("alice"), longer, reason: "more".to_owned(), plan: plan(kind) };
+                let (by, question) = (who("alice"), question(self.now));
+                let extend = Extend { question, by, longer, reason: "more".to_owned(), plan: plan(kind) };
                 self.event(a % n, Event::Extend(extend));
             }
             Act::Retire(a) => {

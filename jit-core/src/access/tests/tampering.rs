@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::model::{access, at, decision, id, plan};
+use super::model::{access, at, id, plan, question, said};
 use super::*;
 use crate::approval::Verdict;
 use crate::database::{Seen, Subject};
@@ -30,7 +30,7 @@ fn granted(access: &Access, now: Time) -> Access {
 
 /// Two of the group, then the manager or frank, said yes.
 fn approved(number: usize) -> Access {
-    let yes = |access: Access, name| next(&access, Event::Decide(decision(name, Verdict::Approve, at(1))), at(1));
+    let yes = |access: Access, name| next(&access, said(&access, name, Verdict::Approve, at(1)), at(1));
     ["bob", "carol", "frank"].into_iter().fold(access(number, 1, 0), yes)
 }
 
@@ -141,7 +141,7 @@ fn law_01_an_altered_approval_does_not_load_while_nothing_was_sent() {
 
 #[test]
 fn law_01_a_waiting_request_does_not_load_as_an_approved_one() {
-    let waiting = next(&access(1, 1, 0), Event::Decide(decision("bob", Verdict::Approve, at(1))), at(1));
+    let waiting = next(&access(1, 1, 0), said(&access(1, 1, 0), "bob", Verdict::Approve, at(1)), at(1));
     let mut promoted = stored(&waiting);
     promoted["phase"] = stored(&approved(1))["phase"].clone();
     assert!(load(&promoted).is_err());
@@ -192,7 +192,13 @@ fn law_02_a_longer_window_does_not_load() {
 fn law_02_an_extension_that_nobody_decided_does_not_load() {
     let extend = |kind| {
         let by = active().request().parties.requester.clone();
-        Event::Extend(Extend { by, longer: TimeDelta::minutes(30), reason: "more".to_owned(), plan: plan(kind) })
+        Event::Extend(Extend {
+            question: question(at(5)),
+            by,
+            longer: TimeDelta::minutes(30),
+            reason: "more".to_owned(),
+            plan: plan(kind),
+        })
     };
     let waiting = next(&active(), extend(1), at(5));
     assert!(waiting.extension().is_some());
@@ -235,9 +241,9 @@ fn law_04_what_is_no_record_at_all_is_damaged_and_says_why() {
 fn law_01_nobody_decides_after_it_lapsed() {
     let pending = access(1, 2, 0);
     let late = at(1_800);
-    let refused = pending.handle(Event::Decide(decision("frank", Verdict::Approve, late)), late).unwrap_err();
+    let refused = pending.handle(said(&pending, "frank", Verdict::Approve, late), late).unwrap_err();
     assert!(matches!(refused.why, Refusal::State { .. }));
-    let ruled = Event::RuleAgain { ruling: Ruling::Planned(plan(0)), fresh: Vec::new() };
+    let ruled = Event::RuleAgain { ruling: Ruling::Planned(plan(0)), fresh: Vec::new(), question: question(late) };
     assert_eq!(next(&pending, ruled, late), pending);
     assert_eq!(next(&pending, Event::Tick, late).state(), "lapsed");
 }
@@ -245,13 +251,14 @@ fn law_01_nobody_decides_after_it_lapsed() {
 #[test]
 fn law_02_an_extension_that_lapsed_with_the_window_does_not_lengthen_it() {
     let by = active().request().parties.requester.clone();
-    let extend = Extend { by, longer: TimeDelta::minutes(10), reason: "more".to_owned(), plan: plan(2) };
+    let question = question(at(5));
+    let extend = Extend { question, by, longer: TimeDelta::minutes(10), reason: "more".to_owned(), plan: plan(2) };
     // the plan of the extension allows no more than an hour in all
     assert!(active().handle(Event::Extend(extend.clone()), at(5)).is_err());
     let narrow = granted(&begun(&access(1, 0, 0), at(1)), at(1));
     let waiting = next(&narrow, Event::Extend(extend), at(5));
     let end = narrow.window().unwrap().end();
-    let yes = |now| Event::Decide(decision("frank", Verdict::Approve, now));
+    let yes = |now| said(&waiting, "frank", Verdict::Approve, now);
     assert!(waiting.handle(yes(end), end).is_err());
     assert_eq!(next(&waiting, yes(at(6)), at(6)).window().unwrap().end(), after(end, TimeDelta::minutes(10)));
 }

@@ -351,7 +351,7 @@ proptest! {
                     }
                 }
                 Act::Confirm { who, age } => {
-                    let confirmation = Confirmation { by: name(who), at: at(now), proven: proven(now - age) };
+                    let confirmation = Confirmation { question: approval.question(), by: name(who), at: at(now), proven: proven(now - age) };
                     match (approval.confirm(confirmation), before) {
                         (Ok(next), ApprovalState::Waiting { stage }) => {
                             prop_assert!(who == REQUESTER && judge.demands(stage, &reached).is_some());
@@ -371,7 +371,8 @@ proptest! {
                 Act::Answer { system: number, yes } => {
                     let verdict = if yes { Verdict::Approve } else { Verdict::Deny };
                     let (note, details) = (String::new(), BTreeMap::new());
-                    let answer = Answer { approver: system(number), verdict, at: at(now), note, details };
+                    let question = approval.question();
+                    let answer = Answer { question, approver: system(number), verdict, at: at(now), note, details };
                     if let Ok(next) = approval.answer(answer) {
                         approval = next;
                         let earlier = judge.answers.iter().position(|one| one.system == number);
@@ -389,7 +390,7 @@ proptest! {
                 }
                 Act::Change { everybody, known, away } => {
                     let fresh = judge.change(everybody, &known, &away);
-                    approval = approval.ruled_again(approval.plan().clone(), &fresh);
+                    approval = approval.ruled_again(approval.plan().clone(), &fresh, other());
                 }
             }
             let (expected, _) = judge.state(now);

@@ -3,7 +3,7 @@
 use super::super::Jit;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::pump::outside::{review, waits_until};
+use super::super::pump::outside::review;
 use super::super::records::{ReviewRecord, body, review_key};
 use super::super::view::AccessView;
 use crate::access::Refusal;
@@ -35,13 +35,13 @@ impl Jit {
         let approver = settings.approvers.get(&question.approver).ok_or_else(gone)?;
         let now = core.store.now().await?;
         let access = core.load(&self.tenant, question.access, now).await?.access;
-        let until = waits_until(&access).filter(|until| *until > now);
-        let until = until.filter(|_| access.decidable().asks_outside().contains(&question.approver));
-        let Some(until) = until else {
-            return Err(Refusal::State { state: access.state(), what: "decided on" }.into());
-        };
-        let asked = review(&access, &question.approver, &record.at.key, until);
+        let until = question.waits_until(&access, now);
+        let asked = review(&access, &question, &record.at.key, until.unwrap_or(now));
+        // who cannot sign learns nothing, not even that it is too late
         match approver.answered(&asked, callback, now) {
+            Ok(_) if until.is_none() => {
+                return Err(Refusal::State { state: access.state(), what: "decided on by this answer" }.into());
+            }
             Ok(reply) => core.answered(&settings, &record, &question, reply, None).await?,
             Err(refused) => {
                 let fact = Fact::new(What::DecisionRefused)

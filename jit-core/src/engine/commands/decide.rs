@@ -1,48 +1,62 @@
 //! Approving, denying and confirming.
 
 use super::super::Jit;
+use super::super::ask::About;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::view::AccessView;
 use crate::access::Event;
 use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
-use crate::id::AccessId;
 
 impl Jit {
-    /// Says yes to a request, or to the extension that waits, by himself or in the place of somebody who is away and delegated to him.
+    /// Says yes to a request, or to the extension that waits, for themselves or in the place of somebody who is away and delegated to them.
+    /// Pass the view that the person saw: the yes counts for the question that it shows, and for nothing else (law 19).
     ///
     /// # Errors
-    /// [`JitError::Refused`] where the decision does not count (law 8), [`JitError::FactorRefused`] where his second factor does not;
-    /// both are in the log. [`JitError::NotFound`].
-    pub async fn approve(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
-        self.decide(actor, id, Verdict::Approve, note).await
+    /// [`JitError::Refused`] where the decision does not count (laws 8 and 19), [`JitError::FactorRefused`] where the second factor does
+    /// not; both are in the log. [`JitError::NotFound`].
+    pub async fn approve(
+        &self,
+        actor: &Actor,
+        about: impl Into<About> + Send,
+        note: &str,
+    ) -> Result<AccessView, JitError> {
+        self.decide(actor, about.into(), Verdict::Approve, note).await
     }
 
     /// Says no to a request, or to the extension that waits. It ends the request. It needs no second factor.
     ///
     /// # Errors
     /// As [`Jit::approve`].
-    pub async fn deny(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
-        self.decide(actor, id, Verdict::Deny, note).await
+    pub async fn deny(
+        &self,
+        actor: &Actor,
+        about: impl Into<About> + Send,
+        note: &str,
+    ) -> Result<AccessView, JitError> {
+        self.decide(actor, about.into(), Verdict::Deny, note).await
     }
 
-    /// Proves by the actor's second factor that it is he who asked, where policy demands that.
+    /// Proves by the actor's second factor that it is they who asked, where policy demands that.
     ///
     /// # Errors
-    /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of him; [`JitError::NotFound`].
-    pub async fn confirm(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
+    /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of them; [`JitError::NotFound`].
+    pub async fn confirm(&self, actor: &Actor, about: impl Into<About> + Send) -> Result<AccessView, JitError> {
+        let mut about = about.into();
         let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
-            let loaded = self.load(&settings, actor, id).await?;
+            let loaded = self.load(&settings, actor, about.access).await?;
+            let access = &loaded.access;
+            let question = about.question.map_or_else(|| access.question_confirmed(&actor.principal), Ok);
+            let meant = question.and_then(|question| Ok((question, access.confirms(question, &actor.principal)?)));
             let now = self.core.store.now().await?;
-            let proof = match loaded.access.decidable().confirms(&actor.principal) {
-                Ok(mfa) => self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?,
-                Err(why) => {
-                    let error = JitError::Refused(why.into());
-                    return self.core.refuse(&settings, actor, Some(&loaded.access), error).await;
-                }
+            let (question, proof) = match meant {
+                Ok((question, mfa)) => (question, self.core.prove(&settings, actor, access, &mfa, now).await?),
+                Err(why) => return self.core.refuse(&settings, actor, Some(access), JitError::Refused(why)).await,
             };
-            let event = Event::Confirm(Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven });
+            about.question = Some(question);
+            let (by, proven) = (actor.principal.clone(), proof.proven);
+            let event = Event::Confirm(Confirmation { question, by, at: now, proven });
             if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof.writes).await? {
                 return Ok(view);
             }
@@ -50,13 +64,27 @@ impl Jit {
         Err(JitError::Busy)
     }
 
-    async fn decide(&self, actor: &Actor, id: AccessId, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
+    async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?;
+        let mut about = about;
         for _ in 0..TRIES {
-            let loaded = self.load(&settings, actor, id).await?;
+            let loaded = self.load(&settings, actor, about.access).await?;
+            let human = settings.human(&actor.principal).await?;
+            let question = match about.question {
+                Some(question) => question,
+                None => match loaded.access.question_meant(&actor.principal, &human, verdict) {
+                    Ok(question) => question,
+                    Err(why) => {
+                        return self.core.refuse(&settings, actor, Some(&loaded.access), why.into()).await;
+                    }
+                },
+            };
+            // whatever changes meanwhile, it is this one that was meant
+            about.question = Some(question);
             let approval = loaded.access.decidable();
             let now = self.core.store.now().await?;
             let own = Decision {
+                question,
                 by: actor.principal.clone(),
                 verdict,
                 at: now,

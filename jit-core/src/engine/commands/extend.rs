@@ -9,7 +9,7 @@ use super::super::view::AccessView;
 use super::is_party;
 use crate::access::{Event, Extend};
 use crate::approval::Actor;
-use crate::id::AccessId;
+use crate::id::{AccessId, QuestionId};
 use crate::policy::Ruling;
 
 impl Jit {
@@ -46,7 +46,8 @@ impl Jit {
             let event = match self.core.ruling(&settings, &self.tenant, &request, None).await? {
                 Ruling::Planned(plan) => {
                     let by = actor.principal.clone();
-                    Event::Extend(Extend { by, longer, reason: reason.to_owned(), plan })
+                    let question = QuestionId::fresh(&*self.core.entropy);
+                    Event::Extend(Extend { question, by, longer, reason: reason.to_owned(), plan })
                 }
                 Ruling::Denied { rule, reason, .. } => {
                     let error = JitError::Denied { reason, rule };

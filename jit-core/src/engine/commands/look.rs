@@ -154,6 +154,7 @@ impl Jit {
                 other => other?,
             };
             let decision = crate::approval::Decision {
+                question: approval.question(),
                 by: candidate.clone(),
                 verdict: crate::approval::Verdict::Approve,
                 at: now,

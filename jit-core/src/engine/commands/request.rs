@@ -169,7 +169,8 @@ impl Jit {
         {
             let proof = core.prove(settings, actor, &access, &mfa, now).await?;
             proven = proof.writes;
-            let confirmation = Confirmation { by: actor.principal.clone(), at: now, proven: proof.proven };
+            let question = access.decidable().question();
+            let confirmation = Confirmation { question, by: actor.principal.clone(), at: now, proven: proof.proven };
             let step = access.handle(Event::Confirm(confirmation), now).map_err(|refused| refused.why)?;
             (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
         }

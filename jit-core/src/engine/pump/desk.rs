@@ -12,6 +12,7 @@ use super::{ELSEWHERE, Lanes};
 use crate::access::{Access, Event};
 use crate::clock::after;
 use crate::grant::Cause;
+use crate::id::QuestionId;
 use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, Schedule, StoreError, Write, Writing};
 
 impl Lanes {
@@ -189,7 +190,7 @@ impl Sweep {
             Self::Policy(_) => {
                 let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
                 let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
-                Ok(Some(Event::RuleAgain { ruling, fresh }))
+                Ok(Some(Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) }))
             }
         }
     }

@@ -12,7 +12,7 @@ use super::super::ledger::Ledger;
 use super::super::records::{ReviewRecord, body, put};
 use super::Lanes;
 use super::lane::{ignore_conflict, only_store};
-use crate::access::{Access, Event, Phase};
+use crate::access::{Access, Event};
 use crate::approval::{Answer, Verdict};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::clock::{Time, after};
@@ -71,11 +71,10 @@ impl Lanes {
             Err(JitError::Store(error)) => return Err(error),
             Err(_) => return self.drop_question(&record, claim).await,
         };
-        let until = waits_until(&access);
-        if !access.decidable().asks_outside().contains(&question.approver) || until.is_none_or(|until| until <= now) {
+        let Some(until) = question.waits_until(&access, now) else {
             return self.drop_question(&record, claim).await;
-        }
-        let review = review(&access, &question.approver, &record.at.key, until.unwrap_or(now));
+        };
+        let review = review(&access, &question, &record.at.key, until);
         let reply = self.core.tasks.within(CALL_LIMIT, approver.review(&review)).await;
         match reply.unwrap_or_else(|| Err(too_slow(CALL_LIMIT))) {
             Ok(Reply::Wait(again)) => self.ask_again(&record, claim, &question, again.max(after(now, pause(0)))).await,
@@ -150,10 +149,25 @@ impl Core {
                 Ok(loaded) => loaded,
                 Err(error) => return only_store(error),
             };
-            let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
-            let event = Event::Answer(Answer { approver, verdict, at: now, note, details });
             let release = claim.iter().cloned().collect();
             let beside = Beside { writes: vec![Write::deleting(record)], release };
+            let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
+            if question.waits_until(&loaded.access, now).is_none() {
+                // it came while nobody waited for it any more: that it said so is in the log, and counts for nothing
+                let fact = Fact::new(What::DecisionRefused)
+                    .with("approver", approver.as_str())
+                    .with("tried", if verdict == Verdict::Approve { "approve" } else { "deny" })
+                    .with("question", question.question.to_string())
+                    .with("why", "what it answers is closed, or is asked anew")
+                    .with("note", note);
+                let mut ledger = Ledger::new(self, &record.at.tenant, settings, None, now);
+                ledger.about(&loaded.access, &[fact])?;
+                ledger.change.writes.extend(beside.writes);
+                ledger.change.release = beside.release;
+                return ignore_conflict(ledger.commit().await);
+            }
+            let question = question.question;
+            let event = Event::Answer(Answer { question, approver, verdict, at: now, note, details });
             match self.apply(settings, None, &loaded, event, beside).await {
                 Ok(Applied::Done(_)) => return Ok(()),
                 // the question itself may be gone: somebody else has the answer
@@ -173,22 +187,14 @@ impl Core {
 /// How many characters of an error are kept.
 const LONGEST_WHY: usize = 400;
 
-/// Until when an answer is taken.
-pub(in crate::engine) fn waits_until(access: &Access) -> Option<Time> {
-    match (access.phase(), access.extension()) {
-        (Phase::Pending(pending), _) => Some(pending.lapses_at),
-        (_, Some(extension)) => Some(extension.lapses_at),
-        _ => None,
-    }
-}
-
 /// What the system is asked.
-pub(in crate::engine) fn review(access: &Access, approver: &ApproverName, token: &str, until: Time) -> Review {
+pub(in crate::engine) fn review(access: &Access, question: &ReviewRecord, token: &str, until: Time) -> Review {
+    let approver = &question.approver;
     let request = access.request();
     let plan = access.decidable().plan();
     let extension = access.extension();
     Review {
-        id: format!("{}/{approver}", access.nonce()),
+        id: format!("{}/{approver}", access.nonce_of(question.question)),
         tenant: access.tenant().clone(),
         access: access.id(),
         approver: approver.clone(),

@@ -12,7 +12,7 @@ use crate::access::{Access, Event};
 use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
 use crate::grant::{Cause, Grant};
-use crate::id::AccessId;
+use crate::id::{AccessId, QuestionId};
 use crate::store::{ClockState, StoreError};
 
 /// How long the directory may take before a grant: the ends of others wait behind it.
@@ -81,7 +81,7 @@ async fn begin_or_not(
         }
         let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
         let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
-        Ok::<_, JitError>(Event::RuleAgain { ruling, fresh })
+        Ok::<_, JitError>(Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) })
     };
     let ruled = core.tasks.within(RULED_WITHIN, ruled).await;
     let ruled = ruled.unwrap_or_else(|| Err(slow_directory()));

@@ -8,7 +8,7 @@ use super::stage::{Stage, actor, scope_of, seconds};
 use super::steps::{PEOPLE, ROLES, Step, TARGETS};
 use crate::approval::Actor;
 use crate::clock::after;
-use crate::engine::{Ask, Jit, Scope};
+use crate::engine::{About, Ask, Jit, Scope};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
 use crate::store::BoxError;
 
@@ -102,8 +102,12 @@ impl Stage {
                 let (Some(who), Some(id)) = (PEOPLE.get(who), self.pick(pick)) else { return Ok(()) };
                 let by = self.proving(who, proves, Some(id), pick)?;
                 self.calls_for(who, id);
+                let about = self.about(who, id, pick)?;
                 let command = |jit: Jit| async move {
-                    if yes { jit.approve(&by, id, "").await.map(Some) } else { jit.deny(&by, id, "no").await.map(Some) }
+                    match yes {
+                        true => jit.approve(&by, about, "").await.map(Some),
+                        false => jit.deny(&by, about, "no").await.map(Some),
+                    }
                 };
                 self.command(node, "decide", command).await;
             }
@@ -215,6 +219,16 @@ impl Stage {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What this one decides on: what waits, something that is closed, or whatever it is.
+    fn about(&self, who: &str, id: AccessId, pick: u64) -> Result<About, BoxError> {
+        let mut inside = self.world.inside();
+        let case = inside.oracle.cases.get(&id.to_string()).filter(|_| !pick.is_multiple_of(3));
+        let question = case.and_then(|case| case.question(pick.rotate_left(16)));
+        let meant = question.clone().unwrap_or_default();
+        inside.oracle.meant.insert((who.to_owned(), id.to_string(), meant));
+        Ok(About::question(id, question.map(|question| question.parse()).transpose()?))
     }
 
     /// From now on what this one says of it may count.

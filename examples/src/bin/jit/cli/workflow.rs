@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jit_core::clock::Time;
-use jit_core::id::{AccessId, Principal};
+use jit_core::id::{AccessId, Principal, QuestionId};
 
 use super::As;
 use crate::spans;
@@ -25,6 +25,9 @@ pub(crate) struct Factor {
 pub(crate) struct Confirm {
     /// Which access
     pub(crate) id: AccessId,
+    /// Which question about it, as notices and `jit show` have it
+    #[arg(long, value_name = "QUESTION")]
+    pub(crate) question: Option<QuestionId>,
     #[command(flatten)]
     pub(crate) factor: Factor,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! Approving, denying, confirming, and taking a request back.
 
+use jit_core::engine::About;
+
 use super::Context;
 use super::request::sentence;
 use crate::cli;
@@ -8,7 +10,7 @@ use crate::error::Failure;
 pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.proving(&jit, &decide.actor, &decide.factor)?;
-    let view = jit.approve(&actor, decide.id, &decide.note).await?;
+    let view = jit.approve(&actor, About::question(decide.id, decide.question), &decide.note).await?;
     at.finish(&jit, view.id(), sentence).await
 }
 
@@ -16,7 +18,7 @@ pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), F
     let jit = at.engine().await?;
     let actor = at.actor(&jit, &decide.actor);
     let extension = jit.access(decide.id).await?.extension_micros.is_some();
-    let view = jit.deny(&actor, decide.id, &decide.note).await?;
+    let view = jit.deny(&actor, About::question(decide.id, decide.question), &decide.note).await?;
     let what = if extension { "denied: no more time is given" } else { "denied: nothing was granted" };
     at.finish(&jit, view.id(), |_| what.to_owned()).await
 }
@@ -24,7 +26,7 @@ pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), F
 pub(super) async fn confirm(at: &Context<'_>, confirm: &cli::Confirm) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.proving(&jit, &confirm.actor, &confirm.factor)?;
-    let view = jit.confirm(&actor, confirm.id).await?;
+    let view = jit.confirm(&actor, About::question(confirm.id, confirm.question)).await?;
     at.finish(&jit, view.id(), sentence).await
 }
 

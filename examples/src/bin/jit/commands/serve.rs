@@ -60,8 +60,7 @@ async fn callback(
     for jit in tenants.iter() {
         match jit.callback(&callback).await {
             Ok(_) => return (StatusCode::OK, "taken\n"),
-            Err(JitError::NotFound { .. }) => {}
-            Err(JitError::NotAllowed { .. }) => return (StatusCode::FORBIDDEN, "not believed\n"),
+            Err(JitError::NotFound { .. } | JitError::NotAllowed { .. }) => {}
             Err(JitError::Refused(_)) => return (StatusCode::GONE, "too late\n"),
             Err(error) => {
                 tracing::error!(%error, "a callback could not be taken");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 
 use super::records::{ApprovalRecord, DecisionRecord, HeardRecord, IntentRecord, RequestRecord};
+use super::said::REVIEW;
 use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after, span};
 
@@ -156,11 +157,11 @@ impl Oracle {
         away.next().map(|away| away.who.clone())
     }
 
-    /// Whether the human owes a review that is overdue for more than a moment.
+    /// Whether the human has had an emergency, for more than a moment, that nobody has reviewed.
     fn owes(&self, human_is: &str, at: Time) -> bool {
         let own = self.cases.values().filter(|case| human(&case.request.requester) == human_is);
         let mut owed = own.filter_map(|case| case.review.as_ref()).filter(|review| review.given.is_none());
-        owed.any(|review| span(review.due, at) > RECENT)
+        owed.any(|review| span(after(review.due, -REVIEW), at) > RECENT)
     }
 }
 

@@ -131,6 +131,7 @@ impl Oracle {
             since: None,
             heard: ApprovalRecord::default(),
             more: None,
+            asked: Vec::new(),
             extensions: 0,
             review: None,
             alerted: false,
@@ -142,8 +143,9 @@ impl Oracle {
                 return Err(broken(9, format!("{id} is an emergency, and nobody is told")));
             }
         }
-        self.heard(id, before.as_ref().map(|before| &before.heard), &record.approval, told, false)?;
+        self.heard(id, before.as_ref().map(|before| &before.heard), &record.approval, told, None)?;
         case.heard = record.approval;
+        case.is_asked(&case.heard.question.clone());
         self.more(node, id, &mut case, record.extension, &record.extended, told, at)?;
         case.realm = record.realm;
         if grant.is == "scheduled" {
@@ -216,11 +218,14 @@ impl Oracle {
     ) -> Lawful {
         let before = case.more.take();
         case.more = waits.map(|waits| waits.approval);
+        if let Some(more) = case.more.as_ref().map(|more| more.question.clone()) {
+            case.is_asked(&more);
+        }
         let is_given = given.len() > case.extensions;
         case.extensions = given.len();
         let said = if is_given { given.last().map(|given| &given.approval) } else { case.more.as_ref() };
         let Some(said) = said else { return Ok(()) };
-        self.heard(id, before.as_ref(), said, told, true)?;
+        self.heard(id, before.as_ref(), said, told, Some(&case.heard))?;
         if is_given {
             self.comes_about("extensions given");
             self.allows(node, id, case, said, at)?;

@@ -71,6 +71,8 @@ pub(super) struct Case {
     heard: ApprovalRecord,
     /// What was said on the extension that waits.
     more: Option<ApprovalRecord>,
+    /// Everything that was asked about it, in its order.
+    asked: Vec<String>,
     /// How many extensions were given.
     extensions: usize,
     /// What is owed after an emergency.
@@ -93,10 +95,13 @@ impl Case {
 
     /// What signed words about it are bound to.
     pub(super) fn nonce(&self, id: &str) -> String {
-        match self.more {
-            Some(_) => format!("{id}.{}", self.extensions.saturating_add(1)),
-            None => id.to_owned(),
-        }
+        self.more.as_ref().unwrap_or(&self.heard).nonce(id)
+    }
+
+    /// A question about it, one that is closed as well.
+    pub(super) fn question(&self, pick: u64) -> Option<String> {
+        let place = usize::try_from(pick.checked_rem(self.asked.len() as u64)?).ok()?;
+        self.asked.iter().rev().nth(place.min(2)).cloned()
     }
 
     /// Whether something that proves who the requester is may be awaited of him.
@@ -106,6 +111,13 @@ impl Case {
 
     pub(super) fn requester(&self) -> &str {
         &self.request.requester
+    }
+
+    /// This is asked about it now.
+    fn is_asked(&mut self, question: &str) {
+        if self.asked.last().is_none_or(|last| last != question) {
+            self.asked.push(question.to_owned());
+        }
     }
 
     /// Whether its review is owed still.
@@ -173,6 +185,8 @@ pub(super) struct Oracle {
     pub(super) order: Vec<String>,
     /// Decisions and reviews that were really called for: by whom, on what.
     pub(super) called: BTreeSet<(String, String)>,
+    /// The same with the question that was named; none named is the empty one.
+    pub(super) meant: BTreeSet<(String, String, String)>,
     /// What outside systems really said: which, about what, yes or no.
     pub(super) words: Vec<(String, String, bool)>,
     desk: Desk,
@@ -242,6 +256,7 @@ impl Oracle {
             cases: BTreeMap::new(),
             order: Vec::new(),
             called: BTreeSet::new(),
+            meant: BTreeSet::new(),
             words: Vec::new(),
             desk: Desk::default(),
             in_force: vec![InForce { now: 0, before: 0, since: now }; nodes],

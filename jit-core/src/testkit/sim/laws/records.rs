@@ -24,6 +24,9 @@ pub(super) struct AccessRecord {
 /// What was said on a request or an extension.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct ApprovalRecord {
+    /// What is asked.
+    #[serde(default)]
+    pub(super) question: String,
     pub(super) opened_at: Time,
     pub(super) decisions: Vec<DecisionRecord>,
     #[serde(default)]
@@ -32,8 +35,16 @@ pub(super) struct ApprovalRecord {
     pub(super) answers: Vec<HeardRecord>,
 }
 
+impl ApprovalRecord {
+    /// What signed words about it are bound to.
+    pub(super) fn nonce(&self, id: &str) -> String {
+        if id.ends_with(&self.question) { id.to_owned() } else { format!("{id}.{}", self.question) }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct DecisionRecord {
+    pub(super) question: String,
     pub(super) by: String,
     pub(super) verdict: String,
     pub(super) at: Time,
@@ -43,6 +54,7 @@ pub(super) struct DecisionRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct ConfirmationRecord {
+    pub(super) question: String,
     pub(super) by: String,
     pub(super) at: Time,
     pub(super) proven: ProvenRecord,
@@ -66,6 +78,7 @@ pub(super) struct HeardRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct AnswerRecord {
+    pub(super) question: String,
     pub(super) approver: String,
     pub(super) verdict: String,
     pub(super) at: Time,

@@ -10,7 +10,7 @@ use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after};
 
 /// Every review of it is owed `within = "1m"`.
-const REVIEW: TimeDelta = TimeDelta::seconds(60);
+pub(super) const REVIEW: TimeDelta = TimeDelta::seconds(60);
 
 /// What is known of what people said to nobody's access in particular, from what was committed.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +39,9 @@ impl Oracle {
         before: Option<&ApprovalRecord>,
         now: &ApprovalRecord,
         told: &[&EntryRecord],
-        extension: bool,
+        request: Option<&ApprovalRecord>,
     ) -> Lawful {
+        let extension = request.is_some();
         let known = |what: &str| broken(9, format!("{id} has {what} that no entry tells of"));
         let about: Vec<&&EntryRecord> =
             told.iter().filter(|entry| entry.details.contains_key("extension") == extension).collect();
@@ -54,10 +55,25 @@ impl Oracle {
                     && entry.text("factor").is_some() == one.proven.is_some()
             };
             about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a decision"))?;
+            let meant = |question: &str| self.meant.contains(&(one.by.clone(), id.to_owned(), question.to_owned()));
+            let before = |request: &ApprovalRecord| {
+                request
+                    .decisions
+                    .iter()
+                    .any(|earlier| human(&earlier.by) == human(&one.by) || away_is(earlier, &one.by))
+            };
+            // a yes that names nothing gives more time only where it cannot have been meant for the request
+            let plain = meant("") && (one.verdict == "deny" || request.is_none_or(before));
+            if one.question != now.question || !(plain || meant(&one.question)) {
+                return Err(broken(19, format!("{id} counts a word of `{}` about another question", one.by)));
+            }
         }
         for one in now.confirmations.iter().filter(|one| !before.confirmations.contains(one)) {
             let tells = |entry: &&&EntryRecord| entry.what == "confirmed" && entry.actor.as_ref() == Some(&one.by);
             about.iter().find(|entry| tells(entry)).ok_or_else(|| known("a second factor"))?;
+            if one.question != now.question {
+                return Err(broken(19, format!("{id} counts a second factor about another question")));
+            }
         }
         let heard_before = |one: &AnswerRecord| before.answers.iter().any(|before| before.answer == *one);
         for one in now.answers.iter().map(|heard| &heard.answer).filter(|one| !heard_before(one)) {
@@ -68,12 +84,12 @@ impl Oracle {
             let place = entry.text("approver_number").and_then(|number| number.parse::<usize>().ok());
             let really = place.and_then(|place| self.words.get(place)).is_some_and(|(approver, about, yes)| {
                 let nonce = about.strip_suffix(&format!("/{approver}")).unwrap_or_default();
-                let nonce_is_right = if extension { nonce.starts_with(&format!("{id}.")) } else { nonce == id };
-                *approver == one.approver && nonce_is_right && *yes == (one.verdict == "approve")
+                let is_asked = nonce == now.nonce(id) && one.question == now.question;
+                *approver == one.approver && is_asked && *yes == (one.verdict == "approve")
             });
             if !really {
                 let why = format!("{id} counts a word of `{}` that it never said about it", one.approver);
-                return Err(broken(1, why));
+                return Err(broken(19, why));
             }
         }
         Ok(())
@@ -83,7 +99,10 @@ impl Oracle {
     pub(super) fn used_up(&mut self, entry: &EntryRecord) -> Lawful {
         let actor = entry.actor.as_deref().unwrap_or_default();
         if let Some(nonce) = entry.text("factor_nonce")
-            && !entry.access.as_ref().is_some_and(|id| nonce == id || nonce.starts_with(&format!("{id}.")))
+            && !entry.access.as_ref().is_some_and(|id| {
+                let question = entry.text("question").unwrap_or_default();
+                if id.ends_with(question) { nonce == id } else { nonce == format!("{id}.{question}") }
+            })
         {
             return Err(broken(8, format!("`{actor}` proves with words about {nonce} that it is he")));
         }
@@ -196,6 +215,11 @@ impl Oracle {
             }
         }
     }
+}
+
+/// Whether it was decided in the place of this one's human.
+fn away_is(one: &super::records::DecisionRecord, who: &str) -> bool {
+    one.in_place_of.as_ref().is_some_and(|away| human(&away.who) == human(who))
 }
 
 fn what(verdict: &str) -> &'static str {
