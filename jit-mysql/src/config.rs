@@ -148,8 +148,11 @@ impl MySqlConfig {
             Place::Host { host, port } => settings.ip_or_hostname(host.clone()).tcp_port(*port),
             Place::Socket(path) => settings.socket(Some(path.clone())),
         };
+        // A server that checks passwords elsewhere (PAM, LDAP, a cloud's tokens) asks for them in the clear. It gets them only
+        // where its certificate was verified, chain and name: who else asks is not the server.
+        let verified = verifying.is_some() && matches!(self.tls, TlsMode::VerifyFull { .. });
         // the driver would move to a socket that the server names, whose other end nobody has verified
-        settings.prefer_socket(false).tcp_nodelay(true).ssl_opts(verifying)
+        settings.prefer_socket(false).tcp_nodelay(true).ssl_opts(verifying).enable_cleartext_plugin(verified)
     }
 }
 
@@ -213,6 +216,18 @@ mod tests {
         assert!(why("mysql://u@h?ssl-mode=DISABLED").contains("`tls`"));
         assert!(why("mysql://u@h?colour=red").contains("`colour`"));
         assert!(why("mysql://u@h?password=x").contains("password_file"));
+    }
+
+    #[test]
+    fn law_12_a_password_is_given_in_the_clear_only_where_the_server_was_verified() {
+        let asks = |tls: TlsMode, verifying: Option<SslOpts>| {
+            let config = MySqlConfig::from_url("mysql://u@h").unwrap().tls(tls);
+            mysql_async::Opts::from(config.settings(verifying)).enable_cleartext_plugin()
+        };
+        assert!(asks(TlsMode::default(), Some(SslOpts::default())));
+        assert!(!asks(TlsMode::default(), None));
+        assert!(!asks(TlsMode::DangerPlaintext, None));
+        assert!(!asks(TlsMode::DangerPlaintext, Some(SslOpts::default())));
     }
 
     #[test]
