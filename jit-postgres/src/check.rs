@@ -9,6 +9,7 @@ use crate::account::quoted;
 use crate::connect::Connection;
 use crate::dead_man::State;
 use crate::error::reading;
+use crate::said::Said;
 use crate::sql::{self, Catalog};
 
 /// Everything that is missing or dangerous.
@@ -20,13 +21,21 @@ pub(crate) async fn check(
     let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
     let text = connection.server.catalog.text(sql::CHECK_ROLES);
     let broker = &connection.server.broker;
-    let server = connection.client.query_one(sql::CHECK_SERVER, &[broker]).await.map_err(reading)?;
+    let checked = connection.server.catalog.text(sql::CHECK_SERVER);
+    let server = connection.client.query_one(&checked, &[broker]).await.map_err(reading)?;
+    let members = connection.server.catalog.text(sql::CHECK_MEMBERS);
+    let members = connection.client.query(&members, &[broker]).await.map_err(reading)?;
     let rows = connection.client.query(&text, &[&names, broker]).await.map_err(reading)?;
     let mut findings = Vec::new();
     of_the_broker(connection, &server, &mut findings).map_err(reading)?;
     of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
     let broker: String = server.try_get("broker").map_err(reading)?;
-    of_the_dead_man(&connection.dead_man_state().await?, &broker, &mut findings);
+    let administrator =
+        !server.try_get::<_, bool>("can_signal").map_err(reading)? && is_managed(&server).map_err(reading)?;
+    of_the_dead_man(&connection.dead_man_state().await?, &broker, administrator, &mut findings);
+    for row in &members {
+        of_members(connection, row, &mut findings).map_err(reading)?;
+    }
     for row in &rows {
         of_a_role(connection, &broker, row, &mut findings).map_err(reading)?;
     }
@@ -34,9 +43,53 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-fn of_the_dead_man(state: &State, broker: &str, findings: &mut Vec<Check>) {
+/// Whether an administrator here may end sessions and cannot pass that on, as on servers that a vendor runs.
+fn is_managed(row: &Row) -> Result<bool, tokio_postgres::Error> {
+    row.try_get("managed")
+}
+
+/// Somebody is a member of accounts.
+fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
+    let Said(member) = row.try_get("member")?;
+    let by_itself: bool = row.try_get("by_itself")?;
+    let count: i64 = row.try_get("accounts")?;
+    let first: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("first")?.unwrap_or_default();
+    let first: Vec<String> = first.into_iter().map(String::from).collect();
+    let accounts = match count {
+        1 => format!("account `{}`", first.concat()),
+        several => format!("{several} accounts ({})", first.join(", ")),
+    };
+    let how = if by_itself { ": the server made it so when it created them (createrole_self_grant)" } else { "" };
+    let whose = if connection.server.catalog == Catalog::PerGrantor && by_itself {
+        format!(" GRANTED BY {}", quoted(&member))
+    } else {
+        String::new()
+    };
+    let revokes: Vec<String> =
+        first.iter().map(|account| format!("REVOKE {} FROM {}{whose}", quoted(account), quoted(&member))).collect();
+    findings.push(finding(
+        Severity::Danger,
+        ("account-members", Some(member.clone())),
+        format!(
+            "`{member}` is a member of {accounts} and could act as them{how}. Roles for these are refused unless the rule says `account_members = \
+             \"accepted\"`, with which an end of a window ends the sessions of `{member}`, too. What takes it away: {}",
+            revokes.join("; ")
+        ),
+        by_itself.then(|| revokes.join(";\n")),
+    ));
+    Ok(())
+}
+
+fn of_the_dead_man(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
     let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
     if let Some(mend) = state.statements(broker) {
+        // who is no superuser may make what belongs to the broker only as a member of it
+        let name = quoted(broker);
+        let mend = if administrator {
+            format!("GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;\n{mend}REVOKE {name} FROM CURRENT_USER")
+        } else {
+            mend
+        };
         let (severity, why) = if state.faults.is_empty() {
             (Severity::Remark, "its table in this database, or the right to it, is missing".to_owned())
         } else {
@@ -89,19 +142,50 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
     }
     if !row.try_get::<_, bool>("can_signal")? {
         let option = if fifteen { "" } else { " WITH INHERIT TRUE" };
+        let grant = format!("GRANT pg_signal_backend TO {broker}{option}");
+        let (more, mend) = if is_managed(row)? {
+            // an administrator who may end sessions and not pass that on
+            let more = format!(
+                "; who cannot run `{grant}`, and may end sessions, lets it do so by a function (the other way is that statement)"
+            );
+            (more, sql::make_end_session(&broker, row.try_get("signals_there")?))
+        } else {
+            (String::new(), grant)
+        };
         findings.push(finding(
             Severity::Refusal,
             ("signal-backend", None),
-            format!("the broker `{name}` cannot end sessions"),
-            Some(format!("GRANT pg_signal_backend TO {broker}{option}")),
+            format!("the broker `{name}` cannot end sessions{more}"),
+            Some(mend),
+        ));
+    }
+    if let Some(Said(owner)) = row.try_get("signals_by")? {
+        findings.push(finding(
+            Severity::Remark,
+            ("end-session", Some(owner.clone())),
+            format!(
+                "sessions are ended by the function {}, which runs as its owner `{owner}`; it is looked at before each use",
+                sql::END_SESSION
+            ),
+            None,
         ));
     }
     if !row.try_get::<_, bool>("sees_start")? {
+        let option = if fifteen { "" } else { " WITH INHERIT TRUE, SET FALSE" };
+        let grant = format!("GRANT pg_read_all_stats TO {broker}{option}");
+        // an administrator who cannot pass it on is not told to: it is a help and no need
+        let (more, mend) = if is_managed(row)? {
+            (format!("; where somebody may, run `{grant}`"), None)
+        } else {
+            (String::new(), Some(grant))
+        };
         findings.push(finding(
             Severity::Remark,
             ("read-all-stats", None),
-            format!("the broker `{name}` cannot see when a session began, so it ends again those that come back during a revoke"),
-            Some(format!("GRANT pg_read_all_stats TO {broker}{}", if fifteen { "" } else { " WITH INHERIT TRUE, SET FALSE" })),
+            format!(
+                "the broker `{name}` cannot see when a session began, so it ends again those that come back during a revoke{more}"
+            ),
+            mend,
         ));
     }
     if !row.try_get::<_, bool>("plpgsql")? {
@@ -137,6 +221,21 @@ fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Resul
             ("fsync", None),
             "fsync is off: a crash can bring back a role that was revoked",
             Some("ALTER SYSTEM SET fsync = on".to_owned()),
+        ));
+    }
+    let senders: i64 = row.try_get("senders")?;
+    let slots: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("slots")?.unwrap_or_default();
+    if senders > 0 || !slots.is_empty() {
+        let slots: Vec<String> = slots.into_iter().map(String::from).collect();
+        findings.push(finding(
+            Severity::Remark,
+            ("standby", (!slots.is_empty()).then(|| slots.join(", "))),
+            format!(
+                "{senders} connections replicate from here, with {} physical slots: nobody looks at sessions on standbys. One that ran SET ROLE there \
+                 keeps the role after the end of its window, until it ends",
+                slots.len()
+            ),
+            None,
         ));
     }
     let standbys: Vec<String> = row.try_get::<_, Option<Vec<String>>>("asynchronous")?.unwrap_or_default();
@@ -197,7 +296,8 @@ fn of_a_role(
             Some(format!("GRANT {role} TO {to} WITH {options}")),
         ));
     }
-    let powers: Vec<String> = row.try_get::<_, Option<Vec<String>>>("powers")?.unwrap_or_default();
+    let powers: Vec<String> =
+        row.try_get::<_, Option<Vec<Said>>>("powers")?.unwrap_or_default().into_iter().map(String::from).collect();
     if !powers.is_empty() {
         findings.push(finding(
             Severity::Danger,

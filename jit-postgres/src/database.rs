@@ -130,7 +130,9 @@ impl Database for PostgresDatabase {
 fn capabilities(connection: &Connection, dead_man: DeadManHere) -> Capabilities {
     let server = &connection.server;
     let per_grantor = server.catalog == Catalog::PerGrantor;
-    let mut remarks = Vec::new();
+    let mut remarks = vec![
+        "sessions on standbys and read replicas are not looked at: one that ran SET ROLE there keeps the role until it ends".to_owned(),
+    ];
     if !per_grantor {
         remarks.push("the catalog keeps one membership per role and account, whoever granted it".to_owned());
         remarks.push("SET ROLE cannot be withheld: sessions that used it keep the role until they end".to_owned());

@@ -32,7 +32,7 @@ impl Catalog {
 
     /// The statement as this catalog has it.
     pub(crate) fn text(self, statement: &str) -> String {
-        let mut text = statement.replace("{holders m}", HOLDERS_OF);
+        let mut text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
         for role in ["s.role", "given.oid", "r.oid"] {
             text = text.replace(&format!("{{powers {role}}}"), &POWERS.replace("{role}", role));
         }
@@ -49,9 +49,10 @@ impl Catalog {
 }
 
 /// What is written for 16, and what stands there in 15. The longer forms come first.
-const IN_FIFTEEN: [(&str, &str); 5] = [
+const IN_FIFTEEN: [(&str, &str); 6] = [
     ("AND (m.inherit_option OR m.set_option)", ""),
     ("AND m.grantor = ask.me", ""),
+    ("e.inherit_option OR e.set_option", "true"),
     ("m.inherit_option", "true"),
     ("m.set_option", "true"),
     ("m.grantor::oid", "NULL::oid"),
@@ -426,9 +427,9 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
             THEN NOT (SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = s.objid)
           WHEN s.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
           WHEN NOT s.here OR s.deptype = 'o' AND s.built_in THEN s.built_in
-          WHEN s.objid = ANY (ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('jit', 'cron')))
+          WHEN s.objid = ANY (ARRAY(SELECT n.oid FROM pg_namespace n WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%')))
             OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_namespace n JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-              WHERE n.nspname IN ('jit', 'cron'))) THEN true
+              WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%'))) THEN true
           WHEN s.deptype = 'o' THEN false
           WHEN s.classid = 'pg_namespace'::regclass THEN s.built_in AND EXISTS (
             SELECT FROM pg_namespace n, aclexplode(n.nspacl) e WHERE n.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
@@ -443,9 +444,49 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
         END
     ) w";
 
+/// The function by which an administrator, who may end sessions and may not pass that on, lets the broker end them; it runs as its owner.
+pub(crate) const END_SESSION: &str = "jit_sessions.end_session(integer, oid)";
+
+/// What it does.
+const END_SESSION_BODY: &str = "SELECT pg_catalog.bool_or(pg_catalog.pg_terminate_backend(s.pid)) FROM pg_catalog.pg_stat_get_activity(NULL) s \
+JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid \
+WHERE s.pid OPERATOR(pg_catalog.=) $1 AND s.usesysid OPERATOR(pg_catalog.=) $2 AND NOT r.rolsuper";
+
+/// The function's row, where it can be relied on: what it does is what jit made, nobody but its owner and the broker may call it, and the owner gains
+/// nothing by it: a superuser, or who could set the broker's password anyway. Stands in other statements as `{end_session}`.
+const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner
+      WHERE n.nspname = 'jit_sessions' AND f.proname = 'end_session' AND f.proargtypes::text = '23 26' AND f.prorettype = 16 AND f.prokind = 'f'
+        AND f.prosecdef AND NOT f.proretset AND f.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'sql')
+        AND f.prosqlbody IS NULL AND f.prosrc = {end_session_body} AND f.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
+        AND (o.rolsuper OR o.rolcreaterole AND (current_setting('server_version_num')::int < 160000
+          OR pg_has_role(o.oid, (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user), 'MEMBER WITH ADMIN OPTION')))
+        AND NOT EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
+          WHERE a.grantee <> f.proowner AND a.grantee <> (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user))
+        AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')";
+
+/// What an administrator runs for it, in the target's database.
+pub(crate) fn make_end_session(broker: &str, replace: bool) -> String {
+    let first = if replace { format!("DROP FUNCTION {END_SESSION};\n") } else { String::new() };
+    format!(
+        "{first}CREATE SCHEMA IF NOT EXISTS jit_sessions;\n\
+         CREATE FUNCTION {END_SESSION} RETURNS boolean LANGUAGE sql SECURITY DEFINER\n  \
+         SET search_path = pg_catalog, pg_temp AS {body};\n\
+         REVOKE ALL ON FUNCTION {END_SESSION} FROM PUBLIC;\n\
+         GRANT USAGE ON SCHEMA jit_sessions TO {broker};\n\
+         GRANT EXECUTE ON FUNCTION {END_SESSION} TO {broker}",
+        body = escape_literal(END_SESSION_BODY),
+    )
+}
+
+/// A statement with the check of that function written out.
+fn with_end_session(statement: &str) -> String {
+    let there = END_SESSION_THERE.replace("{end_session_body}", &escape_literal(END_SESSION_BODY));
+    statement.replace("{end_session}", &there)
+}
+
 /// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i lists
 /// pids). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
-/// for this transaction only.
+/// for this transaction only; where it has neither, it calls [`END_SESSION`], looked at right before.
 pub(crate) const TERMINATE: &str = r"DO $jit$
 DECLARE
   o       record;
@@ -459,11 +500,15 @@ BEGIN
     END;
   END IF;
   FOR o IN
-    SELECT s.pid FROM jsonb_to_recordset(current_setting('jit.ask')::jsonb->'sessions') AS e(pid int, usesysid oid)
+    SELECT s.pid, s.usesysid FROM jsonb_to_recordset(current_setting('jit.ask')::jsonb->'sessions') AS e(pid int, usesysid oid)
     JOIN pg_stat_activity s USING (pid, usesysid) WHERE s.pid <> pg_backend_pid()
   LOOP
     BEGIN
-      PERFORM pg_terminate_backend(o.pid);
+      IF NOT pg_has_role('pg_signal_backend', 'USAGE') AND EXISTS ({end_session}) THEN
+        PERFORM jit_sessions.end_session(o.pid, o.usesysid);
+      ELSE
+        PERFORM pg_terminate_backend(o.pid);
+      END IF;
     EXCEPTION WHEN OTHERS THEN
       answers := answers || jsonb_build_object('i', ARRAY[o.pid], 'state', SQLSTATE, 'why', SQLERRM);
     END;
@@ -653,13 +698,30 @@ pub(crate) fn rollback_prepared(gid: &str) -> String {
 pub(crate) const CHECK_SERVER: &str = "\
 SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
   b.rolsuper OR pg_has_role(b.oid, 'pg_signal_backend', 'USAGE') OR (pg_has_role(b.oid, 'pg_signal_backend', 'MEMBER') \
-    AND current_setting('server_version_num')::int < 160000) AS can_signal, \
+    AND current_setting('server_version_num')::int < 160000) OR EXISTS ({end_session}) AS can_signal, \
+  (SELECT o.rolname::text FROM ({end_session}) f JOIN pg_roles o ON o.oid = f.proowner) AS signals_by, \
+  to_regprocedure('jit_sessions.end_session(integer, oid)') IS NOT NULL AS signals_there, \
+  EXISTS (SELECT FROM pg_roles s WHERE s.rolcreaterole AND NOT s.rolsuper AND s.oid <> b.oid AND pg_has_role(s.oid, 'pg_signal_backend', 'USAGE') \
+    AND NOT pg_has_role(s.oid, 'pg_signal_backend', 'MEMBER WITH ADMIN OPTION')) AS managed, \
+  (SELECT count(*) FROM pg_stat_replication) AS senders, \
+  (SELECT array_agg(r.slot_name::text ORDER BY r.slot_name) FROM pg_replication_slots r WHERE r.slot_type = 'physical' AND NOT r.temporary) AS slots, \
   pg_has_role(b.oid, 'pg_read_all_stats', 'USAGE') AS sees_start, \
   coalesce((SELECT has_language_privilege(b.oid, l.oid, 'USAGE') FROM pg_language l WHERE l.lanname = 'plpgsql'), false) AS plpgsql, \
   pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::bool AS read_only, current_setting('fsync')::bool AS fsync, \
   (SELECT array_agg(coalesce(nullif(r.application_name, ''), 'unnamed') ORDER BY r.application_name) \
    FROM pg_stat_replication r WHERE r.sync_state = 'async') AS asynchronous \
 FROM pg_roles b WHERE b.oid = $1";
+
+/// Who is a member of accounts and could act as them, with up to five of the accounts: requests for these are refused. Administrators to whom the
+/// server gave that when they made the account (`createrole_self_grant`) stand apart. `$1` the broker.
+pub(crate) const CHECK_MEMBERS: &str = "\
+SELECT x.member::text AS member, x.by_itself, x.accounts, (x.accounts_all)[1:5] AS first FROM ( \
+  SELECT m.rolname AS member, m.rolcreaterole AND e.grantor = m.oid AS by_itself, count(*) AS accounts, \
+    array_agg(a.rolname::text ORDER BY a.rolname) AS accounts_all \
+  FROM pg_auth_members e JOIN pg_roles a ON a.oid = e.roleid AND a.rolcanlogin AND NOT a.rolsuper AND a.oid <> $1 \
+  JOIN pg_roles m ON m.oid = e.member AND NOT m.rolsuper AND m.oid <> $1 \
+  WHERE e.inherit_option OR e.set_option GROUP BY 1, 2 \
+) x ORDER BY x.accounts DESC, x.member LIMIT 10";
 
 /// What the broker holds on each role, and what each role can. `$1` roles, `$2` the broker.
 pub(crate) const CHECK_ROLES: &str = "\

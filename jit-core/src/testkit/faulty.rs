@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::database::{
     ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Holder, Identity, NameError, Observation, OfTheBroker, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -237,6 +237,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.run(Method::Holders, self.inner.holders(roles)).await?
+    }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        self.run(Method::Holders, self.inner.of_the_broker()).await?
     }
 }
 

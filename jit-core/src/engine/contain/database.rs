@@ -9,7 +9,7 @@ use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
     ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Holder, Identity, NameError, Observation, OfTheBroker, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::engine::tasks::Tasks;
 use crate::id::{Account, RoleName};
@@ -155,5 +155,9 @@ impl Database for Contained {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.read(async { self.inner.holders(roles).await }).await
+    }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        self.read(async { self.inner.of_the_broker().await }).await
     }
 }

@@ -13,7 +13,7 @@ use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holder,
-    Identity, NameError, Observation, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Identity, NameError, Observation, OfTheBroker, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
@@ -472,5 +472,9 @@ impl Database for SimDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
         self.look(self.inner.holders(roles)).await
+    }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        self.look(self.inner.of_the_broker()).await
     }
 }
