@@ -454,12 +454,12 @@ WHERE s.pid OPERATOR(pg_catalog.=) $1 AND s.usesysid OPERATOR(pg_catalog.=) $2 A
 
 /// The function's row, where it can be relied on: what it does is what jit made, nobody but its owner and the broker may call it, and the owner gains
 /// nothing by it: a superuser, or who could set the broker's password anyway. Stands in other statements as `{end_session}`.
-const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner
+const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles own ON own.oid = f.proowner
       WHERE n.nspname = 'jit_sessions' AND f.proname = 'end_session' AND f.proargtypes::text = '23 26' AND f.prorettype = 16 AND f.prokind = 'f'
         AND f.prosecdef AND NOT f.proretset AND f.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'sql')
         AND f.prosqlbody IS NULL AND f.prosrc = {end_session_body} AND f.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
-        AND (o.rolsuper OR o.rolcreaterole AND (current_setting('server_version_num')::int < 160000
-          OR pg_has_role(o.oid, (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user), 'MEMBER WITH ADMIN OPTION')))
+        AND (own.rolsuper OR own.rolcreaterole AND (current_setting('server_version_num')::int < 160000
+          OR pg_has_role(own.oid, (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user), 'MEMBER WITH ADMIN OPTION')))
         AND NOT EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
           WHERE a.grantee <> f.proowner AND a.grantee <> (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user))
         AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')";
