@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 
 use crate::connect::Connection;
 use crate::error::{self, reading};
@@ -15,7 +15,7 @@ const MISSING: [u16; 4] = [1305, 1049, 1370, 1044];
 
 impl Connection {
     /// One answer per subject.
-    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let flavour = self.server.flavour;
         let accounts: Vec<String> = subjects
             .iter()
@@ -41,7 +41,8 @@ impl Connection {
             things.sort();
             (things.len() <= MOST_THINGS).then_some(things)
         });
-        Ok(each.collect())
+        let each = each.collect();
+        Ok(Owned { identity: self.moment().await?.identity, each })
     }
 
     /// What these defined, by definer; none where the procedure that shows it is missing, or the right to it.

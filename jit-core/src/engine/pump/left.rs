@@ -31,8 +31,9 @@ impl Pass<'_> {
         let looked = self.core.tasks.within(WITHIN, self.database.belongings(subjects)).await;
         let looked = looked.unwrap_or_else(|| Err(DatabaseError::unreachable("it takes longer than 2 s")));
         let mut looked = looked.map_err(|error| error.with_causes())?;
-        looked.resize(subjects.len(), None);
-        Ok(looked)
+        self.same_server(&looked.identity).map_err(|error| error.with_causes())?;
+        looked.each.resize(subjects.len(), None);
+        Ok(looked.each)
     }
 
     /// Adds to the proofs of ends what their accesses leave behind.
