@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jit_core::clock::{Time, whole_micros};
-use jit_core::database::adapter::{Budget, copied, late};
+use jit_core::database::adapter::{Budget, copied, late, none_applied};
 use jit_core::database::{Call, DatabaseError, Subject};
 use tiberius::Row;
 
@@ -61,6 +61,9 @@ pub(crate) async fn drive<O: Orders>(
     all: &O,
     count: usize,
 ) -> Vec<Result<O::Shown, DatabaseError>> {
+    if let Err(error) = connection.meant(call) {
+        return none_applied(count, &error);
+    }
     let mut results: Vec<Result<O::Shown, DatabaseError>> =
         (0..count).map(|_| Err(DatabaseError::not_applied("it was not sent in time"))).collect();
     let mut pending: Vec<usize> = (0..count).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 
 use crate::connect::Connection;
 use crate::error::reading;
@@ -13,7 +13,7 @@ use crate::sql::{self, ROWS};
 
 impl Connection {
     /// One answer per subject.
-    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let mut all = Vec::with_capacity(subjects.len());
         for subjects in subjects.chunks(ROWS) {
             let rows: Vec<Asked<'_>> = subjects.iter().map(|subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
@@ -30,6 +30,6 @@ impl Connection {
                 (things.len() <= MOST_THINGS).then_some(things)
             }));
         }
-        Ok(all)
+        Ok(Owned { identity: self.moment().await?.identity, each: all })
     }
 }

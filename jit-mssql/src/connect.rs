@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::ServerClock;
-use jit_core::database::{DatabaseError, Known, Password, Rejection};
+use jit_core::database::{Call, DatabaseError, Identity, Known, Password, Rejection};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tiberius::{AuthMethod, Client, EncryptionLevel, Row};
@@ -54,6 +54,8 @@ pub(crate) struct Server {
     pub(crate) database: String,
     pub(crate) broker_login: String,
     pub(crate) session: i32,
+    /// Which run of it, as it said on this connection.
+    pub(crate) identity: Option<Identity>,
     /// What its clock says.
     pub(crate) clock: ServerClock,
 }
@@ -186,12 +188,15 @@ impl Connector {
     ) -> Result<Connection, DatabaseError> {
         let scope = self.config.scope();
         let mut connection = Connection { client, socket, server: Server::unknown(scope), sound: true };
-        let answered = connection.run(sql::HELLO, Vec::new()).await.all().map_err(error::reading)?;
+        let hello = format!("{} {}", sql::HELLO, sql::MOMENT);
+        let answered = connection.run(&hello, Vec::new()).await.all().map_err(error::reading)?;
         let row = answered
             .first()
             .and_then(|rows| rows.first())
             .ok_or_else(|| DatabaseError::not_applied("the server does not say who it is"))?;
         connection.server = Server::of(scope, row)?;
+        // a session of TDS stays where it is: another server, or another run of it, is another connection
+        connection.server.identity = Some(connection.moment_of(answered.get(1..).unwrap_or_default())?.identity);
         Ok(connection)
     }
 }
@@ -201,6 +206,13 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         let silent = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
         self.sound && self.socket.peek(&mut [0; 1]).is_err_and(silent)
+    }
+
+    /// The server, if it is the one that the call is meant for.
+    pub(crate) fn meant(&self, call: &Call) -> Result<Identity, DatabaseError> {
+        let unknown = || DatabaseError::not_applied("the server did not say who it is");
+        let identity = self.server.identity.clone().ok_or_else(unknown)?;
+        call.meant_for(&identity).map(|()| identity)
     }
 
     /// Whether everything that was sent was answered without an error.
@@ -273,6 +285,7 @@ impl Server {
             database: String::new(),
             broker_login: String::new(),
             session: 0,
+            identity: None,
             clock: ServerClock::new(Time::MIN_UTC),
         }
     }
@@ -320,6 +333,7 @@ impl Server {
             database: row.text("database_name")?,
             broker_login: row.text("broker_login")?,
             session: row.int("session_id")?,
+            identity: None,
             clock: ServerClock::new(row.utc("now")?),
         })
     }

@@ -118,6 +118,7 @@ async fn arm_some(
     grace: Duration,
     budget: Budget,
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
+    let identity = connection.meant(call)?;
     let until = connection.until(budget);
     let rows: Vec<Asked<'_>> = orders.iter().map(|order| Asked::only(&order.subject, until)).collect();
     let leases = orders.iter().flat_map(|order| {
@@ -149,7 +150,7 @@ async fn arm_some(
         }
         match row.maybe_utc("fires_at")? {
             Some(fires_at) if row.maybe_text("armed_by")?.as_deref() == Some(label) => {
-                Ok(Armed { kind: DeadManKind::AgentJob, fires_at })
+                Ok(Armed { kind: DeadManKind::AgentJob, fires_at, identity: identity.clone() })
             }
             _ => Err(late()),
         }
@@ -180,6 +181,7 @@ async fn disarm_some(
     subjects: &[Subject],
     budget: Budget,
 ) -> Result<Vec<Disarmed>, DatabaseError> {
+    let identity = connection.meant(call)?;
     let ids: Vec<String> = subjects.iter().map(|subject| connection.lease_id(subject)).collect();
     let until = Value::Time(connection.until(budget));
     let values = [until].into_iter().chain(ids.iter().cloned().map(Value::Text)).collect();
@@ -200,7 +202,8 @@ async fn disarm_some(
     for row in gone {
         fired.insert(row.text("id")?, row.maybe_utc("fired_at")?);
     }
-    Ok(ids.iter().map(|id| Disarmed { fired_at: fired.get(id).copied().flatten() }).collect())
+    let each = ids.iter().map(|id| fired.get(id).copied().flatten());
+    Ok(each.map(|fired_at| Disarmed { fired_at, identity: identity.clone() }).collect())
 }
 
 /// The tables were not touched, where they are not as they have to be.

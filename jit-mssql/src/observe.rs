@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject, Width,
+    DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject,
+    Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
 use tiberius::Row;
@@ -163,7 +164,7 @@ impl Connection {
     }
 
     /// Every direct holder of these roles.
-    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let scope = self.server.scope;
         let mut holders = Vec::new();
         for roles in roles.chunks(ROWS) {
@@ -186,7 +187,7 @@ impl Connection {
                 });
             }
         }
-        Ok(holders)
+        Ok(Holders { identity: self.moment().await?.identity, holders })
     }
 }
 

@@ -156,7 +156,7 @@ impl Revoked<'_> {
             rolled_back: Vec::new(),
             revoked_at: self.moment.now,
             server_time: last.now,
-            incarnation: last.identity.incarnation.clone(),
+            identity: last.identity.clone(),
             seen: look.seen,
         }
     }

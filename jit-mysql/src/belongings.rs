@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 use jit_core::id::{Account, RoleName};
 
 use crate::account::Name;
@@ -31,7 +31,7 @@ fn membership((member, role): &(Name, Name)) -> Option<Thing> {
 
 impl Connection {
     /// One answer per subject.
-    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let flavour = self.server.flavour;
         let accounts: Vec<String> = subjects
             .iter()
@@ -60,7 +60,8 @@ impl Connection {
             things.sort();
             (things.len() <= MOST_THINGS).then_some(things)
         });
-        Ok(each.collect())
+        let each = each.collect();
+        Ok(Owned { identity: self.moment().await?.identity, each })
     }
 
     /// Of each subject: who else is in the role, and in which other roles the account is. Neither server has lasting ids, so that a renamed account

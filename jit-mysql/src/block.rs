@@ -10,7 +10,7 @@ use jit_core::database::{Call, DatabaseError};
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error;
-use crate::observe::{number, text};
+use crate::observe::{cheaply, number, text};
 use crate::sql::{self, Flavour};
 
 /// Orders that travel in one statement.
@@ -94,7 +94,8 @@ impl Connection {
             let left = to_std(span(self.server.clock.after(Duration::ZERO), group.not_after));
             let wait = budget.patience().min(left).as_secs().clamp(1, LONGEST_WAIT);
             let not_after = group.not_after.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
-            let told = self.ask(sql::TELL, (call.label.as_str(), not_after, text.as_str()).into()).await;
+            let server = call.server.as_ref().map(cheaply);
+            let told = self.ask(sql::TELL, (call.label.as_str(), not_after, text.as_str(), server).into()).await;
             told.map_err(|error| Failed::All(error::reading(error)))?;
             let answers = match self.script(&sql::run(self.server.flavour, wait)).await {
                 Ok(answers) => answers,
@@ -108,9 +109,13 @@ impl Connection {
                 }
             };
             let row = answers.last().and_then(|rows| rows.first());
-            return match row.map(|row| number(row, "late")) {
-                Some(Ok(0)) => Ok(()),
-                Some(Ok(_)) => Err(Failed::All(late())),
+            return match row.map(|row| (number(row, "late"), number(row, "other"))) {
+                Some((Ok(0), Ok(0))) => Ok(()),
+                Some((Ok(0), Ok(_))) => {
+                    let why = "a proxy took the statement to another server than the one that was looked at";
+                    Err(Failed::All(DatabaseError::AnotherServer { why: why.to_owned() }))
+                }
+                Some((Ok(_), Ok(_))) => Err(Failed::All(late())),
                 _ => Err(Failed::All(DatabaseError::unknown("the server's answer could not be read"))),
             };
         }
@@ -166,6 +171,7 @@ impl Failed {
             }
             DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
             DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why),
+            DatabaseError::AnotherServer { why } => DatabaseError::AnotherServer { why: why.clone() },
             other => DatabaseError::unknown(other.to_string()),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
-    Granted, Holder, Identity, NameError, Observation, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -95,25 +95,31 @@ impl Database for MySqlDatabase {
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| dead_man::disarm(lease, orders, budget).await)
-            .await
+        change(&self.pool, call, orders.len(), async |lease, budget| {
+            dead_man::disarm(lease, call, orders, budget).await
+        })
+        .await
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
-        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
+        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return self.identify().await };
         let limit = self.pool.connector().config().call_limit;
         let mut lease = self.pool.lend(limit).await?;
         let limit = settle_limit(lease.server.clock.after(Duration::ZERO), last, limit)?;
-        let result = tokio::time::timeout(limit, settle(&mut *lease, orders)).await.map_err(|_| too_slow(limit))?;
+        let settling = async {
+            settle(&mut *lease, orders).await?;
+            lease.moment().await.map(|moment| moment.identity)
+        };
+        let result = tokio::time::timeout(limit, settling).await.map_err(|_| too_slow(limit))?;
         lease.give_back(result.is_ok());
         result
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         self.read(async |lease| lease.belongings(subjects).await).await
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.holders(roles).await).await
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Rejection, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Identity, Rejection, Subject,
 };
 use jit_core::policy::Sessions;
 use serde::Serialize;
@@ -61,6 +61,12 @@ impl Connection {
         Ok(State { here, event: text(row, "event")? })
     }
 
+    /// The server, if it is the one that the call is meant for.
+    async fn meant(&mut self, call: &Call) -> Result<Identity, DatabaseError> {
+        let identity = self.moment().await?.identity;
+        call.meant_for(&identity).map(|()| identity)
+    }
+
     /// The broker's own event.
     fn event(&self) -> String {
         format!("dead_man_{}", name_for(&[&self.server.broker]).get(..16).unwrap_or_default())
@@ -102,6 +108,7 @@ async fn arm_all(
     grace: Duration,
     budget: Budget,
 ) -> Result<Vec<Armed>, DatabaseError> {
+    let identity = connection.meant(call).await?;
     let state = connection.dead_man_state().await?;
     if let DeadManHere::Missing { mend } = state.here {
         return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
@@ -131,7 +138,9 @@ async fn arm_all(
     armed.map_err(|error| error::changing(&error))?;
     let rows = leases_of(connection, &ids).await?;
     let each = ids.iter().map(|id| match rows.get(id) {
-        Some((by, fires_at, _)) if by == label => Ok(Armed { kind: DeadManKind::Event, fires_at: *fires_at }),
+        Some((by, fires_at, _)) if by == label => {
+            Ok(Armed { kind: DeadManKind::Event, fires_at: *fires_at, identity: identity.clone() })
+        }
         _ => Err(late()),
     });
     each.collect()
@@ -140,10 +149,11 @@ async fn arm_all(
 /// One result per order.
 pub(crate) async fn disarm(
     connection: &mut Connection,
+    call: &Call,
     subjects: &[Subject],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    match disarm_all(connection, subjects, budget).await {
+    match disarm_all(connection, call, subjects, budget).await {
         Ok(disarmed) => disarmed.into_iter().map(Ok).collect(),
         Err(error) => none_applied(subjects.len(), &error),
     }
@@ -151,9 +161,11 @@ pub(crate) async fn disarm(
 
 async fn disarm_all(
     connection: &mut Connection,
+    call: &Call,
     subjects: &[Subject],
     budget: Budget,
 ) -> Result<Vec<Disarmed>, DatabaseError> {
+    let identity = connection.meant(call).await?;
     let flavour = connection.server.flavour;
     let ids: Vec<String> = subjects.iter().map(|subject| connection.lease_id(&Named::of(flavour, subject))).collect();
     let before = match leases_of(connection, &ids).await {
@@ -170,7 +182,10 @@ async fn disarm_all(
             return Err(late());
         }
     }
-    let each = ids.iter().map(|id| Disarmed { fired_at: before.get(id).and_then(|(_, _, fired_at)| *fired_at) });
+    let each = ids.iter().map(|id| Disarmed {
+        fired_at: before.get(id).and_then(|(_, _, fired_at)| *fired_at),
+        identity: identity.clone(),
+    });
     Ok(each.collect())
 }
 

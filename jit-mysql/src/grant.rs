@@ -1,6 +1,6 @@
 //! Granting: one packet for each role, then the default roles.
 
-use jit_core::database::adapter::Budget;
+use jit_core::database::adapter::{Budget, none_applied};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
 use jit_core::policy::{Activation, Stance};
 
@@ -19,8 +19,11 @@ pub(crate) async fn grant(
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject().clone()).collect();
     // nothing was sent yet that changes anything
     let looks = match connection.look_with_powers(&subjects).await {
-        Ok((_, looks)) => looks,
-        Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
+        Ok((moment, looks)) => match call.meant_for(&moment.identity) {
+            Ok(()) => looks,
+            Err(error) => return none_applied(orders.len(), &error),
+        },
+        Err(error) => return none_applied(orders.len(), &error),
     };
     let any_default = orders.iter().zip(&looks).any(|(order, look)| wants_default(order, look));
     let may_activate = any_default && connection.may_activate().await;
@@ -52,7 +55,7 @@ pub(crate) async fn grant(
         }
     }
     let moment = connection.moment().await;
-    let granted = moment.map(|moment| Granted { server_time: moment.now, incarnation: moment.identity.incarnation });
+    let granted = moment.map(|moment| Granted { server_time: moment.now, identity: moment.identity });
     let results = results.into_iter().map(|result| match (result, &granted) {
         (Ok(()), Ok(granted)) => Ok(granted.clone()),
         (Ok(()), Err(error)) => Err(DatabaseError::unknown(format!("the server went away right after: {error}"))),

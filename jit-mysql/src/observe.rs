@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jit_core::clock::{Time, whole_micros};
-use jit_core::database::{DatabaseError, Edge, Grantor, Holder, Identity, Observation, Seen, Session, Subject, Width};
+use jit_core::database::{
+    DatabaseError, Edge, Grantor, Holder, Holders, Identity, Observation, Seen, Session, Subject, Width,
+};
 use jit_core::id::{Account, RealmId, RoleName};
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
@@ -83,11 +85,21 @@ impl Named {
     }
 }
 
+/// Stands in an incarnation before the place where the server listens.
+const AT: &str = ", at ";
+
+/// The server as [`sql::run`] compares it: what its uuid and its place say, which costs nothing to read.
+pub(crate) fn cheaply(server: &Identity) -> String {
+    let place = server.incarnation.split(AT).nth(1).unwrap_or_default();
+    format!("{} {place}", server.realm)
+}
+
 impl Moment {
     pub(crate) fn of(row: &Row, realm: &str) -> Result<Self, DatabaseError> {
         let started = number(row, "started")?;
         let started = Time::from_timestamp(started, 0).unwrap_or(Time::UNIX_EPOCH);
-        let incarnation = format!("started {}", started.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+        let started = started.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let incarnation = format!("started {started}{AT}{}", text(row, "place")?);
         let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let now: Time = text(row, "now")?.parse().map_err(|_| garbled())?;
         Ok(Self { now: whole_micros(now), identity: Identity { realm, incarnation } })
@@ -182,14 +194,14 @@ impl Connection {
     }
 
     /// Every direct holder of these roles.
-    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let flavour = self.server.flavour;
         let nobody = Name::of("", "-");
         let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
         let named: Vec<Named> =
             named.map(|role| Named { account: nobody.clone(), role: flavour.role(&role) }).collect();
         if named.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Holders { identity: self.moment().await?.identity, holders: Vec::new() });
         }
         self.say_what_is_asked(&named).await?;
         let mut holders = Vec::new();
@@ -207,7 +219,7 @@ impl Connection {
                 Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin: number(row, "with_admin")? != 0 };
             holders.push(Holder { role, role_id: None, account, account_id: None, edge });
         }
-        Ok(holders)
+        Ok(Holders { identity: self.moment().await?.identity, holders })
     }
 }
 

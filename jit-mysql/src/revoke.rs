@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::Budget;
+use jit_core::database::adapter::{Budget, none_applied};
 use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
 use jit_core::policy::Sessions;
 
@@ -30,8 +30,11 @@ pub(crate) async fn revoke(
     // even to look can be blocked: then nothing is known yet but the accounts' names
     let whose = InTheWay { accounts: ending_of(orders, &named), ..InTheWay::default() };
     let before = match unblocked(pool, &whose, connection.look(&subjects)).await {
-        Ok((_, looks)) => looks,
-        Err(error) => return jit_core::database::adapter::none_applied(orders.len(), &error),
+        Ok((moment, looks)) => match call.meant_for(&moment.identity) {
+            Ok(()) => looks,
+            Err(error) => return none_applied(orders.len(), &error),
+        },
+        Err(error) => return none_applied(orders.len(), &error),
     };
     // a packet of a call that was given up must not take what is granted later
     let until = connection.server.clock.after(budget.left());
@@ -53,7 +56,7 @@ pub(crate) async fn revoke(
             connection.deactivate(order, named, look).await;
         }
     }
-    let mut reports = match aftermath(connection, orders, &subjects, &applied, budget).await {
+    let mut reports = match aftermath(connection, call, orders, &subjects, &applied, budget).await {
         Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => {
             let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
@@ -97,12 +100,15 @@ fn in_the_way(orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
 /// Ends sessions and looks.
 async fn aftermath(
     connection: &mut Connection,
+    call: &Call,
     orders: &[RevokeOrder],
     subjects: &[Subject],
     applied: &[bool],
     budget: Budget,
 ) -> Result<Vec<RevokeReport>, DatabaseError> {
     let (revoked, first) = connection.look(subjects).await?;
+    // no session of another server is ended
+    call.meant_for(&revoked.identity)?;
     let (mut last, mut looks) = (revoked.clone(), first.clone());
     let mut known: BTreeSet<u64> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
     let mut to_end = ending(orders, &first, applied, |_| true);
@@ -142,7 +148,7 @@ fn reports(
         rolled_back: Vec::new(),
         revoked_at: revoked.now,
         server_time: last.now,
-        incarnation: last.identity.incarnation.clone(),
+        identity: last.identity.clone(),
         seen: dated(before, look, revoked.now),
     });
     reports.collect()

@@ -69,7 +69,8 @@ impl Flavour {
 
 /// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{started}`: when the server started, seconds
 /// since 1970; both take the statement's own time, so the difference is exact.
-const IN_MYSQL: [(&str, &str); 9] = [
+const IN_MYSQL: [(&str, &str); 10] = [
+    ("{place}", PLACE),
     ("{asked}", ASKED),
     (
         "{edges}",
@@ -95,7 +96,8 @@ const IN_MYSQL: [(&str, &str); 9] = [
         "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')",
     ),
 ];
-const IN_MARIADB: [(&str, &str); 9] = [
+const IN_MARIADB: [(&str, &str); 10] = [
+    ("{place}", PLACE),
     ("{asked}", ASKED),
     (
         "{edges}",
@@ -121,6 +123,9 @@ const IN_MARIADB: [(&str, &str); 9] = [
     ),
 ];
 
+/// Where it listens: no two servers that run at the same time on one machine have one port. The uuid is in every copy too.
+const PLACE: &str = "CONCAT(@@hostname, ':', @@port)";
+
 /// What is asked: one row for each subject.
 const ASKED: &str = "\
 (SELECT DISTINCT account_user, account_host, role_user, role_host FROM JSON_TABLE(@jit_ask, '$[*]' COLUMNS (\
@@ -144,11 +149,11 @@ pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
 
 /// As whom we are logged in, and where.
 pub(crate) const HELLO: &str = "\
-SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
 
 /// The server's time, read before anything else, and its incarnation.
 pub(crate) const MOMENT: &str = "\
-SELECT {realm} AS realm, {started} AS started, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
 
 /// Says what is asked, and which roles everybody is taken to hold.
 pub(crate) const ASK: &str = "SET @jit_ask = ?, @jit_everybody = ?";
@@ -228,11 +233,12 @@ pub(crate) fn kill(id: u64) -> String {
     format!("KILL CONNECTION {id}")
 }
 
-/// What is to be done until when, and whose work it is.
-pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_statement = ?";
+/// What is to be done until when, whose work it is, and on which server alone (`realm place`, NULL for any).
+pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_statement = ?, @jit_server = ?";
 
 /// Does it. A lock by the name of the call shows to others, and by which connection, that it is under way; the server forgets it with the
-/// connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later.
+/// connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later. What a proxy takes to
+/// another server than the one that was looked at is not done there.
 ///
 /// MariaDB does not limit by `lock_wait_timeout` how long a GRANT waits, but by `max_statement_time`.
 pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64) -> String {
@@ -241,11 +247,13 @@ pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64) -> String {
         Flavour::MariaDb => ["lock_wait_timeout", "max_statement_time"],
     };
     let limits = limits.map(|limit| format!("SESSION {limit} = {lock_wait_seconds}")).join(", ");
+    let server = flavour.text("CONCAT({realm}, ' ', {place})");
     format!(
         "DO GET_LOCK(@jit_label, 0); SET {limits}; \
          SET @jit_late = SYSDATE(6) + INTERVAL {lock_wait_seconds} SECOND > CAST(@jit_not_after AS DATETIME(6)); \
-         SET @jit_do = IF(@jit_late, 'DO 0', @jit_statement); \
-         PREPARE jit FROM @jit_do; EXECUTE jit; DEALLOCATE PREPARE jit; SELECT @jit_late AS late"
+         SET @jit_other = NOT CONVERT({server} USING utf8mb4) <=> CONVERT(COALESCE(@jit_server, {server}) USING utf8mb4); \
+         SET @jit_do = IF(@jit_late OR @jit_other, 'DO 0', @jit_statement); \
+         PREPARE jit FROM @jit_do; EXECUTE jit; DEALLOCATE PREPARE jit; SELECT @jit_late AS late, @jit_other AS other"
     )
 }
 

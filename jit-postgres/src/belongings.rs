@@ -1,6 +1,6 @@
 //! What an account and a role own, and what they passed on.
 
-use jit_core::database::{Belongings, DatabaseError, MOST_THINGS, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 
 use crate::connect::Connection;
 use crate::error::reading;
@@ -10,11 +10,14 @@ use crate::sql;
 
 impl Connection {
     /// One answer per subject.
-    pub(crate) async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    pub(crate) async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let asked = Asked::of(subjects);
         let statement = self.prepared(&self.statements.belongings, sql::BELONGINGS).await?;
         let most = i64::try_from(MOST_THINGS.saturating_add(1)).unwrap_or(i64::MAX);
-        let rows = self.client.query(statement, &asked.parameters(&most)).await.map_err(reading)?;
+        self.moment_statement().await?;
+        let parameters = asked.parameters(&most);
+        let (moment, rows) = tokio::join!(biased; self.moment(), self.client.query(statement, &parameters));
+        let (moment, rows) = (moment?, rows.map_err(reading)?);
         if rows.len() != subjects.len() {
             return Err(incomplete());
         }
@@ -35,7 +38,7 @@ impl Connection {
             });
             all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_THINGS));
         }
-        Ok(all)
+        Ok(Owned { identity: moment.identity, each: all })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, Subject};
+use jit_core::database::{Call, DatabaseError, Identity, Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
@@ -15,7 +15,7 @@ use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::said::Said;
-use crate::sql;
+use crate::sql::{self, Wal};
 use crate::unblock::Unblock;
 
 /// Orders that travel in one transaction.
@@ -119,7 +119,7 @@ pub(crate) async fn drive<O: Orders>(
     loop {
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
-        let limits = Limits { label: &call.label, lock: wait, statement: budget.statement() };
+        let limits = Limits::of(connection, call, wait, budget);
         let work = async {
             tokio::join!(
                 biased;
@@ -231,6 +231,16 @@ pub(crate) struct Limits<'a> {
     pub(crate) label: &'a str,
     pub(crate) lock: Duration,
     pub(crate) statement: Duration,
+    /// The server that it is meant for.
+    pub(crate) server: Option<&'a Identity>,
+    pub(crate) wal: Wal,
+}
+
+impl<'a> Limits<'a> {
+    pub(crate) fn of(connection: &Connection, call: &'a Call, lock: Duration, budget: Budget) -> Self {
+        let (label, server) = (call.label.as_str(), call.server.as_ref());
+        Self { label, lock, statement: budget.statement(), server, wal: connection.server.wal }
+    }
 }
 
 /// Why there is no answer.
@@ -275,7 +285,7 @@ pub(crate) async fn run(
 ) -> Result<Vec<Answer>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let begin = sql::begin(limits.label, lock, statement);
+    let begin = sql::begin(limits.label, lock, statement, limits.server, limits.wal);
     let block = sql::answered(block);
     let tell = async {
         match told {

@@ -68,7 +68,6 @@ pub(crate) struct Statements {
 pub(crate) struct Server {
     pub(crate) version_text: String,
     pub(crate) catalog: Catalog,
-    pub(crate) system_identifier: String,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
     /// The process that serves the connection, as long as it lives.
@@ -311,11 +310,9 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
             "the broker cannot read which cluster this is: run `GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO` it in this database",
         ));
     }
-    let identifier = client.query_typed_one(sql::SYSTEM_IDENTIFIER, &[]).await.map_err(error::reading)?;
     Ok(Server {
         version_text,
         catalog,
-        system_identifier: identifier.try_get(0).map_err(error::reading)?,
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
         pid: row.try_get("pid").map_err(error::reading)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Identity, Rejection, Subject,
 };
 use jit_core::policy::Sessions;
 use serde::Serialize;
@@ -197,7 +197,7 @@ impl Connection {
     ) -> Result<Vec<Row>, DatabaseError> {
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
         let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
-        let begin = begin(&call.label, lock, limit);
+        let begin = begin(&call.label, lock, limit, call.server.as_ref(), self.server.wal);
         let (broker, pid) = (self.server.broker, self.server.pid);
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         let (begun, guarded, rows, committed) = tokio::join!(
@@ -301,16 +301,18 @@ async fn arm_all(
     connection.prepared(&connection.statements.awake, &sql::awake(home)).await?;
     // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
     let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &call.label, &until];
-    let (rows, lookouts) = tokio::join!(
+    let (rows, lookouts, moment) = tokio::join!(
         biased;
         connection.guarded(home, call, budget, arm, &parameters),
-        connection.lookouts(home)
+        connection.lookouts(home),
+        connection.moment()
     );
     let rows = rows?;
     let lookouts = lookouts?;
+    let identity = moment?.identity;
     let kind = if connection.scheduled(home, lookouts).await? { DeadManKind::PgCron } else { DeadManKind::Sentinel };
     if kind == DeadManKind::Sentinel && !lookouts.awake {
-        wake(connector, connection, home, budget).await?;
+        wake(connector, connection, home, budget, &identity).await?;
     }
     let mut results: Vec<Result<Armed, DatabaseError>> = orders.iter().map(|_| Err(late())).collect();
     for row in &rows {
@@ -319,7 +321,7 @@ async fn arm_all(
         let (has_role, has_account): (bool, bool) =
             (row.try_get("has_role").map_err(reading)?, row.try_get("has_account").map_err(reading)?);
         let result = match fires_at {
-            Some(fires_at) => Ok(Armed { kind, fires_at }),
+            Some(fires_at) => Ok(Armed { kind, fires_at, identity: identity.clone() }),
             None if !has_role => Err(DatabaseError::rejected(Rejection::NoSuchRole, "there is no such role")),
             None if !has_account => Err(DatabaseError::rejected(Rejection::NoSuchAccount, "there is no such account")),
             None => Err(late()),
@@ -337,8 +339,10 @@ async fn wake(
     connection: &Connection,
     home: Home,
     budget: Budget,
+    server: &Identity,
 ) -> Result<(), DatabaseError> {
-    tokio::spawn(keep_awake(Arc::downgrade(connector), its_connection(connector).await?, home));
+    let its = its_connection(connector, server).await?;
+    tokio::spawn(keep_awake(Arc::downgrade(connector), its, home, server.clone()));
     let enough = budget.left().saturating_sub(WAKES_WITHIN);
     loop {
         if connection.lookouts(home).await?.awake {
@@ -353,7 +357,7 @@ async fn wake(
 
 /// Runs the sentinel, and starts it again where somebody ended it, as long as there is something armed and its database is in use here.
 /// Whatever becomes of this process, the server goes on with it.
-async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home) {
+async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, server: Identity) {
     let mut sentinel = Some(first);
     loop {
         if let Some(sentinel) = sentinel.take() {
@@ -368,12 +372,21 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home) {
         }
         tokio::time::sleep(AGAIN).await;
         let Some(connector) = connector.upgrade() else { return };
-        sentinel = its_connection(&connector).await.ok();
+        sentinel = match its_connection(&connector, &server).await {
+            // whoever arms one there starts one there
+            Err(error) if error.is_another_server() => return,
+            connected => connected.ok(),
+        };
     }
 }
 
-async fn its_connection(connector: &Connector) -> Result<Connection, DatabaseError> {
+/// On this server only: elsewhere it would act on the leases of a copy.
+async fn its_connection(connector: &Connector, server: &Identity) -> Result<Connection, DatabaseError> {
     let connection = connector.connect().await?;
+    let found = connection.moment().await?.identity;
+    if found != *server {
+        return Err(DatabaseError::another_server(server, &found));
+    }
     connection.client.batch_execute(sql::SENTINEL_SETTINGS).await.map_err(reading)?;
     Ok(connection)
 }
@@ -396,8 +409,6 @@ async fn disarm_all(
 ) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
     let asked: Vec<Asked<'_>> = subjects.iter().enumerate().map(|(i, subject)| Asked::of(i, subject)).collect();
     let until = connection.server.clock.after(budget.left());
-    let mut results: Vec<Result<Disarmed, DatabaseError>> =
-        subjects.iter().map(|_| Ok(Disarmed { fired_at: None })).collect();
     let asked = written(&asked)?;
     let parameters: [&(dyn ToSql + Sync); 2] = [&asked, &until];
     let disarming = async {
@@ -405,7 +416,12 @@ async fn disarm_all(
         let disarm = connection.prepared(&connection.statements.disarm, &sql::disarm(home)).await?;
         connection.guarded(home, call, budget, disarm, &parameters).await
     };
-    let rows = match disarming.await {
+    connection.moment_statement().await?;
+    let (rows, moment) = tokio::join!(biased; disarming, connection.moment());
+    let identity = moment?.identity;
+    let none = || Ok(Disarmed { fired_at: None, identity: identity.clone() });
+    let mut results: Vec<Result<Disarmed, DatabaseError>> = subjects.iter().map(|_| none()).collect();
+    let rows = match rows {
         Ok(rows) => rows,
         // whoever took the table, or the right to it, away took the leases along
         Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan | Rejection::PrivilegeMissing, .. }) => {
@@ -418,7 +434,7 @@ async fn disarm_all(
         let fired_at: Option<Time> = row.try_get("fired_at").map_err(reading)?;
         let is_late: bool = row.try_get("late").map_err(reading)?;
         if let Some(place) = usize::try_from(i).ok().and_then(|i| results.get_mut(i)) {
-            *place = if is_late { Err(late()) } else { Ok(Disarmed { fired_at }) };
+            *place = if is_late { Err(late()) } else { Ok(Disarmed { fired_at, identity: identity.clone() }) };
         }
     }
     Ok(results)

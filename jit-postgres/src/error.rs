@@ -5,6 +5,7 @@ use jit_core::database::{CredentialsError, DatabaseError, Rejection};
 use tokio_postgres::error::SqlState;
 
 use crate::connect::pooled;
+use crate::sql;
 
 /// An error while connecting: nothing was sent yet.
 pub(crate) fn connecting(error: tokio_postgres::Error) -> DatabaseError {
@@ -55,6 +56,12 @@ pub(crate) fn changing(error: &tokio_postgres::Error) -> DatabaseError {
 /// A transaction was not begun: whatever was sent behind it was refused.
 pub(crate) fn not_begun(error: &tokio_postgres::Error) -> DatabaseError {
     match error.code() {
+        Some(code) if *code == SqlState::INVALID_TEXT_REPRESENTATION && said(error).contains(sql::ANOTHER_SERVER) => {
+            let said = said(error);
+            let found = said.split(sql::ANOTHER_SERVER).nth(1).unwrap_or_default();
+            let found = found.split('"').next().unwrap_or_default();
+            DatabaseError::AnotherServer { why: format!("`{found}` is at its address now") }
+        }
         // BEGIN READ WRITE on a standby
         Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => read_only(&said(error)),
         Some(code) if !is_about_the_server(code) => DatabaseError::not_applied(said(error)),

@@ -2,8 +2,8 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
-    Subject, Width,
+    DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
+    Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
 use tokio_postgres::types::ToSql;
@@ -44,7 +44,7 @@ impl Connection {
         if row.try_get::<_, i32>("pid").map_err(reading)? != self.server.pid {
             return Err(pooled());
         }
-        let moment = moment_of(&self.server, &row)?;
+        let moment = moment_of(&row)?;
         self.server.clock.read(moment.now);
         Ok(moment)
     }
@@ -78,7 +78,7 @@ impl Connection {
         subjects.iter().zip(&rows).map(|(subject, row)| look_of(&self.server, subject, row)).collect()
     }
 
-    async fn moment_statement(&self) -> Result<&Statement, DatabaseError> {
+    pub(crate) async fn moment_statement(&self) -> Result<&Statement, DatabaseError> {
         self.prepared(&self.statements.moment, &sql::moment(self.server.wal)).await
     }
 
@@ -87,9 +87,10 @@ impl Connection {
     }
 
     /// Every direct holder of these roles.
-    pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
-        self.memberships(sql::HOLDERS, &[&names, &self.server.broker]).await
+        let holders = self.memberships(sql::HOLDERS, &[&names, &self.server.broker]).await?;
+        Ok(Holders { identity: self.moment().await?.identity, holders })
     }
 
     /// What the broker granted, and what it can use itself.
@@ -97,7 +98,8 @@ impl Connection {
         let broker = &self.server.broker;
         let granted = self.memberships(sql::GRANTED, &[broker]).await?;
         let usable = self.memberships(sql::USABLE, &[broker, &sql::FOR_ITS_WORK.as_slice()]).await?;
-        Ok(OfTheBroker { granted, usable })
+        let identity = Some(self.moment().await?.identity);
+        Ok(OfTheBroker { identity, granted, usable })
     }
 
     async fn memberships(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Holder>, DatabaseError> {
@@ -170,15 +172,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
+fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
     let now: Time = row.try_get("now").map_err(reading)?;
-    let started: Time = row.try_get("started").map_err(reading)?;
-    let timeline: Option<String> = row.try_get("timeline").map_err(reading)?;
-    let realm = RealmId::new(format!("postgres:{}", server.system_identifier))
-        .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    let timeline = timeline.map_or_else(|| "standby".to_owned(), |timeline| format!("timeline {timeline}"));
-    let incarnation = format!("{timeline}, started {}", started.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation } })
+    let identity: &str = row.try_get("identity").map_err(reading)?;
+    let (realm, incarnation) = identity.split_once(' ').unwrap_or((identity, ""));
+    let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation: incarnation.to_owned() } })
 }
 
 fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {

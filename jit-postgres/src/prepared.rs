@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::DatabaseError;
 use jit_core::database::adapter::Budget;
+use jit_core::database::{Call, DatabaseError};
 
 use crate::connect::Connector;
 use crate::error;
@@ -13,13 +13,13 @@ use crate::sql;
 /// and is seen by the look that follows.
 pub(crate) async fn roll_back(
     connector: &Connector,
-    label: &str,
+    call: &Call,
     wanted: BTreeMap<(String, String), String>,
     budget: Budget,
 ) -> BTreeSet<(String, String)> {
     let mut rolled_back = BTreeSet::new();
     for ((database, gid), owner) in wanted {
-        let one = roll_back_one(connector, label, &database, &gid, &owner);
+        let one = roll_back_one(connector, call, &database, &gid, &owner);
         match tokio::time::timeout(budget.patience(), one).await {
             Ok(Ok(())) => {
                 rolled_back.insert((database, gid));
@@ -37,13 +37,14 @@ pub(crate) async fn roll_back(
 /// On a connection of its own, which is closed afterwards: it may have become the owner.
 async fn roll_back_one(
     connector: &Connector,
-    label: &str,
+    call: &Call,
     database: &str,
     gid: &str,
     owner: &str,
 ) -> Result<(), DatabaseError> {
     let connection = connector.connect_to(database).await?;
-    let become_owner = sql::become_owner(label, owner);
+    call.meant_for(&connection.moment().await?.identity)?;
+    let become_owner = sql::become_owner(&call.label, owner);
     connection.client.batch_execute(&become_owner).await.map_err(error::reading)?;
     connection.client.batch_execute(&sql::rollback_prepared(gid)).await.map_err(|error| error::changing(&error))
 }

@@ -34,8 +34,20 @@ pub(crate) async fn revoke(
     let unblock = Unblock { connector, call, budget, subjects: ending };
     let unblock = (!unblock.subjects.is_empty()).then_some(&unblock);
     let pending = asked.that_need_a_statement();
+    let told = !pending.is_empty();
     let outcome = drive(connection, call, budget, &asked, orders.len(), pending, &subjects, unblock).await;
     let after = match outcome.look {
+        // what was looked at is another server than the one that was told, or nothing had to be told
+        Ok((moment, _)) if call.meant_for(&moment.identity).is_err() => {
+            let elsewhere = |result: Result<(), DatabaseError>| match result {
+                Err(error) => Err(error),
+                Ok(()) => match call.meant_for(&moment.identity) {
+                    Err(error) if told => Err(DatabaseError::unknown(error.to_string())),
+                    other => Err(other.err().unwrap_or_else(|| DatabaseError::unknown("another server answers"))),
+                },
+            };
+            return outcome.results.into_iter().map(elsewhere).collect();
+        }
         Ok((moment, looks)) => {
             let applied: Vec<bool> = outcome.results.iter().map(Result::is_ok).collect();
             let aftermath = Aftermath {
@@ -197,7 +209,7 @@ impl Aftermath<'_> {
                 wanted.extend(all.map(|one| ((one.database.clone(), one.gid.clone()), one.owner.clone())));
             }
         }
-        prepared::roll_back(self.connector, &self.call.label, wanted, self.budget).await
+        prepared::roll_back(self.connector, self.call, wanted, self.budget).await
     }
 
     fn reports(
@@ -221,7 +233,7 @@ impl Aftermath<'_> {
                 rolled_back,
                 revoked_at: self.revoked.now,
                 server_time: last.now,
-                incarnation: last.identity.incarnation.clone(),
+                identity: last.identity.clone(),
                 seen: dated(before, look, self.revoked.now),
             }
         });

@@ -39,11 +39,12 @@ impl Connection {
         let ones = sessions.iter().map(|backend| One { pid: backend.pid, usesysid: backend.user });
         let ask = serde_json::to_string(&Ask { sessions: ones.collect() })
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-        let limits = Limits { label: &call.label, lock: budget.patience(), statement: budget.statement() };
+        let limits = Limits::of(self, call, budget.patience(), budget);
         let failures = block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), Told::Plainly(&ask))
             .await
             .map_err(|unanswered| match unanswered {
-                Unanswered::NotBegun(error) | Unanswered::Server(error) => error::reading(error),
+                Unanswered::NotBegun(error) => error::not_begun(&error),
+                Unanswered::Server(error) => error::reading(error),
                 Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
             })?;
         for failure in &failures {

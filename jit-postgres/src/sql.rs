@@ -9,6 +9,7 @@
 
 pub(crate) mod dead_man;
 
+use jit_core::database::Identity;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 /// How the server's catalog keeps memberships.
@@ -117,24 +118,44 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 /// Who serves this connection just now. Whatever the search path is: a pooler may have lent another one.
 pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// The cluster, wherever its databases are reached from.
-pub(crate) const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier::text FROM pg_control_system()";
-
 /// The timeline. It is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
 /// checkpoint. Managed servers refuse this with 55000 or 0A000.
 pub(crate) const TIMELINE: &str = "\
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline";
 
-/// The server's time, read before anything else in this statement, its incarnation, and who serves the connection. Also takes the label
-/// off the connection: nothing of its call is under way any more.
-pub(crate) fn moment(wal: Wal) -> String {
+/// Who answers: the cluster, wherever its databases are reached from, a space, and which run of it. The system identifier is in every
+/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond.
+fn identity(wal: Wal) -> String {
     let timeline = match wal {
         Wal::Readable => TIMELINE,
         Wal::Refused => "SELECT CASE WHEN NOT pg_is_in_recovery() THEN 'unknown' END AS timeline",
     };
     format!(
-        "SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started, ({timeline}) AS timeline, pg_backend_pid() AS pid, \
-         set_config('application_name', 'jit', false) AS unlabelled"
+        "'postgres:' || (pg_control_system()).system_identifier || ' ' || coalesce('timeline ' || ({timeline}), 'standby') || ', started ' \
+         || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')"
+    )
+}
+
+/// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
+/// off the connection: nothing of its call is under way any more.
+pub(crate) fn moment(wal: Wal) -> String {
+    format!(
+        "SELECT clock_timestamp() AS now, {} AS identity, pg_backend_pid() AS pid, \
+         set_config('application_name', 'jit', false) AS unlabelled",
+        identity(wal)
+    )
+}
+
+/// What the server says where [`meant_for`] meets another one, before its identity.
+pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
+
+/// Ends the transaction where another server answers than this one.
+fn meant_for(server: &Identity, wal: Wal) -> String {
+    let Identity { realm, incarnation } = server;
+    format!(
+        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {} AS id OFFSET 0) s",
+        escape_literal(&format!("{realm} {incarnation}")),
+        identity(wal)
     )
 }
 
@@ -146,12 +167,20 @@ pub(crate) enum Wal {
     Refused,
 }
 
-/// Begins the transaction of a call: it writes, whatever the database's default is; its label, and how long it may take.
-pub(crate) fn begin(label: &str, lock_timeout_ms: u128, statement_timeout_ms: u128) -> String {
+/// Begins the transaction of a call: it writes, whatever the database's default is; its label, how long it may take, and on which server
+/// alone it may go on.
+pub(crate) fn begin(
+    label: &str,
+    lock_timeout_ms: u128,
+    statement_timeout_ms: u128,
+    server: Option<&Identity>,
+    wal: Wal,
+) -> String {
+    let meant_for = server.map(|server| meant_for(server, wal)).unwrap_or_default();
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
          SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
-         SET LOCAL statement_timeout = '{statement_timeout_ms}ms'",
+         SET LOCAL statement_timeout = '{statement_timeout_ms}ms'{meant_for}",
         label = escape_literal(label),
     )
 }

@@ -98,7 +98,7 @@ impl Job {
     }
 
     fn call(&self, what: &str) -> Call {
-        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10) }
+        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None }
     }
 
     async fn seen(&self) -> Seen {
@@ -152,7 +152,7 @@ async fn law_05_a_role_of_the_server_is_given_used_and_taken_with_its_sessions()
     job.grant().await;
     assert!(stage.server.is_server_member("audit", "alice"));
     assert!(number(&mut session, SESSIONS).await.unwrap() > 1);
-    let holders = job.database.holders(std::slice::from_ref(&job.subject.role)).await.unwrap();
+    let holders = job.database.holders(std::slice::from_ref(&job.subject.role)).await.unwrap().holders;
     let who: Vec<(&str, &str)> = holders.iter().map(|holder| (holder.role.as_str(), holder.account.as_str())).collect();
     assert_eq!(who, [("server::audit", "alice")]);
     let report = job.revoke().await;
@@ -197,7 +197,7 @@ async fn what_is_left_behind_on_the_server_is_seen() {
     let stage = Stage::new(&[("master", SERVER_ROLE)]);
     let job = Job::new(stage.database("master"), "server::audit").await;
     let owned = async || {
-        let all = job.database.belongings(std::slice::from_ref(&job.subject)).await.unwrap();
+        let all = job.database.belongings(std::slice::from_ref(&job.subject)).await.unwrap().each;
         all.into_iter().next().unwrap().unwrap()
     };
     let before = owned().await;

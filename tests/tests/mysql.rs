@@ -149,7 +149,7 @@ impl Scene {
         let witness: Witness = witness(self.access)?;
         let subject = self.subject(account)?;
         let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, stance, stance);
-        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10) };
+        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None };
         for granted in self.database.grant(&call, &[order]).await {
             granted?;
         }
@@ -165,7 +165,7 @@ impl Scene {
             prepared: Prepared::Report,
             default_role: DefaultRole::Goes { back_to: None },
         };
-        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10) };
+        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
         let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(report)
     }
@@ -175,7 +175,7 @@ impl Scene {
         let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
         let order =
             ArmOrder { subject: subject.clone(), ends_in: Duration::ZERO, sessions: Sessions::End, default_role };
-        let call = Call { label: format!("a{}", self.access), limit: Duration::from_secs(10) };
+        let call = Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None };
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
         let mut admin = self.running.admin().await?;
         for _ in 0..200 {
@@ -280,7 +280,7 @@ async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     admin.query_drop(old.replacen("EVENT", &format!("DEFINER = `{}`@`%` EVENT", scene.account), 1)).await?;
     let subject = scene.subject(&scene.account)?;
     let owned = async || {
-        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.pop().flatten();
+        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
         Ok::<_, BoxError>(all.ok_or("too many")?)
     };
     let before = owned().await?;

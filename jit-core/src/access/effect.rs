@@ -56,7 +56,7 @@ impl Access {
             .with("activated_at", activated_at)
             .with("end", window.end())
             .maybe("server_time", server_time)
-            .maybe("incarnation", granted.map(|granted| granted.incarnation.as_str()));
+            .maybe("incarnation", granted.map(|granted| granted.identity.incarnation.as_str()));
         let alert_at = after(window.end(), OVERDUE_AFTER);
         let active = Active { subject: granting.subject.clone(), window, warned: false, alert_at };
         let mut step = self.with_grant(Grant::Active(active), fact);

@@ -235,16 +235,23 @@ pub fn copied(error: &DatabaseError) -> DatabaseError {
     match error {
         DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why),
         DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why),
+        DatabaseError::AnotherServer { why } => DatabaseError::AnotherServer { why: why.clone() },
         DatabaseError::OutcomeUnknown { why, .. } => DatabaseError::unknown(why),
         DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why),
     }
 }
 
-/// Whether every order has a certain answer, so that its connection may serve the next call.
+/// Whether every order has a certain answer, so that its connection may serve the next call. One that leads to another server may
+/// not: the next may lead to the right one.
 #[must_use]
 pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     let uncertain = |result: &Result<T, DatabaseError>| {
-        matches!(result, Err(DatabaseError::OutcomeUnknown { .. } | DatabaseError::Unreachable { .. }))
+        matches!(
+            result,
+            Err(DatabaseError::OutcomeUnknown { .. }
+                | DatabaseError::Unreachable { .. }
+                | DatabaseError::AnotherServer { .. })
+        )
     };
     !results.iter().any(uncertain)
 }

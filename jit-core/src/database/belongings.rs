@@ -20,5 +20,14 @@ pub struct Thing {
     pub membership: Option<(Account, RoleName)>,
 }
 
+/// What was seen of all subjects of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The server that showed it, as the very connection saw it.
+    pub identity: super::Identity,
+    /// One per subject, in their order.
+    pub each: Vec<Belongings>,
+}
+
 /// What there is of one subject, in the order of the ids; none where it is more than [`MOST_THINGS`].
 pub type Belongings = Option<Vec<Thing>>;

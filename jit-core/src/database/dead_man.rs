@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Identity;
 use super::order::DefaultRole;
 use super::seen::Subject;
 use crate::clock::Time;
@@ -80,6 +81,8 @@ pub struct Armed {
     pub kind: DeadManKind,
     /// When it fires, the server's clock, UTC.
     pub fires_at: Time,
+    /// The server that has it, as the very connection saw it.
+    pub identity: Identity,
 }
 
 /// It is armed no more.
@@ -87,4 +90,6 @@ pub struct Armed {
 pub struct Disarmed {
     /// When it had fired already, the server's clock, UTC.
     pub fired_at: Option<Time>,
+    /// The server that had it, as the very connection saw it.
+    pub identity: Identity,
 }

@@ -1,5 +1,6 @@
 //! Errors that say how certain they are.
 
+use super::Identity;
 use crate::store::BoxError;
 
 /// A name that the engine would refuse or alter (law 11).
@@ -36,6 +37,12 @@ pub enum DatabaseError {
         /// The cause.
         #[source]
         source: Option<BoxError>,
+    },
+    /// Another server answers than the one that the call was meant for, or another run of it. Nothing was changed there.
+    #[error("another server answers: {why}")]
+    AnotherServer {
+        /// Which one was meant, and which one answers.
+        why: String,
     },
     /// It may have been applied, and may still be: settle and observe before concluding.
     #[error("it is not known whether the database applied it: {why}")]
@@ -104,6 +111,22 @@ impl DatabaseError {
     /// [`Self::NotApplied`] without a source.
     pub fn not_applied(why: impl Into<String>) -> Self {
         Self::NotApplied { why: why.into(), source: None }
+    }
+
+    /// [`Self::AnotherServer`], with both of them in words.
+    #[must_use]
+    pub fn another_server(meant: &Identity, found: &Identity) -> Self {
+        let why = format!(
+            "`{}` ({}) was meant, and `{}` ({}) is at its address",
+            meant.realm, meant.incarnation, found.realm, found.incarnation
+        );
+        Self::AnotherServer { why }
+    }
+
+    /// Whether another server answered than the one that was meant.
+    #[must_use]
+    pub fn is_another_server(&self) -> bool {
+        matches!(self, Self::AnotherServer { .. })
     }
 
     /// [`Self::OutcomeUnknown`] without a source.

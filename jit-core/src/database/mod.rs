@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use belongings::{Belongings, MOST_THINGS, Thing};
+pub use belongings::{Belongings, MOST_THINGS, Owned, Thing};
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
@@ -26,8 +26,8 @@ pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use password::{Known, Password};
 pub use seen::{
-    Check, Edge, Grantor, Holder, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session, Severity,
-    Subject,
+    Check, Edge, Grantor, Holder, Holders, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
+    Severity, Subject,
 };
 pub use tls::TlsMode;
 
@@ -85,11 +85,12 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>>;
 
     /// After this returned `Ok`, nothing of these earlier calls can still arrive (law 15): the broker's own connections that
-    /// carry their labels are ended, and the server's clock is past their `not_after` and wait limits.
+    /// carry their labels are ended, and the server's clock is past their `not_after` and wait limits. That holds for the server
+    /// whose identity is returned, and for no other.
     ///
     /// # Errors
     /// As [`DatabaseError`] says; then nothing may be concluded.
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError>;
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError>;
 
     /// Arms the dead-man of each membership, or moves it: one result per order, in their order; idempotent. Nothing of it arrives after the
     /// call's limit. A target without one answers [`Rejection::NoDeadMan`].
@@ -105,20 +106,21 @@ pub trait Database: Debug + Send + Sync + 'static {
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
-    /// What each account and role own, and what the account passed on: one answer per subject, in their order.
+    /// What each account and role own, and what the account passed on: one answer per subject, in their order, with the server
+    /// that showed it.
     ///
     /// # Errors
     /// As [`DatabaseError`] says; [`Rejection::Other`] where this kind of database cannot say.
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let _ = subjects;
         Err(DatabaseError::rejected(Rejection::Other, "jit does not see on this kind of database what somebody owns"))
     }
 
-    /// Every holder of the given roles, direct ones, for reconciliation.
+    /// Every holder of the given roles, direct ones, for reconciliation, with the server that showed them.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError>;
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError>;
 
     /// What the broker granted to anybody, whatever the role, and what it can use itself, for reconciliation. Nothing where the
     /// engine does not record it.
@@ -169,7 +171,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).revoke(call, orders).await
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         (**self).settle(orders).await
     }
 
@@ -181,11 +183,11 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).disarm(call, orders).await
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         (**self).belongings(subjects).await
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         (**self).holders(roles).await
     }
 
@@ -202,15 +204,33 @@ pub struct Call {
     pub label: String,
     /// The client's time limit for the whole call. The server-side wait limit for locks is shorter.
     pub limit: Duration,
+    /// Which server the call is meant for. Where another one answers, or another run of it, the adapter changes nothing there and
+    /// answers [`DatabaseError::AnotherServer`]. It compares on the very connection, in the transaction or round trip of the change
+    /// itself: behind a pooler or a proxy the next one may lead elsewhere. None: whichever answers, for tests and tools.
+    pub server: Option<Identity>,
 }
 
-/// Which server it is that answers.
+/// Which server it is that answers: where roles live, and which run of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Where roles live.
     pub realm: RealmId,
-    /// Changes when the server was restarted, failed over or restored (timeline, start time).
+    /// Changes when the server was restarted, failed over or restored (timeline, start time). Two servers that run at the same
+    /// time never show the same one, also where one is a copy of the other.
     pub incarnation: String,
+}
+
+impl Call {
+    /// Whether this server is the one that the call is meant for.
+    ///
+    /// # Errors
+    /// [`DatabaseError::AnotherServer`] where it is not.
+    pub fn meant_for(&self, found: &Identity) -> Result<(), DatabaseError> {
+        match &self.server {
+            Some(server) if server != found => Err(DatabaseError::another_server(server, found)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a server can do and how it behaves.
@@ -237,8 +257,8 @@ pub struct Capabilities {
 pub struct Granted {
     /// The server's own time right after the statement, UTC.
     pub server_time: Time,
-    /// The incarnation that answered.
-    pub incarnation: String,
+    /// The server that did it, as the very connection saw it.
+    pub identity: Identity,
 }
 
 /// What a revoke did and what was seen afterwards.
@@ -256,6 +276,6 @@ pub struct RevokeReport {
     pub revoked_at: Time,
     /// The server's own time of the last look, UTC.
     pub server_time: Time,
-    /// The incarnation that answered.
-    pub incarnation: String,
+    /// The server that did it and was looked at, as the very connection saw it.
+    pub identity: Identity,
 }

@@ -125,6 +125,15 @@ pub struct Prepared {
     pub owner: String,
 }
 
+/// Every direct holder of the roles asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holders {
+    /// The server that showed them, as the very connection saw it.
+    pub identity: super::Identity,
+    /// The holders.
+    pub holders: Vec<Holder>,
+}
+
 /// One holder of a role, for reconciliation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -143,6 +152,8 @@ pub struct Holder {
 /// What the broker's login has to do with memberships, whatever the role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OfTheBroker {
+    /// The server that showed it, as the very connection saw it; none where the engine does not record any of it.
+    pub identity: Option<super::Identity>,
     /// Every membership that it granted.
     pub granted: Vec<Holder>,
     /// Memberships of its own through which it can use a role, those aside that jit asks for.

@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::fact::{Detail, Fact, stamp};
-use crate::id::AccessId;
+use crate::id::{AccessId, RealmId};
 
 /// What was seen in the database when a grant ended. Only [`crate::holding::verify`] says that it is enough.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// When the catalog was read, the server's own clock, UTC.
     pub server_time: Time,
+    /// The realm that answered; none in what older versions stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<RealmId>,
     /// Which incarnation of the server answered.
     pub incarnation: String,
     /// Whether the membership was gone before it was to be taken: somebody else took it.
@@ -53,6 +56,7 @@ impl Evidence {
         let held: Vec<String> = self.still_held_by.iter().map(ToString::to_string).collect();
         fact.with("verified", true)
             .with("server_time", stamp(self.server_time))
+            .maybe("realm", self.realm.as_ref().map(RealmId::as_str))
             .with("incarnation", self.incarnation.as_str())
             .maybe("gone_before", self.gone_before.then_some(true))
             .with("sessions_ended", i64::from(self.sessions_ended))

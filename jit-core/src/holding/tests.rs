@@ -7,8 +7,8 @@ use crate::access::tests::model::{access, at, id, plan, question};
 use crate::access::{Event, Extend, Found};
 use crate::clock::after;
 use crate::database::{
-    DefaultRole, Edge, Granted, Grantor, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen, Session,
-    Subject, Width,
+    DefaultRole, Edge, Granted, Grantor, Identity, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen,
+    Session, Subject, Width,
 };
 use crate::grant::{Cause, Grant};
 use crate::policy::Sessions;
@@ -49,7 +49,14 @@ fn granting(number: usize, kind: usize) -> Access {
 }
 
 fn granted(access: &Access) -> Access {
-    next(access, Event::Granted(Granted { server_time: at(3), incarnation: "boot 1".to_owned() }), at(3))
+    next(
+        access,
+        Event::Granted(Granted {
+            server_time: at(3),
+            identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        }),
+        at(3),
+    )
 }
 
 fn active(number: usize, kind: usize) -> Access {
@@ -68,7 +75,7 @@ fn report(seen: Seen) -> RevokeReport {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        incarnation: "boot 1".to_owned(),
+        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
     }
 }
 

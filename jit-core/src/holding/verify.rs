@@ -184,7 +184,7 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
 /// # Errors
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
-    let RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, incarnation } = report;
+    let RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, identity } = report;
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut still_held_by = closing.still_held_by.clone();
@@ -239,7 +239,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     let evidence = Evidence {
         server_time: *server_time,
-        incarnation: incarnation.clone(),
+        realm: Some(identity.realm.clone()),
+        incarnation: identity.incarnation.clone(),
         gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove,
         sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
         sessions_kept: kept,

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holder, Identity, NameError, Observation, OfTheBroker, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
+    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -217,7 +217,7 @@ impl<D: Database> Database for FaultyDatabase<D> {
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         self.run(Method::Settle, self.inner.settle(orders)).await?
     }
 
@@ -231,11 +231,11 @@ impl<D: Database> Database for FaultyDatabase<D> {
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         self.run(Method::Belongings, self.inner.belongings(subjects)).await?
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.run(Method::Holders, self.inner.holders(roles)).await?
     }
 
@@ -249,6 +249,7 @@ fn again(error: &DatabaseError) -> DatabaseError {
     match error {
         DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why.clone()),
         DatabaseError::NotApplied { why, .. } => DatabaseError::not_applied(why.clone()),
+        DatabaseError::AnotherServer { why } => DatabaseError::AnotherServer { why: why.clone() },
         DatabaseError::OutcomeUnknown { why, .. } => DatabaseError::unknown(why.clone()),
         DatabaseError::Rejected { rejection, why, .. } => DatabaseError::rejected(*rejection, why.clone()),
     }

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use crate::access::{Access, Event};
 use crate::approval::{Handling, Limits, Parties, Plan};
 use crate::clock::{Entropy, Time, after};
-use crate::database::{Granted, ObjectId, Seen, Subject, Width};
+use crate::database::{Granted, Identity, ObjectId, Seen, Subject, Width};
 use crate::engine::records::{write_access, write_holding};
 use crate::holding::{Holding, judge};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
@@ -54,7 +54,8 @@ pub fn active(
     };
     let clear = judge(&access, &[&access], &seen, &subject, "testkit", after(since, TimeDelta::seconds(4)))?;
     let access = access.handle(Event::BeginGrant(clear), since).map_err(|refused| refused.why)?.access;
-    let granted = Granted { server_time: since, incarnation: "testkit".to_owned() };
+    let identity = Identity { realm: realm.clone(), incarnation: "testkit".to_owned() };
+    let granted = Granted { server_time: since, identity };
     let access = access.handle(Event::Granted(granted), since).map_err(|refused| refused.why)?.access;
     let mut holding = Holding::new(tenant, realm.clone(), account);
     holding.live.insert(id);

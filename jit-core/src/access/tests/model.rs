@@ -7,11 +7,12 @@ use crate::approval::{
     Decision, Evidence, Fresh, Handling, Limits, Parties, Requirement, RequirementSubject, Snapshot, Stage, Verdict,
 };
 use crate::database::{
-    Edge, GrantOrder, Grantor, ObjectId, Prepared, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject,
+    Edge, GrantOrder, Grantor, Identity, ObjectId, Prepared, RevokeHow, RevokeOrder, RevokeReport, Seen, Session,
+    Subject,
 };
 use crate::grant::Granting;
 use crate::holding::{self, Closing, Verified, closings, judge, look, settled, verify};
-use crate::id::{Account, Group, RoleName, RuleName, TargetName};
+use crate::id::{Account, Group, RealmId, RoleName, RuleName, TargetName};
 use crate::policy::{Activation, DeadMan, LeftBehind, Prepared as PreparedRule, Sessions, Stance};
 
 pub(super) const START: i64 = 1_800_000_000;
@@ -307,6 +308,11 @@ struct Server {
 }
 
 impl Server {
+    fn identity(&self) -> Identity {
+        let realm = RealmId::new("mock:1").unwrap();
+        Identity { realm, incarnation: self.incarnation() }
+    }
+
     fn incarnation(&self) -> String {
         format!("boot {}", self.incarnation)
     }
@@ -400,7 +406,7 @@ impl Server {
             rolled_back,
             revoked_at: now,
             server_time: now,
-            incarnation: self.incarnation(),
+            identity: self.identity(),
         }
     }
 }
@@ -641,7 +647,7 @@ impl World {
             Answer::NotGranted => Event::NotGranted { why, retry_at: after(self.now, TimeDelta::seconds(3)) },
             Answer::Granted if !in_time => Event::NotGranted { why, retry_at: self.now },
             Answer::Granted if self.server.grant(&order) => {
-                Event::Granted(Granted { server_time: self.now, incarnation: self.server.incarnation() })
+                Event::Granted(Granted { server_time: self.now, identity: self.server.identity() })
             }
             Answer::Granted | Answer::Rejected => Event::GrantRejected { rejection: Rejection::NoSuchAccount, why },
         };
@@ -754,7 +760,7 @@ impl World {
         let unsettled = matches!(grant, Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some());
         let (belongs, event) = match spurious {
             Spurious::Granted => {
-                (granting, Event::Granted(Granted { server_time: self.now, incarnation: self.server.incarnation() }))
+                (granting, Event::Granted(Granted { server_time: self.now, identity: self.server.identity() }))
             }
             Spurious::NotGranted => (granting || scheduled, Event::NotGranted { why, retry_at: self.now }),
             Spurious::Unknown => (granting, Event::GrantUnknown { why }),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::model::{access, at, id, plan, question, said};
 use super::*;
 use crate::approval::Verdict;
-use crate::database::{Seen, Subject};
+use crate::database::{Identity, Seen, Subject};
 use crate::holding::{closings, judge, verify};
 
 fn next(access: &Access, event: Event, now: Time) -> Access {
@@ -24,7 +24,10 @@ fn begun(access: &Access, now: Time) -> Access {
 }
 
 fn granted(access: &Access, now: Time) -> Access {
-    let granted = Granted { server_time: now, incarnation: "boot 1".to_owned() };
+    let granted = Granted {
+        server_time: now,
+        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+    };
     next(access, Event::Granted(granted), now)
 }
 
@@ -114,7 +117,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        incarnation: "boot 1".to_owned(),
+        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
     };
     let verified = verify(&closing, &report).unwrap().remove(0);
     let gone = next(&loaded, Event::Ended(verified), at(11));

@@ -12,7 +12,7 @@ use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
 use crate::access::{Access, Event};
 use crate::approval::Actor;
-use crate::database::{Grantor, Holder, OfTheBroker, Subject};
+use crate::database::{DatabaseError, Grantor, Holder, OfTheBroker, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan};
@@ -97,8 +97,12 @@ impl Jit {
         }
         // the store is read before the realm: what is granted in between is known, or not held yet
         let live = self.live_in(&realm).await?;
-        let mut holders = database.holders(&roles).await?;
-        let OfTheBroker { granted, usable } = database.of_the_broker().await?;
+        let seen = database.holders(&roles).await?;
+        let OfTheBroker { identity: answered, granted, usable } = database.of_the_broker().await?;
+        for other in answered.iter().chain([&seen.identity]).filter(|other| **other != identity) {
+            return Err(DatabaseError::another_server(&identity, other).into());
+        }
+        let mut holders = seen.holders;
         for holder in granted {
             // of a role in the policy it is known already; of one that another tenant has, it is theirs to tell
             if !roles.contains(&holder.role) && self.core.owns(&self.tenant, &realm, &holder.role).await? {

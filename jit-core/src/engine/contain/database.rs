@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
-    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holder, Identity, NameError, Observation, OfTheBroker, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
+    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::engine::tasks::Tasks;
 use crate::id::{Account, RoleName};
@@ -137,7 +137,7 @@ impl Database for Contained {
         answers.into_iter().map(|answer| answer.and_then(checked)).collect()
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         self.read(async { self.inner.settle(orders).await }).await
     }
 
@@ -149,11 +149,12 @@ impl Database for Contained {
         self.change(call.limit, orders.len(), async { self.inner.disarm(call, orders).await }).await
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
-        as_many(self.read(async { self.inner.belongings(subjects).await }).await?, subjects.len())
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+        let Owned { identity, each } = self.read(async { self.inner.belongings(subjects).await }).await?;
+        Ok(Owned { identity, each: as_many(each, subjects.len())? })
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async { self.inner.holders(roles).await }).await
     }
 

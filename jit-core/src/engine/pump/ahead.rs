@@ -19,12 +19,12 @@ use super::counted::Counted;
 use super::realm::expired;
 use crate::access::Access;
 use crate::clock::{Time, after, to_std};
-use crate::database::{Call, RevokeOrder};
+use crate::database::{Call, Database, Identity, RevokeOrder};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{Holding, closings};
-use crate::id::{TargetName, TenantId};
-use crate::store::{Record, RecordKey, StoreError};
+use crate::id::{RealmId, TargetName, TenantId};
+use crate::store::{Lane, Record, RecordKey, StoreError};
 
 /// How far is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
@@ -60,6 +60,7 @@ struct End {
     /// What is serial about it.
     serial: String,
     target: TargetName,
+    realm: RealmId,
     order: RevokeOrder,
 }
 
@@ -233,6 +234,7 @@ impl Lanes {
                 holding: at.clone(),
                 serial: holding.serial(),
                 target: target.clone(),
+                realm: holding.realm.clone(),
                 order: closing.order,
             })
         });
@@ -242,22 +244,27 @@ impl Lanes {
     /// Tells the databases; what they did, and what is left for the next look.
     async fn end_now(&self, due: Vec<End>) -> (Vec<(End, Time)>, Vec<End>) {
         let (mut done, mut left) = (Vec::new(), Vec::new());
-        let mut groups: BTreeMap<(TenantId, TargetName), Vec<End>> = BTreeMap::new();
+        let mut groups: BTreeMap<(TenantId, TargetName, RealmId), Vec<End>> = BTreeMap::new();
         for end in due {
-            groups.entry((end.holding.tenant.clone(), end.target.clone())).or_default().push(end);
+            let whose = (end.holding.tenant.clone(), end.target.clone(), end.realm.clone());
+            groups.entry(whose).or_default().push(end);
         }
-        for ((tenant, target), ends) in groups {
+        for ((tenant, target, _), ends) in groups {
             let Ok(settings) = self.core.tenant(&tenant) else { continue };
             let Ok(database) = settings.database(&target) else { continue };
             let limit = to_std(self.core.limits.call);
-            let call = Call { label: format!("{}.{AHEAD}", self.label()), limit };
+            let Some(server) = self.the_server(&tenant, &target, &ends, database).await else {
+                left.extend(ends);
+                continue;
+            };
+            let call = Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()) };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
             let _busy = Busy::new(&self.core, ends.iter().map(|end| end.serial.clone()).collect());
             let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
             let mut answers = answers.unwrap_or_default().into_iter();
             for end in ends {
                 match answers.next() {
-                    Some(Ok(report)) => {
+                    Some(Ok(report)) if report.identity == server => {
                         tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
                         done.push((end, report.server_time));
                     }
@@ -266,6 +273,22 @@ impl Lanes {
             }
         }
         (done, left)
+    }
+
+    /// The server that these ends are for, where the target still leads to it: as it last said, or as it says now.
+    async fn the_server(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+        ends: &[End],
+        database: &Arc<dyn Database>,
+    ) -> Option<Identity> {
+        let realm = &ends.first()?.realm;
+        let known = self.breaker(&Lane::realm(realm), |breaker| breaker.knows(tenant, target));
+        if let Some(incarnation) = known {
+            return Some(Identity { realm: realm.clone(), incarnation });
+        }
+        self.identify(database).await.ok().filter(|server| server.realm == *realm)
     }
 
     /// Puts it into the log; what could not be put there yet.

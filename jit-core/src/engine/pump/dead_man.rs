@@ -1,6 +1,5 @@
 //! Dead-men: armed before a role is granted, moved with its window, disarmed when its end is verified (DESIGN section 8).
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -106,7 +105,7 @@ impl Pass<'_> {
         }
         let call = self.call();
         let answers = self.core.tasks.within(patience(&call), self.database.arm(&call, &orders)).await;
-        let (answers, served) = self.answered(answers, orders.len()).await;
+        let (answers, served) = self.served(answers, orders.len()).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
                 armed(case, &wanted, answer, now);
@@ -121,8 +120,9 @@ impl Pass<'_> {
         for case in &mut self.cases {
             case.plan_dead_men(&self.target, &self.dead_man, now);
         }
-        if let unreachable @ Served::Unreachable(_) = self.arm(now, true).await {
-            return unreachable;
+        let armed = self.arm(now, true).await;
+        if let Served::Unreachable(_) = armed {
+            return armed;
         }
         let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
         let (mut whose, mut subjects) = (Vec::new(), Vec::new());
@@ -144,45 +144,18 @@ impl Pass<'_> {
             }
         }
         if subjects.is_empty() {
-            return Served::Answered { restarted: false };
+            return armed;
         }
         let call = self.call();
         let answers = self.core.tasks.within(patience(&call), self.database.disarm(&call, &subjects)).await;
-        let (answers, served) = self.answered(answers, subjects.len()).await;
+        let (answers, served) = self.served(answers, subjects.len()).await;
         for ((place, subject), answer) in whose.into_iter().zip(subjects).zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
                 disarmed(case, &subject, answer, now);
             }
         }
-        served
+        armed.and(served)
     }
-
-    async fn answered<T>(
-        &self,
-        answers: Option<Vec<Result<T, DatabaseError>>>,
-        orders: usize,
-    ) -> (Vec<Result<T, DatabaseError>>, Served) {
-        if answers.is_none() {
-            self.hung.store(true, Ordering::Relaxed);
-            if !self.is_there().await {
-                let (answers, _) = answered(None, orders);
-                return (answers, Served::Unreachable("the database did not answer in time".to_owned()));
-            }
-        }
-        answered(answers, orders)
-    }
-}
-
-/// One answer for each order, and whether the server is there.
-fn answered<T>(
-    answers: Option<Vec<Result<T, DatabaseError>>>,
-    orders: usize,
-) -> (Vec<Result<T, DatabaseError>>, Served) {
-    let mut answers = answers.unwrap_or_default();
-    answers.resize_with(orders, || Err(DatabaseError::unknown("the database did not answer in time")));
-    let gone = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| error.is_unreachable());
-    let served = gone.map_or(Served::Answered { restarted: false }, |gone| Served::Unreachable(gone.with_causes()));
-    (answers, served)
 }
 
 fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, DatabaseError>, now: Time) {
@@ -194,6 +167,11 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
             let news = entry.end.is_none() || entry.end < wanted.end;
             (entry.end, entry.due, entry.trouble) = (wanted.end.or(entry.end).or(Some(now)), None, None);
             news.then_some(Event::DeadManArmed(armed))
+        }
+        // it is armed once it is known who answers
+        Err(error) if error.is_another_server() => {
+            entry.due = Some(again(entry, now));
+            None
         }
         Err(error) => {
             let why = error.with_causes();
@@ -215,7 +193,7 @@ fn again(entry: &ArmedDeadMan, now: Time) -> Time {
 fn disarmed(case: &mut Case, subject: &Subject, answer: Result<Disarmed, DatabaseError>, now: Time) {
     case.touch();
     match answer {
-        Ok(Disarmed { fired_at }) => {
+        Ok(Disarmed { fired_at, .. }) => {
             case.holding.armed.retain(|armed| !same(&armed.subject, subject));
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
@@ -327,10 +305,28 @@ impl Core {
             // what is put back is known to the pump, which arms it again
             default_role: DefaultRole::Goes { back_to: access.default_before().map(str::to_owned) },
         };
-        let call = Call { label: format!("{}.extend", self.node), limit: to_std(self.limits.call) };
+        let limit = to_std(self.limits.call);
+        let late = || DatabaseError::unreachable("the database did not answer in time");
+        let server = match self.tasks.within(limit, database.identify()).await {
+            Some(Ok(server)) if server.realm == *realm => server,
+            Some(Ok(server)) => {
+                let why =
+                    format!("target `{}` is another server now (`{}`, was `{realm}`)", armed.target, server.realm);
+                return Ok(Err(DatabaseError::AnotherServer { why }));
+            }
+            Some(Err(error)) => return Ok(Err(error)),
+            None => return Ok(Err(late())),
+        };
+        let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server) };
         let orders = [order];
-        let answers = self.tasks.within(call.limit, database.arm(&call, &orders)).await;
-        let (mut answers, _) = answered(answers, 1);
-        Ok(answers.pop().map_or(Ok(()), |answer| answer.map(|_| ())))
+        let answers = self.tasks.within(limit, database.arm(&call, &orders)).await;
+        let answer = answers.and_then(|mut answers| answers.pop());
+        Ok(match (answer, &call.server) {
+            (Some(Ok(armed)), server) if server.as_ref() != Some(&armed.identity) => {
+                Err(DatabaseError::unknown("another server answered"))
+            }
+            (Some(answer), _) => answer.map(|_| ()),
+            (None, _) => Err(late()),
+        })
     }
 }

@@ -13,7 +13,7 @@ use super::outcome::{Left, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
 use crate::access::Event;
 use crate::clock::{Time, after, span, to_std};
-use crate::database::{Call, DatabaseError, GrantOrder, Granted, RevokeOrder, RevokeReport};
+use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::grant::Grant;
 use crate::holding::{Closing, closings, orphan_closing, verify, width};
 use crate::id::AccessId;
@@ -39,21 +39,13 @@ impl Pass<'_> {
             return Ok(served);
         }
         let armed = self.arm(counted.now(), false).await;
-        if let (Served::Answered { .. }, gone @ Served::Unreachable(_)) = (&served, armed) {
-            served = gone;
+        served = served.and(armed);
+        let mut granted = Vec::new();
+        if matches!(served, Served::Answered { .. }) {
+            let second;
+            (granted, second) = self.grant(counted.now()).await;
+            served = served.and(second);
         }
-        let granted = match &served {
-            Served::Answered { restarted } => {
-                let before = *restarted;
-                let (granted, second) = self.grant(counted.now()).await;
-                served = match second {
-                    Served::Answered { restarted } => Served::Answered { restarted: restarted || before },
-                    unreachable @ Served::Unreachable(_) => unreachable,
-                };
-                granted
-            }
-            Served::Unreachable(_) => Vec::new(),
-        };
         let now = self.core.store.now().await?;
         let arrived = after(now, needed(self.core));
         for (place, closing, outcome) in revoked {
@@ -73,10 +65,8 @@ impl Pass<'_> {
                 case.handle(id, event, now);
             }
         }
-        if matches!(served, Served::Answered { .. })
-            && let gone @ Served::Unreachable(_) = self.follow(now).await
-        {
-            served = gone;
+        if matches!(served, Served::Answered { .. }) {
+            served = served.and(self.follow(now).await);
         }
         Ok(served)
     }
@@ -107,15 +97,18 @@ impl Pass<'_> {
         let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
         let call = self.call();
         let answers = self.core.tasks.within(patience(&call), self.database.revoke(&call, &orders)).await;
-        let incarnation = |report: &RevokeReport| report.incarnation.clone();
-        let (outcomes, served) = self.served(answers, orders.len(), incarnation).await;
+        let (outcomes, served) = self.served(answers, orders.len()).await;
         let at_once = matches!(served, Served::Unreachable(_));
+        let moved = matches!(served, Served::Answered { restarted: true });
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
-                Ok(report) => verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false }),
+                Ok(report) => {
+                    verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false, moved: false })
+                }
                 Err(error) => {
                     let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
-                    Err(Left { why: error.with_causes(), at_once, unknown })
+                    let moved = moved && error.is_another_server();
+                    Err(Left { why: error.with_causes(), at_once, unknown, moved })
                 }
             };
             (place, closing, outcome)
@@ -161,18 +154,16 @@ impl Pass<'_> {
         }
         let call = self.call();
         let answers = self.core.tasks.within(patience(&call), self.database.grant(&call, &orders)).await;
-        let incarnation = |granted: &Granted| granted.incarnation.clone();
-        let (outcomes, served) = self.served(answers, orders.len(), incarnation).await;
+        let (outcomes, served) = self.served(answers, orders.len()).await;
         let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
         (answered.chain(refused).collect(), served)
     }
 
     /// One answer for each order, and whether the server does its work. Where a call did not come back it is asked whether it is there.
-    async fn served<T>(
+    pub(super) async fn served<T: Answer>(
         &self,
         answers: Option<Vec<Result<T, DatabaseError>>>,
         orders: usize,
-        incarnation: impl Fn(&T) -> String,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
         let Some(mut answers) = answers else {
             let why = "the database did not answer in time";
@@ -185,13 +176,26 @@ impl Pass<'_> {
             return (answers, served);
         };
         answers.resize_with(orders, || Err(DatabaseError::unknown("the adapter gave no answer for this order")));
-        let errors = answers.iter().filter_map(|answer| answer.as_ref().err());
-        let served = match errors.into_iter().find(|error| error.is_unreachable()) {
-            Some(error) => Served::Unreachable(error.with_causes()),
-            None => {
-                let restarted = answers.iter().flatten().any(|answer| incarnation(answer) != self.incarnation);
-                Served::Answered { restarted }
+        let mut restarted = false;
+        for answer in &mut answers {
+            // one that does what it is told on whichever server is there proves nothing of the one that was meant
+            if let Ok(done) = &*answer
+                && let Err(error) = self.same_server(done.identity())
+            {
+                restarted = true;
+                *answer = Err(DatabaseError::unknown(error.to_string()));
             }
+        }
+        let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+        let refused = errors().any(DatabaseError::is_another_server);
+        let served = match errors().find(|error| error.is_unreachable()) {
+            Some(error) => Served::Unreachable(error.with_causes()),
+            None if refused => match self.moved().await {
+                true => Served::Answered { restarted: true },
+                // it is back already: what was refused counts as failed, and is tried again later
+                false => Served::Answered { restarted },
+            },
+            None => Served::Answered { restarted },
         };
         (answers, served)
     }
@@ -199,7 +203,37 @@ impl Pass<'_> {
     /// Whose work it is, and how long it may take: a database is told something from now on.
     pub(super) fn call(&self) -> Call {
         self.held.sending();
-        Call { label: self.label.clone(), limit: to_std(self.core.limits.call) }
+        Call { label: self.label.clone(), limit: to_std(self.core.limits.call), server: Some(self.server.clone()) }
+    }
+}
+
+/// An answer that says which server gave it.
+pub(super) trait Answer {
+    /// The server, as the very connection saw it.
+    fn identity(&self) -> &Identity;
+}
+
+impl Answer for Granted {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Answer for RevokeReport {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Answer for Armed {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Answer for Disarmed {
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 }
 

@@ -62,7 +62,7 @@ impl Pass<'_> {
         let at = (case.holding.tenant.clone(), self.target.clone());
         let begins = asked.iter().filter(|asked| matches!(asked.why, Why::Grant(_)));
         let roles: BTreeSet<&RoleName> = begins.map(|asked| &asked.subject.role).collect();
-        let unknown = roles.into_iter().filter(|role| !self.core.checked.is_good(&at, &self.incarnation, role));
+        let unknown = roles.into_iter().filter(|role| !self.core.checked.is_good(&at, &self.server.incarnation, role));
         let limit = to_std(self.core.limits.call);
         let checks = unknown.map(|role| async move {
             let checked = self.core.tasks.within(limit, self.database.check(std::slice::from_ref(role))).await;
@@ -78,7 +78,7 @@ impl Pass<'_> {
         let mut found = Found::new();
         for (role, checks) in futures_util::future::join_all(checks).await {
             match checks {
-                Ok(none) if none.is_empty() => self.core.checked.good(at.clone(), &self.incarnation, role),
+                Ok(none) if none.is_empty() => self.core.checked.good(at.clone(), &self.server.incarnation, role),
                 other => drop(found.insert(role, other)),
             }
         }

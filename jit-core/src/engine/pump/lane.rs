@@ -211,6 +211,7 @@ impl Lanes {
             None => self.ready(lane, tenant, &settings, target, &realm, database).await?,
         };
         let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
+        let server = Identity { realm: realm.clone(), incarnation };
         let dead_man = match (&ready, stage) {
             (Ok(_), Stage::All) => self.dead_man(tenant, target, database).await,
             // an end does not wait for what only a grant has to know
@@ -228,7 +229,7 @@ impl Lanes {
             target: target.clone(),
             dead_man,
             label,
-            incarnation,
+            server,
             stage,
             hung: AtomicBool::new(false),
             found: Found::new(),

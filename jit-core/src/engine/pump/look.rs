@@ -7,7 +7,7 @@ use super::case::Case;
 use super::realm::{Pass, Stage};
 use crate::access::Access;
 use crate::clock::to_std;
-use crate::database::{DatabaseError, Observation, SettleOrder, Subject};
+use crate::database::{DatabaseError, Identity, Observation, SettleOrder, Subject};
 use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 use crate::store::StoreError;
@@ -45,10 +45,11 @@ impl Pass<'_> {
         // it may have to wait past the deadline of the earlier statement
         let limit = to_std(self.core.limits.call).saturating_mul(2);
         let settled = self.core.tasks.within(limit, self.database.settle(&orders)).await;
-        settled.unwrap_or_else(|| {
+        let settled = settled.unwrap_or_else(|| {
             self.hung.store(true, Ordering::Relaxed);
             Err(DatabaseError::unreachable("an earlier statement could not be settled in time"))
-        })
+        })?;
+        self.same_server(&settled)
     }
 
     /// What has to be looked at.
@@ -103,12 +104,13 @@ impl Pass<'_> {
                 "the adapter answered for another number of memberships than it was asked for",
             ));
         }
-        let elsewhere = |case: &&Case| case.holding.realm != observation.identity.realm;
-        if let Some(case) = self.cases.iter().find(elsewhere) {
-            let (realm, was) = (&observation.identity.realm, &case.holding.realm);
-            return Err(DatabaseError::unreachable(format!("another server answers (`{realm}`, was `{was}`)")));
-        }
+        self.same_server(&observation.identity)?;
         Ok(observation)
+    }
+
+    /// Whether this answer came from the server that the pass is for. What another one says proves nothing.
+    pub(super) fn same_server(&self, answered: &Identity) -> Result<(), DatabaseError> {
+        if *answered == self.server { Ok(()) } else { Err(DatabaseError::another_server(&self.server, answered)) }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Left {
     pub(super) at_once: bool,
     /// What was sent may still arrive.
     pub(super) unknown: bool,
+    /// Another server is in its place, which refused: it stays due, until it is known who that is.
+    pub(super) moved: bool,
 }
 
 /// What a grant that begins is told.
@@ -102,6 +104,9 @@ pub(super) async fn look_again(
 
 /// Lets every access of the closing handle what came of it.
 pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
+    if matches!(&outcome, Err(left) if left.moved) {
+        return;
+    }
     if closing.accesses.is_empty() {
         orphan_ended(case, &closing.order.subject, outcome.err().map(|left| left.why), now);
         return;
@@ -160,7 +165,9 @@ fn orphan_ended(case: &mut Case, subject: &Subject, left: Option<String>, now: T
 pub(super) fn grant_failed(error: &DatabaseError, now: Time) -> Event {
     let why = error.with_causes();
     match error {
-        DatabaseError::Unreachable { .. } => Event::NotGranted { why, retry_at: now },
+        DatabaseError::Unreachable { .. } | DatabaseError::AnotherServer { .. } => {
+            Event::NotGranted { why, retry_at: now }
+        }
         DatabaseError::NotApplied { .. } => Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) },
         // the cause says already that it was the database
         DatabaseError::Rejected { rejection, why, .. } => {

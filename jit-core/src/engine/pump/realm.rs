@@ -13,7 +13,7 @@ use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after};
-use crate::database::{Database, DatabaseError, DeadManHere, Observation, Subject};
+use crate::database::{Database, DatabaseError, DeadManHere, Identity, Observation, Subject};
 use crate::grant::{Cause, Grant};
 use crate::holding::settled;
 use crate::id::{AccessId, TargetName};
@@ -32,8 +32,8 @@ pub(super) struct Pass<'p> {
     pub(super) dead_man: DeadManHere,
     /// Of all calls of this pass, for `settle`.
     pub(super) label: String,
-    /// The incarnation that the server was in when it said who it is.
-    pub(super) incarnation: String,
+    /// The server that the pass is for, as it said who it is.
+    pub(super) server: Identity,
     /// Whether grants may begin in it.
     pub(super) stage: Stage,
     /// Whether a call did not come back.
@@ -58,11 +58,23 @@ pub(super) enum Stage {
 pub(super) enum Served {
     /// The server answered.
     Answered {
-        /// It is in another incarnation than it was.
+        /// It is in another incarnation than it was, or another server is in its place: it has to say who it is again.
         restarted: bool,
     },
     /// It did not.
     Unreachable(String),
+}
+
+impl Served {
+    /// How both of two calls ended, one after the other.
+    pub(super) fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Answered { restarted: one }, Self::Answered { restarted: two }) => {
+                Self::Answered { restarted: one || two }
+            }
+            (gone @ Self::Unreachable(_), _) | (_, gone @ Self::Unreachable(_)) => gone,
+        }
+    }
 }
 
 impl Pass<'_> {
@@ -105,18 +117,16 @@ impl Pass<'_> {
         self.intend(&asked, observation.as_ref(), owned).await?;
         let served = self.effects().await?;
         self.record().await?;
-        let seen = observation.map(|observation| observation.identity.incarnation);
-        Ok(match served {
-            Served::Answered { restarted } => {
-                let restarted = restarted || seen.is_some_and(|seen| seen != self.incarnation);
-                Served::Answered { restarted }
-            }
-            unreachable @ Served::Unreachable(_) => unreachable,
-        })
+        Ok(served)
     }
 
     /// What has to be known first was not learnt: because the server is gone, or because one call hung.
     async fn not_known(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
+        if error.is_another_server() && self.moved().await {
+            // nothing was told to it: what is due stays so, until it is known who it is
+            self.record().await?;
+            return Ok(Served::Answered { restarted: true });
+        }
         if !self.hung.load(Ordering::Relaxed) || !self.is_there().await {
             return self.unreachable(error).await;
         }
@@ -132,7 +142,15 @@ impl Pass<'_> {
     /// Whether the server answers at all, where one call of it hung.
     pub(super) async fn is_there(&self) -> bool {
         match self.core.tasks.within(THERE_WITHIN, self.database.identify()).await {
-            Some(Ok(identity)) => self.cases.iter().all(|case| case.holding.realm == identity.realm),
+            Some(Ok(identity)) => identity == self.server,
+            _ => false,
+        }
+    }
+
+    /// Whether another server, or another run of it, is really in the place of the one that the pass is for, where one answered.
+    pub(super) async fn moved(&self) -> bool {
+        match self.core.tasks.within(THERE_WITHIN, self.database.identify()).await {
+            Some(Ok(identity)) => identity != self.server,
             _ => false,
         }
     }

@@ -169,7 +169,7 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
     let scene = Scene::new(world.clone()).await?;
     let before = scene.database.identify().await?;
     must(before == scene.database.identify().await?, "the identity changes by itself")?;
-    must(before.incarnation == scene.grant(Width::Inherit).await?.incarnation, "the grant names another incarnation")?;
+    must(before == scene.grant(Width::Inherit).await?.identity, "the grant names another incarnation")?;
     // some servers know of their start in whole seconds only
     world.pass(std::time::Duration::from_millis(1_100)).await;
     world.act(Act::Restart).await?;
@@ -177,7 +177,7 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
     must(before.realm == later.realm, "the realm changed with a restart")?;
     must(before.incarnation != later.incarnation, "the incarnation did not change with a restart")?;
     let report = scene.revoke(RevokeHow::Remove).await?;
-    must(report.incarnation == later.incarnation && report.seen.direct.is_empty(), "the revoke after it went wrong")
+    must(report.identity == later && report.seen.direct.is_empty(), "the revoke after it went wrong")
 }
 
 async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Outcome {

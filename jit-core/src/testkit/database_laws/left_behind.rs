@@ -14,7 +14,7 @@ laws! {
 }
 
 async fn owned(scene: &Scene) -> Result<Vec<Thing>, BoxError> {
-    only(scene.database.belongings(&[scene.subject()?]).await?)?.ok_or_else(|| "too many".into())
+    only(scene.database.belongings(&[scene.subject()?]).await?.each)?.ok_or_else(|| "too many".into())
 }
 
 async fn contract_belongings_show_what_was_made_in_a_window(world: Arc<dyn World>) -> Outcome {

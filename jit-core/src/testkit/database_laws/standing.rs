@@ -109,7 +109,7 @@ async fn contract_holders_are_listed_with_their_grantors(world: Arc<dyn World>) 
     let (role, by, width) = (scene.role.as_str(), By::Admin, Width::SetRole);
     world.act(Act::Grant { role, to: &bob, by, width, admin: true }).await?;
     let asked = scene.database.role(role)?;
-    let holders = scene.database.holders(std::slice::from_ref(&asked)).await?;
+    let holders = scene.database.holders(std::slice::from_ref(&asked)).await?.holders;
     let of = |name: &str| holders.iter().find(|holder| holder.account.as_str() == name);
     let (Some(ours), Some(standing)) =
         (of(scene.database.account(&scene.account)?.as_str()), of(scene.database.account(&bob)?.as_str()))

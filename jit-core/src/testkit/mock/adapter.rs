@@ -11,10 +11,10 @@ use super::dead_man::{MockDeadMan, fires_at};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Belongings, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind,
-    DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Identity, LostPrivilege, NameError, ObjectId,
-    Observation, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity,
-    Subject, Thing, Width,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
+    Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError, ObjectId,
+    Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder,
+    Severity, Subject, Thing, Width,
 };
 use crate::id::{Account, RealmId, RoleName};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
@@ -121,38 +121,40 @@ impl Database for MockDatabase {
         answers
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         self.up()?;
-        let Some(latest) = orders.iter().map(|order| order.not_after).max() else { return Ok(()) };
+        let Some(latest) = orders.iter().map(|order| order.not_after).max() else { return self.identity() };
         loop {
             // also what arrived while this waited
             let labelled = |label: &String| orders.iter().any(|order| order.label == *label);
             self.server.catalog().waiting.retain(|waiting| !labelled(&waiting.label));
             let left = span(self.server.now(), latest);
             if left < TimeDelta::zero() {
-                return self.up();
+                self.up()?;
+                return self.identity();
             }
             self.server.clock.sleep(to_std(left).saturating_add(std::time::Duration::from_millis(1))).await;
         }
     }
 
-    async fn arm(&self, _: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        orders.iter().map(|order| self.arm_one(order)).collect()
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        orders.iter().map(|order| self.arm_one(call, order)).collect()
     }
 
-    async fn disarm(&self, _: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         let one = |subject: &Subject| {
-            self.up()?;
+            let identity = self.meant(call)?;
             let mut catalog = self.server.catalog();
             let key = member_key(&catalog, subject);
             let was = key.and_then(|key| catalog.dead_men.remove(&key));
-            Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at) })
+            Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at), identity })
         };
         orders.iter().map(one).collect()
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, DatabaseError> {
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         self.up()?;
+        let identity = self.identity()?;
         let catalog = self.server.catalog();
         let owned = |subject: &Subject| {
             let account = by_id_or_name(&catalog, subject.account_id.as_ref(), subject.account.as_str());
@@ -166,11 +168,12 @@ impl Database for MockDatabase {
             });
             Some(things.collect())
         };
-        Ok(subjects.iter().map(owned).collect())
+        Ok(Owned { identity, each: subjects.iter().map(owned).collect() })
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.up()?;
+        let identity = self.identity()?;
         let catalog = self.server.catalog();
         let mut holders = Vec::new();
         for role in roles {
@@ -187,7 +190,7 @@ impl Database for MockDatabase {
                 });
             }
         }
-        Ok(holders)
+        Ok(Holders { identity, holders })
     }
 }
 
@@ -198,6 +201,13 @@ impl MockDatabase {
 
     fn up(&self) -> Result<(), DatabaseError> {
         if self.server.catalog().up { Ok(()) } else { Err(DatabaseError::unreachable("the server is down")) }
+    }
+
+    /// Whether it is up and the one that the call is meant for.
+    fn meant(&self, call: &Call) -> Result<Identity, DatabaseError> {
+        self.up()?;
+        let identity = self.identity()?;
+        call.meant_for(&identity).map(|()| identity)
     }
 
     fn broker(&self, catalog: &Catalog) -> Option<u32> {
@@ -214,8 +224,8 @@ impl MockDatabase {
         format!("start {}", self.server.catalog().starts)
     }
 
-    fn arm_one(&self, order: &ArmOrder) -> Result<Armed, DatabaseError> {
-        self.up()?;
+    fn arm_one(&self, call: &Call, order: &ArmOrder) -> Result<Armed, DatabaseError> {
+        let identity = self.meant(call)?;
         let now = self.server.now();
         let mut catalog = self.server.catalog();
         let Some(grace) = catalog.dead_man_grace else {
@@ -232,18 +242,18 @@ impl MockDatabase {
         let fires_at = fires_at(now, order.ends_in, grace);
         let ends_sessions = order.sessions == Sessions::End;
         catalog.dead_men.insert(key, MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes });
-        Ok(Armed { kind: DeadManKind::Event, fires_at })
+        Ok(Armed { kind: DeadManKind::Event, fires_at, identity })
     }
 
     async fn grant_one(&self, call: &Call, order: &GrantOrder) -> Result<Granted, DatabaseError> {
-        self.up()?;
+        self.meant(call)?;
         let now = self.server.now();
         if now > order.not_after() {
             return Err(DatabaseError::not_applied("the deadline is past"));
         }
         let statement = self.judge_grant(&self.server.catalog(), order)?;
         self.execute(call, now, statement).await?;
-        Ok(Granted { server_time: self.server.now(), incarnation: self.incarnation() })
+        Ok(Granted { server_time: self.server.now(), identity: self.identity()? })
     }
 
     fn judge_grant(&self, catalog: &Catalog, order: &GrantOrder) -> Result<Statement, DatabaseError> {
@@ -271,7 +281,7 @@ impl MockDatabase {
     }
 
     async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
-        self.up()?;
+        self.meant(call)?;
         let now = self.server.now();
         let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
         let was_held = (order.how == RevokeHow::Remove).then_some(statement.is_some());
@@ -302,8 +312,8 @@ impl MockDatabase {
         }
         let seen = self.look(&catalog, &order.subject);
         drop(catalog);
-        let (server_time, incarnation) = (self.server.now(), self.incarnation());
-        Ok(RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, incarnation })
+        let (server_time, identity) = (self.server.now(), self.identity()?);
+        Ok(RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, identity })
     }
 
     /// The default role that was there.

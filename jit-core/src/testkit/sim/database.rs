@@ -12,7 +12,7 @@ use super::node::Who;
 use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holder,
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
     Identity, NameError, Observation, OfTheBroker, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
@@ -453,7 +453,7 @@ impl Database for SimDatabase {
         self.send(call, orders.len(), &REVOKE, lawful, (300, 9_000), run).await
     }
 
-    async fn settle(&self, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         self.world().count("settles");
         let call = async {
             if self.world().inside().up.get(self.server) == Some(&Power::Up) {
@@ -470,7 +470,7 @@ impl Database for SimDatabase {
         self.look(call).await
     }
 
-    async fn holders(&self, roles: &[RoleName]) -> Result<Vec<Holder>, DatabaseError> {
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.look(self.inner.holders(roles)).await
     }
 
