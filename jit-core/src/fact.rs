@@ -7,6 +7,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
+use crate::text::{LONGEST_DETAIL, cut};
 
 /// Something that happened, for the log: what, and its details. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub enum Detail {
     Bool(bool),
     /// A whole number, below 2^53 either way.
     Int(i64),
-    /// A text.
+    /// A text, of [`LONGEST_DETAIL`] characters at most where it is made by `into()`.
     Text(String),
     /// Several.
     List(Vec<Detail>),
@@ -222,13 +223,13 @@ pub fn stamp(time: Time) -> String {
 
 impl From<&str> for Detail {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(cut(text, LONGEST_DETAIL).into_owned())
     }
 }
 
 impl From<String> for Detail {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::from(text.as_str())
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::{Entropy, Time};
 use crate::hex::hex;
+use crate::text::{escaped, is_seen, is_wide_space};
 
 /// A text that cannot be the identifier it was offered as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,7 @@ pub const LONGEST_ID: usize = 512;
 
 fn well_formed(what: &'static str, text: &str) -> Result<(), InvalidId> {
     let refuse = |why| {
-        let given = text.chars().take(64).flat_map(char::escape_debug).collect();
+        let given = escaped(text).chars().take(64).collect();
         Err(InvalidId { what, given, why })
     };
     if text.is_empty() {
@@ -42,8 +43,22 @@ fn well_formed(what: &'static str, text: &str) -> Result<(), InvalidId> {
     Ok(())
 }
 
+/// A name that people give: what nobody sees is no part of it. What a server calls its roles and accounts is not ours to choose.
+fn given(what: &'static str, text: &str) -> Result<(), InvalidId> {
+    well_formed(what, text)?;
+    let unseen = |character: char| !is_seen(character) || is_wide_space(character);
+    let why = if text.chars().any(unseen) {
+        "it holds a character that cannot be seen or passes for another: leave it out"
+    } else if text.trim() != text {
+        "it begins or ends with a space: leave it out"
+    } else {
+        return Ok(());
+    };
+    Err(InvalidId { what, given: escaped(text).chars().take(64).collect(), why })
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -53,10 +68,11 @@ macro_rules! text_id {
             /// Parses the text.
             ///
             /// # Errors
-            /// When it is empty, longer than 512 bytes, or holds a control character.
+            /// When it is empty, longer than 512 bytes, or holds a control character; a name that people give, also when
+            /// it holds another character that cannot be seen, or stands between spaces.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
-                well_formed($what, &text)?;
+                $check($what, &text)?;
                 Ok(Self(text))
             }
 
@@ -104,62 +120,74 @@ macro_rules! text_id {
 text_id!(
     /// The boundary of everything: two tenants never see each other.
     TenantId,
-    "tenant"
+    "tenant",
+    given
 );
 text_id!(
     /// A person or service known to the embedding application (`alice`, `ci-bot`).
     Principal,
-    "principal"
+    "principal",
+    given
 );
 text_id!(
     /// A group of principals, as the directory names it.
     Group,
-    "group"
+    "group",
+    given
 );
 text_id!(
     /// The name under which a database is registered with a tenant.
     TargetName,
-    "target"
+    "target",
+    given
 );
 text_id!(
     /// Where a role really lives, as the server itself identifies it (`postgres:7412...`).
     RealmId,
-    "realm"
+    "realm",
+    well_formed
 );
 text_id!(
     /// The login or user that a principal has in a realm, in its adapter's canonical spelling.
     Account,
-    "account"
+    "account",
+    well_formed
 );
 text_id!(
     /// A role that exists in a realm.
     RoleName,
-    "role"
+    "role",
+    well_formed
 );
 text_id!(
     /// The name of a policy rule.
     RuleName,
-    "rule"
+    "rule",
+    given
 );
 text_id!(
     /// An outside system that says yes or no, as policy names it.
     ApproverName,
-    "approver"
+    "approver",
+    given
 );
 text_id!(
     /// A kind of second factor, as policy names it (`totp`, `oidc`).
     FactorName,
-    "second factor"
+    "second factor",
+    given
 );
 text_id!(
     /// A receiver of notices, as policy names it (`slack:dba`).
     ReceiverName,
-    "receiver"
+    "receiver",
+    given
 );
 text_id!(
     /// One process that runs the engine.
     NodeId,
-    "node"
+    "node",
+    given
 );
 
 impl TenantId {
@@ -210,7 +238,7 @@ macro_rules! uuid_id {
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 Uuid::from_str(text).map(Self).map_err(|_| InvalidId {
                     what: $what,
-                    given: text.chars().take(64).flat_map(char::escape_debug).collect(),
+                    given: escaped(text).chars().take(64).collect(),
                     why: "it is not a UUID",
                 })
             }
@@ -289,6 +317,11 @@ mod tests {
         assert!(Principal::new("").is_err());
         assert!(Principal::new("a\0b").is_err());
         assert!(Principal::new("a\nb").is_err());
+        assert!(Principal::new("a\u{200b}b").is_err());
+        assert!(Principal::new("a\u{202e}b").is_err());
+        assert!(Principal::new("a\u{a0}b").is_err());
+        assert!(Principal::new("alice ").is_err());
+        assert!(Account::new("a\u{200b}b").is_ok(), "a server may call an account so");
         assert!(Principal::new("x".repeat(513)).is_err());
         assert!(Principal::new("Zoë O'Brien \"dba\"").is_ok());
     }

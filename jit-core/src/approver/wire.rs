@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{ApproverError, Review, Said};
 use crate::clock::Time;
 use crate::http::HttpError;
+use crate::text::is_seen;
 
 /// Longest text of an outside system that is kept, in characters.
 const LONGEST: usize = 400;
@@ -46,9 +47,9 @@ pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Said {
     Said { note: short(note), details: named.collect::<BTreeMap<_, _>>() }
 }
 
-/// The text without control characters, cut to what is kept.
+/// The text without what cannot be seen, cut to what is kept.
 pub(super) fn short(text: &str) -> String {
-    text.chars().filter(|sign| !sign.is_control()).take(LONGEST).collect()
+    text.chars().filter(|sign| is_seen(*sign)).take(LONGEST).collect()
 }
 
 impl From<HttpError> for ApproverError {

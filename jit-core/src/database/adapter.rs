@@ -268,7 +268,7 @@ pub fn late() -> DatabaseError {
 /// A name that cannot be taken, its control characters escaped.
 #[must_use]
 pub fn refused_name(what: &'static str, name: &str, why: &str) -> NameError {
-    let given = name.chars().take(80).flat_map(char::escape_debug).collect();
+    let given = crate::text::escaped(name).chars().take(80).collect();
     NameError { what, given, why: why.to_owned() }
 }
 

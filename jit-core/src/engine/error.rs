@@ -5,6 +5,7 @@ use crate::database::{DatabaseError, NameError};
 use crate::directory::DirectoryError;
 use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
 use crate::store::StoreError;
+use crate::text::TextError;
 
 /// What can go wrong with a command. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,12 @@ impl JitError {
 
 impl From<NameError> for JitError {
     fn from(error: NameError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<TextError> for JitError {
+    fn from(error: TextError) -> Self {
         Self::invalid(error.to_string())
     }
 }

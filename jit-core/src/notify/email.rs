@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::notice::Notice;
 use super::notifier::{Notifier, NotifyError};
-use super::words::{cut, line};
+use super::words::line;
+use crate::text::{cut, escaped};
 
 /// How long a mail server may take for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -103,7 +104,7 @@ impl Email {
             .from(self.from.clone())
             // the same however often it is sent: whoever reads mail leaves the second out
             .message_id(Some(format!("<{}@jit.invalid>", notice.id)))
-            .subject(cut(&format!("[jit] {}", line(notice)), SUBJECT))
+            .subject(cut(&format!("[jit] {}", line(notice)), SUBJECT).into_owned())
             .header(ContentType::TEXT_PLAIN);
         for to in &self.to {
             builder = builder.to(to.clone());
@@ -152,8 +153,7 @@ fn text(notice: &Notice) -> String {
     for (name, title) in shown {
         if let Some(field) = notice.fields.get(name).filter(|field| !field.is_empty()) {
             // what people wrote stays on its line: it cannot look like another field
-            let field: String = field.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
-            text.push_str(&format!("{title}: {field}\n"));
+            text.push_str(&format!("{title}: {}\n", escaped(field)));
         }
     }
     if let Some(access) = notice.access {

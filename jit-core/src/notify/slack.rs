@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::notice::Notice;
 use super::notifier::{Notifier, NotifyError};
 use super::webhook::{judge, unanswered};
-use super::words::{Tone, cut, line, tone};
+use super::words::{Tone, line, tone};
 use crate::http::{HttpClient, HttpRequest};
+use crate::text::{cut, escaped};
 
 /// Most characters of a header (Slack's Block Kit reference: header block).
 const HEADER: usize = 150;
@@ -45,11 +46,12 @@ impl Notifier for Slack {
     }
 }
 
-/// The message, within Slack's limits whatever the notice holds.
+/// The message, within Slack's limits whatever the notice holds. What people and servers wrote is only sent as `plain_text` without emoji: Slack
+/// makes no field, link, mention or icon of it.
 fn payload(notice: &Notice) -> Value {
     let headline = match tone(notice.event) {
         Tone::Plain => line(notice),
-        Tone::Loud => format!(":rotating_light: {}", line(notice)),
+        Tone::Loud => format!("🚨 {}", line(notice)),
     };
     let mut blocks = vec![json!({ "type": "header", "text": plain(&headline, HEADER) })];
     let shown = [
@@ -66,16 +68,14 @@ fn payload(notice: &Notice) -> Value {
         ("approve", "Approve with"),
     ];
     let field = |name: &str| notice.fields.get(name).filter(|text| !text.trim().is_empty());
-    let fields: Vec<Value> = shown
-        .iter()
-        .filter_map(|(name, title)| field(name).map(|text| marked(&format!("*{title}*\n"), text, FIELD)))
-        .collect();
+    let titled = |name: &str, title: &str, most| field(name).map(|text| plain(&format!("{title}: {text}"), most));
+    let fields: Vec<Value> = shown.iter().filter_map(|(name, title)| titled(name, title, FIELD)).collect();
     if !fields.is_empty() {
         blocks.push(json!({ "type": "section", "fields": fields }));
     }
     for (name, title) in [("reason", "Reason"), ("awaits", "Awaits")] {
-        if let Some(text) = field(name) {
-            blocks.push(json!({ "type": "section", "text": marked(&format!("*{title}*\n"), text, SECTION) }));
+        if let Some(text) = titled(name, title, SECTION) {
+            blocks.push(json!({ "type": "section", "text": text }));
         }
     }
     if let Some(link) = field("link").filter(|link| link.chars().count() <= ADDRESS) {
@@ -84,37 +84,21 @@ fn payload(notice: &Notice) -> Value {
     }
     let about = notice.access.map_or_else(|| notice.tenant.to_string(), |access| access.to_string());
     let context = format!("{about}, {}", notice.at.to_rfc3339_opts(SecondsFormat::Secs, true));
-    blocks.push(json!({ "type": "context", "elements": [marked("", &context, FIELD)] }));
-    json!({ "text": escape(&cut(&headline, SECTION)), "blocks": blocks })
+    blocks.push(json!({ "type": "context", "elements": [plain(&context, FIELD)] }));
+    json!({ "text": unmarked(&headline), "mrkdwn": false, "blocks": blocks })
 }
 
+/// Text of which Slack makes nothing, on one line.
 fn plain(text: &str, most: usize) -> Value {
     // an empty text is refused as a whole
     let text = if text.trim().is_empty() { "jit" } else { text };
-    json!({ "type": "plain_text", "text": cut(text, most) })
+    json!({ "type": "plain_text", "text": cut(&escaped(text), most), "emoji": false })
 }
 
-/// Marked-up text in which what people wrote is only text: no link, no mention.
-fn marked(title: &str, text: &str, most: usize) -> Value {
-    let room = most.saturating_sub(title.chars().count());
-    let mut kept = String::new();
-    let mut length = 0_usize;
-    for sign in text.chars() {
-        let shown = escape(sign.encode_utf8(&mut [0; 4]));
-        length = length.saturating_add(shown.chars().count());
-        // an escape that is cut in two would show as what it is not
-        if length > room.saturating_sub(1) {
-            kept.push('…');
-            break;
-        }
-        kept.push_str(&shown);
-    }
-    json!({ "type": "mrkdwn", "text": format!("{title}{kept}"), "verbatim": true })
-}
-
-/// Slack's three control characters, and what marks text up.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// The text of the message where no blocks can be shown. It cannot be marked as plain, so what Slack could make something of is taken apart.
+fn unmarked(text: &str) -> String {
+    let apart = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(':', ": ");
+    cut(&apart, SECTION).into_owned()
 }
 
 #[cfg(test)]
@@ -133,18 +117,19 @@ mod tests {
         Notice::new(TenantId::main(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
     }
 
-    fn texts(value: &Value, kind: &str, into: &mut Vec<usize>) {
+    /// Every text that Slack is told to show, with whether it may make something of it.
+    fn texts(value: &Value, into: &mut Vec<String>) {
         match value {
             Value::Object(map) => {
-                if map.get("type").and_then(Value::as_str) == Some(kind)
+                if let Some(kind) = map.get("type").and_then(Value::as_str)
                     && let Some(text) = map.get("text").and_then(Value::as_str)
                 {
-                    assert!(!text.contains('<'), "what people wrote is no link and no mention");
-                    into.push(text.chars().count());
+                    assert_eq!((kind, &map["emoji"]), ("plain_text", &json!(false)), "{text}");
+                    into.push(text.to_owned());
                 }
-                map.values().for_each(|value| texts(value, kind, into));
+                map.values().for_each(|value| texts(value, into));
             }
-            Value::Array(list) => list.iter().for_each(|value| texts(value, kind, into)),
+            Value::Array(list) => list.iter().for_each(|value| texts(value, into)),
             _ => {}
         }
     }
@@ -166,20 +151,38 @@ mod tests {
         let shown = payload.to_string();
         for part in [
             "alice asks for orders_write on orders-prod",
-            "*For*\\n30m",
+            "For: 30m",
             "2 of group `dba`",
             "https://jit.example.com/a/1",
         ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        assert!(!shown.contains("<!channel>") && !shown.contains("<https"), "{shown}");
-        assert!(shown.contains("&lt;!channel&gt; &amp; &lt;https://evil|orders&gt;"));
+        assert!(shown.contains("Reason: OPS-12: stuck <!channel>"), "shown as it is where nothing is made of it");
+        let mut all = Vec::new();
+        texts(&payload, &mut all);
+        assert!(all.len() > 6, "{all:?}");
+    }
+
+    #[test]
+    fn what_people_wrote_makes_no_field_no_mention_and_no_icon() {
+        let evil = "x\n*Role*\norders_read <!channel> :white_check_mark: `bob`";
+        for event in [What::Requested, What::Denied, What::Finding, What::Stopped, What::Escalated] {
+            let names =
+                ["principal", "role", "target", "reason", "ticket", "note", "why", "by", "to", "scope", "awaits"];
+            let fields = names.iter().map(|name| ((*name).to_owned(), evil.to_owned())).collect();
+            let payload = payload(&notice(event, fields));
+            let text = payload["text"].as_str().unwrap();
+            assert!(!text.contains(":white_check_mark:") && !text.contains('<') && !text.contains('\n'), "{text}");
+            let mut all = Vec::new();
+            texts(&payload, &mut all);
+            assert!(all.iter().all(|text| !text.contains('\n')), "{all:?}");
+        }
     }
 
     #[test]
     fn an_emergency_looks_like_one() {
         let shown = payload(&notice(What::BreakGlass, BTreeMap::new())).to_string();
-        assert!(shown.contains(":rotating_light: EMERGENCY"), "{shown}");
+        assert!(shown.contains("🚨 EMERGENCY"), "{shown}");
     }
 
     proptest! {
@@ -212,8 +215,8 @@ mod tests {
                 }
             }
             let mut lengths = Vec::new();
-            texts(&payload, "mrkdwn", &mut lengths);
-            prop_assert!(lengths.iter().all(|length| (1..=3_000).contains(length)));
+            texts(&payload, &mut lengths);
+            prop_assert!(lengths.iter().all(|text| (1..=3_000).contains(&text.chars().count())));
         }
     }
 }

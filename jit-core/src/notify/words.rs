@@ -2,6 +2,7 @@
 
 use super::notice::Notice;
 use crate::fact::What;
+use crate::text::escaped;
 
 /// How loud it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) fn tone(event: What) -> Tone {
     }
 }
 
-/// One line: who, what, where. Control characters are left out: no reason and no name begins a new line.
+/// One line: who, what, where. No reason and no name begins a new line, or turns the order of letters around.
 pub(super) fn line(notice: &Notice) -> String {
     let field = |name: &str| notice.fields.get(name).map_or("", String::as_str);
     let (who, role, target) = (field("principal"), field("role"), field("target"));
@@ -76,13 +77,5 @@ pub(super) fn line(notice: &Notice) -> String {
             _ => format!("{other}: {membership}"),
         },
     };
-    text.chars().filter(|sign| !sign.is_control()).collect()
-}
-
-/// The text, cut to so many characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(std::iter::once('…')).collect()
+    escaped(&text).into_owned()
 }

@@ -7,6 +7,7 @@ use jit_core::directory::DirectoryError;
 use jit_core::engine::JitError;
 use jit_core::policy::PolicyError;
 use jit_core::store::StoreError;
+use jit_core::text::escaped;
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub(crate) enum Exit {
 }
 
 impl Failure {
+    /// One line each, whoever wrote what is in them.
     pub(crate) fn new(exit: Exit, kind: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: hint.into(), exit }
+        let line = |text: String| escaped(&text).into_owned();
+        Self { kind, message: line(message.into()), hint: line(hint.into()), exit }
     }
 
     /// Wrong usage.
@@ -116,7 +119,9 @@ impl From<StoreError> for Failure {
 impl From<PolicyError> for Failure {
     /// One line per problem, each with its place.
     fn from(error: PolicyError) -> Self {
-        Self::new(Exit::Usage, "policy", error.to_string(), "mend the policy, then try it with `jit policy check`")
+        let failure = Self::new(Exit::Usage, "policy", "", "mend the policy, then try it with `jit policy check`");
+        let lines: Vec<_> = error.to_string().lines().map(|line| escaped(line).into_owned()).collect();
+        Self { message: lines.join("\n"), ..failure }
     }
 }
 

@@ -3,6 +3,7 @@
 //! In its local mode whoever can read `jit.toml` holds the broker's credentials anyway, so `--as` is believed, and recorded as
 //! asserted by a user of the operating system.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod build;
@@ -17,10 +18,11 @@ mod print;
 mod settle;
 mod spans;
 
-use std::io::IsTerminal;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use jit_core::text::Written;
 use tracing_subscriber::EnvFilter;
 
 use self::cli::Cli;
@@ -28,6 +30,10 @@ use self::error::Failure;
 use self::output::Output;
 
 fn main() -> ExitCode {
+    // its own message could move the cursor, too
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(output::errors(Written::OneLine), "internal error: {panic}");
+    }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
@@ -35,8 +41,9 @@ fn main() -> ExitCode {
     // what happens to accesses is said by the commands themselves
     let quiet = || EnvFilter::new("error,jit_core::engine::ledger=off");
     let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| quiet());
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
+    // an event is one line, whatever is in it; colours would be escaped like anything else
+    let log = || output::errors(Written::OneLine);
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
     let out = Output::new(cli.json);
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,7 +1,8 @@
-//! Where results and errors go.
+//! Where results and errors go: the only place that writes to a terminal.
 
 use std::io::{ErrorKind, Write};
 
+use jit_core::text::{TextWriter, Written};
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,16 +26,16 @@ impl Output {
     /// One result: an object for machines, or what `words` makes of it for people.
     pub(crate) fn result<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) -> Result<(), Failure> {
         if !self.json {
-            return Self::write(&words());
+            return self.write(&words());
         }
         let line = serde_json::to_string(value)
             .map_err(|error| Failure::unusable(format!("the answer has no JSON form: {error}"), "report this"))?;
-        Self::write(&line)
+        self.write(&line)
     }
 
     /// A line that only people read.
     pub(crate) fn words(self, text: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { Self::write(text) }
+        if self.json { Ok(()) } else { self.write(text) }
     }
 
     /// The one line that says what went wrong.
@@ -48,11 +49,21 @@ impl Output {
             format!("error: {} ({})", failure.message, failure.hint)
         };
         // where errors cannot be written either there is nobody to tell
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = writeln!(errors(self.written()), "{line}");
     }
 
-    fn write(text: &str) -> Result<(), Failure> {
-        let mut out = std::io::stdout().lock();
+    /// Asks who sits there for something; it goes where errors go.
+    pub(crate) fn ask(self, text: &str) {
+        // where nobody can be asked the answer will be missing
+        let _ = writeln!(errors(Written::Lines), "{text}");
+    }
+
+    fn written(self) -> Written {
+        if self.json { Written::Json } else { Written::Lines }
+    }
+
+    fn write(self, text: &str) -> Result<(), Failure> {
+        let mut out = TextWriter::new(std::io::stdout().lock(), self.written());
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             // the reader had enough (`jit list | head`)
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -62,4 +73,9 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// Standard error. What others wrote is escaped there, whoever prints it.
+pub(crate) fn errors(how: Written) -> TextWriter<std::io::Stderr> {
+    TextWriter::new(std::io::stderr(), how)
 }

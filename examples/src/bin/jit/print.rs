@@ -6,6 +6,7 @@ use jit_core::approval::Verdict;
 use jit_core::clock::Time;
 use jit_core::engine::AccessView;
 use jit_core::id::Principal;
+use jit_core::text::escaped;
 use serde::Serialize;
 
 use crate::spans::{from_now, said, shown};
@@ -116,7 +117,8 @@ pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
 /// Columns as wide as what is in them; the last one is as long as it is.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
-    let all: Vec<&[String; N]> = std::iter::once(&head).chain(rows).collect();
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| escaped(cell).into_owned())).collect();
+    let all: Vec<&[String; N]> = std::iter::once(&head).chain(&rows).collect();
     let widths: Vec<usize> = (0..N)
         .map(|column| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
@@ -147,13 +149,18 @@ fn receiver(view: &AccessView) -> String {
     text
 }
 
-/// Lines of a name and a text, the texts under each other.
+/// Lines of a name and a text, the texts under each other: one line each, whatever is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Vec<String>);
 
 impl Lines {
     pub(crate) fn add(&mut self, name: &str, text: impl std::fmt::Display) {
-        self.0.push(format!("{name:<11} {text}"));
+        self.0.push(format!("{name:<11} {}", escaped(&text.to_string())));
+    }
+
+    /// What the product says in several lines of its own.
+    pub(crate) fn lines(&mut self, name: &str, text: &str) {
+        text.lines().enumerate().for_each(|(place, line)| self.add(if place == 0 { name } else { "" }, line));
     }
 
     pub(crate) fn text(&self) -> String {

@@ -16,6 +16,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where it is granted or over already.
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
+        self.words(&settings, actor, "reason", why).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;

@@ -66,6 +66,7 @@ impl Jit {
 
     async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?;
+        self.words(&settings, actor, "note", note).await?;
         let mut about = about;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, about.access).await?;

@@ -26,6 +26,7 @@ impl Jit {
         reason: &str,
     ) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?;
+        self.words(&settings, actor, "reason", reason).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;

@@ -30,6 +30,7 @@ use crate::access::{Access, Event};
 use crate::approval::{Actor, Parties};
 use crate::id::AccessId;
 use crate::store::Write;
+use crate::text::{LONGEST_NOTE, taken};
 
 impl Jit {
     /// The actor's tenant has to be this handle's (law 13).
@@ -50,6 +51,20 @@ impl Jit {
         match self.core.not_stopped(&settings, &self.tenant, &actor.principal).await {
             Err(error @ JitError::NotAllowed { .. }) => self.core.refuse(&settings, actor, None, error).await,
             other => other.map(|()| settings),
+        }
+    }
+
+    /// A text that the actor gives: one that cannot be taken is refused, which is in the log.
+    async fn words(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        what: &'static str,
+        text: &str,
+    ) -> Result<(), JitError> {
+        match taken(what, text, LONGEST_NOTE) {
+            Ok(_) => Ok(()),
+            Err(error) => self.core.refuse(settings, actor, None, error.into()).await,
         }
     }
 

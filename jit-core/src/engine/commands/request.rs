@@ -25,11 +25,10 @@ use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
 use crate::policy::{DeadMan, Ruling};
 use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
+use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
 const LOOK_WHEN_ASKED: Duration = Duration::from_millis(500);
-/// Longest texts that are kept of what people write, in characters.
-const LONGEST_TEXT: usize = 2_000;
 
 impl Jit {
     /// Asks for a role. Where policy wants nobody's yes it is approved at once; the database grants it right after.
@@ -76,17 +75,18 @@ impl Jit {
         if ask.duration <= TimeDelta::zero() {
             return Err(JitError::invalid("the duration has to be longer than zero: say for how long, like `30m`"));
         }
-        if ask.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_ID || key.contains('\0')) {
-            return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes, none of them NUL")));
+        if ask.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_ID) {
+            return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes")));
         }
-        for (what, text) in [("reason", Some(&ask.reason)), ("ticket", ask.ticket.as_ref())] {
-            if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
-                return Err(JitError::invalid(format!("the {what} is longer than {LONGEST_TEXT} characters")));
-            }
+        taken("reason", &ask.reason, LONGEST_NOTE)?;
+        for (what, text, longest) in [("ticket", &ask.ticket, LONGEST_TICKET), ("key", &ask.key, LONGEST_ID)] {
+            taken(what, text.as_deref().unwrap_or_default(), longest)?;
         }
+        taken("role", role.as_str(), LONGEST_ID)?;
         let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
         let account = settings.directory.account(&receiver, &target).await?;
         let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
+        taken("account", account.as_str(), LONGEST_ID)?;
         let now = self.core.store.now().await?;
         if let Some(start) = ask.start
             && start < now
@@ -259,7 +259,8 @@ impl Core {
     ) -> Result<T, JitError> {
         let now = self.store.now().await?;
         let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
-        let short = |text: &str| text.chars().take(LONGEST_TEXT).collect::<String>();
+        // of a text that cannot be taken nothing is kept
+        let short = |text: &str| taken("text", text, LONGEST_NOTE).unwrap_or_default().to_owned();
         let what = if matches!(error, JitError::Standing { .. }) { What::Finding } else { What::RequestRefused };
         ledger.fact(
             Fact::new(what)
@@ -268,7 +269,7 @@ impl Core {
                 .with("duration", ask.duration)
                 .with("reason", short(&ask.reason))
                 .with("kind", error.kind())
-                .with("why", short(&error.to_string())),
+                .with("why", error.to_string()),
         );
         ledger.commit().await?;
         Err(error)

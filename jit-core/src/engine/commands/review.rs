@@ -16,6 +16,7 @@ impl Jit {
     /// [`JitError::NotFound`].
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?;
+        self.words(&settings, actor, "note", note).await?;
         if note.trim().is_empty() {
             return self
                 .core

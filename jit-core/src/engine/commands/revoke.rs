@@ -17,6 +17,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?;
+        self.words(&settings, actor, "reason", reason).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;

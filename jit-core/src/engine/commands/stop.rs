@@ -23,6 +23,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it; only one for all targets allows stopping a principal or everything.
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
         let settings = self.acting(actor).await?;
+        self.words(&settings, actor, "reason", reason).await?;
         self.core.permit(&settings, actor, Action::Stop, about(&scope), None).await?;
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);

@@ -1,5 +1,6 @@
 //! Outside systems are asked: a lane each, so that one that is slow or gone delays nothing else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::clock::{Time, after};
 use crate::fact::{Fact, What};
 use crate::id::{ApproverName, TenantId};
 use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write};
+use crate::text::{cut, escaped};
 
 /// How long a question is claimed: longer than a call may take.
 const CLAIM: TimeDelta = TimeDelta::seconds(30);
@@ -94,7 +96,7 @@ impl Lanes {
         error: &ApproverError,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        let why: String = error.to_string().chars().take(LONGEST_WHY).collect();
+        let why = cut(&escaped(&error.to_string()), LONGEST_WHY).into_owned();
         let known = question.trouble.as_ref() == Some(&why);
         let wait = pause(question.failures).max(error.retry_after.unwrap_or_default()).min(TimeDelta::hours(1));
         let failures = question.failures.saturating_add(1);
@@ -143,6 +145,10 @@ impl Core {
             Reply::Deny(said) => (Verdict::Deny, said),
             Reply::Wait(_) => return Ok(()),
         };
+        let short = |text: &str| cut(&escaped(text), LONGEST_WHY).into_owned();
+        let note = short(&note);
+        let details: BTreeMap<String, String> =
+            details.iter().take(DETAILS).map(|(name, text)| (short(name), short(text))).collect();
         for _ in 0..TRIES {
             let now = self.store.now().await?;
             let loaded = match self.load(&record.at.tenant, question.access, now).await {
@@ -184,7 +190,9 @@ impl Core {
     }
 }
 
-/// How many characters of an error are kept.
+/// How many details of an answer are kept.
+const DETAILS: usize = 16;
+/// How many characters of an error, and of each text of an answer, are kept.
 const LONGEST_WHY: usize = 400;
 
 /// What the system is asked.

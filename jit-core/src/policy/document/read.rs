@@ -5,6 +5,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Findings;
+use crate::text::{cut, escaped};
 
 /// A value and where it stands.
 pub(super) type Found<'d> = &'d Spanned<DeValue<'d>>;
@@ -199,15 +200,7 @@ pub(super) fn texts<'d>(value: Found<'d>, key: &str, findings: &mut Findings) ->
 
 /// A user's text for a message: short and on one line.
 pub(in crate::policy) fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for (count, character) in text.chars().enumerate() {
-        if count >= 64 {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() { shown.extend(character.escape_debug()) } else { shown.push(character) }
-    }
-    shown
+    cut(&escaped(text), 65).into_owned()
 }
 
 /// A length of time for a message, as the document writes it.

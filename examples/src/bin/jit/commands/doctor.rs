@@ -129,7 +129,7 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
         }
         lines.add("", format!("{severity}: {}", check.message));
         if let Some(mend) = &check.mend {
-            lines.add("", format!("mend: {mend}"));
+            lines.lines("", &format!("mend: {mend}"));
         }
     }
     if checks.is_empty() {

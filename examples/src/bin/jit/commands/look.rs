@@ -1,6 +1,7 @@
 //! Looking at accesses.
 
 use jit_core::engine::{AccessView, Filter};
+use jit_core::text::escaped;
 use serde_json::{Map, Value, json};
 
 use super::{Context, deciders};
@@ -83,7 +84,8 @@ pub(super) fn told(entry: &Value) -> String {
         Some(Value::Object(details)) => details.iter().map(detail).collect::<Vec<_>>().join(", "),
         _ => String::new(),
     };
-    format!("{at}  {:<19}{by}{}{details}", text("what"), if details.is_empty() { "" } else { "  " })
+    let line = format!("{at}  {:<19}{by}{}{details}", text("what"), if details.is_empty() { "" } else { "  " });
+    escaped(&line).into_owned()
 }
 
 fn detail((name, value): (&String, &Value)) -> String {

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Context;
 use crate::cli::Mfa;
 use crate::error::Failure;
+use crate::output::Output;
 
 pub(super) async fn mfa(at: &Context<'_>, command: &Mfa) -> Result<(), Failure> {
     let jit = at.engine().await?;
@@ -32,7 +33,7 @@ pub(super) async fn mfa(at: &Context<'_>, command: &Mfa) -> Result<(), Failure> 
             if at.out.is_json() || !std::io::stdin().is_terminal() {
                 return Ok(());
             }
-            confirm(at, &jit, actor.responding(name, asked()?)).await
+            confirm(at, &jit, actor.responding(name, asked(at.out)?)).await
         }
         Mfa::Confirm { totp, actor } => {
             let actor = at.actor(&jit, actor).responding(name, totp.as_str());
@@ -60,8 +61,8 @@ fn shown(uri: &str) -> String {
     format!("scan this with your authenticator application, or type the key in:\n\n{drawn}\n\nkey: {secret}")
 }
 
-fn asked() -> Result<String, Failure> {
-    eprintln!("the code that it shows now:");
+fn asked(out: Output) -> Result<String, Failure> {
+    out.ask("the code that it shows now:");
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     read.map_err(|error| Failure::usage(format!("no code was given: {error}"), "give it to `jit mfa confirm`"))?;

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use jit_core::approval::Actor;
 use jit_core::engine::{AccessView, Jit};
 use jit_core::id::{AccessId, FactorName, Principal};
+use jit_core::text::escaped;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -118,7 +119,7 @@ impl Context<'_> {
         let now = jit.store().now().await?;
         self.out.result(&AccessLine { access: view, can_decide: &can_decide }, || {
             let lines = print::access(view, &can_decide, now);
-            if sentence.is_empty() { lines } else { format!("{sentence}\n{lines}") }
+            if sentence.is_empty() { lines } else { format!("{}\n{lines}", escaped(sentence)) }
         })
     }
 

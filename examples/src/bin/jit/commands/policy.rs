@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jit_core::id::TenantId;
+use jit_core::text::escaped;
 use serde_json::json;
 
 use super::Context;
@@ -55,7 +56,10 @@ pub(super) async fn explain(at: &Context<'_>, request: &cli::Request) -> Result<
     at.out.result(&answer, || {
         let mut lines: Vec<String> = explained
             .iter()
-            .map(|rule| format!("{} `{}`: {}", if rule.decided { "->" } else { "  " }, rule.rule, rule.why))
+            .map(|rule| {
+                let line = format!("{} `{}`: {}", if rule.decided { "->" } else { "  " }, rule.rule, rule.why);
+                escaped(&line).into_owned()
+            })
             .collect();
         if decided.is_none() {
             lines.push("no rule matches: what no rule allows is denied".to_owned());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jit_core::engine::{AccessView, Happened, Jit, Undone};
 use jit_core::fact::{Detail, Fact, What};
+use jit_core::text::escaped;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -160,7 +161,7 @@ fn say(out: Output, happened: &Happened) -> Result<(), Failure> {
         });
         let until = access.as_ref().and_then(|view| view.expires_at).filter(|_| fact.what == What::Active);
         let until = until.map_or_else(String::new, |end| format!(", until {}", shown(end)));
-        format!("{}  {}{about}{until}{}", shown(*at), words(fact), why(fact))
+        escaped(&format!("{}  {}{about}{until}{}", shown(*at), words(fact), why(fact))).into_owned()
     })
 }
 

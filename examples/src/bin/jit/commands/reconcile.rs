@@ -1,6 +1,7 @@
 //! Comparing what targets hold with what the store says.
 
 use jit_core::engine::{Drift, Reconcile};
+use jit_core::text::escaped;
 use serde_json::json;
 
 use super::Context;
@@ -58,6 +59,6 @@ fn told(target: &str, drifts: &[Drift]) -> String {
         }
         _ => "  something that this command has no words for: see --json".to_owned(),
     };
-    let lines: Vec<String> = drifts.iter().map(line).collect();
+    let lines: Vec<String> = drifts.iter().map(|drift| escaped(&line(drift)).into_owned()).collect();
     format!("{target}:\n{}", lines.join("\n"))
 }

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use jit_core::clock::after;
 use jit_core::engine::{AccessView, Filter, Jit};
 use jit_core::id::AccessId;
+use jit_core::text::escaped;
 
 use super::{Context, deciders};
 use crate::error::Failure;
@@ -51,6 +52,6 @@ async fn line(at: &Context<'_>, jit: &Jit, view: &AccessView) -> Result<(), Fail
     at.out.result(&AccessLine { access: view, can_decide: &can_decide }, || {
         let [id, state, role, who, when, note] = print::row(view, now);
         let note = if note.is_empty() { note } else { format!(", {note}") };
-        format!("{}  {id}  {state}: {role} for {who}, {when}{note}", shown(now))
+        escaped(&format!("{}  {id}  {state}: {role} for {who}, {when}{note}", shown(now))).into_owned()
     })
 }
