@@ -6,6 +6,7 @@ mod decide;
 mod delegate;
 mod doctor;
 mod init;
+mod listener;
 mod live;
 mod look;
 mod mfa;

@@ -2,22 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{get, post};
 use jit_core::approver::Callback;
 use jit_core::engine::{Jit, JitError};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until};
 
 use super::Context;
+use super::listener::LimitedListener;
 use super::pump::{pumping, stopped};
 use crate::cli;
 use crate::error::Failure;
 
+/// How long every refusal takes: longer than a look into the store, a signature and an entry of the log.
+const REFUSAL: Duration = Duration::from_millis(250);
 /// Longest answer that is taken, in bytes.
 const LONGEST: usize = 64 * 1024;
 
@@ -28,12 +35,13 @@ pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Fa
         .route("/callbacks/{token}", post(callback))
         .route("/health", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(LONGEST))
+        .layer(map_response(closing))
         .with_state(Arc::new(handles));
     let cannot = |error: std::io::Error| {
         Failure::unusable(format!("nothing can listen at {}: {error}", serve.listen), "name another with --listen")
     };
-    let listener = TcpListener::bind(serve.listen).await.map_err(cannot)?;
-    let address = listener.local_addr().map_err(cannot)?;
+    let listener = LimitedListener::new(TcpListener::bind(serve.listen).await.map_err(cannot)?);
+    let address = axum::serve::Listener::local_addr(&listener).map_err(cannot)?;
     at.out.result(&json!({"listening": address.to_string()}), || format!("outside systems call back at {address}"))?;
     let ends = async {
         // where signals cannot be received the pump says so and ends too
@@ -45,7 +53,14 @@ pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Fa
     served.map_err(|error| Failure::unusable(format!("the address does not answer any more: {error}"), ""))
 }
 
-/// Every refusal is the same to who cannot sign: which tokens there are is nobody's business.
+/// One request for a connection: its time is limited.
+async fn closing<B: Send>(mut response: Response<B>) -> Response<B> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Every refusal is the same, and takes the same time: which tokens there are, which are used, and whose signature was wrong is nobody's
+/// business. The log has it.
 async fn callback(
     State(tenants): State<Arc<Vec<Jit>>>,
     Path(token): Path<String>,
@@ -56,17 +71,18 @@ async fn callback(
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
+    let refuse_at = Instant::now() + REFUSAL;
     let callback = Callback { token, headers, body: body.to_vec() };
     for jit in tenants.iter() {
         match jit.callback(&callback).await {
             Ok(_) => return (StatusCode::OK, "taken\n"),
-            Err(JitError::NotFound { .. } | JitError::NotAllowed { .. }) => {}
-            Err(JitError::Refused(_)) => return (StatusCode::GONE, "too late\n"),
+            Err(JitError::NotFound { .. } | JitError::NotAllowed { .. } | JitError::Refused(_)) => {}
             Err(error) => {
                 tracing::error!(%error, "a callback could not be taken");
                 return (StatusCode::SERVICE_UNAVAILABLE, "try again\n");
             }
         }
     }
+    sleep_until(refuse_at).await;
     (StatusCode::NOT_FOUND, "nobody waits for it\n")
 }
