@@ -300,7 +300,7 @@ fn law_04_a_holding_is_due_when_the_first_of_its_accesses_or_watches_is() {
     assert!(!holding.is_empty());
     assert!(matches!(gone.grant(), Some(Grant::Revoked(_))));
     assert_eq!(holding.due([&gone]), Some(at(11 + 60)));
-    assert_eq!(holding.serial(), "holding:postgres:1/alice");
+    assert_eq!(holding.serial(), "holding:10/postgres:1/alice");
 }
 
 #[test]
