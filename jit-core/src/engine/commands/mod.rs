@@ -55,13 +55,7 @@ impl Jit {
     }
 
     /// A text that the actor gives: one that cannot be taken is refused, which is in the log.
-    async fn words(
-        &self,
-        settings: &Tenant,
-        actor: &Actor,
-        what: &'static str,
-        text: &str,
-    ) -> Result<(), JitError> {
+    async fn words(&self, settings: &Tenant, actor: &Actor, what: &'static str, text: &str) -> Result<(), JitError> {
         match taken(what, text, LONGEST_NOTE) {
             Ok(_) => Ok(()),
             Err(error) => self.core.refuse(settings, actor, None, error.into()).await,

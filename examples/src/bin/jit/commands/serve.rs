@@ -76,7 +76,9 @@ async fn callback(
     for jit in tenants.iter() {
         match jit.callback(&callback).await {
             Ok(_) => return (StatusCode::OK, "taken\n"),
-            Err(JitError::NotFound { .. } | JitError::NotAllowed { .. } | JitError::Refused(_)) => {}
+            Err(JitError::NotFound { .. } | JitError::NotAllowed { .. }) => {}
+            // only to who has signed
+            Err(JitError::Refused(_)) => return (StatusCode::GONE, "too late\n"),
             Err(error) => {
                 tracing::error!(%error, "a callback could not be taken");
                 return (StatusCode::SERVICE_UNAVAILABLE, "try again\n");
