@@ -1,4 +1,4 @@
-//! A pooler in transaction mode: PgBouncer.
+//! A pooler: PgBouncer.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,16 @@ use crate::server::{User, end, free_port, signal};
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
-/// One before a server, for one role: each transaction has the connection that is free then. It ends when it is dropped.
+/// How long a client of the pooler has one connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// For one transaction: each has the connection that is free then.
+    Transaction,
+    /// As long as it stays.
+    Session,
+}
+
+/// One before a server, for one role. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Pooler {
     process: Child,
@@ -28,11 +37,25 @@ impl Pooler {
     /// So few connections to the server that those who come have to share them.
     const SHARED: usize = 2;
 
-    /// Starts one before this database, which it logs in to as this role.
+    /// Starts one before this database, which it logs in to as this role, in transaction mode.
     ///
     /// # Errors
     /// When it is missing, or does not start.
     pub async fn before(running: &RunningPostgres, database: &str, role: &str, password: &str) -> Result<Self> {
+        Self::start(PoolMode::Transaction, running, database, role, password).await
+    }
+
+    /// Starts one of this mode.
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub async fn start(
+        mode: PoolMode,
+        running: &RunningPostgres,
+        database: &str,
+        role: &str,
+        password: &str,
+    ) -> Result<Self> {
         let user = User::unprivileged()?;
         let folder =
             tempfile::Builder::new().prefix("jit-pool").permissions(Permissions::from_mode(0o755)).tempdir()?;
@@ -41,11 +64,12 @@ impl Pooler {
         std::fs::write(at("users"), format!("\"{role}\" \"{password}\"\n"))?;
         let settings = format!(
             "[databases]\n{database} = host=127.0.0.1 port={server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\npool_mode = transaction\ndefault_pool_size = {shared}\nauth_type = scram-sha-256\nauth_file = {users}\n\
+             unix_socket_dir =\npool_mode = {mode}\ndefault_pool_size = {shared}\nauth_type = scram-sha-256\nauth_file = {users}\n\
              client_tls_sslmode = require\nclient_tls_cert_file = {certificate}\nclient_tls_key_file = {key}\n\
              server_tls_sslmode = verify-full\nserver_tls_ca_file = {ca}\n",
             server = running.port,
-            shared = Self::SHARED,
+            mode = if mode == PoolMode::Transaction { "transaction" } else { "session" },
+            shared = if mode == PoolMode::Transaction { Self::SHARED } else { 20 },
             users = at("users").display(),
             certificate = certificates.certificate.display(),
             key = certificates.key.display(),

@@ -1,5 +1,6 @@
 //! A PostgreSQL server and everybody around it, for the laws.
 
+mod plants;
 mod session;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use jit_core::clock::Time;
 use jit_core::database::{Database, TlsMode, Width};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
-    Act, By, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
+    Act, By, Hold, Login, Need, Plant, Privilege, Row, UserSession, WRONG_PASSWORD, World,
 };
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -359,6 +360,14 @@ impl World for PostgresWorld {
             });
         }
         all
+    }
+
+    fn plants(&self) -> Vec<Plant> {
+        plants::all(&self.schema)
+    }
+
+    fn hostile_defaults(&self) -> Option<Plant> {
+        Some(plants::defaults(&self.broker))
     }
 
     async fn waiting(&self) -> Result<usize, BoxError> {

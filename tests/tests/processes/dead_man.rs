@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use jit_core::clock::{Time, after};
+use jit_core::database::{Database as _, TlsMode};
 use jit_core::testkit::database_laws::{Act, Attempt, Tried, UserSession, World};
+use jit_postgres::{PostgresConfig, PostgresDatabase};
+use jit_tests::pooler::{PoolMode, Pooler};
 use jit_tests::server::{Cluster, Flavour, MySqlServer, Scheduler, Settings};
 use jit_tests::world::mssql::MsSqlWorld;
 use jit_tests::world::mysql::MySqlWorld;
@@ -74,6 +77,65 @@ pub(crate) fn all(tests: &mut Tests) {
         case.fires(&access, LATE).await?;
         case.is_ended(&mut session).await?;
         case.is_told(&access).await
+    });
+    tests.add_with(&postgres, "law_04_a_strangers_lock_is_no_sentinel", || async move {
+        let cluster = Cluster::start_durable(MAJOR).await?;
+        let stranger = cluster.running().admin("postgres").await?;
+        let case = Case::on_postgres(cluster, false).await?;
+        // every kind by which one was ever known, in each mode
+        for lock in ["pg_advisory_lock", "pg_advisory_lock_shared"] {
+            let keys = "unnest(ARRAY[1785295988, 1785295989]) k, pg_roles r WHERE r.rolname LIKE 'jit_broker%'";
+            stranger
+                .execute(
+                    &format!("SELECT {lock}(k, r.oid::int4), {lock}(k::bigint << 32 | r.oid::bigint) FROM {keys}"),
+                    &[],
+                )
+                .await?;
+        }
+        stranger.execute("SELECT set_config('application_name', 'jit sentinel', false)", &[]).await?;
+        let access = case.granted("6s").await?;
+        case.fires(&access, LATE).await?;
+        drop(stranger);
+        case.is_told(&access).await
+    });
+    tests.add_with(&postgres, "law_04_a_window_opens_and_ends_where_the_log_may_not_be_asked", || async move {
+        let cluster = Cluster::start_durable_with(MAJOR, "allow_system_table_mods = on").await?;
+        // as managed servers answer
+        cluster
+            .running()
+            .admin("postgres")
+            .await?
+            .batch_execute(
+                "ALTER FUNCTION pg_catalog.pg_current_wal_insert_lsn() RENAME TO hidden; \
+             CREATE FUNCTION pg_catalog.pg_current_wal_insert_lsn() RETURNS pg_lsn LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE 'wal_level must be logical' USING ERRCODE = '55000'; END $$",
+            )
+            .await?;
+        let case = Case::on_postgres(cluster, false).await?;
+        let access = case.granted("6s").await?;
+        case.fires(&access, LATE).await
+    });
+    tests.add_with(&postgres, "wrong_use_a_pooler_in_transaction_mode_is_refused_and_named", || async move {
+        let cluster = Cluster::start_fresh(MAJOR).await?;
+        let running = cluster.running().clone();
+        let world = PostgresWorld::of_its_own(cluster).await?;
+        let (broker, password) = (world.broker(), format!("secret of {}", world.broker()));
+        for mode in [PoolMode::Transaction, PoolMode::Session] {
+            let pooler = Pooler::start(mode, &running, "postgres", &broker, &password).await?;
+            let url =
+                format!("postgres://{broker}:{}@localhost:{}/postgres", password.replace(' ', "%20"), pooler.port());
+            let config = PostgresConfig::from_url(&url)?.tls(TlsMode::VerifyFull { ca: Some(pooler.ca().to_owned()) });
+            // by whoever comes first, and by whoever comes later
+            for _ in 0..3 {
+                let found = PostgresDatabase::new(config.clone())?.identify().await;
+                let right = match (mode, &found) {
+                    (PoolMode::Transaction, Err(error)) => error.to_string().contains("pooler"),
+                    (mode, found) => mode == PoolMode::Session && found.is_ok(),
+                };
+                ensure!(right, "{mode:?}: {found:?}");
+            }
+        }
+        Ok(())
     });
     tests.add_with(&postgres, "law_04_a_restart_ends_the_sentinel_and_the_next_start_arms_it_anew", || async move {
         let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::{Scene, call, expect, only};
-use super::{Act, Attempt, By, Outcome, Tried, World, laws, must};
+use super::{Act, Attempt, By, Outcome, Plant, Tried, World, laws, must};
 use crate::database::{
-    ArmOrder, Armed, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, RevokeHow, Subject, Width,
+    ArmOrder, Armed, Check, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, RevokeHow, Severity, Subject,
+    Width,
 };
 use crate::policy::Sessions;
 use crate::store::BoxError;
@@ -14,6 +15,8 @@ use crate::store::BoxError;
 laws! {
     law_04_dead_man_takes_the_role_and_its_sessions: [DeadMan], ["pg-sentinel", "my-event"];
     law_04_dead_man_survives_a_restart_or_is_armed_anew: [DeadMan, OwnServer], ["my-event"];
+    law_04_dead_man_fires_whatever_the_defaults_are: [DeadMan], [];
+    law_04_dead_man_has_nothing_that_a_stranger_planted: [DeadMan], [];
     law_06_dead_man_leaves_what_others_granted: [DeadMan, GrantorRecorded], [];
     law_07_dead_man_puts_the_default_role_back: [DeadMan, DefaultRoles], [];
     law_11_dead_man_of_names_that_need_quotes: [DeadMan], [];
@@ -117,6 +120,46 @@ async fn law_04_dead_man_survives_a_restart_or_is_armed_anew(world: Arc<dyn Worl
         arm(&scene, order).await?;
     }
     until_gone(&scene, 0).await
+}
+
+async fn law_04_dead_man_fires_whatever_the_defaults_are(world: Arc<dyn World>) -> Outcome {
+    let Some(defaults) = world.hostile_defaults() else { return Ok(()) };
+    let mut scene = Scene::new(world).await?;
+    scene.world.act(Act::Run { statement: &defaults.put }).await?;
+    // what is open already has the defaults from before
+    scene.database = scene.world.database(super::Login::Broker).await?;
+    granted_and_over(&scene, Width::Inherit, order(scene.subject()?, SOON)).await?;
+    until_gone(&scene, 0).await?;
+    fired(&scene).await?;
+    scene.grant(Width::Inherit).await?;
+    let report = scene.revoke(RevokeHow::Remove).await?;
+    must(report.seen.direct.is_empty(), "the revoke leaves it there")?;
+    scene.world.act(Act::Run { statement: &defaults.taken }).await
+}
+
+async fn law_04_dead_man_has_nothing_that_a_stranger_planted(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    arm(&scene, order(scene.subject()?, LATER)).await?;
+    let role = scene.database.role(&scene.role)?;
+    for Plant { put, taken, named } in scene.world.plants() {
+        scene.world.act(Act::Run { statement: &put }).await?;
+        // the adapter that has used it before, and one that sees it for the first time
+        for database in [Arc::clone(&scene.database), scene.world.database(super::Login::Broker).await?] {
+            let armed = only(database.arm(&call("a"), &[order(scene.subject()?, LATER)]).await)?;
+            let rejected = matches!(armed, Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan, .. }));
+            must(rejected, format!("`{put}`: {armed:?}"))?;
+            let here = database.capabilities().await?.dead_man;
+            must(matches!(here, DeadManHere::Missing { .. }), format!("`{put}`: {here:?}"))?;
+            let checks = database.check(std::slice::from_ref(&role)).await?;
+            let said = |check: &Check| {
+                check.about.what == "dead-man" && check.severity == Severity::Danger && check.message.contains(&named)
+            };
+            must(checks.iter().any(said), format!("`{put}`: no danger names `{named}`: {checks:?}"))?;
+        }
+        scene.world.act(Act::Run { statement: &taken }).await?;
+        arm(&scene, order(scene.subject()?, LATER)).await.map_err(|error| format!("after `{taken}`: {error}"))?;
+    }
+    disarm(&scene).await.map(drop)
 }
 
 async fn law_06_dead_man_leaves_what_others_granted(world: Arc<dyn World>) -> Outcome {

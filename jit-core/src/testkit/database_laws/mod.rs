@@ -43,7 +43,9 @@ use std::sync::Arc;
 
 pub use facts::{FACTS, Fact};
 pub use scene::witness;
-pub use world::{Act, Attempt, By, Hold, Login, Need, Privilege, Row, Tried, UserSession, WRONG_PASSWORD, World};
+pub use world::{
+    Act, Attempt, By, Hold, Login, Need, Plant, Privilege, Row, Tried, UserSession, WRONG_PASSWORD, World,
+};
 
 use crate::store::BoxError;
 

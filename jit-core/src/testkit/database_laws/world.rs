@@ -66,6 +66,16 @@ pub trait World: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What a stranger could have put where the dead man's switch is kept, each by itself. Empty where nobody tried.
+    fn plants(&self) -> Vec<Plant> {
+        Vec::new()
+    }
+
+    /// Defaults of the database or of the broker's account that would cut, block or redirect what the broker does, all of them together.
+    fn hostile_defaults(&self) -> Option<Plant> {
+        None
+    }
+
     /// How many of the broker's statements wait for a lock.
     ///
     /// # Errors
@@ -91,6 +101,17 @@ pub struct Privilege {
     pub taken: String,
     /// What the mending statement of a check has to have in it.
     pub named: Vec<String>,
+}
+
+/// Something that is put in the broker's way by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plant {
+    /// The statements that put it there.
+    pub put: String,
+    /// The statements that take it away again.
+    pub taken: String,
+    /// A word that the check has to say of it.
+    pub named: String,
 }
 
 /// What a law needs of the engine or of its environment.
