@@ -221,7 +221,8 @@ const VARIABLES: &str = r"
 /// written to, since that would end the process.
 const PINNED: &str = r"
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
-    pg_catalog.set_config('default_transaction_read_only', 'off', false), pg_catalog.set_config('synchronous_commit', 'on', false),
+    pg_catalog.set_config('default_transaction_read_only', 'off', false),
+    pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('synchronous_commit', 'on', false),
     pg_catalog.set_config('exit_on_error', 'off', false), pg_catalog.set_config('client_min_messages', 'error', false),
     pg_catalog.set_config('quote_all_identifiers', 'off', false), pg_catalog.set_config('transform_null_equals', 'off', false),
     pg_catalog.set_config('row_security', 'on', false), pg_catalog.set_config('lock_timeout', '5s', false),
