@@ -1,6 +1,8 @@
 #!/bin/bash
 # Breaks the engine on purpose, one law at a time, and shows that the simulator notices.
 #
+# Breaks the adapters, too: a patch that begins with `caught-by: BINARY FILTER` is run against these tests on real servers instead.
+#
 #   ./tests/mutants.sh --check              only whether every patch still applies
 #   ./tests/mutants.sh [SEEDS] [NAME...]    each patch of tests/mutants (or these), with SEEDS histories (500) at the most
 #
@@ -32,6 +34,18 @@ export CARGO_TARGET_DIR=$copy/target
 passed=0
 for name in "${names[@]}"; do
     git apply "$root/tests/mutants/$name.patch"
+    if read -r word binary filter <"$root/tests/mutants/$name.patch" && [ "$word" = caught-by: ]; then
+        cargo build --quiet --workspace --all-features --bin servers --bin jit
+        said=$("$CARGO_TARGET_DIR/debug/servers" -- cargo test --workspace --all-features --test "$binary" -- "$filter" 2>&1 || true)
+        if caught=$(printf '%s\n' "$said" | grep -m1 -E '^test .*FAILED'); then
+            printf '%-18s caught by %s\n' "$name" "$caught"
+        else
+            printf '%-18s NOT CAUGHT: %s\n' "$name" "$(printf '%s\n' "$said" | tail -1)"
+            passed=1
+        fi
+        git apply -R "$root/tests/mutants/$name.patch"
+        continue
+    fi
     said=$(JIT_SIM_ENOUGH=1 JIT_SIM_WHOLE=1 ./tests/simulate.sh "$seeds" 2>&1 || true)
     if caught=$(printf '%s\n' "$said" | grep -m1 -E '^seed [0-9]+: law '); then
         printf '%-18s caught by %s\n' "$name" "$caught"
