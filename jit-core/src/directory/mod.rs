@@ -36,17 +36,12 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// As [`DirectoryError`] says.
     async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError>;
 
-    /// Returns whether the directory knows the principal. Only somebody known decides in another's place.
+    /// Returns whether the directory knows the principal. Only somebody known decides in another's place: a directory that takes every
+    /// name in [`Directory::person`] says here which of them it has.
     ///
     /// # Errors
     /// As [`DirectoryError`] says, but for `Unknown`.
-    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
-        match self.person(who, &BTreeSet::new()).await {
-            Ok(_) => Ok(true),
-            Err(DirectoryError::Unknown { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError>;
 
     /// What it says now, by a text that is another one when it says something else: where it changed, everything open is ruled again.
     /// `None` is for a directory that never changes by itself, as a policy's own: who leaves a group of any other keeps what they have.

@@ -76,3 +76,20 @@ impl Access {
         self.approval().plan().handling.can_grant == Stance::Accepted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_altered_under_its_name_is_told_and_what_was_not_is_not() {
+        let thing = |id: &str, version: Option<&str>| Thing {
+            id: id.to_owned(),
+            what: format!("function {id}"),
+            version: version.map(str::to_owned),
+        };
+        let before = marks(&[thing("f", Some("1")), thing("g", Some("1")), thing("h", None)]);
+        let now = [thing("f", Some("2")), thing("g", Some("1")), thing("h", None), thing("i", Some("1"))];
+        assert_eq!(left_behind(&before, &now), ["function f, altered", "function i"]);
+    }
+}

@@ -11,6 +11,7 @@ use crate::database::{
     Session, Subject, Width,
 };
 use crate::grant::{Cause, Grant};
+use crate::id::RoleName;
 use crate::policy::Sessions;
 
 /// The kinds of plans of the model: narrow and wide, both at once.
@@ -339,4 +340,36 @@ fn law_05_a_default_role_that_is_still_set_is_not_gone() {
     let role = closing.order.subject.role.as_str().to_owned();
     let still = report(Seen { default_roles: vec![role], ..seen(&[]) });
     assert!(verify(&closing, &still).unwrap_err().contains("default role"));
+}
+
+#[test]
+fn law_06_a_role_within_one_that_a_live_access_gives_is_not_held_for_good() {
+    let (wider, asked) = (active(1, NARROW), access(2, NARROW, 0));
+    let mut within = seen(&[]);
+    within.through = vec![wider.request().role.to_string()];
+    let narrower = Subject { role: RoleName::new("within").unwrap(), ..subject(&asked) };
+    assert_eq!(standing(None, &[&wider], &within, &narrower), None);
+    assert_eq!(standing(None, &[&ending(&wider)], &within, &narrower), None);
+    // nobody gives it for a while: somebody gave it for good
+    assert!(standing(None, &[], &within, &narrower).is_some());
+    assert!(standing(None, &[&revoked(&wider)], &within, &narrower).is_some());
+    within.through.push("team".to_owned());
+    assert!(standing(None, &[&wider], &within, &narrower).is_some_and(|how| how.contains("team")));
+}
+
+#[test]
+fn law_05_a_role_that_was_gone_before_its_end_is_told_apart() {
+    let access = ending(&active(1, NARROW));
+    let end = |access: &Access, was_held| {
+        let closing = closings(&[access], at(11)).remove(0);
+        let verified = verify(&closing, &RevokeReport { was_held, ..report(seen(&[])) }).unwrap().remove(0);
+        let step = access.handle(Event::Ended(verified), at(12)).unwrap();
+        step.facts[0].details.contains_key("gone_before")
+    };
+    assert!(end(&access, Some(false)));
+    assert!(!end(&access, Some(true)));
+    assert!(!end(&access, None));
+    // an earlier try of ours may have taken it
+    let tried = next(&access, Event::EndFailed { why: "lost".to_owned(), retry_at: at(11) }, at(11));
+    assert!(!end(&tried, Some(false)));
 }

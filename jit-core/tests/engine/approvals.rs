@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::approver::{Callback, Reply, Said};
-use jit_core::engine::{AccessView, Ask, JitError};
+use jit_core::approver::{Approver, ApproverError, Callback, Reply, Review, Said};
+use jit_core::engine::{AccessView, Ask, Filter, JitError};
 use jit_core::fact::What;
 use jit_core::id::Principal;
 
@@ -321,6 +321,111 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
     scene.clock.advance(Duration::from_secs(30));
     let third = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
     assert_eq!(third.state, "scheduled");
+}
+
+#[tokio::test]
+async fn emergencies_in_a_row_or_at_once_are_never_one_persons_alone() {
+    let scene = Scene::new().await;
+    scene.jit.reload_policy(policy(&POLICY.replace(", mfa = { within = \"1m\" } }", " }"))).await.unwrap();
+    let emergency = |role: &str| Ask::new("pg", role, TimeDelta::minutes(10)).because("the site is down").break_glass();
+    let carol = actor("carol");
+    let one = || scene.jit.request(&carol, emergency("writer"));
+    let both = tokio::join!(one(), one());
+    let mut states = [both.0.unwrap().state, both.1.unwrap().state];
+    states.sort_unstable();
+    assert_eq!(states, ["pending", "scheduled"]);
+    scene.jit.run_due().await.unwrap();
+    // over early, and still not reviewed
+    let open = scene.jit.list(&Filter { open: true, ..Filter::default() }, None, 9).await.unwrap();
+    let had = open.iter().find(|view| view.state == "active").unwrap();
+    assert_eq!(scene.jit.request(&carol, emergency("writer")).await.unwrap().state, "pending");
+    // a review of what was had until then is none of more time
+    scene.jit.review(&actor("frank"), had.id(), "seen").await.unwrap();
+    let longer = scene.jit.extend(&carol, had.id(), TimeDelta::minutes(5), "still down").await.unwrap();
+    assert!(longer.review.is_some_and(|review| review.given.is_none()));
+    scene.jit.release(&carol, had.id()).await.unwrap();
+    scene.jit.run_due().await.unwrap();
+    assert_eq!(scene.view(had).await.state, "revoked");
+    assert_eq!(scene.jit.request(&carol, emergency("writer")).await.unwrap().state, "pending");
+    assert_eq!(scene.jit.request(&actor("bob"), emergency("writer")).await.unwrap().state, "scheduled");
+}
+
+/// Says yes to an extension, and has it replaced by a longer one before the yes arrives.
+#[derive(Debug, Default, Clone)]
+struct Meddling(std::sync::Arc<std::sync::OnceLock<jit_core::engine::Jit>>);
+
+#[async_trait::async_trait]
+impl Approver for Meddling {
+    async fn review(&self, review: &Review) -> Result<Reply, ApproverError> {
+        let short = TimeDelta::minutes(5);
+        if let Some(jit) = self.0.get().filter(|_| review.extension && review.duration == short) {
+            jit.deny(&actor("carol"), review.access, "no").await.unwrap();
+            jit.extend(&actor("alice"), review.access, TimeDelta::minutes(40), "much longer").await.unwrap();
+        }
+        match review.extension && review.duration != short {
+            true => Ok(Reply::Wait(review.until)),
+            false => Ok(Reply::Approve(Said::default())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn law_19_an_answer_counts_for_the_question_that_was_put() {
+    let scene = Scene::new().await;
+    let text = POLICY.replace(
+        "start_within = \"24h\"\n[[rule.stage]]\npeople",
+        "start_within = \"24h\"\n[[rule.stage]]\napprovers = [\"tracker\"]\npeople",
+    );
+    assert_ne!(text, POLICY);
+    scene.jit.reload_policy(policy(&text)).await.unwrap();
+    let (jit, alice) = (&scene.jit, actor("alice"));
+    let active = async |who: &str| {
+        let access = jit.request(&actor(who), ask("admin")).await.unwrap();
+        jit.run_due().await.unwrap();
+        jit.approve(&actor("bob"), &access, "").await.unwrap();
+        jit.run_due().await.unwrap();
+        scene.view(&access).await
+    };
+    // one that answers later
+    let access = active("alice").await;
+    assert_eq!(access.state, "active");
+    let later = jit.store().now().await.unwrap() + TimeDelta::minutes(9);
+    let callback = |review: Review| Callback {
+        token: review.token,
+        headers: BTreeMap::new(),
+        body: access.id().to_string().into_bytes(),
+    };
+    let extended = async |minutes| {
+        scene.tracker.says(Ok(Reply::Wait(later)));
+        let view = jit.extend(&alice, access.id(), TimeDelta::minutes(minutes), "more").await.unwrap();
+        jit.run_due().await.unwrap();
+        (view, callback(scene.tracker.last()))
+    };
+    let (_, first) = extended(5).await;
+    jit.deny(&actor("carol"), access.id(), "no").await.unwrap();
+    let (view, second) = extended(40).await;
+    jit.approve(&actor("bob"), &view, "").await.unwrap();
+    assert!(jit.callback(&first).await.is_err());
+    assert_eq!(scene.view(&access).await.expires_at, access.expires_at, "the yes to 5 minutes gave 40");
+    jit.callback(&second).await.unwrap();
+    assert_eq!(scene.view(&access).await.expires_at.unwrap() - access.expires_at.unwrap(), TimeDelta::minutes(40));
+    // one that was asked and answers while the question is replaced
+    let meddling = Meddling::default();
+    let node = scene.node_with(&text, meddling.clone()).await;
+    meddling.0.set(node.clone()).unwrap();
+    let access = node.request(&alice, ask("admin")).await.unwrap();
+    node.run_due().await.unwrap();
+    node.approve(&actor("bob"), &access, "").await.unwrap();
+    node.run_due().await.unwrap();
+    let access = scene.view(&access).await;
+    let short = node.extend(&alice, access.id(), TimeDelta::minutes(5), "more").await.unwrap();
+    node.approve(&actor("bob"), &short, "").await.unwrap();
+    node.run_due().await.unwrap();
+    let view = scene.view(&access).await;
+    assert_eq!(view.extension_micros, TimeDelta::minutes(40).num_microseconds());
+    node.approve(&actor("bob"), &view, "").await.unwrap();
+    node.run_due().await.unwrap();
+    assert_eq!(scene.view(&access).await.expires_at, access.expires_at, "a late yes counted");
 }
 
 #[tokio::test]

@@ -58,7 +58,9 @@ async fn law_08_who_lost_his_entitlement_does_not_count_for_more_time_either() {
     jit.reload_policy(policy(&without_bob)).await.unwrap();
     let asked = jit.approve(&actor("carol"), access.id(), "").await.unwrap();
     assert_eq!(asked.expires_at, active.expires_at, "one who may not decide any more counted");
-    let longer = jit.approve(&actor("erin"), access.id(), "").await.unwrap();
+    // she never said yes to the request: that she means the extension she has to say
+    assert_eq!(jit.approve(&actor("erin"), access.id(), "").await.unwrap_err().kind(), "refused");
+    let longer = jit.approve(&actor("erin"), &asked, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(30));
     jit.release(&alice, access.id()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
@@ -139,4 +141,101 @@ async fn law_13_another_tenants_access_is_not_found() {
         }
     };
     assert!(refused, "two tenants share one role of a realm");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_19_a_yes_to_the_request_gives_no_more_time() {
+    let jit = engine(server(17).database()).await;
+    let pump = jit.start();
+    let (alice, bob, carol) = (actor("alice"), actor("bob"), actor("carol"));
+    let asked = jit.request(&alice, ask("writer", 600_000)).await.unwrap();
+    jit.approve(&carol, &asked, "").await.unwrap();
+    let active = jit.until_active(asked.id(), PATIENCE).await.unwrap();
+    // one was enough, and the second hears who it was
+    let late = jit.approve(&bob, asked.id(), "").await.unwrap_err();
+    assert!(late.kind() == "refused" && late.to_string().contains("`carol`"), "{late}");
+    let first = jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(5), "not done yet").await.unwrap();
+    for error in [jit.approve(&bob, asked.id(), "").await, jit.approve(&bob, &asked, "").await] {
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains(&first.question.to_string()), "{error}");
+    }
+    // the view of the first extension says nothing about the second, neither yes nor no
+    jit.deny(&carol, asked.id(), "no").await.unwrap();
+    let second = jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(40), "much longer").await.unwrap();
+    assert_ne!(first.question, second.question);
+    assert!(jit.approve(&bob, &first, "").await.is_err());
+    assert!(jit.deny(&bob, &first, "").await.is_err());
+    assert_eq!(jit.access(asked.id()).await.unwrap().expires_at, active.expires_at);
+    let longer = jit.approve(&bob, &second, "").await.unwrap();
+    assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(40));
+    // given more time that another agreed to, a plain yes of one who agreed to the request only is none to still more
+    jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(1), "again").await.unwrap();
+    assert!(jit.approve(&carol, asked.id(), "").await.is_err());
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_19_a_yes_to_what_another_policy_asks_otherwise_has_to_be_given_anew() {
+    let jit = engine(server(17).database()).await;
+    let asked = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
+    let stricter = POLICY.replace("people = [{ group = \"dba\" }]", "people = [{ group = \"dba\", quorum = 2 }]");
+    jit.reload_policy(policy(&stricter)).await.unwrap();
+    jit.run_due().await.unwrap();
+    let now = jit.access(asked.id()).await.unwrap();
+    assert_ne!(now.question, asked.question);
+    assert!(jit.approve(&actor("bob"), &asked, "").await.is_err());
+    jit.approve(&actor("bob"), &now, "").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_16_nothing_that_a_stopped_person_does_counts() {
+    let text = POLICY.replace("who = [\"frank\"]", "who = [\"frank\", \"bob\"]");
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    jit.reload_policy(policy(&text)).await.unwrap();
+    let (alice, bob, carol, frank) = (actor("alice"), actor("bob"), actor("carol"), actor("frank"));
+    let until = jit.store().now().await.unwrap() + chrono::TimeDelta::hours(1);
+    let start = jit.store().now().await.unwrap() + chrono::TimeDelta::seconds(2);
+    let early = jit.request(&alice, ask("writer", 600_000).starting(start)).await.unwrap();
+    jit.approve(&bob, &early, "").await.unwrap();
+    jit.delegate(&bob, &Principal::new("mallory").unwrap(), until).await.unwrap();
+    jit.stop(&frank, Scope::Principal(bob.principal.clone()), "his laptop was stolen").await.unwrap();
+    let other = jit.request(&actor("dave"), ask("writer", 600_000)).await.unwrap();
+    let refused = [
+        jit.approve(&bob, &other, "").await.map(drop),
+        jit.deny(&bob, &other, "").await.map(drop),
+        jit.delegate(&bob, &carol.principal, until).await,
+        jit.revoke(&bob, other.id(), "").await.map(drop),
+        jit.stop(&bob, Scope::All, "").await,
+        jit.resume(&bob, Scope::Principal(bob.principal.clone())).await,
+        jit.approve(&actor("mallory"), &other, "").await.map(drop),
+    ];
+    for (place, refused) in refused.into_iter().enumerate() {
+        assert!(refused.is_err(), "{place}");
+    }
+    // what he agreed to before and is not granted yet does not count while he is stopped
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(early.id()).await.unwrap().state, "pending");
+    jit.approve(&carol, early.id(), "").await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(early.id()).await.unwrap().state, "active");
+    jit.resume(&frank, Scope::Principal(bob.principal.clone())).await.unwrap();
+    jit.approve(&bob, &other, "").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_somebody_whom_the_directory_knows_stands_in() {
+    let jit = engine(server(17).database()).await;
+    let until = jit.store().now().await.unwrap() + chrono::TimeDelta::hours(1);
+    let delegate = async |to: &str| jit.delegate(&actor("bob"), &Principal::new(to).unwrap(), until).await;
+    assert_eq!(delegate("nobody").await.unwrap_err().kind(), "not-found");
+    delegate("mallory").await.unwrap();
+    let asked = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
+    // who left meanwhile stands in for nobody any more
+    jit.reload_policy(policy(&POLICY.replace(", \"mallory\"]", "]"))).await.unwrap();
+    assert!(jit.approve(&actor("mallory"), &asked, "").await.is_err());
+    jit.reload_policy(policy(POLICY)).await.unwrap();
+    let view = jit.access(asked.id()).await.unwrap();
+    assert_eq!(jit.approve(&actor("mallory"), &view, "").await.unwrap().state, "scheduled");
 }

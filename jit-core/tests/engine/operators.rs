@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::database::Width;
-use jit_core::engine::{Drift, Jit, Reconcile, Scope};
+use jit_core::engine::{Ask, Drift, Jit, Reconcile, Scope};
 use jit_core::id::TargetName;
 use jit_core::store::{Change, Expect, Kind, MemoryStore, RecordKey, Store, Write, Writing};
 use jit_core::testkit::ManualClock;
@@ -182,11 +182,55 @@ async fn an_extension_is_a_decision_of_its_own_and_never_beyond_the_total() {
     assert_eq!(asked.expires_at, active.expires_at, "it was extended without a yes");
     assert_eq!(asked.awaits, ["one of group `dba`"]);
     assert!(jit.approve(&alice, access.id(), "").await.is_err());
-    let longer = jit.approve(&actor("carol"), access.id(), "").await.unwrap();
+    let longer = jit.approve(&actor("carol"), &asked, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), TimeDelta::minutes(30));
     let error = jit.extend(&alice, access.id(), TimeDelta::minutes(45), "still not").await.unwrap_err();
     assert!(error.to_string().contains("at most"), "{error}");
     jit.release(&alice, access.id()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_about_a_person_and_a_realm_under_every_name() {
+    let server = server(17);
+    server.create_account("alice-dba").unwrap();
+    let jit = Jit::builder()
+        .store(MemoryStore::new(clock()))
+        .policy(policy(POLICY))
+        .database("pg", server.database())
+        .database("pg-too", server.database())
+        .build()
+        .await
+        .unwrap();
+    jit.run_due().await.unwrap();
+    let pump = jit.start();
+    let frank = actor("frank");
+    let ask_too = |millis| Ask::new("pg-too", "reader", TimeDelta::milliseconds(millis)).because("a test");
+    let mine = usable(&jit, "alice", "reader", 3_600_000).await;
+    let other = usable(&jit, "dave", "reader", 3_600_000).await;
+    jit.stop(&frank, Scope::Principal(actor("alice-dba").principal), "a stolen laptop").await.unwrap();
+    assert_eq!(jit.until_ended(mine.id(), PATIENCE).await.unwrap().state, "revoked");
+    assert_eq!(jit.request(&actor("alice"), ask("reader", 1_000)).await.unwrap_err().kind(), "stopped");
+    assert_eq!(jit.access(other.id()).await.unwrap().state, "active");
+    jit.stop(&frank, Scope::Target(TargetName::new("pg-too").unwrap()), "a break-in").await.unwrap();
+    assert_eq!(jit.until_ended(other.id(), PATIENCE).await.unwrap().state, "revoked");
+    for asked in [ask_too(1_000), ask("reader", 1_000)] {
+        assert_eq!(jit.request(&actor("dave"), asked).await.unwrap_err().kind(), "stopped");
+    }
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_stopped_before_it_was_seen_is_stopped_under_its_other_names_once_it_is() {
+    let (server, store) = (server(17), Arc::new(MemoryStore::new(clock())));
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+    let pump = jit.start();
+    let live = usable(&jit, "dave", "reader", 3_600_000).await;
+    let too = TargetName::new("pg-too").unwrap();
+    jit.stop(&actor("frank"), Scope::Target(too.clone()), "a break-in").await.unwrap();
+    assert_eq!(jit.access(live.id()).await.unwrap().state, "active", "nobody knows that it is the same server");
+    jit.put_target(too, Arc::new(server.database())).await.unwrap();
+    assert_eq!(jit.until_ended(live.id(), PATIENCE).await.unwrap().state, "revoked");
     pump.stop().await;
 }

@@ -48,6 +48,7 @@ pub struct MsSqlWorld {
 #[must_use]
 pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
     match need {
+        Need::Planted => Some("what is planted has tests of its own"),
         Need::GrantorRecorded => Some("the catalog does not say who granted a membership"),
         Need::SetOption => Some("a role is used without being set"),
         Need::DefaultRoles => Some("there are no default roles: a role works as soon as it is given"),

@@ -57,6 +57,7 @@ pub struct MySqlWorld {
 #[must_use]
 pub fn lacks(flavour: Flavour, need: Need) -> Option<&'static str> {
     match need {
+        Need::Planted => Some("what is planted has tests of its own"),
         Need::GrantorRecorded if flavour.is_mariadb() => Some("roles_mapping names no grantor"),
         Need::GrantorRecorded => Some("role_edges names no grantor"),
         Need::SetOption => Some("no SET and INHERIT options: who is in a role may SET ROLE"),

@@ -221,6 +221,11 @@ impl Directory for Contained {
         self.ask(|inner| async move { inner.members(&group).await }).await
     }
 
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+        let who = who.clone();
+        self.ask(|inner| async move { inner.knows(&who).await }).await
+    }
+
     async fn revision(&self) -> Result<Option<String>, DirectoryError> {
         self.ask(|inner| async move { inner.revision().await }).await
     }

@@ -15,8 +15,8 @@ use crate::store::BoxError;
 laws! {
     law_04_dead_man_takes_the_role_and_its_sessions: [DeadMan], ["pg-sentinel", "my-event"];
     law_04_dead_man_survives_a_restart_or_is_armed_anew: [DeadMan, OwnServer], ["my-event"];
-    law_04_dead_man_fires_whatever_the_defaults_are: [DeadMan], [];
-    law_04_dead_man_has_nothing_that_a_stranger_planted: [DeadMan], [];
+    law_04_dead_man_fires_whatever_the_defaults_are: [DeadMan, Planted], [];
+    law_04_dead_man_has_nothing_that_a_stranger_planted: [DeadMan, Planted], [];
     law_06_dead_man_leaves_what_others_granted: [DeadMan, GrantorRecorded], [];
     law_07_dead_man_puts_the_default_role_back: [DeadMan, DefaultRoles], [];
     law_11_dead_man_of_names_that_need_quotes: [DeadMan], [];
@@ -123,7 +123,7 @@ async fn law_04_dead_man_survives_a_restart_or_is_armed_anew(world: Arc<dyn Worl
 }
 
 async fn law_04_dead_man_fires_whatever_the_defaults_are(world: Arc<dyn World>) -> Outcome {
-    let Some(defaults) = world.hostile_defaults() else { return Ok(()) };
+    let defaults = world.hostile_defaults().ok_or("there are no defaults to be had")?;
     let mut scene = Scene::new(world).await?;
     scene.world.act(Act::Run { statement: &defaults.put }).await?;
     // what is open already has the defaults from before

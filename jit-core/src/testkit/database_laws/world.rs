@@ -66,7 +66,8 @@ pub trait World: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What a stranger could have put where the dead man's switch is kept, each by itself. Empty where nobody tried.
+    /// What a stranger could have put where the dead man's switch is kept, each by itself. Empty where
+    /// [`Need::Planted`] is lacking.
     fn plants(&self) -> Vec<Plant> {
         Vec::new()
     }
@@ -128,6 +129,8 @@ pub enum Need {
     DefaultRoles,
     /// The rights of the broker can be taken one by one.
     Privileges,
+    /// Somebody plants things where the dead man's switch is kept, and where the broker looks for names.
+    Planted,
     /// The adapter sees what somebody owns.
     Belongings,
     /// A dead-man, which fires a second after the end.

@@ -48,6 +48,7 @@ impl World for MockWorld {
             Need::SetOption if !per_grantor => Some("15 knows no SET and INHERIT options"),
             Need::OneRowPerMember if per_grantor => Some("16+ keeps one row per grantor"),
             Need::DefaultRoles if postgres => Some("PostgreSQL has no default roles"),
+            Need::Planted => Some("nothing can be planted in the mock"),
             Need::Privileges => Some("the mock's broker may whatever it has to, unless a law takes it"),
             Need::Network => Some("the mock is in memory: it has no TLS and no passwords"),
             _ => None,

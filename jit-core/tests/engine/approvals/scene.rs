@@ -26,6 +26,7 @@ payments = ["alice", "dave"]
 dba = ["bob", "carol"]
 oncall = ["grace"]
 security = ["frank"]
+others = ["erin"]
 [[may]]
 do = ["mfa", "stop"]
 who = ["frank"]
@@ -185,6 +186,20 @@ impl Scene {
     pub(super) async fn node(&self) -> Jit {
         let Self { clock, server, store, key, tracker, chat, other, .. } = self;
         node(clock, server, store, key, tracker, chat, other).await
+    }
+
+    /// Another one with another tracker, under this policy.
+    pub(super) async fn node_with(&self, text: &str, tracker: impl Approver) -> Jit {
+        Jit::builder()
+            .shared_store(Arc::clone(&self.store) as Arc<dyn Store>)
+            .policy(policy(text))
+            .database("pg", self.server.database())
+            .approver("tracker", tracker)
+            .factor("totp", TotpFactor::new("jit", self.key.clone()).clock(Arc::new(self.clock.clone())))
+            .notifier("chat", self.chat.clone())
+            .build()
+            .await
+            .unwrap()
     }
 
     pub(super) async fn later(&self, how_much: Duration) {
