@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::ServerClock;
-use jit_core::database::{Call, DatabaseError, Identity, Rejection};
+use jit_core::database::{Call, DatabaseError, Identity, Known, Password, Rejection};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tiberius::{AuthMethod, Client, EncryptionLevel, Row};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
@@ -25,8 +24,7 @@ use crate::tls::{self, Wire};
 pub(crate) struct Connector {
     config: MsSqlConfig,
     tls: Option<Arc<ClientConfig>>,
-    /// The password that worked last, until the server refuses it.
-    password: Mutex<Option<SecretString>>,
+    password: Password,
 }
 
 impl std::fmt::Debug for Connector {
@@ -87,7 +85,8 @@ impl Connector {
     /// Validates the configuration; connects to nothing.
     pub(crate) fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
         let tls = tls::verifying(&config)?.map(Arc::new);
-        Ok(Self { config, tls, password: Mutex::new(None) })
+        let password = Password::new(config.credentials.clone());
+        Ok(Self { config, tls, password })
     }
 
     pub(crate) fn config(&self) -> &MsSqlConfig {
@@ -104,35 +103,39 @@ impl Connector {
         self.within_limit(self.broker()).await
     }
 
+    /// Waits until the password is there: its source has a time limit of its own.
+    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        self.password.read().await.map_err(error::credentials).map(|_| ())
+    }
+
+    /// Why there was no connection in time.
+    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
+        DatabaseError::unreachable(match self.password.is_being_read() {
+            true => "the password is still being read: its source takes its time".to_owned(),
+            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
+        })
+    }
+
     async fn within_limit<T>(
         &self,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
         let limit = self.config.connect_limit;
-        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
-            Err(DatabaseError::unreachable(format!(
-                "no connection within {} s: is the server up?",
-                limit.as_secs_f32()
-            )))
-        })
+        self.ready().await?;
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
     }
 
     /// A refused password is read anew, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
-        let kept = self.password.lock().await.clone();
-        if let Some(password) = kept {
-            match self.attempt(Some(&password)).await {
-                Err(error) if error::is_refused(&error) => {}
+        if let Some(password) = self.password.kept() {
+            match self.attempt(Some(password.secret())).await {
+                Err(error) if error::is_refused(&error) => self.password.refused(&password),
                 Err(error) => return Err(error::connecting(error)),
                 Ok((client, socket)) => return self.greet(client, socket).await,
             }
         }
-        let password = match &self.config.credentials {
-            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
-            None => None,
-        };
-        let (client, socket) = self.attempt(password.as_ref()).await.map_err(error::connecting)?;
-        *self.password.lock().await = password;
+        let password = self.password.read().await.map_err(error::credentials)?;
+        let (client, socket) = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
         self.greet(client, socket).await
     }
 

@@ -71,6 +71,10 @@ impl Pool {
 impl Lends for Pool {
     type Lent = Lease;
 
+    async fn ready(&self) -> Result<(), DatabaseError> {
+        self.connector.ready().await
+    }
+
     /// An open one if there is one.
     async fn lend(&self, limit: Duration) -> Result<Lease, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jit_core::database::adapter::ServerClock;
-use jit_core::database::{DatabaseError, Rejection, TlsMode};
+use jit_core::database::{DatabaseError, Known, Password, Rejection, TlsMode};
 use mysql_async::prelude::{Protocol, Queryable as _};
 use mysql_async::{Conn, Params, QueryResult, Row, SslOpts};
 use rustls::RootCertStore;
@@ -23,8 +23,7 @@ use crate::sql::{self, Flavour, Read, settings};
 pub(crate) struct Connector {
     config: MySqlConfig,
     verifying: Option<SslOpts>,
-    /// The password that worked last, until the server refuses it.
-    password: Mutex<Option<SecretString>>,
+    password: Password,
     /// The settings that the last server took, and what it said it is.
     settings: Mutex<Option<(String, Arc<str>)>>,
 }
@@ -57,7 +56,8 @@ impl Connector {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let plaintext = config.is_local() || config.tls == TlsMode::DangerPlaintext;
         let verifying = if plaintext { None } else { Some(verifying(&config)?) };
-        Ok(Self { config, verifying, password: Mutex::new(None), settings: Mutex::new(None) })
+        let password = Password::new(config.credentials.clone());
+        Ok(Self { config, verifying, password, settings: Mutex::new(None) })
     }
 
     pub(crate) fn config(&self) -> &MySqlConfig {
@@ -67,27 +67,33 @@ impl Connector {
     /// A broker's connection.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
         let limit = self.config.connect_limit;
-        tokio::time::timeout(limit, self.broker()).await.unwrap_or_else(|_| {
-            let why = format!("no connection within {} s: is the server up?", limit.as_secs_f32());
-            Err(DatabaseError::unreachable(why))
+        self.ready().await?;
+        tokio::time::timeout(limit, self.broker()).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
+    }
+
+    /// Waits until the password is there: its source has a time limit of its own.
+    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        self.password.read().await.map_err(error::credentials).map(|_| ())
+    }
+
+    /// Why there was no connection in time.
+    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
+        DatabaseError::unreachable(match self.password.is_being_read() {
+            true => "the password is still being read: its source takes its time".to_owned(),
+            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
         })
     }
 
     /// A refused password is read anew, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
-        let kept = self.password.lock().await.clone();
-        if let Some(password) = kept {
-            match self.attempt(Some(&password)).await {
-                Err(error) if error::is_refused(&error) => {}
+        if let Some(password) = self.password.kept() {
+            match self.attempt(Some(password.secret())).await {
+                Err(error) if error::is_refused(&error) => self.password.refused(&password),
                 other => return self.greet(other.map_err(error::connecting)?).await,
             }
         }
-        let password = match &self.config.credentials {
-            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
-            None => None,
-        };
-        let conn = self.attempt(password.as_ref()).await.map_err(error::connecting)?;
-        *self.password.lock().await = password;
+        let password = self.password.read().await.map_err(error::credentials)?;
+        let conn = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
         self.greet(conn).await
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jit_core::database::adapter::ServerClock;
-use jit_core::database::{DatabaseError, Rejection};
+use jit_core::database::{DatabaseError, Known, Password, Rejection};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, Statement};
@@ -27,8 +27,7 @@ use crate::sql::{self, Catalog, Wal};
 pub(crate) struct Connector {
     config: PostgresConfig,
     tls: Option<Tls>,
-    /// The password that worked last, until the server refuses it.
-    password: Mutex<Option<SecretString>>,
+    password: Password,
     /// Each connection was found to have a process of the server to itself.
     direct: OnceCell<()>,
 }
@@ -92,7 +91,8 @@ impl Connector {
     pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
         let plaintext = config.settings().get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
         let tls = if plaintext { None } else { Some(Tls(MakeRustlsConnect::new(verifying(&config)?))) };
-        Ok(Self { config, tls, password: Mutex::new(None), direct: OnceCell::new() })
+        let password = Password::new(config.credentials.clone());
+        Ok(Self { config, tls, password, direct: OnceCell::new() })
     }
 
     pub(crate) fn config(&self) -> &PostgresConfig {
@@ -124,17 +124,26 @@ impl Connector {
         self.within_limit(self.login(None, to)).await
     }
 
+    /// Waits until the password is there: its source has a time limit of its own.
+    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        self.password.read().await.map_err(error::credentials).map(|_| ())
+    }
+
+    /// Why there was no connection in time.
+    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
+        DatabaseError::unreachable(match self.password.is_being_read() {
+            true => "the password is still being read: its source takes its time".to_owned(),
+            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
+        })
+    }
+
     async fn within_limit<T>(
         &self,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
         let limit = self.config.connect_limit;
-        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
-            Err(DatabaseError::unreachable(format!(
-                "no connection within {} s: is the server up?",
-                limit.as_secs_f32()
-            )))
-        })
+        self.ready().await?;
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
     }
 
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
@@ -168,19 +177,14 @@ impl Connector {
         database: Option<&str>,
         to: Option<UnboundedSender<Notification>>,
     ) -> Result<Line, DatabaseError> {
-        let kept = self.password.lock().await.clone();
-        if let Some(password) = kept {
-            match self.attempt(database, Some(&password), to.clone()).await {
-                Err(error) if is_refused(&error) => {}
+        if let Some(password) = self.password.kept() {
+            match self.attempt(database, Some(password.secret()), to.clone()).await {
+                Err(error) if is_refused(&error) => self.password.refused(&password),
                 other => return other.map_err(error::connecting),
             }
         }
-        let password = match &self.config.credentials {
-            Some(credentials) => Some(credentials.password().await.map_err(error::credentials)?),
-            None => None,
-        };
-        let line = self.attempt(database, password.as_ref(), to).await.map_err(error::connecting)?;
-        *self.password.lock().await = password;
+        let password = self.password.read().await.map_err(error::credentials)?;
+        let line = self.attempt(database, password.as_ref().map(Known::secret), to).await.map_err(error::connecting)?;
         Ok(line)
     }
 

@@ -116,6 +116,10 @@ impl<C: Kept> Pool<C> {
 impl<C: Kept> Lends for Pool<C> {
     type Lent = Lease<C>;
 
+    async fn ready(&self) -> Result<(), DatabaseError> {
+        self.connector.ready().await
+    }
+
     /// An open one if there is one.
     async fn lend(&self, limit: Duration) -> Result<Lease<C>, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };

@@ -75,6 +75,14 @@ pub trait Lends: Sync {
     /// A connection that is lent.
     type Lent: Lent;
 
+    /// Waits until what a new connection needs is there: the password, whose source has a time limit of its own.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    fn ready(&self) -> impl Future<Output = Result<(), DatabaseError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// One, within this time. Nothing was sent when this fails.
     ///
     /// # Errors
@@ -98,6 +106,7 @@ pub async fn read<P: Lends, T>(
     limit: Duration,
     work: impl AsyncFnOnce(&mut P::Lent) -> Result<T, DatabaseError>,
 ) -> Result<T, DatabaseError> {
+    pool.ready().await?;
     let mut lent = pool.lend(limit).await?;
     let result = tokio::time::timeout(limit, work(&mut lent)).await.map_err(|_| too_slow(limit))?;
     lent.give_back(!matches!(&result, Err(error) if error.is_unreachable()));
@@ -115,6 +124,10 @@ pub async fn change<P: Lends, T>(
         return Vec::new();
     }
     let budget = Budget::of(call.limit);
+    let ready = tokio::time::timeout(budget.left(), pool.ready()).await;
+    if let Err(error) = ready.unwrap_or_else(|_| Err(DatabaseError::unreachable("the password is still being read"))) {
+        return none_applied(count, &error);
+    }
     let mut lent = match pool.lend(budget.left()).await {
         Ok(lent) => lent,
         Err(error) => return none_applied(count, &error),

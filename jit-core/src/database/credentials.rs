@@ -13,6 +13,9 @@ use tokio::process::Command;
 
 use crate::store::BoxError;
 
+/// How long reading a password may take where its source does not say.
+const READ_WITHIN: Duration = Duration::from_secs(20);
+
 /// A source of the password.
 #[async_trait]
 pub trait Credentials: Debug + Send + Sync {
@@ -21,6 +24,11 @@ pub trait Credentials: Debug + Send + Sync {
     /// # Errors
     /// When it cannot be read.
     async fn password(&self) -> Result<SecretString, CredentialsError>;
+
+    /// How long that may take: apart from the time that a connection may take.
+    fn limit(&self) -> Duration {
+        READ_WITHIN
+    }
 }
 
 /// The password could not be read. Never holds any of it.
@@ -104,10 +112,10 @@ pub struct CommandCredentials {
 const LONGEST_SECRET: u64 = 64 * 1024;
 
 impl CommandCredentials {
-    /// Runs this program with these arguments, for 10 s at the longest.
+    /// Runs this program with these arguments, for 20 s at the longest.
     pub fn new(program: impl Into<String>, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, limit: Duration::from_secs(10) }
+        Self { program: program.into(), arguments, limit: READ_WITHIN }
     }
 
     /// With this time limit.
@@ -156,6 +164,10 @@ impl Debug for CommandCredentials {
 
 #[async_trait]
 impl Credentials for CommandCredentials {
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
     async fn password(&self) -> Result<SecretString, CredentialsError> {
         let from = format!("the command `{}`", self.program);
         match tokio::time::timeout(self.limit, self.run(&from)).await {

@@ -6,6 +6,7 @@ mod credentials;
 mod dead_man;
 mod error;
 mod order;
+mod password;
 mod seen;
 mod tls;
 
@@ -23,6 +24,7 @@ pub use credentials::{
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
+pub use password::{Known, Password};
 pub use seen::{
     Check, Edge, Grantor, Holder, Holders, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
     Severity, Subject,

@@ -10,6 +10,7 @@ use super::contain::Rules;
 use super::error::JitError;
 use super::events::{Happened, Waiters};
 use super::pump::apart::Suspects;
+use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
 use crate::approver::Approver;
@@ -44,6 +45,8 @@ pub(super) struct Core {
     pub(super) suspects: Suspects,
     /// What is being worked on.
     pub(super) in_hand: InHand,
+    /// Roles of targets that were checked.
+    pub(super) checked: Checked,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -102,6 +105,7 @@ impl Core {
             ending_ahead: std::sync::Mutex::default(),
             suspects: Suspects::default(),
             in_hand: InHand::default(),
+            checked: Checked::default(),
             tenants: RwLock::new(tenants),
         }
     }

@@ -14,6 +14,7 @@ mod concurrent;
 mod dead_man;
 mod decisions;
 mod faults;
+mod hostile;
 mod left_behind;
 mod operators;
 mod outage;

@@ -131,7 +131,8 @@ impl Pass<'_> {
                 if granting.intent.label != self.label {
                     continue;
                 }
-                if let Some(error) = case.without_dead_man(access.id(), &self.dead_man) {
+                let refusal = self.refused(access).or_else(|| case.without_dead_man(access.id(), &self.dead_man));
+                if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));
                     continue;
                 }

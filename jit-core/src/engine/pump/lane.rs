@@ -18,6 +18,7 @@ use super::Lanes;
 use super::breaker::Breaker;
 use super::case::Case;
 use super::contact::another_realm;
+use super::gate::Found;
 use super::realm::{Pass, Served, Stage};
 use super::undone::Unserved;
 use crate::clock::{Time, to_std};
@@ -231,6 +232,7 @@ impl Lanes {
             server,
             stage,
             hung: AtomicBool::new(false),
+            found: Found::new(),
             held,
         };
         let served = match ready {
@@ -290,6 +292,7 @@ impl Lanes {
     /// The target was registered, or is another database now: it has to say who it is, and what waited for it is looked at.
     pub(in crate::engine) fn registered(&self, tenant: &TenantId, target: &TargetName) {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.core.checked.forget(tenant, target);
         let key = (tenant.clone(), target.clone());
         self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ pub(in crate::engine) mod dead_man;
 mod desk;
 mod directory;
 mod effect;
+pub(in crate::engine) mod gate;
 pub(in crate::engine) mod in_hand;
 mod lane;
 mod left;

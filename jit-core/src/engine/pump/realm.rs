@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::case::{Case, Kept};
+use super::gate::Found;
 use super::in_hand::Held;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
@@ -37,6 +38,8 @@ pub(super) struct Pass<'p> {
     pub(super) stage: Stage,
     /// Whether a call did not come back.
     pub(super) hung: AtomicBool,
+    /// What checks found of the roles that it grants.
+    pub(super) found: Found,
     /// Its claims, as being worked on.
     pub(super) held: Held<'p>,
 }
@@ -103,8 +106,9 @@ impl Pass<'_> {
         } else {
             let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
             // side by side: nobody waits for the one because of the other
-            let (observed, before) = tokio::join!(self.observe(&subjects), self.owned(self.compared(&asked)));
-            owned = before;
+            let compared = self.owned(self.compared(&asked));
+            let (observed, before, found) = tokio::join!(self.observe(&subjects), compared, self.check(&asked));
+            (owned, self.found) = (before, found);
             match observed {
                 Ok(observation) => Some(observation),
                 Err(error) => return self.not_known(&error).await,

@@ -249,7 +249,7 @@ impl World {
 
     /// The record of a holding, as the store has it.
     pub(super) fn holding(&self, tenant: &str, realm: &str, account: &str) -> Option<Record> {
-        let key = RecordKey::new(&TenantId::new(tenant).ok()?, Kind::Holding, format!("{realm}/{account}"));
+        let key = RecordKey::new(&TenantId::new(tenant).ok()?, Kind::Holding, crate::names::join([realm, account]));
         self.store.read(&key).now_or_never()?.ok()?
     }
 

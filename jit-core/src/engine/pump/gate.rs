@@ -1,0 +1,108 @@
+//! What `jit doctor` says has to be mended before grants is enforced by the grant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::look::{Asked, Why};
+use super::realm::Pass;
+use crate::access::Access;
+use crate::clock::to_std;
+use crate::database::{Check, DatabaseError, Rejection, Severity};
+use crate::id::{RoleName, TargetName, TenantId};
+use crate::policy::Sessions;
+
+/// How long a check counts that found nothing.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+/// What a check says of sessions that cannot be seen or ended: nothing to a rule that keeps them.
+const OF_SESSIONS: [&str; 3] = ["signal-backend", "process", "view-sessions"];
+
+/// The roles of targets that were checked, and nothing was found.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Checked(Mutex<BTreeMap<(TenantId, TargetName), (String, Roles)>>);
+
+type Roles = BTreeMap<RoleName, Instant>;
+
+impl Checked {
+    /// Whether the role was found in order within the last minute, in this incarnation of the server.
+    fn is_good(&self, at: &(TenantId, TargetName), incarnation: &str, role: &RoleName) -> bool {
+        let all = self.lock();
+        let known = all.get(at).filter(|(of, _)| of == incarnation).and_then(|(_, roles)| roles.get(role));
+        known.is_some_and(|checked| checked.elapsed() < GOOD_FOR)
+    }
+
+    fn good(&self, at: (TenantId, TargetName), incarnation: &str, role: RoleName) {
+        let mut all = self.lock();
+        let (of, roles) = all.entry(at).or_default();
+        if of != incarnation {
+            (*of, *roles) = (incarnation.to_owned(), Roles::new());
+        }
+        roles.insert(role, Instant::now());
+    }
+
+    /// What was found of the target does not count any more.
+    pub(super) fn forget(&self, tenant: &TenantId, target: &TargetName) {
+        self.lock().remove(&(tenant.clone(), target.clone()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TenantId, TargetName), (String, Roles)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What checks found of roles that are about to be granted; those that are in order are not among them.
+pub(super) type Found = BTreeMap<RoleName, Result<Vec<Check>, String>>;
+
+impl Pass<'_> {
+    /// Checks the roles that are about to be granted, where that was not done within the last minute.
+    pub(super) async fn check(&self, asked: &[Asked]) -> Found {
+        let Some(case) = self.cases.first() else { return Found::new() };
+        let at = (case.holding.tenant.clone(), self.target.clone());
+        let begins = asked.iter().filter(|asked| matches!(asked.why, Why::Grant(_)));
+        let roles: BTreeSet<&RoleName> = begins.map(|asked| &asked.subject.role).collect();
+        let unknown = roles.into_iter().filter(|role| !self.core.checked.is_good(&at, &self.incarnation, role));
+        let limit = to_std(self.core.limits.call);
+        let checks = unknown.map(|role| async move {
+            let checked = self.core.tasks.within(limit, self.database.check(std::slice::from_ref(role))).await;
+            let found = match checked {
+                Some(Ok(checks)) => {
+                    Ok(checks.into_iter().filter(|check| check.severity == Severity::Refusal).collect::<Vec<Check>>())
+                }
+                Some(Err(error)) => Err(error.with_causes()),
+                None => Err("the database did not answer in time".to_owned()),
+            };
+            (role.clone(), found)
+        });
+        let mut found = Found::new();
+        for (role, checks) in futures_util::future::join_all(checks).await {
+            match checks {
+                Ok(none) if none.is_empty() => self.core.checked.good(at.clone(), &self.incarnation, role),
+                other => drop(found.insert(role, other)),
+            }
+        }
+        found
+    }
+
+    /// Why the access may not be granted, by what was found of its role.
+    pub(super) fn refused(&self, access: &Access) -> Option<DatabaseError> {
+        let checks = match self.found.get(&access.request().role)? {
+            Ok(checks) => checks,
+            Err(why) => {
+                let why = format!("whether the broker can do its work could not be checked: {why}");
+                return Some(DatabaseError::not_applied(why));
+            }
+        };
+        let keeps = access.approval().plan().handling.sessions == Sessions::Keep;
+        let check = checks.iter().find(|check| !(keeps && OF_SESSIONS.contains(&check.about.what.as_str())))?;
+        let mend = check.mend.as_ref().map_or_else(String::new, |mend| format!("; to mend it: {mend}"));
+        let why = format!("{}{mend}", check.message);
+        Some(match check.about.what.as_str() {
+            // it passes, as after a failover
+            "read-only" => DatabaseError::not_applied(why),
+            "role" => DatabaseError::rejected(Rejection::NoSuchRole, why),
+            _ => DatabaseError::rejected(Rejection::PrivilegeMissing, why),
+        })
+    }
+}

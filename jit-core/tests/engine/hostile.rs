@@ -1,0 +1,176 @@
+//! Code that is not ours: it panics, hangs and answers nonsense, and delays nobody else (law 18).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
+use jit_core::directory::{Directory, DirectoryError, Person};
+use jit_core::engine::Jit;
+use jit_core::id::{Group, Principal, RoleName, TargetName};
+use jit_core::policy::{Action, Explained, Policy, PolicyDocument, Question, Ruling};
+use jit_core::store::MemoryStore;
+use jit_core::testkit::faulty::{Fault, Method};
+
+use crate::stage::*;
+
+/// The usual policy, until it is told to panic.
+#[derive(Debug)]
+struct Panics(PolicyDocument, Arc<AtomicBool>);
+
+impl Policy for Panics {
+    fn rule(&self, question: &Question<'_>) -> Ruling {
+        assert!(!self.1.load(Ordering::SeqCst), "the policy is broken");
+        self.0.rule(question)
+    }
+    fn may(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool {
+        self.0.may(action, who, target)
+    }
+    fn groups(&self) -> BTreeSet<Group> {
+        self.0.groups()
+    }
+    fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName> {
+        self.0.requestable(target)
+    }
+    fn hash(&self) -> String {
+        self.0.hash()
+    }
+    fn explain(&self, question: &Question<'_>) -> Vec<Explained> {
+        self.0.explain(question)
+    }
+    fn directory(&self) -> Option<Arc<dyn Directory>> {
+        self.0.directory()
+    }
+}
+
+#[tokio::test]
+async fn law_18_a_policy_that_panics_keeps_no_role_past_its_window() {
+    let server = server(17);
+    let panics = Arc::new(AtomicBool::new(false));
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(Panics(policy(POLICY), Arc::clone(&panics)));
+    let jit = builder.database("pg", server.database()).build().await.unwrap();
+    let pump = jit.start();
+    let ends = usable(&jit, "alice", "reader", 1_500).await;
+    let waits = jit.request(&actor("dave"), ask("writer", 60_000)).await.unwrap();
+    panics.store(true, Ordering::SeqCst);
+    jit.approve(&actor("bob"), waits.id(), "go ahead").await.ok();
+    let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+    let view = jit.until_ended(ends.id(), Duration::from_secs(5)).await.unwrap();
+    assert_eq!((view.state, held(&server, "reader")), ("revoked", 0));
+    pump.stop().await;
+}
+
+/// A directory that never answers.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait]
+impl Directory for Silent {
+    async fn person(&self, _: &Principal, _: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
+        std::future::pending().await
+    }
+    async fn account(&self, _: &Principal, _: &TargetName) -> Result<Option<String>, DirectoryError> {
+        std::future::pending().await
+    }
+    async fn members(&self, _: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
+        std::future::pending().await
+    }
+    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+        panic!("the directory is broken")
+    }
+}
+
+#[tokio::test]
+async fn law_18_a_directory_that_hangs_is_an_error_of_the_request() {
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY)).directory(Silent);
+    let jit = builder.database("pg", server(17).database()).build().await.unwrap();
+    jit.run_due().await.unwrap();
+    let asked = Instant::now();
+    let error = jit.request(&actor("alice"), ask("reader", 1_000)).await.unwrap_err();
+    assert!(error.to_string().contains("gave no answer within"), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn law_18_an_adapter_that_hangs_once_delays_an_end_by_one_call_at_most() {
+    let server = server(17);
+    let database = faulty(&server);
+    let jit = engine(Arc::clone(&database)).await;
+    let pump = jit.start();
+    let one = usable(&jit, "alice", "reader", 1_000).await;
+    let two = usable(&jit, "dave", "reader", 1_000).await;
+    database.script(Method::Revoke, [Some(Fault::HangForever)]);
+    for access in [one, two] {
+        let view = jit.until_ended(access.id(), Duration::from_secs(9)).await.unwrap();
+        assert_eq!(view.state, "revoked");
+    }
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+/// A sink that never takes anything, or panics.
+#[derive(Debug)]
+struct Stuck(&'static str, bool);
+
+#[async_trait]
+impl AuditSink for Stuck {
+    fn name(&self) -> &str {
+        self.0
+    }
+    async fn deliver(&self, _: &[NumberedEntry]) -> Result<(), SinkError> {
+        assert!(!self.1, "the sink is broken");
+        std::future::pending().await
+    }
+    async fn checkpoint(&self, _: &Checkpoint) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn law_18_a_sink_that_hangs_or_panics_does_not_stop_the_pump_from_stopping() {
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+    let builder = builder.audit_sink(Stuck("hangs", false)).audit_sink(Stuck("panics", true));
+    let jit = builder.database("pg", server(17).database()).build().await.unwrap();
+    let pump = jit.start();
+    usable(&jit, "alice", "reader", 60_000).await;
+    let began = Instant::now();
+    pump.stop_within(Duration::from_secs(2)).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_given_twice_or_to_nobody_is_refused() {
+    let new = || Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+    let mut refused = Vec::new();
+    refused.push(new().store(MemoryStore::new(clock())).build().await);
+    let database = || server(17).database();
+    refused.push(new().database("pg", database()).database("pg", database()).build().await);
+    refused.push(new().audit_sink(Stuck("one", false)).audit_sink(Stuck("one", false)).build().await);
+    let acme = jit_core::id::TenantId::new("acme").unwrap();
+    let tenant = || jit_core::engine::TenantBuilder::default().policy(policy(POLICY));
+    let lone = Jit::builder().store(MemoryStore::new(clock())).tenant(acme.clone(), tenant());
+    refused.push(lone.database("pg", database()).build().await);
+    refused.push(new().tenant(acme.clone(), tenant()).tenant(acme, tenant()).build().await);
+    for (place, built) in refused.into_iter().enumerate() {
+        assert!(matches!(built, Err(jit_core::engine::JitError::Invalid { .. })), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn what_doctor_refuses_is_refused_by_the_grant() {
+    let server = server(17);
+    server.create_account("nobody-grants").ok();
+    let database = faulty(&server);
+    let jit = engine(Arc::clone(&database)).await;
+    database.script(Method::Check, [Some(Fault::NotApplied)]);
+    let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let report = jit.run_due().await.unwrap();
+    assert_eq!(held(&server, "reader"), 0, "granted, and nobody knows whether the broker could end it");
+    assert!(!report.undone.is_empty());
+    let pump = jit.start();
+    jit.until_active(access.id(), PATIENCE).await.unwrap();
+    pump.stop().await;
+}
