@@ -21,7 +21,7 @@ impl Connection {
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let mut found: BTreeMap<i32, Vec<Thing>> = BTreeMap::new();
             for row in results.first().map(Vec::as_slice).unwrap_or_default() {
-                let thing = Thing { id: row.text("id")?, what: row.text("what")?, version: None };
+                let thing = Thing { id: row.text("id")?, what: row.text("what")?, version: None, membership: None };
                 found.entry(row.int("n")?).or_default().push(thing);
             }
             all.extend((0_i32..).zip(subjects).map(|(n, _)| {

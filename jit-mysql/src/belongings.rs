@@ -1,17 +1,33 @@
 //! What an account came to have of its own: rights to routines, which who makes one gets, rights to tables that it passed on, and what runs
 //! with its rights or the role's. Tables have no owner here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
+use jit_core::id::{Account, RoleName};
 
+use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
-use crate::observe::{Named, garbled, text};
+use crate::observe::{Named, garbled, name, text};
 use crate::sql::{self, definitions};
 
 /// There is no such procedure (1305, and 1049 where there is no database for it), or it may not be called (1370, 1044).
 const MISSING: [u16; 4] = [1305, 1049, 1370, 1044];
+
+/// Where there are more others in a role, none are listed: each is kept with the access, as a short mark.
+const MOST_MEMBERSHIPS: usize = 64;
+
+/// Members and their roles, by one of the two.
+type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
+
+fn membership((member, role): &(Name, Name)) -> Option<Thing> {
+    // who has control characters in a name cannot be named
+    let membership = (Account::new(member.to_string()).ok()?, RoleName::new(role.as_role()).ok()?);
+    let id = serde_json::to_string(&["membership", &member.to_string(), &role.to_string()]).ok()?;
+    let what = format!("membership of {member} in `{}`", role.as_role());
+    Some(Thing { id, what, version: None, membership: Some(membership) })
+}
 
 impl Connection {
     /// One answer per subject.
@@ -28,21 +44,51 @@ impl Connection {
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<Thing>> = BTreeMap::new();
         for row in self.list(sql::BELONGINGS, (&asked, &asked).into()).await? {
-            let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None };
+            let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
         let definers: Vec<&String> = accounts.iter().chain(&roles).collect();
         for (definer, thing) in self.definitions(&definers).await?.unwrap_or_default() {
             all.entry(definer).or_default().push(thing);
         }
-        let each = accounts.iter().zip(&roles).map(|(account, role)| {
+        let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+        let memberships = self.memberships(&named).await?;
+        let each = accounts.iter().zip(&roles).zip(&memberships).map(|((account, role), memberships)| {
             let mut things: Vec<Thing> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
+            things.extend(memberships.iter().cloned());
             things.sort();
             (things.len() <= MOST_THINGS).then_some(things)
         });
         let each = each.collect();
         Ok(Owned { identity: self.moment().await?.identity, each })
+    }
+
+    /// Of each subject: who else is in the role, and in which other roles the account is. Neither server has lasting ids, so that a renamed account
+    /// or role is seen by these only.
+    async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<Thing>>, DatabaseError> {
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.say_what_is_asked(named).await?;
+        let (mut by_role, mut by_account): (Edges, Edges) = Default::default();
+        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF]).await?.iter().flatten() {
+            let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
+            by_role.entry(role.clone()).or_default().insert((member.clone(), role.clone()));
+            by_account.entry(member.clone()).or_default().insert((member, role));
+        }
+        let each = named.iter().map(|Named { account, role }| {
+            let own = (account.clone(), role.clone());
+            let (of_role, of_account) = (by_role.get(role), by_account.get(account));
+            let others: BTreeSet<&(Name, Name)> =
+                of_role.into_iter().chain(of_account).flatten().filter(|edge| **edge != own).collect();
+            if others.len() > MOST_MEMBERSHIPS {
+                Vec::new()
+            } else {
+                others.into_iter().filter_map(membership).collect()
+            }
+        });
+        Ok(each.collect())
     }
 
     /// What these defined, by definer; none where the procedure that shows it is missing, or the right to it.
@@ -58,7 +104,7 @@ impl Connection {
         let each = rows.iter().map(|row| {
             let (kind, name) = (text(row, "kind")?, text(row, "name")?);
             let what = format!("{kind} {name}, which runs with its definer's rights");
-            Ok((text(row, "definer")?, Thing { id: format!("{kind}/{name}"), what, version: None }))
+            Ok((text(row, "definer")?, Thing { id: format!("{kind}/{name}"), what, version: None, membership: None }))
         });
         each.collect::<Result<_, DatabaseError>>().map(Some)
     }

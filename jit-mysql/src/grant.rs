@@ -109,7 +109,7 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
     } else if !seen.account_exists {
         (
             Rejection::NoSuchAccount,
-            format!("there is no account `{account}`: name it with its host, as the server does"),
+            format!("there is no account `{account}`{}: name it with its host, as the server does", seen.said_alike()),
         )
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
         (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))

@@ -61,6 +61,9 @@ struct Everybody<'a> {
 /// How often a look is taken again because what everybody holds was changed meanwhile.
 const EVERYBODY_CHANGES: usize = 4;
 
+/// As many accounts are named at most that may be meant by one that is not there.
+const MOST_ALIKE: usize = 3;
+
 /// What all subjects have in common.
 #[derive(Debug, Default)]
 struct Catalog {
@@ -173,7 +176,7 @@ impl Connection {
         Ok(sessions)
     }
 
-    async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
+    pub(crate) async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
         let asked: Vec<Asked<'_>> = named
             .iter()
             .map(|one| Asked {
@@ -292,6 +295,13 @@ impl Catalog {
             default_roles: self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect(),
             ..Seen::default()
         };
+        // two accounts of one user, or one whose user looks like a user and a host
+        let whole = format!("{}@{}", account.user, account.host);
+        let alike = self.names.iter().filter(|name| !name.host.is_empty() && *name != account);
+        let alike = alike.filter(|name| name.user == account.user || name.user == whole);
+        let alike: Vec<String> =
+            if seen.account_exists { Vec::new() } else { alike.take(MOST_ALIKE).map(Name::to_string).collect() };
+        let seen = Seen { alike, ..seen };
         let holders = holders.into_iter().cloned().collect();
         Look { seen, backends, holders, known: Arc::clone(&self.names) }
     }

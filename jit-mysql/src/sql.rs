@@ -168,7 +168,8 @@ pub(crate) const NAMES: Read = Read::new(
     2,
     "\
 SELECT User AS user, Host AS host FROM mysql.user \
-WHERE User IN (SELECT account_user FROM {asked} a) OR User IN (SELECT role_user FROM {asked} b) OR User = ''",
+WHERE User IN (SELECT account_user FROM {asked} a) OR User IN (SELECT role_user FROM {asked} b) \
+OR User IN (SELECT CONCAT(account_user, '@', account_host) FROM {asked} c) OR User = ''",
 );
 
 /// Who of these user names is directly in which role, and which of those roles, and of those that everybody holds, is in which other.
@@ -390,6 +391,14 @@ SELECT DISTINCT e.role_user, e.role_host, e.member_user, e.member_host, e.with_a
 JOIN {asked} a ON a.role_user = e.role_user AND a.role_host = e.role_host",
 );
 
+/// Every role in which an account asked for is directly.
+pub(crate) const ROLES_OF: Read = Read::new(
+    5,
+    "\
+SELECT DISTINCT e.role_user, e.role_host, e.member_user, e.member_host, e.with_admin FROM {edges} e \
+JOIN {asked} a ON a.account_user = e.member_user AND a.account_host = e.member_host",
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,7 +421,7 @@ mod tests {
     fn no_part_is_left_open() {
         for flavour in [Flavour::MySql, Flavour::MariaDb] {
             let single = [HELLO, MOMENT, MANDATORY, SERVER].map(|statement| flavour.text(statement));
-            let lists = [NAMES, HELD, MEMBERS, DEFAULTS, HOLDERS, SESSIONS, rights::OF_MYSQL];
+            let lists = [NAMES, HELD, MEMBERS, DEFAULTS, HOLDERS, ROLES_OF, SESSIONS, rights::OF_MYSQL];
             for text in single.into_iter().chain(lists.map(|read| read.whole(flavour))) {
                 assert!(!text.contains('{'), "{text}");
             }

@@ -30,7 +30,12 @@ impl Connection {
                 return Err(incomplete());
             }
             let things = ids.into_iter().zip(whats).zip(versions);
-            let things = things.map(|((id, what), version)| Thing { id, what, version: version.map(String::from) });
+            let things = things.map(|((id, what), version)| Thing {
+                id,
+                what,
+                version: version.map(String::from),
+                membership: None,
+            });
             all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_THINGS));
         }
         Ok(Owned { identity: moment.identity, each: all })

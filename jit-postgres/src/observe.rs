@@ -188,6 +188,7 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
     let seen = Seen {
         account_id: account.and_then(object_id),
         account_exists: account.is_some(),
+        alike: Vec::new(),
         account_renamed: name.map(String::from).filter(|name| name != subject.account.as_str()),
         role_id: role.and_then(object_id),
         role_exists: role.is_some(),

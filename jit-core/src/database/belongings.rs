@@ -1,5 +1,7 @@
 //! What outlives a membership: objects that the account or the role came to own, and rights that were passed on.
 
+use crate::id::{Account, RoleName};
+
 /// More of it than this is not compared: who owns thousands of objects is no account of a person's.
 pub const MOST_THINGS: usize = 1_000;
 
@@ -12,6 +14,10 @@ pub struct Thing {
     pub what: String,
     /// Changes when the thing is altered under the same id (a function's body, a right that became wider), where that counts.
     pub version: Option<String>,
+    /// A membership, where this is none of theirs: of somebody else in the role, or of the account in another role. Engines whose accounts and roles
+    /// have no lasting ids list these, the broker's own among them, or none at all where there are too many. An account or a role that is renamed
+    /// shows as one that is gone and one that is new.
+    pub membership: Option<(Account, RoleName)>,
 }
 
 /// What was seen of all subjects of a look.

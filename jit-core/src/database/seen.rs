@@ -42,6 +42,9 @@ pub struct Seen {
     pub account_id: Option<ObjectId>,
     /// Whether the account exists.
     pub account_exists: bool,
+    /// Accounts that may be meant where there is none of this name, as their names are written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alike: Vec<String>,
     /// The account's present name, where it was renamed since.
     pub account_renamed: Option<String>,
     /// The role's lasting id.
@@ -63,6 +66,18 @@ pub struct Seen {
     pub default_roles: Vec<String>,
     /// What the role allows that outlives a membership (`CREATEROLE`, `ADMIN OPTION on orders_read`), in the engine's words.
     pub powers: Vec<String>,
+}
+
+impl Seen {
+    /// The accounts that may be meant where there is none of this name, for a message: empty, or it begins with a semicolon.
+    #[must_use]
+    pub fn said_alike(&self) -> String {
+        if self.alike.is_empty() {
+            return String::new();
+        }
+        let names: Vec<String> = self.alike.iter().map(|name| format!("`{name}`")).collect();
+        format!("; there is {}", names.join(", "))
+    }
 }
 
 /// One direct membership.

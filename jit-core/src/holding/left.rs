@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::access::Access;
 use crate::database::Thing;
 use crate::database::adapter::name_for;
+use crate::id::{Account, RoleName};
 use crate::policy::{LeftBehind, Stance};
 
 /// As many are named at most.
@@ -41,12 +42,25 @@ fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
 /// What was not there before, or was altered since, for people to read.
 #[must_use]
 pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
-    let mut news: Vec<String> = now.iter().filter_map(|thing| news(before, thing)).collect();
+    let theirs = now.iter().filter(|thing| thing.membership.is_none());
+    let mut news: Vec<String> = theirs.filter_map(|thing| news(before, thing)).collect();
     if let Some(more) = news.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
         news.truncate(MOST_NAMED);
         news.push(format!("and {more} more"));
     }
     news
+}
+
+/// Memberships that were not there before, of others in the role and of the account in other roles: where the account or the role is gone by name,
+/// one of these may be the same under another name. None where they were not listed before, or are not now.
+#[must_use]
+pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Account, RoleName)> {
+    let listed = || now.iter().filter_map(|thing| Some((before.contains(&mark(thing)), thing.membership.as_ref()?)));
+    // the broker's own is always among them
+    if !listed().any(|(known, _)| known) {
+        return Vec::new();
+    }
+    listed().filter(|(known, _)| !known).map(|(_, membership)| membership).collect()
 }
 
 impl Access {

@@ -225,8 +225,11 @@ impl Jit {
         let Some(seen) = observation.seen.first() else { return Ok(()) };
         if !seen.account_exists {
             return Err(JitError::invalid(format!(
-                "there is no account `{}` on target `{}`: create it, or name the right one under `[accounts.{}]`",
-                request.account, request.target, request.target
+                "there is no account `{}` on target `{}`{}: create it, or name the right one under `[accounts.{}]`",
+                request.account,
+                request.target,
+                seen.said_alike(),
+                request.target
             )));
         }
         if !seen.role_exists {
@@ -238,7 +241,7 @@ impl Jit {
         if seen.direct.is_empty() && seen.through.is_empty() {
             return Ok(());
         }
-        let live = self.core.live_of(&self.tenant, realm, request).await?;
+        let live = self.core.live_of(&self.tenant, realm, &request.account).await?;
         let live: Vec<&Access> = live.iter().collect();
         let [subject] = &subjects;
         match crate::holding::standing(None, &live, seen, subject) {
@@ -304,13 +307,13 @@ impl Core {
     }
 
     /// All live accesses of the account in the realm.
-    async fn live_of(
+    pub(in crate::engine) async fn live_of(
         &self,
         tenant: &crate::id::TenantId,
         realm: &RealmId,
-        request: &Request,
-    ) -> Result<Vec<Access>, JitError> {
-        let key = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, &request.account));
+        account: &crate::id::Account,
+    ) -> Result<Vec<Access>, crate::store::StoreError> {
+        let key = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account));
         let Some(record) = self.store.read(&key).await? else { return Ok(Vec::new()) };
         let holding: Holding = body(&record)?;
         let keys: Vec<RecordKey> = holding.live.iter().map(|id| access_key(tenant, *id)).collect();

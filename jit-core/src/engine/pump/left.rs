@@ -1,13 +1,17 @@
 //! What accesses leave behind: looked at right before a grant and right after its end, and compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::outcome::{Outcome, Owned};
+use super::case::Case;
+use super::outcome::{Left, Outcome, Owned};
 use super::realm::Pass;
-use crate::database::{Belongings, DatabaseError, Subject};
-use crate::holding::{Closing, left_behind, marks};
-use crate::id::AccessId;
+use crate::access::Access;
+use crate::database::{Belongings, DatabaseError, Subject, Thing};
+use crate::grant::Grant;
+use crate::holding::{Closing, appeared, left_behind, marks};
+use crate::id::{AccessId, Account, RoleName};
+use crate::store::StoreError;
 
 /// Longer it is not waited for: nobody's grant or end is held up by what may be read later.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -49,11 +53,15 @@ impl Pass<'_> {
         }
         let now = self.belongings(&subjects).await;
         let mut place = 0_usize;
-        for (case, _, outcome) in answered.iter_mut().filter(|end| compared(end)) {
+        for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
+            let mut moved = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
+                if !proof.evidence().gone.is_empty() {
+                    moved = self.moved(before, seen.ok().flatten(), &closing.order.subject).await;
+                }
                 let left = match seen {
                     Ok(Some(things)) => Ok(left_behind(before, things)),
                     Ok(None) => Err(too_many()),
@@ -61,9 +69,49 @@ impl Pass<'_> {
                 };
                 *proof = proof.clone().leaving(left);
             }
+            if let Some(why) = moved {
+                *outcome = Err(Left { why, at_once: false, unknown: false });
+            }
         }
     }
+
+    /// Why it is no proof that an account or a role is gone: it may be there under another name, as whoever came to hold the role meanwhile, and not
+    /// by an access of ours.
+    async fn moved(&self, before: &BTreeSet<String>, now: Option<&Vec<Thing>>, subject: &Subject) -> Option<String> {
+        let mut suspects = Vec::new();
+        for (account, role) in appeared(before, now?) {
+            match self.gives(account, role).await {
+                Ok(true) => {}
+                Ok(false) => suspects.push(format!("`{account}` holds `{role}`")),
+                Err(error) => return Some(format!("whether it was renamed could not be looked up: {error}")),
+            }
+        }
+        let more = suspects.len().saturating_sub(MOST_SUSPECTS);
+        suspects.truncate(MOST_SUSPECTS);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        (!suspects.is_empty()).then(|| {
+            format!(
+                "`{}` or `{}` is gone by name, which is no proof: since it was granted, {}{more}, and it may be the same under another name; \
+                 revoke that from them (they can be given it again as soon as this has ended)",
+                subject.account,
+                subject.role,
+                suspects.join(", ")
+            )
+        })
+    }
+
+    /// Whether the account holds the role by a live access.
+    async fn gives(&self, account: &Account, role: &RoleName) -> Result<bool, StoreError> {
+        // a pass serves one realm of one tenant
+        let Some(Case { holding, .. }) = self.cases.first() else { return Ok(false) };
+        let live = self.core.live_of(&holding.tenant, &holding.realm, account).await?;
+        let held = |access: &Access| access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject).cloned();
+        Ok(live.iter().filter_map(held).any(|held| held.role == *role))
+    }
 }
+
+/// As many are named at most.
+const MOST_SUSPECTS: usize = 10;
 
 fn too_many() -> String {
     format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)

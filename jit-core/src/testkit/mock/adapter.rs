@@ -164,6 +164,7 @@ impl Database for MockDatabase {
                 id: name.clone(),
                 what: format!("object {name} of `{}`", catalog.name(*owner)),
                 version: None,
+                membership: None,
             });
             Some(things.collect())
         };
