@@ -20,6 +20,8 @@ use jit_tests::world::mysql::{MySqlWorld, PASSWORD};
 use libtest_mimic::{Arguments, Failed, Trial};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longest that one test takes on a machine with much else to do.
@@ -41,6 +43,13 @@ fn main() -> Result<()> {
         all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| two_hosts(running, Ender::DeadMan));
         all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", hosts);
         all.add("what_runs_with_somebodys_rights_is_left_behind", definitions);
+        all.add("law_15_a_cut_look_is_an_error", cut);
+        all.add("law_15_a_renamed_account_is_no_proof", renamed);
+        all.add("law_06_what_everybody_holds_is_held", everybody);
+        all.add("law_05_a_session_by_proxy_ends", proxied);
+        all.add("law_04_a_lock_of_the_account_keeps_no_role", locked);
+        all.add("law_04_what_outlives_a_role_is_a_power", powers);
+        all.add("an_account_that_may_be_meant_is_named", alike);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
     }
     libtest_mimic::run(&arguments, trials).exit()
@@ -394,6 +403,199 @@ async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     must(defaults().await? == [own.as_str()], format!("default roles are {:?}", defaults().await?))?;
     pump.stop().await;
     Ok(())
+}
+
+/// Something between us and the server lets one row through, whatever limit the broker sets.
+async fn cut(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.grant(&scene.account).await?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let (port, server) = (listener.local_addr()?.port(), scene.running.port);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move {
+                let mut buffer = vec![0_u8; 65_536];
+                while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+                    let (limit, one) =
+                        (b"sql_select_limit = 18446744073709551615", b"sql_select_limit = 00000000000000000001");
+                    let mut at = 0;
+                    while let Some(found) = buffer[at..count].windows(limit.len()).position(|part| part == limit) {
+                        at += found;
+                        buffer[at..at + one.len()].copy_from_slice(one);
+                    }
+                    if to_server.write_all(&buffer[..count]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        }
+    });
+    let database = scene.world.database_at(port)?;
+    let subject = scene.subject(&scene.account)?;
+    let seen = database.observe(std::slice::from_ref(&subject)).await;
+    let why = seen.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    must(why.contains("cut"), format!("a look that was cut is no error: {seen:?}"))?;
+    must(database.holders(&[subject.role]).await.is_err(), "holders that were cut are no error")
+}
+
+/// An account that takes the role along under another name is not gone, and neither is the role.
+async fn renamed(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let policy = format!(
+        "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = [\"{}\"]\nrequesters = [\"*\"]\nmax = \"1h\"\n",
+        scene.role
+    );
+    let jit = Jit::builder()
+        .store(MemoryStore::default())
+        .policy(PolicyDocument::parse(&policy, "test")?)
+        .database("db", Arc::clone(&scene.database))
+        .build()
+        .await?;
+    let pump = jit.start();
+    let alice = Actor::authenticated(TenantId::main(), Principal::new(scene.account.as_str())?, "test");
+    let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+    let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
+    let other = scene.world.fresh("other");
+    scene.world.act(Act::Rename { from: &scene.account, to: &other }).await?;
+    jit.release(&alice, access).await?;
+    let mut told = String::new();
+    for _ in 0..100 {
+        told = format!("{:?}", jit.access(access).await?);
+        if told.contains(&other) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    must(told.contains(&other), format!("nobody is told of `{other}`: {told}"))?;
+    must(jit.access(access).await?.state == "revoking", "it counts as gone")?;
+    scene.world.act(Act::Revoke { role: &scene.role, from: &other, by: By::Admin }).await?;
+    let ended = jit.until_ended(access, PATIENCE).await?;
+    must(ended.state == "revoked", format!("it is {}", ended.state))?;
+    pump.stop().await;
+    Ok(())
+}
+
+/// PUBLIC in MariaDB, `mandatory_roles` in MySQL, directly and through another role.
+async fn everybody(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let base = scene.world.fresh("base");
+    scene.world.act(Act::CreateRole { role: &base }).await?;
+    let mut admin = scene.running.admin().await?;
+    let (role, mariadb) = (&scene.role, scene.running.flavour.is_mariadb());
+    let give = async |admin: &mut Conn, role: &str| {
+        let give = if mariadb {
+            format!("GRANT `{role}` TO PUBLIC")
+        } else {
+            format!("SET GLOBAL mandatory_roles = '`{role}`@`%`'")
+        };
+        admin.query_drop(give).await
+    };
+    let take = async |admin: &mut Conn, role: &str| {
+        let take =
+            if mariadb { format!("REVOKE `{role}` FROM PUBLIC") } else { "SET GLOBAL mandatory_roles = ''".to_owned() };
+        admin.query_drop(take).await
+    };
+    let through = async || {
+        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        Ok::<_, BoxError>(seen.through)
+    };
+    must(through().await?.is_empty(), "it is held already")?;
+    give(&mut admin, role).await?;
+    let directly = through().await;
+    take(&mut admin, role).await?;
+    let directly = directly?;
+    must(directly.len() == 1, format!("what everybody holds is not held: {directly:?}"))?;
+    admin.query_drop(format!("GRANT `{role}` TO `{base}`")).await?;
+    give(&mut admin, &base).await?;
+    let indirectly = through().await;
+    take(&mut admin, &base).await?;
+    let indirectly = indirectly?;
+    must(indirectly.len() == 1, format!("what everybody's role holds is not held: {indirectly:?}"))?;
+    must(through().await?.is_empty(), "it is held still")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// Who may act as the account is a member of it, and their sessions end with its own.
+async fn proxied(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let bobby = scene.world.fresh("bobby");
+    scene.world.act(Act::CreateAccount { account: &bobby, inherits: true }).await?;
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT PROXY ON '{}'@'%' TO '{bobby}'@'%'", scene.account)).await?;
+    must(scene.grant(&scene.account).await.is_err(), "an account that somebody may act as is granted without a word")?;
+    scene.grant_with(&scene.account, Stance::Accepted).await?;
+    let mut session = scene.running.session(&bobby, PASSWORD).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.seen.members == [format!("'{bobby}'@'%'")], format!("members: {:?}", report.seen.members))?;
+    must(session.query_drop("DO 1").await.is_err(), "the proxy's session lives")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// A lock on the tables of roles does not hold up the revoke that ends its session.
+async fn locked(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let table = if scene.running.flavour.is_mariadb() { "roles_mapping" } else { "role_edges" };
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT SELECT, LOCK TABLES ON mysql.* TO '{}'@'%'", scene.account)).await?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.running.session(&scene.account, PASSWORD).await?;
+    session.query_drop(format!("LOCK TABLES mysql.{table} READ")).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.seen.direct.is_empty() && report.seen.sessions.is_empty(), format!("it is held: {report:?}"))?;
+    must(session.query_drop("DO 1").await.is_err(), "its session lives")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// Rights on the server's own tables, on `jit`, and on everything.
+async fn powers(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let mut admin = scene.running.admin().await?;
+    let (role, mariadb) = (&scene.role, scene.running.flavour.is_mariadb());
+    let seen = async || {
+        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        Ok::<_, BoxError>(seen.powers)
+    };
+    must(seen().await?.is_empty(), format!("an ordinary role has powers: {:?}", seen().await?))?;
+    let mut rights = vec![
+        "INSERT ON *.*",
+        "RELOAD ON *.*",
+        "ALTER ROUTINE ON *.*",
+        "UPDATE ON `mysq_`.*",
+        "EXECUTE ON jit.*",
+        "UPDATE (User) ON mysql.user",
+        "DELETE ON jit.leases",
+        "SELECT ON *.*",
+    ];
+    rights.extend(if mariadb {
+        ["SET USER ON *.*", "BINLOG ADMIN ON *.*"]
+    } else {
+        ["SET_ANY_DEFINER ON *.*", "BACKUP_ADMIN ON *.*"]
+    });
+    for right in rights {
+        admin.query_drop(format!("GRANT {right} TO `{role}`")).await?;
+        let powers = seen().await?;
+        must(powers.len() == 1, format!("{right}: {powers:?}"))?;
+        admin.query_drop(format!("REVOKE {right} FROM `{role}`")).await?;
+    }
+    must(seen().await?.is_empty(), "powers stay when they are taken")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// An e-mail address is a whole user name here, and reads as a user and a host.
+async fn alike(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let mail = format!("{}@x.org", scene.account);
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("CREATE USER '{mail}'@'%' IDENTIFIED BY '{PASSWORD}'")).await?;
+    let seen = scene.database.observe(&[scene.subject(&mail)?]).await?.seen.pop().ok_or("nothing")?;
+    let expected = [format!("'{}'@'%'", scene.account), format!("'{mail}'@'%'")];
+    must(!seen.account_exists && seen.alike == expected, format!("{:?}", seen.alike))?;
+    admin.query_drop(format!("DROP USER '{mail}'@'%'")).await?;
+    Ok(admin.disconnect().await?)
 }
 
 fn must(holds: bool, otherwise: impl Into<String>) -> Result<(), BoxError> {

@@ -106,6 +106,14 @@ impl MySqlWorld {
         Ok(Self { running, own, broker, password: Password::new(&password), roles, strippers })
     }
 
+    /// The broker's adapter, which finds the server at another port of 127.0.0.1, and believes who answers there.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn database_at(&self, port: u16) -> Result<Arc<dyn Database>, BoxError> {
+        Ok(Arc::new(MySqlDatabase::new(self.config("127.0.0.1", port, TlsMode::DangerPlaintext)?)?))
+    }
+
     /// Each statement for itself, by the administrator.
     async fn sql(&self, statements: &[String]) -> Result<(), BoxError> {
         run(self.running.admin().await?, statements).await
