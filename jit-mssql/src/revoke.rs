@@ -152,6 +152,7 @@ impl Revoked<'_> {
         };
         RevokeReport {
             was_held: None,
+            default_kept: None,
             ended,
             rolled_back: Vec::new(),
             revoked_at: self.moment.now,

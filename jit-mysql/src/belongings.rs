@@ -8,12 +8,10 @@ use jit_core::id::{Account, RoleName};
 
 use crate::account::Name;
 use crate::connect::Connection;
-use crate::error::{self, reading};
+use crate::default_role::Standing;
+use crate::error::reading;
 use crate::observe::{Named, garbled, name, text};
-use crate::sql::{self, definitions};
-
-/// There is no such procedure (1305, and 1049 where there is no database for it), or it may not be called (1370, 1044).
-const MISSING: [u16; 4] = [1305, 1049, 1370, 1044];
+use crate::sql::{self, Flavour, routines};
 
 /// Where there are more others in a role, none are listed: each is kept with the access, as a short mark.
 const MOST_MEMBERSHIPS: usize = 64;
@@ -97,9 +95,20 @@ impl Connection {
         definers: &[&String],
     ) -> Result<Option<Vec<(String, Thing)>>, DatabaseError> {
         let asked = serde_json::to_string(definers).map_err(|_| garbled())?;
-        let rows = match self.ask(definitions::CALL, (asked,).into()).await {
-            Err(error) if MISSING.contains(&error::code(&error).unwrap_or_default()) => return Ok(None),
-            rows => rows.map_err(reading)?,
+        let rows = match self.server.flavour {
+            Flavour::MySql => {
+                if self.standing(&routines::DEFINITIONS_IN_MYSQL).await? != Standing::Fit {
+                    return Ok(None);
+                }
+                self.ask(sql::TELL_DEFINERS, (asked,).into()).await.map_err(reading)?;
+                self.call_trusted(&routines::DEFINITIONS_IN_MYSQL, sql::CALL_DEFINITIONS).await?
+            }
+            Flavour::MariaDb => {
+                if self.script("SELECT db, name, definer FROM mysql.event LIMIT 0").await.is_err() {
+                    return Ok(None);
+                }
+                self.list(sql::DEFINITIONS_IN_MARIADB, (asked,).into()).await?
+            }
         };
         let each = rows.iter().map(|row| {
             let (kind, name) = (text(row, "kind")?, text(row, "name")?);

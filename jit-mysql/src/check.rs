@@ -8,8 +8,10 @@ use jit_core::id::RoleName;
 
 use crate::account::Name;
 use crate::connect::Connection;
+use crate::default_role::{Standing, procedure};
 use crate::error::{self, reading};
 use crate::observe::{MANDATORY_ROLES, Named, number, text};
+use crate::sql::routines::{DEFINITIONS_IN_MYSQL, Killer, Routine};
 use crate::sql::{self, Flavour};
 
 /// Everything that is missing or dangerous.
@@ -56,12 +58,26 @@ async fn of_the_broker(
         ));
     }
     if !held.contains(kill) {
-        findings.push(finding(
-            Severity::Refusal,
-            ("signal-backend", None),
-            format!("the broker {broker} cannot end sessions"),
-            Some(format!("GRANT {kill} ON *.* TO {to}")),
-        ));
+        match connection.killer().await? {
+            Some(killer) => findings.push(finding(
+                Severity::Remark,
+                ("ends-by-procedure", Some(killer.name().to_owned())),
+                format!(
+                    "the broker {broker} ends sessions by the procedure {}, without the right {kill}",
+                    killer.name()
+                ),
+                None,
+            )),
+            None => findings.push(finding(
+                Severity::Refusal,
+                ("signal-backend", None),
+                format!(
+                    "the broker {broker} cannot end sessions; where nobody may be given {kill}, EXECUTE on {} will do",
+                    Killer::ALL.map(Killer::name).join(" or on ")
+                ),
+                Some(format!("GRANT {kill} ON *.* TO {to}")),
+            )),
+        }
     }
     if !held.contains("PROCESS") {
         findings.push(finding(
@@ -71,46 +87,8 @@ async fn of_the_broker(
             Some(format!("GRANT PROCESS ON *.* TO {to}")),
         ));
     }
-    if !connection.may_activate().await {
-        let procedure = match connection.server.flavour {
-            Flavour::MySql => sql::DEFAULT_ROLE_IN_MYSQL,
-            Flavour::MariaDb => sql::DEFAULT_ROLE_IN_MARIADB,
-        };
-        findings.push(finding(
-            Severity::Danger,
-            ("default-role", None),
-            format!(
-                "the broker {broker} cannot make roles usable at once: rules need `activation = \"session\"`, or the server this procedure"
-            ),
-            Some(sql::make_procedure(procedure, "default_role", &to)),
-        ));
-    }
-    if let DeadManHere::Missing { mend } = connection.dead_man().await? {
-        let off = mend == sql::dead_man::SCHEDULER_ON;
-        let statements = if off {
-            "SET GLOBAL event_scheduler = ON".to_owned()
-        } else {
-            sql::dead_man::make(connection.server.flavour, &to)
-        };
-        let why =
-            if off { "the event scheduler is off" } else { "its table, its routines or the right to them is missing" };
-        findings.push(finding(
-            Severity::Remark,
-            ("dead-man", None),
-            format!("nothing ends a role when every process of jit is dead: {why}"),
-            Some(statements),
-        ));
-    }
-    if connection.definitions(&[]).await?.is_none() {
-        findings.push(finding(
-            Severity::Remark,
-            ("definitions", None),
-            format!(
-                "the broker {broker} cannot see what people leave behind that runs with their rights, events above all"
-            ),
-            Some(sql::definitions::make(connection.server.flavour, &to)),
-        ));
-    }
+    of_the_procedures(connection, broker, findings).await?;
+    of_the_dead_man(connection, broker, findings).await?;
     if connection.server.flavour == Flavour::MySql && connection.list(sql::BLOCKERS, ().into()).await.is_err() {
         findings.push(finding(
             Severity::Remark,
@@ -120,6 +98,97 @@ async fn of_the_broker(
                 "GRANT SELECT ON performance_schema.metadata_locks TO {to}; GRANT SELECT ON performance_schema.threads TO {to}; \
                  GRANT SELECT ON performance_schema.data_locks TO {to}"
             )),
+        ));
+    }
+    Ok(())
+}
+
+/// Procedures of jit, which run with the rights of who made them.
+async fn of_the_procedures(
+    connection: &mut Connection,
+    broker: &Name,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let (flavour, to) = (connection.server.flavour, broker.quoted());
+    let mend = |routine: &Routine, standing: &Standing| match standing {
+        Standing::Fit => None,
+        Standing::NotAllowed => Some(format!("GRANT EXECUTE ON PROCEDURE jit.{} TO {to}", routine.name)),
+        Standing::Missing | Standing::Unfit(_) => {
+            Some(routine.script(flavour, matches!(standing, Standing::Unfit(_)), &to))
+        }
+    };
+    let routine = procedure(flavour);
+    let standing = connection.standing(routine).await?;
+    if standing != Standing::Fit {
+        findings.push(finding(
+            Severity::Danger,
+            ("default-role", None),
+            format!(
+                "the broker {broker} cannot make roles usable at once, as rules want unless they say `activation = \"session\"`: \
+                 the procedure jit.{} cannot be used: {}",
+                routine.name,
+                standing.why()
+            ),
+            mend(routine, &standing),
+        ));
+    }
+    let blind = "the broker {broker} cannot see what people leave behind that runs with their rights, events above all";
+    let blind = blind.replace("{broker}", &broker.to_string());
+    match flavour {
+        Flavour::MySql => {
+            let routine = &DEFINITIONS_IN_MYSQL;
+            let standing = connection.standing(routine).await?;
+            let severity = match standing {
+                Standing::Fit => return Ok(()),
+                Standing::Unfit(_) => Severity::Danger,
+                Standing::Missing | Standing::NotAllowed => Severity::Remark,
+            };
+            let why = format!("{blind}: the procedure jit.{} cannot be used: {}", routine.name, standing.why());
+            findings.push(finding(severity, ("definitions", None), why, mend(routine, &standing)));
+        }
+        Flavour::MariaDb => {
+            if connection.definitions(&[]).await?.is_none() {
+                let mend = format!("GRANT SELECT (db, name, definer) ON mysql.event TO {to}");
+                findings.push(finding(Severity::Remark, ("definitions", None), blind, Some(mend)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What takes a role away when every process of jit is dead, and who could get in its way.
+async fn of_the_dead_man(
+    connection: &mut Connection,
+    broker: &Name,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let home = connection.home();
+    if let DeadManHere::Missing { mend } = connection.dead_man().await? {
+        let strangers = connection.strangers().await?;
+        let (severity, why, mend) = if !strangers.is_empty() {
+            let why = format!("the broker's database `{home}` holds events of others: {strangers}");
+            (Severity::Danger, why, mend)
+        } else if mend == sql::dead_man::SCHEDULER_ON {
+            (Severity::Remark, "the event scheduler is off".to_owned(), "SET GLOBAL event_scheduler = ON".to_owned())
+        } else {
+            let why = format!("the broker's database `{home}` is missing, or the right EVENT on it");
+            let statements = sql::dead_man::dead_man_for(&connection.server.broker, &broker.quoted());
+            (Severity::Remark, why, statements.join(";\n"))
+        };
+        findings.push(finding(
+            severity,
+            ("dead-man", None),
+            format!("nothing ends a role when every process of jit is dead: {why}"),
+            Some(mend),
+        ));
+    }
+    for row in connection.list(sql::dead_man::OF_EARLIER_VERSIONS, ().into()).await? {
+        let name = text(&row, "name")?;
+        findings.push(finding(
+            Severity::Danger,
+            ("old-dead-man", Some(format!("jit.{name}"))),
+            format!("the event jit.{name} of an earlier version runs a procedure as the broker that others may be able to replace"),
+            Some(format!("DROP EVENT jit.{}", crate::account::backticked(&name))),
         ));
     }
     Ok(())

@@ -1,42 +1,46 @@
-//! The dead-man: leases in a table, and an event of the broker's that takes away what ran out. It outlives every process of ours, and a
-//! restart of the server.
+//! The dead man's switch: an event for each lease, which takes away what ran out. It outlives every process of ours, and a restart of the
+//! server. Events are the broker's own, in a database in which nobody else has rights; what is not counts as none.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
+use jit_core::database::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Identity, Rejection, Subject,
 };
 use jit_core::policy::Sessions;
-use serde::Serialize;
 
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
 use crate::observe::{Named, garbled, number, text};
-use crate::sql::dead_man as sql;
+use crate::sql::dead_man::{self as sql, Lease, When};
 
-/// A lease as it is asked for.
-#[derive(Debug, Serialize)]
-struct Lease<'a> {
-    id: &'a str,
-    account_user: &'a str,
-    account_host: &'a str,
-    role_user: &'a str,
-    role_host: &'a str,
-    micros: u64,
-    ends_sessions: u8,
-    default_goes: u8,
-    back_to: Option<String>,
-}
+/// Events of one packet.
+const AT_ONCE: usize = 32;
+/// Longest that anything is armed for: far more than any window.
+const LONGEST: u64 = 366 * 24 * 3600;
 
 /// What there is for it on the server.
 struct State {
     here: DeadManHere,
-    /// How the broker's event stands; empty where there is none.
-    event: String,
+    /// Whether the broker sees its own events.
+    sees: bool,
+    may_kill: bool,
+    strangers: String,
+}
+
+/// An event as the server has it.
+struct Event {
+    armed_by: String,
+    fires_at: Time,
+    fired_at: Option<Time>,
+    /// What it does, where it is the broker's own and looks every other second.
+    body: Option<String>,
+    enabled: bool,
+    own: bool,
 }
 
 impl Connection {
@@ -45,20 +49,30 @@ impl Connection {
         Ok(self.dead_man_state().await?.here)
     }
 
+    /// Who has events in the broker's database without being the broker, for people to read.
+    pub(crate) async fn strangers(&mut self) -> Result<String, DatabaseError> {
+        Ok(self.dead_man_state().await?.strangers)
+    }
+
     async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
-        let rows = self.ask(sql::STATE, (self.event(),).into()).await.map_err(reading)?;
+        let home = self.home();
+        let rows = self.ask(sql::STATE, (&home, &home, &home).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
         let there = |column| number(row, column).map(|count| count != 0);
-        let missing = |mend: &str| DeadManHere::Missing { mend: mend.to_owned() };
-        let (routines, table, schedule) = (there("has_routines")?, there("has_table")?, there("may_schedule")?);
-        let here = if !(routines && table && schedule) {
-            missing(HOW_TO_MAKE)
+        let missing = |mend: String| DeadManHere::Missing { mend };
+        let strangers = text(row, "strangers")?;
+        let here = if !(there("may_schedule")? && there("has_home")?) {
+            missing(HOW_TO_MAKE.to_owned())
+        } else if !strangers.is_empty() {
+            missing(format!(
+                "in the broker's database `{home}` there are events of others ({strangers}): drop them, and take the right EVENT from who made them"
+            ))
         } else if !["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()) {
-            missing(sql::SCHEDULER_ON)
+            missing(sql::SCHEDULER_ON.to_owned())
         } else {
             DeadManHere::By(DeadManKind::Event)
         };
-        Ok(State { here, event: text(row, "event")? })
+        Ok(State { here, sees: there("may_schedule")?, may_kill: there("may_kill")?, strangers })
     }
 
     /// The server, if it is the one that the call is meant for.
@@ -67,23 +81,38 @@ impl Connection {
         call.meant_for(&identity).map(|()| identity)
     }
 
-    /// The broker's own event.
-    fn event(&self) -> String {
-        format!("dead_man_{}", name_for(&[&self.server.broker]).get(..16).unwrap_or_default())
+    /// The database of the broker's events.
+    pub(crate) fn home(&self) -> String {
+        sql::home(&self.server.broker)
     }
 
-    /// The event looks, from now on.
-    async fn watch(&mut self, state: &str) -> Result<(), DatabaseError> {
-        if state == "ENABLED" {
-            return Ok(());
-        }
-        let schedule = sql::schedule(&self.event(), !state.is_empty());
-        self.script(&schedule).await.map_err(|error| error::changing(&error)).map(drop)
-    }
-
-    fn lease_id(&self, named: &Named) -> String {
+    fn event(&self, named: &Named) -> String {
         let Named { account, role } = named;
-        name_for(&[&self.server.broker, &account.user, &account.host, &role.user, &role.host])
+        sql::event(&[&self.server.broker, &account.user, &account.host, &role.user, &role.host])
+    }
+
+    /// By name: the events of these names.
+    async fn events(&mut self, names: &[String]) -> Result<BTreeMap<String, Event>, DatabaseError> {
+        let these = serde_json::to_string(names).map_err(|_| garbled())?;
+        let home = self.home();
+        let time = |text: String| text.parse::<Time>().map_err(|_| garbled());
+        let mut events = BTreeMap::new();
+        for row in self.list(sql::ARMED, (home, these).into()).await? {
+            let own = number(&row, "is_ours")? != 0;
+            let (armed_by, status) = (text(&row, "armed_by")?, text(&row, "status")?);
+            let executed = Some(text(&row, "executed")?).filter(|text| !text.is_empty()).map(time).transpose()?;
+            let fired = own && status == "DISABLED" && armed_by == sql::FIRED;
+            let event = Event {
+                fired_at: executed.filter(|_| fired),
+                fires_at: time(text(&row, "fires_at")?)?,
+                body: own.then(|| text(&row, "body")).transpose()?,
+                enabled: status == "ENABLED",
+                armed_by,
+                own,
+            };
+            events.insert(text(&row, "name")?, event);
+        }
+        Ok(events)
     }
 }
 
@@ -96,7 +125,7 @@ pub(crate) async fn arm(
     budget: Budget,
 ) -> Vec<Result<Armed, DatabaseError>> {
     match arm_all(connection, call, orders, grace, budget).await {
-        Ok(armed) => armed.into_iter().map(Ok).collect(),
+        Ok(armed) => armed,
         Err(error) => none_applied(orders.len(), &error),
     }
 }
@@ -107,43 +136,66 @@ async fn arm_all(
     orders: &[ArmOrder],
     grace: Duration,
     budget: Budget,
-) -> Result<Vec<Armed>, DatabaseError> {
+) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call).await?;
     let state = connection.dead_man_state().await?;
     if let DeadManHere::Missing { mend } = state.here {
         return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
     }
-    connection.watch(&state.event).await?;
-    let flavour = connection.server.flavour;
-    let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.subject)).collect();
-    let ids: Vec<String> = named.iter().map(|named| connection.lease_id(named)).collect();
-    let leases = orders.iter().zip(&named).zip(&ids).map(|((order, named), id)| Lease {
-        id,
-        account_user: &named.account.user,
-        account_host: &named.account.host,
-        role_user: &named.role.user,
-        role_host: &named.role.host,
-        micros: u64::try_from(order.ends_in.saturating_add(grace).as_micros()).unwrap_or(u64::MAX),
-        ends_sessions: (order.sessions == Sessions::End).into(),
-        default_goes: matches!(order.default_role, DefaultRole::Goes { .. }).into(),
-        back_to: match &order.default_role {
-            DefaultRole::Goes { back_to: Some(role) } => Name::parse(role).ok().map(|role| role.user),
-            _ => None,
-        },
-    });
-    let leases = serde_json::to_string(&leases.collect::<Vec<_>>()).map_err(|_| garbled())?;
+    let killer = if state.may_kill { None } else { connection.killer().await? };
+    let (flavour, home) = (connection.server.flavour, connection.home());
+    let label = comment(&call.label);
+    let mut wanted = Vec::new();
+    for order in orders {
+        let named = Named::of(flavour, &order.subject);
+        let event = connection.event(&named);
+        let lease = Lease {
+            account_user: named.account.user,
+            account_host: named.account.host,
+            role_user: named.role.user,
+            role_host: named.role.host,
+            ends_sessions: order.sessions == Sessions::End,
+            default_goes: matches!(order.default_role, DefaultRole::Goes { .. }),
+            back_to: match &order.default_role {
+                DefaultRole::Goes { back_to: Some(role) } => Name::parse(role).ok().map(|role| role.user),
+                _ => None,
+            },
+            killer,
+        };
+        let body = sql::body(flavour, &home, &event, &lease);
+        // the servers count in seconds, and nothing may be early
+        let seconds = order.ends_in.saturating_add(grace).as_secs().saturating_add(1).min(LONGEST);
+        wanted.push((event, body, seconds));
+    }
+    let names: Vec<String> = wanted.iter().map(|(event, ..)| event.clone()).collect();
+    let there = connection.events(&names).await?;
     let until = until(connection, budget);
-    let label = call.label.as_str();
-    let armed = connection.ask(sql::ARM, (label, leases, until).into()).await;
-    armed.map_err(|error| error::changing(&error))?;
-    let rows = leases_of(connection, &ids).await?;
-    let each = ids.iter().map(|id| match rows.get(id) {
-        Some((by, fires_at, _)) if by == label => {
-            Ok(Armed { kind: DeadManKind::Event, fires_at: *fires_at, identity: identity.clone() })
+    let mut failure = None;
+    for some in wanted.chunks(AT_ONCE) {
+        let each = some.iter().map(|(event, body, seconds)| {
+            let when = When { seconds: *seconds, armed_by: &label, until: &until, wait: wait(budget) };
+            sql::arm(&home, event, there.contains_key(event), &when, body)
+        });
+        if let Err(error) = connection.script(&each.collect::<Vec<_>>().join("; ")).await {
+            failure = Some(gated(&error));
+            break;
         }
-        _ => Err(late()),
+    }
+    if let Some(unknown @ DatabaseError::OutcomeUnknown { .. }) = failure {
+        return Err(unknown);
+    }
+    let now = connection.events(&names).await?;
+    let each = wanted.iter().map(|(event, body, _)| match now.get(event) {
+        Some(armed) if armed.enabled && armed.armed_by == label && armed.body.as_ref() == Some(body) => {
+            Ok(Armed { kind: DeadManKind::Event, fires_at: armed.fires_at, identity: identity.clone() })
+        }
+        Some(Event { own: false, .. }) => {
+            let why = format!("the event `{home}`.`{event}` is somebody else's, or was changed: drop it");
+            Err(DatabaseError::rejected(Rejection::NoDeadMan, why))
+        }
+        _ => Err(failure.as_ref().map_or_else(late, copied)),
     });
-    each.collect()
+    Ok(each.collect())
 }
 
 /// One result per order.
@@ -166,42 +218,51 @@ async fn disarm_all(
     budget: Budget,
 ) -> Result<Vec<Disarmed>, DatabaseError> {
     let identity = connection.meant(call).await?;
-    let flavour = connection.server.flavour;
-    let ids: Vec<String> = subjects.iter().map(|subject| connection.lease_id(&Named::of(flavour, subject))).collect();
-    let before = match leases_of(connection, &ids).await {
-        // whoever took the table away took the leases along
-        Err(DatabaseError::Rejected { .. }) => BTreeMap::new(),
-        other => other?,
-    };
-    if !before.is_empty() {
-        let until = until(connection, budget);
-        let these = serde_json::to_string(&ids).map_err(|_| garbled())?;
-        let done = connection.ask(sql::DISARM, (until, these).into()).await;
-        done.map_err(|error| error::changing(&error))?;
-        if !leases_of(connection, &ids).await?.is_empty() {
-            return Err(late());
+    let (flavour, home) = (connection.server.flavour, connection.home());
+    let names: Vec<String> = subjects.iter().map(|subject| connection.event(&Named::of(flavour, subject))).collect();
+    if !connection.dead_man_state().await?.sees {
+        // what is armed would fire all the same, and nobody would see it
+        let why = format!("the broker does not see its events any more: GRANT EVENT ON {home}.* to it again");
+        return Err(DatabaseError::not_applied(why));
+    }
+    let before = connection.events(&names).await?;
+    let until = until(connection, budget);
+    let ours: Vec<&String> = names.iter().filter(|name| before.get(*name).is_some_and(|event| event.own)).collect();
+    for some in ours.chunks(AT_ONCE) {
+        let each = some.iter().map(|event| sql::disarm(&home, event, &until, wait(budget)));
+        connection.script(&each.collect::<Vec<_>>().join("; ")).await.map_err(|error| gated(&error))?;
+    }
+    if !ours.is_empty() {
+        let left = connection.events(&names).await?;
+        if let Some(name) = ours.iter().find(|name| left.get(**name).is_some_and(|event| event.own)) {
+            return Err(DatabaseError::not_applied(format!("the event `{home}`.`{name}` is still there")));
         }
     }
-    let each = ids.iter().map(|id| Disarmed {
-        fired_at: before.get(id).and_then(|(_, _, fired_at)| *fired_at),
+    let each = names.iter().map(|name| Disarmed {
+        fired_at: before.get(name).and_then(|event| event.fired_at),
         identity: identity.clone(),
     });
     Ok(each.collect())
 }
 
-/// By id: who armed it, when it fires, when it fired.
-type Leases = BTreeMap<String, (String, Time, Option<Time>)>;
-
-async fn leases_of(connection: &mut Connection, ids: &[String]) -> Result<Leases, DatabaseError> {
-    let these = serde_json::to_string(ids).map_err(|_| garbled())?;
-    let rows = connection.ask(sql::ARMED, (these,).into()).await.map_err(reading)?;
-    let time = |text: String| text.parse::<Time>().map_err(|_| garbled());
-    let mut leases = Leases::new();
-    for row in &rows {
-        let fired_at = Some(text(row, "fired_at")?).filter(|text| !text.is_empty()).map(time).transpose()?;
-        leases.insert(text(row, "id")?, (text(row, "armed_by")?, time(text(row, "fires_at")?)?, fired_at));
+/// A label as the comment of an event.
+fn comment(label: &str) -> String {
+    let mut text = String::new();
+    for one in label.chars().take(60) {
+        let plain = one.is_ascii_alphanumeric() || "._:-/#@".contains(one);
+        let _ = write!(text, "{}", if plain { one } else { '_' });
     }
-    Ok(leases)
+    text
+}
+
+/// What stopped a packet: its own gate, or the server.
+fn gated(error: &mysql_async::Error) -> DatabaseError {
+    if error::code(error) == Some(error::NO_STATEMENT) { late() } else { error::changing(error) }
+}
+
+/// How long a statement may wait for a lock.
+fn wait(budget: Budget) -> u64 {
+    budget.patience().as_secs().clamp(1, 5)
 }
 
 /// A packet of a call that was given up must not undo what is done later.

@@ -1,40 +1,109 @@
 //! Default roles: a role that was granted is usable at once, and what was the default before comes back.
 //!
 //! MySQL keeps a list, to which ours is added and from which a REVOKE takes it. MariaDB keeps one, which ours replaces, and leaves it set
-//! after a REVOKE. To change another account's takes rights over all accounts in both; a procedure made by the README's broker statements has
-//! them instead of the broker.
+//! after a REVOKE. To change another account's takes rights over all accounts in both; a procedure made by an administrator has them instead
+//! of the broker, and is called only while it is what jit knows, and its definer is there.
 
-use jit_core::database::{DatabaseError, DefaultRole, RevokeOrder};
+use jit_core::database::{DatabaseError, DefaultRole, Rejection, RevokeOrder};
 
 use crate::account::Name;
 use crate::connect::Connection;
-use crate::error;
-use crate::observe::{Look, Named, number};
+use crate::error::{self, reading};
+use crate::observe::{Look, Named, number, text};
+use crate::sql::routines::{self, Routine};
 use crate::sql::{self, Flavour};
 
+/// How a procedure of jit stands on this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may be called.
+    Fit,
+    /// There is none that the broker sees.
+    Missing,
+    /// There is one, and the broker may not call it.
+    NotAllowed,
+    /// It is not what jit knows, or its definer is nobody to trust: why, for people to read.
+    Unfit(String),
+}
+
+impl Standing {
+    /// Why it cannot be called, for people to read.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::Fit => String::new(),
+            Self::Missing => "it is not there, or the broker does not see it".to_owned(),
+            Self::NotAllowed => "the broker may not execute it".to_owned(),
+            Self::Unfit(why) => why.clone(),
+        }
+    }
+}
+
+/// The procedure that sets default roles.
+pub(crate) fn procedure(flavour: Flavour) -> &'static Routine {
+    match flavour {
+        Flavour::MySql => &routines::DEFAULT_ROLE_IN_MYSQL,
+        Flavour::MariaDb => &routines::DEFAULT_ROLE_IN_MARIADB,
+    }
+}
+
 impl Connection {
-    /// Whether that can be done here.
-    pub(crate) async fn may_activate(&mut self) -> bool {
-        let rows = self.ask(sql::MAY_ACTIVATE, ().into()).await.unwrap_or_default();
-        rows.first().is_some_and(|row| number(row, "may_activate").is_ok_and(|may| may != 0))
+    /// How a procedure of jit stands here.
+    pub(crate) async fn standing(&mut self, routine: &Routine) -> Result<Standing, DatabaseError> {
+        let answers = match self.script(&routines::facts(self.server.flavour, routine)).await {
+            Ok(answers) => answers,
+            // where procedures stand may not be read
+            Err(error) if error::is_denied(&error) => return Ok(Standing::Missing),
+            Err(error) => return Err(reading(error)),
+        };
+        let Some(row) = answers.first().and_then(|rows| rows.first()) else { return Ok(Standing::Missing) };
+        let is = |column| number(row, column).map(|is| is != 0);
+        let definer = text(row, "definer")?;
+        Ok(if !is("is_there")? {
+            Standing::Unfit(format!("its definer `{definer}` is gone"))
+        } else if !is("administers")? {
+            Standing::Unfit(format!("its definer `{definer}` is no administrator of this server"))
+        } else if !is("same")? {
+            Standing::Unfit(format!(
+                "its text, parameters, security type, sql_mode or character set is not what jit makes (its definer is `{definer}`)"
+            ))
+        } else if !is("may_call")? {
+            Standing::NotAllowed
+        } else {
+            Standing::Fit
+        })
+    }
+
+    /// Why the broker cannot set default roles here; none where it can.
+    pub(crate) async fn may_not_activate(&mut self) -> Result<Option<DatabaseError>, DatabaseError> {
+        let standing = self.standing(procedure(self.server.flavour)).await?;
+        Ok((standing != Standing::Fit).then(|| {
+            let why = format!(
+                "the role would not be usable at once: the procedure jit.default_role cannot be used: {}; run the check of this target, which prints \
+                 what mends it, or let the rule say `activation = \"session\"`",
+                standing.why()
+            );
+            DatabaseError::rejected(Rejection::PrivilegeMissing, why)
+        }))
     }
 
     /// Makes the role one that new sessions of the account have.
     pub(crate) async fn activate(&mut self, named: &Named) -> Result<(), DatabaseError> {
         let Named { account, role } = named;
-        let done = match self.server.flavour {
+        match self.server.flavour {
             Flavour::MySql => self.of_the_list(account, role, true).await,
             Flavour::MariaDb => self.the_only_one(account, Some(&role.user)).await,
-        };
-        done.map_err(|error| error::changing(&error))
+        }
     }
 
-    /// Makes it one no more, where it is one; what fails is seen by the look that follows.
-    pub(crate) async fn deactivate(&mut self, order: &RevokeOrder, named: &Named, look: &Look) {
-        let DefaultRole::Goes { back_to } = &order.default_role else { return };
+    /// Makes it one no more, where it is one.
+    ///
+    /// # Errors
+    /// What is worth trying again is seen by the look that follows; what is not is said.
+    pub(crate) async fn deactivate(&mut self, order: &RevokeOrder, named: &Named, look: &Look) -> Result<(), String> {
+        let DefaultRole::Goes { back_to } = &order.default_role else { return Ok(()) };
         let Named { account, role } = named;
         if !look.seen.default_roles.contains(&role.as_role()) {
-            return;
+            return Ok(());
         }
         let back_to =
             back_to.as_ref().and_then(|back_to| Name::parse(back_to).ok()).filter(|back_to| back_to.user != role.user);
@@ -46,18 +115,45 @@ impl Connection {
                 _ => self.the_only_one(account, None).await,
             },
         };
-        if let Err(error) = done {
-            let why = error::said(&error);
-            tracing::warn!(%account, role = role.as_role(), why, "the default role of an account cannot be put back");
-        }
+        let Err(error) = done else { return Ok(()) };
+        let why = error.with_causes();
+        tracing::warn!(%account, role = role.as_role(), why, "the default role of an account cannot be put back");
+        if matches!(error, DatabaseError::Rejected { .. }) { Err(why) } else { Ok(()) }
     }
 
-    async fn of_the_list(&mut self, account: &Name, role: &Name, wanted: bool) -> Result<(), mysql_async::Error> {
+    async fn of_the_list(&mut self, account: &Name, role: &Name, wanted: bool) -> Result<(), DatabaseError> {
         let parameters = (&account.user, &account.host, &role.user, &role.host, wanted);
-        self.ask(sql::CALL_IN_MYSQL, parameters.into()).await.map(drop)
+        self.ask(sql::TELL_IN_MYSQL, parameters.into()).await.map_err(reading)?;
+        self.call_trusted(&routines::DEFAULT_ROLE_IN_MYSQL, sql::CALL_IN_MYSQL).await.map(drop)
     }
 
-    async fn the_only_one(&mut self, account: &Name, role: Option<&String>) -> Result<(), mysql_async::Error> {
-        self.ask(sql::CALL_IN_MARIADB, (&account.user, &account.host, role).into()).await.map(drop)
+    async fn the_only_one(&mut self, account: &Name, role: Option<&String>) -> Result<(), DatabaseError> {
+        self.ask(sql::TELL_IN_MARIADB, (&account.user, &account.host, role).into()).await.map_err(reading)?;
+        self.call_trusted(&routines::DEFAULT_ROLE_IN_MARIADB, sql::CALL_IN_MARIADB).await.map(drop)
+    }
+
+    /// Calls a procedure of jit while it is what jit knows, in one packet with what shows that; the rows of its answer, if it has any.
+    pub(crate) async fn call_trusted(
+        &mut self,
+        routine: &Routine,
+        call: &str,
+    ) -> Result<Vec<mysql_async::Row>, DatabaseError> {
+        let packet = routines::call(&routines::trusted(self.server.flavour, routine), call);
+        let mut answers = self.script(&packet).await.map_err(|error| {
+            let said = format!("the procedure jit.{} failed: {}", routine.name, error::said(&error));
+            match (error::code(&error), error::changing(&error)) {
+                (Some(code), DatabaseError::Rejected { rejection, .. }) => {
+                    DatabaseError::rejected(rejection, format!("{said} (error {code})"))
+                }
+                (_, other) => other,
+            }
+        })?;
+        let trusted = answers.pop().and_then(|rows| rows.first().map(|row| number(row, "trusted"))).transpose()?;
+        if trusted != Some(1) {
+            let why = self.standing(routine).await?.why();
+            let why = format!("the procedure jit.{} was not called: {why}; run the check of this target", routine.name);
+            return Err(DatabaseError::rejected(Rejection::PrivilegeMissing, why));
+        }
+        Ok(answers.pop().unwrap_or_default())
     }
 }

@@ -93,12 +93,21 @@ fn from_code(code: u16, message: &str) -> DatabaseError {
 pub(crate) const LOCK_TIMEOUT: u16 = 1205;
 /// MariaDB ended a statement that took too long, which is one that waited.
 pub(crate) const TOO_LONG: u16 = 1969;
+/// The text is no statement.
+pub(crate) const NO_STATEMENT: u16 = 1064;
+/// The session that was to end is somebody else's, and the broker lacks the right to end those.
+pub(crate) const MAY_NOT_KILL: u16 = 1095;
 /// The session that was to end is gone.
 pub(crate) const NO_SUCH_SESSION: u16 = 1094;
 /// MariaDB: a role that the broker does not hold cannot be its active one.
 pub(crate) const NOT_A_ROLE_OF_OURS: u16 = 1959;
 /// Two changes met.
 pub(crate) const DEADLOCK: u16 = 1213;
+
+/// A table, or a column of it, may not be read.
+pub(crate) fn is_denied(error: &Error) -> bool {
+    matches!(code(error), Some(1142 | 1143))
+}
 
 /// An account or a role is not there, or not in the role: what is to be taken away is gone already.
 pub(crate) fn is_absence(error: &Error) -> bool {

@@ -1,6 +1,6 @@
 //! Granting: one packet for each role, then the default roles.
 
-use jit_core::database::adapter::{Budget, none_applied};
+use jit_core::database::adapter::{Budget, copied, none_applied};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
 use jit_core::policy::{Activation, Stance};
 
@@ -26,13 +26,17 @@ pub(crate) async fn grant(
         Err(error) => return none_applied(orders.len(), &error),
     };
     let any_default = orders.iter().zip(&looks).any(|(order, look)| wants_default(order, look));
-    let may_activate = any_default && connection.may_activate().await;
+    let may_not = if any_default { connection.may_not_activate().await } else { Ok(None) };
+    let may_not = match may_not {
+        Ok(may_not) => may_not,
+        Err(error) => return none_applied(orders.len(), &error),
+    };
     let flavour = connection.server.flavour;
     let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
     let mut results: Vec<Result<(), DatabaseError>> = Vec::with_capacity(orders.len());
     for ((order, look), named) in orders.iter().zip(&looks).zip(&named) {
         let refused = refusal(&connection.server.broker, order, named, look);
-        let refused = refused.or_else(|| (wants_default(order, look) && !may_activate).then(no_procedure));
+        let refused = refused.or_else(|| may_not.as_ref().filter(|_| wants_default(order, look)).map(copied));
         results.push(refused.map_or(Ok(()), Err));
     }
     let to_grant = orders.iter().zip(&looks).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
@@ -51,7 +55,7 @@ pub(crate) async fn grant(
             && wants_default(order, look)
             && let Err(error) = connection.activate(named).await
         {
-            *result = Err(DatabaseError::unknown(format!("it was granted, and is not a default role yet: {error}")));
+            *result = Err(not_activated(connection, call, budget, named, look, error).await);
         }
     }
     let moment = connection.moment().await;
@@ -62,6 +66,33 @@ pub(crate) async fn grant(
         (Err(error), _) => Err(error),
     });
     results.collect()
+}
+
+/// A role that cannot be used at login is not what was asked for: it is taken back, and the error is the grant's.
+async fn not_activated(
+    connection: &mut Connection,
+    call: &Call,
+    budget: Budget,
+    named: &Named,
+    look: &Look,
+    error: DatabaseError,
+) -> DatabaseError {
+    let why = format!("the role could not be made a default role of the account: {}", error.with_causes());
+    let until = connection.server.clock.after(budget.left());
+    let taken = match look.seen.direct.is_empty() {
+        true => {
+            let group = Group::of([(0, named.account.clone(), named.role.clone(), until)]);
+            connection.send(call, budget, group, sql::revoke).await.into_iter().all(|(_, done)| done.is_ok())
+        }
+        false => true,
+    };
+    match error {
+        DatabaseError::Rejected { rejection, .. } if taken => {
+            DatabaseError::rejected(rejection, format!("{why}; it was taken back"))
+        }
+        DatabaseError::NotApplied { .. } if taken => DatabaseError::not_applied(format!("{why}; it was taken back")),
+        _ => DatabaseError::unknown(why),
+    }
 }
 
 /// A statement that was interrupted can have been done, for some of its accounts: the catalog says so, and nothing can arrive later.
@@ -93,12 +124,6 @@ async fn see_what_was_done(
 fn wants_default(order: &GrantOrder, look: &Look) -> bool {
     order.activation() == Activation::Default
         && !look.seen.default_roles.iter().any(|role| role == order.subject().role.as_str())
-}
-
-fn no_procedure() -> DatabaseError {
-    let why = "the role would not be usable at once: the broker may not set default roles; run the check of this target, which prints the \
-               procedure that does, or let the rule say `activation = \"session\"`";
-    DatabaseError::rejected(Rejection::PrivilegeMissing, why)
 }
 
 fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Option<DatabaseError> {

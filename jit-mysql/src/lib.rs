@@ -58,7 +58,7 @@
 //! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
 //! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
 //! GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
-//! GRANT SELECT (User, Host, default_role, Super_priv) ON mysql.user TO jit_broker@'%';
+//! GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO jit_broker@'%';
 //! -- for each requestable role:
 //! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
 //! ```
@@ -68,24 +68,25 @@
 //! a procedure has it instead, whose text [`Database::check`](jit_core::database::Database::check) prints. Without it rules need
 //! `activation = "session"`, and people run `SET ROLE`.
 //!
-//! # The dead-man
+//! That procedure runs with its definer's rights, so that it is called only while its text, its settings and its definer are what jit expects,
+//! compared in the packet that calls it. An administrator has to be its definer, and has to stay: where they leave, make it anew.
 //!
-//! So that roles end when every process of jit is dead, the broker needs [`LEASES`], the routines of [`dead_man_in_mysql`] or
-//! [`dead_man_in_mariadb`], and `EVENT` on the database `jit`: [`Database::check`](jit_core::database::Database::check) prints all of it.
-//! Accounts that can act as the account (MySQL) lose their sessions, too.
+//! # The dead man's switch
+//!
+//! So that roles end when every process of jit is dead, each broker makes an event for each membership that it granted, in a database of its own
+//! ([`home`]) in which nobody else has rights. The broker needs `EVENT` there: [`Database::check`](jit_core::database::Database::check) prints it.
+//! An event runs with the rights of who made or changed it last. So nobody but the broker can change what runs as the broker.
+//! Accounts that can act as the account lose their sessions, too. [`LEASES`] is a view for people who want to see what is armed.
+//!
+//! # Ending sessions without the right to
+//!
+//! Where a vendor gives nobody that right, `EXECUTE` on `mysql.rds_kill` or `mysql.az_kill` will do, or on a procedure `jit.end_session(id BIGINT)`
+//! that an administrator made `SQL SECURITY DEFINER`.
 //!
 //! # What stays behind
 //!
-//! Whoever may not run or change an event, a view or a trigger does not see it, so that the broker needs [`DEFINITIONS_IN_MYSQL`] or
-//! [`DEFINITIONS_IN_MARIADB`], which shows their names, to tell which of them an account made in a window.
-//!
-//! # What a role may allow
-//!
-//! A role is granted without a word where all that it allows ends with the membership: reading and changing ordinary databases, mostly. Any other
-//! right is a power, which a rule has to accept by name (`can_grant = "accepted"`): rights on the whole server, on `mysql` and on `jit` but a few,
-//! `SELECT` on all databases among them, which shows the passwords' hashes; the grant option, the admin option and `PROXY`. On MariaDB so are
-//! `CREATE ROUTINE`, `EVENT` and `TRIGGER` everywhere, for what is made with them can run with the role's rights for good
-//! (`DEFINER = CURRENT_ROLE`).
+//! Whoever may not run or change an event, a view or a trigger does not see it. MySQL's broker has a procedure that shows their names; MariaDB's
+//! reads the names of events.
 //!
 //! # What to know
 //!
@@ -117,7 +118,7 @@ mod unblock;
 
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
-pub use sql::dead_man::{LEASES, dead_man_in_mariadb, dead_man_in_mysql};
-pub use sql::definitions::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL};
+pub use sql::dead_man::{LEASES, dead_man_for, home};
+pub use sql::hosts::{certain, perhaps, specific};
 pub use sql::rights::USER_COLUMNS as USER_COLUMNS_IN_MYSQL;
-pub use sql::{DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL};
+pub use sql::routines::{procedures_in_mariadb, procedures_in_mysql};

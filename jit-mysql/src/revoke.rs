@@ -51,10 +51,10 @@ pub(crate) async fn revoke(
         }
     }
     let applied: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    let mut troubles: Vec<Option<String>> = Vec::with_capacity(orders.len());
     for (((order, look), named), applied) in orders.iter().zip(&before).zip(&named).zip(&applied) {
-        if *applied {
-            connection.deactivate(order, named, look).await;
-        }
+        let done = if *applied { connection.deactivate(order, named, look).await } else { Ok(()) };
+        troubles.push(done.err());
     }
     let mut reports = match aftermath(connection, call, orders, &subjects, &applied, budget).await {
         Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
@@ -72,8 +72,9 @@ pub(crate) async fn revoke(
             Ok(()) => {}
         }
     }
-    for ((report, order), look) in reports.iter_mut().zip(orders).zip(&before) {
+    for (((report, order), look), trouble) in reports.iter_mut().zip(orders).zip(&before).zip(troubles) {
         if let Ok(report) = report {
+            report.default_kept = trouble;
             report.was_held = (order.how == RevokeHow::Remove).then_some(!look.seen.direct.is_empty());
         }
     }
@@ -141,6 +142,7 @@ fn reports(
 ) -> Vec<RevokeReport> {
     let reports = orders.iter().zip(first).zip(looks).map(|((order, before), look)| RevokeReport {
         was_held: None,
+        default_kept: None,
         ended: match order.sessions {
             Sessions::End => gone(before, &look),
             Sessions::Keep => Vec::new(),

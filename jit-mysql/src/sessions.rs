@@ -14,8 +14,9 @@ use jit_core::database::adapter::Budget;
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error;
-use crate::observe::number;
+use crate::observe::{garbled, number};
 use crate::sql;
+use crate::sql::routines::{self, Killer};
 
 /// First and longest pause between two looks at what is ending.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -26,8 +27,8 @@ impl Connection {
     pub(crate) async fn end_sessions(&mut self, sessions: &BTreeSet<u64>, budget: Budget) -> Result<(), DatabaseError> {
         let mut told = 0_usize;
         for id in sessions {
-            match self.script(&sql::kill(*id)).await {
-                Ok(_) => told = told.saturating_add(1),
+            match self.end_session(*id).await {
+                Ok(()) => told = told.saturating_add(1),
                 // it went by itself
                 Err(error) if error::code(&error) == Some(error::NO_SUCH_SESSION) => {}
                 Err(error) if error::code(&error).is_some() => {
@@ -45,6 +46,40 @@ impl Connection {
             self.until_gone(sessions, budget).await?;
         }
         Ok(())
+    }
+
+    /// Tells a session to end: by KILL, or by the procedure that a vendor or a DBA has for brokers without the right to that.
+    pub(crate) async fn end_session(&mut self, id: u64) -> Result<(), mysql_async::Error> {
+        let denied = match self.script(&sql::kill(id)).await {
+            Err(error) if error::code(&error) == Some(error::MAY_NOT_KILL) => error,
+            other => return other.map(drop),
+        };
+        let Ok(Some(killer)) = self.killer().await else { return Err(denied) };
+        let call = routines::call(&killer.trusted(), &format!("CALL {}({id})", killer.name()));
+        let answers = self.script(&call).await?;
+        let row = answers.last().and_then(|rows| rows.first());
+        // one that was replaced meanwhile was not called
+        if row.is_some_and(|row| number(row, "trusted").is_ok_and(|trusted| trusted != 0)) {
+            Ok(())
+        } else {
+            Err(denied)
+        }
+    }
+
+    /// The procedure by which the broker may end sessions.
+    pub(crate) async fn killer(&mut self) -> Result<Option<Killer>, DatabaseError> {
+        let answers = match self.script(&routines::killers()).await {
+            // where accounts may not be read, nobody can be trusted
+            Err(error) if error::is_denied(&error) => return Ok(None),
+            answers => answers.map_err(error::reading)?,
+        };
+        let row = answers.first().and_then(|rows| rows.first()).ok_or_else(garbled)?;
+        for killer in Killer::ALL {
+            if number(row, killer.name())? != 0 {
+                return Ok(Some(killer));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits until none of them is there, or most of the time is used up.

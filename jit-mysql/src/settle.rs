@@ -28,7 +28,7 @@ impl Settling for Connection {
             }
         }
         for id in &ids {
-            match self.script(&sql::kill(*id)).await {
+            match self.end_session(*id).await {
                 Err(error) if error::code(&error) != Some(error::NO_SUCH_SESSION) => return Err(reading(error)),
                 _ => {}
             }

@@ -2,9 +2,10 @@
 //! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
 
 pub(crate) mod dead_man;
-pub(crate) mod definitions;
+pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;
+pub(crate) mod routines;
 pub(crate) mod settings;
 
 pub(crate) use read::{LAST, Read};
@@ -275,47 +276,25 @@ pub(crate) fn revoke(role: &str, accounts: &[String]) -> String {
     format!("REVOKE {role} FROM {}", accounts.join(", "))
 }
 
-/// The procedures of the README, which may set other accounts' default roles; without them that takes rights that nobody should have.
-/// Account (user, host), role (user, host), whether it is to be a default role.
-pub(crate) const CALL_IN_MYSQL: &str = "CALL jit.default_role(?, ?, ?, ?, ?)";
-/// Account (user, host), role or NULL.
-pub(crate) const CALL_IN_MARIADB: &str = "CALL jit.default_role(?, ?, ?)";
+/// Calls what sets default roles: `@jit_1`... are the account (user, host), the role (user, host), and whether it is to be a default role.
+pub(crate) const CALL_IN_MYSQL: &str = "CALL jit.default_role(@jit_1, @jit_2, @jit_3, @jit_4, @jit_5)";
+/// The account (user, host), and the role or NULL.
+pub(crate) const CALL_IN_MARIADB: &str = "CALL jit.default_role(@jit_1, @jit_2, @jit_3)";
+/// What a call is told.
+pub(crate) const TELL_IN_MYSQL: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?, @jit_4 = ?, @jit_5 = ?";
+pub(crate) const TELL_IN_MARIADB: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?";
 
-/// Whether that procedure is there and the broker may call it.
-pub(crate) const MAY_ACTIVATE: &str = "\
-SELECT EXISTS (SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'jit' AND ROUTINE_NAME = 'default_role') AS may_activate";
-
-/// The procedure by which a broker sets default roles in MySQL; it belongs into a database `jit`. It runs with its maker's rights, takes names
-/// only, and quotes them.
-pub const DEFAULT_ROLE_IN_MYSQL: &str = r"CREATE PROCEDURE jit.default_role(IN account_user VARCHAR(32) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, IN role_user VARCHAR(32) CHARACTER SET utf8mb4, IN role_host VARCHAR(255) CHARACTER SET utf8mb4, IN wanted BOOLEAN)
-SQL SECURITY DEFINER
-BEGIN
-  DECLARE list TEXT;
-  SET SESSION group_concat_max_len = 65536;
-  SELECT GROUP_CONCAT('`', REPLACE(d.u, '`', '``'), '`@`', REPLACE(d.h, '`', '``'), '`') INTO list FROM (
-    SELECT DEFAULT_ROLE_USER AS u, DEFAULT_ROLE_HOST AS h FROM mysql.default_roles
-    WHERE USER = account_user AND HOST = account_host AND NOT (DEFAULT_ROLE_USER = role_user AND DEFAULT_ROLE_HOST = role_host)
-    UNION SELECT role_user, role_host FROM DUAL WHERE wanted) d;
-  SET @jit_alter = CONCAT('ALTER USER `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '` DEFAULT ROLE ', COALESCE(list, 'NONE'));
-  PREPARE jit_alter FROM @jit_alter;
-  EXECUTE jit_alter;
-  DEALLOCATE PREPARE jit_alter;
-END";
-/// The same for MariaDB.
-pub const DEFAULT_ROLE_IN_MARIADB: &str = r"CREATE PROCEDURE jit.default_role(IN account_user VARCHAR(128) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, IN role VARCHAR(128) CHARACTER SET utf8mb4)
-SQL SECURITY DEFINER
-BEGIN
-  EXECUTE IMMEDIATE CONCAT('SET DEFAULT ROLE ', COALESCE(CONCAT('`', REPLACE(role, '`', '``'), '`'), 'NONE'),
-    ' FOR `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '`');
-END";
-
-/// How a DBA makes a procedure of `jit`, in the servers' own client.
-pub(crate) fn make_procedure(procedure: &str, name: &str, broker: &str) -> String {
-    format!(
-        "CREATE DATABASE IF NOT EXISTS jit;\nDELIMITER //\n{procedure}//\nDELIMITER ;\n\
-         GRANT EXECUTE ON PROCEDURE jit.{name} TO {broker}"
-    )
-}
+/// Shows definitions in MySQL: definers as JSON.
+pub(crate) const TELL_DEFINERS: &str = "SET @jit_1 = ?";
+pub(crate) const CALL_DEFINITIONS: &str = "CALL jit.definitions(@jit_1)";
+/// The same in MariaDB: events only, since it would have to open every table to say who defined its triggers, and every view.
+pub(crate) const DEFINITIONS_IN_MARIADB: Read = Read::new(
+    3,
+    "\
+SELECT e.definer AS definer, 'event' AS kind, CONCAT(e.db, '.', e.name) AS name FROM mysql.event e \
+WHERE CONVERT(e.definer USING utf8mb4) COLLATE utf8mb4_bin IN (\
+SELECT j.definer FROM JSON_TABLE(?, '$[*]' COLUMNS (definer VARCHAR(384) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
+);
 
 /// What the broker may do on the whole server.
 pub(crate) const OWN_PRIVILEGES: Read = Read::new(
@@ -345,7 +324,7 @@ pub(crate) const TABLES_OF_MARIADB: [(&str, &str); 5] = [
     ("mysql.tables_priv", "*"),
     ("mysql.procs_priv", "*"),
     ("mysql.proxies_priv", "*"),
-    ("mysql.user", "User, Host, default_role, Super_priv"),
+    ("mysql.user", "User, Host, default_role, Super_priv, Create_user_priv"),
 ];
 
 /// The connections that do the work of these calls (JSON).

@@ -73,7 +73,7 @@ impl Connection {
                     "a session is ended before its role is revoked: it may be in the way"
                 );
                 // one that cannot be ended is told by the look that follows
-                let _ = self.script(&sql::kill(id)).await;
+                let _ = self.end_session(id).await;
             }
         }
         Ok(())

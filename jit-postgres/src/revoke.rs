@@ -229,6 +229,7 @@ impl Aftermath<'_> {
             let rolled_back = own.filter(|one| rolled_back.contains(one)).map(|(_, gid)| gid).collect();
             RevokeReport {
                 was_held: None,
+                default_kept: None,
                 ended,
                 rolled_back,
                 revoked_at: self.revoked.now,

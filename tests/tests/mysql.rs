@@ -179,6 +179,11 @@ impl Scene {
         Ok(report)
     }
 
+    /// The database of the broker's events.
+    fn home(&self) -> String {
+        jit_mysql::home(&format!("{}@%", self.world.broker()))
+    }
+
     /// Arms the dead-man for now, and waits until it has fired.
     async fn fires(&self, account: &str) -> Result<(), BoxError> {
         let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
@@ -188,8 +193,8 @@ impl Scene {
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
         let mut admin = self.running.admin().await?;
         for _ in 0..200 {
-            let text = "SELECT COUNT(*) FROM jit.leases WHERE account_user = ? AND fired_at IS NOT NULL";
-            if admin.exec_first(text, (&self.account,)).await? == Some(1) {
+            let text = "SELECT COUNT(*) FROM jit.leases WHERE db = ? AND status = 'DISABLED'";
+            if admin.exec_first(text, (self.home(),)).await? == Some(1) {
                 return Ok(admin.disconnect().await?);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -324,7 +329,6 @@ async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
 
 /// Patterns of hosts, where a session comes from, and how far that is the same.
 async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
-    // the routines are there once a broker is
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
     for (pattern, origin, expected) in [
@@ -346,12 +350,16 @@ async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
         ("10.0.%", "localhost", 0),
         ("db%.example", "web.example:4711", 0),
     ] {
-        let came: Option<i64> = admin.exec_first("SELECT jit.came_from(?, ?)", (pattern, origin)).await?;
+        let (place, port) = origin.rsplit_once(':').map_or((origin, 0), |(place, _)| (place, 1));
+        let (certain, perhaps) = (jit_mysql::certain("@p", "@o"), jit_mysql::perhaps("@p", &port.to_string(), "@o"));
+        admin.exec_drop("SET @p = ?, @o = LOWER(?)", (pattern, place)).await?;
+        let came: Option<i64> = admin.query_first(format!("SELECT IF({certain}, 2, IF({perhaps}, 1, 0))")).await?;
         must(came == Some(expected), format!("`{pattern}` and `{origin}`: {came:?} instead of {expected}"))?;
     }
     let mut last = 0;
     for pattern in ["%", "1%", "10.0.%", "10.0.0.0/8", "10.0.0.0/255.255.0.0", "10.0.0.5"] {
-        let specific: Option<i64> = admin.exec_first("SELECT jit.how_specific(?)", (pattern,)).await?;
+        admin.exec_drop("SET @p = ?", (pattern,)).await?;
+        let specific: Option<i64> = admin.query_first(format!("SELECT {}", jit_mysql::specific("@p"))).await?;
         let specific = specific.ok_or("nothing")?;
         must(specific > last, format!("`{pattern}` is no more specific than the one before: {specific} and {last}"))?;
         last = specific;

@@ -167,6 +167,7 @@ impl Access {
             let why = format!("left behind: {}", evidence.left_behind.join("; "));
             Fact::new(What::Finding).with("why", why)
         });
+        let kept = evidence.default_kept.as_ref().map(|why| Fact::new(What::Finding).with("why", why.as_str()));
         let ended = Ended {
             at: now,
             cause: revoking.cause,
@@ -179,6 +180,7 @@ impl Access {
         let mut step = self.with_grant(grant, fact);
         step.access.before = None;
         step.facts.extend(left);
+        step.facts.extend(kept);
         step
     }
 

@@ -268,6 +268,9 @@ pub struct RevokeReport {
     pub seen: Seen,
     /// Whether the membership was there when the revoke came; `None` where nothing was to be taken, or nobody looked.
     pub was_held: Option<bool>,
+    /// Why the role stays set as a default role of the account although the membership is gone, where trying again will not
+    /// mend it. For people to read.
+    pub default_kept: Option<String>,
     /// Sessions that were ended.
     pub ended: Vec<Session>,
     /// Prepared transactions that were rolled back, by their names.

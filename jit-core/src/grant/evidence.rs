@@ -35,6 +35,9 @@ pub struct Evidence {
     /// What is gone altogether (`account`, `role`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
+    /// That the role stays set as a default role of the account, and why nobody could change that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_kept: Option<String>,
     /// What the account or the role came to own meanwhile, and what was passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
@@ -65,6 +68,7 @@ impl Evidence {
             .maybe("residual", list(&self.residual))
             .maybe("still_held_by", list(&held))
             .maybe("gone", list(&self.gone))
+            .maybe("default_kept", self.default_kept.as_deref())
             .maybe("left_behind", list(&self.left_behind))
             .maybe("not_compared", self.not_compared.as_deref())
     }

@@ -72,6 +72,7 @@ fn report(seen: Seen) -> RevokeReport {
     RevokeReport {
         seen,
         was_held: Some(true),
+        default_kept: None,
         ended: Vec::new(),
         rolled_back: Vec::new(),
         revoked_at: at(11),
@@ -372,4 +373,18 @@ fn law_05_a_role_that_was_gone_before_its_end_is_told_apart() {
     // an earlier try of ours may have taken it
     let tried = next(&access, Event::EndFailed { why: "lost".to_owned(), retry_at: at(11) }, at(11));
     assert!(!end(&tried, Some(false)));
+}
+
+#[test]
+fn law_04_a_default_role_that_nobody_can_change_does_not_keep_an_end_open() {
+    let ended = ending(&active(1, NARROW));
+    let closing = closings(&[&ended], at(11)).remove(0);
+    let role = closing.order.subject.role.as_str().to_owned();
+    let mut kept = report(Seen { default_roles: vec![role.clone()], ..seen(&[]) });
+    kept.default_kept = Some("its definer is gone".to_owned());
+    let proof = verify(&closing, &kept).unwrap().remove(0);
+    assert!(proof.evidence().default_kept.as_ref().unwrap().contains("its definer is gone"));
+    // what is there at the next look was put back
+    kept.seen.default_roles.clear();
+    assert_eq!(verify(&closing, &kept).unwrap().remove(0).evidence().default_kept, None);
 }

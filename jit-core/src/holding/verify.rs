@@ -184,7 +184,7 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
 /// # Errors
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
-    let RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, identity } = report;
+    let RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity } = report;
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut still_held_by = closing.still_held_by.clone();
@@ -224,8 +224,16 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         left.extend(prepared_left(seen));
     }
     let role = &closing.order.subject.role;
+    // without its membership it gives nothing, and an end that is retried for ever would hide that it is one
+    let mut kept_default = None;
     if closing.order.default_role != DefaultRole::Stays && seen.default_roles.iter().any(|one| one == role.as_str()) {
-        left.push(format!("`{role}` is still set as a default role of the account: the broker could not change that"));
+        kept_default =
+            default_kept.as_ref().map(|why| format!("`{role}` is still set as a default role of the account: {why}"));
+        if kept_default.is_none() {
+            left.push(format!(
+                "`{role}` is still set as a default role of the account: the broker could not change that"
+            ));
+        }
     }
     if !left.is_empty() {
         return Err(left.join("; "));
@@ -248,6 +256,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         residual,
         still_held_by,
         gone,
+        default_kept: kept_default,
         left_behind: Vec::new(),
         not_compared: None,
     };

@@ -1,251 +1,348 @@
-//! The dead-man's statements: a table of leases, a procedure that acts on those that ran out, and an event that calls it.
+//! The dead man's switch: one event for each lease, which takes the membership away when its time has come. The event is the broker's own
+//! and holds all that it does: no table, view or routine of somebody else's decides what runs as the broker.
+//!
+//! Names stand in an event as hexadecimal digits, so that nothing in them can be taken for a part of the statement.
 
-use super::Flavour;
+use jit_core::database::adapter::name_for;
 
-/// Where leases are kept, in a database `jit`. A DBA makes it; brokers see only rows, which carry their names.
-pub const LEASES: &str = "\
-CREATE TABLE IF NOT EXISTS jit.leases (
-  id CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-  broker VARCHAR(384) NOT NULL,
-  account_user VARCHAR(128) NOT NULL,
-  account_host VARCHAR(255) NOT NULL,
-  role_user VARCHAR(128) NOT NULL,
-  role_host VARCHAR(255) NOT NULL,
-  fires_at DATETIME(6) NOT NULL,
-  ends_sessions BOOLEAN NOT NULL,
-  default_goes BOOLEAN NOT NULL,
-  back_to VARCHAR(128) NULL,
-  armed_by VARCHAR(255) NOT NULL,
-  fired_at DATETIME(6) NULL,
-  failure TEXT NULL
-) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+use super::hosts::{certain, perhaps, specific};
+use super::{Flavour, Read, routines};
 
-/// Takes away what ran out, with its sessions. It runs as the broker that calls it, so that it can do no more than the broker may. What fails
-/// stays, with why, and is tried again by the next event. Names are quoted here and nowhere else.
-const DEAD_MAN: &str = r"CREATE PROCEDURE jit.dead_man()
-SQL SECURITY INVOKER
-BEGIN
-  DECLARE v_id, v_last CHAR(64) CHARACTER SET ascii;
-  DECLARE v_user, v_role, v_back VARCHAR(128) CHARACTER SET utf8mb4;
-  DECLARE v_host, v_role_host VARCHAR(255) CHARACTER SET utf8mb4;
-  DECLARE v_ends, v_goes BOOLEAN;
-  SET v_last = '';
-  leases: LOOP
-    SET v_id = NULL;
-    SELECT l.id, l.account_user, l.account_host, l.role_user, l.role_host, l.ends_sessions, l.default_goes, l.back_to
-      INTO v_id, v_user, v_host, v_role, v_role_host, v_ends, v_goes, v_back
-      FROM jit.leases l
-      WHERE l.broker = CURRENT_USER() AND l.fired_at IS NULL AND l.fires_at <= UTC_TIMESTAMP(6) AND l.id > v_last
-      ORDER BY l.id LIMIT 1;
-    IF v_id IS NULL THEN LEAVE leases; END IF;
-    SET v_last = v_id;
-    BEGIN
-      DECLARE v_session BIGINT;
-      DECLARE v_none INT DEFAULT 0;
-      DECLARE its_sessions CURSOR FOR {sessions};
-      DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_none = 1;
-      DECLARE EXIT HANDLER FOR SQLEXCEPTION
-      BEGIN
-        GET DIAGNOSTICS CONDITION 1 @jit_why = MESSAGE_TEXT;
-        UPDATE jit.leases l SET l.failure = @jit_why WHERE l.id = v_id;
-      END;
-      IF EXISTS (SELECT 1 FROM {edge}) THEN
-        SET @jit_revoke = CONCAT('REVOKE ', {role}, ' FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
-        PREPARE jit_revoke FROM @jit_revoke;
-        EXECUTE jit_revoke;
-        DEALLOCATE PREPARE jit_revoke;
-      END IF;
-      IF v_ends THEN
-        SET v_none = 0;
-        OPEN its_sessions;
-        sessions: LOOP
-          FETCH its_sessions INTO v_session;
-          IF v_none THEN LEAVE sessions; END IF;
-          BEGIN
-            -- it went by itself
-            DECLARE CONTINUE HANDLER FOR 1094 BEGIN END;
-            KILL CONNECTION v_session;
-          END;
-        END LOOP;
-        CLOSE its_sessions;
-      END IF;
-      IF v_goes THEN
-        {default}
-      END IF;
-      UPDATE jit.leases l SET l.fired_at = UTC_TIMESTAMP(6), l.failure = NULL WHERE l.id = v_id;
-    END;
-  END LOOP;
-END";
-
-/// Sessions of the account, and of those who can act as it: where another account of the name is more specific about where a session comes
-/// from, the session is that one's.
-const SESSIONS: &str = "\
-{holders}SELECT DISTINCT p.ID FROM information_schema.PROCESSLIST p JOIN {holder} h
-          ON CONVERT(p.USER USING utf8mb4) COLLATE utf8mb4_bin = CONVERT(h.user USING utf8mb4) AND jit.came_from(h.host, p.HOST) > 0
-        WHERE NOT EXISTS (
-          SELECT 1 FROM mysql.user o
-          WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = CONVERT(h.user USING utf8mb4))
-            AND jit.came_from(h.host, p.HOST) = 2 AND jit.came_from(o.Host, p.HOST) = 2
-            AND jit.how_specific(o.Host) > jit.how_specific(h.host))";
-
-/// Whether a session that comes from there (as the server shows it, with a port) can be an account's of this host: 2 certainly, 1 where the server
-/// shows a name and the host is about addresses, 0 not.
-const CAME_FROM: &str = r"CREATE FUNCTION jit.came_from(pattern VARCHAR(255) CHARACTER SET utf8mb4, origin VARCHAR(255) CHARACTER SET utf8mb4)
-RETURNS INT DETERMINISTIC NO SQL
-BEGIN
-  DECLARE has_port BOOLEAN DEFAULT origin REGEXP ':[0-9]+$';
-  DECLARE place VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    DEFAULT LOWER(IF(has_port, LEFT(origin, CHAR_LENGTH(origin) - LOCATE(':', REVERSE(origin))), origin));
-  IF pattern LIKE '%/%' THEN
-    -- a name is no address, which strict mode would not even ask
-    IF IS_IPV4(place) THEN
-      RETURN IF(INET_ATON(place) & jit.network_mask(pattern) = INET_ATON(SUBSTRING_INDEX(pattern, '/', 1)), 2, 0);
-    END IF;
-  ELSEIF place LIKE pattern THEN
-    RETURN 2;
-  END IF;
-  RETURN IF(has_port AND NOT IS_IPV4(place) AND NOT IS_IPV6(place) AND pattern REGEXP '^[0-9a-fA-F.:%_/]+$', 1, 0);
-END";
-/// The mask of `10.0.0.0/8` or `10.0.0.0/255.0.0.0`.
-const NETWORK_MASK: &str = r"CREATE FUNCTION jit.network_mask(pattern VARCHAR(255) CHARACTER SET utf8mb4) RETURNS BIGINT UNSIGNED DETERMINISTIC NO SQL
-BEGIN
-  DECLARE mask VARCHAR(255) CHARACTER SET utf8mb4 DEFAULT SUBSTRING_INDEX(pattern, '/', -1);
-  RETURN IF(mask LIKE '%.%', INET_ATON(mask), (4294967295 << (32 - mask)) & 4294967295);
-END";
-/// The more specific the greater: what names one host, then networks, then patterns by how far they are literal.
-const HOW_SPECIFIC: &str = r"CREATE FUNCTION jit.how_specific(pattern VARCHAR(255) CHARACTER SET utf8mb4) RETURNS INT DETERMINISTIC NO SQL
-BEGIN
-  IF pattern LIKE '%/%' THEN RETURN 1000 + BIT_COUNT(jit.network_mask(pattern)); END IF;
-  IF pattern NOT REGEXP '[%_]' THEN RETURN 2000; END IF;
-  RETURN LEAST(LOCATE('%', CONCAT(pattern, '%')), LOCATE('_', CONCAT(pattern, '_')));
-END";
-
-/// The routines of the dead-man for MySQL: a DBA makes them in the database `jit`, in this order.
+/// The database of a broker's events, by its account (`user@host`). Each broker has its own, in which nobody else has rights.
 #[must_use]
-pub fn dead_man_in_mysql() -> Vec<String> {
-    routines(Flavour::MySql)
+pub fn home(broker: &str) -> String {
+    format!("jit{}", name_for(&[broker]).get(..16).unwrap_or_default())
 }
 
-/// The same for MariaDB.
-#[must_use]
-pub fn dead_man_in_mariadb() -> Vec<String> {
-    routines(Flavour::MariaDb)
-}
-
-fn routines(flavour: Flavour) -> Vec<String> {
-    let functions = [NETWORK_MASK, CAME_FROM, HOW_SPECIFIC].map(str::to_owned);
-    functions.into_iter().chain([procedure(flavour)]).collect()
-}
-
-fn procedure(flavour: Flavour) -> String {
-    let parts: [(&str, &str); 6] = match flavour {
-        Flavour::MySql => [
-            ("{sessions}", SESSIONS),
-            (
-                "{holders}",
-                "WITH RECURSIVE holders AS (
-          SELECT CAST(v_user AS CHAR(128)) AS user, CAST(v_host AS CHAR(255)) AS host
-          UNION SELECT e.TO_USER, e.TO_HOST FROM mysql.role_edges e JOIN holders x ON e.FROM_USER = x.user AND e.FROM_HOST = x.host
-        ) ",
-            ),
-            ("{holder}", "holders"),
-            (
-                "{edge}",
-                "mysql.role_edges e WHERE e.FROM_USER = v_role AND e.FROM_HOST = v_role_host AND e.TO_USER = v_user AND e.TO_HOST = v_host",
-            ),
-            ("{role}", "'`', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'), '`'"),
-            (
-                "{default}",
-                "IF EXISTS (SELECT 1 FROM mysql.default_roles d
-          WHERE d.USER = v_user AND d.HOST = v_host AND d.DEFAULT_ROLE_USER = v_role AND d.DEFAULT_ROLE_HOST = v_role_host) THEN
-          CALL jit.default_role(v_user, v_host, v_role, v_role_host, FALSE);
-        END IF;",
-            ),
-        ],
-        Flavour::MariaDb => [
-            ("{sessions}", SESSIONS),
-            ("{holders}", ""),
-            ("{holder}", "(SELECT v_user AS user, v_host AS host) AS"),
-            (
-                "{edge}",
-                "mysql.roles_mapping e WHERE e.Role = v_role AND e.User = v_user AND e.Host = v_host",
-            ),
-            ("{role}", "'`', REPLACE(v_role, '`', '``'), '`'"),
-            (
-                "{default}",
-                "IF EXISTS (SELECT 1 FROM mysql.user d WHERE d.User = v_user AND d.Host = v_host AND d.default_role = v_role) THEN
-          CALL jit.default_role(v_user, v_host, v_back);
-        END IF;",
-            ),
-        ],
-    };
-    parts.iter().fold(DEAD_MAN.to_owned(), |text, (name, part)| text.replace(name, part))
-}
-
-/// What a DBA runs for it, in the servers' own client.
-pub(crate) fn make(flavour: Flavour, broker: &str) -> String {
-    let routines = routines(flavour).join("//\n");
-    let functions = ["network_mask", "came_from", "how_specific"];
-    let functions: String =
-        functions.iter().map(|name| format!("GRANT EXECUTE ON FUNCTION jit.{name} TO {broker};\n")).collect();
-    format!(
-        "CREATE DATABASE IF NOT EXISTS jit;\n{LEASES};\nDELIMITER //\n{routines}//\nDELIMITER ;\n\
-         GRANT EVENT ON jit.* TO {broker};\nGRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker};\n{functions}\
-         GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"
-    )
+/// The name of the event of a lease.
+pub(crate) fn event(parts: &[&str]) -> String {
+    format!("lease_{}", name_for(parts).get(..40).unwrap_or_default())
 }
 
 /// How the scheduler is turned on.
 pub(crate) const SCHEDULER_ON: &str = "the event scheduler is off: run SET GLOBAL event_scheduler = ON, and put event_scheduler = ON into the server's option file";
 
-/// Whether everything is there. `?`: the name of the broker's event.
-pub(crate) const STATE: &str = "\
-SELECT @@global.event_scheduler AS scheduler, \
-(SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'jit' \
-AND ROUTINE_NAME IN ('network_mask', 'came_from', 'how_specific', 'dead_man')) = 4 AS has_routines, \
-(SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'jit' AND TABLE_NAME = 'leases') AS has_table, \
-(SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = 'jit' AND PRIVILEGE_TYPE = 'EVENT' \
-AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_schedule, \
-(SELECT MAX(STATUS) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'jit' AND EVENT_NAME = ?) AS event";
+/// What a DBA looks at: every lease of every broker. Nothing of jit reads it.
+pub const LEASES: &str = "\
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW jit.leases AS \
+SELECT DEFINER AS broker, EVENT_SCHEMA AS db, EVENT_NAME AS id, STARTS AS fires_at, STATUS AS status, EVENT_COMMENT AS armed_by, \
+LAST_EXECUTED AS looked_at, EVENT_DEFINITION AS does FROM information_schema.EVENTS \
+WHERE EVENT_SCHEMA LIKE 'jit%' AND EVENT_NAME LIKE 'lease\\_%'";
 
-/// Looks every other second for what ran out. A server that was a replica has it disabled: then it is enabled.
-pub(crate) fn schedule(event: &str, there: bool) -> String {
-    let (verb, enable) = if there { ("ALTER EVENT", " ENABLE") } else { ("CREATE EVENT IF NOT EXISTS", "") };
-    let when = "ON SCHEDULE EVERY 2 SECOND ON COMPLETION PRESERVE";
-    format!("{verb} jit.{event} {when}{enable} DO CALL jit.dead_man()")
+/// What a DBA runs so that the broker (`user@host`, and as statements have it) can have a dead man's switch.
+#[must_use]
+pub fn dead_man_for(broker: &str, quoted: &str) -> Vec<String> {
+    let home = home(broker);
+    vec![
+        "CREATE DATABASE IF NOT EXISTS jit CHARACTER SET utf8mb4".to_owned(),
+        format!("CREATE DATABASE IF NOT EXISTS {home} CHARACTER SET utf8mb4"),
+        format!("GRANT EVENT ON {home}.* TO {quoted}"),
+        LEASES.to_owned(),
+    ]
 }
 
-/// Arms, or moves: leases (JSON), by whose call, until when that may be done.
-pub(crate) const ARM: &str = "\
-REPLACE INTO jit.leases (id, broker, account_user, account_host, role_user, role_host, fires_at, ends_sessions, default_goes, back_to, armed_by) \
-SELECT j.id, CURRENT_USER(), j.account_user, j.account_host, j.role_user, j.role_host, UTC_TIMESTAMP(6) + INTERVAL j.micros MICROSECOND, \
-j.ends_sessions, j.default_goes, j.back_to, ? \
-FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(64) CHARACTER SET ascii PATH '$.id', \
-account_user VARCHAR(128) CHARACTER SET utf8mb4 PATH '$.account_user', account_host VARCHAR(255) CHARACTER SET utf8mb4 PATH '$.account_host', \
-role_user VARCHAR(128) CHARACTER SET utf8mb4 PATH '$.role_user', role_host VARCHAR(255) CHARACTER SET utf8mb4 PATH '$.role_host', \
-micros BIGINT PATH '$.micros', ends_sessions INT PATH '$.ends_sessions', default_goes INT PATH '$.default_goes', \
-back_to VARCHAR(128) CHARACTER SET utf8mb4 PATH '$.back_to')) j \
-WHERE SYSDATE(6) < CAST(? AS DATETIME(6))";
+/// Whether everything is there, and whose events stand in the broker's database that are not its own. `?`: that database, twice and once more.
+pub(crate) const STATE: &str = "\
+SELECT @@global.event_scheduler AS scheduler, \
+(SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ? AND PRIVILEGE_TYPE = 'EVENT' \
+AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_schedule, \
+(SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?) AS has_home, \
+(SELECT GROUP_CONCAT(DISTINCT DEFINER SEPARATOR ', ') FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? \
+AND CAST(DEFINER AS BINARY) <> CAST(CURRENT_USER() AS BINARY)) AS strangers, \
+(SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('CONNECTION_ADMIN', 'CONNECTION ADMIN', 'SUPER') \
+AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_kill";
 
-/// What is armed of these (JSON).
-pub(crate) const ARMED: &str = "\
-SELECT id, armed_by, DATE_FORMAT(fires_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS fires_at, DATE_FORMAT(fired_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS fired_at \
-FROM jit.leases WHERE broker = CURRENT_USER() AND id IN (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(64) CHARACTER SET ascii PATH '$')) j)";
+/// The events of these names (JSON) in the broker's database: everything of them that decides what they do.
+pub(crate) const ARMED: Read = Read::new(
+    7,
+    "\
+SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by, EVENT_DEFINITION AS body, STATUS AS status, \
+DATE_FORMAT(STARTS, '%Y-%m-%dT%H:%i:%sZ') AS fires_at, DATE_FORMAT(LAST_EXECUTED, '%Y-%m-%dT%H:%i:%sZ') AS executed, \
+CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY) AND EVENT_TYPE = 'RECURRING' AND INTERVAL_VALUE = '2' AND INTERVAL_FIELD = 'SECOND' \
+AND ENDS IS NULL AND TIME_ZONE = '+00:00' AND SQL_MODE = 'STRICT_ALL_TABLES' \
+AND CHARACTER_SET_CLIENT = 'utf8mb4' AND COLLATION_CONNECTION = 'utf8mb4_bin' AS is_ours \
+FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? AND CONVERT(EVENT_NAME USING utf8mb4) COLLATE utf8mb4_bin IN (\
+SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
+);
 
-/// Disarms these (JSON), until then.
-pub(crate) const DISARM: &str = "\
-DELETE FROM jit.leases WHERE broker = CURRENT_USER() AND SYSDATE(6) < CAST(? AS DATETIME(6)) \
-AND id IN (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(64) CHARACTER SET ascii PATH '$')) j)";
+/// Events of the broker's by which earlier versions of jit called a procedure.
+pub(crate) const OF_EARLIER_VERSIONS: Read = Read::new(
+    1,
+    "\
+SELECT EVENT_NAME AS name FROM information_schema.EVENTS \
+WHERE EVENT_SCHEMA = 'jit' AND EVENT_NAME LIKE 'dead\\_man\\_%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
+);
+
+/// What the comment of an event says once it has done its work.
+pub(crate) const FIRED: &str = "fired";
+
+/// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
+/// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
+fn gate(until: &str, wait: u64) -> String {
+    format!(
+        "SET SESSION lock_wait_timeout = {wait}; \
+         SET @jit_gate = IF(SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6)), 'jit is too late', 'DO 0'); \
+         PREPARE jit_gate FROM @jit_gate; DEALLOCATE PREPARE jit_gate"
+    )
+}
+
+/// When an event begins to look, and whose call says so.
+pub(crate) struct When<'w> {
+    pub(crate) seconds: u64,
+    pub(crate) armed_by: &'w str,
+    pub(crate) until: &'w str,
+    pub(crate) wait: u64,
+}
+
+/// Makes an event, or makes it anew with everything that belongs to it.
+pub(crate) fn arm(home: &str, event: &str, there: bool, when: &When<'_>, body: &str) -> String {
+    let verb = if there { "ALTER" } else { "CREATE" };
+    let When { seconds, armed_by, until, wait } = when;
+    format!(
+        "{}; {verb} EVENT {home}.{event} ON SCHEDULE EVERY 2 SECOND STARTS CURRENT_TIMESTAMP + INTERVAL {seconds} SECOND \
+         ON COMPLETION PRESERVE ENABLE COMMENT '{armed_by}' DO {body}",
+        gate(until, *wait)
+    )
+}
+
+/// Takes an event away.
+pub(crate) fn disarm(home: &str, event: &str, until: &str, wait: u64) -> String {
+    format!("{}; DROP EVENT IF EXISTS {home}.{event}", gate(until, wait))
+}
+
+/// What an event takes away.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) account_user: String,
+    pub(crate) account_host: String,
+    pub(crate) role_user: String,
+    pub(crate) role_host: String,
+    pub(crate) ends_sessions: bool,
+    pub(crate) default_goes: bool,
+    pub(crate) back_to: Option<String>,
+    /// The procedure that ends sessions where the broker may not.
+    pub(crate) killer: Option<routines::Killer>,
+}
+
+/// All that an event does.
+pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> String {
+    let back_to = lease.back_to.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+    let (one, all) = sessions(flavour);
+    let parts: [(&str, String); 14] = [
+        ("{default}", if lease.default_goes { default_role(flavour) } else { String::new() }),
+        ("{ends}", if lease.ends_sessions { "1" } else { "0" }.to_owned()),
+        ("{kill}", kill(lease.killer)),
+        ("{settings}", settings(flavour).to_owned()),
+        ("{its_own}", one),
+        ("{its_sessions}", all),
+        ("{revoke}", revoke(flavour).to_owned()),
+        ("{user}", literal(&lease.account_user)),
+        ("{host}", literal(&lease.account_host)),
+        ("{role}", literal(&lease.role_user)),
+        ("{role_host}", literal(&lease.role_host)),
+        ("{back_to}", back_to),
+        ("{home}", home.to_owned()),
+        ("{event}", event.to_owned()),
+    ];
+    parts.iter().fold(BODY.to_owned(), |text, (name, part)| text.replace(name, part))
+}
+
+/// A name that may hold anything.
+fn literal(name: &str) -> String {
+    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("CONVERT(x'{hex}' USING utf8mb4)")
+}
+
+/// Sessions end before the REVOKE, since they may hold a lock that it waits for, and after it, since who comes back before has the role.
+/// Where the tables of accounts are locked, those of the account's user name end that can be its own.
+/// What fails ends up in the server's log, and is tried again every other second.
+const BODY: &str = r"BEGIN
+  DECLARE v_user, v_role, v_back VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+  DECLARE v_host, v_role_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+  DECLARE v_why, v_default VARCHAR(128) CHARACTER SET utf8mb4;
+  DECLARE v_session BIGINT;
+  DECLARE v_none, v_round, v_blocked INT DEFAULT 0;
+  DECLARE its_own CURSOR FOR {its_own};
+  DECLARE its_sessions CURSOR FOR {its_sessions};
+  DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_none = 1;
+  SET SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1, SESSION max_join_size = 18446744073709551615,
+    SESSION lock_wait_timeout = 5, SESSION innodb_lock_wait_timeout = 5;
+  {settings}
+  SET v_user = {user}, v_host = {host}, v_role = {role}, v_role_host = {role_host}, v_back = {back_to};
+  rounds: LOOP
+    SET v_why = NULL;
+    IF {ends} THEN
+      BEGIN
+        DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SET v_blocked = 1;
+        OPEN its_sessions;
+      END;
+      IF v_blocked THEN OPEN its_own; END IF;
+      SET v_none = 0;
+      sessions: LOOP
+        IF v_blocked THEN FETCH its_own INTO v_session; ELSE FETCH its_sessions INTO v_session; END IF;
+        IF v_none THEN LEAVE sessions; END IF;
+        BEGIN
+          DECLARE CONTINUE HANDLER FOR 1094 SET v_none = 0;
+          DECLARE CONTINUE HANDLER FOR SQLEXCEPTION
+          BEGIN
+            GET DIAGNOSTICS CONDITION 1 @jit_why = MESSAGE_TEXT;
+            SET v_why = LEFT(@jit_why, 128);
+          END;
+          {kill}
+        END;
+        SET v_none = 0;
+      END LOOP;
+      IF v_blocked THEN CLOSE its_own; ELSE CLOSE its_sessions; END IF;
+      SET v_blocked = 0;
+    END IF;
+    IF v_round THEN LEAVE rounds; END IF;
+    SET v_round = 1;
+    {revoke}
+  END LOOP;
+  {default}
+  IF v_why IS NOT NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_why; END IF;
+  ALTER EVENT {home}.{event} DISABLE COMMENT 'fired';
+  IF v_default IS NOT NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_default; END IF;
+END";
+
+fn settings(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "SET SESSION TRANSACTION READ WRITE;\n  SET SESSION max_execution_time = 0, SESSION cte_max_recursion_depth = 4294967295;"
+        }
+        Flavour::MariaDb => {
+            "SET SESSION TRANSACTION READ WRITE;\n  SET SESSION max_statement_time = 0, SESSION max_recursive_iterations = 4294967295;"
+        }
+    }
+}
+
+fn revoke(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "IF EXISTS (SELECT 1 FROM mysql.role_edges e
+      WHERE e.FROM_USER = v_role AND e.FROM_HOST = v_role_host AND e.TO_USER = v_user AND e.TO_HOST = v_host) THEN
+      SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'),
+        '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
+      PREPARE jit_revoke FROM @jit_revoke;
+      EXECUTE jit_revoke;
+      DEALLOCATE PREPARE jit_revoke;
+    END IF;"
+        }
+        Flavour::MariaDb => {
+            "IF EXISTS (SELECT 1 FROM mysql.roles_mapping e WHERE e.Role = v_role AND e.User = v_user AND e.Host = v_host) THEN
+      SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
+      PREPARE jit_revoke FROM @jit_revoke;
+      EXECUTE jit_revoke;
+      DEALLOCATE PREPARE jit_revoke;
+    END IF;"
+        }
+    }
+}
+
+/// MySQL's REVOKE takes the role from the default ones, too.
+fn default_role(flavour: Flavour) -> String {
+    match flavour {
+        Flavour::MySql => String::new(),
+        Flavour::MariaDb => format!(
+            "IF EXISTS (SELECT 1 FROM mysql.user d WHERE d.User = v_user AND d.Host = v_host AND d.default_role = v_role) THEN
+    IF {} THEN
+      BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+          GET DIAGNOSTICS CONDITION 1 @jit_why = MESSAGE_TEXT;
+          SET v_default = LEFT(@jit_why, 128);
+        END;
+        IF v_back IS NOT NULL THEN
+          BEGIN
+            DECLARE EXIT HANDLER FOR SQLEXCEPTION SET v_back = NULL;
+            CALL jit.default_role(v_user, v_host, v_back);
+          END;
+        END IF;
+        IF v_back IS NULL THEN CALL jit.default_role(v_user, v_host, NULL); END IF;
+      END;
+    ELSE
+      SET v_default = 'the default role stays: jit.default_role is not the procedure that jit knows';
+    END IF;
+  END IF;",
+            routines::trusted(Flavour::MariaDb, &routines::DEFAULT_ROLE_IN_MARIADB)
+        ),
+    }
+}
+
+fn kill(killer: Option<routines::Killer>) -> String {
+    match killer {
+        None => "KILL CONNECTION v_session;".to_owned(),
+        Some(killer) => format!(
+            "IF {} THEN
+            CALL {}(v_session);
+          ELSE
+            SET v_why = 'the procedure that ends sessions is no administrator''s any more';
+          END IF;",
+            killer.trusted(),
+            killer.name()
+        ),
+    }
+}
+
+/// Sessions that can be the account's by its name and host; and the same with those who can act as it, where no other account of the name is more
+/// specific about where a session comes from.
+fn sessions(flavour: Flavour) -> (String, String) {
+    const LIVE: &str = "(SELECT q.ID AS id, CONVERT(q.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, q.HOST REGEXP ':[0-9]+$' AS has_port,
+      LOWER(CONVERT(IF(q.HOST REGEXP ':[0-9]+$', LEFT(q.HOST, CHAR_LENGTH(q.HOST) - LOCATE(':', REVERSE(q.HOST))), q.HOST) USING utf8mb4)) COLLATE utf8mb4_bin AS place
+      FROM information_schema.PROCESSLIST q) p";
+    let from = |pattern| format!("({} OR {})", certain(pattern, "p.place"), perhaps(pattern, "p.has_port", "p.place"));
+    let one = format!("SELECT p.id FROM {LIVE} WHERE p.user = v_user AND {}", from("v_host"));
+    let all = format!(
+        "WITH RECURSIVE holders AS (
+      SELECT CAST(v_user AS CHAR(128) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin AS user, CAST(v_host AS CHAR(255) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin AS host
+      UNION SELECT CONVERT(e.member_user USING utf8mb4) COLLATE utf8mb4_bin, CONVERT(e.member_host USING utf8mb4) COLLATE utf8mb4_bin
+      FROM {{acts_as}} e JOIN holders x ON (e.role_user = x.user AND e.role_host = x.host) OR e.role_user = '')
+    SELECT DISTINCT p.id FROM {LIVE} JOIN holders h ON (p.user = h.user OR (h.user = ''
+      AND p.user NOT IN ('system user', 'event_scheduler', 'unauthenticated user')
+      AND p.user NOT IN (SELECT CONVERT(u.User USING utf8mb4) COLLATE utf8mb4_bin FROM mysql.user u))) AND {}
+    WHERE NOT EXISTS (SELECT 1 FROM mysql.user o
+      WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = p.user) AND {} AND {} AND {} > {})",
+        from("h.host"),
+        certain("h.host", "p.place"),
+        certain("CONVERT(o.Host USING utf8mb4)", "p.place"),
+        specific("CONVERT(o.Host USING utf8mb4)"),
+        specific("h.host"),
+    );
+    (one, flavour.text(&all))
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lease(name: &str) -> Lease {
+        let name = || name.to_owned();
+        let (account_user, account_host, role_user, role_host) = (name(), name(), name(), name());
+        let (ends_sessions, default_goes, back_to, killer) = (true, true, Some(name()), None);
+        Lease { account_user, account_host, role_user, role_host, ends_sessions, default_goes, back_to, killer }
+    }
+
     #[test]
-    fn no_part_is_left_open() {
+    fn law_11_no_name_stands_in_an_event_as_it_is() {
         for flavour in [Flavour::MySql, Flavour::MariaDb] {
-            let text = procedure(flavour);
-            assert!(!text.contains('{'), "{text}");
+            let text = body(flavour, "jitabc", "lease_x", &lease("o'brien`; DROP {event} \u{1F600}"));
+            assert!(text.is_ascii() && !text.contains("brien"), "{text}");
+            assert!(!text.contains('{') && !text.contains('}'), "{text}");
         }
+    }
+
+    #[test]
+    fn law_17_an_event_touches_only_what_is_the_servers_own() {
+        for flavour in [Flavour::MySql, Flavour::MariaDb] {
+            let text = body(flavour, "jitabc", "lease_x", &Lease { default_goes: false, ..lease("alice") });
+            assert!(!text.contains("jit."), "{text}");
+            assert!(!text.contains("CALL"), "{text}");
+        }
+    }
+
+    #[test]
+    fn law_17_every_broker_has_a_database_of_its_own() {
+        assert_ne!(home("jit_broker@%"), home("jit_broker@10.%"));
+        assert!(home("jit_broker@%").bytes().all(|byte| byte.is_ascii_alphanumeric()));
     }
 }

@@ -97,7 +97,7 @@ impl MySqlWorld {
         let broker = fresh("jit_broker");
         let password = format!("secret of {broker}");
         let mut admin = running.admin().await?;
-        broker::make_procedures(&mut admin, running.flavour).await?;
+        broker::make_procedures(&mut admin, running.flavour, &account(&broker)).await?;
         for statement in broker::least_privileged(running.flavour, &account(&broker), &password) {
             admin.query_drop(statement).await?;
         }

@@ -402,6 +402,7 @@ impl Server {
         RevokeReport {
             seen: self.seen(&order.subject),
             was_held,
+            default_kept: None,
             ended,
             rolled_back,
             revoked_at: now,

@@ -113,6 +113,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     let report = crate::database::RevokeReport {
         seen: Seen::default(),
         was_held: Some(true),
+        default_kept: None,
         ended: Vec::new(),
         rolled_back: Vec::new(),
         revoked_at: at(11),

@@ -313,7 +313,8 @@ impl MockDatabase {
         let seen = self.look(&catalog, &order.subject);
         drop(catalog);
         let (server_time, identity) = (self.server.now(), self.identity()?);
-        Ok(RevokeReport { seen, was_held, ended, rolled_back, revoked_at, server_time, identity })
+        let default_kept = None;
+        Ok(RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity })
     }
 
     /// The default role that was there.

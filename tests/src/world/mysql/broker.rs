@@ -50,12 +50,8 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON performance_schema.data_locks TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
-        format!("GRANT EVENT ON jit.* TO {broker}"),
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
-        format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.network_mask TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.came_from TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.how_specific TO {broker}"),
+        format!("GRANT SHOW_ROUTINE ON *.* TO {broker}"),
+        event_on(broker),
     ]
 }
 
@@ -68,28 +64,26 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
         // not authentication_string
-        format!("GRANT SELECT (User, Host, default_role, Super_priv) ON mysql.user TO {broker}"),
+        format!("GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
-        format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
-        format!("GRANT EVENT ON jit.* TO {broker}"),
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON jit.leases TO {broker}"),
-        format!("GRANT EXECUTE ON PROCEDURE jit.dead_man TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.network_mask TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.came_from TO {broker}"),
-        format!("GRANT EXECUTE ON FUNCTION jit.how_specific TO {broker}"),
+        format!("GRANT SELECT ON mysql.proc TO {broker}"),
+        format!("GRANT SELECT (db, name, definer) ON mysql.event TO {broker}"),
+        event_on(broker),
     ]
 }
 
-/// Makes what sets default roles for brokers, what shows them definitions, and what fires dead-men; once on a server.
-pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour) -> Result<()> {
-    let (procedures, dead_man) = if flavour.is_mariadb() {
-        ([jit_mysql::DEFAULT_ROLE_IN_MARIADB, jit_mysql::DEFINITIONS_IN_MARIADB], jit_mysql::dead_man_in_mariadb())
-    } else {
-        ([jit_mysql::DEFAULT_ROLE_IN_MYSQL, jit_mysql::DEFINITIONS_IN_MYSQL], jit_mysql::dead_man_in_mysql())
-    };
-    let [default_role, definitions] = procedures;
-    let first = ["CREATE DATABASE IF NOT EXISTS jit", jit_mysql::LEASES, default_role, definitions].map(str::to_owned);
-    for statement in first.into_iter().chain(dead_man) {
+/// The right to make events in the broker's own database.
+fn event_on(broker: &str) -> String {
+    format!("GRANT EVENT ON {}.* TO {broker}", jit_mysql::home(&broker.replace(['`', '\''], "")))
+}
+
+/// Makes what sets default roles for brokers, and what shows them definitions, once on a server; and the database of the broker's events.
+pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour, broker: &str) -> Result<()> {
+    let procedures =
+        if flavour.is_mariadb() { jit_mysql::procedures_in_mariadb() } else { jit_mysql::procedures_in_mysql() };
+    let home = jit_mysql::home(&broker.replace(['`', '\''], ""));
+    let first = ["CREATE DATABASE IF NOT EXISTS jit".to_owned(), format!("CREATE DATABASE {home}")];
+    for statement in first.into_iter().chain([jit_mysql::LEASES.to_owned()]).chain(procedures) {
         match admin.query_drop(statement).await {
             // another world was faster
             Err(mysql_async::Error::Server(error)) if error.code == 1304 => {}

@@ -1,0 +1,237 @@
+//! Procedures that the broker calls, and whether they are what jit knows. A procedure that somebody replaced would run with the broker's rights, so
+//! that each call stands in one packet with what it is checked by.
+
+use super::Flavour;
+
+/// A procedure of jit that an administrator makes: it runs with the rights of who made it.
+#[derive(Debug)]
+pub(crate) struct Routine {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: &'static str,
+    /// The names of its parameters.
+    pub(crate) names: &'static str,
+    pub(crate) body: &'static str,
+}
+
+/// The settings with which a procedure is made, and without which it is not the same.
+const MADE_WITH: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin;\nSET SESSION sql_mode = 'STRICT_ALL_TABLES'";
+
+/// Sets another account's default roles in MySQL: account, role, whether it is to be one.
+pub(crate) const DEFAULT_ROLE_IN_MYSQL: Routine = Routine {
+    name: "default_role",
+    parameters: "IN account_user VARCHAR(32) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, \
+                 IN role_user VARCHAR(32) CHARACTER SET utf8mb4, IN role_host VARCHAR(255) CHARACTER SET utf8mb4, IN wanted BOOLEAN",
+    names: "account_user,account_host,role_user,role_host,wanted",
+    body: r"BEGIN
+  DECLARE list TEXT CHARACTER SET utf8mb4;
+  SET SESSION group_concat_max_len = 65536, SESSION sql_select_limit = 18446744073709551615;
+  SELECT GROUP_CONCAT('`', REPLACE(d.u, '`', '``'), '`@`', REPLACE(d.h, '`', '``'), '`') INTO list FROM (
+    SELECT DEFAULT_ROLE_USER AS u, DEFAULT_ROLE_HOST AS h FROM mysql.default_roles
+    WHERE USER = account_user AND HOST = account_host AND NOT (DEFAULT_ROLE_USER = role_user AND DEFAULT_ROLE_HOST = role_host)
+    UNION SELECT role_user, role_host FROM DUAL WHERE wanted) d;
+  SET @jit_alter = CONCAT('ALTER USER `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '` DEFAULT ROLE ', COALESCE(list, 'NONE'));
+  PREPARE jit_alter FROM @jit_alter;
+  EXECUTE jit_alter;
+  DEALLOCATE PREPARE jit_alter;
+END",
+};
+
+/// The same in MariaDB, where an account has one default role at most: account, role or NULL.
+pub(crate) const DEFAULT_ROLE_IN_MARIADB: Routine = Routine {
+    name: "default_role",
+    parameters: "IN account_user VARCHAR(128) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, \
+                 IN role VARCHAR(128) CHARACTER SET utf8mb4",
+    names: "account_user,account_host,role",
+    body: r"BEGIN
+  EXECUTE IMMEDIATE CONCAT('SET DEFAULT ROLE ', COALESCE(CONCAT('`', REPLACE(role, '`', '``'), '`'), 'NONE'),
+    ' FOR `', REPLACE(account_user, '`', '``'), '`@`', REPLACE(account_host, '`', '``'), '`');
+END",
+};
+
+/// Shows a broker what accounts and roles (JSON, `user@host`) defined in MySQL. Who may not run or change such things does not see them.
+pub(crate) const DEFINITIONS_IN_MYSQL: Routine = Routine {
+    name: "definitions",
+    parameters: "IN definers LONGTEXT CHARACTER SET utf8mb4",
+    names: "definers",
+    body: r"BEGIN
+  SET SESSION sql_select_limit = 18446744073709551615;
+  SELECT d.definer, d.kind, d.name FROM (
+    SELECT CONVERT(DEFINER USING utf8mb4) COLLATE utf8mb4_bin AS definer, 'event' AS kind, CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) AS name
+    FROM information_schema.EVENTS
+    UNION ALL SELECT CONVERT(DEFINER USING utf8mb4) COLLATE utf8mb4_bin, 'view', CONCAT(TABLE_SCHEMA, '.', TABLE_NAME)
+    FROM information_schema.VIEWS WHERE SECURITY_TYPE = 'DEFINER'
+    UNION ALL SELECT CONVERT(DEFINER USING utf8mb4) COLLATE utf8mb4_bin, 'trigger', CONCAT(TRIGGER_SCHEMA, '.', TRIGGER_NAME)
+    FROM information_schema.TRIGGERS) d
+  WHERE d.definer IN (SELECT j.definer FROM JSON_TABLE(definers, '$[*]' COLUMNS (definer VARCHAR(384) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j);
+END",
+};
+
+impl Routine {
+    fn text(&self) -> String {
+        format!("jit.{}({})\nSQL SECURITY DEFINER\n{}", self.name, self.parameters, self.body)
+    }
+
+    /// What an administrator runs to make it, each statement for itself.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        let mut all: Vec<String> = MADE_WITH.split(";\n").map(str::to_owned).collect();
+        all.push(format!("CREATE PROCEDURE {}", self.text()));
+        all
+    }
+
+    /// What an administrator runs in the servers' own client to make it, or to make it anew where another stands in its place.
+    pub(crate) fn script(&self, flavour: Flavour, instead: bool, broker: &str) -> String {
+        let drop = if instead { format!("DROP PROCEDURE IF EXISTS jit.{};\n", self.name) } else { String::new() };
+        let see = match flavour {
+            Flavour::MySql => format!("GRANT SHOW_ROUTINE ON *.* TO {broker}"),
+            Flavour::MariaDb => format!("GRANT SELECT ON mysql.proc TO {broker}"),
+        };
+        // one that is there is looked at before each use
+        let create = if instead { "CREATE PROCEDURE" } else { "CREATE PROCEDURE IF NOT EXISTS" };
+        format!(
+            "CREATE DATABASE IF NOT EXISTS jit CHARACTER SET utf8mb4;\n{MADE_WITH};\n{drop}DELIMITER //\n{create} {}//\nDELIMITER ;\n\
+             GRANT EXECUTE ON PROCEDURE jit.{} TO {broker};\n{see}",
+            self.text(),
+            self.name
+        )
+    }
+}
+
+/// What an administrator of a MySQL server runs in a database `jit`, on one connection: procedures for its brokers.
+#[must_use]
+pub fn procedures_in_mysql() -> Vec<String> {
+    [&DEFAULT_ROLE_IN_MYSQL, &DEFINITIONS_IN_MYSQL].iter().flat_map(|routine| routine.statements()).collect()
+}
+
+/// The same for MariaDB.
+#[must_use]
+pub fn procedures_in_mariadb() -> Vec<String> {
+    DEFAULT_ROLE_IN_MARIADB.statements()
+}
+
+/// Whether an account that is there and administers the server is the definer. `definer` is an expression, `d` the row of the account.
+fn administers(definer: &str) -> String {
+    format!(
+        "CAST(CONCAT(d.User, '@', d.Host) AS BINARY) = CAST({definer} AS BINARY) AND d.Host <> '' AND (d.Super_priv = 'Y' OR d.Create_user_priv = 'Y')"
+    )
+}
+
+/// Where the server keeps a procedure, and whether it is ours to the letter.
+fn same(flavour: Flavour, routine: &Routine) -> (String, String) {
+    let Routine { name, parameters, names, body } = routine;
+    let body = hex(body);
+    match flavour {
+        Flavour::MySql => (
+            format!(
+                "information_schema.ROUTINES r WHERE r.ROUTINE_SCHEMA = 'jit' AND r.ROUTINE_NAME = '{name}' AND r.ROUTINE_TYPE = 'PROCEDURE'"
+            ),
+            format!(
+                "r.SECURITY_TYPE = 'DEFINER' AND r.SQL_MODE = 'STRICT_ALL_TABLES' AND r.CHARACTER_SET_CLIENT = 'utf8mb4' \
+                 AND r.COLLATION_CONNECTION = 'utf8mb4_bin' AND CAST(r.ROUTINE_DEFINITION AS BINARY) = {body} AND (SELECT \
+                 GROUP_CONCAT(p.PARAMETER_NAME ORDER BY p.ORDINAL_POSITION) FROM information_schema.PARAMETERS p \
+                 WHERE p.SPECIFIC_SCHEMA = 'jit' AND p.SPECIFIC_NAME = '{name}' AND p.ROUTINE_TYPE = 'PROCEDURE') = '{names}'"
+            ),
+        ),
+        Flavour::MariaDb => (
+            format!("mysql.proc r WHERE r.db = 'jit' AND r.name = '{name}' AND r.type = 'PROCEDURE'"),
+            format!(
+                "r.security_type = 'DEFINER' AND r.sql_mode = 'STRICT_ALL_TABLES' AND r.character_set_client = 'utf8mb4' \
+                 AND r.collation_connection = 'utf8mb4_bin' AND CAST(r.body AS BINARY) = {body} AND CAST(r.param_list AS BINARY) = {}",
+                hex(parameters)
+            ),
+        ),
+    }
+}
+
+fn hex(text: &str) -> String {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{hex}'")
+}
+
+/// Whether the procedure is there, ours to the letter, and an administrator's who is there.
+pub(crate) fn trusted(flavour: Flavour, routine: &Routine) -> String {
+    let (place, same) = same(flavour, routine);
+    format!(
+        "EXISTS (SELECT 1 FROM {place} AND {same} AND EXISTS (SELECT 1 FROM mysql.user d WHERE {}))",
+        administers("r.definer")
+    )
+}
+
+/// What is to be said of it: `definer`, whether it is `same`, whether the definer `is_there`, whether they `administer`, whether the broker
+/// `may_call` it. No row: there is none that the broker sees.
+pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
+    let (place, same) = same(flavour, routine);
+    format!(
+        "SELECT r.definer AS definer, {same} AS same, EXISTS (SELECT 1 FROM mysql.user d WHERE \
+         CAST(CONCAT(d.User, '@', d.Host) AS BINARY) = CAST(r.definer AS BINARY)) AS is_there, \
+         EXISTS (SELECT 1 FROM mysql.user d WHERE {}) AS administers, \
+         EXISTS (SELECT 1 FROM mysql.procs_priv g WHERE g.Db = 'jit' AND g.Routine_name = '{}' AND g.Routine_type = 'PROCEDURE' \
+         AND CAST(CONCAT(g.User, '@', g.Host) AS BINARY) = CAST(CURRENT_USER() AS BINARY) AND FIND_IN_SET('Execute', g.Proc_priv)) AS may_call FROM {place}",
+        administers("r.definer"),
+        routine.name
+    )
+}
+
+/// Calls a procedure with what `@jit_1` to `@jit_9` hold, if that expression is true right then; says whether it was.
+pub(crate) fn call(trusted: &str, call: &str) -> String {
+    format!(
+        "SET @jit_trusted = (SELECT {trusted}); SET @jit_do = IF(@jit_trusted, '{call}', 'DO 0'); PREPARE jit FROM @jit_do; EXECUTE jit; \
+         DEALLOCATE PREPARE jit; SELECT @jit_trusted AS trusted"
+    )
+}
+
+/// A procedure that ends a session, being allowed what nobody else is: a vendor's, or one that a DBA made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Killer {
+    /// Amazon's.
+    Rds,
+    /// Microsoft's.
+    Azure,
+    /// A DBA's.
+    Own,
+}
+
+impl Killer {
+    pub(crate) const ALL: [Self; 3] = [Self::Rds, Self::Azure, Self::Own];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rds => "mysql.rds_kill",
+            Self::Azure => "mysql.az_kill",
+            Self::Own => "jit.end_session",
+        }
+    }
+
+    /// Whether it is an administrator's, and does not run with the broker's rights, so that whatever it does is not the broker's doing.
+    pub(crate) fn trusted(self) -> String {
+        let (schema, name) = self.name().split_once('.').unwrap_or_default();
+        format!(
+            "EXISTS (SELECT 1 FROM information_schema.ROUTINES r WHERE r.ROUTINE_SCHEMA = '{schema}' AND r.ROUTINE_NAME = '{name}' \
+             AND r.ROUTINE_TYPE = 'PROCEDURE' AND r.SECURITY_TYPE = 'DEFINER' AND EXISTS (SELECT 1 FROM mysql.user d WHERE {}) \
+             AND EXISTS (SELECT 1 FROM mysql.procs_priv g WHERE g.Db = '{schema}' AND g.Routine_name = '{name}' AND g.Routine_type = 'PROCEDURE' \
+             AND CAST(CONCAT(g.User, '@', g.Host) AS BINARY) = CAST(CURRENT_USER() AS BINARY) AND FIND_IN_SET('Execute', g.Proc_priv)))",
+            administers("r.DEFINER")
+        )
+    }
+}
+
+/// Which of them the broker may call: a column each.
+pub(crate) fn killers() -> String {
+    let each = Killer::ALL.map(|killer| format!("{} AS `{}`", killer.trusted(), killer.name()));
+    format!("SELECT {}", each.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_procedure_needs_more_than_its_own_quotes() {
+        for routine in [&DEFAULT_ROLE_IN_MYSQL, &DEFAULT_ROLE_IN_MARIADB, &DEFINITIONS_IN_MYSQL] {
+            // the server keeps a text as it was sent only where no setting changes what it means
+            assert!(routine.body.is_ascii() && !routine.body.contains(['"', '\\']), "{}", routine.name);
+            assert!(!routine.body.contains("--"), "{}", routine.name);
+            let names: Vec<&str> = routine.parameters.split(", ").filter_map(|one| one.split(' ').nth(1)).collect();
+            assert_eq!(names.join(","), routine.names);
+        }
+    }
+}
