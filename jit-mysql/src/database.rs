@@ -54,6 +54,10 @@ impl Database for MySqlDatabase {
         self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
     }
 
+    fn continues(&self, before: &str, now: &str) -> bool {
+        observe::continues(before, now)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
             let dead_man = lease.dead_man().await?;

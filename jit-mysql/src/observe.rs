@@ -310,6 +310,14 @@ impl Catalog {
 /// By what everybody holds a role that the server's setting of this name has.
 pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
+/// Whether the server that ran as `before` can run as `now`: started again, later, where it listened. A copy of its folder has the same uuid.
+pub(crate) fn continues(before: &str, now: &str) -> bool {
+    match (before.split_once(AT), now.split_once(AT)) {
+        (Some((before, was_at)), Some((now, is_at))) => was_at == is_at && before < now,
+        _ => false,
+    }
+}
+
 /// The observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation {

@@ -129,6 +129,21 @@ impl Connection {
     }
 }
 
+/// Whether the cluster that ran as `before` can run as `now`: promoted where it runs, or elsewhere on a later timeline; or started again
+/// later where it listened, on the same timeline. A plain copy has the same timeline, and another port where it runs beside the other.
+pub(crate) fn continues(before: &str, now: &str) -> bool {
+    let part = |text: &str, name: &str| text.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned));
+    let timeline = |text: &str| part(text, "timeline ").and_then(|timeline| u32::from_str_radix(&timeline, 16).ok());
+    let (started, port) = (|text: &str| part(text, "started "), |text: &str| part(text, "port "));
+    if started(before) == started(now) && port(before) == port(now) {
+        return true;
+    }
+    match (timeline(before), timeline(now)) {
+        (Some(before), Some(now)) if before != now => now > before,
+        _ => port(before) == port(now) && started(before) < started(now),
+    }
+}
+
 /// The observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation {
@@ -268,4 +283,29 @@ fn width_of(set: bool) -> Width {
 
 fn object_id(oid: u32) -> Option<ObjectId> {
     (oid != 0).then(|| ObjectId(oid.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_05_a_restart_and_a_promotion_continue_a_cluster_and_a_copy_beside_it_does_not() {
+        let was = "timeline 00000001, started 2026-11-28T19:37:07.123456Z, port 5432";
+        for (now, expected) in [
+            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5432", true),
+            ("timeline 00000002, started 2026-11-28T10:37:07.123456Z, port 5433", true),
+            ("timeline 00000002, started 2026-11-28T19:37:07.123456Z, port 5432", true),
+            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5433", false),
+            ("timeline 00000001, started 2026-11-28T18:37:07.123456Z, port 5432", false),
+        ] {
+            assert_eq!(continues(was, now), expected, "{now}");
+        }
+        let standby = "standby, started 2026-11-28T19:37:07.123456Z, port 5432";
+        assert!(continues(standby, was), "promoted where it runs");
+        assert!(
+            !continues("timeline 00000003, started 2026-11-28T19:00:00.000000Z, port 5432", was),
+            "an older timeline"
+        );
+    }
 }

@@ -120,6 +120,8 @@ pub enum Event {
     Reappeared(String),
     /// More time is asked for.
     Extend(Extend),
+    /// Its server's data is in this realm now: an operator said so.
+    Moved(RealmId),
     /// The operator wrote the target off.
     Retire {
         /// Who.

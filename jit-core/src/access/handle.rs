@@ -6,8 +6,8 @@ use super::{Access, Phase, asked_outside};
 use crate::approval::Parties;
 use crate::clock::Time;
 use crate::fact::{Fact, What, stamp};
-use crate::grant::{Cause, Ended, Grant, Revoking};
-use crate::id::Principal;
+use crate::grant::{Active, Cause, Ended, Grant, Granting, Revoking};
+use crate::id::{Principal, RealmId};
 use crate::request::Closed;
 
 pub(super) type Answer = Result<Step, Refused>;
@@ -65,6 +65,7 @@ impl Access {
             }
             Event::Reappeared(how) => Ok(self.reappeared(&how, now)),
             Event::Extend(extend) => self.extend(extend, now),
+            Event::Moved(realm) => Ok(self.moved(realm)),
             Event::Retire { by } => self.retire(&by, now),
         }
     }
@@ -175,6 +176,24 @@ impl Access {
             _ if by.is_some() => Err(self.impossible("ended")),
             _ => Ok(self.unchanged()),
         }
+    }
+
+    /// In another realm. What the old server called account and role by means nothing there.
+    fn moved(&self, realm: RealmId) -> Step {
+        let Some(was) = self.realm.clone().filter(|was| *was != realm && !self.is_final()) else {
+            return self.unchanged();
+        };
+        let fact = Fact::new(What::TargetConfirmed).with("was", was.as_str()).with("realm", realm.as_str());
+        let mut access = Self { realm: Some(realm), ..self.clone() };
+        if let Phase::Approved(
+            Grant::Granting(Granting { subject, .. })
+            | Grant::Active(Active { subject, .. })
+            | Grant::Revoking(Revoking { subject, .. }),
+        ) = &mut access.phase
+        {
+            (subject.account_id, subject.role_id) = (None, None);
+        }
+        Step { access, facts: vec![fact] }
     }
 
     fn retire(&self, by: &Principal, now: Time) -> Answer {

@@ -57,6 +57,13 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says.
     async fn identify(&self) -> Result<Identity, DatabaseError>;
 
+    /// Whether a server of the same realm that runs as `now` can be the one that ran as `before`: restarted, or a standby of it that was
+    /// promoted. False where it may as well be a copy beside it. Pure.
+    fn continues(&self, before: &str, now: &str) -> bool {
+        let _ = (before, now);
+        true
+    }
+
     /// What this server can do and how it behaves.
     ///
     /// # Errors
@@ -149,6 +156,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
         (**self).identify().await
+    }
+
+    fn continues(&self, before: &str, now: &str) -> bool {
+        (**self).continues(before, now)
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {

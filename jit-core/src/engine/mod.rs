@@ -19,6 +19,7 @@ pub(crate) mod simulated;
 mod stops;
 mod tasks;
 mod view;
+mod who;
 
 use std::sync::Arc;
 

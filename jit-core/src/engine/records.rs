@@ -21,6 +21,9 @@ pub(super) struct TargetRecord {
     /// Another realm that answered under its name, and that no operator has confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stranger: Option<RealmId>,
+    /// What answered under its name and is another server with the same identifier, and what was said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) copy: Option<String>,
     /// Since when it is written off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retired: Option<Time>,

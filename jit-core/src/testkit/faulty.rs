@@ -195,6 +195,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
         self.run(Method::Identify, self.inner.identify()).await?
     }
 
+    fn continues(&self, before: &str, now: &str) -> bool {
+        self.inner.continues(before, now)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.run(Method::Capabilities, self.inner.capabilities()).await?
     }

@@ -15,6 +15,7 @@ mod dead_man;
 mod decisions;
 mod faults;
 mod hostile;
+mod identity;
 mod left_behind;
 mod operators;
 mod outage;

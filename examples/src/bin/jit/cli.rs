@@ -272,7 +272,19 @@ pub(crate) enum Target {
     /// Writes a target off: what is live there is closed as retired, unverified for ever
     Retire(OneTarget),
     /// Confirms that a target is what it is now, or is to be used again
-    Confirm(OneTarget),
+    Confirm(ConfirmTarget),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmTarget {
+    #[command(flatten)]
+    pub(crate) one: OneTarget,
+    /// It has the same data as the server that it was: what is live there goes on here, and ends here in time
+    #[arg(long, conflicts_with = "other_data")]
+    pub(crate) same_data: bool,
+    /// It has other data: what is live on the server that it was stays overdue until that one answers again, or is retired
+    #[arg(long)]
+    pub(crate) other_data: bool,
 }
 
 #[derive(Debug, Args)]

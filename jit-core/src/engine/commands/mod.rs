@@ -3,6 +3,7 @@
 mod callback;
 mod cancel;
 mod clock;
+pub(super) mod confirm;
 mod decide;
 mod delegate;
 mod extend;

@@ -10,6 +10,7 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
+use super::super::who::Who;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
 use crate::database::{DatabaseError, Grantor, Holder, OfTheBroker, Subject};
@@ -85,6 +86,9 @@ impl Jit {
         let realm = known.realm.unwrap_or_else(|| identity.realm.clone());
         if realm != identity.realm {
             let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
+            return Err(JitError::TargetRefused { target: target.clone(), why });
+        }
+        if let Who::Another(why) = self.core.who_answers(&self.tenant, target, database, &identity).await? {
             return Err(JitError::TargetRefused { target: target.clone(), why });
         }
         let (mut roles, mut others) = (Vec::new(), Vec::new());

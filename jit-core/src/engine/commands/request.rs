@@ -15,6 +15,7 @@ use super::super::records::{
     stops_key, target_key,
 };
 use super::super::view::AccessView;
+use super::super::who::Who;
 use crate::access::{Access, Event};
 use crate::approval::{Actor, Confirmation, Parties};
 use crate::clock::Time;
@@ -222,6 +223,12 @@ impl Jit {
             let why = format!("it was `{realm}` and now answers as `{}`", observation.identity.realm);
             return Err(JitError::TargetRefused { target, why });
         }
+        let tenant = &self.tenant;
+        if let Who::Another(why) =
+            self.core.who_answers(tenant, &request.target, database, &observation.identity).await?
+        {
+            return Err(JitError::TargetRefused { target: request.target.clone(), why });
+        }
         let Some(seen) = observation.seen.first() else { return Ok(()) };
         if !seen.account_exists {
             return Err(JitError::invalid(format!(
@@ -332,6 +339,9 @@ impl TargetRecord {
             return refuse(
                 "it was written off by `target retire`: confirm it with `target confirm` to use it again".to_owned(),
             );
+        }
+        if let Some(why) = &self.copy {
+            return refuse(why.clone());
         }
         match (&self.realm, &self.stranger) {
             (Some(realm), Some(stranger)) => refuse(format!(

@@ -9,9 +9,11 @@ use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body_or_default, put, target_key};
+use super::super::who::Who;
 use crate::access::Event;
 use crate::approval::Actor;
-use crate::database::{Capabilities, Check, Database, Identity};
+use crate::database::adapter::finding;
+use crate::database::{Capabilities, Check, Database, Identity, Severity};
 use crate::fact::{Fact, What};
 use crate::id::TargetName;
 use crate::policy::Action;
@@ -75,21 +77,56 @@ impl Jit {
         for role in settings.policy.requestable(name).await? {
             roles.push(database.role(role.as_str())?);
         }
-        Ok(TargetReport {
-            identity: database.identify().await?,
-            capabilities: database.capabilities().await?,
-            checks: database.check(&roles).await?,
-        })
+        let identity = database.identify().await?;
+        let mut checks = self.identity_checks(name, database, &identity).await?;
+        let capabilities = database.capabilities().await?;
+        checks.extend(database.check(&roles).await?);
+        Ok(TargetReport { identity, capabilities, checks })
+    }
+
+    /// Whether the server is the one that the target is known by.
+    async fn identity_checks(
+        &self,
+        name: &TargetName,
+        database: &Arc<dyn Database>,
+        found: &Identity,
+    ) -> Result<Vec<Check>, JitError> {
+        let known: TargetRecord =
+            body_or_default(self.core.store.read(&target_key(&self.tenant, name)).await?.as_ref())?;
+        let other = match &known.realm {
+            Some(realm) if *realm != found.realm => Some(format!(
+                "it was `{realm}` and answers as `{}`: put the URL right, or run `jit target confirm {name}`",
+                found.realm
+            )),
+            _ => match self.core.who_answers(&self.tenant, name, database, found).await? {
+                Who::Another(why) => Some(why),
+                Who::TheRealms => None,
+            },
+        };
+        let finding = |message| finding(Severity::Refusal, ("realm", Some(name.to_string())), message, None);
+        Ok(other.map(finding).into_iter().collect())
     }
 
     /// Writes a target off: what is live there is closed as `retired`, unverified for ever, and no longer tried (law 4). The number of
-    /// accesses that were closed.
+    /// accesses that were closed. Where the target was confirmed to be another server since, only what is live on the one that it was is
+    /// written off, and the target stays in use.
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
+        let lost = match self.core.realm_of(&self.tenant, name).await? {
+            Some(realm) => self.core.elsewhere(&self.tenant, name, &realm).await?,
+            None => Vec::new(),
+        };
+        if !lost.is_empty() {
+            for access in &lost {
+                let event = Event::Retire { by: actor.principal.clone() };
+                self.core.change(&settings, &self.tenant, access.id(), event).await?;
+            }
+            return Ok(lost.len());
+        }
         let now = self.core.store.now().await?;
         let fact = Fact::new(What::Retired).with("target", name.as_str());
         let known = self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
@@ -111,7 +148,9 @@ impl Jit {
         }
     }
 
-    /// Confirms that the target is what it is now: another realm than before, or one that was written off and is to be used again.
+    /// Confirms that the target is what it is now: another realm than before, or one that was written off and is to be used again. What is live
+    /// on the server that it was stays overdue until that one answers again, or is written off; where the data is the same, see
+    /// [`Self::confirm_same_data`].
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
@@ -126,7 +165,7 @@ impl Jit {
     }
 
     /// Changes what is stored of a target; whether anything was.
-    async fn on_target(
+    pub(super) async fn on_target(
         &self,
         settings: &Tenant,
         actor: &Actor,

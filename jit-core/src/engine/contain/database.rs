@@ -97,6 +97,10 @@ impl Database for Contained {
         self.read(async { self.inner.identify().await }).await
     }
 
+    fn continues(&self, before: &str, now: &str) -> bool {
+        self.calls.now(|| self.inner.continues(before, now)).unwrap_or(false)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async { self.inner.capabilities().await }).await
     }

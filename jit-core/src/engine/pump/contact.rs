@@ -8,10 +8,12 @@ use super::super::apply::{Applied, Beside, loaded};
 use super::super::core::Core;
 use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, put, target_key};
+use super::super::who::Who;
 use super::Lanes;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::Event;
 use crate::clock::after;
+use crate::database::Identity;
 use crate::fact::{Fact, What};
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, Claimed, Kind, Lane, PageAsk, Schedule, StoreError};
@@ -30,7 +32,7 @@ impl Core {
         let record = self.store.read(&key).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;
         // one that answered as another server may have been put right
-        if record.is_some() && known.stranger.is_none() {
+        if record.is_some() && known.stranger.is_none() && known.copy.is_none() {
             return Ok(());
         }
         Ok(self.contact_now(tenant, target).await?)
@@ -60,6 +62,15 @@ pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &Re
         .with("answers_as", now.as_str())
         .maybe("was", was.map(RealmId::as_str))
         .with("why", "another server answers under its name: put the URL right, or confirm it")
+}
+
+/// That a server with the same identifier answers under a target's name, which is another one.
+pub(super) fn a_copy(target: &TargetName, found: &Identity, why: &str) -> Fact {
+    Fact::new(What::TargetRefused)
+        .with("target", target.as_str())
+        .with("answers_as", found.realm.as_str())
+        .with("incarnation", found.incarnation.as_str())
+        .with("why", why)
 }
 
 impl Lanes {
@@ -97,10 +108,23 @@ impl Lanes {
             let mut ledger = Ledger::new(&self.core, &tenant, &settings, None, now);
             let first = known.realm.is_none();
             let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
+            let copy = match self.core.who_answers(&tenant, &target, database, &identity).await? {
+                Who::Another(why) if identity.realm == realm => Some(why),
+                _ => None,
+            };
+            if let Some(why) = copy.clone() {
+                let fact = known.copy.is_none().then(|| a_copy(&target, &identity, &why));
+                let next = TargetRecord { copy, ..known };
+                ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, None)?);
+                ledger.change.release.push(claim);
+                fact.into_iter().for_each(|fact| ledger.fact(fact));
+                ignore_conflict(ledger.commit().await)?;
+                continue;
+            }
             // who asked before the realm was known did so without this record in hand: looked for once more after it is
             let stranger = (identity.realm != realm).then(|| identity.realm.clone());
             let news = stranger.clone().filter(|_| stranger != known.stranger);
-            let next = TargetRecord { realm: Some(realm.clone()), stranger, ..known };
+            let next = TargetRecord { realm: Some(realm.clone()), stranger, copy: None, ..known };
             let schedule = first.then(|| Schedule::contact(&tenant, &target, after(now, AGAIN)));
             ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
             ledger.change.release.push(claim);
@@ -115,6 +139,10 @@ impl Lanes {
                 ledger.fact(another_realm(&target, Some(&realm), &stranger));
             }
             ignore_conflict(ledger.commit().await)?;
+            if identity.realm == realm {
+                // whoever is contacted next is compared with this run of it
+                self.incarnation(&tenant, &settings, &target, &identity).await?;
+            }
             self.place_waiting(&tenant, &target).await?;
         }
         Ok(answered)

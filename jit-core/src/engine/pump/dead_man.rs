@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::super::core::{Core, Tenant};
 use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
+use super::super::who::Who;
 use super::Lanes;
 use super::case::Case;
 use super::counted::Counted;
@@ -266,7 +267,11 @@ impl Lanes {
         // one that does not answer is nothing new to whoever has work there, and nothing to do about for this
         match self.core.tasks.within(LOOK_WITHIN, database.identify()).await {
             Some(Ok(identity)) if identity.realm == realm => {
-                self.incarnation(tenant, settings, target, &identity).await
+                match self.core.who_answers(tenant, target, database, &identity).await? {
+                    Who::TheRealms => self.incarnation(tenant, settings, target, &identity).await,
+                    // whoever has work there finds out
+                    Who::Another(_) => Ok(()),
+                }
             }
             _ => Ok(()),
         }

@@ -14,10 +14,11 @@ use super::super::ledger::Ledger;
 use super::super::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, put, realm_key, target_key,
 };
+use super::super::who::Who;
 use super::Lanes;
 use super::breaker::Breaker;
 use super::case::Case;
-use super::contact::another_realm;
+use super::contact::{a_copy, another_realm};
 use super::gate::Found;
 use super::realm::{Pass, Served, Stage};
 use super::undone::Unserved;
@@ -323,6 +324,11 @@ impl Lanes {
             let why = format!("target `{target}` is another server now (`{}`, was `{realm}`)", identity.realm);
             return Ok(Err(DatabaseError::unreachable(why)));
         }
+        if let Who::Another(why) = self.core.who_answers(tenant, target, database, &identity).await? {
+            self.copy(tenant, settings, target, &identity, Some(&why)).await?;
+            return Ok(Err(DatabaseError::unreachable(format!("target `{target}` leads to another server: {why}"))));
+        }
+        self.copy(tenant, settings, target, &identity, None).await?;
         self.incarnation(tenant, settings, target, &identity).await?;
         let incarnation = identity.incarnation;
         self.breaker(lane, |breaker| breaker.identified(tenant, target, incarnation.clone()));
@@ -408,8 +414,34 @@ impl Lanes {
         ignore_conflict(ledger.commit().await)
     }
 
+    /// Remembers that another server with the same identifier answers under the target's name, and why it is taken for one; or that it does no more.
+    async fn copy(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+        why: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let key = target_key(tenant, target);
+        let record = self.core.store.read(&key).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        if known.copy.is_some() == why.is_some() {
+            return Ok(());
+        }
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        if let Some(why) = why {
+            ledger.fact(a_copy(target, identity, why));
+        }
+        let next = TargetRecord { copy: why.map(str::to_owned), ..known };
+        let schedule = record.as_ref().and_then(|record| record.schedule.clone());
+        ledger.change.writes.push(put(key, record.as_ref(), &next, schedule)?);
+        ignore_conflict(ledger.commit().await)
+    }
+
     /// Remembers the incarnation of the realm's server; where it changed, everything that is gone there is looked at again (law 5).
-    pub(super) async fn incarnation(
+    pub(in crate::engine) async fn incarnation(
         &self,
         tenant: &TenantId,
         settings: &Tenant,

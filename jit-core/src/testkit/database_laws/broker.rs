@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::{Scene, call, only};
 use super::{Act, By, Login, Need, Outcome, World, laws, must};
-use crate::database::{Check, DatabaseError, Rejection, RevokeHow, Severity, Width};
+use crate::database::{Call, Check, DatabaseError, Identity, Rejection, RevokeHow, Severity, Width};
 use crate::policy::Stance;
 use crate::store::BoxError;
 
@@ -23,6 +23,7 @@ laws! {
     contract_capabilities_say_how_the_engine_behaves: [], ["pg-one-row", "pg-row-per-grantor", "pg-set-false"];
     contract_missing_privilege_is_rejected: [], ["pg-needs-admin", "my-needs-admin"];
     contract_incarnation_changes_with_a_restart: [OwnServer], ["pg-synchronous", "my-realm"];
+    law_05_what_is_meant_for_another_server_changes_nothing: [], [];
     contract_read_only_server_applies_nothing: [OwnServer], ["pg-read-only"];
     contract_stopped_server_is_unreachable_and_found_again: [OwnServer], [];
 }
@@ -178,6 +179,28 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
     must(before.incarnation != later.incarnation, "the incarnation did not change with a restart")?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     must(report.identity == later && report.seen.direct.is_empty(), "the revoke after it went wrong")
+}
+
+async fn law_05_what_is_meant_for_another_server_changes_nothing(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    let here = scene.database.identify().await?;
+    let elsewhere = Identity { incarnation: "another run of it".to_owned(), ..here.clone() };
+    let meant = |what: &str, server: &Identity| Call { server: Some(server.clone()), ..call(what) };
+    let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
+    let orders = [order];
+    let refused = only(scene.database.grant(&meant("g", &elsewhere), &orders).await)?;
+    must(matches!(refused, Err(DatabaseError::AnotherServer { .. })), format!("not refused: {refused:?}"))?;
+    must(scene.rows().await? == 0, "granted on another server than was meant")?;
+    let granted = only(scene.database.grant(&meant("g", &here), &orders).await)??;
+    must(granted.identity == here && scene.rows().await? == 1, "not granted on the server that was meant")?;
+    let mut session = scene.session().await?;
+    let orders = [scene.revoke_order(scene.subject()?, RevokeHow::Remove)];
+    let refused = only(scene.database.revoke(&meant("r", &elsewhere), &orders).await)?;
+    must(matches!(refused, Err(DatabaseError::AnotherServer { .. })), format!("not refused: {refused:?}"))?;
+    must(scene.rows().await? == 1, "revoked on another server than was meant")?;
+    super::scene::expect(&mut session, super::Attempt::Ping, super::Tried::Done).await?;
+    let report = only(scene.database.revoke(&meant("r", &here), &orders).await)??;
+    must(report.identity == here && scene.rows().await? == 0, "not revoked on the server that was meant")
 }
 
 async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Outcome {

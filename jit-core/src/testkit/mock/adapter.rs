@@ -45,6 +45,12 @@ impl Database for MockDatabase {
         self.identity()
     }
 
+    fn continues(&self, before: &str, now: &str) -> bool {
+        // a copy is another server, however often it starts
+        let place = |text: &str| text.split_once(" of ").map(|(_, place)| place.to_owned());
+        place(before) == place(now)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.up()?;
         let catalog = self.server.catalog();
@@ -221,7 +227,11 @@ impl MockDatabase {
     }
 
     fn incarnation(&self) -> String {
-        format!("start {}", self.server.catalog().starts)
+        let catalog = self.server.catalog();
+        match catalog.copy {
+            0 => format!("start {}", catalog.starts),
+            copy => format!("start {} of copy {copy}", catalog.starts),
+        }
     }
 
     fn arm_one(&self, call: &Call, order: &ArmOrder) -> Result<Armed, DatabaseError> {

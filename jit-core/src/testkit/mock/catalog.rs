@@ -68,6 +68,8 @@ pub(super) enum Statement {
 
 #[derive(Debug)]
 pub(super) struct Catalog {
+    /// Which copy of another server it is; 0: none.
+    pub(super) copy: u64,
     pub(super) profile: Profile,
     pub(super) up: bool,
     pub(super) read_only: bool,
@@ -93,8 +95,34 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
+    /// The same data in another server, which was started from it: nobody is logged in, and nothing is under way.
+    pub(super) fn copied(&self, copy: u64) -> Self {
+        Self {
+            copy,
+            profile: self.profile,
+            up: true,
+            read_only: false,
+            starts: self.starts.wrapping_add(1),
+            signals: self.signals,
+            names: self.names.clone(),
+            members: self.members.clone(),
+            defaults: self.defaults.clone(),
+            backends: BTreeMap::new(),
+            prepared: self.prepared.clone(),
+            dead_man_grace: self.dead_man_grace,
+            things: self.things.clone(),
+            dead_men: self.dead_men.clone(),
+            held: Vec::new(),
+            waiting: Vec::new(),
+            latest: self.latest,
+            next: self.next,
+            next_wait: self.next_wait,
+        }
+    }
+
     pub(super) fn new(profile: Profile) -> Self {
         Self {
+            copy: 0,
             profile,
             up: true,
             read_only: false,

@@ -229,6 +229,15 @@ impl MockServer {
         Ok(MockHold { server: self.clone(), pid })
     }
 
+    /// A byte for byte copy of it, as a snapshot restored beside it: it calls itself the same, holds what this one holds now, and is
+    /// another server. Nobody is logged in there.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        static COPIES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let catalog = self.catalog().copied(COPIES.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        Self { catalog: Arc::new(Mutex::new(catalog)), clock: Arc::clone(&self.clock), realm: self.realm }
+    }
+
     /// Stops the server: sessions and waiting statements end.
     pub fn stop(&self) {
         self.catalog().stop();

@@ -319,6 +319,10 @@ impl Database for SimDatabase {
         self.look(self.inner.identify()).await
     }
 
+    fn continues(&self, before: &str, now: &str) -> bool {
+        self.inner.continues(before, now)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.look(self.inner.capabilities()).await
     }

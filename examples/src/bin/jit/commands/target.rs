@@ -16,15 +16,45 @@ pub(super) async fn retire(at: &Context<'_>, asked: &cli::OneTarget) -> Result<(
     })
 }
 
-pub(super) async fn confirm(at: &Context<'_>, asked: &cli::OneTarget) -> Result<(), Failure> {
+pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Result<(), Failure> {
     let jit = at.engine().await?;
-    let actor = at.actor(&jit, &asked.actor);
-    jit.confirm_target(&actor, &asked.target).await?;
+    let (target, actor) = (&asked.one.target, at.actor(&jit, &asked.one.actor));
+    // one that does not answer now is contacted when it does
+    let elsewhere = jit.live_elsewhere(target).await.ok();
+    let left = elsewhere.as_ref().map(|elsewhere| elsewhere.accesses.as_slice()).unwrap_or_default();
+    let in_its_place = elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.in_its_place);
+    let same_data = asked.same_data || (in_its_place && !asked.other_data);
+    let each: Vec<String> =
+        left.iter().map(|view| format!("{} ({} of `{}`, {})", view.id, view.role, view.account, view.state)).collect();
+    if !left.is_empty() && !same_data && !asked.other_data {
+        let message = format!("on the server that `{target}` was these are live: {}", each.join(", "));
+        let hint = "add --same-data if this one has its data (restored, failed over): they end here in time; \
+                    add --other-data to leave them to that server, where they stay overdue";
+        return Err(Failure::refused("live-elsewhere", message, hint));
+    }
+    let carried = if same_data {
+        jit.confirm_same_data(&actor, target).await?
+    } else {
+        jit.confirm_target(&actor, target).await?;
+        0
+    };
     let report = jit.run_due().await?;
-    let target = &asked.target;
-    at.out.result(&json!({"target": target, "confirmed": true}), || {
+    let live: Vec<_> = left
+        .iter()
+        .map(|view| json!({"id": view.id, "role": view.role, "account": view.account, "state": view.state}))
+        .collect();
+    let (was, stays) = if same_data { ("carried", "left") } else { ("left", "carried") };
+    let answer = json!({"target": target, "confirmed": true, was: live, stays: []});
+    at.out.result(&answer, || {
         let contacted =
             if report.unreachable == 0 { "" } else { "; it does not answer now, and is contacted when it does" };
-        format!("confirmed: `{target}` is what it is now{contacted}")
+        let said = match (each.is_empty(), same_data) {
+            (true, _) => String::new(),
+            (false, true) => format!("\n{carried} carried over, to end here: {}", each.join(", ")),
+            (false, false) => {
+                format!("\nleft on the server that it was, overdue until it answers or is retired: {}", each.join(", "))
+            }
+        };
+        format!("confirmed: `{target}` is what it is now{contacted}{said}")
     })
 }

@@ -1,0 +1,281 @@
+//! Confirming what a target is now, and what becomes of what is live where it was.
+
+use std::collections::BTreeSet;
+
+use super::super::Jit;
+use super::super::apply::loaded;
+use super::super::core::{Core, TRIES, Tenant};
+use super::super::error::JitError;
+use super::super::ledger::Ledger;
+use super::super::records::{
+    ARMED, RealmRecord, RoleOwner, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key,
+    role_owner_key, target_key,
+};
+use super::super::view::AccessView;
+use crate::access::{Access, Event};
+use crate::approval::Actor;
+use crate::database::{Identity, Subject};
+use crate::fact::{Fact, What};
+use crate::grant::Grant;
+use crate::holding::{ArmedDeadMan, Holding, Orphan, Watch};
+use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
+use crate::policy::Action;
+use crate::store::{Expect, Kind, PageAsk, RecordKey, StoreError};
+
+/// What is live on the server that a target led to before, and not on the one that answers now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Elsewhere {
+    /// The accesses, with their places: each is overdue once its window has closed, until that server answers again.
+    pub accesses: Vec<AccessView>,
+    /// Whether the server that answers now listens where that one did and was started later: then it has its place.
+    pub in_its_place: bool,
+}
+
+impl Jit {
+    /// What is live in another realm than the one that answers under the target's name now.
+    ///
+    /// # Errors
+    /// [`JitError::Database`] where it does not answer.
+    pub async fn live_elsewhere(&self, name: &TargetName) -> Result<Elsewhere, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let database = settings.database(name)?;
+        let found = database.identify().await?;
+        let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
+        let mut in_its_place = !elsewhere.is_empty();
+        let realms: BTreeSet<&RealmId> = elsewhere.iter().filter_map(Access::realm).collect();
+        for realm in realms {
+            let known = self.core.store.read(&realm_key(&self.tenant, realm)).await?;
+            let known: Option<RealmRecord> = known.as_ref().map(body).transpose()?;
+            in_its_place &= known.is_some_and(|known| database.continues(&known.incarnation, &found.incarnation));
+        }
+        let now = self.core.store.now().await?;
+        let accesses = elsewhere.iter().map(|access| AccessView::of(access, now)).collect();
+        Ok(Elsewhere { accesses, in_its_place })
+    }
+
+    /// Confirms that the target is what it is now, and that it has the same data as the server that it was: restored, failed over, or
+    /// upgraded. What is live there goes on here: it is looked for by name, and ends here in time. The number of accesses.
+    ///
+    /// # Errors
+    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer,
+    /// [`JitError::TargetRefused`] where another target still leads to the server that it was.
+    pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
+        let settings = self.acting(actor).await?;
+        self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
+        let found = settings.database(name)?.identify().await?;
+        if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found).await? {
+            return Err(JitError::TargetRefused { target: name.clone(), why });
+        }
+        let fact = Fact::new(What::TargetConfirmed)
+            .with("target", name.as_str())
+            .with("realm", found.realm.as_str())
+            .with("incarnation", found.incarnation.as_str())
+            .with("same_data", true);
+        let realm = found.realm.clone();
+        let confirm = move |record: &mut TargetRecord| {
+            *record = TargetRecord { realm: Some(realm.clone()), ..TargetRecord::default() };
+        };
+        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.lanes.incarnation(&self.tenant, &settings, name, &found).await?;
+        let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
+        for access in &elsewhere {
+            self.core.carry(&settings, actor, name, access.id(), &found).await?;
+        }
+        let realms: BTreeSet<RealmId> = elsewhere.iter().filter_map(Access::realm).cloned().collect();
+        for realm in &realms {
+            self.core.carry_looks(&settings, actor, name, realm, &found).await?;
+        }
+        self.lanes.registered(&self.tenant, name);
+        self.core.contact_now(&self.tenant, name).await?;
+        Ok(elsewhere.len())
+    }
+}
+
+impl Core {
+    /// The accesses through this target that are live, or to be granted, in another realm than this one.
+    pub(in crate::engine) async fn elsewhere(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+        realm: &RealmId,
+    ) -> Result<Vec<Access>, StoreError> {
+        let mut elsewhere = Vec::new();
+        let mut after = None;
+        loop {
+            let label = Some(("open".to_owned(), "yes".to_owned()));
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
+            let page = self.store.page(&ask).await?;
+            let now = self.store.now().await?;
+            for record in &page {
+                match loaded(record, now).map(|loaded| loaded.access) {
+                    Ok(access) => {
+                        let other = access.realm().is_some_and(|was| was != realm);
+                        if other && access.request().target == *target {
+                            elsewhere.push(access);
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "an access is passed over: reconcile the target"),
+                }
+            }
+            after = page.last().map(|record| record.at.key.clone());
+            if after.is_none() {
+                return Ok(elsewhere);
+            }
+        }
+    }
+
+    /// Moves one access, and its place, to the realm that has its data now. Ids of the old server mean nothing there: names do.
+    async fn carry(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        target: &TargetName,
+        id: AccessId,
+        to: &Identity,
+    ) -> Result<(), JitError> {
+        let tenant = &actor.tenant;
+        for _ in 0..TRIES {
+            let now = self.store.now().await?;
+            let before = self.load(tenant, id, now).await?;
+            let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else { return Ok(()) };
+            let account = before.access.request().account.clone();
+            let owner_key = role_owner_key(&to.realm, &before.access.request().role);
+            let keys = [place(tenant, &from, &account), place(tenant, &to.realm, &account), owner_key.clone()];
+            let read = self.store.read_all(&keys).await?;
+            let at = |place: usize| read.get(place).and_then(Option::as_ref);
+            let event = Event::Moved(to.realm.clone());
+            let step = before.access.handle(event, now).map_err(|refused| refused.why)?;
+            let mut old: Holding = match at(0) {
+                Some(record) => body(record)?,
+                None => Holding::new(tenant.clone(), from, account.clone()),
+            };
+            let mut new: Holding = match at(1) {
+                Some(record) => body(record)?,
+                None => Holding::new(tenant.clone(), to.realm.clone(), account),
+            };
+            if old.live.remove(&id) {
+                new.live.insert(id);
+            }
+            if let Some(subject) = before.access.grant().and_then(Grant::subject) {
+                let named = |armed: &mut ArmedDeadMan| armed.target == *target && armed.subject.role == subject.role;
+                for armed in old.armed.extract_if(.., named) {
+                    let known = new.armed.iter().any(|other| other.subject.role == armed.subject.role);
+                    if !known {
+                        let subject = by_name(&armed.subject);
+                        new.armed.push(ArmedDeadMan { subject, end: None, due: Some(now), ..armed });
+                    }
+                }
+            }
+            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
+            match at(2).map(body::<RoleOwner>).transpose()? {
+                None => ledger.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?),
+                Some(owner) if owner.tenant != *tenant => {
+                    return Err(JitError::of_another_tenant(target, &before.access.request().role));
+                }
+                Some(_) => {}
+            }
+            ledger.access(&step.access, Expect::Version(before.version), &step.facts)?;
+            let due = at(0).and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+            ledger.holding(&old, expect(at(0)), due)?;
+            ledger.holding(&new, expect(at(1)), Some(now))?;
+            match ledger.commit().await {
+                Err(StoreError::Conflict { .. }) => {}
+                other => return Ok(other.map(|_| ())?),
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// Moves the second looks, and what is to be taken away, likewise.
+    async fn carry_looks(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        target: &TargetName,
+        from: &RealmId,
+        to: &Identity,
+    ) -> Result<(), JitError> {
+        let tenant = &actor.tenant;
+        let mut accounts = BTreeSet::new();
+        for label in [WATCHED, ARMED] {
+            let mut after = None;
+            loop {
+                let label = Some((label.to_owned(), from.as_str().to_owned()));
+                let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label, after, limit: 512 };
+                let page = self.store.page(&ask).await?;
+                for record in &page {
+                    accounts.insert(body::<Holding>(record)?.account);
+                }
+                after = page.last().map(|record| record.at.key.clone());
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        for account in accounts {
+            self.carry_looks_of(settings, actor, target, &account, from, to).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_looks_of(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        target: &TargetName,
+        account: &Account,
+        from: &RealmId,
+        to: &Identity,
+    ) -> Result<(), JitError> {
+        let tenant = &actor.tenant;
+        for _ in 0..TRIES {
+            let keys = [place(tenant, from, account), place(tenant, &to.realm, account)];
+            let read = self.store.read_all(&keys).await?;
+            let at = |place: usize| read.get(place).and_then(Option::as_ref);
+            let Some(mut old) = at(0).map(body::<Holding>).transpose()? else { return Ok(()) };
+            let mut new: Holding = match at(1) {
+                Some(record) => body(record)?,
+                None => Holding::new(tenant.clone(), to.realm.clone(), account.clone()),
+            };
+            let now = self.store.now().await?;
+            let watched: Vec<Watch> = old.watched.extract_if(.., |watch| watch.target == *target).collect();
+            let orphans: Vec<Orphan> = old.orphans.extract_if(.., |orphan| orphan.target == *target).collect();
+            if watched.is_empty() && orphans.is_empty() {
+                return Ok(());
+            }
+            let looks = watched.into_iter().map(|watch| Watch { subject: by_name(&watch.subject), next: now, ..watch });
+            new.watched.extend(looks);
+            let taken = orphans.into_iter().map(|one| Orphan { subject: by_name(&one.subject), retry_at: now, ..one });
+            new.orphans.extend(taken);
+            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
+            let due = at(0).and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+            ledger.holding(&old, expect(at(0)), due)?;
+            ledger.holding(&new, expect(at(1)), Some(now))?;
+            match ledger.commit().await {
+                Err(StoreError::Conflict { .. }) => {}
+                other => return Ok(other.map(|_| ())?),
+            }
+        }
+        Err(JitError::Busy)
+    }
+
+    /// The realm that the target is known by, where it is.
+    pub(in crate::engine) async fn realm_of(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+    ) -> Result<Option<RealmId>, StoreError> {
+        let known: TargetRecord = body_or_default(self.store.read(&target_key(tenant, target)).await?.as_ref())?;
+        Ok(known.realm)
+    }
+}
+
+/// The record of the account's holding in the realm.
+fn place(tenant: &TenantId, realm: &RealmId, account: &Account) -> RecordKey {
+    RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account))
+}
+
+fn by_name(subject: &Subject) -> Subject {
+    Subject { account_id: None, role_id: None, ..subject.clone() }
+}

@@ -1,0 +1,144 @@
+//! Who a server is: names that move, copies with the same identifier, and what becomes of what is live on the server that was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use jit_core::approval::Actor;
+use jit_core::database::{Database, Width};
+use jit_core::engine::{Ask, Jit};
+use jit_core::id::{TargetName, TenantId};
+use jit_core::store::{MemoryStore, Store};
+use jit_core::testkit::mock::MockServer;
+
+use crate::stage::*;
+
+fn pg() -> TargetName {
+    TargetName::new("pg").unwrap()
+}
+
+async fn lead(jit: &Jit, to: &MockServer) {
+    jit.put_target(pg(), Arc::new(to.database()) as Arc<dyn Database>).await.unwrap();
+}
+
+/// Waits until the access is overdue, and a little more.
+async fn overdue(jit: &Jit, access: &jit_core::engine::AccessView) {
+    for _ in 0..100 {
+        if jit.access(access.id()).await.unwrap().overdue {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let view = jit.access(access.id()).await.unwrap();
+    assert_ne!(view.state, "revoked", "another server's word was taken");
+    assert!(view.overdue);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_a_copy_under_the_name_proves_nothing_and_the_end_comes_with_the_right_server() {
+    let server = server(17);
+    let before = server.copy();
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_000).await;
+    for copy in [before, server.copy()] {
+        let holds = held(&copy, "reader");
+        lead(&jit, &copy).await;
+        overdue(&jit, &access).await;
+        assert_eq!((held(&server, "reader"), held(&copy, "reader")), (1, holds), "the copy was told something");
+        let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
+        assert_eq!(error.kind(), "target-refused", "{error}");
+    }
+    lead(&jit, &server).await;
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_a_server_that_was_only_restarted_goes_on() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_500).await;
+    server.stop();
+    server.start(false);
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_07_a_copy_is_no_second_name_of_the_original() {
+    let server = server(17);
+    let copy = server.copy();
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_000).await;
+    let wide = TargetName::new("wide").unwrap();
+    jit.put_target(wide, Arc::new(copy.database()) as Arc<dyn Database>).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let longer = Ask::new("wide", "reader", TimeDelta::hours(1)).because("a longer one on the copy");
+    let refused = jit.request(&actor("alice"), longer).await.unwrap_err();
+    assert_eq!(refused.kind(), "target-refused", "{refused}");
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&server, "reader"), held(&copy, "reader")), (0, 0));
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_13_a_tenants_server_that_claims_anothers_identifier_gets_nothing() {
+    let server = server(17);
+    let claims = server.copy();
+    let id = TenantId::new("other").unwrap();
+    let policy = || policy(POLICY);
+    let other = jit_core::engine::TenantBuilder::default().policy(policy()).database("pg", claims.database());
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy()).database("pg", server.database());
+    let jit = builder.tenant(id.clone(), other).build().await.unwrap();
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_500).await;
+    let theirs = jit.tenant(&id).unwrap();
+    let mallory = Actor { tenant: id.clone(), ..actor("mallory") };
+    if let Ok(asked) = theirs.request(&mallory, ask("reader", 60_000)).await {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_ne!(theirs.access(asked.id()).await.unwrap().state, "active");
+    }
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&server, "reader"), held(&claims, "reader")), (0, 0));
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_written_off_alone() {
+    let (old, new) = (server(17), server(17));
+    let store = Arc::new(MemoryStore::new(clock()));
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, old.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 2_000).await;
+    new.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    lead(&jit, &new).await;
+    overdue(&jit, &access).await;
+    assert_eq!(jit.live_elsewhere(&pg()).await.unwrap().accesses.len(), 1);
+    jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&new, "reader"), held(&old, "reader")), (0, 1), "it ended where its data is now");
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_what_is_written_off_is_what_the_lost_server_had() {
+    let (old, new) = (server(17), server(17));
+    let jit = engine(old.database()).await;
+    let pump = jit.start();
+    let lost = usable(&jit, "alice", "reader", 600_000).await;
+    lead(&jit, &new).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    jit.confirm_target(&actor("frank"), &pg()).await.unwrap();
+    let kept = usable(&jit, "dave", "reader", 600_000).await;
+    assert_eq!(jit.retire_target(&actor("frank"), &pg()).await.unwrap(), 1);
+    assert_eq!(jit.access(lost.id()).await.unwrap().state, "retired");
+    assert_eq!(jit.access(kept.id()).await.unwrap().state, "active");
+    assert_eq!(held(&new, "reader"), 1);
+    pump.stop().await;
+}
