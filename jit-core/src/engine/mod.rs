@@ -112,6 +112,20 @@ impl Jit {
         }
     }
 
+    /// Numbers what has no number in the log yet, signs it and gives it to the sinks: what a pump does all the time. Where none runs it is called
+    /// before a process ends, because an entry is proof against whoever can write the store from its signature on.
+    ///
+    /// # Errors
+    /// [`JitError::Store`] where the store cannot be used.
+    pub async fn keep_log(&self) -> Result<(), JitError> {
+        let lanes = Arc::clone(&self.lanes);
+        let kept = self.core.tasks.spawn(async move { lanes.write_log(chrono::TimeDelta::zero()).await });
+        match kept.await {
+            Ok(kept) => Ok(kept?),
+            Err(error) => Err(JitError::invalid(format!("the log could not be kept: {error}"))),
+        }
+    }
+
     /// What happens in all tenants of this process from now on. Who listens too slowly misses some and reads the log.
     #[must_use]
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<Happened> {

@@ -1,9 +1,9 @@
 //! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded when the store is back.
 //!
-//! What ends within the next minute is read ahead, and forgotten when it is read anew. Nothing is claimed by that: whoever else works
-//! on it does the same, and the database does not mind being told twice.
+//! What ends within the next minute is read ahead, and forgotten once its record says that it ended. Nothing is claimed by that: whoever else
+//! works on it does the same, and the database does not mind being told twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::store::{Lane, Record, RecordKey, StoreError};
 
 /// How far is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
-/// How often; so often, too, it is forgotten what was read before.
+/// How often.
 const READ_EVERY: Duration = Duration::from_secs(10);
 /// How many accounts of a realm are read ahead at most: what is kept in memory is bounded.
 const MOST: usize = 2_048;
@@ -53,7 +53,7 @@ pub(super) struct Ahead {
 
 /// A membership that goes when the last access ends which holds it.
 #[derive(Debug, Clone)]
-struct End {
+pub(super) struct End {
     at: Time,
     /// The account's holding.
     holding: RecordKey,
@@ -62,6 +62,13 @@ struct End {
     target: TargetName,
     realm: RealmId,
     order: RevokeOrder,
+}
+
+impl End {
+    /// Whether both end the same membership.
+    fn same(&self, other: &Self) -> bool {
+        self.holding == other.holding && self.order.subject == other.order.subject
+    }
 }
 
 impl Ahead {
@@ -100,21 +107,25 @@ impl Lanes {
         let mut ended: Vec<(End, Time)> = Vec::new();
         while !*stopped.borrow() {
             if ahead.read.is_none_or(|read| read.age() >= READ_EVERY)
-                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead()).await
+                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead(&ahead)).await
                 && let Ok(read) = read
             {
                 ahead = read;
             }
             let due = ahead.take_due();
-            if !due.is_empty() && !self.store_works().await {
+            if !due.is_empty() {
                 let now = ahead.read.map(Counted::now).unwrap_or_default();
-                let mut still = Vec::with_capacity(due.len());
-                for end in due {
-                    still.extend(self.still(end, now).await);
-                }
-                let (done, left) = self.end_now(still).await;
-                ended.extend(done);
+                let works = self.store_works().await;
+                let still = self.still(due, now).await;
+                // where the store works the usual way ends them: they are known here until their records say so
+                let (done, left) = if works { (Vec::new(), still) } else { self.end_now(still).await };
                 ahead.ends.extend(left);
+                for (end, at) in done {
+                    // it stays known, and is told once
+                    if !ended.iter().any(|(told, _)| told.same(&end)) {
+                        ended.push((end, at));
+                    }
+                }
             }
             if !ended.is_empty() && self.store_works().await {
                 ended = self.tell_ended(ended).await;
@@ -157,7 +168,36 @@ impl Lanes {
         *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 
-    async fn read_ahead(&self) -> Result<Ahead, StoreError> {
+    /// The net of one pass: what these lanes have to end now, as far as it can be read.
+    pub(super) async fn due_now(&self, lanes: &[Lane], now: Time) -> Vec<End> {
+        let read = async {
+            let mut ends = Vec::new();
+            for lane in lanes.iter().filter(|lane| lane.is_realm()) {
+                let records = self.core.store.upcoming(lane, now, MOST).await?;
+                ends.extend(self.ends_in(&records, now, now).await?);
+            }
+            Ok::<_, StoreError>(ends)
+        };
+        match self.core.tasks.within(ANSWER, read).await {
+            Some(Ok(ends)) => ends,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The store was lost in the middle of a pass: what is known to be over is ended, and recorded by whoever reaches the store next.
+    pub(super) async fn end_known(&self, known: Vec<End>, now: Time) {
+        if known.is_empty() {
+            return;
+        }
+        let (done, left) = self.end_now(self.still(known, now).await).await;
+        for end in &left {
+            let (target, access) = (&end.target, &end.order.access);
+            tracing::error!(%target, %access, "it should have ended, and neither the store nor its database could be used");
+        }
+        let _ = self.core.tasks.within(ANSWER, self.tell_ended(done)).await;
+    }
+
+    async fn read_ahead(&self, before: &Ahead) -> Result<Ahead, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
         let read = Some(Counted::from(now));
@@ -169,7 +209,23 @@ impl Lanes {
                 ends.extend(self.ends_in(&records, now, until).await?);
             }
         }
+        // what somebody has claimed meanwhile is not read ahead, and has not ended by that
+        let others: Vec<&End> = before.ends.iter().filter(|end| !ends.iter().any(|read| read.same(end))).collect();
+        let known = self.ends_known(&others, now, until).await?;
+        ends.extend(known.into_iter().take(MOST));
         Ok(Ahead { read, ends })
+    }
+
+    /// Those of these ends that their records still have, as they are now.
+    async fn ends_known(&self, ends: &[&End], now: Time, until: Time) -> Result<Vec<End>, StoreError> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: BTreeSet<RecordKey> = ends.iter().map(|end| end.holding.clone()).collect();
+        let keys: Vec<RecordKey> = keys.into_iter().collect();
+        let records: Vec<Record> = self.core.store.read_all(&keys).await?.into_iter().flatten().collect();
+        let now = self.ends_in(&records, now, until).await?;
+        Ok(now.into_iter().filter(|end| ends.iter().any(|known| known.same(end))).collect())
     }
 
     /// What goes before `until` in these holdings.
@@ -195,14 +251,11 @@ impl Lanes {
     }
 
     /// What has changed since it was read ahead counts, where it can be read: it may have been extended, or given back.
-    async fn still(&self, end: End, now: Time) -> Option<End> {
-        let read = async {
-            let record = self.core.store.read(&end.holding).await?;
-            self.ends_in(record.as_slice(), now, now).await
-        };
-        match self.core.tasks.within(ANSWER, read).await {
-            Some(Ok(ends)) => ends.into_iter().find(|other| other.order.subject == end.order.subject),
-            _ => Some(end),
+    async fn still(&self, due: Vec<End>, now: Time) -> Vec<End> {
+        let known: Vec<&End> = due.iter().collect();
+        match self.core.tasks.within(ANSWER, self.ends_known(&known, now, now)).await {
+            Some(Ok(ends)) => ends,
+            _ => due,
         }
     }
 
@@ -217,6 +270,11 @@ impl Lanes {
                     let end = active.window.end();
                     ending.insert(access.id(), end);
                     access.handle(expired(), end).map_or(access, |step| step.access)
+                }
+                // it was ordered and is not known to be done
+                Some(Grant::Revoking(revoking)) => {
+                    ending.insert(access.id(), revoking.since);
+                    access
                 }
                 _ => access,
             })

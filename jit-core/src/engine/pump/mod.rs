@@ -32,6 +32,7 @@ use chrono::TimeDelta;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::ahead::End;
 use self::apart::Apart;
 use self::breaker::Breaker;
 pub(super) use self::log::CHECKPOINT_EVERY;
@@ -151,6 +152,17 @@ impl Lanes {
 
     /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
+        let mut known = Vec::new();
+        let mut at = Time::default();
+        let passed = self.pass(&mut known, &mut at).await;
+        if passed.is_err() {
+            self.end_known(known, at).await;
+        }
+        passed
+    }
+
+    /// One pass; `known` is what it had to end, and `at` when it was read.
+    async fn pass(self: &Arc<Self>, known: &mut Vec<End>, at: &mut Time) -> Result<PassReport, StoreError> {
         self.watch_dead_men().await;
         self.watch_directories().await;
         let mut report = PassReport::default();
@@ -167,6 +179,8 @@ impl Lanes {
             if due.is_empty() {
                 break;
             }
+            *at = now;
+            *known = self.due_now(&due, now).await;
             let mut tasks = Vec::new();
             for lane in &due {
                 let (lanes, lane) = (Arc::clone(self), lane.clone());

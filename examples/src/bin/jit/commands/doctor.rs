@@ -15,7 +15,7 @@ use crate::spans::{said, shown, stamped};
 /// Says what is well and what is not, with what mends it; fails where work would be refused.
 pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     let config = at.config()?;
-    let jit = crate::build::engine(&config, at.cli.tenant.as_ref()).await?;
+    let jit = at.engine_of(&config).await?;
     let mut lines = Lines::default();
     let mut worst = Worst::default();
     let store = match &config.store {

@@ -23,6 +23,7 @@ mod target;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use jit_core::approval::Actor;
 use jit_core::engine::{AccessView, Jit};
@@ -44,38 +45,50 @@ use crate::settle::settle;
 pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
     // a file that may not grow is then an error which can be told, instead of the end of the process
     let _told = signal(SignalKind::from_raw(libc::SIGXFSZ));
-    let at = Context { cli, out };
+    let at = Context { cli, out, opened: OnceLock::new() };
+    let done = dispatch(&at).await;
+    // no pump may come: what was done is in the log, signed, before this process ends
+    if let Some(jit) = at.opened.get()
+        && let Err(error) = jit.keep_log().await
+    {
+        out.failure(&Failure::from(error));
+    }
+    done
+}
+
+async fn dispatch(at: &Context<'_>) -> Result<(), Failure> {
+    let Context { cli, out, .. } = *at;
     match &cli.command {
         Command::Init => init::init(&cli.config, out),
-        Command::Doctor => doctor::doctor(&at).await,
-        Command::Request(ask) => request::request(&at, ask).await,
-        Command::Approve(decide) => decide::approve(&at, decide).await,
-        Command::Deny(decide) => decide::deny(&at, decide).await,
-        Command::Confirm(confirm) => decide::confirm(&at, confirm).await,
-        Command::Delegate(delegate) => delegate::delegate(&at, delegate).await,
-        Command::Review(given) => review::review(&at, given).await,
-        Command::Mfa(command) => mfa::mfa(&at, command).await,
-        Command::Cancel(cancel) => decide::cancel(&at, cancel).await,
-        Command::Release(release) => live::release(&at, release).await,
-        Command::Revoke(revoke) => live::revoke(&at, revoke).await,
-        Command::Extend(extend) => live::extend(&at, extend).await,
-        Command::Stop(stop) => stop::stop(&at, stop).await,
-        Command::Resume(resume) => stop::resume(&at, resume).await,
-        Command::List(list) => look::list(&at, list).await,
-        Command::Show(show) => look::show(&at, show).await,
-        Command::Watch => watch::watch(&at).await,
-        Command::RunDue => pump::run_due(&at).await,
-        Command::Pump => pump::pump(&at).await,
-        Command::Serve(serve) => serve::serve(&at, serve).await,
-        Command::Reconcile(reconcile) => reconcile::reconcile(&at, reconcile).await,
-        Command::Target(cli::Target::Retire(target)) => target::retire(&at, target).await,
-        Command::Target(cli::Target::Confirm(target)) => target::confirm(&at, target).await,
-        Command::Clock(cli::Clock::Accept(who)) => clock::accept(&at, who).await,
-        Command::Store(cli::Store::Migrate(users)) => store::migrate(&at, users).await,
-        Command::Policy(cli::Policy::Check { file }) => policy::check(&at, file.as_deref()),
-        Command::Policy(cli::Policy::Explain(ask)) => policy::explain(&at, ask).await,
-        Command::Policy(cli::Policy::Test { file }) => policy_test::test(&at, file).await,
-        Command::Audit(command) => audit::audit(&at, command).await,
+        Command::Doctor => doctor::doctor(at).await,
+        Command::Request(ask) => request::request(at, ask).await,
+        Command::Approve(decide) => decide::approve(at, decide).await,
+        Command::Deny(decide) => decide::deny(at, decide).await,
+        Command::Confirm(confirm) => decide::confirm(at, confirm).await,
+        Command::Delegate(delegate) => delegate::delegate(at, delegate).await,
+        Command::Review(given) => review::review(at, given).await,
+        Command::Mfa(command) => mfa::mfa(at, command).await,
+        Command::Cancel(cancel) => decide::cancel(at, cancel).await,
+        Command::Release(release) => live::release(at, release).await,
+        Command::Revoke(revoke) => live::revoke(at, revoke).await,
+        Command::Extend(extend) => live::extend(at, extend).await,
+        Command::Stop(stop) => stop::stop(at, stop).await,
+        Command::Resume(resume) => stop::resume(at, resume).await,
+        Command::List(list) => look::list(at, list).await,
+        Command::Show(show) => look::show(at, show).await,
+        Command::Watch => watch::watch(at).await,
+        Command::RunDue => pump::run_due(at).await,
+        Command::Pump => pump::pump(at).await,
+        Command::Serve(serve) => serve::serve(at, serve).await,
+        Command::Reconcile(reconcile) => reconcile::reconcile(at, reconcile).await,
+        Command::Target(cli::Target::Retire(target)) => target::retire(at, target).await,
+        Command::Target(cli::Target::Confirm(target)) => target::confirm(at, target).await,
+        Command::Clock(cli::Clock::Accept(who)) => clock::accept(at, who).await,
+        Command::Store(cli::Store::Migrate(users)) => store::migrate(at, users).await,
+        Command::Policy(cli::Policy::Check { file }) => policy::check(at, file.as_deref()),
+        Command::Policy(cli::Policy::Explain(ask)) => policy::explain(at, ask).await,
+        Command::Policy(cli::Policy::Test { file }) => policy_test::test(at, file).await,
+        Command::Audit(command) => audit::audit(at, command).await,
     }
 }
 
@@ -83,6 +96,8 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
 struct Context<'c> {
     cli: &'c Cli,
     out: Output,
+    /// The engine that the command opened, if it did.
+    opened: OnceLock<Jit>,
 }
 
 impl Context<'_> {
@@ -91,7 +106,13 @@ impl Context<'_> {
     }
 
     async fn engine(&self) -> Result<Jit, Failure> {
-        build::engine(&self.config()?, self.cli.tenant.as_ref()).await
+        self.engine_of(&self.config()?).await
+    }
+
+    async fn engine_of(&self, config: &Config) -> Result<Jit, Failure> {
+        let jit = build::engine(config, self.cli.tenant.as_ref()).await?;
+        let _ = self.opened.set(jit.clone());
+        Ok(jit)
     }
 
     fn actor(&self, jit: &Jit, who: &cli::As) -> Actor {
