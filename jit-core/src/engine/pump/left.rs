@@ -56,11 +56,11 @@ impl Pass<'_> {
         for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
-            let mut moved = None;
+            let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
                 if !proof.evidence().gone.is_empty() {
-                    moved = self.moved(before, seen.ok().flatten(), &closing.order.subject).await;
+                    renamed = self.renamed(before, seen.ok().flatten(), &closing.order.subject).await;
                 }
                 let left = match seen {
                     Ok(Some(things)) => Ok(left_behind(before, things)),
@@ -69,15 +69,15 @@ impl Pass<'_> {
                 };
                 *proof = proof.clone().leaving(left);
             }
-            if let Some(why) = moved {
-                *outcome = Err(Left { why, at_once: false, unknown: false });
+            if let Some(why) = renamed {
+                *outcome = Err(Left { why, at_once: false, unknown: false, moved: false });
             }
         }
     }
 
     /// Why it is no proof that an account or a role is gone: it may be there under another name, as whoever came to hold the role meanwhile, and not
     /// by an access of ours.
-    async fn moved(&self, before: &BTreeSet<String>, now: Option<&Vec<Thing>>, subject: &Subject) -> Option<String> {
+    async fn renamed(&self, before: &BTreeSet<String>, now: Option<&Vec<Thing>>, subject: &Subject) -> Option<String> {
         let mut suspects = Vec::new();
         for (account, role) in appeared(before, now?) {
             match self.gives(account, role).await {
