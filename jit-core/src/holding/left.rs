@@ -87,6 +87,7 @@ mod tests {
             id: id.to_owned(),
             what: format!("function {id}"),
             version: version.map(str::to_owned),
+            membership: None,
         };
         let before = marks(&[thing("f", Some("1")), thing("g", Some("1")), thing("h", None)]);
         let now = [thing("f", Some("2")), thing("g", Some("1")), thing("h", None), thing("i", Some("1"))];
