@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, DeadManHere, Severity};
+use jit_core::database::{Check, DatabaseError, DeadManHere, Severity, FOLLOWS_THE_HOST};
 use jit_core::id::RoleName;
 
 use crate::account::Name;
@@ -25,6 +25,15 @@ pub(crate) async fn check(
     of_the_broker(connection, &broker, &mut findings).await?;
     let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
     of_the_server(connection, plaintext, &mut findings).await?;
+    if connection.server.flavour == Flavour::MariaDb {
+        findings.push(finding(
+            Severity::Remark,
+            (FOLLOWS_THE_HOST, None),
+            "MariaDB's own identity follows its host (network card, port and name): on another one it is another server; where it moves, name its \
+             realm by `realm = \"...\"` under the target",
+            None,
+        ));
+    }
     if may_look && !roles.is_empty() {
         of_the_roles(connection, &broker, roles, &mut findings).await?;
     }

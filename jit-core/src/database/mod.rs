@@ -4,6 +4,7 @@ pub mod adapter;
 mod belongings;
 mod credentials;
 mod dead_man;
+mod declared;
 mod error;
 mod order;
 mod password;
@@ -22,6 +23,7 @@ pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
+pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use password::{Known, Password};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
-use jit_core::database::{Database, Width};
+use jit_core::database::{Database, InRealm as _, Width};
 use jit_core::engine::{Ask, Jit};
 use jit_core::id::{TargetName, TenantId};
 use jit_core::store::{MemoryStore, Store};
@@ -140,5 +140,27 @@ async fn law_04_what_is_written_off_is_what_the_lost_server_had() {
     assert_eq!(jit.access(lost.id()).await.unwrap().state, "retired");
     assert_eq!(jit.access(kept.id()).await.unwrap().state, "active");
     assert_eq!(held(&new, "reader"), 1);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_realm_names_a_copy_apart_and_survives_another_identifier() {
+    let server = server(17);
+    let copy = server.copy();
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+    let builder = builder.database("pg", server.database().in_realm("orders").unwrap());
+    let jit = builder.database("wide", copy.database().in_realm("staging").unwrap()).build().await.unwrap();
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 2_000).await;
+    let longer = Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the copy");
+    let longer = jit.request(&actor("alice"), longer).await.unwrap();
+    jit.until_active(longer.id(), PATIENCE).await.unwrap();
+    // a failover to a server with another identifier and the same data
+    let promoted = crate::stage::server(17);
+    promoted.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    let under_its_name = promoted.database().in_realm("orders").unwrap();
+    jit.put_target(pg(), Arc::new(under_its_name) as Arc<dyn Database>).await.unwrap();
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&promoted, "reader"), held(&copy, "reader")), (0, 1));
     pump.stop().await;
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials};
+use jit_core::database::{CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials, declared};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
 use jit_core::store::{MemoryStore, SqliteStore, Store};
@@ -96,7 +96,7 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
     let wrong = |error: &dyn Display| {
         Failure::configuration(format!("target `{name}`: {error}"), "mend it under `[targets]` in jit.toml")
     };
-    Ok(match target.engine() {
+    let database: Arc<dyn Database> = match target.engine() {
         Some(Engine::Postgres) => {
             let config = postgres(target).map_err(|error| wrong(&error))?;
             Arc::new(PostgresDatabase::new(config).map_err(|error| wrong(&error))?)
@@ -110,7 +110,8 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
             Arc::new(MsSqlDatabase::new(config).map_err(|error| wrong(&error))?)
         }
         None => return Err(wrong(&"its URL names no engine that is known")),
-    })
+    };
+    declared(database, target.realm.as_deref()).map_err(|error| wrong(&format!("`realm`: {error}")))
 }
 
 fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {

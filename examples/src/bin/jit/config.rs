@@ -70,6 +70,8 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: TlsMode,
     /// How long after the end the database itself takes a role away; none: as the adapter has it.
     pub(crate) dead_man_grace: Option<Duration>,
+    /// What its realm is called, where what the server says of itself is no identity.
+    pub(crate) realm: Option<String>,
 }
 
 /// Which adapter a URL asks for.
@@ -213,6 +215,7 @@ struct TargetTable {
     #[serde(default)]
     tls: TlsMode,
     dead_man_grace: Option<Spanned<String>>,
+    realm: Option<String>,
 }
 
 /// Where a password may come from: one of these.
@@ -290,7 +293,7 @@ impl Reader<'_> {
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
             return Ok(StoreAt::Postgres {
-                server: ServerConfig { url, password, tls, dead_man_grace: None },
+                server: ServerConfig { url, password, tls, dead_man_grace: None, realm: None },
                 listen_url,
             });
         }
@@ -354,7 +357,8 @@ impl Reader<'_> {
             at,
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace })
+        let realm = table.realm;
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, realm })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {

@@ -1,0 +1,179 @@
+//! Realms that an operator names: where what a server says of itself is no identity.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity,
+    NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+};
+use crate::id::{Account, InvalidId, RealmId, RoleName};
+
+/// Stands before the names of declared realms, which no server calls itself.
+const DECLARED: &str = "declared:";
+/// Stands in an incarnation between what the server calls itself and its own incarnation.
+const OWN: &str = " as ";
+
+/// A database whose realm has a name that the operator gives it: two copies with one identifier are named apart, and a server that changes
+/// its identifier when it fails over stays the same. What the server says of itself is a part of its incarnation.
+///
+/// ```
+/// # use jit_core::database::{Database, InRealm as _};
+/// # fn embed(staging: impl Database) -> Result<(), Box<dyn std::error::Error>> {
+/// let staging = staging.in_realm("staging")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DeclaredRealm<D> {
+    inner: D,
+    realm: RealmId,
+}
+
+/// Names a database's realm.
+pub trait InRealm: Database + Sized {
+    /// The database, with this name for its realm.
+    ///
+    /// # Errors
+    /// Where that cannot be a name.
+    fn in_realm(self, name: &str) -> Result<DeclaredRealm<Self>, InvalidId> {
+        Ok(DeclaredRealm { inner: self, realm: RealmId::new(format!("{DECLARED}{name}"))? })
+    }
+}
+
+impl<D: Database> InRealm for D {}
+
+impl<D> DeclaredRealm<D> {
+    fn declared(&self, own: &Identity) -> Identity {
+        let Identity { realm, incarnation } = own;
+        Identity { realm: self.realm.clone(), incarnation: format!("{incarnation}{OWN}{realm}") }
+    }
+
+    /// What the adapter knows the server by. One that was never this database's stays as it is: no server is that.
+    fn own(&self, declared: &Identity) -> Identity {
+        let own = declared.incarnation.rsplit_once(OWN).filter(|_| declared.realm == self.realm);
+        let own = own.and_then(|(incarnation, realm)| {
+            Some(Identity { realm: RealmId::new(realm).ok()?, incarnation: incarnation.to_owned() })
+        });
+        own.unwrap_or_else(|| declared.clone())
+    }
+
+    fn call(&self, call: &Call) -> Call {
+        Call { server: call.server.as_ref().map(|server| self.own(server)), ..call.clone() }
+    }
+}
+
+#[async_trait]
+impl<D: Database> Database for DeclaredRealm<D> {
+    fn account(&self, name: &str) -> Result<Account, NameError> {
+        self.inner.account(name)
+    }
+
+    fn role(&self, name: &str) -> Result<RoleName, NameError> {
+        self.inner.role(name)
+    }
+
+    async fn identify(&self) -> Result<Identity, DatabaseError> {
+        Ok(self.declared(&self.inner.identify().await?))
+    }
+
+    fn continues(&self, before: &str, now: &str) -> bool {
+        match (before.rsplit_once(OWN), now.rsplit_once(OWN)) {
+            (Some((before, was)), Some((now, is))) if was == is => self.inner.continues(before, now),
+            // the operator says that it is one server, whatever it calls itself
+            _ => true,
+        }
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
+        self.inner.capabilities().await
+    }
+
+    async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
+        let mut checks = self.inner.check(roles).await?;
+        // said of what it calls itself, which decides nothing here
+        checks.retain(|check| check.about.what != FOLLOWS_THE_HOST);
+        Ok(checks)
+    }
+
+    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        let observation = self.inner.observe(subjects).await?;
+        Ok(Observation { identity: self.declared(&observation.identity), ..observation })
+    }
+
+    async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        let answers = self.inner.grant(&self.call(call), orders).await.into_iter();
+        answers.map(|one| one.map(|one| Granted { identity: self.declared(&one.identity), ..one })).collect()
+    }
+
+    async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        let answers = self.inner.revoke(&self.call(call), orders).await.into_iter();
+        answers.map(|one| one.map(|one| RevokeReport { identity: self.declared(&one.identity), ..one })).collect()
+    }
+
+    async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
+        Ok(self.declared(&self.inner.settle(orders).await?))
+    }
+
+    async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let answers = self.inner.arm(&self.call(call), orders).await.into_iter();
+        answers.map(|one| one.map(|one| Armed { identity: self.declared(&one.identity), ..one })).collect()
+    }
+
+    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let answers = self.inner.disarm(&self.call(call), orders).await.into_iter();
+        answers.map(|one| one.map(|one| Disarmed { identity: self.declared(&one.identity), ..one })).collect()
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+        let owned = self.inner.belongings(subjects).await?;
+        Ok(Owned { identity: self.declared(&owned.identity), ..owned })
+    }
+
+    async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
+        let holders = self.inner.holders(roles).await?;
+        Ok(Holders { identity: self.declared(&holders.identity), ..holders })
+    }
+
+    async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
+        let its = self.inner.of_the_broker().await?;
+        Ok(OfTheBroker { identity: its.identity.as_ref().map(|identity| self.declared(identity)), ..its })
+    }
+}
+
+/// The stable word of a check which says that a server's own identity follows its host.
+pub const FOLLOWS_THE_HOST: &str = "identity-follows-host";
+
+/// A shared database with a name for its realm, where one is declared.
+///
+/// # Errors
+/// Where that cannot be a name.
+pub fn declared(database: Arc<dyn Database>, realm: Option<&str>) -> Result<Arc<dyn Database>, InvalidId> {
+    match realm {
+        Some(realm) => Ok(Arc::new(database.in_realm(realm)?)),
+        None => Ok(database),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::mock::{MockServer, Profile};
+
+    #[tokio::test]
+    async fn a_declared_realm_is_the_realm_and_what_the_server_calls_itself_is_its_incarnation() {
+        let clock = || Arc::new(crate::clock::SystemClock) as Arc<dyn crate::clock::Clock>;
+        let one = MockServer::new(Profile::postgres(17), clock());
+        let (database, plain) = (one.database().in_realm("staging").unwrap(), one.database());
+        let (declared, own) = (database.identify().await.unwrap(), plain.identify().await.unwrap());
+        assert_eq!(declared.realm.as_str(), "declared:staging");
+        assert_eq!(database.own(&declared), own);
+        let other = MockServer::new(Profile::postgres(17), clock()).database().in_realm("staging").unwrap();
+        let after = other.identify().await.unwrap();
+        assert!(declared.realm == after.realm && declared.incarnation != after.incarnation);
+        assert!(database.continues(&declared.incarnation, &after.incarnation), "a failover to another identifier");
+        let copy = one.copy().database().in_realm("staging").unwrap().identify().await.unwrap();
+        assert!(!database.continues(&declared.incarnation, &copy.incarnation), "a copy with the same identifier");
+    }
+}
