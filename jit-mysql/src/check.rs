@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, DeadManHere, Severity, FOLLOWS_THE_HOST};
+use jit_core::database::{Check, DatabaseError, DeadManHere, FOLLOWS_THE_HOST, Severity};
 use jit_core::id::RoleName;
 
 use crate::account::Name;

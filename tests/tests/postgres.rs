@@ -104,7 +104,7 @@ impl Scene {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let order =
             GrantOrder::new(&witness(self.access)?, self.subject()?, Width::SetRole, soon, Stance::Refused, powers);
-        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10) };
+        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None };
         let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
         Ok(answer.map(drop))
     }
@@ -118,7 +118,7 @@ impl Scene {
             prepared: Prepared::Report,
             default_role: DefaultRole::Stays,
         };
-        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10) };
+        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
         Ok(self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??)
     }
 }
@@ -218,7 +218,7 @@ async fn encodings(scene: Scene) -> Result<(), BoxError> {
     let there = scene.running.admin(&latin).await?;
     there.batch_execute(&format!("CREATE ROLE \"{name}\" LOGIN; GRANT {} TO \"{name}\"", scene.role)).await?;
     let role = scene.database.role(&scene.role)?;
-    let holders = scene.database.holders(&[role]).await?;
+    let holders = scene.database.holders(&[role]).await?.holders;
     let told = name.replace('ü', "\\xfc");
     must(holders.iter().any(|holder| holder.account.as_str() == told), format!("`{told}` is not among {holders:?}"))?;
     scene.try_grant(Stance::Refused).await??;
@@ -239,8 +239,8 @@ async fn passed_on(scene: Scene) -> Result<(), BoxError> {
              CREATE FUNCTION {schema}.counts() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::bigint'; RESET ROLE",
         ))
         .await?;
-    let owned = async || -> Result<_, BoxError> {
-        let owned = scene.database.belongings(&[scene.subject()?]).await?.pop().flatten();
+    let owned = async || -> Result<Vec<_>, BoxError> {
+        let owned = scene.database.belongings(&[scene.subject()?]).await?.each.pop().flatten();
         Ok(owned.ok_or("too many")?)
     };
     let before = marks(&owned().await?);

@@ -75,6 +75,9 @@ impl Directory for Silent {
     async fn account(&self, _: &Principal, _: &TargetName) -> Result<Option<String>, DirectoryError> {
         std::future::pending().await
     }
+    async fn knows(&self, _: &Principal) -> Result<bool, DirectoryError> {
+        std::future::pending().await
+    }
     async fn members(&self, _: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
         std::future::pending().await
     }

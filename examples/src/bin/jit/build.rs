@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials, declared};
+use jit_core::database::{
+    CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials, declared,
+};
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
 use jit_core::store::{MemoryStore, SqliteStore, Store};
