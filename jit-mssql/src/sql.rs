@@ -559,7 +559,7 @@ mod tests {
         let (statement, deadline, commit) = (
             text.find("EXEC sp_executesql").unwrap(),
             text.rfind("SYSUTCDATETIME() > a.not_after").unwrap(),
-            text.find("COMMIT").unwrap(),
+            text.find("COMMIT TRANSACTION").unwrap(),
         );
         assert!(statement < deadline && deadline < commit);
         assert!(text.contains("ALTER SERVER ROLE ' + QUOTENAME(@role) + N' ADD MEMBER "));

@@ -7,6 +7,7 @@ use jit_core::policy::{Activation, Stance};
 use crate::block::Group;
 use crate::connect::Connection;
 use crate::observe::{Look, Named};
+use crate::rights::NOT_OURS;
 use crate::sql;
 
 /// One result per order.
@@ -138,6 +139,9 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
         )
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
         (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
+    } else if seen.powers.iter().any(|power| power.contains(NOT_OURS)) {
+        let what = "run the check of this target, which names the statement that mends it";
+        (Rejection::PrivilegeMissing, format!("{NOT_OURS} (`{role}`): {what}"))
     } else if order.can_grant() == Stance::Refused && !seen.powers.is_empty() {
         let why = seen.powers.join(", ");
         let what = "a rule can accept that with `can_grant = \"accepted\"`";

@@ -12,6 +12,9 @@ use crate::observe::{Look, Moment, Named, garbled, name, number, text};
 use crate::powers::{On, Right, of_line, powers};
 use crate::sql::{Flavour, rights};
 
+/// Why nothing is known of a role that the broker has not got.
+pub(crate) const NOT_OURS: &str = "the broker does not hold the role, and so cannot see its rights";
+
 impl Connection {
     /// All subjects, and what each role allows that outlives a membership.
     pub(crate) async fn look_with_powers(
@@ -62,7 +65,7 @@ impl Connection {
             Ok(answers) => answers,
             // it is not the broker's to grant, and its rights are not the broker's to see
             Err(error) if error::code(&error) == Some(error::NOT_A_ROLE_OF_OURS) => {
-                let why = "the broker does not hold the role, and so cannot see its rights".to_owned();
+                let why = NOT_OURS.to_owned();
                 return Ok(vec![Right::new("", On::Unknown(why))]);
             }
             Err(error) => return Err(reading(error)),

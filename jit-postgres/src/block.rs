@@ -85,7 +85,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(100);
 /// How often a membership is tried again on which another change was made at the same time (15 only).
 const TRIES: u32 = 20;
 
-/// Sends the orders and looks at the subjects behind them. Tries again what collided, and, with more patience, what was locked.
+/// Sends the orders and looks at the subjects behind them. Tries again what collided, and, with more patience, what was locked; beside the
+/// subjects stands who may be ended where they are in the way.
 pub(crate) async fn drive<O: Orders>(
     connection: &Connection,
     call: &Call,
@@ -93,8 +94,7 @@ pub(crate) async fn drive<O: Orders>(
     all: &O,
     count: usize,
     mut pending: Vec<usize>,
-    subjects: &[Subject],
-    unblock: Option<&Unblock<'_>>,
+    (subjects, unblock): (&[Subject], Option<&Unblock<'_>>),
 ) -> Outcome {
     let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
     let mut idle = BTreeSet::new();

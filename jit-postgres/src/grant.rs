@@ -26,7 +26,7 @@ pub(crate) async fn grant(
         return orders.iter().map(|_| Err(superuser_broker())).collect();
     }
     let all = (0..orders.len()).collect();
-    let outcome = drive(connection, call, budget, &Grants(orders), orders.len(), all, &[], None).await;
+    let outcome = drive(connection, call, budget, &Grants(orders), orders.len(), all, (&[], None)).await;
     let granted = outcome.look.map(|(moment, _)| Granted { server_time: moment.now, identity: moment.identity });
     let results = outcome.results.into_iter();
     results

@@ -35,7 +35,7 @@ pub(crate) async fn revoke(
     let unblock = (!unblock.subjects.is_empty()).then_some(&unblock);
     let pending = asked.that_need_a_statement();
     let told = !pending.is_empty();
-    let outcome = drive(connection, call, budget, &asked, orders.len(), pending, &subjects, unblock).await;
+    let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&subjects, unblock)).await;
     let after = match outcome.look {
         // what was looked at is another server than the one that was told, or nothing had to be told
         Ok((moment, _)) if call.meant_for(&moment.identity).is_err() => {

@@ -353,7 +353,7 @@ fn law_06_a_role_within_one_that_a_live_access_gives_is_not_held_for_good() {
     assert_eq!(standing(None, &[&ending(&wider)], &within, &narrower), None);
     // nobody gives it for a while: somebody gave it for good
     assert!(standing(None, &[], &within, &narrower).is_some());
-    assert!(standing(None, &[&revoked(&wider)], &within, &narrower).is_some());
+    assert!(standing(None, &[&revoked(&ending(&wider))], &within, &narrower).is_some());
     within.through.push("team".to_owned());
     assert!(standing(None, &[&wider], &within, &narrower).is_some_and(|how| how.contains("team")));
 }

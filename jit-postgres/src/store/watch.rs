@@ -61,6 +61,10 @@ pub(super) async fn listen(shared: &Arc<Shared>, connector: Connector) -> Watch 
         let look = async {
             loop {
                 hint.notified().await;
+                // what cannot be asked is looked for by whoever waits
+                if ask(&shared).await.is_ok_and(|seen| news(&shared, &seen) == 0) {
+                    continue;
+                }
                 shared.beat();
                 tokio::time::sleep(HINTS_EVERY).await;
             }
@@ -85,7 +89,7 @@ pub(super) fn poll(shared: &Arc<Shared>, every: Duration) -> Watch {
         loop {
             match ask(&shared).await {
                 Ok(seen) => {
-                    let news = seen.others.iter().filter(|(instance, pulse)| shared.heard(instance, **pulse)).count();
+                    let news = news(&shared, &seen);
                     // what was committed before it was opened is seen by whoever looks, all the same
                     if news > 0 && last.is_some() {
                         shared.beat();
@@ -100,6 +104,11 @@ pub(super) fn poll(shared: &Arc<Shared>, every: Duration) -> Watch {
             tokio::time::sleep(every).await;
         }
     }))
+}
+
+/// How many other stores have committed since this was asked last.
+fn news(shared: &Shared, seen: &Seen) -> usize {
+    seen.others.iter().filter(|(instance, pulse)| shared.heard(instance, **pulse)).count()
 }
 
 /// What one look showed.

@@ -57,7 +57,7 @@ pub(crate) fn all(tests: &mut Tests) {
             ensure!(said.out.contains(&mend), "{} has no `{mend}`", said.out);
         }
         let id = stage.asks("orders", "10m").await?;
-        stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "run the check of this target")?;
+        stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "to mend it: GRANT")?;
         Ok(())
     });
     tests.add("wrong_use_a_store_that_cannot_be_written", |server| async move {

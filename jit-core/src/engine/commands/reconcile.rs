@@ -103,7 +103,7 @@ impl Jit {
         let live = self.live_in(&realm).await?;
         let seen = database.holders(&roles).await?;
         let OfTheBroker { identity: answered, granted, usable } = database.of_the_broker().await?;
-        for other in answered.iter().chain([&seen.identity]).filter(|other| **other != identity) {
+        if let Some(other) = answered.iter().chain([&seen.identity]).find(|other| **other != identity) {
             return Err(DatabaseError::another_server(&identity, other).into());
         }
         let mut holders = seen.holders;

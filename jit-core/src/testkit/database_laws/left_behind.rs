@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::scene::{Scene, expect, only};
 use super::{Act, Attempt, Outcome, Tried, World, laws, must};
-use crate::database::{RevokeHow, Thing, Width};
+use crate::database::{RevokeHow, Thing};
 use crate::holding::{left_behind, marks};
+use crate::policy::Stance;
 use crate::store::BoxError;
 
 laws! {
@@ -21,7 +22,9 @@ async fn contract_belongings_show_what_was_made_in_a_window(world: Arc<dyn World
     let scene = Scene::new(world).await?;
     scene.world.act(Act::LetMake { role: &scene.role }).await?;
     let before = owned(&scene).await?;
-    scene.grant(Width::SetRole).await?;
+    // what lets make routines is a power on MariaDB
+    let order = scene.order_accepting(scene.soon().await?, Stance::Refused, Stance::Accepted)?;
+    scene.send_grant(order).await??;
     let mut session = scene.session().await?;
     let (first, second) = (scene.world.fresh("made"), scene.world.fresh("made"));
     expect(&mut session, Attempt::Make { role: &scene.role, name: &first }, Tried::Done).await?;

@@ -71,7 +71,8 @@ async fn callback(
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
-    let refuse_at = Instant::now() + REFUSAL;
+    let now = Instant::now();
+    let refuse_at = now.checked_add(REFUSAL).unwrap_or(now);
     let callback = Callback { token, headers, body: body.to_vec() };
     for jit in tenants.iter() {
         match jit.callback(&callback).await {

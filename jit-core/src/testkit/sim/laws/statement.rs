@@ -214,7 +214,8 @@ impl Oracle {
         if stale.is_some_and(|stale| span(stale, by.now) < STALE) {
             return Ok(false);
         }
-        let serial = format!("holding:mock:{}/{account}", by.server.saturating_add(1));
+        let realm = format!("mock:{}", by.server.saturating_add(1));
+        let serial = format!("holding:{}", crate::names::join([&realm, account]));
         match self.holders.get(&serial) {
             Some(holder) if holder.by == (by.node, by.boot) && by.now <= holder.until => Ok(true),
             other => Err(broken(14, format!("node {} works on `{account}` without its claim ({other:?})", by.node))),
