@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::TimeDelta;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 
 use super::contain::Rules;
 use super::error::JitError;
-use super::events::{Happened, Waiters};
+use super::events::Events;
 use super::pump::apart::Suspects;
 use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
@@ -33,8 +33,7 @@ pub(super) struct Core {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) node: NodeId,
     pub(super) tasks: Tasks,
-    pub(super) happened: broadcast::Sender<Happened>,
-    pub(super) waiters: Waiters,
+    pub(super) events: Arc<Events>,
     pub(super) limits: Limits,
     /// Held while it is recorded which policy is in force: what is recorded last is what is in force.
     pub(super) noting: Mutex<()>,
@@ -91,15 +90,13 @@ impl Core {
         tasks: Tasks,
         tenants: BTreeMap<TenantId, Arc<Tenant>>,
     ) -> Self {
-        let (happened, _) = broadcast::channel(1_024);
         let limits = Limits::default();
         Self {
             store,
             entropy,
             node,
             tasks,
-            happened,
-            waiters: Waiters::default(),
+            events: Arc::default(),
             limits,
             noting: Mutex::new(()),
             ending_ahead: std::sync::Mutex::default(),

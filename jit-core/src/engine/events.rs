@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::view::AccessView;
 use crate::clock::Time;
@@ -22,6 +22,51 @@ pub struct Happened {
     pub at: Time,
     /// The access as it is now, where it is about one.
     pub access: Option<AccessView>,
+}
+
+/// How many events are kept for one who listens slowly.
+const KEPT: usize = 1_024;
+
+/// Whom it is told what happens in this process.
+#[derive(Debug)]
+pub(super) struct Events {
+    /// Of all tenants.
+    all: broadcast::Sender<Happened>,
+    /// Of one tenant each.
+    tenants: Mutex<BTreeMap<TenantId, broadcast::Sender<Happened>>>,
+    pub(super) waiters: Waiters,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { all: broadcast::Sender::new(KEPT), tenants: Mutex::default(), waiters: Waiters::default() }
+    }
+}
+
+impl Events {
+    /// Tells what was committed.
+    pub(super) fn tell(&self, happened: Happened) {
+        if let Some(view) = &happened.access {
+            self.waiters.changed(view.id);
+        }
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        // nobody listening is no error
+        if let Some(tenant) = tenants.get(&happened.tenant) {
+            let _ = tenant.send(happened.clone());
+        }
+        let _ = self.all.send(happened);
+    }
+
+    /// What happens in all tenants from now on.
+    pub(super) fn of_all(&self) -> broadcast::Receiver<Happened> {
+        self.all.subscribe()
+    }
+
+    /// What happens in this tenant from now on.
+    pub(super) fn of(&self, tenant: &TenantId) -> broadcast::Receiver<Happened> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.entry(tenant.clone()).or_insert_with(|| broadcast::Sender::new(KEPT)).subscribe()
+    }
 }
 
 /// Who waits in this process for what becomes of which access: woken when it changes, and not by everything else that is committed.

@@ -1,6 +1,7 @@
 //! Turning what the machines answered into one change of the store: records, entries and notices together (law 9).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 
@@ -86,16 +87,23 @@ impl<'c> Ledger<'c> {
         for about_none in told.iter().filter(|told| told.access.is_none()) {
             self.notices(None, &about_none.fact)?;
         }
-        let committed = self.core.store.commit(self.change).await?;
-        for happened in told {
-            tell(&happened);
-            if let Some(view) = &happened.access {
-                self.core.waiters.changed(view.id);
-            }
-            // nobody listening is no error
-            let _ = self.core.happened.send(happened);
+        if told.is_empty() {
+            return Ok(self.core.store.commit(self.change).await?.at);
         }
-        Ok(committed.at)
+        let (store, events, change) = (Arc::clone(&self.core.store), Arc::clone(&self.core.events), self.change);
+        // in a task of its own: the caller may be dropped once it is committed, and what happened
+        // is told all the same
+        let committed = self.core.tasks.spawn(async move {
+            let committed = store.commit(change).await?;
+            for happened in told {
+                tell(&happened);
+                events.tell(happened);
+            }
+            Ok::<_, StoreError>(committed.at)
+        });
+        committed.await.unwrap_or_else(|error| {
+            Err(StoreError::OutcomeUnknown { why: "the commit was broken off".to_owned(), source: Some(error.into()) })
+        })
     }
 
     fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &Fact) {

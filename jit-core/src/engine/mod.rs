@@ -103,7 +103,7 @@ impl Jit {
         let lanes = Arc::clone(&self.lanes);
         let pass = self.core.tasks.spawn(async move {
             let report = lanes.run_due().await?;
-            lanes.write_log(pump::CHECKPOINT_EVERY).await?;
+            lanes.write_log(pump::CHECKPOINT_EVERY, pump::SINKS_HAVE_LAST).await?;
             Ok::<_, crate::store::StoreError>(report)
         });
         match pass.await {
@@ -119,16 +119,26 @@ impl Jit {
     /// [`JitError::Store`] where the store cannot be used.
     pub async fn keep_log(&self) -> Result<(), JitError> {
         let lanes = Arc::clone(&self.lanes);
-        let kept = self.core.tasks.spawn(async move { lanes.write_log(chrono::TimeDelta::zero()).await });
+        let kept = self
+            .core
+            .tasks
+            .spawn(async move { lanes.write_log(chrono::TimeDelta::zero(), pump::SINKS_HAVE_LAST).await });
         match kept.await {
             Ok(kept) => Ok(kept?),
             Err(error) => Err(JitError::invalid(format!("the log could not be kept: {error}"))),
         }
     }
 
-    /// What happens in all tenants of this process from now on. Who listens too slowly misses some and reads the log.
+    /// What happens in this handle's tenant from now on, as far as this process does it. Who
+    /// listens too slowly misses some and reads the log.
     #[must_use]
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<Happened> {
-        self.core.happened.subscribe()
+        self.core.events.of(&self.tenant)
+    }
+
+    /// The same of all tenants of this process, for whoever operates it.
+    #[must_use]
+    pub fn events_of_all_tenants(&self) -> tokio::sync::broadcast::Receiver<Happened> {
+        self.core.events.of_all()
     }
 }

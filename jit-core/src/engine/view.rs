@@ -67,7 +67,8 @@ pub struct AccessView {
     pub question: QuestionId,
     /// What a signed second factor about that has to be bound to (the `nonce` of an ID token).
     pub nonce: String,
-    /// What went wrong last, while it is tried again.
+    /// What went wrong last, while it is tried again; or that its target does not answer, and
+    /// since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
     /// What was decided.

@@ -38,6 +38,13 @@ pub trait Policy: Debug + Send + Sync + 'static {
     /// The roles that policy makes requestable on the target, for reconciliation.
     fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName>;
 
+    /// Whether a rule for the target makes roles usable at once (`activation = "default"`). Where
+    /// one does, `jit doctor` fails on a target that cannot do so.
+    fn activates(&self, target: &TargetName) -> bool {
+        let _ = target;
+        true
+    }
+
     /// Hash of what it says, hexadecimal SHA-256.
     fn hash(&self) -> String;
 

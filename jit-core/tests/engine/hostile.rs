@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
 use jit_core::directory::{Directory, DirectoryError, Person};
 use jit_core::engine::Jit;
+use jit_core::fact::What;
 use jit_core::id::{Group, Principal, RoleName, TargetName};
 use jit_core::policy::{Action, Explained, Policy, PolicyDocument, Question, Ruling};
 use jit_core::store::MemoryStore;
@@ -175,5 +176,70 @@ async fn what_doctor_refuses_is_refused_by_the_grant() {
     assert!(!report.undone.is_empty());
     let pump = jit.start();
     jit.until_active(access.id(), PATIENCE).await.unwrap();
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn law_18_ends_come_before_begins() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let ends = jit.request(&actor("alice"), ask("reader", 300)).await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(ends.id()).await.unwrap().state, "active");
+    jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut events = jit.events();
+    jit.run_due().await.unwrap();
+    let told: Vec<What> = std::iter::from_fn(|| events.try_recv().ok()).map(|happened| happened.fact.what).collect();
+    let place = |what| told.iter().position(|told| *told == what).unwrap();
+    assert!(place(What::Revoked) < place(What::Granting), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_committed_is_told_although_the_caller_is_gone_and_to_its_tenant_only() {
+    let acme = jit_core::id::TenantId::new("acme").unwrap();
+    let builder =
+        Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY)).database("pg", server(17).database());
+    let tenant =
+        jit_core::engine::TenantBuilder::default().policy(policy(POLICY)).database("pg", server(17).database());
+    let jit = builder.tenant(acme.clone(), tenant).build().await.unwrap();
+    let other = jit.tenant(&acme).unwrap();
+    let (mut mine, mut theirs) = (jit.events(), other.events());
+    let mut asked = 0;
+    for polls in 1..12 {
+        let caller = actor("alice");
+        let mut request = Box::pin(jit.request(&caller, ask("reader", 60_000)));
+        for _ in 0..polls {
+            let polled = futures_util::poll!(request.as_mut());
+            tokio::task::yield_now().await;
+            if polled.is_ready() {
+                break;
+            }
+        }
+        drop(request);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    asked += jit.list(&jit_core::engine::Filter::default(), None, 100).await.unwrap().len();
+    let told = std::iter::from_fn(|| mine.try_recv().ok()).filter(|told| told.fact.what == What::Requested).count();
+    assert_eq!(told, asked);
+    assert!(asked > 0 && theirs.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_why_nothing_moves() {
+    let server = server(17);
+    let jit = engine(server.database()).await;
+    let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let no_pump = jit.until_active(access.id(), Duration::from_millis(20)).await.unwrap_err();
+    assert!(no_pump.to_string().contains("no pump runs"), "{no_pump}");
+    server.stop();
+    jit.run_due().await.unwrap();
+    let trouble = jit.access(access.id()).await.unwrap().trouble.unwrap();
+    assert!(trouble.contains("`pg` does not answer since"), "{trouble}");
+    let down = jit.until_active(access.id(), Duration::from_millis(20)).await.unwrap_err();
+    assert!(down.to_string().contains("does not answer since"), "{down}");
+    server.start(false);
+    let pump = jit.start();
+    assert_eq!(jit.until_active(access.id(), PATIENCE).await.unwrap().trouble, None);
     pump.stop().await;
 }

@@ -41,7 +41,17 @@ impl Jit {
     pub async fn access(&self, id: AccessId) -> Result<AccessView, JitError> {
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
-        Ok(AccessView::of(&loaded.access, now))
+        let mut view = AccessView::of(&loaded.access, now);
+        if view.awaits.is_empty()
+            && !view.is_final()
+            && let Some(silent) = self.lanes.silent(&loaded.access)
+        {
+            view.trouble = Some(match view.trouble {
+                Some(trouble) => format!("{silent}: {trouble}"),
+                None => silent,
+            });
+        }
+        Ok(view)
     }
 
     /// Up to `limit` accesses that match, in the order in which they were asked for, after the one given.

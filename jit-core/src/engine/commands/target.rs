@@ -19,6 +19,9 @@ use crate::id::TargetName;
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
 
+/// What a check says where roles cannot be made usable at once.
+const DEFAULT_ROLE: &str = "default-role";
+
 /// What a look at a target showed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -81,6 +84,12 @@ impl Jit {
         let mut checks = self.identity_checks(name, database, &identity).await?;
         let capabilities = database.capabilities().await?;
         checks.extend(database.check(&roles).await?);
+        if settings.policy.activates(name).await? {
+            // what a rule needs is no mere danger
+            for check in checks.iter_mut().filter(|check| check.about.what == DEFAULT_ROLE) {
+                check.severity = Severity::Refusal;
+            }
+        }
         Ok(TargetReport { identity, capabilities, checks })
     }
 

@@ -46,7 +46,7 @@ impl Jit {
         let store = &self.core.store;
         let limit = TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
         let until = after(store.now().await?, limit);
-        let waiter = self.core.waiters.wait_for(id);
+        let waiter = self.core.events.waiters.wait_for(id);
         loop {
             let seen = store.pulse().await?;
             let view = self.access(id).await?;
@@ -56,6 +56,9 @@ impl Jit {
             if store.now().await? >= until {
                 let awaits = match (&view.trouble, view.awaits.as_slice()) {
                     (Some(trouble), _) => trouble.clone(),
+                    (None, []) if self.lanes.pumps_here() == 0 => {
+                        "no pump runs in this process: start one, or `run_due` by a scheduler".to_owned()
+                    }
                     (None, []) => "it takes longer than you wanted to wait".to_owned(),
                     (None, awaits) => format!("awaits {}", awaits.join(", ")),
                 };

@@ -100,6 +100,12 @@ impl Rules {
         self.ask(move |policy| policy.requestable(&target)).await
     }
 
+    /// See [`Policy::activates`].
+    pub(in crate::engine) async fn activates(&self, target: &TargetName) -> Result<bool, JitError> {
+        let target = target.clone();
+        self.ask(move |policy| policy.activates(&target)).await
+    }
+
     async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Policy) -> T + Send + 'static) -> Result<T, JitError> {
         let policy = Arc::clone(&self.policy);
         let answer = if policy.answers_at_once() {

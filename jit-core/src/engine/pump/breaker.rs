@@ -34,6 +34,11 @@ impl Breaker {
         self.down.as_ref().map(|down| down.probe_at)
     }
 
+    /// Since when it does not answer.
+    pub(super) fn down_since(&self) -> Option<Time> {
+        self.down.as_ref().map(|down| down.since)
+    }
+
     /// Whether it answered, and has not failed since.
     pub(super) fn is_up(&self) -> bool {
         self.down.is_none() && !self.known.is_empty()

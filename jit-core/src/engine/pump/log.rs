@@ -1,13 +1,16 @@
 //! Keeping the log: numbers for its entries, checkpoints, sinks; and the outbox.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use super::super::core::Tenant;
 use super::Lanes;
-use crate::audit;
+use crate::audit::{self, AuditSink};
 use crate::clock::span;
 use crate::id::TenantId;
 use crate::notify::{DeliverAsk, deliver_due};
@@ -21,12 +24,42 @@ pub(in crate::engine) const CHECKPOINT_EVERY: TimeDelta = TimeDelta::seconds(60)
 const NOTICES: usize = 64;
 /// How many entries a sink gets at a time.
 const SINK_BATCH: usize = 1_024;
+/// How long the log waits for its sinks in one step: its entries get their numbers every second.
+const SINKS_HAVE: Duration = Duration::from_millis(250);
+/// How long it waits for them at the end of a pass, and when the pump stops.
+pub(in crate::engine) const SINKS_HAVE_LAST: Duration = Duration::from_secs(3);
+
+/// The sinks that are being fed, and why they took nothing last.
+#[derive(Debug, Default)]
+pub(super) struct Sinks {
+    busy: BTreeSet<(TenantId, String)>,
+    troubles: BTreeMap<(TenantId, String), Option<String>>,
+}
+
+/// A sink is being fed as long as this lives.
+struct Feeding {
+    lanes: Arc<Lanes>,
+    at: (TenantId, String),
+}
+
+impl Feeding {
+    fn begin(lanes: Arc<Lanes>, at: (TenantId, String)) -> Option<Self> {
+        let begun = lanes.sinks.lock().unwrap_or_else(PoisonError::into_inner).busy.insert(at.clone());
+        begun.then_some(Self { lanes, at })
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.lanes.sinks.lock().unwrap_or_else(PoisonError::into_inner).busy.remove(&self.at);
+    }
+}
 
 impl Lanes {
     /// Keeps the log until stopped.
     pub(super) async fn keep_log(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
-            if let Err(error) = self.write_log(CHECKPOINT_EVERY).await {
+            if let Err(error) = self.write_log(CHECKPOINT_EVERY, SINKS_HAVE).await {
                 tracing::error!(%error, "the log cannot be kept; trying again");
             }
             // in order, here and wherever else the engine selects: by chance a simulated history would not be repeatable
@@ -39,39 +72,97 @@ impl Lanes {
     }
 
     /// Keeps the log once more at the end, and signs what there is.
-    pub(super) async fn close_log(&self) {
-        if let Err(error) = self.write_log(TimeDelta::zero()).await {
+    pub(super) async fn close_log(self: &Arc<Self>) {
+        if let Err(error) = self.write_log(TimeDelta::zero(), SINKS_HAVE_LAST).await {
             tracing::error!(%error, "the log could not be brought up to date at the end: the next start does it");
         }
     }
 
-    /// Numbers what has no number, signs it where the last checkpoint is so old, and gives it to the sinks.
-    pub(in crate::engine) async fn write_log(&self, checkpoint_after: TimeDelta) -> Result<(), StoreError> {
+    /// Numbers what has no number, signs it where the last checkpoint is so old, and gives it to
+    /// the sinks. What fails for one tenant stops nothing for the others.
+    pub(in crate::engine) async fn write_log(
+        self: &Arc<Self>,
+        checkpoint_after: TimeDelta,
+        sinks_have: Duration,
+    ) -> Result<(), StoreError> {
+        let mut failed = None;
+        let mut sinks = Vec::new();
         for (tenant, settings) in self.core.tenants() {
-            let store = &*self.core.store;
-            while audit::advance(store, &tenant, audit::BATCH).await?.more {}
-            if let Some(key) = &settings.key
-                && self.checkpoint_is_due(&tenant, checkpoint_after).await?
-            {
-                let now = store.now().await?;
-                audit::checkpoint(store, &tenant, key, now).await?;
+            if let Err(error) = self.number(&tenant, &settings, checkpoint_after).await {
+                tracing::warn!(%tenant, %error, "the log of a tenant cannot be kept now");
+                failed = Some(error);
+                continue;
             }
-            for sink in &settings.sinks {
-                loop {
-                    match audit::deliver_pending(store, &tenant, &**sink, SINK_BATCH).await {
-                        Ok(delivered) if delivered.more => {}
-                        Ok(_) => break,
-                        Err(audit::DeliverError::Store(error)) => return Err(error),
-                        Err(error) => {
-                            // it lags and loses nothing: the next step tries again
-                            tracing::warn!(%tenant, sink = sink.name(), %error, "a sink of the log did not take its entries");
-                            break;
+            sinks.extend(settings.sinks.iter().filter_map(|sink| self.feed(&tenant, sink)));
+        }
+        // a sink takes its time in a task of its own, and the log goes on
+        let fed = futures_util::future::join_all(sinks);
+        for fed in self.core.tasks.within(sinks_have, fed).await.into_iter().flatten() {
+            match fed {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed = Some(error),
+                Err(error) => tracing::error!(%error, "what feeds a sink of the log ended badly"),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn number(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        checkpoint_after: TimeDelta,
+    ) -> Result<(), StoreError> {
+        let store = &*self.core.store;
+        while audit::advance(store, tenant, audit::BATCH).await?.more {}
+        if let Some(key) = &settings.key
+            && self.checkpoint_is_due(tenant, checkpoint_after).await?
+        {
+            let now = store.now().await?;
+            audit::checkpoint(store, tenant, key, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the sink up to date in a task of its own; none where one is at it already.
+    fn feed(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        sink: &Arc<dyn AuditSink>,
+    ) -> Option<JoinHandle<Result<(), StoreError>>> {
+        let at = (tenant.clone(), sink.name().to_owned());
+        let busy = Feeding::begin(Arc::clone(self), at)?;
+        let sink = Arc::clone(sink);
+        Some(self.core.tasks.spawn(async move {
+            let (lanes, (tenant, name)) = (&busy.lanes, &busy.at);
+            loop {
+                match audit::deliver_pending(&*lanes.core.store, tenant, &*sink, SINK_BATCH).await {
+                    Ok(delivered) if delivered.more => {}
+                    Ok(_) => {
+                        lanes.sink_trouble(&busy.at, None);
+                        return Ok(());
+                    }
+                    Err(audit::DeliverError::Store(error)) => return Err(error),
+                    Err(error) => {
+                        // it lags and loses nothing: the next step tries again
+                        let why = error.to_string();
+                        if lanes.sink_trouble(&busy.at, Some(why)) {
+                            tracing::warn!(%tenant, sink = name, %error, "a sink of the log did not take its entries: it is tried again");
                         }
+                        return Ok(());
                     }
                 }
             }
-        }
-        Ok(())
+        }))
+    }
+
+    /// Remembers why the sink took nothing; whether that is news: it is told once.
+    fn sink_trouble(&self, at: &(TenantId, String), why: Option<String>) -> bool {
+        let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = all.troubles.entry(at.clone()).or_default();
+        let news = why.is_some() && *trouble != why;
+        *trouble = why;
+        news
     }
 
     async fn checkpoint_is_due(&self, tenant: &TenantId, after: TimeDelta) -> Result<bool, StoreError> {

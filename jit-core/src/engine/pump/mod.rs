@@ -35,7 +35,8 @@ use tokio::time::Instant;
 use self::ahead::End;
 use self::apart::Apart;
 use self::breaker::Breaker;
-pub(super) use self::log::CHECKPOINT_EVERY;
+use self::log::Sinks;
+pub(super) use self::log::{CHECKPOINT_EVERY, SINKS_HAVE_LAST};
 pub use self::run::{Pump, Stopped};
 use self::undone::Elsewhere;
 pub use self::undone::{Undone, Unserved};
@@ -60,6 +61,7 @@ pub(super) struct Lanes {
     breakers: Mutex<BTreeMap<Lane, Breaker>>,
     running: Mutex<BTreeMap<Lane, ()>>,
     apart: Apart,
+    sinks: Mutex<Sinks>,
     /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
     elsewhere: Mutex<BTreeMap<Lane, Elsewhere>>,
     /// What targets said of their dead-men, and when.
@@ -102,6 +104,7 @@ impl Lanes {
             breakers: Mutex::default(),
             running: Mutex::default(),
             apart: Apart::default(),
+            sinks: Mutex::default(),
             elsewhere: Mutex::default(),
             dead_men: Mutex::default(),
             dead_men_seen: Mutex::default(),

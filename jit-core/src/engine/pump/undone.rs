@@ -1,12 +1,14 @@
 //! What is due and was not done: what a pass, and a pump that stops, leave behind.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::super::apply::loaded;
 use super::super::records::{access_key, body};
 use super::super::view::AccessView;
 use super::outcome::RETRY_LONGEST;
 use super::{ELSEWHERE, Lanes};
+use crate::access::Access;
 use crate::clock::{Time, after};
 use crate::holding::Holding;
 use crate::id::TenantId;
@@ -71,6 +73,23 @@ impl Lanes {
         undone.unserved.sort();
         undone.unserved.dedup();
         Ok(undone)
+    }
+
+    /// How many pumps run in this process.
+    pub(in crate::engine) fn pumps_here(&self) -> usize {
+        self.pumps.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing moves, where the access's target does not answer.
+    pub(in crate::engine) fn silent(&self, access: &Access) -> Option<String> {
+        let target = &access.request().target;
+        let lane = match access.realm() {
+            Some(realm) => Lane::realm(realm),
+            None => Lane::contact(access.tenant(), target),
+        };
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = breakers.get(&lane)?.down_since()?;
+        Some(format!("target `{target}` does not answer since {}", crate::fact::stamp(since)))
     }
 
     async fn failing(&self, lane: &Lane, now: Time, undone: &mut Undone) -> Result<(), StoreError> {

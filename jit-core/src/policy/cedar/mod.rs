@@ -32,7 +32,7 @@ use self::together::together;
 use super::document::error::{Findings, read_text};
 use super::document::nothing_matches;
 use super::document::plans::Plans;
-use super::{Action, Explained, Mentions, Policy, PolicyError, Question, Ruling, Warning};
+use super::{Action, Activation, Explained, Mentions, Policy, PolicyError, Question, Ruling, Warning};
 use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
 use crate::id::{Group, RoleName, RuleName, TargetName};
@@ -233,6 +233,12 @@ impl Policy for CedarPolicy {
 
     fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName> {
         self.slices.get(target).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    fn activates(&self, target: &TargetName) -> bool {
+        let gives = |rule: &&Rule| rule.roles.iter().any(|(of, _)| of == target);
+        let mut terms = self.rules.values().filter(gives).filter_map(|rule| rule.terms.as_ref());
+        terms.any(|terms| terms.plan.handling.activation == Activation::Default)
     }
 
     fn hash(&self) -> String {

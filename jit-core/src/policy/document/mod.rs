@@ -34,7 +34,7 @@ use self::index::Index;
 use self::may::May;
 use self::read::{Section, list};
 use self::rule::Rule;
-use super::{Action, Explained, Mentions, Policy, Question, Ruling};
+use super::{Action, Activation, Explained, Mentions, Policy, Question, Ruling};
 use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
 use crate::id::{Group, RoleName, TargetName};
@@ -232,6 +232,12 @@ impl Policy for PolicyDocument {
 
     fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName> {
         self.rules.iter().filter(|rule| rule.has_target(target)).flat_map(|rule| rule.roles.iter().cloned()).collect()
+    }
+
+    fn activates(&self, target: &TargetName) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.has_target(target) && rule.terms.plan.handling.activation == Activation::Default)
     }
 
     fn hash(&self) -> String {

@@ -226,6 +226,21 @@ fn policy_names_groups_and_requestable_roles() {
 }
 
 #[test]
+fn policy_says_on_which_targets_roles_have_to_be_usable_at_once() {
+    let rule = |target: &str, more: &str| {
+        format!(
+            "[[rule]]\nname = \"{target}\"\ntargets = [\"{target}\"]\nroles = [\"r\"]\nrequesters = [\"*\"]\nmax = \"1h\"\n{more}\n"
+        )
+    };
+    let rules = [rule("at-once", ""), rule("by-session", "activation = \"session\"")].concat();
+    let policy = document(&format!("version = 1\n{rules}"));
+    let activates = |target: &str| policy.activates(&TargetName::new(target).unwrap());
+    assert!(activates("at-once"));
+    assert!(!activates("by-session"));
+    assert!(!activates("other"));
+}
+
+#[test]
 fn what_no_rule_allows_is_denied() {
     let policy = document(DESIGN);
     assert_eq!(

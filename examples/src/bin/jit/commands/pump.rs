@@ -22,7 +22,7 @@ pub(super) async fn pump(at: &Context<'_>) -> Result<(), Failure> {
 
 /// Runs the pump of this engine until SIGINT or SIGTERM, and says what happens.
 pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> {
-    let mut events = jit.events();
+    let mut events = jit.events_of_all_tenants();
     let pump = jit.start();
     let tenants: Vec<String> = jit.tenants().iter().map(ToString::to_string).collect();
     let started = json!({"pump": "started", "tenants": tenants});
@@ -50,7 +50,7 @@ pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> 
 /// One pass over everything due.
 pub(super) async fn run_due(at: &Context<'_>) -> Result<(), Failure> {
     let jit = at.engine().await?;
-    let mut events = jit.events();
+    let mut events = jit.events_of_all_tenants();
     let report = jit.run_due().await?;
     if !at.out.is_json() {
         while let Ok(happened) = events.try_recv() {

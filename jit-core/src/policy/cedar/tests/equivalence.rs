@@ -142,6 +142,7 @@ fn ten_thousand_requests_are_ruled_alike() {
     for target in targets {
         let target = TargetName::new(target).unwrap();
         assert_eq!(toml.requestable(&target), cedar.requestable(&target));
+        assert_eq!(toml.activates(&target), cedar.activates(&target));
     }
     let people = ["alice", "dave", "gina", "henry", "erin", "erin-admin", "bob", "carol", "zoe"];
     let minutes = [10, 20, 30, 31, 60, 61, 120, 121, 240, 241, 0, -1];
