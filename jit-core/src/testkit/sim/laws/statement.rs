@@ -170,8 +170,11 @@ impl Oracle {
         let unheard = |put_off: &(Time, Time)| {
             unheard(put_off) || put_off.0 <= by.now && suspended.is_some_and(|suspended| suspended >= put_off.1)
         };
+        // what was ordered has its intent in the store already
         let over = |case: &super::Case| {
-            case.window.as_ref().is_some_and(|window| window.end <= by.now) || case.put_off.iter().any(&unheard)
+            case.state == "revoking"
+                || case.window.as_ref().is_some_and(|window| window.end <= by.now)
+                || case.put_off.iter().any(&unheard)
         };
         if !self.cases.get(id).is_some_and(over) || order.how != RevokeHow::Remove {
             return Err(broken(3, format!("{id} is ended without an intent, and is not over")));
