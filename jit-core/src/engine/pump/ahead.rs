@@ -1,7 +1,7 @@
 //! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded when the store is back.
 //!
-//! What ends within the next minute is read ahead, and forgotten once its record says that it ended. Nothing is claimed by that: whoever else
-//! works on it does the same, and the database does not mind being told twice.
+//! What ends within the next minute is read ahead, and forgotten when it is read anew. Nothing is claimed by that: whoever else works
+//! on it does the same, and the database does not mind being told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -28,7 +28,7 @@ use crate::store::{Lane, Record, RecordKey, StoreError};
 
 /// How far is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
-/// How often.
+/// How often; so often, too, it is forgotten what was read before.
 const READ_EVERY: Duration = Duration::from_secs(10);
 /// How many accounts of a realm are read ahead at most: what is kept in memory is bounded.
 const MOST: usize = 2_048;
@@ -107,25 +107,17 @@ impl Lanes {
         let mut ended: Vec<(End, Time)> = Vec::new();
         while !*stopped.borrow() {
             if ahead.read.is_none_or(|read| read.age() >= READ_EVERY)
-                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead(&ahead)).await
+                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead()).await
                 && let Ok(read) = read
             {
                 ahead = read;
             }
             let due = ahead.take_due();
-            if !due.is_empty() {
+            if !due.is_empty() && !self.store_works().await {
                 let now = ahead.read.map(Counted::now).unwrap_or_default();
-                let works = self.store_works().await;
-                let still = self.still(due, now).await;
-                // where the store works the usual way ends them: they are known here until their records say so
-                let (done, left) = if works { (Vec::new(), still) } else { self.end_now(still).await };
+                let (done, left) = self.end_now(self.still(due, now).await).await;
+                ended.extend(done);
                 ahead.ends.extend(left);
-                for (end, at) in done {
-                    // it stays known, and is told once
-                    if !ended.iter().any(|(told, _)| told.same(&end)) {
-                        ended.push((end, at));
-                    }
-                }
             }
             if !ended.is_empty() && self.store_works().await {
                 ended = self.tell_ended(ended).await;
@@ -197,7 +189,7 @@ impl Lanes {
         let _ = self.core.tasks.within(ANSWER, self.tell_ended(done)).await;
     }
 
-    async fn read_ahead(&self, before: &Ahead) -> Result<Ahead, StoreError> {
+    async fn read_ahead(&self) -> Result<Ahead, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
         let read = Some(Counted::from(now));
@@ -209,10 +201,6 @@ impl Lanes {
                 ends.extend(self.ends_in(&records, now, until).await?);
             }
         }
-        // what somebody has claimed meanwhile is not read ahead, and has not ended by that
-        let others: Vec<&End> = before.ends.iter().filter(|end| !ends.iter().any(|read| read.same(end))).collect();
-        let known = self.ends_known(&others, now, until).await?;
-        ends.extend(known.into_iter().take(MOST));
         Ok(Ahead { read, ends })
     }
 
@@ -270,11 +258,6 @@ impl Lanes {
                     let end = active.window.end();
                     ending.insert(access.id(), end);
                     access.handle(expired(), end).map_or(access, |step| step.access)
-                }
-                // it was ordered and is not known to be done
-                Some(Grant::Revoking(revoking)) => {
-                    ending.insert(access.id(), revoking.since);
-                    access
                 }
                 _ => access,
             })

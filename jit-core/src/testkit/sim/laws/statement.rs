@@ -161,12 +161,14 @@ impl Oracle {
     /// Law 3's exception: no intent and no claim, but only while the store fails, and only what is over.
     fn ends_ahead(&self, by: Sender, id: &str, order: &RevokeOrder) -> Lawful {
         let failed = self.store_failed.get(by.node).copied().flatten();
-        if failed.is_none_or(|failed| span(failed, by.now) > FAILED) {
+        // to a node that was suspended in the middle of a question, the store has not answered
+        let suspended = self.stale_since.get(by.node).copied().flatten();
+        let woke = suspended.is_some_and(|suspended| span(suspended, by.now) < STALE);
+        if !woke && failed.is_none_or(|failed| span(failed, by.now) > FAILED) {
             return Err(broken(3, format!("{id} is ended without an intent, and the store works")));
         }
         let unheard = |(end, at): &(Time, Time)| *end <= by.now && span(*at, by.now) < UNHEARD;
         // nor what was heard before a suspension, which lets nothing grow old on the node
-        let suspended = self.stale_since.get(by.node).copied().flatten();
         let unheard = |put_off: &(Time, Time)| {
             unheard(put_off) || put_off.0 <= by.now && suspended.is_some_and(|suspended| suspended >= put_off.1)
         };
