@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::notice::Notice;
 use super::notifier::{Notifier, NotifyError};
 use super::webhook::{judge, unanswered};
-use super::words::{Tone, line, tone};
+use super::words::line;
+use crate::fact::What;
 use crate::http::{HttpClient, HttpRequest};
 use crate::text::{cut, escaped};
 
@@ -99,6 +100,34 @@ fn plain(text: &str, most: usize) -> Value {
 fn unmarked(text: &str) -> String {
     let apart = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(':', ": ");
     cut(&apart, SECTION).into_owned()
+}
+
+/// How loud it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    /// It is as it should be.
+    Plain,
+    /// Somebody has to do something, or to look.
+    Loud,
+}
+
+/// How loud this has to be told.
+fn tone(event: What) -> Tone {
+    match event {
+        What::BreakGlass
+        | What::Overdue
+        | What::Reappeared
+        | What::ReviewOverdue
+        | What::DeadManFired
+        | What::Finding
+        | What::FactorLocked
+        | What::TargetLost
+        | What::PumpDied
+        | What::TargetRefused
+        | What::Retired
+        | What::Stopped => Tone::Loud,
+        _ => Tone::Plain,
+    }
 }
 
 #[cfg(test)]

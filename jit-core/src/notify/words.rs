@@ -4,34 +4,6 @@ use super::notice::Notice;
 use crate::fact::What;
 use crate::text::escaped;
 
-/// How loud it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    /// It is as it should be.
-    Plain,
-    /// Somebody has to do something, or to look.
-    Loud,
-}
-
-/// How loud this has to be told.
-pub(super) fn tone(event: What) -> Tone {
-    match event {
-        What::BreakGlass
-        | What::Overdue
-        | What::Reappeared
-        | What::ReviewOverdue
-        | What::DeadManFired
-        | What::Finding
-        | What::FactorLocked
-        | What::TargetLost
-        | What::PumpDied
-        | What::TargetRefused
-        | What::Retired
-        | What::Stopped => Tone::Loud,
-        _ => Tone::Plain,
-    }
-}
-
 /// One line: who, what, where. No reason and no name begins a new line, or turns the order of letters around.
 pub(super) fn line(notice: &Notice) -> String {
     let field = |name: &str| notice.fields.get(name).map_or("", String::as_str);
