@@ -14,13 +14,14 @@ use super::super::records::{
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
+use crate::clock::Time;
 use crate::database::{Identity, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{ArmedDeadMan, Holding, Orphan, Watch};
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::policy::Action;
-use crate::store::{Expect, Kind, PageAsk, RecordKey, StoreError};
+use crate::store::{Expect, Kind, PageAsk, Record, RecordKey, StoreError};
 
 /// What is live on the server that a target led to before, and not on the one that answers now.
 #[derive(Debug, Clone)]
@@ -146,14 +147,8 @@ impl Core {
             let at = |place: usize| read.get(place).and_then(Option::as_ref);
             let event = Event::Moved(to.realm.clone());
             let step = before.access.handle(event, now).map_err(|refused| refused.why)?;
-            let mut old: Holding = match at(0) {
-                Some(record) => body(record)?,
-                None => Holding::new(tenant.clone(), from, account.clone()),
-            };
-            let mut new: Holding = match at(1) {
-                Some(record) => body(record)?,
-                None => Holding::new(tenant.clone(), to.realm.clone(), account),
-            };
+            let mut old = held(at(0), tenant, &from, &account)?;
+            let mut new = held(at(1), tenant, &to.realm, &account)?;
             if old.live.remove(&id) {
                 new.live.insert(id);
             }
@@ -176,9 +171,7 @@ impl Core {
                 Some(_) => {}
             }
             ledger.access(&step.access, Expect::Version(before.version), &step.facts)?;
-            let due = at(0).and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-            ledger.holding(&old, expect(at(0)), due)?;
-            ledger.holding(&new, expect(at(1)), Some(now))?;
+            write_places(&mut ledger, (&old, at(0)), (&new, at(1)), now)?;
             match ledger.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
@@ -234,10 +227,7 @@ impl Core {
             let read = self.store.read_all(&keys).await?;
             let at = |place: usize| read.get(place).and_then(Option::as_ref);
             let Some(mut old) = at(0).map(body::<Holding>).transpose()? else { return Ok(()) };
-            let mut new: Holding = match at(1) {
-                Some(record) => body(record)?,
-                None => Holding::new(tenant.clone(), to.realm.clone(), account.clone()),
-            };
+            let mut new = held(at(1), tenant, &to.realm, account)?;
             let now = self.store.now().await?;
             let watched: Vec<Watch> = old.watched.extract_if(.., |watch| watch.target == *target).collect();
             let orphans: Vec<Orphan> = old.orphans.extract_if(.., |orphan| orphan.target == *target).collect();
@@ -249,9 +239,7 @@ impl Core {
             let taken = orphans.into_iter().map(|one| Orphan { subject: by_name(&one.subject), retry_at: now, ..one });
             new.orphans.extend(taken);
             let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
-            let due = at(0).and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-            ledger.holding(&old, expect(at(0)), due)?;
-            ledger.holding(&new, expect(at(1)), Some(now))?;
+            write_places(&mut ledger, (&old, at(0)), (&new, at(1)), now)?;
             match ledger.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
@@ -274,6 +262,23 @@ impl Core {
 /// The record of the account's holding in the realm.
 fn place(tenant: &TenantId, realm: &RealmId, account: &Account) -> RecordKey {
     RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account))
+}
+
+/// What the account holds in the realm, by the record of it.
+fn held(record: Option<&Record>, tenant: &TenantId, realm: &RealmId, account: &Account) -> Result<Holding, StoreError> {
+    record.map_or_else(|| Ok(Holding::new(tenant.clone(), realm.clone(), account.clone())), body)
+}
+
+/// Writes both places: what is left in the old one is due as before, what came to the new one is looked at now.
+fn write_places(
+    ledger: &mut Ledger<'_>,
+    (old, was): (&Holding, Option<&Record>),
+    (new, is): (&Holding, Option<&Record>),
+    now: Time,
+) -> Result<(), StoreError> {
+    let due = was.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+    ledger.holding(old, expect(was), due)?;
+    ledger.holding(new, expect(is), Some(now))
 }
 
 fn by_name(subject: &Subject) -> Subject {
