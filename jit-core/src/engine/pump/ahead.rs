@@ -204,18 +204,6 @@ impl Lanes {
         Ok(Ahead { read, ends })
     }
 
-    /// Those of these ends that their records still have, as they are now.
-    async fn ends_known(&self, ends: &[&End], now: Time, until: Time) -> Result<Vec<End>, StoreError> {
-        if ends.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: BTreeSet<RecordKey> = ends.iter().map(|end| end.holding.clone()).collect();
-        let keys: Vec<RecordKey> = keys.into_iter().collect();
-        let records: Vec<Record> = self.core.store.read_all(&keys).await?.into_iter().flatten().collect();
-        let now = self.ends_in(&records, now, until).await?;
-        Ok(now.into_iter().filter(|end| ends.iter().any(|known| known.same(end))).collect())
-    }
-
     /// What goes before `until` in these holdings.
     async fn ends_in(&self, records: &[Record], now: Time, until: Time) -> Result<Vec<End>, StoreError> {
         let mut ends = Vec::new();
@@ -240,9 +228,14 @@ impl Lanes {
 
     /// What has changed since it was read ahead counts, where it can be read: it may have been extended, or given back.
     async fn still(&self, due: Vec<End>, now: Time) -> Vec<End> {
-        let known: Vec<&End> = due.iter().collect();
-        match self.core.tasks.within(ANSWER, self.ends_known(&known, now, now)).await {
-            Some(Ok(ends)) => ends,
+        let keys: BTreeSet<RecordKey> = due.iter().map(|end| end.holding.clone()).collect();
+        let keys: Vec<RecordKey> = keys.into_iter().collect();
+        let read = async {
+            let records: Vec<Record> = self.core.store.read_all(&keys).await?.into_iter().flatten().collect();
+            self.ends_in(&records, now, now).await
+        };
+        match self.core.tasks.within(ANSWER, read).await {
+            Some(Ok(ends)) => ends.into_iter().filter(|end| due.iter().any(|known| known.same(end))).collect(),
             _ => due,
         }
     }

@@ -325,13 +325,9 @@ impl Core {
         let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server) };
         let orders = [order];
         let answers = self.tasks.within(limit, database.arm(&call, &orders)).await;
-        let answer = answers.and_then(|mut answers| answers.pop());
-        Ok(match (answer, &call.server) {
-            (Some(Ok(armed)), server) if server.as_ref() != Some(&armed.identity) => {
-                Err(DatabaseError::unknown("another server answered"))
-            }
-            (Some(answer), _) => answer.map(|_| ()),
-            (None, _) => Err(late()),
-        })
+        let answer = answers.and_then(|mut answers| answers.pop()).unwrap_or_else(|| Err(late()));
+        let meant =
+            |armed: Armed| call.meant_for(&armed.identity).map_err(|error| DatabaseError::unknown(error.to_string()));
+        Ok(answer.and_then(meant))
     }
 }

@@ -190,12 +190,8 @@ impl Pass<'_> {
         let refused = errors().any(DatabaseError::is_another_server);
         let served = match errors().find(|error| error.is_unreachable()) {
             Some(error) => Served::Unreachable(error.with_causes()),
-            None if refused => match self.moved().await {
-                true => Served::Answered { restarted: true },
-                // it is back already: what was refused counts as failed, and is tried again later
-                false => Served::Answered { restarted },
-            },
-            None => Served::Answered { restarted },
+            // where it is back already, what was refused counts as failed, and is tried again later
+            None => Served::Answered { restarted: restarted || refused && self.moved().await },
         };
         (answers, served)
     }
