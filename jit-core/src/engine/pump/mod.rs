@@ -1,6 +1,7 @@
 //! The pump: one loop over lanes, no timer per grant. It claims what is due, does it, commits, waits.
 
 mod ahead;
+mod answers;
 pub(in crate::engine) mod apart;
 mod breaker;
 mod case;

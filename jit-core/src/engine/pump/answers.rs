@@ -1,0 +1,202 @@
+//! Who it is that answers for a target: asked before it is told anything, and what is remembered of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::core::Tenant;
+use super::super::ledger::Ledger;
+use super::super::records::{
+    ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, target_key,
+};
+use super::super::who::Who;
+use super::Lanes;
+use super::contact::{a_copy, another_realm};
+use super::lane::ignore_conflict;
+use crate::database::{Database, DatabaseError, Identity};
+use crate::fact::{Fact, What};
+use crate::holding::Holding;
+use crate::id::{RealmId, TargetName, TenantId};
+use crate::store::{Change, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
+
+/// How long a server may take to say who it is. The adapter limits its own connect; a program that gives the password may take longer.
+const IDENTIFY_WITHIN: Duration = Duration::from_secs(25);
+
+impl Lanes {
+    /// Makes sure that the server answers and is the one that it was, before it is told anything; in which incarnation it is.
+    pub(super) async fn ready(
+        &self,
+        lane: &Lane,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        realm: &RealmId,
+        database: &Arc<dyn Database>,
+    ) -> Result<Result<String, DatabaseError>, StoreError> {
+        if let Some(incarnation) = self.breaker(lane, |breaker| breaker.knows(tenant, target)) {
+            return Ok(Ok(incarnation));
+        }
+        let identity = match self.identify(database).await {
+            Ok(identity) => identity,
+            Err(error) => return Ok(Err(error)),
+        };
+        if identity.realm != *realm {
+            self.stranger(tenant, settings, target, &identity).await?;
+            let why = format!("target `{target}` is another server now (`{}`, was `{realm}`)", identity.realm);
+            return Ok(Err(DatabaseError::unreachable(why)));
+        }
+        if let Who::Another(why) = self.core.who_answers(tenant, target, database, &identity).await? {
+            self.copy(tenant, settings, target, &identity, Some(&why)).await?;
+            return Ok(Err(DatabaseError::unreachable(format!("target `{target}` leads to another server: {why}"))));
+        }
+        self.copy(tenant, settings, target, &identity, None).await?;
+        self.incarnation(tenant, settings, target, &identity).await?;
+        let incarnation = identity.incarnation;
+        self.breaker(lane, |breaker| breaker.identified(tenant, target, incarnation.clone()));
+        Ok(Ok(incarnation))
+    }
+
+    pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
+        let identity = self.core.tasks.within(IDENTIFY_WITHIN, database.identify()).await;
+        identity.unwrap_or_else(|| Err(DatabaseError::unreachable("the database did not answer in time")))
+    }
+
+    /// Another realm answers under the target's name: it is refused until an operator confirms it.
+    async fn stranger(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let record = self.core.store.read(&target_key(tenant, target)).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        // one that was confirmed is no stranger, although it is not where this work has to be done
+        if known.stranger.as_ref() == Some(&identity.realm) || known.realm.as_ref() == Some(&identity.realm) {
+            return Ok(());
+        }
+        let fact = another_realm(target, known.realm.as_ref(), &identity.realm);
+        let next = TargetRecord { stranger: Some(identity.realm.clone()), ..known };
+        self.remember((tenant, settings, target), record, &next, Some(fact)).await
+    }
+
+    /// Remembers that another server with the same identifier answers under the target's name, and why it is taken for one; or that it does no more.
+    async fn copy(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+        why: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let record = self.core.store.read(&target_key(tenant, target)).await?;
+        let known: TargetRecord = body_or_default(record.as_ref())?;
+        if known.copy.is_some() == why.is_some() {
+            return Ok(());
+        }
+        let fact = why.map(|why| a_copy(target, identity, why));
+        let next = TargetRecord { copy: why.map(str::to_owned), ..known };
+        self.remember((tenant, settings, target), record, &next, fact).await
+    }
+
+    /// Writes what is known of the target now, with what there is to tell. It is contacted when it was to be contacted before.
+    async fn remember(
+        &self,
+        (tenant, settings, target): (&TenantId, &Tenant, &TargetName),
+        record: Option<Record>,
+        next: &TargetRecord,
+        fact: Option<Fact>,
+    ) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        let schedule = record.as_ref().and_then(|record| record.schedule.clone());
+        ledger.change.writes.push(put(target_key(tenant, target), record.as_ref(), next, schedule)?);
+        fact.into_iter().for_each(|fact| ledger.fact(fact));
+        ignore_conflict(ledger.commit().await)
+    }
+
+    /// Remembers the incarnation of the realm's server; where it changed, everything that is gone there is looked at again (law 5).
+    pub(in crate::engine) async fn incarnation(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let key = realm_key(tenant, &identity.realm);
+        let record = self.core.store.read(&key).await?;
+        let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+        if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
+            return Ok(());
+        }
+        if known.is_some() {
+            // before it is said and remembered: a crash in between only looks twice, and what is due brings the next node here
+            self.look_at_all(tenant, &identity.realm).await?;
+        }
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        if let Some(known) = &known {
+            ledger.fact(
+                Fact::new(What::IncarnationChanged)
+                    .with("target", target.as_str())
+                    .with("realm", identity.realm.as_str())
+                    .with("was", known.incarnation.as_str())
+                    .with("incarnation", identity.incarnation.as_str()),
+            );
+        }
+        let next = RealmRecord { incarnation: identity.incarnation.clone() };
+        ledger.change.writes.push(put(key, record.as_ref(), &next, None)?);
+        ignore_conflict(ledger.commit().await)
+    }
+
+    /// Makes every holding of the realm due now that is watched or has a dead-man, which a restart may have ended.
+    async fn look_at_all(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
+        for label in [WATCHED, ARMED] {
+            self.look_at(tenant, label, realm).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, tenant: &TenantId, label: &str, realm: &RealmId) -> Result<(), StoreError> {
+        let label = Some((label.to_owned(), realm.as_str().to_owned()));
+        let mut after = None;
+        loop {
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
+            let page = self.core.store.page(&ask).await?;
+            for record in &page {
+                self.look_now(record.clone()).await?;
+            }
+            after = page.last().map(|record| record.at.key.clone());
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the watches of one holding due now, whoever else changes it meanwhile.
+    async fn look_now(&self, mut record: Record) -> Result<(), StoreError> {
+        loop {
+            let Ok(mut holding) = body::<Holding>(&record) else {
+                tracing::error!(key = record.at.key, "a holding cannot be read: reconcile the target");
+                return Ok(());
+            };
+            let now = self.core.store.now().await?;
+            for watch in &mut holding.watched {
+                watch.next = now;
+            }
+            for armed in &mut holding.armed {
+                armed.due = Some(now);
+            }
+            let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
+            let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
+            let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };
+            match self.core.store.commit(Change { writes: vec![write], ..Change::default() }).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return done.map(|_| ()),
+            }
+            match self.core.store.read(&record.at).await? {
+                Some(now) => record = now,
+                None => return Ok(()),
+            }
+        }
+    }
+}
