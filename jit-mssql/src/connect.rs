@@ -1,6 +1,5 @@
 //! How a connection comes to be: TLS, the password, and who it is that answers.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use jit_core::clock::Time;
@@ -100,29 +99,12 @@ impl Connector {
 
     /// A broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        self.within_limit(self.broker()).await
+        self.password.connect(self.config.connect_limit, self.broker()).await
     }
 
     /// Waits until the password is there: its source has a time limit of its own.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.read().await.map_err(error::credentials).map(|_| ())
-    }
-
-    /// Why there was no connection in time.
-    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
-        DatabaseError::unreachable(match self.password.is_being_read() {
-            true => "the password is still being read: its source takes its time".to_owned(),
-            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
-        })
-    }
-
-    async fn within_limit<T>(
-        &self,
-        connecting: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Result<T, DatabaseError> {
-        let limit = self.config.connect_limit;
-        self.ready().await?;
-        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
+        self.password.ready().await
     }
 
     /// A refused password is read anew, once: it may have been rotated.
@@ -134,7 +116,7 @@ impl Connector {
                 Ok((client, socket)) => return self.greet(client, socket).await,
             }
         }
-        let password = self.password.read().await.map_err(error::credentials)?;
+        let password = self.password.read().await?;
         let (client, socket) = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
         self.greet(client, socket).await
     }

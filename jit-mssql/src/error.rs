@@ -1,6 +1,6 @@
 //! What SQL Server's errors let us conclude.
 
-use jit_core::database::{CredentialsError, DatabaseError, Rejection};
+use jit_core::database::{DatabaseError, Rejection};
 use tiberius::error::{Error, IoErrorKind};
 
 /// An error while connecting: nothing was sent yet.
@@ -23,11 +23,6 @@ pub(crate) fn connecting(error: Error) -> DatabaseError {
 /// Whether the server refused the login: the password may have been rotated.
 pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(error.code(), Some(18456 | 18486..=18488))
-}
-
-/// The password could not be read: nobody can log in.
-pub(crate) fn credentials(error: CredentialsError) -> DatabaseError {
-    DatabaseError::Unreachable { why: error.to_string(), source: Some(error.into()) }
 }
 
 /// An error of a statement that changes nothing: whatever happened, nothing was applied.

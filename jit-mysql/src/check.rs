@@ -141,8 +141,9 @@ async fn of_the_procedures(
             mend(routine, &standing),
         ));
     }
-    let blind = "the broker {broker} cannot see what people leave behind that runs with their rights, events above all";
-    let blind = blind.replace("{broker}", &broker.to_string());
+    let blind = format!(
+        "the broker {broker} cannot see what people leave behind that runs with their rights, events above all"
+    );
     match flavour {
         Flavour::MySql => {
             let routine = &DEFINITIONS_IN_MYSQL;
@@ -172,10 +173,10 @@ async fn of_the_dead_man(
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let home = connection.home();
-    if let DeadManHere::Missing { mend } = connection.dead_man().await? {
-        let strangers = connection.strangers().await?;
-        let (severity, why, mend) = if !strangers.is_empty() {
-            let why = format!("the broker's database `{home}` holds events of others: {strangers}");
+    let state = connection.dead_man_state().await?;
+    if let DeadManHere::Missing { mend } = state.here {
+        let (severity, why, mend) = if !state.strangers.is_empty() {
+            let why = format!("the broker's database `{home}` holds events of others: {}", state.strangers);
             (Severity::Danger, why, mend)
         } else if mend == sql::dead_man::SCHEDULER_ON {
             (Severity::Remark, "the event scheduler is off".to_owned(), "SET GLOBAL event_scheduler = ON".to_owned())

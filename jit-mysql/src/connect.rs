@@ -66,22 +66,12 @@ impl Connector {
 
     /// A broker's connection.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        let limit = self.config.connect_limit;
-        self.ready().await?;
-        tokio::time::timeout(limit, self.broker()).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
+        self.password.connect(self.config.connect_limit, self.broker()).await
     }
 
     /// Waits until the password is there: its source has a time limit of its own.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.read().await.map_err(error::credentials).map(|_| ())
-    }
-
-    /// Why there was no connection in time.
-    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
-        DatabaseError::unreachable(match self.password.is_being_read() {
-            true => "the password is still being read: its source takes its time".to_owned(),
-            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
-        })
+        self.password.ready().await
     }
 
     /// A refused password is read anew, once: it may have been rotated.
@@ -92,7 +82,7 @@ impl Connector {
                 other => return self.greet(other.map_err(error::connecting)?).await,
             }
         }
-        let password = self.password.read().await.map_err(error::credentials)?;
+        let password = self.password.read().await?;
         let conn = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
         self.greet(conn).await
     }

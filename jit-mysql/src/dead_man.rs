@@ -24,12 +24,14 @@ const AT_ONCE: usize = 32;
 const LONGEST: u64 = 366 * 24 * 3600;
 
 /// What there is for it on the server.
-struct State {
-    here: DeadManHere,
+pub(crate) struct State {
+    /// Whether there is one.
+    pub(crate) here: DeadManHere,
     /// Whether the broker sees its own events.
     sees: bool,
     may_kill: bool,
-    strangers: String,
+    /// Who has events in the broker's database without being the broker, for people to read.
+    pub(crate) strangers: String,
 }
 
 /// An event as the server has it.
@@ -49,12 +51,8 @@ impl Connection {
         Ok(self.dead_man_state().await?.here)
     }
 
-    /// Who has events in the broker's database without being the broker, for people to read.
-    pub(crate) async fn strangers(&mut self) -> Result<String, DatabaseError> {
-        Ok(self.dead_man_state().await?.strangers)
-    }
-
-    async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
+    /// What there is for it on the server.
+    pub(crate) async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
         let home = self.home();
         let rows = self.ask(sql::STATE, (&home, &home, &home).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;

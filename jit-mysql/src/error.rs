@@ -1,6 +1,6 @@
 //! What the errors of MySQL and MariaDB let us conclude.
 
-use jit_core::database::{CredentialsError, DatabaseError, Rejection};
+use jit_core::database::{DatabaseError, Rejection};
 use mysql_async::{DriverError, Error, IoError};
 
 /// An error while connecting: nothing was sent yet.
@@ -38,11 +38,6 @@ pub(crate) fn is_refused(error: &Error) -> bool {
 
 fn is_without_tls(error: &Error) -> bool {
     matches!(error, Error::Driver(DriverError::NoClientSslFlagFromServer))
-}
-
-/// The password could not be read: nobody can log in.
-pub(crate) fn credentials(error: CredentialsError) -> DatabaseError {
-    DatabaseError::Unreachable { why: error.to_string(), source: Some(error.into()) }
 }
 
 /// An error of a statement that changes nothing: whatever happened, nothing was applied.

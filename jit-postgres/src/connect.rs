@@ -126,24 +126,14 @@ impl Connector {
 
     /// Waits until the password is there: its source has a time limit of its own.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.read().await.map_err(error::credentials).map(|_| ())
-    }
-
-    /// Why there was no connection in time.
-    fn too_slow(&self, limit: std::time::Duration) -> DatabaseError {
-        DatabaseError::unreachable(match self.password.is_being_read() {
-            true => "the password is still being read: its source takes its time".to_owned(),
-            false => format!("no connection within {} s: is the server up?", limit.as_secs_f32()),
-        })
+        self.password.ready().await
     }
 
     async fn within_limit<T>(
         &self,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        let limit = self.config.connect_limit;
-        self.ready().await?;
-        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| Err(self.too_slow(limit)))
+        self.password.connect(self.config.connect_limit, connecting).await
     }
 
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
@@ -183,7 +173,7 @@ impl Connector {
                 other => return other.map_err(error::connecting),
             }
         }
-        let password = self.password.read().await.map_err(error::credentials)?;
+        let password = self.password.read().await?;
         let line = self.attempt(database, password.as_ref().map(Known::secret), to).await.map_err(error::connecting)?;
         Ok(line)
     }

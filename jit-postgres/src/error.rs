@@ -1,7 +1,7 @@
 //! What PostgreSQL's errors let us conclude.
 
 use jit_core::database::adapter::late;
-use jit_core::database::{CredentialsError, DatabaseError, Rejection};
+use jit_core::database::{DatabaseError, Rejection};
 use tokio_postgres::error::SqlState;
 
 use crate::connect::pooled;
@@ -21,11 +21,6 @@ pub(crate) fn connecting(error: tokio_postgres::Error) -> DatabaseError {
         said
     };
     DatabaseError::Unreachable { why, source: Some(error.into()) }
-}
-
-/// The password could not be read: nobody can log in.
-pub(crate) fn credentials(error: CredentialsError) -> DatabaseError {
-    DatabaseError::Unreachable { why: error.to_string(), source: Some(error.into()) }
 }
 
 /// An error of a statement that changes nothing: whatever happened, nothing was applied.

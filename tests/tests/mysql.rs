@@ -128,6 +128,20 @@ struct Scene {
 }
 
 impl Scene {
+    /// An engine whose policy gives these roles at once, and the account's owner.
+    async fn jit(&self, roles: &[&String]) -> Result<(Jit, Actor), BoxError> {
+        let policy = format!(
+            "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = {roles:?}\nrequesters = [\"*\"]\nmax = \"1h\"\n"
+        );
+        let jit = Jit::builder()
+            .store(MemoryStore::default())
+            .policy(PolicyDocument::parse(&policy, "test")?)
+            .database("db", Arc::clone(&self.database))
+            .build()
+            .await?;
+        Ok((jit, Actor::authenticated(TenantId::main(), Principal::new(self.account.as_str())?, "test")))
+    }
+
     async fn new(running: RunningMySql) -> Result<Self, BoxError> {
         let world = MySqlWorld::within(running.clone()).await?;
         let (account, role, schema) = (world.fresh("alice"), world.fresh("writer"), world.fresh("orders"));
@@ -376,18 +390,8 @@ async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     }
     let standing = Act::Grant { role: &own, to: &scene.account, by: By::Admin, width: Width::SetRole, admin: false };
     scene.world.act(standing).await?;
-    let policy = format!(
-        "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = [\"{}\", \"{other}\"]\nrequesters = [\"*\"]\nmax = \"1h\"\n",
-        scene.role
-    );
-    let jit = Jit::builder()
-        .store(MemoryStore::default())
-        .policy(PolicyDocument::parse(&policy, "test")?)
-        .database("db", Arc::clone(&scene.database))
-        .build()
-        .await?;
+    let (jit, alice) = scene.jit(&[&scene.role, &other]).await?;
     let pump = jit.start();
-    let alice = Actor::authenticated(TenantId::main(), Principal::new(scene.account.as_str())?, "test");
     let ask = async |role: &str, length| {
         let access = jit.request(&alice, Ask::new("db", role, length).because("OPS-12")).await?;
         Ok::<_, BoxError>(jit.until_active(access.id(), PATIENCE).await?.id())
@@ -453,18 +457,8 @@ async fn cut(running: RunningMySql) -> Result<(), BoxError> {
 /// An account that takes the role along under another name is not gone, and neither is the role.
 async fn renamed(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
-    let policy = format!(
-        "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = [\"{}\"]\nrequesters = [\"*\"]\nmax = \"1h\"\n",
-        scene.role
-    );
-    let jit = Jit::builder()
-        .store(MemoryStore::default())
-        .policy(PolicyDocument::parse(&policy, "test")?)
-        .database("db", Arc::clone(&scene.database))
-        .build()
-        .await?;
+    let (jit, alice) = scene.jit(&[&scene.role]).await?;
     let pump = jit.start();
-    let alice = Actor::authenticated(TenantId::main(), Principal::new(scene.account.as_str())?, "test");
     let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
     let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
     let other = scene.world.fresh("other");

@@ -1,6 +1,7 @@
 //! Errors that say how certain they are.
 
 use super::Identity;
+use super::credentials::CredentialsError;
 use crate::store::BoxError;
 
 /// A name that the engine would refuse or alter (law 11).
@@ -99,6 +100,13 @@ impl Rejection {
             Self::NoDeadMan => "no dead-man",
             Self::Other => "other",
         }
+    }
+}
+
+/// The password could not be read: nobody can log in.
+impl From<CredentialsError> for DatabaseError {
+    fn from(error: CredentialsError) -> Self {
+        Self::Unreachable { why: error.to_string(), source: Some(error.into()) }
     }
 }
 

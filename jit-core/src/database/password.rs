@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, Shared};
 use secrecy::SecretString;
 
 use super::credentials::{Credentials, CredentialsError};
+use super::error::DatabaseError;
 
 /// What a source may need beyond its own limit before it is given up.
 const BEYOND: Duration = Duration::from_secs(1);
@@ -79,10 +80,34 @@ impl Password {
         }
     }
 
-    /// Whether it is being read now.
-    #[must_use]
-    pub fn is_being_read(&self) -> bool {
-        self.lock().reading.is_some()
+    /// Waits until the password is there: its source has a time limit of its own.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unreachable`] when it cannot be read: nobody can log in.
+    pub async fn ready(&self) -> Result<(), DatabaseError> {
+        Ok(self.read().await.map(|_| ())?)
+    }
+
+    /// Waits for a connection within this limit, once the password is there.
+    ///
+    /// # Errors
+    /// What connecting answers; [`DatabaseError::Unreachable`] where there is no connection in time, or no password.
+    pub async fn connect<T>(
+        &self,
+        limit: Duration,
+        connecting: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        self.ready().await?;
+        let too_slow = || {
+            // it was refused meanwhile, and is read anew
+            let why = if self.is_being_read() {
+                "the password is still being read: its source takes its time".to_owned()
+            } else {
+                format!("no connection within {} s: is the server up?", limit.as_secs_f32())
+            };
+            Err(DatabaseError::unreachable(why))
+        };
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| too_slow())
     }
 
     /// The password, read where none is kept; none where the server wants none.
@@ -116,6 +141,10 @@ impl Password {
             Ok(known) => Ok(Some(known)),
             Err(error) => Err(CredentialsError { from: error.from.clone(), why: error.why.clone(), source: None }),
         }
+    }
+
+    fn is_being_read(&self) -> bool {
+        self.lock().reading.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
