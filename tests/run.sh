@@ -33,6 +33,7 @@ packages=()
 need() { command -v "$1" >/dev/null || packages+=("$2"); }
 need cc build-essential
 need setpriv util-linux
+need openssl openssl
 need tar tar
 [ -e /usr/lib/postgresql/15/lib/pg_cron.so ] || skipped postgres-15 || packages+=(postgresql-15-cron)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
@@ -138,7 +139,7 @@ trap 'exit 143' TERM
 
 features=(--workspace --all-features)
 cargo test "${features[@]}" --no-run >&2 </dev/null || give_up "the tests do not compile"
-cargo build -p jit-tests --bin servers >&2 </dev/null || give_up "the supervisor does not compile"
+# the supervisor is built with them
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 mkfifo "$log.pipe"

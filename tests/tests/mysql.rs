@@ -577,6 +577,8 @@ async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     } else {
         ["SET_ANY_DEFINER ON *.*", "BACKUP_ADMIN ON *.*"]
     });
+    let routines = format!("ALTER ROUTINE ON {}.*", scene.schema);
+    rights.push(&routines);
     for right in rights {
         admin.query_drop(format!("GRANT {right} TO `{role}`")).await?;
         let powers = seen().await?;
