@@ -9,13 +9,14 @@ use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
 use super::tasks::Tasks;
+use crate::alike::Known;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
 use crate::directory::Directory;
 use crate::hex::random_hex;
-use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, ReceiverName, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::policy::Policy;
@@ -141,7 +142,11 @@ impl TenantBuilder {
             factors.insert(FactorName::new(name)?, contain::factor(one, tasks));
         }
         let notifiers = once(id, "receivers of notices", self.notifiers)?.into_iter();
-        let notifiers = notifiers.map(|(name, one)| (name, contain::notifier(one, tasks))).collect();
+        let notifiers = notifiers.map(|(name, one)| {
+            let name = ReceiverName::new(name)?;
+            Ok((String::from(name), contain::notifier(one, tasks)))
+        });
+        let notifiers = notifiers.collect::<Result<_, JitError>>()?;
         let mut sinks: Vec<Arc<dyn AuditSink>> = Vec::new();
         for sink in self.sinks {
             let sink = contain::sink(sink, tasks)?;
@@ -282,10 +287,15 @@ impl Builder {
                 "{what} is given without a tenant, and tenant `default` has no policy: give it to one of the tenants"
             )));
         }
+        let mut known = Known::default();
         for (id, tenant) in all {
             if id == TenantId::everywhere() {
                 return Err(JitError::invalid("no tenant can be called `*`"));
             }
+            if let Some(like) = known.like(id.as_str()) {
+                return Err(alike("tenants", like, id.as_str()));
+            }
+            known.add(id.as_str());
             let tenant = tenant.build(&id, &self.tasks).await?;
             tenants.insert(id, Arc::new(tenant));
         }
@@ -306,14 +316,24 @@ impl Builder {
 
 /// What was given by name, where no name was given twice.
 fn once<T>(tenant: &TenantId, what: &str, given: Vec<(String, T)>) -> Result<BTreeMap<String, T>, JitError> {
-    let mut all = BTreeMap::new();
+    let (mut all, mut known) = (BTreeMap::new(), Known::default());
     for (name, one) in given {
         if all.contains_key(&name) {
             return Err(twice(tenant, what, &name));
         }
+        if let Some(like) = known.like(&name) {
+            return Err(alike(&format!("{what} of tenant `{tenant}`"), like, &name));
+        }
+        known.add(&name);
         all.insert(name, one);
     }
     Ok(all)
+}
+
+fn alike(what: &str, one: &str, other: &str) -> JitError {
+    JitError::invalid(format!(
+        "two of the {what} have names that could be taken for each other, `{one}` and `{other}`: rename one"
+    ))
 }
 
 fn twice(tenant: &TenantId, what: &str, name: &str) -> JitError {

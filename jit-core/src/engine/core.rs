@@ -13,6 +13,7 @@ use super::pump::apart::Suspects;
 use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
+use crate::alike::are_alike;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
@@ -152,6 +153,14 @@ impl Tenant {
             return Err(JitError::invalid("the policy demands a second factor, and none is configured"));
         }
         Ok(())
+    }
+
+    /// The target that this one could be taken for; none where it is configured itself.
+    pub(super) fn target_like(&self, target: &TargetName) -> Option<&TargetName> {
+        if self.databases.contains_key(target) {
+            return None;
+        }
+        self.databases.keys().find(|known| are_alike(known.as_str(), target.as_str()))
     }
 
     /// The database of this name.

@@ -218,6 +218,11 @@ pub(super) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -
     Write { at, expect: expect(before), what }
 }
 
+/// Demands that the record is as it was read.
+pub(super) fn guard(at: RecordKey, read: Option<&Record>) -> Write {
+    Write { at, expect: expect(read), what: Writing::Guard }
+}
+
 /// What is expected of a record that was read so.
 pub(super) fn expect(before: Option<&Record>) -> Expect {
     before.map_or(Expect::Absent, |record| Expect::Version(record.version))

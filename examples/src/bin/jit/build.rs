@@ -81,6 +81,10 @@ async fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<Tenant
         let sink = JsonLines::append(path).map_err(|error| {
             Failure::configuration(error.to_string(), "`[audit] file` in jit.toml says where it is")
         })?;
+        let sink = match &settings.audit.name {
+            Some(name) => sink.named(name),
+            None => sink,
+        };
         builder = builder.audit_sink(sink);
     }
     workflow::workflow(builder, &settings.workflow).await

@@ -121,6 +121,8 @@ pub(crate) struct AuditConfig {
     pub(crate) signing_key: Option<PathBuf>,
     /// A file that gets every entry.
     pub(crate) file: Option<PathBuf>,
+    /// Under which name it is remembered how far that file has come; none: an id beside the file.
+    pub(crate) name: Option<String>,
 }
 
 impl Config {
@@ -237,6 +239,7 @@ enum CommandLine {
 struct AuditTable {
     signing_key: Option<PathBuf>,
     file: Option<PathBuf>,
+    name: Option<String>,
 }
 
 /// Knows where the text came from, for errors with their place and paths beside it.
@@ -339,6 +342,7 @@ impl Reader<'_> {
             audit: AuditConfig {
                 signing_key: audit.signing_key.map(|path| self.beside(path)),
                 file: audit.file.map(|path| self.beside(path)),
+                name: audit.name,
             },
             workflow,
         })

@@ -62,7 +62,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer,
     /// [`JitError::TargetRefused`] where another target still leads to the server that it was.
     pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let found = settings.database(name)?.identify().await?;
         if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found).await? {

@@ -19,7 +19,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`], [`JitError::NotFound`] where there is no such factor; [`JitError::Invalid`] where it is not set up here.
     pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
         let key = factor_key(&self.tenant, name, &actor.principal);
         let record = self.core.store.read(&key).await?;
@@ -53,7 +53,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`] where it is not right.
     pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         let Some(response) = &actor.response else {
             return Err(JitError::FactorRefused { why: "no code was given".to_owned() });
         };
@@ -71,7 +71,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] where he has none.
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;
         let Some(record) = self.core.store.read(&factor_key(&self.tenant, name, of)).await? else {
             let error = JitError::NotFound { what: "second factor of", name: of.to_string(), hint: String::new() };

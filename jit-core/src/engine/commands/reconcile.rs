@@ -77,7 +77,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer.
     pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
         let database = settings.database(target)?;
         let identity = database.identify().await?;

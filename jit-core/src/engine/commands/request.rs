@@ -11,21 +11,22 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, expect, put,
+    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
     stops_key, target_key,
 };
 use super::super::view::AccessView;
 use super::super::who::Who;
 use crate::access::{Access, Event};
+use crate::alike::{Known, refusal};
 use crate::approval::{Actor, Confirmation, Parties};
 use crate::clock::Time;
 use crate::database::{Capabilities, DeadManHere, Subject};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
-use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
+use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
 use crate::policy::{DeadMan, Ruling};
 use crate::request::Request;
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
+use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
@@ -85,7 +86,16 @@ impl Jit {
         }
         taken("role", role.as_str(), LONGEST_ID)?;
         let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
+        settings.is_no_look_alike("principal", &actor.principal).await?;
+        if receiver != actor.principal {
+            settings.is_no_look_alike("principal", &receiver).await?;
+        }
         let account = settings.directory.account(&receiver, &target).await?;
+        if account.is_none()
+            && let Some(like) = settings.directory.account_like(receiver.as_str(), &target).await?
+        {
+            return Err(JitError::invalid(refusal("account", receiver.as_str(), &like)));
+        }
         let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
         taken("account", account.as_str(), LONGEST_ID)?;
         let now = self.core.store.now().await?;
@@ -136,7 +146,10 @@ impl Jit {
         let emergencies = core.emergencies(settings, &self.tenant, request).await?;
         let plan = match core.ruling(settings, &self.tenant, request, None).await? {
             Ruling::Planned(plan) => plan,
-            Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
+            Ruling::Denied { rule, reason, .. } => {
+                let reason = settings.with_the_role_meant(request, rule.is_none(), reason).await?;
+                return Err(JitError::Denied { reason, rule });
+            }
         };
         if let Some(realm) = &known.realm {
             if !core.owns(&self.tenant, realm, &request.role).await? {
@@ -258,6 +271,22 @@ impl Jit {
     }
 }
 
+impl Tenant {
+    /// The reason why no rule gives the role, with the one that was probably meant.
+    async fn with_the_role_meant(&self, request: &Request, no_rule: bool, reason: String) -> Result<String, JitError> {
+        if !no_rule {
+            return Ok(reason);
+        }
+        let requestable = self.policy.requestable(&request.target).await?;
+        let known: Known = requestable.iter().map(RoleName::as_str).collect();
+        let role = request.role.as_str();
+        Ok(match known.like(role) {
+            Some(like) => format!("{reason}; {}", refusal("role", role, like)),
+            None => reason,
+        })
+    }
+}
+
 impl Core {
     /// Writes a refused request into the log.
     async fn refuse_request<T>(
@@ -350,8 +379,4 @@ impl TargetRecord {
             _ => Ok(()),
         }
     }
-}
-
-fn guard(at: RecordKey, read: Option<&Record>) -> Write {
-    Write { at, expect: expect(read), what: Writing::Guard }
 }

@@ -11,6 +11,7 @@ use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body_or_default, put, target_key};
 use super::super::who::Who;
 use crate::access::Event;
+use crate::alike::refusal;
 use crate::approval::Actor;
 use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity};
@@ -38,8 +39,11 @@ impl Jit {
     /// Adds a target, or replaces the one of this name, in this process. It may be down: it is contacted by the pump.
     ///
     /// # Errors
-    /// Where the store cannot be written.
+    /// [`JitError::Invalid`] where its name could be taken for another target's; where the store cannot be written.
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
+        if let Some(like) = self.core.tenant(&self.tenant)?.target_like(&name) {
+            return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
+        }
         let target = name.clone();
         let contained = contain::database(database, &self.core.tasks);
         self.core.reconfigure(&self.tenant, |tenant| {
@@ -123,7 +127,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let lost = match self.core.realm_of(&self.tenant, name).await? {
             Some(realm) => self.core.elsewhere(&self.tenant, name, &realm).await?,
@@ -164,7 +168,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         settings.database(name)?;
         let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());

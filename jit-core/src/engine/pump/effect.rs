@@ -27,8 +27,7 @@ impl Pass<'_> {
     pub(super) async fn effects(&mut self) -> Result<Served, StoreError> {
         let counted = Counted::from(self.core.store.now().await?);
         let (revoked, mut served) = self.revoke(counted.now()).await;
-        let several = self.cases.len() > 1;
-        if several && self.hung.load(Ordering::Relaxed) && matches!(served, Served::Answered { .. }) {
+        if self.is_held_up() && matches!(served, Served::Answered { .. }) {
             // one of them is the cause, and nobody knows which: each is tried again by itself, at once
             let arrived = after(self.core.store.now().await?, needed(self.core));
             for (place, _, _) in revoked {
@@ -65,10 +64,16 @@ impl Pass<'_> {
                 case.handle(id, event, now);
             }
         }
-        if matches!(served, Served::Answered { .. }) {
+        if matches!(served, Served::Answered { .. }) && !self.is_held_up() {
             served = served.and(self.follow(now).await);
         }
         Ok(served)
+    }
+
+    /// Whether a call for several accounts did not come back. One of them is the cause: the others are delayed by that one call, and by no
+    /// other of this pass.
+    fn is_held_up(&self) -> bool {
+        self.cases.len() > 1 && self.hung.load(Ordering::Relaxed)
     }
 
     /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
@@ -148,6 +153,11 @@ impl Pass<'_> {
                 orders.push(order.activated(handling.activation));
                 whose.push((place, access.id()));
             }
+        }
+        if self.is_held_up() {
+            let why = "another call of its pass did not come back: it is tried again by itself";
+            refused.extend(std::mem::take(&mut whose).into_iter().map(|(place, id)| (place, id, Err(DatabaseError::not_applied(why)))));
+            orders.clear();
         }
         if orders.is_empty() {
             return (refused, Served::Answered { restarted: false });
