@@ -143,7 +143,12 @@ impl Database for MsSqlDatabase {
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let config = self.pool.connector().config();
         // a server that answers says whether it is Azure's, and which user the login is
-        let answered = self.read(async |lease| Ok((lease.server.scope, check::user(lease).await?))).await;
+        let answered = self.read(async |lease| {
+            let connection = lease.connection()?;
+            let user = check::user(connection).await?;
+            Ok((connection.server.scope, user))
+        });
+        let answered = answered.await;
         let azure = config.host.to_ascii_lowercase().ends_with(".database.windows.net");
         let unseen = if azure && self.scope.is_database() { Scope::AzureDatabase } else { self.scope };
         let (scope, user) = answered.unwrap_or_else(|_| (unseen, config.user.clone()));
