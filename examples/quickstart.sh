@@ -277,8 +277,8 @@ set_up() {
 
 jit() { "$JIT" --config "$WORK/jit.toml" "$@"; }
 
-# A field of a JSON object on one line; good enough for ids, words and times.
-field() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" | head -n 1; }
+# The first field of this name in a JSON object on one line; good enough for ids, words and times.
+field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
 # --- the play ---------------------------------------------------------------------------------------------------------
 

@@ -103,3 +103,22 @@ const BEGIN: &str = "\
 --   jit doctor --sql TARGET > jit.sql && sqlcmd -b -v password=\"...\" -i jit.sql
 :on error exit
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_names_are_quoted_wherever_they_stand() {
+        let roles = [RoleName::new("r]'").unwrap()];
+        for scope in [Scope::Database, Scope::AzureDatabase, Scope::Server] {
+            let text = SetUp { scope, database: "d]'", login: "l]'", user: "u]'", roles: &roles }.script();
+            assert!(!text.contains('{') && !text.contains('}'), "{text}");
+            for name in ["r", "l"] {
+                assert!(text.contains(&format!("[{name}]]']")) && text.contains(&format!("N'{name}]'''")), "{text}");
+            }
+            // only what sqlcmd fills in stands there, and always in quotes
+            assert_eq!(text.matches("$(").count(), text.matches("N'$(password)'").count());
+        }
+    }
+}

@@ -162,3 +162,31 @@ const LOCKS_OF_MYSQL: [&str; 3] = [
 fn text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_names_are_quoted_wherever_they_stand() {
+        for flavour in [Flavour::MySql, Flavour::MariaDb] {
+            let (broker, roles) = (Name::of("o'b`\\x", "10.%"), [flavour.role(&Name::of("r`'", "%"))]);
+            let text = SetUp { flavour, broker: &broker, needs_tls: true, roles: &roles }.script();
+            for quoted in ["`o'b``\\x`@`10.%`", "'o''b`\\\\x'", "`r``'`"] {
+                assert!(text.contains(quoted), "{quoted}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_in_full() {
+        let broker = Name::of("jit_broker", "%");
+        for flavour in [Flavour::MySql, Flavour::MariaDb] {
+            let text = SetUp { flavour, broker: &broker, needs_tls: false, roles: &[] }.script();
+            let refusals = text.split("'jit refuses").skip(1).map(|rest| rest.split('\'').next().unwrap_or_default());
+            let all: Vec<&str> = refusals.collect();
+            assert!(all.len() > 5 && all.iter().all(|why| why.len() + "jit refuses".len() <= 80), "{all:?}");
+            assert!(!text.contains("REQUIRE SSL"));
+        }
+    }
+}

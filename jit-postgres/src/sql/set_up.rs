@@ -122,3 +122,20 @@ COMMIT;
         dead_man = dead_man::make_anywhere(broker),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_names_are_quoted_wherever_they_stand() {
+        let roles = [RoleName::new("o'neil\"; DROP").unwrap()];
+        let text = script("jit's \"broker\"", "or'ders", &roles);
+        for quoted in ["\"jit's \"\"broker\"\"\"", "'jit''s \"broker\"'", "'or''ders'", "\"o'neil\"\"; DROP\"", "'o''neil\"; DROP'"] {
+            assert!(text.contains(quoted), "{quoted}");
+        }
+        // a broker's name stands once more in what makes its schema: quoted twice
+        assert!(text.contains("AUTHORIZATION \"jit''s \"\"broker\"\"\"'"), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("--") && line.contains("broker\"")), "a name stands in a comment");
+    }
+}

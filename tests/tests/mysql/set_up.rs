@@ -46,7 +46,7 @@ impl Scene {
         let running = self.server.running();
         let mut session = if user == "root" { running.admin().await? } else { running.session(user, "").await? };
         for statement in statements {
-            session.query_drop(statement).await.map_err(|error| format!("{statement}: {error}"))?;
+            session.query_drop(*statement).await.map_err(|error| format!("{statement}: {error}"))?;
         }
         Ok(session.disconnect().await?)
     }

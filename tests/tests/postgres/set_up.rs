@@ -103,7 +103,7 @@ pub(super) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     let answer = scene.run_by("postgres", "orders", None).await?;
     must(answer.as_ref().is_err_and(|said| said.contains("no password")), format!("{answer:?}"))?;
     let answer = scene.run_by("postgres", "postgres", Some(PASSWORD)).await?;
-    must(answer.as_ref().is_err_and(|said| said.contains("the target is in orders")), format!("{answer:?}"))?;
+    must(answer.as_ref().is_err_and(|said| said.contains("the target is database orders")), format!("{answer:?}"))?;
     must(scene.text("SELECT count(*)::text FROM pg_roles WHERE rolname = 'jit_broker'").await? == "0", "half is made")?;
     scene.runs(Some(PASSWORD)).await?;
     scene.is_sound().await?;
