@@ -23,7 +23,8 @@ impl SetUp<'_> {
         let parts = match self.scope {
             Scope::AzureDatabase => [self.contained_user(), self.roles(), String::new()],
             Scope::Database | Scope::Server => {
-                [self.login(), self.roles(), make(self.scope, self.database, self.login, self.user)]
+                let switch = make(self.scope, self.database, self.login, self.user);
+                [self.login(), self.roles(), format!("{switch}\n")]
             }
         };
         format!("{BEGIN}{}PRINT N'jit is set up here: jit doctor says what else there is'\nGO\n", parts.concat())

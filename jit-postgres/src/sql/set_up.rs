@@ -93,9 +93,6 @@ GRANT pg_read_all_stats TO {name} WITH INHERIT TRUE, SET FALSE;
 \endif
 {grants}\else
 -- 15 makes the broker a member of the role: NOINHERIT keeps it from using its privileges
-\if :jit_stats
-GRANT pg_read_all_stats TO {name};
-\endif
 {grants_15}\endif
 
 -- the dead man's switch: a table of leases that belongs to the broker. Without it roles stay while every process of jit is dead.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jit_core::database::{FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use jit_mysql::{MySqlConfig, MySqlDatabase};
 use jit_tests::server::{Flavour, MySqlServer, Scheduler, Settings};
 use jit_tests::servers::RunningMySql;
-use jit_tests::set_up::{Target, run};
+use jit_tests::set_up::{Catalog, Target, run};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Row, Value};
 use tokio::process::Command;
@@ -100,6 +101,16 @@ impl Scene {
     }
 }
 
+#[async_trait]
+impl Catalog for Scene {
+    async fn is_held(&self) -> Result<bool, BoxError> {
+        let mut admin = self.server.running().admin().await?;
+        let grants: Vec<String> = admin.query("SHOW GRANTS FOR alice").await?;
+        admin.disconnect().await?;
+        Ok(grants.iter().any(|grant| grant.contains("orders_write")))
+    }
+}
+
 fn database(running: &RunningMySql, scheme: &str, broker: &str) -> Result<Arc<MySqlDatabase>, BoxError> {
     let config = MySqlConfig::from_url(&format!("{scheme}://{broker}@127.0.0.1:{}", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
@@ -112,13 +123,7 @@ pub(super) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> 
     scene.refuses_without_a_password().await?;
     scene.run(&scene.script, Some(PASSWORD)).await??;
     scene.is_sound().await?;
-    let is_held = async || {
-        let mut admin = scene.server.running().admin().await?;
-        let grants: Vec<String> = admin.query("SHOW GRANTS FOR alice").await?;
-        admin.disconnect().await?;
-        Ok(grants.iter().any(|grant| grant.contains("orders_write")))
-    };
-    scene.target.windows("orders_write", is_held).await?;
+    scene.target.windows("orders_write", &scene).await?;
     // a second time it changes nothing, by what is printed now that the server answers
     let before = scene.everything().await?;
     scene.runs(None).await?;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jit_core::database::{FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use jit_tests::server::Cluster;
 use jit_tests::servers::RunningPostgres;
-use jit_tests::set_up::{Target, run};
+use jit_tests::set_up::{Catalog, Target, run};
 use tokio::process::Command;
 
 use super::must;
@@ -74,6 +75,14 @@ impl Scene {
     }
 }
 
+#[async_trait]
+impl Catalog for Scene {
+    async fn is_held(&self) -> Result<bool, BoxError> {
+        let members = "SELECT count(*)::text FROM pg_auth_members WHERE roleid = 'orders_write'::regrole AND member = 'alice'::regrole";
+        Ok(self.text(members).await? == "1")
+    }
+}
+
 fn database(running: &RunningPostgres, broker: &str) -> Result<Arc<PostgresDatabase>, BoxError> {
     let config = PostgresConfig::from_url(&format!("postgres://{broker}@127.0.0.1:{}/orders", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
@@ -107,11 +116,7 @@ pub(super) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     must(scene.text("SELECT count(*)::text FROM pg_roles WHERE rolname = 'jit_broker'").await? == "0", "half is made")?;
     scene.runs(Some(PASSWORD)).await?;
     scene.is_sound().await?;
-    let is_held = async || {
-        let members = "SELECT count(*)::text FROM pg_auth_members WHERE roleid = 'orders_write'::regrole AND member = 'alice'::regrole";
-        Ok(scene.text(members).await? == "1")
-    };
-    scene.target.windows("orders_write", is_held).await?;
+    scene.target.windows("orders_write", &scene).await?;
     // a second time it changes nothing
     let before = scene.text(EVERYTHING).await?;
     scene.runs(None).await?;
