@@ -212,8 +212,7 @@ fn the_readme_shows_what_is_printed() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, section) = readme.split_once("## The broker's account").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let shown: Vec<&str> =
-        section.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    let shown: Vec<&str> = section.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
     let printed = ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"];
     assert_eq!(shown.len(), printed.len());
     for (shown, name) in shown.iter().zip(printed) {

@@ -64,9 +64,8 @@ impl Target {
     pub async fn wrong(&self) -> Result<Vec<Check>, BoxError> {
         let checks = self.jit.check_target(&self.name).await?.checks;
         // a server that is known to be lost never waits for the disk
-        let to_mend = |check: &Check| {
-            check.about.what != "fsync" && (check.mend.is_some() || check.severity != Severity::Remark)
-        };
+        let to_mend =
+            |check: &Check| check.about.what != "fsync" && (check.mend.is_some() || check.severity != Severity::Remark);
         Ok(checks.into_iter().filter(to_mend).collect())
     }
 
@@ -106,7 +105,8 @@ impl Target {
 /// # Errors
 /// When there is no such client.
 pub async fn run(client: &mut Command, script: &str) -> Result<Result<(), String>, BoxError> {
-    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child =
+        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
     let mut stdin = child.stdin.take().ok_or("no way in")?;
     // one that fails reads no more
     let (_, output) = tokio::join!(

@@ -495,7 +495,11 @@ async fn law_17_setting_up_takes_over_nothing_of_a_strangers() {
     for (at, planted, why) in [
         ("app", "CREATE USER jit_broker WITHOUT LOGIN", "is not the login"),
         ("app", "CREATE SCHEMA jit AUTHORIZATION mallory", "somebody else"),
-        ("master", "CREATE LOGIN jit_broker WITH PASSWORD = 'x'; ALTER SERVER ROLE sysadmin ADD MEMBER jit_broker", "sysadmin"),
+        (
+            "master",
+            "CREATE LOGIN jit_broker WITH PASSWORD = 'x'; ALTER SERVER ROLE sysadmin ADD MEMBER jit_broker",
+            "sysadmin",
+        ),
     ] {
         let stage = Stage::with(&[("app", "CREATE USER mallory WITHOUT LOGIN"), (at, planted)]);
         let database = stage.database("app");

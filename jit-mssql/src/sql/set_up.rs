@@ -38,7 +38,9 @@ impl SetUp<'_> {
             Scope::Database | Scope::AzureDatabase => String::new(),
         };
         let come_in = match self.scope {
-            Scope::Database | Scope::AzureDatabase => format!("GRANT VIEW DEFINITION TO {user} -- sees who is in a role\nGO\n"),
+            Scope::Database | Scope::AzureDatabase => {
+                format!("GRANT VIEW DEFINITION TO {user} -- sees who is in a role\nGO\n")
+            }
             Scope::Server => String::new(),
         };
         format!(

@@ -38,7 +38,9 @@ impl SetUp<'_> {
         let broker = format!("{}@{}", self.broker.user, self.broker.host);
         let home = dead_man::home(&broker);
         let (is_mariadb, other, administers_all) = match self.flavour {
-            Flavour::MySql => ("VERSION() LIKE '%MariaDB%'", "MariaDB: begin the URL with mariadb://", ADMINISTERS_MYSQL.as_slice()),
+            Flavour::MySql => {
+                ("VERSION() LIKE '%MariaDB%'", "MariaDB: begin the URL with mariadb://", ADMINISTERS_MYSQL.as_slice())
+            }
             Flavour::MariaDb => {
                 ("VERSION() NOT LIKE '%MariaDB%'", "MySQL: begin the URL with mysql://", ADMINISTERS_MARIADB.as_slice())
             }
@@ -108,9 +110,13 @@ impl SetUp<'_> {
         let to = self.broker.quoted();
         let (kill, tables, more): (_, &[(&str, &str)], &[&str]) = match self.flavour {
             Flavour::MySql => ("CONNECTION_ADMIN", &TABLES_OF_MYSQL, &LOCKS_OF_MYSQL),
-            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &["SELECT (db, name, definer) ON mysql.event"]),
+            Flavour::MariaDb => {
+                ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &["SELECT (db, name, definer) ON mysql.event"])
+            }
         };
-        let mut all = format!("\n-- it sees and ends sessions, reads who holds what, and grants each requestable role\nGRANT PROCESS, {kill} ON *.* TO {to};\n");
+        let mut all = format!(
+            "\n-- it sees and ends sessions, reads who holds what, and grants each requestable role\nGRANT PROCESS, {kill} ON *.* TO {to};\n"
+        );
         for (table, columns) in tables {
             let of = if *columns == "*" { String::new() } else { format!(" ({columns})") };
             all.push_str(&format!("GRANT SELECT{of} ON {table} TO {to};\n"));
@@ -131,7 +137,9 @@ impl SetUp<'_> {
         let statements = dead_man::dead_man_for(&format!("{user}@{host}"), &self.broker.quoted()).join(";\n");
         let (on, note) = match self.flavour {
             Flavour::MySql => ("SET PERSIST event_scheduler = ON", ""),
-            Flavour::MariaDb => ("SET GLOBAL event_scheduler = ON", ": put event_scheduler = ON into the server's option file, too"),
+            Flavour::MariaDb => {
+                ("SET GLOBAL event_scheduler = ON", ": put event_scheduler = ON into the server's option file, too")
+            }
         };
         format!(
             "\n-- the dead man's switch: the broker's events stand in a database of its own. Without it roles stay while every process of jit is dead.\n\

@@ -423,7 +423,8 @@ pub(crate) fn make_anywhere(broker: &str) -> String {
 fn block(broker: &str, home: &str, run: &dyn Fn(&str) -> String) -> String {
     let name = escape_identifier(broker);
     let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("\n      {name} {kind},")).collect();
-    let table = format!("CREATE TABLE {{schema}}.leases ({}\n      PRIMARY KEY (broker, role, account))", columns.concat());
+    let table =
+        format!("CREATE TABLE {{schema}}.leases ({}\n      PRIMARY KEY (broker, role, account))", columns.concat());
     format!(
         r"DO $jit$
 DECLARE

@@ -128,11 +128,20 @@ mod tests {
     fn law_11_names_are_quoted_wherever_they_stand() {
         let roles = [RoleName::new("o'neil\"; DROP").unwrap()];
         let text = script("jit's \"broker\"", "or'ders", &roles);
-        for quoted in ["\"jit's \"\"broker\"\"\"", "'jit''s \"broker\"'", "'or''ders'", "\"o'neil\"\"; DROP\"", "'o''neil\"; DROP'"] {
+        for quoted in [
+            "\"jit's \"\"broker\"\"\"",
+            "'jit''s \"broker\"'",
+            "'or''ders'",
+            "\"o'neil\"\"; DROP\"",
+            "'o''neil\"; DROP'",
+        ] {
             assert!(text.contains(quoted), "{quoted}");
         }
         // a broker's name stands once more in what makes its schema: quoted twice
         assert!(text.contains("AUTHORIZATION \"jit''s \"\"broker\"\"\"'"), "{text}");
-        assert!(!text.lines().any(|line| line.starts_with("--") && line.contains("broker\"")), "a name stands in a comment");
+        assert!(
+            !text.lines().any(|line| line.starts_with("--") && line.contains("broker\"")),
+            "a name stands in a comment"
+        );
     }
 }

@@ -78,7 +78,8 @@ impl Scene {
     async fn run(&self, script: &str, password: Option<&str>) -> Result<Result<(), String>, BoxError> {
         let mut client = Command::new("mariadb");
         client.args(["--no-defaults", "-u", "root", "--socket"]).arg(&self.server.running().socket);
-        let password = password.map(|password| format!("SET @jit_password = {};\n", Value::from(password).as_sql(false)));
+        let password =
+            password.map(|password| format!("SET @jit_password = {};\n", Value::from(password).as_sql(false)));
         run(&mut client, &format!("{}{script}", password.unwrap_or_default())).await
     }
 
@@ -131,8 +132,12 @@ pub(super) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> 
     must(before == after, format!("it was\n{before}\nand is\n{after}"))?;
     // and it brings back what was taken
     let (kill, catalog) = match scene.is_mariadb() {
-        true => ("REVOKE CONNECTION ADMIN ON *.* FROM jit_broker", "REVOKE SELECT ON mysql.roles_mapping FROM jit_broker"),
-        false => ("REVOKE CONNECTION_ADMIN ON *.* FROM jit_broker", "REVOKE SELECT ON mysql.role_edges FROM jit_broker"),
+        true => {
+            ("REVOKE CONNECTION ADMIN ON *.* FROM jit_broker", "REVOKE SELECT ON mysql.roles_mapping FROM jit_broker")
+        }
+        false => {
+            ("REVOKE CONNECTION_ADMIN ON *.* FROM jit_broker", "REVOKE SELECT ON mysql.role_edges FROM jit_broker")
+        }
     };
     let home = jit_mysql::home("jit_broker@%");
     for taken in [
@@ -170,7 +175,8 @@ pub(super) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
         "GRANT SELECT, INSERT ON *.* TO mallory".to_owned(),
     ];
     scene.sql("root", &let_mallory.each_ref().map(String::as_str)).await?;
-    let procedure = "CREATE PROCEDURE jit.default_role(a TEXT, b TEXT, c TEXT, d TEXT, e INT) SQL SECURITY INVOKER SELECT 1";
+    let procedure =
+        "CREATE PROCEDURE jit.default_role(a TEXT, b TEXT, c TEXT, d TEXT, e INT) SQL SECURITY INVOKER SELECT 1";
     let event = format!("CREATE EVENT {home}.own ON SCHEDULE EVERY 1 HOUR DO SELECT 1");
     let (drop_jit, drop_home) = ("DROP DATABASE jit", format!("DROP DATABASE {home}"));
     for (by, planted, taken, why) in [
@@ -189,7 +195,8 @@ pub(super) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
         scene.sql("root", &[taken]).await?;
     }
     // the other server's script is of no use
-    let (scheme, why) = if scene.is_mariadb() { ("mysql", "the server is MariaDB") } else { ("mariadb", "the server is MySQL") };
+    let (scheme, why) =
+        if scene.is_mariadb() { ("mysql", "the server is MariaDB") } else { ("mariadb", "the server is MySQL") };
     let other = Target::new(database(scene.server.running(), scheme, "jit_broker")?, &ROLES).await?;
     let answer = scene.run(&other.script().await?, Some(PASSWORD)).await?;
     must(answer.as_ref().is_err_and(|said| said.contains(why)), format!("{answer:?}"))?;
