@@ -14,6 +14,7 @@ use crate::config::{ConfigError, MsSqlConfig};
 use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
 use crate::pool::{Lease, Pool};
 use crate::sql::Scope;
+use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One database of a SQL Server with its roles, or, where that is `master`, the server with its own.
@@ -137,6 +138,24 @@ impl Database for MsSqlDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.connection()?.holders(roles).await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let config = self.pool.connector().config();
+        // a server that answers says whether it is Azure's, and which user the login is
+        let answered = self.read(async |lease| {
+            let connection = lease.connection()?;
+            let user = check::user(connection).await?;
+            Ok((connection.server.scope, user))
+        });
+        let answered = answered.await;
+        let azure = config.host.to_ascii_lowercase().ends_with(".database.windows.net");
+        let unseen = if azure && self.scope.is_database() { Scope::AzureDatabase } else { self.scope };
+        let (scope, user) = answered.unwrap_or_else(|_| (unseen, config.user.clone()));
+        // whoever has no user in a database is its guest
+        let user = if user == "guest" { &config.user } else { &user };
+        let (database, login) = (config.database.as_str(), config.user.as_str());
+        Ok(SetUp { scope, database, login, user, roles }.script())
     }
 }
 

@@ -5,6 +5,7 @@
 //! itself is a number, a binary literal that this module writes, or a name that the server itself puts into brackets (`QUOTENAME`) after reading it from its catalog.
 
 pub(crate) mod dead_man;
+pub(crate) mod set_up;
 
 use std::fmt::Write;
 

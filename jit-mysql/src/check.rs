@@ -41,7 +41,7 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-fn broker(connection: &Connection) -> Name {
+pub(crate) fn broker(connection: &Connection) -> Name {
     let (user, host) = connection.server.broker.rsplit_once('@').unwrap_or((&connection.server.broker, "%"));
     Name::of(user, host)
 }
@@ -55,8 +55,8 @@ async fn of_the_broker(
     let rows = connection.list(sql::OWN_PRIVILEGES, ().into()).await?;
     let held = rows.iter().map(|row| text(row, "privilege")).collect::<Result<BTreeSet<String>, _>>()?;
     let (kill, administers): (&str, &[&str]) = match connection.server.flavour {
-        Flavour::MySql => ("CONNECTION_ADMIN", &["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"]),
-        Flavour::MariaDb => ("CONNECTION ADMIN", &["SUPER", "CREATE USER"]),
+        Flavour::MySql => ("CONNECTION_ADMIN", &sql::ADMINISTERS_MYSQL),
+        Flavour::MariaDb => ("CONNECTION ADMIN", &sql::ADMINISTERS_MARIADB),
     };
     for too_much in administers.iter().filter(|privilege| held.contains(**privilege)) {
         findings.push(finding(

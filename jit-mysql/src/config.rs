@@ -9,11 +9,15 @@ use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode}
 use jit_core::store::BoxError;
 use mysql_async::{OptsBuilder, SslOpts};
 
+use crate::sql::Flavour;
+
 /// Where a MySQL or MariaDB server is and how it is reached. Holds no password in readable form.
 #[derive(Debug, Clone)]
 pub struct MySqlConfig {
     pub(crate) place: Place,
-    user: String,
+    pub(crate) user: String,
+    /// Which server the URL's scheme names; the server itself knows better.
+    pub(crate) flavour: Flavour,
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) tls: TlsMode,
     pub(crate) connections: usize,
@@ -75,9 +79,11 @@ impl MySqlConfig {
         }
         let place = place(host)?;
         let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
+        let flavour = if clean.starts_with("mariadb:") { Flavour::MariaDb } else { Flavour::MySql };
         Ok(Self {
             place,
             user,
+            flavour,
             credentials,
             tls: TlsMode::default(),
             connections: 8,

@@ -10,10 +10,12 @@ use jit_core::database::{
 };
 use jit_core::id::{Account, RoleName};
 
+use crate::account::Name;
 use crate::config::{ConfigError, MySqlConfig};
 use crate::connect::Server;
 use crate::pool::{Lease, Pool};
 use crate::sql::Flavour;
+use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One MySQL or MariaDB server.
@@ -125,6 +127,17 @@ impl Database for MySqlDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.holders(roles).await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let config = self.pool.connector().config();
+        // a server that answers says which of the two it is, and which account the broker's is
+        let answered = self.read(async |lease| Ok((lease.server.flavour, check::broker(lease)))).await;
+        let (flavour, broker) = answered.unwrap_or_else(|_| (config.flavour, Name::of(config.user.clone(), "%")));
+        let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
+        let roles: Vec<Name> = named.map(|role| flavour.role(&role)).collect();
+        let needs_tls = !config.is_plaintext() && !config.is_local();
+        Ok(SetUp { flavour, broker: &broker, needs_tls, roles: &roles }.script())
     }
 }
 

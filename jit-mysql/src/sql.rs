@@ -6,6 +6,7 @@ pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;
 pub(crate) mod routines;
+pub(crate) mod set_up;
 pub(crate) mod settings;
 
 pub(crate) use read::{LAST, Read};
@@ -307,6 +308,10 @@ WHERE GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOT
 /// What may be set wrong on the server.
 pub(crate) const SERVER: &str = "\
 SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful";
+
+/// Rights with which whoever steals the broker's password owns the server.
+pub(crate) const ADMINISTERS_MYSQL: [&str; 4] = ["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"];
+pub(crate) const ADMINISTERS_MARIADB: [&str; 2] = ["SUPER", "CREATE USER"];
 
 /// Tables that have to be read, and what of them. Of `mysql.user` never the passwords.
 pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 8] = [

@@ -171,10 +171,11 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
         ));
     }
     if !row.try_get::<_, bool>("sees_start")? {
-        let option = if fifteen { "" } else { " WITH INHERIT TRUE, SET FALSE" };
-        let grant = format!("GRANT pg_read_all_stats TO {broker}{option}");
+        let grant = format!("GRANT pg_read_all_stats TO {broker} WITH INHERIT TRUE, SET FALSE");
         // an administrator who cannot pass it on is not told to: it is a help and no need
-        let (more, mend) = if is_managed(row)? {
+        let (more, mend) = if fifteen {
+            ("; before 16 it could only by inheriting the roles that it grants, too".to_owned(), None)
+        } else if is_managed(row)? {
             (format!("; where somebody may, run `{grant}`"), None)
         } else {
             (String::new(), Some(grant))

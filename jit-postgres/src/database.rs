@@ -14,7 +14,7 @@ use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
-use crate::sql::Catalog;
+use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One PostgreSQL cluster, reached through one of its databases.
@@ -131,6 +131,12 @@ impl Database for PostgresDatabase {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.read(async |lease| lease.of_the_broker().await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let server = &self.pool.connector().config().server;
+        let (broker, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
+        Ok(set_up::script(broker, database, roles))
     }
 }
 

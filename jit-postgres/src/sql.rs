@@ -8,6 +8,7 @@
 //! a connection.
 
 pub(crate) mod dead_man;
+pub(crate) mod set_up;
 
 use jit_core::database::Identity;
 use postgres_protocol::escape::{escape_identifier, escape_literal};

@@ -8,6 +8,7 @@ pub mod pooler;
 pub mod proxy;
 pub mod server;
 pub mod servers;
+pub mod set_up;
 pub mod tds;
 pub mod tls;
 pub mod world;

@@ -1,5 +1,8 @@
 //! What only MySQL and MariaDB have: what open sessions keep, and accounts of several hosts. `mariadb-11.8/law_05_...`.
 
+#[path = "mysql/set_up.rs"]
+mod set_up;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +53,8 @@ fn main() -> Result<()> {
         all.add("law_04_a_lock_of_the_account_keeps_no_role", locked);
         all.add("law_04_what_outlives_a_role_is_a_power", powers);
         all.add("an_account_that_may_be_meant_is_named", alike);
+        all.add("law_17_a_server_is_set_up_from_nothing_and_mended", set_up::from_nothing);
+        all.add("law_17_setting_up_takes_over_nothing_of_a_strangers", set_up::planted);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
     }
     libtest_mimic::run(&arguments, trials).exit()

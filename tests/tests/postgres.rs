@@ -1,5 +1,8 @@
 //! What only PostgreSQL has: what its roles can beyond their objects, locks on its catalog, names in another encoding. `postgres-17/law_...`.
 
+#[path = "postgres/set_up.rs"]
+mod set_up;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +37,9 @@ fn main() -> Result<()> {
         all.add("law_05_a_broker_made_superuser_still_takes_what_it_granted", superuser);
         all.add("names_that_are_no_utf8_stop_nothing", encodings);
         all.add("what_was_given_or_altered_in_the_roles_name_is_left_behind", passed_on);
+        all.add_alone("law_17_a_target_is_set_up_from_nothing_and_mended", set_up::from_nothing);
+        all.add_alone("law_17_setting_up_takes_over_nothing_of_a_strangers", set_up::planted);
+        all.add_alone("a_target_is_set_up_by_who_is_no_superuser", set_up::by_an_administrator);
         // 15 has neither a lock of a role nor the grantor of a membership
         if running.major >= 16 {
             all.add("law_04_a_lock_of_the_account_does_not_keep_its_role", locked);
@@ -55,10 +61,25 @@ impl Tests<'_> {
     where
         F: Future<Output = Result<(), BoxError>> + Send,
     {
+        self.add_of(name, |running| async { test(Scene::new(running).await?).await });
+    }
+
+    /// On a server of its own, of this major version.
+    fn add_alone<F>(&mut self, name: &str, test: impl FnOnce(u32) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), BoxError>> + Send,
+    {
+        self.add_of(name, |running| test(running.major));
+    }
+
+    fn add_of<F>(&mut self, name: &str, test: impl FnOnce(RunningPostgres) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), BoxError>> + Send,
+    {
         let full = format!("{}/{name}", self.running.name());
         let (runtime, running) = (Arc::clone(self.runtime), self.running.clone());
         self.trials.push(Trial::test(full, move || {
-            let work = async { test(Scene::new(running).await?).await };
+            let work = test(running);
             let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await });
             let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
             done.map_err(|error: BoxError| Failed::from(error.to_string()))

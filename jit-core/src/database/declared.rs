@@ -140,6 +140,10 @@ impl<D: Database> Database for DeclaredRealm<D> {
         let its = self.inner.of_the_broker().await?;
         Ok(OfTheBroker { identity: its.identity.as_ref().map(|identity| self.declared(identity)), ..its })
     }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        self.inner.set_up(roles).await
+    }
 }
 
 /// The stable word of a check which says that a server's own identity follows its host.

@@ -139,6 +139,16 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         Ok(OfTheBroker::default())
     }
+
+    /// One script for the engine's own client that sets this server up from nothing for these roles, or mends it, and that can be run any
+    /// number of times: the broker's account without its password, its rights, and the dead man's switch. Needs no server that answers.
+    ///
+    /// # Errors
+    /// [`Rejection::Other`] where this kind of database has none.
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let _ = roles;
+        Err(DatabaseError::rejected(Rejection::Other, "jit has no script that sets this kind of database up"))
+    }
 }
 
 fn no_dead_man() -> DatabaseError {
@@ -206,6 +216,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         (**self).of_the_broker().await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        (**self).set_up(roles).await
     }
 }
 

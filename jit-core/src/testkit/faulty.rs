@@ -270,6 +270,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.run(Method::Holders, self.inner.of_the_broker()).await?
     }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        self.inner.set_up(roles).await
+    }
 }
 
 /// The same error for each of several orders.

@@ -103,11 +103,14 @@ const THERE: &str = r"pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.
 
 /// Why this home cannot be used, as one text, or NULL: for a block whose variable `me` is the broker's oid.
 fn distrust(home: Home) -> String {
+    distrust_in(&escape_literal(&home.schema()))
+}
+
+/// The same for the schema that this expression names.
+fn distrust_in(schema: &str) -> String {
     format!(
-        r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table {leases}' ELSE string_agg(f.why, '; ') END
-    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = '{schema}')",
-        leases = home.leases(),
-        schema = home.schema(),
+        r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table ' || {schema} || '.leases' ELSE string_agg(f.why, '; ') END
+    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = {schema})",
         faults = faults(),
     )
 }
@@ -398,30 +401,54 @@ pub(crate) const MAKE_JOB: &str = "SELECT cron.schedule($1::text, '* * * * *'::t
 /// What a DBA runs for it, by a client that does one statement after the other, and again whenever they like. It makes what is missing, and fails
 /// on what somebody else has made there: the block's checks are those of each use. The session's search path may be anything.
 pub(crate) fn make(broker: &str, home: Home) -> String {
-    let (schema, leases, name) = (home.schema(), home.leases(), escape_identifier(broker));
-    let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("      {name} {kind},\n")).collect();
+    let schema = escape_literal(&home.schema());
+    block(broker, &schema, &|statement| format!("{};", statement.replace("{schema}", &home.schema())))
+}
+
+/// The same where nobody knows yet which home it is to be: the block says. Schema `jit` where it is free, or the broker's own, or nobody's that jit
+/// knows, which the block then refuses; the broker's own schema where another broker has that one.
+pub(crate) fn make_anywhere(broker: &str) -> String {
+    let another = format!(
+        "EXISTS (SELECT FROM {THERE}, LATERAL (SELECT c.relowner AS oid) me WHERE n.nspname = 'jit' AND c.relowner <> my
+      AND NOT EXISTS ({}))",
+        faults()
+    );
+    let choice = format!(
+        "CASE WHEN to_regnamespace('jit_of_' || my) IS NOT NULL OR {another} THEN 'jit_of_' || my ELSE 'jit' END"
+    );
+    block(broker, &choice, &|statement| format!("EXECUTE replace({}, '{{schema}}', home);", escape_literal(statement)))
+}
+
+/// `home`: an expression; `run`: how a statement about `{schema}` is run.
+fn block(broker: &str, home: &str, run: &dyn Fn(&str) -> String) -> String {
+    let name = escape_identifier(broker);
+    let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("\n      {name} {kind},")).collect();
+    let table =
+        format!("CREATE TABLE {{schema}}.leases ({}\n      PRIMARY KEY (broker, role, account))", columns.concat());
     format!(
-        r"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {name};
-DO $jit$
+        r"DO $jit$
 DECLARE
-  my   pg_catalog.oid;
-  why  pg_catalog.text;
+  my    pg_catalog.oid;
+  home  pg_catalog.text;
+  why   pg_catalog.text;
 BEGIN
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   SELECT r.oid INTO STRICT my FROM pg_roles r WHERE r.rolname = {literal};
+  home := {home};
+  IF to_regnamespace(home) IS NULL THEN
+    {make_schema}
+  END IF;
   -- a schema that was there before may be somebody else's
-  why := (SELECT string_agg(f.why, '; ') FROM (SELECT my AS oid) me, {THERE}, LATERAL ({faults}) f WHERE n.nspname = '{schema}');
+  why := (SELECT string_agg(f.why, '; ') FROM (SELECT my AS oid) me, {THERE}, LATERAL ({faults}) f WHERE n.nspname = home);
   IF why IS NOT NULL THEN
     RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Drop what jit did not make (or give it to a superuser), and run this again.';
   END IF;
-  IF to_regclass('{leases}') IS NULL THEN
-    CREATE TABLE {leases} (
-{columns}      PRIMARY KEY (broker, role, account)
-    );
-    ALTER TABLE {leases} OWNER TO {name};
+  IF to_regclass(home || '.leases') IS NULL THEN
+    {make_table}
+    {give_table}
   END IF;
-  GRANT USAGE ON SCHEMA {schema} TO {name};
-  GRANT SELECT, INSERT, UPDATE, DELETE ON {leases} TO {name};
+  {let_use}
+  {let_write}
   why := {distrust};
   IF why IS NOT NULL THEN
     RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Let a superuser, or who may SET ROLE to the broker, run this.';
@@ -430,8 +457,12 @@ END $jit$;
 ",
         literal = escape_literal(broker),
         faults = faults(),
-        columns = columns.concat(),
-        distrust = distrust(home),
+        make_schema = run(&format!("CREATE SCHEMA {{schema}} AUTHORIZATION {name}")),
+        make_table = run(&table),
+        give_table = run(&format!("ALTER TABLE {{schema}}.leases OWNER TO {name}")),
+        let_use = run(&format!("GRANT USAGE ON SCHEMA {{schema}} TO {name}")),
+        let_write = run(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {{schema}}.leases TO {name}")),
+        distrust = distrust_in("home"),
     )
 }
 

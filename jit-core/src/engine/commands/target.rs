@@ -16,7 +16,7 @@ use crate::approval::Actor;
 use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity};
 use crate::fact::{Fact, What};
-use crate::id::TargetName;
+use crate::id::{RoleName, TargetName};
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
 
@@ -80,10 +80,7 @@ impl Jit {
     pub async fn check_target(&self, name: &TargetName) -> Result<TargetReport, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
-        let mut roles = Vec::new();
-        for role in settings.policy.requestable(name).await? {
-            roles.push(database.role(role.as_str())?);
-        }
+        let roles = requestable(&settings, name, database).await?;
         let identity = database.identify().await?;
         let mut checks = self.identity_checks(name, database, &identity).await?;
         let capabilities = database.capabilities().await?;
@@ -95,6 +92,18 @@ impl Jit {
             }
         }
         Ok(TargetReport { identity, capabilities, checks })
+    }
+
+    /// One script that sets the target up for all roles that policy makes requestable, or mends it, for a DBA to run with the engine's own client: see
+    /// [`Database::set_up`]. The target need not answer.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where there is no such target, [`JitError::Database`] where its kind has no such script.
+    pub async fn set_up_target(&self, name: &TargetName) -> Result<String, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let database = settings.database(name)?;
+        let roles = requestable(&settings, name, database).await?;
+        Ok(database.set_up(&roles).await?)
     }
 
     /// Whether the server is the one that the target is known by.
@@ -204,4 +213,14 @@ impl Jit {
         }
         Err(JitError::Busy)
     }
+}
+
+/// The roles that policy makes requestable on the target, as the engine spells them.
+async fn requestable(
+    settings: &Tenant,
+    name: &TargetName,
+    database: &Arc<dyn Database>,
+) -> Result<Vec<RoleName>, JitError> {
+    let roles = settings.policy.requestable(name).await?;
+    roles.iter().map(|role| Ok(database.role(role.as_str())?)).collect()
 }

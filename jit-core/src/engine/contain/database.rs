@@ -165,4 +165,8 @@ impl Database for Contained {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.read(async { self.inner.of_the_broker().await }).await
     }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        self.read(async { self.inner.set_up(roles).await }).await
+    }
 }

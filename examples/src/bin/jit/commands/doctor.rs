@@ -7,7 +7,8 @@ use jit_core::store::ClockState;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::config::{Config, StoreAt};
+use crate::build;
+use crate::config::{AuditConfig, Config, StoreAt};
 use crate::error::{Exit, Failure};
 use crate::print::Lines;
 use crate::spans::{said, shown, stamped};
@@ -51,6 +52,15 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     });
     at.out.result(&answer, || lines.text())?;
     worst.failure().map_or(Ok(()), Err)
+}
+
+/// Prints the script that sets the target up. Neither the store nor the log is needed for it, nor touched, and the target need not answer.
+pub(super) async fn set_up(at: &Context<'_>, target: &TargetName) -> Result<(), Failure> {
+    let mut config = at.config()?;
+    config.store = StoreAt::Memory;
+    config.tenants.values_mut().for_each(|tenant| tenant.audit = AuditConfig::default());
+    let script = build::engine(&config, at.cli.tenant.as_ref()).await?.set_up_target(target).await?;
+    at.out.result(&json!({"target": target, "script": script}), || script.trim_end().to_owned())
 }
 
 #[derive(Debug, Default)]
