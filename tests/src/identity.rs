@@ -32,7 +32,7 @@ pub async fn engine(role: &str, targets: &[(&str, &Arc<dyn Database>)]) -> Resul
          targets = [\"*\"]\nroles = [\"{role}\"]\nrequesters = [\"*\"]\nmax = \"1h\"\ndead_man = \"off\"\n"
     );
     let mut builder = Jit::builder().store(MemoryStore::default()).policy(PolicyDocument::parse(&policy, "test")?);
-    for (name, database) in targets {
+    for &(name, database) in targets {
         builder = builder.database(name, Arc::clone(database));
     }
     Ok(builder.build().await?)

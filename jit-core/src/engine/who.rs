@@ -79,11 +79,16 @@ impl LastSeen {
         self.lock().get(&(tenant.clone(), realm.clone())).map(|shown| shown.identity.clone())
     }
 
-    /// What is to be written down now.
-    fn to_keep(&self, tenant: &TenantId, realm: &RealmId, now: Time) -> Option<Identity> {
+    /// The realms whose servers answered.
+    fn realms(&self) -> Vec<(TenantId, RealmId)> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// What is to be written down now, where that was not done a moment ago.
+    fn to_keep(&self, tenant: &TenantId, realm: &RealmId, now: Time, always: bool) -> Option<Identity> {
         let mut all = self.lock();
         let shown = all.get_mut(&(tenant.clone(), realm.clone()))?;
-        if shown.kept.is_some_and(|kept| span(kept, now) < KEPT_EVERY) {
+        if !always && shown.kept.is_some_and(|kept| span(kept, now) < KEPT_EVERY) {
             return None;
         }
         shown.kept = Some(now);
@@ -304,11 +309,24 @@ impl Core {
         }
     }
 
-    /// Writes down how far the realm's server was seen, where that has not just been done. Nothing depends on one time: what is seen next is
-    /// written next.
-    pub(super) async fn keep_position(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
+    /// Writes down how far all servers were seen, before nobody remembers it.
+    pub(super) async fn keep_positions(&self) {
+        for (tenant, realm) in self.last_seen.realms() {
+            if let Err(error) = self.keep_position(&tenant, &realm, true).await {
+                tracing::warn!(%error, %realm, "how far its server was seen is not written down");
+            }
+        }
+    }
+
+    /// Writes down how far the realm's server was seen; without `always` not where that has just been done.
+    pub(super) async fn keep_position(
+        &self,
+        tenant: &TenantId,
+        realm: &RealmId,
+        always: bool,
+    ) -> Result<(), StoreError> {
         let now = self.store.now().await?;
-        let Some(shown) = self.last_seen.to_keep(tenant, realm, now) else { return Ok(()) };
+        let Some(shown) = self.last_seen.to_keep(tenant, realm, now, always) else { return Ok(()) };
         let key = realm_key(tenant, realm);
         let Some(record) = self.store.read(&key).await? else { return Ok(()) };
         let known: RealmRecord = body(&record)?;

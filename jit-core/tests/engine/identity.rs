@@ -240,13 +240,14 @@ async fn law_07_two_servers_of_one_declared_realm_are_both_refused_until_an_oper
     let (one, other) = (server(17), server(17));
     let mallory = "mallory";
     let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
-    let builder = builder.database("pg", one.database().in_realm("orders").unwrap());
-    let jit = builder.database("wide", other.database().in_realm("orders").unwrap()).build().await.unwrap();
+    let jit = builder.database("pg", one.database().in_realm("orders").unwrap()).build().await.unwrap();
     let pump = jit.start();
-    let access = usable(&jit, "alice", "reader", 2_500).await;
+    let access = usable(&jit, "alice", "reader", 4_000).await;
     let wide = TargetName::new("wide").unwrap();
+    let second = other.database().in_realm("orders").unwrap();
+    jit.put_target(wide.clone(), Arc::new(second) as Arc<dyn Database>).await.unwrap();
     let on_wide = || Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the other one");
-    // whether it is refused at once, or waits for the first contact and is never granted
+    // it is refused at once, or waits for the first contact and is never granted
     if let Ok(asked) = jit.request(&actor("dave"), on_wide()).await {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_ne!(jit.access(asked.id()).await.unwrap().state, "active");

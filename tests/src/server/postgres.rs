@@ -235,7 +235,7 @@ impl Cluster {
     pub async fn copy(&self) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("jit-pg").permissions(Permissions::from_mode(0o755)).tempdir()?;
         self.user.own(folder.path())?;
-        let mut copy = tokio::process::Command::new("cp");
+        let mut copy = std::process::Command::new("cp");
         copy.arg("-a").arg(self.data()).arg(folder.path().join("data"));
         finish(copy, Stdio::null()).await?;
         let running =

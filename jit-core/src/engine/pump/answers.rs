@@ -142,7 +142,7 @@ impl Lanes {
         let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
         self.core.last_seen.saw(tenant, identity);
         if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
-            return self.core.keep_position(tenant, &identity.realm).await;
+            return self.core.keep_position(tenant, &identity.realm, false).await;
         }
         if known.is_some() {
             // before it is said and remembered: a crash in between only looks twice, and what is due brings the next node here

@@ -239,7 +239,7 @@ impl Lanes {
         };
         match served {
             Served::Answered { restarted } => {
-                if let Err(error) = self.core.keep_position(tenant, &realm).await {
+                if let Err(error) = self.core.keep_position(tenant, &realm, false).await {
                     tracing::debug!(%error, "how far the server was seen is written down another time");
                 }
                 if let Some(since) = self.breaker(lane, Breaker::answered) {
