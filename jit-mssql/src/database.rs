@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
     Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
@@ -60,6 +60,10 @@ impl Database for MsSqlDatabase {
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
         self.read(async |lease| Ok(lease.connection()?.moment().await?.identity)).await
+    }
+
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        observe::continues(before, now)
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {

@@ -69,9 +69,9 @@ impl Flavour {
     }
 }
 
-/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{started}`: when the server started, seconds
-/// since 1970; both take the statement's own time, so the difference is exact.
-const IN_MYSQL: [(&str, &str); 10] = [
+/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{status}`: for how long the server runs, in seconds,
+/// by the statement's own time, and how far InnoDB's log is on disk (none before MySQL 8.0.30). `{gtids}`: which changes are in the binary log.
+const IN_MYSQL: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -93,12 +93,15 @@ const IN_MYSQL: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{realm}", "CONCAT('mysql:', @@server_uuid)"),
     ("{mandatory}", "@@global.mandatory_roles"),
+    ("{gtids}", "@@global.gtid_executed"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'Uptime' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'Uptime' THEN VARIABLE_VALUE END) AS lsn FROM performance_schema.global_status \
+          WHERE VARIABLE_NAME IN ('Uptime', 'Innodb_redo_log_flushed_to_disk_lsn')) status",
     ),
 ];
-const IN_MARIADB: [(&str, &str); 10] = [
+const IN_MARIADB: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -119,9 +122,12 @@ const IN_MARIADB: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{mandatory}", "''"),
     ("{realm}", "CONCAT('mariadb:', @@server_uid, ':', @@hostname)"),
+    ("{gtids}", "@@global.gtid_binlog_pos"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'UPTIME')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'UPTIME' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'UPTIME' THEN VARIABLE_VALUE END) AS lsn FROM information_schema.GLOBAL_STATUS \
+          WHERE VARIABLE_NAME IN ('UPTIME', 'INNODB_LSN_FLUSHED')) status",
     ),
 ];
 
@@ -151,11 +157,13 @@ pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
 
 /// As whom we are logged in, and where.
 pub(crate) const HELLO: &str = "\
-SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT CURRENT_USER() AS broker, {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
-/// The server's time, read before anything else, and its incarnation.
+/// The server's time, read before anything else, its incarnation and its position.
 pub(crate) const MOMENT: &str = "\
-SELECT {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
 /// Says what is asked, and which roles everybody is taken to hold.
 pub(crate) const ASK: &str = "SET @jit_ask = ?, @jit_everybody = ?";

@@ -274,12 +274,13 @@ where
 
 /// Settings and identity, in one round trip.
 async fn greet(client: &Client) -> Result<Server, DatabaseError> {
-    let (patience, settings, row, timeline) = tokio::join!(
+    let wal = sql::wal();
+    let (patience, settings, row, wal) = tokio::join!(
         biased;
         client.batch_execute(sql::PATIENCE),
         client.batch_execute(sql::SETTINGS),
         client.query_typed_one(sql::HELLO, &[]),
-        client.query_typed_one(sql::TIMELINE, &[])
+        client.query_typed_one(&wal, &[])
     );
     let row = row.map_err(error::reading)?;
     let version: i32 = row.try_get("version").map_err(error::reading)?;
@@ -306,7 +307,7 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
         pid: row.try_get("pid").map_err(error::reading)?,
-        wal: match timeline {
+        wal: match wal {
             Ok(_) => Wal::Readable,
             Err(error) if error::is_withheld(&error) => Wal::Refused,
             Err(error) => return Err(error::reading(error)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
     Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use jit_core::id::{Account, RoleName};
@@ -55,7 +55,7 @@ impl Database for PostgresDatabase {
         self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         observe::continues(before, now)
     }
 

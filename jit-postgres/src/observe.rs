@@ -2,7 +2,7 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
     Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
@@ -129,19 +129,46 @@ impl Connection {
     }
 }
 
-/// Whether the cluster that ran as `before` can run as `now`: promoted where it runs, or elsewhere on a later timeline; or started again
-/// later where it listened, on the same timeline. A plain copy has the same timeline, and another port where it runs beside the other.
-pub(crate) fn continues(before: &str, now: &str) -> bool {
-    let part = |text: &str, name: &str| text.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned));
-    let timeline = |text: &str| part(text, "timeline ").and_then(|timeline| u32::from_str_radix(&timeline, 16).ok());
-    let (started, port) = (|text: &str| part(text, "started "), |text: &str| part(text, "port "));
+/// Whether the cluster that was seen as `before` can run as `now`: started again later where it listened, on the same timeline, with a log
+/// that goes on. On a later timeline a standby was promoted, or a copy.
+pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
+    let part = |of: &Identity, name: &str| {
+        of.incarnation.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned))
+    };
+    let timeline = |of: &Identity| part(of, "timeline ").and_then(|timeline| u32::from_str_radix(&timeline, 16).ok());
+    let (started, port) = (|of: &Identity| part(of, "started "), |of: &Identity| part(of, "port "));
     if started(before) == started(now) && port(before) == port(now) {
-        return true;
+        return Continuity::Same;
     }
     match (timeline(before), timeline(now)) {
-        (Some(before), Some(now)) if before != now => now > before,
-        _ => port(before) == port(now) && started(before) < started(now),
+        (Some(was), Some(is)) if is < was => {
+            return Continuity::Other(format!("it is on timeline {is}, and was on timeline {was}"));
+        }
+        (Some(was), Some(is)) if is > was => {
+            return Continuity::Unclear(format!("it is on timeline {is}, and was on timeline {was}: it was promoted"));
+        }
+        _ => {}
     }
+    if before.realm == now.realm
+        && let (Some(was), Some(is)) = (lsn(&before.position), lsn(&now.position))
+        && is < was
+    {
+        let (was, is) = (&before.position, &now.position);
+        return Continuity::Other(format!("its log ends at {is}, and was seen at {was}: it was copied, or saved, before"));
+    }
+    if port(before) != port(now) {
+        return Continuity::Unclear("it listens elsewhere".to_owned());
+    }
+    if started(before) > started(now) {
+        return Continuity::Unclear("it was started before the one that was seen".to_owned());
+    }
+    Continuity::Restarted
+}
+
+/// A position in the log, as the server writes it (`0/16B3748`).
+fn lsn(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
 }
 
 /// The observation of all subjects.
@@ -192,7 +219,9 @@ fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
     let identity: &str = row.try_get("identity").map_err(reading)?;
     let (realm, incarnation) = identity.split_once(' ').unwrap_or((identity, ""));
     let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation: incarnation.to_owned() } })
+    let position: Option<&str> = row.try_get("position").map_err(reading)?;
+    let (incarnation, position) = (incarnation.to_owned(), position.unwrap_or_default().to_owned());
+    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
 }
 
 fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
@@ -290,22 +319,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_05_a_restart_and_a_promotion_continue_a_cluster_and_a_copy_beside_it_does_not() {
-        let was = "timeline 00000001, started 2026-11-28T19:37:07.123456Z, port 5432";
-        for (now, expected) in [
-            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5432", true),
-            ("timeline 00000002, started 2026-11-28T10:37:07.123456Z, port 5433", true),
-            ("timeline 00000002, started 2026-11-28T19:37:07.123456Z, port 5432", true),
-            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5433", false),
-            ("timeline 00000001, started 2026-11-28T18:37:07.123456Z, port 5432", false),
+    fn law_05_a_restart_with_all_that_was_seen_continues_a_cluster_and_nothing_else_does() {
+        let seen = |incarnation: &str, position: &str| Identity {
+            realm: RealmId::new("postgres:7").unwrap(),
+            incarnation: incarnation.to_owned(),
+            position: position.to_owned(),
+        };
+        let was = seen("timeline 00000001, started 2026-11-28T19:37:07.123456Z, port 5432", "0/FF000010");
+        let later = "timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5432";
+        for (now, position, expected) in [
+            (later, "0/FF000010", "restarted"),
+            (later, "1/0", "restarted"),
+            // where it shows none
+            (later, "", "restarted"),
+            (later, "0/FF00000F", "other"),
+            ("timeline 00000002, started 2026-11-28T10:37:07.123456Z, port 5433", "1/0", "unclear"),
+            ("timeline 00000002, started 2026-11-28T20:37:07.123456Z, port 5432", "1/0", "unclear"),
+            ("timeline 00000002, started 2026-11-28T19:37:07.123456Z, port 5432", "0/FF000010", "same"),
+            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5433", "1/0", "unclear"),
+            ("timeline 00000001, started 2026-11-28T18:37:07.123456Z, port 5432", "1/0", "unclear"),
         ] {
-            assert_eq!(continues(was, now), expected, "{now}");
+            let found = match continues(&was, &seen(now, position)) {
+                Continuity::Same => "same",
+                Continuity::Restarted => "restarted",
+                Continuity::Unclear(_) => "unclear",
+                Continuity::Other(_) => "other",
+            };
+            assert_eq!(found, expected, "{now} {position}");
         }
-        let standby = "standby, started 2026-11-28T19:37:07.123456Z, port 5432";
-        assert!(continues(standby, was), "promoted where it runs");
-        assert!(
-            !continues("timeline 00000003, started 2026-11-28T19:00:00.000000Z, port 5432", was),
-            "an older timeline"
-        );
+        let standby = seen("standby, started 2026-11-28T19:37:07.123456Z, port 5432", "");
+        assert_eq!(continues(&standby, &was), Continuity::Same, "promoted where it runs");
+        let older = seen("timeline 00000001, started 2026-11-28T20:00:00.000000Z, port 5432", "1/0");
+        let newer = seen("timeline 00000003, started 2026-11-28T19:00:00.000000Z, port 5432", "0/0");
+        assert!(matches!(continues(&newer, &older), Continuity::Other(_)), "an older timeline");
     }
 }

@@ -121,8 +121,17 @@ pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
 /// The timeline. It is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
 /// checkpoint. Managed servers refuse this with 55000 or 0A000.
-pub(crate) const TIMELINE: &str = "\
+const TIMELINE: &str = "\
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline";
+
+/// How far the log is on disk: on one timeline it never goes back, and a copy that was made earlier is behind.
+const POSITION: &str = "\
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END AS position";
+
+/// Whether [`TIMELINE`] and [`POSITION`] can be asked.
+pub(crate) fn wal() -> String {
+    format!("SELECT ({TIMELINE}), ({POSITION})")
+}
 
 /// Who answers: the cluster, wherever its databases are reached from, a space, and which run of it. The system identifier is in every
 /// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond.
@@ -140,8 +149,12 @@ fn identity(wal: Wal) -> String {
 /// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
 /// off the connection: nothing of its call is under way any more.
 pub(crate) fn moment(wal: Wal) -> String {
+    let position = match wal {
+        Wal::Readable => POSITION,
+        Wal::Refused => "SELECT NULL::text AS position",
+    };
     format!(
-        "SELECT clock_timestamp() AS now, {} AS identity, pg_backend_pid() AS pid, \
+        "SELECT clock_timestamp() AS now, {} AS identity, ({position}) AS position, pg_backend_pid() AS pid, \
          set_config('application_name', 'jit', false) AS unlabelled",
         identity(wal)
     )
@@ -152,7 +165,7 @@ pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
 
 /// Ends the transaction where another server answers than this one.
 fn meant_for(server: &Identity, wal: Wal) -> String {
-    let Identity { realm, incarnation } = server;
+    let Identity { realm, incarnation, position: _ } = server;
     format!(
         "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {} AS id OFFSET 0) s",
         escape_literal(&format!("{realm} {incarnation}")),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod identity;
 pub mod outside;
 pub mod places;
 pub mod pooler;

@@ -23,6 +23,7 @@ pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
+pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError, Rejection};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
@@ -59,11 +60,10 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says.
     async fn identify(&self) -> Result<Identity, DatabaseError>;
 
-    /// Whether a server of the same realm that runs as `now` can be the one that ran as `before`: restarted, or a standby of it that was
-    /// promoted. False where it may as well be a copy beside it. Pure.
-    fn continues(&self, before: &str, now: &str) -> bool {
+    /// Whether the server that shows itself as `now` can be the one that was seen as `before`, another run of the same realm. Pure.
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         let _ = (before, now);
-        true
+        Continuity::Same
     }
 
     /// What this server can do and how it behaves.
@@ -170,7 +170,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).identify().await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         (**self).continues(before, now)
     }
 
@@ -237,14 +237,41 @@ pub struct Call {
     pub server: Option<Identity>,
 }
 
-/// Which server it is that answers: where roles live, and which run of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which server it is that answers: where roles live, and which run of it. Two are equal where both say the same of these two.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
     /// Where roles live.
     pub realm: RealmId,
     /// Changes when the server was restarted, failed over or restored (timeline, start time). Two servers that run at the same
     /// time never show the same one, also where one is a copy of the other.
     pub incarnation: String,
+    /// What a later run of the server has to show again, and an earlier copy of it cannot: how far its log is, as the adapter writes
+    /// it. Empty where it shows none.
+    #[serde(default)]
+    pub position: String,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        // a log goes on
+        let Self { realm, incarnation, position: _ } = self;
+        *realm == other.realm && *incarnation == other.incarnation
+    }
+}
+
+impl Eq for Identity {}
+
+/// What a server is that shows another run of its realm than was seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continuity {
+    /// The same one, whatever it holds now.
+    Same,
+    /// One that was started again where it was: nothing that it says of itself is against it. What was granted there has to be there.
+    Restarted,
+    /// A failover, or a copy of it: it cannot be told without an operator, or a declared realm. What is different.
+    Unclear(String),
+    /// Not the one that was seen: it lacks what that one had, or runs beside it. How that shows.
+    Other(String),
 }
 
 impl Call {

@@ -14,6 +14,7 @@ use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
 use crate::alike::are_alike;
+use super::who::LastSeen;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
@@ -47,6 +48,8 @@ pub(super) struct Core {
     pub(super) in_hand: InHand,
     /// Roles of targets that were checked.
     pub(super) checked: Checked,
+    /// How far servers were seen.
+    pub(super) last_seen: LastSeen,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -104,6 +107,7 @@ impl Core {
             suspects: Suspects::default(),
             in_hand: InHand::default(),
             checked: Checked::default(),
+            last_seen: LastSeen::default(),
             tenants: RwLock::new(tenants),
         }
     }

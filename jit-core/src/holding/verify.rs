@@ -197,6 +197,11 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     for edge in &seen.direct {
         match &edge.grantor {
+            // ids of another server mean nothing, and who granted it there is who brought the data along
+            Grantor::Other(grantor) if !untouched && closing.order.subject.role_id.is_none() => left.push(format!(
+                "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
+                 `REVOKE ... GRANTED BY` as that one"
+            )),
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
             // nothing was ever applied on behalf of these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
     Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::id::{Account, RoleName};
@@ -213,7 +213,7 @@ impl<D: Database> Database for FaultyDatabase<D> {
         self.run(Method::Identify, self.inner.identify()).await?
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         self.inner.continues(before, now)
     }
 

@@ -89,6 +89,15 @@ impl PostgresWorld {
         Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
     }
 
+    /// The broker's adapter for the server at this port, where the same accounts are.
+    ///
+    /// # Errors
+    /// When it cannot be configured.
+    pub fn database_at(&self, port: u16) -> Result<Arc<dyn Database>, BoxError> {
+        let config = self.config("127.0.0.1", port, "postgres", TlsMode::DangerPlaintext)?;
+        Ok(Arc::new(PostgresDatabase::new(config)?))
+    }
+
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {
         self.running.admin("postgres").await?.batch_execute(statements).await?;
         Ok(())

@@ -15,7 +15,6 @@ use super::super::records::{
     stops_key, target_key,
 };
 use super::super::view::AccessView;
-use super::super::who::Who;
 use crate::access::{Access, Event};
 use crate::alike::{Known, refusal};
 use crate::approval::{Actor, Confirmation, Parties};
@@ -237,10 +236,9 @@ impl Jit {
             return Err(JitError::TargetRefused { target, why });
         }
         let tenant = &self.tenant;
-        if let Who::Another(why) =
-            self.core.who_answers(tenant, &request.target, database, &observation.identity).await?
-        {
-            return Err(JitError::TargetRefused { target: request.target.clone(), why });
+        let who = self.core.who_answers(tenant, &request.target, database, &observation.identity).await?;
+        if let Some(why) = who.refused() {
+            return Err(JitError::TargetRefused { target: request.target.clone(), why: why.to_owned() });
         }
         let Some(seen) = observation.seen.first() else { return Ok(()) };
         if !seen.account_exists {

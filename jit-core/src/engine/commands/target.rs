@@ -9,7 +9,7 @@ use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body_or_default, put, target_key};
-use super::super::who::Who;
+use super::super::who::SHOWS_WITHIN;
 use crate::access::Event;
 use crate::alike::refusal;
 use crate::approval::Actor;
@@ -120,9 +120,9 @@ impl Jit {
                 "it was `{realm}` and answers as `{}`: put the URL right, or run `jit target confirm {name}`",
                 found.realm
             )),
-            _ => match self.core.who_answers(&self.tenant, name, database, found).await? {
-                Who::Another(why) => Some(why),
-                Who::TheRealms => None,
+            _ => match self.core.who_answers(&self.tenant, name, database, found).await?.refused() {
+                Some(why) => Some(why.to_owned()),
+                None => self.core.runs_elsewhere(&self.tenant, name, found, true).await?,
             },
         };
         let finding = |message| finding(Severity::Refusal, ("realm", Some(name.to_string())), message, None);
@@ -179,10 +179,16 @@ impl Jit {
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
-        settings.database(name)?;
+        let database = settings.database(name)?;
+        let shown = self.core.tasks.within(SHOWS_WITHIN, database.identify()).await;
+        let shown = shown.and_then(Result::ok).map(|shown| shown.realm);
+        let known = self.core.realm_of(&self.tenant, name).await?;
         let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());
         let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
         self.on_target(&settings, actor, name, fact, confirm).await?;
+        for realm in [known, shown].into_iter().flatten() {
+            self.core.looked(&self.tenant, &realm).await?;
+        }
         self.core.enrol(&self.tenant, name).await
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
     Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::engine::tasks::Tasks;
@@ -97,8 +97,9 @@ impl Database for Contained {
         self.read(async { self.inner.identify().await }).await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
-        self.calls.now(|| self.inner.continues(before, now)).unwrap_or(false)
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        let answer = self.calls.now(|| self.inner.continues(before, now));
+        answer.unwrap_or_else(|failed| Continuity::Other(failed.to_string()))
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {

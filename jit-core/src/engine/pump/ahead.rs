@@ -320,9 +320,11 @@ impl Lanes {
         let realm = &ends.first()?.realm;
         let known = self.breaker(&Lane::realm(realm), |breaker| breaker.knows(tenant, target));
         if let Some(incarnation) = known {
-            return Some(Identity { realm: realm.clone(), incarnation });
+            return Some(Identity { realm: realm.clone(), incarnation, position: String::new() });
         }
-        self.identify(database).await.ok().filter(|server| server.realm == *realm)
+        let server = self.identify(database).await.ok().filter(|server| server.realm == *realm)?;
+        // what the store would say of it cannot be read
+        self.core.may_be(tenant, database, &server).then_some(server)
     }
 
     /// Puts it into the log; what could not be put there yet.

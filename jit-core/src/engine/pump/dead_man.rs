@@ -268,7 +268,7 @@ impl Lanes {
         match self.core.tasks.within(LOOK_WITHIN, database.identify()).await {
             Some(Ok(identity)) if identity.realm == realm => {
                 match self.core.who_answers(tenant, target, database, &identity).await? {
-                    Who::TheRealms => self.incarnation(tenant, settings, target, &identity).await,
+                    Who::TheRealms | Who::Doubted(_) => self.incarnation(tenant, settings, target, &identity).await,
                     // whoever has work there finds out
                     Who::Another(_) => Ok(()),
                 }
@@ -322,6 +322,9 @@ impl Core {
             Some(Err(error)) => return Ok(Err(error)),
             None => return Ok(Err(late())),
         };
+        if let Who::Another(why) = self.who_answers(access.tenant(), &armed.target, database, &server).await? {
+            return Ok(Err(DatabaseError::AnotherServer { why }));
+        }
         let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server) };
         let orders = [order];
         let answers = self.tasks.within(limit, database.arm(&call, &orders)).await;

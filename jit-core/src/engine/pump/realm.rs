@@ -43,6 +43,8 @@ pub(super) struct Pass<'p> {
     pub(super) hung: AtomicBool,
     /// What checks found of the roles that it grants.
     pub(super) found: Found,
+    /// Why nothing is granted there until an operator has looked, where that is so.
+    pub(super) doubted: Option<String>,
     /// Its claims, as being worked on.
     pub(super) held: Held<'p>,
 }

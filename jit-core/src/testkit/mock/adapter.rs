@@ -11,7 +11,7 @@ use super::dead_man::{MockDeadMan, fires_at};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
     Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError, ObjectId,
     Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder,
     Severity, Subject, Thing, Width,
@@ -45,10 +45,16 @@ impl Database for MockDatabase {
         self.identity()
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
-        // a copy is another server, however often it starts
-        let place = |text: &str| text.split_once(" of ").map(|(_, place)| place.to_owned());
-        place(before) == place(now)
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        let place = |of: &Identity| of.incarnation.split_once(" of ").map(|(_, place)| place.to_owned());
+        let written = |of: &Identity| of.position.parse().unwrap_or(0_u64);
+        if place(before) != place(now) {
+            return Continuity::Other("a copy is another server, however often it starts".to_owned());
+        }
+        if before.realm == now.realm && written(now) < written(before) {
+            return Continuity::Other("it lacks what was written".to_owned());
+        }
+        Continuity::Restarted
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
@@ -223,7 +229,8 @@ impl MockDatabase {
     fn identity(&self) -> Result<Identity, DatabaseError> {
         let realm = RealmId::new(self.server.realm())
             .map_err(|error| DatabaseError::rejected(Rejection::Other, error.to_string()))?;
-        Ok(Identity { realm, incarnation: self.incarnation() })
+        let position = self.server.catalog().written.to_string();
+        Ok(Identity { realm, incarnation: self.incarnation(), position })
     }
 
     fn incarnation(&self) -> String {

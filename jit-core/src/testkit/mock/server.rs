@@ -238,6 +238,19 @@ impl MockServer {
         Self { catalog: Arc::new(Mutex::new(catalog)), clock: Arc::clone(&self.clock), realm: self.realm }
     }
 
+    /// A copy of it as it is now that stands where this one stood, for when this one is down: it was started later there, and nothing but
+    /// what was written since tells it from a restart of this one.
+    #[must_use]
+    pub fn copy_in_its_place(&self) -> Self {
+        let copy = self.copy();
+        let mut catalog = copy.catalog();
+        let number = std::mem::replace(&mut catalog.copy, self.catalog().copy);
+        // no start of this one has its number
+        catalog.starts = catalog.starts.wrapping_add(number.wrapping_mul(1_000));
+        drop(catalog);
+        copy
+    }
+
     /// Stops the server: sessions and waiting statements end.
     pub fn stop(&self) {
         self.catalog().stop();
