@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -137,6 +137,10 @@ impl Database for MsSqlDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.connection()?.holders(roles).await).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.connection()?.stores().await).await
     }
 }
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
+    Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -16,6 +17,9 @@ use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
 use crate::sql::Catalog;
 use crate::{account, check, dead_man, grant, observe, revoke};
+
+/// How long a look waits for the table of leases.
+const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
@@ -74,9 +78,12 @@ impl Database for PostgresDatabase {
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
-            lease.prepare_look().await?;
-            let (moment, looks) = lease.look(subjects).await?;
-            Ok(observe::observation(moment, looks))
+            tokio::try_join!(lease.prepare_look(), async {
+                lease.prepare_marks().await;
+                Ok(())
+            })?;
+            let (looked, marks) = tokio::join!(biased; lease.look(subjects), lease.marks(subjects, MARKS_WAIT));
+            Ok(observe::observation(looked?, marks))
         })
         .await
     }
@@ -131,6 +138,10 @@ impl Database for PostgresDatabase {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.read(async |lease| lease.of_the_broker().await).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.stores().await).await
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
@@ -139,6 +139,10 @@ impl<D: Database> Database for DeclaredRealm<D> {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         let its = self.inner.of_the_broker().await?;
         Ok(OfTheBroker { identity: its.identity.as_ref().map(|identity| self.declared(identity)), ..its })
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.inner.stores().await
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -245,6 +245,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.run(Method::Holders, self.inner.of_the_broker()).await?
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.run(Method::Check, self.inner.stores()).await?
     }
 }
 

@@ -21,4 +21,5 @@ mod operators;
 mod outage;
 mod overlap;
 mod stage;
+mod two_stores;
 mod whole;

@@ -226,6 +226,7 @@ impl Lanes {
             stage,
             hung: AtomicBool::new(false),
             found: Found::new(),
+            theirs: Vec::new(),
             held,
         };
         let served = match ready {

@@ -40,6 +40,8 @@ pub(super) struct Pass<'p> {
     pub(super) hung: AtomicBool,
     /// What checks found of the roles that it grants.
     pub(super) found: Found,
+    /// Memberships that another store turned out to account for when they were to be armed: nothing is granted there.
+    pub(super) theirs: Vec<(usize, Subject, DatabaseError)>,
     /// Its claims, as being worked on.
     pub(super) held: Held<'p>,
 }
