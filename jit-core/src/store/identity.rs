@@ -15,11 +15,13 @@ pub async fn identity(store: &dyn Store, entropy: &dyn Entropy) -> Result<StoreI
     let at = RecordKey::new(&TenantId::everywhere(), Kind::Setting, "store");
     loop {
         if let Some(record) = store.read(&at).await? {
-            let text = String::from_utf8_lossy(&record.body).into_owned();
-            let damaged = |why: String| StoreError::Damaged { kind: at.kind.as_str(), key: at.key.clone(), why };
-            return StoreId::new(text).map_err(|error| damaged(error.to_string()));
+            return serde_json::from_slice(&record.body).map_err(|error| StoreError::Damaged {
+                kind: at.kind.as_str(),
+                key: at.key.clone(),
+                why: error.to_string(),
+            });
         }
-        let body = StoreId::fresh(entropy).as_str().as_bytes().to_vec();
+        let body = format!("\"{}\"", StoreId::fresh(entropy)).into_bytes();
         let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
         let write = Write { at: at.clone(), expect: Expect::Absent, what };
         match store.commit(Change { writes: vec![write], ..Change::default() }).await {
