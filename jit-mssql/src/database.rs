@@ -5,8 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -160,6 +159,10 @@ impl Database for MsSqlDatabase {
         let user = if user == "guest" { &config.user } else { &user };
         let (database, login) = (config.database.as_str(), config.user.as_str());
         Ok(SetUp { scope, database, login, user, roles }.script())
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.connection()?.stores().await).await
     }
 }
 

@@ -8,7 +8,7 @@ use jit_core::database::{
     Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject,
     Width,
 };
-use jit_core::id::{Account, RealmId, RoleName};
+use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tiberius::Row;
 
 use crate::account::{bare, spelled};
@@ -82,7 +82,7 @@ pub(crate) fn values(rows: &[Asked<'_>]) -> Vec<Value> {
 impl Connection {
     /// The server's time and incarnation.
     pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
-        let text = sql::observe(self.server.scope, 0, LOCK_WAIT_MS);
+        let text = sql::observe(self.server.scope, &self.server.broker_login, 0, LOCK_WAIT_MS);
         let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
         self.moment_of(&results)
     }
@@ -93,7 +93,7 @@ impl Connection {
         let mut first = None;
         for subjects in subjects.chunks(ROWS) {
             let rows: Vec<Asked<'_>> = subjects.iter().map(|&subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
-            let text = sql::observe(self.server.scope, rows.len(), LOCK_WAIT_MS);
+            let text = sql::observe(self.server.scope, &self.server.broker_login, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let (moment, more) = self.shown(&results, subjects)?;
             first.get_or_insert(moment);
@@ -113,7 +113,7 @@ impl Connection {
         subjects: &[&Subject],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let moment = self.moment_of(results)?;
-        let [_, found, through, actors, sessions, powers, whole] = results else {
+        let [_, found, through, actors, sessions, powers, marks, whole] = results else {
             return Err(DatabaseError::not_applied(
                 "the server answered with another number of results than was asked",
             ));
@@ -142,6 +142,11 @@ impl Connection {
         for row in actors {
             if let Some(look) = at(&mut looks, row)? {
                 look.seen.members.push(row.text("name")?);
+            }
+        }
+        for row in marks {
+            if let Some(look) = at(&mut looks, row)? {
+                look.seen.marked_by = StoreId::new(row.text("store")?).ok();
             }
         }
         for row in sessions {

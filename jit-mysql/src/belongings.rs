@@ -70,7 +70,7 @@ impl Connection {
         }
         self.say_what_is_asked(named).await?;
         let (mut by_role, mut by_account): (Edges, Edges) = Default::default();
-        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF]).await?.iter().flatten() {
+        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF], None).await?.iter().flatten() {
             let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
             by_role.entry(role.clone()).or_default().insert((member.clone(), role.clone()));
             by_account.entry(member.clone()).or_default().insert((member, role));

@@ -177,10 +177,16 @@ impl Connection {
     ///
     /// # Errors
     /// Where one of them was cut, too.
-    pub(crate) async fn lists(&mut self, single: &[&str], lists: &[Read]) -> Result<Vec<Vec<Row>>, DatabaseError> {
+    pub(crate) async fn lists(
+        &mut self,
+        single: &[&str],
+        lists: &[Read],
+        more: Option<String>,
+    ) -> Result<Vec<Vec<Row>>, DatabaseError> {
         let flavour = self.server.flavour;
         let first = single.iter().map(|statement| flavour.text(statement));
-        let statements: Vec<String> = first.chain(lists.iter().map(|list| list.whole(flavour))).collect();
+        let lists = lists.iter().map(|list| list.whole(flavour)).chain(more);
+        let statements: Vec<String> = first.chain(lists).collect();
         let answers = self.script(&statements.join("; ")).await.map_err(error::reading)?;
         if answers.len() != statements.len() {
             return Err(error::cut());

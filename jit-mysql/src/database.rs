@@ -5,8 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -138,6 +137,10 @@ impl Database for MySqlDatabase {
         let roles: Vec<Name> = named.map(|role| flavour.role(&role)).collect();
         let needs_tls = !config.is_plaintext() && !config.is_local();
         Ok(SetUp { flavour, broker: &broker, needs_tls, roles: &roles }.script())
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.stores().await).await
     }
 }
 

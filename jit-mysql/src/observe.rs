@@ -16,7 +16,7 @@ use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::reading;
 use crate::sessions::may_be;
-use crate::sql::{self, Flavour};
+use crate::sql::{self, Flavour, Read};
 
 /// Who answers, and when.
 #[derive(Debug, Clone)]
@@ -237,7 +237,8 @@ impl Connection {
         for _ in 0..EVERYBODY_CHANGES {
             self.say_what_is_asked(named).await?;
             let lists = [sql::NAMES, sql::HELD, sql::DEFAULTS, sql::MEMBERS];
-            let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists).await?;
+            let marks = Read::ended(2, &self.marks(named));
+            let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists, Some(marks)).await?;
             let moment = self.moment_of(answers.first())?;
             let mandatory = answers.get(1).and_then(|rows| rows.first()).ok_or_else(garbled)?;
             let everybody = self.server.flavour.everybody(&text(mandatory, "mandatory")?);
@@ -246,8 +247,13 @@ impl Connection {
                 continue;
             }
             let mut catalog = Catalog::of(&answers, everybody)?;
+            let marks = self.marked(named, answers.last().ok_or_else(garbled)?)?;
             catalog.sessions = self.sessions_of(named, &catalog).await?;
-            return Ok((moment, named.iter().map(|one| catalog.look(one)).collect()));
+            let mut looks: Vec<Look> = named.iter().map(|one| catalog.look(one)).collect();
+            for (look, mark) in looks.iter_mut().zip(marks) {
+                look.seen.marked_by = mark;
+            }
+            return Ok((moment, looks));
         }
         Err(DatabaseError::not_applied(
             "mandatory_roles changes faster than it can be looked at: nothing can be concluded",
@@ -327,7 +333,7 @@ impl Connection {
 
 impl Catalog {
     fn of(answers: &[Vec<Row>], everybody: Vec<Name>) -> Result<Self, DatabaseError> {
-        let [_, _, names, held, defaults, members] = answers else { return Err(garbled()) };
+        let [_, _, names, held, defaults, members, _] = answers else { return Err(garbled()) };
         let names = names.iter().map(|row| name(row, "user", "host")).collect::<Result<BTreeSet<Name>, _>>()?;
         let mut catalog = Self { names: Arc::new(names), everybody, ..Self::default() };
         for row in held {

@@ -58,7 +58,10 @@ pub(crate) struct Statements {
     pub(crate) homes: OnceCell<Statement>,
     pub(crate) home: OnceCell<Home>,
     pub(crate) awake: OnceCell<Statement>,
+    /// Where the leases were when marks were first to be read; none where there was no place for them.
+    pub(crate) marked: OnceCell<Option<Home>>,
     pub(crate) guard: OnceCell<Statement>,
+    pub(crate) marks: OnceCell<Statement>,
     pub(crate) arm: OnceCell<Statement>,
     pub(crate) disarm: OnceCell<Statement>,
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -16,6 +15,9 @@ use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
 use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_man, grant, observe, revoke};
+
+/// How long a look waits for the table of leases.
+const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
@@ -74,9 +76,12 @@ impl Database for PostgresDatabase {
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
-            lease.prepare_look().await?;
-            let (moment, looks) = lease.look(subjects).await?;
-            Ok(observe::observation(moment, looks))
+            tokio::try_join!(lease.prepare_look(), async {
+                lease.prepare_marks().await;
+                Ok(())
+            })?;
+            let (looked, marks) = tokio::join!(biased; lease.look(subjects), lease.marks(subjects, MARKS_WAIT));
+            Ok(observe::observation(looked?, marks))
         })
         .await
     }
@@ -137,6 +142,10 @@ impl Database for PostgresDatabase {
         let server = &self.pool.connector().config().server;
         let (broker, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
         Ok(set_up::script(broker, database, roles))
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.stores().await).await
     }
 }
 

@@ -68,6 +68,7 @@ struct One<'a> {
 }
 
 impl Orders for Grants<'_> {
+    const HEEDS_MARKS: bool = false;
     const SORT: &'static str = sql::GRANT;
 
     fn statement(statements: &Statements) -> &OnceCell<Statement> {

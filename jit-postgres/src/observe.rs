@@ -5,7 +5,7 @@ use jit_core::database::{
     Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
     Session, Subject, Width,
 };
-use jit_core::id::{Account, RealmId, RoleName};
+use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -171,13 +171,11 @@ fn lsn(text: &str) -> Option<u64> {
     Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
 }
 
-/// The observation of all subjects.
-pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
-    Observation {
-        server_time: moment.now,
-        identity: moment.identity,
-        seen: looks.into_iter().map(|look| look.seen).collect(),
-    }
+/// The observation of all subjects, with the marks that stand on them, where those could be read.
+pub(crate) fn observation((moment, looks): (Moment, Vec<Look>), marks: Option<Vec<Option<StoreId>>>) -> Observation {
+    let mut marks = marks.unwrap_or_default().into_iter();
+    let marked = |look: Look| Seen { marked_by: marks.next().flatten(), ..look.seen };
+    Observation { server_time: moment.now, identity: moment.identity, seen: looks.into_iter().map(marked).collect() }
 }
 
 /// The oid that an id of ours stands for; what is no oid belongs to no object.
@@ -243,6 +241,7 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
         powers: texts(row, "powers")?,
+        marked_by: None,
     };
     Ok(Look { seen, backends })
 }

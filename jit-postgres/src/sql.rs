@@ -270,9 +270,10 @@ SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', sta
          'why', CASE state WHEN 'powers' THEN can WHEN 'members' THEN below END)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
-/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow,
+/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow, store,
 /// orders: [{i, account, account_id}]}`. What is not there, or not ours where the catalog says whose it is, needs no statement: our own look
-/// decides, since a REVOKE of what is not there succeeds with a warning.
+/// decides, since a REVOKE of what is not there succeeds with a warning. Nor does what another store than `store` accounts for, by the marks
+/// that [`dead_man::marks`] read right before; `store` is null where nothing was read.
 pub(crate) const REVOKE: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -285,6 +286,9 @@ WITH ask AS MATERIALIZED (
 ), sorted AS MATERIALIZED (
   SELECT e.i, a.oid AS account,
     CASE WHEN clock_timestamp() >= taken.until THEN 'late'
+         WHEN ask->>'store' IS NOT NULL AND EXISTS (
+           SELECT FROM jsonb_to_recordset(nullif(current_setting('jit.marks', true), '')::jsonb) AS k(role oid, account oid, store text)
+           WHERE k.role = taken.oid AND k.account = a.oid AND k.store <> ask->>'store') THEN 'theirs'
          WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = ask.me
                           AND (m.set_option OR NOT taken.narrow)) THEN 'gone'
     END AS state

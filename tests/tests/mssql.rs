@@ -103,7 +103,7 @@ impl Job {
     }
 
     fn call(&self, what: &str) -> Call {
-        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None }
+        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None, store: None }
     }
 
     async fn seen(&self) -> Seen {

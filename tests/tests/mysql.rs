@@ -181,7 +181,8 @@ impl Scene {
         let witness: Witness = witness(self.access)?;
         let subject = self.subject(account)?;
         let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, stance, stance);
-        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None };
+        let call =
+            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         for granted in self.database.grant(&call, &[order]).await {
             granted?;
         }
@@ -197,7 +198,8 @@ impl Scene {
             prepared: Prepared::Report,
             default_role: DefaultRole::Goes { back_to: None },
         };
-        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
+        let call =
+            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(report)
     }
@@ -212,7 +214,8 @@ impl Scene {
         let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
         let order =
             ArmOrder { subject: subject.clone(), ends_in: Duration::ZERO, sessions: Sessions::End, default_role };
-        let call = Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None };
+        let call =
+            Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
         let mut admin = self.running.admin().await?;
         for _ in 0..200 {

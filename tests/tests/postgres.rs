@@ -145,7 +145,8 @@ impl Scene {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let order =
             GrantOrder::new(&witness(self.access)?, self.subject()?, Width::SetRole, soon, Stance::Refused, powers);
-        let call = Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None };
+        let call =
+            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
         Ok(answer.map(drop))
     }
@@ -159,7 +160,8 @@ impl Scene {
             prepared: Prepared::Report,
             default_role: DefaultRole::Stays,
         };
-        let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
+        let call =
+            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         Ok(self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??)
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
@@ -154,6 +153,10 @@ impl<D: Database> Database for DeclaredRealm<D> {
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         self.inner.set_up(roles).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.inner.stores().await
     }
 }
 

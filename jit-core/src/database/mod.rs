@@ -6,6 +6,7 @@ mod credentials;
 mod dead_man;
 mod declared;
 mod error;
+mod mark;
 mod order;
 mod password;
 mod seen;
@@ -25,7 +26,9 @@ pub use credentials::{
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
 pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
+pub(crate) use error::anothers;
 pub use error::{DatabaseError, NameError, Rejection};
+pub use mark::{StoreMarks, store_in};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use password::{Known, Password};
 pub use seen::{
@@ -35,7 +38,7 @@ pub use seen::{
 pub use tls::TlsMode;
 
 use crate::clock::Time;
-use crate::id::{Account, RealmId, RoleName};
+use crate::id::{Account, RealmId, RoleName, StoreId};
 
 /// A database server as the engine sees it.
 ///
@@ -90,7 +93,9 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>>;
 
     /// Revokes, then ends sessions, then looks: one result per order, in their order; one bad order never fails the others;
-    /// idempotent. What was not ours is left alone. An account or role that is gone is reported as seen, not as an error.
+    /// idempotent. What was not ours is left alone: where the mark of another store than the call's stands on the membership, it and its
+    /// sessions stay, and the report says whose it is ([`Seen::marked_by`]). An account or role that is gone is reported as seen, not as an
+    /// error.
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>>;
 
     /// After this returned `Ok`, nothing of these earlier calls can still arrive (law 15): the broker's own connections that
@@ -102,14 +107,15 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError>;
 
     /// Arms the dead-man of each membership, or moves it: one result per order, in their order; idempotent. Nothing of it arrives after the
-    /// call's limit. A target without one answers [`Rejection::NoDeadMan`].
+    /// call's limit. A target without one answers [`Rejection::NoDeadMan`]. It carries the mark of the call's store ([`Call::mark`]); one that
+    /// another store has armed and that has not fired stays as it is, and the answer is [`Rejection::AnotherStore`].
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
     /// Takes the dead-man of each membership away, and says whether it had fired: one result per order, in their order; idempotent.
-    /// Nothing of it arrives after the call's limit.
+    /// Nothing of it arrives after the call's limit. One that another store than the call's has armed stays.
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
@@ -148,6 +154,14 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let _ = roles;
         Err(DatabaseError::rejected(Rejection::Other, "jit has no script that sets this kind of database up"))
+    }
+
+    /// The stores that have marks here by this broker, with how many memberships each accounts for. Nothing where no dead man's switch is.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        Ok(Vec::new())
     }
 }
 
@@ -221,6 +235,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         (**self).set_up(roles).await
     }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        (**self).stores().await
+    }
 }
 
 /// Whose work a call is, and how long it may take.
@@ -235,6 +253,9 @@ pub struct Call {
     /// answers [`DatabaseError::AnotherServer`]. It compares on the very connection, in the transaction or round trip of the change
     /// itself: behind a pooler or a proxy the next one may lead elsewhere. None: whichever answers, for tests and tools.
     pub server: Option<Identity>,
+    /// Which store works: what it arms carries its mark, and what carries another's is left alone. None: no mark is made and none is
+    /// heeded, for tests and tools.
+    pub store: Option<StoreId>,
 }
 
 /// Which server it is that answers: where roles live, and which run of it. Two are equal where both say the same of these two.

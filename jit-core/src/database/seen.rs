@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Width;
 use crate::clock::Time;
-use crate::id::{Account, RoleName};
+use crate::id::{Account, RoleName, StoreId};
 
 /// The engine's own lasting id of an account or role (PostgreSQL: the OID), where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +66,10 @@ pub struct Seen {
     pub default_roles: Vec<String>,
     /// What the role allows that outlives a membership (`CREATEROLE`, `ADMIN OPTION on orders_read`), in the engine's words.
     pub powers: Vec<String>,
+    /// The store whose mark stands on the membership: it has armed the dead man's switch of it, which has not fired. The engine is shown
+    /// other stores than its own only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked_by: Option<StoreId>,
 }
 
 impl Seen {

@@ -20,7 +20,7 @@ use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, StoreId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::store::Store;
@@ -32,6 +32,8 @@ pub(super) const TRIES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
+    /// Which store that is, where it has an id.
+    pub(super) own: Option<StoreId>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) node: NodeId,
     pub(super) tasks: Tasks,
@@ -89,6 +91,7 @@ pub(super) struct Tenant {
 impl Core {
     pub(super) fn new(
         store: Arc<dyn Store>,
+        own: Option<StoreId>,
         entropy: Arc<dyn Entropy>,
         node: NodeId,
         tasks: Tasks,
@@ -97,6 +100,7 @@ impl Core {
         let limits = Limits::default();
         Self {
             store,
+            own,
             entropy,
             node,
             tasks,

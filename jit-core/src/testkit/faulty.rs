@@ -9,8 +9,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -273,6 +272,10 @@ impl<D: Database> Database for FaultyDatabase<D> {
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         self.inner.set_up(roles).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.run(Method::Check, self.inner.stores()).await?
     }
 }
 

@@ -23,4 +23,5 @@ mod outage;
 mod overlap;
 mod overtaken;
 mod stage;
+mod two_stores;
 mod whole;

@@ -160,7 +160,55 @@ pub(crate) fn awake(home: Home) -> String {
     format!("SELECT EXISTS ({}) AS awake, ({CRON}) AS cron FROM (SELECT $1::oid AS my) broker", sentinels(home))
 }
 
-/// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` by whose call, `$3` until when that may be done.
+/// The store of a mark, or NULL.
+fn store_of(mark: &str) -> String {
+    format!("substring({mark} from '/store:([0-9a-f]{{16}})$')")
+}
+
+/// Whose marks stand on memberships: what another store has armed, and what has not fired. The answer is JSON `[{i, role, account, store}]`; it
+/// stands in the setting `jit.marks` too, for what is sent behind it. `$1` JSON `[{i, account, account_id, role, role_id}]`.
+pub(crate) fn marks(home: Home) -> String {
+    format!(
+        r"
+WITH me AS (
+  SELECT oid FROM pg_roles WHERE rolname = current_user
+), asked AS MATERIALIZED (
+  SELECT e.i, coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role)) AS role,
+    coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
+  FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
+)
+SELECT set_config('jit.marks', coalesce((
+  SELECT jsonb_agg(jsonb_build_object('i', a.i, 'role', l.role::int8, 'account', l.account::int8, 'store', {store}))
+  FROM me, asked a, {leases} l
+  WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL AND {store} IS NOT NULL
+), '[]')::text, false) AS marks",
+        store = store_of("l.armed_by"),
+        leases = home.leases()
+    )
+}
+
+/// Begins a transaction that reads the leases, and waits no longer for a lock than that.
+pub(crate) fn begin_reading(lock_timeout_ms: u128) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'"
+    )
+}
+
+/// No marks are known: before [`marks`], which may fail, and for a setting that somebody else gave the database.
+pub(crate) const NO_MARKS: &str = "SELECT set_config('jit.marks', '', false)";
+
+/// The stores that have marks here, and how many. `$1` the broker.
+pub(crate) fn stores(home: Home) -> String {
+    format!(
+        "SELECT {store} AS store, count(*) AS memberships FROM {leases} l \
+         WHERE l.broker = $1 AND l.fired_at IS NULL AND {store} IS NOT NULL GROUP BY 1 ORDER BY 1",
+        store = store_of("l.armed_by"),
+        leases = home.leases()
+    )
+}
+
+/// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` the mark of the call, `$3` until when that may be done,
+/// `$4` the call's store: what another one has armed, and what has not fired, stays as it is.
 pub(crate) fn arm(home: Home) -> String {
     format!(
         r"
@@ -177,15 +225,20 @@ WITH me AS (
   WHERE a.role IS NOT NULL AND a.account IS NOT NULL AND clock_timestamp() < $3::timestamptz
   ON CONFLICT (broker, role, account) DO UPDATE SET fires_at = EXCLUDED.fires_at, ends_sessions = EXCLUDED.ends_sessions,
     armed_by = EXCLUDED.armed_by, fired_at = NULL, sessions_ended = NULL, failure = NULL
+  WHERE l.fired_at IS NOT NULL OR coalesce({store}, $4::text, '') = coalesce($4::text, {store}, '')
   RETURNING l.role, l.account, l.fires_at
 )
-SELECT a.i, a.role IS NOT NULL AS has_role, a.account IS NOT NULL AS has_account, armed.fires_at
+SELECT a.i, a.role IS NOT NULL AS has_role, a.account IS NOT NULL AS has_account, armed.fires_at,
+  (SELECT {store} FROM {leases} l, me WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL
+    AND armed.fires_at IS NULL AND {store} <> $4::text) AS another
 FROM asked a LEFT JOIN armed USING (role, account) ORDER BY a.i",
+        store = store_of("l.armed_by"),
         leases = home.leases()
     )
 }
 
-/// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done.
+/// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done, `$3` the call's store: what another one
+/// has armed stays.
 pub(crate) fn disarm(home: Home) -> String {
     format!(
         r"
@@ -197,13 +250,16 @@ WITH me AS (
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
 ), there AS MATERIALIZED (
   SELECT l.role, l.account FROM {leases} l, me, asked a WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account
+    AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
 ), gone AS (
   DELETE FROM {leases} l USING me, asked a
   WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND clock_timestamp() < $2::timestamptz
+    AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
   RETURNING l.role, l.account, l.fired_at
 )
 SELECT a.i, gone.fired_at, there.role IS NOT NULL AND gone.role IS NULL AS late
 FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, account) ORDER BY a.i",
+        store = store_of("l.armed_by"),
         leases = home.leases()
     )
 }
@@ -474,7 +530,17 @@ mod tests {
     fn statements_of_a_home_name_no_other() {
         let (common, own) = (Home::Common, Home::Own(16_388));
         let of = |home| {
-            [arm(home), disarm(home), once(home), sentinel(home), guard(home), make("jit_broker", home)].join("\n")
+            [
+                arm(home),
+                disarm(home),
+                marks(home),
+                stores(home),
+                once(home),
+                sentinel(home),
+                guard(home),
+                make("jit_broker", home),
+            ]
+            .join("\n")
         };
         assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
         assert!(sentinel(own).contains("jit_of_16388.leases"));

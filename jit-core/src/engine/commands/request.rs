@@ -256,7 +256,7 @@ impl Jit {
                 request.role, request.target
             )));
         }
-        if seen.direct.is_empty() && seen.through.is_empty() {
+        if seen.direct.is_empty() && seen.through.is_empty() && seen.marked_by.is_none() {
             return Ok(());
         }
         let live = self.core.live_of(&self.tenant, realm, &request.account).await?;

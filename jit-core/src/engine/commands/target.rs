@@ -14,7 +14,7 @@ use crate::access::Event;
 use crate::alike::refusal;
 use crate::approval::Actor;
 use crate::database::adapter::finding;
-use crate::database::{Capabilities, Check, Database, Identity, Severity};
+use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
 use crate::fact::{Fact, What};
 use crate::id::{RoleName, TargetName};
 use crate::policy::Action;
@@ -45,7 +45,7 @@ impl Jit {
             return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
         }
         let target = name.clone();
-        let contained = contain::database(database, &self.core.tasks);
+        let contained = contain::database(database, &self.core.tasks, self.core.own.as_ref());
         self.core.reconfigure(&self.tenant, |tenant| {
             tenant.databases.insert(target, contained);
         })?;
@@ -85,6 +85,7 @@ impl Jit {
         let mut checks = self.identity_checks(name, database, &identity).await?;
         let capabilities = database.capabilities().await?;
         checks.extend(database.check(&roles).await?);
+        checks.extend(database.stores().await?.iter().map(another_store));
         if settings.policy.activates(name).await? {
             // what a rule needs is no mere danger
             for check in checks.iter_mut().filter(|check| check.about.what == DEFAULT_ROLE) {
@@ -229,4 +230,16 @@ async fn requestable(
 ) -> Result<Vec<RoleName>, JitError> {
     let roles = settings.policy.requestable(name).await?;
     roles.iter().map(|role| Ok(database.role(role.as_str())?)).collect()
+}
+
+/// What is said of another store that works with the broker.
+fn another_store(marks: &StoreMarks) -> Check {
+    let StoreMarks { store, memberships } = marks;
+    let message = format!(
+        "another store (`{store}`) works with this broker, and accounts for memberships here ({memberships}): they are refused to this store, \
+         and neither ended nor reconciled by it"
+    );
+    let mend = "a broker belongs to one store: give the other store's configuration a login of its own (if that store is gone for good, \
+                what it granted goes by the dead man's switch)";
+    finding(Severity::Danger, ("another-store", Some(store.to_string())), message, Some(mend.to_owned()))
 }

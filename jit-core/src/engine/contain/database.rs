@@ -8,11 +8,10 @@ use async_trait::async_trait;
 use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, Seen, SettleOrder, StoreMarks, Subject,
 };
 use crate::engine::tasks::Tasks;
-use crate::id::{Account, RoleName};
+use crate::id::{Account, RoleName, StoreId};
 
 /// How long a call may take that has no limit of its own.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -21,15 +20,17 @@ const BEYOND: Duration = Duration::from_millis(500);
 /// The year 3000, seconds: no server is later.
 const LATEST: i64 = 32_503_680_000;
 
-/// The adapter, contained.
-pub(in crate::engine) fn database(inner: Arc<dyn Database>, tasks: &Tasks) -> Arc<dyn Database> {
-    Arc::new(Contained { inner, calls: Caught::new(tasks) })
+/// The adapter, contained; it works for this store.
+pub(in crate::engine) fn database(inner: Arc<dyn Database>, tasks: &Tasks, own: Option<&StoreId>) -> Arc<dyn Database> {
+    Arc::new(Contained { inner, calls: Caught::new(tasks), own: own.cloned() })
 }
 
 #[derive(Debug)]
 struct Contained {
     inner: Arc<dyn Database>,
     calls: Caught,
+    /// Which store the engine works with.
+    own: Option<StoreId>,
 }
 
 impl Contained {
@@ -56,6 +57,19 @@ impl Contained {
             Err(failed) => of_adapter(&failed),
         };
         (0..orders).map(|_| Err(DatabaseError::unknown(why.clone()))).collect()
+    }
+}
+
+impl Contained {
+    /// The call, as one of this store.
+    fn ours(&self, call: &Call) -> Call {
+        Call { store: self.own.clone(), ..call.clone() }
+    }
+
+    /// What was seen, with the marks of other stores only.
+    fn others(&self, seen: Seen) -> Seen {
+        let others = |store: &StoreId| self.own.as_ref().is_some_and(|own| own != store);
+        Seen { marked_by: seen.marked_by.clone().filter(others), ..seen }
     }
 }
 
@@ -123,10 +137,11 @@ impl Database for Contained {
                 return Err(DatabaseError::not_applied(why));
             }
         }
-        Ok(Observation { seen, ..observation })
+        Ok(Observation { seen: seen.into_iter().map(|seen| self.others(seen)).collect(), ..observation })
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        let call = &self.ours(call);
         let granted = async { self.inner.grant(call, orders).await };
         let answers = self.change(call.limit, orders.len(), granted).await;
         let checked = |granted: Granted| plausible(granted.server_time).map(|()| granted);
@@ -134,10 +149,12 @@ impl Database for Contained {
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        let call = &self.ours(call);
         let revoked = async { self.inner.revoke(call, orders).await };
         let answers = self.change(call.limit, orders.len(), revoked).await;
         let checked = |report: RevokeReport| {
-            plausible(report.server_time).and_then(|()| plausible(report.revoked_at)).map(|()| report)
+            plausible(report.server_time).and_then(|()| plausible(report.revoked_at))?;
+            Ok(RevokeReport { seen: self.others(report.seen), ..report })
         };
         answers.into_iter().map(|answer| answer.and_then(checked)).collect()
     }
@@ -147,10 +164,12 @@ impl Database for Contained {
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        let call = &self.ours(call);
         self.change(call.limit, orders.len(), async { self.inner.arm(call, orders).await }).await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let call = &self.ours(call);
         self.change(call.limit, orders.len(), async { self.inner.disarm(call, orders).await }).await
     }
 
@@ -169,5 +188,11 @@ impl Database for Contained {
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         self.read(async { self.inner.set_up(roles).await }).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        let mut stores = self.read(async { self.inner.stores().await }).await?;
+        stores.retain(|marks| self.own.as_ref().is_some_and(|own| *own != marks.store));
+        Ok(stores)
     }
 }

@@ -291,7 +291,8 @@ impl Lanes {
                 left.extend(ends);
                 continue;
             };
-            let call = Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()) };
+            let call =
+                Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
             let _busy = Busy::new(&self.core, ends.iter().map(|end| end.serial.clone()).collect());
             let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;

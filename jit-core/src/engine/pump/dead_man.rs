@@ -17,6 +17,7 @@ use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
+use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, Subject,
 };
@@ -108,6 +109,11 @@ impl Pass<'_> {
         let answers = self.core.tasks.within(patience(&call), self.database.arm(&call, &orders)).await;
         let (answers, served) = self.served(answers, orders.len()).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
+            if let Err(error) = &answer
+                && error.is_another_store()
+            {
+                self.theirs.push((place, wanted.subject.clone(), copied(error)));
+            }
             if let Some(case) = self.cases.get_mut(place) {
                 armed(case, &wanted, answer, now);
             }
@@ -325,7 +331,7 @@ impl Core {
         if let Who::Another(why) = self.who_answers(access.tenant(), &armed.target, database, &server).await? {
             return Ok(Err(DatabaseError::AnotherServer { why }));
         }
-        let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server) };
+        let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server), store: None };
         let orders = [order];
         let answers = self.tasks.within(limit, database.arm(&call, &orders)).await;
         let answer = answers.and_then(|mut answers| answers.pop()).unwrap_or_else(|| Err(late()));

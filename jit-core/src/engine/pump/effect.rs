@@ -11,11 +11,12 @@ use super::case::Case;
 use super::counted::Counted;
 use super::outcome::{Left, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
-use crate::access::Event;
+use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
+use crate::database::adapter::copied;
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::grant::Grant;
-use crate::holding::{Closing, closings, orphan_closing, verify, width};
+use crate::holding::{Closing, closings, orphan_closing, same, verify, width};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
@@ -136,7 +137,8 @@ impl Pass<'_> {
                 if granting.intent.label != self.label {
                     continue;
                 }
-                let refusal = self.refused(access).or_else(|| case.without_dead_man(access.id(), &self.dead_man));
+                let refusal = self.theirs(place, access).or_else(|| self.refused(access));
+                let refusal = refusal.or_else(|| case.without_dead_man(access.id(), &self.dead_man));
                 if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));
                     continue;
@@ -167,6 +169,13 @@ impl Pass<'_> {
         let (outcomes, served) = self.served(answers, orders.len()).await;
         let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
         (answered.chain(refused).collect(), served)
+    }
+
+    /// Why the access may not be granted, where another store accounts for its membership.
+    fn theirs(&self, place: usize, access: &Access) -> Option<DatabaseError> {
+        let subject = access.grant().and_then(Grant::subject)?;
+        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, subject))?;
+        Some(copied(&theirs.2))
     }
 
     /// One answer for each order, and whether the server does its work. Where a call did not come back it is asked whether it is there.
@@ -209,7 +218,12 @@ impl Pass<'_> {
     /// Whose work it is, and how long it may take: a database is told something from now on.
     pub(super) fn call(&self) -> Call {
         self.held.sending();
-        Call { label: self.label.clone(), limit: to_std(self.core.limits.call), server: Some(self.server.clone()) }
+        Call {
+            label: self.label.clone(),
+            limit: to_std(self.core.limits.call),
+            server: Some(self.server.clone()),
+            store: None,
+        }
     }
 }
 

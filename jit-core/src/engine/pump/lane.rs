@@ -231,6 +231,7 @@ impl Lanes {
             hung: AtomicBool::new(false),
             found: Found::new(),
             doubted,
+            theirs: Vec::new(),
             held,
         };
         let served = match ready {

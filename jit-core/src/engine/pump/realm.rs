@@ -45,6 +45,8 @@ pub(super) struct Pass<'p> {
     pub(super) found: Found,
     /// Why nothing is granted there until an operator has looked, where that is so.
     pub(super) doubted: Option<String>,
+    /// Memberships that another store turned out to account for when they were to be armed: nothing is granted there.
+    pub(super) theirs: Vec<(usize, Subject, DatabaseError)>,
     /// Its claims, as being worked on.
     pub(super) held: Held<'p>,
 }

@@ -35,6 +35,7 @@ mod scene;
 mod sessions;
 mod settle;
 mod standing;
+mod two_stores;
 mod world;
 
 use std::future::Future;
@@ -99,6 +100,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
         sessions::LAWS,
         settle::LAWS,
         standing::LAWS,
+        two_stores::LAWS,
     ];
     let mut laws: Vec<DatabaseLaw> = rooms.concat();
     laws.sort_by_key(|law| law.name);

@@ -14,9 +14,9 @@ use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
     Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError, ObjectId,
     Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder,
-    Severity, Subject, Thing, Width,
+    Severity, StoreMarks, Subject, Thing, Width,
 };
-use crate::id::{Account, RealmId, RoleName};
+use crate::id::{Account, RealmId, RoleName, StoreId};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 
 /// An adapter of a [`MockServer`].
@@ -158,6 +158,8 @@ impl Database for MockDatabase {
             let identity = self.meant(call)?;
             let mut catalog = self.server.catalog();
             let key = member_key(&catalog, subject);
+            let theirs = |one: &MockDeadMan| call.another_in(&one.armed_by).is_some();
+            let key = key.filter(|key| !catalog.dead_men.get(key).is_some_and(theirs));
             let was = key.and_then(|key| catalog.dead_men.remove(&key));
             Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at), identity })
         };
@@ -203,6 +205,16 @@ impl Database for MockDatabase {
             }
         }
         Ok(Holders { identity, holders })
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.up()?;
+        let mut counts = std::collections::BTreeMap::<StoreId, u64>::new();
+        for store in self.server.catalog().dead_men.values().filter_map(MockDeadMan::store) {
+            let count = counts.entry(store).or_default();
+            *count = count.saturating_add(1);
+        }
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
     }
 }
 
@@ -256,9 +268,13 @@ impl MockDatabase {
             DefaultRole::Stays => None,
             DefaultRole::Goes { back_to } => Some(back_to.as_ref().and_then(|back_to| catalog.id(back_to))),
         };
+        if let Some(store) = anothers(&catalog, call, &order.subject) {
+            return Err(DatabaseError::another_store(&order.subject.account, &order.subject.role, &store));
+        }
         let fires_at = fires_at(now, order.ends_in, grace);
-        let ends_sessions = order.sessions == Sessions::End;
-        catalog.dead_men.insert(key, MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes });
+        let (ends_sessions, armed_by) = (order.sessions == Sessions::End, call.mark());
+        let one = MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes, armed_by };
+        catalog.dead_men.insert(key, one);
         Ok(Armed { kind: DeadManKind::Event, fires_at, identity })
     }
 
@@ -300,6 +316,22 @@ impl MockDatabase {
     async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
         self.meant(call)?;
         let now = self.server.now();
+        let theirs = anothers(&self.server.catalog(), call, &order.subject);
+        if theirs.is_some() {
+            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.subject) };
+            let identity = self.identity()?;
+            let (was_held, default_kept, ended, rolled_back) = (None, None, Vec::new(), Vec::new());
+            return Ok(RevokeReport {
+                seen,
+                was_held,
+                default_kept,
+                ended,
+                rolled_back,
+                revoked_at: now,
+                server_time: now,
+                identity,
+            });
+        }
         let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
         let was_held = (order.how == RevokeHow::Remove).then_some(statement.is_some());
         if let Some(statement) = statement {
@@ -420,6 +452,8 @@ impl MockDatabase {
             (seen.account_id, seen.role_id) = (None, None);
         }
         let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
+        let marked = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key));
+        seen.marked_by = marked.and_then(MockDeadMan::store);
         seen.default_roles = defaults.map(|role| catalog.name(*role)).collect();
         let Some(account) = account else { return seen };
         let name = catalog.name(account);
@@ -459,6 +493,12 @@ impl MockDatabase {
         };
         Edge { grantor, width: if row.set { Width::SetRole } else { Width::Inherit }, admin: row.admin }
     }
+}
+
+/// The store that accounts for the membership, where that is another than the call's.
+fn anothers(catalog: &Catalog, call: &Call, subject: &Subject) -> Option<StoreId> {
+    let one = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key))?;
+    one.store().filter(|store| call.is_another(store))
 }
 
 /// Role and member.

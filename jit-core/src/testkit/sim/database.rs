@@ -12,8 +12,7 @@ use super::node::Who;
 use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
@@ -484,5 +483,9 @@ impl Database for SimDatabase {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.look(self.inner.of_the_broker()).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.look(self.inner.stores()).await
     }
 }
