@@ -9,7 +9,7 @@ mod error;
 mod order;
 mod password;
 mod seen;
-mod tls;
+pub mod tls;
 
 use std::fmt::Debug;
 use std::sync::Arc;
