@@ -21,14 +21,13 @@ use crate::sql::{self, ROWS, Scope};
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
 ) -> Result<Vec<Check>, DatabaseError> {
     let row = of_itself(connection).await?;
     let user = row.text("broker_user")?;
-    let mut findings = Vec::new();
-    let azure = connection.server.edition == AZURE_DATABASE;
-    of_the_broker(&connection.server, azure, &row, &mut findings)?;
-    of_the_server(&connection.server, &row, plaintext, &mut findings)?;
+    let mut findings: Vec<Check> = tls.into_iter().collect();
+    of_the_broker(&connection.server, azure, row, &mut findings)?;
+    of_the_server(&connection.server, row, &mut findings)?;
     of_strangers_code(connection, &mut findings).await?;
     let dead_man = connection.dead_man().await?;
     findings.extend(of_the_dead_man(&connection.server, &user, dead_man));
@@ -114,7 +113,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
     Ok(())
 }
 
-fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
+fn of_the_server(server: &Server, row: &Row, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let database = &server.database;
     if row.maybe_text("updateability")?.as_deref() == Some("READ_ONLY") {
         findings.push(finding(
@@ -122,14 +121,6 @@ fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec
             ("read-only", None),
             format!("the database `{database}` is read-only, or this is a secondary replica"),
             Some("point the target's URL at the primary (of an availability group: at its listener)".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

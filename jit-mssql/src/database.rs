@@ -75,8 +75,8 @@ impl Database for MsSqlDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().is_plaintext();
-        self.read(async |lease| check::check(lease.connection()?, roles, plaintext).await).await
+        let tls = self.pool.connector().config().tls_check();
+        self.read(async |lease| check::check(lease.connection()?, roles, tls).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {

@@ -18,13 +18,13 @@ use crate::sql::{self, Flavour};
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
 ) -> Result<Vec<Check>, DatabaseError> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Check> = tls.into_iter().collect();
     let broker = broker(connection);
     of_the_broker(connection, &broker, &mut findings).await?;
     let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
-    of_the_server(connection, plaintext, &mut findings).await?;
+    of_the_server(connection, &mut findings).await?;
     if connection.server.flavour == Flavour::MariaDb {
         findings.push(finding(
             Severity::Remark,
@@ -236,7 +236,6 @@ async fn of_the_catalog(
 
 async fn of_the_server(
     connection: &mut Connection,
-    plaintext: bool,
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let answers = connection.script(&connection.server.flavour.text(sql::SERVER)).await.map_err(reading)?;
@@ -257,14 +256,6 @@ async fn of_the_server(
             ("fsync", None),
             "innodb_flush_log_at_trx_commit is not 1: a crash can bring back a role that was revoked",
             Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

@@ -68,8 +68,8 @@ impl Database for MySqlDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().config().is_plaintext();
-        self.read(async |lease| check::check(lease, roles, plaintext).await).await
+        let tls = self.pool.connector().config().tls_check();
+        self.read(async |lease| check::check(lease, roles, tls).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {

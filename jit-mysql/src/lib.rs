@@ -77,6 +77,7 @@ mod grant;
 mod observe;
 mod pool;
 mod powers;
+mod relay;
 mod revoke;
 mod rights;
 mod sessions;

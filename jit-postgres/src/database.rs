@@ -70,8 +70,8 @@ impl Database for PostgresDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().is_plaintext();
-        self.read(async |lease| check::check(lease, roles, plaintext).await).await
+        let config = self.pool.connector().config();
+        self.read(async |lease| check::check(lease, roles, config.tls_check(), &config.administrators).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {

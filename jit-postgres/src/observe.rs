@@ -69,7 +69,7 @@ impl Connection {
         }
         let asked = Asked::of(subjects);
         let statement = self.observe_statement().await?;
-        let rows = self.client.query(statement, &asked.parameters(&self.server.broker)).await.map_err(reading)?;
+        let rows = self.client.query(statement, &asked.with(&self.server.broker, &self.server.administrators)).await.map_err(reading)?;
         if rows.len() != subjects.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",
@@ -206,9 +206,14 @@ impl<'a> Asked<'a> {
         [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, last]
     }
 
-    /// The accounts only, with the broker and a label.
-    pub(crate) fn of_accounts<'b>(&'b self, broker: &'b u32, label: &'b String) -> [&'b (dyn ToSql + Sync); 4] {
-        [&self.accounts, &self.account_ids, broker, label]
+    /// With the broker and the administrators.
+    fn with<'b>(&'b self, broker: &'b u32, administrators: &'b Vec<String>) -> [&'b (dyn ToSql + Sync); 6] {
+        [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, broker, administrators]
+    }
+
+    /// The accounts only, with the broker, a label and the administrators.
+    pub(crate) fn of_accounts<'b>(&'b self, server: &'b Server, label: &'b String) -> [&'b (dyn ToSql + Sync); 5] {
+        [&self.accounts, &self.account_ids, &server.broker, label, &server.administrators]
     }
 }
 
@@ -226,7 +231,9 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
     let account: Option<u32> = row.try_get("account").map_err(reading)?;
     let role: Option<u32> = row.try_get("role").map_err(reading)?;
     let name: Option<Said> = row.try_get("account_name").map_err(reading)?;
-    let (backends, sessions) = sessions_of(row)?;
+    let pids: Vec<i32> = list(row, "pids")?;
+    let users: Vec<u32> = list(row, "users")?;
+    let backends = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
     let seen = Seen {
         account_id: account.and_then(object_id),
         account_exists: account.is_some(),
@@ -237,7 +244,8 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         direct: edges_of(server, row)?,
         through: texts(row, "through")?,
         members: texts(row, "members")?,
-        sessions,
+        sessions: sessions_of(pids, list(row, "session_names")?, list(row, "since")?),
+        apart: sessions_of(list(row, "apart_pids")?, list(row, "apart_names")?, list(row, "apart_since")?),
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
         powers: texts(row, "powers")?,
@@ -261,18 +269,13 @@ fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
         .collect())
 }
 
-fn sessions_of(row: &Row) -> Result<(Vec<Backend>, Vec<Session>), DatabaseError> {
-    let pids: Vec<i32> = list(row, "pids")?;
-    let users: Vec<u32> = list(row, "users")?;
-    let names: Vec<Option<Said>> = list(row, "session_names")?;
-    let since: Vec<Option<Time>> = list(row, "since")?;
-    let backends: Vec<Backend> = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
+fn sessions_of(pids: Vec<i32>, names: Vec<Option<Said>>, since: Vec<Option<Time>>) -> Vec<Session> {
     let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| Session {
         id: pid.to_string(),
         account: name.map(String::from).unwrap_or_default(),
         since: since.map(whole_micros),
     });
-    Ok((backends, sessions.collect()))
+    sessions.collect()
 }
 
 fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {

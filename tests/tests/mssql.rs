@@ -58,7 +58,7 @@ impl Stage {
         let url = format!("mssql://jit_broker@127.0.0.1:{}/{name}", self.server.port());
         let config = MsSqlConfig::from_url(&url).unwrap();
         let config = config.credentials(Arc::new(FixedCredentials::new(SECRET.into())));
-        let tls = TlsMode::VerifyFull { ca: Some(self.ca.clone()) };
+        let tls = TlsMode::verify_full(Some(self.ca.clone()));
         MsSqlDatabase::new(config.tls(tls).dead_man_grace(Duration::from_secs(1))).unwrap()
     }
 

@@ -10,7 +10,7 @@ mod mark;
 mod order;
 mod password;
 mod seen;
-mod tls;
+pub mod tls;
 
 use std::fmt::Debug;
 use std::sync::Arc;

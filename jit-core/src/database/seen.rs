@@ -59,6 +59,10 @@ pub struct Seen {
     pub members: Vec<String>,
     /// Sessions of the account and of those members.
     pub sessions: Vec<Session>,
+    /// Sessions of administrators who may act as the account and are left alone. Whether one of them has taken the role by it, the server does not
+    /// show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Session>,
     /// Prepared transactions of the account and of those members.
     pub prepared: Vec<Prepared>,
     /// The account's default roles, where the engine has such, as a role's name is written.

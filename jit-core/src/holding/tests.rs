@@ -191,6 +191,11 @@ fn law_05_what_is_left_keeps_the_end_unverified() {
     let fine = Seen { sessions: vec![session(12)], through: vec!["staff".to_owned()], ..others };
     let verified = verify(&closing, &report(fine)).unwrap().remove(0);
     assert_eq!(verified.evidence().residual, ["through role `staff`", "granted by `dba`"]);
+    // an administrator's that may have used it is told, and keeps nothing open
+    let apart = Seen { apart: vec![session(11), session(12)], ..seen(&[]) };
+    let verified = verify(&closing, &report(apart)).unwrap().remove(0);
+    assert_eq!(verified.evidence().residual.len(), 1, "{verified:?}");
+    assert!(verified.evidence().residual[0].contains("SET ROLE"), "{verified:?}");
     let gone = verify(&closing, &report(Seen::default())).unwrap().remove(0);
     assert_eq!(gone.evidence().gone, ["account", "role"]);
 }

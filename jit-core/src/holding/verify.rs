@@ -225,9 +225,15 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             },
         }
     }
+    let is_older = |session: &Session| session.since.is_none_or(|since| since <= *revoked_at);
+    if closing.order.how != RevokeHow::Nothing {
+        residual.extend(seen.apart.iter().filter(|session| is_older(session)).map(|Session { id, account, .. }| {
+            format!("perhaps by session {id} of administrator `{account}`, if that ran SET ROLE as the account: the server does not show it")
+        }));
+    }
     let (mut kept, mut could_use) = (0_u32, Vec::new());
     for session in &seen.sessions {
-        let older = session.since.is_none_or(|since| since <= *revoked_at);
+        let older = is_older(session);
         let sessions = if theirs.is_some() { Sessions::Keep } else { closing.order.sessions };
         match (sessions, older) {
             (Sessions::End, true) => could_use.push(session),

@@ -295,8 +295,8 @@ const PINNED: &str = r"
 
 /// Takes away what ran out: the membership first, then, once that is committed, the sessions; and the sessions of those whose membership
 /// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look. Names are
-/// looked up by oid at this moment, and quoted, by the server itself.
-fn look(home: Home) -> String {
+/// looked up by oid at this moment, and quoted, by the server itself. Sessions of administrators are ended with their own window only.
+fn look(home: Home, administrators: &[String]) -> String {
     format!(
         r"
   stuck := '{{}}';
@@ -322,7 +322,7 @@ fn look(home: Home) -> String {
       WITH RECURSIVE w AS (
         SELECT unnest(whose) AS oid
         UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid WHERE m.member <> my
-      ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper;
+      ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper{apart};
     EXCEPTION WHEN lock_not_available THEN
       -- somebody holds the catalog: the accounts themselves are known
       NULL;
@@ -345,12 +345,18 @@ fn look(home: Home) -> String {
       WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
     COMMIT;
   END IF;",
-        leases = home.leases()
+        leases = home.leases(),
+        apart = if administrators.is_empty() {
+            String::new()
+        } else {
+            let names: Vec<String> = administrators.iter().map(|name| escape_literal(name)).collect();
+            format!(" AND (w.oid = ANY (whose) OR r.rolname <> ALL (ARRAY[{}]::name[]))", names.join(", "))
+        }
     )
 }
 
 /// Looks once: the job of `pg_cron`.
-pub(crate) fn once(home: Home) -> String {
+pub(crate) fn once(home: Home, administrators: &[String]) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
@@ -359,14 +365,14 @@ BEGIN{PINNED}
   IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
 END $jit$",
         distrust = distrust(home),
-        look = look(home)
+        look = look(home, administrators)
     )
 }
 
 /// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock, of which there are so many that no
 /// stranger can hold them all. The table is locked for the last look, so that nobody arms one that nobody looks at; and for the first one, so
 /// that of two sentinels that began at the same time one goes on.
-pub(crate) fn sentinel(home: Home) -> String {
+pub(crate) fn sentinel(home: Home, administrators: &[String]) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
@@ -409,7 +415,7 @@ BEGIN{PINNED}
 END $jit$",
         lock = home.lock(),
         distrust = distrust(home),
-        look = look(home),
+        look = look(home, administrators),
         leases = home.leases(),
         sentinels = sentinels(home),
     )
@@ -535,20 +541,20 @@ mod tests {
                 disarm(home),
                 marks(home),
                 stores(home),
-                once(home),
-                sentinel(home),
+                once(home, &[]),
+                sentinel(home, &[]),
                 guard(home),
                 make("jit_broker", home),
             ]
             .join("\n")
         };
         assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
-        assert!(sentinel(own).contains("jit_of_16388.leases"));
+        assert!(sentinel(own, &[]).contains("jit_of_16388.leases"));
     }
 
     #[test]
     fn blocks_pin_their_path_before_they_name_anything() {
-        for block in [once(Home::Common), sentinel(Home::Common)] {
+        for block in [once(Home::Common, &[]), sentinel(Home::Common, &[])] {
             let declared = block.split_once("DECLARE").unwrap().1.split_once("BEGIN").unwrap().0;
             for line in declared.lines().filter(|line| !line.trim().is_empty()) {
                 assert!(line.contains(" pg_catalog."), "{line}");

@@ -70,6 +70,8 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: TlsMode,
     /// How long after the end the database itself takes a role away; none: as the adapter has it.
     pub(crate) dead_man_grace: Option<Duration>,
+    /// Administrators of a target of PostgreSQL, who do not count as members of accounts.
+    pub(crate) administrators: Vec<String>,
     /// What its realm is called, where what the server says of itself is no identity.
     pub(crate) realm: Option<String>,
 }
@@ -217,6 +219,8 @@ struct TargetTable {
     #[serde(default)]
     tls: TlsMode,
     dead_man_grace: Option<Spanned<String>>,
+    #[serde(default)]
+    administrators: Vec<String>,
     realm: Option<String>,
 }
 
@@ -296,7 +300,7 @@ impl Reader<'_> {
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
             return Ok(StoreAt::Postgres {
-                server: ServerConfig { url, password, tls, dead_man_grace: None, realm: None },
+                server: ServerConfig { url, password, tls, dead_man_grace: None, administrators: Vec::new(), realm: None },
                 listen_url,
             });
         }
@@ -361,8 +365,11 @@ impl Reader<'_> {
             at,
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
-        let realm = table.realm;
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, realm })
+        if !table.administrators.is_empty() && Engine::of(&url) != Some(Engine::Postgres) {
+            return Err(self.wrong(at, &format!("{what} has `administrators`, which only a target of PostgreSQL has")));
+        }
+        let (administrators, realm) = (table.administrators, table.realm);
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, administrators, realm })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {
@@ -393,7 +400,10 @@ impl Reader<'_> {
 
     fn tls(&self, tls: TlsMode) -> TlsMode {
         match tls {
-            TlsMode::VerifyFull { ca } => TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)) },
+            TlsMode::VerifyFull { ca, server_name } => {
+                TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)), server_name }
+            }
+            TlsMode::VerifyCa { ca } => TlsMode::VerifyCa { ca: self.beside(ca) },
             plain @ TlsMode::DangerPlaintext => plain,
         }
     }

@@ -45,7 +45,8 @@ use std::sync::Arc;
 pub use facts::{FACTS, Fact};
 pub use scene::witness;
 pub use world::{
-    Act, Attempt, By, Hold, Login, Need, Plant, Privilege, Row, Tried, UserSession, WRONG_PASSWORD, World,
+    Act, Attempt, By, CERTIFICATE_NAME, Certificate, Hold, Login, Need, Plant, Privilege, Row, Tried, UserSession,
+    WRONG_PASSWORD, World,
 };
 
 use crate::store::BoxError;
