@@ -13,7 +13,7 @@ use super::pump::apart::Suspects;
 use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
-use crate::alike::are_alike;
+use crate::alike::is_disguise;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
@@ -160,7 +160,7 @@ impl Tenant {
         if self.databases.contains_key(target) {
             return None;
         }
-        self.databases.keys().find(|known| are_alike(known.as_str(), target.as_str()))
+        self.databases.keys().find(|known| is_disguise(known.as_str(), target.as_str()))
     }
 
     /// The database of this name.
