@@ -29,6 +29,12 @@ pub(crate) fn differ_by_case(one: &str, other: &str) -> bool {
     one != other && one.to_lowercase() == other.to_lowercase()
 }
 
+/// Whether one of two names that are alike has to be a mistake or a disguise. Names of ASCII letters that differ in more than case, as `app1` and
+/// `appl`, can both be meant where they were both written down.
+pub(crate) fn is_disguise(one: &str, other: &str) -> bool {
+    are_alike(one, other) && (differ_by_case(one, other) || !one.is_ascii() || !other.is_ascii())
+}
+
 /// Says that a name is not the known one that it looks like.
 pub(crate) fn refusal(what: &str, name: &str, known: &str) -> String {
     format!(
@@ -119,6 +125,7 @@ mod tests {
         let both: Known = ["alice", "Alice"].into_iter().collect();
         assert_eq!((both.like("alice"), both.like("Alice"), both.like("ALICE")), (None, None, Some("alice")));
         assert_eq!(both.alike().len(), 1);
+        assert!(is_disguise("pg", "PG") && is_disguise("pg", "ｐg") && !is_disguise("app1", "appl"));
         assert!(differ_by_case("Zoë", "zoë") && !differ_by_case("a", "ａ") && !differ_by_case("a", "a"));
     }
 

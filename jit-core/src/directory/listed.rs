@@ -73,7 +73,8 @@ impl Directory for ListedDirectory {
     }
 
     async fn account_like(&self, account: &str, target: &TargetName) -> Result<Option<String>, DirectoryError> {
-        let known: Known = self.accounts.get(target).into_iter().flat_map(BTreeMap::values).map(Account::as_str).collect();
+        let known: Known =
+            self.accounts.get(target).into_iter().flat_map(BTreeMap::values).map(Account::as_str).collect();
         Ok(known.like(account).map(str::to_owned))
     }
 }

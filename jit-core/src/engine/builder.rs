@@ -9,7 +9,7 @@ use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
 use super::tasks::Tasks;
-use crate::alike::Known;
+use crate::alike::{Known, is_disguise};
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
@@ -294,7 +294,7 @@ impl Builder {
             if id == TenantId::everywhere() {
                 return Err(JitError::invalid("no tenant can be called `*`"));
             }
-            if let Some(like) = known.like(id.as_str()) {
+            if let Some(like) = known.like(id.as_str()).filter(|like| is_disguise(like, id.as_str())) {
                 return Err(alike("tenants", like, id.as_str()));
             }
             known.add(id.as_str());
@@ -322,7 +322,7 @@ fn once<T>(tenant: &TenantId, what: &str, given: Vec<(String, T)>) -> Result<BTr
         if all.contains_key(&name) {
             return Err(twice(tenant, what, &name));
         }
-        if let Some(like) = known.like(&name) {
+        if let Some(like) = known.like(&name).filter(|like| is_disguise(like, &name)) {
             return Err(alike(&format!("{what} of tenant `{tenant}`"), like, &name));
         }
         known.add(&name);

@@ -15,6 +15,7 @@ use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
 use crate::alike::are_alike;
 use super::who::LastSeen;
+use crate::alike::is_disguise;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
@@ -168,7 +169,7 @@ impl Tenant {
         if self.databases.contains_key(target) {
             return None;
         }
-        self.databases.keys().find(|known| are_alike(known.as_str(), target.as_str()))
+        self.databases.keys().find(|known| is_disguise(known.as_str(), target.as_str()))
     }
 
     /// The database of this name.

@@ -150,7 +150,8 @@ async fn law_18_an_account_on_which_every_call_hangs_delays_others_by_one_call_o
     pump.stop_within(Duration::from_secs(2)).await;
     jit.keep_log().await.unwrap();
     let log = jit.store().entries(jit.tenant_id(), 0, 10_000).await.unwrap();
-    let held_up = |body: &[u8]| field(body, "what") == "finding" && String::from_utf8_lossy(body).contains("held up all");
+    let held_up =
+        |body: &[u8]| field(body, "what") == "finding" && String::from_utf8_lossy(body).contains("held up all");
     assert_eq!(log.iter().filter(|entry| held_up(&entry.body)).count(), 1, "no batch, or more than one, was held up");
 }
 

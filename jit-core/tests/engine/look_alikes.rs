@@ -27,7 +27,10 @@ async fn law_08_nobody_takes_part_under_a_name_that_looks_like_a_known_one() {
     }
     named(&jit.stop(&actor("Frank"), Scope::All, "stop").await.unwrap_err(), "frank");
     named(&jit.request(&actor("dave"), ask("Reader", 60_000)).await.unwrap_err(), "reader");
-    named(&jit.request(&actor("dave"), Ask::new("PG", "reader", chrono::TimeDelta::minutes(1))).await.unwrap_err(), "pg");
+    named(
+        &jit.request(&actor("dave"), Ask::new("PG", "reader", chrono::TimeDelta::minutes(1))).await.unwrap_err(),
+        "pg",
+    );
     let target = Scope::Target(TargetName::new("Pg").unwrap());
     named(&jit.stop(&actor("frank"), target, "stop").await.unwrap_err(), "pg");
     // a name that looks like nobody's is nobody's business, and what was refused is in the log

@@ -40,7 +40,9 @@ impl Directory for Meddling {
         let next = self.next.lock().unwrap().take_if(|(whom, _)| whom == who);
         let jit = self.jit.get();
         match (next, jit) {
-            (Some((_, Meanwhile::Stop(scope))), Some(jit)) => jit.stop(&actor("grace"), scope, "at once").await.unwrap(),
+            (Some((_, Meanwhile::Stop(scope))), Some(jit)) => {
+                jit.stop(&actor("grace"), scope, "at once").await.unwrap()
+            }
             (Some((_, Meanwhile::Reload(text))), Some(jit)) => jit.reload_policy(policy(&text)).await.unwrap(),
             _ => {}
         }
@@ -98,7 +100,12 @@ async fn law_16_an_extension_that_another_policy_overtakes_does_not_take_effect(
     let access = jit.request(&actor("alice"), ask("reader", 600_000)).await.unwrap();
     jit.run_due().await.unwrap();
     let before = jit.access(access.id()).await.unwrap();
-    people.when("alice", Meanwhile::Reload(text().replace("name = \"read\"\ntargets = [\"pg*\"]", "name = \"read\"\ntargets = [\"none\"]")));
+    people.when(
+        "alice",
+        Meanwhile::Reload(
+            text().replace("name = \"read\"\ntargets = [\"pg*\"]", "name = \"read\"\ntargets = [\"none\"]"),
+        ),
+    );
     let error = jit.extend(&actor("alice"), access.id(), TimeDelta::minutes(30), "more").await.unwrap_err();
     assert_eq!(error.kind(), "denied", "{error}");
     assert_eq!(jit.access(access.id()).await.unwrap().expires_at, before.expires_at);

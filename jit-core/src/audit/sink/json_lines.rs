@@ -107,7 +107,7 @@ fn place(path: &Path) -> io::Result<String> {
     let beside = Path::new(&beside);
     if !beside.exists() {
         let id = format!("{}\n", random_hex::<16>(&SystemEntropy));
-        match write_new(beside, id.as_bytes(), 0o600) {
+        match write_new(beside, id.as_bytes(), 0o644) {
             // another process made it meanwhile
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
@@ -115,7 +115,10 @@ fn place(path: &Path) -> io::Result<String> {
     }
     let id = read_short(beside)?.trim().to_owned();
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let why = format!("`{}` holds no id of a sink: remove it, and the file gets the log from its beginning", beside.display());
+        let why = format!(
+            "`{}` holds no id of a sink: remove it, and the file gets the log from its beginning",
+            beside.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(id)

@@ -158,7 +158,11 @@ impl Pass<'_> {
         }
         if self.is_held_up() {
             let why = "another call of its pass did not come back: it is tried again by itself";
-            refused.extend(std::mem::take(&mut whose).into_iter().map(|(place, id)| (place, id, Err(DatabaseError::not_applied(why)))));
+            refused.extend(
+                std::mem::take(&mut whose)
+                    .into_iter()
+                    .map(|(place, id)| (place, id, Err(DatabaseError::not_applied(why)))),
+            );
             orders.clear();
         }
         if orders.is_empty() {

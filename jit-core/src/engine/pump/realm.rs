@@ -109,7 +109,9 @@ impl Pass<'_> {
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(self.core, tenant, self.settings, None, now);
         let why = "a call did not come back in time and held up all of its accounts: each is served by itself until one of its calls is answered";
-        let fact = Fact::new(What::Finding).with("target", self.target.as_str()).with("accounts", i64::try_from(accounts).unwrap_or(i64::MAX));
+        let fact = Fact::new(What::Finding)
+            .with("target", self.target.as_str())
+            .with("accounts", i64::try_from(accounts).unwrap_or(i64::MAX));
         ledger.fact(fact.with("why", why));
         ignore_conflict(ledger.commit().await)
     }

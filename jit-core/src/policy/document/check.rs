@@ -6,7 +6,7 @@ use super::error::{Findings, Lines};
 use super::rule::Rule;
 use super::terms::Terms;
 use super::who::WhoList;
-use crate::alike::differ_by_case;
+use crate::alike::{differ_by_case, is_disguise};
 use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
@@ -36,7 +36,7 @@ pub(super) fn alike(directory: &ListedDirectory, text: &str, findings: &mut Find
         }
         let at = text.find(other).unwrap_or_default();
         let line = format!("the names `{one}` and `{other}` could be taken for each other");
-        if differ_by_case(one, other) || one.is_ascii() && other.is_ascii() {
+        if differ_by_case(one, other) || !is_disguise(one, other) {
             findings.warning(at, None, format!("{line}: where they are one human, say so under `[people]`"));
         } else {
             findings.problem(at, format!("{line}: write them alike, or choose another"));
