@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub trait Catalog: Send + Sync {
     /// Whether alice is in the role.
     async fn is_held(&self) -> Result<bool, BoxError>;
+
+    /// Whether the server itself will take it away within the next minute.
+    async fn fires_soon(&self) -> Result<bool, BoxError>;
 }
 
 /// A target called `db`. Alice may have its roles at once, for as long as the database itself would take them away.
@@ -81,14 +84,18 @@ impl Target {
         if ended.state != "revoked" || catalog.is_held().await? {
             return Err(format!("it was given back and is {}", ended.state).into());
         }
-        self.begin(role, TimeDelta::seconds(3), catalog).await?;
+        self.begin(role, TimeDelta::seconds(15), catalog).await?;
+        let begun = Instant::now();
+        while !catalog.fires_soon().await? {
+            again(begun, "no lease is moved to the window's end").await?;
+        }
         pump.stop().await;
+        if !catalog.is_held().await? {
+            return Err("the window was over before the pump stopped".into());
+        }
         let begun = Instant::now();
         while catalog.is_held().await? {
-            if begun.elapsed() > PATIENCE {
-                return Err("the database does not take it away by itself".into());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            again(begun, "the database does not take it away by itself").await?;
         }
         Ok(())
     }
@@ -98,6 +105,15 @@ impl Target {
         let access = self.jit.until_active(access.id(), PATIENCE).await?.id();
         if catalog.is_held().await? { Ok(access) } else { Err("it is usable and not held".into()) }
     }
+}
+
+/// A moment later, unless it has taken too long.
+async fn again(begun: Instant, otherwise: &str) -> Result<(), BoxError> {
+    if begun.elapsed() > PATIENCE {
+        return Err(otherwise.into());
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Ok(())
 }
 
 /// Lets a database's own client run the script: what it said where it fails.

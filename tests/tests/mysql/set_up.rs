@@ -110,6 +110,14 @@ impl Catalog for Scene {
         admin.disconnect().await?;
         Ok(grants.iter().any(|grant| grant.contains("orders_write")))
     }
+
+    async fn fires_soon(&self) -> Result<bool, BoxError> {
+        let mut admin = self.server.running().admin().await?;
+        let leases = "SELECT COUNT(*) FROM jit.leases WHERE status = 'ENABLED' AND fires_at < UTC_TIMESTAMP() + INTERVAL 1 MINUTE";
+        let soon: Option<u32> = admin.query_first(leases).await?;
+        admin.disconnect().await?;
+        Ok(soon == Some(1))
+    }
 }
 
 fn database(running: &RunningMySql, scheme: &str, broker: &str) -> Result<Arc<MySqlDatabase>, BoxError> {

@@ -81,6 +81,12 @@ impl Catalog for Scene {
         let members = "SELECT count(*)::text FROM pg_auth_members WHERE roleid = 'orders_write'::regrole AND member = 'alice'::regrole";
         Ok(self.text(members).await? == "1")
     }
+
+    async fn fires_soon(&self) -> Result<bool, BoxError> {
+        let leases =
+            "SELECT count(*)::text FROM jit.leases WHERE fired_at IS NULL AND fires_at < now() + interval '1 minute'";
+        Ok(self.text(leases).await? == "1")
+    }
 }
 
 fn database(running: &RunningPostgres, broker: &str) -> Result<Arc<PostgresDatabase>, BoxError> {
