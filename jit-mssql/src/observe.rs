@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
-    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject,
-    Width,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen,
+    Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tiberius::Row;
@@ -217,7 +217,8 @@ pub(crate) const GROUP: &str = "mssql:group/";
 /// restored, anew. What is in an availability group is one database on all its replicas. How far its log is nobody shows to everybody.
 pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     let created = |of: &Identity| of.incarnation.split_once(CREATED).map(|(_, created)| created.to_owned());
-    let started = |of: &Identity| of.incarnation.strip_prefix("started ").map(|rest| rest.split(',').next().map(str::to_owned));
+    let started =
+        |of: &Identity| of.incarnation.strip_prefix("started ").map(|rest| rest.split(',').next().map(str::to_owned));
     if now.realm.as_str().starts_with(GROUP) {
         return Continuity::Same;
     }

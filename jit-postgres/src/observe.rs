@@ -2,8 +2,8 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
-    Session, Subject, Width,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared,
+    Seen, Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tokio_postgres::types::ToSql;
@@ -154,7 +154,9 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
         && is < was
     {
         let (was, is) = (&before.position, &now.position);
-        return Continuity::Other(format!("its log ends at {is}, and was seen at {was}: it was copied, or saved, before"));
+        return Continuity::Other(format!(
+            "its log ends at {is}, and was seen at {was}: it was copied, or saved, before"
+        ));
     }
     if port(before) != port(now) {
         return Continuity::Unclear("it listens elsewhere".to_owned());

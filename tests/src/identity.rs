@@ -42,7 +42,13 @@ pub async fn engine(role: &str, targets: &[(&str, &Arc<dyn Database>)]) -> Resul
 ///
 /// # Errors
 /// When it is not granted.
-pub async fn usable(jit: &Jit, target: &str, account: &str, role: &str, length: TimeDelta) -> Result<AccessId, BoxError> {
+pub async fn usable(
+    jit: &Jit,
+    target: &str,
+    account: &str,
+    role: &str,
+    length: TimeDelta,
+) -> Result<AccessId, BoxError> {
     let access = jit.request(&actor(account)?, Ask::new(target, role, length).because("a test needs it")).await?;
     Ok(jit.until_active(access.id(), PATIENCE).await?.id())
 }

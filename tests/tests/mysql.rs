@@ -472,7 +472,10 @@ async fn another_identifier(running: RunningMySql) -> Result<(), BoxError> {
         let now = declared(now, realm)?;
         jit.put_target(TargetName::new("db")?, Arc::clone(&now)).await?;
         let follows = now.check(&[]).await?.iter().any(|check| check.about.what == FOLLOWS_THE_HOST);
-        must(follows == (realm.is_none() && running.flavour.is_mariadb()), "doctor does not say what MariaDB's identifier follows")?;
+        must(
+            follows == (realm.is_none() && running.flavour.is_mariadb()),
+            "doctor does not say what MariaDB's identifier follows",
+        )?;
         if realm.is_none() {
             stays_due(&jit, id).await?;
             must(jit.live_elsewhere(&TargetName::new("db")?).await?.accesses.len() == 1, "nothing is listed")?;

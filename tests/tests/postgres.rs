@@ -331,7 +331,8 @@ async fn gone_before(scene: Scene) -> Result<(), BoxError> {
 /// Whether the account is in the role, whoever granted that.
 async fn held(running: &RunningPostgres, role: &str, account: &str) -> Result<bool, BoxError> {
     let admin = running.admin("postgres").await?;
-    let statement = "SELECT 1 FROM pg_auth_members m WHERE m.roleid = $1::text::regrole AND m.member = $2::text::regrole";
+    let statement =
+        "SELECT 1 FROM pg_auth_members m WHERE m.roleid = $1::text::regrole AND m.member = $2::text::regrole";
     Ok(admin.query_opt(statement, &[&role, &account]).await?.is_some())
 }
 

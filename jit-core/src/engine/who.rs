@@ -219,9 +219,8 @@ impl Core {
         found: &Identity,
     ) -> Result<Option<String>, StoreError> {
         let now = self.store.now().await?;
-        let active = |access: &Access| {
-            access.realm() == Some(&found.realm) && matches!(access.grant(), Some(Grant::Active(_)))
-        };
+        let active =
+            |access: &Access| access.realm() == Some(&found.realm) && matches!(access.grant(), Some(Grant::Active(_)));
         let mut granted: Vec<(Access, Subject)> = Vec::new();
         for access in self.open_where(tenant, active).await? {
             let Some(Grant::Active(active)) = access.grant() else { continue };
@@ -247,7 +246,9 @@ impl Core {
         let observation = match self.tasks.within(to_std(self.limits.call), database.observe(&subjects)).await {
             Some(Ok(observation)) if observation.identity == *found => observation,
             Some(Ok(_)) => return Ok(Some("it changes from one answer to the next".to_owned())),
-            Some(Err(error)) => return Ok(Some(format!("what was granted there cannot be seen: {}", error.with_causes()))),
+            Some(Err(error)) => {
+                return Ok(Some(format!("what was granted there cannot be seen: {}", error.with_causes())));
+            }
             None => return Ok(Some("what was granted there cannot be seen in time".to_owned())),
         };
         // of an account or a role that is gone, or has another name, it says nothing
@@ -260,13 +261,7 @@ impl Core {
     }
 
     /// Says of a declared realm that two targets of it show two servers: nothing is granted there until an operator has looked.
-    async fn doubt(
-        &self,
-        tenant: &TenantId,
-        other: &Other,
-        found: &Identity,
-        why: &str,
-    ) -> Result<(), StoreError> {
+    async fn doubt(&self, tenant: &TenantId, other: &Other, found: &Identity, why: &str) -> Result<(), StoreError> {
         let key = realm_key(tenant, &found.realm);
         let (Some(record), Ok(settings)) = (self.store.read(&key).await?, self.tenant(tenant)) else { return Ok(()) };
         let known: RealmRecord = body(&record)?;

@@ -54,7 +54,11 @@ fn granted(access: &Access) -> Access {
         access,
         Event::Granted(Granted {
             server_time: at(3),
-            identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned(), position: String::new() },
+            identity: Identity {
+                realm: RealmId::new("mock:1").unwrap(),
+                incarnation: "boot 1".to_owned(),
+                position: String::new(),
+            },
         }),
         at(3),
     )
@@ -77,7 +81,11 @@ fn report(seen: Seen) -> RevokeReport {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned(), position: String::new() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
     }
 }
 

@@ -238,8 +238,7 @@ impl Cluster {
         let mut copy = std::process::Command::new("cp");
         copy.arg("-a").arg(self.data()).arg(folder.path().join("data"));
         finish(copy, Stdio::null()).await?;
-        let running =
-            RunningPostgres { port: free_port()?, socket: folder.path().to_owned(), ..self.running.clone() };
+        let running = RunningPostgres { port: free_port()?, socket: folder.path().to_owned(), ..self.running.clone() };
         let file = folder.path().join("data/postgresql.conf");
         let settings = std::fs::read_to_string(&file)?;
         let elsewhere = format!("port = {}\nunix_socket_directories = '{}'\n", running.port, running.socket.display());

@@ -105,9 +105,8 @@ impl Core {
         target: &TargetName,
         realm: &RealmId,
     ) -> Result<Vec<Access>, StoreError> {
-        let through = |access: &Access| {
-            access.realm().is_some_and(|was| was != realm) && access.request().target == *target
-        };
+        let through =
+            |access: &Access| access.realm().is_some_and(|was| was != realm) && access.request().target == *target;
         self.open_where(tenant, through).await
     }
 
