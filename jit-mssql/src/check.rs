@@ -26,8 +26,9 @@ pub(crate) async fn check(
     let row = of_itself(connection).await?;
     let user = row.text("broker_user")?;
     let mut findings: Vec<Check> = tls.into_iter().collect();
-    of_the_broker(&connection.server, azure, row, &mut findings)?;
-    of_the_server(&connection.server, row, &mut findings)?;
+    let azure = connection.server.edition == AZURE_DATABASE;
+    of_the_broker(&connection.server, azure, &row, &mut findings)?;
+    of_the_server(&connection.server, &row, &mut findings)?;
     of_strangers_code(connection, &mut findings).await?;
     let dead_man = connection.dead_man().await?;
     findings.extend(of_the_dead_man(&connection.server, &user, dead_man));

@@ -95,10 +95,14 @@ impl Connector {
         for name in &config.administrators {
             // the dead man's switch names them in a text that is quoted by dollars
             if account(name).is_err() || name.contains('$') {
-                return Err(ConfigError::new(format!("`{}` in `administrators` is no name of a role that is taken here", escaped(name))));
+                return Err(ConfigError::new(format!(
+                    "`{}` in `administrators` is no name of a role that is taken here",
+                    escaped(name)
+                )));
             }
         }
-        let verifying = if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
+        let verifying =
+            if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
         let tls = verifying.map(|verifying| Tls(MakeRustlsConnect::new(verifying)));
         let password = Password::new(config.credentials.clone());
         Ok(Self { config, tls, password, direct: OnceCell::new() })
@@ -277,13 +281,9 @@ where
 }
 
 /// Settings and identity, in one round trip.
-async fn greet(client: &Client) -> Result<Server, DatabaseError> {
+async fn greet(client: &Client, administrators: &[String]) -> Result<Server, DatabaseError> {
     let wal = sql::wal();
     let (patience, settings, row, wal) = tokio::join!(
-}
-
-async fn greet(client: &Client, administrators: &[String]) -> Result<Server, DatabaseError> {
-    let (patience, settings, row, timeline) = tokio::join!(
         biased;
         client.batch_execute(sql::PATIENCE),
         client.batch_execute(sql::SETTINGS),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jit_core::database::{
-    ArmOrder, Call, Database, DatabaseError, DefaultRole, GrantOrder, Grantor, Rejection, RevokeHow, RevokeOrder, RevokeReport, Subject, Width, declared,
+    ArmOrder, Call, Database, DatabaseError, DefaultRole, GrantOrder, Grantor, Rejection, RevokeHow, RevokeOrder,
+    RevokeReport, Subject, Width, declared,
 };
 use jit_core::holding::{left_behind, marks};
 use jit_core::id::{AccessId, TargetName};
@@ -475,7 +476,10 @@ async fn administrators(scene: Scene) -> Result<(), BoxError> {
     let own = scene.running.session(&scene.account, "postgres").await?;
     let report = scene.revoke().await?;
     must(own.batch_execute("SELECT 1").await.is_err(), "the account's own session goes on")?;
-    theirs.batch_execute("SELECT 1").await.map_err(|error| format!("the administrator's session was ended: {error}"))?;
+    theirs
+        .batch_execute("SELECT 1")
+        .await
+        .map_err(|error| format!("the administrator's session was ended: {error}"))?;
     must(report.ended.iter().all(|session| session.account == scene.account), format!("{:?}", report.ended))?;
     must(report.seen.members.is_empty() && report.seen.sessions.is_empty(), format!("{:?}", report.seen))?;
     let apart: Vec<&str> = report.seen.apart.iter().map(|session| session.account.as_str()).collect();

@@ -11,7 +11,10 @@ use super::dead_man::{MockDeadMan, fires_at};
 use super::server::{ADMIN, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError, ObjectId, Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity, StoreMarks, Subject, Thing, Width,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind,
+    DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError,
+    ObjectId, Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session,
+    SettleOrder, Severity, StoreMarks, Subject, Thing, Width,
 };
 use crate::id::{Account, RealmId, RoleName, StoreId};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};

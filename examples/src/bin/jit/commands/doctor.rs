@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::build;
-use crate::config::{AuditConfig, Config, StoreAt};
 use crate::build::postgres;
+use crate::config::{AuditConfig, Config, StoreAt};
 use crate::config::{Config, StoreAt};
 use crate::error::{Exit, Failure};
 use crate::print::Lines;
