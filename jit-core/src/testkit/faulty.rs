@@ -88,6 +88,8 @@ struct State {
     calls: BTreeMap<Method, Calls>,
     /// Accounts with which no call comes back.
     stuck: BTreeSet<Account>,
+    /// Accounts with which every call panics.
+    breaks: BTreeSet<Account>,
 }
 
 impl<D: Database> FaultyDatabase<D> {
@@ -121,6 +123,11 @@ impl<D: Database> FaultyDatabase<D> {
         self.state().stuck.insert(account);
     }
 
+    /// Every call that is about this account panics from now on.
+    pub fn break_on(&self, account: Account) {
+        self.state().breaks.insert(account);
+    }
+
     /// Lets every call go on that hangs now.
     pub fn release(&self) {
         self.released.send_modify(|times| *times = times.wrapping_add(1));
@@ -147,12 +154,17 @@ impl<D: Database> FaultyDatabase<D> {
         (fault, Running { state: &self.state, method })
     }
 
-    /// Never comes back where one of the accounts is stuck.
+    /// Never comes back where one of the accounts is stuck, and panics where one breaks.
     async fn unless_stuck(&self, accounts: impl Iterator<Item = &Account>) {
-        let is_stuck = {
-            let stuck = &self.state().stuck;
-            !stuck.is_empty() && accounts.into_iter().any(|account| stuck.contains(account))
+        let accounts: Vec<&Account> = accounts.collect();
+        let (is_stuck, breaks) = {
+            let state = self.state();
+            let any = |of: &BTreeSet<Account>| accounts.iter().any(|account| of.contains(*account));
+            (any(&state.stuck), any(&state.breaks))
         };
+        if breaks {
+            std::panic::panic_any("the adapter breaks on this account");
+        }
         if is_stuck {
             std::future::pending().await
         }

@@ -117,6 +117,15 @@ async fn law_18_an_adapter_that_hangs_once_delays_an_end_by_one_call_at_most() {
 
 #[tokio::test]
 async fn law_18_an_account_on_which_every_call_hangs_delays_others_by_one_call_once_and_it_is_told() {
+    one_account_delays_others_once(|database, account| database.stick(account)).await;
+}
+
+#[tokio::test]
+async fn law_18_an_account_on_which_every_call_panics_delays_others_once_and_it_is_told() {
+    one_account_delays_others_once(|database, account| database.break_on(account)).await;
+}
+
+async fn one_account_delays_others_once(goes_wrong: impl Fn(&Faulty, jit_core::id::Account)) {
     let server = server(17);
     let database = faulty(&server);
     let jit = engine(Arc::clone(&database)).await;
@@ -126,23 +135,23 @@ async fn law_18_an_account_on_which_every_call_hangs_delays_others_by_one_call_o
         others.push(jit.request(&actor(who), ask("reader", 60_000)).await.unwrap());
     }
     jit.run_due().await.unwrap();
-    database.stick(jit_core::id::Account::new("alice").unwrap());
+    goes_wrong(&database, jit_core::id::Account::new("alice").unwrap());
     // all of them end at once, in one batch
     jit.stop(&actor("frank"), Scope::All, "now").await.unwrap();
     let pump = jit.start();
     for access in &others {
-        let view = jit.until_ended(access.id(), Duration::from_secs(9)).await.unwrap();
+        let view = jit.until_ended(access.id(), Duration::from_secs(12)).await.unwrap();
         assert_eq!(view.state, "revoked");
     }
     jit.resume(&actor("frank"), Scope::All).await.unwrap();
-    // once: from now on the account that hangs has passes of its own
+    // once: from now on that account has passes of its own
     for _ in 0..2 {
         let mut again = Vec::new();
         for who in ["dave", "mallory"] {
             again.push(usable(&jit, who, "reader", 1_500).await);
         }
         for access in again {
-            let view = jit.until_ended(access.id(), Duration::from_secs(3)).await.unwrap();
+            let view = jit.until_ended(access.id(), Duration::from_secs(4)).await.unwrap();
             assert_eq!(view.state, "revoked");
         }
     }

@@ -42,7 +42,9 @@ impl Contained {
             Ok(answer) => answer,
             Err(failed @ Failed::TooSlow(_)) => Err(DatabaseError::unreachable(of_adapter(&failed))),
             // the server may well be there
-            Err(failed @ Failed::Panicked(_)) => Err(DatabaseError::not_applied(of_adapter(&failed))),
+            Err(failed @ Failed::Panicked(_)) => {
+                Err(DatabaseError::NotApplied { why: of_adapter(&failed), source: Some(NoAnswer.into()) })
+            }
         }
     }
 
@@ -58,7 +60,8 @@ impl Contained {
             Ok(answers) => format!("the adapter gave {} answers for {orders} orders", answers.len()),
             Err(failed) => of_adapter(&failed),
         };
-        (0..orders).map(|_| Err(DatabaseError::unknown(why.clone()))).collect()
+        let unknown = || DatabaseError::OutcomeUnknown { why: why.clone(), source: Some(NoAnswer.into()) };
+        (0..orders).map(|_| Err(unknown())).collect()
     }
 }
 
@@ -73,6 +76,16 @@ impl Contained {
         let others = |store: &StoreId| self.own.as_ref().is_some_and(|own| own != store);
         Seen { marked_by: seen.marked_by.clone().filter(others), ..seen }
     }
+}
+
+/// The cause of an error that stands for an answer which never came: the adapter hung, panicked, or gave too few.
+#[derive(Debug, thiserror::Error)]
+#[error("one of the accounts of the call may be the cause")]
+struct NoAnswer;
+
+/// Whether the adapter gave no answer at all. The server may be well, and one account of the call the cause.
+pub(in crate::engine) fn gave_no_answer(error: &DatabaseError) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<NoAnswer>())
 }
 
 fn of_adapter(failed: &Failed) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::super::contain::gave_no_answer;
 use super::super::core::Core;
 use super::case::Case;
 use super::counted::Counted;
@@ -188,13 +189,16 @@ impl Pass<'_> {
         answers: Option<Vec<Result<T, DatabaseError>>>,
         orders: usize,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
-        let Some(mut answers) = answers else {
-            let why = "the database did not answer in time";
-            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why))).collect();
+        let none =
+            answers.iter().flatten().filter_map(|answer| answer.as_ref().err()).find(|error| gave_no_answer(error));
+        let none = none.map(DatabaseError::with_causes);
+        let Some(mut answers) = answers.filter(|_| none.is_none()) else {
+            let why = none.unwrap_or_else(|| "the database did not answer in time".to_owned());
+            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why.clone()))).collect();
             self.hung.store(true, Ordering::Relaxed);
             let served = match self.is_there().await {
                 true => Served::Answered { restarted: false },
-                false => Served::Unreachable(why.to_owned()),
+                false => Served::Unreachable(why),
             };
             return (answers, served);
         };

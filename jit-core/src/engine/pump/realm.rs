@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::super::contain::gave_no_answer;
 use super::super::core::{Core, Tenant};
 use super::super::ledger::Ledger;
 use super::case::{Case, Kept};
@@ -150,6 +151,9 @@ impl Pass<'_> {
             // nothing was told to it: what is due stays so, until it is known who it is
             self.record().await?;
             return Ok(Served::Answered { restarted: true });
+        }
+        if gave_no_answer(error) {
+            self.hung.store(true, Ordering::Relaxed);
         }
         if !self.hung.load(Ordering::Relaxed) || !self.is_there().await {
             return self.unreachable(error).await;
