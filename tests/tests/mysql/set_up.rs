@@ -108,7 +108,7 @@ impl Catalog for Scene {
         let mut admin = self.server.running().admin().await?;
         let grants: Vec<String> = admin.query("SHOW GRANTS FOR alice").await?;
         admin.disconnect().await?;
-        Ok(grants.iter().any(|grant| grant.contains("orders_write")))
+        Ok(grants.iter().any(|grant| grant.starts_with("GRANT `orders_write`")))
     }
 
     async fn fires_soon(&self) -> Result<bool, BoxError> {
