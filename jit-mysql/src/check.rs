@@ -234,10 +234,7 @@ async fn of_the_catalog(
     Ok(all)
 }
 
-async fn of_the_server(
-    connection: &mut Connection,
-    findings: &mut Vec<Check>,
-) -> Result<(), DatabaseError> {
+async fn of_the_server(connection: &mut Connection, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let answers = connection.script(&connection.server.flavour.text(sql::SERVER)).await.map_err(reading)?;
     let row = answers.first().and_then(|rows| rows.first()).ok_or_else(crate::observe::garbled)?;
     // OFF and ON, 0 and 1, and more words in newer versions

@@ -239,7 +239,8 @@ mod tests {
             let config = MySqlConfig::from_url("mysql://u@h").unwrap().tls(tls);
             mysql_async::Opts::from(config.settings(way)).enable_cleartext_plugin()
         };
-        let named = || TlsMode::VerifyFull { ca: Some("ca.pem".into()), server_name: Some("project:instance".to_owned()) };
+        let named =
+            || TlsMode::VerifyFull { ca: Some("ca.pem".into()), server_name: Some("project:instance".to_owned()) };
         assert!(asks(TlsMode::default(), Way::Verified(SslOpts::default())));
         assert!(asks(named(), Way::Relayed("socket".into())));
         assert!(!asks(TlsMode::VerifyCa { ca: "ca.pem".into() }, Way::Relayed("socket".into())));

@@ -25,7 +25,8 @@ pub(crate) async fn check(
     let checked = connection.server.catalog.text(sql::CHECK_SERVER);
     let server = connection.client.query_one(&checked, &[broker]).await.map_err(reading)?;
     let members = connection.server.catalog.text(sql::CHECK_MEMBERS);
-    let members = connection.client.query(&members, &[broker, &connection.server.administrators]).await.map_err(reading)?;
+    let members =
+        connection.client.query(&members, &[broker, &connection.server.administrators]).await.map_err(reading)?;
     let unknown = connection.client.query_one(sql::NO_ROLES, &[&administrators]).await.map_err(reading)?;
     let rows = connection.client.query(&text, &[&names, broker]).await.map_err(reading)?;
     let mut findings: Vec<Check> = tls.into_iter().collect();
@@ -77,7 +78,13 @@ fn of_administrators(
         if row.try_get("named")? {
             let (Said(member), accounts) = (row.try_get("member")?, accounts_of(row)?);
             now.push(format!("`{member}` of {}", accounts.said));
-            mend.extend(accounts.first.iter().map(|account| taken(connection, account, &member, row)).collect::<Result<Vec<_>, _>>()?);
+            mend.extend(
+                accounts
+                    .first
+                    .iter()
+                    .map(|account| taken(connection, account, &member, row))
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
         }
     }
     let now = if now.is_empty() { "now of none".to_owned() } else { format!("now {}", now.join("; ")) };

@@ -92,10 +92,14 @@ impl Connector {
         for name in &config.administrators {
             // the dead man's switch names them in a text that is quoted by dollars
             if account(name).is_err() || name.contains('$') {
-                return Err(ConfigError::new(format!("`{}` in `administrators` is no name of a role that is taken here", escaped(name))));
+                return Err(ConfigError::new(format!(
+                    "`{}` in `administrators` is no name of a role that is taken here",
+                    escaped(name)
+                )));
             }
         }
-        let verifying = if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
+        let verifying =
+            if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
         let tls = verifying.map(|verifying| Tls(MakeRustlsConnect::new(verifying)));
         let password = Password::new(config.credentials.clone());
         Ok(Self { config, tls, password, direct: OnceCell::new() })

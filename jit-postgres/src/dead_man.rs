@@ -151,7 +151,11 @@ impl Connection {
     }
 
     async fn cron(&self, home: Home) -> Result<Cron, DatabaseError> {
-        let job = self.client.query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home, &self.server.administrators)]).await.map_err(reading)?;
+        let job = self
+            .client
+            .query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
+            .await
+            .map_err(reading)?;
         let Some(job) = job else { return Ok(Cron::NoJob) };
         let runs: bool = job.try_get("ran").map_err(reading)?;
         Ok(if runs { Cron::Runs } else { Cron::Idle(job.try_get("last").map_err(reading)?) })
@@ -166,7 +170,10 @@ impl Connection {
             Cron::Runs => Ok(true),
             Cron::Idle(_) | Cron::No => Ok(false),
             Cron::NoJob => {
-                let made = self.client.query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home, &self.server.administrators)]).await;
+                let made = self
+                    .client
+                    .query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
+                    .await;
                 if let Err(error) = made {
                     tracing::warn!(
                         why = error::said(&error),

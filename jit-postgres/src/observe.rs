@@ -69,7 +69,11 @@ impl Connection {
         }
         let asked = Asked::of(subjects);
         let statement = self.observe_statement().await?;
-        let rows = self.client.query(statement, &asked.with(&self.server.broker, &self.server.administrators)).await.map_err(reading)?;
+        let rows = self
+            .client
+            .query(statement, &asked.with(&self.server.broker, &self.server.administrators))
+            .await
+            .map_err(reading)?;
         if rows.len() != subjects.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",

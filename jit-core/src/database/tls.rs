@@ -80,7 +80,9 @@ impl TlsMode {
                         "only the chain of the server's certificate is verified (`verify-ca`), which does not prove that it is this server: whoever \
                          has any certificate of an authority in `{ca}` can stand in its place and learn the password"
                     ),
-                    Some(format!("tls = {{ mode = \"verify-full\", ca = \"{ca}\", server_name = \"NAME IN THE CERTIFICATE\" }}")),
+                    Some(format!(
+                        "tls = {{ mode = \"verify-full\", ca = \"{ca}\", server_name = \"NAME IN THE CERTIFICATE\" }}"
+                    )),
                 ))
             }
             Self::DangerPlaintext => Some(finding(

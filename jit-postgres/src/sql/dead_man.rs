@@ -449,7 +449,8 @@ mod tests {
     fn statements_of_a_home_name_no_other() {
         let (common, own) = (Home::Common, Home::Own(16_388));
         let of = |home| {
-            [arm(home), disarm(home), once(home, &[]), sentinel(home, &[]), guard(home), make("jit_broker", home)].join("\n")
+            [arm(home), disarm(home), once(home, &[]), sentinel(home, &[]), guard(home), make("jit_broker", home)]
+                .join("\n")
         };
         assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
         assert!(sentinel(own, &[]).contains("jit_of_16388.leases"));

@@ -297,7 +297,14 @@ impl Reader<'_> {
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
             return Ok(StoreAt::Postgres {
-                server: ServerConfig { url, password, tls, dead_man_grace: None, administrators: Vec::new(), realm: None },
+                server: ServerConfig {
+                    url,
+                    password,
+                    tls,
+                    dead_man_grace: None,
+                    administrators: Vec::new(),
+                    realm: None,
+                },
                 listen_url,
             });
         }

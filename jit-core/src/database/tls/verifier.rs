@@ -60,7 +60,9 @@ pub fn client_config(
         TlsMode::DangerPlaintext => return Ok(None),
         TlsMode::VerifyFull { server_name: None, .. } => None,
         TlsMode::VerifyFull { server_name: Some(name), .. } if name.is_empty() => {
-            return Err(TlsError::new("`server_name` in `tls` is empty: write the name that the server's certificate is for"));
+            return Err(TlsError::new(
+                "`server_name` in `tls` is empty: write the name that the server's certificate is for",
+            ));
         }
         TlsMode::VerifyFull { ca: None, .. } => {
             return Err(TlsError::new(
@@ -106,7 +108,8 @@ pub fn trusted(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsErr
         return Ok(found);
     };
     let path_is = |what: &str| format!("the CA file `{}` {what}", path.display());
-    let unreadable = |error: rustls::pki_types::pem::Error| TlsError::by(path_is(&format!("cannot be read: {error}")), error);
+    let unreadable =
+        |error: rustls::pki_types::pem::Error| TlsError::by(path_is(&format!("cannot be read: {error}")), error);
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
         let certificate = certificate.map_err(unreadable)?;

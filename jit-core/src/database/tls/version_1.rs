@@ -64,7 +64,8 @@ pub(super) fn verify_tls12_signature(
 ) -> Result<HandshakeSignatureValid, Error> {
     let key = key_of(certificate)?;
     let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
-    let mut fitting = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, all)| *all);
+    let mut fitting =
+        algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, all)| *all);
     if fitting.any(|known| key.verify_signature(*known, message, signed.signature()).is_ok()) {
         Ok(HandshakeSignatureValid::assertion())
     } else {

@@ -49,7 +49,9 @@ async fn contract_tls_knows_a_nameless_certificate_by_the_expected_name_only(wor
         answers(&world, Login::NameInCertificate).await?;
         answers(&world, Login::ChainAlone).await?;
         for login in [Login::Broker, Login::AnotherName, Login::NameByUnknownCa, Login::ChainByUnknownCa] {
-            refused(&world, login, &["certificate"]).await.map_err(|error| format!("{certificate:?}, {login:?}: {error}"))?;
+            refused(&world, login, &["certificate"])
+                .await
+                .map_err(|error| format!("{certificate:?}, {login:?}: {error}"))?;
         }
     }
     // the whole work is done over it
