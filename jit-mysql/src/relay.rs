@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// The socket's name in its folder.
+const SOCKET: &str = "socket";
 /// CLIENT_SSL, in the second byte of the capabilities.
 const TLS: u8 = 0x08;
 /// How much of a client's first answer is the request for TLS: capabilities, longest packet, character set, and nothing.
@@ -42,24 +44,24 @@ impl Relay {
     /// When there can be no such socket.
     pub(crate) fn to(host: &str, port: u16, tls: &Arc<ClientConfig>) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("jit-mysql-").tempdir()?;
-        let relay = Self { folder, task: JoinSet::new() };
-        let listener = UnixListener::bind(relay.socket())?;
+        let listener = UnixListener::bind(folder.path().join(SOCKET))?;
         let (host, tls) = (host.to_owned(), Arc::clone(tls));
-        let mut relay = relay;
-        relay.task.spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let (driver, _) = listener.accept().await?;
             drop(listener);
-            let Some((driver, server)) = shake_hands(driver, &host, port, tls).await? else { return Ok(()) };
-            // who ends is noticed by the other side
-            let _ = converse(driver, server).await;
+            if let Some((driver, server)) = shake_hands(driver, &host, port, tls).await? {
+                // who ends is noticed by the other side
+                let _ = converse(driver, server).await;
+            }
             Ok(())
         });
-        Ok(relay)
+        Ok(Self { folder, task })
     }
 
     /// Where it waits.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.folder.path().join(SOCKET)
     }
 
     /// The driver has logged in: it goes on until one of the two sides ends.

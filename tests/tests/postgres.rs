@@ -18,6 +18,9 @@ use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World, witness};
 use jit_tests::identity::{actor, engine, refused, revoked, same_data, stays_due, usable};
 use jit_tests::server::{Cluster, Down};
+use jit_core::testkit::database_laws::{Act, Certificate, Login, World, witness};
+use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
+use jit_tests::server::Cluster;
 use jit_tests::servers::{RunningPostgres, Servers};
 use jit_tests::world::postgres::PostgresWorld;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
             all.add("a_role_that_was_gone_already_is_told", gone_before);
             all.add("administrators_are_no_members_and_their_sessions_are_left_and_told", administrators);
             all.add("who_is_a_member_of_an_administrator_is_one_of_the_account", members_of_administrators);
+            all.add("a_store_knows_a_nameless_server_by_the_expected_name", store_by_name);
             all.add("the_dead_mans_switch_leaves_the_sessions_of_administrators", administrators_and_dead_man);
         }
     }
@@ -534,4 +538,36 @@ async fn administrators_and_dead_man(scene: Scene) -> Result<(), BoxError> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     must(false, "the account's session was not ended")
+}
+
+async fn store_by_name(scene: Scene) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(scene.running.major).await?;
+    let running = cluster.running();
+    jit_tests::tls::show(&running.ca, Certificate::Nameless)?;
+    let admin = running.admin("postgres").await?;
+    admin.batch_execute("ALTER ROLE postgres PASSWORD 'secret of the owner'").await?;
+    admin.batch_execute("SELECT pg_reload_conf()").await?;
+    let config = |login| -> Result<StoreConfig, BoxError> {
+        let url = format!("postgres://postgres:secret%20of%20the%20owner@127.0.0.1:{}/other", running.port);
+        let tls = jit_tests::tls::mode(login, Some(running.ca.clone()), &running.other_ca);
+        Ok(StoreConfig::new(PostgresConfig::from_url(&url)?.tls(tls)))
+    };
+    let migrate =
+        async |login| PostgresStore::migrate(&config(login)?, &StoreUsers::default()).await.map_err(BoxError::from);
+    let mut taken = migrate(Login::NameInCertificate).await;
+    for _ in 0..100 {
+        if taken.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        taken = migrate(Login::NameInCertificate).await;
+    }
+    taken?;
+    migrate(Login::ChainAlone).await?;
+    for login in [Login::Broker, Login::AnotherName, Login::NameByUnknownCa, Login::ChainByUnknownCa] {
+        let refused = migrate(login).await.err().ok_or_else(|| format!("{login:?} is taken"))?;
+        let why = format!("{refused} {refused:?}");
+        must(why.contains("certificate"), format!("{login:?}: {why}"))?;
+    }
+    Ok(())
 }
