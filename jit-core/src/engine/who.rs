@@ -68,7 +68,9 @@ impl Core {
                 Some(_) | None => silent = Some(name),
             }
         }
-        if seen {
+        // names that lead to one server may have moved to its copy together
+        let continues = |known: &RealmRecord| database.continues(&known.incarnation, &found.incarnation);
+        if seen && known.as_ref().is_none_or(continues) {
             return Ok(Who::TheRealms);
         }
         let first = own.realm.as_ref() != Some(&found.realm);
@@ -78,14 +80,12 @@ impl Core {
                  server: bring that one up, or name its realm apart, by `realm = \"...\"` under the target",
                 found.realm
             ))),
-            (Some(known), _) if !database.continues(&known.incarnation, &found.incarnation) => {
-                Ok(Who::Another(format!(
-                    "it calls itself `{}` and need not be the server that it was: it runs as `{}`, and ran as `{}`. It may be a copy. What is live \
+            (Some(known), _) if !continues(&known) => Ok(Who::Another(format!(
+                "it calls itself `{}` and need not be the server that it was: it runs as `{}`, and ran as `{}`. It may be a copy. What is live \
                  on the server that it was stays overdue until that one answers again; if this is the same server or has its data (restored, \
                  failed over), run `jit target confirm {target} --same-data`",
-                    found.realm, found.incarnation, known.incarnation
-                )))
-            }
+                found.realm, found.incarnation, known.incarnation
+            ))),
             _ => Ok(Who::TheRealms),
         }
     }
