@@ -157,16 +157,14 @@ impl Core {
                 Some(_) | None => silent = Some(name),
             }
         }
-        if seen {
-            return Ok(Who::TheRealms);
-        }
         let first = own.realm.as_ref() != Some(&found.realm);
         match (known, silent) {
-            (_, Some(name)) if first => Ok(Who::Another(format!(
+            (_, Some(name)) if first && !seen => Ok(Who::Another(format!(
                 "it shows the same identifier as {name} (`{}`), which does not answer now, so that nobody can tell whether the two are one \
                  server: bring that one up, or name its realm apart, by `realm = \"...\"` under the target",
                 found.realm
             ))),
+            // names that lead to one server may have moved to its copy together: that another shows it too proves nothing
             (Some(known), _) => {
                 let was = known.seen(&found.realm);
                 Ok(match self.not_it(tenant, database, &was, found).await? {
