@@ -10,4 +10,5 @@ pub mod server;
 pub mod servers;
 pub mod tds;
 pub mod tls;
+pub mod trials;
 pub mod world;
