@@ -375,6 +375,14 @@ FROM mysql.tables_priv t WHERE CONCAT(t.User, '@', t.Host) <> t.Grantor \
 AND t.Grantor IN (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json)",
 );
 
+/// Transactions that no session has: those that were prepared (XA), and whose session has ended.
+pub(crate) const PREPARED: Read = Read::new(
+    1,
+    "\
+SELECT CAST(t.trx_id AS CHAR) AS trx FROM information_schema.INNODB_TRX t \
+WHERE t.trx_mysql_thread_id = 0 AND t.trx_state = 'RUNNING' AND t.trx_query IS NULL",
+);
+
 /// Every direct holder of the roles asked for.
 pub(crate) const HOLDERS: Read = Read::new(
     5,

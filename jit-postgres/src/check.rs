@@ -259,6 +259,15 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             mend,
         ));
     }
+    let triggers: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("login_triggers")?.unwrap_or_default();
+    for trigger in triggers.into_iter().map(String::from) {
+        findings.push(finding(
+            Severity::Refusal,
+            ("login-trigger", Some(trigger.clone())),
+            format!("a login trigger of this database runs the function {trigger}, who can make it do anything as the broker `{name}`"),
+            Some(format!("let a superuser own the function {trigger}, or drop the event trigger")),
+        ));
+    }
     if !row.try_get::<_, bool>("plpgsql")? {
         findings.push(finding(
             Severity::Refusal,

@@ -454,7 +454,7 @@ ORDER BY s.n";
 
 /// What a role allows that reaches beyond its objects or outlives a membership, for itself and for every role that it is a member of. A list of
 /// what is harmless: rights on tables, sequences, functions, types, large objects and schemas of the database's own, and owning such. Everything
-/// else is a power: each attribute of a role, each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
+/// else is a power: each attribute of a role (with LOGIN, whoever may SET ROLE can give it a password and come back as the role), each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
 /// or making schemas in it, the schemas `jit` and `cron`, what belongs to the system, and whatever else the catalog knows rights on. Of other
 /// databases only the kind of an object is known. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
 const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
@@ -464,7 +464,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
     )
     SELECT array_agg(DISTINCT w.word) AS powers
     FROM above x, LATERAL (
-      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
+      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls, r.rolcanlogin
       FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
     ) r, LATERAL (
       SELECT 'SUPERUSER' AS word WHERE r.rolsuper
@@ -472,6 +472,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
       UNION ALL SELECT 'CREATEDB' WHERE r.rolcreatedb
       UNION ALL SELECT 'REPLICATION' WHERE r.rolreplication
       UNION ALL SELECT 'BYPASSRLS' WHERE r.rolbypassrls
+      UNION ALL SELECT 'LOGIN' WHERE r.rolcanlogin
       UNION ALL SELECT 'everything that the broker may' WHERE r.name = current_user
       UNION ALL SELECT r.name WHERE (r.name LIKE 'pg\_%' OR r.name IN ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin'))
                 AND r.name NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
@@ -777,6 +778,9 @@ SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS cr
   (SELECT array_agg(r.slot_name::text ORDER BY r.slot_name) FROM pg_replication_slots r WHERE r.slot_type = 'physical' AND NOT r.temporary) AS slots, \
   pg_has_role(b.oid, 'pg_read_all_stats', 'USAGE') AS sees_start, \
   coalesce((SELECT has_language_privilege(b.oid, l.oid, 'USAGE') FROM pg_language l WHERE l.lanname = 'plpgsql'), false) AS plpgsql, \
+  (SELECT array_agg(format('%s of %I', f.oid::regprocedure, o.rolname)) FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid \
+   JOIN pg_roles o ON o.oid = f.proowner WHERE e.evtevent = 'login' AND e.evtenabled <> 'D' AND NOT f.prosecdef AND NOT o.rolsuper \
+   AND o.oid <> b.oid) AS login_triggers, \
   pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::bool AS read_only, current_setting('fsync')::bool AS fsync, \
   (SELECT array_agg(coalesce(nullif(r.application_name, ''), 'unnamed') ORDER BY r.application_name) \
    FROM pg_stat_replication r WHERE r.sync_state = 'async') AS asynchronous \

@@ -12,4 +12,5 @@ pub mod servers;
 pub mod set_up;
 pub mod tds;
 pub mod tls;
+pub mod trials;
 pub mod world;

@@ -276,10 +276,10 @@ const VARIABLES: &str = r"
   ended  pg_catalog.int4;
   why    pg_catalog.text;";
 
-/// First of all in both blocks: from here on names mean the server's own objects, and transactions write. A client that is gone is never
+/// First of all in both blocks: from here on names mean the server's own objects, the broker is itself, and transactions write. A client that is gone is never
 /// written to, since that would end the process.
 const PINNED: &str = r"
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('role', 'none', false),
     pg_catalog.set_config('default_transaction_read_only', 'off', false),
     pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('synchronous_commit', 'on', false),
     pg_catalog.set_config('exit_on_error', 'off', false), pg_catalog.set_config('client_min_messages', 'error', false),

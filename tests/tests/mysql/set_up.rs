@@ -14,7 +14,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Row, Value};
 use tokio::process::Command;
 
-use super::must;
+use crate::must;
 
 const PASSWORD: &str = "it's \"secret\" \\ `password`";
 /// The second one needs every kind of quotes.
@@ -127,7 +127,7 @@ fn database(running: &RunningMySql, scheme: &str, broker: &str) -> Result<Arc<My
     Ok(Arc::new(MySqlDatabase::new(config.dead_man_grace(Duration::from_secs(1)))?))
 }
 
-pub(super) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> {
+pub(crate) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running.flavour).await?;
     scene.refuses_without_a_password().await?;
     scene.run(&scene.script, Some(PASSWORD)).await??;
@@ -173,7 +173,7 @@ impl Scene {
     }
 }
 
-pub(super) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
+pub(crate) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running.flavour).await?;
     let home = jit_mysql::home("jit_broker@%");
     let (make_jit, make_home) = ("CREATE DATABASE jit", format!("CREATE DATABASE {home}"));

@@ -12,7 +12,7 @@ use jit_tests::servers::RunningPostgres;
 use jit_tests::set_up::{Catalog, Target, run};
 use tokio::process::Command;
 
-use super::must;
+use crate::must;
 
 const PASSWORD: &str = "it's \"secret\" \\ :password";
 /// The second one needs every kind of quotes.
@@ -112,7 +112,7 @@ async fn psql(
     run(&mut client, script).await
 }
 
-pub(super) async fn from_nothing(major: u32) -> Result<(), BoxError> {
+pub(crate) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(major).await?;
     // without its password there is no account, and in another database nothing to do
     let answer = scene.run_by("postgres", "orders", None).await?;
@@ -152,7 +152,7 @@ pub(super) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     scene.is_sound().await
 }
 
-pub(super) async fn planted(major: u32) -> Result<(), BoxError> {
+pub(crate) async fn planted(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(major).await?;
     let table = "CREATE SCHEMA jit; CREATE TABLE jit.leases (broker oid, role oid, account oid, fires_at timestamptz, ends_sessions bool, \
         armed_by text, fired_at timestamptz, sessions_ended int, failure text)";
@@ -192,7 +192,7 @@ pub(super) async fn planted(major: u32) -> Result<(), BoxError> {
 }
 
 /// By an administrator who is no superuser, as vendors have it.
-pub(super) async fn by_an_administrator(major: u32) -> Result<(), BoxError> {
+pub(crate) async fn by_an_administrator(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(major).await?;
     scene
         .sql(

@@ -13,7 +13,9 @@ use super::steps::straight;
 use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, StoreMarks, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeHow, RevokeOrder, RevokeReport, SettleOrder,
+    StoreMarks, Subject,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
