@@ -6,17 +6,15 @@ use std::time::Duration;
 use anyhow::Result;
 use jit_core::approval::{Actor, Witness};
 use jit_core::database::{
-    ArmOrder, Call, Database, DefaultRole, FOLLOWS_THE_HOST, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject,
-    Width, declared,
+    ArmOrder, Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
 };
 use jit_core::engine::{Ask, Jit};
 use jit_core::holding::{left_behind, marks};
-use jit_core::id::{AccessId, Principal, TargetName, TenantId};
+use jit_core::id::{AccessId, Principal, TenantId};
 use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
 use jit_core::store::{BoxError, MemoryStore};
 use jit_core::testkit::database_laws::{Act, By, Login, World, witness};
-use jit_tests::identity::{engine, refused, revoked, same_data, stays_due, usable};
-use jit_tests::server::{Down, Flavour, MySqlServer};
+use jit_tests::server::Flavour;
 use jit_tests::servers::{RunningMySql, Servers};
 use jit_tests::world::mysql::{MySqlWorld, PASSWORD};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,8 +51,6 @@ fn main() -> Result<()> {
         all.add("law_04_what_outlives_a_role_is_a_power", powers);
         all.add("an_account_that_may_be_meant_is_named", alike);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", whole_job);
-        all.add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", copy_in_place);
-        all.add("law_04_what_is_live_goes_on_under_another_identifier", another_identifier);
     }
     libtest_mimic::run(&arguments, trials).exit()
 }
@@ -419,75 +415,6 @@ async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     must(defaults().await? == [own.as_str()], format!("default roles are {:?}", defaults().await?))?;
     pump.stop().await;
     Ok(())
-}
-
-/// A copy that was saved before is started in the place of a server, where nothing but what it lacks tells it from that one.
-async fn copy_in_place(running: RunningMySql) -> Result<(), BoxError> {
-    let mut server = MySqlServer::start_fresh(running.flavour).await?;
-    let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
-    let dave = world.fresh("dave");
-    world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;
-    let jit = engine(&role, &[("db", &database)]).await?;
-    let pump = jit.start();
-    server.stop(Down::Fast)?;
-    server.save().await?;
-    server.start().await?;
-    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(8)).await?;
-    server.stop(Down::Fast)?;
-    server.exchange()?;
-    server.start().await?;
-    stays_due(&jit, id).await?;
-    refused(&jit, "db", &dave, &role).await?;
-    server.stop(Down::Fast)?;
-    server.exchange()?;
-    server.start().await?;
-    revoked(&jit, id).await?;
-    must(!held(server.running(), &account).await?, "the role stays where it was granted")?;
-    pump.stop().await;
-    Ok(())
-}
-
-/// A server comes back that calls itself something else, with the same data: without a declaration an operator has to say so, with one it goes on.
-async fn another_identifier(running: RunningMySql) -> Result<(), BoxError> {
-    for realm in [None, Some("orders")] {
-        let mut server = MySqlServer::start_fresh(running.flavour).await?;
-        let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
-        let was = database.identify().await?;
-        let jit = engine(&role, &[("db", &declared(database, realm)?)]).await?;
-        let pump = jit.start();
-        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(8)).await?;
-        server.stop(Down::Fast)?;
-        server.rename()?;
-        server.start().await?;
-        let now = world.database_at(server.running().port)?;
-        must(now.identify().await?.realm != was.realm, "it calls itself the same")?;
-        let now = declared(now, realm)?;
-        jit.put_target(TargetName::new("db")?, Arc::clone(&now)).await?;
-        let follows = now.check(&[]).await?.iter().any(|check| check.about.what == FOLLOWS_THE_HOST);
-        must(
-            follows == (realm.is_none() && running.flavour.is_mariadb()),
-            "doctor does not say what MariaDB's identifier follows",
-        )?;
-        if realm.is_none() {
-            stays_due(&jit, id).await?;
-            must(jit.live_elsewhere(&TargetName::new("db")?).await?.accesses.len() == 1, "nothing is listed")?;
-            same_data(&jit, "db").await?;
-        }
-        revoked(&jit, id).await?;
-        must(!held(server.running(), &account).await?, "the role stays")?;
-        pump.stop().await;
-    }
-    Ok(())
-}
-
-/// Whether the account is in any role.
-async fn held(running: &RunningMySql, account: &str) -> Result<bool, BoxError> {
-    let table = if running.flavour.is_mariadb() { "roles_mapping WHERE User" } else { "role_edges WHERE TO_USER" };
-    let user = account.split('@').next().unwrap_or(account).trim_matches('\'');
-    let mut admin = running.admin().await?;
-    let row: Option<u64> = admin.query_first(format!("SELECT COUNT(*) FROM mysql.{table} = '{user}'")).await?;
-    admin.disconnect().await?;
-    Ok(row.unwrap_or_default() > 0)
 }
 
 /// Something between us and the server lets one row through, whatever limit the broker sets.

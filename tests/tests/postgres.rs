@@ -6,22 +6,20 @@ use std::time::Duration;
 use anyhow::Result;
 use jit_core::database::{
     Call, Database, DatabaseError, DefaultRole, GrantOrder, Grantor, Rejection, RevokeHow, RevokeOrder, RevokeReport,
-    Subject, Width, declared,
+    Subject, Width,
 };
 use jit_core::holding::{left_behind, marks};
-use jit_core::id::{AccessId, TargetName};
+use jit_core::id::AccessId;
 use jit_core::policy::{Prepared, Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World, witness};
-use jit_tests::identity::{actor, engine, refused, revoked, same_data, stays_due, usable};
-use jit_tests::server::{Cluster, Down};
 use jit_tests::servers::{RunningPostgres, Servers};
 use jit_tests::world::postgres::PostgresWorld;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longest that one test takes on a machine with much else to do.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> Result<()> {
     let mut arguments = Arguments::from_args();
@@ -43,26 +41,8 @@ fn main() -> Result<()> {
             all.add("a_role_that_was_gone_already_is_told", gone_before);
         }
     }
-    if servers.postgres().any(|running| running.major == 17) {
-        let mut add = |name: &str, test: fn() -> Tested| {
-            let runtime = Arc::clone(&runtime);
-            trials.push(Trial::test(format!("postgres-17/{name}"), move || {
-                let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, test()).await });
-                let done = done.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?;
-                done.map_err(|error: BoxError| Failed::from(error.to_string()))
-            }));
-        };
-        add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", || Box::pin(copy_in_place()));
-        add("law_07_two_clusters_of_one_folder_are_two_realms", || Box::pin(copied_folder()));
-        if servers.postgres().any(|running| running.major == 15) {
-            add("law_04_what_an_upgrade_brought_along_stays_due_until_it_is_gone", || Box::pin(upgraded()));
-        }
-    }
     libtest_mimic::run(&arguments, trials).exit()
 }
-
-/// What a test with servers of its own comes to.
-type Tested = std::pin::Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 struct Tests<'a> {
     running: &'a RunningPostgres,
@@ -301,117 +281,4 @@ async fn gone_before(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     must(scene.revoke().await?.was_held == Some(true), "it was held")?;
     must(scene.revoke().await?.was_held == Some(false), "it was gone already")
-}
-
-/// Whether the account is in the role, whoever granted that.
-async fn held(running: &RunningPostgres, role: &str, account: &str) -> Result<bool, BoxError> {
-    let admin = running.admin("postgres").await?;
-    let statement =
-        "SELECT 1 FROM pg_auth_members m WHERE m.roleid = $1::text::regrole AND m.member = $2::text::regrole";
-    Ok(admin.query_opt(statement, &[&role, &account]).await?.is_some())
-}
-
-/// A copy that was saved before is started in the place of a cluster, where nothing but what it lacks tells it from that one.
-async fn copy_in_place() -> Result<(), BoxError> {
-    let mut cluster = Cluster::start_fresh(17).await?;
-    let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
-    let dave = world.fresh("dave");
-    world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;
-    let jit = engine(&role, &[("db", &database)]).await?;
-    let pump = jit.start();
-    // before the grant, and after it, but before something else that was seen
-    for later in [false, true] {
-        if !later {
-            cluster.stop(Down::Fast)?;
-            cluster.save().await?;
-            cluster.start().await?;
-        }
-        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(if later { 20 } else { 8 })).await?;
-        if later {
-            cluster.stop(Down::Fast)?;
-            cluster.save().await?;
-            cluster.start().await?;
-            let other = usable(&jit, "db", &dave, &role, chrono::TimeDelta::minutes(5)).await?;
-            jit.release(&actor(&dave)?, other).await?;
-            revoked(&jit, other).await?;
-        }
-        cluster.stop(Down::Fast)?;
-        cluster.exchange()?;
-        cluster.start().await?;
-        stays_due(&jit, id).await?;
-        refused(&jit, "db", &dave, &role).await?;
-        if held(cluster.running(), &role, &account).await? != later {
-            return Err("the copy was told something".into());
-        }
-        cluster.stop(Down::Fast)?;
-        cluster.exchange()?;
-        cluster.start().await?;
-        revoked(&jit, id).await?;
-        if held(cluster.running(), &role, &account).await? {
-            return Err("the role stays where it was granted".into());
-        }
-        cluster.stop(Down::Fast)?;
-        cluster.forget_saved()?;
-        cluster.start().await?;
-    }
-    pump.stop().await;
-    Ok(())
-}
-
-/// Two clusters from one copied folder share their system identifier, and are two.
-async fn copied_folder() -> Result<(), BoxError> {
-    let mut cluster = Cluster::start_fresh(17).await?;
-    let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
-    cluster.stop(Down::Fast)?;
-    let copy = cluster.copy().await?;
-    cluster.start().await?;
-    let other = world.database_at(copy.running().port)?;
-    let jit = engine(&role, &[("db", &database), ("copy", &other)]).await?;
-    let pump = jit.start();
-    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(5)).await?;
-    // it may be taken before the first contact, and is granted never
-    let longer = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30));
-    if tokio::time::timeout(Duration::from_secs(3), longer).await.is_ok_and(|granted| granted.is_ok()) {
-        return Err("it was granted on the copy, which counts as the original".into());
-    }
-    refused(&jit, "copy", &account, &role).await?;
-    revoked(&jit, id).await?;
-    if held(cluster.running(), &role, &account).await? {
-        return Err("the role stays for an access on the copy".into());
-    }
-    // named apart they are two, and each has its own
-    let apart = declared(other, Some("staging"))?;
-    jit.put_target(TargetName::new("copy")?, apart).await?;
-    jit.confirm_target(&actor("frank")?, &TargetName::new("copy")?).await?;
-    let there = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30)).await?;
-    if held(cluster.running(), &role, &account).await? || !held(copy.running(), &role, &account).await? {
-        return Err(format!("{there} is not where it was asked for").into());
-    }
-    pump.stop().await;
-    Ok(())
-}
-
-/// A dump of 15 brings memberships to 17, where the bootstrap superuser has granted them.
-async fn upgraded() -> Result<(), BoxError> {
-    let old = Cluster::start_fresh(15).await?;
-    let Scene { world, database, account, role, .. } = Scene::new(old.running().clone()).await?;
-    let jit = engine(&role, &[("db", &database)]).await?;
-    let pump = jit.start();
-    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(3)).await?;
-    let new = Cluster::start_fresh(17).await?;
-    let admin = new.running().admin("postgres").await?;
-    // the superuser is there already
-    let dump = old.dumped_accounts(17).await?.replace("CREATE ROLE postgres;", "");
-    admin.batch_execute(&dump).await?;
-    if !held(new.running(), &role, &account).await? {
-        return Err("the dump does not bring the membership along".into());
-    }
-    jit.put_target(TargetName::new("db")?, world.database_at(new.running().port)?).await?;
-    stays_due(&jit, id).await?;
-    same_data(&jit, "db").await?;
-    stays_due(&jit, id).await?;
-    admin.batch_execute(&format!("REVOKE {role} FROM {account} GRANTED BY postgres")).await?;
-    revoked(&jit, id).await?;
-    pump.stop().await;
-    Ok(())
 }
