@@ -217,18 +217,26 @@ impl Core {
         found: &Identity,
     ) -> Result<Option<String>, StoreError> {
         let now = self.store.now().await?;
-        let active =
-            |access: &Access| access.realm() == Some(&found.realm) && matches!(access.grant(), Some(Grant::Active(_)));
+        let there = |access: &Access| access.realm() == Some(&found.realm);
         let mut granted: Vec<(Access, Subject)> = Vec::new();
-        for access in self.open_where(tenant, active).await? {
-            let Some(Grant::Active(active)) = access.grant() else { continue };
+        for access in self.open_where(tenant, there).await? {
+            // since when it may have been taken: by its dead-man, or by a revoke of ours
+            let taken = match access.grant() {
+                Some(Grant::Active(active)) => active.window.end(),
+                Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() && !revoking.untouched => {
+                    revoking.since
+                }
+                _ => continue,
+            };
             let Some(subject) = access.grant().and_then(Grant::subject).cloned() else { continue };
-            if active.window.end() <= now {
-                // its dead-man may have taken it
+            if taken <= now {
                 let key = Holding::key(&found.realm, &access.request().account);
                 let record = self.store.read(&RecordKey::new(tenant, Kind::Holding, key)).await?;
                 let holding: Option<Holding> = record.as_ref().map(body).transpose()?;
-                if holding.is_some_and(|holding| holding.dead_man(&subject).is_some()) {
+                let may_be = |holding: Holding| {
+                    holding.dead_man(&subject).is_some() || holding.quiet_until.is_some_and(|told| told >= taken)
+                };
+                if holding.is_none_or(may_be) {
                     continue;
                 }
             }

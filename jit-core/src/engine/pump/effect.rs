@@ -51,8 +51,11 @@ impl Pass<'_> {
         let arrived = after(now, needed(self.core));
         for (place, closing, outcome) in revoked {
             if let Some(case) = self.cases.get_mut(place) {
-                if matches!(&outcome, Err(left) if left.unknown) {
-                    case.quiet(arrived);
+                match &outcome {
+                    Err(left) if left.unknown => case.quiet(arrived),
+                    // it was told, and may have done it
+                    Err(left) if !left.at_once && !left.moved => case.quiet(now),
+                    _ => {}
                 }
                 ended(case, &closing, outcome, now);
             }
