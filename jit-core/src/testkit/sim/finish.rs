@@ -32,8 +32,11 @@ impl Stage {
             }
         }
         // what was given by hand where no grantor is recorded is in the way of seeing that ours is gone
-        let standing: Vec<_> =
-            world.inside().oracle.standing.keys().filter(|held| is_second(held.0)).cloned().collect();
+        let standing: Vec<_> = {
+            let inside = world.inside();
+            let oracle = &inside.oracle;
+            oracle.standing.keys().filter(|held| is_second(held.0) && !oracle.is_frozen(held.0)).cloned().collect()
+        };
         for held in standing {
             if let Some(it) = world.servers.get(held.0) {
                 it.revoke(&held.1, &held.2, ADMIN)?;

@@ -64,6 +64,11 @@ impl Oracle {
         self.frozen.insert(server, rows);
     }
 
+    /// Whether that is so.
+    pub(in super::super) fn is_frozen(&self, server: usize) -> bool {
+        self.frozen.contains_key(&server)
+    }
+
     fn rows(&self, server: usize) -> BTreeSet<(String, String, String)> {
         let of = |role: &&'static str| {
             let rows = self.members(server, role).into_iter();
