@@ -148,6 +148,7 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
         admin.query_drop(format!("CREATE USER '{account}'@'{host}' IDENTIFIED BY '{PASSWORD}'")).await?;
         scene.grant_with(&named, Stance::Accepted).await?;
         let schema = &scene.schema;
+        admin.query_drop(format!("GRANT EVENT ON {schema}.* TO '{account}'@'{host}'")).await?;
         admin
             .query_drop(format!(
                 "CREATE DEFINER = '{account}'@'{host}' EVENT {schema}.{event} ON SCHEDULE AT CURRENT_TIMESTAMP DO DO SLEEP(100)"

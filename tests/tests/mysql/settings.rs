@@ -67,11 +67,9 @@ pub(crate) async fn settings(running: RunningMySql) -> Result<(), BoxError> {
     let own: &[&str] = if running.flavour.is_mariadb() { &OF_MARIADB } else { &OF_MYSQL };
     for setting in OF_BOTH.iter().chain(own).chain(["max_join_size = 5"].iter()) {
         let name = setting.split(' ').next().unwrap_or_default();
-        let before: Option<mysql_async::Value> = admin.query_first(format!("SELECT @@global.{name}")).await?;
         admin.query_drop(format!("SET GLOBAL {setting}")).await.map_err(|error| format!("{setting}: {error}"))?;
         let done = whole(&mut scene).await;
-        // an empty text and a number alike
-        admin.exec_drop(format!("SET GLOBAL {name} = ?"), (before,)).await?;
+        admin.query_drop(format!("SET GLOBAL {name} = DEFAULT")).await?;
         done.map_err(|error| format!("{setting}: {error}"))?;
     }
     Ok(admin.disconnect().await?)

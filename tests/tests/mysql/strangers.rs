@@ -33,7 +33,7 @@ const CHANGES: [(&str, Change); 8] = [
     ("another character set", |_, made| vec!["SET NAMES latin1".to_owned(), made.to_owned()]),
     ("a definer who is gone", |_, made| vec![of("'gone'@'localhost'", made)]),
     ("a definer who administers nothing", |planted, made| vec![of(&format!("'{}'@'%'", planted.scene.account), made)]),
-    ("other parameters", |_, made| vec![made.replacen("account_host VARCHAR(255)", "account_hosts VARCHAR(255)", 1)]),
+    ("other parameters", |_, made| vec![made.replace("account_host", "account_hosts")]),
 ];
 
 fn of(definer: &str, made: &str) -> String {
@@ -52,6 +52,10 @@ impl Planted {
     /// What a planted body does as whoever runs it.
     fn gives(&self) -> String {
         format!("GRANT `{}` TO `{}`@'%'", self.other, self.scene.account)
+    }
+
+    fn lets(&self, name: &str) -> String {
+        format!("GRANT EXECUTE ON PROCEDURE jit.{name} TO '{}'@'%'", self.scene.world.broker())
     }
 
     async fn run(&mut self, statements: &[String]) -> Result<(), BoxError> {
@@ -79,12 +83,14 @@ impl Planted {
         let changed = change(self, &create);
         must(!changed.contains(&create) || changed.len() > 1, "nothing is changed")?;
         all.extend(changed);
+        all.push(self.lets(name));
         self.run(&all).await
     }
 
     async fn mend(&mut self, name: &str) -> Result<(), BoxError> {
         let (mut all, _) = self.made(name);
         all.insert(0, format!("DROP PROCEDURE jit.{name}"));
+        all.push(self.lets(name));
         self.run(&all).await
     }
 
@@ -162,7 +168,7 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     for (what, change, again) in [
         ("another body", format!("ALTER DEFINER = {broker} EVENT {{lease}} DO {}", planted.gives()), true),
         ("turned off", format!("ALTER DEFINER = {broker} EVENT {{lease}} DISABLE"), true),
-        ("in a year", format!("ALTER DEFINER = {broker} EVENT {{lease}} ON SCHEDULE EVERY 1 YEAR"), false),
+        ("in a year", format!("ALTER DEFINER = {broker} EVENT {{lease}} ON SCHEDULE EVERY 1 YEAR"), true),
         ("another definer", "ALTER EVENT {lease} ENABLE".to_owned(), false),
     ] {
         planted.scene.arm(&account, hour).await.map_err(|error| format!("before {what}: {error}"))?;
