@@ -7,7 +7,7 @@ use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, s
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
     Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
-    Subject,
+    Subject, TlsMode,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -137,7 +137,7 @@ impl Database for MySqlDatabase {
         let (flavour, broker) = answered.unwrap_or_else(|_| (config.flavour, Name::of(config.user.clone(), "%")));
         let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
         let roles: Vec<Name> = named.map(|role| flavour.role(&role)).collect();
-        let needs_tls = !config.is_plaintext() && !config.is_local();
+        let needs_tls = config.tls != TlsMode::DangerPlaintext && !config.is_local();
         Ok(SetUp { flavour, broker: &broker, needs_tls, roles: &roles }.script())
     }
 

@@ -14,7 +14,6 @@ use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
 use super::who::LastSeen;
-use crate::alike::are_alike;
 use crate::alike::is_disguise;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};

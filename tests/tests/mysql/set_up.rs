@@ -123,7 +123,7 @@ impl Catalog for Scene {
 fn database(running: &RunningMySql, scheme: &str, broker: &str) -> Result<Arc<MySqlDatabase>, BoxError> {
     let config = MySqlConfig::from_url(&format!("{scheme}://{broker}@127.0.0.1:{}", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
-    let config = config.tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });
+    let config = config.tls(TlsMode::verify_full(Some(running.ca.clone())));
     Ok(Arc::new(MySqlDatabase::new(config.dead_man_grace(Duration::from_secs(1)))?))
 }
 

@@ -1,6 +1,5 @@
 //! Who answers under a target's name: earlier copies, copied folders, upgrades.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::declared;

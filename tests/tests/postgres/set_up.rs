@@ -92,7 +92,7 @@ impl Catalog for Scene {
 fn database(running: &RunningPostgres, broker: &str) -> Result<Arc<PostgresDatabase>, BoxError> {
     let config = PostgresConfig::from_url(&format!("postgres://{broker}@127.0.0.1:{}/orders", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
-    let config = config.tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });
+    let config = config.tls(TlsMode::verify_full(Some(running.ca.clone())));
     Ok(Arc::new(PostgresDatabase::new(config.dead_man_grace(Duration::from_secs(1)))?))
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn login_trigger(scene: Scene) -> Result<(), BoxError> {
         .await?;
     let url = format!("postgres://{broker}@127.0.0.1:{}/{place}", scene.running.port);
     let secret = Arc::new(FixedCredentials::new(format!("secret of {broker}").into()));
-    let tls = TlsMode::VerifyFull { ca: Some(scene.running.ca.clone()) };
+    let tls = TlsMode::verify_full(Some(scene.running.ca.clone()));
     let database = PostgresDatabase::new(PostgresConfig::from_url(&url)?.credentials(secret).tls(tls))?;
     let refused = async || {
         let found = database.check(&[]).await?;

@@ -48,7 +48,7 @@ impl Database for MockDatabase {
     }
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
-        let place = |of: &Identity| of.incarnation.split_once(" of ").map(|(_, place)| place.to_owned());
+        let place = |of: &Identity| of.incarnation.split_once(COPY).map(|(_, place)| place.to_owned());
         let written = |of: &Identity| of.position.parse().unwrap_or(0_u64);
         if place(before) != place(now) {
             return Continuity::Other("a copy is another server, however often it starts".to_owned());
@@ -57,12 +57,6 @@ impl Database for MockDatabase {
             return Continuity::Other("it lacks what was written".to_owned());
         }
         Continuity::Restarted
-    }
-
-    fn continues(&self, before: &str, now: &str) -> bool {
-        // a copy is another server, however often it starts
-        let place = |text: &str| text.split_once(COPY).map(|(_, place)| place.to_owned());
-        place(before) == place(now)
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
@@ -352,7 +346,7 @@ impl MockDatabase {
         let now = self.server.now();
         let theirs = anothers(&self.server.catalog(), call, &order.subject);
         if theirs.is_some() {
-            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.subject) };
+            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.subject)? };
             let identity = self.identity()?;
             let (was_held, default_kept, ended, rolled_back) = (None, None, Vec::new(), Vec::new());
             return Ok(RevokeReport {

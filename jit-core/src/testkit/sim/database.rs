@@ -398,15 +398,11 @@ impl Database for SimDatabase {
     }
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
-        match self.inner.continues(before, now) {
+        match self.first.continues(before, now) {
             // hands take roles away and restart servers here, and no operator says of what is missing then that it is the same server
             Continuity::Restarted => Continuity::Same,
             other => other,
         }
-    }
-
-    fn continues(&self, before: &str, now: &str) -> bool {
-        self.first.continues(before, now)
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
@@ -600,6 +596,6 @@ impl Database for SimDatabase {
     }
 
     async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
-        self.look(self.inner.stores()).await
+        self.look(|there| async move { there.inner.stores().await }).await
     }
 }
