@@ -163,7 +163,7 @@ impl<D: Database> FaultyDatabase<D> {
             (any(&state.stuck), any(&state.breaks))
         };
         if breaks {
-            std::panic::panic_any("the adapter breaks on this account");
+            std::panic::resume_unwind(Box::new("the adapter breaks on this account"));
         }
         if is_stuck {
             std::future::pending().await

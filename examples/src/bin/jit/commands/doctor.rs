@@ -10,7 +10,6 @@ use super::Context;
 use crate::build;
 use crate::build::postgres;
 use crate::config::{AuditConfig, Config, StoreAt};
-use crate::config::{Config, StoreAt};
 use crate::error::{Exit, Failure};
 use crate::print::Lines;
 use crate::spans::{said, shown, stamped};

@@ -148,7 +148,7 @@ impl Oracle {
         let all: Vec<String> = self.cases.iter().filter(|(_, case)| about(case)).map(|(id, _)| id.clone()).collect();
         for id in all {
             let Some(case) = self.cases.get_mut(&id) else { continue };
-            let was = std::mem::replace(&mut case.server, Some(server));
+            let was = case.server.replace(server);
             let case = case.clone();
             self.is_carried(&case, was, at);
         }
