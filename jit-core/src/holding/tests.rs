@@ -341,6 +341,11 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     let twin = of(3, 1, &[&first], &having("role1"));
     assert_eq!(goes(&[&ending(&first), &twin]), DefaultRole::Stays);
     assert_eq!(goes(&[&ending(&twin)]), to("before"));
+    // the dead man's switch does the same, and is armed while they are live
+    let fires = |live: &[&Access]| wanted_dead_men(live).remove(0).default_role;
+    assert_eq!(fires(&[&first]), to("before"));
+    assert_eq!(fires(&[&first, &twin]), to("before"));
+    assert_eq!(fires(&[&first, &second]), to("role2"));
     // what a revoke left behind is nobody's
     assert_eq!(of(4, 1, &[], &having("role1")).default_before(), None);
     let loaded = Access::from_bytes(&second.to_bytes().unwrap(), at(20)).unwrap();

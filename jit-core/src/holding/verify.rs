@@ -169,7 +169,8 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
     let ended: Vec<&&Access> =
         live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
     let held = |access: &Access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject));
-    let mut others = live.iter().filter(|access| access.wants_default());
+    // the dead man's switch is armed while they are live
+    let mut others = live.iter().filter(|access| !ending.contains(&access.id()) && access.wants_default());
     if ended.is_empty() || others.clone().any(|access| held(access)) {
         return DefaultRole::Stays;
     }
