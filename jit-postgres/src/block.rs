@@ -16,7 +16,7 @@ use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::said::Said;
-use crate::sql::{self, Wal};
+use crate::sql;
 use crate::unblock::Unblock;
 
 /// Orders that travel in one transaction.
@@ -126,7 +126,7 @@ pub(crate) async fn drive<O: Orders>(
     loop {
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
-        let limits = Limits::of(connection, call, wait, budget);
+        let limits = Limits::of(call, wait, budget);
         let work = async {
             tokio::join!(
                 biased;
@@ -243,13 +243,12 @@ pub(crate) struct Limits<'a> {
     pub(crate) statement: Duration,
     /// The server that it is meant for.
     pub(crate) server: Option<&'a Identity>,
-    pub(crate) wal: Wal,
 }
 
 impl<'a> Limits<'a> {
-    pub(crate) fn of(connection: &Connection, call: &'a Call, lock: Duration, budget: Budget) -> Self {
+    pub(crate) fn of(call: &'a Call, lock: Duration, budget: Budget) -> Self {
         let (label, server) = (call.label.as_str(), call.server.as_ref());
-        Self { label, lock, statement: budget.statement(), server, wal: connection.server.wal }
+        Self { label, lock, statement: budget.statement(), server }
     }
 }
 
@@ -295,7 +294,7 @@ pub(crate) async fn run(
 ) -> Result<Vec<Answer>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let begin = sql::begin(limits.label, lock, statement, limits.server, limits.wal);
+    let begin = sql::begin(limits.label, lock, statement, limits.server);
     let block = sql::answered(block);
     let tell = async {
         match told {

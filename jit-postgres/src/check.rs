@@ -92,7 +92,7 @@ fn of_administrators(
         Severity::Remark,
         ("administrators", Some(named.join(", "))),
         format!(
-            "administrators ({}) are not counted as members of accounts, and their sessions are not ended with an account's: they can act as every account              that they made ({now}), and so use its roles, until `REVOKE account FROM administrator GRANTED BY administrator` takes that away",
+            "administrators ({}) are not counted as members of accounts, and their sessions are not ended with an account's: they can act as every account that they made ({now}), and so use its roles, until `REVOKE account FROM administrator GRANTED BY administrator` takes that away",
             named.join(", ")
         ),
         (!mend.is_empty()).then(|| mend.join(";\n")),

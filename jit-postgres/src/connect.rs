@@ -282,13 +282,12 @@ where
 
 /// Settings and identity, in one round trip.
 async fn greet(client: &Client, administrators: &[String]) -> Result<Server, DatabaseError> {
-    let wal = sql::wal();
     let (patience, settings, row, wal) = tokio::join!(
         biased;
         client.batch_execute(sql::PATIENCE),
         client.batch_execute(sql::SETTINGS),
         client.query_typed_one(sql::HELLO, &[]),
-        client.query_typed_one(&wal, &[])
+        client.query_typed_one(sql::POSITION, &[])
     );
     let row = row.map_err(error::reading)?;
     let version: i32 = row.try_get("version").map_err(error::reading)?;

@@ -295,7 +295,7 @@ impl Connection {
     ) -> Result<Vec<Row>, DatabaseError> {
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
         let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
-        let begin = begin(&call.label, lock, limit, call.server.as_ref(), self.server.wal);
+        let begin = begin(&call.label, lock, limit, call.server.as_ref());
         let (broker, pid) = (self.server.broker, self.server.pid);
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         let (begun, guarded, rows, committed) = tokio::join!(

@@ -139,7 +139,7 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     let part = |of: &Identity, name: &str| {
         of.incarnation.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned))
     };
-    let timeline = |of: &Identity| part(of, "timeline ").and_then(|timeline| u32::from_str_radix(&timeline, 16).ok());
+    let timeline = |of: &Identity| place(&of.position).map(|(timeline, _)| timeline);
     let (started, port) = (|of: &Identity| part(of, "started "), |of: &Identity| part(of, "port "));
     if started(before) == started(now) && port(before) == port(now) {
         return Continuity::Same;
@@ -154,7 +154,7 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
         _ => {}
     }
     if before.realm == now.realm
-        && let (Some(was), Some(is)) = (lsn(&before.position), lsn(&now.position))
+        && let (Some((_, was)), Some((_, is))) = (place(&before.position), place(&now.position))
         && is < was
     {
         let (was, is) = (&before.position, &now.position);
@@ -171,10 +171,12 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     Continuity::Restarted
 }
 
-/// A position in the log, as the server writes it (`0/16B3748`).
-fn lsn(text: &str) -> Option<u64> {
-    let (high, low) = text.split_once('/')?;
-    Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
+/// A timeline and a place in its log, as the server writes them (`00000001 0/16B3748`).
+fn place(text: &str) -> Option<(u32, u64)> {
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let (timeline, place) = text.split_once(' ')?;
+    let (high, low) = place.split_once('/')?;
+    Some((number(timeline)?, u64::from(number(high)?) << 32 | u64::from(number(low)?)))
 }
 
 /// The observation of all subjects, with the marks that stand on them, where those could be read.
@@ -333,19 +335,19 @@ mod tests {
             incarnation: incarnation.to_owned(),
             position: position.to_owned(),
         };
-        let was = seen("timeline 00000001, started 2026-11-28T19:37:07.123456Z, port 5432", "0/FF000010");
-        let later = "timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5432";
+        let was = seen("started 2026-11-28T19:37:07.123456Z, port 5432", "00000001 0/FF000010");
+        let later = "started 2026-11-28T20:37:07.123456Z, port 5432";
         for (now, position, expected) in [
-            (later, "0/FF000010", "restarted"),
-            (later, "1/0", "restarted"),
+            (later, "00000001 0/FF000010", "restarted"),
+            (later, "00000001 1/0", "restarted"),
             // where it shows none
             (later, "", "restarted"),
-            (later, "0/FF00000F", "other"),
-            ("timeline 00000002, started 2026-11-28T10:37:07.123456Z, port 5433", "1/0", "unclear"),
-            ("timeline 00000002, started 2026-11-28T20:37:07.123456Z, port 5432", "1/0", "unclear"),
-            ("timeline 00000002, started 2026-11-28T19:37:07.123456Z, port 5432", "0/FF000010", "same"),
-            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5433", "1/0", "unclear"),
-            ("timeline 00000001, started 2026-11-28T18:37:07.123456Z, port 5432", "1/0", "unclear"),
+            (later, "00000001 0/FF00000F", "other"),
+            ("started 2026-11-28T10:37:07.123456Z, port 5433", "00000002 1/0", "unclear"),
+            ("started 2026-11-28T20:37:07.123456Z, port 5432", "00000002 1/0", "unclear"),
+            ("started 2026-11-28T19:37:07.123456Z, port 5432", "00000002 0/FF000010", "same"),
+            ("started 2026-11-28T20:37:07.123456Z, port 5433", "00000001 1/0", "unclear"),
+            ("started 2026-11-28T18:37:07.123456Z, port 5432", "00000001 1/0", "unclear"),
         ] {
             let found = match continues(&was, &seen(now, position)) {
                 Continuity::Same => "same",
@@ -355,10 +357,10 @@ mod tests {
             };
             assert_eq!(found, expected, "{now} {position}");
         }
-        let standby = seen("standby, started 2026-11-28T19:37:07.123456Z, port 5432", "");
+        let standby = seen("started 2026-11-28T19:37:07.123456Z, port 5432", "");
         assert_eq!(continues(&standby, &was), Continuity::Same, "promoted where it runs");
-        let older = seen("timeline 00000001, started 2026-11-28T20:00:00.000000Z, port 5432", "1/0");
-        let newer = seen("timeline 00000003, started 2026-11-28T19:00:00.000000Z, port 5432", "0/0");
+        let older = seen("started 2026-11-28T20:00:00.000000Z, port 5432", "00000001 1/0");
+        let newer = seen("started 2026-11-28T19:00:00.000000Z, port 5432", "00000003 0/0");
         assert!(matches!(continues(&newer, &older), Continuity::Other(_)), "an older timeline");
     }
 }

@@ -119,32 +119,19 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 /// Who serves this connection just now. Whatever the search path is: a pooler may have lent another one.
 pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// The timeline. It is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
+/// How far the log is on disk, after its timeline: on one timeline it never goes back, and a copy that was made earlier is behind. The
+/// timeline is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
 /// checkpoint. Managed servers refuse this with 55000 or 0A000.
-const TIMELINE: &str = "\
-SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline";
-
-/// How far the log is on disk: on one timeline it never goes back, and a copy that was made earlier is behind.
-const POSITION: &str = "\
-SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END AS position";
-
-/// Whether [`TIMELINE`] and [`POSITION`] can be asked.
-pub(crate) fn wal() -> String {
-    format!("SELECT ({TIMELINE}), ({POSITION})")
-}
+pub(crate) const POSITION: &str = "\
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ' ' || pg_current_wal_flush_lsn() END \
+  AS position";
 
 /// Who answers: the cluster, wherever its databases are reached from, a space, and which run of it. The system identifier is in every
-/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond.
-fn identity(wal: Wal) -> String {
-    let timeline = match wal {
-        Wal::Readable => TIMELINE,
-        Wal::Refused => "SELECT CASE WHEN NOT pg_is_in_recovery() THEN 'unknown' END AS timeline",
-    };
-    format!(
-        "'postgres:' || (pg_control_system()).system_identifier || ' ' || coalesce('timeline ' || ({timeline}), 'standby') || ', started ' \
-         || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')"
-    )
-}
+/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond. What
+/// one database may hide from the broker, and another one may not, is no part of it.
+const IDENTITY: &str = "\
+'postgres:' || (pg_control_system()).system_identifier || ' started ' \
+  || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')";
 
 /// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
 /// off the connection: nothing of its call is under way any more.
@@ -154,9 +141,8 @@ pub(crate) fn moment(wal: Wal) -> String {
         Wal::Refused => "SELECT NULL::text AS position",
     };
     format!(
-        "SELECT clock_timestamp() AS now, {} AS identity, ({position}) AS position, pg_backend_pid() AS pid, \
-         set_config('application_name', 'jit', false) AS unlabelled",
-        identity(wal)
+        "SELECT clock_timestamp() AS now, {IDENTITY} AS identity, ({position}) AS position, pg_backend_pid() AS pid, \
+         set_config('application_name', 'jit', false) AS unlabelled"
     )
 }
 
@@ -164,12 +150,11 @@ pub(crate) fn moment(wal: Wal) -> String {
 pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
 
 /// Ends the transaction where another server answers than this one.
-fn meant_for(server: &Identity, wal: Wal) -> String {
+fn meant_for(server: &Identity) -> String {
     let Identity { realm, incarnation, position: _ } = server;
     format!(
-        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {} AS id OFFSET 0) s",
-        escape_literal(&format!("{realm} {incarnation}")),
-        identity(wal)
+        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {IDENTITY} AS id OFFSET 0) s",
+        escape_literal(&format!("{realm} {incarnation}"))
     )
 }
 
@@ -177,7 +162,7 @@ fn meant_for(server: &Identity, wal: Wal) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wal {
     Readable,
-    /// As some managed servers do. Their incarnation is told by their start alone.
+    /// As some managed servers do. How far their log went tells nothing then.
     Refused,
 }
 
@@ -188,9 +173,8 @@ pub(crate) fn begin(
     lock_timeout_ms: u128,
     statement_timeout_ms: u128,
     server: Option<&Identity>,
-    wal: Wal,
 ) -> String {
-    let meant_for = server.map(|server| meant_for(server, wal)).unwrap_or_default();
+    let meant_for = server.map(meant_for).unwrap_or_default();
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
          SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
