@@ -58,6 +58,10 @@ SET LOCAL log_statement = 'none';
 SET LOCAL log_min_duration_statement = -1;
 \endif
 \if :{{?password}}
+SELECT :'password' = '' AS jit_empty \gset
+\if :jit_empty
+DO 'BEGIN RAISE EXCEPTION ''jit is not set up: the password is empty''; END';
+\endif
 \if :jit_new
 CREATE ROLE {name} LOGIN NOINHERIT PASSWORD :'password';
 \else

@@ -117,6 +117,8 @@ pub(crate) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     // without its password there is no account, and in another database nothing to do
     let answer = scene.run_by("postgres", "orders", None).await?;
     must(answer.as_ref().is_err_and(|said| said.contains("no password")), format!("{answer:?}"))?;
+    let answer = scene.run_by("postgres", "orders", Some("")).await?;
+    must(answer.as_ref().is_err_and(|said| said.contains("the password is empty")), format!("{answer:?}"))?;
     let answer = scene.run_by("postgres", "postgres", Some(PASSWORD)).await?;
     must(answer.as_ref().is_err_and(|said| said.contains("the target is database orders")), format!("{answer:?}"))?;
     must(scene.text("SELECT count(*)::text FROM pg_roles WHERE rolname = 'jit_broker'").await? == "0", "half is made")?;

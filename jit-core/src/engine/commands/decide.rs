@@ -73,10 +73,9 @@ impl Jit {
             let InForce { settings, stops, guards } = self.acting(actor).await?;
             self.words(&settings, actor, "note", note).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
-            let human = settings.human(&actor.principal).await?;
             let question = match about.question {
                 Some(question) => question,
-                None => match loaded.access.question_meant(&actor.principal, &human, verdict) {
+                None => match loaded.access.question_meant(verdict) {
                     Ok(question) => question,
                     Err(why) => {
                         return self.core.refuse(&settings, actor, Some(&loaded.access), why.into()).await;

@@ -150,12 +150,13 @@ impl Jit {
             }
             return Ok(lost.len());
         }
-        let now = self.core.store.now().await?;
-        let fact = Fact::new(What::Retired).with("target", name.as_str());
-        let known = self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
-        if !known && !settings.databases.contains_key(name) {
+        // one that was never contacted is nothing to write off
+        if self.core.store.read(&target_key(&self.tenant, name)).await?.is_none() {
             settings.database(name)?;
         }
+        let now = self.core.store.now().await?;
+        let fact = Fact::new(What::Retired).with("target", name.as_str());
+        self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
         let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
         let mut closed = 0_usize;
         loop {
@@ -193,7 +194,7 @@ impl Jit {
         self.core.enrol(&self.tenant, name).await
     }
 
-    /// Changes what is stored of a target; whether anything was.
+    /// Changes what is stored of a target.
     pub(super) async fn on_target(
         &self,
         settings: &Tenant,
@@ -201,7 +202,7 @@ impl Jit {
         name: &TargetName,
         fact: Fact,
         change: impl Fn(&mut TargetRecord) + Send,
-    ) -> Result<bool, JitError> {
+    ) -> Result<(), JitError> {
         for _ in 0..TRIES {
             let key = target_key(&self.tenant, name);
             let record = self.core.store.read(&key).await?;
@@ -215,7 +216,7 @@ impl Jit {
             ledger.fact(fact.clone());
             match ledger.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| record.is_some())?),
+                other => return Ok(other.map(|_| ())?),
             }
         }
         Err(JitError::Busy)
