@@ -219,6 +219,16 @@ fn law_05_an_account_made_anew_is_another_one() {
 }
 
 #[test]
+fn law_05_who_is_not_found_by_his_name_may_hold_it_under_another() {
+    let failed = Event::EndFailed { why: "no answer".to_owned(), retry_at: at(60) };
+    let failed = next(&ending(&active(1, NARROW)), failed, at(12));
+    let renamed = Seen { account_id: None, account_exists: false, ..seen(&[]) };
+    let by_name = ending(&granted(&granting_where(&access(2, NARROW, 0), &renamed)));
+    assert_eq!(closings(&[&failed, &by_name], at(59)).remove(0).accesses, [id(2)]);
+    assert_eq!(closings(&[&failed, &by_name], at(60)).len(), 2);
+}
+
+#[test]
 fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     let asking = access(1, NARROW, 0);
     let ours = active(2, NARROW);

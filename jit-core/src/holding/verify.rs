@@ -75,7 +75,7 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     let mut closings: Vec<Closing> = Vec::new();
     for access in live {
         let Some(Grant::Revoking(revoking)) = access.grant() else { continue };
-        let done = closings.iter().any(|closing| same(&closing.order.subject, &revoking.subject));
+        let done = closings.iter().any(|closing| proves(&closing.order.subject, &revoking.subject));
         let granting = |other: &&&Access| match other.grant() {
             Some(Grant::Granting(granting)) => same(&granting.subject, &revoking.subject),
             _ => false,
@@ -106,6 +106,11 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
     })
 }
 
+/// Whether what is seen of the one membership is seen of the other: both are looked for by the same ids, or by their names.
+fn proves(one: &Subject, other: &Subject) -> bool {
+    same(one, other) && one.account_id == other.account_id && one.role_id == other.role_id
+}
+
 fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let (mut accesses, mut since) = (Vec::new(), Vec::new());
     let mut still_held_by = Vec::new();
@@ -117,6 +122,8 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
             continue;
         }
         match access.grant() {
+            // where one of them is known by its id and the other by its name only, one can be gone while the other is there
+            Some(Grant::Revoking(revoking)) if !proves(subject, &revoking.subject) => {}
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
                 since.push(revoking.since);

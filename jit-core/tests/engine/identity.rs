@@ -56,6 +56,39 @@ async fn law_05_a_copy_under_the_name_proves_nothing_and_the_end_comes_with_the_
     pump.stop().await;
 }
 
+/// An engine that knows one server by two names.
+async fn by_two_names(store: &Arc<MemoryStore>, server: &MockServer) -> Jit {
+    let builder = Jit::builder().shared_store(Arc::clone(store) as Arc<dyn Store>).policy(policy(POLICY));
+    let jit = builder.database("pg", server.database()).database("pg2", server.database()).build().await.unwrap();
+    jit.run_due().await.unwrap();
+    jit
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_two_names_that_lead_to_a_copy_together_do_not_vouch_for_it() {
+    let server = server(17);
+    let copy = server.copy();
+    let store = Arc::new(MemoryStore::new(clock()));
+    let jit = by_two_names(&store, &server).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_000).await;
+    pump.stop().await;
+    drop(jit);
+    let jit = by_two_names(&store, &copy).await;
+    let pump = jit.start();
+    overdue(&jit, &access).await;
+    assert_eq!((held(&server, "reader"), held(&copy, "reader")), (1, 0), "the copy was told something");
+    let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
+    assert_eq!(error.kind(), "target-refused", "{error}");
+    pump.stop().await;
+    drop(jit);
+    let jit = by_two_names(&store, &server).await;
+    let pump = jit.start();
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn law_05_a_server_that_was_only_restarted_goes_on() {
     let server = server(17);

@@ -232,12 +232,22 @@ impl Draw {
             Sort::LoseClaims => Step::LoseClaims,
             Sort::Lead => {
                 let strangers = [Lead::First, Lead::Stranger, Lead::Copy { fresh: true }, Lead::Copy { fresh: false }];
+                let target = self.random.chance(650).then(|| self.place(TARGETS.len()));
+                let to = self.random.one(&strangers).unwrap_or(Lead::First);
+                // few calls change something: one of the next of those, and time enough for it to come
+                let amid = self.random.chance(400);
+                let calls = if amid {
+                    Some(self.random.below(2))
+                } else {
+                    self.random.chance(600).then(|| self.random.below(8))
+                };
+                let latest = if amid { 60_000 } else { 20_000 };
                 Step::Lead {
-                    target: self.random.chance(650).then(|| self.place(TARGETS.len())),
-                    to: self.random.one(&strangers).unwrap_or(Lead::First),
-                    calls: self.random.chance(600).then(|| self.random.below(8)),
-                    amid: self.random.chance(400),
-                    back: self.random.chance(700).then(|| self.random.between(1, 20_000)),
+                    target,
+                    to,
+                    calls,
+                    amid,
+                    back: self.random.chance(700).then(|| self.random.between(1, latest)),
                 }
             }
             Sort::ConfirmTarget => Step::ConfirmTarget { node, pick, same: self.random.chance(600) },

@@ -176,7 +176,8 @@ impl Stage {
         let all = self.world.inside().oracle.called_otherwise(server);
         for (now, was) in all {
             if it.rename(&now, &was).is_ok() {
-                self.world.inside().oracle.is_called_again(server, &now);
+                let at = it.now();
+                self.world.inside().oracle.is_called_again(server, &now, at);
             }
         }
         self.world.disturbed();

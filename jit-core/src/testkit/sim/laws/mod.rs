@@ -228,6 +228,8 @@ pub(super) struct Oracle {
     frozen: BTreeMap<usize, BTreeSet<(String, String, String)>>,
     /// Accounts that were renamed: the name that each had, by server and the name that it has.
     renamed: BTreeMap<(usize, String), String>,
+    /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
+    anew: BTreeSet<(usize, String)>,
     /// When it was last noticed, by which tenant, that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
     /// When a membership of ours was last taken away, the server's time.
@@ -293,6 +295,7 @@ impl Oracle {
             confirmed: BTreeSet::new(),
             frozen: BTreeMap::new(),
             renamed: BTreeMap::new(),
+            anew: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),

@@ -194,13 +194,17 @@ impl Oracle {
     }
 
     /// He is called as he was.
-    pub(in super::super) fn is_called_again(&mut self, server: usize, now: &str) {
-        self.renamed.remove(&(server, now.to_owned()));
+    pub(in super::super) fn is_called_again(&mut self, server: usize, now: &str, at: Time) {
+        let Some(was) = self.renamed.remove(&(server, now.to_owned())) else { return };
+        // under this name it can be seen only since then
+        let of = |held: &Held| held.0 == server && held.2 == was;
+        self.standing.iter_mut().filter(|(held, _)| of(held)).for_each(|(_, since)| *since = at);
     }
 
     /// The account was dropped, with all that it held.
     pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
         let of = |held: &Held| held.0 == server && held.2 == account;
+        self.anew.insert((server, account.to_owned()));
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));

@@ -129,7 +129,10 @@ impl Oracle {
     /// A membership of the server that is gone, role and account, and whose case is over as it should be.
     pub(in super::super) fn revoked(&self, server: usize, pick: u64) -> Option<(String, String, String)> {
         let gone = self.order.iter().filter_map(|id| self.cases.get(id)).filter(|case| case.state == "revoked");
-        let gone: Vec<&Case> = gone.filter(|case| case.server == Some(server)).collect();
+        // to whom it was given is in the backup, not who has his name now
+        let is_there =
+            |case: &&Case| self.has_names_only(server) || !self.anew.contains(&(server, case.request.account.clone()));
+        let gone: Vec<&Case> = gone.filter(|case| case.server == Some(server)).filter(is_there).collect();
         let place = usize::try_from(pick.checked_rem(gone.len() as u64)?).ok()?;
         let case = gone.get(place)?;
         Some((case.request.role.clone(), case.request.account.clone(), case.tenant.clone()))
