@@ -1,5 +1,6 @@
 //! Histories are drawn from their seeds.
 
+use super::Options;
 use super::outside::{Calls, Proves};
 use super::random::Random;
 use super::steps::{ACCOUNTS, History, Lead, PEOPLE, SERVERS, Step, TARGETS};
@@ -75,7 +76,7 @@ const ROUGH: [(u64, Sort); 11] = [
 
 impl History {
     /// What the seed says, so many steps of it.
-    pub(super) fn of(seed: u64, steps: usize) -> Self {
+    pub(super) fn of(seed: u64, options: &Options) -> Self {
         let mut random = Random::of(seed, 0x5EED);
         let quiet = random.chance(125);
         // where few people ask for few roles, their accesses overlap; or one owes many reviews
@@ -94,8 +95,8 @@ impl History {
         };
         // drawn apart, so that all others are as they were
         let mut apart = Random::of(seed, 0xA9A7);
-        history.moving = !quiet && apart.chance(400);
-        history.renaming = !quiet && apart.chance(300);
+        history.moving = options.moves && !quiet && apart.chance(400);
+        history.renaming = options.moves && !quiet && apart.chance(300);
         let mut sorts: Vec<(u64, Sort)> = CALM.to_vec();
         if !quiet {
             sorts.extend(ROUGH);
@@ -110,7 +111,7 @@ impl History {
             sorts.extend([(2, Sort::Rename), (2, Sort::RenameBack)]);
         }
         let mut drawn = Draw { random, nodes: nodes as u64, few };
-        for number in 0..steps as u64 {
+        for number in 0..options.steps as u64 {
             let Some(sort) = drawn.random.weighted(&sorts) else { continue };
             history.steps.push((number, drawn.step(sort)));
         }
