@@ -76,7 +76,8 @@ impl Connector {
 
     /// A broker's connection.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        self.password.connect(self.config.connect_limit, self.broker()).await
+        // boxed: a future of this size, in one call after the other, is too much for the stack of a thread
+        self.password.connect(self.config.connect_limit, Box::pin(self.broker())).await
     }
 
     /// Waits until the password is there: its source has a time limit of its own.

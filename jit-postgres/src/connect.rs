@@ -114,22 +114,23 @@ impl Connector {
 
     /// A broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        let connecting = async {
+        // boxed: a future of this size, in one call after the other, is too much for the stack of a thread
+        let connecting = Box::pin(async {
             let connection = self.broker(None).await?;
             self.direct.get_or_try_init(|| self.prove_direct(&connection)).await?;
             Ok(connection)
-        };
+        });
         self.within_limit(connecting).await
     }
 
     /// A broker's connection to another database of the same server.
     pub(crate) async fn connect_to(&self, database: &str) -> Result<Connection, DatabaseError> {
-        self.within_limit(self.broker(Some(database))).await
+        self.within_limit(Box::pin(self.broker(Some(database)))).await
     }
 
     /// A connection to the configured database, with the server's own settings. `to` is told what the server says unasked.
     pub(crate) async fn line(&self, to: Option<UnboundedSender<Notification>>) -> Result<Line, DatabaseError> {
-        self.within_limit(self.login(None, to)).await
+        self.within_limit(Box::pin(self.login(None, to))).await
     }
 
     /// Waits until the password is there: its source has a time limit of its own.

@@ -138,40 +138,27 @@ pub(crate) async fn swapped(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
     let pump = jit.start();
-    // MariaDB renames no role
-    let kinds: &[&str] = if scene.running.flavour.is_mariadb() { &["accounts"] } else { &["accounts", "roles"] };
-    for &what in kinds {
-        let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
-        let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
-        let (other, between) = (scene.world.fresh("other"), scene.world.fresh("between"));
-        let (first, account, role) = match what {
-            "accounts" => {
-                scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
-                (&scene.account, &other, &scene.role)
-            }
-            _ => {
-                scene.world.act(Act::CreateRole { role: &other }).await?;
-                (&scene.role, &scene.account, &other)
-            }
-        };
-        for (from, to) in [(first, &between), (&other, first), (&between, &other)] {
-            scene.world.act(Act::Rename { from, to }).await?;
-        }
-        jit.release(&alice, access).await?;
-        let mut told = String::new();
-        for _ in 0..100 {
-            told = format!("{:?}", jit.access(access).await?);
-            if told.contains(&other) || jit.access(access).await?.state == "revoked" {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        must(told.contains(&other), format!("{what}: nobody is told of `{other}`: {told}"))?;
-        must(jit.access(access).await?.state == "revoking", format!("{what}: it counts as gone"))?;
-        scene.world.act(Act::Revoke { role, from: account, by: By::Admin }).await?;
-        let ended = jit.until_ended(access, PATIENCE).await?;
-        must(ended.state == "revoked", format!("{what}: it is {}", ended.state))?;
+    let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+    let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
+    let (other, between) = (scene.world.fresh("other"), scene.world.fresh("between"));
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    for (from, to) in [(&scene.account, &between), (&other, &scene.account), (&between, &other)] {
+        scene.world.act(Act::Rename { from, to }).await?;
     }
+    jit.release(&alice, access).await?;
+    let mut told = String::new();
+    for _ in 0..100 {
+        told = format!("{:?}", jit.access(access).await?);
+        if told.contains(&other) || jit.access(access).await?.state == "revoked" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    must(told.contains(&other), format!("nobody is told of `{other}`: {told}"))?;
+    must(jit.access(access).await?.state == "revoking", "it counts as gone")?;
+    scene.world.act(Act::Revoke { role: &scene.role, from: &other, by: By::Admin }).await?;
+    let ended = jit.until_ended(access, PATIENCE).await?;
+    must(ended.state == "revoked", format!("it is {}", ended.state))?;
     pump.stop().await;
     Ok(())
 }

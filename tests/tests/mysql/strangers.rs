@@ -24,7 +24,10 @@ struct Planted {
 type Change = fn(&Planted, &str) -> Vec<String>;
 
 const CHANGES: [(&str, Change); 8] = [
-    ("another body", |planted, made| vec![made.replacen("BEGIN\n", &format!("BEGIN\n  {};\n", planted.gives()), 1)]),
+    ("another body", |planted, made| {
+        let (before, after) = made.rsplit_once("END").unwrap_or((made, ""));
+        vec![format!("{before}  {};\nEND{after}", planted.gives())]
+    }),
     ("a body with a remark", |_, made| vec![made.replacen("BEGIN\n", "BEGIN\n  # ours\n", 1)]),
     ("the caller's rights", |_, made| vec![made.replacen("SECURITY DEFINER", "SECURITY INVOKER", 1)]),
     ("another sql_mode", |_, made| {

@@ -80,7 +80,7 @@ impl Lanes {
             self.desk(claimed).await?;
             Ok(true)
         } else {
-            self.contact(lane, claimed).await
+            Box::pin(self.contact(lane, claimed)).await
         }
     }
 
