@@ -159,6 +159,7 @@ impl Revoked<'_> {
             server_time: last.now,
             identity: last.identity.clone(),
             seen: look.seen,
+            replicas: Vec::new(),
         }
     }
 }

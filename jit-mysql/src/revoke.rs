@@ -152,6 +152,7 @@ fn reports(
         server_time: last.now,
         identity: last.identity.clone(),
         seen: dated(before, look, revoked.now),
+        replicas: Vec::new(),
     });
     reports.collect()
 }

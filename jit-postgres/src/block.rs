@@ -15,7 +15,7 @@ use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::said::Said;
-use crate::sql::{self, Wal};
+use crate::sql::{self, Mode, Wal};
 use crate::unblock::Unblock;
 
 /// Orders that travel in one transaction.
@@ -228,6 +228,7 @@ fn set(results: &mut [Result<(), DatabaseError>], order: usize, result: Result<(
 /// Whose work it is and how long it may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {
+    pub(crate) mode: Mode,
     pub(crate) label: &'a str,
     pub(crate) lock: Duration,
     pub(crate) statement: Duration,
@@ -239,7 +240,7 @@ pub(crate) struct Limits<'a> {
 impl<'a> Limits<'a> {
     pub(crate) fn of(connection: &Connection, call: &'a Call, lock: Duration, budget: Budget) -> Self {
         let (label, server) = (call.label.as_str(), call.server.as_ref());
-        Self { label, lock, statement: budget.statement(), server, wal: connection.server.wal }
+        Self { mode: Mode::Write, label, lock, statement: budget.statement(), server, wal: connection.server.wal }
     }
 }
 
@@ -285,7 +286,7 @@ pub(crate) async fn run(
 ) -> Result<Vec<Answer>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let begin = sql::begin(limits.label, lock, statement, limits.server, limits.wal);
+    let begin = sql::begin(limits.mode, limits.label, lock, statement, limits.server, limits.wal);
     let block = sql::answered(block);
     let tell = async {
         match told {

@@ -9,6 +9,8 @@ use crate::account::quoted;
 use crate::connect::Connection;
 use crate::dead_man::State;
 use crate::error::reading;
+use crate::observe::{list, texts};
+use crate::replica::{Named, Replicas};
 use crate::said::Said;
 use crate::sql::{self, Catalog};
 
@@ -17,6 +19,7 @@ pub(crate) async fn check(
     connection: &Connection,
     roles: &[RoleName],
     plaintext: bool,
+    replicas: &Replicas,
 ) -> Result<Vec<Check>, DatabaseError> {
     let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
     let text = connection.server.catalog.text(sql::CHECK_ROLES);
@@ -29,6 +32,7 @@ pub(crate) async fn check(
     let mut findings = Vec::new();
     of_the_broker(connection, &server, &mut findings).map_err(reading)?;
     of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
+    Box::pin(of_replicas(connection, &server, replicas, &mut findings)).await?;
     let broker: String = server.try_get("broker").map_err(reading)?;
     let administrator =
         !server.try_get::<_, bool>("can_signal").map_err(reading)? && is_managed(&server).map_err(reading)?;
@@ -223,21 +227,6 @@ fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Resul
             Some("ALTER SYSTEM SET fsync = on".to_owned()),
         ));
     }
-    let senders: i64 = row.try_get("senders")?;
-    let slots: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("slots")?.unwrap_or_default();
-    if senders > 0 || !slots.is_empty() {
-        let slots: Vec<String> = slots.into_iter().map(String::from).collect();
-        findings.push(finding(
-            Severity::Remark,
-            ("standby", (!slots.is_empty()).then(|| slots.join(", "))),
-            format!(
-                "{senders} connections replicate from here, with {} physical slots: nobody looks at sessions on standbys. One that ran SET ROLE there \
-                 keeps the role after the end of its window, until it ends",
-                slots.len()
-            ),
-            None,
-        ));
-    }
     let standbys: Vec<String> = row.try_get::<_, Option<Vec<String>>>("asynchronous")?.unwrap_or_default();
     if !standbys.is_empty() {
         findings.push(finding(
@@ -255,6 +244,43 @@ fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Resul
             Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
+    Ok(())
+}
+
+/// The replicas that are named, and the standbys that are not.
+async fn of_replicas(
+    connection: &Connection,
+    row: &Row,
+    replicas: &Replicas,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    let senders = texts(row, "senders")?;
+    let slots = texts(row, "slots")?;
+    let named = match replicas.names() {
+        Some(_) => replicas.check(&connection.moment().await?.identity).await,
+        None => Named::default(),
+    };
+    // by their addresses, where all are known; else only how many there are
+    let from: Vec<Option<String>> = list(row, "sender_addresses")?;
+    let strange = |addresses: &Vec<String>| from.iter().flatten().any(|from| !addresses.contains(from));
+    let unnamed =
+        senders.len() > named.standbys || slots.len() > named.standbys || named.addresses.as_ref().is_some_and(strange);
+    if unnamed && (!senders.is_empty() || !slots.is_empty()) {
+        findings.push(finding(
+            Severity::Remark,
+            ("standby", (!slots.is_empty()).then(|| slots.join(", "))),
+            format!(
+                "{} connections replicate from here ({}), with {} physical slots, and {} of the replicas that are named are standbys of it: nobody looks \
+                 at sessions on the others. One that ran SET ROLE there keeps the role after the end of its window, until it ends",
+                senders.len(),
+                senders.join(", "),
+                slots.len(),
+                named.standbys
+            ),
+            Some("name each standby that users can log in to in `replicas` of the target".to_owned()),
+        ));
+    }
+    findings.extend(named.findings);
     Ok(())
 }
 

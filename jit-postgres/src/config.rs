@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::adapter::without_password;
-use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
+use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, ReplicasMissing, TlsMode};
 use jit_core::store::BoxError;
+use secrecy::SecretString;
 use tokio_postgres::config::{Host, SslMode};
 
 /// Where a PostgreSQL server is and how it is reached. Holds no password in readable form.
@@ -19,6 +20,9 @@ pub struct PostgresConfig {
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
     pub(crate) dead_man_grace: Duration,
+    /// Their names and where they are.
+    pub(crate) replicas: Vec<(String, tokio_postgres::Config)>,
+    pub(crate) replicas_missing: ReplicasMissing,
 }
 
 /// The configuration cannot be used. Never holds a password.
@@ -58,17 +62,7 @@ impl PostgresConfig {
     /// # Errors
     /// When it is no such URL, names no host or user, or has a parameter that is not known here.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(ConfigError::new)?;
-        refuse_unknown_parameters(&clean)?;
-        // The driver's own message can quote what it was given, and that could be a password in the wrong place.
-        let mut server: tokio_postgres::Config = clean.parse().map_err(|_| {
-            ConfigError::new(
-                "the URL cannot be read: write postgres://broker@host:5432/database, special characters percent-encoded",
-            )
-        })?;
-        if server.get_hosts().is_empty() {
-            return Err(ConfigError::new("the URL names no host: write postgres://broker@host:5432/database"));
-        }
+        let (mut server, password) = server_at(url)?;
         if server.get_user().is_none_or(str::is_empty) {
             return Err(ConfigError::new("the URL names no user: write postgres://broker@host:5432/database"));
         }
@@ -84,7 +78,50 @@ impl PostgresConfig {
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
             dead_man_grace: DEAD_MAN_GRACE,
+            replicas: Vec::new(),
+            replicas_missing: ReplicasMissing::default(),
         })
+    }
+
+    /// With one more standby of this server on which users can log in, `postgres://host:5432`. An end is verified once the revoke is replayed there and
+    /// sessions there ended, too. The broker logs in there as on the primary, with the same password and TLS; the database is the same unless the
+    /// URL names another.
+    ///
+    /// # Errors
+    /// When it is no such URL, names another user, a password or several hosts, or is named already.
+    pub fn replica(mut self, url: &str) -> Result<Self, ConfigError> {
+        let (mut server, password) = server_at(url)?;
+        let (hosts, port) = (server.get_hosts(), server.get_ports().first().copied().unwrap_or(5432));
+        let name = match hosts {
+            [Host::Tcp(host)] => format!("{host}:{port}"),
+            [Host::Unix(folder)] => format!("{}:{port}", folder.display()),
+            _ => return Err(ConfigError::new("the URL of a replica names one host: name each replica by itself")),
+        };
+        if password.is_some() {
+            return Err(ConfigError::new(format!(
+                "replica `{name}` has the target's password: take it out of the URL"
+            )));
+        }
+        let (user, database) = (self.server.get_user().unwrap_or_default(), self.server.get_dbname());
+        if server.get_user().is_some_and(|named| !named.is_empty() && named != user) {
+            let why = format!("replica `{name}` names another user than the target: the broker is the same there");
+            return Err(ConfigError::new(why));
+        }
+        server.user(user);
+        if server.get_dbname().is_none_or(str::is_empty) {
+            server.dbname(database.unwrap_or("postgres"));
+        }
+        if self.replicas.iter().any(|(other, _)| *other == name) {
+            return Err(ConfigError::new(format!("replica `{name}` is named twice")));
+        }
+        self.replicas.push((name, server));
+        Ok(self)
+    }
+
+    /// What becomes of an end while a replica does not answer (it stays unverified unless told).
+    #[must_use]
+    pub fn replicas_missing(self, replicas_missing: ReplicasMissing) -> Self {
+        Self { replicas_missing, ..self }
     }
 
     /// Where the password comes from, instead of the URL.
@@ -148,6 +185,22 @@ impl PostgresConfig {
     }
 }
 
+/// Where a URL leads, and the password that was in it.
+fn server_at(url: &str) -> Result<(tokio_postgres::Config, Option<SecretString>), ConfigError> {
+    let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(ConfigError::new)?;
+    refuse_unknown_parameters(&clean)?;
+    // The driver's own message can quote what it was given, and that could be a password in the wrong place.
+    let server: tokio_postgres::Config = clean.parse().map_err(|_| {
+        ConfigError::new(
+            "the URL cannot be read: write postgres://broker@host:5432/database, special characters percent-encoded",
+        )
+    })?;
+    if server.get_hosts().is_empty() {
+        return Err(ConfigError::new("the URL names no host: write postgres://broker@host:5432/database"));
+    }
+    Ok((server, password))
+}
+
 fn refuse_unknown_parameters(url: &str) -> Result<(), ConfigError> {
     let Some((_, query)) = url.split_once('?') else { return Ok(()) };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -200,6 +253,22 @@ mod tests {
         assert!(why("postgres://u@h/d?sslmode=disable").contains("`tls`"));
         assert!(why("postgres://u@h/d?colour=red").contains("`colour`"));
         assert!(why("postgres://u@h/d?password=x").contains("password_file"));
+    }
+
+    #[test]
+    fn a_replica_has_the_broker_of_its_primary() {
+        let config = || PostgresConfig::from_url("postgres://jit_broker@db.example:5433/orders").unwrap();
+        let both =
+            config().replica("postgres://one.example").unwrap().replica("postgres://jit_broker@two.example:6432/other");
+        let named: Vec<_> = both.unwrap().replicas.into_iter().collect();
+        assert_eq!(named[0].0, "one.example:5432");
+        assert_eq!((named[0].1.get_user(), named[0].1.get_dbname()), (Some("jit_broker"), Some("orders")));
+        assert_eq!((named[1].0.as_str(), named[1].1.get_dbname()), ("two.example:6432", Some("other")));
+        let why = |url| config().replica("postgres://one.example").unwrap().replica(url).unwrap_err().to_string();
+        assert!(why("postgres://alice@two.example").contains("another user"));
+        assert!(why("postgres://jit_broker:x@two.example").contains("password"));
+        assert!(why("postgres://two.example,three.example").contains("by itself"));
+        assert!(why("postgres://one.example:5432").contains("twice"));
     }
 
     #[test]

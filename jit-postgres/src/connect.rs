@@ -70,6 +70,8 @@ pub(crate) struct Server {
     pub(crate) catalog: Catalog,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
+    /// Whether it was a standby when the connection was opened.
+    pub(crate) standby: bool,
     /// The process that serves the connection, as long as it lives.
     pub(crate) pid: i32,
     pub(crate) wal: Wal,
@@ -305,6 +307,7 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
         catalog,
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
+        standby: row.try_get("standby").map_err(error::reading)?,
         pid: row.try_get("pid").map_err(error::reading)?,
         wal: match timeline {
             Ok(_) => Wal::Readable,

@@ -13,6 +13,7 @@ use jit_core::id::{Account, RoleName};
 use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
+use crate::replica::Replicas;
 use crate::settle::Settler;
 use crate::sql::Catalog;
 use crate::{account, check, dead_man, grant, observe, revoke};
@@ -21,6 +22,7 @@ use crate::{account, check, dead_man, grant, observe, revoke};
 #[derive(Debug, Clone)]
 pub struct PostgresDatabase {
     pool: Pool<Connection>,
+    replicas: Replicas,
 }
 
 impl PostgresDatabase {
@@ -29,7 +31,8 @@ impl PostgresDatabase {
     /// # Errors
     /// When the CA file cannot be used, or the system has no CA certificates and none are named.
     pub fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
-        Ok(Self { pool: Pool::new(config)? })
+        let replicas = Replicas::new(&config)?;
+        Ok(Self { pool: Pool::new(config)?, replicas })
     }
 
     /// A call that changes nothing, within the configured limit.
@@ -62,14 +65,14 @@ impl Database for PostgresDatabase {
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
             let dead_man = lease.dead_man().await?;
-            Ok(capabilities(lease, dead_man))
+            Ok(capabilities(lease, dead_man, self.replicas.names()))
         })
         .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let plaintext = self.pool.connector().is_plaintext();
-        self.read(async |lease| check::check(lease, roles, plaintext).await).await
+        self.read(async |lease| check::check(lease, roles, plaintext, &self.replicas).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
@@ -88,7 +91,7 @@ impl Database for PostgresDatabase {
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
         change(&self.pool, call, orders.len(), async |lease, budget| {
-            revoke::revoke(self.pool.connector(), lease, call, orders, budget).await
+            revoke::revoke((self.pool.connector(), &self.replicas), lease, call, orders, budget).await
         })
         .await
     }
@@ -134,12 +137,15 @@ impl Database for PostgresDatabase {
     }
 }
 
-fn capabilities(connection: &Connection, dead_man: DeadManHere) -> Capabilities {
+fn capabilities(connection: &Connection, dead_man: DeadManHere, replicas: Option<String>) -> Capabilities {
     let server = &connection.server;
     let per_grantor = server.catalog == Catalog::PerGrantor;
-    let mut remarks = vec![
-        "sessions on standbys and read replicas are not looked at: one that ran SET ROLE there keeps the role until it ends".to_owned(),
-    ];
+    let mut remarks = vec![match replicas {
+        None => {
+            "sessions on standbys and read replicas are not looked at: one that ran SET ROLE there keeps the role until it ends".to_owned()
+        }
+        Some(names) => format!("sessions on these replicas end, too, and on no other standby: {names}"),
+    }];
     if !per_grantor {
         remarks.push("the catalog keeps one membership per role and account, whoever granted it".to_owned());
         remarks.push("SET ROLE cannot be withheld: sessions that used it keep the role until they end".to_owned());

@@ -17,8 +17,8 @@ use tokio_postgres::{Row, Statement};
 use crate::connect::{Connection, Connector};
 use crate::error::{self, reading};
 use crate::observe::oid;
-use crate::sql::begin;
 use crate::sql::dead_man::{self as sql, Home};
+use crate::sql::{Mode, begin};
 
 /// How long the sentinel may take to wake.
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
@@ -197,7 +197,7 @@ impl Connection {
     ) -> Result<Vec<Row>, DatabaseError> {
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
         let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
-        let begin = begin(&call.label, lock, limit, call.server.as_ref(), self.server.wal);
+        let begin = begin(Mode::Write, &call.label, lock, limit, call.server.as_ref(), self.server.wal);
         let (broker, pid) = (self.server.broker, self.server.pid);
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         let (begun, guarded, rows, committed) = tokio::join!(

@@ -79,6 +79,7 @@ mod grant;
 mod observe;
 mod pool;
 mod prepared;
+mod replica;
 mod revoke;
 mod said;
 mod sessions;

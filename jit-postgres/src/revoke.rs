@@ -15,12 +15,13 @@ use crate::block::{Answer, Group, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
 use crate::observe::{Backend, Look, Moment, oid};
 use crate::prepared;
+use crate::replica::Replicas;
 use crate::sql::{self, Catalog};
 use crate::unblock::Unblock;
 
 /// One result per order.
 pub(crate) async fn revoke(
-    connector: &Connector,
+    (connector, replicas): (&Connector, &Replicas),
     connection: &Connection,
     call: &Call,
     orders: &[RevokeOrder],
@@ -36,7 +37,7 @@ pub(crate) async fn revoke(
     let pending = asked.that_need_a_statement();
     let told = !pending.is_empty();
     let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&subjects, unblock)).await;
-    let after = match outcome.look {
+    let after: Result<Vec<RevokeReport>, DatabaseError> = match outcome.look {
         // what was looked at is another server than the one that was told, or nothing had to be told
         Ok((moment, _)) if call.meant_for(&moment.identity).is_err() => {
             let elsewhere = |result: Result<(), DatabaseError>| match result {
@@ -50,17 +51,32 @@ pub(crate) async fn revoke(
         }
         Ok((moment, looks)) => {
             let applied: Vec<bool> = outcome.results.iter().map(Result::is_ok).collect();
+            let still_gone = |(i, order): (usize, &RevokeOrder)| {
+                let gone = if outcome.idle.contains(&i) { order.gone.clone() } else { Vec::new() };
+                RevokeOrder { gone, ..order.clone() }
+            };
+            let orders: &[RevokeOrder] = &orders.iter().enumerate().map(still_gone).collect::<Vec<_>>();
+            let server = moment.identity.clone();
+            // boxed, as what follows: a call without replicas does not grow by it
+            let elsewhere = Box::pin(replicas.after_revoke((connection, &server), call, orders, &applied, budget));
             let aftermath = Aftermath {
                 connector,
                 connection,
                 call,
                 orders,
                 subjects: &subjects,
-                applied,
+                applied: applied.clone(),
                 revoked: moment,
                 budget,
             };
-            aftermath.run(looks).await
+            let (reports, replicas) = tokio::join!(aftermath.run(looks), elsewhere);
+            reports.map(|reports| {
+                reports
+                    .into_iter()
+                    .zip(replicas)
+                    .map(|(report, replicas)| RevokeReport { replicas, ..report })
+                    .collect()
+            })
         }
         Err(error) => Err(error),
     };
@@ -151,19 +167,20 @@ impl Orders for Revokes<'_> {
 }
 
 /// What follows once the memberships are gone.
-struct Aftermath<'a> {
-    connector: &'a Connector,
-    connection: &'a Connection,
-    call: &'a Call,
-    orders: &'a [RevokeOrder],
-    subjects: &'a [Subject],
-    applied: Vec<bool>,
-    revoked: Moment,
-    budget: Budget,
+pub(crate) struct Aftermath<'a> {
+    pub(crate) connector: &'a Connector,
+    pub(crate) connection: &'a Connection,
+    pub(crate) call: &'a Call,
+    pub(crate) orders: &'a [RevokeOrder],
+    pub(crate) subjects: &'a [Subject],
+    pub(crate) applied: Vec<bool>,
+    pub(crate) revoked: Moment,
+    pub(crate) budget: Budget,
 }
 
 impl Aftermath<'_> {
-    async fn run(self, first: Vec<Look>) -> Result<Vec<RevokeReport>, DatabaseError> {
+    /// Ends sessions and rolls back, as ordered; what was first seen is given.
+    pub(crate) async fn run(self, first: Vec<Look>) -> Result<Vec<RevokeReport>, DatabaseError> {
         let mut last = self.revoked.clone();
         let mut looks = first.clone();
         let mut known: BTreeSet<Backend> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
@@ -186,6 +203,12 @@ impl Aftermath<'_> {
         Ok(self.reports(&first, looks, &rolled_back, &last))
     }
 
+    /// Since when it is gone here.
+    fn gone_at(&self, order: &RevokeOrder) -> Time {
+        let known = order.gone.iter().find(|gone| gone.server == self.revoked.identity);
+        known.map_or(self.revoked.now, |gone| gone.at)
+    }
+
     /// Sessions that can have used the role and whose end was ordered.
     fn to_end(&self, looks: &[Look], which: impl Fn(Backend) -> bool) -> BTreeSet<Backend> {
         let mut backends = BTreeSet::new();
@@ -194,7 +217,8 @@ impl Aftermath<'_> {
                 continue;
             }
             let all = look.backends.iter().zip(&look.seen.sessions);
-            let old = all.filter(|(_, session)| session.since.is_none_or(|since| since <= self.revoked.now));
+            let gone_at = self.gone_at(order);
+            let old = all.filter(|(_, session)| session.since.is_none_or(|since| since <= gone_at));
             backends.extend(old.map(|(backend, _)| *backend).filter(|backend| which(*backend)));
         }
         backends
@@ -232,10 +256,11 @@ impl Aftermath<'_> {
                 default_kept: None,
                 ended,
                 rolled_back,
-                revoked_at: self.revoked.now,
+                revoked_at: self.gone_at(order),
                 server_time: last.now,
                 identity: last.identity.clone(),
-                seen: dated(before, look, self.revoked.now),
+                seen: dated(before, look, self.gone_at(order)),
+                replicas: Vec::new(),
             }
         });
         reports.collect()

@@ -11,7 +11,7 @@ use crate::block::{self, Limits, Told, Unanswered};
 use crate::connect::Connection;
 use crate::error;
 use crate::observe::Backend;
-use crate::sql;
+use crate::sql::{self, Mode};
 
 #[derive(Debug, Serialize)]
 struct Ask {
@@ -39,7 +39,8 @@ impl Connection {
         let ones = sessions.iter().map(|backend| One { pid: backend.pid, usesysid: backend.user });
         let ask = serde_json::to_string(&Ask { sessions: ones.collect() })
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-        let limits = Limits::of(self, call, budget.patience(), budget);
+        let mode = if self.server.standby { Mode::Read } else { Mode::Write };
+        let limits = Limits { mode, ..Limits::of(self, call, budget.patience(), budget) };
         let failures = block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), Told::Plainly(&ask))
             .await
             .map_err(|unanswered| match unanswered {

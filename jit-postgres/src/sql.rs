@@ -33,7 +33,8 @@ impl Catalog {
 
     /// The statement as this catalog has it.
     pub(crate) fn text(self, statement: &str) -> String {
-        let mut text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
+        let statement = statement.replace("{holders m}", HOLDERS_OF).replace("{standby r}", A_STANDBY);
+        let mut text = with_end_session(&statement);
         for role in ["s.role", "given.oid", "r.oid"] {
             text = text.replace(&format!("{{powers {role}}}"), &POWERS.replace("{role}", role));
         }
@@ -110,7 +111,7 @@ WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 /// Who answers, as whom we are logged in, and whether [`SETTINGS`] hold here.
 pub(crate) const HELLO: &str = "\
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, \
-       r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, pg_backend_pid() AS pid, \
+       r.oid AS broker, r.rolsuper AS superuser, pg_is_in_recovery() AS standby, clock_timestamp() AS now, pg_backend_pid() AS pid, \
        has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify, \
        coalesce(current_setting('jit.pinned', true) = pg_backend_pid()::text, false) AS pinned \
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
@@ -135,6 +136,19 @@ fn identity(wal: Wal) -> String {
          || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')"
     )
 }
+
+/// How far the primary's write-ahead log is.
+pub(crate) const POSITION: &str = "SELECT pg_current_wal_lsn()::text";
+
+/// How far a standby is, and whether that is far enough. `$1` the position; NULL where the primary does not say: then its catalog has to do.
+pub(crate) const REPLAYED: &str = "\
+SELECT pg_is_in_recovery() AS standby, CASE WHEN $1::text IS NULL THEN true \
+  WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, false) ELSE true END AS replayed, \
+  CASE WHEN $1::text IS NULL THEN NULL ELSE pg_last_wal_replay_lsn()::text END AS at, \
+  CASE WHEN $1::text IS NOT NULL AND pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused";
+
+/// Whether the server is a standby, and the address on which it answers; none by a Unix socket.
+pub(crate) const STANDBY: &str = "SELECT pg_is_in_recovery() AS standby, host(inet_server_addr()) AS address";
 
 /// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
 /// off the connection: nothing of its call is under way any more.
@@ -167,9 +181,18 @@ pub(crate) enum Wal {
     Refused,
 }
 
-/// Begins the transaction of a call: it writes, whatever the database's default is; its label, how long it may take, and on which server
-/// alone it may go on.
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Write, whatever the database's default is.
+    Write,
+    /// End sessions on a standby, which refuses to begin one that writes.
+    Read,
+}
+
+/// Begins the transaction of a call: its mode, its label, how long it may take, and on which server alone it may go on.
 pub(crate) fn begin(
+    mode: Mode,
     label: &str,
     lock_timeout_ms: u128,
     statement_timeout_ms: u128,
@@ -177,8 +200,12 @@ pub(crate) fn begin(
     wal: Wal,
 ) -> String {
     let meant_for = server.map(|server| meant_for(server, wal)).unwrap_or_default();
+    let mode = match mode {
+        Mode::Write => "READ WRITE",
+        Mode::Read => "READ ONLY",
+    };
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL search_path = pg_catalog, pg_temp; \
          SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
          SET LOCAL statement_timeout = '{statement_timeout_ms}ms'{meant_for}",
         label = escape_literal(label),
@@ -723,6 +750,11 @@ pub(crate) fn rollback_prepared(gid: &str) -> String {
     format!("ROLLBACK PREPARED {}", escape_literal(gid))
 }
 
+/// Whether a row `r` of pg_stat_replication is a standby, as far as the broker may see: no subscription, and no backup. Stands in other statements as
+/// `{standby r}`.
+const A_STANDBY: &str = "coalesce(r.application_name, '') NOT IN ('pg_basebackup', 'pg_receivewal') AND NOT EXISTS (\
+SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')";
+
 /// What the broker may and how the server is set. `$1` the broker.
 pub(crate) const CHECK_SERVER: &str = "\
 SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
@@ -732,7 +764,9 @@ SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS cr
   to_regprocedure('jit_sessions.end_session(integer, oid)') IS NOT NULL AS signals_there, \
   EXISTS (SELECT FROM pg_roles s WHERE s.rolcreaterole AND NOT s.rolsuper AND s.oid <> b.oid AND pg_has_role(s.oid, 'pg_signal_backend', 'USAGE') \
     AND NOT pg_has_role(s.oid, 'pg_signal_backend', 'MEMBER WITH ADMIN OPTION')) AS managed, \
-  (SELECT count(*) FROM pg_stat_replication) AS senders, \
+  (SELECT array_agg(concat_ws(' from ', coalesce(nullif(r.application_name, ''), 'unnamed'), host(r.client_addr)) ORDER BY r.pid) \
+   FROM pg_stat_replication r WHERE {standby r}) AS senders, \
+  (SELECT array_agg(host(r.client_addr) ORDER BY r.pid) FROM pg_stat_replication r WHERE {standby r}) AS sender_addresses, \
   (SELECT array_agg(r.slot_name::text ORDER BY r.slot_name) FROM pg_replication_slots r WHERE r.slot_type = 'physical' AND NOT r.temporary) AS slots, \
   pg_has_role(b.oid, 'pg_read_all_stats', 'USAGE') AS sees_start, \
   coalesce((SELECT has_language_privilege(b.oid, l.oid, 'USAGE') FROM pg_language l WHERE l.lanname = 'plpgsql'), false) AS plpgsql, \

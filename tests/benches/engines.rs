@@ -150,7 +150,8 @@ async fn revoke(database: &dyn Database, role: &str, accounts: &[String]) -> Res
     let order = |account: &String| {
         let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
         let (subject, default_role) = (subject(database, account, role)?, DefaultRole::Stays);
-        Ok(RevokeOrder { access, subject, how, sessions, prepared, default_role })
+        let gone = Vec::new();
+        Ok(RevokeOrder { access, subject, how, sessions, prepared, default_role, gone })
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
     let call = Call { label: "bench.r".to_owned(), limit: Duration::from_secs(30), server: None };

@@ -122,6 +122,7 @@ impl Job {
             sessions: Sessions::End,
             prepared: Prepared::Report,
             default_role: DefaultRole::Stays,
+            gone: Vec::new(),
         };
         self.database.revoke(&self.call("r"), &[order]).await.pop().unwrap().unwrap()
     }

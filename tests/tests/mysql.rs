@@ -187,6 +187,7 @@ impl Scene {
             sessions,
             prepared: Prepared::Report,
             default_role: DefaultRole::Goes { back_to: None },
+            gone: Vec::new(),
         };
         let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
         let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;

@@ -1,12 +1,15 @@
 //! What only PostgreSQL has: what its roles can beyond their objects, locks on its catalog, names in another encoding. `postgres-17/law_...`.
 
+#[path = "postgres/replicas.rs"]
+mod replicas;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use jit_core::database::{
-    Call, Database, DatabaseError, DefaultRole, GrantOrder, Grantor, Rejection, RevokeHow, RevokeOrder, RevokeReport,
-    Subject, Width,
+    Call, Database, DatabaseError, DefaultRole, Gone, GrantOrder, Grantor, Rejection, RevokeHow, RevokeOrder,
+    RevokeReport, Subject, Width,
 };
 use jit_core::holding::{left_behind, marks};
 use jit_core::id::AccessId;
@@ -39,6 +42,10 @@ fn main() -> Result<()> {
             all.add("law_04_a_lock_of_the_account_does_not_keep_its_role", locked);
             all.add("what_the_broker_granted_and_can_use_is_listed", of_the_broker);
             all.add("a_role_that_was_gone_already_is_told", gone_before);
+        }
+        // the oldest catalog and a newer one
+        if [15, 17].contains(&running.major) {
+            replicas::all(&mut all);
         }
     }
     libtest_mimic::run(&arguments, trials).exit()
@@ -74,6 +81,8 @@ struct Scene {
     account: String,
     role: String,
     access: AccessId,
+    /// What an earlier try showed.
+    gone: Vec<Gone>,
 }
 
 impl Scene {
@@ -84,7 +93,7 @@ impl Scene {
         world.act(Act::CreateRole { role: &role }).await?;
         let database = world.database(Login::Broker).await?;
         let access = AccessId::fresh(world.server_time().await?, &jit_core::clock::SystemEntropy);
-        Ok(Self { world, running, database, account, role, access })
+        Ok(Self { world, running, database, account, role, access, gone: Vec::new() })
     }
 
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {
@@ -110,13 +119,18 @@ impl Scene {
     }
 
     async fn revoke(&self) -> Result<RevokeReport, BoxError> {
+        self.revoke_with(Sessions::End).await
+    }
+
+    async fn revoke_with(&self, sessions: Sessions) -> Result<RevokeReport, BoxError> {
         let order = RevokeOrder {
             access: self.access,
             subject: self.subject()?,
             how: RevokeHow::Remove,
-            sessions: Sessions::End,
+            sessions,
             prepared: Prepared::Report,
             default_role: DefaultRole::Stays,
+            gone: self.gone.clone(),
         };
         let call = Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None };
         Ok(self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??)

@@ -3,7 +3,7 @@
 use super::event::{Found, Step};
 use super::{Access, Phase};
 use crate::clock::{Time, after};
-use crate::database::{Granted, Rejection};
+use crate::database::{Gone, Granted, Rejection};
 use crate::fact::{Fact, What};
 use crate::grant::{ALERT_AGAIN, Active, Cause, Ended, Grant, Granting, OVERDUE_AFTER, Revoking, Scheduled, Window};
 use crate::holding::{Clear, Verified};
@@ -118,6 +118,7 @@ impl Access {
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
             trouble: None,
+            gone: Vec::new(),
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }
@@ -184,6 +185,12 @@ impl Access {
         step
     }
 
+    pub(super) fn partly_gone(&self, gone: Vec<Gone>) -> Step {
+        let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
+        let next = Revoking { gone, ..revoking.clone() };
+        Step { access: Self { phase: Phase::Approved(Grant::Revoking(next)), ..self.clone() }, facts: Vec::new() }
+    }
+
     pub(super) fn end_failed(&self, why: &str, retry_at: Time, now: Time) -> Step {
         let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
         let first = revoking.failures == 0;
@@ -222,6 +229,7 @@ impl Access {
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
             trouble: None,
+            gone: Vec::new(),
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }

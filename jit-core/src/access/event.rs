@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::Access;
 use crate::approval::{Answer, Confirmation, Decision, DecisionRefused, Fresh, Plan, Snapshot};
 use crate::clock::Time;
-use crate::database::{Armed, Granted, Rejection};
+use crate::database::{Armed, Gone, Granted, Rejection};
 use crate::fact::Fact;
 use crate::grant::Cause;
 use crate::holding::{Clear, Verified};
@@ -97,6 +97,8 @@ pub enum Event {
     },
     /// It was verified that nothing is held on its behalf.
     Ended(Verified),
+    /// These servers showed it gone, and others do not yet.
+    PartlyGone(Vec<Gone>),
     /// The revoke failed, or could not be verified.
     EndFailed {
         /// Why, with what blocks it.

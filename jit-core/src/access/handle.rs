@@ -55,6 +55,7 @@ impl Access {
             Event::Settled(found) => Ok(self.settled(found, now)),
             Event::End { cause, by, why } => self.end(cause, by.as_ref(), why, now),
             Event::Ended(verified) => Ok(self.ended(&verified, now)),
+            Event::PartlyGone(gone) => Ok(self.partly_gone(gone)),
             Event::EndFailed { why, retry_at } => Ok(self.end_failed(&why, retry_at, now)),
             Event::DeadManArmed(armed) => Ok(self.tell(
                 Fact::new(What::DeadManArmed).with("by", armed.kind.as_str()).with("fires_at", stamp(armed.fires_at)),
@@ -147,6 +148,7 @@ impl Access {
                     retry_at: now,
                     alert_at: crate::clock::after(now, crate::grant::OVERDUE_AFTER),
                     trouble: None,
+                    gone: Vec::new(),
                 };
                 Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
             }
@@ -168,6 +170,7 @@ impl Access {
                         crate::clock::after(now, crate::grant::OVERDUE_AFTER)
                     },
                     trouble: None,
+                    gone: Vec::new(),
                 };
                 Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
             }

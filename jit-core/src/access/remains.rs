@@ -70,6 +70,7 @@ impl Remains {
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
             trouble: None,
+            gone: Vec::new(),
         };
         let plan = part(&self.approval, "plan").or_else(unmeetable)?;
         // nobody's decisions are believed: only how its end is to be handled is taken from the plan

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, AtReplica, Call, Capabilities, Check, Database, DatabaseError, Disarmed, Gone, GrantOrder,
+    Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
+    Subject,
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
@@ -59,6 +60,16 @@ impl<D> DeclaredRealm<D> {
         own.unwrap_or_else(|| declared.clone())
     }
 
+    fn declared_report(&self, mut report: RevokeReport) -> RevokeReport {
+        report.identity = self.declared(&report.identity);
+        for replica in &mut report.replicas {
+            if let AtReplica::Seen { identity, .. } = &mut replica.shown {
+                *identity = self.declared(identity);
+            }
+        }
+        report
+    }
+
     fn call(&self, call: &Call) -> Call {
         Call { server: call.server.as_ref().map(|server| self.own(server)), ..call.clone() }
     }
@@ -108,8 +119,13 @@ impl<D: Database> Database for DeclaredRealm<D> {
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        let answers = self.inner.revoke(&self.call(call), orders).await.into_iter();
-        answers.map(|one| one.map(|one| RevokeReport { identity: self.declared(&one.identity), ..one })).collect()
+        let own = |order: &RevokeOrder| {
+            let gone = order.gone.iter().map(|gone| Gone { server: self.own(&gone.server), ..gone.clone() });
+            RevokeOrder { gone: gone.collect(), ..order.clone() }
+        };
+        let orders: Vec<RevokeOrder> = orders.iter().map(own).collect();
+        let answers = self.inner.revoke(&self.call(call), &orders).await.into_iter();
+        answers.map(|one| one.map(|one| self.declared_report(one))).collect()
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {

@@ -8,6 +8,7 @@ mod declared;
 mod error;
 mod order;
 mod password;
+mod replica;
 mod seen;
 mod tls;
 
@@ -25,8 +26,9 @@ pub use credentials::{
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError, Rejection};
-pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
+pub use order::{DefaultRole, Gone, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use password::{Known, Password};
+pub use replica::{AtReplica, Replica, ReplicasMissing};
 pub use seen::{
     Check, Edge, Grantor, Holder, Holders, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
     Severity, Subject,
@@ -294,4 +296,6 @@ pub struct RevokeReport {
     pub server_time: Time,
     /// The server that did it and was looked at, as the very connection saw it.
     pub identity: Identity,
+    /// What each replica showed that was named for this server; none where the order takes nothing away.
+    pub replicas: Vec<Replica>,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Identity;
 use super::seen::Subject;
 use crate::approval::Witness;
 use crate::clock::Time;
@@ -111,6 +112,18 @@ pub struct RevokeOrder {
     pub prepared: Prepared,
     /// Whether it stays a default role of the account, where the engine has such.
     pub default_role: DefaultRole,
+    /// Servers that showed it gone after an earlier try of this end: what came later there is left alone where it is still gone.
+    pub gone: Vec<Gone>,
+}
+
+/// A server, or a replica of it, that showed that nothing is held there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gone {
+    /// Which one.
+    pub server: Identity,
+    /// Since when, by its own clock, UTC: a session that began later never had the role.
+    pub at: Time,
 }
 
 /// What becomes of a default role when an access ends.

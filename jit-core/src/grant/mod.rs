@@ -11,7 +11,7 @@ pub use evidence::{Evidence, StillHeldBy};
 pub use window::{ALERT_AGAIN, OVERDUE_AFTER, Window, warn_at};
 
 use crate::clock::Time;
-use crate::database::{Subject, Width};
+use crate::database::{Gone, Subject, Width};
 
 /// Where a grant stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,9 @@ pub struct Revoking {
     /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Servers that showed it gone already, where others do not yet: a server and its replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
 }
 
 /// How a grant ended.

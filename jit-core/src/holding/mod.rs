@@ -17,7 +17,7 @@ pub(crate) use judge::same;
 pub use judge::{Clear, judge, settled, standing, width};
 pub use left::{appeared, left_behind, marks};
 pub use look::{Look, Watch, look};
-pub use verify::{Closing, Verified, closings, orphan_closing, verify};
+pub use verify::{Closing, Verified, closings, orphan_closing, partly_gone, verify};
 
 use crate::access::Access;
 use crate::clock::Time;

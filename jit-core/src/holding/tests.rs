@@ -7,8 +7,8 @@ use crate::access::tests::model::{access, at, id, plan, question};
 use crate::access::{Event, Extend, Found};
 use crate::clock::after;
 use crate::database::{
-    DefaultRole, Edge, Granted, Grantor, Identity, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen,
-    Session, Subject, Width,
+    AtReplica, DefaultRole, Edge, Gone, Granted, Grantor, Identity, ObjectId, Prepared, Rejection, Replica, RevokeHow,
+    RevokeReport, Seen, Session, Subject, Width,
 };
 use crate::grant::{Cause, Grant};
 use crate::id::RoleName;
@@ -78,6 +78,7 @@ fn report(seen: Seen) -> RevokeReport {
         revoked_at: at(11),
         server_time: at(11),
         identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        replicas: Vec::new(),
     }
 }
 
@@ -356,6 +357,49 @@ fn law_06_a_role_within_one_that_a_live_access_gives_is_not_held_for_good() {
     assert!(standing(None, &[&revoked(&ending(&wider))], &within, &narrower).is_some());
     within.through.push("team".to_owned());
     assert!(standing(None, &[&wider], &within, &narrower).is_some_and(|how| how.contains("team")));
+}
+
+#[test]
+fn law_05_an_end_is_verified_when_every_replica_shows_it() {
+    let access = ending(&active(1, WIDE));
+    let closing = closings(&[&access], at(11)).remove(0);
+    let with = |shown| {
+        let replicas = vec![Replica { name: "two:5432".to_owned(), shown }];
+        verify(&closing, &RevokeReport { replicas, ..report(seen(&[])) })
+    };
+    let identity = || Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "standby".to_owned() };
+    let at_replica = |seen| AtReplica::Seen { identity: identity(), seen, ended: vec![session(3)], revoked_at: at(20) };
+    let gone = with(at_replica(Seen { sessions: vec![session(21)], ..seen(&[]) })).unwrap().remove(0);
+    assert_eq!(
+        (gone.evidence().replicas.as_slice(), gone.evidence().sessions_ended),
+        (["two:5432".to_owned()].as_slice(), 1)
+    );
+    // by the replica's own clock
+    let open = with(at_replica(Seen { sessions: vec![session(19)], ..seen(&[]) })).unwrap_err();
+    assert_eq!(open, "sessions are still open on replica `two:5432`: 19 of `alice`");
+    let open = with(at_replica(seen(&[(Grantor::Broker, Width::SetRole)]))).unwrap_err();
+    assert_eq!(open, "replica `two:5432`: the catalog still shows the membership");
+    assert_eq!(with(AtReplica::Open("is behind".to_owned())).unwrap_err(), "replica `two:5432` is behind");
+    let told = with(AtReplica::Missing("does not answer".to_owned())).unwrap().remove(0);
+    assert_eq!(told.evidence().replicas_missing, ["replica `two:5432` does not answer"]);
+    let step = access.handle(Event::Ended(told), at(21)).unwrap();
+    assert!(step.facts[0].details.contains_key("replicas_missing"));
+}
+
+#[test]
+fn what_was_shown_gone_is_known_to_the_next_try_while_replicas_are_open() {
+    let (one, two) = (ending(&active(1, WIDE)), ending(&active(2, WIDE)));
+    let closing = closings(&[&one], at(11)).remove(0);
+    let open = Replica { name: "two:5432".to_owned(), shown: AtReplica::Open("is behind".to_owned()) };
+    let report = RevokeReport { replicas: vec![open], ..report(seen(&[])) };
+    let gone = partly_gone(&closing, &report);
+    assert_eq!(gone, [Gone { server: report.identity.clone(), at: at(11) }]);
+    let one = next(&one, Event::PartlyGone(gone.clone()), at(12));
+    assert_eq!(closings(&[&one], at(13)).remove(0).order.gone, gone);
+    // another access could be used until its own revoke
+    assert_eq!(closings(&[&one, &two], at(13)).remove(0).order.gone, []);
+    let held = RevokeReport { seen: seen(&[(Grantor::Broker, Width::SetRole)]), ..report };
+    assert_eq!(partly_gone(&closing, &held), []);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::judge::same;
 use crate::access::Access;
 use crate::approval::Plan;
 use crate::clock::Time;
-use crate::database::{DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
+use crate::database::{
+    AtReplica, DefaultRole, Edge, Gone, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width,
+};
 use crate::grant::{Evidence, Grant, Window};
 use crate::id::{AccessId, RoleName};
 use crate::policy::{Prepared, Sessions};
@@ -93,7 +95,8 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
     let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
     let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
     let default_role = DefaultRole::Goes { back_to: None };
-    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared, default_role };
+    let (subject, gone) = (orphan.clone(), Vec::new());
+    let order = RevokeOrder { access: nobody, subject, how, sessions, prepared, default_role, gone };
     (!held).then_some(Closing {
         order,
         accesses: Vec::new(),
@@ -105,7 +108,7 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
 }
 
 fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
-    let (mut accesses, mut since) = (Vec::new(), Vec::new());
+    let (mut accesses, mut since, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     let mut still_held_by = Vec::new();
     let mut stays: Option<Width> = None;
     let mut ended: Option<Width> = None;
@@ -118,6 +121,7 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
                 since.push(revoking.since);
+                gone.push(&revoking.gone);
                 if !revoking.untouched {
                     ended = ended.max(Some(access.width()));
                     plans.push(access.approval().plan());
@@ -147,9 +151,37 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let rollback = plans.iter().any(|plan| plan.handling.prepared == Prepared::Rollback);
     let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
     let default_role = default_role(subject, &accesses, live);
-    let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared, default_role };
     let others = others(subject, live);
+    let (subject, gone) = (subject.clone(), gone_for_all(&gone));
+    let order = RevokeOrder { access: first, subject, how, sessions, prepared, default_role, gone };
     Closing { order, accesses, stays, still_held_by, others, since }
+}
+
+/// Servers that showed each of the accesses gone, since the latest of them.
+fn gone_for_all(each: &[&Vec<Gone>]) -> Vec<Gone> {
+    let Some((first, others)) = each.split_first() else { return Vec::new() };
+    let for_all = first.iter().filter_map(|gone| {
+        let others = others.iter().map(|other| other.iter().find(|other| other.server == gone.server));
+        let at = others.map(|other| other.map(|other| other.at)).try_fold(gone.at, |at, other| Some(at.max(other?)))?;
+        Some(Gone { server: gone.server.clone(), at })
+    });
+    for_all.collect()
+}
+
+/// Servers that showed in this report that nothing is held there any more, where others of its replicas did not.
+#[must_use]
+pub fn partly_gone(closing: &Closing, report: &RevokeReport) -> Vec<Gone> {
+    let itself = RevokeReport { replicas: Vec::new(), ..report.clone() };
+    if verify(closing, &itself).is_err() {
+        // it may be held again from here
+        return Vec::new();
+    }
+    let replicas = report.replicas.iter().filter_map(|replica| {
+        let AtReplica::Seen { identity, revoked_at, .. } = &replica.shown else { return None };
+        let alone = RevokeReport { replicas: vec![replica.clone()], ..itself.clone() };
+        verify(closing, &alone).is_ok().then(|| Gone { server: identity.clone(), at: *revoked_at })
+    });
+    [Gone { server: report.identity.clone(), at: report.revoked_at }].into_iter().chain(replicas).collect()
 }
 
 /// The roles that the account holds by other live accesses.
@@ -179,12 +211,22 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
 }
 
 /// Whether what was seen after the revoke is enough: no more than other live accesses and memberships that are not ours justify,
-/// no prepared transaction, and no session that could use it (where the rule says sessions end).
+/// no prepared transaction, and no session that could use it (where the rule says sessions end), on the server and on each replica.
 ///
 /// # Errors
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
-    let RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity } = report;
+    let RevokeReport {
+        seen,
+        was_held,
+        default_kept,
+        ended,
+        rolled_back,
+        revoked_at,
+        server_time,
+        identity,
+        replicas: at_replicas,
+    } = report;
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut still_held_by = closing.still_held_by.clone();
@@ -201,24 +243,33 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             // nothing was ever applied on behalf of these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
-            Grantor::Broker | Grantor::Unknown => match closing.stays {
-                Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => {}
-                Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),
-                None => left.push("the catalog still shows the membership".to_owned()),
-            },
+            Grantor::Broker | Grantor::Unknown => left.extend(closing.too_much(edge).map(str::to_owned)),
         }
     }
-    let (mut kept, mut could_use) = (0_u32, Vec::new());
-    for session in &seen.sessions {
-        let older = session.since.is_none_or(|since| since <= *revoked_at);
-        match (closing.order.sessions, older) {
-            (Sessions::End, true) => could_use.push(session),
-            (Sessions::End, false) => {}
-            (Sessions::Keep, _) => kept = kept.saturating_add(1),
-        }
+    let (mut kept, mut sessions_ended) = (0, ended.len());
+    match closing.sessions_left(&seen.sessions, *revoked_at) {
+        Ok(still) => kept = still,
+        Err(names) => left.push(format!("sessions are still open: {names}")),
     }
-    if !could_use.is_empty() {
-        left.push(format!("sessions are still open: {}", name_sessions(&could_use)));
+    let (mut replicas, mut replicas_missing) = (Vec::new(), Vec::new());
+    for replica in at_replicas {
+        let name = &replica.name;
+        match &replica.shown {
+            AtReplica::Seen { seen, ended, revoked_at, .. } => {
+                let ours = seen.direct.iter().filter(|edge| !matches!(edge.grantor, Grantor::Other(_)));
+                left.extend(
+                    ours.filter_map(|edge| closing.too_much(edge)).map(|why| format!("replica `{name}`: {why}")),
+                );
+                match closing.sessions_left(&seen.sessions, *revoked_at) {
+                    Ok(still) => kept = kept.saturating_add(still),
+                    Err(names) => left.push(format!("sessions are still open on replica `{name}`: {names}")),
+                }
+                sessions_ended = sessions_ended.saturating_add(ended.len());
+                replicas.push(name.clone());
+            }
+            AtReplica::Open(why) => left.push(format!("replica `{name}` {why}")),
+            AtReplica::Missing(why) => replicas_missing.push(format!("replica `{name}` {why}")),
+        }
     }
     if closing.order.how == RevokeHow::Remove {
         left.extend(prepared_left(seen));
@@ -250,7 +301,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         realm: Some(identity.realm.clone()),
         incarnation: identity.incarnation.clone(),
         gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove,
-        sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
+        sessions_ended: u32::try_from(sessions_ended).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),
         residual,
@@ -259,9 +310,35 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         default_kept: kept_default,
         left_behind: Vec::new(),
         not_compared: None,
+        replicas,
+        replicas_missing,
     };
     let each = closing.accesses.iter().zip(&closing.since);
     Ok(each.map(|(access, since)| Verified { access: *access, since: *since, evidence: evidence.clone() }).collect())
+}
+
+impl Closing {
+    /// What is wrong with a membership of ours that is still there.
+    fn too_much(&self, edge: &Edge) -> Option<&'static str> {
+        match self.stays {
+            Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => None,
+            Some(_) => Some("the membership is still wider than what remains needs"),
+            None => Some("the catalog still shows the membership"),
+        }
+    }
+
+    /// How many sessions stay because the rule says so.
+    ///
+    /// # Errors
+    /// Those that could still use the role, where the rule says that sessions end.
+    fn sessions_left(&self, sessions: &[Session], revoked_at: Time) -> Result<u32, String> {
+        if self.order.sessions == Sessions::Keep {
+            return Ok(u32::try_from(sessions.len()).unwrap_or(u32::MAX));
+        }
+        let older = |session: &&Session| session.since.is_none_or(|since| since <= revoked_at);
+        let could_use: Vec<&Session> = sessions.iter().filter(older).collect();
+        if could_use.is_empty() { Ok(0) } else { Err(name_sessions(&could_use)) }
+    }
 }
 
 fn name_sessions(sessions: &[&Session]) -> String {

@@ -122,6 +122,45 @@ impl Cluster {
         Ok(Self { running, binaries, user, folder, process: None, durable, clock: None })
     }
 
+    /// Makes a standby that follows it by streaming, and starts it. It is stopped meanwhile: its folder is copied, as no version brings pg_basebackup.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub async fn standby(&mut self) -> Result<Self> {
+        let hba = std::fs::read_to_string(self.data().join("pg_hba.conf"))?;
+        std::fs::write(self.data().join("pg_hba.conf"), format!("local replication all trust\n{hba}"))?;
+        let folder = tempfile::Builder::new().prefix("jit-pg").permissions(Permissions::from_mode(0o755)).tempdir()?;
+        self.user.own(folder.path())?;
+        self.stop(Down::Fast)?;
+        let mut copy = self.user.command(Path::new("cp"));
+        copy.arg("-a").arg(self.data()).arg(folder.path());
+        finish(copy, Stdio::null()).await.context("copying the folder of the primary")?;
+        self.start().await?;
+        let running = RunningPostgres { port: free_port()?, socket: folder.path().to_owned(), ..self.running.clone() };
+        let standby = Self {
+            running,
+            binaries: self.binaries.clone(),
+            user: User::unprivileged()?,
+            folder,
+            process: None,
+            durable: self.durable,
+            clock: None,
+        };
+        let settings = std::fs::read_to_string(standby.data().join("postgresql.conf"))?;
+        let more = format!(
+            "port = {}\nunix_socket_directories = '{}'\nprimary_conninfo = 'host={} port={} user=postgres'\n",
+            standby.running.port,
+            standby.running.socket.display(),
+            self.running.socket.display(),
+            self.running.port
+        );
+        std::fs::write(standby.data().join("postgresql.conf"), settings + &more)?;
+        std::fs::write(standby.data().join("standby.signal"), "")?;
+        let mut standby = standby;
+        standby.start().await?;
+        Ok(standby)
+    }
+
     /// How it is reached.
     #[must_use]
     pub fn running(&self) -> &RunningPostgres {

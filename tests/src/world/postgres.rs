@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
-use jit_core::database::{Database, TlsMode, Width};
+use jit_core::database::{Database, ReplicasMissing, TlsMode, Width};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
     Act, By, Hold, Login, Need, Plant, Privilege, Row, UserSession, WRONG_PASSWORD, World,
@@ -87,6 +87,18 @@ impl PostgresWorld {
         let schema = let_dead_men(&admin, &broker).await?;
         let (names, listeners) = (AtomicU64::new(0), Mutex::default());
         Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
+    }
+
+    /// The broker's adapter, with replicas on these ports.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn with_replicas(&self, ports: &[u16], missing: ReplicasMissing) -> Result<Arc<dyn Database>, BoxError> {
+        let tls = TlsMode::VerifyFull { ca: Some(self.running.ca.clone()) };
+        let config = self.config("127.0.0.1", self.running.port, "postgres", tls)?.replicas_missing(missing);
+        let named =
+            ports.iter().try_fold(config, |config, port| config.replica(&format!("postgres://127.0.0.1:{port}")))?;
+        Ok(Arc::new(PostgresDatabase::new(named)?))
     }
 
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {

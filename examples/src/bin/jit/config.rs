@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jit_core::clock::to_std;
-use jit_core::database::TlsMode;
+use jit_core::database::{ReplicasMissing, TlsMode};
 use jit_core::id::TenantId;
 use serde::Deserialize;
 use toml::Spanned;
@@ -72,6 +72,10 @@ pub(crate) struct ServerConfig {
     pub(crate) dead_man_grace: Option<Duration>,
     /// What its realm is called, where what the server says of itself is no identity.
     pub(crate) realm: Option<String>,
+    /// Replicas of it that users can log in to, as URLs without a password.
+    pub(crate) replicas: Vec<String>,
+    /// What becomes of an end while one of them does not answer.
+    pub(crate) replicas_missing: ReplicasMissing,
 }
 
 /// Which adapter a URL asks for.
@@ -216,6 +220,9 @@ struct TargetTable {
     tls: TlsMode,
     dead_man_grace: Option<Spanned<String>>,
     realm: Option<String>,
+    #[serde(default)]
+    replicas: Vec<Spanned<String>>,
+    replicas_missing: Option<Spanned<ReplicasMissing>>,
 }
 
 /// Where a password may come from: one of these.
@@ -293,7 +300,15 @@ impl Reader<'_> {
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
             return Ok(StoreAt::Postgres {
-                server: ServerConfig { url, password, tls, dead_man_grace: None, realm: None },
+                server: ServerConfig {
+                    url,
+                    password,
+                    tls,
+                    dead_man_grace: None,
+                    realm: None,
+                    replicas: Vec::new(),
+                    replicas_missing: ReplicasMissing::default(),
+                },
                 listen_url,
             });
         }
@@ -358,7 +373,22 @@ impl Reader<'_> {
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
         let realm = table.realm;
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, realm })
+        let of_it = format!("a replica of {what}");
+        for replica in &table.replicas {
+            if Engine::of(replica.get_ref()) != Engine::of(&url) {
+                let line = format!("{of_it} is not of the target's kind of database");
+                return Err(self.wrong(replica.span().start, &line));
+            }
+        }
+        let replicas = table.replicas.iter().map(|url| self.server_url(&of_it, url)).collect::<Result<Vec<_>, _>>()?;
+        let replicas_missing = match table.replicas_missing {
+            Some(given) if replicas.is_empty() => {
+                return Err(self.wrong(given.span().start, "`replicas_missing` is for `replicas`, and none is named"));
+            }
+            given => given.map(Spanned::into_inner).unwrap_or_default(),
+        };
+        let tls = self.tls(table.tls);
+        Ok(ServerConfig { url, password, tls, dead_man_grace, realm, replicas, replicas_missing })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {

@@ -408,6 +408,7 @@ impl Server {
             revoked_at: now,
             server_time: now,
             identity: self.identity(),
+            replicas: Vec::new(),
         }
     }
 }

@@ -119,6 +119,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
         revoked_at: at(11),
         server_time: at(11),
         identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        replicas: Vec::new(),
     };
     let verified = verify(&closing, &report).unwrap().remove(0);
     let gone = next(&loaded, Event::Ended(verified), at(11));

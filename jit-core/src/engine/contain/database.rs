@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, AtReplica, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
 };
 use crate::engine::tasks::Tasks;
 use crate::id::{Account, RoleName};
@@ -136,7 +136,15 @@ impl Database for Contained {
         let revoked = async { self.inner.revoke(call, orders).await };
         let answers = self.change(call.limit, orders.len(), revoked).await;
         let checked = |report: RevokeReport| {
-            plausible(report.server_time).and_then(|()| plausible(report.revoked_at)).map(|()| report)
+            let at_replicas = report.replicas.iter().filter_map(|replica| match replica.shown {
+                AtReplica::Seen { revoked_at, .. } => Some(revoked_at),
+                AtReplica::Open(_) | AtReplica::Missing(_) => None,
+            });
+            [report.server_time, report.revoked_at]
+                .into_iter()
+                .chain(at_replicas)
+                .try_for_each(plausible)
+                .map(|()| report)
         };
         answers.into_iter().map(|answer| answer.and_then(checked)).collect()
     }

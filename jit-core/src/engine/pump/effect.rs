@@ -15,7 +15,7 @@ use crate::access::Event;
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::grant::Grant;
-use crate::holding::{Closing, closings, orphan_closing, verify, width};
+use crate::holding::{Closing, closings, orphan_closing, partly_gone, verify, width};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
@@ -103,12 +103,14 @@ impl Pass<'_> {
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
                 Ok(report) => {
-                    verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false, moved: false })
+                    let gone = || (!report.replicas.is_empty()).then(|| partly_gone(&closing, &report));
+                    let left = |why| Left { why, at_once: false, unknown: false, moved: false, gone: gone() };
+                    verify(&closing, &report).map_err(left)
                 }
                 Err(error) => {
                     let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
                     let moved = moved && error.is_another_server();
-                    Err(Left { why: error.with_causes(), at_once, unknown, moved })
+                    Err(Left { why: error.with_causes(), at_once, unknown, moved, gone: None })
                 }
             };
             (place, closing, outcome)

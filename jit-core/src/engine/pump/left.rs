@@ -70,7 +70,7 @@ impl Pass<'_> {
                 *proof = proof.clone().leaving(left);
             }
             if let Some(why) = renamed {
-                *outcome = Err(Left { why, at_once: false, unknown: false, moved: false });
+                *outcome = Err(Left { why, at_once: false, unknown: false, moved: false, gone: None });
             }
         }
     }

@@ -8,7 +8,7 @@ use super::super::core::Core;
 use super::case::Case;
 use crate::access::Event;
 use crate::clock::{Time, after};
-use crate::database::{DatabaseError, Seen, Subject};
+use crate::database::{DatabaseError, Gone, Seen, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{Closing, Look, Orphan, Verified, judge, look, same};
@@ -36,6 +36,8 @@ pub(super) struct Left {
     pub(super) unknown: bool,
     /// Another server is in its place, which refused: it stays due, until it is known who that is.
     pub(super) moved: bool,
+    /// Servers that showed it gone, where replicas do not yet; none where nothing new is known of that.
+    pub(super) gone: Option<Vec<Gone>>,
 }
 
 /// What a grant that begins is told.
@@ -117,8 +119,11 @@ pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: T
                 case.handle(proof.access(), Event::Ended(proof), now);
             }
         }
-        Err(Left { why, at_once, .. }) => {
+        Err(Left { why, at_once, gone, .. }) => {
             for id in &closing.accesses {
+                if let Some(gone) = &gone {
+                    case.handle(*id, Event::PartlyGone(gone.clone()), now);
+                }
                 let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Revoking(revoking)) => revoking.failures,
                     _ => 0,

@@ -93,7 +93,8 @@ impl Scene {
             RevokeHow::Narrow | RevokeHow::Nothing => DefaultRole::Stays,
         };
         let (sessions, prepared) = (Sessions::End, Prepared::Report);
-        RevokeOrder { access: self.access, subject, how, sessions, prepared, default_role }
+        let (access, gone) = (self.access, Vec::new());
+        RevokeOrder { access, subject, how, sessions, prepared, default_role, gone }
     }
 
     /// A deadline in good time.

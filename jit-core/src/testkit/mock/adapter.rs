@@ -323,8 +323,18 @@ impl MockDatabase {
         let seen = self.look(&catalog, &order.subject);
         drop(catalog);
         let (server_time, identity) = (self.server.now(), self.identity()?);
-        let default_kept = None;
-        Ok(RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity })
+        let (default_kept, replicas) = (None, Vec::new());
+        Ok(RevokeReport {
+            seen,
+            was_held,
+            default_kept,
+            ended,
+            rolled_back,
+            revoked_at,
+            server_time,
+            identity,
+            replicas,
+        })
     }
 
     /// The default role that was there.

@@ -192,9 +192,12 @@ fn why(fact: &Fact) -> String {
             text.push_str(&format!(", {name} {detail}"));
         }
     }
-    for (name, words) in
-        [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "left behind")]
-    {
+    for (name, words) in [
+        ("residual", "still held"),
+        ("still_held_by", "still held by"),
+        ("left_behind", "left behind"),
+        ("replicas_missing", "nobody looked at"),
+    ] {
         let told = listed(fact, name);
         if !told.is_empty() {
             text.push_str(&format!(", {words}: {}", told.join("; ")));

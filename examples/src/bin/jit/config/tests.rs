@@ -34,7 +34,15 @@ fn what_is_configured_is_placed_beside_the_file() {
     let target = &main.targets["orders-prod"];
     assert_eq!(target.password, Some(Password::File(PathBuf::from("folder/secret"))));
     assert_eq!(target.tls, TlsMode::VerifyFull { ca: Some(PathBuf::from("folder/ca.pem")) });
+    assert_eq!((target.replicas.len(), target.replicas_missing), (0, ReplicasMissing::Unverified));
     assert_eq!(config.tenants.len(), 2);
+    let named = "replicas = [\"postgres://two\"]\nreplicas_missing = \"told\"\npassword_file";
+    let config = read(&WHOLE.replace("password_file", named)).unwrap();
+    let target = &config.tenants[&TenantId::main()].targets["orders-prod"];
+    assert_eq!(
+        (target.replicas.as_slice(), target.replicas_missing),
+        (["postgres://two".to_owned()].as_slice(), ReplicasMissing::Told)
+    );
 }
 
 #[test]
@@ -56,6 +64,17 @@ fn everything_wrong_is_placed_and_says_what_is_known() {
             "`[notify.slack.dba]` has no `url`, `url_file` or `url_env`",
         ),
         ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
+        (
+            "password_file",
+            "replicas = [\"mysql://two\"]\npassword_file",
+            "jit.toml:7:13: a replica of target `orders-prod` is not",
+        ),
+        ("password_file", "replicas = [\"postgres://u:hunter2@two\"]\npassword_file", "holds a password"),
+        (
+            "password_file",
+            "replicas_missing = \"told\"\npassword_file",
+            "jit.toml:7:20: `replicas_missing` is for `replicas`",
+        ),
         ("postgres://", "oracle://", "knows targets of `postgres://`, `mysql://`"),
         ("\"verify-full\"", "\"none\"", "jit.toml:8"),
         ("[tenants.acme]", "[tenants.default]", "keep one of the two"),
