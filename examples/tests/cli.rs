@@ -173,6 +173,59 @@ fn a_database_that_does_not_answer_is_said_and_nothing_is_lost() {
     assert!(!format!("{}{}", doctor.out, doctor.error).contains("hunter2"));
 }
 
+/// One target of each engine, of which none answers, with the role of the README.
+fn targets_of_the_readme() -> TempDir {
+    let folder = trial();
+    let mut config = "policy = \"policy.toml\"\nstore = { url = \"sqlite:jit.db\" }\n".to_owned();
+    for (name, url) in [
+        ("orders-prod", "postgres://jit_broker@127.0.0.1:1/orders"),
+        ("orders-mysql", "mysql://jit_broker@127.0.0.1:1"),
+        ("orders-mariadb", "mariadb://jit_broker@127.0.0.1:1"),
+        ("orders-mssql", "mssql://jit_broker@127.0.0.1:1/orders"),
+    ] {
+        config.push_str(&format!("[targets.{name}]\nurl = \"{url}\"\npassword_file = \"password\"\n"));
+    }
+    std::fs::write(folder.path().join("jit.toml"), config).unwrap();
+    std::fs::write(folder.path().join("policy.toml"), POLICY.replace("\"orders-prod\"", "\"orders-*\"")).unwrap();
+    folder
+}
+
+#[test]
+fn what_sets_a_target_up_is_printed_before_it_answers() {
+    let folder = targets_of_the_readme();
+    for name in ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"] {
+        let said = jit(folder.path(), &["doctor", "--sql", name]);
+        assert_eq!(said.code, 0, "{}", said.error);
+        assert!(said.out.contains("orders_write") && said.out.contains("jit_broker"), "{}", said.out);
+        assert!(!said.out.contains("hunter2"), "{name}: the password is printed");
+        let told = jit(folder.path(), &["doctor", "--json", "--sql", name]).json();
+        assert_eq!(told["script"].as_str().unwrap().trim_end(), said.out.trim_end());
+    }
+    // nothing of the store is needed
+    assert!(!folder.path().join("jit.db").exists());
+    jit(folder.path(), &["doctor", "--sql", "nowhere"]).fails(1, "configured are");
+}
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let folder = targets_of_the_readme();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, section) = readme.split_once("## The broker's account").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let shown: Vec<&str> = section.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    let printed = ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"];
+    assert_eq!(shown.len(), printed.len());
+    for (shown, name) in shown.iter().zip(printed) {
+        let printed = jit(folder.path(), &["doctor", "--sql", name]).out;
+        let mut rest = printed.as_str();
+        // what a line of dots leaves out stands between
+        for part in shown.split_inclusive('\n').collect::<Vec<_>>().split(|line| line.starts_with("-- ...")) {
+            let part = part.concat();
+            rest = rest.split_once(&part).unwrap_or_else(|| panic!("{name} does not print, in this place:\n{part}")).1;
+        }
+    }
+}
+
 #[test]
 fn a_typo_is_placed() {
     let folder = trial();

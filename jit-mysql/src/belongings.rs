@@ -14,7 +14,7 @@ use crate::observe::{Named, garbled, name, text};
 use crate::sql::{self, Flavour, routines};
 
 /// Where there are more others in a role, none are listed: each is kept with the access, as a short mark.
-const MOST_MEMBERSHIPS: usize = 64;
+const MOST_MEMBERSHIPS: usize = 256;
 
 /// Members and their roles, by one of the two.
 type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
@@ -51,10 +51,11 @@ impl Connection {
         }
         let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
         let memberships = self.memberships(&named).await?;
+        let prepared = self.prepared().await?;
         let each = accounts.iter().zip(&roles).zip(&memberships).map(|((account, role), memberships)| {
             let mut things: Vec<Thing> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
-            things.extend(memberships.iter().cloned());
+            things.extend(memberships.iter().chain(&prepared).cloned());
             things.sort();
             (things.len() <= MOST_THINGS).then_some(things)
         });
@@ -70,7 +71,7 @@ impl Connection {
         }
         self.say_what_is_asked(named).await?;
         let (mut by_role, mut by_account): (Edges, Edges) = Default::default();
-        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF]).await?.iter().flatten() {
+        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF], None).await?.iter().flatten() {
             let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
             by_role.entry(role.clone()).or_default().insert((member.clone(), role.clone()));
             by_account.entry(member.clone()).or_default().insert((member, role));
@@ -87,6 +88,19 @@ impl Connection {
             }
         });
         Ok(each.collect())
+    }
+
+    /// Prepared transactions that no session has any more: anybody can commit them, and the servers do not say whose they are.
+    async fn prepared(&mut self) -> Result<Vec<Thing>, DatabaseError> {
+        let rows = self.list(sql::PREPARED, ().into()).await?;
+        let each = rows.iter().map(|row| {
+            let number = text(row, "trx")?;
+            let what = format!(
+                "prepared transaction {number} of InnoDB, which XA RECOVER lists: the server does not say whose it is"
+            );
+            Ok(Thing { id: format!("prepared/{number}"), what, version: None, membership: None })
+        });
+        each.collect()
     }
 
     /// What these defined, by definer; none where the procedure that shows it is missing, or the right to it.

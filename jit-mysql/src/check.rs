@@ -18,13 +18,13 @@ use crate::sql::{self, Flavour};
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
 ) -> Result<Vec<Check>, DatabaseError> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Check> = tls.into_iter().collect();
     let broker = broker(connection);
     of_the_broker(connection, &broker, &mut findings).await?;
     let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
-    of_the_server(connection, plaintext, &mut findings).await?;
+    of_the_server(connection, &mut findings).await?;
     if connection.server.flavour == Flavour::MariaDb {
         findings.push(finding(
             Severity::Remark,
@@ -41,7 +41,7 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-fn broker(connection: &Connection) -> Name {
+pub(crate) fn broker(connection: &Connection) -> Name {
     let (user, host) = connection.server.broker.rsplit_once('@').unwrap_or((&connection.server.broker, "%"));
     Name::of(user, host)
 }
@@ -55,8 +55,8 @@ async fn of_the_broker(
     let rows = connection.list(sql::OWN_PRIVILEGES, ().into()).await?;
     let held = rows.iter().map(|row| text(row, "privilege")).collect::<Result<BTreeSet<String>, _>>()?;
     let (kill, administers): (&str, &[&str]) = match connection.server.flavour {
-        Flavour::MySql => ("CONNECTION_ADMIN", &["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"]),
-        Flavour::MariaDb => ("CONNECTION ADMIN", &["SUPER", "CREATE USER"]),
+        Flavour::MySql => ("CONNECTION_ADMIN", &sql::ADMINISTERS_MYSQL),
+        Flavour::MariaDb => ("CONNECTION ADMIN", &sql::ADMINISTERS_MARIADB),
     };
     for too_much in administers.iter().filter(|privilege| held.contains(**privilege)) {
         findings.push(finding(
@@ -234,11 +234,7 @@ async fn of_the_catalog(
     Ok(all)
 }
 
-async fn of_the_server(
-    connection: &mut Connection,
-    plaintext: bool,
-    findings: &mut Vec<Check>,
-) -> Result<(), DatabaseError> {
+async fn of_the_server(connection: &mut Connection, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let answers = connection.script(&connection.server.flavour.text(sql::SERVER)).await.map_err(reading)?;
     let row = answers.first().and_then(|rows| rows.first()).ok_or_else(crate::observe::garbled)?;
     // OFF and ON, 0 and 1, and more words in newer versions
@@ -257,14 +253,6 @@ async fn of_the_server(
             ("fsync", None),
             "innodb_flush_log_at_trx_commit is not 1: a crash can bring back a role that was revoked",
             Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

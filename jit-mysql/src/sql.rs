@@ -6,6 +6,7 @@ pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;
 pub(crate) mod routines;
+pub(crate) mod set_up;
 pub(crate) mod settings;
 
 pub(crate) use read::{LAST, Read};
@@ -68,9 +69,9 @@ impl Flavour {
     }
 }
 
-/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{started}`: when the server started, seconds
-/// since 1970; both take the statement's own time, so the difference is exact.
-const IN_MYSQL: [(&str, &str); 10] = [
+/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{status}`: for how long the server runs, in seconds,
+/// by the statement's own time, and how far InnoDB's log is on disk (none before MySQL 8.0.30). `{gtids}`: which changes are in the binary log.
+const IN_MYSQL: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -92,12 +93,15 @@ const IN_MYSQL: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{realm}", "CONCAT('mysql:', @@server_uuid)"),
     ("{mandatory}", "@@global.mandatory_roles"),
+    ("{gtids}", "@@global.gtid_executed"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'Uptime' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'Uptime' THEN VARIABLE_VALUE END) AS lsn FROM performance_schema.global_status \
+          WHERE VARIABLE_NAME IN ('Uptime', 'Innodb_redo_log_flushed_to_disk_lsn')) status",
     ),
 ];
-const IN_MARIADB: [(&str, &str); 10] = [
+const IN_MARIADB: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -118,9 +122,12 @@ const IN_MARIADB: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{mandatory}", "''"),
     ("{realm}", "CONCAT('mariadb:', @@server_uid, ':', @@hostname)"),
+    ("{gtids}", "@@global.gtid_binlog_pos"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'UPTIME')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'UPTIME' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'UPTIME' THEN VARIABLE_VALUE END) AS lsn FROM information_schema.GLOBAL_STATUS \
+          WHERE VARIABLE_NAME IN ('UPTIME', 'INNODB_LSN_FLUSHED')) status",
     ),
 ];
 
@@ -150,11 +157,13 @@ pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
 
 /// As whom we are logged in, and where.
 pub(crate) const HELLO: &str = "\
-SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT CURRENT_USER() AS broker, {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
-/// The server's time, read before anything else, and its incarnation.
+/// The server's time, read before anything else, its incarnation and its position.
 pub(crate) const MOMENT: &str = "\
-SELECT {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
 /// Says what is asked, and which roles everybody is taken to hold.
 pub(crate) const ASK: &str = "SET @jit_ask = ?, @jit_everybody = ?";
@@ -308,6 +317,10 @@ WHERE GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOT
 pub(crate) const SERVER: &str = "\
 SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful";
 
+/// Rights with which whoever steals the broker's password owns the server.
+pub(crate) const ADMINISTERS_MYSQL: [&str; 4] = ["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"];
+pub(crate) const ADMINISTERS_MARIADB: [&str; 2] = ["SUPER", "CREATE USER"];
+
 /// Tables that have to be read, and what of them. Of `mysql.user` never the passwords.
 pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 8] = [
     ("mysql.role_edges", "*"),
@@ -360,6 +373,14 @@ UNION ALL SELECT t.Grantor, CONCAT_WS('/', 'table', t.Db, t.Table_name, t.User, 
 CONCAT(t.Table_priv, ' on table ', t.Db, '.', t.Table_name, ' for ', t.User, '@', t.Host) \
 FROM mysql.tables_priv t WHERE CONCAT(t.User, '@', t.Host) <> t.Grantor \
 AND t.Grantor IN (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json)",
+);
+
+/// Transactions that no session has: those that were prepared (XA), and whose session has ended.
+pub(crate) const PREPARED: Read = Read::new(
+    1,
+    "\
+SELECT CAST(t.trx_id AS CHAR) AS trx FROM information_schema.INNODB_TRX t \
+WHERE t.trx_mysql_thread_id = 0 AND t.trx_state = 'RUNNING' AND t.trx_query IS NULL",
 );
 
 /// Every direct holder of the roles asked for.

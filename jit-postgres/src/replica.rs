@@ -138,7 +138,7 @@ impl Replicas {
                 Ok(reports) => match reports.get(i) {
                     Some(RevokeReport { seen, ended, revoked_at, identity, .. }) => AtReplica::Seen {
                         identity: identity.clone(),
-                        seen: seen.clone(),
+                        seen: Box::new(seen.clone()),
                         ended: ended.clone(),
                         revoked_at: *revoked_at,
                     },

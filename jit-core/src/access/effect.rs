@@ -169,10 +169,18 @@ impl Access {
             Fact::new(What::Finding).with("why", why)
         });
         let kept = evidence.default_kept.as_ref().map(|why| Fact::new(What::Finding).with("why", why.as_str()));
+        let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was left: {why}"));
+        let why = match (&revoking.why, &theirs) {
+            // a grant that was refused for that reason says so already
+            (Some(why), _) if revoking.window.is_none() => Some(why.clone()),
+            (Some(why), Some(theirs)) => Some(format!("{why}; {theirs}")),
+            (why, theirs) => why.clone().or(theirs.clone()),
+        };
+        let theirs = theirs.map(|why| Fact::new(What::Finding).with("why", why));
         let ended = Ended {
             at: now,
             cause: revoking.cause,
-            why: revoking.why.clone(),
+            why,
             subject: Some(revoking.subject.clone()),
             window: revoking.window.clone(),
             evidence: Some(evidence),
@@ -182,6 +190,7 @@ impl Access {
         step.access.before = None;
         step.facts.extend(left);
         step.facts.extend(kept);
+        step.facts.extend(theirs);
         step
     }
 

@@ -34,7 +34,7 @@ pub enum AtReplica {
         /// Which server it is.
         identity: Identity,
         /// What the replica's catalog and its list of sessions show.
-        seen: Seen,
+        seen: Box<Seen>,
         /// Sessions that were ended there.
         ended: Vec<Session>,
         /// The replica's own time when the revoke was there, UTC: a session that began later never had the role.

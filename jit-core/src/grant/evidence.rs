@@ -44,6 +44,9 @@ pub struct Evidence {
     /// Why that is not known, where it should have been looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
+    /// That another store accounts for the membership, to which it was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub another_store: Option<String>,
     /// Replicas that showed the same, by host and port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<String>,
@@ -77,6 +80,7 @@ impl Evidence {
             .maybe("default_kept", self.default_kept.as_deref())
             .maybe("left_behind", list(&self.left_behind))
             .maybe("not_compared", self.not_compared.as_deref())
+            .maybe("another_store", self.another_store.as_deref())
             .maybe("replicas", list(&self.replicas))
             .maybe("replicas_missing", list(&self.replicas_missing))
     }

@@ -6,6 +6,7 @@ use crate::approval::Plan;
 use crate::clock::Time;
 use crate::database::{
     AtReplica, DefaultRole, Edge, Gone, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width,
+    anothers,
 };
 use crate::grant::{Evidence, Grant, Window};
 use crate::id::{AccessId, RoleName};
@@ -227,10 +228,15 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         identity,
         replicas: at_replicas,
     } = report;
+    // what another store accounts for was left to it, with its sessions
+    let theirs = seen.marked_by.as_ref();
+    if theirs.is_some() && closing.accesses.is_empty() {
+        return Err("another store that works with the same broker accounts for it".to_owned());
+    }
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut still_held_by = closing.still_held_by.clone();
-    let mut residual = Vec::new();
+    let (mut residual, mut another_store) = (Vec::new(), None);
     for role in &seen.through {
         match closing.others.iter().find(|(_, other)| other.as_str() == role) {
             Some((id, _)) => still_held_by.push(*id),
@@ -239,15 +245,29 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     for edge in &seen.direct {
         match &edge.grantor {
+            // ids of another server mean nothing, and who granted it there is who brought the data along
+            Grantor::Other(grantor) if !untouched && closing.order.subject.role_id.is_none() => left.push(format!(
+                "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
+                 `REVOKE ... GRANTED BY` as that one"
+            )),
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
+            Grantor::Broker | Grantor::Unknown if theirs.is_some() => {
+                let Subject { account, role, .. } = &closing.order.subject;
+                residual.push("held on behalf of another store".to_owned());
+                another_store = theirs.map(|store| anothers(account, role, store));
+            }
             // nothing was ever applied on behalf of these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
             Grantor::Broker | Grantor::Unknown => left.extend(closing.too_much(edge).map(str::to_owned)),
         }
     }
+    if closing.order.how != RevokeHow::Nothing {
+        residual.extend(perhaps_by(&seen.apart, *revoked_at, ""));
+    }
+    let sessions = if theirs.is_some() { Sessions::Keep } else { closing.order.sessions };
     let (mut kept, mut sessions_ended) = (0, ended.len());
-    match closing.sessions_left(&seen.sessions, *revoked_at) {
+    match sessions_left(sessions, &seen.sessions, *revoked_at) {
         Ok(still) => kept = still,
         Err(names) => left.push(format!("sessions are still open: {names}")),
     }
@@ -260,7 +280,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
                 left.extend(
                     ours.filter_map(|edge| closing.too_much(edge)).map(|why| format!("replica `{name}`: {why}")),
                 );
-                match closing.sessions_left(&seen.sessions, *revoked_at) {
+                residual.extend(perhaps_by(&seen.apart, *revoked_at, &format!(" on replica `{name}`")));
+                match sessions_left(sessions, &seen.sessions, *revoked_at) {
                     Ok(still) => kept = kept.saturating_add(still),
                     Err(names) => left.push(format!("sessions are still open on replica `{name}`: {names}")),
                 }
@@ -271,13 +292,14 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             AtReplica::Missing(why) => replicas_missing.push(format!("replica `{name}` {why}")),
         }
     }
-    if closing.order.how == RevokeHow::Remove {
+    if closing.order.how == RevokeHow::Remove && theirs.is_none() {
         left.extend(prepared_left(seen));
     }
     let role = &closing.order.subject.role;
     // without its membership it gives nothing, and an end that is retried for ever would hide that it is one
     let mut kept_default = None;
-    if closing.order.default_role != DefaultRole::Stays && seen.default_roles.iter().any(|one| one == role.as_str()) {
+    let default_goes = closing.order.default_role != DefaultRole::Stays && theirs.is_none();
+    if default_goes && seen.default_roles.iter().any(|one| one == role.as_str()) {
         kept_default =
             default_kept.as_ref().map(|why| format!("`{role}` is still set as a default role of the account: {why}"));
         if kept_default.is_none() {
@@ -300,7 +322,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         server_time: *server_time,
         realm: Some(identity.realm.clone()),
         incarnation: identity.incarnation.clone(),
-        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove,
+        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove && theirs.is_none(),
         sessions_ended: u32::try_from(sessions_ended).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),
@@ -310,6 +332,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         default_kept: kept_default,
         left_behind: Vec::new(),
         not_compared: None,
+        another_store,
         replicas,
         replicas_missing,
     };
@@ -326,19 +349,30 @@ impl Closing {
             None => Some("the catalog still shows the membership"),
         }
     }
+}
 
-    /// How many sessions stay because the rule says so.
-    ///
-    /// # Errors
-    /// Those that could still use the role, where the rule says that sessions end.
-    fn sessions_left(&self, sessions: &[Session], revoked_at: Time) -> Result<u32, String> {
-        if self.order.sessions == Sessions::Keep {
-            return Ok(u32::try_from(sessions.len()).unwrap_or(u32::MAX));
-        }
-        let older = |session: &&Session| session.since.is_none_or(|since| since <= revoked_at);
-        let could_use: Vec<&Session> = sessions.iter().filter(older).collect();
-        if could_use.is_empty() { Ok(0) } else { Err(name_sessions(&could_use)) }
+/// Whether a session can have used what was taken then.
+fn is_older(session: &Session, revoked_at: Time) -> bool {
+    session.since.is_none_or(|since| since <= revoked_at)
+}
+
+/// How many sessions stay because the rule says so.
+///
+/// # Errors
+/// Those that could still use the role, where the rule says that sessions end.
+fn sessions_left(rule: Sessions, sessions: &[Session], revoked_at: Time) -> Result<u32, String> {
+    if rule == Sessions::Keep {
+        return Ok(u32::try_from(sessions.len()).unwrap_or(u32::MAX));
     }
+    let could_use: Vec<&Session> = sessions.iter().filter(|session| is_older(session, revoked_at)).collect();
+    if could_use.is_empty() { Ok(0) } else { Err(name_sessions(&could_use)) }
+}
+
+/// Administrators' sessions that may hold it still.
+fn perhaps_by(apart: &[Session], revoked_at: Time, place: &str) -> impl Iterator<Item = String> {
+    apart.iter().filter(move |session| is_older(session, revoked_at)).map(move |Session { id, account, .. }| {
+        format!("perhaps by session {id} of administrator `{account}`{place}, if that ran SET ROLE as the account: the server does not show it")
+    })
 }
 
 fn name_sessions(sessions: &[&Session]) -> String {

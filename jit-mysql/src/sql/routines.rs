@@ -109,7 +109,7 @@ pub fn procedures_in_mariadb() -> Vec<String> {
 }
 
 /// Whether an account that is there and administers the server is the definer. `definer` is an expression, `d` the row of the account.
-fn administers(definer: &str) -> String {
+pub(super) fn administers(definer: &str) -> String {
     format!(
         "CAST(CONCAT(d.User, '@', d.Host) AS BINARY) = CAST({definer} AS BINARY) AND d.Host <> '' AND (d.Super_priv = 'Y' OR d.Create_user_priv = 'Y')"
     )
@@ -154,6 +154,12 @@ pub(crate) fn trusted(flavour: Flavour, routine: &Routine) -> String {
         "EXISTS (SELECT 1 FROM {place} AND {same} AND EXISTS (SELECT 1 FROM mysql.user d WHERE {}))",
         administers("r.definer")
     )
+}
+
+/// Whether there is a procedure of this name that is not [`trusted`].
+pub(super) fn unfit(flavour: Flavour, routine: &Routine) -> String {
+    let (place, _) = same(flavour, routine);
+    format!("EXISTS (SELECT 1 FROM {place}) AND NOT {}", trusted(flavour, routine))
 }
 
 /// What is to be said of it: `definer`, whether it is `same`, whether the definer `is_there`, whether they `administer`, whether the broker

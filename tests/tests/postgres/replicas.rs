@@ -9,7 +9,8 @@ use jit_core::testkit::database_laws::World;
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 use jit_tests::server::{Cluster, Down};
 
-use super::{Scene, Tests, must};
+use crate::scene::Scene;
+use crate::{Tests, must};
 
 /// Adds them, each with servers of its own.
 pub(super) fn all(tests: &mut Tests<'_>) {
@@ -87,7 +88,7 @@ async fn session(scene: Scene) -> Result<(), BoxError> {
     let alice = pair.standby.running().session(&pair.primary.account, "postgres").await?;
     alice.batch_execute(&format!("SET ROLE {}", pair.primary.role)).await?;
     // the rule's word on sessions counts there, too
-    let kept = pair.primary.revoke_with(Sessions::Keep).await?;
+    let kept = pair.primary.revoke_with(pair.primary.subject()?, Sessions::Keep).await?;
     let AtReplica::Seen { seen, ended, .. } = pair.shown(&kept)? else { return Err(format!("{kept:?}").into()) };
     must(seen.direct.is_empty() && seen.sessions.len() == 1 && ended.is_empty(), format!("{seen:?} {ended:?}"))?;
     alice.batch_execute("SELECT 1").await?;

@@ -70,6 +70,8 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: TlsMode,
     /// How long after the end the database itself takes a role away; none: as the adapter has it.
     pub(crate) dead_man_grace: Option<Duration>,
+    /// Administrators of a target of PostgreSQL, who do not count as members of accounts.
+    pub(crate) administrators: Vec<String>,
     /// What its realm is called, where what the server says of itself is no identity.
     pub(crate) realm: Option<String>,
     /// Replicas of it that users can log in to, as URLs without a password.
@@ -125,6 +127,8 @@ pub(crate) struct AuditConfig {
     pub(crate) signing_key: Option<PathBuf>,
     /// A file that gets every entry.
     pub(crate) file: Option<PathBuf>,
+    /// Under which name it is remembered how far that file has come; none: an id beside the file.
+    pub(crate) name: Option<String>,
 }
 
 impl Config {
@@ -219,6 +223,8 @@ struct TargetTable {
     #[serde(default)]
     tls: TlsMode,
     dead_man_grace: Option<Spanned<String>>,
+    #[serde(default)]
+    administrators: Vec<String>,
     realm: Option<String>,
     #[serde(default)]
     replicas: Vec<Spanned<String>>,
@@ -244,6 +250,7 @@ enum CommandLine {
 struct AuditTable {
     signing_key: Option<PathBuf>,
     file: Option<PathBuf>,
+    name: Option<String>,
 }
 
 /// Knows where the text came from, for errors with their place and paths beside it.
@@ -305,6 +312,7 @@ impl Reader<'_> {
                     password,
                     tls,
                     dead_man_grace: None,
+                    administrators: Vec::new(),
                     realm: None,
                     replicas: Vec::new(),
                     replicas_missing: ReplicasMissing::default(),
@@ -354,6 +362,7 @@ impl Reader<'_> {
             audit: AuditConfig {
                 signing_key: audit.signing_key.map(|path| self.beside(path)),
                 file: audit.file.map(|path| self.beside(path)),
+                name: audit.name,
             },
             workflow,
         })
@@ -372,7 +381,9 @@ impl Reader<'_> {
             at,
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
-        let realm = table.realm;
+        if !table.administrators.is_empty() && Engine::of(&url) != Some(Engine::Postgres) {
+            return Err(self.wrong(at, &format!("{what} has `administrators`, which only a target of PostgreSQL has")));
+        }
         let of_it = format!("a replica of {what}");
         for replica in &table.replicas {
             if Engine::of(replica.get_ref()) != Engine::of(&url) {
@@ -387,8 +398,8 @@ impl Reader<'_> {
             }
             given => given.map(Spanned::into_inner).unwrap_or_default(),
         };
-        let tls = self.tls(table.tls);
-        Ok(ServerConfig { url, password, tls, dead_man_grace, realm, replicas, replicas_missing })
+        let (administrators, realm, tls) = (table.administrators, table.realm, self.tls(table.tls));
+        Ok(ServerConfig { url, password, tls, dead_man_grace, administrators, realm, replicas, replicas_missing })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {
@@ -419,7 +430,10 @@ impl Reader<'_> {
 
     fn tls(&self, tls: TlsMode) -> TlsMode {
         match tls {
-            TlsMode::VerifyFull { ca } => TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)) },
+            TlsMode::VerifyFull { ca, server_name } => {
+                TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)), server_name }
+            }
+            TlsMode::VerifyCa { ca } => TlsMode::VerifyCa { ca: self.beside(ca) },
             plain @ TlsMode::DangerPlaintext => plain,
         }
     }

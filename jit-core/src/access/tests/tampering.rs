@@ -26,7 +26,11 @@ fn begun(access: &Access, now: Time) -> Access {
 fn granted(access: &Access, now: Time) -> Access {
     let granted = Granted {
         server_time: now,
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
     };
     next(access, Event::Granted(granted), now)
 }
@@ -118,7 +122,11 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
         replicas: Vec::new(),
     };
     let verified = verify(&closing, &report).unwrap().remove(0);

@@ -11,21 +11,21 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, expect, put,
+    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
     stops_key, target_key,
 };
 use super::super::view::AccessView;
-use super::super::who::Who;
 use crate::access::{Access, Event};
+use crate::alike::{Known, refusal};
 use crate::approval::{Actor, Confirmation, Parties};
 use crate::clock::Time;
 use crate::database::{Capabilities, DeadManHere, Subject};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
-use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
+use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
 use crate::policy::{DeadMan, Ruling};
 use crate::request::Request;
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
+use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
@@ -85,7 +85,16 @@ impl Jit {
         }
         taken("role", role.as_str(), LONGEST_ID)?;
         let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
+        settings.is_no_look_alike("principal", &actor.principal).await?;
+        if receiver != actor.principal {
+            settings.is_no_look_alike("principal", &receiver).await?;
+        }
         let account = settings.directory.account(&receiver, &target).await?;
+        if account.is_none()
+            && let Some(like) = settings.directory.account_like(receiver.as_str(), &target).await?
+        {
+            return Err(JitError::invalid(refusal("account", receiver.as_str(), &like)));
+        }
         let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
         taken("account", account.as_str(), LONGEST_ID)?;
         let now = self.core.store.now().await?;
@@ -136,7 +145,10 @@ impl Jit {
         let emergencies = core.emergencies(settings, &self.tenant, request).await?;
         let plan = match core.ruling(settings, &self.tenant, request, None).await? {
             Ruling::Planned(plan) => plan,
-            Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
+            Ruling::Denied { rule, reason, .. } => {
+                let reason = settings.with_the_role_meant(request, rule.is_none(), reason).await?;
+                return Err(JitError::Denied { reason, rule });
+            }
         };
         if let Some(realm) = &known.realm {
             if !core.owns(&self.tenant, realm, &request.role).await? {
@@ -224,10 +236,9 @@ impl Jit {
             return Err(JitError::TargetRefused { target, why });
         }
         let tenant = &self.tenant;
-        if let Who::Another(why) =
-            self.core.who_answers(tenant, &request.target, database, &observation.identity).await?
-        {
-            return Err(JitError::TargetRefused { target: request.target.clone(), why });
+        let who = self.core.who_answers(tenant, &request.target, database, &observation.identity).await?;
+        if let Some(why) = who.refused() {
+            return Err(JitError::TargetRefused { target: request.target.clone(), why: why.to_owned() });
         }
         let Some(seen) = observation.seen.first() else { return Ok(()) };
         if !seen.account_exists {
@@ -245,7 +256,7 @@ impl Jit {
                 request.role, request.target
             )));
         }
-        if seen.direct.is_empty() && seen.through.is_empty() {
+        if seen.direct.is_empty() && seen.through.is_empty() && seen.marked_by.is_none() {
             return Ok(());
         }
         let live = self.core.live_of(&self.tenant, realm, &request.account).await?;
@@ -255,6 +266,22 @@ impl Jit {
             None => Ok(()),
             Some(finding) => Err(JitError::Standing { finding }),
         }
+    }
+}
+
+impl Tenant {
+    /// The reason why no rule gives the role, with the one that was probably meant.
+    async fn with_the_role_meant(&self, request: &Request, no_rule: bool, reason: String) -> Result<String, JitError> {
+        if !no_rule {
+            return Ok(reason);
+        }
+        let requestable = self.policy.requestable(&request.target).await?;
+        let known: Known = requestable.iter().map(RoleName::as_str).collect();
+        let role = request.role.as_str();
+        Ok(match known.like(role) {
+            Some(like) => format!("{reason}; {}", refusal("role", role, like)),
+            None => reason,
+        })
     }
 }
 
@@ -350,8 +377,4 @@ impl TargetRecord {
             _ => Ok(()),
         }
     }
-}
-
-fn guard(at: RecordKey, read: Option<&Record>) -> Write {
-    Write { at, expect: expect(read), what: Writing::Guard }
 }

@@ -159,8 +159,9 @@ impl Lanes {
         let mut known = Vec::new();
         let mut at = Time::default();
         let passed = self.pass(&mut known, &mut at).await;
-        if passed.is_err() {
-            self.end_known(known, at).await;
+        match passed {
+            Ok(_) => self.core.keep_positions().await,
+            Err(_) => self.end_known(known, at).await,
         }
         passed
     }

@@ -250,7 +250,7 @@ impl Policy for CedarPolicy {
     }
 
     fn mentions(&self) -> Mentions {
-        let mut mentions = Mentions::default();
+        let mut mentions = Mentions { people: self.directory.named.clone(), ..Mentions::default() };
         self.rules.values().filter_map(|rule| rule.terms.as_ref()).for_each(|terms| mentions.of_plan(&terms.plan));
         mentions
     }

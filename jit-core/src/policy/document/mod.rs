@@ -37,7 +37,7 @@ use self::rule::Rule;
 use super::{Action, Activation, Explained, Mentions, Policy, Question, Ruling};
 use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
-use crate::id::{Group, RoleName, TargetName};
+use crate::id::{Group, Principal, RoleName, TargetName};
 
 const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people", "accounts", "may", "rule"];
 
@@ -136,8 +136,16 @@ impl PolicyDocument {
         let hash = hex(&Sha256::digest(text.as_bytes()));
         rules.iter_mut().for_each(|rule| rule.terms.plan.policy.clone_from(&hash));
         let index = Index::of(&rules);
-        directory.named.extend(rules.iter().flat_map(Rule::names).chain(may.iter().flat_map(May::names)).cloned());
-        Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
+        let document = Self { hash, rules, index, may, directory: Arc::default(), warnings: Vec::new() };
+        directory.named.extend(document.named().cloned());
+        let directory = directory.settled();
+        check::alike(&directory, text, findings);
+        Self { directory: Arc::new(directory), ..document }
+    }
+
+    /// Everybody whom the rules name one by one.
+    fn named(&self) -> impl Iterator<Item = &Principal> {
+        self.rules.iter().flat_map(Rule::names).chain(self.may.iter().flat_map(May::names))
     }
 }
 
@@ -264,7 +272,7 @@ impl Policy for PolicyDocument {
     }
 
     fn mentions(&self) -> Mentions {
-        let mut mentions = Mentions::default();
+        let mut mentions = Mentions { people: self.named().cloned().collect(), ..Mentions::default() };
         for rule in &self.rules {
             mentions.of_plan(&rule.terms.plan);
             let factor = rule.emergency.iter().filter_map(Emergency::mfa).filter_map(|mfa| mfa.factor.clone());

@@ -2,7 +2,7 @@
 
 use super::outside::{Calls, Proves};
 use super::random::Random;
-use super::steps::{ACCOUNTS, History, PEOPLE, SERVERS, Step, TARGETS};
+use super::steps::{ACCOUNTS, History, Lead, PEOPLE, SERVERS, Step, TARGETS};
 
 #[derive(Debug, Clone, Copy)]
 enum Sort {
@@ -34,6 +34,10 @@ enum Sort {
     Clock,
     LoseClaims,
     FailOver,
+    Lead,
+    ConfirmTarget,
+    Rename,
+    RenameBack,
 }
 
 const CALM: [(u64, Sort); 16] = [
@@ -84,14 +88,26 @@ impl History {
             same_name: random.chance(500),
             quiet,
             replicated: !quiet && random.chance(250),
+            moving: false,
+            renaming: false,
             steps: Vec::new(),
         };
+        // drawn apart, so that all others are as they were
+        let mut apart = Random::of(seed, 0xA9A7);
+        history.moving = !quiet && apart.chance(400);
+        history.renaming = !quiet && apart.chance(300);
         let mut sorts: Vec<(u64, Sort)> = CALM.to_vec();
         if !quiet {
             sorts.extend(ROUGH);
         }
         if history.replicated {
             sorts.push((2, Sort::FailOver));
+        }
+        if history.moving {
+            sorts.extend([(4, Sort::Lead), (2, Sort::ConfirmTarget)]);
+        }
+        if history.renaming {
+            sorts.extend([(2, Sort::Rename), (2, Sort::RenameBack)]);
         }
         let mut drawn = Draw { random, nodes: nodes as u64, few };
         for number in 0..steps as u64 {
@@ -214,6 +230,22 @@ impl Draw {
                 }
             }
             Sort::LoseClaims => Step::LoseClaims,
+            Sort::Lead => {
+                let strangers = [Lead::First, Lead::Stranger, Lead::Copy { fresh: true }, Lead::Copy { fresh: false }];
+                Step::Lead {
+                    target: self.random.chance(650).then(|| self.place(TARGETS.len())),
+                    to: self.random.one(&strangers).unwrap_or(Lead::First),
+                    calls: self.random.chance(600).then(|| self.random.below(8)),
+                    amid: self.random.chance(400),
+                    back: self.random.chance(700).then(|| self.random.between(1, 20_000)),
+                }
+            }
+            Sort::ConfirmTarget => Step::ConfirmTarget { node, pick, same: self.random.chance(600) },
+            Sort::Rename => {
+                let (server, account) = (self.place(SERVERS), self.account());
+                Step::Rename { server, account, anew: self.random.chance(300) }
+            }
+            Sort::RenameBack => Step::RenameBack { server: self.place(SERVERS) },
             Sort::FailOver => Step::FailOver { behind: self.place(super::world::BEHIND) },
         }
     }

@@ -4,7 +4,8 @@
 //! and after every step. A history that breaks one is made as short as possible.
 //!
 //! Where the store fails over to a replica that is behind, its nodes are started again: one that lived through it would still have in
-//! its hands what it read before. Not in a history are targets that move to another realm or are retired, and prepared transactions.
+//! its hands what it read before. Servers come to answer under another's name, copies of them among those, and accounts are renamed.
+//! Not in a history are targets that are retired, and prepared transactions.
 
 mod clock;
 mod database;

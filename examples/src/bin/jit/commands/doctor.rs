@@ -1,13 +1,15 @@
 //! Checking store, clock, policy and targets.
 
-use jit_core::database::{DeadManHere, Severity};
+use jit_core::database::{Check, DeadManHere, Severity};
 use jit_core::engine::{Jit, TargetReport};
 use jit_core::id::TargetName;
 use jit_core::store::ClockState;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::config::{Config, StoreAt};
+use crate::build;
+use crate::build::postgres;
+use crate::config::{AuditConfig, Config, StoreAt};
 use crate::error::{Exit, Failure};
 use crate::print::Lines;
 use crate::spans::{said, shown, stamped};
@@ -25,6 +27,13 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     };
     let now = jit.store().now().await?;
     lines.add("store", format!("ok, {store}"));
+    let store_checks: Vec<Check> = match &config.store {
+        StoreAt::Postgres { server, .. } => {
+            postgres(server).ok().and_then(|config| config.tls_check()).into_iter().collect()
+        }
+        StoreAt::Sqlite(_) | StoreAt::Memory => Vec::new(),
+    };
+    store_checks.iter().for_each(|check| said_of(check, &mut lines));
     let clock = clock(&jit, &mut worst).await?;
     lines.add("clock", format!("{clock}, the store's time is {}", shown(now)));
     let (words, policy) = policy(&config, &jit)?;
@@ -46,11 +55,20 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
         }
     }
     let answer = json!({
-        "store": {"url": store, "time": stamped(now)}, "clock": clock, "policy": policy, "targets": targets,
+        "store": {"url": store, "time": stamped(now), "checks": store_checks}, "clock": clock, "policy": policy, "targets": targets,
         "healthy": worst.failure().is_none(),
     });
     at.out.result(&answer, || lines.text())?;
     worst.failure().map_or(Ok(()), Err)
+}
+
+/// Prints the script that sets the target up. Neither the store nor the log is needed for it, nor touched, and the target need not answer.
+pub(super) async fn set_up(at: &Context<'_>, target: &TargetName) -> Result<(), Failure> {
+    let mut config = at.config()?;
+    config.store = StoreAt::Memory;
+    config.tenants.values_mut().for_each(|tenant| tenant.audit = AuditConfig::default());
+    let script = build::engine(&config, at.cli.tenant.as_ref()).await?.set_up_target(target).await?;
+    at.out.result(&json!({"target": target, "script": script}), || script.trim_end().to_owned())
 }
 
 #[derive(Debug, Default)]
@@ -119,21 +137,25 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
     for check in checks {
-        let severity = match check.severity {
-            Severity::Remark => "note",
-            Severity::Danger => "danger",
-            Severity::Refusal => "wrong",
-        };
         if check.severity == Severity::Refusal {
             worst.refusals = worst.refusals.saturating_add(1);
         }
-        lines.add("", format!("{severity}: {}", check.message));
-        if let Some(mend) = &check.mend {
-            lines.lines("", &format!("mend: {mend}"));
-        }
+        said_of(check, lines);
     }
     if checks.is_empty() {
         lines.add("", "the broker can do its work here");
+    }
+}
+
+fn said_of(check: &Check, lines: &mut Lines) {
+    let severity = match check.severity {
+        Severity::Remark => "note",
+        Severity::Danger => "danger",
+        Severity::Refusal => "wrong",
+    };
+    lines.add("", format!("{severity}: {}", check.message));
+    if let Some(mend) = &check.mend {
+        lines.lines("", &format!("mend: {mend}"));
     }
 }
 

@@ -60,7 +60,8 @@ async fn dispatch(at: &Context<'_>) -> Result<(), Failure> {
     let Context { cli, out, .. } = *at;
     match &cli.command {
         Command::Init => init::init(&cli.config, out),
-        Command::Doctor => doctor::doctor(at).await,
+        Command::Doctor(cli::Doctor { sql: None }) => doctor::doctor(at).await,
+        Command::Doctor(cli::Doctor { sql: Some(target) }) => doctor::set_up(at, target).await,
         Command::Request(ask) => request::request(at, ask).await,
         Command::Approve(decide) => decide::approve(at, decide).await,
         Command::Deny(decide) => decide::deny(at, decide).await,

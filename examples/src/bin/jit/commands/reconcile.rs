@@ -49,6 +49,11 @@ fn told(target: &str, drifts: &[Drift]) -> String {
         Drift::Orphaned { account, role } => {
             format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it")
         }
+        Drift::OfAnotherStore { account, role, store } => {
+            format!(
+                "  elsewhere  `{account}` in `{role}`: another store ({store}) that works with the same broker accounts for it, left alone"
+            )
+        }
         Drift::UsableByBroker { account, role, grantor } => {
             format!(
                 "  usable     `{account}`, the broker, can use `{role}` itself: revoke that, and ask who granted it (grantor: {grantor})"
