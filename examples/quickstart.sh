@@ -269,20 +269,16 @@ people = [{ group = "dba" }]            # one of them, never the requester
 TOML
 }
 
-# What the check of the target prints to be run, and an administrator runs: here the dead-man, by which the role goes when every process of jit is dead.
-mend() {
-    # what it finds wrong is what is mended here: it is asked again afterwards
-    jit doctor --json >"$WORK/doctor.json" 2>"$WORK/said" || true
-    grep -oE '"mend":"([^"\\]|\\.)*"' "$WORK/doctor.json" | grep -E 'jit\.|jit[0-9a-f]{16}' |
-        sed 's/^"mend":"//; s/"$/;/; s/\\n/\n/g; s/\\"/"/g; s/\\\\/\\/g' >"$WORK/mend.sql"
-    [ -s "$WORK/mend.sql" ] || fail "jit doctor prints no statements for the dead-man"
-    as_admin <"$WORK/mend.sql" || fail "what jit doctor prints cannot be run"
+# What an administrator runs to set the target up: the broker's account, its rights, and what ends a role when every process of jit is dead.
+set_up() {
+    jit doctor --sql orders-prod >"$WORK/set-up.sql" 2>"$WORK/said" || { indented <"$WORK/said"; fail "jit doctor prints no script"; }
+    { broker_password; cat "$WORK/set-up.sql"; } | as_admin || fail "what jit doctor prints cannot be run"
 }
 
 jit() { "$JIT" --config "$WORK/jit.toml" "$@"; }
 
-# A field of a JSON object on one line; good enough for ids, words and times.
-field() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" | head -n 1; }
+# The first field of this name in a JSON object on one line; good enough for ids, words and times.
+field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
 # --- the play ---------------------------------------------------------------------------------------------------------
 
@@ -438,7 +434,7 @@ for who in alice jit_broker; do (umask 077 && secret >"$WORK/secret.$who"); done
 set_the_stage
 configure
 [ -z "$TOUR" ] || { start_tracker && configure_tour; }
-mend
+set_up
 jit doctor >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "jit doctor finds something wrong"; }
 indented <"$WORK/said"
 

@@ -127,25 +127,6 @@ stays() { as alice -N --unbuffered -e "$WRITE; SELECT 'written'; SELECT SLEEP(60
 STAYS="mariadb -u alice -e \"\$WRITE; SELECT SLEEP(600)\""
 
 set_the_stage() {
-    local kill='CONNECTION_ADMIN' catalog
-    catalog="GRANT SELECT ON mysql.role_edges TO jit_broker@'%';
-GRANT SELECT ON mysql.default_roles TO jit_broker@'%';
-GRANT SELECT ON mysql.global_grants TO jit_broker@'%';
-GRANT SHOW_ROUTINE ON *.* TO jit_broker@'%';
-GRANT SELECT (User, Host, Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv,
-  File_priv, Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv,
-  Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv,
-  Trigger_priv, Create_tablespace_priv, Create_role_priv, Drop_role_priv) ON mysql.user TO jit_broker@'%';
-GRANT SELECT ON performance_schema.metadata_locks TO jit_broker@'%';
-GRANT SELECT ON performance_schema.data_locks TO jit_broker@'%';
-GRANT SELECT ON performance_schema.threads TO jit_broker@'%';"
-    if [ "$ENGINE" = mariadb ]; then
-        kill='CONNECTION ADMIN'
-        catalog="GRANT SELECT ON mysql.roles_mapping TO jit_broker@'%';
-GRANT SELECT ON mysql.proc TO jit_broker@'%';
-GRANT SELECT (db, name, definer) ON mysql.event TO jit_broker@'%';
-GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO jit_broker@'%';"
-    fi
     URL="$ENGINE://jit_broker@127.0.0.1:$PORT"
     as_admin <<SQL || fail "the database could not be set up"
 CREATE DATABASE orders;
@@ -154,13 +135,8 @@ CREATE ROLE orders_write;
 GRANT INSERT, UPDATE, DELETE ON orders.orders TO orders_write;
 CREATE USER alice@'%' IDENTIFIED BY '$(cat "$WORK/secret.alice")' REQUIRE SSL;
 GRANT SELECT ON orders.orders TO alice@'%';
-CREATE USER jit_broker@'%' IDENTIFIED BY '$(cat "$WORK/secret.jit_broker")' REQUIRE SSL;
-GRANT PROCESS, $kill ON *.* TO jit_broker@'%';
-GRANT SELECT ON mysql.db TO jit_broker@'%';
-GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
-GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
-GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
-$catalog
-GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
 SQL
 }
+
+# For the script that sets the target up.
+broker_password() { printf "SET @jit_password = '%s';\n" "$(cat "$WORK/secret.jit_broker")"; }

@@ -84,11 +84,6 @@ stays() { as alice -c 'SET ROLE orders_write' -c "$WRITE" -c '\echo written' -c 
 STAYS="psql -U alice -c 'SET ROLE orders_write' -c \"\$WRITE\" -c 'SELECT pg_sleep(600)'"
 
 set_the_stage() {
-    local admin='WITH ADMIN OPTION, INHERIT FALSE, SET FALSE' signal='WITH INHERIT TRUE'
-    if [ "$VERSION" -lt 16 ]; then
-        # before 16 there is only one kind of membership; NOINHERIT keeps the broker from using it
-        admin='WITH ADMIN OPTION' signal=''
-    fi
     cp "$WORK/superuser" "$WORK/secret.postgres"
     as postgres -c "CREATE DATABASE orders" || fail "the database could not be made"
     DATABASE=orders
@@ -96,11 +91,11 @@ set_the_stage() {
     as_admin <<SQL || fail "the database could not be set up"
 CREATE ROLE orders_write NOLOGIN;
 CREATE ROLE alice LOGIN PASSWORD '$(cat "$WORK/secret.alice")';
-CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD '$(cat "$WORK/secret.jit_broker")';
-GRANT orders_write TO jit_broker $admin;
-GRANT pg_signal_backend TO jit_broker $signal;
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL);
 GRANT SELECT ON orders TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON orders TO orders_write;
 SQL
 }
+
+# For the script that sets the target up.
+broker_password() { printf '%s\n' "\\set password '$(cat "$WORK/secret.jit_broker")'"; }

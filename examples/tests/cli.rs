@@ -2,8 +2,9 @@
 //! here; what needs a database is in examples/quickstart.sh.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -79,10 +80,13 @@ fn jit(folder: &Path, arguments: &[&str]) -> Said {
     said(Command::new(env!("CARGO_BIN_EXE_jit")).args(arguments).current_dir(folder))
 }
 
+/// Nothing of whoever runs the tests decides what a command does.
+fn by_itself(command: &mut Command) -> &mut Command {
+    ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"].iter().fold(command, |command, name| command.env_remove(name))
+}
+
 fn said(command: &mut Command) -> Said {
-    for variable in ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"] {
-        command.env_remove(variable);
-    }
+    let command = by_itself(command);
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
@@ -173,6 +177,59 @@ fn a_database_that_does_not_answer_is_said_and_nothing_is_lost() {
     assert!(!format!("{}{}", doctor.out, doctor.error).contains("hunter2"));
 }
 
+/// One target of each engine, of which none answers, with the role of the README.
+fn targets_of_the_readme() -> TempDir {
+    let folder = trial();
+    let mut config = "policy = \"policy.toml\"\nstore = { url = \"sqlite:jit.db\" }\n".to_owned();
+    for (name, url) in [
+        ("orders-prod", "postgres://jit_broker@127.0.0.1:1/orders"),
+        ("orders-mysql", "mysql://jit_broker@127.0.0.1:1"),
+        ("orders-mariadb", "mariadb://jit_broker@127.0.0.1:1"),
+        ("orders-mssql", "mssql://jit_broker@127.0.0.1:1/orders"),
+    ] {
+        config.push_str(&format!("[targets.{name}]\nurl = \"{url}\"\npassword_file = \"password\"\n"));
+    }
+    std::fs::write(folder.path().join("jit.toml"), config).unwrap();
+    std::fs::write(folder.path().join("policy.toml"), POLICY.replace("\"orders-prod\"", "\"orders-*\"")).unwrap();
+    folder
+}
+
+#[test]
+fn what_sets_a_target_up_is_printed_before_it_answers() {
+    let folder = targets_of_the_readme();
+    for name in ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"] {
+        let said = jit(folder.path(), &["doctor", "--sql", name]);
+        assert_eq!(said.code, 0, "{}", said.error);
+        assert!(said.out.contains("orders_write") && said.out.contains("jit_broker"), "{}", said.out);
+        assert!(!said.out.contains("hunter2"), "{name}: the password is printed");
+        let told = jit(folder.path(), &["doctor", "--json", "--sql", name]).json();
+        assert_eq!(told["script"].as_str().unwrap().trim_end(), said.out.trim_end());
+    }
+    // nothing of the store is needed
+    assert!(!folder.path().join("jit.db").exists());
+    jit(folder.path(), &["doctor", "--sql", "nowhere"]).fails(1, "configured are");
+}
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let folder = targets_of_the_readme();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, section) = readme.split_once("## The broker's account").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let shown: Vec<&str> = section.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    let printed = ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"];
+    assert_eq!(shown.len(), printed.len());
+    for (shown, name) in shown.iter().zip(printed) {
+        let printed = jit(folder.path(), &["doctor", "--sql", name]).out;
+        let mut rest = printed.as_str();
+        // what a line of dots leaves out stands between
+        for part in shown.split_inclusive('\n').collect::<Vec<_>>().split(|line| line.starts_with("-- ...")) {
+            let part = part.concat();
+            rest = rest.split_once(&part).unwrap_or_else(|| panic!("{name} does not print, in this place:\n{part}")).1;
+        }
+    }
+}
+
 #[test]
 fn a_typo_is_placed() {
     let folder = trial();
@@ -232,4 +289,96 @@ fn the_log_is_exported_and_one_changed_byte_is_found() {
     let text = std::fs::read_to_string(&copy).unwrap();
     std::fs::write(&copy, text.replacen("\"actor\":\"alice\"", "\"actor\":\"alicf\"", 1)).unwrap();
     jit(folder.path(), &verify).fails(1, "it was changed");
+    jit(folder.path(), &verify).fails(1, "have it exported again");
+    let store = jit(folder.path(), &["audit", "verify"]);
+    assert_eq!(store.code, 0, "{}", store.error);
+    assert!(store.out.contains("hold, by their signatures: all of that is signed"), "{}", store.out);
+}
+
+#[test]
+fn what_nobody_decided_in_time_is_said_to_have_lapsed_and_nobody_is_asked_to_approve_it() {
+    let folder = trial();
+    let id = asked(folder.path());
+    let shown = jit(folder.path(), &["show", &id]).out;
+    assert!(shown.contains("decide by") && shown.contains(&format!("jit approve {id}")), "{shown}");
+    let store = rusqlite::Connection::open(folder.path().join("jit.db")).unwrap();
+    store.execute("UPDATE meta SET mark = mark + 2 * 86400000000, boot = 'another'", []).unwrap();
+    drop(store);
+    assert_eq!(jit(folder.path(), &["clock", "accept", "--as=frank"]).code, 0);
+    let shown = jit(folder.path(), &["show", &id]).out;
+    assert!(shown.contains("pending (lapsed)"), "{shown}");
+    assert!(shown.contains("it lapses as soon as a pump runs"), "{shown}");
+    assert!(!shown.contains("jit approve") && !shown.contains("can decide"), "{shown}");
+    jit(folder.path(), &["approve", &id, "--as=bob"]).fails(1, "nobody decided in time");
+}
+
+#[test]
+fn that_nothing_runs_the_pump_is_told_once_something_is_left_to_it() {
+    let folder = trial();
+    let ask = [&ASK[..4], &["--for=5m"]].concat();
+    let warned = |said: &Said| said.out.contains("nothing runs the pump: run `jit run-due` or `jit pump`");
+    assert!(warned(&jit(folder.path(), &ask)));
+    assert!(!warned(&jit(folder.path(), &["run-due"])), "it is what runs now");
+    let mut pump = Command::new(env!("CARGO_BIN_EXE_jit"));
+    let pump = by_itself(pump.arg("pump").current_dir(folder.path()));
+    let mut pump = pump.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(pump.stdout.take().unwrap());
+    let mut first = String::new();
+    out.read_line(&mut first).unwrap();
+    let beside = jit(folder.path(), &ask);
+    pump.kill().unwrap();
+    pump.wait().unwrap();
+    assert!(first.contains("the pump runs"), "{first}");
+    assert!(!warned(&beside), "{}", beside.out);
+    assert!(warned(&jit(folder.path(), &ask)));
+}
+
+#[test]
+fn doctor_tells_what_needs_an_operator() {
+    let folder = trial();
+    let id = asked(folder.path());
+    assert_eq!(jit(folder.path(), &["stop", "--principal=dave", "--as=frank", "--reason=a stolen laptop"]).code, 0);
+    let config = |name: &str| {
+        std::fs::write(folder.path().join("jit.toml"), CONFIG.replace("targets.orders-prod", name)).unwrap();
+        jit(folder.path(), &["doctor"])
+    };
+    let doctor = config("targets.another");
+    for line in [
+        "an emergency stop of principal `dave` is in force since",
+        "(a stolen laptop): `jit resume --principal dave` lifts it",
+        "rule `change orders` names `orders-prod`, which no configured target matches",
+        "warning: `orders-prod` is not configured here any more, and has open accesses: pending",
+        "`jit target retire orders-prod`",
+        "mend: start the server",
+        id.as_str(),
+    ] {
+        assert!(doctor.out.contains(line), "{} has no `{line}`", doctor.out);
+    }
+    doctor.fails(3, "not reachable: another");
+    assert_eq!(jit(folder.path(), &["target", "retire", "orders-prod", "--as=frank"]).code, 0);
+    let doctor = config("targets.orders-prod");
+    assert!(doctor.out.contains("`orders-prod` is retired since"), "{}", doctor.out);
+    assert!(doctor.out.contains("`jit target confirm orders-prod`"), "{}", doctor.out);
+    assert!(!doctor.out.contains("`orders-prod` is not configured"), "{}", doctor.out);
+    assert!(
+        doctor.out.contains("`another` is not configured here any more, and was never contacted"),
+        "{}",
+        doctor.out
+    );
+    let json = jit(folder.path(), &["doctor", "--json"]).json();
+    assert!(json["concerns"]["retired"]["orders-prod"].is_string(), "{json}");
+}
+
+#[test]
+fn a_misspelt_prefix_is_placed() {
+    let folder = trial();
+    let policy = POLICY.replace("[\"group:payments\"]", "[\"groups:payments\"]");
+    std::fs::write(folder.path().join("policy.toml"), policy).unwrap();
+    let said = jit(folder.path(), &["policy", "check"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.error.contains("policy.toml:15:15: `groups:payments` begins with an unknown prefix"),
+        "{}",
+        said.error
+    );
 }

@@ -1,7 +1,7 @@
 //! Runs as many simulated histories as wanted: `simulate [N [FIRST]]`, and says what happened in them how often.
 //!
 //! With `JIT_SIM_TRACE` it prints what happened in a history that fails, line by line; with `JIT_SIM_WHOLE` it does not make it
-//! shorter; with `JIT_SIM_ENOUGH=1` it ends at the first.
+//! shorter; with `JIT_SIM_ENOUGH=1` it ends at the first; with `JIT_SIM_MOVES` names move to other servers, and accounts are renamed.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let enough = std::env::var("JIT_SIM_ENOUGH").ok().and_then(|text| text.parse().ok()).unwrap_or(ENOUGH);
-    let options = Options { shrinks: std::env::var_os("JIT_SIM_WHOLE").is_none(), ..Options::default() };
+    let said = |name: &str| std::env::var_os(name).is_some();
+    let options = Options { shrinks: !said("JIT_SIM_WHOLE"), moves: said("JIT_SIM_MOVES"), ..Options::default() };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, begun) = (AtomicU64::new(first), Instant::now());
     let (reports, failures) = (Mutex::new(Vec::<Report>::new()), Mutex::new(Vec::<Box<Failure>>::new()));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::{Entropy, Time};
-use crate::hex::hex;
+use crate::hex::{hex, random_hex};
 use crate::text::{escaped, is_seen, is_wide_space};
 
 /// A text that cannot be the identifier it was offered as.
@@ -55,6 +55,15 @@ fn given(what: &'static str, text: &str) -> Result<(), InvalidId> {
         return Ok(());
     };
     Err(InvalidId { what, given: escaped(text).chars().take(64).collect(), why })
+}
+
+/// An id that this system makes.
+fn sixteen_digits(what: &'static str, text: &str) -> Result<(), InvalidId> {
+    if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(());
+    }
+    let given = escaped(text).chars().take(64).collect();
+    Err(InvalidId { what, given, why: "it is not 16 hexadecimal digits in small letters" })
 }
 
 macro_rules! text_id {
@@ -189,6 +198,21 @@ text_id!(
     "node",
     given
 );
+
+text_id!(
+    /// One store, wherever it is kept: 16 hexadecimal digits, made at random when the store is first used.
+    StoreId,
+    "store",
+    sixteen_digits
+);
+
+impl StoreId {
+    /// Makes a new one from the engine's randomness.
+    #[must_use]
+    pub fn fresh(entropy: &dyn Entropy) -> Self {
+        Self(random_hex::<8>(entropy))
+    }
+}
 
 impl TenantId {
     /// The tenant of those who have only one: `default`.

@@ -11,6 +11,7 @@
 )]
 
 pub mod access;
+mod alike;
 pub mod approval;
 pub mod approver;
 pub mod audit;

@@ -8,11 +8,11 @@ use jit_core::database::adapter::{Budget, copied, late, none_applied};
 use jit_core::database::{Call, DatabaseError, Subject};
 use tiberius::Row;
 
-use crate::connect::{Connection, Connector, Value};
+use crate::connect::{Connection, Connector, Server, Value};
 use crate::error;
 use crate::observe::{Asked, values};
 use crate::row::Columns;
-use crate::sql::{self, ROWS, Scope};
+use crate::sql::{self, ROWS};
 
 /// What the server said to one order.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub(crate) trait Orders {
     /// What came with the answers, for one order.
     type Shown;
     /// The batch for so many orders.
-    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String;
+    fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String;
     /// One order as it is asked.
     fn subject(&self, order: usize) -> Option<&Subject>;
     /// When the server must refuse it, by its own clock, and the order's two flags, powers and actors.
@@ -107,7 +107,7 @@ async fn once<O: Orders>(
             Some(Asked { subject: all.subject(i)?, not_after: not_after.min(until), powers, actors })
         })
         .collect();
-    let text = O::text(connection.server.scope, &call.label, rows.len(), wait.as_millis().max(1));
+    let text = O::text(&connection.server, call, rows.len(), wait.as_millis().max(1));
     let session = connection.server.session;
     let sent = connection.run(&text, values(&rows));
     let (mut answered, blocker) = watched(connector, session, wait, sent).await;
@@ -151,7 +151,7 @@ async fn once<O: Orders>(
                 set(results, order, Err(DatabaseError::not_applied("other changes of the same roles came in between")));
                 again.push(order);
             }
-            Some(answer) if answer.state == "ok" || answer.state == "nothing" => set(results, order, seen),
+            Some(answer) if ["ok", "nothing", "theirs"].contains(&answer.state.as_str()) => set(results, order, seen),
             Some(answer) => {
                 let role = all.subject(order).map(|subject| subject.role.as_str()).unwrap_or_default();
                 let refusal = match (answer.state.as_str(), answer.number) {

@@ -21,17 +21,14 @@ use crate::sql::{self, ROWS, Scope};
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
 ) -> Result<Vec<Check>, DatabaseError> {
-    let azure = connection.server.edition == AZURE_DATABASE;
-    let text = if azure { sql::CHECK_BROKER_AZURE } else { sql::CHECK_BROKER };
-    let results = connection.run(text, Vec::new()).await.all().map_err(reading)?;
-    let row = results.first().and_then(|rows| rows.first());
-    let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say what the broker may do"))?;
+    let row = of_itself(connection).await?;
     let user = row.text("broker_user")?;
-    let mut findings = Vec::new();
-    of_the_broker(&connection.server, azure, row, &mut findings)?;
-    of_the_server(&connection.server, row, plaintext, &mut findings)?;
+    let mut findings: Vec<Check> = tls.into_iter().collect();
+    let azure = connection.server.edition == AZURE_DATABASE;
+    of_the_broker(&connection.server, azure, &row, &mut findings)?;
+    of_the_server(&connection.server, &row, &mut findings)?;
     of_strangers_code(connection, &mut findings).await?;
     let dead_man = connection.dead_man().await?;
     findings.extend(of_the_dead_man(&connection.server, &user, dead_man));
@@ -42,6 +39,20 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
+/// What the broker may do, as it sees it.
+async fn of_itself(connection: &mut Connection) -> Result<Row, DatabaseError> {
+    let azure = connection.server.edition == AZURE_DATABASE;
+    let text = if azure { sql::CHECK_BROKER_AZURE } else { sql::CHECK_BROKER };
+    let results = connection.run(text, Vec::new()).await.all().map_err(reading)?;
+    let row = results.into_iter().next().and_then(|rows| rows.into_iter().next());
+    row.ok_or_else(|| DatabaseError::not_applied("the server does not say what the broker may do"))
+}
+
+/// The broker's user in the database.
+pub(crate) async fn user(connection: &mut Connection) -> Result<String, DatabaseError> {
+    of_itself(connection).await?.text("broker_user")
+}
+
 fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let (login, user) = (quoted(&server.broker_login), quoted(&row.text("broker_user")?));
     let name = &server.broker_login;
@@ -50,7 +61,10 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is in sysadmin: it could grant anything to anybody"),
-            Some(format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}")),
+            Some(format!(
+                "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that makes it; \
+                 where `{name}` is that login, run USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}"
+            )),
         ));
     } else if server.scope.is_database() && row.yes("db_owner")? {
         findings.push(finding(
@@ -103,7 +117,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
     Ok(())
 }
 
-fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
+fn of_the_server(server: &Server, row: &Row, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let database = &server.database;
     if row.maybe_text("updateability")?.as_deref() == Some("READ_ONLY") {
         findings.push(finding(
@@ -111,14 +125,6 @@ fn of_the_server(server: &Server, row: &Row, plaintext: bool, findings: &mut Vec
             ("read-only", None),
             format!("the database `{database}` is read-only, or this is a secondary replica"),
             Some("point the target's URL at the primary (of an availability group: at its listener)".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

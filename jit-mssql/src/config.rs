@@ -1,11 +1,11 @@
 //! Where the server is and how it is reached.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::adapter::percent_decoded;
-use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
+use jit_core::database::tls::TlsError;
+use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use secrecy::SecretString;
 
@@ -40,6 +40,12 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), source: None }
+    }
+}
+
+impl From<TlsError> for ConfigError {
+    fn from(error: TlsError) -> Self {
+        Self { why: error.why, source: error.source }
     }
 }
 
@@ -136,17 +142,14 @@ impl MsSqlConfig {
         Self { dead_man_grace, ..self }
     }
 
+    /// What a check says of how the server is verified.
+    pub(crate) fn tls_check(&self) -> Option<Check> {
+        self.tls.checked()
+    }
+
     /// Whose roles the target has.
     pub(crate) fn scope(&self) -> Scope {
         if self.database.eq_ignore_ascii_case("master") { Scope::Server } else { Scope::Database }
-    }
-
-    /// The CA file, where one replaces the system's roots.
-    pub(crate) fn ca(&self) -> Option<&PathBuf> {
-        match &self.tls {
-            TlsMode::VerifyFull { ca } => ca.as_ref(),
-            TlsMode::DangerPlaintext => None,
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::config::{ConfigError, MsSqlConfig};
 use crate::error;
+use crate::observe::GROUP;
 use crate::row::Columns;
 use crate::sql::{self, Scope};
 use crate::tls::{self, Wire};
@@ -304,7 +305,7 @@ impl Server {
         let realm = match scope {
             Scope::Server => format!("mssql:{server}/{}", row.maybe_text("server_guid")?.ok_or_else(hidden)?),
             Scope::Database | Scope::AzureDatabase => match row.maybe_text("group_guid")? {
-                Some(group) => format!("mssql:group/{group}"),
+                Some(group) => format!("{GROUP}{group}"),
                 None => format!("mssql:{server}/{}", row.maybe_text("database_guid")?.ok_or_else(hidden)?),
             },
         };

@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
+    Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
+    Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -14,6 +15,7 @@ use crate::config::{ConfigError, MsSqlConfig};
 use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
 use crate::pool::{Lease, Pool};
 use crate::sql::Scope;
+use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One database of a SQL Server with its roles, or, where that is `master`, the server with its own.
@@ -61,6 +63,10 @@ impl Database for MsSqlDatabase {
         self.read(async |lease| Ok(lease.connection()?.moment().await?.identity)).await
     }
 
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        observe::continues(before, now)
+    }
+
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
             let connection = lease.connection()?;
@@ -71,8 +77,8 @@ impl Database for MsSqlDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().is_plaintext();
-        self.read(async |lease| check::check(lease.connection()?, roles, plaintext).await).await
+        let tls = self.pool.connector().config().tls_check();
+        self.read(async |lease| check::check(lease.connection()?, roles, tls).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
@@ -137,6 +143,28 @@ impl Database for MsSqlDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.connection()?.holders(roles).await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let config = self.pool.connector().config();
+        // a server that answers says whether it is Azure's, and which user the login is
+        let answered = self.read(async |lease| {
+            let connection = lease.connection()?;
+            let user = check::user(connection).await?;
+            Ok((connection.server.scope, user))
+        });
+        let answered = answered.await;
+        let azure = config.host.to_ascii_lowercase().ends_with(".database.windows.net");
+        let unseen = if azure && self.scope.is_database() { Scope::AzureDatabase } else { self.scope };
+        let (scope, user) = answered.unwrap_or_else(|_| (unseen, config.user.clone()));
+        // whoever has no user in a database is its guest
+        let user = if user == "guest" { &config.user } else { &user };
+        let (database, login) = (config.database.as_str(), config.user.as_str());
+        Ok(SetUp { scope, database, login, user, roles }.script())
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.connection()?.stores().await).await
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, StoreMarks, Subject, store_in,
 };
+use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
 
-use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Value};
+use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Server, Value};
 use crate::error::{self, reading};
 use crate::observe::{Asked, values};
 use crate::row::Columns;
@@ -76,6 +77,19 @@ impl Connection {
         })
     }
 
+    /// The stores that have marks here.
+    pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        let text = statements::all_marks(self.server.scope, &self.server.broker_login);
+        let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
+        let mut counts = std::collections::BTreeMap::<StoreId, u64>::new();
+        for row in results.iter().flatten() {
+            let Some(store) = store_in(&row.text("armed_by")?) else { continue };
+            let count = counts.entry(store).or_default();
+            *count = count.saturating_add(1);
+        }
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+    }
+
     fn lease_id(&self, subject: &Subject) -> String {
         name_for(&[&self.server.broker_login, subject.account.as_str(), subject.role.as_str()])
     }
@@ -129,10 +143,11 @@ async fn arm_some(
             Value::Bit(order.sessions == Sessions::End),
         ]
     });
-    let label = call.label.as_str();
-    let values = values(&rows).into_iter().chain(leases).chain([Value::Text(label.to_owned())]).collect();
-    let begin = sql::begin(label, budget.patience().as_millis().max(1));
-    let arm = statements::arm(connection.server.scope, &connection.server.broker_login, orders.len());
+    let mark = call.mark();
+    let values = values(&rows).into_iter().chain(leases).chain([Value::Text(mark.clone())]).collect();
+    let begin = sql::begin(&call.label, budget.patience().as_millis().max(1));
+    let Server { scope, broker_login, .. } = &connection.server;
+    let arm = statements::arm(*scope, broker_login, call.store.as_ref(), orders.len());
     let text = format!("{begin}{arm}{}", sql::END);
     let results = connection.run(&text, values).await.all().map_err(unsound)?;
     let answers = results.last().map(Vec::as_slice).unwrap_or_default();
@@ -148,8 +163,10 @@ async fn arm_some(
             let why = format!("there is no account `{account}`");
             return Err(DatabaseError::rejected(Rejection::NoSuchAccount, why));
         }
-        match row.maybe_utc("fires_at")? {
-            Some(fires_at) if row.maybe_text("armed_by")?.as_deref() == Some(label) => {
+        let armed_by = row.maybe_text("armed_by")?.unwrap_or_default();
+        match (row.maybe_utc("fires_at")?, call.another_in(&armed_by)) {
+            (Some(_), Some(store)) => Err(DatabaseError::another_store(account, role, &store)),
+            (Some(fires_at), None) if armed_by == mark => {
                 Ok(Armed { kind: DeadManKind::AgentJob, fires_at, identity: identity.clone() })
             }
             _ => Err(late()),
@@ -186,7 +203,8 @@ async fn disarm_some(
     let until = Value::Time(connection.until(budget));
     let values = [until].into_iter().chain(ids.iter().cloned().map(Value::Text)).collect();
     let begin = sql::begin(&call.label, budget.patience().as_millis().max(1));
-    let disarm = statements::disarm(connection.server.scope, &connection.server.broker_login, ids.len());
+    let Server { scope, broker_login, .. } = &connection.server;
+    let disarm = statements::disarm(*scope, broker_login, call.store.as_ref(), ids.len());
     let text = format!("{begin}{disarm}{}", sql::END);
     let results = connection.run(&text, values).await.all().map_err(unsound)?;
     let none = Vec::new();

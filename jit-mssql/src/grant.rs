@@ -7,8 +7,8 @@ use jit_core::policy::Stance;
 use tiberius::Row;
 
 use crate::batch::{Answer, Orders, drive};
-use crate::connect::{Connection, Connector};
-use crate::sql::{self, Scope};
+use crate::connect::{Connection, Connector, Server};
+use crate::sql;
 
 /// One result per order.
 pub(crate) async fn grant(
@@ -26,8 +26,8 @@ struct Grants<'a>(&'a [GrantOrder]);
 impl Orders for Grants<'_> {
     type Shown = Granted;
 
-    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
-        sql::grant(scope, label, rows, lock_wait_ms)
+    fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String {
+        sql::grant(server.scope, &call.label, rows, lock_wait_ms)
     }
 
     fn subject(&self, order: usize) -> Option<&Subject> {

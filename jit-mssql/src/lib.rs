@@ -34,34 +34,9 @@
 //!
 //! # The broker
 //!
-//! jit logs in with a login of its own, which can change the requestable roles and end sessions, and nothing else. In `master`:
-//!
-//! ```sql
-//! CREATE LOGIN [jit_broker] WITH PASSWORD = '...';
-//! GRANT ALTER ANY CONNECTION TO [jit_broker]; -- to end sessions
-//! GRANT VIEW SERVER STATE TO [jit_broker];    -- to see them
-//! ```
-//!
-//! In each database whose roles are requested:
-//!
-//! ```sql
-//! CREATE USER [jit_broker] FOR LOGIN [jit_broker];
-//! GRANT VIEW DEFINITION TO [jit_broker];      -- to see who is in a role
-//! -- for each requestable role:
-//! GRANT ALTER ON ROLE::[orders_write] TO [jit_broker];
-//! ```
-//!
-//! For roles of the server, in `master`:
-//!
-//! ```sql
-//! GRANT VIEW ANY DEFINITION TO [jit_broker];
-//! -- for each requestable role:
-//! GRANT ALTER ON SERVER ROLE::[audit] TO [jit_broker];
-//! ```
-//!
-//! So that roles end when every process of jit is dead, the broker's target needs two tables and a procedure in a schema `jit`, and a job of SQL Server
-//! Agent that the broker owns: [`Database::check`](jit_core::database::Database::check) prints all of it. The job and the procedure can do no more
-//! than the broker may.
+//! jit logs in with a login of its own, which can see and end sessions, see who is in a role and change the requestable roles, and nothing else.
+//! [`Database::set_up`](jit_core::database::Database::set_up) has the script for `sqlcmd` that makes it or mends it, with what ends roles when every process of jit is dead:
+//! two tables in a schema `jit`, and a job of SQL Server Agent that the broker owns and that can do no more than the broker may.
 //!
 //! In Azure SQL Database it is a contained user of the database with `KILL DATABASE CONNECTION` and `VIEW DATABASE STATE` instead of the first two.
 //!

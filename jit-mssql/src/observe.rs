@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen, Session, Subject,
-    Width,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen,
+    Session, Subject, Width,
 };
-use jit_core::id::{Account, RealmId, RoleName};
+use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tiberius::Row;
 
 use crate::account::{bare, spelled};
@@ -82,7 +82,7 @@ pub(crate) fn values(rows: &[Asked<'_>]) -> Vec<Value> {
 impl Connection {
     /// The server's time and incarnation.
     pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
-        let text = sql::observe(self.server.scope, 0, LOCK_WAIT_MS);
+        let text = sql::observe(self.server.scope, &self.server.broker_login, 0, LOCK_WAIT_MS);
         let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
         self.moment_of(&results)
     }
@@ -93,7 +93,7 @@ impl Connection {
         let mut first = None;
         for subjects in subjects.chunks(ROWS) {
             let rows: Vec<Asked<'_>> = subjects.iter().map(|&subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
-            let text = sql::observe(self.server.scope, rows.len(), LOCK_WAIT_MS);
+            let text = sql::observe(self.server.scope, &self.server.broker_login, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let (moment, more) = self.shown(&results, subjects)?;
             first.get_or_insert(moment);
@@ -113,7 +113,7 @@ impl Connection {
         subjects: &[&Subject],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let moment = self.moment_of(results)?;
-        let [_, found, through, actors, sessions, powers, whole] = results else {
+        let [_, found, through, actors, sessions, powers, marks, whole] = results else {
             return Err(DatabaseError::not_applied(
                 "the server answered with another number of results than was asked",
             ));
@@ -142,6 +142,11 @@ impl Connection {
         for row in actors {
             if let Some(look) = at(&mut looks, row)? {
                 look.seen.members.push(row.text("name")?);
+            }
+        }
+        for row in marks {
+            if let Some(look) = at(&mut looks, row)? {
+                look.seen.marked_by = StoreId::new(row.text("store")?).ok();
             }
         }
         for row in sessions {
@@ -203,14 +208,38 @@ pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     }
 }
 
+/// Stands in an incarnation before the date of the database.
+const CREATED: &str = "database of ";
+/// What the realms of databases of availability groups begin with.
+pub(crate) const GROUP: &str = "mssql:group/";
+
+/// Whether the database that was seen as `before` can be the one that shows `now`: its server was started again later, and it was not made, or
+/// restored, anew. What is in an availability group is one database on all its replicas. How far its log is nobody shows to everybody.
+pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
+    let created = |of: &Identity| of.incarnation.split_once(CREATED).map(|(_, created)| created.to_owned());
+    let started =
+        |of: &Identity| of.incarnation.strip_prefix("started ").map(|rest| rest.split(',').next().map(str::to_owned));
+    if now.realm.as_str().starts_with(GROUP) {
+        return Continuity::Same;
+    }
+    if created(before) != created(now) {
+        return Continuity::Unclear("the database was made, or restored, anew".to_owned());
+    }
+    if started(before) > started(now) {
+        return Continuity::Unclear("it was started before the one that was seen".to_owned());
+    }
+    Continuity::Restarted
+}
+
 fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
     let now = row.utc("now")?;
     let local = row.naive("local_now")?;
     let realm = RealmId::new(server.realm.as_str()).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
     let (started, created) = (row.maybe_text("started")?, row.maybe_text("created")?.unwrap_or_default());
     let started = started.map(|started| format!("started {started}, ")).unwrap_or_default();
-    let incarnation = format!("{started}database of {created}");
-    Ok(Moment { now, identity: Identity { realm, incarnation }, ahead: ahead(now.naive_utc(), local) })
+    let incarnation = format!("{started}{CREATED}{created}");
+    let position = String::new();
+    Ok(Moment { now, identity: Identity { realm, incarnation, position }, ahead: ahead(now.naive_utc(), local) })
 }
 
 /// The offset of local time, to the quarter of an hour: the two clocks were read one after the other.
@@ -305,6 +334,23 @@ mod tests {
         assert_eq!(ahead(utc, at("2026-06-01T13:59:59.999")), TimeDelta::hours(-2));
         assert_eq!(ahead(utc, at("2026-06-01T06:30:00.001")), TimeDelta::minutes(330));
         assert_eq!(ahead(utc, at("2026-06-01T12:00:00.5")), TimeDelta::zero());
+    }
+
+    #[test]
+    fn law_05_a_restart_continues_a_database_and_one_that_was_restored_is_another() {
+        let seen = |realm: &str, incarnation: &str| Identity {
+            realm: RealmId::new(realm).unwrap(),
+            incarnation: incarnation.to_owned(),
+            position: String::new(),
+        };
+        let was = seen("mssql:one/7", "started 2026-11-28T19:00:00, database of 2020-01-01T00:00:00");
+        let later = seen("mssql:one/7", "started 2026-11-28T20:00:00, database of 2020-01-01T00:00:00");
+        let restored = seen("mssql:one/7", "started 2026-11-28T20:00:00, database of 2026-11-28T19:30:00");
+        assert_eq!(continues(&was, &later), Continuity::Restarted);
+        assert!(matches!(continues(&later, &was), Continuity::Unclear(_)));
+        assert!(matches!(continues(&was, &restored), Continuity::Unclear(_)));
+        let group = |incarnation| seen("mssql:group/7", incarnation);
+        assert_eq!(continues(&group("started 2, database of 1"), &group("started 1, database of 2")), Continuity::Same);
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
 use jit_core::policy::Sessions;
 use tiberius::Row;
 
 use crate::batch::{Answer, Orders, drive};
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Server};
 use crate::observe::{Backend, Look, Moment};
-use crate::sql::{self, Scope};
+use crate::sql;
 
 /// One result per order.
 pub(crate) async fn revoke(
@@ -31,7 +31,8 @@ pub(crate) async fn revoke(
         match taken {
             Ok((moment, look)) => {
                 reports.push(None);
-                revoked.push(Revoked { order, moment, first: look });
+                let theirs = look.seen.marked_by.as_ref().is_some_and(|store| call.is_another(store));
+                revoked.push(Revoked { order, moment, first: look, theirs });
             }
             Err(error) => reports.push(Some(Err(error))),
         }
@@ -93,8 +94,8 @@ struct Revokes<'a>(&'a [RevokeOrder]);
 impl Orders for Revokes<'_> {
     type Shown = (Moment, Look);
 
-    fn text(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
-        sql::revoke(scope, label, rows, lock_wait_ms)
+    fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String {
+        sql::revoke(server.scope, &server.broker_login, call.store.as_ref(), &call.label, rows, lock_wait_ms)
     }
 
     fn subject(&self, order: usize) -> Option<&Subject> {
@@ -128,6 +129,8 @@ struct Revoked<'a> {
     order: &'a RevokeOrder,
     moment: Moment,
     first: Look,
+    /// Whether it was left to another store, which accounts for it.
+    theirs: bool,
 }
 
 /// The server keeps the beginning of a session to 1/300 s, rounded.
@@ -136,7 +139,7 @@ const ROUNDED: TimeDelta = TimeDelta::milliseconds(4);
 impl Revoked<'_> {
     /// Sessions that can have used the role and whose end was ordered.
     fn to_end(&self, look: &Look) -> BTreeSet<Backend> {
-        if self.order.sessions != Sessions::End {
+        if self.theirs || self.order.sessions != Sessions::End {
             return BTreeSet::new();
         }
         let edge = after(self.moment.now, ROUNDED);
@@ -147,8 +150,8 @@ impl Revoked<'_> {
 
     fn report(self, last: &Moment, look: Look) -> RevokeReport {
         let ended = match self.order.sessions {
-            Sessions::End => gone(&self.first, &look),
-            Sessions::Keep => Vec::new(),
+            Sessions::End if !self.theirs => gone(&self.first, &look),
+            Sessions::End | Sessions::Keep => Vec::new(),
         };
         RevokeReport {
             was_held: None,
@@ -158,7 +161,8 @@ impl Revoked<'_> {
             revoked_at: self.moment.now,
             server_time: last.now,
             identity: last.identity.clone(),
-            seen: look.seen,
+            // as it was when the membership was to be taken
+            seen: Seen { marked_by: self.first.seen.marked_by, ..look.seen },
         }
     }
 }

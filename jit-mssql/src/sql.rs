@@ -5,8 +5,11 @@
 //! itself is a number, a binary literal that this module writes, or a name that the server itself puts into brackets (`QUOTENAME`) after reading it from its catalog.
 
 pub(crate) mod dead_man;
+pub(crate) mod set_up;
 
 use std::fmt::Write;
+
+use jit_core::id::StoreId;
 
 /// Whose roles a target has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,8 +248,8 @@ SELECT DISTINCT a.n, p.sid, p.name, {home}, 0 FROM acting a JOIN {principals} p 
 WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; {of logins}\
 INSERT INTO @actor (n, sid, name, home, own) SELECT f.n, f.account_sid, f.account_name, f.account_home, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
 
-/// Shows what was found, six results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers;
-/// and, as the last row of all, whether nothing was kept back.
+/// Shows what was found, seven results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers;
+/// the marks of stores; and, as the last row of all, whether nothing was kept back.
 /// An account may pass a role on where it owns it or may alter it.
 pub(crate) const SHOW: &str = "\
 SELECT f.n, f.account_id, f.account_sid, f.account_name, f.account_type, f.role_id, f.role_sid, f.role_name, \
@@ -264,11 +267,14 @@ SELECT x.n, x.name FROM @actor x WHERE x.own = 0 ORDER BY x.n, x.name; \
 SELECT DISTINCT x.n, CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.login_time, CONVERT(nvarchar(30), s.login_time, 126) AS began \
 FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND {is theirs}; \
 SELECT DISTINCT p.role_id, p.what FROM @power p; \
+SELECT k.n, k.store FROM @mark k ORDER BY k.n; \
 SELECT CASE WHEN {sees} THEN 1 ELSE 0 END AS whole; ";
 
 /// A look at all that is asked.
-pub(crate) fn observe(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
-    let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat()) };
+pub(crate) fn observe(scope: Scope, broker_login: &str, rows: usize, lock_wait_ms: u128) -> String {
+    let marks = dead_man::marks(scope, broker_login);
+    let find =
+        if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat()) + &marks };
     let show = if rows == 0 { String::new() } else { scope.text(SHOW) };
     format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
 }
@@ -317,7 +323,7 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
   SET @n = @n + 1; \
 END; ";
 
-/// Revokes likewise. What is not held (any more) is done: the catalog is looked at before the statement, as it is not known what the server says then.
+/// Revokes likewise. What another store accounts for is left to it. What is not held (any more) is done: the catalog is looked at before the statement, as it is not known what the server says then.
 pub(crate) const REVOKE: &str = "\
 BEGIN TRANSACTION; \
 WHILE @n <= @last AND @doomed = 0 BEGIN \
@@ -326,6 +332,7 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
     @state = CASE WHEN SYSUTCDATETIME() > a.not_after THEN N'late' \
       WHEN a.powers = 0 OR f.role_id IS NULL OR f.account_id IS NULL \
         OR NOT EXISTS (SELECT 1 FROM {members} m WHERE m.role_principal_id = f.role_id AND m.member_principal_id = f.account_id) THEN N'nothing' \
+      WHEN EXISTS (SELECT 1 FROM @mark k WHERE k.n = a.n AND {another}) THEN N'theirs' \
       WHEN EXISTS (SELECT 1 FROM @answer b JOIN @found g ON g.n = b.n WHERE g.role_id = f.role_id AND b.number = 1222) THEN N'locked' \
       ELSE N'ok' END \
   FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
@@ -359,9 +366,19 @@ pub(crate) fn grant(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) 
 }
 
 /// A whole call that revokes: answers, and a look behind its commit. `powers` says here whether there is something to take from the catalog.
-pub(crate) fn revoke(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
-    let body = scope.text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, REVOKE, ANSWER].concat());
-    format!("{}{body}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
+pub(crate) fn revoke(
+    scope: Scope,
+    broker_login: &str,
+    store: Option<&StoreId>,
+    label: &str,
+    rows: usize,
+    lock_wait_ms: u128,
+) -> String {
+    let another = store.map_or_else(|| "1 = 0".to_owned(), |own| format!("k.store <> N'{own}'"));
+    let find = scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat());
+    let marks = dead_man::marks(scope, broker_login);
+    let revoke = scope.text(&[ANSWERS, REVOKE, ANSWER].concat()).replace("{another}", &another);
+    format!("{}{find}{marks}{revoke}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
 }
 
 /// Who blocks this session (`@P1`).
@@ -528,9 +545,9 @@ mod tests {
     fn every_word_in_braces_is_replaced() {
         for scope in [Scope::Database, Scope::AzureDatabase, Scope::Server] {
             for text in [
-                observe(scope, 2, 5),
+                observe(scope, "jit_broker", 2, 5),
                 grant(scope, "l", 2, 5),
-                revoke(scope, "l", 2, 5),
+                revoke(scope, "jit_broker", None, "l", 2, 5),
                 holders(scope, 2),
                 check_roles(scope, 1),
                 belongings(scope, 2, 5),

@@ -9,9 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tiberius::error::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{ConfigError, MsSqlConfig};
-use jit_core::database::TlsMode;
+use jit_core::database::tls::client_config;
 
 /// Length of a TDS packet's header; its bytes 2 and 3 are the packet's length, header included.
 const HEADER: usize = 8;
@@ -300,58 +299,16 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// How the server is verified; none where it is not, by the configuration's dangerous word. Chain and name are always verified; a CA file only says by which roots. The
-/// provider is named here, so that nothing depends on one that the process installed, or did not. TLS 1.2 is the latest that servers speak inside PRELOGIN packets.
+/// How the server is verified; none where it is not, by the configuration's dangerous word. TLS 1.2 is the latest that servers speak inside
+/// PRELOGIN packets.
 pub(crate) fn verifying(config: &MsSqlConfig) -> Result<Option<ClientConfig>, ConfigError> {
-    if config.tls == TlsMode::DangerPlaintext {
-        return Ok(None);
-    }
-    let roots = match config.ca() {
-        Some(path) => roots_of_file(path)?,
-        None => roots_of_the_system()?,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS12])
-        .map_err(|error| ConfigError { why: "TLS cannot be set up".to_owned(), source: Some(error.into()) })?;
-    let mut verifying = builder.with_root_certificates(Arc::new(roots)).with_no_client_auth();
-    // each connection sees the certificate; a resumed one would not, and no server of this kind is known to resume inside PRELOGIN packets
-    verifying.resumption = rustls::client::Resumption::disabled();
-    Ok(Some(verifying))
-}
-
-fn roots_of_file(path: &std::path::Path) -> Result<RootCertStore, ConfigError> {
-    let unreadable = |error: rustls::pki_types::pem::Error| ConfigError {
-        why: format!("the CA file `{}` cannot be read: {error}", path.display()),
-        source: Some(error.into()),
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-        roots.add(certificate.map_err(unreadable)?).map_err(|error| ConfigError {
-            why: format!("the CA file `{}` holds a certificate that cannot be used: {error}", path.display()),
-            source: Some(error.into()),
-        })?;
-    }
-    if roots.is_empty() {
-        return Err(ConfigError::new(format!("the CA file `{}` holds no PEM certificate", path.display())));
-    }
-    Ok(roots)
-}
-
-fn roots_of_the_system() -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(ConfigError::new(
-            "the system has no trusted CA certificates: install them (ca-certificates), or name a CA file in `tls`",
-        ));
-    }
-    Ok(roots)
+    Ok(client_config(&config.tls, &[&rustls::version::TLS12])?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jit_core::database::TlsMode;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
     use rustls::pki_types::PrivateKeyDer;
     use tokio::net::TcpListener;
@@ -390,7 +347,7 @@ mod tests {
         /// Trusts only this one.
         fn trusted(&self) -> Arc<ClientConfig> {
             let ca = Some(self.folder.path().join("ca.pem"));
-            let config = MsSqlConfig::from_url("mssql://u@h/d").unwrap().tls(TlsMode::VerifyFull { ca });
+            let config = MsSqlConfig::from_url("mssql://u@h/d").unwrap().tls(TlsMode::verify_full(ca));
             Arc::new(verifying(&config).unwrap().unwrap())
         }
     }

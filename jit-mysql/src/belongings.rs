@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 use jit_core::id::{Account, RoleName};
+use mysql_async::Row;
 
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::default_role::Standing;
 use crate::error::reading;
 use crate::observe::{Named, garbled, name, text};
-use crate::sql::{self, Flavour, routines};
+use crate::sql::routines::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, Routine};
+use crate::sql::{self, Flavour};
 
 /// Where there are more others in a role, none are listed: each is kept with the access, as a short mark.
-const MOST_MEMBERSHIPS: usize = 64;
+const MOST_MEMBERSHIPS: usize = 256;
 
 /// Members and their roles, by one of the two.
 type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
@@ -25,6 +27,14 @@ fn membership((member, role): &(Name, Name)) -> Option<Thing> {
     let id = serde_json::to_string(&["membership", &member.to_string(), &role.to_string()]).ok()?;
     let what = format!("membership of {member} in `{}`", role.as_role());
     Some(Thing { id, what, version: None, membership: Some(membership) })
+}
+
+/// The procedure that shows what accounts and roles defined.
+pub(crate) fn definitions(flavour: Flavour) -> &'static Routine {
+    match flavour {
+        Flavour::MySql => &DEFINITIONS_IN_MYSQL,
+        Flavour::MariaDb => &DEFINITIONS_IN_MARIADB,
+    }
 }
 
 impl Connection {
@@ -45,16 +55,17 @@ impl Connection {
             let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
-        let definers: Vec<&String> = accounts.iter().chain(&roles).collect();
-        for (definer, thing) in self.definitions(&definers).await?.unwrap_or_default() {
+        let definers: BTreeSet<&String> = accounts.iter().chain(&roles).collect();
+        for (definer, thing) in self.definitions(&definers).await? {
             all.entry(definer).or_default().push(thing);
         }
         let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
         let memberships = self.memberships(&named).await?;
+        let prepared = self.prepared().await?;
         let each = accounts.iter().zip(&roles).zip(&memberships).map(|((account, role), memberships)| {
             let mut things: Vec<Thing> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
-            things.extend(memberships.iter().cloned());
+            things.extend(memberships.iter().chain(&prepared).cloned());
             things.sort();
             (things.len() <= MOST_THINGS).then_some(things)
         });
@@ -70,7 +81,7 @@ impl Connection {
         }
         self.say_what_is_asked(named).await?;
         let (mut by_role, mut by_account): (Edges, Edges) = Default::default();
-        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF]).await?.iter().flatten() {
+        for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF], None).await?.iter().flatten() {
             let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
             by_role.entry(role.clone()).or_default().insert((member.clone(), role.clone()));
             by_account.entry(member.clone()).or_default().insert((member, role));
@@ -89,32 +100,49 @@ impl Connection {
         Ok(each.collect())
     }
 
-    /// What these defined, by definer; none where the procedure that shows it is missing, or the right to it.
-    pub(crate) async fn definitions(
-        &mut self,
-        definers: &[&String],
-    ) -> Result<Option<Vec<(String, Thing)>>, DatabaseError> {
-        let asked = serde_json::to_string(definers).map_err(|_| garbled())?;
-        let rows = match self.server.flavour {
-            Flavour::MySql => {
-                if self.standing(&routines::DEFINITIONS_IN_MYSQL).await? != Standing::Fit {
-                    return Ok(None);
-                }
-                self.ask(sql::TELL_DEFINERS, (asked,).into()).await.map_err(reading)?;
-                self.call_trusted(&routines::DEFINITIONS_IN_MYSQL, sql::CALL_DEFINITIONS).await?
-            }
-            Flavour::MariaDb => {
-                if self.script("SELECT db, name, definer FROM mysql.event LIMIT 0").await.is_err() {
-                    return Ok(None);
-                }
-                self.list(sql::DEFINITIONS_IN_MARIADB, (asked,).into()).await?
-            }
-        };
+    /// Prepared transactions that no session has any more: anybody can commit them, and the servers do not say whose they are.
+    async fn prepared(&mut self) -> Result<Vec<Thing>, DatabaseError> {
+        let rows = self.list(sql::PREPARED, ().into()).await?;
         let each = rows.iter().map(|row| {
-            let (kind, name) = (text(row, "kind")?, text(row, "name")?);
-            let what = format!("{kind} {name}, which runs with its definer's rights");
-            Ok((text(row, "definer")?, Thing { id: format!("{kind}/{name}"), what, version: None, membership: None }))
+            let number = text(row, "trx")?;
+            let what = format!(
+                "prepared transaction {number} of InnoDB, which XA RECOVER lists: the server does not say whose it is"
+            );
+            Ok(Thing { id: format!("prepared/{number}"), what, version: None, membership: None })
         });
-        each.collect::<Result<_, DatabaseError>>().map(Some)
+        each.collect()
     }
+
+    /// What these defined, by definer; nothing, or less, where the procedure that shows it is missing, or the right to it: a check says so.
+    async fn definitions(&mut self, definers: &BTreeSet<&String>) -> Result<Vec<(String, Thing)>, DatabaseError> {
+        let asked = serde_json::to_string(definers).map_err(|_| garbled())?;
+        let flavour = self.server.flavour;
+        let routine = definitions(flavour);
+        let rows = if self.standing(routine).await? == Standing::Fit {
+            self.ask(sql::TELL_DEFINERS, (asked,).into()).await.map_err(reading)?;
+            let show = match flavour {
+                Flavour::MySql => sql::SHOW_DEFINITIONS_IN_MYSQL,
+                Flavour::MariaDb => sql::SHOW_DEFINITIONS_IN_MARIADB,
+            };
+            self.call_trusted(routine, show).await?
+        } else if flavour == Flavour::MariaDb
+            && self.script("SELECT db, name, definer FROM mysql.event LIMIT 0").await.is_ok()
+        {
+            self.list(sql::EVENTS_IN_MARIADB, (asked,).into()).await?
+        } else {
+            Vec::new()
+        };
+        rows.iter().map(definition).collect()
+    }
+}
+
+/// The definer, and what they defined. The same thing of another definer is another one: it has other rights.
+fn definition(row: &Row) -> Result<(String, Thing), DatabaseError> {
+    let (definer, kind) = (text(row, "definer")?, text(row, "kind")?);
+    let (place, name) = (text(row, "place")?, text(row, "name")?);
+    let whose = definer.strip_suffix('@').unwrap_or(&definer);
+    let what = format!("{kind} {place}.{name}, which runs with the rights of `{whose}`");
+    let id = serde_json::to_string(&[&kind, &place, &name, &definer]).map_err(|_| garbled())?;
+    let version = Some(text(row, "version")?).filter(|version| !version.is_empty());
+    Ok((definer, Thing { id, what, version, membership: None }))
 }

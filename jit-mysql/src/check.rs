@@ -7,24 +7,25 @@ use jit_core::database::{Check, DatabaseError, DeadManHere, FOLLOWS_THE_HOST, Se
 use jit_core::id::RoleName;
 
 use crate::account::Name;
+use crate::belongings::definitions;
 use crate::connect::Connection;
 use crate::default_role::{Standing, procedure};
 use crate::error::{self, reading};
 use crate::observe::{MANDATORY_ROLES, Named, number, text};
-use crate::sql::routines::{DEFINITIONS_IN_MYSQL, Killer, Routine};
+use crate::sql::routines::{Killer, Routine};
 use crate::sql::{self, Flavour};
 
 /// Everything that is missing or dangerous.
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
 ) -> Result<Vec<Check>, DatabaseError> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Check> = tls.into_iter().collect();
     let broker = broker(connection);
     of_the_broker(connection, &broker, &mut findings).await?;
     let may_look = of_the_catalog(connection, &broker, &mut findings).await?;
-    of_the_server(connection, plaintext, &mut findings).await?;
+    of_the_server(connection, &mut findings).await?;
     if connection.server.flavour == Flavour::MariaDb {
         findings.push(finding(
             Severity::Remark,
@@ -41,7 +42,7 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-fn broker(connection: &Connection) -> Name {
+pub(crate) fn broker(connection: &Connection) -> Name {
     let (user, host) = connection.server.broker.rsplit_once('@').unwrap_or((&connection.server.broker, "%"));
     Name::of(user, host)
 }
@@ -55,8 +56,8 @@ async fn of_the_broker(
     let rows = connection.list(sql::OWN_PRIVILEGES, ().into()).await?;
     let held = rows.iter().map(|row| text(row, "privilege")).collect::<Result<BTreeSet<String>, _>>()?;
     let (kill, administers): (&str, &[&str]) = match connection.server.flavour {
-        Flavour::MySql => ("CONNECTION_ADMIN", &["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"]),
-        Flavour::MariaDb => ("CONNECTION ADMIN", &["SUPER", "CREATE USER"]),
+        Flavour::MySql => ("CONNECTION_ADMIN", &sql::ADMINISTERS_MYSQL),
+        Flavour::MariaDb => ("CONNECTION ADMIN", &sql::ADMINISTERS_MARIADB),
     };
     for too_much in administers.iter().filter(|privilege| held.contains(**privilege)) {
         findings.push(finding(
@@ -141,28 +142,24 @@ async fn of_the_procedures(
             mend(routine, &standing),
         ));
     }
-    let blind = format!(
-        "the broker {broker} cannot see what people leave behind that runs with their rights, events above all"
-    );
-    match flavour {
-        Flavour::MySql => {
-            let routine = &DEFINITIONS_IN_MYSQL;
-            let standing = connection.standing(routine).await?;
-            let severity = match standing {
-                Standing::Fit => return Ok(()),
-                Standing::Unfit(_) => Severity::Danger,
-                Standing::Missing | Standing::NotAllowed => Severity::Remark,
-            };
-            let why = format!("{blind}: the procedure jit.{} cannot be used: {}", routine.name, standing.why());
-            findings.push(finding(severity, ("definitions", None), why, mend(routine, &standing)));
-        }
-        Flavour::MariaDb => {
-            if connection.definitions(&[]).await?.is_none() {
-                let mend = format!("GRANT SELECT (db, name, definer) ON mysql.event TO {to}");
-                findings.push(finding(Severity::Remark, ("definitions", None), blind, Some(mend)));
-            }
-        }
-    }
+    let routine = definitions(flavour);
+    let standing = connection.standing(routine).await?;
+    let severity = match standing {
+        Standing::Fit => return Ok(()),
+        Standing::Unfit(_) => Severity::Danger,
+        Standing::Missing | Standing::NotAllowed => Severity::Remark,
+    };
+    findings.push(finding(
+        severity,
+        ("definitions", None),
+        format!(
+            "the broker {broker} cannot see all that people leave behind and that runs with their rights or a role's (views, triggers, routines, \
+             events): the procedure jit.{} cannot be used: {}",
+            routine.name,
+            standing.why()
+        ),
+        mend(routine, &standing),
+    ));
     Ok(())
 }
 
@@ -179,7 +176,8 @@ async fn of_the_dead_man(
             let why = format!("the broker's database `{home}` holds events of others: {}", state.strangers);
             (Severity::Danger, why, mend)
         } else if mend == sql::dead_man::SCHEDULER_ON {
-            (Severity::Remark, "the event scheduler is off".to_owned(), "SET GLOBAL event_scheduler = ON".to_owned())
+            let why = "the event scheduler is off (it is so after every restart, too, unless `event_scheduler = ON` stands in the server's option file)";
+            (Severity::Remark, why.to_owned(), "SET GLOBAL event_scheduler = ON".to_owned())
         } else {
             let why = format!("the broker's database `{home}` is missing, or the right EVENT on it");
             let statements = sql::dead_man::dead_man_for(&connection.server.broker, &broker.quoted());
@@ -234,11 +232,7 @@ async fn of_the_catalog(
     Ok(all)
 }
 
-async fn of_the_server(
-    connection: &mut Connection,
-    plaintext: bool,
-    findings: &mut Vec<Check>,
-) -> Result<(), DatabaseError> {
+async fn of_the_server(connection: &mut Connection, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let answers = connection.script(&connection.server.flavour.text(sql::SERVER)).await.map_err(reading)?;
     let row = answers.first().and_then(|rows| rows.first()).ok_or_else(crate::observe::garbled)?;
     // OFF and ON, 0 and 1, and more words in newer versions
@@ -257,14 +251,6 @@ async fn of_the_server(
             ("fsync", None),
             "innodb_flush_log_at_trx_commit is not 1: a crash can bring back a role that was revoked",
             Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

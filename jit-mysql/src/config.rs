@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::adapter::{percent_decoded, without_password};
-use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
+use jit_core::database::tls::TlsError;
+use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use mysql_async::{OptsBuilder, SslOpts};
+
+use crate::sql::Flavour;
 
 /// Where a MySQL or MariaDB server is and how it is reached. Holds no password in readable form.
 #[derive(Debug, Clone)]
 pub struct MySqlConfig {
     pub(crate) place: Place,
-    user: String,
+    pub(crate) user: String,
+    /// Which server the URL's scheme names; the server itself knows better.
+    pub(crate) flavour: Flavour,
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) tls: TlsMode,
     pub(crate) connections: usize,
@@ -31,6 +36,16 @@ pub(crate) enum Place {
     Socket(String),
 }
 
+/// How the driver gets there.
+pub(crate) enum Way {
+    /// Without TLS.
+    Plain,
+    /// By its own TLS.
+    Verified(SslOpts),
+    /// Through a socket of ours, from which the way is encrypted.
+    Relayed(PathBuf),
+}
+
 /// The configuration cannot be used. Never holds a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the mysql server is not configured right: {why}")]
@@ -45,6 +60,12 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), source: None }
+    }
+}
+
+impl From<TlsError> for ConfigError {
+    fn from(error: TlsError) -> Self {
+        Self { why: error.why, source: error.source }
     }
 }
 
@@ -75,9 +96,11 @@ impl MySqlConfig {
         }
         let place = place(host)?;
         let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
+        let flavour = if clean.starts_with("mariadb:") { Flavour::MariaDb } else { Flavour::MySql };
         Ok(Self {
             place,
             user,
+            flavour,
             credentials,
             tls: TlsMode::default(),
             connections: 8,
@@ -128,31 +151,29 @@ impl MySqlConfig {
         matches!(self.place, Place::Socket(_))
     }
 
-    /// Whether passwords and statements travel readable over a network.
-    pub(crate) fn is_plaintext(&self) -> bool {
-        self.tls == TlsMode::DangerPlaintext && !self.is_local()
-    }
-
-    /// The CA file, where one replaces the system's roots.
-    pub(crate) fn ca(&self) -> Option<&PathBuf> {
-        match &self.tls {
-            TlsMode::VerifyFull { ca } => ca.as_ref(),
-            TlsMode::DangerPlaintext => None,
-        }
+    /// What a check says of how the server is verified; nothing of a Unix socket, which nobody between can read.
+    pub(crate) fn tls_check(&self) -> Option<Check> {
+        if self.is_local() { None } else { self.tls.checked() }
     }
 
     /// The driver's settings, password apart.
-    pub(crate) fn settings(&self, verifying: Option<SslOpts>) -> OptsBuilder {
+    pub(crate) fn settings(&self, way: Way) -> OptsBuilder {
         let settings = OptsBuilder::default().user(Some(self.user.clone()));
         let settings = match &self.place {
             Place::Host { host, port } => settings.ip_or_hostname(host.clone()).tcp_port(*port),
             Place::Socket(path) => settings.socket(Some(path.clone())),
         };
+        let covered = !matches!(way, Way::Plain);
+        let settings = match way {
+            Way::Plain => settings,
+            Way::Verified(verifying) => settings.ssl_opts(verifying),
+            Way::Relayed(socket) => settings.socket(Some(socket.to_string_lossy())),
+        };
         // A server that checks passwords elsewhere (PAM, LDAP, a cloud's tokens) asks for them in the clear. It gets them only
         // where its certificate was verified, chain and name: who else asks is not the server.
-        let verified = verifying.is_some() && matches!(self.tls, TlsMode::VerifyFull { .. });
+        let verified = covered && matches!(self.tls, TlsMode::VerifyFull { .. });
         // the driver would move to a socket that the server names, whose other end nobody has verified
-        settings.prefer_socket(false).tcp_nodelay(true).ssl_opts(verifying).enable_cleartext_plugin(verified)
+        settings.prefer_socket(false).tcp_nodelay(true).enable_cleartext_plugin(verified)
     }
 }
 
@@ -220,14 +241,18 @@ mod tests {
 
     #[test]
     fn law_12_a_password_is_given_in_the_clear_only_where_the_server_was_verified() {
-        let asks = |tls: TlsMode, verifying: Option<SslOpts>| {
+        let asks = |tls: TlsMode, way: Way| {
             let config = MySqlConfig::from_url("mysql://u@h").unwrap().tls(tls);
-            mysql_async::Opts::from(config.settings(verifying)).enable_cleartext_plugin()
+            mysql_async::Opts::from(config.settings(way)).enable_cleartext_plugin()
         };
-        assert!(asks(TlsMode::default(), Some(SslOpts::default())));
-        assert!(!asks(TlsMode::default(), None));
-        assert!(!asks(TlsMode::DangerPlaintext, None));
-        assert!(!asks(TlsMode::DangerPlaintext, Some(SslOpts::default())));
+        let named =
+            || TlsMode::VerifyFull { ca: Some("ca.pem".into()), server_name: Some("project:instance".to_owned()) };
+        assert!(asks(TlsMode::default(), Way::Verified(SslOpts::default())));
+        assert!(asks(named(), Way::Relayed("socket".into())));
+        assert!(!asks(TlsMode::VerifyCa { ca: "ca.pem".into() }, Way::Relayed("socket".into())));
+        assert!(!asks(TlsMode::default(), Way::Plain));
+        assert!(!asks(TlsMode::DangerPlaintext, Way::Plain));
+        assert!(!asks(TlsMode::DangerPlaintext, Way::Verified(SslOpts::default())));
     }
 
     #[test]

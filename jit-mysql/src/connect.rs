@@ -3,29 +3,40 @@
 use std::sync::Arc;
 
 use jit_core::database::adapter::ServerClock;
+use jit_core::database::tls::{client_config, trusted};
 use jit_core::database::{DatabaseError, Known, Password, Rejection, TlsMode};
 use mysql_async::prelude::{Protocol, Queryable as _};
 use mysql_async::{Conn, Params, QueryResult, Row, SslOpts};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use crate::account::Name;
-use crate::config::{ConfigError, MySqlConfig};
+use crate::config::{ConfigError, MySqlConfig, Place, Way};
 use crate::error;
 use crate::observe::{Moment, number, text};
+use crate::relay::Relay;
 use crate::sql::{self, Flavour, Read, settings};
 
 /// Opens connections to one server.
 #[derive(Debug)]
 pub(crate) struct Connector {
     config: MySqlConfig,
-    verifying: Option<SslOpts>,
+    tls: Tls,
     password: Password,
     /// The settings that the last server took, and what it said it is.
     settings: Mutex<Option<(String, Arc<str>)>>,
+}
+
+/// Who encrypts, and verifies the server.
+#[derive(Debug)]
+enum Tls {
+    /// Nobody: a Unix socket, or the configuration's dangerous word.
+    Nobody,
+    /// The driver: chain and host name.
+    Driver(SslOpts),
+    /// We ourselves, where the certificate is not for the host's name.
+    Relay(Arc<ClientConfig>),
 }
 
 /// A broker's connection. Dropping it closes it, whatever is under way: it is never used again.
@@ -54,10 +65,9 @@ impl Connector {
     pub(crate) fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
         // where an embedder's other crates bring a second provider of cryptography, the driver could not choose
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let plaintext = config.is_local() || config.tls == TlsMode::DangerPlaintext;
-        let verifying = if plaintext { None } else { Some(verifying(&config)?) };
+        let tls = if config.is_local() { Tls::Nobody } else { Tls::of(&config.tls)? };
         let password = Password::new(config.credentials.clone());
-        Ok(Self { config, verifying, password, settings: Mutex::new(None) })
+        Ok(Self { config, tls, password, settings: Mutex::new(None) })
     }
 
     pub(crate) fn config(&self) -> &MySqlConfig {
@@ -89,8 +99,21 @@ impl Connector {
     }
 
     async fn attempt(&self, password: Option<&SecretString>) -> Result<Conn, mysql_async::Error> {
-        let settings = self.config.settings(self.verifying.clone());
-        Conn::new(settings.pass(password.map(ExposeSecret::expose_secret))).await
+        let connect = |way| Conn::new(self.config.settings(way).pass(password.map(ExposeSecret::expose_secret)));
+        match (&self.tls, &self.config.place) {
+            (Tls::Relay(tls), Place::Host { host, port }) => {
+                let relay = Relay::to(host, *port, tls)?;
+                match connect(Way::Relayed(relay.socket())).await {
+                    Ok(conn) => {
+                        relay.keep();
+                        Ok(conn)
+                    }
+                    Err(error) => Err(relay.why(error).await),
+                }
+            }
+            (Tls::Driver(verifying), _) => connect(Way::Verified(verifying.clone())).await,
+            _ => connect(Way::Plain).await,
+        }
     }
 
     /// Settings and identity.
@@ -144,6 +167,17 @@ impl Connector {
     }
 }
 
+impl Tls {
+    fn of(mode: &TlsMode) -> Result<Self, ConfigError> {
+        if let TlsMode::VerifyFull { ca, server_name: None } = mode {
+            let roots = trusted(ca.as_deref())?.into_iter().map(|root| root.to_vec().into()).collect();
+            return Ok(Self::Driver(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots)));
+        }
+        let verifying = client_config(mode, rustls::DEFAULT_VERSIONS)?;
+        Ok(verifying.map_or(Self::Nobody, |verifying| Self::Relay(Arc::new(verifying))))
+    }
+}
+
 impl Connection {
     /// Whether it can still be used, as far as is known here.
     pub(crate) fn is_open(&self) -> bool {
@@ -178,10 +212,16 @@ impl Connection {
     ///
     /// # Errors
     /// Where one of them was cut, too.
-    pub(crate) async fn lists(&mut self, single: &[&str], lists: &[Read]) -> Result<Vec<Vec<Row>>, DatabaseError> {
+    pub(crate) async fn lists(
+        &mut self,
+        single: &[&str],
+        lists: &[Read],
+        more: Option<String>,
+    ) -> Result<Vec<Vec<Row>>, DatabaseError> {
         let flavour = self.server.flavour;
         let first = single.iter().map(|statement| flavour.text(statement));
-        let statements: Vec<String> = first.chain(lists.iter().map(|list| list.whole(flavour))).collect();
+        let lists = lists.iter().map(|list| list.whole(flavour)).chain(more);
+        let statements: Vec<String> = first.chain(lists).collect();
         let answers = self.script(&statements.join("; ")).await.map_err(error::reading)?;
         if answers.len() != statements.len() {
             return Err(error::cut());
@@ -228,33 +268,4 @@ async fn all_of<P: Protocol>(mut result: QueryResult<'_, 'static, P>) -> Result<
     // a statement behind the last one with an answer may have failed
     result.drop_result().await?;
     Ok(all)
-}
-
-/// Chain and name are always verified; a CA file only says by which roots.
-fn verifying(config: &MySqlConfig) -> Result<SslOpts, ConfigError> {
-    let roots = match config.ca() {
-        Some(path) => {
-            let unreadable =
-                |why: String| ConfigError::new(format!("the CA file `{}` cannot be used: {why}", path.display()));
-            let mut store = RootCertStore::empty();
-            let mut found = Vec::new();
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))? {
-                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                store.add(certificate.clone()).map_err(|error| unreadable(error.to_string()))?;
-                found.push(certificate);
-            }
-            if found.is_empty() {
-                return Err(unreadable("it holds no PEM certificate".to_owned()));
-            }
-            found
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    if roots.is_empty() {
-        return Err(ConfigError::new(
-            "the system has no trusted CA certificates: install them (ca-certificates), or name a CA file in `tls`",
-        ));
-    }
-    let roots = roots.iter().map(|root| root.as_ref().to_vec().into()).collect();
-    Ok(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots))
 }

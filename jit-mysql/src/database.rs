@@ -5,15 +5,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
+    Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
+    Subject, TlsMode,
 };
 use jit_core::id::{Account, RoleName};
 
+use crate::account::Name;
 use crate::config::{ConfigError, MySqlConfig};
 use crate::connect::Server;
 use crate::pool::{Lease, Pool};
 use crate::sql::Flavour;
+use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
 /// One MySQL or MariaDB server.
@@ -54,7 +57,7 @@ impl Database for MySqlDatabase {
         self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         observe::continues(before, now)
     }
 
@@ -67,8 +70,8 @@ impl Database for MySqlDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().config().is_plaintext();
-        self.read(async |lease| check::check(lease, roles, plaintext).await).await
+        let tls = self.pool.connector().config().tls_check();
+        self.read(async |lease| check::check(lease, roles, tls).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
@@ -125,6 +128,21 @@ impl Database for MySqlDatabase {
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         self.read(async |lease| lease.holders(roles).await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let config = self.pool.connector().config();
+        // a server that answers says which of the two it is, and which account the broker's is
+        let answered = self.read(async |lease| Ok((lease.server.flavour, check::broker(lease)))).await;
+        let (flavour, broker) = answered.unwrap_or_else(|_| (config.flavour, Name::of(config.user.clone(), "%")));
+        let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
+        let roles: Vec<Name> = named.map(|role| flavour.role(&role)).collect();
+        let needs_tls = config.tls != TlsMode::DangerPlaintext && !config.is_local();
+        Ok(SetUp { flavour, broker: &broker, needs_tls, roles: &roles }.script())
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.stores().await).await
     }
 }
 

@@ -1,16 +1,19 @@
 //! The dead man's switch: an event for each lease, which takes away what ran out. It outlives every process of ours, and a restart of the
 //! server. Events are the broker's own, in a database in which nobody else has rights; what is not counts as none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Identity, Rejection, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Identity, Rejection,
+    StoreMarks, Subject, store_in,
 };
+use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
+use mysql_async::Row;
 
 use crate::account::Name;
 use crate::connect::Connection;
@@ -89,6 +92,32 @@ impl Connection {
         sql::event(&[&self.server.broker, &account.user, &account.host, &role.user, &role.host])
     }
 
+    /// The statement that shows whose marks stand on these memberships.
+    pub(crate) fn marks(&self, named: &[Named]) -> String {
+        let names: BTreeSet<String> = named.iter().map(|named| self.event(named)).collect();
+        sql::marks(&self.home(), &names.into_iter().collect::<Vec<_>>())
+    }
+
+    /// What it showed, by membership.
+    pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<Option<StoreId>>, DatabaseError> {
+        let mut stores = BTreeMap::new();
+        for row in rows {
+            stores.insert(text(row, "name")?, store_in(&text(row, "armed_by")?));
+        }
+        Ok(named.iter().map(|named| stores.get(&self.event(named)).cloned().flatten()).collect())
+    }
+
+    /// The stores that have marks here.
+    pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        let mut counts = BTreeMap::<StoreId, u64>::new();
+        for row in self.list(sql::MARKS, (self.home(),).into()).await? {
+            let Some(store) = store_in(&text(&row, "armed_by")?) else { continue };
+            let count = counts.entry(store).or_default();
+            *count = count.saturating_add(1);
+        }
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+    }
+
     /// By name: the events of these names.
     async fn events(&mut self, names: &[String]) -> Result<BTreeMap<String, Event>, DatabaseError> {
         let these = serde_json::to_string(names).map_err(|_| garbled())?;
@@ -142,7 +171,7 @@ async fn arm_all(
     }
     let killer = if state.may_kill { None } else { connection.killer().await? };
     let (flavour, home) = (connection.server.flavour, connection.home());
-    let label = comment(&call.label);
+    let label = comment(&call.mark());
     let mut wanted = Vec::new();
     for order in orders {
         let named = Named::of(flavour, &order.subject);
@@ -169,7 +198,11 @@ async fn arm_all(
     let there = connection.events(&names).await?;
     let until = until(connection, budget);
     let mut failure = None;
-    for some in wanted.chunks(AT_ONCE) {
+    // what another store accounts for stays as it is
+    let others: Vec<Option<StoreId>> = wanted.iter().map(|(event, ..)| another(call, there.get(event))).collect();
+    let ours: Vec<&(String, String, u64)> =
+        wanted.iter().zip(&others).filter(|(_, other)| other.is_none()).map(|(ours, _)| ours).collect();
+    for some in ours.chunks(AT_ONCE) {
         let each = some.iter().map(|(event, body, seconds)| {
             let when = When { seconds: *seconds, armed_by: &label, until: &until, wait: wait(budget) };
             sql::arm(&home, event, there.contains_key(event), &when, body)
@@ -183,7 +216,11 @@ async fn arm_all(
         return Err(unknown);
     }
     let now = connection.events(&names).await?;
-    let each = wanted.iter().map(|(event, body, _)| match now.get(event) {
+    let each = wanted.iter().zip(orders).zip(others).map(|(((event, body, _), order), other)| match now.get(event) {
+        _ if other.is_some() => {
+            let Subject { account, role, .. } = &order.subject;
+            Err(other.map_or_else(late, |store| DatabaseError::another_store(account, role, &store)))
+        }
         Some(armed) if armed.enabled && armed.armed_by == label && armed.body.as_ref() == Some(body) => {
             Ok(Armed { kind: DeadManKind::Event, fires_at: armed.fires_at, identity: identity.clone() })
         }
@@ -225,7 +262,9 @@ async fn disarm_all(
     }
     let before = connection.events(&names).await?;
     let until = until(connection, budget);
-    let ours: Vec<&String> = names.iter().filter(|name| before.get(*name).is_some_and(|event| event.own)).collect();
+    let is_ours =
+        |name: &&String| before.get(*name).is_some_and(|event| event.own && call.another_in(&event.armed_by).is_none());
+    let ours: Vec<&String> = names.iter().filter(is_ours).collect();
     for some in ours.chunks(AT_ONCE) {
         let each = some.iter().map(|event| sql::disarm(&home, event, &until, wait(budget)));
         connection.script(&each.collect::<Vec<_>>().join("; ")).await.map_err(|error| gated(&error))?;
@@ -237,16 +276,22 @@ async fn disarm_all(
         }
     }
     let each = names.iter().map(|name| Disarmed {
+        // one that has fired names no store any more
         fired_at: before.get(name).and_then(|event| event.fired_at),
         identity: identity.clone(),
     });
     Ok(each.collect())
 }
 
-/// A label as the comment of an event.
+/// The store that accounts for a membership by this event, where that is another than the call's.
+fn another(call: &Call, event: Option<&Event>) -> Option<StoreId> {
+    call.another_in(&event.filter(|event| event.own)?.armed_by)
+}
+
+/// A mark as the comment of an event, which holds 64 characters.
 fn comment(label: &str) -> String {
     let mut text = String::new();
-    for one in label.chars().take(60) {
+    for one in label.chars().take(64) {
         let plain = one.is_ascii_alphanumeric() || "._:-/#@".contains(one);
         let _ = write!(text, "{}", if plain { one } else { '_' });
     }

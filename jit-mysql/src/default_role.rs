@@ -132,7 +132,7 @@ impl Connection {
         self.call_trusted(&routines::DEFAULT_ROLE_IN_MARIADB, sql::CALL_IN_MARIADB).await.map(drop)
     }
 
-    /// Calls a procedure of jit while it is what jit knows, in one packet with what shows that; the rows of its answer, if it has any.
+    /// Calls a procedure of jit while it is what jit knows, in one packet with what shows that; the rows of all its lists, if it has any.
     pub(crate) async fn call_trusted(
         &mut self,
         routine: &Routine,
@@ -154,6 +154,6 @@ impl Connection {
             let why = format!("the procedure jit.{} was not called: {why}; run the check of this target", routine.name);
             return Err(DatabaseError::rejected(Rejection::PrivilegeMissing, why));
         }
-        Ok(answers.pop().unwrap_or_default())
+        Ok(answers.into_iter().flatten().collect())
     }
 }

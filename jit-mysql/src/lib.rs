@@ -28,44 +28,12 @@
 //!
 //! # The broker
 //!
-//! jit logs in as an account of its own, which can grant the requestable roles, see and end sessions, and read who holds what. On MySQL:
-//!
-//! ```sql
-//! CREATE USER jit_broker@'%' IDENTIFIED BY '...' REQUIRE SSL;
-//! GRANT PROCESS, CONNECTION_ADMIN ON *.* TO jit_broker@'%';
-//! GRANT SELECT ON mysql.role_edges TO jit_broker@'%';
-//! GRANT SELECT ON mysql.default_roles TO jit_broker@'%';
-//! GRANT SELECT ON mysql.global_grants TO jit_broker@'%';
-//! GRANT SELECT ON mysql.db TO jit_broker@'%';
-//! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
-//! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
-//! GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
-//! -- every right, and no password:
-//! GRANT SELECT (User, Host, Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv,
-//!   File_priv, Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv,
-//!   Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv,
-//!   Trigger_priv, Create_tablespace_priv, Create_role_priv, Drop_role_priv) ON mysql.user TO jit_broker@'%';
-//! -- for each requestable role:
-//! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
-//! ```
-//!
-//! On MariaDB:
-//!
-//! ```sql
-//! CREATE USER jit_broker@'%' IDENTIFIED BY '...' REQUIRE SSL;
-//! GRANT PROCESS, CONNECTION ADMIN ON *.* TO jit_broker@'%';
-//! GRANT SELECT ON mysql.roles_mapping TO jit_broker@'%';
-//! GRANT SELECT ON mysql.tables_priv TO jit_broker@'%';
-//! GRANT SELECT ON mysql.procs_priv TO jit_broker@'%';
-//! GRANT SELECT ON mysql.proxies_priv TO jit_broker@'%';
-//! GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO jit_broker@'%';
-//! -- for each requestable role:
-//! GRANT orders_write TO jit_broker@'%' WITH ADMIN OPTION;
-//! ```
+//! jit logs in as an account of its own, which can grant the requestable roles, see and end sessions, and read who holds what.
+//! [`Database::set_up`](jit_core::database::Database::set_up) has the script for `mysql` and `mariadb` that makes it or mends it, with what is told below.
 //!
 //! A role that was granted is usable at once where it is a default role (`activation = "default"`, what rules say unless told). To change another
 //! account's default roles takes `CREATE USER` or write access to the tables of all accounts, which nobody should have who stands on a network;
-//! a procedure has it instead, whose text [`Database::check`](jit_core::database::Database::check) prints. Without it rules need
+//! a procedure has it instead. Without it rules need
 //! `activation = "session"`, and people run `SET ROLE`.
 //!
 //! That procedure runs with its definer's rights, so that it is called only while its text, its settings and its definer are what jit expects,
@@ -74,7 +42,7 @@
 //! # The dead man's switch
 //!
 //! So that roles end when every process of jit is dead, each broker makes an event for each membership that it granted, in a database of its own
-//! ([`home`]) in which nobody else has rights. The broker needs `EVENT` there: [`Database::check`](jit_core::database::Database::check) prints it.
+//! ([`home`]) in which nobody else has rights. The broker needs `EVENT` there.
 //! An event runs with the rights of who made or changed it last. So nobody but the broker can change what runs as the broker.
 //! Accounts that can act as the account lose their sessions, too. [`LEASES`] is a view for people who want to see what is armed.
 //!
@@ -85,8 +53,8 @@
 //!
 //! # What stays behind
 //!
-//! Whoever may not run or change an event, a view or a trigger does not see it. MySQL's broker has a procedure that shows their names; MariaDB's
-//! reads the names of events.
+//! Whoever may not run or change an event, a view, a trigger or a routine does not see it. The procedure `jit.definitions` shows the broker what an
+//! account or a role defined. In MariaDB a role can be a definer: whoever has it makes a view in a database of their own, and reads its tables for good.
 //!
 //! # What to know
 //!
@@ -109,6 +77,7 @@ mod grant;
 mod observe;
 mod pool;
 mod powers;
+mod relay;
 mod revoke;
 mod rights;
 mod sessions;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Holders, Identity, Observation, Seen, Session, Subject, Width,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, Observation, Seen, Session, Subject, Width,
 };
 use jit_core::id::{Account, RealmId, RoleName};
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::reading;
 use crate::sessions::may_be;
-use crate::sql::{self, Flavour};
+use crate::sql::{self, Flavour, Read};
 
 /// Who answers, and when.
 #[derive(Debug, Clone)]
@@ -102,8 +102,110 @@ impl Moment {
         let incarnation = format!("started {started}{AT}{}", text(row, "place")?);
         let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let now: Time = text(row, "now")?.parse().map_err(|_| garbled())?;
-        Ok(Self { now: whole_micros(now), identity: Identity { realm, incarnation } })
+        let position = Position::of(row)?.text();
+        Ok(Self { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
     }
+}
+
+/// Whether the server that was seen as `before` can run as `now`: started again later where it listened, on the same folder, with everything
+/// that was seen. A copy of its folder has the same uuid.
+pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
+    if before.realm == now.realm
+        && let Some(why) = Position::read(before).lacks(&Position::read(now))
+    {
+        return Continuity::Other(why);
+    }
+    let (Some((started, was_at)), Some((starts, is_at))) =
+        (before.incarnation.split_once(AT), now.incarnation.split_once(AT))
+    else {
+        return Continuity::Unclear("it does not say where it listens".to_owned());
+    };
+    let (was_in, is_in) = (Position::read(before).data, Position::read(now).data);
+    if was_at != is_at {
+        return Continuity::Unclear(format!("it listens at {is_at}, and did at {was_at}"));
+    }
+    if !was_in.is_empty() && was_in != is_in {
+        return Continuity::Unclear(format!("its data is in {is_in}, and was in {was_in}"));
+    }
+    if started >= starts {
+        return Continuity::Unclear("it was started before the one that was seen".to_owned());
+    }
+    Continuity::Restarted
+}
+
+/// What a later run of the server shows again, as it is kept in [`Identity::position`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Position {
+    /// How far InnoDB's log is on disk: it never goes back.
+    #[serde(default)]
+    lsn: Option<u64>,
+    /// Which changes are in the binary log: empty where there is none. None: not kept.
+    #[serde(default)]
+    gtids: Option<String>,
+    /// The folder with its data.
+    #[serde(default)]
+    data: String,
+}
+
+/// A set of changes that takes more than this is not kept, bytes.
+const MOST_GTIDS: usize = 4_096;
+
+impl Position {
+    fn of(row: &Row) -> Result<Self, DatabaseError> {
+        let gtids = text(row, "gtids")?.replace(char::is_whitespace, "");
+        let gtids = Some(gtids).filter(|gtids| gtids.len() <= MOST_GTIDS);
+        Ok(Self { lsn: text(row, "lsn")?.parse().ok(), gtids, data: text(row, "data")? })
+    }
+
+    /// What an older version of jit kept is nothing.
+    fn read(of: &Identity) -> Self {
+        serde_json::from_str(&of.position).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What a server with the other position lacks of what this one had.
+    fn lacks(&self, other: &Self) -> Option<String> {
+        if let (Some(was), Some(is)) = (self.lsn, other.lsn)
+            && is < was
+        {
+            return Some(format!("its log ends at {is}, and was seen at {was}: it was copied, or saved, before"));
+        }
+        let (Some(had), Some(has)) = (&self.gtids, &other.gtids) else { return None };
+        let has = changes(has);
+        let missing = changes(had).into_iter().find(|(source, first, last)| {
+            !has.iter().any(|(whose, from, to)| whose == source && from <= first && last <= to)
+        });
+        missing.map(|(source, first, last)| {
+            format!("it lacks changes {first} to {last} of {source}, which were seen: it was copied, or saved, before")
+        })
+    }
+}
+
+/// The changes of a set: whose, from which to which. MySQL lists all (`uuid:1-5:7`, with tags `uuid:tag:1-5`), MariaDB the last of each domain
+/// (`0-1-123`), whichever server made it.
+fn changes(set: &str) -> Vec<(String, u64, u64)> {
+    let mut all = Vec::new();
+    for part in set.split(',') {
+        let mut pieces = part.split(':');
+        let source = pieces.next().unwrap_or_default();
+        if let [domain, _, last] = source.split('-').collect::<Vec<_>>().as_slice()
+            && let Ok(last) = last.parse()
+        {
+            all.push((format!("domain {domain}"), 0, last));
+        }
+        let mut whose = source.to_owned();
+        for piece in pieces {
+            let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
+            match (first.parse(), last.parse()) {
+                (Ok(first), Ok(last)) => all.push((whose.clone(), first, last)),
+                _ => whose = format!("{source}:{piece}"),
+            }
+        }
+    }
+    all
 }
 
 impl Connection {
@@ -135,7 +237,8 @@ impl Connection {
         for _ in 0..EVERYBODY_CHANGES {
             self.say_what_is_asked(named).await?;
             let lists = [sql::NAMES, sql::HELD, sql::DEFAULTS, sql::MEMBERS];
-            let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists).await?;
+            let marks = Read::ended(2, &self.marks(named));
+            let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists, Some(marks)).await?;
             let moment = self.moment_of(answers.first())?;
             let mandatory = answers.get(1).and_then(|rows| rows.first()).ok_or_else(garbled)?;
             let everybody = self.server.flavour.everybody(&text(mandatory, "mandatory")?);
@@ -144,8 +247,13 @@ impl Connection {
                 continue;
             }
             let mut catalog = Catalog::of(&answers, everybody)?;
+            let marks = self.marked(named, answers.last().ok_or_else(garbled)?)?;
             catalog.sessions = self.sessions_of(named, &catalog).await?;
-            return Ok((moment, named.iter().map(|one| catalog.look(one)).collect()));
+            let mut looks: Vec<Look> = named.iter().map(|one| catalog.look(one)).collect();
+            for (look, mark) in looks.iter_mut().zip(marks) {
+                look.seen.marked_by = mark;
+            }
+            return Ok((moment, looks));
         }
         Err(DatabaseError::not_applied(
             "mandatory_roles changes faster than it can be looked at: nothing can be concluded",
@@ -225,7 +333,7 @@ impl Connection {
 
 impl Catalog {
     fn of(answers: &[Vec<Row>], everybody: Vec<Name>) -> Result<Self, DatabaseError> {
-        let [_, _, names, held, defaults, members] = answers else { return Err(garbled()) };
+        let [_, _, names, held, defaults, members, _] = answers else { return Err(garbled()) };
         let names = names.iter().map(|row| name(row, "user", "host")).collect::<Result<BTreeSet<Name>, _>>()?;
         let mut catalog = Self { names: Arc::new(names), everybody, ..Self::default() };
         for row in held {
@@ -310,14 +418,6 @@ impl Catalog {
 /// By what everybody holds a role that the server's setting of this name has.
 pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
-/// Whether the server that ran as `before` can run as `now`: started again, later, where it listened. A copy of its folder has the same uuid.
-pub(crate) fn continues(before: &str, now: &str) -> bool {
-    match (before.split_once(AT), now.split_once(AT)) {
-        (Some((before, was_at)), Some((now, is_at))) => was_at == is_at && before < now,
-        _ => false,
-    }
-}
-
 /// The observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation {
@@ -353,4 +453,47 @@ pub(crate) fn number(row: &Row, name: &str) -> Result<i64, DatabaseError> {
 
 pub(crate) fn name(row: &Row, user: &str, host: &str) -> Result<Name, DatabaseError> {
     Ok(Name::of(text(row, user)?, text(row, host)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(incarnation: &str, lsn: u64, gtids: &str, data: &str) -> Identity {
+        let position = Position { lsn: Some(lsn), gtids: Some(gtids.to_owned()), data: data.to_owned() }.text();
+        Identity { realm: RealmId::new("mysql:7").unwrap(), incarnation: incarnation.to_owned(), position }
+    }
+
+    #[test]
+    fn law_05_a_restart_with_all_that_was_seen_continues_a_server_and_nothing_else_does() {
+        let uuid = "3E11FA47-71CA-11E1-9E33-C80AA9429562";
+        let had = format!("{uuid}:1-5:8,{uuid}:jit:1-2");
+        let was = seen("started 2026-11-28T19:00:00Z, at one:3306", 500, &had, "/data/");
+        let later = "started 2026-11-28T20:00:00Z, at one:3306";
+        let more = format!("{uuid}:1-9,{uuid}:jit:1-3");
+        for (incarnation, lsn, gtids, data, expected) in [
+            (later, 500, had.as_str(), "/data/", "restarted"),
+            (later, 501, more.as_str(), "/data/", "restarted"),
+            (later, 499, more.as_str(), "/data/", "other"),
+            (later, 501, &format!("{uuid}:1-7,{uuid}:jit:1-3"), "/data/", "other"),
+            (later, 501, &format!("{uuid}:1-9"), "/data/", "other"),
+            (later, 501, "", "/data/", "other"),
+            (later, 501, more.as_str(), "/copy/", "unclear"),
+            ("started 2026-11-28T20:00:00Z, at two:3306", 501, more.as_str(), "/data/", "unclear"),
+            ("started 2026-11-28T18:00:00Z, at one:3306", 501, more.as_str(), "/data/", "unclear"),
+        ] {
+            let found = match continues(&was, &seen(incarnation, lsn, gtids, data)) {
+                Continuity::Same => "same",
+                Continuity::Restarted => "restarted",
+                Continuity::Unclear(_) => "unclear",
+                Continuity::Other(_) => "other",
+            };
+            assert_eq!(found, expected, "{incarnation} {lsn} {gtids} {data}");
+        }
+        let (before, after) = (seen(later, 1, "0-1-7,1-2-3", "/data/"), seen(later, 1, "0-2-6,1-2-3", "/data/"));
+        assert!(Position::read(&before).lacks(&Position::read(&after)).is_some(), "MariaDB's log went back");
+        assert!(Position::read(&after).lacks(&Position::read(&before)).is_none());
+        let older = Identity { position: String::new(), ..was };
+        assert_eq!(continues(&older, &seen(later, 1, "", "/data/")), Continuity::Restarted, "of an older version");
+    }
 }

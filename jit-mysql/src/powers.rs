@@ -85,7 +85,7 @@ const HARMLESS_IN_MYSQL: [&str; 3] = ["CREATE ROUTINE", "EVENT", "TRIGGER"];
 const HARMLESS_ANYWHERE: [&str; 5] =
     ["USAGE", "SHOW VIEW", "REFERENCES", "CREATE TEMPORARY TABLES", "SHOW CREATE ROUTINE"];
 
-/// The servers' own databases, and ours.
+/// The servers' own databases, and ours. The broker's own, in which its events are, is another one, by its name.
 const PROTECTED: [&str; 5] = ["mysql", "jit", "sys", "performance_schema", "information_schema"];
 
 /// Those of them that everybody may look into: nothing in them is secret.
@@ -122,7 +122,7 @@ impl Right {
         Self { name: name.into(), on }
     }
 
-    fn is_harmless(&self, flavour: Flavour) -> bool {
+    fn is_harmless(&self, flavour: Flavour, home: &str) -> bool {
         let name = self.name.as_str();
         let ordinary =
             || HARMLESS_ON_DATABASE.contains(&name) || (flavour == Flavour::MySql && HARMLESS_IN_MYSQL.contains(&name));
@@ -130,7 +130,8 @@ impl Right {
         match &self.on {
             On::Server => HARMLESS_ON_SERVER.contains(&name),
             On::Databases(pattern) => {
-                let reached: Vec<&str> = PROTECTED.into_iter().filter(|database| reaches(pattern, database)).collect();
+                let protected = PROTECTED.into_iter().chain([home]);
+                let reached: Vec<&str> = protected.filter(|database| reaches(pattern, database)).collect();
                 if reached.is_empty() {
                     return ordinary();
                 }
@@ -138,7 +139,7 @@ impl Right {
             }
             On::Table(database, object) | On::Routine(database, object) => {
                 let database = database.to_ascii_lowercase();
-                if !PROTECTED.contains(&database.as_str()) {
+                if !PROTECTED.contains(&database.as_str()) && database != home {
                     return ordinary();
                 }
                 let open = OPEN.contains(&database.as_str())
@@ -162,9 +163,13 @@ impl Right {
     }
 }
 
-/// What of these rights is not harmless, as people read it.
-pub(crate) fn powers<'r>(flavour: Flavour, rights: impl IntoIterator<Item = &'r Right>) -> BTreeSet<String> {
-    rights.into_iter().filter(|right| !right.is_harmless(flavour)).map(Right::said).collect()
+/// What of these rights is not harmless, as people read it. `home` is the database of the broker's events.
+pub(crate) fn powers<'r>(
+    flavour: Flavour,
+    home: &str,
+    rights: impl IntoIterator<Item = &'r Right>,
+) -> BTreeSet<String> {
+    rights.into_iter().filter(|right| !right.is_harmless(flavour, home)).map(Right::said).collect()
 }
 
 fn is_without_secrets(table: &str) -> bool {
@@ -337,7 +342,7 @@ mod tests {
 
     fn of(flavour: Flavour, lines: &[&str]) -> Vec<String> {
         let rights: Vec<Right> = lines.iter().flat_map(|line| of_line(line)).collect();
-        powers(flavour, &rights).into_iter().collect()
+        powers(flavour, "jit0123456789abcdef", &rights).into_iter().collect()
     }
 
     #[test]
@@ -374,6 +379,9 @@ mod tests {
             "GRANT SELECT ON `%`.* TO `r`",
             "GRANT DELETE ON `jit`.`leases` TO `r`",
             "GRANT EXECUTE ON PROCEDURE `jit`.`default_role` TO `r`",
+            "GRANT DROP ON `jit0123456789abcdef`.* TO `r`",
+            "GRANT DROP ON `jit%f`.* TO `r`",
+            "GRANT INSERT ON `jit0123456789abcdef`.`t` TO `r`",
             "GRANT SELECT ON `mysql`.`global_priv` TO `r`",
             "GRANT UPDATE (`Priv`) ON `mysql`.`global_priv` TO `r`",
             "GRANT ALTER ROUTINE ON FUNCTION `sys`.`format_path` TO `r`",
@@ -391,7 +399,7 @@ mod tests {
             assert_eq!(of(Flavour::MariaDb, &[line]).len(), 1, "{line}");
         }
         let event = [Right::new("EVENT", On::Databases("orders".to_owned()))];
-        assert!(powers(Flavour::MySql, &event).is_empty(), "it runs with its maker's own rights");
+        assert!(powers(Flavour::MySql, "jit0", &event).is_empty(), "it runs with its maker's own rights");
     }
 
     #[test]

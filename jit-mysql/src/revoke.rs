@@ -39,18 +39,20 @@ pub(crate) async fn revoke(
     // a packet of a call that was given up must not take what is granted later
     let until = connection.server.clock.after(budget.left());
     let to_revoke = orders.iter().zip(&before).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
-        let needed = order.how == RevokeHow::Remove && !look.seen.direct.is_empty();
+        let needed = order.how == RevokeHow::Remove && !look.seen.direct.is_empty() && !is_theirs(call, look);
         needed.then(|| (i, named.account.clone(), named.role.clone(), until))
     });
     let groups = Group::of(to_revoke.collect::<Vec<_>>());
     let mut results: Vec<Result<(), DatabaseError>> = orders.iter().map(|_| Ok(())).collect();
-    let whose = in_the_way(orders, &before);
+    let whose = in_the_way(call, orders, &before);
     for (i, result) in unblocked(pool, &whose, connection.send(call, budget, groups, sql::revoke)).await {
         if let Some(place) = results.get_mut(i) {
             *place = result;
         }
     }
-    let applied: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    // what another store accounts for was left to it, with its sessions
+    let applied: Vec<bool> =
+        results.iter().zip(&before).map(|(result, look)| result.is_ok() && !is_theirs(call, look)).collect();
     let mut troubles: Vec<Option<String>> = Vec::with_capacity(orders.len());
     for (((order, look), named), applied) in orders.iter().zip(&before).zip(&named).zip(&applied) {
         let done = if *applied { connection.deactivate(order, named, look).await } else { Ok(()) };
@@ -75,10 +77,17 @@ pub(crate) async fn revoke(
     for (((report, order), look), trouble) in reports.iter_mut().zip(orders).zip(&before).zip(troubles) {
         if let Ok(report) = report {
             report.default_kept = trouble;
-            report.was_held = (order.how == RevokeHow::Remove).then_some(!look.seen.direct.is_empty());
+            let told = order.how == RevokeHow::Remove && !is_theirs(call, look);
+            report.was_held = told.then_some(!look.seen.direct.is_empty());
+            report.seen.marked_by.clone_from(&look.seen.marked_by);
         }
     }
     reports
+}
+
+/// Whether another store accounts for the membership.
+fn is_theirs(call: &Call, look: &Look) -> bool {
+    look.seen.marked_by.as_ref().is_some_and(|store| call.is_another(store))
 }
 
 /// Whether the membership goes, and the sessions with it.
@@ -92,8 +101,9 @@ fn ending_of(orders: &[RevokeOrder], named: &[Named]) -> BTreeSet<Name> {
 }
 
 /// Whose sessions end anyway, and may end before the membership is gone.
-fn in_the_way(orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
-    let ending = || orders.iter().zip(looks).filter(|(order, _)| ends(order)).map(|(_, look)| look);
+fn in_the_way(call: &Call, orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
+    let ending =
+        || orders.iter().zip(looks).filter(|(order, look)| ends(order) && !is_theirs(call, look)).map(|(_, look)| look);
     let known = ending().next().map(|look| Arc::clone(&look.known)).unwrap_or_default();
     InTheWay { accounts: ending().flat_map(|look| look.holders.iter().cloned()).collect(), known }
 }

@@ -45,9 +45,10 @@ impl Connection {
                 rights
             }
         };
-        let flavour = self.server.flavour;
+        let (flavour, home) = (self.server.flavour, self.home());
         for (named, look) in named.iter().zip(&mut looks) {
-            look.seen.powers = powers(flavour, rights.get(&named.role).into_iter().flatten()).into_iter().collect();
+            look.seen.powers =
+                powers(flavour, &home, rights.get(&named.role).into_iter().flatten()).into_iter().collect();
         }
         Ok((moment, looks))
     }

@@ -143,6 +143,10 @@ fn without_port(from: &str) -> &str {
 }
 
 fn matches(pattern: &str, from: &str) -> Match {
+    // of what runs in an event the server shows the account's host itself
+    if pattern.eq_ignore_ascii_case(from) {
+        return Match::Yes;
+    }
     let address = from.parse::<IpAddr>().ok();
     if let Some((network, mask)) = pattern.split_once('/') {
         return match (address, network.parse::<Ipv4Addr>(), mask_of(mask)) {
@@ -235,5 +239,8 @@ mod tests {
         assert!(may_be(&Name::of("u", "%"), &BTreeSet::new(), "u", "10.0.0.8:1"));
         assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.2.3:1"));
         assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.2.2.3:1"));
+        // an event of the account's runs
+        assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/16"));
+        assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/255.255.0.0"));
     }
 }

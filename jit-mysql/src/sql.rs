@@ -6,6 +6,7 @@ pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;
 pub(crate) mod routines;
+pub(crate) mod set_up;
 pub(crate) mod settings;
 
 pub(crate) use read::{LAST, Read};
@@ -68,9 +69,9 @@ impl Flavour {
     }
 }
 
-/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{started}`: when the server started, seconds
-/// since 1970; both take the statement's own time, so the difference is exact.
-const IN_MYSQL: [(&str, &str); 10] = [
+/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{status}`: for how long the server runs, in seconds,
+/// by the statement's own time, and how far InnoDB's log is on disk (none before MySQL 8.0.30). `{gtids}`: which changes are in the binary log.
+const IN_MYSQL: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -92,12 +93,15 @@ const IN_MYSQL: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{realm}", "CONCAT('mysql:', @@server_uuid)"),
     ("{mandatory}", "@@global.mandatory_roles"),
+    ("{gtids}", "@@global.gtid_executed"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'Uptime' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'Uptime' THEN VARIABLE_VALUE END) AS lsn FROM performance_schema.global_status \
+          WHERE VARIABLE_NAME IN ('Uptime', 'Innodb_redo_log_flushed_to_disk_lsn')) status",
     ),
 ];
-const IN_MARIADB: [(&str, &str); 10] = [
+const IN_MARIADB: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
     (
@@ -118,9 +122,12 @@ const IN_MARIADB: [(&str, &str); 10] = [
     ("{proxies}", PROXIES),
     ("{mandatory}", "''"),
     ("{realm}", "CONCAT('mariadb:', @@server_uid, ':', @@hostname)"),
+    ("{gtids}", "@@global.gtid_binlog_pos"),
     (
-        "{started}",
-        "UNIX_TIMESTAMP() - (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'UPTIME')",
+        "{status}",
+        "(SELECT MAX(CASE WHEN VARIABLE_NAME = 'UPTIME' THEN VARIABLE_VALUE END) AS uptime, \
+                 MAX(CASE WHEN VARIABLE_NAME <> 'UPTIME' THEN VARIABLE_VALUE END) AS lsn FROM information_schema.GLOBAL_STATUS \
+          WHERE VARIABLE_NAME IN ('UPTIME', 'INNODB_LSN_FLUSHED')) status",
     ),
 ];
 
@@ -150,11 +157,13 @@ pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
 
 /// As whom we are logged in, and where.
 pub(crate) const HELLO: &str = "\
-SELECT CURRENT_USER() AS broker, {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT CURRENT_USER() AS broker, {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
-/// The server's time, read before anything else, and its incarnation.
+/// The server's time, read before anything else, its incarnation and its position.
 pub(crate) const MOMENT: &str = "\
-SELECT {realm} AS realm, {started} AS started, {place} AS place, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now";
+SELECT {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
+status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
 /// Says what is asked, and which roles everybody is taken to hold.
 pub(crate) const ASK: &str = "SET @jit_ask = ?, @jit_everybody = ?";
@@ -284,14 +293,17 @@ pub(crate) const CALL_IN_MARIADB: &str = "CALL jit.default_role(@jit_1, @jit_2, 
 pub(crate) const TELL_IN_MYSQL: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?, @jit_4 = ?, @jit_5 = ?";
 pub(crate) const TELL_IN_MARIADB: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?";
 
-/// Shows definitions in MySQL: definers as JSON.
+/// Shows definitions: definers as JSON.
 pub(crate) const TELL_DEFINERS: &str = "SET @jit_1 = ?";
-pub(crate) const CALL_DEFINITIONS: &str = "CALL jit.definitions(@jit_1)";
-/// The same in MariaDB: events only, since it would have to open every table to say who defined its triggers, and every view.
-pub(crate) const DEFINITIONS_IN_MARIADB: Read = Read::new(
-    3,
+pub(crate) const SHOW_DEFINITIONS_IN_MYSQL: &str = "CALL jit.definitions(@jit_1)";
+/// It may wait for locks, each for itself, and nobody waits for the answer longer than 2 s.
+pub(crate) const SHOW_DEFINITIONS_IN_MARIADB: &str =
+    "SET STATEMENT max_statement_time = 1.5 FOR CALL jit.definitions(@jit_1)";
+/// What is seen without the procedure in MariaDB, by a right that brokers had before there was one there.
+pub(crate) const EVENTS_IN_MARIADB: Read = Read::new(
+    5,
     "\
-SELECT e.definer AS definer, 'event' AS kind, CONCAT(e.db, '.', e.name) AS name FROM mysql.event e \
+SELECT e.definer AS definer, 'event' AS kind, e.db AS place, e.name AS name, NULL AS version FROM mysql.event e \
 WHERE CONVERT(e.definer USING utf8mb4) COLLATE utf8mb4_bin IN (\
 SELECT j.definer FROM JSON_TABLE(?, '$[*]' COLUMNS (definer VARCHAR(384) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
@@ -307,6 +319,10 @@ WHERE GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOT
 /// What may be set wrong on the server.
 pub(crate) const SERVER: &str = "\
 SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful";
+
+/// Rights with which whoever steals the broker's password owns the server.
+pub(crate) const ADMINISTERS_MYSQL: [&str; 4] = ["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"];
+pub(crate) const ADMINISTERS_MARIADB: [&str; 2] = ["SUPER", "CREATE USER"];
 
 /// Tables that have to be read, and what of them. Of `mysql.user` never the passwords.
 pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 8] = [
@@ -348,18 +364,27 @@ JOIN performance_schema.threads t ON t.THREAD_ID = d.THREAD_ID \
 WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_ID <> CONNECTION_ID()",
 );
 
-/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on.
+/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on. Names stand in the ids so that none
+/// can be taken for two, or two for one.
 pub(crate) const BELONGINGS: Read = Read::new(
     3,
     "\
 WITH asked AS (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json) \
-SELECT CONCAT(p.User, '@', p.Host) AS account, CONCAT_WS('/', 'routine', p.Db, p.Routine_name, p.Routine_type) AS id, \
+SELECT CONCAT(p.User, '@', p.Host) AS account, CONCAT_WS('/', 'routine', HEX(p.Db), HEX(p.Routine_name), p.Routine_type) AS id, \
 CONCAT(p.Proc_priv, ' on ', LOWER(p.Routine_type), ' ', p.Db, '.', p.Routine_name) AS what \
 FROM mysql.procs_priv p WHERE CONCAT(p.User, '@', p.Host) IN (SELECT account FROM asked) \
-UNION ALL SELECT t.Grantor, CONCAT_WS('/', 'table', t.Db, t.Table_name, t.User, t.Host), \
+UNION ALL SELECT t.Grantor, CONCAT_WS('/', 'table', HEX(t.Db), HEX(t.Table_name), HEX(t.User), HEX(t.Host)), \
 CONCAT(t.Table_priv, ' on table ', t.Db, '.', t.Table_name, ' for ', t.User, '@', t.Host) \
 FROM mysql.tables_priv t WHERE CONCAT(t.User, '@', t.Host) <> t.Grantor \
 AND t.Grantor IN (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json)",
+);
+
+/// Transactions that no session has: those that were prepared (XA), and whose session has ended.
+pub(crate) const PREPARED: Read = Read::new(
+    1,
+    "\
+SELECT CAST(t.trx_id AS CHAR) AS trx FROM information_schema.INNODB_TRX t \
+WHERE t.trx_mysql_thread_id = 0 AND t.trx_state = 'RUNNING' AND t.trx_query IS NULL",
 );
 
 /// Every direct holder of the roles asked for.

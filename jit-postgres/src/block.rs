@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Identity, Subject};
+use jit_core::id::StoreId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
@@ -15,7 +16,7 @@ use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
 use crate::said::Said;
-use crate::sql::{self, Wal};
+use crate::sql;
 use crate::unblock::Unblock;
 
 /// Orders that travel in one transaction.
@@ -62,10 +63,14 @@ pub(crate) struct Outcome {
     /// Orders for which there was nothing to do any more.
     pub(crate) idle: BTreeSet<usize>,
     pub(crate) look: Result<(Moment, Vec<Look>), DatabaseError>,
+    /// Whose marks stood on the subjects when the last of them was told, where there are any.
+    pub(crate) marks: Vec<Option<StoreId>>,
 }
 
 /// How the orders of a call become groups, and what a block's own words mean.
 pub(crate) trait Orders {
+    /// Whether what another store accounts for is left alone.
+    const HEEDS_MARKS: bool;
     /// What sorts them before [`sql::RUN`] does them.
     const SORT: &'static str;
     /// Where that is kept once it is prepared.
@@ -103,6 +108,8 @@ pub(crate) async fn drive<O: Orders>(
     let hasty = several || unblock.is_some();
     let mut wait = if hasty { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
+    let marked = O::HEEDS_MARKS && call.store.is_some();
+    let mut marks = Vec::new();
     let prepared = async {
         connection.prepare_look().await?;
         connection.prepared(O::statement(&connection.statements), O::SORT).await
@@ -113,24 +120,27 @@ pub(crate) async fn drive<O: Orders>(
         Err(error) => {
             let why = error.with_causes();
             let results = (0..count).map(|_| Err(DatabaseError::not_applied(&why))).collect();
-            return Outcome { results, idle, look: Err(error) };
+            return Outcome { results, idle, look: Err(error), marks: Vec::new() };
         }
     };
     loop {
         let mut groups = all.groups(connection, &pending, budget);
         let later = groups.split_off(AT_ONCE.min(groups.len()));
-        let limits = Limits::of(connection, call, wait, budget);
+        let limits = Limits::of(call, wait, budget);
         let work = async {
             tokio::join!(
                 biased;
+                connection.marks(if marked { subjects } else { &[] }, wait.min(SHORT_WAIT)),
                 join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
                 connection.look(subjects)
             )
         };
-        let (answers, look) = match unblock.filter(|_| tries > 0) {
+        let (found, answers, look) = match unblock.filter(|_| tries > 0) {
             Some(unblock) => unblock.meanwhile(work).await,
             None => work.await,
         };
+        // what cannot be read again is as it was
+        marks = found.unwrap_or(marks);
         tries = tries.saturating_add(1);
         pending = later.into_iter().flat_map(|group| group.orders).collect();
         let more_waits = wait < budget.patience() && wait == SHORT_WAIT;
@@ -151,7 +161,7 @@ pub(crate) async fn drive<O: Orders>(
                 let answer = answers.get(&order).copied();
                 match answer.map_or("JT000", |answer| answer.state.as_str()) {
                     "ok" => set(&mut results, order, Ok(())),
-                    "gone" => {
+                    "gone" | "theirs" => {
                         idle.insert(order);
                         set(&mut results, order, Ok(()));
                     }
@@ -172,7 +182,7 @@ pub(crate) async fn drive<O: Orders>(
         blame(connection, locked, &mut results).await;
         if pending.is_empty() || look.is_err() || budget.statement() < SHORT_WAIT {
             // What was never sent has no answer yet.
-            return Outcome { results, idle, look };
+            return Outcome { results, idle, look, marks };
         }
         if more_waits {
             wait = budget.patience();
@@ -233,13 +243,12 @@ pub(crate) struct Limits<'a> {
     pub(crate) statement: Duration,
     /// The server that it is meant for.
     pub(crate) server: Option<&'a Identity>,
-    pub(crate) wal: Wal,
 }
 
 impl<'a> Limits<'a> {
-    pub(crate) fn of(connection: &Connection, call: &'a Call, lock: Duration, budget: Budget) -> Self {
+    pub(crate) fn of(call: &'a Call, lock: Duration, budget: Budget) -> Self {
         let (label, server) = (call.label.as_str(), call.server.as_ref());
-        Self { label, lock, statement: budget.statement(), server, wal: connection.server.wal }
+        Self { label, lock, statement: budget.statement(), server }
     }
 }
 
@@ -285,7 +294,7 @@ pub(crate) async fn run(
 ) -> Result<Vec<Answer>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let begin = sql::begin(limits.label, lock, statement, limits.server, limits.wal);
+    let begin = sql::begin(limits.label, lock, statement, limits.server);
     let block = sql::answered(block);
     let tell = async {
         match told {

@@ -16,7 +16,8 @@ use crate::sql::{self, Catalog};
 pub(crate) async fn check(
     connection: &Connection,
     roles: &[RoleName],
-    plaintext: bool,
+    tls: Option<Check>,
+    administrators: &[String],
 ) -> Result<Vec<Check>, DatabaseError> {
     let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
     let text = connection.server.catalog.text(sql::CHECK_ROLES);
@@ -24,11 +25,13 @@ pub(crate) async fn check(
     let checked = connection.server.catalog.text(sql::CHECK_SERVER);
     let server = connection.client.query_one(&checked, &[broker]).await.map_err(reading)?;
     let members = connection.server.catalog.text(sql::CHECK_MEMBERS);
-    let members = connection.client.query(&members, &[broker]).await.map_err(reading)?;
+    let members =
+        connection.client.query(&members, &[broker, &connection.server.administrators]).await.map_err(reading)?;
+    let unknown = connection.client.query_one(sql::NO_ROLES, &[&administrators]).await.map_err(reading)?;
     let rows = connection.client.query(&text, &[&names, broker]).await.map_err(reading)?;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Check> = tls.into_iter().collect();
     of_the_broker(connection, &server, &mut findings).map_err(reading)?;
-    of_the_server(&server, plaintext, &mut findings).map_err(reading)?;
+    of_the_server(&server, &mut findings).map_err(reading)?;
     let broker: String = server.try_get("broker").map_err(reading)?;
     let administrator =
         !server.try_get::<_, bool>("can_signal").map_err(reading)? && is_managed(&server).map_err(reading)?;
@@ -36,6 +39,7 @@ pub(crate) async fn check(
     for row in &members {
         of_members(connection, row, &mut findings).map_err(reading)?;
     }
+    of_administrators(connection, administrators, &members, &unknown, &mut findings).map_err(reading)?;
     for row in &rows {
         of_a_role(connection, &broker, row, &mut findings).map_err(reading)?;
     }
@@ -48,31 +52,97 @@ fn is_managed(row: &Row) -> Result<bool, tokio_postgres::Error> {
     row.try_get("managed")
 }
 
-/// Somebody is a member of accounts.
-fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
-    let Said(member) = row.try_get("member")?;
-    let by_itself: bool = row.try_get("by_itself")?;
+/// What the administrators that the target names could do.
+fn of_administrators(
+    connection: &Connection,
+    named: &[String],
+    members: &[Row],
+    unknown: &Row,
+    findings: &mut Vec<Check>,
+) -> Result<(), tokio_postgres::Error> {
+    if named.is_empty() {
+        return Ok(());
+    }
+    if connection.server.catalog == Catalog::Merged {
+        let message = "`administrators` has no effect before PostgreSQL 16, where nobody becomes a member of an account by making it";
+        findings.push(finding(Severity::Remark, ("administrators", None), message, None));
+        return Ok(());
+    }
+    for Said(name) in unknown.try_get::<_, Option<Vec<Said>>>("names")?.unwrap_or_default() {
+        let message = format!("there is no role `{name}`, which `administrators` names");
+        findings.push(finding(Severity::Danger, ("administrators", Some(name)), message, None));
+    }
+    let mut now = Vec::new();
+    let mut mend = Vec::new();
+    for row in members {
+        if row.try_get("named")? {
+            let (Said(member), accounts) = (row.try_get("member")?, accounts_of(row)?);
+            now.push(format!("`{member}` of {}", accounts.said));
+            mend.extend(
+                accounts
+                    .first
+                    .iter()
+                    .map(|account| taken(connection, account, &member, row))
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
+        }
+    }
+    let now = if now.is_empty() { "now of none".to_owned() } else { format!("now {}", now.join("; ")) };
+    findings.push(finding(
+        Severity::Remark,
+        ("administrators", Some(named.join(", "))),
+        format!(
+            "administrators ({}) are not counted as members of accounts, and their sessions are not ended with an account's: they can act as every account that they made ({now}), and so use its roles, until `REVOKE account FROM administrator GRANTED BY administrator` takes that away",
+            named.join(", ")
+        ),
+        (!mend.is_empty()).then(|| mend.join(";\n")),
+    ));
+    Ok(())
+}
+
+/// Accounts that somebody is a member of.
+struct Accounts {
+    /// Up to five of them.
+    first: Vec<String>,
+    /// In words.
+    said: String,
+}
+
+fn accounts_of(row: &Row) -> Result<Accounts, tokio_postgres::Error> {
     let count: i64 = row.try_get("accounts")?;
     let first: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("first")?.unwrap_or_default();
     let first: Vec<String> = first.into_iter().map(String::from).collect();
-    let accounts = match count {
+    let said = match count {
         1 => format!("account `{}`", first.concat()),
         several => format!("{several} accounts ({})", first.join(", ")),
     };
+    Ok(Accounts { first, said })
+}
+
+/// The statement that takes such a membership away.
+fn taken(connection: &Connection, account: &str, member: &str, row: &Row) -> Result<String, tokio_postgres::Error> {
+    let own = connection.server.catalog == Catalog::PerGrantor && row.try_get("by_itself")?;
+    let whose = if own { format!(" GRANTED BY {}", quoted(member)) } else { String::new() };
+    Ok(format!("REVOKE {} FROM {}{whose}", quoted(account), quoted(member)))
+}
+
+/// Somebody is a member of accounts.
+fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
+    if row.try_get("named")? {
+        return Ok(());
+    }
+    let Said(member) = row.try_get("member")?;
+    let by_itself: bool = row.try_get("by_itself")?;
+    let Accounts { first, said } = accounts_of(row)?;
     let how = if by_itself { ": the server made it so when it created them (createrole_self_grant)" } else { "" };
-    let whose = if connection.server.catalog == Catalog::PerGrantor && by_itself {
-        format!(" GRANTED BY {}", quoted(&member))
-    } else {
-        String::new()
-    };
-    let revokes: Vec<String> =
-        first.iter().map(|account| format!("REVOKE {} FROM {}{whose}", quoted(account), quoted(&member))).collect();
+    let revokes =
+        first.iter().map(|account| taken(connection, account, &member, row)).collect::<Result<Vec<_>, _>>()?;
     findings.push(finding(
         Severity::Danger,
         ("account-members", Some(member.clone())),
         format!(
-            "`{member}` is a member of {accounts} and could act as them{how}. Roles for these are refused unless the rule says `account_members = \
-             \"accepted\"`, with which an end of a window ends the sessions of `{member}`, too. What takes it away: {}",
+            "`{member}` is a member of {said} and could act as them{how}. Roles for these are refused unless the rule says `account_members = \
+             \"accepted\"`, with which an end of a window ends the sessions of `{member}`, too; an administrator can be named by `administrators`. What takes it away: {}",
             revokes.join("; ")
         ),
         by_itself.then(|| revokes.join(";\n")),
@@ -121,7 +191,10 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is a superuser, whose grants cannot be told from others'"),
-            Some(format!("ALTER ROLE {broker} NOSUPERUSER")),
+            Some(format!(
+                "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that makes it; \
+                 where `{name}` is that login, run ALTER ROLE {broker} NOSUPERUSER"
+            )),
         ));
     }
     if row.try_get("createrole")? {
@@ -171,10 +244,11 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
         ));
     }
     if !row.try_get::<_, bool>("sees_start")? {
-        let option = if fifteen { "" } else { " WITH INHERIT TRUE, SET FALSE" };
-        let grant = format!("GRANT pg_read_all_stats TO {broker}{option}");
+        let grant = format!("GRANT pg_read_all_stats TO {broker} WITH INHERIT TRUE, SET FALSE");
         // an administrator who cannot pass it on is not told to: it is a help and no need
-        let (more, mend) = if is_managed(row)? {
+        let (more, mend) = if fifteen {
+            ("; before 16 it could only by inheriting the roles that it grants, too".to_owned(), None)
+        } else if is_managed(row)? {
             (format!("; where somebody may, run `{grant}`"), None)
         } else {
             (String::new(), Some(grant))
@@ -188,6 +262,15 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             mend,
         ));
     }
+    let triggers: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("login_triggers")?.unwrap_or_default();
+    for trigger in triggers.into_iter().map(String::from) {
+        findings.push(finding(
+            Severity::Refusal,
+            ("login-trigger", Some(trigger.clone())),
+            format!("a login trigger of this database runs the function {trigger}, who can make it do anything as the broker `{name}`"),
+            Some(format!("let a superuser own the function {trigger}, or drop the event trigger")),
+        ));
+    }
     if !row.try_get::<_, bool>("plpgsql")? {
         findings.push(finding(
             Severity::Refusal,
@@ -199,7 +282,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
     Ok(())
 }
 
-fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
+fn of_the_server(row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
     if row.try_get("standby")? {
         findings.push(finding(
             Severity::Refusal,
@@ -245,14 +328,6 @@ fn of_the_server(row: &Row, plaintext: bool, findings: &mut Vec<Check>) -> Resul
             ("asynchronous-standby", Some(standbys.join(", "))),
             "a failover to an asynchronous standby can bring back a role that was just revoked; it is looked at again afterwards",
             Some("set synchronous_standby_names".to_owned()),
-        ));
-    }
-    if plaintext {
-        findings.push(finding(
-            Severity::Danger,
-            ("plaintext", None),
-            "the connection is not encrypted: password and statements travel readable",
-            Some("set the target's `tls` to verify-full".to_owned()),
         ));
     }
     Ok(())

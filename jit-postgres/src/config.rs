@@ -1,11 +1,11 @@
 //! Where the server is and how it is reached.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::adapter::without_password;
-use jit_core::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
+use jit_core::database::tls::TlsError;
+use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
 use jit_core::store::BoxError;
 use tokio_postgres::config::{Host, SslMode};
 
@@ -19,6 +19,7 @@ pub struct PostgresConfig {
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
     pub(crate) dead_man_grace: Duration,
+    pub(crate) administrators: Vec<String>,
 }
 
 /// The configuration cannot be used. Never holds a password.
@@ -35,6 +36,12 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), source: None }
+    }
+}
+
+impl From<TlsError> for ConfigError {
+    fn from(error: TlsError) -> Self {
+        Self { why: error.why, source: error.source }
     }
 }
 
@@ -84,6 +91,7 @@ impl PostgresConfig {
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
             dead_man_grace: DEAD_MAN_GRACE,
+            administrators: Vec::new(),
         })
     }
 
@@ -123,9 +131,22 @@ impl PostgresConfig {
         Self { dead_man_grace, ..self }
     }
 
+    /// Roles of administrators (PostgreSQL 16 and later, where a server makes who creates an account a member of it): they do not count as
+    /// members of accounts, and their sessions are not ended with the window of an account.
+    #[must_use]
+    pub fn administrators(self, administrators: Vec<String>) -> Self {
+        Self { administrators, ..self }
+    }
+
     /// Whether every host is a Unix socket, which nobody between can read.
     pub(crate) fn is_local(&self) -> bool {
         self.server.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
+    }
+
+    /// What a check says of how the server is verified; nothing of a Unix socket, which nobody between can read.
+    #[must_use]
+    pub fn tls_check(&self) -> Option<Check> {
+        if self.is_local() { None } else { self.tls.checked() }
     }
 
     /// The driver's settings, password apart.
@@ -137,14 +158,6 @@ impl PostgresConfig {
         server.connect_timeout(self.connect_limit);
         server.application_name("jit");
         server
-    }
-
-    /// The CA file, where one replaces the system's roots.
-    pub(crate) fn ca(&self) -> Option<&PathBuf> {
-        match &self.tls {
-            TlsMode::VerifyFull { ca } => ca.as_ref(),
-            TlsMode::DangerPlaintext => None,
-        }
     }
 }
 
@@ -208,7 +221,7 @@ mod tests {
         let config = PostgresConfig::from_url("postgres://u@h").unwrap();
         assert_eq!(config.server.get_dbname(), Some("postgres"));
         assert_eq!(mode(config.clone()), SslMode::Require);
-        assert_eq!(mode(config.clone().tls(TlsMode::VerifyFull { ca: Some("ca.pem".into()) })), SslMode::Require);
+        assert_eq!(mode(config.clone().tls(TlsMode::verify_full(Some("ca.pem".into())))), SslMode::Require);
         assert_eq!(mode(config.tls(TlsMode::DangerPlaintext)), SslMode::Disable);
         assert_eq!(mode(PostgresConfig::from_url("postgres://u@%2Frun%2Fpostgresql/d").unwrap()), SslMode::Disable);
         assert_eq!(mode(PostgresConfig::from_url("postgres://u@/d?host=/run/postgresql").unwrap()), SslMode::Disable);

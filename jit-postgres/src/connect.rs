@@ -1,14 +1,11 @@
 //! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jit_core::database::adapter::ServerClock;
-use jit_core::database::{DatabaseError, Known, Password, Rejection};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use jit_core::database::{DatabaseError, Known, Password, Rejection, tls};
+use jit_core::text::escaped;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,6 +14,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::account::account;
 use crate::config::{ConfigError, PostgresConfig};
 use crate::error;
 use crate::sql::dead_man::Home;
@@ -58,7 +56,10 @@ pub(crate) struct Statements {
     pub(crate) homes: OnceCell<Statement>,
     pub(crate) home: OnceCell<Home>,
     pub(crate) awake: OnceCell<Statement>,
+    /// Where the leases were when marks were first to be read; none where there was no place for them.
+    pub(crate) marked: OnceCell<Option<Home>>,
     pub(crate) guard: OnceCell<Statement>,
+    pub(crate) marks: OnceCell<Statement>,
     pub(crate) arm: OnceCell<Statement>,
     pub(crate) disarm: OnceCell<Statement>,
 }
@@ -70,6 +71,8 @@ pub(crate) struct Server {
     pub(crate) catalog: Catalog,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
+    /// Names of administrators, who do not count as members of accounts; none before 16, where no server makes them so.
+    pub(crate) administrators: Vec<String>,
     /// The process that serves the connection, as long as it lives.
     pub(crate) pid: i32,
     pub(crate) wal: Wal,
@@ -89,19 +92,24 @@ impl std::fmt::Debug for Tls {
 impl Connector {
     /// Validates the configuration; connects to nothing.
     pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
-        let plaintext = config.settings().get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
-        let tls = if plaintext { None } else { Some(Tls(MakeRustlsConnect::new(verifying(&config)?))) };
+        for name in &config.administrators {
+            // the dead man's switch names them in a text that is quoted by dollars
+            if account(name).is_err() || name.contains('$') {
+                return Err(ConfigError::new(format!(
+                    "`{}` in `administrators` is no name of a role that is taken here",
+                    escaped(name)
+                )));
+            }
+        }
+        let verifying =
+            if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
+        let tls = verifying.map(|verifying| Tls(MakeRustlsConnect::new(verifying)));
         let password = Password::new(config.credentials.clone());
         Ok(Self { config, tls, password, direct: OnceCell::new() })
     }
 
     pub(crate) fn config(&self) -> &PostgresConfig {
         &self.config
-    }
-
-    /// Whether passwords and statements travel readable over a network.
-    pub(crate) fn is_plaintext(&self) -> bool {
-        self.tls.is_none() && !self.config.is_local()
     }
 
     /// A broker's connection to the configured database.
@@ -139,7 +147,7 @@ impl Connector {
 
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
         let line = self.login(database, None).await?;
-        let server = greet(&line.client).await?;
+        let server = greet(&line.client, &self.config.administrators).await?;
         Ok(Connection { line, server, statements: Statements::default() })
     }
 
@@ -274,13 +282,13 @@ where
 }
 
 /// Settings and identity, in one round trip.
-async fn greet(client: &Client) -> Result<Server, DatabaseError> {
-    let (patience, settings, row, timeline) = tokio::join!(
+async fn greet(client: &Client, administrators: &[String]) -> Result<Server, DatabaseError> {
+    let (patience, settings, row, wal) = tokio::join!(
         biased;
         client.batch_execute(sql::PATIENCE),
         client.batch_execute(sql::SETTINGS),
         client.query_typed_one(sql::HELLO, &[]),
-        client.query_typed_one(sql::TIMELINE, &[])
+        client.query_typed_one(sql::POSITION, &[])
     );
     let row = row.map_err(error::reading)?;
     let version: i32 = row.try_get("version").map_err(error::reading)?;
@@ -306,8 +314,9 @@ async fn greet(client: &Client) -> Result<Server, DatabaseError> {
         catalog,
         broker: row.try_get("broker").map_err(error::reading)?,
         superuser: row.try_get("superuser").map_err(error::reading)?,
+        administrators: if catalog == Catalog::PerGrantor { administrators.to_vec() } else { Vec::new() },
         pid: row.try_get("pid").map_err(error::reading)?,
-        wal: match timeline {
+        wal: match wal {
             Ok(_) => Wal::Readable,
             Err(error) if error::is_withheld(&error) => Wal::Refused,
             Err(error) => return Err(error::reading(error)),
@@ -327,47 +336,4 @@ pub(crate) fn pooled() -> DatabaseError {
         "a pooler in transaction mode stands before the server: settings and statements of one connection reach several processes; \
          point the target at the server itself, or set the pooler's mode for this database to `session`",
     )
-}
-
-/// Chain and name are always verified; a CA file only says by which roots. The provider is named here, so that nothing depends on
-/// one that the process installed, or did not.
-fn verifying(config: &PostgresConfig) -> Result<ClientConfig, ConfigError> {
-    let roots = match config.ca() {
-        Some(path) => roots_of_file(path)?,
-        None => roots_of_the_system()?,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ConfigError { why: "TLS cannot be set up".to_owned(), source: Some(error.into()) })?;
-    Ok(builder.with_root_certificates(Arc::new(roots)).with_no_client_auth())
-}
-
-fn roots_of_file(path: &std::path::Path) -> Result<RootCertStore, ConfigError> {
-    let unreadable = |error: rustls::pki_types::pem::Error| ConfigError {
-        why: format!("the CA file `{}` cannot be read: {error}", path.display()),
-        source: Some(error.into()),
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-        roots.add(certificate.map_err(unreadable)?).map_err(|error| ConfigError {
-            why: format!("the CA file `{}` holds a certificate that cannot be used: {error}", path.display()),
-            source: Some(error.into()),
-        })?;
-    }
-    if roots.is_empty() {
-        return Err(ConfigError::new(format!("the CA file `{}` holds no PEM certificate", path.display())));
-    }
-    Ok(roots)
-}
-
-fn roots_of_the_system() -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(ConfigError::new(
-            "the system has no trusted CA certificates: install them (ca-certificates), or name a CA file in `tls`",
-        ));
-    }
-    Ok(roots)
 }

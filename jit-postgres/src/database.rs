@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
+    Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
+    StoreMarks, Subject,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -14,8 +15,11 @@ use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
-use crate::sql::Catalog;
+use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_man, grant, observe, revoke};
+
+/// How long a look waits for the table of leases.
+const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ impl Database for PostgresDatabase {
         self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         observe::continues(before, now)
     }
 
@@ -68,15 +72,18 @@ impl Database for PostgresDatabase {
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        let plaintext = self.pool.connector().is_plaintext();
-        self.read(async |lease| check::check(lease, roles, plaintext).await).await
+        let config = self.pool.connector().config();
+        self.read(async |lease| check::check(lease, roles, config.tls_check(), &config.administrators).await).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
-            lease.prepare_look().await?;
-            let (moment, looks) = lease.look(subjects).await?;
-            Ok(observe::observation(moment, looks))
+            tokio::try_join!(lease.prepare_look(), async {
+                lease.prepare_marks().await;
+                Ok(())
+            })?;
+            let (looked, marks) = tokio::join!(biased; lease.look(subjects), lease.marks(subjects, MARKS_WAIT));
+            Ok(observe::observation(looked?, marks))
         })
         .await
     }
@@ -131,6 +138,16 @@ impl Database for PostgresDatabase {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.read(async |lease| lease.of_the_broker().await).await
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let server = &self.pool.connector().config().server;
+        let (broker, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
+        Ok(set_up::script(broker, database, roles))
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.read(async |lease| lease.stores().await).await
     }
 }
 

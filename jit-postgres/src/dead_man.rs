@@ -6,10 +6,11 @@ use std::time::Duration;
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Identity, Rejection, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Identity, Rejection, StoreMarks, Subject,
 };
+use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
@@ -50,6 +51,13 @@ impl<'a> Asked<'a> {
             ends: None,
         }
     }
+}
+
+/// One row of what [`sql::marks`] answers.
+#[derive(Debug, Deserialize)]
+struct Mark {
+    i: usize,
+    store: StoreId,
 }
 
 /// What there is for it on the server.
@@ -100,12 +108,17 @@ impl Place {
 }
 
 impl Connection {
-    /// What there is.
-    pub(crate) async fn dead_man_state(&self) -> Result<State, DatabaseError> {
+    /// The places where leases can be, the broker's own first.
+    async fn places(&self) -> Result<Vec<Place>, DatabaseError> {
         let statement = self.prepared(&self.statements.homes, &sql::homes()).await?;
         let rows = self.client.query(statement, &[&self.server.broker]).await.map_err(reading)?;
-        let places = rows.iter().map(|row| self.place(row)).collect::<Result<Vec<_>, _>>().map_err(reading)?;
-        let home = places.iter().find(|place| place.is_usable()).map(|place| place.home);
+        rows.iter().map(|row| self.place(row)).collect::<Result<Vec<_>, _>>().map_err(reading)
+    }
+
+    /// What there is.
+    pub(crate) async fn dead_man_state(&self) -> Result<State, DatabaseError> {
+        let places = self.places().await?;
+        let home = usable(&places);
         // where somebody else has the common place, the broker gets its own
         let clean = |place: &&Place| place.faults.is_empty();
         let begun = places.iter().filter(|place| place.schema_there).find(clean);
@@ -140,6 +153,84 @@ impl Connection {
         self.statements.home.get_or_try_init(find).await.copied()
     }
 
+    /// Where marks are, where there is a place for them: found once a connection, and never an error of what it is asked for.
+    async fn marked(&self) -> Option<Home> {
+        if let Some(home) = self.statements.home.get() {
+            return Some(*home);
+        }
+        let find = async || self.places().await.map(|places| usable(&places));
+        self.statements.marked.get_or_try_init(find).await.ok().copied().flatten()
+    }
+
+    /// Whether there is a place for marks, as far as [`Self::prepare_marks`] found one.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.statements.home.initialized() || matches!(self.statements.marked.get(), Some(Some(_)))
+    }
+
+    /// Prepares what [`Self::marks`] needs, so that it costs no round trip.
+    pub(crate) async fn prepare_marks(&self) {
+        if let Some(home) = self.marked().await {
+            let _ = self.prepared(&self.statements.guard, &sql::guard(home)).await;
+            let _ = self.prepared(&self.statements.marks, &sql::marks(home)).await;
+        }
+    }
+
+    /// Whose marks stand on these memberships, one for each; they are in `jit.marks` for what is sent behind. None where there is no place for
+    /// them, or it cannot be read, or trusted, now: what waits for an end does not wait for that.
+    pub(crate) async fn marks(&self, subjects: &[Subject], wait: Duration) -> Option<Vec<Option<StoreId>>> {
+        let home = self.marked().await.filter(|_| !subjects.is_empty())?;
+        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await.ok()?;
+        let marks = self.prepared(&self.statements.marks, &sql::marks(home)).await.ok()?;
+        let asked: Vec<Asked<'_>> = subjects.iter().enumerate().map(|(i, subject)| Asked::of(i, subject)).collect();
+        let asked = written(&asked).ok()?;
+        let begin = sql::begin_reading(wait.as_millis().max(1));
+        let (broker, pid) = (self.server.broker, self.server.pid);
+        let (guarding, asking): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 1]) = ([&broker, &pid], [&asked]);
+        let (none, begun, guarded, row, ended) = tokio::join!(
+            biased;
+            self.client.batch_execute(sql::NO_MARKS),
+            self.client.batch_execute(&begin),
+            self.client.query_one(guard, &guarding),
+            self.client.query_one(marks, &asking),
+            self.client.batch_execute("COMMIT")
+        );
+        if let Err(error) = none.and(begun).and(guarded.map(drop)).and(ended) {
+            tracing::debug!(why = error::said(&error), "marks of stores are not read");
+            return None;
+        }
+        let text: String = row.ok()?.try_get("marks").ok()?;
+        let found: Vec<Mark> = serde_json::from_str(&text).ok()?;
+        let mut marks: Vec<Option<StoreId>> = subjects.iter().map(|_| None).collect();
+        for Mark { i, store } in found {
+            if let Some(place) = marks.get_mut(i) {
+                *place = Some(store);
+            }
+        }
+        Some(marks)
+    }
+
+    /// The stores that have marks here.
+    pub(crate) async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        let Some(home) = usable(&self.places().await?) else { return Ok(Vec::new()) };
+        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
+        let (broker, pid, stores) = (self.server.broker, self.server.pid, sql::stores(home));
+        let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
+        self.client.batch_execute(&sql::begin_reading(WAKES_WITHIN.as_millis())).await.map_err(reading)?;
+        let read = async {
+            self.client.query_one(guard, &guarding).await?;
+            self.client.query(&stores, &[&broker]).await
+        };
+        let rows = read.await;
+        self.client.batch_execute("COMMIT").await.map_err(reading)?;
+        let marks = |row: &Row| {
+            let (store, memberships): (String, i64) =
+                (row.try_get("store").map_err(reading)?, row.try_get("memberships").map_err(reading)?);
+            let store = StoreId::new(store).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
+            Ok(StoreMarks { store, memberships: memberships.unsigned_abs() })
+        };
+        rows.map_err(reading)?.iter().map(marks).collect()
+    }
+
     /// Whether there is one here.
     pub(crate) async fn dead_man(&self) -> Result<DeadManHere, DatabaseError> {
         let state = self.dead_man_state().await?;
@@ -151,7 +242,11 @@ impl Connection {
     }
 
     async fn cron(&self, home: Home) -> Result<Cron, DatabaseError> {
-        let job = self.client.query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home)]).await.map_err(reading)?;
+        let job = self
+            .client
+            .query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
+            .await
+            .map_err(reading)?;
         let Some(job) = job else { return Ok(Cron::NoJob) };
         let runs: bool = job.try_get("ran").map_err(reading)?;
         Ok(if runs { Cron::Runs } else { Cron::Idle(job.try_get("last").map_err(reading)?) })
@@ -166,7 +261,10 @@ impl Connection {
             Cron::Runs => Ok(true),
             Cron::Idle(_) | Cron::No => Ok(false),
             Cron::NoJob => {
-                let made = self.client.query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home)]).await;
+                let made = self
+                    .client
+                    .query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
+                    .await;
                 if let Err(error) = made {
                     tracing::warn!(
                         why = error::said(&error),
@@ -197,7 +295,7 @@ impl Connection {
     ) -> Result<Vec<Row>, DatabaseError> {
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
         let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
-        let begin = begin(&call.label, lock, limit, call.server.as_ref(), self.server.wal);
+        let begin = begin(&call.label, lock, limit, call.server.as_ref());
         let (broker, pid) = (self.server.broker, self.server.pid);
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         let (begun, guarded, rows, committed) = tokio::join!(
@@ -222,6 +320,11 @@ impl Connection {
         committed.map_err(|error| error::changing(&error))?;
         Ok(rows)
     }
+}
+
+/// The place where the leases are.
+fn usable(places: &[Place]) -> Option<Home> {
+    places.iter().find(|place| place.is_usable()).map(|place| place.home)
 }
 
 impl State {
@@ -300,7 +403,8 @@ async fn arm_all(
     let arm = connection.prepared(&connection.statements.arm, &sql::arm(home)).await?;
     connection.prepared(&connection.statements.awake, &sql::awake(home)).await?;
     // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
-    let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &call.label, &until];
+    let (mark, store) = (call.mark(), call.store.as_ref().map(StoreId::as_str));
+    let parameters: [&(dyn ToSql + Sync); 4] = [&asked, &mark, &until, &store];
     let (rows, lookouts, moment) = tokio::join!(
         biased;
         connection.guarded(home, call, budget, arm, &parameters),
@@ -320,11 +424,20 @@ async fn arm_all(
         let fires_at: Option<Time> = row.try_get("fires_at").map_err(reading)?;
         let (has_role, has_account): (bool, bool) =
             (row.try_get("has_role").map_err(reading)?, row.try_get("has_account").map_err(reading)?);
-        let result = match fires_at {
-            Some(fires_at) => Ok(Armed { kind, fires_at, identity: identity.clone() }),
-            None if !has_role => Err(DatabaseError::rejected(Rejection::NoSuchRole, "there is no such role")),
-            None if !has_account => Err(DatabaseError::rejected(Rejection::NoSuchAccount, "there is no such account")),
-            None => Err(late()),
+        let another: Option<String> = row.try_get("another").map_err(reading)?;
+        let another = another.and_then(|another| StoreId::new(another).ok());
+        let subject = usize::try_from(i).ok().and_then(|i| orders.get(i)).map(|order| &order.subject);
+        let another = another
+            .zip(subject)
+            .map(|(store, Subject { account, role, .. })| DatabaseError::another_store(account, role, &store));
+        let result = match (fires_at, another) {
+            (Some(fires_at), _) => Ok(Armed { kind, fires_at, identity: identity.clone() }),
+            (None, Some(another)) => Err(another),
+            (None, None) if !has_role => Err(DatabaseError::rejected(Rejection::NoSuchRole, "there is no such role")),
+            (None, None) if !has_account => {
+                Err(DatabaseError::rejected(Rejection::NoSuchAccount, "there is no such account"))
+            }
+            (None, None) => Err(late()),
         };
         if let Some(place) = usize::try_from(i).ok().and_then(|i| results.get_mut(i)) {
             *place = result;
@@ -361,7 +474,7 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, s
     let mut sentinel = Some(first);
     loop {
         if let Some(sentinel) = sentinel.take() {
-            match sentinel.client.batch_execute(&sql::sentinel(home)).await {
+            match sentinel.client.batch_execute(&sql::sentinel(home, &sentinel.server.administrators)).await {
                 // nothing is armed any more, or another one is awake
                 Ok(()) => return,
                 Err(error) => {
@@ -410,7 +523,8 @@ async fn disarm_all(
     let asked: Vec<Asked<'_>> = subjects.iter().enumerate().map(|(i, subject)| Asked::of(i, subject)).collect();
     let until = connection.server.clock.after(budget.left());
     let asked = written(&asked)?;
-    let parameters: [&(dyn ToSql + Sync); 2] = [&asked, &until];
+    let store = call.store.as_ref().map(StoreId::as_str);
+    let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &until, &store];
     let disarming = async {
         let home = connection.home().await?;
         let disarm = connection.prepared(&connection.statements.disarm, &sql::disarm(home)).await?;

@@ -54,6 +54,7 @@ struct Ask<'a> {
     role: &'a str,
     role_id: Option<u32>,
     set_role: bool,
+    administrators: &'a [String],
     orders: Vec<One<'a>>,
 }
 
@@ -68,13 +69,14 @@ struct One<'a> {
 }
 
 impl Orders for Grants<'_> {
+    const HEEDS_MARKS: bool = false;
     const SORT: &'static str = sql::GRANT;
 
     fn statement(statements: &Statements) -> &OnceCell<Statement> {
         &statements.grant
     }
 
-    fn groups(&self, _: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
+    fn groups(&self, connection: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
         let mut groups: BTreeMap<_, Vec<(usize, &GrantOrder)>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.0.get(i) else { continue };
@@ -91,7 +93,13 @@ impl Orders for Grants<'_> {
                 members: order.account_members() == Stance::Accepted,
                 powers: order.can_grant() == Stance::Accepted,
             });
-            let ask = Ask { role, role_id: oid(role_id), set_role: width == Width::SetRole, orders: ones.collect() };
+            let ask = Ask {
+                role,
+                role_id: oid(role_id),
+                set_role: width == Width::SetRole,
+                administrators: &connection.server.administrators,
+                orders: ones.collect(),
+            };
             Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
         });
         groups.collect()

@@ -29,35 +29,22 @@
 //! # The broker
 //!
 //! jit logs in as a role of its own, which can grant the requestable roles and end sessions, and nothing else. Not a superuser: every superuser's
-//! grants are recorded under the bootstrap superuser, so that ours could not be told from anybody else's. On PostgreSQL 16 and later:
+//! grants are recorded under the bootstrap superuser, so that ours could not be told from anybody else's. [`Database::set_up`] has the script for
+//! `psql` that makes it or mends it, with the switch below. On PostgreSQL 15 the admin option makes the broker a member of the role, so it must not
+//! inherit (it ends sessions by `SET ROLE`).
 //!
-//! ```sql
-//! CREATE ROLE jit_broker LOGIN PASSWORD '...';
-//! GRANT pg_signal_backend TO jit_broker WITH INHERIT TRUE;
-//! -- for each requestable role:
-//! GRANT orders_write TO jit_broker WITH ADMIN OPTION, INHERIT FALSE, SET FALSE;
-//! ```
-//!
-//! On PostgreSQL 15 the admin option makes the broker a member of the role, so it must not inherit (it ends sessions by `SET ROLE`):
-//!
-//! ```sql
-//! CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD '...';
-//! GRANT pg_signal_backend TO jit_broker;
-//! -- for each requestable role:
-//! GRANT orders_write TO jit_broker WITH ADMIN OPTION;
-//! ```
-//!
-//! Worth granting as well: `pg_read_all_stats`, with which the broker sees when a session began, and ends none that came after a revoke. Where a
+//! With `pg_read_all_stats` the broker sees when a session began, and ends none that came after a revoke. Where a
 //! rule says `prepared = "rollback"`, only the owner of a prepared transaction can roll it back: the broker must be able to `SET ROLE` to the account
 //! (`GRANT alice TO jit_broker WITH INHERIT FALSE, SET TRUE`), otherwise the transaction stays, and the end of the access is not verified.
 //!
 //! So that roles end when every process of jit is dead, the broker needs a table of leases in the target's database: [`dead_mans_switch`] has
-//! the statements that make it. What looks at it is a job of `pg_cron`, where that is installed there, the broker has `USAGE` on the schema `cron`, and
+//! the statements for it alone. What looks at it is a job of `pg_cron`, where that is installed there, the broker has `USAGE` on the schema `cron`, and
 //! the job was seen to run; else a backend of the broker's that outlives its client and ends with the server. That backend keeps the database
 //! in use while anything is armed: `DROP DATABASE ... WITH (FORCE)` ends it, as `pg_terminate_backend` does.
 //! Nothing that somebody else owns, may write to or has put code on is used: then there is no switch here, and [`check`] says why.
 //!
 //! [`check`]: jit_core::database::Database::check
+//! [`Database::set_up`]: jit_core::database::Database::set_up
 //!
 //! # What to know
 //!

@@ -2,10 +2,10 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared, Seen,
-    Session, Subject, Width,
+    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared,
+    Seen, Session, Subject, Width,
 };
-use jit_core::id::{Account, RealmId, RoleName};
+use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -69,7 +69,11 @@ impl Connection {
         }
         let asked = Asked::of(subjects);
         let statement = self.observe_statement().await?;
-        let rows = self.client.query(statement, &asked.parameters(&self.server.broker)).await.map_err(reading)?;
+        let rows = self
+            .client
+            .query(statement, &asked.with(&self.server.broker, &self.server.administrators))
+            .await
+            .map_err(reading)?;
         if rows.len() != subjects.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",
@@ -129,28 +133,57 @@ impl Connection {
     }
 }
 
-/// Whether the cluster that ran as `before` can run as `now`: promoted where it runs, or elsewhere on a later timeline; or started again
-/// later where it listened, on the same timeline. A plain copy has the same timeline, and another port where it runs beside the other.
-pub(crate) fn continues(before: &str, now: &str) -> bool {
-    let part = |text: &str, name: &str| text.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned));
-    let timeline = |text: &str| part(text, "timeline ").and_then(|timeline| u32::from_str_radix(&timeline, 16).ok());
-    let (started, port) = (|text: &str| part(text, "started "), |text: &str| part(text, "port "));
+/// Whether the cluster that was seen as `before` can run as `now`: started again later where it listened, on the same timeline, with a log
+/// that goes on. On a later timeline a standby was promoted, or a copy.
+pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
+    let part = |of: &Identity, name: &str| {
+        of.incarnation.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned))
+    };
+    let timeline = |of: &Identity| place(&of.position).map(|(timeline, _)| timeline);
+    let (started, port) = (|of: &Identity| part(of, "started "), |of: &Identity| part(of, "port "));
     if started(before) == started(now) && port(before) == port(now) {
-        return true;
+        return Continuity::Same;
     }
     match (timeline(before), timeline(now)) {
-        (Some(before), Some(now)) if before != now => now > before,
-        _ => port(before) == port(now) && started(before) < started(now),
+        (Some(was), Some(is)) if is < was => {
+            return Continuity::Other(format!("it is on timeline {is}, and was on timeline {was}"));
+        }
+        (Some(was), Some(is)) if is > was => {
+            return Continuity::Unclear(format!("it is on timeline {is}, and was on timeline {was}: it was promoted"));
+        }
+        _ => {}
     }
+    if before.realm == now.realm
+        && let (Some((_, was)), Some((_, is))) = (place(&before.position), place(&now.position))
+        && is < was
+    {
+        let (was, is) = (&before.position, &now.position);
+        return Continuity::Other(format!(
+            "its log ends at {is}, and was seen at {was}: it was copied, or saved, before"
+        ));
+    }
+    if port(before) != port(now) {
+        return Continuity::Unclear("it listens elsewhere".to_owned());
+    }
+    if started(before) > started(now) {
+        return Continuity::Unclear("it was started before the one that was seen".to_owned());
+    }
+    Continuity::Restarted
 }
 
-/// The observation of all subjects.
-pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
-    Observation {
-        server_time: moment.now,
-        identity: moment.identity,
-        seen: looks.into_iter().map(|look| look.seen).collect(),
-    }
+/// A timeline and a place in its log, as the server writes them (`00000001 0/16B3748`).
+fn place(text: &str) -> Option<(u32, u64)> {
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let (timeline, place) = text.split_once(' ')?;
+    let (high, low) = place.split_once('/')?;
+    Some((number(timeline)?, u64::from(number(high)?) << 32 | u64::from(number(low)?)))
+}
+
+/// The observation of all subjects, with the marks that stand on them, where those could be read.
+pub(crate) fn observation((moment, looks): (Moment, Vec<Look>), marks: Option<Vec<Option<StoreId>>>) -> Observation {
+    let mut marks = marks.unwrap_or_default().into_iter();
+    let marked = |look: Look| Seen { marked_by: marks.next().flatten(), ..look.seen };
+    Observation { server_time: moment.now, identity: moment.identity, seen: looks.into_iter().map(marked).collect() }
 }
 
 /// The oid that an id of ours stands for; what is no oid belongs to no object.
@@ -181,9 +214,14 @@ impl<'a> Asked<'a> {
         [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, last]
     }
 
-    /// The accounts only, with the broker and a label.
-    pub(crate) fn of_accounts<'b>(&'b self, broker: &'b u32, label: &'b String) -> [&'b (dyn ToSql + Sync); 4] {
-        [&self.accounts, &self.account_ids, broker, label]
+    /// With the broker and the administrators.
+    fn with<'b>(&'b self, broker: &'b u32, administrators: &'b Vec<String>) -> [&'b (dyn ToSql + Sync); 6] {
+        [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, broker, administrators]
+    }
+
+    /// The accounts only, with the broker, a label and the administrators.
+    pub(crate) fn of_accounts<'b>(&'b self, server: &'b Server, label: &'b String) -> [&'b (dyn ToSql + Sync); 5] {
+        [&self.accounts, &self.account_ids, &server.broker, label, &server.administrators]
     }
 }
 
@@ -192,14 +230,18 @@ fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
     let identity: &str = row.try_get("identity").map_err(reading)?;
     let (realm, incarnation) = identity.split_once(' ').unwrap_or((identity, ""));
     let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation: incarnation.to_owned() } })
+    let position: Option<&str> = row.try_get("position").map_err(reading)?;
+    let (incarnation, position) = (incarnation.to_owned(), position.unwrap_or_default().to_owned());
+    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
 }
 
 fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
     let account: Option<u32> = row.try_get("account").map_err(reading)?;
     let role: Option<u32> = row.try_get("role").map_err(reading)?;
     let name: Option<Said> = row.try_get("account_name").map_err(reading)?;
-    let (backends, sessions) = sessions_of(row)?;
+    let pids: Vec<i32> = list(row, "pids")?;
+    let users: Vec<u32> = list(row, "users")?;
+    let backends = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
     let seen = Seen {
         account_id: account.and_then(object_id),
         account_exists: account.is_some(),
@@ -210,10 +252,12 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         direct: edges_of(server, row)?,
         through: texts(row, "through")?,
         members: texts(row, "members")?,
-        sessions,
+        sessions: sessions_of(pids, list(row, "session_names")?, list(row, "since")?),
+        apart: sessions_of(list(row, "apart_pids")?, list(row, "apart_names")?, list(row, "apart_since")?),
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
         powers: texts(row, "powers")?,
+        marked_by: None,
     };
     Ok(Look { seen, backends })
 }
@@ -233,18 +277,13 @@ fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
         .collect())
 }
 
-fn sessions_of(row: &Row) -> Result<(Vec<Backend>, Vec<Session>), DatabaseError> {
-    let pids: Vec<i32> = list(row, "pids")?;
-    let users: Vec<u32> = list(row, "users")?;
-    let names: Vec<Option<Said>> = list(row, "session_names")?;
-    let since: Vec<Option<Time>> = list(row, "since")?;
-    let backends: Vec<Backend> = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
+fn sessions_of(pids: Vec<i32>, names: Vec<Option<Said>>, since: Vec<Option<Time>>) -> Vec<Session> {
     let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| Session {
         id: pid.to_string(),
         account: name.map(String::from).unwrap_or_default(),
         since: since.map(whole_micros),
     });
-    Ok((backends, sessions.collect()))
+    sessions.collect()
 }
 
 fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {
@@ -290,22 +329,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_05_a_restart_and_a_promotion_continue_a_cluster_and_a_copy_beside_it_does_not() {
-        let was = "timeline 00000001, started 2026-11-28T19:37:07.123456Z, port 5432";
-        for (now, expected) in [
-            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5432", true),
-            ("timeline 00000002, started 2026-11-28T10:37:07.123456Z, port 5433", true),
-            ("timeline 00000002, started 2026-11-28T19:37:07.123456Z, port 5432", true),
-            ("timeline 00000001, started 2026-11-28T20:37:07.123456Z, port 5433", false),
-            ("timeline 00000001, started 2026-11-28T18:37:07.123456Z, port 5432", false),
+    fn law_05_a_restart_with_all_that_was_seen_continues_a_cluster_and_nothing_else_does() {
+        let seen = |incarnation: &str, position: &str| Identity {
+            realm: RealmId::new("postgres:7").unwrap(),
+            incarnation: incarnation.to_owned(),
+            position: position.to_owned(),
+        };
+        let was = seen("started 2026-11-28T19:37:07.123456Z, port 5432", "00000001 0/FF000010");
+        let later = "started 2026-11-28T20:37:07.123456Z, port 5432";
+        for (now, position, expected) in [
+            (later, "00000001 0/FF000010", "restarted"),
+            (later, "00000001 1/0", "restarted"),
+            // where it shows none
+            (later, "", "restarted"),
+            (later, "00000001 0/FF00000F", "other"),
+            ("started 2026-11-28T10:37:07.123456Z, port 5433", "00000002 1/0", "unclear"),
+            ("started 2026-11-28T20:37:07.123456Z, port 5432", "00000002 1/0", "unclear"),
+            ("started 2026-11-28T19:37:07.123456Z, port 5432", "00000002 0/FF000010", "same"),
+            ("started 2026-11-28T20:37:07.123456Z, port 5433", "00000001 1/0", "unclear"),
+            ("started 2026-11-28T18:37:07.123456Z, port 5432", "00000001 1/0", "unclear"),
         ] {
-            assert_eq!(continues(was, now), expected, "{now}");
+            let found = match continues(&was, &seen(now, position)) {
+                Continuity::Same => "same",
+                Continuity::Restarted => "restarted",
+                Continuity::Unclear(_) => "unclear",
+                Continuity::Other(_) => "other",
+            };
+            assert_eq!(found, expected, "{now} {position}");
         }
-        let standby = "standby, started 2026-11-28T19:37:07.123456Z, port 5432";
-        assert!(continues(standby, was), "promoted where it runs");
-        assert!(
-            !continues("timeline 00000003, started 2026-11-28T19:00:00.000000Z, port 5432", was),
-            "an older timeline"
-        );
+        let standby = seen("started 2026-11-28T19:37:07.123456Z, port 5432", "");
+        assert_eq!(continues(&standby, &was), Continuity::Same, "promoted where it runs");
+        let older = seen("started 2026-11-28T20:00:00.000000Z, port 5432", "00000001 1/0");
+        let newer = seen("started 2026-11-28T19:00:00.000000Z, port 5432", "00000003 0/0");
+        assert!(matches!(continues(&newer, &older), Continuity::Other(_)), "an older timeline");
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::{Budget, late};
 use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::id::StoreId;
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -27,7 +28,9 @@ pub(crate) async fn revoke(
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
-    let asked = Revokes { orders, catalog: connection.server.catalog };
+    connection.prepare_marks().await;
+    let store = call.store.as_ref().filter(|_| connection.has_marks());
+    let asked = Revokes { orders, catalog: connection.server.catalog, store };
     // their sessions end anyway
     let ending = orders.iter().filter(|order| order.sessions == Sessions::End && order.how != RevokeHow::Nothing);
     let ending: Vec<Subject> = ending.map(|order| order.subject.clone()).collect();
@@ -36,6 +39,11 @@ pub(crate) async fn revoke(
     let pending = asked.that_need_a_statement();
     let told = !pending.is_empty();
     let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&subjects, unblock)).await;
+    let mut marks = outcome.marks;
+    marks.resize(orders.len(), None);
+    // what another store accounts for was left to it
+    let theirs: Vec<bool> =
+        marks.iter().map(|mark| mark.as_ref().is_some_and(|store| call.is_another(store))).collect();
     let after = match outcome.look {
         // what was looked at is another server than the one that was told, or nothing had to be told
         Ok((moment, _)) if call.meant_for(&moment.identity).is_err() => {
@@ -49,7 +57,8 @@ pub(crate) async fn revoke(
             return outcome.results.into_iter().map(elsewhere).collect();
         }
         Ok((moment, looks)) => {
-            let applied: Vec<bool> = outcome.results.iter().map(Result::is_ok).collect();
+            let applied =
+                outcome.results.iter().zip(&theirs).map(|(result, theirs)| result.is_ok() && !theirs).collect();
             let aftermath = Aftermath {
                 connector,
                 connection,
@@ -71,11 +80,13 @@ pub(crate) async fn revoke(
             orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
         }
     };
-    for (i, ((report, order), result)) in reports.iter_mut().zip(orders).zip(outcome.results).enumerate() {
+    let told = outcome.results.into_iter().zip(theirs.into_iter().zip(marks));
+    for (i, ((report, order), (result, (theirs, mark)))) in reports.iter_mut().zip(orders).zip(told).enumerate() {
         match (result, &mut *report) {
             (Err(error), _) => *report = Err(error),
             (Ok(()), Ok(report)) => {
-                report.was_held = (order.how == RevokeHow::Remove).then(|| !outcome.idle.contains(&i));
+                report.was_held = (order.how == RevokeHow::Remove && !theirs).then(|| !outcome.idle.contains(&i));
+                report.seen.marked_by = mark;
             }
             (Ok(()), Err(_)) => {}
         }
@@ -86,6 +97,8 @@ pub(crate) async fn revoke(
 struct Revokes<'a> {
     orders: &'a [RevokeOrder],
     catalog: Catalog,
+    /// Which store works, where marks of others can be known.
+    store: Option<&'a StoreId>,
 }
 
 /// What is asked of [`sql::REVOKE`].
@@ -95,6 +108,7 @@ struct Ask<'a> {
     role_id: Option<u32>,
     until: Time,
     narrow: bool,
+    store: Option<&'a StoreId>,
     orders: Vec<One<'a>>,
 }
 
@@ -118,6 +132,7 @@ impl Revokes<'_> {
 }
 
 impl Orders for Revokes<'_> {
+    const HEEDS_MARKS: bool = true;
     const SORT: &'static str = sql::REVOKE;
 
     fn statement(statements: &Statements) -> &OnceCell<Statement> {
@@ -139,7 +154,7 @@ impl Orders for Revokes<'_> {
                 account: order.subject.account.as_str(),
                 account_id: oid(order.subject.account_id.as_ref()),
             });
-            let ask = Ask { role, role_id: oid(role_id), until, narrow, orders: ones.collect() };
+            let ask = Ask { role, role_id: oid(role_id), until, narrow, store: self.store, orders: ones.collect() };
             Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
         });
         groups.collect()

@@ -39,7 +39,7 @@ impl Connection {
         let ones = sessions.iter().map(|backend| One { pid: backend.pid, usesysid: backend.user });
         let ask = serde_json::to_string(&Ask { sessions: ones.collect() })
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-        let limits = Limits::of(self, call, budget.patience(), budget);
+        let limits = Limits::of(call, budget.patience(), budget);
         let failures = block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), Told::Plainly(&ask))
             .await
             .map_err(|unanswered| match unanswered {

@@ -8,6 +8,7 @@
 //! a connection.
 
 pub(crate) mod dead_man;
+pub(crate) mod set_up;
 
 use jit_core::database::Identity;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
@@ -118,31 +119,30 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 /// Who serves this connection just now. Whatever the search path is: a pooler may have lent another one.
 pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// The timeline. It is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
+/// How far the log is on disk, after its timeline: on one timeline it never goes back, and a copy that was made earlier is behind. The
+/// timeline is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
 /// checkpoint. Managed servers refuse this with 55000 or 0A000.
-pub(crate) const TIMELINE: &str = "\
-SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline";
+pub(crate) const POSITION: &str = "\
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ' ' || pg_current_wal_flush_lsn() END \
+  AS position";
 
 /// Who answers: the cluster, wherever its databases are reached from, a space, and which run of it. The system identifier is in every
-/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond.
-fn identity(wal: Wal) -> String {
-    let timeline = match wal {
-        Wal::Readable => TIMELINE,
-        Wal::Refused => "SELECT CASE WHEN NOT pg_is_in_recovery() THEN 'unknown' END AS timeline",
-    };
-    format!(
-        "'postgres:' || (pg_control_system()).system_identifier || ' ' || coalesce('timeline ' || ({timeline}), 'standby') || ', started ' \
-         || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')"
-    )
-}
+/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond. What
+/// one database may hide from the broker, and another one may not, is no part of it.
+const IDENTITY: &str = "\
+'postgres:' || (pg_control_system()).system_identifier || ' started ' \
+  || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')";
 
 /// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
 /// off the connection: nothing of its call is under way any more.
 pub(crate) fn moment(wal: Wal) -> String {
+    let position = match wal {
+        Wal::Readable => POSITION,
+        Wal::Refused => "SELECT NULL::text AS position",
+    };
     format!(
-        "SELECT clock_timestamp() AS now, {} AS identity, pg_backend_pid() AS pid, \
-         set_config('application_name', 'jit', false) AS unlabelled",
-        identity(wal)
+        "SELECT clock_timestamp() AS now, {IDENTITY} AS identity, ({position}) AS position, pg_backend_pid() AS pid, \
+         set_config('application_name', 'jit', false) AS unlabelled"
     )
 }
 
@@ -150,12 +150,11 @@ pub(crate) fn moment(wal: Wal) -> String {
 pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
 
 /// Ends the transaction where another server answers than this one.
-fn meant_for(server: &Identity, wal: Wal) -> String {
-    let Identity { realm, incarnation } = server;
+fn meant_for(server: &Identity) -> String {
+    let Identity { realm, incarnation, position: _ } = server;
     format!(
-        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {} AS id OFFSET 0) s",
-        escape_literal(&format!("{realm} {incarnation}")),
-        identity(wal)
+        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {IDENTITY} AS id OFFSET 0) s",
+        escape_literal(&format!("{realm} {incarnation}"))
     )
 }
 
@@ -163,7 +162,7 @@ fn meant_for(server: &Identity, wal: Wal) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wal {
     Readable,
-    /// As some managed servers do. Their incarnation is told by their start alone.
+    /// As some managed servers do. How far their log went tells nothing then.
     Refused,
 }
 
@@ -174,9 +173,8 @@ pub(crate) fn begin(
     lock_timeout_ms: u128,
     statement_timeout_ms: u128,
     server: Option<&Identity>,
-    wal: Wal,
 ) -> String {
-    let meant_for = server.map(|server| meant_for(server, wal)).unwrap_or_default();
+    let meant_for = server.map(meant_for).unwrap_or_default();
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
          SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
@@ -196,11 +194,11 @@ pub(crate) fn answered(block: &str) -> String {
 }
 
 /// Sorts the orders of one role that is to be granted: prepared, so that it is planned once a connection. `$1` is JSON `{role, role_id,
-/// set_role, orders: [{i, account, account_id, not_after, members, powers}]}`; the answer is JSON `[{i, state, why}]` for those that need
+/// set_role, administrators, orders: [{i, account, account_id, not_after, members, powers}]}`; the answer is JSON `[{i, state, why}]` for those that need
 /// no statement, where i is a list and state is `ok` or a word of [`crate::grant`]. What is left to do stands in the setting `jit.todo` for [`RUN`].
 ///
 /// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is never
-/// narrowed.
+/// narrowed. Administrators are no members of an account, but whoever is a member of theirs is one.
 pub(crate) const GRANT: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -210,6 +208,9 @@ WITH ask AS MATERIALIZED (
     SELECT x.oid FROM pg_roles x
     WHERE x.oid = coalesce((ask->>'role_id')::oid, (SELECT y.oid FROM pg_roles y WHERE y.rolname = (ask->>'role')::name)) LIMIT 1
   ) r ON true
+), administrator AS MATERIALIZED (
+  SELECT coalesce(array_agg(r.oid), '{}') AS oids
+  FROM ask, jsonb_array_elements_text(ask->'administrators') n, LATERAL (SELECT r.oid FROM pg_roles r WHERE r.rolname = n::name) r
 ), sorted AS MATERIALIZED (
   SELECT e.i, e.not_after, a.oid AS account, own.mine IS NOT NULL AS again, below.names AS below, given.can,
     CASE WHEN clock_timestamp() >= e.not_after THEN 'late'
@@ -221,7 +222,7 @@ WITH ask AS MATERIALIZED (
          WHEN below.names IS NOT NULL AND NOT e.members THEN 'members'
          WHEN own.enough THEN 'ok'
     END AS state
-  FROM ask, given, jsonb_to_recordset(ask->'orders')
+  FROM ask, given, administrator, jsonb_to_recordset(ask->'orders')
          AS e(i int, account name, account_id oid, not_after timestamptz, members bool, powers bool)
   LEFT JOIN LATERAL (
     SELECT x.oid, x.rolsuper FROM pg_roles x
@@ -234,10 +235,16 @@ WITH ask AS MATERIALIZED (
     ) x HAVING count(*) > 0
   ) own ON true
   LEFT JOIN LATERAL (
+    WITH RECURSIVE member(oid) AS (
+      SELECT m.member FROM pg_auth_members m WHERE m.roleid = a.oid AND (m.inherit_option OR m.set_option)
+      UNION
+      SELECT y.member FROM member x, LATERAL (
+        SELECT m.member FROM pg_auth_members m WHERE m.roleid = x.oid AND (m.inherit_option OR m.set_option) OFFSET 0
+      ) y WHERE x.oid = ANY (administrator.oids)
+    )
     SELECT string_agg(quote_ident(x.rolname), ', ') AS names FROM (
-      SELECT r.rolname FROM pg_auth_members m, LATERAL (
-        SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.oid = m.member LIMIT 1
-      ) r WHERE m.roleid = a.oid AND m.member <> ask.me AND NOT r.rolsuper AND (m.inherit_option OR m.set_option) LIMIT 3
+      SELECT r.rolname FROM member x, LATERAL (SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.oid = x.oid LIMIT 1) r
+      WHERE x.oid <> ask.me AND NOT r.rolsuper AND x.oid <> ALL (administrator.oids) LIMIT 3
     ) x
   ) below ON true
 ), todo AS (
@@ -256,9 +263,10 @@ SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', sta
          'why', CASE state WHEN 'powers' THEN can WHEN 'members' THEN below END)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
-/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow,
+/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow, store,
 /// orders: [{i, account, account_id}]}`. What is not there, or not ours where the catalog says whose it is, needs no statement: our own look
-/// decides, since a REVOKE of what is not there succeeds with a warning.
+/// decides, since a REVOKE of what is not there succeeds with a warning. Nor does what another store than `store` accounts for, by the marks
+/// that [`dead_man::marks`] read right before; `store` is null where nothing was read.
 pub(crate) const REVOKE: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -271,6 +279,9 @@ WITH ask AS MATERIALIZED (
 ), sorted AS MATERIALIZED (
   SELECT e.i, a.oid AS account,
     CASE WHEN clock_timestamp() >= taken.until THEN 'late'
+         WHEN ask->>'store' IS NOT NULL AND EXISTS (
+           SELECT FROM jsonb_to_recordset(nullif(current_setting('jit.marks', true), '')::jsonb) AS k(role oid, account oid, store text)
+           WHERE k.role = taken.oid AND k.account = a.oid AND k.store <> ask->>'store') THEN 'theirs'
          WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = taken.oid AND m.member = a.oid AND m.grantor = ask.me
                           AND (m.set_option OR NOT taken.narrow)) THEN 'gone'
     END AS state
@@ -332,10 +343,12 @@ BEGIN
   PERFORM set_config('jit.answer', answers::text, true);
 END $jit$";
 
-/// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker.
+/// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker, `$6` the
+/// administrators' names.
 ///
 /// Only memberships through which something can be used count as a way from one role to another (on 16 one with neither INHERIT nor
 /// SET is not). The broker and superusers are never counted as members of an account: they need no such way.
+/// Administrators are not counted either; their sessions stand apart.
 ///
 /// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT, OFFSET 0), so that each is a search by
 /// an index: a role of 100,000 members costs no more than one of ten.
@@ -382,8 +395,12 @@ WITH RECURSIVE subject AS MATERIALIZED (
         SELECT m.member FROM pg_auth_members m WHERE m.roleid = x.oid AND (m.inherit_option OR m.set_option) OFFSET 0
       ) y
     )
-    SELECT array_agg(r.oid) AS member_oids, array_agg(r.name ORDER BY r.name) AS members
-    FROM member x, LATERAL (SELECT r.oid, r.rolname::text AS name, r.rolsuper FROM pg_roles r WHERE r.oid = x.oid LIMIT 1) r
+    SELECT array_agg(r.oid) FILTER (WHERE NOT r.administers) AS member_oids,
+           array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.administers) AS members,
+           array_agg(r.oid) FILTER (WHERE r.administers) AS administrator_oids
+    FROM member x, LATERAL (
+      SELECT r.oid, r.rolname::text AS name, r.rolsuper, r.rolname::text = ANY ($6::text[]) AS administers FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
+    ) r
     WHERE r.oid <> $5 AND NOT r.rolsuper
   ) below ON true
 ), holder AS MATERIALIZED (
@@ -393,6 +410,11 @@ WITH RECURSIVE subject AS MATERIALIZED (
          array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.usesysid) ORDER BY s.pid) AS session_names,
          array_agg(s.backend_start ORDER BY s.pid) AS since
   FROM pg_stat_get_activity(NULL) s JOIN holder h ON h.oid = s.usesysid WHERE s.pid <> pg_backend_pid() GROUP BY h.n
+), apart AS (
+  SELECT h.n, array_agg(s.pid ORDER BY s.pid) AS pids,
+         array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.usesysid) ORDER BY s.pid) AS session_names,
+         array_agg(s.backend_start ORDER BY s.pid) AS since
+  FROM pg_stat_get_activity(NULL) s JOIN (SELECT n, unnest(administrator_oids) AS oid FROM held) h ON h.oid = s.usesysid GROUP BY h.n
 ), prepared AS (
   SELECT h.n, array_agg(p.gid ORDER BY p.gid) AS gids,
          array_agg((SELECT d.datname::text FROM pg_database d WHERE d.oid = p.dbid) ORDER BY p.gid) AS databases,
@@ -405,16 +427,18 @@ WITH RECURSIVE subject AS MATERIALIZED (
 )
 SELECT s.account, s.account_name, s.role, s.grantors, s.grantor_names, s.sets, s.admins, s.through, s.members,
   session.pids, session.users, session.session_names, session.since,
+  apart.pids AS apart_pids, apart.session_names AS apart_names, apart.since AS apart_since,
   prepared.gids, prepared.databases, prepared.owners, power.powers
 FROM held s
 LEFT JOIN session ON session.n = s.n
+LEFT JOIN apart ON apart.n = s.n
 LEFT JOIN prepared ON prepared.n = s.n
 LEFT JOIN power ON power.role = s.role
 ORDER BY s.n";
 
 /// What a role allows that reaches beyond its objects or outlives a membership, for itself and for every role that it is a member of. A list of
 /// what is harmless: rights on tables, sequences, functions, types, large objects and schemas of the database's own, and owning such. Everything
-/// else is a power: each attribute of a role, each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
+/// else is a power: each attribute of a role (with LOGIN, whoever may SET ROLE can give it a password and come back as the role), each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
 /// or making schemas in it, the schemas `jit` and `cron`, what belongs to the system, and whatever else the catalog knows rights on. Of other
 /// databases only the kind of an object is known. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
 const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
@@ -424,7 +448,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
     )
     SELECT array_agg(DISTINCT w.word) AS powers
     FROM above x, LATERAL (
-      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
+      SELECT r.rolname::text AS name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls, r.rolcanlogin
       FROM pg_roles r WHERE r.oid = x.oid LIMIT 1
     ) r, LATERAL (
       SELECT 'SUPERUSER' AS word WHERE r.rolsuper
@@ -432,6 +456,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
       UNION ALL SELECT 'CREATEDB' WHERE r.rolcreatedb
       UNION ALL SELECT 'REPLICATION' WHERE r.rolreplication
       UNION ALL SELECT 'BYPASSRLS' WHERE r.rolbypassrls
+      UNION ALL SELECT 'LOGIN' WHERE r.rolcanlogin
       UNION ALL SELECT 'everything that the broker may' WHERE r.name = current_user
       UNION ALL SELECT r.name WHERE (r.name LIKE 'pg\_%' OR r.name IN ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin'))
                 AND r.name NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
@@ -575,7 +600,7 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND ( \
 ORDER BY l.pid LIMIT 5";
 
 /// Sessions of these accounts, or of members that act as them, for which a backend of the broker's with this label waits. `$1` the accounts,
-/// `$2` their oids, `$3` the broker, `$4` the label.
+/// `$2` their oids, `$3` the broker, `$4` the label, `$5` the administrators' names.
 pub(crate) const IN_THE_WAY: &str = "\
 WITH RECURSIVE holder(oid) AS ( \
   SELECT r.oid FROM unnest($1::name[], $2::oid[]) u(account, account_id), pg_roles r \
@@ -584,7 +609,8 @@ WITH RECURSIVE holder(oid) AS ( \
 ) \
 SELECT DISTINCT b.pid, s.usesysid FROM pg_stat_get_activity(NULL) w, unnest(pg_blocking_pids(w.pid)) b(pid) \
 JOIN pg_stat_get_activity(NULL) s ON s.pid = b.pid JOIN holder h ON h.oid = s.usesysid JOIN pg_roles r ON r.oid = h.oid AND NOT r.rolsuper \
-WHERE w.usesysid = $3 AND w.application_name = $4 AND h.oid <> $3";
+WHERE w.usesysid = $3 AND w.application_name = $4 AND h.oid <> $3 \
+  AND (r.rolname = ANY ($1::name[]) OR r.rolname::text <> ALL ($5::text[]))";
 
 /// What the accounts and roles own in the whole cluster, found by the shared catalog that DROP ROLE goes by; names are known of this
 /// database's objects only. With what they gave in their own name: memberships, rights, default privileges, policies, triggers, rules and
@@ -736,21 +762,28 @@ SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS cr
   (SELECT array_agg(r.slot_name::text ORDER BY r.slot_name) FROM pg_replication_slots r WHERE r.slot_type = 'physical' AND NOT r.temporary) AS slots, \
   pg_has_role(b.oid, 'pg_read_all_stats', 'USAGE') AS sees_start, \
   coalesce((SELECT has_language_privilege(b.oid, l.oid, 'USAGE') FROM pg_language l WHERE l.lanname = 'plpgsql'), false) AS plpgsql, \
+  (SELECT array_agg(format('%s of %I', f.oid::regprocedure, o.rolname)) FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid \
+   JOIN pg_roles o ON o.oid = f.proowner WHERE e.evtevent = 'login' AND e.evtenabled <> 'D' AND NOT f.prosecdef AND NOT o.rolsuper \
+   AND o.oid <> b.oid) AS login_triggers, \
   pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::bool AS read_only, current_setting('fsync')::bool AS fsync, \
   (SELECT array_agg(coalesce(nullif(r.application_name, ''), 'unnamed') ORDER BY r.application_name) \
    FROM pg_stat_replication r WHERE r.sync_state = 'async') AS asynchronous \
 FROM pg_roles b WHERE b.oid = $1";
 
 /// Who is a member of accounts and could act as them, with up to five of the accounts: requests for these are refused. Administrators to whom the
-/// server gave that when they made the account (`createrole_self_grant`) stand apart. `$1` the broker.
+/// server gave that when they made the account (`createrole_self_grant`) stand apart, and those that the target names (`$2`). `$1` the broker.
 pub(crate) const CHECK_MEMBERS: &str = "\
-SELECT x.member::text AS member, x.by_itself, x.accounts, (x.accounts_all)[1:5] AS first FROM ( \
-  SELECT m.rolname AS member, m.rolcreaterole AND e.grantor = m.oid AS by_itself, count(*) AS accounts, \
-    array_agg(a.rolname::text ORDER BY a.rolname) AS accounts_all \
+SELECT x.member::text AS member, x.by_itself, x.named, x.accounts, (x.accounts_all)[1:5] AS first FROM ( \
+  SELECT m.rolname AS member, m.rolcreaterole AND e.grantor = m.oid AS by_itself, m.rolname::text = ANY ($2::text[]) AS named, count(DISTINCT a.oid) AS accounts, \
+    array_agg(DISTINCT a.rolname::text ORDER BY a.rolname::text) AS accounts_all \
   FROM pg_auth_members e JOIN pg_roles a ON a.oid = e.roleid AND a.rolcanlogin AND NOT a.rolsuper AND a.oid <> $1 \
   JOIN pg_roles m ON m.oid = e.member AND NOT m.rolsuper AND m.oid <> $1 \
-  WHERE e.inherit_option OR e.set_option GROUP BY 1, 2 \
+  WHERE e.inherit_option OR e.set_option GROUP BY 1, 2, 3 \
 ) x ORDER BY x.accounts DESC, x.member LIMIT 10";
+
+/// Which of these names are no roles. `$1` names.
+pub(crate) const NO_ROLES: &str = "\
+SELECT array_agg(u.name) AS names FROM unnest($1::text[]) u(name) WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = u.name)";
 
 /// What the broker holds on each role, and what each role can. `$1` roles, `$2` the broker.
 pub(crate) const CHECK_ROLES: &str = "\

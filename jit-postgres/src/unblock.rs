@@ -62,8 +62,7 @@ impl Unblock<'_> {
     async fn in_the_way(&self, connection: &Connection) -> Result<BTreeSet<Backend>, DatabaseError> {
         let asked = Asked::of(&self.subjects);
         let text = connection.server.catalog.text(sql::IN_THE_WAY);
-        let broker = connection.server.broker;
-        let parameters = asked.of_accounts(&broker, &self.call.label);
+        let parameters = asked.of_accounts(&connection.server, &self.call.label);
         let rows = connection.client.query(&text, &parameters).await.map_err(reading)?;
         let backend = |row: &tokio_postgres::Row| {
             Ok(Backend { pid: row.try_get("pid").map_err(reading)?, user: row.try_get("usesysid").map_err(reading)? })

@@ -106,7 +106,7 @@ pub fn database_of(running: &RunningPostgres) -> Result<PostgresDatabase> {
     let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret".into()));
     let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
         .credentials(credentials)
-        .tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });
+        .tls(TlsMode::verify_full(Some(running.ca.clone())));
     Ok(PostgresDatabase::new(config)?)
 }
 

@@ -138,7 +138,7 @@ async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts:
         Ok(order.activated(Activation::Session))
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
-    let call = Call { label: "bench.g".to_owned(), limit: Duration::from_secs(30), server: None };
+    let call = Call { label: "bench.g".to_owned(), limit: Duration::from_secs(30), server: None, store: None };
     for granted in database.grant(&call, &orders).await {
         granted?;
     }
@@ -153,7 +153,7 @@ async fn revoke(database: &dyn Database, role: &str, accounts: &[String]) -> Res
         Ok(RevokeOrder { access, subject, how, sessions, prepared, default_role })
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
-    let call = Call { label: "bench.r".to_owned(), limit: Duration::from_secs(30), server: None };
+    let call = Call { label: "bench.r".to_owned(), limit: Duration::from_secs(30), server: None, store: None };
     let mut ended = 0;
     for report in database.revoke(&call, &orders).await {
         let report = report?;

@@ -181,7 +181,7 @@ async fn node(at: &str) -> Result<()> {
     let (port, name, ca, password) = (word()?.parse()?, word()?, word()?, word()?);
     let running = RunningPostgres { major: 17, port, socket: "/".into(), ca: ca.into(), other_ca: ca.into() };
     let url = format!("postgres://{name}_node@127.0.0.1:{port}/{name}");
-    let tls = TlsMode::VerifyFull { ca: Some(ca.into()) };
+    let tls = TlsMode::verify_full(Some(ca.into()));
     let credentials = Arc::new(FixedCredentials::new(password.to_owned().into()));
     let config = PostgresConfig::from_url(&url)?.credentials(credentials).tls(tls);
     let began = Instant::now();

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod identity;
 pub mod outside;
 pub mod places;
 pub mod pooler;
 pub mod proxy;
 pub mod server;
 pub mod servers;
+pub mod set_up;
 pub mod tds;
 pub mod tls;
+pub mod trials;
 pub mod world;

@@ -175,7 +175,7 @@ impl OnPostgres {
     fn node_by(&self, port: u16, ca: &Path) -> Result<PostgresConfig> {
         let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new(Self::PASSWORD.into()));
         let url = format!("postgres://{0}_node@127.0.0.1:{port}/{0}", self.name);
-        let tls = TlsMode::VerifyFull { ca: Some(ca.to_owned()) };
+        let tls = TlsMode::verify_full(Some(ca.to_owned()));
         Ok(PostgresConfig::from_url(&url)?.credentials(credentials).tls(tls))
     }
 }

@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
+use base64::Engine as _;
+use jit_core::database::TlsMode;
+use jit_core::testkit::database_laws::{CERTIFICATE_NAME, Certificate, Login};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey as _, date_time_ymd,
+};
+use x509_cert::Version;
+use x509_cert::der::asn1::BitString;
+use x509_cert::der::{Decode, Encode};
 
 /// The server's certificate.
 const SERVER: &str = "server.pem";
-/// The one that has expired.
-const EXPIRED: &str = "expired.pem";
 
 /// Where the files are.
 #[derive(Debug, Clone)]
@@ -39,21 +45,65 @@ impl Certificates {
         std::fs::write(&files.certificate, params.signed_by(&key, &issuer)?.pem())?;
         let mut expired = params;
         (expired.not_before, expired.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
-        std::fs::write(at(EXPIRED), expired.signed_by(&key, &issuer)?.pem())?;
+        let mut nameless = CertificateParams::new(Vec::new())?;
+        nameless.distinguished_name.push(DnType::CommonName, CERTIFICATE_NAME);
+        let mut elsewhere = CertificateParams::new(vec!["elsewhere.example".to_owned()])?;
+        elsewhere.distinguished_name.push(DnType::CommonName, CERTIFICATE_NAME);
+        for (which, params) in
+            [(Certificate::Expired, expired), (Certificate::Nameless, nameless), (Certificate::Elsewhere, elsewhere)]
+        {
+            let certificate = params.signed_by(&key, &issuer)?;
+            std::fs::write(at(&file_of(which)), certificate.pem())?;
+            if which == Certificate::Nameless {
+                let first = first_version(certificate.der(), issuer.key())?;
+                std::fs::write(at(&file_of(Certificate::NamelessFirstVersion)), first)?;
+            }
+        }
         std::fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
     }
 }
 
-/// Puts the certificate that has expired in the place of the server's: signed by the same authority, for the same names. The server has to read
-/// it again.
+/// Puts another certificate of the same authority, whose file is given, in the place of the server's. The server has to read it again.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn expire(ca: &Path) -> Result<()> {
+pub fn show(ca: &Path, certificate: Certificate) -> Result<()> {
     let folder = ca.parent().context("the certificates are in no folder")?;
-    std::fs::copy(folder.join(EXPIRED), folder.join(SERVER))?;
+    std::fs::copy(folder.join(file_of(certificate)), folder.join(SERVER))?;
     Ok(())
+}
+
+/// How a login verifies the server.
+#[must_use]
+pub fn mode(login: Login, ca: Option<PathBuf>, other_ca: &Path) -> TlsMode {
+    let other = other_ca.to_owned();
+    let named = |ca, name: &str| TlsMode::VerifyFull { ca, server_name: Some(name.to_owned()) };
+    match login {
+        Login::UnknownCa => TlsMode::verify_full(Some(other)),
+        Login::NameInCertificate => named(ca, CERTIFICATE_NAME),
+        Login::AnotherName => named(ca, "project:another"),
+        Login::NameByUnknownCa => named(Some(other), CERTIFICATE_NAME),
+        Login::ChainAlone => TlsMode::VerifyCa { ca: ca.unwrap_or_default() },
+        Login::ChainByUnknownCa => TlsMode::VerifyCa { ca: other },
+        Login::Plaintext => TlsMode::DangerPlaintext,
+        _ => TlsMode::verify_full(ca),
+    }
+}
+
+fn file_of(certificate: Certificate) -> String {
+    format!("{certificate:?}.pem")
+}
+
+/// The same certificate as one of version 1, which has no extensions, in PEM.
+fn first_version(certificate: &[u8], issuer: &KeyPair) -> Result<String> {
+    let mut certificate = x509_cert::Certificate::from_der(certificate)?;
+    certificate.tbs_certificate.version = Version::V1;
+    certificate.tbs_certificate.extensions = None;
+    certificate.signature = BitString::from_bytes(&issuer.sign(&certificate.tbs_certificate.to_der()?)?)?;
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate.to_der()?);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(std::str::from_utf8).collect::<Result<_, _>>()?;
+    Ok(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n")))
 }
 
 fn authority(name: &str, file: &Path) -> Result<Issuer<'static, KeyPair>> {

@@ -11,7 +11,7 @@ use jit_core::database::{
     RevokeOrder, RevokeReport, Seen, Severity, Subject, TlsMode, Width,
 };
 use jit_core::holding::{left_behind, marks};
-use jit_core::id::AccessId;
+use jit_core::id::{AccessId, RoleName};
 use jit_core::policy::{Prepared, Sessions, Stance};
 use jit_core::testkit::database_laws::witness;
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
@@ -40,10 +40,15 @@ struct Stage {
 
 impl Stage {
     fn new(setup: &[(&str, &str)]) -> Self {
+        Self::with(&[&[("master", LOGINS)], setup].concat())
+    }
+
+    /// With nobody but who is made here.
+    fn with(setup: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Certificates::make(folder.path()).unwrap();
         let tls = Tls::Offered { certificate: files.certificate.clone(), key: files.key.clone() };
-        let all = [("master", LOGINS)].iter().chain(setup).map(|(at, text)| ((*at).to_owned(), (*text).to_owned()));
+        let all = setup.iter().map(|(at, text)| ((*at).to_owned(), (*text).to_owned()));
         let options =
             Options { tls, contained_databases: vec!["box".to_owned()], setup: all.collect(), ..Options::default() };
         Self { server: TdsServer::start(options).unwrap(), ca: files.ca, _folder: folder }
@@ -53,7 +58,7 @@ impl Stage {
         let url = format!("mssql://jit_broker@127.0.0.1:{}/{name}", self.server.port());
         let config = MsSqlConfig::from_url(&url).unwrap();
         let config = config.credentials(Arc::new(FixedCredentials::new(SECRET.into())));
-        let tls = TlsMode::VerifyFull { ca: Some(self.ca.clone()) };
+        let tls = TlsMode::verify_full(Some(self.ca.clone()));
         MsSqlDatabase::new(config.tls(tls).dead_man_grace(Duration::from_secs(1))).unwrap()
     }
 
@@ -98,7 +103,7 @@ impl Job {
     }
 
     fn call(&self, what: &str) -> Call {
-        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None }
+        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None, store: None }
     }
 
     async fn seen(&self) -> Seen {
@@ -437,6 +442,72 @@ async fn law_04_a_lock_of_the_accounts_own_session_does_not_keep_the_role() {
         .unwrap();
     let report = job.revoke().await;
     assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"), "{report:?}");
+}
+
+/// What sqlcmd does with the script: its own commands and variables are not the server's. Ends at the first error.
+fn set_up(stage: &Stage, script: &str, password: &str) -> Result<(), String> {
+    let script = script.replace("$(password)", password);
+    let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with(':')).collect();
+    for (at, batch) in printed_batches(&lines.join("\n")) {
+        stage.server.execute(&at, &batch).map_err(|error| format!("{error:?}: {batch}"))?;
+    }
+    Ok(())
+}
+
+/// What somebody should mend.
+async fn wrong(database: &MsSqlDatabase, role: &RoleName) -> Vec<Check> {
+    let all = database.check(std::slice::from_ref(role)).await.unwrap();
+    all.into_iter().filter(|check| check.mend.is_some() || check.severity != Severity::Remark).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_17_a_database_is_set_up_from_nothing_and_mended() {
+    let alice = "CREATE LOGIN alice WITH PASSWORD = 'Secret-of-somebody-1'";
+    let stage = Stage::with(&[("master", alice), ("app", "CREATE USER alice FOR LOGIN alice; CREATE ROLE readers")]);
+    let database = stage.database("app");
+    let role = database.role("readers").unwrap();
+    let script = database.set_up(std::slice::from_ref(&role)).await.unwrap();
+    set_up(&stage, &script, SECRET).unwrap();
+    until(async || matches!(database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+    assert_eq!(wrong(&database, &role).await, []);
+    let job = Job::new(stage.database("app"), "readers").await;
+    job.grant().await;
+    assert!(stage.server.is_member("app", "readers", "alice"));
+    let report = job.revoke().await;
+    assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"), "{report:?}");
+    // by a server that answers it is the same script, which mends what was taken
+    assert_eq!(database.set_up(std::slice::from_ref(&role)).await.unwrap(), script);
+    for (at, taken) in [
+        ("app", "REVOKE ALTER ON ROLE::readers FROM jit_broker"),
+        ("app", "REVOKE VIEW DEFINITION FROM jit_broker"),
+        ("master", "REVOKE ALTER ANY CONNECTION FROM jit_broker"),
+    ] {
+        stage.server.execute(at, taken).unwrap();
+        assert_ne!(wrong(&database, &role).await, [], "{taken}");
+        set_up(&stage, &script, "").unwrap();
+        until(async || matches!(database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+        assert_eq!(wrong(&database, &role).await, [], "{taken}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_17_setting_up_takes_over_nothing_of_a_strangers() {
+    for (at, planted, why) in [
+        ("app", "CREATE USER jit_broker WITHOUT LOGIN", "is not the login"),
+        ("app", "CREATE SCHEMA jit AUTHORIZATION mallory", "somebody else"),
+        (
+            "master",
+            "CREATE LOGIN jit_broker WITH PASSWORD = 'x'; ALTER SERVER ROLE sysadmin ADD MEMBER jit_broker",
+            "sysadmin",
+        ),
+    ] {
+        let stage = Stage::with(&[("app", "CREATE USER mallory WITHOUT LOGIN"), (at, planted)]);
+        let database = stage.database("app");
+        let role = database.role("readers").unwrap();
+        let script = database.set_up(std::slice::from_ref(&role)).await.unwrap();
+        let refused = set_up(&stage, &script, SECRET).unwrap_err();
+        assert!(refused.contains(why), "{planted}: {refused}");
+    }
 }
 
 async fn until(what: impl AsyncFn() -> bool) {

@@ -156,6 +156,10 @@ impl Access {
         let mut evidence = verified.evidence().clone();
         // what an earlier try of ours may have taken was not taken by somebody else
         evidence.gone_before &= revoking.failures == 0 && revoking.window.is_some();
+        if revoking.untouched {
+            // the role was never had: whatever the account came to own meanwhile is not left behind by it
+            (evidence.left_behind, evidence.not_compared) = (Vec::new(), None);
+        }
         let what = if revoking.window.is_some() { What::Revoked } else { What::Failed };
         let fact = Fact::new(what)
             .with("cause", revoking.cause.as_str())
@@ -168,10 +172,18 @@ impl Access {
             Fact::new(What::Finding).with("why", why)
         });
         let kept = evidence.default_kept.as_ref().map(|why| Fact::new(What::Finding).with("why", why.as_str()));
+        let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was left: {why}"));
+        let why = match (&revoking.why, &theirs) {
+            // a grant that was refused for that reason says so already
+            (Some(why), _) if revoking.window.is_none() => Some(why.clone()),
+            (Some(why), Some(theirs)) => Some(format!("{why}; {theirs}")),
+            (why, theirs) => why.clone().or(theirs.clone()),
+        };
+        let theirs = theirs.map(|why| Fact::new(What::Finding).with("why", why));
         let ended = Ended {
             at: now,
             cause: revoking.cause,
-            why: revoking.why.clone(),
+            why,
             subject: Some(revoking.subject.clone()),
             window: revoking.window.clone(),
             evidence: Some(evidence),
@@ -181,6 +193,7 @@ impl Access {
         step.access.before = None;
         step.facts.extend(left);
         step.facts.extend(kept);
+        step.facts.extend(theirs);
         step
     }
 

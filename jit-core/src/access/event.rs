@@ -193,6 +193,9 @@ pub enum Refusal {
         /// What was tried.
         what: &'static str,
     },
+    /// Nobody decided in time.
+    #[error("nobody decided in time: it cannot be decided on any more, and has to be asked for again")]
+    Lapsed,
     /// It was said about a question that is closed, or was never asked (law 19).
     #[error("{}", closed(.agreed, .waits.as_ref(), .state))]
     Question {

@@ -328,6 +328,16 @@ impl Access {
         self.extension.as_ref().map_or(&self.approval, |extension| &extension.approval)
     }
 
+    /// Returns the end of the time in which people can decide, UTC; none where nothing waits for them.
+    #[must_use]
+    pub fn lapses_at(&self) -> Option<Time> {
+        match (&self.phase, &self.extension) {
+            (Phase::Pending(pending), _) => Some(pending.lapses_at),
+            (Phase::Approved(Grant::Active(_)), Some(extension)) => Some(extension.lapses_at),
+            _ => None,
+        }
+    }
+
     /// The outside systems whose turn it is.
     fn asks_outside(&self) -> Vec<ApproverName> {
         let waits = matches!(self.phase, Phase::Pending(_)) || self.extension.is_some();

@@ -20,7 +20,8 @@ use crate::store::{BoxError, Change, Expect, Kind, PageAsk, RecordKey, Store, St
 /// A place outside the store that keeps the log.
 #[async_trait]
 pub trait AuditSink: Debug + Send + Sync + 'static {
-    /// What tells it from the tenant's other sinks, for ever: under this name it is remembered how far it has come.
+    /// What tells it from the tenant's other sinks, on this and every other host, for ever: under this name it is remembered how far it has
+    /// come. Of two sinks of one name each lacks what the other got.
     fn name(&self) -> &str;
 
     /// Takes entries of one tenant in the order of their numbers. `Ok` means that they are safe there; the same entries may come

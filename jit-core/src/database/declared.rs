@@ -5,13 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
+    Subject,
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
 /// Stands before the names of declared realms, which no server calls itself.
 const DECLARED: &str = "declared:";
+/// Whether an operator has given the realm its name.
+pub(crate) fn is_declared(realm: &RealmId) -> bool {
+    realm.as_str().starts_with(DECLARED)
+}
+
 /// Stands in an incarnation between what the server calls itself and its own incarnation.
 const OWN: &str = " as ";
 
@@ -46,15 +52,17 @@ impl<D: Database> InRealm for D {}
 
 impl<D> DeclaredRealm<D> {
     fn declared(&self, own: &Identity) -> Identity {
-        let Identity { realm, incarnation } = own;
-        Identity { realm: self.realm.clone(), incarnation: format!("{incarnation}{OWN}{realm}") }
+        let Identity { realm, incarnation, position } = own;
+        let incarnation = format!("{incarnation}{OWN}{realm}");
+        Identity { realm: self.realm.clone(), incarnation, position: position.clone() }
     }
 
     /// What the adapter knows the server by. One that was never this database's stays as it is: no server is that.
     fn own(&self, declared: &Identity) -> Identity {
         let own = declared.incarnation.rsplit_once(OWN).filter(|_| declared.realm == self.realm);
         let own = own.and_then(|(incarnation, realm)| {
-            Some(Identity { realm: RealmId::new(realm).ok()?, incarnation: incarnation.to_owned() })
+            let (realm, position) = (RealmId::new(realm).ok()?, declared.position.clone());
+            Some(Identity { realm, incarnation: incarnation.to_owned(), position })
         });
         own.unwrap_or_else(|| declared.clone())
     }
@@ -78,11 +86,15 @@ impl<D: Database> Database for DeclaredRealm<D> {
         Ok(self.declared(&self.inner.identify().await?))
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
-        match (before.rsplit_once(OWN), now.rsplit_once(OWN)) {
-            (Some((before, was)), Some((now, is))) if was == is => self.inner.continues(before, now),
-            // the operator says that it is one server, whatever it calls itself
-            _ => true,
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        let (before, now) = (self.own(before), self.own(now));
+        // the operator says that it is one server, whatever it calls itself and wherever it failed over to
+        if before.realm != now.realm {
+            return Continuity::Same;
+        }
+        match self.inner.continues(&before, &now) {
+            other @ Continuity::Other(_) => other,
+            Continuity::Same | Continuity::Restarted | Continuity::Unclear(_) => Continuity::Same,
         }
     }
 
@@ -140,6 +152,14 @@ impl<D: Database> Database for DeclaredRealm<D> {
         let its = self.inner.of_the_broker().await?;
         Ok(OfTheBroker { identity: its.identity.as_ref().map(|identity| self.declared(identity)), ..its })
     }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        self.inner.set_up(roles).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.inner.stores().await
+    }
 }
 
 /// The stable word of a check which says that a server's own identity follows its host.
@@ -172,8 +192,9 @@ mod tests {
         let other = MockServer::new(Profile::postgres(17), clock()).database().in_realm("staging").unwrap();
         let after = other.identify().await.unwrap();
         assert!(declared.realm == after.realm && declared.incarnation != after.incarnation);
-        assert!(database.continues(&declared.incarnation, &after.incarnation), "a failover to another identifier");
+        assert_eq!(database.continues(&declared, &after), Continuity::Same, "a failover to another identifier");
         let copy = one.copy().database().in_realm("staging").unwrap().identify().await.unwrap();
-        assert!(!database.continues(&declared.incarnation, &copy.incarnation), "a copy with the same identifier");
+        let copy = database.continues(&declared, &copy);
+        assert!(matches!(copy, Continuity::Other(_)), "a copy with the same identifier, beside it");
     }
 }

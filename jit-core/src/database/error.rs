@@ -2,6 +2,7 @@
 
 use super::Identity;
 use super::credentials::CredentialsError;
+use crate::id::{Account, RoleName, StoreId};
 use crate::store::BoxError;
 
 /// A name that the engine would refuse or alter (law 11).
@@ -83,6 +84,8 @@ pub enum Rejection {
     RoleCanGrant,
     /// The database has no dead-man, and the rule requires one.
     NoDeadMan,
+    /// Another store that works with the same broker accounts for the membership.
+    AnotherStore,
     /// The server refuses for another lasting reason.
     Other,
 }
@@ -98,9 +101,18 @@ impl Rejection {
             Self::AccountHasMembers => "account has members",
             Self::RoleCanGrant => "role can grant",
             Self::NoDeadMan => "no dead-man",
+            Self::AnotherStore => "another store",
             Self::Other => "other",
         }
     }
+}
+
+/// That another store accounts for a membership, for people to read.
+pub(crate) fn anothers(account: &Account, role: &RoleName, store: &StoreId) -> String {
+    format!(
+        "`{account}` has `{role}` by another store (`{store}`) that works with the same broker: a broker belongs to one store, so end it \
+         there, and give this store a broker of its own"
+    )
 }
 
 /// The password could not be read: nobody can log in.
@@ -145,6 +157,18 @@ impl DatabaseError {
     /// [`Self::Rejected`] without a source.
     pub fn rejected(rejection: Rejection, why: impl Into<String>) -> Self {
         Self::Rejected { rejection, why: why.into(), source: None }
+    }
+
+    /// [`Rejection::AnotherStore`], in words.
+    #[must_use]
+    pub fn another_store(account: &Account, role: &RoleName, store: &StoreId) -> Self {
+        Self::rejected(Rejection::AnotherStore, anothers(account, role, store))
+    }
+
+    /// Whether another store accounts for the membership.
+    #[must_use]
+    pub fn is_another_store(&self) -> bool {
+        matches!(self, Self::Rejected { rejection: Rejection::AnotherStore, .. })
     }
 
     /// Whether the whole server is out of reach, not only this order.

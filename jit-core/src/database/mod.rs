@@ -6,10 +6,11 @@ mod credentials;
 mod dead_man;
 mod declared;
 mod error;
+mod mark;
 mod order;
 mod password;
 mod seen;
-mod tls;
+pub mod tls;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,8 +24,11 @@ pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
 pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
+pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
+pub(crate) use error::anothers;
 pub use error::{DatabaseError, NameError, Rejection};
+pub use mark::{StoreMarks, store_in};
 pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
 pub use password::{Known, Password};
 pub use seen::{
@@ -34,7 +38,7 @@ pub use seen::{
 pub use tls::TlsMode;
 
 use crate::clock::Time;
-use crate::id::{Account, RealmId, RoleName};
+use crate::id::{Account, RealmId, RoleName, StoreId};
 
 /// A database server as the engine sees it.
 ///
@@ -59,11 +63,10 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says.
     async fn identify(&self) -> Result<Identity, DatabaseError>;
 
-    /// Whether a server of the same realm that runs as `now` can be the one that ran as `before`: restarted, or a standby of it that was
-    /// promoted. False where it may as well be a copy beside it. Pure.
-    fn continues(&self, before: &str, now: &str) -> bool {
+    /// Whether the server that shows itself as `now` can be the one that was seen as `before`, another run of the same realm. Pure.
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         let _ = (before, now);
-        true
+        Continuity::Same
     }
 
     /// What this server can do and how it behaves.
@@ -90,7 +93,9 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>>;
 
     /// Revokes, then ends sessions, then looks: one result per order, in their order; one bad order never fails the others;
-    /// idempotent. What was not ours is left alone. An account or role that is gone is reported as seen, not as an error.
+    /// idempotent. What was not ours is left alone: where the mark of another store than the call's stands on the membership, it and its
+    /// sessions stay, and the report says whose it is ([`Seen::marked_by`]). An account or role that is gone is reported as seen, not as an
+    /// error.
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>>;
 
     /// After this returned `Ok`, nothing of these earlier calls can still arrive (law 15): the broker's own connections that
@@ -102,14 +107,15 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError>;
 
     /// Arms the dead-man of each membership, or moves it: one result per order, in their order; idempotent. Nothing of it arrives after the
-    /// call's limit. A target without one answers [`Rejection::NoDeadMan`].
+    /// call's limit. A target without one answers [`Rejection::NoDeadMan`]. It carries the mark of the call's store ([`Call::mark`]); one that
+    /// another store has armed and that has not fired stays as it is, and the answer is [`Rejection::AnotherStore`].
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
     /// Takes the dead-man of each membership away, and says whether it had fired: one result per order, in their order; idempotent.
-    /// Nothing of it arrives after the call's limit.
+    /// Nothing of it arrives after the call's limit. One that another store than the call's has armed stays.
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
@@ -139,6 +145,24 @@ pub trait Database: Debug + Send + Sync + 'static {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         Ok(OfTheBroker::default())
     }
+
+    /// One script for the engine's own client that sets this server up from nothing for these roles, or mends it, and that can be run any
+    /// number of times: the broker's account without its password, its rights, and the dead man's switch. Needs no server that answers.
+    ///
+    /// # Errors
+    /// [`Rejection::Other`] where this kind of database has none.
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        let _ = roles;
+        Err(DatabaseError::rejected(Rejection::Other, "jit has no script that sets this kind of database up"))
+    }
+
+    /// The stores that have marks here by this broker, with how many memberships each accounts for. Nothing where no dead man's switch is.
+    ///
+    /// # Errors
+    /// As [`DatabaseError`] says.
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        Ok(Vec::new())
+    }
 }
 
 fn no_dead_man() -> DatabaseError {
@@ -160,7 +184,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).identify().await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         (**self).continues(before, now)
     }
 
@@ -207,6 +231,14 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         (**self).of_the_broker().await
     }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        (**self).set_up(roles).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        (**self).stores().await
+    }
 }
 
 /// Whose work a call is, and how long it may take.
@@ -221,16 +253,46 @@ pub struct Call {
     /// answers [`DatabaseError::AnotherServer`]. It compares on the very connection, in the transaction or round trip of the change
     /// itself: behind a pooler or a proxy the next one may lead elsewhere. None: whichever answers, for tests and tools.
     pub server: Option<Identity>,
+    /// Which store works: what it arms carries its mark, and what carries another's is left alone. None: no mark is made and none is
+    /// heeded, for tests and tools.
+    pub store: Option<StoreId>,
 }
 
-/// Which server it is that answers: where roles live, and which run of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which server it is that answers: where roles live, and which run of it. Two are equal where both say the same of these two.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
     /// Where roles live.
     pub realm: RealmId,
     /// Changes when the server was restarted, failed over or restored (timeline, start time). Two servers that run at the same
     /// time never show the same one, also where one is a copy of the other.
     pub incarnation: String,
+    /// What a later run of the server has to show again, and an earlier copy of it cannot: how far its log is, as the adapter writes
+    /// it. Empty where it shows none.
+    #[serde(default)]
+    pub position: String,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        // a log goes on
+        let Self { realm, incarnation, position: _ } = self;
+        *realm == other.realm && *incarnation == other.incarnation
+    }
+}
+
+impl Eq for Identity {}
+
+/// What a server is that shows another run of its realm than was seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continuity {
+    /// The same one, whatever it holds now.
+    Same,
+    /// One that was started again where it was: nothing that it says of itself is against it. What was granted there has to be there.
+    Restarted,
+    /// A failover, or a copy of it: it cannot be told without an operator, or a declared realm. What is different.
+    Unclear(String),
+    /// Not the one that was seen: it lacks what that one had, or runs beside it. How that shows.
+    Other(String),
 }
 
 impl Call {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Width;
 use crate::clock::Time;
-use crate::id::{Account, RoleName};
+use crate::id::{Account, RoleName, StoreId};
 
 /// The engine's own lasting id of an account or role (PostgreSQL: the OID), where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ pub struct Seen {
     pub members: Vec<String>,
     /// Sessions of the account and of those members.
     pub sessions: Vec<Session>,
+    /// Sessions of administrators who may act as the account and are left alone. Whether one of them has taken the role by it, the server does not
+    /// show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Session>,
     /// Prepared transactions of the account and of those members.
     pub prepared: Vec<Prepared>,
     /// The account's default roles, where the engine has such, as a role's name is written.
@@ -66,6 +70,10 @@ pub struct Seen {
     pub default_roles: Vec<String>,
     /// What the role allows that outlives a membership (`CREATEROLE`, `ADMIN OPTION on orders_read`), in the engine's words.
     pub powers: Vec<String>,
+    /// The store whose mark stands on the membership: it has armed the dead man's switch of it, which has not fired. The engine is shown
+    /// other stores than its own only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked_by: Option<StoreId>,
 }
 
 impl Seen {

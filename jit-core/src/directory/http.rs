@@ -169,6 +169,14 @@ impl Directory for HttpDirectory {
         Ok(self.lists().await?.lists(who))
     }
 
+    async fn principal_like(&self, who: &Principal) -> Result<Option<Principal>, DirectoryError> {
+        self.lists().await?.principal_like(who).await
+    }
+
+    async fn account_like(&self, account: &str, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        self.lists().await?.account_like(account, target).await
+    }
+
     async fn revision(&self) -> Result<Option<String>, DirectoryError> {
         self.shared.ask().await;
         self.shared.still_valid()?;

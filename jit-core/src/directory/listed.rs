@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::{Directory, DirectoryError, Person};
+use crate::alike::Known;
 use crate::id::{Account, Group, Principal, TargetName};
 
 /// A directory that is a few lists. It takes every name: who stands nowhere in it is in no group and has no manager. It knows only
@@ -21,6 +22,8 @@ pub struct ListedDirectory {
     pub(crate) named: BTreeSet<Principal>,
     /// Its lists stand elsewhere: every group may be one.
     elsewhere: bool,
+    /// Everybody named above, as [`Self::settled`] found them.
+    pub(crate) known: Known,
 }
 
 /// The lists as JSON has them.
@@ -64,6 +67,16 @@ impl Directory for ListedDirectory {
     async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
         Ok(self.lists(who))
     }
+
+    async fn principal_like(&self, who: &Principal) -> Result<Option<Principal>, DirectoryError> {
+        Ok(self.known.like(who.as_str()).and_then(|known| Principal::new(known).ok()))
+    }
+
+    async fn account_like(&self, account: &str, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        let known: Known =
+            self.accounts.get(target).into_iter().flat_map(BTreeMap::values).map(Account::as_str).collect();
+        Ok(known.like(account).map(str::to_owned))
+    }
 }
 
 impl ListedDirectory {
@@ -94,12 +107,18 @@ impl ListedDirectory {
         }
         let Lists { groups, managers, accounts, people } = lists;
         let named = people.into_keys().collect();
-        Ok(Self { groups, managers, humans, accounts, named, elsewhere: false })
+        Ok(Self { groups, managers, humans, accounts, named, ..Self::default() }.settled())
     }
 
     /// One whose lists stand elsewhere.
     pub(crate) fn elsewhere() -> Self {
         Self { elsewhere: true, ..Self::default() }
+    }
+
+    /// The same lists, complete: from now on everybody in them is known.
+    pub(crate) fn settled(mut self) -> Self {
+        self.known = self.principals().into_iter().chain(&self.named).map(Principal::as_str).collect();
+        self
     }
 
     /// Whether its lists stand elsewhere, so that nothing can be said of who is in a group.
@@ -146,7 +165,7 @@ impl ListedDirectory {
 
     /// Returns whether a list names this principal.
     pub(crate) fn lists(&self, who: &Principal) -> bool {
-        self.named.contains(who) || self.principals().contains(who)
+        self.known.has(who.as_str())
     }
 
     /// Everybody whom the lists name.

@@ -18,7 +18,8 @@ pub use listed::ListedDirectory;
 /// Where people are looked up. An answer that takes longer than 5 s, and a panic, count as [`DirectoryError::Unavailable`].
 #[async_trait]
 pub trait Directory: Debug + Send + Sync + 'static {
-    /// What is known of the principal: of his groups only those asked for.
+    /// What is known of the principal: of his groups only those asked for. A directory that takes several spellings of one name, as those do
+    /// for which case does not count, says the same [`Person::human`] for each: else one human could decide twice, or for himself.
     ///
     /// # Errors
     /// As [`DirectoryError`] says. A directory that knows every principal never says `Unknown`.
@@ -42,6 +43,26 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`DirectoryError`] says, but for `Unknown`.
     async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError>;
+
+    /// Returns a principal that the directory knows and that this name could be taken for: the same but for case, width, normal form or letters
+    /// that look the same. Nobody takes part under such a name. None where the name itself is known, and from a directory that lists
+    /// nobody.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says, but for `Unknown`.
+    async fn principal_like(&self, who: &Principal) -> Result<Option<Principal>, DirectoryError> {
+        let _ = who;
+        Ok(None)
+    }
+
+    /// The same for accounts on the target: one that the directory gives to somebody, and that this one could be taken for.
+    ///
+    /// # Errors
+    /// As [`DirectoryError`] says, but for `Unknown`.
+    async fn account_like(&self, account: &str, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        let _ = (account, target);
+        Ok(None)
+    }
 
     /// What it says now, by a text that is another one when it says something else: where it changed, everything open is ruled again.
     /// `None` is for a directory that never changes by itself, as a policy's own: who leaves a group of any other keeps what they have.

@@ -41,6 +41,8 @@ pub(super) struct Beside {
     pub(super) writes: Vec<Write>,
     /// Claims to give back.
     pub(super) release: Vec<Claim>,
+    /// Records that have to be as they were when it was judged. That alone is nothing to commit.
+    pub(super) guards: Vec<Write>,
 }
 
 impl Core {
@@ -63,6 +65,7 @@ impl Core {
         let before = &loaded.access;
         let tenant = before.tenant();
         let mut ledger = Ledger::new(self, tenant, settings, actor, now);
+        ledger.change.writes.extend(beside.guards);
         let again = self.extension_again(settings, before, &event, now).await?;
         let ruled = again.map(|again| before.handle(again, now)).transpose().map_err(|refused| refused.why)?;
         let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);

@@ -9,17 +9,18 @@ use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::pump::Lanes;
 use super::tasks::Tasks;
+use crate::alike::{Known, is_disguise};
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
 use crate::directory::Directory;
 use crate::hex::random_hex;
-use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, ReceiverName, StoreId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::policy::Policy;
-use crate::store::Store;
+use crate::store::{Store, StoreError, identity};
 
 /// Puts an engine together. What concerns one tenant without naming it concerns tenant `default`.
 #[derive(Debug, Default)]
@@ -121,7 +122,7 @@ impl TenantBuilder {
             .or_else(|| self.link.as_ref().map(|_| "a link".to_owned()))
     }
 
-    async fn build(self, id: &TenantId, tasks: &Tasks) -> Result<Tenant, JitError> {
+    async fn build(self, id: &TenantId, tasks: &Tasks, own: Option<&StoreId>) -> Result<Tenant, JitError> {
         let policy =
             self.policy.ok_or_else(|| JitError::invalid(format!("tenant `{id}` has no policy: give it one")))?;
         let policy = Rules::new(policy, tasks).await?;
@@ -132,7 +133,7 @@ impl TenantBuilder {
         })?;
         let (mut databases, mut approvers, mut factors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (name, one) in once(id, "databases", self.databases)? {
-            databases.insert(TargetName::new(name)?, contain::database(one, tasks));
+            databases.insert(TargetName::new(name)?, contain::database(one, tasks, own));
         }
         for (name, one) in once(id, "approvers", self.approvers)? {
             approvers.insert(ApproverName::new(name)?, contain::approver(one, tasks));
@@ -141,7 +142,11 @@ impl TenantBuilder {
             factors.insert(FactorName::new(name)?, contain::factor(one, tasks));
         }
         let notifiers = once(id, "receivers of notices", self.notifiers)?.into_iter();
-        let notifiers = notifiers.map(|(name, one)| (name, contain::notifier(one, tasks))).collect();
+        let notifiers = notifiers.map(|(name, one)| {
+            let name = ReceiverName::new(name)?;
+            Ok((String::from(name), contain::notifier(one, tasks)))
+        });
+        let notifiers = notifiers.collect::<Result<_, JitError>>()?;
         let mut sinks: Vec<Arc<dyn AuditSink>> = Vec::new();
         for sink in self.sinks {
             let sink = contain::sink(sink, tasks)?;
@@ -262,6 +267,8 @@ impl Builder {
         if self.two_stores {
             return Err(JitError::invalid("two stores are given: give one"));
         }
+        let store = contain::store(store, &self.tasks);
+        let own = identity_of(&*store, &*entropy).await?;
         let mut all = BTreeMap::new();
         for (id, tenant) in self.tenants {
             if all.contains_key(&id) {
@@ -282,17 +289,21 @@ impl Builder {
                 "{what} is given without a tenant, and tenant `default` has no policy: give it to one of the tenants"
             )));
         }
+        let mut known = Known::default();
         for (id, tenant) in all {
             if id == TenantId::everywhere() {
                 return Err(JitError::invalid("no tenant can be called `*`"));
             }
-            let tenant = tenant.build(&id, &self.tasks).await?;
+            if let Some(like) = known.like(id.as_str()).filter(|like| is_disguise(like, id.as_str())) {
+                return Err(alike("tenants", like, id.as_str()));
+            }
+            known.add(id.as_str());
+            let tenant = tenant.build(&id, &self.tasks, own.as_ref()).await?;
             tenants.insert(id, Arc::new(tenant));
         }
         let first = tenants.keys().next().cloned().unwrap_or_else(TenantId::main);
         let tenant = if tenants.contains_key(&TenantId::main()) { TenantId::main() } else { first };
-        let store = contain::store(store, &self.tasks);
-        let core = Arc::new(Core::new(store, entropy, node, self.tasks, tenants));
+        let core = Arc::new(Core::new(store, own, entropy, node, self.tasks, tenants));
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
             for target in settings.databases.keys() {
@@ -306,18 +317,39 @@ impl Builder {
 
 /// What was given by name, where no name was given twice.
 fn once<T>(tenant: &TenantId, what: &str, given: Vec<(String, T)>) -> Result<BTreeMap<String, T>, JitError> {
-    let mut all = BTreeMap::new();
+    let (mut all, mut known) = (BTreeMap::new(), Known::default());
     for (name, one) in given {
         if all.contains_key(&name) {
             return Err(twice(tenant, what, &name));
         }
+        if let Some(like) = known.like(&name).filter(|like| is_disguise(like, &name)) {
+            return Err(alike(&format!("{what} of tenant `{tenant}`"), like, &name));
+        }
+        known.add(&name);
         all.insert(name, one);
     }
     Ok(all)
 }
 
+fn alike(what: &str, one: &str, other: &str) -> JitError {
+    JitError::invalid(format!(
+        "two of the {what} have names that could be taken for each other, `{one}` and `{other}`: rename one"
+    ))
+}
+
 fn twice(tenant: &TenantId, what: &str, name: &str) -> JitError {
     JitError::invalid(format!("tenant `{tenant}` has two {what} of the name `{name}`: give each a name of its own"))
+}
+
+/// Which store it is. One that has no id yet and cannot be written has none: ends do not wait for that, and nothing is begun there anyway.
+async fn identity_of(store: &dyn Store, entropy: &dyn Entropy) -> Result<Option<StoreId>, StoreError> {
+    match identity(store, entropy).await {
+        Err(error @ (StoreError::ReadOnly { .. } | StoreError::Full { .. })) => {
+            tracing::warn!(%error, "the store has no id of its own yet: what it holds is not told from what other stores hold");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 fn random_node(entropy: &dyn Entropy) -> Result<NodeId, JitError> {

@@ -13,12 +13,14 @@ use super::pump::apart::Suspects;
 use super::pump::gate::Checked;
 use super::pump::in_hand::InHand;
 use super::tasks::Tasks;
+use super::who::LastSeen;
+use crate::alike::is_disguise;
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};
 use crate::clock::Entropy;
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::id::{ApproverName, FactorName, NodeId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, StoreId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::store::Store;
@@ -30,6 +32,8 @@ pub(super) const TRIES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
+    /// Which store that is, where it has an id.
+    pub(super) own: Option<StoreId>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) node: NodeId,
     pub(super) tasks: Tasks,
@@ -46,6 +50,8 @@ pub(super) struct Core {
     pub(super) in_hand: InHand,
     /// Roles of targets that were checked.
     pub(super) checked: Checked,
+    /// How far servers were seen.
+    pub(super) last_seen: LastSeen,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -85,6 +91,7 @@ pub(super) struct Tenant {
 impl Core {
     pub(super) fn new(
         store: Arc<dyn Store>,
+        own: Option<StoreId>,
         entropy: Arc<dyn Entropy>,
         node: NodeId,
         tasks: Tasks,
@@ -93,6 +100,7 @@ impl Core {
         let limits = Limits::default();
         Self {
             store,
+            own,
             entropy,
             node,
             tasks,
@@ -103,6 +111,7 @@ impl Core {
             suspects: Suspects::default(),
             in_hand: InHand::default(),
             checked: Checked::default(),
+            last_seen: LastSeen::default(),
             tenants: RwLock::new(tenants),
         }
     }
@@ -152,6 +161,14 @@ impl Tenant {
             return Err(JitError::invalid("the policy demands a second factor, and none is configured"));
         }
         Ok(())
+    }
+
+    /// The target that this one could be taken for; none where it is configured itself.
+    pub(super) fn target_like(&self, target: &TargetName) -> Option<&TargetName> {
+        if self.databases.contains_key(target) {
+            return None;
+        }
+        self.databases.keys().find(|known| is_disguise(known.as_str(), target.as_str()))
     }
 
     /// The database of this name.

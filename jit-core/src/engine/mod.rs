@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub use ask::{About, Ask, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
-pub use commands::{Drift, Reconcile, TargetReport};
+pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
 pub use error::JitError;
 pub use events::Happened;
 pub use pump::{PassReport, Pump, Stopped, Undone, Unserved};

@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::records::owes_label;
 use super::stops::StopsNow;
 use crate::access::Access;
+use crate::alike::refusal;
 use crate::approval::{Actor, Approval, Fresh, Parties, Snapshot};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
@@ -21,6 +22,27 @@ impl Tenant {
     /// The person with all groups that policy could ask about.
     pub(super) async fn person(&self, who: &Principal) -> Result<Person, DirectoryError> {
         self.directory.person(who, self.policy.groups()).await
+    }
+
+    /// Refuses a name that is not known and could be taken for one that is. Policy and directory know names; a known one is never refused.
+    ///
+    /// # Errors
+    /// [`JitError::Invalid`] names the known one.
+    pub(super) async fn is_no_look_alike(&self, what: &str, who: &Principal) -> Result<(), JitError> {
+        let named = self.policy.people();
+        if named.has(who.as_str()) {
+            return Ok(());
+        }
+        let like = match named.like(who.as_str()) {
+            Some(like) => Some(like.to_owned()),
+            None => self.directory.principal_like(who).await?.map(String::from).filter(|like| *like != who.as_str()),
+        };
+        match like {
+            Some(like) if !self.directory.knows(who).await? => {
+                Err(JitError::invalid(refusal(what, who.as_str(), &like)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What policy is asked about the request; `owes_review` where one of the two owes one.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Phase};
 use crate::clock::Time;
+use crate::database::Identity;
 use crate::holding::Holding;
 use crate::id::{AccessId, ApproverName, FactorName, Principal, QuestionId, RealmId, RoleName, TargetName, TenantId};
 use crate::names::join;
@@ -34,6 +35,19 @@ pub(super) struct TargetRecord {
 pub(super) struct RealmRecord {
     /// The incarnation of its server that was seen last.
     pub(super) incarnation: String,
+    /// How far that one was seen, as the adapter writes it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) position: String,
+    /// Why an operator has to look before anything is granted there: two targets of the declared realm showed two servers at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) doubted: Option<String>,
+}
+
+impl RealmRecord {
+    /// The realm's server as it was seen last.
+    pub(super) fn seen(&self, realm: &RealmId) -> Identity {
+        Identity { realm: realm.clone(), incarnation: self.incarnation.clone(), position: self.position.clone() }
+    }
 }
 
 /// Which tenant a role of a realm belongs to.
@@ -216,6 +230,11 @@ pub(super) fn put<T: Serialize>(
 pub(super) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -> Write {
     let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
     Write { at, expect: expect(before), what }
+}
+
+/// Demands that the record is as it was read.
+pub(super) fn guard(at: RecordKey, read: Option<&Record>) -> Write {
+    Write { at, expect: expect(read), what: Writing::Guard }
 }
 
 /// What is expected of a record that was read so.

@@ -1,6 +1,7 @@
 //! Emergency stops: what they are about, under every name that it has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,16 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::ask::Scope;
 use super::core::{Core, Tenant};
 use super::error::JitError;
-use super::records::{TargetRecord, body_or_default, stops_key, target_key};
+use super::records::{TargetRecord, body_or_default, guard, policy_key, stops_key, target_key};
 use crate::access::Access;
+use crate::alike::are_alike;
 use crate::clock::Time;
 use crate::directory::DirectoryError;
 use crate::id::{Principal, RealmId, TargetName, TenantId};
 use crate::request::Request;
-use crate::store::{Record, StoreError};
+use crate::store::{Record, StoreError, Write};
 
 /// How long a stop waits for the directory to say who is meant: a stop does not depend on it.
-const WHO_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const WHO_WITHIN: Duration = Duration::from_secs(1);
 
 /// The emergency stops of a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,7 @@ impl Stop {
     }
 
     /// The refusal of whatever a stopped person tries to do.
-    fn binds(&self, who: &Principal) -> JitError {
+    pub(super) fn binds(&self, who: &Principal) -> JitError {
         JitError::NotAllowed {
             who: who.to_string(),
             what: "do anything".to_owned(),
@@ -157,7 +159,35 @@ async fn is_same_human(
         return Ok(true);
     }
     let human = settings.human(who).await?;
-    Ok(is_meant(&human) || settings.human(stopped).await? == human)
+    if is_meant(&human) || settings.human(stopped).await? == human {
+        return Ok(true);
+    }
+    // another spelling of a stopped name is no way around the stop, unless it is somebody's own
+    Ok(are_alike(who.as_str(), stopped.as_str())
+        && !settings.policy.people().has(who.as_str())
+        && !settings.directory.knows(who).await?)
+}
+
+/// Stops and policy that something is judged by. What it comes to is committed together with the guards: a stop or another policy that was
+/// committed meanwhile is met.
+#[derive(Debug)]
+pub(super) struct InForce {
+    /// What is configured, with the policy.
+    pub(super) settings: Arc<Tenant>,
+    /// The stops.
+    pub(super) stops: StopsNow,
+    /// Their records, as they were read.
+    pub(super) guards: Vec<Write>,
+}
+
+impl InForce {
+    /// Refuses what a stopped person tries.
+    pub(super) async fn not_stopped(&self, who: &Principal) -> Result<(), JitError> {
+        match self.stops.of_person(&self.settings, who).await? {
+            Some(stop) => Err(stop.binds(who)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Tenant {
@@ -224,16 +254,14 @@ impl Core {
         Ok(Stop { scope, by, reason, at, human, realm, lifted: false })
     }
 
-    /// Refuses what a stopped person tries.
-    pub(super) async fn not_stopped(
-        &self,
-        settings: &Tenant,
-        tenant: &TenantId,
-        who: &Principal,
-    ) -> Result<(), JitError> {
-        match self.stops(tenant).await?.of_person(settings, who).await? {
-            Some(stop) => Err(stop.binds(who)),
-            None => Ok(()),
-        }
+    /// What is in force for the tenant now, and what a commit has to find unchanged to rely on it.
+    pub(super) async fn in_force(&self, tenant: &TenantId) -> Result<InForce, JitError> {
+        let keys = [stops_key(tenant), policy_key(tenant)];
+        let read = self.store.read_all(&keys).await?;
+        let guards = keys.into_iter().zip(&read).map(|(at, record)| guard(at, record.as_ref())).collect();
+        let stops = self.stops_in(tenant, read.first().and_then(Option::as_ref)).await?;
+        // read after its record: a policy that is put in force meanwhile changes that record afterwards
+        let settings = self.tenant(tenant)?;
+        Ok(InForce { settings, stops, guards })
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::access::{Access, Phase, ReviewGiven};
 use crate::approval::{Answer, Verdict};
 use crate::clock::{Time, micros};
+use crate::fact::stamp;
 use crate::grant::{Cause, Evidence, Grant};
 use crate::id::{
     AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
@@ -61,6 +62,11 @@ pub struct AccessView {
     pub cause: Option<String>,
     /// Whether the role should be gone and is not known to be.
     pub overdue: bool,
+    /// End of the time in which people can decide on what waits for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lapses_at: Option<Time>,
+    /// True once that time is over, until a pump records that.
+    pub lapsed: bool,
     /// What is still missing.
     pub awaits: Vec<String>,
     /// What is asked now, or was asked last: the request, or an extension. A decision names it.
@@ -151,6 +157,8 @@ impl AccessView {
         let extension = access.extension();
         let decided = access.approval().decisions().iter();
         let decisions = decided.chain(extension.into_iter().flat_map(|extension| extension.approval.decisions()));
+        let lapses_at = access.lapses_at();
+        let over = lapses_at.filter(|at| *at <= now);
         Self {
             id: access.id(),
             tenant: access.tenant().clone(),
@@ -171,7 +179,9 @@ impl AccessView {
             ended_at,
             cause,
             overdue: access.is_overdue(now),
-            awaits: access.awaits(),
+            lapses_at,
+            lapsed: over.is_some(),
+            awaits: over.map_or_else(|| access.awaits(), |at| vec![undecided(at)]),
             question: access.decidable().question(),
             nonce: access.nonce(),
             trouble: access.trouble().map(str::to_owned),
@@ -221,6 +231,11 @@ impl AnswerView {
         let Answer { approver, verdict, at, note, .. } = answer.clone();
         Self { approver, verdict, at, note }
     }
+}
+
+/// Says what is awaited once the time to decide is over.
+fn undecided(since: Time) -> String {
+    format!("nobody any more: the time to decide ended at {}, and it lapses as soon as a pump runs", stamp(since))
 }
 
 fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<Evidence>) {

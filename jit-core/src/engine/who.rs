@@ -1,29 +1,103 @@
 //! Who answers under a target's name: the server that it was, another run of it, or another one that calls itself the same.
 //!
 //! A system identifier or a uuid is in every copy too. So a realm has one running server at a time, known by its incarnation: what shows
-//! another one is a later run of it, or another server, which is refused.
+//! another one is a later run of it, or another server, which is refused. A later run has everything that was seen: its log goes on
+//! where it was seen last, and what was granted is there. An earlier copy in its place lacks some of it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 
 use super::core::Core;
-use super::records::{RealmRecord, TargetRecord, body, body_or_default, realm_key, target_key};
-use crate::database::{Database, Identity};
-use crate::id::{TargetName, TenantId};
-use crate::store::StoreError;
+use super::ledger::Ledger;
+use super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
+use crate::access::Access;
+use crate::clock::{Time, span, to_std};
+use crate::database::{Continuity, Database, Identity, Subject, is_declared};
+use crate::fact::{Fact, What};
+use crate::grant::Grant;
+use crate::holding::Holding;
+use crate::id::{RealmId, TargetName, TenantId};
+use crate::store::{Change, Kind, RecordKey, StoreError};
 
 /// How long another target may take to show which server it leads to.
-const SHOWS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const SHOWS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many accesses are looked for on a server that was started again.
+const MOST_LOOKED_FOR: usize = 256;
+/// How often it is written down at most how far a server was seen.
+const KEPT_EVERY: TimeDelta = TimeDelta::seconds(1);
 
 /// What the server under a target's name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Who {
     /// The realm's server, in the run that is known, or in a later one of it; or the first of a realm that nobody knows yet.
     TheRealms,
+    /// The realm's server in the run that is known; but another target of the declared realm showed another one at the same time. What was
+    /// granted there ends there, and nothing is granted until an operator has looked: why.
+    Doubted(String),
     /// Another server: why it is taken for one, and what to do.
     Another(String),
+}
+
+impl Who {
+    /// Why nothing may be granted there.
+    pub(super) fn refused(&self) -> Option<&str> {
+        match self {
+            Self::TheRealms => None,
+            Self::Doubted(why) | Self::Another(why) => Some(why),
+        }
+    }
+}
+
+/// How far the servers of realms were seen by this process, which costs nothing; it is written down now and then.
+#[derive(Debug, Default)]
+pub(super) struct LastSeen(Mutex<BTreeMap<(TenantId, RealmId), Shown>>);
+
+#[derive(Debug, Clone)]
+struct Shown {
+    identity: Identity,
+    kept: Option<Time>,
+}
+
+impl LastSeen {
+    /// The realm's server answered.
+    pub(super) fn saw(&self, tenant: &TenantId, identity: &Identity) {
+        let mut all = self.lock();
+        let shown = all.entry((tenant.clone(), identity.realm.clone()));
+        let shown = shown.or_insert_with(|| Shown { identity: identity.clone(), kept: None });
+        // what shows no position is in the place that was seen
+        if shown.identity != *identity || !identity.position.is_empty() {
+            shown.identity = identity.clone();
+        }
+    }
+
+    fn last(&self, tenant: &TenantId, realm: &RealmId) -> Option<Identity> {
+        self.lock().get(&(tenant.clone(), realm.clone())).map(|shown| shown.identity.clone())
+    }
+
+    /// The realms whose servers answered.
+    fn realms(&self) -> Vec<(TenantId, RealmId)> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// What is to be written down now, where that was not done a moment ago.
+    fn to_keep(&self, tenant: &TenantId, realm: &RealmId, now: Time, always: bool) -> Option<Identity> {
+        let mut all = self.lock();
+        let shown = all.get_mut(&(tenant.clone(), realm.clone()))?;
+        if !always && shown.kept.is_some_and(|kept| span(kept, now) < KEPT_EVERY) {
+            return None;
+        }
+        shown.kept = Some(now);
+        Some(shown.identity.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TenantId, RealmId), Shown>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Another target of the same realm, of any tenant that is configured here.
@@ -44,11 +118,15 @@ impl Core {
     ) -> Result<Who, StoreError> {
         let known = self.store.read(&realm_key(tenant, &found.realm)).await?;
         let known: Option<RealmRecord> = known.as_ref().map(body).transpose()?;
-        if known.as_ref().is_some_and(|known| known.incarnation == found.incarnation) {
-            return Ok(Who::TheRealms);
+        let same = known.as_ref().is_some_and(|known| known.incarnation == found.incarnation);
+        match known.as_ref().and_then(|known| known.doubted.clone()) {
+            Some(why) if same => return Ok(Who::Doubted(why)),
+            Some(why) => return Ok(Who::Another(why)),
+            None if same => return Ok(Who::TheRealms),
+            None => {}
         }
         let own: TargetRecord = body_or_default(self.store.read(&target_key(tenant, target)).await?.as_ref())?;
-        let others = self.others(tenant, target, found).await?;
+        let others = self.others(tenant, target, found, false).await?;
         let shown =
             join_all(others.iter().map(|other| self.tasks.within(SHOWS_WITHIN, other.database.identify()))).await;
         let mut seen = false;
@@ -58,6 +136,17 @@ impl Core {
                 if other.mine { format!("target `{}`", other.target) } else { "another tenant's target".to_owned() };
             match shown {
                 Some(Ok(shown)) if shown == *found => seen = true,
+                Some(Ok(shown)) if shown.realm == found.realm && is_declared(&found.realm) => {
+                    let why = format!(
+                        "target `{target}` (it runs as `{}`) and {name} (it runs as `{}`) are two servers, and both are declared to be realm \
+                         `{}`: name one of them apart, by another `realm = \"...\"`, or put its URL right; then run `jit target confirm` for both",
+                        found.incarnation, shown.incarnation, found.realm
+                    );
+                    if other.mine {
+                        self.doubt(tenant, other, found, &why).await?;
+                    }
+                    return Ok(Who::Another(why));
+                }
                 Some(Ok(shown)) if shown.realm == found.realm => {
                     return Ok(Who::Another(format!(
                         "it shows the same identifier as {name} (`{}`) and is another server: it runs as `{}`, and that one as `{}`. \
@@ -68,36 +157,200 @@ impl Core {
                 Some(_) | None => silent = Some(name),
             }
         }
-        if seen {
-            return Ok(Who::TheRealms);
-        }
         let first = own.realm.as_ref() != Some(&found.realm);
         match (known, silent) {
-            (_, Some(name)) if first => Ok(Who::Another(format!(
+            (_, Some(name)) if first && !seen => Ok(Who::Another(format!(
                 "it shows the same identifier as {name} (`{}`), which does not answer now, so that nobody can tell whether the two are one \
                  server: bring that one up, or name its realm apart, by `realm = \"...\"` under the target",
                 found.realm
             ))),
-            (Some(known), _) if !database.continues(&known.incarnation, &found.incarnation) => {
-                Ok(Who::Another(format!(
-                    "it calls itself `{}` and need not be the server that it was: it runs as `{}`, and ran as `{}`. It may be a copy. What is live \
-                 on the server that it was stays overdue until that one answers again; if this is the same server or has its data (restored, \
-                 failed over), run `jit target confirm {target} --same-data`",
-                    found.realm, found.incarnation, known.incarnation
-                )))
+            // names that lead to one server may have moved to its copy together: that another shows it too proves nothing
+            (Some(known), _) => {
+                let was = known.seen(&found.realm);
+                Ok(match self.not_it(tenant, database, &was, found).await? {
+                    None => Who::TheRealms,
+                    Some(why) => Who::Another(format!(
+                        "it calls itself `{}` and need not be the server that it was: {why} (it runs as `{}`, and ran as `{}`). It may be a copy. \
+                         What is live on the server that it was stays overdue until that one answers again; if this is the same server or has its \
+                         data (restored, failed over), run `jit target confirm {target} --same-data`",
+                        found.realm, found.incarnation, was.incarnation
+                    )),
+                })
             }
-            _ => Ok(Who::TheRealms),
+            (None, _) => Ok(Who::TheRealms),
         }
     }
 
-    /// Why the target's data cannot be taken for that of its realm: another target shows that the server that it was still runs.
+    /// Why a server need not be a later run of the one that was seen, where it need not.
+    async fn not_it(
+        &self,
+        tenant: &TenantId,
+        database: &Arc<dyn Database>,
+        was: &Identity,
+        found: &Identity,
+    ) -> Result<Option<String>, StoreError> {
+        // this process may have seen more than is written down
+        let last = self.last_seen.last(tenant, &found.realm).filter(|last| last == was);
+        let mut restarted = false;
+        for was in [Some(was), last.as_ref()].into_iter().flatten() {
+            match database.continues(was, found) {
+                Continuity::Same => {}
+                Continuity::Restarted => restarted = true,
+                Continuity::Unclear(why) | Continuity::Other(why) => return Ok(Some(why)),
+            }
+        }
+        if restarted { self.lacks(tenant, database, found).await } else { Ok(None) }
+    }
+
+    /// Whether a server can be the one that this process saw last in its realm, by what both say; true where it saw none.
+    pub(super) fn may_be(&self, tenant: &TenantId, database: &Arc<dyn Database>, found: &Identity) -> bool {
+        let last = self.last_seen.last(tenant, &found.realm).filter(|last| last != found);
+        let continues = last.map(|last| database.continues(&last, found));
+        !matches!(continues, Some(Continuity::Unclear(_) | Continuity::Other(_)))
+    }
+
+    /// What was granted in the realm and is not there, although nobody was to take it yet.
+    async fn lacks(
+        &self,
+        tenant: &TenantId,
+        database: &Arc<dyn Database>,
+        found: &Identity,
+    ) -> Result<Option<String>, StoreError> {
+        let now = self.store.now().await?;
+        let there = |access: &Access| access.realm() == Some(&found.realm);
+        let mut granted: Vec<(Access, Subject)> = Vec::new();
+        for access in self.open_where(tenant, there).await? {
+            // since when it may have been taken: by its dead-man, or by a revoke of ours
+            let taken = match access.grant() {
+                Some(Grant::Active(active)) => active.window.end(),
+                Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() && !revoking.untouched => {
+                    revoking.since
+                }
+                _ => continue,
+            };
+            let Some(subject) = access.grant().and_then(Grant::subject).cloned() else { continue };
+            if taken <= now {
+                let key = Holding::key(&found.realm, &access.request().account);
+                let record = self.store.read(&RecordKey::new(tenant, Kind::Holding, key)).await?;
+                let holding: Option<Holding> = record.as_ref().map(body).transpose()?;
+                let may_be = |holding: Holding| {
+                    holding.dead_man(&subject).is_some() || holding.quiet_until.is_some_and(|told| told >= taken)
+                };
+                if holding.is_none_or(may_be) {
+                    continue;
+                }
+            }
+            granted.push((access, subject));
+            if granted.len() == MOST_LOOKED_FOR {
+                break;
+            }
+        }
+        if granted.is_empty() {
+            return Ok(None);
+        }
+        let subjects: Vec<Subject> = granted.iter().map(|(_, subject)| subject.clone()).collect();
+        let observation = match self.tasks.within(to_std(self.limits.call), database.observe(&subjects)).await {
+            Some(Ok(observation)) if observation.identity == *found => observation,
+            Some(Ok(_)) => return Ok(Some("it changes from one answer to the next".to_owned())),
+            Some(Err(error)) => {
+                return Ok(Some(format!("what was granted there cannot be seen: {}", error.with_causes())));
+            }
+            None => return Ok(Some("what was granted there cannot be seen in time".to_owned())),
+        };
+        // of an account or a role that is gone, or has another name, it says nothing
+        let missing = granted.iter().zip(&observation.seen).find(|(_, seen)| {
+            seen.account_exists && seen.role_exists && seen.account_renamed.is_none() && seen.direct.is_empty()
+        });
+        Ok(missing.map(|((access, subject), _)| {
+            format!("role `{}`, which was granted there by {}, is not there", subject.role, access.id())
+        }))
+    }
+
+    /// Says of a declared realm that two targets of it show two servers: nothing is granted there until an operator has looked.
+    async fn doubt(&self, tenant: &TenantId, other: &Other, found: &Identity, why: &str) -> Result<(), StoreError> {
+        let key = realm_key(tenant, &found.realm);
+        let (Some(record), Ok(settings)) = (self.store.read(&key).await?, self.tenant(tenant)) else { return Ok(()) };
+        let known: RealmRecord = body(&record)?;
+        let next = RealmRecord { doubted: Some(why.to_owned()), ..known };
+        let mut ledger = Ledger::new(self, tenant, &settings, None, self.store.now().await?);
+        ledger.change.writes.push(put(key, Some(&record), &next, None)?);
+        let fact = Fact::new(What::TargetRefused).with("target", other.target.as_str());
+        ledger.fact(fact.with("answers_as", found.realm.as_str()).with("why", why));
+        match ledger.commit().await {
+            // somebody else was faster, and found the same
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why nothing is granted in the realm until an operator has looked. Only a declared one can be in doubt.
+    pub(super) async fn doubted(&self, tenant: &TenantId, realm: &RealmId) -> Result<Option<String>, StoreError> {
+        if !is_declared(realm) {
+            return Ok(None);
+        }
+        let record = self.store.read(&realm_key(tenant, realm)).await?;
+        let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+        Ok(known.and_then(|known| known.doubted))
+    }
+
+    /// An operator has looked.
+    pub(super) async fn looked(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
+        loop {
+            let key = realm_key(tenant, realm);
+            let Some(record) = self.store.read(&key).await? else { return Ok(()) };
+            let known: RealmRecord = body(&record)?;
+            if known.doubted.is_none() {
+                return Ok(());
+            }
+            let write = put(key, Some(&record), &RealmRecord { doubted: None, ..known }, None)?;
+            match self.store.commit(Change { writes: vec![write], ..Change::default() }).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return done.map(|_| ()),
+            }
+        }
+    }
+
+    /// Writes down how far all servers were seen, before nobody remembers it.
+    pub(super) async fn keep_positions(&self) {
+        for (tenant, realm) in self.last_seen.realms() {
+            if let Err(error) = self.keep_position(&tenant, &realm, true).await {
+                tracing::warn!(%error, %realm, "how far its server was seen is not written down");
+            }
+        }
+    }
+
+    /// Writes down how far the realm's server was seen; without `always` not where that has just been done.
+    pub(super) async fn keep_position(
+        &self,
+        tenant: &TenantId,
+        realm: &RealmId,
+        always: bool,
+    ) -> Result<(), StoreError> {
+        let now = self.store.now().await?;
+        let Some(shown) = self.last_seen.to_keep(tenant, realm, now, always) else { return Ok(()) };
+        let key = realm_key(tenant, realm);
+        let Some(record) = self.store.read(&key).await? else { return Ok(()) };
+        let known: RealmRecord = body(&record)?;
+        if known.seen(realm) != shown || known.position == shown.position || shown.position.is_empty() {
+            return Ok(());
+        }
+        let write = put(key, Some(&record), &RealmRecord { position: shown.position, ..known }, None)?;
+        match self.store.commit(Change { writes: vec![write], ..Change::default() }).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the target's data cannot be taken for that of its realm: another target shows that the server that it was still runs. `all`: also those
+    /// that nobody has contacted yet.
     pub(super) async fn runs_elsewhere(
         &self,
         tenant: &TenantId,
         target: &TargetName,
         found: &Identity,
+        all: bool,
     ) -> Result<Option<String>, StoreError> {
-        for other in self.others(tenant, target, found).await? {
+        for other in self.others(tenant, target, found, all).await? {
             let shown = self.tasks.within(SHOWS_WITHIN, other.database.identify()).await;
             if let Some(Ok(shown)) = shown
                 && shown.realm == found.realm
@@ -109,7 +362,7 @@ impl Core {
                     "another tenant's target".to_owned()
                 };
                 return Ok(Some(format!(
-                    "{name} still leads to the server that it was (`{}`): two servers are two; name this one's realm apart, by `realm = \"...\"`",
+                    "{name} shows the same name for its realm and is another server (it runs as `{}`): name one of them apart, by `realm = \"...\"` under the target",
                     shown.incarnation
                 )));
             }
@@ -117,8 +370,14 @@ impl Core {
         Ok(None)
     }
 
-    /// The other targets of the realm that are known to lead, or to have led, to its server.
-    async fn others(&self, tenant: &TenantId, target: &TargetName, found: &Identity) -> Result<Vec<Other>, StoreError> {
+    /// The other targets of the realm that are known to lead, or to have led, to its server; with `all` those, too, of which nothing is known.
+    async fn others(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+        found: &Identity,
+        all: bool,
+    ) -> Result<Vec<Other>, StoreError> {
         let mut others = Vec::new();
         for (whose, settings) in self.tenants() {
             for (name, database) in &settings.databases {
@@ -127,7 +386,8 @@ impl Core {
                 }
                 let record = self.store.read(&target_key(&whose, name)).await?;
                 let known: TargetRecord = body_or_default(record.as_ref())?;
-                if known.realm.as_ref() == Some(&found.realm) && known.stranger.is_none() && known.copy.is_none() {
+                let leads = known.realm.as_ref() == Some(&found.realm) || all && known.realm.is_none();
+                if leads && known.stranger.is_none() && known.copy.is_none() {
                     let (mine, target, database) = (whose == *tenant, name.clone(), Arc::clone(database));
                     others.push(Other { mine, target, database });
                 }

@@ -16,7 +16,7 @@ pub struct Evidence {
     pub realm: Option<RealmId>,
     /// Which incarnation of the server answered.
     pub incarnation: String,
-    /// Whether the membership was gone before it was to be taken: somebody else took it.
+    /// Whether the membership was gone before it was to be taken: somebody else took it, or the dead man's switch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone_before: bool,
     /// How many sessions were ended.
@@ -44,6 +44,9 @@ pub struct Evidence {
     /// Why that is not known, where it should have been looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
+    /// That another store accounts for the membership, to which it was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub another_store: Option<String>,
 }
 
 /// Another access that still holds the membership.
@@ -71,5 +74,6 @@ impl Evidence {
             .maybe("default_kept", self.default_kept.as_deref())
             .maybe("left_behind", list(&self.left_behind))
             .maybe("not_compared", self.not_compared.as_deref())
+            .maybe("another_store", self.another_store.as_deref())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::access::{Access, Found};
 use crate::clock::Time;
-use crate::database::{Grantor, Seen, Subject, Width};
+use crate::database::{Grantor, Seen, Subject, Width, anothers};
 use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 
@@ -120,6 +120,9 @@ fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<Stri
 #[must_use]
 pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
     let Subject { account, role, .. } = asked;
+    if let Some(store) = &seen.marked_by {
+        return Some(anothers(account, role, store));
+    }
     // what a live access of ours gives ends with that access: it is not held for good
     let by_ours = |through: &&String| live.iter().any(|other| gives(other, through));
     if let Some(through) = seen.through.iter().find(|through| !by_ours(through)) {
@@ -128,8 +131,12 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Su
     let subject = observed_subject(seen, asked);
     let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &subject));
     seen.direct.iter().find_map(|edge| match &edge.grantor {
-        Grantor::Broker => None,
-        Grantor::Unknown if ours => None,
+        Grantor::Broker | Grantor::Unknown if ours => None,
+        // it may be another store's that works with the same broker, or what a lost record was about
+        Grantor::Broker => Some(format!(
+            "`{account}` holds `{role}` already, granted by the broker, and no access here accounts for it: `jit reconcile` lists it, and takes \
+             it away with --enforce"
+        )),
         Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of ours")),
         Grantor::Other(grantor) => Some(format!("`{account}` holds `{role}` already, granted by `{grantor}`")),
     })

@@ -18,7 +18,12 @@ pub fn marks(things: &[Thing]) -> BTreeSet<String> {
 }
 
 fn mark(thing: &Thing) -> String {
-    short(name_for(&[&thing.id]))
+    let mut mark = short(name_for(&[&thing.id]));
+    if thing.membership.is_some() {
+        // of these there may be hundreds
+        mark.truncate(8);
+    }
+    mark
 }
 
 fn version_mark(thing: &Thing) -> Option<String> {
@@ -55,12 +60,17 @@ pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
 /// one of these may be the same under another name. None where they were not listed before, or are not now.
 #[must_use]
 pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Account, RoleName)> {
-    let listed = || now.iter().filter_map(|thing| Some((before.contains(&mark(thing)), thing.membership.as_ref()?)));
-    // the broker's own is always among them
-    if !listed().any(|(known, _)| known) {
+    if !lists_memberships(before, now) {
         return Vec::new();
     }
-    listed().filter(|(known, _)| !known).map(|(_, membership)| membership).collect()
+    let new = now.iter().filter(|thing| !before.contains(&mark(thing)));
+    new.filter_map(|thing| thing.membership.as_ref()).collect()
+}
+
+/// Whether memberships were listed, before and now: the broker's own is always among them.
+#[must_use]
+pub fn lists_memberships(before: &BTreeSet<String>, now: &[Thing]) -> bool {
+    now.iter().any(|thing| thing.membership.is_some() && before.contains(&mark(thing)))
 }
 
 impl Access {

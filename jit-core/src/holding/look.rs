@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::same;
 use crate::access::Access;
 use crate::clock::{Time, after};
-use crate::database::{Grantor, Seen, Subject};
+use crate::database::{Grantor, Seen, Subject, anothers};
 use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, TargetName};
 
@@ -77,6 +77,9 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
     };
     if live.iter().any(|access| held_now(access) && access.id() != watch.access) {
         return Look::Gone;
+    }
+    if let Some(store) = &seen.marked_by {
+        return Look::Finding(anothers(&watch.subject.account, &watch.subject.role, store));
     }
     let restarted = incarnation != watch.incarnation;
     let role = &watch.subject.role;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use dead_man::{ArmedDeadMan, WantedDeadMan, mode, wanted_dead_men};
 pub(crate) use judge::same;
 pub use judge::{Clear, judge, settled, standing, width};
-pub use left::{appeared, left_behind, marks};
+pub use left::{appeared, left_behind, lists_memberships, marks};
 pub use look::{Look, Watch, look};
 pub use verify::{Closing, Verified, closings, orphan_closing, verify};
 

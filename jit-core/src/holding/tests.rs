@@ -54,7 +54,11 @@ fn granted(access: &Access) -> Access {
         access,
         Event::Granted(Granted {
             server_time: at(3),
-            identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+            identity: Identity {
+                realm: RealmId::new("mock:1").unwrap(),
+                incarnation: "boot 1".to_owned(),
+                position: String::new(),
+            },
         }),
         at(3),
     )
@@ -77,7 +81,11 @@ fn report(seen: Seen) -> RevokeReport {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
     }
 }
 
@@ -191,6 +199,11 @@ fn law_05_what_is_left_keeps_the_end_unverified() {
     let fine = Seen { sessions: vec![session(12)], through: vec!["staff".to_owned()], ..others };
     let verified = verify(&closing, &report(fine)).unwrap().remove(0);
     assert_eq!(verified.evidence().residual, ["through role `staff`", "granted by `dba`"]);
+    // an administrator's that may have used it is told, and keeps nothing open
+    let apart = Seen { apart: vec![session(11), session(12)], ..seen(&[]) };
+    let verified = verify(&closing, &report(apart)).unwrap().remove(0);
+    assert_eq!(verified.evidence().residual.len(), 1, "{verified:?}");
+    assert!(verified.evidence().residual[0].contains("SET ROLE"), "{verified:?}");
     let gone = verify(&closing, &report(Seen::default())).unwrap().remove(0);
     assert_eq!(gone.evidence().gone, ["account", "role"]);
 }
@@ -206,6 +219,16 @@ fn law_05_an_account_made_anew_is_another_one() {
 }
 
 #[test]
+fn law_05_who_is_not_found_by_his_name_may_hold_it_under_another() {
+    let failed = Event::EndFailed { why: "no answer".to_owned(), retry_at: at(60) };
+    let failed = next(&ending(&active(1, NARROW)), failed, at(12));
+    let renamed = Seen { account_id: None, account_exists: false, ..seen(&[]) };
+    let by_name = ending(&granted(&granting_where(&access(2, NARROW, 0), &renamed)));
+    assert_eq!(closings(&[&failed, &by_name], at(59)).remove(0).accesses, [id(2)]);
+    assert_eq!(closings(&[&failed, &by_name], at(60)).len(), 2);
+}
+
+#[test]
 fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     let asking = access(1, NARROW, 0);
     let ours = active(2, NARROW);
@@ -216,7 +239,12 @@ fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     assert!(judged(&[&asking], &unknown).is_err(), "its own wish makes it not ours");
     assert_eq!(judged(&[&ours], &unknown).unwrap().observed(), "ours");
     assert!(judged(&[&ours], &seen(&[(Grantor::Other("dba".to_owned()), Width::Inherit)])).is_err());
-    assert_eq!(judged(&[], &seen(&[(Grantor::Broker, Width::Inherit)])).unwrap().observed(), "ours");
+    let brokers = seen(&[(Grantor::Broker, Width::Inherit)]);
+    assert_eq!(judged(&[&ours], &brokers).unwrap().observed(), "ours");
+    assert!(
+        judged(&[], &brokers).unwrap_err().contains("no access here accounts for it"),
+        "another store's, or nobody's"
+    );
     assert!(judged(&[&ours], &Seen { through: vec!["staff".to_owned()], ..seen(&[]) }).is_err());
 
     assert_eq!(settled(&seen(&[(Grantor::Broker, Width::Inherit)]), Width::SetRole), Found::Absent);
@@ -328,6 +356,11 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     let twin = of(3, 1, &[&first], &having("role1"));
     assert_eq!(goes(&[&ending(&first), &twin]), DefaultRole::Stays);
     assert_eq!(goes(&[&ending(&twin)]), to("before"));
+    // the dead man's switch does the same, and is armed while they are live
+    let fires = |live: &[&Access]| wanted_dead_men(live).remove(0).default_role;
+    assert_eq!(fires(&[&first]), to("before"));
+    assert_eq!(fires(&[&first, &twin]), to("before"));
+    assert_eq!(fires(&[&first, &second]), to("role2"));
     // what a revoke left behind is nobody's
     assert_eq!(of(4, 1, &[], &having("role1")).default_before(), None);
     let loaded = Access::from_bytes(&second.to_bytes().unwrap(), at(20)).unwrap();

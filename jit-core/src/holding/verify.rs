@@ -4,7 +4,9 @@ use super::judge::same;
 use crate::access::Access;
 use crate::approval::Plan;
 use crate::clock::Time;
-use crate::database::{DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width};
+use crate::database::{
+    DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width, anothers,
+};
 use crate::grant::{Evidence, Grant, Window};
 use crate::id::{AccessId, RoleName};
 use crate::policy::{Prepared, Sessions};
@@ -73,7 +75,7 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     let mut closings: Vec<Closing> = Vec::new();
     for access in live {
         let Some(Grant::Revoking(revoking)) = access.grant() else { continue };
-        let done = closings.iter().any(|closing| same(&closing.order.subject, &revoking.subject));
+        let done = closings.iter().any(|closing| proves(&closing.order.subject, &revoking.subject));
         let granting = |other: &&&Access| match other.grant() {
             Some(Grant::Granting(granting)) => same(&granting.subject, &revoking.subject),
             _ => false,
@@ -104,6 +106,11 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
     })
 }
 
+/// Whether what is seen of the one membership is seen of the other: both are looked for by the same ids, or by their names.
+fn proves(one: &Subject, other: &Subject) -> bool {
+    same(one, other) && one.account_id == other.account_id && one.role_id == other.role_id
+}
+
 fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     let (mut accesses, mut since) = (Vec::new(), Vec::new());
     let mut still_held_by = Vec::new();
@@ -115,6 +122,8 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
             continue;
         }
         match access.grant() {
+            // where one of them is known by its id and the other by its name only, one can be gone while the other is there
+            Some(Grant::Revoking(revoking)) if !proves(subject, &revoking.subject) => {}
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
                 since.push(revoking.since);
@@ -167,7 +176,8 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
     let ended: Vec<&&Access> =
         live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
     let held = |access: &Access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject));
-    let mut others = live.iter().filter(|access| access.wants_default());
+    // the dead man's switch is armed while they are live
+    let mut others = live.iter().filter(|access| !ending.contains(&access.id()) && access.wants_default());
     if ended.is_empty() || others.clone().any(|access| held(access)) {
         return DefaultRole::Stays;
     }
@@ -185,10 +195,15 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
 /// What is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
     let RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity } = report;
+    // what another store accounts for was left to it, with its sessions
+    let theirs = seen.marked_by.as_ref();
+    if theirs.is_some() && closing.accesses.is_empty() {
+        return Err("another store that works with the same broker accounts for it".to_owned());
+    }
     let untouched = closing.order.how == RevokeHow::Nothing && closing.stays.is_none();
     let mut left = Vec::new();
     let mut still_held_by = closing.still_held_by.clone();
-    let mut residual = Vec::new();
+    let (mut residual, mut another_store) = (Vec::new(), None);
     for role in &seen.through {
         match closing.others.iter().find(|(_, other)| other.as_str() == role) {
             Some((id, _)) => still_held_by.push(*id),
@@ -197,7 +212,17 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     for edge in &seen.direct {
         match &edge.grantor {
+            // ids of another server mean nothing, and who granted it there is who brought the data along
+            Grantor::Other(grantor) if !untouched && closing.order.subject.role_id.is_none() => left.push(format!(
+                "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
+                 `REVOKE ... GRANTED BY` as that one"
+            )),
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
+            Grantor::Broker | Grantor::Unknown if theirs.is_some() => {
+                let Subject { account, role, .. } = &closing.order.subject;
+                residual.push("held on behalf of another store".to_owned());
+                another_store = theirs.map(|store| anothers(account, role, store));
+            }
             // nothing was ever applied on behalf of these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
@@ -208,10 +233,17 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             },
         }
     }
+    let is_older = |session: &Session| session.since.is_none_or(|since| since <= *revoked_at);
+    if closing.order.how != RevokeHow::Nothing {
+        residual.extend(seen.apart.iter().filter(|session| is_older(session)).map(|Session { id, account, .. }| {
+            format!("perhaps by session {id} of administrator `{account}`, if that ran SET ROLE as the account: the server does not show it")
+        }));
+    }
     let (mut kept, mut could_use) = (0_u32, Vec::new());
     for session in &seen.sessions {
-        let older = session.since.is_none_or(|since| since <= *revoked_at);
-        match (closing.order.sessions, older) {
+        let older = is_older(session);
+        let sessions = if theirs.is_some() { Sessions::Keep } else { closing.order.sessions };
+        match (sessions, older) {
             (Sessions::End, true) => could_use.push(session),
             (Sessions::End, false) => {}
             (Sessions::Keep, _) => kept = kept.saturating_add(1),
@@ -220,13 +252,14 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     if !could_use.is_empty() {
         left.push(format!("sessions are still open: {}", name_sessions(&could_use)));
     }
-    if closing.order.how == RevokeHow::Remove {
+    if closing.order.how == RevokeHow::Remove && theirs.is_none() {
         left.extend(prepared_left(seen));
     }
     let role = &closing.order.subject.role;
     // without its membership it gives nothing, and an end that is retried for ever would hide that it is one
     let mut kept_default = None;
-    if closing.order.default_role != DefaultRole::Stays && seen.default_roles.iter().any(|one| one == role.as_str()) {
+    let default_goes = closing.order.default_role != DefaultRole::Stays && theirs.is_none();
+    if default_goes && seen.default_roles.iter().any(|one| one == role.as_str()) {
         kept_default =
             default_kept.as_ref().map(|why| format!("`{role}` is still set as a default role of the account: {why}"));
         if kept_default.is_none() {
@@ -249,7 +282,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         server_time: *server_time,
         realm: Some(identity.realm.clone()),
         incarnation: identity.incarnation.clone(),
-        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove,
+        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove && theirs.is_none(),
         sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),
@@ -259,6 +292,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         default_kept: kept_default,
         left_behind: Vec::new(),
         not_compared: None,
+        another_store,
     };
     let each = closing.accesses.iter().zip(&closing.since);
     Ok(each.map(|(access, since)| Verified { access: *access, since: *since, evidence: evidence.clone() }).collect())

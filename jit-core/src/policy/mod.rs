@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::Plan;
 use crate::clock::Time;
 use crate::directory::{Directory, Person};
-use crate::id::{ApproverName, FactorName, Group, ReceiverName, RoleName, RuleName, TargetName};
+use crate::id::{ApproverName, FactorName, Group, Principal, ReceiverName, RoleName, RuleName, TargetName};
 
 /// Nothing lasts longer than this from its activation, extensions included, whatever policy says (law 2).
 pub const CEILING: TimeDelta = TimeDelta::hours(24);
@@ -102,6 +102,8 @@ pub struct Mentions {
     pub receivers: BTreeSet<ReceiverName>,
     /// Outside systems.
     pub approvers: BTreeSet<ApproverName>,
+    /// People whom rules name one by one: nobody takes part under a name that looks like one of them.
+    pub people: BTreeSet<Principal>,
     /// Second factors.
     pub factors: BTreeSet<FactorName>,
     /// Whether it demands a second factor at all, of whatever kind.

@@ -4,6 +4,7 @@
 //! backwards (law 10), tenants are walls (law 13), and one claim per serial key exists at a time, whoever asks (law 14).
 
 mod check;
+mod identity;
 mod kind;
 mod lane;
 mod memory;
@@ -18,6 +19,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 
+pub use identity::identity;
 pub use kind::Kind;
 pub use lane::Lane;
 pub use memory::MemoryStore;

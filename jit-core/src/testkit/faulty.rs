@@ -1,6 +1,6 @@
 //! A database that fails as it is told to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
+    Subject,
 };
 use crate::id::{Account, RoleName};
 
@@ -85,6 +86,10 @@ struct State {
     next: BTreeMap<Method, VecDeque<Option<Fault>>>,
     always: BTreeMap<Method, Fault>,
     calls: BTreeMap<Method, Calls>,
+    /// Accounts with which no call comes back.
+    stuck: BTreeSet<Account>,
+    /// Accounts with which every call panics.
+    breaks: BTreeSet<Account>,
 }
 
 impl<D: Database> FaultyDatabase<D> {
@@ -113,6 +118,16 @@ impl<D: Database> FaultyDatabase<D> {
         }
     }
 
+    /// No call that is about this account comes back from now on.
+    pub fn stick(&self, account: Account) {
+        self.state().stuck.insert(account);
+    }
+
+    /// Every call that is about this account panics from now on.
+    pub fn break_on(&self, account: Account) {
+        self.state().breaks.insert(account);
+    }
+
     /// Lets every call go on that hangs now.
     pub fn release(&self) {
         self.released.send_modify(|times| *times = times.wrapping_add(1));
@@ -137,6 +152,22 @@ impl<D: Database> FaultyDatabase<D> {
         let next = state.next.get_mut(&method).and_then(VecDeque::pop_front);
         let fault = next.unwrap_or_else(|| state.always.get(&method).copied());
         (fault, Running { state: &self.state, method })
+    }
+
+    /// Never comes back where one of the accounts is stuck, and panics where one breaks.
+    async fn unless_stuck(&self, accounts: impl Iterator<Item = &Account>) {
+        let accounts: Vec<&Account> = accounts.collect();
+        let (is_stuck, breaks) = {
+            let state = self.state();
+            let any = |of: &BTreeSet<Account>| accounts.iter().any(|account| of.contains(*account));
+            (any(&state.stuck), any(&state.breaks))
+        };
+        if breaks {
+            std::panic::resume_unwind(Box::new("the adapter breaks on this account"));
+        }
+        if is_stuck {
+            std::future::pending().await
+        }
     }
 
     /// Runs the call as the script has it: the error is instead of whatever the call answered.
@@ -195,7 +226,7 @@ impl<D: Database> Database for FaultyDatabase<D> {
         self.run(Method::Identify, self.inner.identify()).await?
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         self.inner.continues(before, now)
     }
 
@@ -208,15 +239,18 @@ impl<D: Database> Database for FaultyDatabase<D> {
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+        self.unless_stuck(subjects.iter().map(|subject| &subject.account)).await;
         self.run(Method::Observe, self.inner.observe(subjects)).await?
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
+        self.unless_stuck(orders.iter().map(|order| &order.subject().account)).await;
         let answers = self.run(Method::Grant, self.inner.grant(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
+        self.unless_stuck(orders.iter().map(|order| &order.subject.account)).await;
         let answers = self.run(Method::Revoke, self.inner.revoke(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
@@ -226,16 +260,19 @@ impl<D: Database> Database for FaultyDatabase<D> {
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
+        self.unless_stuck(orders.iter().map(|order| &order.subject.account)).await;
         let answers = self.run(Method::Arm, self.inner.arm(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+        self.unless_stuck(orders.iter().map(|subject| &subject.account)).await;
         let answers = self.run(Method::Disarm, self.inner.disarm(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
     async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+        self.unless_stuck(subjects.iter().map(|subject| &subject.account)).await;
         self.run(Method::Belongings, self.inner.belongings(subjects)).await?
     }
 
@@ -245,6 +282,14 @@ impl<D: Database> Database for FaultyDatabase<D> {
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         self.run(Method::Holders, self.inner.of_the_broker()).await?
+    }
+
+    async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
+        self.inner.set_up(roles).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.run(Method::Check, self.inner.stores()).await?
     }
 }
 

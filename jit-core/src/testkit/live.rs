@@ -54,7 +54,7 @@ pub fn active(
     };
     let clear = judge(&access, &[&access], &seen, &subject, "testkit", after(since, TimeDelta::seconds(4)))?;
     let access = access.handle(Event::BeginGrant(clear), since).map_err(|refused| refused.why)?.access;
-    let identity = Identity { realm: realm.clone(), incarnation: "testkit".to_owned() };
+    let identity = Identity { realm: realm.clone(), incarnation: "testkit".to_owned(), position: String::new() };
     let granted = Granted { server_time: since, identity };
     let access = access.handle(Event::Granted(granted), since).map_err(|refused| refused.why)?.access;
     let mut holding = Holding::new(tenant, realm.clone(), account);

@@ -52,13 +52,13 @@ async fn law_08_who_lost_his_entitlement_does_not_count_for_more_time_either() {
         jit.approve(&actor(who), access.id(), "").await.unwrap();
     }
     let active = jit.until_active(access.id(), PATIENCE).await.unwrap();
-    jit.extend(&alice, access.id(), chrono::TimeDelta::minutes(30), "not done yet").await.unwrap();
-    jit.approve(&actor("bob"), access.id(), "").await.unwrap();
+    let asked = jit.extend(&alice, access.id(), chrono::TimeDelta::minutes(30), "not done yet").await.unwrap();
+    jit.approve(&actor("bob"), &asked, "").await.unwrap();
     let without_bob = text.replace("dba = [\"bob\", \"carol\", ", "dba = [\"carol\", \"erin\", ");
     jit.reload_policy(policy(&without_bob)).await.unwrap();
-    let asked = jit.approve(&actor("carol"), access.id(), "").await.unwrap();
+    let asked = jit.approve(&actor("carol"), &asked, "").await.unwrap();
     assert_eq!(asked.expires_at, active.expires_at, "one who may not decide any more counted");
-    // she never said yes to the request: that she means the extension she has to say
+    // that she means the extension she has to say
     assert_eq!(jit.approve(&actor("erin"), access.id(), "").await.unwrap_err().kind(), "refused");
     let longer = jit.approve(&actor("erin"), &asked, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(30));
@@ -168,9 +168,11 @@ async fn law_19_a_yes_to_the_request_gives_no_more_time() {
     assert_eq!(jit.access(asked.id()).await.unwrap().expires_at, active.expires_at);
     let longer = jit.approve(&bob, &second, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(40));
-    // given more time that another agreed to, a plain yes of one who agreed to the request only is none to still more
+    // a plain yes that is given once more is none to more time, whoever gave the first one
     jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(1), "again").await.unwrap();
-    assert!(jit.approve(&carol, asked.id(), "").await.is_err());
+    for who in [&bob, &carol] {
+        assert!(jit.approve(who, asked.id(), "").await.is_err());
+    }
     pump.stop().await;
 }
 

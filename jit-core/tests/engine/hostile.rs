@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
 use jit_core::directory::{Directory, DirectoryError, Person};
-use jit_core::engine::Jit;
+use jit_core::engine::{Jit, Scope};
 use jit_core::fact::What;
 use jit_core::id::{Group, Principal, RoleName, TargetName};
 use jit_core::policy::{Action, Explained, Policy, PolicyDocument, Question, Ruling};
@@ -113,6 +113,79 @@ async fn law_18_an_adapter_that_hangs_once_delays_an_end_by_one_call_at_most() {
     }
     assert_eq!(held(&server, "reader"), 0);
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn law_18_an_account_on_which_every_call_hangs_delays_others_by_one_call_once_and_it_is_told() {
+    one_account_delays_others_once(|database, account| database.stick(account)).await;
+}
+
+#[tokio::test]
+async fn law_18_an_account_on_which_every_call_panics_delays_others_once_and_it_is_told() {
+    one_account_delays_others_once(|database, account| database.break_on(account)).await;
+}
+
+async fn one_account_delays_others_once(goes_wrong: impl Fn(&Faulty, jit_core::id::Account)) {
+    let server = server(17);
+    let database = faulty(&server);
+    let jit = engine(Arc::clone(&database)).await;
+    let stuck = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let mut others = Vec::new();
+    for who in ["dave", "mallory"] {
+        others.push(jit.request(&actor(who), ask("reader", 60_000)).await.unwrap());
+    }
+    jit.run_due().await.unwrap();
+    goes_wrong(&database, jit_core::id::Account::new("alice").unwrap());
+    // all of them end at once, in one batch
+    jit.stop(&actor("frank"), Scope::All, "now").await.unwrap();
+    let pump = jit.start();
+    for access in &others {
+        let view = jit.until_ended(access.id(), Duration::from_secs(12)).await.unwrap();
+        assert_eq!(view.state, "revoked");
+    }
+    jit.resume(&actor("frank"), Scope::All).await.unwrap();
+    // once: from now on that account has passes of its own
+    for _ in 0..2 {
+        let mut again = Vec::new();
+        for who in ["dave", "mallory"] {
+            again.push(usable(&jit, who, "reader", 1_500).await);
+        }
+        for access in again {
+            let view = jit.until_ended(access.id(), Duration::from_secs(4)).await.unwrap();
+            assert_eq!(view.state, "revoked");
+        }
+    }
+    assert_ne!(jit.access(stuck.id()).await.unwrap().state, "revoked");
+    pump.stop_within(Duration::from_secs(2)).await;
+    jit.keep_log().await.unwrap();
+    let log = jit.store().entries(jit.tenant_id(), 0, 10_000).await.unwrap();
+    let held_up =
+        |body: &[u8]| field(body, "what") == "finding" && String::from_utf8_lossy(body).contains("held up all");
+    assert_eq!(log.iter().filter(|entry| held_up(&entry.body)).count(), 1, "no batch, or more than one, was held up");
+}
+
+#[tokio::test]
+async fn files_of_two_hosts_at_one_path_each_get_the_whole_log() {
+    let store: Arc<dyn jit_core::store::Store> = Arc::new(MemoryStore::new(clock()));
+    let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let server = server(17);
+    let mut engines = Vec::new();
+    for host in &hosts {
+        let sink = jit_core::audit::JsonLines::append(host.path().join("audit.jsonl")).unwrap();
+        let jit = Jit::builder().shared_store(Arc::clone(&store)).policy(policy(POLICY)).audit_sink(sink);
+        engines.push(jit.database("pg", server.database()).build().await.unwrap());
+    }
+    engines[0].run_due().await.unwrap();
+    for jit in &engines {
+        jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
+        jit.keep_log().await.unwrap();
+    }
+    engines[0].keep_log().await.unwrap();
+    let entries = store.entries(engines[0].tenant_id(), 0, 1_000).await.unwrap().len();
+    for host in &hosts {
+        let file = std::fs::read_to_string(host.path().join("audit.jsonl")).unwrap();
+        assert_eq!(file.matches("{\"number\":").count(), entries);
+    }
 }
 
 /// A sink that never takes anything, or panics.

@@ -56,6 +56,39 @@ async fn law_05_a_copy_under_the_name_proves_nothing_and_the_end_comes_with_the_
     pump.stop().await;
 }
 
+/// An engine that knows one server by two names.
+async fn by_two_names(store: &Arc<MemoryStore>, server: &MockServer) -> Jit {
+    let builder = Jit::builder().shared_store(Arc::clone(store) as Arc<dyn Store>).policy(policy(POLICY));
+    let jit = builder.database("pg", server.database()).database("pg2", server.database()).build().await.unwrap();
+    jit.run_due().await.unwrap();
+    jit
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_two_names_that_lead_to_a_copy_together_do_not_vouch_for_it() {
+    let server = server(17);
+    let copy = server.copy();
+    let store = Arc::new(MemoryStore::new(clock()));
+    let jit = by_two_names(&store, &server).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_000).await;
+    pump.stop().await;
+    drop(jit);
+    let jit = by_two_names(&store, &copy).await;
+    let pump = jit.start();
+    overdue(&jit, &access).await;
+    assert_eq!((held(&server, "reader"), held(&copy, "reader")), (1, 0), "the copy was told something");
+    let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
+    assert_eq!(error.kind(), "target-refused", "{error}");
+    pump.stop().await;
+    drop(jit);
+    let jit = by_two_names(&store, &server).await;
+    let pump = jit.start();
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn law_05_a_server_that_was_only_restarted_goes_on() {
     let server = server(17);
@@ -65,6 +98,76 @@ async fn law_05_a_server_that_was_only_restarted_goes_on() {
     server.stop();
     server.start(false);
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(held(&server, "reader"), 0);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_an_earlier_copy_in_its_place_is_no_restart_of_it() {
+    // a copy that was made before the grant, and one from between it and what was seen later; the first has written more since than the original
+    for (early, late) in [(true, false), (false, true)] {
+        let server = server(17);
+        let mut copy = server.copy_in_its_place();
+        let store = Arc::new(MemoryStore::new(clock()));
+        let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+        let pump = jit.start();
+        let access = usable(&jit, "alice", "reader", 3_500).await;
+        if early {
+            for _ in 0..9 {
+                copy.grant("writer", "mallory", "jit_broker", Width::Inherit, false).unwrap();
+            }
+        }
+        if late {
+            copy = server.copy_in_its_place();
+            let other = usable(&jit, "dave", "reader", 600_000).await;
+            jit.release(&actor("dave"), other.id()).await.unwrap();
+            jit.until_ended(other.id(), PATIENCE).await.unwrap();
+        }
+        server.stop();
+        // what was seen outlives the process that saw it
+        pump.stop().await;
+        drop(jit);
+        let holds = held(&copy, "reader");
+        let jit = engine_on(store, copy.database()).await;
+        let pump = jit.start();
+        overdue(&jit, &access).await;
+        assert_eq!((held(&server, "reader"), held(&copy, "reader")), (1, holds), "the copy was told something");
+        let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
+        assert_eq!(error.kind(), "target-refused", "{error}");
+        assert!(error.to_string().contains("--same-data"), "{error}");
+        server.start(false);
+        lead(&jit, &server).await;
+        jit.until_ended(access.id(), PATIENCE).await.unwrap();
+        assert_eq!(held(&server, "reader"), 0);
+        pump.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_a_server_that_lost_what_it_had_goes_on_when_an_operator_says_so() {
+    let server = server(17);
+    let restored = server.copy_in_its_place();
+    let jit = engine(server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_000).await;
+    server.stop();
+    lead(&jit, &restored).await;
+    overdue(&jit, &access).await;
+    jit.confirm_target(&actor("frank"), &pg()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_ne!(jit.access(access.id()).await.unwrap().state, "revoked", "nobody said that it has the same data");
+    jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
+    // the first one comes back after all, and what it still has goes there
+    server.start(false);
+    lead(&jit, &server).await;
+    jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if held(&server, "reader") == 0 {
+            break;
+        }
+    }
     assert_eq!(held(&server, "reader"), 0);
     pump.stop().await;
 }
@@ -162,5 +265,86 @@ async fn a_declared_realm_names_a_copy_apart_and_survives_another_identifier() {
     jit.put_target(pg(), Arc::new(under_its_name) as Arc<dyn Database>).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!((held(&promoted, "reader"), held(&copy, "reader")), (0, 1));
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_07_two_servers_of_one_declared_realm_are_both_refused_until_an_operator_has_looked() {
+    let (one, other) = (server(17), server(17));
+    let mallory = "mallory";
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+    let jit = builder.database("pg", one.database().in_realm("orders").unwrap()).build().await.unwrap();
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 4_000).await;
+    let wide = TargetName::new("wide").unwrap();
+    let second = other.database().in_realm("orders").unwrap();
+    jit.put_target(wide.clone(), Arc::new(second) as Arc<dyn Database>).await.unwrap();
+    let on_wide = || Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the other one");
+    // it is refused at once, or waits for the first contact and is never granted
+    if let Ok(asked) = jit.request(&actor("dave"), on_wide()).await {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_ne!(jit.access(asked.id()).await.unwrap().state, "active");
+    }
+    let refused = jit.request(&actor("dave"), on_wide()).await.unwrap_err();
+    assert_eq!(refused.kind(), "target-refused", "{refused}");
+    let refused = jit.request(&actor(mallory), ask("reader", 60_000)).await.unwrap_err();
+    assert_eq!(refused.kind(), "target-refused", "{refused}");
+    assert!(refused.to_string().contains("two servers"), "{refused}");
+    for name in [pg(), wide.clone()] {
+        let report = jit.check_target(&name).await.unwrap();
+        assert!(report.checks.iter().any(|check| check.about.what == "realm"), "doctor is content with `{name}`");
+    }
+    // what was granted before goes where it was granted
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&one, "reader"), held(&other, "reader")), (0, 0));
+    // named apart, and looked at
+    let apart = other.database().in_realm("staging").unwrap();
+    jit.put_target(wide.clone(), Arc::new(apart) as Arc<dyn Database>).await.unwrap();
+    jit.request(&actor(mallory), ask("reader", 60_000)).await.unwrap_err();
+    jit.confirm_target(&actor("frank"), &wide).await.unwrap();
+    jit.confirm_target(&actor("frank"), &pg()).await.unwrap();
+    let again = usable(&jit, mallory, "reader", 60_000).await;
+    let longer = jit.request(&actor("dave"), on_wide()).await.unwrap();
+    jit.until_active(longer.id(), PATIENCE).await.unwrap();
+    assert_eq!((held(&one, "reader"), held(&other, "reader")), (1, 1));
+    assert_eq!(again.state, "active");
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_07_doctor_tells_two_servers_with_one_identifier_apart_before_anybody_asks() {
+    let server = server(17);
+    for declared in [false, true] {
+        let (one, other) = (server.database(), server.copy().database());
+        let (one, other): (Arc<dyn Database>, Arc<dyn Database>) = match declared {
+            true => (Arc::new(one.in_realm("orders").unwrap()), Arc::new(other.in_realm("orders").unwrap())),
+            false => (Arc::new(one), Arc::new(other)),
+        };
+        let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+        let jit = builder.database("pg", one).database("wide", other).build().await.unwrap();
+        let mut refused = 0;
+        for name in [pg(), TargetName::new("wide").unwrap()] {
+            let report = jit.check_target(&name).await.unwrap();
+            refused += usize::from(report.checks.iter().any(|check| check.about.what == "realm"));
+        }
+        assert_eq!(refused, 2, "declared: {declared}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_what_an_upgrade_brought_along_by_another_grantor_is_not_called_revoked() {
+    let (old, new) = (server(15), server(17));
+    let jit = engine(old.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_500).await;
+    // as pg_upgrade leaves it
+    new.grant("reader", "alice", "postgres", Width::SetRole, false).unwrap();
+    lead(&jit, &new).await;
+    overdue(&jit, &access).await;
+    jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    overdue(&jit, &access).await;
+    // who granted it there takes it
+    new.revoke("reader", "alice", "postgres").unwrap();
+    assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
     pump.stop().await;
 }

@@ -78,6 +78,23 @@ async fn nobody_waits_for_it_and_that_it_is_not_known_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_access_that_was_never_granted_leaves_nothing_behind() {
+    let server = server(17);
+    let database = faulty(&server);
+    let jit = engine_with(POLICY, database.clone()).await;
+    // whoever is a member of the account would get the role, too: it is rejected
+    server.grant("alice", "bob", "postgres", jit_core::database::Width::SetRole, false).unwrap();
+    database.script(Method::Belongings, [None, Some(Fault::NotApplied)]);
+    let pump = jit.start();
+    let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    assert_eq!(ended.state, "failed");
+    assert!(database.calls(Method::Belongings).begun >= 2, "it was not looked at");
+    assert_eq!(ended.evidence.unwrap().not_compared, None);
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_can_grant_is_not_granted_before_it_is_known() {
     let server = server(17);
     let database = faulty(&server);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::database::Width;
-use jit_core::engine::{Ask, Drift, Jit, Reconcile, Scope};
+use jit_core::engine::{AccessView, Ask, Concerns, Drift, Jit, PassReport, Reconcile, Scope};
 use jit_core::id::TargetName;
 use jit_core::store::{Change, Expect, Kind, MemoryStore, RecordKey, Store, Write, Writing};
 use jit_core::testkit::ManualClock;
@@ -147,6 +147,75 @@ async fn law_05_what_is_gone_is_looked_at_again_and_taken_away_again() {
     let again = jit.access(access.id()).await.unwrap();
     assert_eq!((again.state, held(&server, "reader")), ("revoked", 0), "what came back was left");
     assert!(told(&jit, &again).await.contains(&"reappeared".to_owned()));
+}
+
+#[tokio::test]
+async fn what_nobody_decided_in_time_says_so_before_a_pump_runs() {
+    let clock = ManualClock::default();
+    let server = MockServer::new(Profile::postgres(17), Arc::new(clock.clone()));
+    let jit = engine_on(Arc::new(MemoryStore::new(Arc::new(clock.clone()))), server.database()).await;
+    let asked = jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
+    assert!(!asked.lapsed && !jit.who_can_decide(asked.id()).await.unwrap().is_empty());
+    clock.advance(Duration::from_secs(31 * 60));
+    let view = jit.access(asked.id()).await.unwrap();
+    assert_eq!((view.state, view.lapsed), ("pending", true));
+    assert!(view.awaits[0].contains("it lapses as soon as a pump runs"), "{:?}", view.awaits);
+    assert!(jit.who_can_decide(asked.id()).await.unwrap().is_empty());
+    let late = jit.approve(&actor("bob"), asked.id(), "").await.unwrap_err();
+    assert!(late.to_string().contains("nobody decided in time"), "{late}");
+    jit.run_due().await.unwrap();
+    let view = jit.access(asked.id()).await.unwrap();
+    assert_eq!((view.state, view.lapsed, view.awaits.len()), ("lapsed", false, 0));
+}
+
+#[tokio::test]
+async fn what_needs_an_operator_is_told() {
+    let clock = ManualClock::default();
+    let server = MockServer::new(Profile::postgres(17), Arc::new(clock.clone()));
+    server.create_account("alice").unwrap();
+    server.create_role("reader").unwrap();
+    let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+    assert_eq!(jit.concerns().await.unwrap(), Concerns::default());
+    let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "active");
+    let frank = actor("frank");
+    jit.stop(&frank, Scope::Target(TargetName::new("pg-too").unwrap()), "a break-in").await.unwrap();
+    let stops = jit.concerns().await.unwrap().stops;
+    assert_eq!((stops.len(), stops[0].reason.as_str()), (1, "a break-in"));
+    jit.resume(&frank, Scope::Target(TargetName::new("pg-too").unwrap())).await.unwrap();
+    assert!(jit.concerns().await.unwrap().stops.is_empty());
+    server.stop();
+    clock.advance(Duration::from_secs(67));
+    jit.run_due().await.unwrap();
+    let overdue = jit.concerns().await.unwrap().overdue;
+    assert_eq!(overdue.iter().map(AccessView::id).collect::<Vec<_>>(), [access.id()]);
+    // another process does not have the target any more
+    let other = Jit::builder().shared_store(store as Arc<dyn Store>).policy(policy(POLICY)).build().await.unwrap();
+    let told = other.concerns().await.unwrap();
+    assert_eq!(told.unconfigured[&pg()].iter().map(AccessView::id).collect::<Vec<_>>(), [access.id()]);
+    assert_eq!(told.overdue.len(), 1);
+    other.retire_target(&frank, &pg()).await.unwrap();
+    assert_eq!(other.concerns().await.unwrap(), Concerns::default());
+    let told = jit.concerns().await.unwrap();
+    assert!(told.retired.contains_key(&pg()) && told.overdue.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_target_that_was_never_contacted_is_told_until_it_is_retired() {
+    let (server, store) = (server(17), Arc::new(MemoryStore::new(clock())));
+    let too = TargetName::new("pg-too").unwrap();
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+    server.stop();
+    jit.put_target(too.clone(), Arc::new(server.database())).await.unwrap();
+    let other = engine_on(store as Arc<dyn Store>, server.database()).await;
+    assert!(other.concerns().await.unwrap().unconfigured[&too].is_empty());
+    let unserved = |report: PassReport| report.undone.unserved.into_iter().map(|left| left.name).collect::<Vec<_>>();
+    assert_eq!(unserved(other.run_due().await.unwrap()), ["pg-too"]);
+    other.retire_target(&actor("frank"), &too).await.unwrap();
+    assert!(other.concerns().await.unwrap().unconfigured.is_empty());
+    assert!(unserved(other.run_due().await.unwrap()).is_empty(), "it is contacted for ever");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use jit_core::database::adapter::name_for;
+use jit_core::id::StoreId;
 
 use super::{COLUMNS, FIND, Scope, asked, write_rows};
 use crate::account::{literal, quoted};
@@ -212,6 +213,37 @@ pub(crate) fn is_silent(ago: i32) -> bool {
     ago.unsigned_abs() > SILENT_SECONDS
 }
 
+/// Whether a lease carries the mark of a store.
+const MARKED: &str = "armed_by LIKE N'%/store:________________'";
+
+/// Whether the broker may read its tables, and can trust them. `@broker` is its user.
+const READABLE: &str = "{sound} AND HAS_PERMS_BY_NAME(N'jit.{leases}', N'OBJECT', N'SELECT') = 1";
+
+/// Finds whose marks stand on what was found: what a store has armed, and what has not fired. Where the tables cannot be trusted there are none.
+pub(crate) fn marks(scope: Scope, broker_login: &str) -> String {
+    let all = format!(
+        "DECLARE @broker int = USER_ID(); DECLARE @mark TABLE (n int NOT NULL PRIMARY KEY, store nvarchar(16) NOT NULL); \
+         IF {READABLE} INSERT INTO @mark (n, store) SELECT f.n, MIN(RIGHT(l.armed_by, 16)) FROM @found f JOIN jit.{{leases}} l \
+         ON l.account_id = f.account_id AND l.account_sid = f.account_sid AND l.role_id = f.role_id AND l.role_sid = f.role_sid \
+         WHERE l.fired_at IS NULL AND {MARKED} GROUP BY f.n; "
+    );
+    text(scope, &all, broker_login)
+}
+
+/// All marks on what has not fired; no result where the tables cannot be trusted.
+pub(crate) fn all_marks(scope: Scope, broker_login: &str) -> String {
+    let all = format!(
+        "SET NOCOUNT ON; DECLARE @broker int = USER_ID(); \
+         IF {READABLE} SELECT l.armed_by FROM jit.{{leases}} l WHERE l.fired_at IS NULL AND {MARKED};"
+    );
+    text(scope, &all, broker_login)
+}
+
+/// Whether a lease carries the mark of another store than this one.
+fn is_theirs(store: Option<&StoreId>) -> String {
+    store.map_or_else(|| "1 = 0".to_owned(), |own| format!("({MARKED} AND RIGHT(armed_by, 16) <> N'{own}')"))
+}
+
 /// Values of one lease beside those of [`asked`]: its id, in how many milliseconds it fires, whether it ends sessions.
 const LEASE_COLUMNS: usize = 3;
 /// Leases armed at once, with one value more for whose call it is: the server takes 2,100 parameters.
@@ -221,8 +253,10 @@ pub(crate) const LEASES: usize = 150;
 const DEMAND: &str = "DECLARE @broker int = USER_ID(); \
 IF NOT ({sound}) THROW 50010, N'the tables of the dead man''s switch are missing, or somebody else has changed them', 1; ";
 
-/// Arms, or moves: what is asked, then the leases, then by whose call. Answers with each as it stands.
-pub(crate) fn arm(scope: Scope, broker_login: &str, rows: usize) -> String {
+/// Arms, or moves: what is asked, then the leases, then the mark of the call. What another store has armed, and what has not fired, stays. Answers
+/// with each as it stands.
+pub(crate) fn arm(scope: Scope, broker_login: &str, store: Option<&StoreId>, rows: usize) -> String {
+    let theirs = is_theirs(store);
     let mut all = asked(rows);
     all.push_str(FIND);
     all.push_str(DEMAND);
@@ -237,10 +271,11 @@ pub(crate) fn arm(scope: Scope, broker_login: &str, rows: usize) -> String {
         all,
         "; BEGIN TRANSACTION; \
          IF SYSUTCDATETIME() < (SELECT MIN(a.not_after) FROM @asked a) BEGIN \
-         DELETE FROM jit.{{leases}} WHERE id IN (SELECT x.id FROM @lease x); \
+         DELETE FROM jit.{{leases}} WHERE id IN (SELECT x.id FROM @lease x) AND NOT (fired_at IS NULL AND {theirs}); \
          INSERT INTO jit.{{leases}} (id, account_id, account_sid, role_id, role_sid, fires_at, ends_sessions, armed_by) \
          SELECT x.id, f.account_id, f.account_sid, f.role_id, f.role_sid, DATEADD(millisecond, x.in_ms, SYSUTCDATETIME()), x.ends_sessions, @P{last} \
-         FROM @lease x JOIN @found f ON f.n = x.n WHERE f.account_id IS NOT NULL AND f.role_id IS NOT NULL; \
+         FROM @lease x JOIN @found f ON f.n = x.n WHERE f.account_id IS NOT NULL AND f.role_id IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM jit.{{leases}} l WHERE l.id = x.id); \
          END; COMMIT TRANSACTION; \
          SELECT f.n, f.account_id, f.role_id, l.armed_by, l.fires_at FROM @lease x JOIN @found f ON f.n = x.n \
          LEFT JOIN jit.{{leases}} l ON l.id = x.id ORDER BY f.n; "
@@ -252,14 +287,15 @@ pub(crate) fn arm(scope: Scope, broker_login: &str, rows: usize) -> String {
 pub(crate) const IDS: usize = 1_000;
 
 /// Disarms these (`@P2`...) until then (`@P1`): answers with those that were armed, and with those that still are. Whoever took the table away
-/// took the leases along.
-pub(crate) fn disarm(scope: Scope, broker_login: &str, ids: usize) -> String {
+/// took the leases along. What another store has armed stays.
+pub(crate) fn disarm(scope: Scope, broker_login: &str, store: Option<&StoreId>, ids: usize) -> String {
+    let theirs = is_theirs(store);
     let list: Vec<String> = (2..ids.saturating_add(2)).map(|n| format!("@P{n}")).collect();
     let list = list.join(", ");
     let all = format!(
         "IF OBJECT_ID(N'jit.{{leases}}') IS NOT NULL BEGIN {DEMAND}\
-         DELETE FROM jit.{{leases}} OUTPUT deleted.id, deleted.fired_at WHERE SYSUTCDATETIME() < @P1 AND id IN ({list}); \
-         SELECT l.id FROM jit.{{leases}} l WHERE l.id IN ({list}); END; "
+         DELETE FROM jit.{{leases}} OUTPUT deleted.id, deleted.fired_at WHERE SYSUTCDATETIME() < @P1 AND id IN ({list}) AND NOT ({theirs}); \
+         SELECT l.id FROM jit.{{leases}} l WHERE l.id IN ({list}) AND NOT ({theirs}); END; "
     );
     text(scope, &all, broker_login)
 }
@@ -268,13 +304,19 @@ pub(crate) fn disarm(scope: Scope, broker_login: &str, ids: usize) -> String {
 mod tests {
     use super::*;
 
+    fn store() -> StoreId {
+        StoreId::new("0123456789abcdef").unwrap()
+    }
+
     #[test]
     fn every_word_in_braces_is_replaced() {
         for scope in [Scope::Database, Scope::AzureDatabase, Scope::Server] {
             for text in [
                 make(scope, "orders", "jit_broker", "jit_broker"),
-                arm(scope, "jit_broker", 2),
-                disarm(scope, "jit_broker", 2),
+                arm(scope, "jit_broker", Some(&store()), 2),
+                disarm(scope, "jit_broker", Some(&store()), 2),
+                marks(scope, "jit_broker"),
+                all_marks(scope, "jit_broker"),
                 state(scope, "jit_broker"),
             ] {
                 assert!(!text.contains('{') && !text.contains('}'), "{text}");
@@ -284,7 +326,7 @@ mod tests {
 
     #[test]
     fn values_of_leases_follow_those_of_what_is_asked() {
-        let text = arm(Scope::Database, "jit_broker", 2);
+        let text = arm(Scope::Database, "jit_broker", Some(&store()), 2);
         assert!(text.contains("(0, @P19, @P20, @P21), (1, @P22, @P23, @P24); "), "{text}");
         assert!(text.contains("x.ends_sessions, @P25 "), "{text}");
         const { assert!(LEASES * (COLUMNS + LEASE_COLUMNS) < 2_100) };

@@ -65,6 +65,24 @@ FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? AND CONVERT(EVENT_NAME USI
 SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
 
+/// The marks on the events of these names that have not fired; home and names are of letters and digits.
+pub(crate) fn marks(home: &str, names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!(
+        "SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{home}' \
+         AND EVENT_NAME IN ({}) AND EVENT_COMMENT LIKE '%/store:%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
+        names.join(", ")
+    )
+}
+
+/// All marks in the broker's database (`?`) on what has not fired.
+pub(crate) const MARKS: Read = Read::new(
+    1,
+    "\
+SELECT EVENT_COMMENT AS armed_by FROM information_schema.EVENTS \
+WHERE EVENT_SCHEMA = ? AND EVENT_COMMENT LIKE '%/store:%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
+);
+
 /// Events of the broker's by which earlier versions of jit called a procedure.
 pub(crate) const OF_EARLIER_VERSIONS: Read = Read::new(
     1,

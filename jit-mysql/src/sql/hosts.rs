@@ -1,12 +1,13 @@
 //! Whether a session that comes from somewhere can be an account's of a host, as the servers decide it: expressions, since a stored function
 //! could be replaced, and takes rights of a superuser where the server writes a binary log.
 
-/// Whether a place (as the server shows it, without a port) certainly is one of the pattern's.
+/// Whether a place (as the server shows it, without a port) certainly is one of the pattern's. Of what runs in an event the server shows the
+/// account's pattern itself.
 #[must_use]
 pub fn certain(pattern: &str, place: &str) -> String {
     format!(
-        "IF({pattern} LIKE '%/%', IS_IPV4({place}) AND (INET_ATON({place}) & {}) = INET_ATON(SUBSTRING_INDEX({pattern}, '/', 1)), \
-         {place} LIKE {pattern})",
+        "IF({pattern} LIKE '%/%', LOWER({pattern}) = {place} \
+         OR IS_IPV4({place}) AND (INET_ATON({place}) & {}) = INET_ATON(SUBSTRING_INDEX({pattern}, '/', 1)), {place} LIKE {pattern})",
         mask(pattern)
     )
 }

@@ -23,8 +23,12 @@ impl Read {
 
     /// As it is sent to this server.
     pub(crate) fn whole(&self, flavour: Flavour) -> String {
-        let text = flavour.text(self.text);
-        let nothing = "NULL, ".repeat(self.columns);
+        Self::ended(self.columns, &flavour.text(self.text))
+    }
+
+    /// A statement that shows so many columns, as it is sent.
+    pub(crate) fn ended(columns: usize, text: &str) -> String {
+        let nothing = "NULL, ".repeat(columns);
         format!("SELECT jit_rows.*, 0 AS {LAST} FROM ({text}) jit_rows UNION ALL SELECT {nothing}1")
     }
 }

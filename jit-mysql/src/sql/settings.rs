@@ -32,7 +32,7 @@ pub(crate) fn settings(flavour: Flavour) -> impl Iterator<Item = Setting> {
 }
 
 /// No role of the broker's own is active: it grants them, and does not use them.
-const OF_BOTH: [Setting; 21] = [
+const OF_BOTH: [Setting; 22] = [
     needed(FIRST),
     needed("SET NAMES utf8mb4 COLLATE utf8mb4_bin"),
     needed("SET SESSION sql_mode = 'STRICT_ALL_TABLES'"),
@@ -47,6 +47,8 @@ const OF_BOTH: [Setting; 21] = [
     wanted("SET SESSION max_sort_length = 1024"),
     wanted("SET SESSION sql_auto_is_null = 0"),
     wanted("SET SESSION completion_type = 'NO_CHAIN'"),
+    // one that `init_connect` began would show for ever what was there then
+    needed("ROLLBACK"),
     wanted("SET SESSION div_precision_increment = 4"),
     wanted("SET SESSION lc_time_names = 'en_US', SESSION lc_messages = 'en_US'"),
     wanted("SET SESSION foreign_key_checks = 1, SESSION unique_checks = 1"),

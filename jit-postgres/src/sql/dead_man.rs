@@ -103,11 +103,14 @@ const THERE: &str = r"pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.
 
 /// Why this home cannot be used, as one text, or NULL: for a block whose variable `me` is the broker's oid.
 fn distrust(home: Home) -> String {
+    distrust_in(&escape_literal(&home.schema()))
+}
+
+/// The same for the schema that this expression names.
+fn distrust_in(schema: &str) -> String {
     format!(
-        r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table {leases}' ELSE string_agg(f.why, '; ') END
-    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = '{schema}')",
-        leases = home.leases(),
-        schema = home.schema(),
+        r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table ' || {schema} || '.leases' ELSE string_agg(f.why, '; ') END
+    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = {schema})",
         faults = faults(),
     )
 }
@@ -157,7 +160,55 @@ pub(crate) fn awake(home: Home) -> String {
     format!("SELECT EXISTS ({}) AS awake, ({CRON}) AS cron FROM (SELECT $1::oid AS my) broker", sentinels(home))
 }
 
-/// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` by whose call, `$3` until when that may be done.
+/// The store of a mark, or NULL.
+fn store_of(mark: &str) -> String {
+    format!("substring({mark} from '/store:([0-9a-f]{{16}})$')")
+}
+
+/// Whose marks stand on memberships: what another store has armed, and what has not fired. The answer is JSON `[{i, role, account, store}]`; it
+/// stands in the setting `jit.marks` too, for what is sent behind it. `$1` JSON `[{i, account, account_id, role, role_id}]`.
+pub(crate) fn marks(home: Home) -> String {
+    format!(
+        r"
+WITH me AS (
+  SELECT oid FROM pg_roles WHERE rolname = current_user
+), asked AS MATERIALIZED (
+  SELECT e.i, coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role)) AS role,
+    coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
+  FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
+)
+SELECT set_config('jit.marks', coalesce((
+  SELECT jsonb_agg(jsonb_build_object('i', a.i, 'role', l.role::int8, 'account', l.account::int8, 'store', {store}))
+  FROM me, asked a, {leases} l
+  WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL AND {store} IS NOT NULL
+), '[]')::text, false) AS marks",
+        store = store_of("l.armed_by"),
+        leases = home.leases()
+    )
+}
+
+/// Begins a transaction that reads the leases, and waits no longer for a lock than that.
+pub(crate) fn begin_reading(lock_timeout_ms: u128) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'"
+    )
+}
+
+/// No marks are known: before [`marks`], which may fail, and for a setting that somebody else gave the database.
+pub(crate) const NO_MARKS: &str = "SELECT set_config('jit.marks', '', false)";
+
+/// The stores that have marks here, and how many. `$1` the broker.
+pub(crate) fn stores(home: Home) -> String {
+    format!(
+        "SELECT {store} AS store, count(*) AS memberships FROM {leases} l \
+         WHERE l.broker = $1 AND l.fired_at IS NULL AND {store} IS NOT NULL GROUP BY 1 ORDER BY 1",
+        store = store_of("l.armed_by"),
+        leases = home.leases()
+    )
+}
+
+/// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` the mark of the call, `$3` until when that may be done,
+/// `$4` the call's store: what another one has armed, and what has not fired, stays as it is.
 pub(crate) fn arm(home: Home) -> String {
     format!(
         r"
@@ -174,15 +225,20 @@ WITH me AS (
   WHERE a.role IS NOT NULL AND a.account IS NOT NULL AND clock_timestamp() < $3::timestamptz
   ON CONFLICT (broker, role, account) DO UPDATE SET fires_at = EXCLUDED.fires_at, ends_sessions = EXCLUDED.ends_sessions,
     armed_by = EXCLUDED.armed_by, fired_at = NULL, sessions_ended = NULL, failure = NULL
+  WHERE l.fired_at IS NOT NULL OR coalesce({store}, $4::text, '') = coalesce($4::text, {store}, '')
   RETURNING l.role, l.account, l.fires_at
 )
-SELECT a.i, a.role IS NOT NULL AS has_role, a.account IS NOT NULL AS has_account, armed.fires_at
+SELECT a.i, a.role IS NOT NULL AS has_role, a.account IS NOT NULL AS has_account, armed.fires_at,
+  (SELECT {store} FROM {leases} l, me WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL
+    AND armed.fires_at IS NULL AND {store} <> $4::text) AS another
 FROM asked a LEFT JOIN armed USING (role, account) ORDER BY a.i",
+        store = store_of("l.armed_by"),
         leases = home.leases()
     )
 }
 
-/// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done.
+/// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done, `$3` the call's store: what another one
+/// has armed stays.
 pub(crate) fn disarm(home: Home) -> String {
     format!(
         r"
@@ -194,13 +250,16 @@ WITH me AS (
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
 ), there AS MATERIALIZED (
   SELECT l.role, l.account FROM {leases} l, me, asked a WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account
+    AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
 ), gone AS (
   DELETE FROM {leases} l USING me, asked a
   WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND clock_timestamp() < $2::timestamptz
+    AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
   RETURNING l.role, l.account, l.fired_at
 )
 SELECT a.i, gone.fired_at, there.role IS NOT NULL AND gone.role IS NULL AS late
 FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, account) ORDER BY a.i",
+        store = store_of("l.armed_by"),
         leases = home.leases()
     )
 }
@@ -217,10 +276,10 @@ const VARIABLES: &str = r"
   ended  pg_catalog.int4;
   why    pg_catalog.text;";
 
-/// First of all in both blocks: from here on names mean the server's own objects, and transactions write. A client that is gone is never
+/// First of all in both blocks: from here on names mean the server's own objects, the broker is itself, and transactions write. A client that is gone is never
 /// written to, since that would end the process.
 const PINNED: &str = r"
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('role', 'none', false),
     pg_catalog.set_config('default_transaction_read_only', 'off', false),
     pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('synchronous_commit', 'on', false),
     pg_catalog.set_config('exit_on_error', 'off', false), pg_catalog.set_config('client_min_messages', 'error', false),
@@ -236,8 +295,8 @@ const PINNED: &str = r"
 
 /// Takes away what ran out: the membership first, then, once that is committed, the sessions; and the sessions of those whose membership
 /// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look. Names are
-/// looked up by oid at this moment, and quoted, by the server itself.
-fn look(home: Home) -> String {
+/// looked up by oid at this moment, and quoted, by the server itself. Sessions of administrators are ended with their own window only.
+fn look(home: Home, administrators: &[String]) -> String {
     format!(
         r"
   stuck := '{{}}';
@@ -263,7 +322,7 @@ fn look(home: Home) -> String {
       WITH RECURSIVE w AS (
         SELECT unnest(whose) AS oid
         UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid WHERE m.member <> my
-      ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper;
+      ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper{apart};
     EXCEPTION WHEN lock_not_available THEN
       -- somebody holds the catalog: the accounts themselves are known
       NULL;
@@ -286,12 +345,18 @@ fn look(home: Home) -> String {
       WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
     COMMIT;
   END IF;",
-        leases = home.leases()
+        leases = home.leases(),
+        apart = if administrators.is_empty() {
+            String::new()
+        } else {
+            let names: Vec<String> = administrators.iter().map(|name| escape_literal(name)).collect();
+            format!(" AND (w.oid = ANY (whose) OR r.rolname <> ALL (ARRAY[{}]::name[]))", names.join(", "))
+        }
     )
 }
 
 /// Looks once: the job of `pg_cron`.
-pub(crate) fn once(home: Home) -> String {
+pub(crate) fn once(home: Home, administrators: &[String]) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
@@ -300,14 +365,14 @@ BEGIN{PINNED}
   IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
 END $jit$",
         distrust = distrust(home),
-        look = look(home)
+        look = look(home, administrators)
     )
 }
 
 /// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock, of which there are so many that no
 /// stranger can hold them all. The table is locked for the last look, so that nobody arms one that nobody looks at; and for the first one, so
 /// that of two sentinels that began at the same time one goes on.
-pub(crate) fn sentinel(home: Home) -> String {
+pub(crate) fn sentinel(home: Home, administrators: &[String]) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
@@ -350,7 +415,7 @@ BEGIN{PINNED}
 END $jit$",
         lock = home.lock(),
         distrust = distrust(home),
-        look = look(home),
+        look = look(home, administrators),
         leases = home.leases(),
         sentinels = sentinels(home),
     )
@@ -398,30 +463,56 @@ pub(crate) const MAKE_JOB: &str = "SELECT cron.schedule($1::text, '* * * * *'::t
 /// What a DBA runs for it, by a client that does one statement after the other, and again whenever they like. It makes what is missing, and fails
 /// on what somebody else has made there: the block's checks are those of each use. The session's search path may be anything.
 pub(crate) fn make(broker: &str, home: Home) -> String {
-    let (schema, leases, name) = (home.schema(), home.leases(), escape_identifier(broker));
-    let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("      {name} {kind},\n")).collect();
+    let (schema, name) = (escape_literal(&home.schema()), escape_identifier(broker));
+    let block = block(broker, &schema, &|statement| format!("{};", statement.replace("{schema}", &home.schema())));
+    // the sentinel is written in that language
+    format!("GRANT USAGE ON LANGUAGE plpgsql TO {name};\n{block}")
+}
+
+/// The same where nobody knows yet which home it is to be: the block says. Schema `jit` where it is free, or the broker's own, or nobody's that jit
+/// knows, which the block then refuses; the broker's own schema where another broker has that one.
+pub(crate) fn make_anywhere(broker: &str) -> String {
+    let another = format!(
+        "EXISTS (SELECT FROM {THERE}, LATERAL (SELECT c.relowner AS oid) me WHERE n.nspname = 'jit' AND c.relowner <> my
+      AND NOT EXISTS ({}))",
+        faults()
+    );
+    let choice = format!(
+        "CASE WHEN to_regnamespace('jit_of_' || my) IS NOT NULL OR {another} THEN 'jit_of_' || my ELSE 'jit' END"
+    );
+    block(broker, &choice, &|statement| format!("EXECUTE replace({}, '{{schema}}', home);", escape_literal(statement)))
+}
+
+/// `home`: an expression; `run`: how a statement about `{schema}` is run.
+fn block(broker: &str, home: &str, run: &dyn Fn(&str) -> String) -> String {
+    let name = escape_identifier(broker);
+    let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("\n      {name} {kind},")).collect();
+    let table =
+        format!("CREATE TABLE {{schema}}.leases ({}\n      PRIMARY KEY (broker, role, account))", columns.concat());
     format!(
-        r"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {name};
-DO $jit$
+        r"DO $jit$
 DECLARE
-  my   pg_catalog.oid;
-  why  pg_catalog.text;
+  my    pg_catalog.oid;
+  home  pg_catalog.text;
+  why   pg_catalog.text;
 BEGIN
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   SELECT r.oid INTO STRICT my FROM pg_roles r WHERE r.rolname = {literal};
+  home := {home};
+  IF to_regnamespace(home) IS NULL THEN
+    {make_schema}
+  END IF;
   -- a schema that was there before may be somebody else's
-  why := (SELECT string_agg(f.why, '; ') FROM (SELECT my AS oid) me, {THERE}, LATERAL ({faults}) f WHERE n.nspname = '{schema}');
+  why := (SELECT string_agg(f.why, '; ') FROM (SELECT my AS oid) me, {THERE}, LATERAL ({faults}) f WHERE n.nspname = home);
   IF why IS NOT NULL THEN
     RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Drop what jit did not make (or give it to a superuser), and run this again.';
   END IF;
-  IF to_regclass('{leases}') IS NULL THEN
-    CREATE TABLE {leases} (
-{columns}      PRIMARY KEY (broker, role, account)
-    );
-    ALTER TABLE {leases} OWNER TO {name};
+  IF to_regclass(home || '.leases') IS NULL THEN
+    {make_table}
+    {give_table}
   END IF;
-  GRANT USAGE ON SCHEMA {schema} TO {name};
-  GRANT SELECT, INSERT, UPDATE, DELETE ON {leases} TO {name};
+  {let_use}
+  {let_write}
   why := {distrust};
   IF why IS NOT NULL THEN
     RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Let a superuser, or who may SET ROLE to the broker, run this.';
@@ -430,8 +521,12 @@ END $jit$;
 ",
         literal = escape_literal(broker),
         faults = faults(),
-        columns = columns.concat(),
-        distrust = distrust(home),
+        make_schema = run(&format!("CREATE SCHEMA {{schema}} AUTHORIZATION {name}")),
+        make_table = run(&table),
+        give_table = run(&format!("ALTER TABLE {{schema}}.leases OWNER TO {name}")),
+        let_use = run(&format!("GRANT USAGE ON SCHEMA {{schema}} TO {name}")),
+        let_write = run(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {{schema}}.leases TO {name}")),
+        distrust = distrust_in("home"),
     )
 }
 
@@ -443,15 +538,25 @@ mod tests {
     fn statements_of_a_home_name_no_other() {
         let (common, own) = (Home::Common, Home::Own(16_388));
         let of = |home| {
-            [arm(home), disarm(home), once(home), sentinel(home), guard(home), make("jit_broker", home)].join("\n")
+            [
+                arm(home),
+                disarm(home),
+                marks(home),
+                stores(home),
+                once(home, &[]),
+                sentinel(home, &[]),
+                guard(home),
+                make("jit_broker", home),
+            ]
+            .join("\n")
         };
         assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
-        assert!(sentinel(own).contains("jit_of_16388.leases"));
+        assert!(sentinel(own, &[]).contains("jit_of_16388.leases"));
     }
 
     #[test]
     fn blocks_pin_their_path_before_they_name_anything() {
-        for block in [once(Home::Common), sentinel(Home::Common)] {
+        for block in [once(Home::Common, &[]), sentinel(Home::Common, &[])] {
             let declared = block.split_once("DECLARE").unwrap().1.split_once("BEGIN").unwrap().0;
             for line in declared.lines().filter(|line| !line.trim().is_empty()) {
                 assert!(line.contains(" pg_catalog."), "{line}");

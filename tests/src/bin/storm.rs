@@ -462,7 +462,7 @@ async fn memberships(admin: &tokio_postgres::Client, realm: usize) -> Result<Vec
 fn database(running: &RunningPostgres) -> Result<PostgresDatabase> {
     let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
         .credentials(Arc::new(FixedCredentials::new("secret".into())))
-        .tls(TlsMode::VerifyFull { ca: Some(running.ca.clone()) });
+        .tls(TlsMode::verify_full(Some(running.ca.clone())));
     Ok(PostgresDatabase::new(config)?)
 }
 

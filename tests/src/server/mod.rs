@@ -108,6 +108,21 @@ fn children_of(process: u32) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
+/// Keeps a server's `data` of this folder as it is now, as a storage snapshot does. The server has to be stopped.
+pub(crate) async fn save(folder: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(folder.join("data")).arg(folder.join("saved"));
+    finish(copy, Stdio::null()).await
+}
+
+/// Puts what was saved in the place of `data`, and keeps that instead.
+pub(crate) fn exchange(folder: &Path) -> Result<()> {
+    let (data, saved, aside) = (folder.join("data"), folder.join("saved"), folder.join("aside"));
+    std::fs::rename(&data, &aside)?;
+    std::fs::rename(&saved, &data)?;
+    Ok(std::fs::rename(&aside, &saved)?)
+}
+
 /// A port of 127.0.0.1 for a server that can be stopped and started again. The system hands out none of these by itself
 /// (`ip_local_port_range` begins at 32768), so that no connection and no other listener takes it while the server is down.
 ///

@@ -13,7 +13,7 @@ use mysql_async::{Conn, OptsBuilder, SslOpts};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Down, User, cache, end, finish, free_port, last_words, signal};
+use super::{Down, User, cache, end, exchange, finish, free_port, last_words, save, signal};
 use crate::servers::RunningMySql;
 use crate::tls::Certificates;
 
@@ -242,6 +242,45 @@ impl MySqlServer {
         }
         end(&mut process)?;
         Ok(())
+    }
+
+    /// Keeps its data as it is now, as a storage snapshot does. It has to be stopped.
+    ///
+    /// # Errors
+    /// When that cannot be copied.
+    pub async fn save(&self) -> Result<()> {
+        save(self.folder.path()).await
+    }
+
+    /// Removes what was saved.
+    ///
+    /// # Errors
+    /// When nothing was.
+    pub fn forget_saved(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.folder.path().join("saved"))?)
+    }
+
+    /// Puts what was saved in the place of its data, and keeps that instead: another server at the same place. It has to be stopped.
+    ///
+    /// # Errors
+    /// When nothing was saved.
+    pub fn exchange(&self) -> Result<()> {
+        exchange(self.folder.path())
+    }
+
+    /// Lets it call itself something else from its next start on, with the same data: a MySQL as after a failover, a MariaDB as on another host.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn rename(&mut self) -> Result<()> {
+        if !self.running.flavour.is_mariadb() {
+            return Ok(std::fs::remove_file(self.folder.path().join("data/auto.cnf"))?);
+        }
+        // its identifier is made of the host and the port
+        self.running.port = free_port()?;
+        let file = self.folder.path().join("my.cnf");
+        let lines = std::fs::read_to_string(&file)?;
+        Ok(std::fs::write(&file, lines + &format!("port={}\n", self.running.port))?)
     }
 
     fn log(&self) -> PathBuf {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
-use super::{Down, FAKETIME, User, cache, end, finish, free_port, last_words, signal};
+use super::{Down, FAKETIME, User, cache, end, exchange, finish, free_port, last_words, save, signal};
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
@@ -202,6 +202,66 @@ impl Cluster {
             let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
         }
         Ok(())
+    }
+
+    /// Keeps its data as it is now, as a storage snapshot does. It has to be stopped.
+    ///
+    /// # Errors
+    /// When that cannot be copied.
+    pub async fn save(&self) -> Result<()> {
+        save(self.folder.path()).await
+    }
+
+    /// Removes what was saved.
+    ///
+    /// # Errors
+    /// When nothing was.
+    pub fn forget_saved(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.folder.path().join("saved"))?)
+    }
+
+    /// Puts what was saved in the place of its data, and keeps that instead: another server at the same place. It has to be stopped.
+    ///
+    /// # Errors
+    /// When nothing was saved.
+    pub fn exchange(&self) -> Result<()> {
+        exchange(self.folder.path())
+    }
+
+    /// A byte for byte copy of it that runs beside it. It has to be stopped while that is made.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the copy does not start.
+    pub async fn copy(&self) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("jit-pg").permissions(Permissions::from_mode(0o755)).tempdir()?;
+        self.user.own(folder.path())?;
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-a").arg(self.data()).arg(folder.path().join("data"));
+        finish(copy, Stdio::null()).await?;
+        let running = RunningPostgres { port: free_port()?, socket: folder.path().to_owned(), ..self.running.clone() };
+        let file = folder.path().join("data/postgresql.conf");
+        let settings = std::fs::read_to_string(&file)?;
+        let elsewhere = format!("port = {}\nunix_socket_directories = '{}'\n", running.port, running.socket.display());
+        std::fs::write(&file, settings + &elsewhere)?;
+        let (binaries, user) = (self.binaries.clone(), self.user);
+        let mut copy = Self { running, binaries, user, folder, process: None, durable: self.durable, clock: None };
+        copy.start().await?;
+        Ok(copy)
+    }
+
+    /// What `pg_dumpall` of another version says of all accounts and roles.
+    ///
+    /// # Errors
+    /// When it is missing, or fails.
+    pub async fn dumped_accounts(&self, by: u32) -> Result<String> {
+        let mut dump = self.user.command(&binaries(by)?.join("pg_dumpall"));
+        let port = self.running.port.to_string();
+        dump.args(["--globals-only", "-U", "postgres", "-p", &port, "-h"]).arg(&self.running.socket);
+        let said = tokio::process::Command::from(dump).output().await?;
+        ensure!(said.status.success(), "pg_dumpall: {}", String::from_utf8_lossy(&said.stderr));
+        // what is for psql alone says nothing of them
+        let statements = String::from_utf8(said.stdout)?;
+        Ok(statements.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"))
     }
 
     fn data(&self) -> PathBuf {

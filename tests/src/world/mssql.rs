@@ -183,7 +183,7 @@ impl MsSqlWorld {
     }
 
     fn tls(&self) -> TlsMode {
-        TlsMode::VerifyFull { ca: self.place.ca.clone() }
+        TlsMode::verify_full(self.place.ca.clone())
     }
 
     /// Somebody on the way, at this address: who says that the server speaks no TLS, or only passes on.
@@ -299,7 +299,17 @@ impl World for MsSqlWorld {
     async fn database(&self, login: Login) -> Result<Arc<dyn Database>, BoxError> {
         let (host, port, broker) = (self.place.host.as_str(), self.place.port, self.broker.as_str());
         let config = match login {
-            Login::Broker => self.config(host, port, broker, self.tls())?,
+            Login::Broker
+            | Login::UnknownCa
+            | Login::Plaintext
+            | Login::NameInCertificate
+            | Login::AnotherName
+            | Login::NameByUnknownCa
+            | Login::ChainAlone
+            | Login::ChainByUnknownCa => {
+                let tls = crate::tls::mode(login, self.place.ca.clone(), &self.place.other_ca);
+                self.config(host, port, broker, tls)?
+            }
             Login::Superuser => {
                 let name = self.fresh("superuser");
                 let (login, secret) = (quoted(&name), "Secret-of-a-superuser");
@@ -310,16 +320,11 @@ impl World for MsSqlWorld {
                 .await?;
                 self.config(host, port, &name, self.tls())?.credentials(Arc::new(Password::new(secret)))
             }
-            Login::UnknownCa => {
-                let ca = Some(self.place.other_ca.clone());
-                self.config(host, port, broker, TlsMode::VerifyFull { ca })?
-            }
             Login::WrongHost => {
                 let other = "127.0.0.2";
                 self.config(other, self.between(other, false).await?, broker, self.tls())?
             }
             Login::Stripped => self.config("127.0.0.1", self.between("127.0.0.1", true).await?, broker, self.tls())?,
-            Login::Plaintext => self.config(host, port, broker, TlsMode::DangerPlaintext)?,
             Login::WrongPassword => {
                 let wrong = Arc::new(Password::new(WRONG_PASSWORD));
                 self.config(host, port, broker, self.tls())?.credentials(wrong)
@@ -389,8 +394,9 @@ impl World for MsSqlWorld {
                 self.sql(&format!("DROP USER {name}")).await?;
                 self.on_server(&format!("DROP LOGIN {name}")).await
             }
-            Act::LetCertificateExpire => {
-                crate::tls::expire(self.place.ca.as_ref().ok_or("nobody knows its authority")?)?;
+            Act::Show { certificate } => {
+                let ca = self.place.ca.as_ref().ok_or("nobody knows its authority")?;
+                crate::tls::show(ca, certificate)?;
                 Ok(self.own().await?.start_again()?)
             }
             Act::Run { statement } => self.sql(statement).await,

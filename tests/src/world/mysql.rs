@@ -242,9 +242,16 @@ impl World for MySqlWorld {
 
     async fn database(&self, login: Login) -> Result<Arc<dyn Database>, BoxError> {
         let (host, port) = ("127.0.0.1", self.running.port);
-        let tls = || TlsMode::VerifyFull { ca: Some(self.running.ca.clone()) };
+        let tls = || crate::tls::mode(login, Some(self.running.ca.clone()), &self.running.other_ca);
         let config = match login {
-            Login::Broker => self.config(host, port, tls())?,
+            Login::Broker
+            | Login::UnknownCa
+            | Login::Plaintext
+            | Login::NameInCertificate
+            | Login::AnotherName
+            | Login::NameByUnknownCa
+            | Login::ChainAlone
+            | Login::ChainByUnknownCa => self.config(host, port, tls())?,
             // a schema is no realm of its own either: another target is another way to the same server
             Login::OtherDatabase => self.config("localhost", port, tls())?,
             Login::Superuser | Login::Nobody => {
@@ -256,9 +263,6 @@ impl World for MySqlWorld {
                 self.sql(&statements).await?;
                 self.config_of(&user, host, port, tls())?.credentials(Arc::new(Password::new(PASSWORD)))
             }
-            Login::UnknownCa => {
-                self.config(host, port, TlsMode::VerifyFull { ca: Some(self.running.other_ca.clone()) })?
-            }
             Login::WrongHost => self.config("127.0.0.2", port, tls())?,
             Login::Stripped => {
                 let stripper = Stripper::before(port).await?;
@@ -266,7 +270,6 @@ impl World for MySqlWorld {
                 self.strippers.lock().unwrap_or_else(PoisonError::into_inner).push(stripper);
                 config
             }
-            Login::Plaintext => self.config(host, port, TlsMode::DangerPlaintext)?,
             Login::WrongPassword => {
                 self.config(host, port, tls())?.credentials(Arc::new(Password::new(WRONG_PASSWORD)))
             }
@@ -342,8 +345,8 @@ impl World for MySqlWorld {
                 statements.extend(self.default_role(&group, &self.broker));
                 self.sql(&statements).await
             }
-            Act::LetCertificateExpire => {
-                crate::tls::expire(&self.running.ca)?;
+            Act::Show { certificate } => {
+                crate::tls::show(&self.running.ca, certificate)?;
                 // MySQL refuses to reload one that has expired, and starts with it
                 self.act(Act::Restart).await
             }

@@ -89,6 +89,26 @@ impl PostgresWorld {
         Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
     }
 
+    /// The broker's adapter for the server at this port, where the same accounts are.
+    ///
+    /// # Errors
+    /// When it cannot be configured.
+    pub fn database_at(&self, port: u16) -> Result<Arc<dyn Database>, BoxError> {
+        let config = self.config("127.0.0.1", port, "postgres", TlsMode::DangerPlaintext)?;
+        Ok(Arc::new(PostgresDatabase::new(config)?))
+    }
+
+    /// The broker's adapter for a target that names these administrators.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn database_of(&self, administrators: &[&str]) -> Result<Arc<dyn Database>, BoxError> {
+        let tls = TlsMode::verify_full(Some(self.running.ca.clone()));
+        let config = self.config("127.0.0.1", self.running.port, "postgres", tls)?;
+        let administrators = administrators.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Arc::new(PostgresDatabase::new(config.administrators(administrators))?))
+    }
+
     async fn sql(&self, statements: &str) -> Result<(), BoxError> {
         self.running.admin("postgres").await?.batch_execute(statements).await?;
         Ok(())
@@ -189,9 +209,16 @@ impl World for PostgresWorld {
 
     async fn database(&self, login: Login) -> Result<Arc<dyn Database>, BoxError> {
         let (host, port, database) = ("127.0.0.1", self.running.port, "postgres");
-        let tls = || TlsMode::VerifyFull { ca: Some(self.running.ca.clone()) };
+        let tls = || crate::tls::mode(login, Some(self.running.ca.clone()), &self.running.other_ca);
         let config = match login {
-            Login::Broker => self.config(host, port, database, tls())?,
+            Login::Broker
+            | Login::UnknownCa
+            | Login::Plaintext
+            | Login::NameInCertificate
+            | Login::AnotherName
+            | Login::NameByUnknownCa
+            | Login::ChainAlone
+            | Login::ChainByUnknownCa => self.config(host, port, database, tls())?,
             Login::OtherDatabase => self.config(host, port, "other", tls())?,
             Login::Superuser => {
                 let name = self.fresh("superuser");
@@ -200,13 +227,8 @@ impl World for PostgresWorld {
                 let config = PostgresConfig::from_url(&format!("postgres://{name}@{host}:{port}/{database}"))?;
                 config.credentials(Arc::new(password)).tls(tls())
             }
-            Login::UnknownCa => {
-                let ca = Some(self.running.other_ca.clone());
-                self.config(host, port, database, TlsMode::VerifyFull { ca })?
-            }
             Login::WrongHost => self.config("127.0.0.2", port, database, tls())?,
             Login::Stripped => self.config(host, self.stripper().await?, database, tls())?,
-            Login::Plaintext => self.config(host, port, database, TlsMode::DangerPlaintext)?,
             Login::WrongPassword => {
                 let wrong = Arc::new(Password::new(WRONG_PASSWORD));
                 self.config(host, port, database, tls())?.credentials(wrong)
@@ -273,8 +295,8 @@ impl World for PostgresWorld {
                 let options = if sixteen { " WITH INHERIT FALSE, SET TRUE" } else { "" };
                 self.sql(&format!("GRANT {} TO {}{options}", quoted(account), self.broker)).await
             }
-            Act::LetCertificateExpire => {
-                crate::tls::expire(&self.running.ca)?;
+            Act::Show { certificate } => {
+                crate::tls::show(&self.running.ca, certificate)?;
                 self.sql("SELECT pg_reload_conf()").await
             }
             Act::Run { statement } => Ok(one_by_one(&self.running.admin("postgres").await?, statement).await?),

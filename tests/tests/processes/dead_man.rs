@@ -124,7 +124,7 @@ pub(crate) fn all(tests: &mut Tests) {
             let pooler = Pooler::start(mode, &running, "postgres", &broker, &password).await?;
             let url =
                 format!("postgres://{broker}:{}@localhost:{}/postgres", password.replace(' ', "%20"), pooler.port());
-            let config = PostgresConfig::from_url(&url)?.tls(TlsMode::VerifyFull { ca: Some(pooler.ca().to_owned()) });
+            let config = PostgresConfig::from_url(&url)?.tls(TlsMode::verify_full(Some(pooler.ca().to_owned())));
             // by whoever comes first, and by whoever comes later
             for _ in 0..3 {
                 let found = PostgresDatabase::new(config.clone())?.identify().await;

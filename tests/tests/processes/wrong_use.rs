@@ -60,6 +60,23 @@ pub(crate) fn all(tests: &mut Tests) {
         stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "to mend it: GRANT")?;
         Ok(())
     });
+    tests.add("wrong_use_a_target_that_is_not_configured_any_more", |server| async move {
+        let stage = Stage::on(&server).await?;
+        let id = stage.holds("10m").await?;
+        let config = std::fs::read_to_string(stage.path("jit.toml"))?;
+        let without = config.replace(&stage.target("orders", "postgres", Way::Straight), "");
+        ensure!(without != config, "the target is written otherwise");
+        stage.write("jit.toml", &without)?;
+        let said = stage.jit(&["doctor"]).await?;
+        ensure!(said.code != Some(0), "{said:?}");
+        for line in ["wrong: `orders` is not configured here any more", &format!("active {id}")] {
+            ensure!(said.out.contains(line), "{} has no `{line}`", said.out);
+        }
+        stage.write("jit.toml", &config)?;
+        stage.jit(&["release", &id, "--as=alice"]).await?.done()?;
+        ensure!(!stage.is_member().await?);
+        Ok(())
+    });
     tests.add("wrong_use_a_store_that_cannot_be_written", |server| async move {
         let stage = Stage::on(&server).await?;
         let id = stage.asks("orders", "10m").await?;

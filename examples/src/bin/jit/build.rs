@@ -81,6 +81,10 @@ async fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<Tenant
         let sink = JsonLines::append(path).map_err(|error| {
             Failure::configuration(error.to_string(), "`[audit] file` in jit.toml says where it is")
         })?;
+        let sink = match &settings.audit.name {
+            Some(name) => sink.named(name),
+            None => sink,
+        };
         builder = builder.audit_sink(sink);
     }
     workflow::workflow(builder, &settings.workflow).await
@@ -134,8 +138,9 @@ fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
     })
 }
 
-fn postgres(server: &ServerConfig) -> Result<PostgresConfig, ConfigError> {
+pub(crate) fn postgres(server: &ServerConfig) -> Result<PostgresConfig, ConfigError> {
     let config = PostgresConfig::from_url(&server.url)?.tls(server.tls.clone());
+    let config = config.administrators(server.administrators.clone());
     let config = config.dead_man_grace(server.dead_man_grace.unwrap_or(DEAD_MAN_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),

@@ -38,8 +38,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes a commented jit.toml and policy.toml into this folder
     Init,
-    /// Checks store, clock, policy and what the broker may do on every target
-    Doctor,
+    /// Checks store, clock, policy and what the broker may do on every target, and tells what needs an operator
+    Doctor(Doctor),
     /// Asks for a role for a while
     Request(Request),
     /// Says yes to a request, or to more time
@@ -247,6 +247,13 @@ pub(crate) struct List {
     /// Only those to which something can still happen
     #[arg(long)]
     pub(crate) open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Prints a script instead, for psql, mysql, mariadb or sqlcmd: it sets this target up from nothing, or mends it
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) sql: Option<TargetName>,
 }
 
 #[derive(Debug, Args)]

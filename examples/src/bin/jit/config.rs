@@ -70,6 +70,8 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: TlsMode,
     /// How long after the end the database itself takes a role away; none: as the adapter has it.
     pub(crate) dead_man_grace: Option<Duration>,
+    /// Administrators of a target of PostgreSQL, who do not count as members of accounts.
+    pub(crate) administrators: Vec<String>,
     /// What its realm is called, where what the server says of itself is no identity.
     pub(crate) realm: Option<String>,
 }
@@ -121,6 +123,8 @@ pub(crate) struct AuditConfig {
     pub(crate) signing_key: Option<PathBuf>,
     /// A file that gets every entry.
     pub(crate) file: Option<PathBuf>,
+    /// Under which name it is remembered how far that file has come; none: an id beside the file.
+    pub(crate) name: Option<String>,
 }
 
 impl Config {
@@ -215,6 +219,8 @@ struct TargetTable {
     #[serde(default)]
     tls: TlsMode,
     dead_man_grace: Option<Spanned<String>>,
+    #[serde(default)]
+    administrators: Vec<String>,
     realm: Option<String>,
 }
 
@@ -237,6 +243,7 @@ enum CommandLine {
 struct AuditTable {
     signing_key: Option<PathBuf>,
     file: Option<PathBuf>,
+    name: Option<String>,
 }
 
 /// Knows where the text came from, for errors with their place and paths beside it.
@@ -293,7 +300,14 @@ impl Reader<'_> {
             )?;
             let tls = self.tls(table.tls.unwrap_or_default());
             return Ok(StoreAt::Postgres {
-                server: ServerConfig { url, password, tls, dead_man_grace: None, realm: None },
+                server: ServerConfig {
+                    url,
+                    password,
+                    tls,
+                    dead_man_grace: None,
+                    administrators: Vec::new(),
+                    realm: None,
+                },
                 listen_url,
             });
         }
@@ -339,6 +353,7 @@ impl Reader<'_> {
             audit: AuditConfig {
                 signing_key: audit.signing_key.map(|path| self.beside(path)),
                 file: audit.file.map(|path| self.beside(path)),
+                name: audit.name,
             },
             workflow,
         })
@@ -357,8 +372,11 @@ impl Reader<'_> {
             at,
             Passwords { file: table.password_file, env: table.password_env, command: table.password_command },
         )?;
-        let realm = table.realm;
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, realm })
+        if !table.administrators.is_empty() && Engine::of(&url) != Some(Engine::Postgres) {
+            return Err(self.wrong(at, &format!("{what} has `administrators`, which only a target of PostgreSQL has")));
+        }
+        let (administrators, realm) = (table.administrators, table.realm);
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, administrators, realm })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {
@@ -389,7 +407,10 @@ impl Reader<'_> {
 
     fn tls(&self, tls: TlsMode) -> TlsMode {
         match tls {
-            TlsMode::VerifyFull { ca } => TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)) },
+            TlsMode::VerifyFull { ca, server_name } => {
+                TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)), server_name }
+            }
+            TlsMode::VerifyCa { ca } => TlsMode::VerifyCa { ca: self.beside(ca) },
             plain @ TlsMode::DangerPlaintext => plain,
         }
     }

@@ -15,6 +15,7 @@ mod os_user;
 mod output;
 mod policy;
 mod print;
+mod running;
 mod settle;
 mod spans;
 

@@ -6,10 +6,12 @@ mod cedar;
 #[path = "policy/without_cedar.rs"]
 mod cedar;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use jit_core::engine::TenantBuilder;
+use jit_core::id::TargetName;
 use jit_core::policy::{PolicyDocument, Warning};
 
 use crate::error::Failure;
@@ -37,6 +39,14 @@ impl PolicyFiles {
         Ok(match &self.cedar {
             None => PolicyDocument::load(&self.document)?.check(),
             Some(policies) => cedar::load(policies, &self.document)?.check(),
+        })
+    }
+
+    /// Names the rules whose targets are not configured, a line each.
+    pub(crate) fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Result<Vec<String>, Failure> {
+        Ok(match &self.cedar {
+            None => PolicyDocument::load(&self.document)?.unmatched(configured),
+            Some(policies) => cedar::load(policies, &self.document)?.unmatched(configured),
         })
     }
 }

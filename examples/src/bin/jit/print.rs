@@ -43,6 +43,9 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if let Some(end) = view.expires_at.filter(|_| !view.is_final()) {
         lines.add("until", format!("{} ({})", shown(end), from_now(end, now)));
     }
+    if let Some(at) = view.lapses_at.filter(|_| !view.lapsed) {
+        lines.add("decide by", format!("{} ({})", shown(at), from_now(at, now)));
+    }
     if let Some(more) = view.extension_micros {
         lines.add("asks for", format!("{} more", said(chrono::TimeDelta::microseconds(more))));
     }
@@ -135,7 +138,12 @@ pub(crate) fn names(people: &BTreeSet<Principal>) -> String {
 
 /// The state, with what is wrong about it.
 fn state(view: &AccessView) -> String {
-    if view.overdue { format!("{} (overdue)", view.state) } else { view.state.to_owned() }
+    match view.state {
+        state if view.overdue => format!("{state} (overdue)"),
+        // which is recorded as soon as a pump runs
+        "pending" if view.lapsed => "pending (lapsed)".to_owned(),
+        state => state.to_owned(),
+    }
 }
 
 fn receiver(view: &AccessView) -> String {

@@ -310,7 +310,7 @@ struct Server {
 impl Server {
     fn identity(&self) -> Identity {
         let realm = RealmId::new("mock:1").unwrap();
-        Identity { realm, incarnation: self.incarnation() }
+        Identity { realm, incarnation: self.incarnation(), position: String::new() }
     }
 
     fn incarnation(&self) -> String {

@@ -26,7 +26,11 @@ fn begun(access: &Access, now: Time) -> Access {
 fn granted(access: &Access, now: Time) -> Access {
     let granted = Granted {
         server_time: now,
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
     };
     next(access, Event::Granted(granted), now)
 }
@@ -118,7 +122,11 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
         rolled_back: Vec::new(),
         revoked_at: at(11),
         server_time: at(11),
-        identity: Identity { realm: RealmId::new("mock:1").unwrap(), incarnation: "boot 1".to_owned() },
+        identity: Identity {
+            realm: RealmId::new("mock:1").unwrap(),
+            incarnation: "boot 1".to_owned(),
+            position: String::new(),
+        },
     };
     let verified = verify(&closing, &report).unwrap().remove(0);
     let gone = next(&loaded, Event::Ended(verified), at(11));
@@ -246,7 +254,7 @@ fn law_01_nobody_decides_after_it_lapsed() {
     let pending = access(1, 2, 0);
     let late = at(1_800);
     let refused = pending.handle(said(&pending, "frank", Verdict::Approve, late), late).unwrap_err();
-    assert!(matches!(refused.why, Refusal::State { .. }));
+    assert_eq!(refused.why, Refusal::Lapsed);
     let ruled = Event::RuleAgain { ruling: Ruling::Planned(plan(0)), fresh: Vec::new(), question: question(late) };
     assert_eq!(next(&pending, ruled, late), pending);
     assert_eq!(next(&pending, Event::Tick, late).state(), "lapsed");

@@ -11,10 +11,16 @@ use async_trait::async_trait;
 use super::super::checkpoint::Checkpoint;
 use super::super::export::checkpoint_line;
 use super::{AuditSink, NumberedEntry, SinkError};
+use crate::clock::SystemEntropy;
+use crate::hex::random_hex;
+use crate::key_file::{read_short, write_new};
 
 /// A file of JSON lines, as an export has them: `{"number":N,"leaf":"H","entry":E}` and `{"checkpoint":"NOTE"}`. What is
 /// acknowledged is on the disk (fsync). Several processes may append to it; where one of them stopped while it wrote, the others wait no
 /// longer than a second, and come again. It can be rotated by renaming: the next batch begins a new file.
+///
+/// Beside it, in the same name with `.place` behind, stands an id that is made once. Under that id it is remembered how far the file has come, so
+/// files of several hosts at the same path each get the whole log. A file without one, as a new disk has, gets the log from its beginning.
 #[derive(Debug, Clone)]
 pub struct JsonLines {
     path: PathBuf,
@@ -29,16 +35,16 @@ impl JsonLines {
     /// When the file cannot be written, or holds something else than such lines.
     pub fn append(path: impl AsRef<Path>) -> Result<Self, SinkError> {
         let path = path.as_ref();
-        let name = format!("file:{}", path.display());
         let file = open(path)?;
         // whoever writes to it now finds that it can be written
         if lock(&file, Duration::ZERO).map_err(|error| unwritten(path, error))? {
             cut_off_half_a_line(path, &file)?;
         }
-        Ok(Self { path: path.to_owned(), name })
+        let place = place(path).map_err(|error| unwritten(path, error))?;
+        Ok(Self { path: path.to_owned(), name: format!("file:{place}") })
     }
 
-    /// Under this name it is remembered how far the sink has come. Without it that is `file:` and the path.
+    /// Under this name it is remembered how far the sink has come. Two files need two names: of entries that one has the other is told nothing.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
@@ -92,6 +98,30 @@ fn unwritten(path: &Path, source: io::Error) -> SinkError {
         why: format!("`{}` cannot be written: check its directory, its permissions and the space left", path.display()),
         source: Some(source.into()),
     }
+}
+
+/// What tells the file from every other one, on whatever host: an id in a file beside it, made where there is none.
+fn place(path: &Path) -> io::Result<String> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".place");
+    let beside = Path::new(&beside);
+    if !beside.exists() {
+        let id = format!("{}\n", random_hex::<16>(&SystemEntropy));
+        match write_new(beside, id.as_bytes(), 0o644) {
+            // another process made it meanwhile
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    let id = read_short(beside)?.trim().to_owned();
+    if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let why = format!(
+            "`{}` holds no id of a sink: remove it, and the file gets the log from its beginning",
+            beside.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(id)
 }
 
 /// Makes it if it is not there, so that it stays there.

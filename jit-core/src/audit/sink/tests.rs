@@ -130,3 +130,30 @@ async fn law_14_who_stopped_while_he_wrote_to_a_file_holds_up_nobody() {
     drain(&log, &sink, 30).await;
     assert_eq!(fs::read_to_string(&path).unwrap().matches("{\"number\":").count(), 3);
 }
+
+#[tokio::test]
+async fn files_of_two_hosts_each_get_the_whole_log() {
+    let log = Log::with(10).await;
+    let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let path = |host: usize| hosts[host].path().join("audit.jsonl");
+    let numbers = |host: usize| fs::read_to_string(path(host)).unwrap().matches("{\"number\":").count();
+    let first = JsonLines::append(path(0)).unwrap();
+    drain(&log, &first, 30).await;
+    let second = JsonLines::append(path(1)).unwrap();
+    log.append(5).await;
+    log.advance().await;
+    drain(&log, &second, 30).await;
+    drain(&log, &first, 30).await;
+    assert_eq!((numbers(0), numbers(1)), (15, 15));
+    // the same file again, as after a restart or a rotation, goes on where it was
+    fs::rename(path(0), hosts[0].path().join("audit.jsonl.1")).unwrap();
+    let again = JsonLines::append(path(0)).unwrap();
+    assert_eq!(again.name(), first.name());
+    log.append(2).await;
+    log.advance().await;
+    drain(&log, &again, 30).await;
+    assert_eq!(numbers(0), 2);
+    fs::write(hosts[0].path().join("audit.jsonl.place"), "nonsense").unwrap();
+    let error = JsonLines::append(path(0)).unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("remove it"), "{error:?}");
+}

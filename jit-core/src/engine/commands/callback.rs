@@ -42,7 +42,7 @@ impl Jit {
             Ok(_) if until.is_none() => {
                 return Err(Refusal::State { state: access.state(), what: "decided on by this answer" }.into());
             }
-            Ok(reply) => core.answered(&settings, &record, &question, reply, None).await?,
+            Ok(reply) => core.answered(&record, &question, reply, None).await?,
             Err(refused) => {
                 let fact = Fact::new(What::DecisionRefused)
                     .with("approver", question.approver.as_str())

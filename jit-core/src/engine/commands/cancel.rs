@@ -1,6 +1,7 @@
 //! Taking a request back.
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
@@ -30,7 +31,7 @@ impl Jit {
             }
             let why = if why.is_empty() { "taken back" } else { why };
             let event = Event::Cancel { by: actor.principal.clone(), why: why.to_owned() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
                 return Ok(view);
             }
         }

@@ -22,7 +22,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn accept_clock(&self, actor: &Actor) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Clock, None, None).await?;
         let state = self.core.store.clock_state().await?;
         self.core.store.accept_clock().await?;

@@ -15,7 +15,7 @@ use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
 use crate::clock::Time;
-use crate::database::{Identity, Subject};
+use crate::database::{Continuity, Identity, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{ArmedDeadMan, Holding, Orphan, Watch};
@@ -48,7 +48,10 @@ impl Jit {
         for realm in realms {
             let known = self.core.store.read(&realm_key(&self.tenant, realm)).await?;
             let known: Option<RealmRecord> = known.as_ref().map(body).transpose()?;
-            in_its_place &= known.is_some_and(|known| database.continues(&known.incarnation, &found.incarnation));
+            in_its_place &= known.is_some_and(|known| {
+                let continues = database.continues(&known.seen(realm), &found);
+                matches!(continues, Continuity::Same | Continuity::Restarted)
+            });
         }
         let now = self.core.store.now().await?;
         let accesses = elsewhere.iter().map(|access| AccessView::of(access, now)).collect();
@@ -62,10 +65,10 @@ impl Jit {
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer,
     /// [`JitError::TargetRefused`] where another target still leads to the server that it was.
     pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let found = settings.database(name)?.identify().await?;
-        if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found).await? {
+        if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found, false).await? {
             return Err(JitError::TargetRefused { target: name.clone(), why });
         }
         let fact = Fact::new(What::TargetConfirmed)
@@ -78,6 +81,7 @@ impl Jit {
             *record = TargetRecord { realm: Some(realm.clone()), ..TargetRecord::default() };
         };
         self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.core.looked(&self.tenant, &found.realm).await?;
         self.lanes.incarnation(&self.tenant, &settings, name, &found).await?;
         let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
         for access in &elsewhere {
@@ -101,7 +105,18 @@ impl Core {
         target: &TargetName,
         realm: &RealmId,
     ) -> Result<Vec<Access>, StoreError> {
-        let mut elsewhere = Vec::new();
+        let through =
+            |access: &Access| access.realm().is_some_and(|was| was != realm) && access.request().target == *target;
+        self.open_where(tenant, through).await
+    }
+
+    /// The accesses that are live, or to be granted, of which this is true.
+    pub(in crate::engine) async fn open_where(
+        &self,
+        tenant: &TenantId,
+        wanted: impl Fn(&Access) -> bool + Send,
+    ) -> Result<Vec<Access>, StoreError> {
+        let mut open = Vec::new();
         let mut after = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
@@ -110,18 +125,14 @@ impl Core {
             let now = self.store.now().await?;
             for record in &page {
                 match loaded(record, now).map(|loaded| loaded.access) {
-                    Ok(access) => {
-                        let other = access.realm().is_some_and(|was| was != realm);
-                        if other && access.request().target == *target {
-                            elsewhere.push(access);
-                        }
-                    }
+                    Ok(access) if wanted(&access) => open.push(access),
+                    Ok(_) => {}
                     Err(error) => tracing::error!(%error, "an access is passed over: reconcile the target"),
                 }
             }
             after = page.last().map(|record| record.at.key.clone());
             if after.is_none() {
-                return Ok(elsewhere);
+                return Ok(open);
             }
         }
     }

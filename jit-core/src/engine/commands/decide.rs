@@ -1,9 +1,11 @@
 //! Approving, denying and confirming.
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::ask::About;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
+use super::super::stops::{InForce, StopsNow};
 use super::super::view::AccessView;
 use crate::access::Event;
 use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
@@ -43,8 +45,8 @@ impl Jit {
     /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of them; [`JitError::NotFound`].
     pub async fn confirm(&self, actor: &Actor, about: impl Into<About> + Send) -> Result<AccessView, JitError> {
         let mut about = about.into();
-        let settings = self.acting(actor).await?;
         for _ in 0..TRIES {
+            let InForce { settings, guards, .. } = self.acting(actor).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
             let access = &loaded.access;
             let question = about.question.map_or_else(|| access.question_confirmed(&actor.principal), Ok);
@@ -57,7 +59,8 @@ impl Jit {
             about.question = Some(question);
             let (by, proven) = (actor.principal.clone(), proof.proven);
             let event = Event::Confirm(Confirmation { question, by, at: now, proven });
-            if let Some(view) = self.try_with(actor, &settings, &loaded, event, proof.writes).await? {
+            let beside = Beside { writes: proof.writes, guards, ..Beside::default() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
                 return Ok(view);
             }
         }
@@ -65,15 +68,14 @@ impl Jit {
     }
 
     async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
-        let settings = self.acting(actor).await?;
-        self.words(&settings, actor, "note", note).await?;
         let mut about = about;
         for _ in 0..TRIES {
+            let InForce { settings, stops, guards } = self.acting(actor).await?;
+            self.words(&settings, actor, "note", note).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
-            let human = settings.human(&actor.principal).await?;
             let question = match about.question {
                 Some(question) => question,
-                None => match loaded.access.question_meant(&actor.principal, &human, verdict) {
+                None => match loaded.access.question_meant(verdict) {
                     Ok(question) => question,
                     Err(why) => {
                         return self.core.refuse(&settings, actor, Some(&loaded.access), why.into()).await;
@@ -95,7 +97,7 @@ impl Jit {
                 proven: None,
                 in_place_of: None,
             };
-            let mut decision = self.as_whom(&settings, approval, own).await?;
+            let mut decision = self.as_whom(&settings, &stops, approval, own).await?;
             let mut writes = Vec::new();
             if let Err(DecisionRefused::FactorNeeded(mfa)) = approval.decide(decision.clone())
                 && actor.response.is_some()
@@ -103,7 +105,8 @@ impl Jit {
                 let proof = self.core.prove(&settings, actor, &loaded.access, &mfa, now).await?;
                 (decision.proven, writes) = (Some(proof.proven), proof.writes);
             }
-            if let Some(view) = self.try_with(actor, &settings, &loaded, Event::Decide(decision), writes).await? {
+            let beside = Beside { writes, guards, ..Beside::default() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, Event::Decide(decision), beside).await? {
                 return Ok(view);
             }
         }
@@ -111,7 +114,13 @@ impl Jit {
     }
 
     /// The decision as it counts: his own, or where he is not asked himself, that of somebody who is away.
-    async fn as_whom(&self, settings: &Tenant, approval: &Approval, own: Decision) -> Result<Decision, JitError> {
+    async fn as_whom(
+        &self,
+        settings: &Tenant,
+        stops: &StopsNow,
+        approval: &Approval,
+        own: Decision,
+    ) -> Result<Decision, JitError> {
         let asked = |decision: &Decision| {
             let judged = approval.decide(decision.clone());
             !matches!(judged, Err(DecisionRefused::NotEntitled | DecisionRefused::NotYet))
@@ -120,7 +129,6 @@ impl Jit {
         if asked(&own) || !settings.directory.knows(&own.by).await? {
             return Ok(own);
         }
-        let stops = self.core.stops(&self.tenant).await?;
         for who in self.core.delegators(&self.tenant, &own.by, own.at).await? {
             if stops.of_person(settings, &who).await?.is_some() {
                 continue;

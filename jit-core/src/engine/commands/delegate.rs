@@ -7,6 +7,7 @@ use super::super::core::{Core, TRIES};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect};
+use super::super::stops::InForce;
 use crate::approval::Actor;
 use crate::clock::{Time, after, span};
 use crate::fact::{Fact, What};
@@ -26,8 +27,11 @@ impl Jit {
     /// [`JitError::Invalid`] where it ends in the past, after more than 90 days, or goes to the actor himself, [`JitError::NotFound`]
     /// where the directory does not know who is to decide.
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         let human = settings.person(&actor.principal).await?.human;
+        if let Err(error @ JitError::Invalid { .. }) = settings.is_no_look_alike("principal", to).await {
+            return self.core.refuse(&settings, actor, None, error).await;
+        }
         if !settings.directory.knows(to).await? {
             let error = JitError::NotFound {
                 what: "principal",
@@ -79,9 +83,9 @@ impl Jit {
         fact: Fact,
         change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
     ) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
         let at = delegation_key(&self.tenant, &actor.principal);
         for _ in 0..TRIES {
+            let InForce { settings, guards, .. } = self.acting(actor).await?;
             let now = self.core.store.now().await?;
             let record = self.core.store.read(&at).await?;
             let earlier: Option<Delegations> = record.as_ref().map(body).transpose()?;
@@ -96,6 +100,7 @@ impl Jit {
             let body = encode(&at, serde_json::to_vec(&Delegations { of: actor.principal.clone(), given }))?;
             let what = Writing::Put { body, schedule: None, labels: labels.into_iter().collect() };
             let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+            ledger.change.writes.extend(guards);
             ledger.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
             ledger.fact(fact.clone());
             match ledger.commit().await {

@@ -3,8 +3,10 @@
 use chrono::TimeDelta;
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::core::TRIES;
 use super::super::error::JitError;
+use super::super::stops::InForce;
 use super::super::view::AccessView;
 use super::is_party;
 use crate::access::{Event, Extend};
@@ -25,9 +27,9 @@ impl Jit {
         longer: TimeDelta,
         reason: &str,
     ) -> Result<AccessView, JitError> {
-        let settings = self.acting(actor).await?;
-        self.words(&settings, actor, "reason", reason).await?;
         for _ in 0..TRIES {
+            let InForce { settings, stops, guards } = self.acting(actor).await?;
+            self.words(&settings, actor, "reason", reason).await?;
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
@@ -40,7 +42,6 @@ impl Jit {
             }
             let now = self.core.store.now().await?;
             let request = access.request().for_more(longer, reason, now);
-            let stops = self.core.stops(&self.tenant).await?;
             if let Some(stop) = stops.meets(&settings, &request, access.realm()).await? {
                 return self.core.refuse(&settings, actor, Some(access), stop.refusal()).await;
             }
@@ -55,7 +56,8 @@ impl Jit {
                     return self.core.refuse(&settings, actor, Some(access), error).await;
                 }
             };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            let beside = Beside { guards, ..Beside::default() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
                 return Ok(view);
             }
         }

@@ -5,6 +5,7 @@ use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::prove::no_factor;
 use super::super::records::{factor_key, put_bytes};
+use super::super::stops::InForce;
 use crate::approval::Actor;
 use crate::fact::{Fact, What};
 use crate::id::{FactorName, Principal};
@@ -19,7 +20,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`], [`JitError::NotFound`] where there is no such factor; [`JitError::Invalid`] where it is not set up here.
     pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
-        let settings = self.acting(actor).await?;
+        let InForce { settings, guards, .. } = self.acting(actor).await?;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
         let key = factor_key(&self.tenant, name, &actor.principal);
         let record = self.core.store.read(&key).await?;
@@ -42,6 +43,7 @@ impl Jit {
             Some(other) => other.map_err(refused)?,
         };
         let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.extend(guards);
         ledger.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
         ledger.fact(Fact::new(What::EnrolmentBegun).with("factor", name.as_str()));
         ledger.commit().await?;
@@ -53,13 +55,14 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`] where it is not right.
     pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let InForce { settings, guards, .. } = self.acting(actor).await?;
         let Some(response) = &actor.response else {
             return Err(JitError::FactorRefused { why: "no code was given".to_owned() });
         };
         let now = self.core.store.now().await?;
         let proof = self.core.judge(&settings, actor, response, None, now).await?;
         let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.extend(guards);
         ledger.change.writes.extend(proof.writes);
         ledger.fact(Fact::new(What::Enrolled).with("factor", response.factor.as_str()));
         ledger.commit().await?;
@@ -71,7 +74,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] where he has none.
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let InForce { settings, guards, .. } = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;
         let Some(record) = self.core.store.read(&factor_key(&self.tenant, name, of)).await? else {
             let error = JitError::NotFound { what: "second factor of", name: of.to_string(), hint: String::new() };
@@ -79,6 +82,7 @@ impl Jit {
         };
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        ledger.change.writes.extend(guards);
         ledger.change.writes.push(Write::deleting(&record));
         ledger.fact(Fact::new(What::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
         ledger.commit().await?;

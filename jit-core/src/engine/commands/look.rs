@@ -136,6 +136,10 @@ impl Jit {
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
         let access = &loaded.access;
+        // what lapsed is nobody's to decide
+        if access.lapses_at().is_none_or(|lapses_at| lapses_at <= now) {
+            return Ok(BTreeSet::new());
+        }
         let approval = access.decidable();
         let mut candidates = BTreeSet::new();
         for group in approval.plan().groups() {

@@ -3,6 +3,7 @@
 mod callback;
 mod cancel;
 mod clock;
+mod concerns;
 pub(super) mod confirm;
 mod decide;
 mod delegate;
@@ -19,6 +20,7 @@ mod stop;
 mod target;
 mod until;
 
+pub use concerns::{Concerns, StopView};
 pub use reconcile::{Drift, Reconcile};
 pub use target::TargetReport;
 
@@ -26,12 +28,15 @@ use super::Jit;
 use super::apply::{Applied, Beside, Loaded};
 use super::core::Tenant;
 use super::error::JitError;
+use super::stops::InForce;
 use super::view::AccessView;
 use crate::access::{Access, Event};
-use crate::approval::{Actor, Parties};
+use crate::approval::{Actor, Evidence, Parties};
 use crate::id::AccessId;
-use crate::store::Write;
 use crate::text::{LONGEST_NOTE, taken};
+
+/// How many details of what proves an actor are taken.
+const MOST_DETAILS: usize = 32;
 
 impl Jit {
     /// The actor's tenant has to be this handle's (law 13).
@@ -43,15 +48,24 @@ impl Jit {
                 hint: ": the actor belongs to another tenant than this handle".to_owned(),
             });
         }
+        proves(&actor.evidence)?;
         self.core.tenant(&self.tenant)
     }
 
-    /// The same for whatever a stopped person may not do: everything but giving back what they have.
-    async fn acting(&self, actor: &Actor) -> Result<std::sync::Arc<Tenant>, JitError> {
-        let settings = self.settings_for(actor)?;
-        match self.core.not_stopped(&settings, &self.tenant, &actor.principal).await {
-            Err(error @ JitError::NotAllowed { .. }) => self.core.refuse(&settings, actor, None, error).await,
-            other => other.map(|()| settings),
+    /// The same for whatever a stopped person may not do: everything but giving back what they have. What it comes to is committed with
+    /// the guards, where it lasts or takes effect: the actor may be stopped meanwhile.
+    async fn acting(&self, actor: &Actor) -> Result<InForce, JitError> {
+        self.settings_for(actor)?;
+        let in_force = self.core.in_force(&self.tenant).await?;
+        let may_act = match in_force.not_stopped(&actor.principal).await {
+            Ok(()) => in_force.settings.is_no_look_alike("principal", &actor.principal).await,
+            stopped => stopped,
+        };
+        match may_act {
+            Err(error @ (JitError::NotAllowed { .. } | JitError::Invalid { .. })) => {
+                self.core.refuse(&in_force.settings, actor, None, error).await
+            }
+            other => other.map(|()| in_force),
         }
     }
 
@@ -79,20 +93,8 @@ impl Jit {
         settings: &Tenant,
         loaded: &Loaded,
         event: Event,
+        beside: Beside,
     ) -> Result<Option<AccessView>, JitError> {
-        self.try_with(actor, settings, loaded, event, Vec::new()).await
-    }
-
-    /// The same with more in its commit.
-    async fn try_with(
-        &self,
-        actor: &Actor,
-        settings: &Tenant,
-        loaded: &Loaded,
-        event: Event,
-        writes: Vec<Write>,
-    ) -> Result<Option<AccessView>, JitError> {
-        let beside = Beside { writes, ..Beside::default() };
         match self.core.apply(settings, Some(actor), loaded, event, beside).await {
             Ok(Applied::Done(view)) => Ok(Some(*view)),
             Ok(Applied::Conflict) => Ok(None),
@@ -101,6 +103,20 @@ impl Jit {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What proves the actor goes into every entry of theirs: it is short, and can be seen.
+fn proves(evidence: &Evidence) -> Result<(), JitError> {
+    let details = evidence.details.iter().flat_map(|(name, text)| [name, text]);
+    for text in details.chain([&evidence.method]) {
+        taken("evidence of the actor", text, LONGEST_NOTE)?;
+    }
+    match evidence.details.len() {
+        0..=MOST_DETAILS => Ok(()),
+        more => Err(JitError::invalid(format!(
+            "the evidence of the actor has {more} details: give it at most {MOST_DETAILS}"
+        ))),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::super::Jit;
 use super::super::contain::Rules;
 use super::super::core::{Core, Tenant};
@@ -9,9 +11,13 @@ use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{PolicySeen, body_or_default, policy_key, put};
 use crate::fact::{Fact, What};
+use crate::hex::hex;
 use crate::id::TenantId;
 use crate::policy::Policy;
 use crate::store::{Lane, Schedule, StoreError};
+
+/// Longest revision of a directory that is kept as it is, in bytes.
+const LONGEST_REVISION: usize = 256;
 
 impl Jit {
     /// Puts another policy in force in this process, with the directory that it brings, if it brings one. What is pending is ruled again
@@ -61,6 +67,11 @@ impl Core {
     /// Where the directory says something else than it did, the log says so and everything open is ruled again.
     pub(in crate::engine) async fn note_directory(&self, tenant: &TenantId, settings: &Tenant) -> Result<(), JitError> {
         let Some(directory) = settings.directory.revision().await? else { return Ok(()) };
+        // whatever the directory says it by, a short text is kept
+        let directory = match directory.len() {
+            0..=LONGEST_REVISION => directory,
+            _ => hex(&Sha256::digest(directory.as_bytes())),
+        };
         let key = policy_key(tenant);
         let record = self.store.read(&key).await?;
         let known: PolicySeen = body_or_default(record.as_ref())?;

@@ -13,13 +13,16 @@ use super::super::records::{TargetRecord, body, body_or_default, expect, target_
 use super::super::who::Who;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
-use crate::database::{DatabaseError, Grantor, Holder, OfTheBroker, Subject};
+use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, OfTheBroker, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan};
-use crate::id::{AccessId, Account, RealmId, RoleName, TargetName};
+use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::policy::Action;
 use crate::store::{Kind, PageAsk, RecordKey, StoreError};
+
+/// So many memberships are looked at by one call.
+const AT_ONCE: usize = 1_000;
 
 /// What to do about what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,15 @@ pub enum Drift {
         /// Of which role.
         role: RoleName,
     },
+    /// A membership that another store accounts for, which works with the same broker: nothing is done about it.
+    OfAnotherStore {
+        /// Whose.
+        account: Account,
+        /// Of which role.
+        role: RoleName,
+        /// Which store.
+        store: StoreId,
+    },
     /// A membership by which the broker's own login can use a role: nothing is done about it.
     UsableByBroker {
         /// The broker.
@@ -77,7 +89,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer.
     pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
         let database = settings.database(target)?;
         let identity = database.identify().await?;
@@ -116,6 +128,7 @@ impl Jit {
         holders.append(&mut others);
         let live_now = self.live_in(&realm).await?;
         let mut drifts = compare(&live, &live_now, &holders);
+        name_other_stores(&**database, &identity, &mut drifts).await?;
         for holder in &usable {
             if self.core.owns(&self.tenant, &realm, &holder.role).await? {
                 drifts.push((usable_by_broker(holder), None));
@@ -207,12 +220,7 @@ impl Core {
                 None => Holding::new(tenant.clone(), realm.clone(), holder.account.clone()),
             };
             let now = self.store.now().await?;
-            let subject = Subject {
-                account: holder.account.clone(),
-                account_id: holder.account_id.clone(),
-                role: holder.role.clone(),
-                role_id: holder.role_id.clone(),
-            };
+            let subject = subject_of(holder);
             if holding.orphans.iter().any(|orphan| orphan.subject == subject) {
                 return Ok(());
             }
@@ -281,6 +289,42 @@ fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> V
     drifts
 }
 
+/// Says of what no access accounts for whether another store does: by its mark, which only the broker can have made.
+async fn name_other_stores(
+    database: &dyn Database,
+    server: &Identity,
+    drifts: &mut [(Drift, Option<&Holder>)],
+) -> Result<(), JitError> {
+    for some in drifts.chunks_mut(AT_ONCE) {
+        let is_asked = |holder: &&Holder| !matches!(holder.edge.grantor, Grantor::Other(_));
+        let asked: Vec<&mut (Drift, Option<&Holder>)> =
+            some.iter_mut().filter(|(_, holder)| holder.as_ref().is_some_and(is_asked)).collect();
+        let subjects: Vec<Subject> = asked.iter().filter_map(|(_, holder)| holder.map(subject_of)).collect();
+        if subjects.is_empty() {
+            continue;
+        }
+        let observation = database.observe(&subjects).await?;
+        if observation.identity != *server {
+            return Err(DatabaseError::another_server(server, &observation.identity).into());
+        }
+        for ((drift, _), (subject, seen)) in asked.into_iter().zip(subjects.into_iter().zip(observation.seen)) {
+            if let Some(store) = seen.marked_by {
+                *drift = Drift::OfAnotherStore { account: subject.account, role: subject.role, store };
+            }
+        }
+    }
+    Ok(())
+}
+
+fn subject_of(holder: &Holder) -> Subject {
+    Subject {
+        account: holder.account.clone(),
+        account_id: holder.account_id.clone(),
+        role: holder.role.clone(),
+        role_id: holder.role_id.clone(),
+    }
+}
+
 fn usable_by_broker(holder: &Holder) -> Drift {
     let grantor = match &holder.edge.grantor {
         Grantor::Broker => "the broker itself".to_owned(),
@@ -294,6 +338,9 @@ fn told(drift: &Drift) -> String {
     match drift {
         Drift::Standing { account, role, grantor } => format!("standing: `{account}` in `{role}`, by {grantor}"),
         Drift::Orphaned { account, role } => format!("orphaned: `{account}` in `{role}`"),
+        Drift::OfAnotherStore { account, role, store } => {
+            format!("of another store: `{account}` in `{role}`, by store `{store}`")
+        }
         Drift::UsableByBroker { account, role, grantor } => {
             format!("usable by the broker: `{account}` in `{role}`, by {grantor}")
         }

@@ -1,6 +1,7 @@
 //! Giving a role back before its window closes.
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
@@ -29,7 +30,7 @@ impl Jit {
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
             let event = Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
                 return Ok(view);
             }
         }

@@ -11,21 +11,21 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, expect, put,
+    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
     stops_key, target_key,
 };
 use super::super::view::AccessView;
-use super::super::who::Who;
 use crate::access::{Access, Event};
+use crate::alike::{Known, refusal};
 use crate::approval::{Actor, Confirmation, Parties};
 use crate::clock::Time;
 use crate::database::{Capabilities, DeadManHere, Subject};
 use crate::fact::{Fact, What};
 use crate::holding::Holding;
-use crate::id::{AccessId, LONGEST_ID, RealmId, TargetName};
+use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
 use crate::policy::{DeadMan, Ruling};
 use crate::request::Request;
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError, Write, Writing};
+use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
@@ -85,7 +85,16 @@ impl Jit {
         }
         taken("role", role.as_str(), LONGEST_ID)?;
         let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
+        settings.is_no_look_alike("principal", &actor.principal).await?;
+        if receiver != actor.principal {
+            settings.is_no_look_alike("principal", &receiver).await?;
+        }
         let account = settings.directory.account(&receiver, &target).await?;
+        if account.is_none()
+            && let Some(like) = settings.directory.account_like(receiver.as_str(), &target).await?
+        {
+            return Err(JitError::invalid(refusal("account", receiver.as_str(), &like)));
+        }
         let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
         taken("account", account.as_str(), LONGEST_ID)?;
         let now = self.core.store.now().await?;
@@ -136,7 +145,10 @@ impl Jit {
         let emergencies = core.emergencies(settings, &self.tenant, request).await?;
         let plan = match core.ruling(settings, &self.tenant, request, None).await? {
             Ruling::Planned(plan) => plan,
-            Ruling::Denied { rule, reason, .. } => return Err(JitError::Denied { reason, rule }),
+            Ruling::Denied { rule, reason, .. } => {
+                let reason = settings.with_the_role_meant(request, rule.is_none(), reason).await?;
+                return Err(JitError::Denied { reason, rule });
+            }
         };
         if let Some(realm) = &known.realm {
             if !core.owns(&self.tenant, realm, &request.role).await? {
@@ -212,24 +224,40 @@ impl Jit {
 
     /// Refuses a role that is held already and not by us (law 6), where the target answers in time.
     async fn standing(&self, settings: &Tenant, realm: &RealmId, request: &Request) -> Result<(), JitError> {
+        match self.held_already(settings, realm, request).await? {
+            None => Ok(()),
+            // an access of ours may have ended between the look and the reading of the records
+            Some(_) => match self.held_already(settings, realm, request).await? {
+                None => Ok(()),
+                Some(finding) => Err(JitError::Standing { finding }),
+            },
+        }
+    }
+
+    /// How the role is held and not by us; none where it is not, or where the target does not answer in time.
+    async fn held_already(
+        &self,
+        settings: &Tenant,
+        realm: &RealmId,
+        request: &Request,
+    ) -> Result<Option<String>, JitError> {
         let database = settings.database(&request.target)?;
         let subject =
             Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None };
         let subjects = [subject];
         let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&subjects)).await;
-        let Some(Ok(observation)) = look else { return Ok(()) };
+        let Some(Ok(observation)) = look else { return Ok(None) };
         if observation.identity.realm != *realm {
             let target = request.target.clone();
             let why = format!("it was `{realm}` and now answers as `{}`", observation.identity.realm);
             return Err(JitError::TargetRefused { target, why });
         }
         let tenant = &self.tenant;
-        if let Who::Another(why) =
-            self.core.who_answers(tenant, &request.target, database, &observation.identity).await?
-        {
-            return Err(JitError::TargetRefused { target: request.target.clone(), why });
+        let who = self.core.who_answers(tenant, &request.target, database, &observation.identity).await?;
+        if let Some(why) = who.refused() {
+            return Err(JitError::TargetRefused { target: request.target.clone(), why: why.to_owned() });
         }
-        let Some(seen) = observation.seen.first() else { return Ok(()) };
+        let Some(seen) = observation.seen.first() else { return Ok(None) };
         if !seen.account_exists {
             return Err(JitError::invalid(format!(
                 "there is no account `{}` on target `{}`{}: create it, or name the right one under `[accounts.{}]`",
@@ -245,16 +273,29 @@ impl Jit {
                 request.role, request.target
             )));
         }
-        if seen.direct.is_empty() && seen.through.is_empty() {
-            return Ok(());
+        if seen.direct.is_empty() && seen.through.is_empty() && seen.marked_by.is_none() {
+            return Ok(None);
         }
         let live = self.core.live_of(&self.tenant, realm, &request.account).await?;
         let live: Vec<&Access> = live.iter().collect();
         let [subject] = &subjects;
-        match crate::holding::standing(None, &live, seen, subject) {
-            None => Ok(()),
-            Some(finding) => Err(JitError::Standing { finding }),
+        Ok(crate::holding::standing(None, &live, seen, subject))
+    }
+}
+
+impl Tenant {
+    /// The reason why no rule gives the role, with the one that was probably meant.
+    async fn with_the_role_meant(&self, request: &Request, no_rule: bool, reason: String) -> Result<String, JitError> {
+        if !no_rule {
+            return Ok(reason);
         }
+        let requestable = self.policy.requestable(&request.target).await?;
+        let known: Known = requestable.iter().map(RoleName::as_str).collect();
+        let role = request.role.as_str();
+        Ok(match known.like(role) {
+            Some(like) => format!("{reason}; {}", refusal("role", role, like)),
+            None => reason,
+        })
     }
 }
 
@@ -350,8 +391,4 @@ impl TargetRecord {
             _ => Ok(()),
         }
     }
-}
-
-fn guard(at: RecordKey, read: Option<&Record>) -> Write {
-    Write { at, expect: expect(read), what: Writing::Guard }
 }

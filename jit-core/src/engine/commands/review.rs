@@ -1,8 +1,10 @@
 //! Reviewing what was done in an emergency.
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::core::TRIES;
 use super::super::error::JitError;
+use super::super::stops::InForce;
 use super::super::view::AccessView;
 use crate::access::Event;
 use crate::approval::Actor;
@@ -15,19 +17,18 @@ impl Jit {
     /// [`JitError::Refused`] to others and where none is owed, which is in the log; [`JitError::Invalid`] without a note;
     /// [`JitError::NotFound`].
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
-        let settings = self.acting(actor).await?;
-        self.words(&settings, actor, "note", note).await?;
-        if note.trim().is_empty() {
-            return self
-                .core
-                .refuse(&settings, actor, None, JitError::invalid("a review says what was found: give a note"))
-                .await;
-        }
         for _ in 0..TRIES {
+            let InForce { settings, guards, .. } = self.acting(actor).await?;
+            self.words(&settings, actor, "note", note).await?;
+            if note.trim().is_empty() {
+                let error = JitError::invalid("a review says what was found: give a note");
+                return self.core.refuse(&settings, actor, None, error).await;
+            }
             let loaded = self.load(&settings, actor, id).await?;
             let snapshot = settings.snapshot_or_stranger(&actor.principal, loaded.access.approval()).await?;
             let event = Event::Review { by: actor.principal.clone(), snapshot, note: note.trim().to_owned() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            let beside = Beside { guards, ..Beside::default() };
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
                 return Ok(view);
             }
         }

@@ -1,6 +1,7 @@
 //! Taking a role away from somebody.
 
 use super::super::Jit;
+use super::super::apply::Beside;
 use super::super::core::TRIES;
 use super::super::error::JitError;
 use super::super::view::AccessView;
@@ -16,7 +17,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
         for _ in 0..TRIES {
             let loaded = self.load(&settings, actor, id).await?;
@@ -25,7 +26,7 @@ impl Jit {
             self.core.permit(&settings, actor, Action::Revoke, Some(target), Some(access)).await?;
             let why = (!reason.is_empty()).then(|| reason.to_owned());
             let event = Event::End { cause: Cause::Revoked, by: Some(actor.principal.clone()), why };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event).await? {
+            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
                 return Ok(view);
             }
         }

@@ -3,17 +3,18 @@
 use super::super::Jit;
 use super::super::apply::loaded;
 use super::super::ask::Scope;
-use super::super::core::TRIES;
+use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{body_or_default, put, stops_key};
-use super::super::stops::{Stop, Stops};
+use super::super::stops::{Stop, Stops, WHO_WITHIN};
 use super::super::view::AccessView;
+use crate::alike::refusal;
 use crate::approval::Actor;
 use crate::fact::{Fact, What};
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
-use crate::store::{Kind, Lane, PageAsk, Schedule, StoreError};
+use crate::store::{Kind, Lane, PageAsk, Record, Schedule, StoreError};
 
 impl Jit {
     /// Ends everything in the scope, pending, scheduled and live, and refuses what is new until [`Jit::resume`]. The stop is in force
@@ -22,12 +23,17 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it; only one for all targets allows stopping a principal or everything.
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
         self.core.permit(&settings, actor, Action::Stop, about(&scope), None).await?;
+        // a stop of a name that nobody has would end nothing, and say that it is in force
+        if let Err(error) = self.means_the_known(&settings, &scope).await {
+            return self.core.refuse(&settings, actor, None, error).await;
+        }
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
+            self.still_acting(&settings, actor, record.as_ref()).await?;
             let mut stops: Stops = body_or_default(record.as_ref())?;
             let now = self.core.store.now().await?;
             stops.stops.retain(|stop| stop.scope != scope);
@@ -45,6 +51,33 @@ impl Jit {
             }
         }
         Err(JitError::Busy)
+    }
+
+    /// Refuses what the actor does where these stops bind them.
+    async fn still_acting(&self, settings: &Tenant, actor: &Actor, stops: Option<&Record>) -> Result<(), JitError> {
+        let stops = self.core.stops_in(&self.tenant, stops).await?;
+        match stops.of_person(settings, &actor.principal).await? {
+            Some(stop) => self.core.refuse(settings, actor, None, stop.binds(&actor.principal)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses the scope where its name is not known and looks like one that is. It does not depend on a directory that is down.
+    async fn means_the_known(&self, settings: &Tenant, scope: &Scope) -> Result<(), JitError> {
+        match scope {
+            Scope::All => Ok(()),
+            Scope::Principal(who) => {
+                let checked = self.core.tasks.within(WHO_WITHIN, settings.is_no_look_alike("principal", who)).await;
+                match checked {
+                    Some(Err(error @ JitError::Invalid { .. })) => Err(error),
+                    _ => Ok(()),
+                }
+            }
+            Scope::Target(target) => match settings.target_like(target) {
+                Some(like) => Err(JitError::invalid(refusal("target", target.as_str(), like.as_str()))),
+                None => Ok(()),
+            },
+        }
     }
 
     /// Returns the open accesses that a stop of this scope is or would be about, under every name of the person or the target.
@@ -79,11 +112,13 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotFound`] where there is no such stop, [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
+            // who was stopped meanwhile lifts nothing, least of all that
+            self.still_acting(&settings, actor, record.as_ref()).await?;
             let mut stops: Stops = body_or_default(record.as_ref())?;
             let in_force = |stop: &&mut Stop| !stop.lifted && stop.scope == scope;
             let Some(stop) = stops.stops.iter_mut().find(in_force) else {

@@ -9,13 +9,14 @@ use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body_or_default, put, target_key};
-use super::super::who::Who;
+use super::super::who::SHOWS_WITHIN;
 use crate::access::Event;
+use crate::alike::refusal;
 use crate::approval::Actor;
 use crate::database::adapter::finding;
-use crate::database::{Capabilities, Check, Database, Identity, Severity};
+use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
 use crate::fact::{Fact, What};
-use crate::id::TargetName;
+use crate::id::{RoleName, TargetName};
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
 
@@ -38,10 +39,13 @@ impl Jit {
     /// Adds a target, or replaces the one of this name, in this process. It may be down: it is contacted by the pump.
     ///
     /// # Errors
-    /// Where the store cannot be written.
+    /// [`JitError::Invalid`] where its name could be taken for another target's; where the store cannot be written.
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
+        if let Some(like) = self.core.tenant(&self.tenant)?.target_like(&name) {
+            return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
+        }
         let target = name.clone();
-        let contained = contain::database(database, &self.core.tasks);
+        let contained = contain::database(database, &self.core.tasks, self.core.own.as_ref());
         self.core.reconfigure(&self.tenant, |tenant| {
             tenant.databases.insert(target, contained);
         })?;
@@ -76,14 +80,12 @@ impl Jit {
     pub async fn check_target(&self, name: &TargetName) -> Result<TargetReport, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
-        let mut roles = Vec::new();
-        for role in settings.policy.requestable(name).await? {
-            roles.push(database.role(role.as_str())?);
-        }
+        let roles = requestable(&settings, name, database).await?;
         let identity = database.identify().await?;
         let mut checks = self.identity_checks(name, database, &identity).await?;
         let capabilities = database.capabilities().await?;
         checks.extend(database.check(&roles).await?);
+        checks.extend(database.stores().await?.iter().map(another_store));
         if settings.policy.activates(name).await? {
             // what a rule needs is no mere danger
             for check in checks.iter_mut().filter(|check| check.about.what == DEFAULT_ROLE) {
@@ -91,6 +93,18 @@ impl Jit {
             }
         }
         Ok(TargetReport { identity, capabilities, checks })
+    }
+
+    /// One script that sets the target up for all roles that policy makes requestable, or mends it, for a DBA to run with the engine's own client: see
+    /// [`Database::set_up`]. The target need not answer.
+    ///
+    /// # Errors
+    /// [`JitError::NotFound`] where there is no such target, [`JitError::Database`] where its kind has no such script.
+    pub async fn set_up_target(&self, name: &TargetName) -> Result<String, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let database = settings.database(name)?;
+        let roles = requestable(&settings, name, database).await?;
+        Ok(database.set_up(&roles).await?)
     }
 
     /// Whether the server is the one that the target is known by.
@@ -107,9 +121,9 @@ impl Jit {
                 "it was `{realm}` and answers as `{}`: put the URL right, or run `jit target confirm {name}`",
                 found.realm
             )),
-            _ => match self.core.who_answers(&self.tenant, name, database, found).await? {
-                Who::Another(why) => Some(why),
-                Who::TheRealms => None,
+            _ => match self.core.who_answers(&self.tenant, name, database, found).await?.refused() {
+                Some(why) => Some(why.to_owned()),
+                None => self.core.runs_elsewhere(&self.tenant, name, found, true).await?,
             },
         };
         let finding = |message| finding(Severity::Refusal, ("realm", Some(name.to_string())), message, None);
@@ -123,7 +137,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let lost = match self.core.realm_of(&self.tenant, name).await? {
             Some(realm) => self.core.elsewhere(&self.tenant, name, &realm).await?,
@@ -136,12 +150,13 @@ impl Jit {
             }
             return Ok(lost.len());
         }
-        let now = self.core.store.now().await?;
-        let fact = Fact::new(What::Retired).with("target", name.as_str());
-        let known = self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
-        if !known && !settings.databases.contains_key(name) {
+        // one that was never contacted is nothing to write off
+        if self.core.store.read(&target_key(&self.tenant, name)).await?.is_none() {
             settings.database(name)?;
         }
+        let now = self.core.store.now().await?;
+        let fact = Fact::new(What::Retired).with("target", name.as_str());
+        self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
         let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
         let mut closed = 0_usize;
         loop {
@@ -164,16 +179,22 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
-        let settings = self.acting(actor).await?;
+        let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
-        settings.database(name)?;
+        let database = settings.database(name)?;
+        let shown = self.core.tasks.within(SHOWS_WITHIN, database.identify()).await;
+        let shown = shown.and_then(Result::ok).map(|shown| shown.realm);
+        let known = self.core.realm_of(&self.tenant, name).await?;
         let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());
         let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
         self.on_target(&settings, actor, name, fact, confirm).await?;
+        for realm in [known, shown].into_iter().flatten() {
+            self.core.looked(&self.tenant, &realm).await?;
+        }
         self.core.enrol(&self.tenant, name).await
     }
 
-    /// Changes what is stored of a target; whether anything was.
+    /// Changes what is stored of a target.
     pub(super) async fn on_target(
         &self,
         settings: &Tenant,
@@ -181,23 +202,46 @@ impl Jit {
         name: &TargetName,
         fact: Fact,
         change: impl Fn(&mut TargetRecord) + Send,
-    ) -> Result<bool, JitError> {
+    ) -> Result<(), JitError> {
         for _ in 0..TRIES {
             let key = target_key(&self.tenant, name);
             let record = self.core.store.read(&key).await?;
             let mut known: TargetRecord = body_or_default(record.as_ref())?;
             change(&mut known);
             let now = self.core.store.now().await?;
-            // without a realm it is contacted anew
-            let schedule = known.realm.is_none().then(|| Schedule::contact(&self.tenant, name, now));
+            // without a realm it is contacted anew; one that is written off is not
+            let is_contacted = known.realm.is_none() && known.retired.is_none();
+            let schedule = is_contacted.then(|| Schedule::contact(&self.tenant, name, now));
             let mut ledger = Ledger::new(&self.core, &self.tenant, settings, Some(actor), now);
             ledger.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
             ledger.fact(fact.clone());
             match ledger.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| record.is_some())?),
+                other => return Ok(other.map(|_| ())?),
             }
         }
         Err(JitError::Busy)
     }
+}
+
+/// The roles that policy makes requestable on the target, as the engine spells them.
+async fn requestable(
+    settings: &Tenant,
+    name: &TargetName,
+    database: &Arc<dyn Database>,
+) -> Result<Vec<RoleName>, JitError> {
+    let roles = settings.policy.requestable(name).await?;
+    roles.iter().map(|role| Ok(database.role(role.as_str())?)).collect()
+}
+
+/// What is said of another store that works with the broker.
+fn another_store(marks: &StoreMarks) -> Check {
+    let StoreMarks { store, memberships } = marks;
+    let message = format!(
+        "another store (`{store}`) works with this broker, and accounts for memberships here ({memberships}): they are refused to this store, \
+         and neither ended nor reconciled by it"
+    );
+    let mend = "a broker belongs to one store: give the other store's configuration a login of its own (if that store is gone for good, \
+                what it granted goes by the dead man's switch)";
+    finding(Severity::Danger, ("another-store", Some(store.to_string())), message, Some(mend.to_owned()))
 }

@@ -12,7 +12,7 @@ mod store;
 use std::any::Any;
 
 pub(super) use self::calls::{Caught, Failed};
-pub(super) use self::database::database;
+pub(super) use self::database::{database, gave_no_answer};
 pub(super) use self::outside::{approver, factor, notifier, sink};
 pub(super) use self::people::{Rules, directory};
 pub(super) use self::store::store;

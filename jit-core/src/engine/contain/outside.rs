@@ -15,6 +15,7 @@ use crate::engine::JitError;
 use crate::engine::tasks::Tasks;
 use crate::mfa::{Challenge, Enrolment, Factor, FactorError, Verified};
 use crate::notify::{Notice, Notifier, NotifyError};
+use crate::text::taken;
 
 /// How long a second factor may take.
 const FACTOR_WITHIN: Duration = Duration::from_secs(10);
@@ -55,6 +56,7 @@ pub(in crate::engine) fn sink(inner: Arc<dyn AuditSink>, tasks: &Tasks) -> Resul
         let why = format!("an audit sink has a name of {} bytes: give it one of 1 to {LONGEST_NAME}", name.len());
         return Err(JitError::invalid(why));
     }
+    taken("name of an audit sink", &name, LONGEST_NAME)?;
     Ok(Arc::new(Sink { calls, inner, name }))
 }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::{Caught, Failed};
+use crate::alike::Known;
 use crate::clock::Time;
 use crate::directory::{Directory, DirectoryError, Person};
 use crate::engine::JitError;
@@ -28,6 +29,7 @@ pub(in crate::engine) struct Rules {
     hash: String,
     groups: BTreeSet<Group>,
     mentions: Mentions,
+    people: Known,
     directory: Option<Arc<dyn Directory>>,
 }
 
@@ -40,7 +42,8 @@ impl Rules {
         let said = if policy.answers_at_once() { calls.now(itself) } else { calls.thread(POLICY_WITHIN, itself).await };
         let (hash, groups, mentions, directory) = said.map_err(|failed| no_answer(&failed))?;
         let directory = directory.map(|own| super::people::directory(own, tasks));
-        Ok(Self { policy, calls, hash, groups, mentions, directory })
+        let people = mentions.people.iter().map(Principal::as_str).collect();
+        Ok(Self { policy, calls, hash, groups, mentions, people, directory })
     }
 
     /// As it was given.
@@ -61,6 +64,11 @@ impl Rules {
     /// See [`Policy::mentions`].
     pub(in crate::engine) fn mentions(&self) -> &Mentions {
         &self.mentions
+    }
+
+    /// The people whom rules name one by one.
+    pub(in crate::engine) fn people(&self) -> &Known {
+        &self.people
     }
 
     /// See [`Policy::directory`].
@@ -230,6 +238,16 @@ impl Directory for Contained {
     async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
         let who = who.clone();
         self.ask(|inner| async move { inner.knows(&who).await }).await
+    }
+
+    async fn principal_like(&self, who: &Principal) -> Result<Option<Principal>, DirectoryError> {
+        let who = who.clone();
+        self.ask(|inner| async move { inner.principal_like(&who).await }).await
+    }
+
+    async fn account_like(&self, account: &str, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        let (account, target) = (account.to_owned(), target.clone());
+        self.ask(|inner| async move { inner.account_like(&account, &target).await }).await
     }
 
     async fn revision(&self) -> Result<Option<String>, DirectoryError> {

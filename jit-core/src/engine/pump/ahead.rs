@@ -291,7 +291,8 @@ impl Lanes {
                 left.extend(ends);
                 continue;
             };
-            let call = Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()) };
+            let call =
+                Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
             let _busy = Busy::new(&self.core, ends.iter().map(|end| end.serial.clone()).collect());
             let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
@@ -320,9 +321,11 @@ impl Lanes {
         let realm = &ends.first()?.realm;
         let known = self.breaker(&Lane::realm(realm), |breaker| breaker.knows(tenant, target));
         if let Some(incarnation) = known {
-            return Some(Identity { realm: realm.clone(), incarnation });
+            return Some(Identity { realm: realm.clone(), incarnation, position: String::new() });
         }
-        self.identify(database).await.ok().filter(|server| server.realm == *realm)
+        let server = self.identify(database).await.ok().filter(|server| server.realm == *realm)?;
+        // what the store would say of it cannot be read
+        self.core.may_be(tenant, database, &server).then_some(server)
     }
 
     /// Puts it into the log; what could not be put there yet.

@@ -21,8 +21,17 @@ use crate::store::{Change, Kind, Lane, PageAsk, Record, StoreError, Write, Writi
 /// How long a server may take to say who it is. The adapter limits its own connect; a program that gives the password may take longer.
 const IDENTIFY_WITHIN: Duration = Duration::from_secs(25);
 
+/// A server that is the one that it was.
+#[derive(Debug, Clone)]
+pub(super) struct Ready {
+    /// In which incarnation it is.
+    pub(super) incarnation: String,
+    /// Why nothing is granted there until an operator has looked, where that is so.
+    pub(super) doubted: Option<String>,
+}
+
 impl Lanes {
-    /// Makes sure that the server answers and is the one that it was, before it is told anything; in which incarnation it is.
+    /// Makes sure that the server answers and is the one that it was, before it is told anything.
     pub(super) async fn ready(
         &self,
         lane: &Lane,
@@ -31,9 +40,9 @@ impl Lanes {
         target: &TargetName,
         realm: &RealmId,
         database: &Arc<dyn Database>,
-    ) -> Result<Result<String, DatabaseError>, StoreError> {
+    ) -> Result<Result<Ready, DatabaseError>, StoreError> {
         if let Some(incarnation) = self.breaker(lane, |breaker| breaker.knows(tenant, target)) {
-            return Ok(Ok(incarnation));
+            return Ok(Ok(Ready { incarnation, doubted: self.core.doubted(tenant, realm).await? }));
         }
         let identity = match self.identify(database).await {
             Ok(identity) => identity,
@@ -44,15 +53,21 @@ impl Lanes {
             let why = format!("target `{target}` is another server now (`{}`, was `{realm}`)", identity.realm);
             return Ok(Err(DatabaseError::unreachable(why)));
         }
-        if let Who::Another(why) = self.core.who_answers(tenant, target, database, &identity).await? {
-            self.copy(tenant, settings, target, &identity, Some(&why)).await?;
-            return Ok(Err(DatabaseError::unreachable(format!("target `{target}` leads to another server: {why}"))));
-        }
+        let doubted = match self.core.who_answers(tenant, target, database, &identity).await? {
+            Who::TheRealms => None,
+            Who::Doubted(why) => Some(why),
+            Who::Another(why) => {
+                self.copy(tenant, settings, target, &identity, Some(&why)).await?;
+                return Ok(Err(DatabaseError::unreachable(format!(
+                    "target `{target}` leads to another server: {why}"
+                ))));
+            }
+        };
         self.copy(tenant, settings, target, &identity, None).await?;
         self.incarnation(tenant, settings, target, &identity).await?;
         let incarnation = identity.incarnation;
         self.breaker(lane, |breaker| breaker.identified(tenant, target, incarnation.clone()));
-        Ok(Ok(incarnation))
+        Ok(Ok(Ready { incarnation, doubted }))
     }
 
     pub(super) async fn identify(&self, database: &Arc<dyn Database>) -> Result<Identity, DatabaseError> {
@@ -125,8 +140,9 @@ impl Lanes {
         let key = realm_key(tenant, &identity.realm);
         let record = self.core.store.read(&key).await?;
         let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+        self.core.last_seen.saw(tenant, identity);
         if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
-            return Ok(());
+            return self.core.keep_position(tenant, &identity.realm, false).await;
         }
         if known.is_some() {
             // before it is said and remembered: a crash in between only looks twice, and what is due brings the next node here
@@ -143,7 +159,8 @@ impl Lanes {
                     .with("incarnation", identity.incarnation.as_str()),
             );
         }
-        let next = RealmRecord { incarnation: identity.incarnation.clone() };
+        let Identity { incarnation, position, .. } = identity.clone();
+        let next = RealmRecord { incarnation, position, doubted: known.and_then(|known| known.doubted) };
         ledger.change.writes.push(put(key, record.as_ref(), &next, None)?);
         ignore_conflict(ledger.commit().await)
     }

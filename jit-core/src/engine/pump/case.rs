@@ -12,7 +12,7 @@ use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan, Watch};
 use crate::id::{AccessId, TargetName};
-use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError};
+use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
 /// One claimed holding with all its accesses.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Case {
     /// The events since the last commit, to be handled again where somebody else was in the way.
     events: Vec<(AccessId, Event)>,
     changed: bool,
+    /// Records by which its grants were judged: as they were then they have to be when the intent is committed.
+    pub(super) guards: Vec<Write>,
     /// The holding as it was read.
     before: Holding,
 }
@@ -65,6 +67,7 @@ impl Case {
                 findings: Vec::new(),
                 events: Vec::new(),
                 changed: false,
+                guards: Vec::new(),
             });
         }
         let mut records = core.store.read_all(&keys).await?.into_iter();
@@ -249,6 +252,7 @@ impl Case {
             ledger.change.release.push(self.claim.clone());
         } else {
             ledger.change.fences.push(self.claim.clone());
+            ledger.change.writes.append(&mut self.guards);
         }
         ledger.commit().await?;
         self.version = self.version.saturating_add(1);

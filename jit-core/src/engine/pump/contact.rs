@@ -110,7 +110,8 @@ impl Lanes {
             let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
             let copy = match self.core.who_answers(&tenant, &target, database, &identity).await? {
                 Who::Another(why) if identity.realm == realm => Some(why),
-                _ => None,
+                // of a doubted realm its record says so
+                Who::Another(_) | Who::Doubted(_) | Who::TheRealms => None,
             };
             if let Some(why) = copy.clone() {
                 let fact = known.copy.is_none().then(|| a_copy(&target, &identity, &why));

@@ -17,6 +17,7 @@ use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
+use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, Subject,
 };
@@ -108,6 +109,11 @@ impl Pass<'_> {
         let answers = self.core.tasks.within(patience(&call), self.database.arm(&call, &orders)).await;
         let (answers, served) = self.served(answers, orders.len()).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
+            if let Err(error) = &answer
+                && error.is_another_store()
+            {
+                self.theirs.push((place, wanted.subject.clone(), copied(error)));
+            }
             if let Some(case) = self.cases.get_mut(place) {
                 armed(case, &wanted, answer, now);
             }
@@ -268,7 +274,7 @@ impl Lanes {
         match self.core.tasks.within(LOOK_WITHIN, database.identify()).await {
             Some(Ok(identity)) if identity.realm == realm => {
                 match self.core.who_answers(tenant, target, database, &identity).await? {
-                    Who::TheRealms => self.incarnation(tenant, settings, target, &identity).await,
+                    Who::TheRealms | Who::Doubted(_) => self.incarnation(tenant, settings, target, &identity).await,
                     // whoever has work there finds out
                     Who::Another(_) => Ok(()),
                 }
@@ -322,7 +328,10 @@ impl Core {
             Some(Err(error)) => return Ok(Err(error)),
             None => return Ok(Err(late())),
         };
-        let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server) };
+        if let Who::Another(why) = self.who_answers(access.tenant(), &armed.target, database, &server).await? {
+            return Ok(Err(DatabaseError::AnotherServer { why }));
+        }
+        let call = Call { label: format!("{}.extend", self.node), limit, server: Some(server), store: None };
         let orders = [order];
         let answers = self.tasks.within(limit, database.arm(&call, &orders)).await;
         let answer = answers.and_then(|mut answers| answers.pop()).unwrap_or_else(|| Err(late()));

@@ -27,14 +27,14 @@ impl Lanes {
         }
     }
 
-    /// Looks once.
+    /// Looks once. Nobody's directory waits for another tenant's.
     pub(super) async fn watch_directories(&self) {
-        for (tenant, settings) in self.core.tenants() {
-            if settings.directory_changes
-                && let Err(error) = self.core.note_directory(&tenant, &settings).await
-            {
+        let tenants = self.core.tenants().into_iter().filter(|(_, settings)| settings.directory_changes);
+        let looks = tenants.map(|(tenant, settings)| async move {
+            if let Err(error) = self.core.note_directory(&tenant, &settings).await {
                 tracing::warn!(%tenant, %error, "whether the directory changed is looked at later");
             }
-        }
+        });
+        futures_util::future::join_all(looks).await;
     }
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::super::contain::gave_no_answer;
 use super::super::core::Core;
 use super::case::Case;
 use super::counted::Counted;
 use super::outcome::{Left, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
-use crate::access::Event;
+use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
+use crate::database::adapter::copied;
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::grant::Grant;
-use crate::holding::{Closing, closings, orphan_closing, verify, width};
+use crate::holding::{Closing, closings, orphan_closing, same, verify, width};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
@@ -27,8 +29,7 @@ impl Pass<'_> {
     pub(super) async fn effects(&mut self) -> Result<Served, StoreError> {
         let counted = Counted::from(self.core.store.now().await?);
         let (revoked, mut served) = self.revoke(counted.now()).await;
-        let several = self.cases.len() > 1;
-        if several && self.hung.load(Ordering::Relaxed) && matches!(served, Served::Answered { .. }) {
+        if self.is_held_up() && matches!(served, Served::Answered { .. }) {
             // one of them is the cause, and nobody knows which: each is tried again by itself, at once
             let arrived = after(self.core.store.now().await?, needed(self.core));
             for (place, _, _) in revoked {
@@ -50,8 +51,11 @@ impl Pass<'_> {
         let arrived = after(now, needed(self.core));
         for (place, closing, outcome) in revoked {
             if let Some(case) = self.cases.get_mut(place) {
-                if matches!(&outcome, Err(left) if left.unknown) {
-                    case.quiet(arrived);
+                match &outcome {
+                    Err(left) if left.unknown => case.quiet(arrived),
+                    // it was told, and may have done it
+                    Err(left) if !left.at_once && !left.moved => case.quiet(now),
+                    _ => {}
                 }
                 ended(case, &closing, outcome, now);
             }
@@ -65,10 +69,16 @@ impl Pass<'_> {
                 case.handle(id, event, now);
             }
         }
-        if matches!(served, Served::Answered { .. }) {
+        if matches!(served, Served::Answered { .. }) && !self.is_held_up() {
             served = served.and(self.follow(now).await);
         }
         Ok(served)
+    }
+
+    /// Whether a call for several accounts did not come back. One of them is the cause: the others are delayed by that one call, and by no
+    /// other of this pass.
+    fn is_held_up(&self) -> bool {
+        self.cases.len() > 1 && self.hung.load(Ordering::Relaxed)
     }
 
     /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
@@ -131,7 +141,8 @@ impl Pass<'_> {
                 if granting.intent.label != self.label {
                     continue;
                 }
-                let refusal = self.refused(access).or_else(|| case.without_dead_man(access.id(), &self.dead_man));
+                let refusal = self.theirs(place, access).or_else(|| self.refused(access));
+                let refusal = refusal.or_else(|| case.without_dead_man(access.id(), &self.dead_man));
                 if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));
                     continue;
@@ -149,6 +160,15 @@ impl Pass<'_> {
                 whose.push((place, access.id()));
             }
         }
+        if self.is_held_up() {
+            let why = "another call of its pass did not come back: it is tried again by itself";
+            refused.extend(
+                std::mem::take(&mut whose)
+                    .into_iter()
+                    .map(|(place, id)| (place, id, Err(DatabaseError::not_applied(why)))),
+            );
+            orders.clear();
+        }
         if orders.is_empty() {
             return (refused, Served::Answered { restarted: false });
         }
@@ -159,19 +179,29 @@ impl Pass<'_> {
         (answered.chain(refused).collect(), served)
     }
 
+    /// Why the access may not be granted, where another store accounts for its membership.
+    fn theirs(&self, place: usize, access: &Access) -> Option<DatabaseError> {
+        let subject = access.grant().and_then(Grant::subject)?;
+        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, subject))?;
+        Some(copied(&theirs.2))
+    }
+
     /// One answer for each order, and whether the server does its work. Where a call did not come back it is asked whether it is there.
     pub(super) async fn served<T: Answer>(
         &self,
         answers: Option<Vec<Result<T, DatabaseError>>>,
         orders: usize,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
-        let Some(mut answers) = answers else {
-            let why = "the database did not answer in time";
-            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why))).collect();
+        let none =
+            answers.iter().flatten().filter_map(|answer| answer.as_ref().err()).find(|error| gave_no_answer(error));
+        let none = none.map(DatabaseError::with_causes);
+        let Some(mut answers) = answers.filter(|_| none.is_none()) else {
+            let why = none.unwrap_or_else(|| "the database did not answer in time".to_owned());
+            let answers = (0..orders).map(|_| Err(DatabaseError::unknown(why.clone()))).collect();
             self.hung.store(true, Ordering::Relaxed);
             let served = match self.is_there().await {
                 true => Served::Answered { restarted: false },
-                false => Served::Unreachable(why.to_owned()),
+                false => Served::Unreachable(why),
             };
             return (answers, served);
         };
@@ -199,7 +229,12 @@ impl Pass<'_> {
     /// Whose work it is, and how long it may take: a database is told something from now on.
     pub(super) fn call(&self) -> Call {
         self.held.sending();
-        Call { label: self.label.clone(), limit: to_std(self.core.limits.call), server: Some(self.server.clone()) }
+        Call {
+            label: self.label.clone(),
+            limit: to_std(self.core.limits.call),
+            server: Some(self.server.clone()),
+            store: None,
+        }
     }
 }
 

@@ -85,8 +85,11 @@ impl Pass<'_> {
         found
     }
 
-    /// Why the access may not be granted, by what was found of its role.
+    /// Why the access may not be granted, by what was found of its role and its realm.
     pub(super) fn refused(&self, access: &Access) -> Option<DatabaseError> {
+        if let Some(why) = &self.doubted {
+            return Some(DatabaseError::rejected(Rejection::Other, why.clone()));
+        }
         let checks = match self.found.get(&access.request().role)? {
             Ok(checks) => checks,
             Err(why) => {

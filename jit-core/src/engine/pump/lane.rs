@@ -12,6 +12,7 @@ use super::super::core::Tenant;
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::Lanes;
+use super::answers::Ready;
 use super::breaker::Breaker;
 use super::case::Case;
 use super::gate::Found;
@@ -79,7 +80,7 @@ impl Lanes {
             self.desk(claimed).await?;
             Ok(true)
         } else {
-            self.contact(lane, claimed).await
+            Box::pin(self.contact(lane, claimed)).await
         }
     }
 
@@ -203,8 +204,11 @@ impl Lanes {
             Some(why) => Err(DatabaseError::unreachable(why)),
             None => self.ready(lane, tenant, &settings, target, &realm, database).await?,
         };
-        let incarnation = ready.as_ref().ok().cloned().unwrap_or_default();
-        let server = Identity { realm: realm.clone(), incarnation };
+        let (incarnation, doubted) = match &ready {
+            Ok(Ready { incarnation, doubted }) => (incarnation.clone(), doubted.clone()),
+            Err(_) => (String::new(), None),
+        };
+        let server = Identity { realm: realm.clone(), incarnation, position: String::new() };
         let dead_man = match (&ready, stage) {
             (Ok(_), Stage::All) => self.dead_man(tenant, target, database).await,
             // an end does not wait for what only a grant has to know
@@ -226,6 +230,8 @@ impl Lanes {
             stage,
             hung: AtomicBool::new(false),
             found: Found::new(),
+            doubted,
+            theirs: Vec::new(),
             held,
         };
         let served = match ready {
@@ -234,6 +240,9 @@ impl Lanes {
         };
         match served {
             Served::Answered { restarted } => {
+                if let Err(error) = self.core.keep_position(tenant, &realm, false).await {
+                    tracing::debug!(%error, "how far the server was seen is written down another time");
+                }
                 if let Some(since) = self.breaker(lane, Breaker::answered) {
                     let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
                     self.tell(tenant, &settings, fact).await?;

@@ -9,7 +9,7 @@ use super::realm::Pass;
 use crate::access::Access;
 use crate::database::{Belongings, DatabaseError, Subject, Thing};
 use crate::grant::Grant;
-use crate::holding::{Closing, appeared, left_behind, marks};
+use crate::holding::{Closing, appeared, left_behind, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
 use crate::store::StoreError;
 
@@ -59,15 +59,22 @@ impl Pass<'_> {
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
-                if !proof.evidence().gone.is_empty() {
-                    renamed = self.renamed(before, seen.ok().flatten(), &closing.order.subject).await;
+                let evidence = proof.evidence();
+                let gone = !evidence.gone.is_empty();
+                let perhaps_renamed = gone || evidence.gone_before;
+                if perhaps_renamed {
+                    renamed = self.renamed(before, seen.ok().flatten(), &closing.order.subject, gone).await;
                 }
                 let left = match seen {
                     Ok(Some(things)) => Ok(left_behind(before, things)),
                     Ok(None) => Err(too_many()),
                     Err(why) => Err(why.clone()),
                 };
+                let unlisted = seen.ok().flatten().is_some_and(|now| !lists_memberships(before, now));
                 *proof = proof.clone().leaving(left);
+                if perhaps_renamed && unlisted && closing.order.subject.account_id.is_none() {
+                    *proof = proof.clone().leaving(Err(MAYBE_RENAMED.to_owned()));
+                }
             }
             if let Some(why) = renamed {
                 *outcome = Err(Left { why, at_once: false, unknown: false, moved: false });
@@ -75,9 +82,15 @@ impl Pass<'_> {
         }
     }
 
-    /// Why it is no proof that an account or a role is gone: it may be there under another name, as whoever came to hold the role meanwhile, and not
-    /// by an access of ours.
-    async fn renamed(&self, before: &BTreeSet<String>, now: Option<&Vec<Thing>>, subject: &Subject) -> Option<String> {
+    /// Why it is no proof that a membership, an account or a role is gone: it may be there under another name, as whoever came to hold the role
+    /// meanwhile, and not by an access of ours. Two accounts may also have swapped their names.
+    async fn renamed(
+        &self,
+        before: &BTreeSet<String>,
+        now: Option<&Vec<Thing>>,
+        subject: &Subject,
+        gone: bool,
+    ) -> Option<String> {
         let mut suspects = Vec::new();
         for (account, role) in appeared(before, now?) {
             match self.gives(account, role).await {
@@ -89,12 +102,16 @@ impl Pass<'_> {
         let more = suspects.len().saturating_sub(MOST_SUSPECTS);
         suspects.truncate(MOST_SUSPECTS);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let Subject { account, role, .. } = subject;
+        let found = if gone {
+            format!("`{account}` or `{role}` is gone by name")
+        } else {
+            format!("`{account}` did not hold `{role}` any more at its end")
+        };
         (!suspects.is_empty()).then(|| {
             format!(
-                "`{}` or `{}` is gone by name, which is no proof: since it was granted, {}{more}, and it may be the same under another name; \
+                "{found}, which is no proof: since it was granted, {}{more}, and it may be the same under another name; \
                  revoke that from them (they can be given it again as soon as this has ended)",
-                subject.account,
-                subject.role,
                 suspects.join(", ")
             )
         })
@@ -112,6 +129,10 @@ impl Pass<'_> {
 
 /// As many are named at most.
 const MOST_SUSPECTS: usize = 10;
+
+/// What is said where a membership went by itself, and its role has too many holders to compare them.
+const MAYBE_RENAMED: &str = "the membership was gone before its end, and the role has too many holders to see whether one of them is the same \
+                             account under another name";
 
 fn too_many() -> String {
     format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)

@@ -108,9 +108,16 @@ impl Pass<'_> {
         Ok(observation)
     }
 
-    /// Whether this answer came from the server that the pass is for. What another one says proves nothing.
+    /// Whether this answer came from the server that the pass is for. What another one says proves nothing (law 5): every answer of a pass
+    /// goes through here before anything counts as done.
     pub(super) fn same_server(&self, answered: &Identity) -> Result<(), DatabaseError> {
-        if *answered == self.server { Ok(()) } else { Err(DatabaseError::another_server(&self.server, answered)) }
+        if *answered != self.server {
+            return Err(DatabaseError::another_server(&self.server, answered));
+        }
+        if let Some(case) = self.cases.first() {
+            self.core.last_seen.saw(&case.holding.tenant, answered);
+        }
+        Ok(())
     }
 }
 

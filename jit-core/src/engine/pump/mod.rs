@@ -134,7 +134,7 @@ impl Lanes {
                 drop(self.core.tasks.spawn(async move {
                     let _idle = Idle { lanes: &lanes, lane: lane.clone() };
                     let work = async {
-                        let Some(worked) = lanes.survives(lane.as_str(), lanes.work(&lane)).await else {
+                        let Some(worked) = lanes.survives(lane.as_str(), Box::pin(lanes.work(&lane))).await else {
                             return lanes.core.tasks.pause(STORE_RETRY).await;
                         };
                         lanes.worked(worked.as_ref().map(|_| ()));
@@ -159,8 +159,9 @@ impl Lanes {
         let mut known = Vec::new();
         let mut at = Time::default();
         let passed = self.pass(&mut known, &mut at).await;
-        if passed.is_err() {
-            self.end_known(known, at).await;
+        match passed {
+            Ok(_) => self.core.keep_positions().await,
+            Err(_) => self.end_known(known, at).await,
         }
         passed
     }
@@ -188,7 +189,7 @@ impl Lanes {
             let mut tasks = Vec::new();
             for lane in &due {
                 let (lanes, lane) = (Arc::clone(self), lane.clone());
-                tasks.push(self.core.tasks.spawn(async move { lanes.work(&lane).await }));
+                tasks.push(self.core.tasks.spawn(async move { Box::pin(lanes.work(&lane)).await }));
             }
             for task in tasks {
                 match task.await {

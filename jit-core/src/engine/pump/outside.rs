@@ -11,6 +11,7 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{ReviewRecord, body, put};
+use super::super::stops::InForce;
 use super::Lanes;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::{Access, Event};
@@ -80,7 +81,7 @@ impl Lanes {
         let reply = self.core.tasks.within(CALL_LIMIT, approver.review(&review)).await;
         match reply.unwrap_or_else(|| Err(too_slow(CALL_LIMIT))) {
             Ok(Reply::Wait(again)) => self.ask_again(&record, claim, &question, again.max(after(now, pause(0)))).await,
-            Ok(reply) => self.core.answered(settings, &record, &question, reply, Some(claim)).await,
+            Ok(reply) => self.core.answered(&record, &question, reply, Some(claim)).await,
             Err(error) => self.no_answer(settings, &access, &record, claim, question, &error).await,
         }
     }
@@ -134,7 +135,6 @@ impl Core {
     /// The access hears what the outside system said, and the question is over, in one commit.
     pub(in crate::engine) async fn answered(
         &self,
-        settings: &Tenant,
         record: &Record,
         question: &ReviewRecord,
         reply: Reply,
@@ -156,7 +156,11 @@ impl Core {
                 Err(error) => return only_store(error),
             };
             let release = claim.iter().cloned().collect();
-            let beside = Beside { writes: vec![Write::deleting(record)], release };
+            let InForce { settings, guards, .. } = match self.in_force(&record.at.tenant).await {
+                Ok(in_force) => in_force,
+                Err(error) => return only_store(error),
+            };
+            let beside = Beside { writes: vec![Write::deleting(record)], release, guards };
             let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
             if question.waits_until(&loaded.access, now).is_none() {
                 // it came while nobody waited for it any more: that it said so is in the log, and counts for nothing
@@ -166,7 +170,7 @@ impl Core {
                     .with("question", question.question.to_string())
                     .with("why", "what it answers is closed, or is asked anew")
                     .with("note", note);
-                let mut ledger = Ledger::new(self, &record.at.tenant, settings, None, now);
+                let mut ledger = Ledger::new(self, &record.at.tenant, &settings, None, now);
                 ledger.about(&loaded.access, &[fact])?;
                 ledger.change.writes.extend(beside.writes);
                 ledger.change.release = beside.release;
@@ -174,7 +178,7 @@ impl Core {
             }
             let question = question.question;
             let event = Event::Answer(Answer { question, approver, verdict, at: now, note, details });
-            match self.apply(settings, None, &loaded, event, beside).await {
+            match self.apply(&settings, None, &loaded, event, beside).await {
                 Ok(Applied::Done(_)) => return Ok(()),
                 // the question itself may be gone: somebody else has the answer
                 Ok(Applied::Conflict) => {

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::super::contain::gave_no_answer;
 use super::super::core::{Core, Tenant};
+use super::super::ledger::Ledger;
 use super::case::{Case, Kept};
 use super::gate::Found;
 use super::in_hand::Held;
+use super::lane::ignore_conflict;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
 use crate::clock::{Time, after};
 use crate::database::{Database, DatabaseError, DeadManHere, Identity, Observation, Subject};
+use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::settled;
-use crate::id::{AccessId, TargetName};
+use crate::id::{AccessId, TargetName, TenantId};
 use crate::store::StoreError;
 
 /// What a pass serves: the accounts of one tenant in one realm, through one target.
@@ -40,6 +44,10 @@ pub(super) struct Pass<'p> {
     pub(super) hung: AtomicBool,
     /// What checks found of the roles that it grants.
     pub(super) found: Found,
+    /// Why nothing is granted there until an operator has looked, where that is so.
+    pub(super) doubted: Option<String>,
+    /// Memberships that another store turned out to account for when they were to be armed: nothing is granted there.
+    pub(super) theirs: Vec<(usize, Subject, DatabaseError)>,
     /// Its claims, as being worked on.
     pub(super) held: Held<'p>,
 }
@@ -81,15 +89,32 @@ impl Pass<'_> {
     /// Does all of it. Accounts of a call that hung are served apart from then on.
     pub(super) async fn run(&mut self) -> Result<Served, StoreError> {
         let serials: Vec<String> = self.cases.iter().map(|case| case.claim.serial.clone()).collect();
+        let tenant = self.cases.first().map(|case| case.holding.tenant.clone());
         let served = self.serve().await?;
         let hung = self.hung.load(Ordering::Relaxed);
         if hung && matches!(served, Served::Answered { .. }) {
             tracing::warn!(target = %self.target, accounts = serials.len(), "a call did not come back: its accounts are served apart from now on");
+            let accounts = serials.len();
             self.core.suspects.add(serials.into_iter());
+            if let Some(tenant) = tenant.filter(|_| accounts > 1) {
+                self.tell_hung(&tenant, accounts).await?;
+            }
         } else if !hung {
             self.core.suspects.clear(serials.iter().map(String::as_str));
         }
         Ok(served)
+    }
+
+    /// The log says that a call for several accounts did not come back, which delayed all of them.
+    async fn tell_hung(&self, tenant: &TenantId, accounts: usize) -> Result<(), StoreError> {
+        let now = self.core.store.now().await?;
+        let mut ledger = Ledger::new(self.core, tenant, self.settings, None, now);
+        let why = "a call did not come back in time and held up all of its accounts: each is served by itself until one of its calls is answered";
+        let fact = Fact::new(What::Finding)
+            .with("target", self.target.as_str())
+            .with("accounts", i64::try_from(accounts).unwrap_or(i64::MAX));
+        ledger.fact(fact.with("why", why));
+        ignore_conflict(ledger.commit().await)
     }
 
     async fn serve(&mut self) -> Result<Served, StoreError> {
@@ -126,6 +151,9 @@ impl Pass<'_> {
             // nothing was told to it: what is due stays so, until it is known who it is
             self.record().await?;
             return Ok(Served::Answered { restarted: true });
+        }
+        if gave_no_answer(error) {
+            self.hung.store(true, Ordering::Relaxed);
         }
         if !self.hung.load(Ordering::Relaxed) || !self.is_there().await {
             return self.unreachable(error).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
+use super::super::records::{guard, stops_key};
 use super::super::stops::StopsNow;
 use super::case::Case;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
@@ -32,7 +33,15 @@ impl Pass<'_> {
         if beginning.iter().all(|(_, ids)| ids.is_empty()) {
             return Ok(());
         }
-        let stops = self.core.stops(&tenant).await?;
+        let key = stops_key(&tenant);
+        let record = self.core.store.read(&key).await?;
+        let stops = self.core.stops_in(&tenant, record.as_ref()).await?;
+        // a stop that is committed before the intent has to be met
+        for (place, _) in beginning.iter().filter(|(_, ids)| !ids.is_empty()) {
+            if let Some(case) = self.cases.get_mut(*place) {
+                case.guards = vec![guard(key.clone(), record.as_ref())];
+            }
+        }
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
         let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
         let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));

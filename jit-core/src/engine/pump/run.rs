@@ -151,6 +151,7 @@ impl Lanes {
             // what became of it it has said itself
             let _ = keeper.await;
         }
+        self.core.keep_positions().await;
         self.close_log().await;
         self.stopping.store(false, Ordering::Relaxed);
     }

@@ -30,8 +30,8 @@ use self::read::Reader;
 use self::rule::Rule;
 use self::together::together;
 use super::document::error::{Findings, read_text};
-use super::document::nothing_matches;
 use super::document::plans::Plans;
+use super::document::{no_such_target, nothing_matches};
 use super::{Action, Activation, Explained, Mentions, Policy, PolicyError, Question, Ruling, Warning};
 use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
@@ -116,6 +116,19 @@ impl CedarPolicy {
     #[must_use]
     pub fn check(&self) -> Vec<Warning> {
         self.warnings.clone()
+    }
+
+    /// Says which policies give roles of targets that are not configured, a line each.
+    #[must_use]
+    pub fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for rule in self.rules.values() {
+            let targets: BTreeSet<&TargetName> = rule.roles.iter().map(|(target, _)| target).collect();
+            let missing = targets.into_iter().filter(|target| !configured.contains(*target));
+            let what = format!("policy `{}`", rule.name);
+            lines.extend(missing.map(|target| no_such_target(&what, target.as_str())));
+        }
+        lines
     }
 
     /// The groups, managers, people and accounts that the document states.
@@ -250,7 +263,7 @@ impl Policy for CedarPolicy {
     }
 
     fn mentions(&self) -> Mentions {
-        let mut mentions = Mentions::default();
+        let mut mentions = Mentions { people: self.directory.named.clone(), ..Mentions::default() };
         self.rules.values().filter_map(|rule| rule.terms.as_ref()).for_each(|terms| mentions.of_plan(&terms.plan));
         mentions
     }

@@ -11,7 +11,7 @@ const ALL: &str = "all";
 /// The entity types of the schema, parsed once.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    principal: EntityTypeName,
+    pub(super) principal: EntityTypeName,
     pub(super) group: EntityTypeName,
     pub(super) target: EntityTypeName,
     pub(super) role: EntityTypeName,

@@ -16,6 +16,7 @@ use crate::policy::document::error::Findings;
 use crate::policy::document::plans::Plans;
 use crate::policy::document::read::{length, near, said, shown};
 use crate::policy::document::terms::Terms;
+use crate::policy::document::who::prefix;
 
 const ANNOTATIONS: [&str; 3] = ["id", "plan", "max"];
 
@@ -106,6 +107,15 @@ impl Reader<'_> {
             let id: &str = entity.id().unescaped();
             if *entity.type_name() == self.names.group {
                 groups.extend(self.group(at, name, id, findings));
+            } else if *entity.type_name() == self.names.principal
+                && let Some(prefix) = prefix(id)
+            {
+                let (id, prefix) = (shown(id), shown(prefix));
+                let line = format!(
+                    "`{id}` in policy `{name}` begins with an unknown prefix, `{prefix}:`: known are `Jit::Principal::\"NAME\"` and \
+                     `Jit::Group::\"NAME\"`, both without one"
+                );
+                findings.problem(at, line);
             } else if *entity.type_name() == self.names.role && split(id).is_none() {
                 let id = shown(id);
                 findings.problem(at, format!("`{id}` in policy `{name}` is no role: write it `\"target/role\"`"));

@@ -363,6 +363,14 @@ fn policy_names_groups_roles_and_what_others_have_to_bring() {
 }
 
 #[test]
+fn targets_that_are_not_configured_are_named_with_their_policies() {
+    let told = policy("").unmatched(&BTreeSet::new());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("policy `change orders` names `orders-prod`, "), "{told:?}");
+    assert!(policy("").unmatched(&BTreeSet::from([TargetName::new("orders-prod").unwrap()])).is_empty());
+}
+
+#[test]
 fn the_hash_is_of_both_texts_and_what_no_policy_names_is_a_warning() {
     let one = policy("");
     assert_eq!(one.hash().len(), 64);

@@ -6,6 +6,7 @@ use super::error::{Findings, Lines};
 use super::rule::Rule;
 use super::terms::Terms;
 use super::who::WhoList;
+use crate::alike::{differ_by_case, is_disguise};
 use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
@@ -20,6 +21,25 @@ pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
             let (line, _) = lines.position(earlier);
             let line = format!("two rules are named `{name}` (the other begins in line {line}): rename one");
             findings.problem(rule.terms.at, line);
+        }
+    }
+}
+
+/// Refuses names of two people who could be taken for each other, and warns where only case, or letters of ASCII, tell them apart: there both can
+/// be real accounts. Two names of one human are fine.
+pub(super) fn alike(directory: &ListedDirectory, text: &str, findings: &mut Findings) {
+    for (one, other) in directory.known.alike() {
+        let names = [one, other].map(Principal::new);
+        let [Ok(first), Ok(second)] = &names else { continue };
+        if directory.human(first) == directory.human(second) {
+            continue;
+        }
+        let at = text.find(other).unwrap_or_default();
+        let line = format!("the names `{one}` and `{other}` could be taken for each other");
+        if differ_by_case(one, other) || !is_disguise(one, other) {
+            findings.warning(at, None, format!("{line}: where they are one human, say so under `[people]`"));
+        } else {
+            findings.problem(at, format!("{line}: write them alike, or choose another"));
         }
     }
 }

@@ -30,6 +30,10 @@ impl May {
         self.actions.contains(&action) && self.targets.iter().any(has_target) && self.who.has(who)
     }
 
+    pub(super) fn targets(&self) -> &[Glob] {
+        &self.targets
+    }
+
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.who.groups.iter()
     }

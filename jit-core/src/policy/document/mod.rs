@@ -14,7 +14,7 @@ mod rule;
 mod stage;
 pub(super) mod terms;
 mod ticket;
-mod who;
+pub(super) mod who;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +30,7 @@ pub use self::error::{PolicyError, Problem, Warning};
 
 use self::emergency::Emergency;
 use self::error::{Findings, read_text};
+use self::glob::Glob;
 use self::index::Index;
 use self::may::May;
 use self::read::{Section, list};
@@ -37,7 +38,7 @@ use self::rule::Rule;
 use super::{Action, Activation, Explained, Mentions, Policy, Question, Ruling};
 use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
-use crate::id::{Group, RoleName, TargetName};
+use crate::id::{Group, Principal, RoleName, TargetName};
 
 const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people", "accounts", "may", "rule"];
 
@@ -110,6 +111,21 @@ impl PolicyDocument {
         self.warnings.clone()
     }
 
+    /// Says which rules name targets of which none is configured, a line each.
+    #[must_use]
+    pub fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Vec<String> {
+        let of_rules = self.rules.iter().map(|rule| (format!("rule `{}`", rule.name()), rule.targets.as_slice()));
+        let of_may =
+            (1_usize..).zip(&self.may).map(|(number, may)| (format!("`[[may]]` number {number}"), may.targets()));
+        let mut lines = Vec::new();
+        for (what, globs) in of_rules.chain(of_may) {
+            let is_there = |glob: &&Glob| configured.iter().any(|target| glob.matches(target.as_str()));
+            let missing = globs.iter().filter(|glob| glob.text() != "*" && !is_there(glob));
+            lines.extend(missing.map(|glob| no_such_target(&what, glob.text())));
+        }
+        lines
+    }
+
     /// The groups, managers, people and accounts that it states.
     #[must_use]
     pub fn people(&self) -> &ListedDirectory {
@@ -136,8 +152,16 @@ impl PolicyDocument {
         let hash = hex(&Sha256::digest(text.as_bytes()));
         rules.iter_mut().for_each(|rule| rule.terms.plan.policy.clone_from(&hash));
         let index = Index::of(&rules);
-        directory.named.extend(rules.iter().flat_map(Rule::names).chain(may.iter().flat_map(May::names)).cloned());
-        Self { hash, rules, index, may, directory: Arc::new(directory), warnings: Vec::new() }
+        let document = Self { hash, rules, index, may, directory: Arc::default(), warnings: Vec::new() };
+        directory.named.extend(document.named().cloned());
+        let directory = directory.settled();
+        check::alike(&directory, text, findings);
+        Self { directory: Arc::new(directory), ..document }
+    }
+
+    /// Everybody whom the rules name one by one.
+    fn named(&self) -> impl Iterator<Item = &Principal> {
+        self.rules.iter().flat_map(Rule::names).chain(self.may.iter().flat_map(May::names))
     }
 }
 
@@ -264,7 +288,7 @@ impl Policy for PolicyDocument {
     }
 
     fn mentions(&self) -> Mentions {
-        let mut mentions = Mentions::default();
+        let mut mentions = Mentions { people: self.named().cloned().collect(), ..Mentions::default() };
         for rule in &self.rules {
             mentions.of_plan(&rule.terms.plan);
             let factor = rule.emergency.iter().filter_map(Emergency::mfa).filter_map(|mfa| mfa.factor.clone());
@@ -278,6 +302,11 @@ impl Policy for PolicyDocument {
         let own = !self.directory.is_elsewhere();
         own.then(|| Arc::clone(&self.directory) as Arc<dyn Directory>)
     }
+}
+
+/// Says that a rule names a target that is not configured.
+pub(super) fn no_such_target(what: &str, target: &str) -> String {
+    format!("{what} names `{target}`, which no configured target matches: put the name right, or configure the target")
 }
 
 pub(super) fn nothing_matches(question: &Question<'_>) -> String {

@@ -42,6 +42,8 @@ impl Plans {
             }
         });
         directory.named.extend(named.values().flat_map(|terms| terms.plan.named()).cloned());
+        let directory = directory.settled();
+        check::alike(&directory, text, findings);
         Self { directory, named }
     }
 }

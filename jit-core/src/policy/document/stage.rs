@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::error::Findings;
 use super::read::{Found, Section, list, text};
 use super::terms::{LONGEST_WAIT, Terms};
-use super::who::{known_group, principal};
+use super::who::{group, principal};
 use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
 use crate::directory::ListedDirectory;
 use crate::id::{ApproverName, FactorName};
@@ -113,7 +113,7 @@ fn read_escalation(found: Found<'_>, directory: &ListedDirectory, findings: &mut
     let after = section.duration("after", LONGEST_WAIT, findings);
     let to = section.demand("to", "\"group:oncall\"", findings)?;
     let name = text(to, "to", findings)?;
-    let to = known_group(name.strip_prefix("group:").unwrap_or(name), to.span().start, directory, findings);
+    let to = group(name, to.span().start, directory, findings);
     Some(Escalation { after: after?.1, to: to? })
 }
 
@@ -153,7 +153,7 @@ fn requirement(value: Found<'_>, directory: &ListedDirectory, findings: &mut Fin
     match *kind {
         "group" => {
             let name = text(found, kind, findings)?;
-            let group = known_group(name.strip_prefix("group:").unwrap_or(name), at, directory, findings);
+            let group = group(name, at, directory, findings);
             let quorum = match section.find("quorum") {
                 Some(_) => section.number("quorum", 1_000, findings)?,
                 None => 1,

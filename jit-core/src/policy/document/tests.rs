@@ -542,6 +542,53 @@ fn each_problem_says_what_to_do() {
 }
 
 #[test]
+fn targets_that_are_not_configured_are_named_with_their_rules() {
+    let rule = with_rule("").replace("targets = [\"t\"]", "targets = [\"orders-*\", \"billing\"]");
+    let policy = document(&format!(
+        "{rule}[[may]]\ndo = [\"audit\"]\nwho = [\"bob\"]\ntargets = [\"*\"]\n\
+         [[may]]\ndo = [\"revoke\"]\nwho = [\"bob\"]\ntargets = [\"order\"]\n"
+    ));
+    let configured = |names: &[&str]| names.iter().map(|name| TargetName::new(*name).unwrap()).collect();
+    let told = policy.unmatched(&configured(&["orders-prod"]));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("rule `r` names `billing`, which no configured target matches"), "{told:?}");
+    assert!(told[1].starts_with("`[[may]]` number 2 names `order`, "), "{told:?}");
+    assert!(policy.unmatched(&configured(&["orders-prod", "billing", "order"])).is_empty());
+}
+
+#[test]
+fn an_unknown_prefix_is_refused_with_its_place_and_the_known_ones() {
+    let stage = |people: &str| with_rule(&format!("[[rule.stage]]\npeople = [{people}]"));
+    let list = "known are `group:NAME`, `NAME` and `*`";
+    let may = |who: &str| format!("{HEAD}[[may]]\ndo = [\"audit\"]\nwho = [\"{who}\"]\ntargets = [\"*\"]\n");
+    let elsewhere = |more: &str| {
+        let text = stage(more);
+        let lines = text.lines().skip_while(|line| *line != "[[rule]]").collect::<Vec<_>>().join("\n");
+        format!("version = 1\ndirectory = \"elsewhere\"\n{lines}")
+    };
+    for (text, place, prefix, says) in [
+        (may("groups:dba"), "6:8", "groups:", list),
+        (may("person:frank"), "6:8", "person:", list),
+        (may(":frank"), "6:8", ":", list),
+        (may("group :dba"), "6:8", "group :", list),
+        (stage("{ person = \"person:bob\" }"), "11:22", "person:", "by name alone"),
+        (stage("{ group = \"groups:dba\" }"), "11:21", "groups:", "known are `group:NAME` and `NAME`"),
+        (elsewhere("{ group = \"groups:dba\" }"), "10:21", "groups:", "known are `group:NAME` and `NAME`"),
+        (format!("{HEAD}[people]\nbob = [\"person:rob\"]\n"), "5:8", "person:", "by name alone"),
+    ] {
+        let refused = refused(&text);
+        let unknown = format!("begins with an unknown prefix, `{prefix}`: ");
+        assert!(refused.starts_with(&format!("policy.toml:{place}: ")), "{refused}\n{text}");
+        assert!(refused.contains(&unknown) && refused.contains(says), "{refused}");
+    }
+    // names of other systems are names
+    for name in ["system:serviceaccount:ci:bot", "spiffe://prod/bot"] {
+        assert!(document(&may(name)).check().is_empty(), "{name}");
+    }
+    assert!(PolicyDocument::parse(&elsewhere("{ group = \"group:okta:dba\" }"), "policy.toml").is_ok());
+}
+
+#[test]
 fn broken_toml_is_placed_too_and_columns_are_characters() {
     assert!(refused("version = 1\n[groups\n").starts_with("policy.toml:2:"));
     assert!(refused("version = 1\nversion = 1\n").starts_with("policy.toml:2:1: this is not valid TOML: "));

@@ -24,8 +24,14 @@ impl WhoList {
         for &(at, entry) in entries {
             if entry == "*" {
                 list.everybody = true;
-            } else if let Some(name) = entry.strip_prefix("group:") {
+            } else if let Some(name) = entry.strip_prefix(GROUP) {
                 list.groups.extend(known_group(name, at, directory, findings));
+            } else if let Some(prefix) = prefix(entry) {
+                let (entry, prefix) = (shown(entry), shown(prefix));
+                let line = format!(
+                    "`{entry}` begins with an unknown prefix, `{prefix}:`: known are `group:NAME`, `NAME` and `*`"
+                );
+                findings.problem(at, line);
             } else {
                 list.names.extend(principal(entry, at, findings));
                 if Group::new(entry).is_ok_and(|group| directory.group(&group).is_some()) && !directory.names(entry) {
@@ -102,13 +108,31 @@ pub(super) enum Entry<'d> {
     Name(&'d Principal),
 }
 
+/// Says that the rest of an entry is the name of a group.
+const GROUP: &str = "group:";
+
+/// Returns what stands before the one colon of an entry: meant to say what the rest is. Names of people have none, or more than
+/// one (`system:serviceaccount:ci:bot`), or are addresses (`spiffe://...`).
+pub(in crate::policy) fn prefix(entry: &str) -> Option<&str> {
+    let (prefix, rest) = entry.split_once(':')?;
+    (!rest.contains(':') && !rest.starts_with("//")).then_some(prefix)
+}
+
+/// A group where only a group can stand: with `group:` before it or without. A name of the document may have a colon, too.
+pub(super) fn group(entry: &str, at: usize, directory: &ListedDirectory, findings: &mut Findings) -> Option<Group> {
+    let name = entry.strip_prefix(GROUP);
+    let is_known = || Group::new(entry).is_ok_and(|group| directory.group(&group).is_some());
+    if let Some(prefix) = prefix(entry).filter(|_| name.is_none() && !is_known()) {
+        let (entry, prefix) = (shown(entry), shown(prefix));
+        let line = format!("`{entry}` begins with an unknown prefix, `{prefix}:`: known are `group:NAME` and `NAME`");
+        findings.problem(at, line);
+        return None;
+    }
+    known_group(name.unwrap_or(entry), at, directory, findings)
+}
+
 /// A group that the document has.
-pub(super) fn known_group(
-    name: &str,
-    at: usize,
-    directory: &ListedDirectory,
-    findings: &mut Findings,
-) -> Option<Group> {
+fn known_group(name: &str, at: usize, directory: &ListedDirectory, findings: &mut Findings) -> Option<Group> {
     let known = |group: &Group| directory.is_elsewhere() || directory.group(group).is_some();
     let group = Group::new(name).ok().filter(known);
     if group.is_none() {
@@ -123,9 +147,15 @@ pub(super) fn known_group(
 
 /// A principal's name: one that no list could take for something else.
 pub(super) fn principal(name: &str, at: usize, findings: &mut Findings) -> Option<Principal> {
-    if name == "*" || name.starts_with("group:") {
+    if name == "*" || name.starts_with(GROUP) {
         let name = shown(name);
         findings.problem(at, format!("`{name}` is not the name of a person: only names can stand here, one by one"));
+        return None;
+    }
+    if let Some(prefix) = prefix(name) {
+        let (name, prefix) = (shown(name), shown(prefix));
+        let line = format!("`{name}` begins with an unknown prefix, `{prefix}:`: a person stands here by name alone");
+        findings.problem(at, line);
         return None;
     }
     match Principal::new(name) {

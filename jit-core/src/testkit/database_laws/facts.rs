@@ -91,7 +91,7 @@ pub const FACTS: &[Fact] = &[
     Fact {
         id: "my-hosts",
         says: "`alice` means 'alice'@'%'; 'alice'@'localhost' is another account",
-        elsewhere: Some("tests/tests/mysql.rs"),
+        elsewhere: Some("tests/tests/mysql/sessions.rs"),
     },
     fact("my-routine", "a routine that was created under a role leaves EXECUTE and ALTER ROUTINE to its maker"),
     fact(

@@ -35,6 +35,7 @@ mod scene;
 mod sessions;
 mod settle;
 mod standing;
+mod two_stores;
 mod world;
 
 use std::future::Future;
@@ -44,7 +45,8 @@ use std::sync::Arc;
 pub use facts::{FACTS, Fact};
 pub use scene::witness;
 pub use world::{
-    Act, Attempt, By, Hold, Login, Need, Plant, Privilege, Row, Tried, UserSession, WRONG_PASSWORD, World,
+    Act, Attempt, By, CERTIFICATE_NAME, Certificate, Hold, Login, Need, Plant, Privilege, Row, Tried, UserSession,
+    WRONG_PASSWORD, World,
 };
 
 use crate::store::BoxError;
@@ -99,6 +101,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
         sessions::LAWS,
         settle::LAWS,
         standing::LAWS,
+        two_stores::LAWS,
     ];
     let mut laws: Vec<DatabaseLaw> = rooms.concat();
     laws.sort_by_key(|law| law.name);

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::scene::Scene;
-use super::{Act, Login, Outcome, WRONG_PASSWORD, World, laws, must};
-use crate::database::{DatabaseError, RevokeHow, Width};
+use super::{Act, CERTIFICATE_NAME, Certificate, Login, Outcome, WRONG_PASSWORD, World, laws, must};
+use crate::database::{Check, Database, DatabaseError, RevokeHow, Severity, Width};
 use crate::store::BoxError;
 
 laws! {
     contract_tls_refuses_an_unknown_authority: [Network], [];
     contract_tls_refuses_a_wrong_host: [Network], [];
     contract_tls_refuses_a_certificate_that_has_expired: [Network, OwnServer], [];
+    contract_tls_knows_a_nameless_certificate_by_the_expected_name_only: [Network, OwnServer], [];
+    contract_tls_takes_no_common_name_where_there_are_others: [Network, OwnServer], [];
     contract_tls_is_never_given_up: [Network], ["my-tls"];
     contract_plaintext_only_by_its_dangerous_name: [Network], [];
     contract_wrong_password_is_unreachable_and_says_so: [Network], [];
@@ -29,7 +31,7 @@ async fn contract_tls_refuses_a_wrong_host(world: Arc<dyn World>) -> Outcome {
 
 async fn contract_tls_refuses_a_certificate_that_has_expired(world: Arc<dyn World>) -> Outcome {
     world.database(Login::Broker).await?.identify().await?;
-    world.act(Act::LetCertificateExpire).await?;
+    world.act(Act::Show { certificate: Certificate::Expired }).await?;
     // a server may take a moment to show another one
     for _ in 0..100 {
         if world.database(Login::Broker).await?.identify().await.is_err() {
@@ -38,6 +40,53 @@ async fn contract_tls_refuses_a_certificate_that_has_expired(world: Arc<dyn Worl
         world.pass(std::time::Duration::from_millis(50)).await;
     }
     refused(&world, Login::Broker, &["certificate", "expired"]).await
+}
+
+async fn contract_tls_knows_a_nameless_certificate_by_the_expected_name_only(world: Arc<dyn World>) -> Outcome {
+    refused(&world, Login::NameInCertificate, &["certificate", CERTIFICATE_NAME]).await?;
+    for certificate in [Certificate::Nameless, Certificate::NamelessFirstVersion] {
+        world.act(Act::Show { certificate }).await?;
+        answers(&world, Login::NameInCertificate).await?;
+        answers(&world, Login::ChainAlone).await?;
+        for login in [Login::Broker, Login::AnotherName, Login::NameByUnknownCa, Login::ChainByUnknownCa] {
+            refused(&world, login, &["certificate"])
+                .await
+                .map_err(|error| format!("{certificate:?}, {login:?}: {error}"))?;
+        }
+    }
+    // the whole work is done over it
+    let database = world.database(Login::NameInCertificate).await?;
+    let told = checks_of(&database, "tls-name").await?;
+    must(told.severity == Severity::Remark && told.message.contains(CERTIFICATE_NAME), format!("{told:?}"))?;
+    let told = checks_of(&world.database(Login::ChainAlone).await?, "tls-chain-only").await?;
+    must(told.severity == Severity::Danger && told.message.contains("does not prove"), format!("{told:?}"))
+}
+
+async fn contract_tls_takes_no_common_name_where_there_are_others(world: Arc<dyn World>) -> Outcome {
+    world.act(Act::Show { certificate: Certificate::Elsewhere }).await?;
+    answers(&world, Login::ChainAlone).await?;
+    refused(&world, Login::NameInCertificate, &["certificate", CERTIFICATE_NAME]).await?;
+    refused(&world, Login::Broker, &["certificate"]).await
+}
+
+/// What the check says of this.
+async fn checks_of(database: &Arc<dyn Database>, what: &str) -> Result<Check, BoxError> {
+    let checks = database.check(&[]).await?;
+    let told = checks.iter().find(|check| check.about.what == what).cloned();
+    told.ok_or_else(|| format!("nothing is told of {what}: {checks:?}").into())
+}
+
+/// The login leads to the server. One that was told to show another certificate may take a moment.
+async fn answers(world: &Arc<dyn World>, login: Login) -> Outcome {
+    let mut last = None;
+    for _ in 0..100 {
+        match world.database(login).await?.identify().await {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+        world.pass(std::time::Duration::from_millis(50)).await;
+    }
+    must(false, format!("{login:?} leads nowhere: {last:?}"))
 }
 
 async fn contract_tls_is_never_given_up(world: Arc<dyn World>) -> Outcome {

@@ -188,7 +188,7 @@ pub(super) fn call(what: &str) -> Call {
 pub(super) fn call_within(what: &str, limit: Duration) -> Call {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let number = CALLS.fetch_add(1, Ordering::Relaxed);
-    Call { label: format!("jit/law/{}/{what}{number}", std::process::id()), limit, server: None }
+    Call { label: format!("jit/law/{}/{what}{number}", std::process::id()), limit, server: None, store: None }
 }
 
 /// The proof of an approval that demands nothing, for tests of an adapter: as ever, made by the machine (law 1).

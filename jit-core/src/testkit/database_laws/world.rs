@@ -175,11 +175,24 @@ pub enum Login {
     Stripped,
     /// Without TLS, by the spelled-out dangerous mode.
     Plaintext,
+    /// By the name of the certificates of [`Act::Show`], [`CERTIFICATE_NAME`], instead of the host's.
+    NameInCertificate,
+    /// By another such name.
+    AnotherName,
+    /// By that name, trusting a CA that has not signed the server's certificate.
+    NameByUnknownCa,
+    /// By the chain of the certificate alone.
+    ChainAlone,
+    /// By the chain alone, trusting a CA that has not signed the server's certificate.
+    ChainByUnknownCa,
     /// With a password that is not the broker's. It is [`WRONG_PASSWORD`].
     WrongPassword,
     /// To a port where nobody listens.
     NobodyThere,
 }
+
+/// The common name of the certificates of [`Act::Show`]: none that a host could have.
+pub const CERTIFICATE_NAME: &str = "project:instance";
 
 /// What [`Login::WrongPassword`] offers, to be looked for where no password may stand.
 pub const WRONG_PASSWORD: &str = "wr0ng-hunter2-secret";
@@ -278,8 +291,11 @@ pub enum Act<'a> {
         /// Its name.
         gid: &'a str,
     },
-    /// Has the server show a certificate that is right in everything but its time.
-    LetCertificateExpire,
+    /// Has the server show another certificate, of the same authority as before.
+    Show {
+        /// Which.
+        certificate: Certificate,
+    },
     /// Stops the server and starts it again.
     Restart,
     /// Stops the server.
@@ -289,6 +305,20 @@ pub enum Act<'a> {
         /// Whether it may only read.
         read_only: bool,
     },
+}
+
+/// A certificate that a server can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Certificate {
+    /// Right in everything but its time.
+    Expired,
+    /// Without alternative names; its common name is [`CERTIFICATE_NAME`].
+    Nameless,
+    /// The same, of X.509 version 1.
+    NamelessFirstVersion,
+    /// With that common name, and the alternative name of a host that the server is not.
+    Elsewhere,
 }
 
 /// By whom something is granted.

@@ -8,15 +8,15 @@ use futures_util::future::{Either, select};
 
 use super::catalog::{Catalog, Statement};
 use super::dead_man::{MockDeadMan, fires_at};
-use super::server::{ADMIN, MockServer};
+use super::server::{ADMIN, COPY, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, DeadManHere, DeadManKind, DefaultRole,
-    Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError, ObjectId,
-    Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, SettleOrder,
-    Severity, Subject, Thing, Width,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind,
+    DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError,
+    ObjectId, Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session,
+    SettleOrder, Severity, StoreMarks, Subject, Thing, Width,
 };
-use crate::id::{Account, RealmId, RoleName};
+use crate::id::{Account, RealmId, RoleName, StoreId};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 
 /// An adapter of a [`MockServer`].
@@ -24,6 +24,8 @@ use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 pub struct MockDatabase {
     server: MockServer,
     login: &'static str,
+    /// As many rows the server shows of a list at most, as `sql_select_limit` has it.
+    most_rows: usize,
 }
 
 #[async_trait]
@@ -45,10 +47,16 @@ impl Database for MockDatabase {
         self.identity()
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
-        // a copy is another server, however often it starts
-        let place = |text: &str| text.split_once(" of ").map(|(_, place)| place.to_owned());
-        place(before) == place(now)
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        let place = |of: &Identity| of.incarnation.split_once(COPY).map(|(_, place)| place.to_owned());
+        let written = |of: &Identity| of.position.parse().unwrap_or(0_u64);
+        if place(before) != place(now) {
+            return Continuity::Other("a copy is another server, however often it starts".to_owned());
+        }
+        if before.realm == now.realm && written(now) < written(before) {
+            return Continuity::Other("it lacks what was written".to_owned());
+        }
+        Continuity::Restarted
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
@@ -101,7 +109,7 @@ impl Database for MockDatabase {
         self.up()?;
         let (server_time, identity) = (self.server.now(), self.identity()?);
         let catalog = self.server.catalog();
-        let seen = subjects.iter().map(|subject| self.look(&catalog, subject)).collect();
+        let seen = subjects.iter().map(|subject| self.look(&catalog, subject)).collect::<Result<_, _>>()?;
         Ok(Observation { server_time, identity, seen })
     }
 
@@ -152,6 +160,8 @@ impl Database for MockDatabase {
             let identity = self.meant(call)?;
             let mut catalog = self.server.catalog();
             let key = member_key(&catalog, subject);
+            let theirs = |one: &MockDeadMan| call.another_in(&one.armed_by).is_some();
+            let key = key.filter(|key| !catalog.dead_men.get(key).is_some_and(theirs));
             let was = key.and_then(|key| catalog.dead_men.remove(&key));
             Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at), identity })
         };
@@ -172,9 +182,13 @@ impl Database for MockDatabase {
                 version: None,
                 membership: None,
             });
-            Some(things.collect())
+            let mut things = self.list(things)?;
+            if !catalog.profile.is_postgres() {
+                things.extend(self.list(memberships(&catalog, subject))?);
+            }
+            Ok(Some(things))
         };
-        Ok(Owned { identity, each: subjects.iter().map(owned).collect() })
+        Ok(Owned { identity, each: subjects.iter().map(owned).collect::<Result<_, DatabaseError>>()? })
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -184,7 +198,7 @@ impl Database for MockDatabase {
         let mut holders = Vec::new();
         for role in roles {
             let Some(id) = catalog.id(role.as_str()) else { continue };
-            for row in catalog.members.iter().filter(|row| row.role == id) {
+            for row in self.list(catalog.members.iter().filter(|row| row.role == id))? {
                 let account = Account::new(catalog.name(row.member))
                     .map_err(|error| DatabaseError::rejected(Rejection::Other, error.to_string()))?;
                 holders.push(Holder {
@@ -198,11 +212,43 @@ impl Database for MockDatabase {
         }
         Ok(Holders { identity, holders })
     }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.up()?;
+        let mut counts = std::collections::BTreeMap::<StoreId, u64>::new();
+        for store in self.server.catalog().dead_men.values().filter_map(MockDeadMan::store) {
+            let count = counts.entry(store).or_default();
+            *count = count.saturating_add(1);
+        }
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+    }
 }
 
 impl MockDatabase {
     pub(super) fn new(server: MockServer, login: &'static str) -> Self {
-        Self { server, login }
+        Self { server, login, most_rows: usize::MAX }
+    }
+
+    /// The same, whose server cuts every answer to so many rows.
+    pub(crate) fn cut_to(&self, most_rows: usize) -> Self {
+        Self { most_rows, ..self.clone() }
+    }
+
+    /// A list as the server shows it: with a row of its own at the end, unless it is cut.
+    fn shown<T>(&self, rows: impl IntoIterator<Item = T>) -> Vec<Option<T>> {
+        rows.into_iter().map(Some).chain([None]).take(self.most_rows).collect()
+    }
+
+    /// A list of the catalog, whole.
+    ///
+    /// # Errors
+    /// Where it was cut: what is missing in it may be there.
+    fn list<T>(&self, rows: impl IntoIterator<Item = T>) -> Result<Vec<T>, DatabaseError> {
+        let mut shown = self.shown(rows);
+        match shown.pop() {
+            Some(None) => Ok(shown.into_iter().flatten().collect()),
+            _ => Err(DatabaseError::not_applied("the server's answer was cut: nothing can be concluded")),
+        }
     }
 
     fn up(&self) -> Result<(), DatabaseError> {
@@ -223,14 +269,15 @@ impl MockDatabase {
     fn identity(&self) -> Result<Identity, DatabaseError> {
         let realm = RealmId::new(self.server.realm())
             .map_err(|error| DatabaseError::rejected(Rejection::Other, error.to_string()))?;
-        Ok(Identity { realm, incarnation: self.incarnation() })
+        let position = self.server.catalog().written.to_string();
+        Ok(Identity { realm, incarnation: self.incarnation(), position })
     }
 
     fn incarnation(&self) -> String {
         let catalog = self.server.catalog();
         match catalog.copy {
             0 => format!("start {}", catalog.starts),
-            copy => format!("start {} of copy {copy}", catalog.starts),
+            copy => format!("start {}{COPY}{copy}", catalog.starts),
         }
     }
 
@@ -249,9 +296,13 @@ impl MockDatabase {
             DefaultRole::Stays => None,
             DefaultRole::Goes { back_to } => Some(back_to.as_ref().and_then(|back_to| catalog.id(back_to))),
         };
+        if let Some(store) = anothers(&catalog, call, &order.subject) {
+            return Err(DatabaseError::another_store(&order.subject.account, &order.subject.role, &store));
+        }
         let fires_at = fires_at(now, order.ends_in, grace);
-        let ends_sessions = order.sessions == Sessions::End;
-        catalog.dead_men.insert(key, MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes });
+        let (ends_sessions, armed_by) = (order.sessions == Sessions::End, call.mark());
+        let one = MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes, armed_by };
+        catalog.dead_men.insert(key, one);
         Ok(Armed { kind: DeadManKind::Event, fires_at, identity })
     }
 
@@ -293,6 +344,22 @@ impl MockDatabase {
     async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
         self.meant(call)?;
         let now = self.server.now();
+        let theirs = anothers(&self.server.catalog(), call, &order.subject);
+        if theirs.is_some() {
+            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.subject)? };
+            let identity = self.identity()?;
+            let (was_held, default_kept, ended, rolled_back) = (None, None, Vec::new(), Vec::new());
+            return Ok(RevokeReport {
+                seen,
+                was_held,
+                default_kept,
+                ended,
+                rolled_back,
+                revoked_at: now,
+                server_time: now,
+                identity,
+            });
+        }
         let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
         let was_held = (order.how == RevokeHow::Remove).then_some(statement.is_some());
         if let Some(statement) = statement {
@@ -301,7 +368,10 @@ impl MockDatabase {
         let revoked_at = self.server.now();
         let mut catalog = self.server.catalog();
         self.put_back(&mut catalog, order);
-        let before = self.look(&catalog, &order.subject);
+        let unseen = |error: DatabaseError| {
+            DatabaseError::unknown(format!("the statement was applied, and looking afterwards failed: {error}"))
+        };
+        let before = self.look(&catalog, &order.subject).map_err(unseen)?;
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && catalog.signals {
             let end =
@@ -320,7 +390,7 @@ impl MockDatabase {
                 catalog.prepared.remove(gid);
             }
         }
-        let seen = self.look(&catalog, &order.subject);
+        let seen = self.look(&catalog, &order.subject).map_err(unseen)?;
         drop(catalog);
         let (server_time, identity) = (self.server.now(), self.identity()?);
         let default_kept = None;
@@ -397,9 +467,12 @@ impl MockDatabase {
         acting
     }
 
-    fn look(&self, catalog: &Catalog, subject: &Subject) -> Seen {
+    fn look(&self, catalog: &Catalog, subject: &Subject) -> Result<Seen, DatabaseError> {
         let account = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
         let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
+        let names = self.list([account, role].into_iter().flatten())?;
+        let account = account.filter(|account| names.contains(account));
+        let role = role.filter(|role| names.contains(role));
         let mut seen = Seen {
             account_id: account.map(object),
             account_exists: account.is_some(),
@@ -413,35 +486,37 @@ impl MockDatabase {
             (seen.account_id, seen.role_id) = (None, None);
         }
         let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
-        seen.default_roles = defaults.map(|role| catalog.name(*role)).collect();
-        let Some(account) = account else { return seen };
+        let marked = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key));
+        seen.marked_by = marked.and_then(MockDeadMan::store);
+        seen.default_roles = self.list(defaults.map(|role| catalog.name(*role)))?;
+        let Some(account) = account else { return Ok(seen) };
         let name = catalog.name(account);
         seen.account_renamed = (name != subject.account.as_str()).then_some(name);
         if let Some(role) = role {
             let direct = catalog.members.iter().filter(|row| row.role == role && row.member == account);
-            seen.direct = direct.map(|row| self.edge(catalog, row)).collect();
+            seen.direct = self.list(direct.map(|row| self.edge(catalog, row)))?;
             let mut between = catalog.reach(account, |_| true);
             between.remove(&account);
             between.remove(&role);
             let holds = |other: &&u32| catalog.members.iter().any(|row| row.role == role && row.member == **other);
-            seen.through = between.iter().filter(holds).map(|other| catalog.name(*other)).collect();
+            seen.through = self.list(between.iter().filter(holds).map(|other| catalog.name(*other)))?;
         }
         let members = self.acting_as(catalog, account);
-        seen.members = members.iter().map(|member| catalog.name(*member)).collect();
+        seen.members = self.list(members.iter().map(|member| catalog.name(*member)))?;
         let concerned = |login: u32| login == account || members.contains(&login);
         let backends = catalog.backends.iter().filter(|(_, backend)| concerned(backend.login));
-        seen.sessions = backends
-            .map(|(pid, backend)| Session {
-                id: pid.to_string(),
-                account: catalog.name(backend.login),
-                since: Some(backend.since),
-            })
-            .collect();
+        seen.sessions = self.list(backends.map(|(pid, backend)| Session {
+            id: pid.to_string(),
+            account: catalog.name(backend.login),
+            since: Some(backend.since),
+        }))?;
         let prepared = catalog.prepared.iter().filter(|(_, owner)| concerned(**owner));
-        seen.prepared = prepared
-            .map(|(gid, owner)| Prepared { gid: gid.clone(), database: "mock".to_owned(), owner: catalog.name(*owner) })
-            .collect();
-        seen
+        seen.prepared = self.list(prepared.map(|(gid, owner)| Prepared {
+            gid: gid.clone(),
+            database: "mock".to_owned(),
+            owner: catalog.name(*owner),
+        }))?;
+        Ok(seen)
     }
 
     fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> Edge {
@@ -454,10 +529,31 @@ impl MockDatabase {
     }
 }
 
+/// The store that accounts for the membership, where that is another than the call's.
+fn anothers(catalog: &Catalog, call: &Call, subject: &Subject) -> Option<StoreId> {
+    let one = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key))?;
+    one.store().filter(|store| call.is_another(store))
+}
+
 /// Role and member.
 fn member_key(catalog: &Catalog, subject: &Subject) -> Option<(u32, u32)> {
     let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str())?;
     Some((role, by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str())?))
+}
+
+/// Who else is in the role, and in which other roles the account is: without ids, a renamed account is seen by these only.
+fn memberships(catalog: &Catalog, subject: &Subject) -> Vec<Thing> {
+    let (account, role) = (catalog.id(subject.account.as_str()), catalog.id(subject.role.as_str()));
+    let own = |row: &super::catalog::Member| (Some(row.member), Some(row.role)) == (account, role);
+    let about = |row: &super::catalog::Member| Some(row.member) == account || Some(row.role) == role;
+    let rows = catalog.members.iter().filter(|row| about(row) && !own(row));
+    let things = rows.filter_map(|row| {
+        let (member, role) = (catalog.name(row.member), catalog.name(row.role));
+        let membership = Some((Account::new(&member).ok()?, RoleName::new(&role).ok()?));
+        let id = crate::names::join(["membership", &member, &role]);
+        Some(Thing { id, what: format!("`{member}` is in `{role}`"), version: None, membership })
+    });
+    things.collect()
 }
 
 fn object(id: u32) -> ObjectId {

@@ -74,6 +74,8 @@ pub(super) struct Catalog {
     pub(super) up: bool,
     pub(super) read_only: bool,
     pub(super) starts: u64,
+    /// How often memberships were changed.
+    pub(super) written: u64,
     pub(super) signals: bool,
     pub(super) names: BTreeMap<u32, Name>,
     pub(super) members: Vec<Member>,
@@ -103,6 +105,7 @@ impl Catalog {
             up: true,
             read_only: false,
             starts: self.starts.wrapping_add(1),
+            written: self.written,
             signals: self.signals,
             names: self.names.clone(),
             members: self.members.clone(),
@@ -127,6 +130,7 @@ impl Catalog {
             up: true,
             read_only: false,
             starts: 1,
+            written: 0,
             signals: true,
             names: BTreeMap::new(),
             members: Vec::new(),
@@ -291,6 +295,7 @@ impl Catalog {
 
     /// GRANT. Before 16 one over an existing row changes nothing but the admin option.
     pub(super) fn grant(&mut self, grantor: u32, role: u32, member: u32, inherit: bool, set: bool, admin: bool) {
+        self.written = self.written.wrapping_add(1);
         let per_grantor = self.profile.per_grantor();
         let same =
             |row: &&mut Member| (row.role, row.member) == (role, member) && (!per_grantor || row.grantor == grantor);
@@ -306,6 +311,7 @@ impl Catalog {
 
     /// REVOKE. Before 16 whatever the grantor: there is one row.
     pub(super) fn revoke(&mut self, grantor: u32, role: u32, member: u32) {
+        self.written = self.written.wrapping_add(1);
         let per_grantor = self.profile.per_grantor();
         self.members.retain(|row| (row.role, row.member) != (role, member) || per_grantor && row.grantor != grantor);
         // MariaDB leaves it set

@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 
 use super::catalog::{Catalog, Statement};
 use crate::clock::{Time, after};
-use crate::database::RevokeHow;
+use crate::database::{RevokeHow, store_in};
+use crate::id::StoreId;
 
 /// One membership's.
 #[derive(Debug, Clone)]
@@ -15,6 +16,15 @@ pub(super) struct MockDeadMan {
     pub(super) ends_sessions: bool,
     /// The default role is put back, to this one.
     pub(super) default_goes: Option<Option<u32>>,
+    /// By whose call it was armed.
+    pub(super) armed_by: String,
+}
+
+impl MockDeadMan {
+    /// The store that accounts for the membership by it.
+    pub(super) fn store(&self) -> Option<StoreId> {
+        store_in(&self.armed_by).filter(|_| self.fired_at.is_none())
+    }
 }
 
 impl Catalog {

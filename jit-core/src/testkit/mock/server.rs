@@ -7,7 +7,7 @@ use super::adapter::MockDatabase;
 use super::catalog::{Backend, Catalog, Name};
 use super::profile::Profile;
 use crate::clock::{Clock, Time};
-use crate::database::Width;
+use crate::database::{ObjectId, Width};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Attempt, Row, Tried};
 
@@ -15,6 +15,9 @@ use crate::testkit::database_laws::{Attempt, Row, Tried};
 pub(super) const BROKER: &str = "jit_broker";
 /// The administrator of every mock server.
 pub(super) const ADMIN: &str = "postgres";
+
+/// Stands in an incarnation before the number of a copy.
+pub(super) const COPY: &str = " of copy ";
 
 /// A database server in memory. A clone is the same server.
 #[derive(Clone)]
@@ -236,6 +239,42 @@ impl MockServer {
         static COPIES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let catalog = self.catalog().copied(COPIES.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         Self { catalog: Arc::new(Mutex::new(catalog)), clock: Arc::clone(&self.clock), realm: self.realm }
+    }
+
+    /// A copy of it as it is now that stands where this one stood, for when this one is down: it was started later there, and nothing but
+    /// what was written since tells it from a restart of this one.
+    #[must_use]
+    pub fn copy_in_its_place(&self) -> Self {
+        let copy = self.copy();
+        let mut catalog = copy.catalog();
+        let number = std::mem::replace(&mut catalog.copy, self.catalog().copy);
+        // no start of this one has its number
+        catalog.starts = catalog.starts.wrapping_add(number.wrapping_mul(1_000));
+        drop(catalog);
+        copy
+    }
+
+    /// Becomes such a copy of another server, this one of its copies. What was here before is gone. No dead-man runs in it.
+    pub(crate) fn copies(&self, original: &Self, copy: u64) {
+        let mut copied = original.catalog().copied(copy);
+        copied.dead_man_grace = None;
+        copied.dead_men.clear();
+        *self.catalog() = copied;
+    }
+
+    /// Which of the copies of a server it is that ran so; 0: none.
+    pub(crate) fn copy_that_ran(incarnation: &str) -> u64 {
+        incarnation.split_once(COPY).and_then(|(_, copy)| copy.parse().ok()).unwrap_or_default()
+    }
+
+    /// Whether it has an account or role of this id.
+    pub(crate) fn has_id(&self, id: &ObjectId) -> bool {
+        id.0.parse().is_ok_and(|id: u32| self.catalog().names.contains_key(&id))
+    }
+
+    /// Whether it has an account or role of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.catalog().id(name).is_some()
     }
 
     /// Stops the server: sessions and waiting statements end.

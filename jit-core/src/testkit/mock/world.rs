@@ -123,7 +123,7 @@ impl World for MockWorld {
                 prepared.map(drop).ok_or_else(|| format!("there is no prepared transaction `{gid}`").into())
             }
             Act::RotatePassword => Err("the mock has no passwords".into()),
-            Act::LetCertificateExpire => Err("the mock has no certificate".into()),
+            Act::Show { .. } => Err("the mock has no certificate".into()),
             Act::Restart => {
                 server.stop();
                 server.start(false);

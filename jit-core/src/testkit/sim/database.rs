@@ -7,24 +7,37 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
-use super::laws::{Sender, Violation};
+use super::laws::{Sender, Violation, server_by};
 use super::node::Who;
+use super::steps::straight;
 use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Database, DatabaseError, Disarmed, GrantOrder, Granted, Holders,
-    Identity, NameError, Observation, OfTheBroker, RevokeHow, RevokeOrder, RevokeReport, SettleOrder, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
+    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeHow, RevokeOrder, RevokeReport, SettleOrder,
+    StoreMarks, Subject,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
-use crate::testkit::mock::MockDatabase;
+use crate::testkit::mock::{MockDatabase, MockServer};
 
 /// A database as one node reaches it. What is sent to the server arrives there whatever becomes of the node.
 #[derive(Debug)]
 pub(super) struct SimDatabase {
     who: Who,
+    /// The place of its target.
+    target: usize,
+    /// The server that it leads to at first.
+    first: MockDatabase,
+}
+
+/// Where a call goes.
+#[derive(Debug, Clone)]
+struct There {
     server: usize,
     inner: MockDatabase,
+    /// The server that is looked at in the end, where that is another.
+    then: Option<MockDatabase>,
 }
 
 /// How a call goes wrong.
@@ -48,15 +61,38 @@ enum Fault {
     RestartBefore,
     /// The server is restarted right after.
     RestartAfter,
+    /// The server shows fewer rows than there are.
+    Cut,
+    /// The adapter panics.
+    Panic,
 }
 
 /// What the server answers to each order.
 type Answers<T> = Vec<Result<T, DatabaseError>>;
 
 impl SimDatabase {
-    pub(super) fn new(who: Who, server: usize) -> Option<Self> {
-        let inner = who.world.servers.get(server)?.database();
-        Some(Self { who, server, inner })
+    pub(super) fn new(who: Who, target: usize) -> Option<Self> {
+        let first = who.world.servers.get(straight().get(target).copied()?)?.database();
+        Some(Self { who, target, first })
+    }
+
+    /// Where the next call goes, whose answers are cut as the weather has it.
+    fn there(&self, changes: bool) -> There {
+        let world = self.world();
+        let (server, then) = world.there(self.target, changes);
+        let at = |server: usize| world.servers.get(server).map_or_else(|| self.first.clone(), MockServer::database);
+        There { server, inner: at(server), then: then.map(at) }
+    }
+
+    /// The server, as it answers in this weather: it may show fewer rows than there are.
+    fn weathered(&self, inner: &MockDatabase, fault: Option<Fault>) -> MockDatabase {
+        match fault {
+            Some(Fault::Cut) => {
+                let rows = self.world().inside().random.below(3);
+                inner.cut_to(usize::try_from(rows).unwrap_or_default())
+            }
+            _ => inner.clone(),
+        }
     }
 
     fn world(&self) -> &Arc<World> {
@@ -82,43 +118,62 @@ impl SimDatabase {
             Fault::Late => "database: late effect",
             Fault::Hang => "database: hangs",
             Fault::RestartBefore | Fault::RestartAfter => "database: restarted",
+            Fault::Cut => "reads cut",
+            Fault::Panic => "adapter panicked",
         });
         Some(fault)
     }
 
     /// A call that changes nothing.
-    async fn look<T>(&self, call: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+    async fn look<T, F>(&self, call: impl FnOnce(There) -> F) -> Result<T, DatabaseError>
+    where
+        F: Future<Output = Result<T, DatabaseError>>,
+    {
         let ambush = self.world().ambush(self.who.node, false);
         self.who.strike(ambush.as_ref(), false).await;
         self.world().latency().await;
-        match self.fault(&[(4, Fault::Unreachable), (1, Fault::Hang), (1, Fault::RestartBefore), (2, Fault::Slow)]) {
+        let mut there = self.there(false);
+        let fault = self.fault(&[
+            (4, Fault::Unreachable),
+            (1, Fault::Hang),
+            (1, Fault::RestartBefore),
+            (2, Fault::Slow),
+            (4, Fault::Cut),
+            (1, Fault::Panic),
+        ]);
+        there.inner = self.weathered(&there.inner, fault);
+        match fault {
             Some(Fault::Slow) => {
                 let millis = self.world().inside().random.between(500, 3_900);
                 tokio::time::sleep(Duration::from_millis(millis)).await;
             }
             Some(Fault::Unreachable) => return Err(DatabaseError::unreachable("simulated")),
+            Some(Fault::Panic) => panics(),
             Some(Fault::Hang) => {
                 tokio::time::sleep(Duration::from_secs(15)).await;
                 return Err(DatabaseError::unreachable("simulated, hung"));
             }
-            Some(Fault::RestartBefore) => restart(self.world(), self.server),
+            Some(Fault::RestartBefore) => restart(self.world(), there.server),
             _ => {}
         }
-        let answer = call.await;
+        let answer = call(there).await;
         self.who.strike(ambush.as_ref(), true).await;
         answer
     }
 
-    fn sender(&self) -> Sender {
-        Sender { node: self.who.node, boot: self.who.boot, server: self.server, now: self.world().now() }
+    /// Who sends what is meant for the server that the call names, to the one that is there.
+    fn sender(&self, call: &Call, there: &There) -> Sender {
+        let meant = call.server.as_ref().and_then(|meant| server_by(meant.realm.as_str(), &meant.incarnation));
+        let (node, boot, now) = (self.who.node, self.who.boot, self.world().now());
+        Sender { node, boot, server: meant.unwrap_or(there.server), at: there.server, now }
     }
 
     /// Sends statements to the server, and waits for its answers as long as a client does.
     async fn send<T: Send + 'static>(
         &self,
-        call: &Call,
+        (there, call): (&There, &Call),
         count: usize,
-        faults: &[(u64, Fault)],
+        fault: Option<Fault>,
         statements: Result<Vec<u64>, Violation>,
         late: (u64, u64),
         run: impl Future<Output = Answers<T>> + Send + 'static,
@@ -133,7 +188,6 @@ impl SimDatabase {
             }
         };
         let ambush = world.ambush(self.who.node, false);
-        let fault = self.fault(faults);
         let dropped = || self.forget(&statements);
         match fault {
             Some(Fault::Unreachable) => {
@@ -144,15 +198,19 @@ impl SimDatabase {
                 dropped();
                 return all(&|| DatabaseError::not_applied("simulated"));
             }
+            Some(Fault::Panic) => {
+                dropped();
+                panics();
+            }
             Some(Fault::LostBefore) => {
                 dropped();
                 return all(&|| DatabaseError::unknown("simulated, before"));
             }
-            Some(Fault::RestartBefore) => restart(world, self.server),
+            Some(Fault::RestartBefore) => restart(world, there.server),
             _ => {}
         }
         let (answer, answered) = oneshot::channel();
-        let server = Server { world: Arc::clone(world), server: self.server };
+        let server = Server { world: Arc::clone(world), server: there.server };
         let delay = match fault {
             Some(Fault::Late | Fault::Hang | Fault::LostLate) => world.inside().random.between(late.0, late.1),
             _ => u64::from(world.inside().random.chance(250)),
@@ -191,11 +249,11 @@ impl SimDatabase {
     /// Who may send orders for dead-men does.
     fn about_dead_men<'s>(
         &self,
-        call: &Call,
+        (there, call): (&There, &Call),
         mut subjects: impl Iterator<Item = &'s Subject>,
         disarms: bool,
     ) -> Result<Vec<u64>, Violation> {
-        let by = self.sender();
+        let by = self.sender(call, there);
         let mut inside = self.world().inside();
         let sent = subjects.try_for_each(|subject| {
             let about = (subject.account.as_str(), subject.role.as_str());
@@ -212,7 +270,7 @@ impl SimDatabase {
     }
 
     fn forget(&self, statements: &[u64]) {
-        Server { world: Arc::clone(self.world()), server: self.server }.forget(statements);
+        Server { world: Arc::clone(self.world()), server: 0 }.forget(statements);
     }
 }
 
@@ -250,6 +308,23 @@ impl Server {
     }
 }
 
+/// The adapter panics, which nobody has to read of.
+fn panics() -> ! {
+    std::panic::resume_unwind(Box::new("simulated".to_owned()))
+}
+
+/// The report of a revoke, with what another server shows.
+async fn looked_at(
+    then: &MockDatabase,
+    report: RevokeReport,
+    subject: &Subject,
+) -> Result<RevokeReport, DatabaseError> {
+    let looked = then.observe(std::slice::from_ref(subject)).await;
+    let looked = looked.map_err(|error| DatabaseError::unknown(error.to_string()))?;
+    let seen = looked.seen.into_iter().next().unwrap_or_default();
+    Ok(RevokeReport { seen, server_time: looked.server_time, identity: looked.identity, ..report })
+}
+
 fn all_late<T, O>(orders: &[O]) -> Answers<T> {
     orders.iter().map(|_| Err(DatabaseError::not_applied("the deadline is past"))).collect()
 }
@@ -282,7 +357,8 @@ pub(super) fn stop(world: &World, server: usize) {
     }
 }
 
-const GRANT: [(u64, Fault); 9] = [
+const GRANT: [(u64, Fault); 10] = [
+    (1, Fault::Panic),
     (4, Fault::LostLate),
     (3, Fault::Unreachable),
     (2, Fault::NotApplied),
@@ -293,7 +369,9 @@ const GRANT: [(u64, Fault); 9] = [
     (1, Fault::RestartBefore),
     (1, Fault::RestartAfter),
 ];
-const REVOKE: [(u64, Fault); 9] = [
+const REVOKE: [(u64, Fault); 11] = [
+    (1, Fault::Panic),
+    (3, Fault::Cut),
     (4, Fault::LostLate),
     (3, Fault::Unreachable),
     (2, Fault::NotApplied),
@@ -308,43 +386,54 @@ const REVOKE: [(u64, Fault); 9] = [
 #[async_trait]
 impl Database for SimDatabase {
     fn account(&self, name: &str) -> Result<Account, NameError> {
-        self.inner.account(name)
+        self.first.account(name)
     }
 
     fn role(&self, name: &str) -> Result<RoleName, NameError> {
-        self.inner.role(name)
+        self.first.role(name)
     }
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
-        self.look(self.inner.identify()).await
+        self.look(|there| async move { there.inner.identify().await }).await
     }
 
-    fn continues(&self, before: &str, now: &str) -> bool {
-        self.inner.continues(before, now)
+    fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
+        match self.first.continues(before, now) {
+            // hands take roles away and restart servers here, and no operator says of what is missing then that it is the same server
+            Continuity::Restarted => Continuity::Same,
+            other => other,
+        }
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.look(self.inner.capabilities()).await
+        self.look(|there| async move { there.inner.capabilities().await }).await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
-        self.look(self.inner.check(roles)).await
+        self.look(|there| async move { there.inner.check(roles).await }).await
     }
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        self.look(self.inner.observe(subjects)).await
+        self.look(|there| async move { there.inner.observe(subjects).await }).await
+    }
+
+    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+        self.look(|there| async move { there.inner.belongings(subjects).await }).await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Answers<Granted> {
         self.world().count("grants sent");
-        let by = self.sender();
+        let there = self.there(true);
+        let by = self.sender(call, &there);
         let statements: Result<Vec<u64>, Violation> = {
             let mut inside = self.world().inside();
             orders.iter().map(|order| inside.oracle.sends_grant(by, &call.label, order)).collect()
         };
         self.world().note(format_args!("node {} sends {} grants as {}", by.node, orders.len(), call.label));
-        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
-        let server = Server { world: Arc::clone(self.world()), server: self.server };
+        let fault = self.fault(&GRANT);
+        let (inner, then) = (there.inner.clone(), there.then.clone());
+        let (call_of, orders_of) = (call.clone(), orders.to_vec());
+        let server = Server { world: Arc::clone(self.world()), server: there.server };
         let numbers = statements.clone().unwrap_or_default();
         let run = async move {
             let mut answers = Vec::new();
@@ -358,19 +447,26 @@ impl Database for SimDatabase {
                 server.over(statement, answer.is_ok());
                 let (subject, done) = (order.subject(), answer.is_ok());
                 server.world.note(format_args!("granted {} to {}: {done}", subject.role, subject.account));
-                answers.push(answer);
+                answers.push(match (answer, &then) {
+                    (Ok(granted), Some(then)) => {
+                        let identity = then.identify().await.map_err(|error| DatabaseError::unknown(error.to_string()));
+                        identity.map(|identity| Granted { identity, ..granted })
+                    }
+                    (answer, _) => answer,
+                });
             }
             answers
         };
-        self.send(call, orders.len(), &GRANT, statements, (300, 9_000), run).await
+        self.send((&there, call), orders.len(), fault, statements, (300, 9_000), run).await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Answers<RevokeReport> {
         self.world().count("revokes sent");
-        let by = self.sender();
+        let there = self.there(true);
+        let by = self.sender(call, &there);
+        let realm = self.world().servers.get(by.server).map(MockServer::realm).unwrap_or_default();
         let mut numbers = Vec::new();
         for order in orders {
-            let realm = format!("mock:{}", self.server.saturating_add(1));
             let account = order.subject.account.as_str();
             let tenants = ["default", "other"].iter();
             let holdings: Vec<Record> =
@@ -382,14 +478,18 @@ impl Database for SimDatabase {
         let ineffective = {
             let mut inside = self.world().inside();
             let rate = inside.weather.database;
-            inside.random.chance(rate.checked_div(4).unwrap_or_default())
+            // what is looked at elsewhere may not have happened at all
+            let rate = if there.then.is_some() { 500 } else { rate.checked_div(4).unwrap_or_default() };
+            inside.random.chance(rate)
         };
         if ineffective {
             self.world().disturbed();
             self.world().count("database: revoke without effect");
         }
-        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
-        let server = Server { world: Arc::clone(self.world()), server: self.server };
+        let fault = self.fault(&REVOKE);
+        let (inner, then) = (self.weathered(&there.inner, fault), there.then.clone());
+        let (call_of, orders_of) = (call.clone(), orders.to_vec());
+        let server = Server { world: Arc::clone(self.world()), server: there.server };
         let numbers = statements.clone().unwrap_or_default();
         let run = async move {
             let mut answers = Vec::new();
@@ -406,17 +506,23 @@ impl Database for SimDatabase {
                 if let (Ok(report), true) = (&answer, taken) {
                     let (account, role) = (order.subject.account.as_str(), order.subject.role.as_str());
                     let at = report.revoked_at;
-                    server.world.inside().oracle.removed(server.server, account, role, at);
+                    let mut inside = server.world.inside();
+                    if !inside.oracle.is_of_nobody(server.server, &order.subject) {
+                        inside.oracle.removed(server.server, account, role, at);
+                    }
                 }
                 server.over(statement, answer.is_ok());
                 let done = answer.is_ok();
                 let subject = &order.subject;
                 server.world.note(format_args!("revoked {} from {}: {done}", subject.role, subject.account));
-                answers.push(answer);
+                answers.push(match (answer, &then) {
+                    (Ok(report), Some(then)) => looked_at(then, report, &order.subject).await,
+                    (answer, _) => answer,
+                });
             }
             answers
         };
-        self.send(call, orders.len(), &REVOKE, statements, (300, 3_500), run).await
+        self.send((&there, call), orders.len(), fault, statements, (300, 3_500), run).await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Answers<Armed> {
@@ -429,11 +535,13 @@ impl Database for SimDatabase {
             ));
         }
         let subjects = orders.iter().map(|order| &order.subject);
-        let lawful = self.about_dead_men(call, subjects, false);
-        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
+        let there = self.there(false);
+        let lawful = self.about_dead_men((&there, call), subjects, false);
+        let fault = self.fault(&REVOKE);
+        let (inner, call_of, orders_of) = (there.inner.clone(), call.clone(), orders.to_vec());
         let arrives = self.in_time(call);
         let run = async move { if arrives() { inner.arm(&call_of, &orders_of).await } else { all_late(&orders_of) } };
-        self.send(call, orders.len(), &REVOKE, lawful, (300, 9_000), run).await
+        self.send((&there, call), orders.len(), fault, lawful, (300, 9_000), run).await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Answers<Disarmed> {
@@ -441,8 +549,10 @@ impl Database for SimDatabase {
         for subject in orders {
             self.world().note(format_args!("node {} disarms {} of {}", self.who.node, subject.role, subject.account));
         }
-        let lawful = self.about_dead_men(call, orders.iter(), true);
-        let (inner, call_of, orders_of) = (self.inner.clone(), call.clone(), orders.to_vec());
+        let there = self.there(false);
+        let lawful = self.about_dead_men((&there, call), orders.iter(), true);
+        let fault = self.fault(&REVOKE);
+        let (inner, call_of, orders_of) = (there.inner.clone(), call.clone(), orders.to_vec());
         let (arrives, world) = (self.in_time(call), Arc::clone(self.world()));
         let run = async move {
             if !arrives() {
@@ -454,20 +564,23 @@ impl Database for SimDatabase {
             world.hold(fired);
             inner.disarm(&call_of, &orders_of).await
         };
-        self.send(call, orders.len(), &REVOKE, lawful, (300, 9_000), run).await
+        self.send((&there, call), orders.len(), fault, lawful, (300, 9_000), run).await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
         self.world().count("settles");
-        let call = async {
-            if self.world().inside().up.get(self.server) == Some(&Power::Up) {
-                let mut inside = self.world().inside();
-                orders.iter().for_each(|order| inside.oracle.ended(self.server, &order.label));
+        let world = Arc::clone(self.world());
+        let call = |there: There| async move {
+            let ended = |world: &World| {
+                let mut inside = world.inside();
+                orders.iter().for_each(|order| inside.oracle.ended(there.server, &order.label));
+            };
+            if world.inside().up.get(there.server) == Some(&Power::Up) {
+                ended(&world);
             }
-            let settled = self.inner.settle(orders).await;
+            let settled = there.inner.settle(orders).await;
             if settled.is_ok() {
-                let mut inside = self.world().inside();
-                orders.iter().for_each(|order| inside.oracle.ended(self.server, &order.label));
+                ended(&world);
             }
             settled
         };
@@ -475,10 +588,14 @@ impl Database for SimDatabase {
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
-        self.look(self.inner.holders(roles)).await
+        self.look(|there| async move { there.inner.holders(roles).await }).await
     }
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
-        self.look(self.inner.of_the_broker()).await
+        self.look(|there| async move { there.inner.of_the_broker().await }).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
+        self.look(|there| async move { there.inner.stores().await }).await
     }
 }

@@ -1,8 +1,9 @@
 //! Histories are drawn from their seeds.
 
+use super::Options;
 use super::outside::{Calls, Proves};
 use super::random::Random;
-use super::steps::{ACCOUNTS, History, PEOPLE, SERVERS, Step, TARGETS};
+use super::steps::{ACCOUNTS, History, Lead, PEOPLE, SERVERS, Step, TARGETS};
 
 #[derive(Debug, Clone, Copy)]
 enum Sort {
@@ -34,6 +35,10 @@ enum Sort {
     Clock,
     LoseClaims,
     FailOver,
+    Lead,
+    ConfirmTarget,
+    Rename,
+    RenameBack,
 }
 
 const CALM: [(u64, Sort); 16] = [
@@ -71,7 +76,7 @@ const ROUGH: [(u64, Sort); 11] = [
 
 impl History {
     /// What the seed says, so many steps of it.
-    pub(super) fn of(seed: u64, steps: usize) -> Self {
+    pub(super) fn of(seed: u64, options: &Options) -> Self {
         let mut random = Random::of(seed, 0x5EED);
         let quiet = random.chance(125);
         // where few people ask for few roles, their accesses overlap; or one owes many reviews
@@ -84,8 +89,14 @@ impl History {
             same_name: random.chance(500),
             quiet,
             replicated: !quiet && random.chance(250),
+            moving: false,
+            renaming: false,
             steps: Vec::new(),
         };
+        // drawn apart, so that all others are as they were
+        let mut apart = Random::of(seed, 0xA9A7);
+        history.moving = options.moves && !quiet && apart.chance(400);
+        history.renaming = options.moves && !quiet && apart.chance(300);
         let mut sorts: Vec<(u64, Sort)> = CALM.to_vec();
         if !quiet {
             sorts.extend(ROUGH);
@@ -93,8 +104,14 @@ impl History {
         if history.replicated {
             sorts.push((2, Sort::FailOver));
         }
+        if history.moving {
+            sorts.extend([(4, Sort::Lead), (2, Sort::ConfirmTarget)]);
+        }
+        if history.renaming {
+            sorts.extend([(2, Sort::Rename), (2, Sort::RenameBack)]);
+        }
         let mut drawn = Draw { random, nodes: nodes as u64, few };
-        for number in 0..steps as u64 {
+        for number in 0..options.steps as u64 {
             let Some(sort) = drawn.random.weighted(&sorts) else { continue };
             history.steps.push((number, drawn.step(sort)));
         }
@@ -214,6 +231,32 @@ impl Draw {
                 }
             }
             Sort::LoseClaims => Step::LoseClaims,
+            Sort::Lead => {
+                let strangers = [Lead::First, Lead::Stranger, Lead::Copy { fresh: true }, Lead::Copy { fresh: false }];
+                let target = self.random.chance(650).then(|| self.place(TARGETS.len()));
+                let to = self.random.one(&strangers).unwrap_or(Lead::First);
+                // few calls change something: one of the next of those, and time enough for it to come
+                let amid = self.random.chance(400);
+                let calls = if amid {
+                    Some(self.random.below(2))
+                } else {
+                    self.random.chance(600).then(|| self.random.below(8))
+                };
+                let latest = if amid { 60_000 } else { 20_000 };
+                Step::Lead {
+                    target,
+                    to,
+                    calls,
+                    amid,
+                    back: self.random.chance(700).then(|| self.random.between(1, latest)),
+                }
+            }
+            Sort::ConfirmTarget => Step::ConfirmTarget { node, pick, same: self.random.chance(600) },
+            Sort::Rename => {
+                let (server, account) = (self.place(SERVERS), self.account());
+                Step::Rename { server, account, anew: self.random.chance(300) }
+            }
+            Sort::RenameBack => Step::RenameBack { server: self.place(SERVERS) },
             Sort::FailOver => Step::FailOver { behind: self.place(super::world::BEHIND) },
         }
     }

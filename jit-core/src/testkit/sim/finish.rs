@@ -1,13 +1,14 @@
 //! The end of a history: everything works again, and everything ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::database::restart;
 use super::hands::ADMIN;
-use super::laws::broken;
+use super::laws::{Case, broken};
 use super::stage::{Stage, actor};
-use super::steps::Step;
+use super::steps::{Step, is_second, place_of};
 use super::world::{Power, Weather};
 use crate::engine::{Jit, Reconcile};
 use crate::id::{TargetName, TenantId};
@@ -21,28 +22,62 @@ impl Stage {
             let mut inside = world.inside();
             inside.weather = Weather::default();
             inside.ambushes.clear();
+            inside.moves.clear();
         }
         self.let_go();
         for server in 0..world.servers.len() {
+            self.rename_back(server);
             if world.inside().up.get(server) != Some(&Power::Up) {
                 restart(&world, server);
             }
         }
-        // what was given by hand where no grantor is recorded is in the way of seeing that ours is gone
-        let standing: Vec<_> = world.inside().oracle.standing.keys().filter(|held| held.0 == 1).cloned().collect();
-        for held in standing {
+        // what was given by hand where no grantor is recorded is in the way of seeing that ours is gone: it may be ours, or one of ours under
+        // another name, and the operator is asked to take it away
+        let by_hand: Vec<_> = {
+            let inside = world.inside();
+            let oracle = &inside.oracle;
+            let given = oracle.standing.keys().chain(oracle.given_under_our_name());
+            given.filter(|held| is_second(held.0) && !oracle.is_frozen(held.0)).cloned().collect()
+        };
+        for held in by_hand {
             if let Some(it) = world.servers.get(held.0) {
                 it.revoke(&held.1, &held.2, ADMIN)?;
             }
-            world.inside().oracle.standing.remove(&held);
+            let mut inside = world.inside();
+            inside.oracle.standing.remove(&held);
+            inside.oracle.by_hand.remove(&held);
         }
         // who is paused goes on within 40 s
         tokio::time::sleep(Duration::from_secs(45)).await;
+        self.lead_home();
         for node in 0..self.nodes.len() {
             self.start(node).await?;
             self.policy(node, 0).await;
         }
         self.take(Step::Resume { node: 0 }).await
+    }
+
+    /// Every target leads to the server that it is known to be.
+    fn lead_home(&self) {
+        let homes = self.world.inside().oracle.homes.clone();
+        homes.into_iter().enumerate().for_each(|(target, home)| self.world.lead(target, home));
+    }
+
+    /// Every target leads to a server where something of it lives, to each of them in turn.
+    fn lead_where_something_lives(&self, round: usize) {
+        let homes = self.world.inside().oracle.homes.clone();
+        for (target, home) in homes.into_iter().enumerate() {
+            let of = |case: &&Case| !case.is_final() && place_of(case.target()) == Some(target);
+            let mut servers: BTreeSet<usize> = {
+                let inside = self.world.inside();
+                inside.oracle.cases.values().filter(of).filter_map(|case| case.server).collect()
+            };
+            servers.insert(home);
+            let turn = round.checked_div(4).and_then(|turn| turn.checked_rem(servers.len())).unwrap_or_default();
+            if let Some(server) = servers.into_iter().nth(turn) {
+                self.world.lead(target, server);
+            }
+        }
     }
 
     /// Everything works again, and time passes: everything ends.
@@ -51,14 +86,16 @@ impl Stage {
         world.begin(u64::MAX >> 1);
         self.mend().await?;
         world.look();
-        for _ in 0..60 {
+        for round in 0..80 {
             let open = world.inside().oracle.cases.values().any(|case| !case.is_final());
             if !open || world.failure().is_some() {
                 break;
             }
+            self.lead_where_something_lives(round);
             tokio::time::sleep(Duration::from_secs(10)).await;
             world.look();
         }
+        self.lead_home();
         if world.failure().is_some() {
             return Ok(());
         }

@@ -1,11 +1,15 @@
 //! What people do to the servers by hand.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::database::{restart, stop};
 use super::laws::{BROKER, Login, Restored};
 use super::stage::Stage;
-use super::steps::{PEOPLE, ROLES, Step};
-use super::world::Power;
+use super::steps::{Lead, PEOPLE, ROLES, Step, copy_of, straight, stranger_to};
+use super::world::{Move, Power};
 use crate::database::Width;
+use crate::testkit::mock::MockServer;
 
 /// The administrator of every server.
 pub(super) const ADMIN: &str = "postgres";
@@ -16,7 +20,9 @@ impl Stage {
         let world = &self.world;
         let at = |server: usize, account: usize, role: usize| {
             let (server, account, role) = (world.servers.get(server)?, PEOPLE.get(account)?, ROLES.get(role)?);
-            Some((server, *account, *role))
+            // who is called otherwise is not found by his name
+            let found = server.has(account);
+            found.then_some((server, *account, *role))
         };
         let has = |server: usize, account: &str, role: &str, ours: bool| {
             let rows = world.servers.get(server).and_then(|server| server.members(role).ok()).unwrap_or_default();
@@ -95,9 +101,98 @@ impl Stage {
                 }
             }
             Step::LetGo => self.let_go(),
+            Step::Rename { server, account, anew } => {
+                let Some((it, account, _)) = at(server, account, 0) else { return };
+                match anew {
+                    true => self.make_anew(server, it, account),
+                    false => self.rename(server, it, account),
+                }
+            }
+            Step::RenameBack { server } => self.rename_back(server),
             Step::Reappear { server, pick } => self.reappear(server, pick),
             _ => {}
         }
+    }
+
+    /// Another server answers under a name, at once or at one of its next calls.
+    pub(super) fn lead(&self, step: Step) {
+        let Step::Lead { target, to, calls, amid, back } = step else { return };
+        let first = straight();
+        let server = target.and_then(|target| first.get(target)).copied().unwrap_or_default();
+        let to = match to {
+            Lead::First => server,
+            Lead::Stranger => stranger_to(server),
+            Lead::Copy { fresh } => {
+                if fresh {
+                    self.world.copy(server);
+                }
+                copy_of(server)
+            }
+        };
+        let of = |place: &usize| target.is_none_or(|target| target == *place);
+        let targets: Vec<usize> =
+            (0..first.len()).filter(|place| first.get(*place) == Some(&server)).filter(of).collect();
+        let was = self.world.inside().leads.clone();
+        for place in &targets {
+            match calls {
+                None => self.world.lead(*place, to),
+                Some(calls) => {
+                    self.world.inside().moves.push(Move { target: *place, calls, amid, to });
+                    self.world.disturbed();
+                }
+            }
+        }
+        if let Some(millis) = back {
+            let world = Arc::clone(&self.world);
+            drop(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                for place in targets {
+                    world.inside().moves.retain(|it| it.target != place || it.to != to);
+                    if let Some(was) = was.get(place) {
+                        world.lead(place, *was);
+                    }
+                }
+            }));
+        }
+    }
+
+    /// An account gets another name, with all that it holds. Where nothing but its name is known of it, its sessions are closed.
+    fn rename(&self, server: usize, it: &MockServer, account: &str) {
+        let now = format!("{account}-left");
+        if it.rename(account, &now).is_err() {
+            return;
+        }
+        self.world.count("accounts renamed");
+        self.world.disturbed();
+        let mut inside = self.world.inside();
+        inside.oracle.is_called(server, account, &now);
+        if inside.oracle.has_names_only(server) {
+            inside.oracle.logins.retain(|login| login.server != server || login.account != account);
+        }
+    }
+
+    pub(super) fn rename_back(&self, server: usize) {
+        let Some(it) = self.world.servers.get(server) else { return };
+        let all = self.world.inside().oracle.called_otherwise(server);
+        for (now, was) in all {
+            if it.rename(&now, &was).is_ok() {
+                let at = it.now();
+                self.world.inside().oracle.is_called_again(server, &now, at);
+            }
+        }
+        self.world.disturbed();
+    }
+
+    /// An account is dropped, with its sessions, and another one gets its name.
+    fn make_anew(&self, server: usize, it: &MockServer, account: &str) {
+        if it.drop_name(account).is_err() || it.create_account(account).is_err() {
+            return;
+        }
+        self.world.count("accounts dropped and made anew");
+        self.world.disturbed();
+        let mut inside = self.world.inside();
+        inside.oracle.is_dropped(server, account);
+        inside.oracle.logins.retain(|login| login.server != server || login.account != account);
     }
 
     pub(super) fn let_go(&mut self) {

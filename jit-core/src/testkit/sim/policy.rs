@@ -42,7 +42,7 @@ const RULES: &str = r#"
 [people]
 alice = ["alice-dba"]
 [[may]]
-do = ["revoke", "stop", "resume", "reconcile"]
+do = ["revoke", "stop", "resume", "reconcile", "retire"]
 who = ["frank"]
 targets = ["*"]
 [[rule]]
@@ -118,7 +118,7 @@ escalate = { after = "20s", to = "group:leads" }
 pub(super) const OTHER: &str = r#"
 version = 1
 [[may]]
-do = ["reconcile"]
+do = ["reconcile", "retire"]
 who = ["frank"]
 targets = ["*"]
 [[rule]]

@@ -11,7 +11,7 @@ use super::node::{Gate, Who};
 use super::outside::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
 use super::policy::{OTHER, default, guarded};
 use super::random::{Random, SeededEntropy};
-use super::steps::{History, Step, TARGETS};
+use super::steps::{ELSEWHERE, History, Step, TARGETS};
 use super::store::SimStore;
 use super::world::{Ambush, Weather, World};
 use crate::approval::Actor;
@@ -99,11 +99,11 @@ impl Stage {
         if let Some(policy) = self.policies.get(it.policy) {
             main = main.policy(policy.clone());
         }
-        for (target, server) in TARGETS {
-            main = main.database(target, SimDatabase::new(who.clone(), server).ok_or("no such server")?);
+        for (place, (target, _)) in TARGETS.into_iter().enumerate() {
+            main = main.database(target, SimDatabase::new(who.clone(), place).ok_or("no such server")?);
         }
         let other = TenantBuilder::default().policy(self.other.clone());
-        let other = other.database("o1", SimDatabase::new(who.clone(), 0).ok_or("no such server")?);
+        let other = other.database(ELSEWHERE, SimDatabase::new(who.clone(), TARGETS.len()).ok_or("no such server")?);
         let building = Jit::builder()
             .store(SimStore::new(who.clone()))
             .entropy(SeededEntropy::new(random))
@@ -208,6 +208,8 @@ impl Stage {
                 world.inside().ambushes.push(Ambush { node, calls, in_store, after, pause });
             }
             Step::LoseClaims => self.lose_claims().await?,
+            Step::Lead { .. } => self.lead(step),
+            Step::ConfirmTarget { node, pick, same } => self.confirm_target(node, pick, same).await?,
             Step::FailOver { behind } => self.fail_over(behind).await?,
             Step::StoreClock { millis } => {
                 world.count("clock stepped");
@@ -253,6 +255,32 @@ impl Stage {
         let mode = if enforce { Reconcile::Enforce } else { Reconcile::Report };
         let command = |jit: Jit| async move { jit.reconcile(&by, &target, mode).await.map(|_| None) };
         self.command(node, "reconcile", command).await;
+        Ok(())
+    }
+
+    /// What a target is now is confirmed by an operator: of one that leads elsewhere than it did, where there is one.
+    async fn confirm_target(&self, node: usize, pick: u64, same: bool) -> Result<(), BoxError> {
+        let moved: Vec<usize> = {
+            let inside = self.world.inside();
+            let moved = inside.leads.iter().zip(&inside.oracle.homes).enumerate();
+            moved.filter(|(_, (leads, home))| leads != home).map(|(target, _)| target).collect()
+        };
+        let Some(place) = pick.checked_rem(moved.len() as u64).and_then(|place| usize::try_from(place).ok()) else {
+            return Ok(());
+        };
+        let Some(target) = moved.get(place).copied() else { return Ok(()) };
+        let name = TargetName::new(TARGETS.get(target).map_or(ELSEWHERE, |(name, _)| name))?;
+        let tenant = if target < TARGETS.len() { "default" } else { "other" };
+        let (by, tenant) = (actor(tenant, "frank")?, TenantId::new(tenant)?);
+        self.world.count(if same { "targets confirmed, the same data" } else { "targets confirmed, other data" });
+        let command = |jit: Jit| async move {
+            let jit = jit.tenant(&tenant)?;
+            match same {
+                true => jit.confirm_same_data(&by, &name).await.map(|_| None),
+                false => jit.confirm_target(&by, &name).await.map(|()| None),
+            }
+        };
+        self.command(node, "confirm target", command).await;
         Ok(())
     }
 

@@ -10,8 +10,38 @@ pub(super) const ACCOUNTS: usize = 4;
 pub(super) const ROLES: [&str; 5] = ["reader", "writer", "admin", "owner", "other"];
 /// The targets, each with the place of its server.
 pub(super) const TARGETS: [(&str, usize); 4] = [("a1", 0), ("a2", 0), ("wide", 0), ("b1", 1)];
-/// The server that knows no grantors.
+/// The target of the other tenant, behind those: it leads to the first server.
+pub(super) const ELSEWHERE: &str = "o1";
+/// The servers that targets lead to at first. The second knows no grantors.
 pub(super) const SERVERS: usize = 2;
+/// All servers: behind those, for each, one that has nothing to do with it, and one that is a copy of it.
+pub(super) const ALL_SERVERS: usize = 6;
+
+/// The server that has nothing to do with this one, and may answer under its name.
+pub(super) fn stranger_to(server: usize) -> usize {
+    server.saturating_add(SERVERS)
+}
+
+/// The server that is a copy of this one.
+pub(super) fn copy_of(server: usize) -> usize {
+    server.saturating_add(SERVERS).saturating_add(SERVERS)
+}
+
+/// Whether the server knows no grantors, as the second.
+pub(super) fn is_second(server: usize) -> bool {
+    server.checked_rem(SERVERS) == Some(1)
+}
+
+/// The place of a target, the other tenant's behind the others.
+pub(super) fn place_of(target: &str) -> Option<usize> {
+    let place = TARGETS.iter().position(|(name, _)| *name == target);
+    place.or((target == ELSEWHERE).then_some(TARGETS.len()))
+}
+
+/// Where the targets lead at first.
+pub(super) fn straight() -> Vec<usize> {
+    TARGETS.iter().map(|(_, server)| *server).chain([0]).collect()
+}
 
 /// A history before it is run.
 #[derive(Debug, Clone)]
@@ -26,8 +56,23 @@ pub(super) struct History {
     pub(super) quiet: bool,
     /// Whether the store has a replica to fail over to.
     pub(super) replicated: bool,
+    /// Whether other servers come to answer under the names of targets.
+    pub(super) moving: bool,
+    /// Whether accounts are renamed.
+    pub(super) renaming: bool,
     /// Each with a number of its own, which it keeps when others are left out.
     pub(super) steps: Vec<(u64, Step)>,
+}
+
+/// Which server answers under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// The one that it was at first.
+    First,
+    /// One that has nothing to do with it.
+    Stranger,
+    /// A copy of it, made at that moment or earlier.
+    Copy { fresh: bool },
 }
 
 /// One thing that happens. Nodes and accesses are picked among those that there are then.
@@ -205,6 +250,34 @@ pub(super) enum Step {
         millis: i64,
     },
     LoseClaims,
+    /// Another server answers under the target's name, or under all names that lead to the first server.
+    Lead {
+        target: Option<usize>,
+        to: Lead,
+        /// After so many calls of the target, be it in the middle of a pass; at once where none.
+        calls: Option<u64>,
+        /// In the middle of the call that changes something: what it did is done, and another server is looked at.
+        amid: bool,
+        /// After so many milliseconds it leads back.
+        back: Option<u64>,
+    },
+    /// An operator confirms what a target is now.
+    ConfirmTarget {
+        node: usize,
+        pick: u64,
+        /// With the same data.
+        same: bool,
+    },
+    /// An account is renamed, or dropped and made anew under its name.
+    Rename {
+        server: usize,
+        account: usize,
+        anew: bool,
+    },
+    /// Who was renamed gets his name back.
+    RenameBack {
+        server: usize,
+    },
     /// The store fails over to a replica that is so many steps behind, and its nodes are started again.
     FailOver {
         behind: usize,

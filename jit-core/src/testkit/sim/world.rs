@@ -14,7 +14,7 @@ use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation
 use super::node::Gate;
 use super::outside::Outside;
 use super::random::Random;
-use super::steps::{ACCOUNTS, History, PEOPLE, ROLES, SERVERS};
+use super::steps::{ACCOUNTS, ALL_SERVERS, History, PEOPLE, ROLES, SERVERS, copy_of, is_second, straight, stranger_to};
 use crate::clock::{Clock, Time, after, span};
 use crate::id::TenantId;
 use crate::store::{BoxError, Kind, MemoryStore, Record, RecordKey, Replica, Store};
@@ -44,6 +44,11 @@ pub(super) struct Inside {
     pub(super) oracle: Oracle,
     pub(super) weather: Weather,
     pub(super) ambushes: Vec<Ambush>,
+    /// Which server each target leads to.
+    pub(super) leads: Vec<usize>,
+    pub(super) moves: Vec<Move>,
+    /// Counts the copies that were made.
+    pub(super) copies: u64,
     /// Counts the times that each server stopped.
     pub(super) stops: Vec<u64>,
     pub(super) up: Vec<Power>,
@@ -78,6 +83,16 @@ pub(super) struct Ambush {
     pub(super) in_store: bool,
     pub(super) after: bool,
     pub(super) pause: Option<u64>,
+}
+
+/// A target leads to another server from one of its next calls on.
+#[derive(Debug, Clone)]
+pub(super) struct Move {
+    pub(super) target: usize,
+    pub(super) calls: u64,
+    /// In the middle of one that changes something.
+    pub(super) amid: bool,
+    pub(super) to: usize,
 }
 
 #[derive(Debug)]
@@ -122,9 +137,13 @@ impl World {
         let server_clocks: Vec<Arc<SimClock>> = (0..SERVERS).map(|_| Arc::new(SimClock::new())).collect();
         let mut servers = Vec::new();
         let profiles = [Profile::postgres(history.version), second(history.seed)];
-        for ((number, clock), profile) in (1_u64..).zip(&server_clocks).zip(profiles) {
-            let clock = Arc::clone(clock) as Arc<dyn Clock>;
-            let server = MockServer::of_realm(profile, clock, number);
+        for number in 0..ALL_SERVERS {
+            let place = usize::from(is_second(number));
+            let (Some(clock), Some(profile)) = (server_clocks.get(place), profiles.get(place)) else { continue };
+            // a copy calls itself as its original does
+            let realm = if number >= copy_of(0) { place } else { number };
+            let realm = u64::try_from(realm).unwrap_or_default().saturating_add(1);
+            let server = MockServer::of_realm(*profile, Arc::clone(clock) as Arc<dyn Clock>, realm);
             for account in PEOPLE.iter().take(ACCOUNTS) {
                 server.create_account(account)?;
             }
@@ -140,17 +159,28 @@ impl World {
         let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let now = clock.wall();
         let grace = if history.quiet { QUIET } else { GRACE };
-        let merged = profiles.iter().map(|profile| !profile.names_grantors()).collect();
+        let merged = !second(history.seed).names_grantors();
+        let merged = (0..ALL_SERVERS).map(|server| is_second(server) && merged).collect();
         let mut oracle = Oracle::new(servers.clone(), merged, history.nodes, now, grace);
         oracle.dead_men = dead_men;
+        for server in 0..SERVERS {
+            oracle.freezes(stranger_to(server));
+            if let (Some(original), Some(copy)) = (servers.get(server), servers.get(copy_of(server))) {
+                copy.copies(original, copy_of(server) as u64);
+            }
+            oracle.is_copied(server, copy_of(server));
+        }
         let lines = keep_trace.then(Vec::new);
         let inside = Inside {
             random: Random::new(history.seed),
             oracle,
             weather: Weather::default(),
             ambushes: Vec::new(),
-            stops: vec![0; SERVERS],
-            up: vec![Power::Up; SERVERS],
+            leads: straight(),
+            moves: Vec::new(),
+            copies: 0,
+            stops: vec![0; ALL_SERVERS],
+            up: vec![Power::Up; ALL_SERVERS],
             held: 0,
             outside: Outside::default(),
             tally: BTreeMap::new(),
@@ -283,7 +313,8 @@ impl World {
         let runs = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|gate| gate.runs());
         let inside = self.inside();
         let fair = inside.weather == Weather::default() && inside.ambushes.is_empty() && inside.held == 0;
-        runs && fair && inside.up.iter().all(|power| *power == Power::Up)
+        let straight = inside.moves.is_empty() && inside.oracle.is_straight(&inside.leads);
+        runs && fair && straight && inside.up.iter().all(|power| *power == Power::Up)
     }
 
     /// Whether everything works that people are told with.
@@ -319,6 +350,69 @@ impl World {
         if let Some(since) = inside.oracle.stale_since.get_mut(node) {
             *since = Some(now);
         }
+    }
+
+    /// Which server the target leads to for one call, and to which in the middle of it, where that is another.
+    pub(super) fn there(&self, target: usize, changes: bool) -> (usize, Option<usize>) {
+        let mut inside = self.inside();
+        let now = inside.leads.get(target).copied().unwrap_or_default();
+        let due = |it: &Move| it.target == target && (changes || !it.amid);
+        let Some(place) = inside.moves.iter().position(due) else { return (now, None) };
+        if let Some(it) = inside.moves.get_mut(place)
+            && let Some(left) = it.calls.checked_sub(1)
+        {
+            it.calls = left;
+            return (now, None);
+        }
+        let it = inside.moves.remove(place);
+        drop(inside);
+        self.lead(target, it.to);
+        match it.amid && it.to != now {
+            true => {
+                self.count("names: another server in the middle of a call");
+                (now, Some(it.to))
+            }
+            false => {
+                self.count("names: another server in the middle of a pass");
+                (it.to, None)
+            }
+        }
+    }
+
+    /// The target leads there from now on.
+    pub(super) fn lead(&self, target: usize, to: usize) {
+        self.disturbed();
+        let mut inside = self.inside();
+        let Some(leads) = inside.leads.get_mut(target) else { return };
+        let was = std::mem::replace(leads, to);
+        drop(inside);
+        if was == to {
+            return;
+        }
+        self.note(format_args!("target {target} leads to server {to}"));
+        self.count(match to {
+            to if to < SERVERS => "names: the server that it was at first answers again",
+            to if to < copy_of(0) => "names: a stranger answers",
+            _ => "names: a copy answers",
+        });
+    }
+
+    /// Makes a copy of the server, or makes it anew, where nobody uses the old one.
+    pub(super) fn copy(&self, server: usize) {
+        let copy = copy_of(server);
+        let mut inside = self.inside();
+        let used = inside.leads.contains(&copy) || inside.moves.iter().any(|it| it.to == copy);
+        let (Some(original), Some(copied)) = (self.servers.get(server), self.servers.get(copy)) else { return };
+        if used || !inside.oracle.may_be_copied(server, copy) {
+            return;
+        }
+        inside.copies = inside.copies.saturating_add(1);
+        let number = inside.copies.saturating_mul(10).saturating_add(copy as u64);
+        copied.copies(original, number);
+        inside.oracle.is_copied(server, copy);
+        drop(inside);
+        self.note(format_args!("server {server} is copied"));
+        self.count("copies made");
     }
 
     /// The ambush that is due at this call of the node, if one is.

@@ -46,6 +46,7 @@
 mod bench;
 mod changes;
 mod claims;
+mod identity;
 mod lanes;
 mod log;
 mod pages;
@@ -64,7 +65,7 @@ use crate::store::{BoxError, Store, StoreError};
 /// Every law of the contract.
 #[must_use]
 pub fn store_laws() -> Vec<StoreLaw> {
-    [changes::laws(), claims::laws(), lanes::laws(), pages::laws(), log::laws(), time::laws()]
+    [changes::laws(), claims::laws(), identity::laws(), lanes::laws(), pages::laws(), log::laws(), time::laws()]
         .into_iter()
         .flatten()
         .collect()

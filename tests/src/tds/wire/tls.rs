@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,10 +27,13 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain =
         CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>().context("the certificate")?;
     let key = PrivateKeyDer::from_pem_file(key).context("the key")?;
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    // a certificate that rustls itself would not read is shown, too
+    let certified = CertifiedKey::new(chain, provider.key_provider.load_private_key(key)?);
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

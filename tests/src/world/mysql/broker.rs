@@ -66,8 +66,8 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         // not authentication_string
         format!("GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
+        format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
         format!("GRANT SELECT ON mysql.proc TO {broker}"),
-        format!("GRANT SELECT (db, name, definer) ON mysql.event TO {broker}"),
         event_on(broker),
     ]
 }

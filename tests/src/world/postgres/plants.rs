@@ -125,6 +125,11 @@ pub(super) fn defaults(broker: &str) -> Plant {
         ("TimeZone", "'Asia/Kathmandu'".to_owned()),
         ("plpgsql.extra_errors", "'all'".to_owned()),
         ("row_security", "off".to_owned()),
+        ("session_replication_role", "replica".to_owned()),
+        ("client_encoding", "LATIN1".to_owned()),
+        ("standard_conforming_strings", "off".to_owned()),
+        // a role that the broker may set: of its own it then has nothing
+        ("role", "pg_signal_backend".to_owned()),
     ];
     let set: Vec<String> =
         settings.iter().map(|(name, value)| format!("ALTER ROLE {broker} SET {name} = {value}")).collect();

@@ -42,7 +42,7 @@ async fn verify(at: &Context<'_>, public_keys: &[String]) -> Result<(), Failure>
     keys.extend(log.key.as_deref().map(|key| key.verifying_key().clone()));
     let verified = audit::verify(log.store(), log.tenant(), &keys).await.map_err(|error| match error {
         VerifyError::Store(error) => error.into(),
-        broken => tampered(&broken),
+        broken => tampered(&broken, OF_THE_STORE),
     })?;
     let signed = verified.latest.as_ref().map_or(0, |latest| latest.statement().size);
     let answer = json!({
@@ -54,11 +54,20 @@ async fn verify(at: &Context<'_>, public_keys: &[String]) -> Result<(), Failure>
             0 => String::new(),
             some => format!("; {some} more wait for their number"),
         };
+        let by_signature = match (verified.checkpoints, verified.size.saturating_sub(signed)) {
+            (0, _) if log.key.is_some() => "no checkpoint signs them yet: `jit audit checkpoint` does".to_owned(),
+            (0, _) => "no checkpoint signs them: whoever can write the store could have written all of them anew; \
+                       set `[audit] signing_key` in jit.toml"
+                .to_owned(),
+            (checkpoints, 0) => format!("{checkpoints} checkpoints hold, by their signatures: all of that is signed"),
+            (checkpoints, _) => {
+                format!("{checkpoints} checkpoints hold, by their signatures: entries up to {signed} are signed")
+            }
+        };
         format!(
-            "verified: all {} entries of `{}` are as they were numbered{waiting}\n{} checkpoints hold; entries up to {signed} are signed",
+            "verified: all {} entries of `{}` are there and as they were numbered{waiting}\n{by_signature}",
             verified.size,
             log.tenant(),
-            verified.checkpoints,
         )
     })
 }
@@ -81,7 +90,10 @@ fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<
             "name a file made by `jit audit export`",
         )
     })?;
-    let exported = verify_export(BufReader::new(from), &keys).map_err(from_export)?;
+    let exported = verify_export(BufReader::new(from), &keys).map_err(|error| match error {
+        ExportError::Broken(broken) => tampered(&broken, OF_A_FILE),
+        other => from_export(other),
+    })?;
     let at_time = exported.latest.statement().at;
     let answer = json!({
         "verified": true, "tenant": exported.tenant, "entries": exported.size, "checkpoints": exported.checkpoints,
@@ -89,10 +101,12 @@ fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<
     });
     at.out.result(&answer, || {
         format!(
-            "verified: {} entries of `{}`, complete up to the checkpoint of {}",
+            "verified: {} entries of `{}`, complete up to the checkpoint of {}\n{} checkpoints hold, by the public key; what came later is \
+             not in the file",
             exported.size,
             exported.tenant,
-            shown(at_time)
+            shown(at_time),
+            exported.checkpoints,
         )
     })
 }
@@ -264,8 +278,13 @@ fn wrong_key(error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(error.to_string(), "the public key stands beside the signing key, in a file that ends in .pub")
 }
 
-fn tampered(broken: &dyn std::fmt::Display) -> Failure {
-    let hint = "keep the store as it is, and compare it with what the sinks and the last good export hold";
+/// Advice where the store's own log is not verified.
+const OF_THE_STORE: &str = "keep the store as it is, and compare it with what the sinks and the last good export hold; where the key was changed, give \
+                            the earlier one by --public-key";
+/// Advice where a file is not.
+const OF_A_FILE: &str = "give its log's own key by --public-key; if that was it, have it exported again and run `jit audit verify` on the store";
+
+fn tampered(broken: &dyn std::fmt::Display, hint: &str) -> Failure {
     Failure::refused("tampered", format!("not verified: {broken}"), hint)
 }
 
@@ -279,7 +298,7 @@ fn from_export(error: ExportError) -> Failure {
             "look at the disk it is on",
         ),
         ExportError::NoCheckpoint { .. } => no_key(),
-        broken => tampered(&broken),
+        broken => tampered(&broken, OF_THE_STORE),
     }
 }
 
@@ -288,6 +307,6 @@ fn from_prove(error: ProveError) -> Failure {
         ProveError::Store(error) => error.into(),
         ProveError::NotFound { .. } => Failure::refused("not-found", error.to_string(), "look with `jit list`"),
         ProveError::NotSigned => Failure::refused("audit", error.to_string(), "run `jit audit checkpoint`"),
-        broken => tampered(&broken),
+        broken => tampered(&broken, OF_THE_STORE),
     }
 }

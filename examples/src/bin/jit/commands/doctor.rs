@@ -1,13 +1,18 @@
-//! Checking store, clock, policy and targets.
+//! Checking store, clock, policy and targets, and looking for what needs an operator.
 
-use jit_core::database::{DeadManHere, Severity};
-use jit_core::engine::{Jit, TargetReport};
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::database::{Check, DeadManHere, Severity};
+use jit_core::engine::{AccessView, Concerns, Jit, JitError, Scope, TargetReport};
 use jit_core::id::TargetName;
 use jit_core::store::ClockState;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::config::{Config, StoreAt};
+use super::unreachable::mend;
+use crate::build;
+use crate::build::postgres;
+use crate::config::{AuditConfig, Config, StoreAt};
 use crate::error::{Exit, Failure};
 use crate::print::Lines;
 use crate::spans::{said, shown, stamped};
@@ -25,38 +30,66 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     };
     let now = jit.store().now().await?;
     lines.add("store", format!("ok, {store}"));
+    let store_checks: Vec<Check> = match &config.store {
+        StoreAt::Postgres { server, .. } => {
+            postgres(server).ok().and_then(|config| config.tls_check()).into_iter().collect()
+        }
+        StoreAt::Sqlite(_) | StoreAt::Memory => Vec::new(),
+    };
+    store_checks.iter().for_each(|check| said_of(check, &mut lines));
     let clock = clock(&jit, &mut worst).await?;
     lines.add("clock", format!("{clock}, the store's time is {}", shown(now)));
-    let (words, policy) = policy(&config, &jit)?;
+    let configured: BTreeSet<TargetName> = jit.targets()?.into_iter().collect();
+    let (words, policy) = policy(&config, &jit, &configured)?;
     words.iter().for_each(|line| lines.add("policy", line));
     let mut targets = Vec::new();
-    for name in jit.targets()? {
-        let checked = jit.check_target(&name).await;
+    for name in &configured {
+        let checked = jit.check_target(name).await;
         match checked {
             Ok(report) => {
-                told(&name, &report, &mut lines, &mut worst);
-                targets.push(listed(&name, &report));
+                told(name, &report, &mut lines, &mut worst);
+                targets.push(listed(name, &report));
             }
             Err(error) => {
+                let is_unreachable = matches!(&error, JitError::Database(error) if error.is_unreachable());
                 let failure = Failure::from(error);
-                worst.unreachable.push(name.to_string());
+                let mend = is_unreachable.then(|| mend(name, &failure.message));
                 lines.add("target", format!("{name}: {}", failure.message));
-                targets.push(json!({"target": name, "error": failure.message}));
+                mend.iter().for_each(|mend| lines.add("", format!("mend: {mend}")));
+                targets.push(json!({"target": name, "error": failure.message, "mend": mend}));
+                worst.unreachable.insert(name.clone(), failure.message);
             }
         }
     }
+    let concerns = jit.concerns().await?;
+    concerned(&concerns, &mut lines, &mut worst);
     let answer = json!({
-        "store": {"url": store, "time": stamped(now)}, "clock": clock, "policy": policy, "targets": targets,
-        "healthy": worst.failure().is_none(),
+        "store": {"url": store, "time": stamped(now), "checks": store_checks}, "clock": clock, "policy": policy, "targets": targets,
+        "concerns": concerns, "healthy": worst.failure().is_none(),
     });
     at.out.result(&answer, || lines.text())?;
     worst.failure().map_or(Ok(()), Err)
 }
 
+/// Prints the script that sets the target up. Neither the store nor the log is needed for it, nor touched, and the target need not answer.
+pub(super) async fn set_up(at: &Context<'_>, target: &TargetName) -> Result<(), Failure> {
+    let mut config = at.config()?;
+    config.store = StoreAt::Memory;
+    config.tenants.values_mut().for_each(|tenant| tenant.audit = AuditConfig::default());
+    let script = build::engine(&config, at.cli.tenant.as_ref()).await?.set_up_target(target).await?;
+    at.out.result(&json!({"target": target, "script": script}), || script.trim_end().to_owned())
+}
+
+/// How many accesses of a target are named one by one.
+const NAMED: usize = 5;
+
 #[derive(Debug, Default)]
 struct Worst {
     refusals: usize,
-    unreachable: Vec<String>,
+    /// The targets that could not be checked, and why.
+    unreachable: BTreeMap<TargetName, String>,
+    /// How many lines say that a role may be held and that nothing here ends it in time.
+    held: usize,
 }
 
 impl Worst {
@@ -68,16 +101,13 @@ impl Worst {
             };
             return Some(Failure::refused("unhealthy", message, "the lines above say what mends it"));
         }
-        if self.unreachable.is_empty() {
-            return None;
+        if !self.unreachable.is_empty() {
+            let names: Vec<&str> = self.unreachable.keys().map(TargetName::as_str).collect();
+            let message = format!("not reachable: {}", names.join(", "));
+            return Some(Failure::new(Exit::Unreachable, "database", message, "the lines above say what mends it"));
         }
-        let message = format!("not reachable: {}", self.unreachable.join(", "));
-        Some(Failure::new(
-            Exit::Unreachable,
-            "database",
-            message,
-            "start it, or put its URL, password and tls right in jit.toml",
-        ))
+        let message = "a role may be held, and nothing here ends it in time";
+        (self.held > 0).then(|| Failure::refused("unhealthy", message, "the lines above say what to do"))
     }
 }
 
@@ -96,14 +126,75 @@ async fn clock(jit: &Jit, worst: &mut Worst) -> Result<String, Failure> {
     })
 }
 
-fn policy(config: &Config, jit: &Jit) -> Result<(Vec<String>, Value), Failure> {
+fn policy(config: &Config, jit: &Jit, configured: &BTreeSet<TargetName>) -> Result<(Vec<String>, Value), Failure> {
     let Some(settings) = config.tenants.get(jit.tenant_id()) else { return Ok((Vec::new(), Value::Null)) };
     let warnings = settings.policy.check()?;
     let path = settings.policy.document.display();
     let mut words = vec![format!("ok, {}", settings.policy)];
     words.extend(warnings.iter().map(|warning| format!("warning: {path}:{warning}")));
     let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    Ok((words, json!({"file": path.to_string(), "warnings": warnings})))
+    let unmatched = settings.policy.unmatched(configured)?;
+    words.extend(unmatched.iter().map(|line| format!("warning: {line}")));
+    Ok((words, json!({"file": path.to_string(), "warnings": warnings, "unmatched": unmatched})))
+}
+
+/// Adds what needs an operator, a line each with what to do.
+fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
+    for view in &concerns.overdue {
+        worst.held = worst.held.saturating_add(1);
+        let AccessView { id, role, target, principal, trouble, .. } = view;
+        let why = trouble.as_ref().or_else(|| worst.unreachable.get(target));
+        let why = why.map_or("nothing has tried to end it yet", String::as_str);
+        lines.add(
+            "access",
+            format!(
+                "wrong: OVERDUE: `{role}` on `{target}` for `{principal}` ({id}): {why}; mend that and run `jit run-due`, or write the target \
+                 off by `jit target retire {target}` where it is gone for good"
+            ),
+        );
+    }
+    for stop in &concerns.stops {
+        let reason = if stop.reason.is_empty() { String::new() } else { format!(" ({})", stop.reason) };
+        let (scope, since, by) = (&stop.scope, shown(stop.at), &stop.by);
+        let flag = match scope {
+            Scope::All => "--all".to_owned(),
+            Scope::Principal(principal) => format!("--principal {principal}"),
+            Scope::Target(target) => format!("--target {target}"),
+        };
+        lines.add(
+            "stop",
+            format!("warning: an emergency stop of {scope} is in force since {since}, by `{by}`{reason}: `jit resume {flag}` lifts it"),
+        );
+    }
+    for (target, since) in &concerns.retired {
+        let since = shown(*since);
+        lines.add(
+            "target",
+            format!(
+                "warning: `{target}` is retired since {since}, and nothing is granted there: `jit target confirm {target}` takes it into use \
+                 again, or remove it from jit.toml"
+            ),
+        );
+    }
+    for (target, open) in &concerns.unconfigured {
+        let held = open.iter().filter(|view| matches!(view.state, "granting" | "active" | "revoking")).count();
+        worst.held = worst.held.saturating_add(usize::from(held > 0));
+        let severity = if held > 0 { "wrong" } else { "warning" };
+        let first: Vec<String> = open.iter().take(NAMED).map(|view| format!("{} {}", view.state, view.id)).collect();
+        let more = open.len().saturating_sub(NAMED);
+        let work = match (open.len(), more) {
+            (0, _) => "was never contacted".to_owned(),
+            (_, 0) => format!("has open accesses: {}", first.join(", ")),
+            (_, more) => format!("has open accesses: {} and {more} more", first.join(", ")),
+        };
+        lines.add(
+            "target",
+            format!(
+                "{severity}: `{target}` is not configured here any more, and {work}; configure it again, or write it off by \
+                 `jit target retire {target}` where it is gone for good"
+            ),
+        );
+    }
 }
 
 fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut Worst) {
@@ -119,21 +210,25 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
     for check in checks {
-        let severity = match check.severity {
-            Severity::Remark => "note",
-            Severity::Danger => "danger",
-            Severity::Refusal => "wrong",
-        };
         if check.severity == Severity::Refusal {
             worst.refusals = worst.refusals.saturating_add(1);
         }
-        lines.add("", format!("{severity}: {}", check.message));
-        if let Some(mend) = &check.mend {
-            lines.lines("", &format!("mend: {mend}"));
-        }
+        said_of(check, lines);
     }
     if checks.is_empty() {
         lines.add("", "the broker can do its work here");
+    }
+}
+
+fn said_of(check: &Check, lines: &mut Lines) {
+    let severity = match check.severity {
+        Severity::Remark => "note",
+        Severity::Danger => "danger",
+        Severity::Refusal => "wrong",
+    };
+    lines.add("", format!("{severity}: {}", check.message));
+    if let Some(mend) = &check.mend {
+        lines.lines("", &format!("mend: {mend}"));
     }
 }
 

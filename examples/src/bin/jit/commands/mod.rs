@@ -20,9 +20,11 @@ mod serve;
 mod stop;
 mod store;
 mod target;
+mod unreachable;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use jit_core::approval::Actor;
@@ -34,18 +36,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::build;
 use crate::cli::{self, Cli, Command};
-use crate::config::Config;
+use crate::config::{Config, StoreAt};
 use crate::error::Failure;
 use crate::os_user::os_user;
 use crate::output::Output;
 use crate::print::{self, AccessLine};
+use crate::running;
 use crate::settle::settle;
 
 /// Does what was asked for.
 pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
     // a file that may not grow is then an error which can be told, instead of the end of the process
     let _told = signal(SignalKind::from_raw(libc::SIGXFSZ));
-    let at = Context { cli, out, opened: OnceLock::new() };
+    let at = Context { cli, out, opened: OnceLock::new(), file: OnceLock::new() };
     let done = dispatch(&at).await;
     // no pump may come: what was done is in the log, signed, before this process ends
     if let Some(jit) = at.opened.get()
@@ -60,7 +63,8 @@ async fn dispatch(at: &Context<'_>) -> Result<(), Failure> {
     let Context { cli, out, .. } = *at;
     match &cli.command {
         Command::Init => init::init(&cli.config, out),
-        Command::Doctor => doctor::doctor(at).await,
+        Command::Doctor(cli::Doctor { sql: None }) => doctor::doctor(at).await,
+        Command::Doctor(cli::Doctor { sql: Some(target) }) => doctor::set_up(at, target).await,
         Command::Request(ask) => request::request(at, ask).await,
         Command::Approve(decide) => decide::approve(at, decide).await,
         Command::Deny(decide) => decide::deny(at, decide).await,
@@ -98,6 +102,8 @@ struct Context<'c> {
     out: Output,
     /// The engine that the command opened, if it did.
     opened: OnceLock<Jit>,
+    /// Its store, where that is a file of this machine.
+    file: OnceLock<PathBuf>,
 }
 
 impl Context<'_> {
@@ -112,6 +118,9 @@ impl Context<'_> {
     async fn engine_of(&self, config: &Config) -> Result<Jit, Failure> {
         let jit = build::engine(config, self.cli.tenant.as_ref()).await?;
         let _ = self.opened.set(jit.clone());
+        if let StoreAt::Sqlite(path) = &config.store {
+            let _ = self.file.set(path.clone());
+        }
         Ok(jit)
     }
 
@@ -142,7 +151,12 @@ impl Context<'_> {
         self.out.result(&AccessLine { access: view, can_decide: &can_decide }, || {
             let lines = print::access(view, &can_decide, now);
             if sentence.is_empty() { lines } else { format!("{}\n{lines}", escaped(sentence)) }
-        })
+        })?;
+        // something is to be done about it later, which no command does
+        if !view.is_final() && self.file.get().is_some_and(|store| running::is_none(store)) {
+            self.out.words(running::NONE)?;
+        }
+        Ok(())
     }
 
     /// Does what the command made due, says how the access stands then, and fails where it went no further.

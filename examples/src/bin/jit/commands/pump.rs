@@ -12,6 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Context;
 use crate::error::Failure;
 use crate::output::Output;
+use crate::running;
 use crate::spans::{shown, stamped};
 
 /// Runs the pump until SIGINT or SIGTERM, and says what happens.
@@ -23,6 +24,7 @@ pub(super) async fn pump(at: &Context<'_>) -> Result<(), Failure> {
 /// Runs the pump of this engine until SIGINT or SIGTERM, and says what happens.
 pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> {
     let mut events = jit.events_of_all_tenants();
+    let _runs = at.file.get().and_then(|store| running::says(store));
     let pump = jit.start();
     let tenants: Vec<String> = jit.tenants().iter().map(ToString::to_string).collect();
     let started = json!({"pump": "started", "tenants": tenants});
@@ -179,6 +181,7 @@ fn words(fact: &Fact) -> &'static str {
         What::Overdue => "OVERDUE",
         What::RevokeFailed => "revoke failed, tried again",
         What::TargetLost => "target does not answer",
+        What::DeadManFired => "the database's own switch took it",
         What::PumpDied => "A PART OF THE PUMP DIED, started again",
         What::TargetBack => "target answers again",
         other => other.as_str(),
@@ -187,7 +190,7 @@ fn words(fact: &Fact) -> &'static str {
 
 fn why(fact: &Fact) -> String {
     let mut text = String::new();
-    for name in ["target", "why", "cause"] {
+    for name in ["target", "why", "cause", "fired_at"] {
         if let Some(detail) = fact.text(name) {
             text.push_str(&format!(", {name} {detail}"));
         }
@@ -201,7 +204,7 @@ fn why(fact: &Fact) -> String {
         }
     }
     if fact.details.contains_key("gone_before") {
-        text.push_str(", it was gone before this end: somebody else took it");
+        text.push_str(", it was gone before this end: the database's own switch took it (which is told next), or somebody else did");
     }
     text
 }

@@ -16,12 +16,13 @@ pub(super) async fn reconcile(at: &Context<'_>, asked: &cli::Reconcile) -> Resul
         Some(target) => vec![target.clone()],
         None => jit.targets()?,
     };
-    let mut failed = None;
+    let (mut failed, mut any) = (None, false);
     for target in &targets {
         match jit.reconcile(&actor, target, mode).await {
             Ok(drifts) => {
+                any |= !drifts.is_empty();
                 let answer = json!({"target": target, "enforced": asked.enforce, "found": drifts});
-                at.out.result(&answer, || told(target.as_str(), &drifts))?;
+                at.out.result(&answer, || told(target.as_str(), &drifts, mode))?;
             }
             // one target that is down hides no other
             Err(error) => {
@@ -34,20 +35,30 @@ pub(super) async fn reconcile(at: &Context<'_>, asked: &cli::Reconcile) -> Resul
     }
     if asked.enforce {
         jit.run_due().await?;
+        if any {
+            at.out.words("one pass was made: `jit reconcile` says what is left")?;
+        }
     }
     failed.map_or(Ok(()), Err)
 }
 
-fn told(target: &str, drifts: &[Drift]) -> String {
+fn told(target: &str, drifts: &[Drift], mode: Reconcile) -> String {
     if drifts.is_empty() {
         return format!("{target}: holds what the store says, nothing else");
     }
+    let enforces = mode == Reconcile::Enforce;
     let line = |drift: &Drift| match drift {
         Drift::Standing { account, role, grantor } => {
             format!("  standing   `{account}` in `{role}`: not ours, left alone (grantor: {grantor})")
         }
         Drift::Orphaned { account, role } => {
-            format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it")
+            let done = if enforces { "the pump is told to take it away" } else { "`--enforce` takes it away" };
+            format!("  orphaned   `{account}` in `{role}`: our broker granted it and no access accounts for it; {done}")
+        }
+        Drift::OfAnotherStore { account, role, store } => {
+            format!(
+                "  elsewhere  `{account}` in `{role}`: another store ({store}) that works with the same broker accounts for it, left alone"
+            )
         }
         Drift::UsableByBroker { account, role, grantor } => {
             format!(
@@ -55,7 +66,10 @@ fn told(target: &str, drifts: &[Drift]) -> String {
             )
         }
         Drift::Vanished { access, account, role } => {
-            format!("  vanished   `{account}` in `{role}`: access {access} is live and the database does not hold it")
+            let done = if enforces { "the access is ended" } else { "`--enforce` ends the access" };
+            format!(
+                "  vanished   `{account}` in `{role}`: access {access} is live and the database does not hold it; {done}"
+            )
         }
         _ => "  something that this command has no words for: see --json".to_owned(),
     };

@@ -1,6 +1,6 @@
 //! Emergency stop and resume.
 
-use jit_core::engine::Scope;
+use jit_core::engine::{Jit, Scope};
 use serde_json::json;
 
 use super::Context;
@@ -12,6 +12,7 @@ pub(super) async fn stop(at: &Context<'_>, stop: &cli::Stop) -> Result<(), Failu
     let jit = at.engine().await?;
     let actor = at.actor(&jit, &stop.actor);
     let scope = scope(&stop.scope)?;
+    is_known(&jit, &scope)?;
     jit.stop(&actor, scope.clone(), &stop.reason).await?;
     // under every name of the person or the target: where nobody says now whose they are, the pump goes on
     let before = jit.stops_about(&scope).await?.len();
@@ -36,6 +37,19 @@ pub(super) async fn resume(at: &Context<'_>, resume: &cli::Resume) -> Result<(),
     jit.resume(&actor, scope.clone()).await?;
     let answer = json!({"resumed": scope.to_string()});
     at.out.result(&answer, || format!("resumed: {scope}; what the stop ended stays ended"))
+}
+
+/// Refuses a target that is not configured: a stop that is mistyped in a hurry would leave the one that was meant as it is.
+fn is_known(jit: &Jit, scope: &Scope) -> Result<(), Failure> {
+    let targets = jit.targets()?;
+    match scope {
+        Scope::Target(target) if !targets.contains(target) => {
+            let known: Vec<String> = targets.iter().map(|target| format!("`{target}`")).collect();
+            let message = format!("there is no target `{target}`: nothing was stopped");
+            Err(Failure::new(Exit::Refused, "not-found", message, format!("configured are {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn scope(given: &cli::Scope) -> Result<Scope, Failure> {

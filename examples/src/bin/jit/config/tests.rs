@@ -33,8 +33,23 @@ fn what_is_configured_is_placed_beside_the_file() {
     assert_eq!(main.audit.file, Some(PathBuf::from("/var/log/jit.jsonl")));
     let target = &main.targets["orders-prod"];
     assert_eq!(target.password, Some(Password::File(PathBuf::from("folder/secret"))));
-    assert_eq!(target.tls, TlsMode::VerifyFull { ca: Some(PathBuf::from("folder/ca.pem")) });
+    assert_eq!(target.tls, TlsMode::verify_full(Some(PathBuf::from("folder/ca.pem"))));
     assert_eq!(config.tenants.len(), 2);
+}
+
+#[test]
+fn the_name_in_a_certificate_and_the_administrators_are_read() {
+    let named = "tls = { mode = \"verify-full\", ca = \"ca.pem\", server_name = \"project:instance\" }\nadministrators = [\"steward\"]";
+    let whole = WHOLE.replace("tls = { mode = \"verify-full\", ca = \"ca.pem\" }", named);
+    let config = read(&whole).unwrap();
+    let target = &config.tenants[&TenantId::main()].targets["orders-prod"];
+    let (ca, server_name) = (Some(PathBuf::from("folder/ca.pem")), Some("project:instance".to_owned()));
+    assert_eq!(target.tls, TlsMode::VerifyFull { ca, server_name });
+    assert_eq!(target.administrators, ["steward"]);
+    let chain = WHOLE.replace("verify-full", "verify-ca");
+    let config = read(&chain).unwrap();
+    let target = &config.tenants[&TenantId::main()].targets["orders-prod"];
+    assert_eq!(target.tls, TlsMode::VerifyCa { ca: PathBuf::from("folder/ca.pem") });
 }
 
 #[test]
@@ -58,6 +73,12 @@ fn everything_wrong_is_placed_and_says_what_is_known() {
         ("jit_broker@", "jit_broker:hunter2@", "holds a password"),
         ("postgres://", "oracle://", "knows targets of `postgres://`, `mysql://`"),
         ("\"verify-full\"", "\"none\"", "jit.toml:8"),
+        ("{ mode = \"verify-full\", ca = \"ca.pem\" }", "{ mode = \"verify-ca\" }", "jit.toml:8:7: missing field `ca`"),
+        (
+            "url = \"postgres://jit_broker@127.0.0.1:5432/orders\"",
+            "administrators = [\"steward\"]\nurl = \"mysql://jit_broker@127.0.0.1:3306\"",
+            "only a target of PostgreSQL",
+        ),
         ("[tenants.acme]", "[tenants.default]", "keep one of the two"),
         ("file = \"/var", "file \"/var", "jit.toml:11"),
     ] {

@@ -25,6 +25,12 @@ fn each_problem_has_its_place_and_says_what_to_do() {
             "there is no plan `two dba` for policy `a`: did you mean `two dbas`?",
         ),
         (
+            format!(
+                "@id(\"a\") @plan(\"kept\") permit(principal == Jit::Principal::\"group:dba\", {request}, {role});"
+            ),
+            "test:1:1: `group:dba` in policy `a` begins with an unknown prefix, `group:`: known are",
+        ),
+        (
             format!("@id(\"a\") @plan(\"kept\") @maxx(\"1h\") permit(principal, {request}, {role});"),
             "unknown annotation `@maxx` of policy `a`: did you mean `@max`?",
         ),
@@ -113,6 +119,10 @@ fn the_document_is_read_as_strictly_as_one_with_rules() {
         ("[plan.x]\nmax = \"1h\"\nstage = {}\n", "write `[[plan.NAME.stage]]`"),
         ("[plan.x]\nmax = \"1h\"\n[[plan.x.stage]]\n", "this stage asks for nothing"),
         ("[plan.x]\nmax = \"1h\"\n[[plan.x.stage]]\npeople = [{ group = \"dbas\" }]\n", "there is no group `dbas`"),
+        (
+            "[plan.x]\nmax = \"1h\"\n[[plan.x.stage]]\npeople = [{ person = \"person:bob\" }]\n",
+            "`person:bob` begins with an unknown prefix, `person:`",
+        ),
         (
             "[plan.x]\nmax = \"1h\"\n[[plan.x.stage]]\npeople = [{ group = \"dba\", quorum = 9 }]\n",
             "nobody could ever be approved under plan `x`",

@@ -7,9 +7,10 @@ use super::records::{
     AccessRecord, ApprovalRecord, EntryRecord, ExtensionRecord, GrantRecord, HoldingRecord, PhaseRecord, RequestRecord,
     WindowRecord,
 };
-use super::{Case, Lawful, Oracle, broken, server_of};
+use super::{Case, Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
 use crate::store::Record;
+use crate::testkit::sim::steps::is_second;
 
 /// What people are told of.
 const TOLD: [&str; 28] = [
@@ -74,11 +75,7 @@ impl Oracle {
             return Err(broken(9, format!("{told} facts to be told, {} notices with them", reading.notices)));
         }
         for (tenant, entry) in &reading.entries {
-            if entry.what == "incarnation-changed" {
-                let realm = entry.details.get("realm").and_then(serde_json::Value::as_str);
-                let server = realm.and_then(server_of);
-                self.incarnations.extend(server.map(|server| ((tenant.clone(), server), at)));
-            }
+            self.is_told(tenant, entry, at)?;
             self.used_up(entry)?;
         }
         for record in reading.delegations {
@@ -119,6 +116,7 @@ impl Oracle {
             tenant: record.tenant.clone(),
             request: record.request.clone(),
             realm: None,
+            server: None,
             state: String::new(),
             start: None,
             intents: Vec::new(),
@@ -147,7 +145,9 @@ impl Oracle {
         case.heard = record.approval;
         case.is_asked(&case.heard.question.clone());
         self.more(node, id, &mut case, record.extension, &record.extended, told, at)?;
+        case.server = record.realm.as_deref().and_then(|realm| self.place(&case.tenant, realm));
         case.realm = record.realm;
+        self.follows(id, &case, before.as_ref(), at)?;
         if grant.is == "scheduled" {
             case.start = grant.start.max(case.request.start);
         }
@@ -204,6 +204,21 @@ impl Oracle {
         if verified { self.gone(id, kept) } else { Ok(()) }
     }
 
+    /// Where it went to another realm, an operator said so (law 5).
+    fn follows(&mut self, id: &str, case: &Case, before: Option<&Case>, at: Time) -> Lawful {
+        let Some(before) = before.filter(|before| before.realm.is_some() && before.realm != case.realm) else {
+            return Ok(());
+        };
+        let (realm, server) = (case.realm.clone().unwrap_or_default(), case.server.unwrap_or_default());
+        if !self.confirmed.contains(&(case.tenant.clone(), realm.clone(), server)) {
+            return Err(broken(5, format!("{id} is carried to {realm}, and nobody confirmed that")));
+        }
+        self.comes_about("accesses carried to another realm");
+        let case = Case { state: before.state.clone(), ..case.clone() };
+        self.is_carried(&case, before.server, at);
+        Ok(())
+    }
+
     /// More time is asked for, or given: that takes what the role takes.
     #[allow(clippy::too_many_arguments)]
     fn more(
@@ -234,14 +249,13 @@ impl Oracle {
     }
 
     fn overlapping(&self, id: &str, case: &Case) -> bool {
-        let server = case.realm.as_deref().and_then(server_of);
-        server.is_some_and(|server| !self.others(id, server, &case.request.account, &case.request.role).is_empty())
+        case.server.is_some_and(|server| !self.others(id, server, &case.request.account, &case.request.role).is_empty())
     }
 
     /// From now on the membership may be ours. What was given by hand since it was last looked at cannot be told from that where rows bear nobody's
     /// name: it was observed absent.
     fn mingle(&mut self, case: &Case) {
-        let Some(server) = case.realm.as_deref().and_then(server_of) else { return };
+        let Some(server) = case.server else { return };
         let held = (server, case.request.role.clone(), case.request.account.clone());
         let since = self.standing.get(&held).copied();
         let now = self.servers.get(server).map(crate::testkit::mock::MockServer::now);
@@ -288,7 +302,7 @@ impl Oracle {
     /// Law 5: it is said to be gone.
     fn gone(&self, id: &str, kept: bool) -> Lawful {
         let Some(case) = self.cases.get(id) else { return Ok(()) };
-        let Some(server) = case.realm.as_deref().and_then(server_of) else { return Ok(()) };
+        let Some(server) = case.server else { return Ok(()) };
         let (account, role) = (case.request.account.as_str(), case.request.role.as_str());
         let held = (server, role.to_owned(), account.to_owned());
         let nobodys = self.is_nobodys(&held);
@@ -298,7 +312,7 @@ impl Oracle {
             return Err(broken(5, format!("{id} is {}, and `{account}` still has `{role}`", case.state)));
         }
         let narrow = others.iter().all(|(_, other)| other.request.target != "wide");
-        let narrowed = server != 0 || row != Some(true) || !narrow || nobodys;
+        let narrowed = is_second(server) || row != Some(true) || !narrow || nobodys;
         if !narrowed {
             return Err(broken(7, format!("{id} is {}, and what remains is as wide as it was", case.state)));
         }

@@ -38,7 +38,7 @@ impl Oracle {
 
     /// Whoever goes on behind a store that lost its tail may move them as that has it.
     pub(super) fn loosen_all(&mut self) {
-        for (role, account, ..) in self.servers.get(SERVER).map(|server| server.dead_men()).unwrap_or_default() {
+        for (role, account, ..) in self.dead_men_of(SERVER) {
             self.loose.insert((SERVER, role, account));
         }
     }
@@ -73,7 +73,8 @@ impl Oracle {
             return Ok(());
         }
         let (Some(server), Some(end)) = (self.servers.get(SERVER), case.latest_end) else { return Ok(()) };
-        let armed = server.dead_men().into_iter().find(|(role, account, ..)| (role, account) == (&held.1, &held.2));
+        let armed =
+            self.dead_men_of(SERVER).into_iter().find(|(role, account, ..)| (role, account) == (&held.1, &held.2));
         let Some((.., fires_at, None)) = armed else {
             return Err(broken(
                 4,
@@ -91,7 +92,7 @@ impl Oracle {
 
     /// What fired since the last time was taken away by the server itself.
     pub(in super::super) fn dead_men_fired(&mut self, now: Time) -> Lawful {
-        let all = self.servers.get(SERVER).map(|server| server.dead_men()).unwrap_or_default();
+        let all = self.dead_men_of(SERVER);
         for (role, account, _, fired_at) in all {
             let Some(fired_at) = fired_at else { continue };
             let held = (SERVER, role, account);

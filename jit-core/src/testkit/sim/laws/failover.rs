@@ -16,6 +16,8 @@ pub(in super::super) struct Remembered {
     stops: Vec<StopRecord>,
     entries: BTreeMap<String, u64>,
     desk: Desk,
+    places: BTreeMap<(String, String), usize>,
+    homes: Vec<usize>,
 }
 
 impl Oracle {
@@ -34,13 +36,15 @@ impl Oracle {
             stops: self.stops.clone(),
             entries: self.entries.clone(),
             desk: self.desk.clone(),
+            places: self.places.clone(),
+            homes: self.homes.clone(),
         }
     }
 
     /// The store has failed over: only this is known, and what the databases did for the rest is nobody's.
     pub(in super::super) fn failed_over(&mut self, to: Remembered) {
-        let Remembered { cases, order, incarnations, stops, entries, desk } = to;
-        self.desk = desk;
+        let Remembered { cases, order, incarnations, stops, entries, desk, places, homes } = to;
+        (self.desk, self.places, self.homes) = (desk, places, homes);
         let before = std::mem::replace(&mut self.cases, cases);
         (self.order, self.incarnations, self.stops, self.entries) = (order, incarnations, stops, entries);
         self.loosen_all();

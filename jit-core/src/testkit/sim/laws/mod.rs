@@ -5,6 +5,7 @@ mod approval;
 mod commit;
 mod dead_man;
 mod failover;
+mod place;
 mod reading;
 mod records;
 mod said;
@@ -21,6 +22,7 @@ use crate::testkit::mock::MockServer;
 
 pub(super) use dead_man::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_men};
 pub(super) use failover::Remembered;
+pub(super) use place::server_by;
 pub(super) use reading::Reading;
 pub(super) use statement::{Sender, Sent};
 
@@ -53,6 +55,8 @@ pub(super) struct Case {
     pub(super) tenant: String,
     request: RequestRecord,
     realm: Option<String>,
+    /// The server that its realm is on.
+    pub(super) server: Option<usize>,
     pub(super) state: String,
     start: Option<Time>,
     /// Every intent to grant that was ever recorded.
@@ -109,6 +113,10 @@ impl Case {
         self.state == "pending" && (self.request.role == "owner" || self.request.break_glass)
     }
 
+    pub(super) fn target(&self) -> &str {
+        &self.request.target
+    }
+
     pub(super) fn requester(&self) -> &str {
         &self.request.requester
     }
@@ -126,9 +134,7 @@ impl Case {
     }
 
     fn is_about(&self, server: usize, account: &str, role: &str) -> bool {
-        self.realm.as_deref().and_then(server_of) == Some(server)
-            && self.request.account == account
-            && self.request.role == role
+        self.server == Some(server) && self.request.account == account && self.request.role == role
     }
 }
 
@@ -212,6 +218,18 @@ pub(super) struct Oracle {
     pub(super) by_hand: BTreeSet<Held>,
     /// What came back from a backup, and has to be found.
     pub(super) restored: BTreeMap<Held, Restored>,
+    /// Realms that are on another server than at first, by an operator's word, for a tenant.
+    places: BTreeMap<(String, String), usize>,
+    /// The servers that the targets are known to be.
+    pub(super) homes: Vec<usize>,
+    /// What operators confirmed to have a realm's data: for which tenant, of which realm, which server.
+    confirmed: BTreeSet<(String, String, usize)>,
+    /// What servers held that nobody is to change.
+    frozen: BTreeMap<usize, BTreeSet<(String, String, String)>>,
+    /// Accounts that were renamed: the name that each had, by server and the name that it has.
+    renamed: BTreeMap<(usize, String), String>,
+    /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
+    anew: BTreeSet<(usize, String)>,
     /// When it was last noticed, by which tenant, that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
     /// When a membership of ours was last taken away, the server's time.
@@ -272,6 +290,12 @@ impl Oracle {
             standing: BTreeMap::new(),
             by_hand: BTreeSet::new(),
             restored: BTreeMap::new(),
+            places: BTreeMap::new(),
+            homes: super::steps::straight(),
+            confirmed: BTreeSet::new(),
+            frozen: BTreeMap::new(),
+            renamed: BTreeMap::new(),
+            anew: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),
@@ -306,10 +330,8 @@ impl Oracle {
     /// The memberships that bear our name: role and account, and whether SET ROLE is in them.
     fn ours(&self, server: usize) -> Vec<(&'static str, String, bool)> {
         let mut ours = Vec::new();
-        let Some(it) = self.servers.get(server) else { return ours };
         for role in super::steps::ROLES {
-            let rows = it.members(role).unwrap_or_default();
-            let rows = rows.into_iter().filter(|row| row.grantor == BROKER && row.member != BROKER);
+            let rows = self.members(server, role).into_iter().filter(Self::bears_our_name);
             ours.extend(rows.map(|row| (role, row.member, row.set)));
         }
         ours

@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::{Case, Lawful, Oracle, broken, server_of};
+use super::{Case, Held, Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
+use crate::testkit::sim::steps::is_second;
 
 /// How long people may not be told while the store works: a call of it that hangs (20 s), and a dead node's claim (10 s).
 const DESK: TimeDelta = TimeDelta::seconds(35);
@@ -17,6 +18,7 @@ impl Oracle {
             }
         }
         self.standing_stands()?;
+        self.strangers_are_left_alone()?;
         self.people_are_told(now)?;
         self.restored_is_found(now)?;
         self.overdue_moves(now)
@@ -57,7 +59,7 @@ impl Oracle {
     /// Law 6: nobody but people takes away what people gave.
     fn standing_stands(&self) -> Lawful {
         for (server, role, account) in self.standing.keys() {
-            let rows = self.servers.get(*server).and_then(|server| server.members(role).ok()).unwrap_or_default();
+            let rows = self.members(*server, role);
             if !rows.iter().any(|row| row.member == *account && row.grantor != super::BROKER) {
                 return Err(broken(6, format!("`{account}` has lost `{role}`, which was given by hand")));
             }
@@ -118,8 +120,15 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether what was given by hand is in the way of seeing that it is gone: the same membership, or, where nothing but names is known, one of
+    /// the role or the account, which may be the same under another name.
     fn disputed(&self, case: &Case) -> bool {
-        self.standing.keys().any(|(server, role, account)| *server == 1 && case.is_about(*server, account, role))
+        let given = self.standing.keys().chain(&self.by_hand).filter(|held| is_second(held.0));
+        given.filter(|held| case.server == Some(held.0)).any(|held| {
+            let (_, role, account) = held;
+            let (same_role, same_account) = (case.request.role == *role, case.request.account == *account);
+            if same_role && same_account { self.standing.contains_key(held) } else { same_role || same_account }
+        })
     }
 }
 
@@ -127,15 +136,28 @@ impl Oracle {
     /// A membership of the server that is gone, role and account, and whose case is over as it should be.
     pub(in super::super) fn revoked(&self, server: usize, pick: u64) -> Option<(String, String, String)> {
         let gone = self.order.iter().filter_map(|id| self.cases.get(id)).filter(|case| case.state == "revoked");
-        let gone: Vec<&Case> = gone.filter(|case| case.realm.as_deref().and_then(server_of) == Some(server)).collect();
+        // to whom it was given is in the backup, not who has his name now
+        let is_there =
+            |case: &&Case| self.has_names_only(server) || !self.anew.contains(&(server, case.request.account.clone()));
+        let gone: Vec<&Case> = gone.filter(|case| case.server == Some(server)).filter(is_there).collect();
         let place = usize::try_from(pick.checked_rem(gone.len() as u64)?).ok()?;
         let case = gone.get(place)?;
         Some((case.request.role.clone(), case.request.account.clone(), case.tenant.clone()))
     }
 
+    /// Memberships under our name that were given by hand, and that nobody has an access to.
+    pub(in super::super) fn given_under_our_name(&self) -> impl Iterator<Item = &Held> {
+        self.by_hand.iter().filter(|held| {
+            let (server, role, account) = held;
+            let wanted = self.cases.values().any(|case| case.is_live() && case.is_about(*server, account, role));
+            !wanted && !self.restored.contains_key(*held)
+        })
+    }
+
     /// Law 5: what came back is found and taken away again.
     pub(in super::super) fn left_of_restored(&self) -> Lawful {
-        let left = self.restored.keys().find(|held| self.is_ours(held.0, &held.2, &held.1).is_some());
+        let looked_at = self.restored.keys().filter(|held| !self.is_left(held.0));
+        let left = looked_at.clone().find(|held| self.is_ours(held.0, &held.2, &held.1).is_some());
         match left {
             Some((_, role, account)) => {
                 Err(broken(5, format!("`{account}` has `{role}` again since a backup, and nobody found it")))
@@ -152,7 +174,8 @@ impl Oracle {
         for server in 0..self.servers.len() {
             // where no grantor is recorded, what was given by hand under our name is nobody's
             let known = |account: &String, role: &str| {
-                server == 1 && self.by_hand.contains(&(server, role.to_owned(), account.clone()))
+                (is_second(server) || self.is_left(server))
+                    && self.by_hand.contains(&(server, role.to_owned(), account.clone()))
             };
             if let Some((role, account, _)) = self.ours(server).iter().find(|(role, account, _)| !known(account, role))
             {

@@ -5,14 +5,17 @@ use chrono::TimeDelta;
 use super::records::HoldingRecord;
 use super::{Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
-use crate::database::{GrantOrder, RevokeHow, RevokeOrder};
+use crate::database::{GrantOrder, RevokeHow, RevokeOrder, Subject};
 use crate::store::Record;
+use crate::testkit::sim::steps::is_second;
 
 /// A statement on its way.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Sent {
     tenant: Option<String>,
     pub(in super::super) server: usize,
+    /// The server that it went to, whichever it is meant for.
+    at: usize,
     pub(in super::super) account: String,
     pub(in super::super) role: String,
     pub(in super::super) label: String,
@@ -28,12 +31,22 @@ pub(in super::super) struct Sent {
     pub(super) forgotten: bool,
 }
 
+impl Sent {
+    /// Whether it is about this membership.
+    pub(super) fn is_about(&self, server: usize, role: &str, account: &str) -> bool {
+        (self.server, self.role.as_str(), self.account.as_str()) == (server, role, account)
+    }
+}
+
 /// Who sends it.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Sender {
     pub(in super::super) node: usize,
     pub(in super::super) boot: u64,
+    /// The server that it is meant for.
     pub(in super::super) server: usize,
+    /// The server that answers.
+    pub(in super::super) at: usize,
     pub(in super::super) now: Time,
 }
 
@@ -52,7 +65,8 @@ impl Oracle {
     /// Whether a statement can still have an effect.
     pub(super) fn may_arrive(&self, sent: &Sent) -> bool {
         let late = |not_after: Time| self.servers.get(sent.server).is_none_or(|server| server.now() > not_after);
-        !sent.over && !sent.forgotten && (sent.arrived || !sent.not_after.is_some_and(late))
+        // another server refuses it
+        sent.at == sent.server && !sent.over && !sent.forgotten && (sent.arrived || !sent.not_after.is_some_and(late))
     }
 
     /// A grant is about to be sent.
@@ -93,14 +107,16 @@ impl Oracle {
         }
         let observed = after(order.not_after(), TimeDelta::zero().checked_sub(&CALL).unwrap_or_default());
         // where no grantor is recorded, what was given by hand after ours was taken by hand cannot be told from ours
-        let alike = by.server == 1 && !self.others(&id, by.server, account, role).is_empty();
-        if let Some(since) = self.standing.get(&held).filter(|since| **since < observed && !alike) {
+        let alike = is_second(by.server) && !self.others(&id, by.server, account, role).is_empty();
+        // who is called otherwise now is not found by his name
+        let found = subject.account_id.is_some() || self.servers.get(by.server).is_some_and(|it| it.has(account));
+        if let Some(since) = self.standing.get(&held).filter(|since| **since < observed && !alike && found) {
             return Err(broken(6, format!("`{role}` is granted to `{account}`, who holds it since {since}")));
         }
         if fresh {
             self.serial(by.server, account, label, &id, true)?;
         }
-        Ok(self.sent((by.server, account, role), label, &id, true, Some(order.not_after())))
+        Ok(self.sent((by, account, role), label, &id, true, Some(order.not_after())))
     }
 
     /// A revoke is about to be sent.
@@ -115,7 +131,7 @@ impl Oracle {
         let (account, role) = (order.subject.account.as_str(), order.subject.role.as_str());
         if label.ends_with(AHEAD) {
             self.ends_ahead(by, &id, order)?;
-            return Ok(self.sent((by.server, account, role), label, &id, false, None));
+            return Ok(self.sent((by, account, role), label, &id, false, None));
         }
         let fresh = self.claimed(by, account)?;
         match self.cases.get(&id) {
@@ -150,12 +166,19 @@ impl Oracle {
                 .others(&id, by.server, account, role)
                 .into_iter()
                 .find(|(_, other)| matches!(other.state.as_str(), "granting" | "active"));
-            if let (RevokeHow::Remove, Some((other, _))) = (order.how, wanted) {
+            let dropped = self.is_of_nobody(by.server, &order.subject);
+            if let (RevokeHow::Remove, Some((other, _)), false) = (order.how, wanted, dropped) {
                 return Err(broken(7, format!("`{role}` is taken from `{account}`, and {other} wants it")));
             }
             self.serial(by.server, account, label, &id, false)?;
         }
-        Ok(self.sent((by.server, account, role), label, &id, false, None))
+        Ok(self.sent((by, account, role), label, &id, false, None))
+    }
+
+    /// Whether its account was dropped, whoever has its name now.
+    pub(in super::super) fn is_of_nobody(&self, server: usize, subject: &Subject) -> bool {
+        let id = subject.account_id.as_ref();
+        id.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
     }
 
     /// Law 3's exception: no intent and no claim, but only while the store fails, and only what is over.
@@ -186,7 +209,7 @@ impl Oracle {
 
     fn sent(
         &mut self,
-        (server, account, role): (usize, &str, &str),
+        (by, account, role): (Sender, &str, &str),
         label: &str,
         id: &str,
         grants: bool,
@@ -198,7 +221,8 @@ impl Oracle {
         let grants = grants.then(|| id.to_owned());
         let sent = Sent {
             tenant,
-            server,
+            server: by.server,
+            at: by.at,
             account,
             role,
             label,
@@ -219,7 +243,7 @@ impl Oracle {
         if stale.is_some_and(|stale| span(stale, by.now) < STALE) {
             return Ok(false);
         }
-        let realm = format!("mock:{}", by.server.saturating_add(1));
+        let realm = self.servers.get(by.server).map(|server| server.realm()).unwrap_or_default();
         let serial = format!("holding:{}", crate::names::join([&realm, account]));
         match self.holders.get(&serial) {
             Some(holder) if holder.by == (by.node, by.boot) && by.now <= holder.until => Ok(true),
@@ -293,7 +317,7 @@ impl Oracle {
 
     /// The broker's connections with this label were ended, with all that they had still to do.
     pub(in super::super) fn ended(&mut self, server: usize, label: &str) {
-        let ended = |sent: &&mut Sent| sent.server == server && sent.label == label && sent.arrived;
+        let ended = |sent: &&mut Sent| sent.at == server && sent.label == label && sent.arrived;
         self.statements.values_mut().filter(ended).for_each(|sent| sent.over = true);
     }
 
@@ -302,6 +326,6 @@ impl Oracle {
         if server == super::GUARDED {
             self.guarded_stopped = Some(now);
         }
-        self.statements.values_mut().filter(|sent| sent.server == server).for_each(|sent| sent.over = true);
+        self.statements.values_mut().filter(|sent| sent.at == server).for_each(|sent| sent.over = true);
     }
 }

@@ -1,0 +1,33 @@
+//! Which store it is, for the marks that it leaves in databases.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Expect, Kind, RecordKey, Store, StoreError, Write, Writing};
+use crate::clock::Entropy;
+use crate::id::{StoreId, TenantId};
+
+/// The id of the store. It is a record of the store, made when it is first asked for: one that is opened again, moved to another host or
+/// restored from a backup is the same store, and two that were made apart are two.
+///
+/// # Errors
+/// As [`StoreError`] says: for a store that has none yet, where it cannot be written.
+pub async fn identity(store: &dyn Store, entropy: &dyn Entropy) -> Result<StoreId, StoreError> {
+    let at = RecordKey::new(&TenantId::everywhere(), Kind::Setting, "store");
+    loop {
+        if let Some(record) = store.read(&at).await? {
+            return serde_json::from_slice(&record.body).map_err(|error| StoreError::Damaged {
+                kind: at.kind.as_str(),
+                key: at.key.clone(),
+                why: error.to_string(),
+            });
+        }
+        let body = format!("\"{}\"", StoreId::fresh(entropy)).into_bytes();
+        let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
+        let write = Write { at: at.clone(), expect: Expect::Absent, what };
+        match store.commit(Change { writes: vec![write], ..Change::default() }).await {
+            // who came first has made it
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

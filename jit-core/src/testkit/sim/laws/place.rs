@@ -1,0 +1,224 @@
+//! Which server a realm is on, for whom; what comes of another one, and of accounts that are called otherwise.
+
+use std::collections::BTreeSet;
+
+use super::records::EntryRecord;
+use super::{BROKER, Case, Held, Lawful, Oracle, Restored, broken, server_of};
+use crate::clock::Time;
+use crate::testkit::database_laws::Row;
+use crate::testkit::mock::MockServer;
+
+use super::super::steps::{ROLES, copy_of, is_second, place_of};
+
+/// The server that shows this identity.
+pub(in super::super) fn server_by(realm: &str, incarnation: &str) -> Option<usize> {
+    match MockServer::copy_that_ran(incarnation) {
+        0 => server_of(realm),
+        copy => usize::try_from(copy.checked_rem(10)?).ok(),
+    }
+}
+
+impl Oracle {
+    /// The members of a role, an account that was renamed by the name that it had.
+    pub(super) fn members(&self, server: usize, role: &str) -> Vec<Row> {
+        let mut rows = self.servers.get(server).and_then(|server| server.members(role).ok()).unwrap_or_default();
+        for row in &mut rows {
+            if let Some(was) = self.renamed.get(&(server, row.member.clone())) {
+                row.member.clone_from(was);
+            }
+        }
+        rows
+    }
+
+    /// Its dead-men, likewise: role, account, when each fires, when it fired.
+    pub(super) fn dead_men_of(&self, server: usize) -> Vec<(String, String, Time, Option<Time>)> {
+        let mut dead_men = self.servers.get(server).map(MockServer::dead_men).unwrap_or_default();
+        for (_, account, ..) in &mut dead_men {
+            if let Some(was) = self.renamed.get(&(server, account.clone())) {
+                account.clone_from(was);
+            }
+        }
+        dead_men
+    }
+
+    /// The server of a realm, as this tenant has it.
+    pub(super) fn place(&self, tenant: &str, realm: &str) -> Option<usize> {
+        let placed = self.places.get(&(tenant.to_owned(), realm.to_owned())).copied();
+        placed.or_else(|| server_of(realm))
+    }
+
+    /// Whether every target leads to the server that it is known to be, and nothing lives elsewhere; and no account is missing where
+    /// it cannot be found by anything but its name.
+    pub(in super::super) fn is_straight(&self, leads: &[usize]) -> bool {
+        let at_home = |case: &Case| {
+            let home = place_of(&case.request.target).and_then(|target| self.homes.get(target));
+            case.server.is_none() || case.server.as_ref() == home
+        };
+        let lost = self.renamed.keys().any(|(server, _)| self.merged.get(*server) == Some(&true));
+        *leads == *self.homes && !lost && self.cases.values().filter(|case| !case.is_final()).all(at_home)
+    }
+
+    /// Nobody is to change anything on it: no target is known to be this server.
+    pub(in super::super) fn freezes(&mut self, server: usize) {
+        let rows = self.rows(server);
+        self.frozen.insert(server, rows);
+    }
+
+    /// Whether that is so.
+    pub(in super::super) fn is_frozen(&self, server: usize) -> bool {
+        self.frozen.contains_key(&server)
+    }
+
+    fn rows(&self, server: usize) -> BTreeSet<(String, String, String)> {
+        let of = |role: &&'static str| {
+            let rows = self.members(server, role).into_iter();
+            rows.map(|row| (role.to_string(), row.member, row.grantor)).collect::<Vec<_>>()
+        };
+        ROLES.iter().flat_map(of).collect()
+    }
+
+    /// Law 5: what is meant for another server changes nothing.
+    pub(super) fn strangers_are_left_alone(&self) -> Lawful {
+        for (server, rows) in &self.frozen {
+            let now = self.rows(*server);
+            if let Some((role, account, _)) = now.symmetric_difference(rows).next() {
+                let why = format!("`{role}` of `{account}` was changed on server {server}, which was never meant");
+                return Err(broken(5, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a copy may be made, or made anew: nothing is known to be there, and all accounts have their names.
+    pub(in super::super) fn may_be_copied(&self, server: usize, copy: usize) -> bool {
+        let used = self.homes.contains(&copy) || self.places.values().any(|place| *place == copy);
+        !used && !self.renamed.keys().any(|(at, _)| *at == server)
+    }
+
+    /// A copy was made: what is held there is nobody's.
+    pub(in super::super) fn is_copied(&mut self, server: usize, copy: usize) {
+        self.by_hand.retain(|held| held.0 != copy);
+        self.standing.retain(|held, _| held.0 != copy);
+        for (role, account, _) in self.ours(copy) {
+            self.by_hand.insert((copy, role.to_owned(), account));
+        }
+        let standing: Vec<(Held, Time)> = self.standing.iter().map(|(held, since)| (held.clone(), *since)).collect();
+        for ((_, role, account), since) in standing.into_iter().filter(|(held, _)| held.0 == server) {
+            self.standing.insert((copy, role, account), since);
+        }
+        let mingled: Vec<Held> = self.ever_ours.iter().filter(|held| held.0 == server).cloned().collect();
+        self.ever_ours.extend(mingled.into_iter().map(|(_, role, account)| (copy, role, account)));
+        self.freezes(copy);
+    }
+
+    /// What the log says of targets and realms: which servers they are from now on.
+    pub(super) fn is_told(&mut self, tenant: &str, entry: &EntryRecord, at: Time) -> Lawful {
+        let (Some(realm), Some(incarnation)) = (entry.text("realm"), entry.text("incarnation")) else { return Ok(()) };
+        let Some(server) = server_by(realm, incarnation) else { return Ok(()) };
+        let target = entry.text("target").and_then(place_of);
+        match entry.what.as_str() {
+            "target-contacted" | "target-confirmed" => {
+                if entry.what == "target-confirmed" {
+                    self.confirmed.insert((tenant.to_owned(), realm.to_owned(), server));
+                }
+                self.frozen.remove(&server);
+                if let Some(home) = target.and_then(|target| self.homes.get_mut(target)) {
+                    *home = server;
+                }
+            }
+            "incarnation-changed" => {
+                self.incarnations.insert((tenant.to_owned(), server), at);
+                if self.place(tenant, realm) != Some(server) {
+                    self.is_elsewhere(tenant, realm, server, at)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The realm is on another server from now on. Law 5: an operator said so.
+    fn is_elsewhere(&mut self, tenant: &str, realm: &str, server: usize, at: Time) -> Lawful {
+        if !self.confirmed.contains(&(tenant.to_owned(), realm.to_owned(), server)) {
+            return Err(broken(5, format!("server {server} is taken for that of {realm}, and nobody confirmed that")));
+        }
+        self.comes_about("realms that moved to a copy");
+        self.places.insert((tenant.to_owned(), realm.to_owned()), server);
+        let about = |case: &Case| case.tenant == tenant && case.realm.as_deref() == Some(realm);
+        let all: Vec<String> = self.cases.iter().filter(|(_, case)| about(case)).map(|(id, _)| id.clone()).collect();
+        for id in all {
+            let Some(case) = self.cases.get_mut(&id) else { continue };
+            let was = case.server.replace(server);
+            let case = case.clone();
+            self.is_carried(&case, was, at);
+        }
+        Ok(())
+    }
+
+    /// The access is on another server from now on, by an operator's word: what is left where it was is nobody's.
+    pub(super) fn is_carried(&mut self, case: &Case, was: Option<usize>, at: Time) {
+        let (Some(was), Some(server)) = (was, case.server) else { return };
+        let (role, account) = (case.request.role.clone(), case.request.account.clone());
+        for sent in self.statements.values_mut() {
+            sent.forgotten |= sent.is_about(was, &role, &account);
+        }
+        self.by_hand.insert((was, role.clone(), account.clone()));
+        self.restored.remove(&(was, role.clone(), account.clone()));
+        let held = (server, role, account);
+        self.ever_ours.insert(held.clone());
+        if case.is_live() {
+            self.by_hand.remove(&held);
+        } else if case.state == "revoked" && self.is_ours(server, &held.2, &held.1).is_some() {
+            self.restored.insert(held, Restored { tenant: case.tenant.clone(), since: at });
+        }
+    }
+
+    /// Whether a realm that it was on is known to be on another server now, or a target that led to it is.
+    pub(super) fn is_left(&self, server: usize) -> bool {
+        let moved =
+            self.homes.iter().zip(super::super::steps::straight()).any(|(home, first)| {
+                *home != first && (first == server || copy_of(first) == server || *home == server)
+            });
+        server >= super::super::steps::SERVERS || moved
+    }
+
+    /// An account is called otherwise now.
+    pub(in super::super) fn is_called(&mut self, server: usize, was: &str, now: &str) {
+        self.renamed.insert((server, now.to_owned()), was.to_owned());
+    }
+
+    /// Everybody of the server who is called otherwise, with the name that he had.
+    pub(in super::super) fn called_otherwise(&self, server: usize) -> Vec<(String, String)> {
+        let of = self.renamed.iter().filter(|((at, _), _)| *at == server);
+        of.map(|((_, now), was)| (now.clone(), was.clone())).collect()
+    }
+
+    /// He is called as he was.
+    pub(in super::super) fn is_called_again(&mut self, server: usize, now: &str, at: Time) {
+        let Some(was) = self.renamed.remove(&(server, now.to_owned())) else { return };
+        // under this name it can be seen only since then
+        let of = |held: &Held| held.0 == server && held.2 == was;
+        self.standing.iter_mut().filter(|(held, _)| of(held)).for_each(|(_, since)| *since = at);
+    }
+
+    /// The account was dropped, with all that it held.
+    pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
+        let of = |held: &Held| held.0 == server && held.2 == account;
+        self.anew.insert((server, account.to_owned()));
+        self.standing.retain(|held, _| !of(held));
+        self.by_hand.retain(|held| !of(held));
+        self.restored.retain(|held, _| !of(held));
+        self.ever_ours.retain(|held| !of(held));
+        self.loose.extend(ROLES.iter().map(|role| (server, (*role).to_owned(), account.to_owned())));
+    }
+
+    /// Whether who is there cannot be told from one of that name by anything else.
+    pub(in super::super) fn has_names_only(&self, server: usize) -> bool {
+        is_second(server) && self.merged.get(server) == Some(&true)
+    }
+
+    /// Whether the row is ours.
+    pub(super) fn bears_our_name(row: &Row) -> bool {
+        row.grantor == BROKER && row.member != BROKER
+    }
+}

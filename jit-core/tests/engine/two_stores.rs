@@ -1,0 +1,142 @@
+//! Two stores that work with one broker: a broker belongs to one store, and who breaks that is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use jit_core::database::{ArmOrder, Call, Database, DefaultRole, Severity, Subject};
+use jit_core::engine::{Drift, JitError, Reconcile};
+use jit_core::id::{StoreId, TargetName};
+use jit_core::policy::Sessions;
+use jit_core::store::{MemoryStore, Store, identity};
+use jit_core::testkit::faulty::{Fault, Method};
+use jit_core::testkit::mock::MockServer;
+
+use crate::stage::*;
+
+fn with_dead_man() -> MockServer {
+    let server = server(17);
+    server.set_dead_man(Some(TimeDelta::seconds(1)));
+    server
+}
+
+/// Somebody else's store arms the membership.
+async fn mark(server: &MockServer, store: &str) {
+    let database = server.database();
+    let subject = Subject {
+        account: database.account("alice").unwrap(),
+        account_id: None,
+        role: database.role("reader").unwrap(),
+        role_id: None,
+    };
+    let default_role = DefaultRole::Goes { back_to: None };
+    let order = ArmOrder { subject, ends_in: Duration::from_secs(3_600), sessions: Sessions::End, default_role };
+    let store = Some(StoreId::new(store).unwrap());
+    let call = Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store };
+    database.arm(&call, &[order]).await.pop().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_06_the_end_of_one_stores_access_leaves_what_another_store_accounts_for() {
+    let server = with_dead_man();
+    let text = POLICY.replace("max = \"4h\"\n", "max = \"4h\"\ndead_man = \"off\"\n");
+    let (one, two) = (engine(server.database()).await, {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
+        let builder = jit_core::engine::Jit::builder().shared_store(store).policy(policy(&text));
+        builder.database("pg", server.database()).build().await.unwrap()
+    });
+    two.run_due().await.unwrap();
+    let (first, second) = (one.start(), two.start());
+    // it has it without a mark, before the other asks
+    let unmarked = usable(&two, "alice", "reader", 1_500).await;
+    let marked = usable(&one, "alice", "reader", 3_600_000).await;
+    let session = server.session("alice").unwrap();
+    let ended = two.until_ended(unmarked.id(), PATIENCE).await.unwrap();
+    assert_eq!(ended.state, "revoked");
+    assert!(ended.cause.as_ref().unwrap().contains("another store"), "{ended:?}");
+    assert!(told(&two, &ended).await.contains(&"finding".to_owned()));
+    assert_eq!(held(&server, "reader"), 1, "the other's membership went with it");
+    assert!(session.is_open(), "the other's session ended");
+    assert_eq!(one.access(marked.id()).await.unwrap().state, "active");
+    // asked for again it is refused, in words, and in the log
+    let refused = two.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
+    assert!(matches!(&refused, JitError::Standing { finding } if finding.contains("another store")), "{refused}");
+    let found = two.reconcile(&actor("frank"), &TargetName::new("pg").unwrap(), Reconcile::Enforce).await.unwrap();
+    let named = |drift: &Drift| matches!(drift, Drift::OfAnotherStore { account, .. } if account.as_str() == "alice");
+    assert!(found.iter().any(named), "{found:?}");
+    assert!(!found.iter().any(|drift| matches!(drift, Drift::Orphaned { .. })), "{found:?}");
+    two.run_due().await.unwrap();
+    assert_eq!(held(&server, "reader"), 1, "reconciling took it");
+    let checks = two.check_target(&TargetName::new("pg").unwrap()).await.unwrap().checks;
+    assert!(checks.iter().any(|check| check.about.what == "another-store" && check.severity == Severity::Danger));
+    one.release(&actor("alice"), marked.id()).await.unwrap();
+    assert_eq!(one.until_ended(marked.id(), PATIENCE).await.unwrap().state, "revoked");
+    assert_eq!(held(&server, "reader"), 0);
+    assert!(!session.is_open());
+    // and now it can be had
+    usable(&two, "alice", "reader", 3_600_000).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_06_what_another_store_marks_between_look_and_grant_is_not_granted() {
+    let server = with_dead_man();
+    let database = faulty(&server);
+    let jit = engine(Arc::clone(&database)).await;
+    let access = jit.request(&actor("alice"), ask("reader", 3_600_000)).await.unwrap();
+    // the look finds nothing yet: it is the arming that finds the other store's mark
+    database.script(Method::Arm, [Some(Fault::Hang)]);
+    let passes = tokio::spawn({
+        let jit = jit.clone();
+        async move { (jit.run_due().await.unwrap(), jit.run_due().await.unwrap()) }
+    });
+    while database.calls(Method::Arm).running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    mark(&server, "0123456789abcdef").await;
+    database.release();
+    passes.await.unwrap();
+    let ended = jit.access(access.id()).await.unwrap();
+    assert_eq!(ended.state, "failed", "{ended:?}");
+    assert!(ended.cause.as_ref().unwrap().contains("0123456789abcdef"), "{ended:?}");
+    assert_eq!(held(&server, "reader"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_another_process_is_the_same_store_and_a_new_one_is_another() {
+    let server = with_dead_man();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
+    let jit = engine_on(Arc::clone(&store), server.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_600_000).await;
+    pump.stop().await;
+    drop(jit);
+    let own = identity(&*store, &jit_core::clock::SystemEntropy).await.unwrap();
+    let marks = server.database().stores().await.unwrap();
+    assert!(matches!(marks.as_slice(), [marks] if marks.store == own && marks.memberships == 1), "{marks:?}");
+    let jit = engine_on(store, server.database()).await;
+    jit.release(&actor("alice"), access.id()).await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "revoked");
+    assert_eq!(held(&server, "reader"), 0);
+    assert!(server.database().stores().await.unwrap().is_empty(), "a mark is left");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_restored_from_a_backup_elsewhere_is_the_same_store() {
+    use jit_core::clock::SystemEntropy;
+    use jit_core::store::SqliteStore;
+
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let of = async |path: std::path::PathBuf| {
+        let store = SqliteStore::open(path).unwrap();
+        identity(&store, &SystemEntropy).await.unwrap()
+    };
+    let before = of(here.path().join("jit.db")).await;
+    std::fs::copy(here.path().join("jit.db"), there.path().join("moved.db")).unwrap();
+    assert_eq!(of(there.path().join("moved.db")).await, before);
+    assert_eq!(of(here.path().join("jit.db")).await, before);
+    assert_ne!(of(there.path().join("new.db")).await, before);
+}

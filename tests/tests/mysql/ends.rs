@@ -1,0 +1,169 @@
+//! Whole windows, what outlives them, and which rights do.
+
+use std::time::Duration;
+
+use jit_core::database::Width;
+use jit_core::engine::Ask;
+use jit_core::holding::{left_behind, marks};
+use jit_core::policy::{Sessions, Stance};
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, By, World as _};
+use jit_tests::servers::RunningMySql;
+use jit_tests::world::mysql::PASSWORD;
+use mysql_async::prelude::Queryable as _;
+
+use crate::scene::{Path, Scene};
+use crate::{PATIENCE, must};
+
+/// The engine, from request to verified revoke: two windows overlap, and the account's own default role is back when both are over.
+pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (own, other) = (scene.world.fresh("own"), scene.world.fresh("other"));
+    for role in [&own, &other] {
+        scene.world.act(Act::CreateRole { role }).await?;
+    }
+    let standing = Act::Grant { role: &own, to: &scene.account, by: By::Admin, width: Width::SetRole, admin: false };
+    scene.world.act(standing).await?;
+    let (jit, alice) = scene.jit(&[&scene.role, &other]).await?;
+    let pump = jit.start();
+    let ask = async |role: &str, length| {
+        let access = jit.request(&alice, Ask::new("db", role, length).because("OPS-12")).await?;
+        Ok::<_, BoxError>(jit.until_active(access.id(), PATIENCE).await?.id())
+    };
+    let defaults = async || {
+        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        Ok::<_, BoxError>(seen.default_roles)
+    };
+    let short = ask(&scene.role, chrono::TimeDelta::seconds(3)).await?;
+    let mut session = scene.session(Path::CurrentDatabase).await?;
+    let long = ask(&other, chrono::TimeDelta::minutes(30)).await?;
+    let ended = jit.until_ended(short, PATIENCE).await?;
+    must(ended.state == "revoked", format!("it is {}", ended.state))?;
+    must(scene.uses(&mut session, Path::CurrentDatabase).await.is_err(), "its session lives")?;
+    let mut kept = defaults().await?;
+    // MySQL has both by default, MariaDB the latest
+    kept.retain(|role| *role != own);
+    must(kept == [other.as_str()], format!("the other access's role is no default any more: {kept:?}"))?;
+    jit.release(&alice, long).await?;
+    must(jit.until_ended(long, PATIENCE).await?.state == "revoked", "the second did not end")?;
+    must(defaults().await? == [own.as_str()], format!("default roles are {:?}", defaults().await?))?;
+    pump.stop().await;
+    Ok(())
+}
+
+/// An event outlives the window in which it was made, with its definer's rights; so do a view and a trigger.
+pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (schema, role) = (&scene.schema, &scene.role);
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT EVENT, TRIGGER, CREATE VIEW ON {schema}.* TO `{role}`")).await?;
+    let old = format!("CREATE EVENT {schema}.old ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1");
+    admin.query_drop(old.replacen("EVENT", &format!("DEFINER = `{}`@`%` EVENT", scene.account), 1)).await?;
+    let subject = scene.subject(&scene.account)?;
+    let owned = async || {
+        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        Ok::<_, BoxError>(all.ok_or("too many")?)
+    };
+    let before = owned().await?;
+    must(
+        before.iter().any(|thing| thing.what.contains("event") && thing.what.contains(".old")),
+        format!("{before:?}"),
+    )?;
+    // in MariaDB an event is a power: it can run as the role
+    scene.grant_with(&scene.account, Stance::Accepted).await?;
+    let mut session = scene.running.session(&scene.account, PASSWORD).await?;
+    session.query_drop(format!("CREATE EVENT {schema}.e ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
+    session.query_drop(format!("CREATE VIEW {schema}.v AS SELECT n FROM {schema}.t")).await?;
+    session
+        .query_drop(format!("CREATE TRIGGER {schema}.r BEFORE INSERT ON {schema}.t FOR EACH ROW SET NEW.n = 2"))
+        .await?;
+    let as_role = scene.running.flavour.is_mariadb();
+    if as_role {
+        let event = "DEFINER = CURRENT_ROLE EVENT";
+        session.query_drop(format!("CREATE {event} {schema}.f ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
+    }
+    scene.revoke(&scene.account, Sessions::End).await?;
+    let left = left_behind(&marks(&before), &owned().await?);
+    let mut expected = vec!["event {}.e", "trigger {}.r", "view {}.v"];
+    if as_role {
+        expected.push("event {}.f");
+    }
+    for what in &expected {
+        let what = what.replace("{}", schema);
+        must(left.iter().any(|left| left.starts_with(&what)), format!("`{what}` is not among {left:?}"))?;
+    }
+    must(left.len() == expected.len(), format!("{left:?}"))?;
+    Ok(admin.disconnect().await?)
+}
+
+/// Rights on the server's own tables, on `jit`, and on everything.
+pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let mut admin = scene.running.admin().await?;
+    let (role, mariadb) = (&scene.role, scene.running.flavour.is_mariadb());
+    let seen = async || {
+        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        Ok::<_, BoxError>(seen.powers)
+    };
+    must(seen().await?.is_empty(), format!("an ordinary role has powers: {:?}", seen().await?))?;
+    let mut rights = vec![
+        "INSERT ON *.*",
+        "RELOAD ON *.*",
+        "ALTER ROUTINE ON *.*",
+        "UPDATE ON `mysq_`.*",
+        "EXECUTE ON jit.*",
+        "UPDATE (User) ON mysql.user",
+        "DELETE ON jit.leases",
+        "SELECT ON *.*",
+    ];
+    rights.extend(if mariadb {
+        ["SET USER ON *.*", "BINLOG ADMIN ON *.*"]
+    } else {
+        ["SET_ANY_DEFINER ON *.*", "BACKUP_ADMIN ON *.*"]
+    });
+    let routines = format!("ALTER ROUTINE ON {}.*", scene.schema);
+    rights.push(&routines);
+    for right in rights {
+        admin.query_drop(format!("GRANT {right} TO `{role}`")).await?;
+        let powers = seen().await?;
+        must(powers.len() == 1, format!("{right}: {powers:?}"))?;
+        admin.query_drop(format!("REVOKE {right} FROM `{role}`")).await?;
+    }
+    must(seen().await?.is_empty(), "powers stay when they are taken")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// A prepared transaction outlives its session and its role, and anybody commits it.
+pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let subject = scene.subject(&scene.account)?;
+    let owned = async || {
+        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        Ok::<_, BoxError>(all.ok_or("too many")?)
+    };
+    let before = marks(&owned().await?);
+    scene.grant(&scene.account).await?;
+    let mut session = scene.session(Path::OtherDatabase).await?;
+    session.query_drop(format!("XA START '{}'", scene.schema)).await?;
+    scene.uses(&mut session, Path::OtherDatabase).await?;
+    for step in ["END", "PREPARE"] {
+        session.query_drop(format!("XA {step} '{}'", scene.schema)).await?;
+    }
+    scene.revoke(&scene.account, Sessions::End).await?;
+    // InnoDB shows its transactions as they were up to 0.1 s ago
+    let told = async |is: bool| {
+        for _ in 0..50 {
+            let left = left_behind(&before, &owned().await?);
+            if left.iter().any(|left| left.contains("prepared transaction")) == is {
+                return Ok::<_, BoxError>(true);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(false)
+    };
+    must(told(true).await?, "it is not told")?;
+    let mut again = scene.running.session(&scene.account, PASSWORD).await?;
+    // why it is told
+    again.query_drop(format!("XA COMMIT '{}'", scene.schema)).await?;
+    must(told(false).await?, "it is told when it is gone")
+}

@@ -1,0 +1,84 @@
+//! Who answers under a target's name: earlier copies, other identifiers.
+
+use std::sync::Arc;
+
+use jit_core::database::{FOLLOWS_THE_HOST, declared};
+use jit_core::id::TargetName;
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, World as _};
+use jit_tests::identity::{engine, refused, revoked, same_data, stays_due, usable};
+use jit_tests::server::{Down, MySqlServer};
+use jit_tests::servers::RunningMySql;
+use mysql_async::prelude::Queryable as _;
+
+use crate::must;
+use crate::scene::Scene;
+
+/// A copy that was saved before is started in the place of a server, where nothing but what it lacks tells it from that one.
+pub(crate) async fn copy_in_place(running: RunningMySql) -> Result<(), BoxError> {
+    let mut server = MySqlServer::start_fresh(running.flavour).await?;
+    let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
+    let dave = world.fresh("dave");
+    world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;
+    let jit = engine(&role, &[("db", &database)]).await?;
+    let pump = jit.start();
+    server.stop(Down::Fast)?;
+    server.save().await?;
+    server.start().await?;
+    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(8)).await?;
+    server.stop(Down::Fast)?;
+    server.exchange()?;
+    server.start().await?;
+    stays_due(&jit, id).await?;
+    refused(&jit, "db", &dave, &role).await?;
+    server.stop(Down::Fast)?;
+    server.exchange()?;
+    server.start().await?;
+    revoked(&jit, id).await?;
+    must(!held(server.running(), &account).await?, "the role stays where it was granted")?;
+    pump.stop().await;
+    Ok(())
+}
+
+/// A server comes back that calls itself something else, with the same data: without a declaration an operator has to say so, with one it goes on.
+pub(crate) async fn another_identifier(running: RunningMySql) -> Result<(), BoxError> {
+    for realm in [None, Some("orders")] {
+        let mut server = MySqlServer::start_fresh(running.flavour).await?;
+        let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
+        let was = database.identify().await?;
+        let jit = engine(&role, &[("db", &declared(database, realm)?)]).await?;
+        let pump = jit.start();
+        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(8)).await?;
+        server.stop(Down::Fast)?;
+        server.rename()?;
+        server.start().await?;
+        let now = world.database_at(server.running().port)?;
+        must(now.identify().await?.realm != was.realm, "it calls itself the same")?;
+        let now = declared(now, realm)?;
+        jit.put_target(TargetName::new("db")?, Arc::clone(&now)).await?;
+        let follows = now.check(&[]).await?.iter().any(|check| check.about.what == FOLLOWS_THE_HOST);
+        must(
+            follows == (realm.is_none() && running.flavour.is_mariadb()),
+            "doctor does not say what MariaDB's identifier follows",
+        )?;
+        if realm.is_none() {
+            stays_due(&jit, id).await?;
+            must(jit.live_elsewhere(&TargetName::new("db")?).await?.accesses.len() == 1, "nothing is listed")?;
+            same_data(&jit, "db").await?;
+        }
+        revoked(&jit, id).await?;
+        must(!held(server.running(), &account).await?, "the role stays")?;
+        pump.stop().await;
+    }
+    Ok(())
+}
+
+/// Whether the account is in any role.
+async fn held(running: &RunningMySql, account: &str) -> Result<bool, BoxError> {
+    let table = if running.flavour.is_mariadb() { "roles_mapping WHERE User" } else { "role_edges WHERE TO_USER" };
+    let user = account.split('@').next().unwrap_or(account).trim_matches('\'');
+    let mut admin = running.admin().await?;
+    let row: Option<u64> = admin.query_first(format!("SELECT COUNT(*) FROM mysql.{table} = '{user}'")).await?;
+    admin.disconnect().await?;
+    Ok(row.unwrap_or_default() > 0)
+}

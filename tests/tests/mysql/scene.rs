@@ -1,0 +1,210 @@
+//! A role on a database of its own, an account, and the broker's adapter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::approval::{Actor, Witness};
+use jit_core::database::{
+    ArmOrder, Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+};
+use jit_core::engine::Jit;
+use jit_core::id::{AccessId, Principal, TenantId};
+use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
+use jit_core::store::{BoxError, MemoryStore};
+use jit_core::testkit::database_laws::{Act, Login, World, witness};
+use jit_tests::server::{Flavour, MySqlServer};
+use jit_tests::servers::RunningMySql;
+use jit_tests::world::mysql::{MySqlWorld, PASSWORD};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+
+/// What ends a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ender {
+    Revoke,
+    DeadMan,
+}
+
+/// How an open session uses a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// In the database that it has chosen.
+    CurrentDatabase,
+    /// In another one.
+    OtherDatabase,
+    /// By a statement that it prepared before.
+    Prepared,
+    /// In a transaction that it began before.
+    Transaction,
+}
+
+impl Path {
+    pub(crate) const ALL: [Self; 4] = [Self::CurrentDatabase, Self::OtherDatabase, Self::Prepared, Self::Transaction];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CurrentDatabase => "its_current_database",
+            Self::OtherDatabase => "another_database",
+            Self::Prepared => "a_prepared_statement",
+            Self::Transaction => "an_open_transaction",
+        }
+    }
+}
+
+/// A role on a database of its own, an account, and the broker's adapter.
+pub(crate) struct Scene {
+    pub(crate) world: MySqlWorld,
+    pub(crate) running: RunningMySql,
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) account: String,
+    pub(crate) role: String,
+    /// What the role may use: all of it, as application roles often do.
+    pub(crate) schema: String,
+    pub(crate) access: AccessId,
+}
+
+impl Scene {
+    /// An engine whose policy gives these roles at once, and the account's owner.
+    pub(crate) async fn jit(&self, roles: &[&String]) -> Result<(Jit, Actor), BoxError> {
+        let policy = format!(
+            "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = {roles:?}\nrequesters = [\"*\"]\nmax = \"1h\"\n"
+        );
+        let jit = Jit::builder()
+            .store(MemoryStore::default())
+            .policy(PolicyDocument::parse(&policy, "test")?)
+            .database("db", Arc::clone(&self.database))
+            .build()
+            .await?;
+        Ok((jit, Actor::authenticated(TenantId::main(), Principal::new(self.account.as_str())?, "test")))
+    }
+
+    pub(crate) async fn new(running: RunningMySql) -> Result<Self, BoxError> {
+        Self::of(MySqlWorld::within(running.clone()).await?, running).await
+    }
+
+    /// On a server that no other test uses.
+    pub(crate) async fn alone(flavour: Flavour) -> Result<Self, BoxError> {
+        let server = MySqlServer::start_fresh(flavour).await?;
+        let running = server.running().clone();
+        Self::of(MySqlWorld::of_its_own(server).await?, running).await
+    }
+
+    async fn of(world: MySqlWorld, running: RunningMySql) -> Result<Self, BoxError> {
+        let (account, role, schema) = (world.fresh("alice"), world.fresh("writer"), world.fresh("orders"));
+        world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        world.act(Act::CreateRole { role: &role }).await?;
+        let mut admin = running.admin().await?;
+        admin.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        admin.query_drop(format!("CREATE TABLE {schema}.t (n INT) ENGINE = InnoDB")).await?;
+        admin.query_drop(format!("GRANT SELECT, INSERT ON {schema}.* TO `{role}`")).await?;
+        admin.disconnect().await?;
+        let database = world.database(Login::Broker).await?;
+        let access = AccessId::fresh(world.server_time().await?, &jit_core::clock::SystemEntropy);
+        Ok(Self { world, running, database, account, role, schema, access })
+    }
+
+    pub(crate) fn subject(&self, account: &str) -> Result<Subject, BoxError> {
+        let account = self.database.account(account)?;
+        Ok(Subject { account, account_id: None, role: self.database.role(&self.role)?, role_id: None })
+    }
+
+    pub(crate) async fn grant(&self, account: &str) -> Result<(), BoxError> {
+        self.grant_with(account, Stance::Refused).await
+    }
+
+    /// Grants it to the account, with this stance on what outlives a membership and on who can act as the account.
+    pub(crate) async fn grant_with(&self, account: &str, stance: Stance) -> Result<(), BoxError> {
+        let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
+        let witness: Witness = witness(self.access)?;
+        let subject = self.subject(account)?;
+        let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, stance, stance);
+        let call =
+            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        for granted in self.database.grant(&call, &[order]).await {
+            granted?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn revoke(&self, account: &str, sessions: Sessions) -> Result<RevokeReport, BoxError> {
+        let order = RevokeOrder {
+            access: self.access,
+            subject: self.subject(account)?,
+            how: RevokeHow::Remove,
+            sessions,
+            prepared: Prepared::Report,
+            default_role: DefaultRole::Goes { back_to: None },
+        };
+        let call =
+            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
+        Ok(report)
+    }
+
+    /// Takes the dead-man back.
+    pub(crate) async fn disarm(&self, account: &str) -> Result<(), BoxError> {
+        let call =
+            Call { label: format!("d{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        self.database.disarm(&call, &[self.subject(account)?]).await.pop().ok_or("no answer")??;
+        Ok(())
+    }
+
+    /// The database of the broker's events.
+    pub(crate) fn home(&self) -> String {
+        jit_mysql::home(&format!("{}@%", self.world.broker()))
+    }
+
+    /// Arms the dead-man for so much later.
+    pub(crate) async fn arm(&self, account: &str, ends_in: Duration) -> Result<(), BoxError> {
+        let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
+        let order = ArmOrder { subject, ends_in, sessions: Sessions::End, default_role };
+        let call =
+            Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
+        Ok(())
+    }
+
+    /// Arms the dead-man for now, and waits until it has fired.
+    pub(crate) async fn fires(&self, account: &str) -> Result<(), BoxError> {
+        self.arm(account, Duration::ZERO).await?;
+        let mut admin = self.running.admin().await?;
+        for _ in 0..200 {
+            let text = "SELECT COUNT(*) FROM jit.leases WHERE db = ? AND status = 'DISABLED'";
+            if admin.exec_first(text, (self.home(),)).await? == Some(1) {
+                return Ok(admin.disconnect().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("the dead-man does not fire".into())
+    }
+
+    /// Whether the account is in this role.
+    pub(crate) async fn holds(&self, role: &str) -> Result<bool, BoxError> {
+        Ok(self.world.members(role).await?.iter().any(|row| row.member == self.account))
+    }
+
+    /// A session of the account that is on this path, and used the role there.
+    pub(crate) async fn session(&self, path: Path) -> Result<Conn, BoxError> {
+        let mut session = self.running.session(&self.account, PASSWORD).await?;
+        let schema = &self.schema;
+        match path {
+            Path::CurrentDatabase => session.query_drop(format!("USE {schema}")).await?,
+            Path::OtherDatabase => {}
+            Path::Prepared => session.query_drop(format!("PREPARE p FROM 'INSERT INTO {schema}.t VALUES (1)'")).await?,
+            Path::Transaction => session.query_drop("START TRANSACTION").await?,
+        }
+        self.uses(&mut session, path).await?;
+        Ok(session)
+    }
+
+    pub(crate) async fn uses(&self, session: &mut Conn, path: Path) -> Result<(), mysql_async::Error> {
+        let schema = &self.schema;
+        match path {
+            Path::CurrentDatabase => session.query_drop("INSERT INTO t VALUES (1)").await,
+            Path::Prepared => session.query_drop("EXECUTE p").await,
+            Path::OtherDatabase | Path::Transaction => {
+                session.query_drop(format!("INSERT INTO {schema}.t VALUES (1)")).await
+            }
+        }
+    }
+}

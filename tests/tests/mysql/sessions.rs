@@ -1,0 +1,181 @@
+//! What open sessions keep, whose session is which, and who stands in the way.
+
+use jit_core::policy::{Sessions, Stance};
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, World as _};
+use jit_tests::servers::RunningMySql;
+use jit_tests::world::mysql::PASSWORD;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+
+use crate::must;
+use crate::scene::{Ender, Path, Scene};
+
+/// The end of a window takes it from a session that has it open, on every path.
+pub(crate) async fn loses(running: RunningMySql, path: Path) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.session(path).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.ended.len() == 1 && report.seen.sessions.is_empty(), format!("sessions: {report:?}"))?;
+    let used = scene.uses(&mut session, path).await;
+    must(!matches!(used, Ok(()) | Err(mysql_async::Error::Server(_))), format!("the session lives: {used:?}"))?;
+    let mut again = scene.running.session(&scene.account, PASSWORD).await?;
+    let used = scene.uses(&mut again, Path::OtherDatabase).await;
+    must(matches!(used, Err(mysql_async::Error::Server(_))), format!("a new session has the role: {used:?}"))
+}
+
+/// Why sessions are ended: what is measured where they are left alone.
+pub(crate) async fn keeps(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.grant(&scene.account).await?;
+    let mut sessions = Vec::new();
+    for path in Path::ALL {
+        sessions.push((path, scene.session(path).await?));
+    }
+    scene.revoke(&scene.account, Sessions::Keep).await?;
+    for (path, mut session) in sessions {
+        let kept = scene.uses(&mut session, path).await.is_ok();
+        let expected = scene.running.flavour.is_mariadb() || path == Path::CurrentDatabase;
+        must(kept == expected, format!("{path:?}: kept {kept}"))?;
+    }
+    Ok(())
+}
+
+/// `'alice'@'%'` and `'alice'@'localhost'` are two: one gets the role and loses its sessions, the other nothing of both.
+pub(crate) async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let here = format!("{}@localhost", scene.account);
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("CREATE USER '{}'@'localhost' IDENTIFIED BY '{PASSWORD}'", scene.account)).await?;
+    admin.disconnect().await?;
+    scene.grant(&scene.account).await?;
+    let by_socket = OptsBuilder::default().socket(Some(scene.running.socket.to_string_lossy()));
+    let mut local = Conn::new(by_socket.user(Some(scene.account.clone())).pass(Some(PASSWORD))).await?;
+    must(scene.uses(&mut local, Path::OtherDatabase).await.is_err(), "the other account has the role")?;
+    let mut remote = scene.session(Path::OtherDatabase).await?;
+    let seen = scene.database.observe(&[scene.subject(&scene.account)?, scene.subject(&here)?]).await?.seen;
+    let ids: Vec<Vec<String>> =
+        seen.iter().map(|seen| seen.sessions.iter().map(|session| session.id.clone()).collect()).collect();
+    must(ids == [vec![remote.id().to_string()], vec![local.id().to_string()]], format!("whose is which: {ids:?}"))?;
+    must(seen.iter().map(|seen| seen.direct.len()).eq([1, 0]), "who holds it was not told apart")?;
+    match ends {
+        Ender::Revoke => drop(scene.revoke(&scene.account, Sessions::End).await?),
+        Ender::DeadMan => scene.fires(&scene.account).await?,
+    }
+    must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
+    must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
+}
+
+/// Patterns of hosts, where a session comes from, and how far that is the same.
+pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let mut admin = scene.running.admin().await?;
+    for (pattern, origin, expected) in [
+        ("%", "10.0.0.5:4711", 2),
+        ("localhost", "localhost", 2),
+        ("localhost", "10.0.0.5:4711", 0),
+        ("10.0.0.5", "10.0.0.5:4711", 2),
+        ("10.0.0.5", "10.0.0.50:4711", 0),
+        ("10.0.%", "10.0.7.5:1", 2),
+        ("10.0.%", "10.1.7.5:1", 0),
+        ("192.168.1.0/255.255.255.0", "192.168.1.77:9", 2),
+        ("192.168.1.0/255.255.255.0", "192.168.2.77:9", 0),
+        ("192.168.0.0/16", "192.168.2.77:9", 2),
+        ("::1", "::1:4711", 2),
+        ("db%.example", "DB7.example:4711", 2),
+        // the server shows a name, and the pattern is about addresses
+        ("10.0.%", "db7.example:4711", 1),
+        ("10.0.0.0/8", "db7.example:4711", 1),
+        ("10.0.%", "localhost", 0),
+        ("db%.example", "web.example:4711", 0),
+    ] {
+        let (place, port) = origin.rsplit_once(':').map_or((origin, 0), |(place, _)| (place, 1));
+        let (certain, perhaps) = (jit_mysql::certain("@p", "@o"), jit_mysql::perhaps("@p", &port.to_string(), "@o"));
+        admin.exec_drop("SET @p = ?, @o = LOWER(?)", (pattern, place)).await?;
+        let came: Option<i64> = admin.query_first(format!("SELECT IF({certain}, 2, IF({perhaps}, 1, 0))")).await?;
+        must(came == Some(expected), format!("`{pattern}` and `{origin}`: {came:?} instead of {expected}"))?;
+    }
+    let mut last = 0;
+    for pattern in ["%", "1%", "10.0.%", "10.0.0.0/8", "10.0.0.0/255.255.0.0", "10.0.0.5"] {
+        admin.exec_drop("SET @p = ?", (pattern,)).await?;
+        let specific: Option<i64> = admin.query_first(format!("SELECT {}", jit_mysql::specific("@p"))).await?;
+        let specific = specific.ok_or("nothing")?;
+        must(specific > last, format!("`{pattern}` is no more specific than the one before: {specific} and {last}"))?;
+        last = specific;
+    }
+    Ok(admin.disconnect().await?)
+}
+
+/// Who may act as the account is a member of it, and their sessions end with its own.
+pub(crate) async fn proxied(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let bobby = scene.world.fresh("bobby");
+    scene.world.act(Act::CreateAccount { account: &bobby, inherits: true }).await?;
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT PROXY ON '{}'@'%' TO '{bobby}'@'%'", scene.account)).await?;
+    must(scene.grant(&scene.account).await.is_err(), "an account that somebody may act as is granted without a word")?;
+    scene.grant_with(&scene.account, Stance::Accepted).await?;
+    let mut session = scene.running.session(&bobby, PASSWORD).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.seen.members == [format!("'{bobby}'@'%'")], format!("members: {:?}", report.seen.members))?;
+    must(session.query_drop("DO 1").await.is_err(), "the proxy's session lives")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// A lock on the tables of roles does not hold up the revoke that ends its session.
+pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let table = if scene.running.flavour.is_mariadb() { "roles_mapping" } else { "role_edges" };
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT SELECT, LOCK TABLES ON mysql.* TO '{}'@'%'", scene.account)).await?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.running.session(&scene.account, PASSWORD).await?;
+    session.query_drop(format!("LOCK TABLES mysql.{table} READ")).await?;
+    let report = scene.revoke(&scene.account, Sessions::End).await?;
+    must(report.seen.direct.is_empty() && report.seen.sessions.is_empty(), format!("it is held: {report:?}"))?;
+    must(session.query_drop("DO 1").await.is_err(), "its session lives")?;
+    Ok(admin.disconnect().await?)
+}
+
+/// What runs in an event uses its definer's roles, and is shown with the host of the account itself, whatever that is.
+pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let mut admin = scene.running.admin().await?;
+    for host in ["%", "127.0.0.1", "127.0.%", "127.0.0.0/255.255.255.0"] {
+        let account = scene.world.fresh("eve");
+        let (named, event) = (format!("{account}@{host}"), scene.world.fresh("running"));
+        admin.query_drop(format!("CREATE USER '{account}'@'{host}' IDENTIFIED BY '{PASSWORD}'")).await?;
+        scene.grant_with(&named, Stance::Accepted).await?;
+        let schema = &scene.schema;
+        admin.query_drop(format!("GRANT EVENT ON {schema}.* TO '{account}'@'{host}'")).await?;
+        admin
+            .query_drop(format!(
+                "CREATE DEFINER = '{account}'@'{host}' EVENT {schema}.{event} ON SCHEDULE AT CURRENT_TIMESTAMP DO DO SLEEP(100)"
+            ))
+            .await?;
+        let running = async || {
+            let seen = scene.database.observe(&[scene.subject(&named)?]).await?.seen.pop().ok_or("nothing")?;
+            Ok::<_, BoxError>(seen.sessions.len())
+        };
+        let of_it = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?";
+        for _ in 0..50 {
+            if admin.exec_first(of_it, (&account,)).await? == Some(1) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        must(running().await? == 1, format!("{host}: the event that runs is not seen"))?;
+        // the server's own rule, as the dead man's switch has it
+        let place: Option<String> =
+            admin.exec_first("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = ?", (&account,)).await?;
+        admin.exec_drop("SET @p = ?, @o = LOWER(?)", (host, place)).await?;
+        let certain: Option<i64> = admin.query_first(format!("SELECT {}", jit_mysql::certain("@p", "@o"))).await?;
+        must(certain == Some(1), format!("{host}: the dead man's switch does not see it"))?;
+        let report = scene.revoke(&named, Sessions::End).await?;
+        must(report.ended.len() == 1, format!("{host}: {:?}", report.ended))?;
+        let left: Option<i64> = admin.exec_first(of_it, (&account,)).await?;
+        must(left == Some(0), format!("{host}: it runs on"))?;
+    }
+    Ok(admin.disconnect().await?)
+}

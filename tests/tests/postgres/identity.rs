@@ -1,0 +1,126 @@
+//! Who answers under a target's name: earlier copies, copied folders, upgrades.
+
+use std::time::Duration;
+
+use jit_core::database::declared;
+use jit_core::id::TargetName;
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, World as _};
+use jit_tests::identity::{actor, engine, refused, revoked, same_data, stays_due, usable};
+use jit_tests::server::{Cluster, Down};
+use jit_tests::servers::RunningPostgres;
+
+use crate::scene::Scene;
+
+/// A copy that was saved before is started in the place of a cluster, where nothing but what it lacks tells it from that one.
+pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
+    let mut cluster = Cluster::start_fresh(17).await?;
+    let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
+    let dave = world.fresh("dave");
+    world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;
+    let jit = engine(&role, &[("db", &database)]).await?;
+    let pump = jit.start();
+    // before the grant, and after it, but before something else that was seen
+    for later in [false, true] {
+        if !later {
+            cluster.stop(Down::Fast)?;
+            cluster.save().await?;
+            cluster.start().await?;
+        }
+        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(if later { 20 } else { 8 })).await?;
+        if later {
+            cluster.stop(Down::Fast)?;
+            cluster.save().await?;
+            cluster.start().await?;
+            let other = usable(&jit, "db", &dave, &role, chrono::TimeDelta::minutes(5)).await?;
+            jit.release(&actor(&dave)?, other).await?;
+            revoked(&jit, other).await?;
+        }
+        cluster.stop(Down::Fast)?;
+        cluster.exchange()?;
+        cluster.start().await?;
+        stays_due(&jit, id).await?;
+        refused(&jit, "db", &dave, &role).await?;
+        if held(cluster.running(), &role, &account).await? != later {
+            return Err("the copy was told something".into());
+        }
+        cluster.stop(Down::Fast)?;
+        cluster.exchange()?;
+        cluster.start().await?;
+        revoked(&jit, id).await?;
+        if held(cluster.running(), &role, &account).await? {
+            return Err("the role stays where it was granted".into());
+        }
+        cluster.stop(Down::Fast)?;
+        cluster.forget_saved()?;
+        cluster.start().await?;
+    }
+    pump.stop().await;
+    Ok(())
+}
+
+/// Two clusters from one copied folder share their system identifier, and are two.
+pub(crate) async fn copied_folder() -> Result<(), BoxError> {
+    let mut cluster = Cluster::start_fresh(17).await?;
+    let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
+    cluster.stop(Down::Fast)?;
+    let copy = cluster.copy().await?;
+    cluster.start().await?;
+    let other = world.database_at(copy.running().port)?;
+    let jit = engine(&role, &[("db", &database), ("copy", &other)]).await?;
+    let pump = jit.start();
+    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(5)).await?;
+    // it may be taken before the first contact, and is granted never
+    let longer = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30));
+    if tokio::time::timeout(Duration::from_secs(3), longer).await.is_ok_and(|granted| granted.is_ok()) {
+        return Err("it was granted on the copy, which counts as the original".into());
+    }
+    refused(&jit, "copy", &account, &role).await?;
+    revoked(&jit, id).await?;
+    if held(cluster.running(), &role, &account).await? {
+        return Err("the role stays for an access on the copy".into());
+    }
+    // named apart they are two, and each has its own
+    let apart = declared(other, Some("staging"))?;
+    jit.put_target(TargetName::new("copy")?, apart).await?;
+    jit.confirm_target(&actor("frank")?, &TargetName::new("copy")?).await?;
+    let there = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30)).await?;
+    if held(cluster.running(), &role, &account).await? || !held(copy.running(), &role, &account).await? {
+        return Err(format!("{there} is not where it was asked for").into());
+    }
+    pump.stop().await;
+    Ok(())
+}
+
+/// A dump of 15 brings memberships to 17, where the bootstrap superuser has granted them.
+pub(crate) async fn upgraded() -> Result<(), BoxError> {
+    let old = Cluster::start_fresh(15).await?;
+    let Scene { world, database, account, role, .. } = Scene::new(old.running().clone()).await?;
+    let jit = engine(&role, &[("db", &database)]).await?;
+    let pump = jit.start();
+    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(3)).await?;
+    let new = Cluster::start_fresh(17).await?;
+    let admin = new.running().admin("postgres").await?;
+    // the superuser is there already
+    let dump = old.dumped_accounts(17).await?.replace("CREATE ROLE postgres;", "");
+    admin.batch_execute(&dump).await?;
+    if !held(new.running(), &role, &account).await? {
+        return Err("the dump does not bring the membership along".into());
+    }
+    jit.put_target(TargetName::new("db")?, world.database_at(new.running().port)?).await?;
+    stays_due(&jit, id).await?;
+    same_data(&jit, "db").await?;
+    stays_due(&jit, id).await?;
+    admin.batch_execute(&format!("REVOKE {role} FROM {account} GRANTED BY postgres")).await?;
+    revoked(&jit, id).await?;
+    pump.stop().await;
+    Ok(())
+}
+
+/// Whether the account is in the role, whoever granted that.
+async fn held(running: &RunningPostgres, role: &str, account: &str) -> Result<bool, BoxError> {
+    let admin = running.admin("postgres").await?;
+    let statement =
+        "SELECT 1 FROM pg_auth_members m WHERE m.roleid = $1::text::regrole AND m.member = $2::text::regrole";
+    Ok(admin.query_opt(statement, &[&role, &account]).await?.is_some())
+}

@@ -1,0 +1,128 @@
+//! What the broker granted, as whom, and what it finds in the way.
+
+use std::time::Duration;
+
+use jit_core::database::{Grantor, Subject};
+use jit_core::policy::Stance;
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, Login, World as _};
+
+use crate::must;
+use crate::scene::Scene;
+
+pub(crate) async fn locked(scene: Scene) -> Result<(), BoxError> {
+    scene.try_grant(Stance::Refused).await??;
+    scene.sql("GRANT {role} TO {account} WITH ADMIN OPTION").await?;
+    let other = scene.world.fresh("bob");
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    // an open transaction that granted the role is in the way of every revoke of it
+    let session = scene.running.session(&scene.account, "postgres").await?;
+    session.batch_execute(&format!("BEGIN; GRANT {} TO {other}", scene.role)).await?;
+    let report = scene.revoke().await?;
+    let ours = report.seen.direct.iter().filter(|edge| edge.grantor == Grantor::Broker).count();
+    must(ours == 0, format!("it is still held: {:?}", report.seen.direct))?;
+    must(session.batch_execute("COMMIT").await.is_err(), "the session that was in the way goes on")
+}
+
+pub(crate) async fn superuser(scene: Scene) -> Result<(), BoxError> {
+    scene.try_grant(Stance::Refused).await??;
+    scene.sql("ALTER ROLE {broker} SUPERUSER").await?;
+    let again = scene.world.database(Login::Broker).await?;
+    let scene = Scene { database: again, ..scene };
+    let report = scene.revoke().await?;
+    must(report.seen.direct.is_empty(), format!("it is still held: {:?}", report.seen.direct))?;
+    must(scene.try_grant(Stance::Refused).await?.is_err(), "a superuser grants")
+}
+
+pub(crate) async fn encodings(scene: Scene) -> Result<(), BoxError> {
+    let latin = scene.world.fresh("latin");
+    let admin = scene.running.admin("postgres").await?;
+    let make = format!("CREATE DATABASE {latin} TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'");
+    admin.batch_execute(&make).await?;
+    let name = scene.world.fresh("müller");
+    let there = scene.running.admin(&latin).await?;
+    there.batch_execute(&format!("CREATE ROLE \"{name}\" LOGIN; GRANT {} TO \"{name}\"", scene.role)).await?;
+    let role = scene.database.role(&scene.role)?;
+    let holders = scene.database.holders(&[role]).await?.holders;
+    let told = name.replace('ü', "\\xfc");
+    must(holders.iter().any(|holder| holder.account.as_str() == told), format!("`{told}` is not among {holders:?}"))?;
+    scene.try_grant(Stance::Refused).await??;
+    scene.revoke().await?;
+    there.batch_execute(&format!("DROP ROLE \"{name}\"")).await?;
+    drop(there);
+    Ok(admin.batch_execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await?)
+}
+
+pub(crate) async fn of_the_broker(scene: Scene) -> Result<(), BoxError> {
+    must(scene.database.of_the_broker().await?.usable.is_empty(), "the broker can use nothing yet")?;
+    scene.try_grant(Stance::Refused).await??;
+    scene.sql("GRANT {role} TO {broker} WITH SET TRUE").await?;
+    let seen = scene.database.of_the_broker().await?;
+    must(seen.granted.iter().any(|holder| holder.role.as_str() == scene.role), "what it granted is not listed")?;
+    must(seen.usable.iter().any(|holder| holder.role.as_str() == scene.role), "what it can use is not listed")
+}
+
+pub(crate) async fn gone_before(scene: Scene) -> Result<(), BoxError> {
+    scene.try_grant(Stance::Refused).await??;
+    must(scene.revoke().await?.was_held == Some(true), "it was held")?;
+    must(scene.revoke().await?.was_held == Some(false), "it was gone already")
+}
+
+/// Two accounts swap their names while one of them holds the role.
+pub(crate) async fn swapped(scene: Scene) -> Result<(), BoxError> {
+    scene.try_grant(Stance::Refused).await??;
+    // as the engine has it: from now on by what it is
+    let seen = scene.database.observe(&[scene.subject()?]).await?.seen.pop().ok_or("nothing")?;
+    let subject = Subject { account_id: seen.account_id, role_id: seen.role_id, ..scene.subject()? };
+    let (other, between) = (scene.world.fresh("bob"), scene.world.fresh("between"));
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    for (from, to) in [(&scene.account, &between), (&other, &scene.account), (&between, &other)] {
+        scene.world.act(Act::Rename { from, to }).await?;
+    }
+    let session = scene.running.session(&other, "postgres").await?;
+    let report = scene.revoke_of(subject).await?;
+    must(report.was_held == Some(true), "whoever has the name now was taken for the account")?;
+    must(scene.world.members(&scene.role).await?.iter().all(|row| row.member != other), "it holds the role still")?;
+    must(session.batch_execute("SELECT 1").await.is_err(), "its session lives")
+}
+
+/// A lock that another call of ours holds is not said to be a person's.
+pub(crate) async fn locked_by_us(scene: Scene) -> Result<(), BoxError> {
+    scene.try_grant(Stance::Refused).await??;
+    let other = scene.world.fresh("bob");
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    let broker = scene.world.broker();
+    let ours = scene.running.session(&broker, "postgres").await?;
+    let grant = format!("BEGIN; GRANT {} TO {other} GRANTED BY {broker}", scene.role);
+    ours.batch_execute(&grant).await?;
+    let error = scene.revoke().await.err().ok_or("it was revoked all the same")?.to_string();
+    must(error.contains("another call of jit") && !error.contains(&broker), error.clone())?;
+    must(ours.batch_execute("ROLLBACK").await.is_ok(), "our own session was ended")?;
+    // somebody else's is named, and ours beside it is not
+    let admin = scene.running.admin("postgres").await?;
+    admin.batch_execute(&format!("BEGIN; GRANT {} TO {other}", scene.role)).await?;
+    let waits = ours.batch_execute(&grant);
+    let (_, error) = tokio::join!(tokio::time::timeout(Duration::from_secs(4), waits), scene.revoke());
+    let error = error.err().ok_or("it was revoked all the same")?.to_string();
+    must(error.contains("`postgres`") && !error.contains(&broker), error.clone())?;
+    drop(admin);
+    Ok(())
+}
+
+/// A lock of the account's on the tables of roles, under which they can still be read.
+pub(crate) async fn locked_catalog(scene: Scene) -> Result<(), BoxError> {
+    let right = if scene.running.major >= 17 { "MAINTAIN" } else { "UPDATE" };
+    for table in ["pg_auth_members", "pg_authid"] {
+        scene.sql(&format!("GRANT {right} ON {table} TO {{role}}")).await?;
+        scene.try_grant(Stance::Accepted).await??;
+        let session = scene.running.session(&scene.account, "postgres").await?;
+        session.batch_execute(&format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE")).await?;
+        let report = scene.revoke().await;
+        drop(session);
+        let report = report.map_err(|error| format!("{table}: {error}"))?;
+        must(report.seen.direct.is_empty(), format!("{table}: it is still held: {:?}", report.seen.direct))?;
+        must(report.seen.sessions.is_empty(), format!("{table}: its session lives"))?;
+        scene.sql(&format!("REVOKE {right} ON {table} FROM {{role}}")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Which rights outlive a membership, and what is left behind.
+
+use jit_core::database::{DatabaseError, Rejection};
+use jit_core::holding::{left_behind, marks};
+use jit_core::policy::Stance;
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::World as _;
+
+use crate::must;
+use crate::scene::Scene;
+
+pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
+    let (function, schema) = (scene.world.fresh("lent"), scene.world.fresh("lent"));
+    scene
+        .sql(&format!(
+            "CREATE SCHEMA {schema}; CREATE FUNCTION {schema}.{function}() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+             REVOKE ALL ON FUNCTION {schema}.{function}() FROM PUBLIC"
+        ))
+        .await?;
+    let lent = format!("GRANT EXECUTE ON FUNCTION {schema}.{function}() TO {{role}}");
+    let unlent = format!("REVOKE EXECUTE ON FUNCTION {schema}.{function}() FROM {{role}}");
+    let mut all = vec![
+        ("ALTER ROLE {role} CREATEROLE", "ALTER ROLE {role} NOCREATEROLE"),
+        ("ALTER ROLE {role} CREATEDB", "ALTER ROLE {role} NOCREATEDB"),
+        ("ALTER ROLE {role} REPLICATION", "ALTER ROLE {role} NOREPLICATION"),
+        ("ALTER ROLE {role} BYPASSRLS", "ALTER ROLE {role} NOBYPASSRLS"),
+        ("GRANT pg_signal_backend TO {role}", "REVOKE pg_signal_backend FROM {role}"),
+        ("GRANT pg_read_server_files TO {role}", "REVOKE pg_read_server_files FROM {role}"),
+        ("GRANT pg_checkpoint TO {role}", "REVOKE pg_checkpoint FROM {role}"),
+        ("GRANT CREATE ON DATABASE postgres TO {role}", "REVOKE CREATE ON DATABASE postgres FROM {role}"),
+        ("GRANT SELECT ON pg_authid TO {role}", "REVOKE SELECT ON pg_authid FROM {role}"),
+        ("GRANT CREATE ON SCHEMA pg_catalog TO {role}", "REVOKE CREATE ON SCHEMA pg_catalog FROM {role}"),
+        (
+            "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {role}",
+            "REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM {role}",
+        ),
+        ("GRANT SET ON PARAMETER log_statement TO {role}", "REVOKE SET ON PARAMETER log_statement FROM {role}"),
+        (&lent, &unlent),
+    ];
+    if scene.running.major >= 17 {
+        all.push(("GRANT pg_maintain TO {role}", "REVOKE pg_maintain FROM {role}"));
+    }
+    for (give, take) in all {
+        scene.sql(give).await?;
+        let answer = scene.try_grant(Stance::Refused).await?;
+        let refused =
+            matches!(&answer, Err(DatabaseError::Rejected { rejection, .. }) if *rejection == Rejection::RoleCanGrant);
+        must(refused, format!("{give}: {answer:?}"))?;
+        scene.sql(take).await?;
+    }
+    scene.try_grant(Stance::Refused).await??;
+    Ok(())
+}
+
+pub(crate) async fn ordinary(scene: Scene) -> Result<(), BoxError> {
+    let schema = scene.world.fresh("own");
+    scene
+        .sql(&format!(
+            "GRANT ALL ON TABLE {{role}} TO {{role}} WITH GRANT OPTION; GRANT CREATE ON SCHEMA public TO {{role}}; \
+             CREATE SCHEMA {schema} AUTHORIZATION {{role}}; CREATE TABLE {schema}.t (n int); ALTER TABLE {schema}.t OWNER TO {{role}}; \
+             CREATE FUNCTION {schema}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION {schema}.f() TO {{role}}; \
+             GRANT pg_monitor TO {{role}}; GRANT CONNECT, TEMPORARY ON DATABASE postgres TO {{role}}; \
+             GRANT USAGE ON LANGUAGE plpgsql TO {{role}}"
+        ))
+        .await?;
+    scene.try_grant(Stance::Refused).await??;
+    Ok(())
+}
+
+pub(crate) async fn passed_on(scene: Scene) -> Result<(), BoxError> {
+    let schema = scene.world.fresh("app");
+    let mine = |text: &str| text.replace("{schema}", &schema);
+    scene
+        .sql(&mine(
+            "CREATE SCHEMA {schema} AUTHORIZATION {role}; SET ROLE {role}; CREATE TABLE {schema}.letters (t text); \
+             CREATE TABLE {schema}.ledger (t text); ALTER TABLE {schema}.ledger ENABLE ROW LEVEL SECURITY; \
+             CREATE TABLE {schema}.still (t text); GRANT SELECT ON {schema}.still TO PUBLIC; \
+             CREATE FUNCTION {schema}.counts() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::bigint'; RESET ROLE",
+        ))
+        .await?;
+    let owned = async || -> Result<Vec<_>, BoxError> {
+        let owned = scene.database.belongings(&[scene.subject()?]).await?.each.pop().flatten();
+        Ok(owned.ok_or("too many")?)
+    };
+    let before = marks(&owned().await?);
+    must(left_behind(&before, &owned().await?).is_empty(), "what was there before is news")?;
+    scene
+        .sql(&mine(
+            "SET ROLE {role}; GRANT SELECT ON {schema}.letters TO {account}; CREATE POLICY everything ON {schema}.ledger USING (true); \
+             GRANT UPDATE (t) ON {schema}.ledger TO PUBLIC; ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {account}; \
+             CREATE OR REPLACE FUNCTION {schema}.counts() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 2::bigint'; RESET ROLE",
+        ))
+        .await?;
+    let left = left_behind(&before, &owned().await?);
+    for (what, more) in [
+        ("letters", "SELECT"),
+        ("ledger", "policy"),
+        ("ledger", "UPDATE"),
+        ("default privileges", ""),
+        ("counts", "altered"),
+    ] {
+        must(
+            left.iter().any(|one| one.contains(what) && one.contains(more)),
+            format!("{what} ({more}) is not in {left:?}"),
+        )?;
+    }
+    must(!left.iter().any(|one| one.contains("still")), format!("what nobody touched is told: {left:?}"))
+}
+
+/// Who may SET ROLE to a role that may log in gives it a password, and comes back as the role when the membership is gone.
+pub(crate) async fn password(scene: Scene) -> Result<(), BoxError> {
+    scene.sql("ALTER ROLE {role} LOGIN; GRANT {role} TO {account}").await?;
+    let session = scene.running.session(&scene.account, "postgres").await?;
+    session.batch_execute(&format!("SET ROLE {0}; ALTER ROLE {0} PASSWORD 'hers'", scene.role)).await?;
+    drop(session);
+    scene.sql("REVOKE {role} FROM {account}").await?;
+    let answer = scene.try_grant(Stance::Refused).await?;
+    let refused =
+        matches!(&answer, Err(DatabaseError::Rejected { rejection, .. }) if *rejection == Rejection::RoleCanGrant);
+    must(refused, format!("such a role is granted without a word: {answer:?}"))?;
+    scene.try_grant(Stance::Accepted).await??;
+    scene.sql("ALTER ROLE {role} NOLOGIN").await?;
+    scene.try_grant(Stance::Refused).await?.map_err(Into::into)
+}

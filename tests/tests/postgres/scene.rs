@@ -1,0 +1,77 @@
+//! An account, a role, and the broker's adapter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::database::{
+    Call, Database, DatabaseError, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+};
+use jit_core::id::AccessId;
+use jit_core::policy::{Prepared, Sessions, Stance};
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, Login, World as _, witness};
+use jit_tests::servers::RunningPostgres;
+use jit_tests::world::postgres::PostgresWorld;
+
+/// An account, a role, and the broker's adapter.
+pub(crate) struct Scene {
+    pub(crate) world: PostgresWorld,
+    pub(crate) running: RunningPostgres,
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) account: String,
+    pub(crate) role: String,
+    pub(crate) access: AccessId,
+}
+
+impl Scene {
+    pub(crate) async fn new(running: RunningPostgres) -> Result<Self, BoxError> {
+        let world = PostgresWorld::within(running.clone()).await?;
+        let (account, role) = (world.fresh("alice"), world.fresh("writer"));
+        world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        world.act(Act::CreateRole { role: &role }).await?;
+        let database = world.database(Login::Broker).await?;
+        let access = AccessId::fresh(world.server_time().await?, &jit_core::clock::SystemEntropy);
+        Ok(Self { world, running, database, account, role, access })
+    }
+
+    pub(crate) async fn sql(&self, statements: &str) -> Result<(), BoxError> {
+        let text = statements.replace("{role}", &self.role).replace("{account}", &self.account);
+        let text = text.replace("{broker}", &self.world.broker());
+        // one after the other: statements about what all tests share
+        let locked = format!("SELECT pg_advisory_xact_lock(4711); {text}");
+        Ok(self.running.admin("postgres").await?.batch_execute(&locked).await?)
+    }
+
+    pub(crate) fn subject(&self) -> Result<Subject, BoxError> {
+        let (account, role) = (self.database.account(&self.account)?, self.database.role(&self.role)?);
+        Ok(Subject { account, account_id: None, role, role_id: None })
+    }
+
+    pub(crate) async fn try_grant(&self, powers: Stance) -> Result<Result<(), DatabaseError>, BoxError> {
+        let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
+        let order =
+            GrantOrder::new(&witness(self.access)?, self.subject()?, Width::SetRole, soon, Stance::Refused, powers);
+        let call =
+            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
+        Ok(answer.map(drop))
+    }
+
+    pub(crate) async fn revoke(&self) -> Result<RevokeReport, BoxError> {
+        self.revoke_of(self.subject()?).await
+    }
+
+    pub(crate) async fn revoke_of(&self, subject: Subject) -> Result<RevokeReport, BoxError> {
+        let order = RevokeOrder {
+            access: self.access,
+            subject,
+            how: RevokeHow::Remove,
+            sessions: Sessions::End,
+            prepared: Prepared::Report,
+            default_role: DefaultRole::Stays,
+        };
+        let call =
+            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        Ok(self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??)
+    }
+}

@@ -1,0 +1,158 @@
+//! What a login to the store of many nodes can see, break or hold up: an auditor's, and a node's.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use jit_core::id::{NodeId, TenantId};
+use jit_core::store::{BoxError, Change, ClaimAsk, Expect, Kind, Lane, RecordKey, Schedule, Write, Writing};
+use jit_core::testkit::database_laws::{Certificate, Login};
+use jit_core::testkit::store_laws::StorePlace as _;
+use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
+use jit_tests::places::OnPostgres;
+use jit_tests::server::Cluster;
+use jit_tests::servers::RunningPostgres;
+
+use crate::must;
+
+/// A function of the auditor's, as cheap as the planner can be told, sees no row that the views leave out.
+pub(crate) async fn auditor(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    running
+        .admin(place.name())
+        .await?
+        .batch_execute(
+            "INSERT INTO jit.records (tenant, kind, key, version, body) SELECT 'default', k, k || n, 1, convert_to(k || n, 'UTF8') \
+             FROM unnest(ARRAY['access', 'checkpoint', 'totp']) k, generate_series(1, 50) n; \
+             INSERT INTO jit.entries (id, tenant, body) SELECT gen_random_uuid(), 'default', convert_to('entry' || n, 'UTF8') \
+             FROM generate_series(1, 50) n; \
+             INSERT INTO jit.numbers (entry, tenant, number) SELECT seq, tenant, seq FROM jit.entries WHERE seq % 2 = 0",
+        )
+        .await?;
+    let auditor = running.session(&format!("{}_auditor", place.name()), place.name()).await?;
+    auditor
+        .batch_execute(
+            "CREATE FUNCTION pg_temp.look(text) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN \
+             PERFORM set_config('my.seen', current_setting('my.seen', true) || E'\\n' || $1, false); RETURN true; END $$; \
+             SET cpu_operator_cost = 0; SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off",
+        )
+        .await?;
+    for (view, shown) in [("jit.audit_checkpoints", 50_usize), ("jit.audit_log", 25)] {
+        let query = format!("SET my.seen = ''; SELECT count(*) FROM {view} v WHERE pg_temp.look(v::text)");
+        auditor.batch_execute(&query).await?;
+        let seen: String = auditor.query_one("SELECT current_setting('my.seen')", &[]).await?.try_get(0)?;
+        let seen: Vec<&str> = seen.lines().filter(|line| !line.is_empty()).collect();
+        must(seen.len() == shown, format!("{view}: the function saw {} rows of {shown}", seen.len()))?;
+        let other = seen.iter().find(|row| row.contains("access") || row.contains("totp"));
+        must(other.is_none(), format!("{view}: the function saw {other:?}"))?;
+    }
+    for hidden in ["jit.records", "jit.entries", "jit.labels", "jit.claims", "jit.meta"] {
+        let looked = auditor.batch_execute(&format!("SELECT FROM {hidden}")).await;
+        must(looked.is_err(), format!("an auditor reads {hidden}"))?;
+    }
+    Ok(())
+}
+
+/// What a thief of a node's password tells the store of the time is refused, or counts for nothing.
+pub(crate) async fn time(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let store = place.open().await?;
+    let node = running.session(&format!("{}_node", place.name()), place.name()).await?;
+    for told in ["infinity", "-infinity", "2100-01-01", "9999-12-31", "0001-01-01"] {
+        for call in [
+            "SELECT jit.time('{told}')",
+            "SELECT FROM jit.poll('thief', '{told}')",
+            "SELECT FROM jit.commit('thief', '{told}', '[]', '')",
+            "SELECT FROM jit.claim('{told}', 'desk', 1, '1 min', 'thief')",
+            "SELECT FROM jit.lanes('{told}')",
+            "SELECT jit.set_back(0, 'infinity')",
+            "SELECT jit.set_back(0, '100 years')",
+            "SELECT jit.accept_clock('{told}')",
+        ] {
+            // some are refused, and some do nothing
+            let _ = node.batch_execute(&call.replace("{told}", told)).await;
+        }
+    }
+    let server: chrono::DateTime<chrono::Utc> =
+        running.admin(place.name()).await?.query_one("SELECT clock_timestamp()", &[]).await?.try_get(0)?;
+    for store in [store, place.open().await?] {
+        let off = store.now().await?.signed_duration_since(server).abs();
+        must(off < TimeDelta::minutes(2), format!("the store's time is off by {off}"))?;
+        put_due(&*store, &format!("after {off}")).await?;
+    }
+    Ok(())
+}
+
+/// Whatever a reader locks, nodes claim and commit.
+pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let store = place.open().await?;
+    let reader = running.session(&format!("{}_auditor", place.name()), place.name()).await?;
+    reader
+        .batch_execute(
+            "SELECT pg_advisory_lock(hashtextextended(l, k)) FROM unnest(ARRAY['desk', 'realm:postgres:1', 'lane:desk']) l, \
+             unnest(ARRAY[0, 7416]) k; SELECT pg_advisory_lock(7416, 0), pg_advisory_lock(7416); \
+             BEGIN; SELECT count(*) FROM jit.audit_log; SELECT count(*) FROM jit.audit_checkpoints; \
+             LOCK TABLE jit.audit_log, jit.audit_checkpoints IN ACCESS SHARE MODE",
+        )
+        .await?;
+    for lock in [
+        "LOCK TABLE jit.audit_checkpoints IN SHARE MODE",
+        "LOCK TABLE jit.turns IN ACCESS SHARE MODE",
+        "SELECT FROM jit.audit_checkpoints FOR SHARE",
+        "SELECT FROM jit.turns FOR UPDATE",
+    ] {
+        let taken = reader.batch_execute(&format!("SAVEPOINT s; {lock}")).await;
+        must(taken.is_err(), format!("a reader may {lock}"))?;
+        reader.batch_execute("ROLLBACK TO s").await?;
+    }
+    let begun = Instant::now();
+    put_due(&*store, "one").await?;
+    let ask = ClaimAsk { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let claimed = store.claim(&ask).await?;
+    must(claimed.len() == 1, "nothing is claimed")?;
+    let took = begun.elapsed();
+    must(took < Duration::from_secs(5), format!("a reader's locks hold up a claim: {took:?}"))
+}
+
+async fn put_due(store: &dyn jit_core::store::Store, key: &str) -> Result<(), BoxError> {
+    let schedule = Some(Schedule { lane: Lane::desk(), due: store.now().await?, serial: key.to_owned() });
+    let what = Writing::Put { body: b"due".to_vec(), schedule, labels: BTreeMap::new() };
+    let at = RecordKey::new(&TenantId::main(), Kind::Access, key);
+    let write = Write { at, expect: Expect::Absent, what };
+    store.commit(Change { writes: vec![write], ..Change::default() }).await?;
+    Ok(())
+}
+
+/// A server whose certificate names no host is known by the name that is expected, or by who signed for it.
+pub(crate) async fn store_by_name(running: RunningPostgres) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(running.major).await?;
+    let running = cluster.running();
+    jit_tests::tls::show(&running.ca, Certificate::Nameless)?;
+    let admin = running.admin("postgres").await?;
+    admin.batch_execute("ALTER ROLE postgres PASSWORD 'secret of the owner'").await?;
+    admin.batch_execute("SELECT pg_reload_conf()").await?;
+    let config = |login| -> Result<StoreConfig, BoxError> {
+        let url = format!("postgres://postgres:secret%20of%20the%20owner@127.0.0.1:{}/other", running.port);
+        let tls = jit_tests::tls::mode(login, Some(running.ca.clone()), &running.other_ca);
+        Ok(StoreConfig::new(PostgresConfig::from_url(&url)?.tls(tls)))
+    };
+    let migrate =
+        async |login| PostgresStore::migrate(&config(login)?, &StoreUsers::default()).await.map_err(BoxError::from);
+    let mut taken = migrate(Login::NameInCertificate).await;
+    for _ in 0..100 {
+        if taken.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        taken = migrate(Login::NameInCertificate).await;
+    }
+    taken?;
+    migrate(Login::ChainAlone).await?;
+    for login in [Login::Broker, Login::AnotherName, Login::NameByUnknownCa, Login::ChainByUnknownCa] {
+        let refused = migrate(login).await.err().ok_or_else(|| format!("{login:?} is taken"))?;
+        let why = format!("{refused} {refused:?}");
+        must(why.contains("certificate"), format!("{login:?}: {why}"))?;
+    }
+    Ok(())
+}
