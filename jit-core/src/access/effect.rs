@@ -8,6 +8,10 @@ use crate::fact::{Fact, What};
 use crate::grant::{ALERT_AGAIN, Active, Cause, Ended, Grant, Granting, OVERDUE_AFTER, Revoking, Scheduled, Window};
 use crate::holding::{Clear, Verified};
 
+/// Why nothing more is granted where it is not known what came of the statement.
+const LOST: &str =
+    "the account or the role is not there any more under its name, and whether it was granted is not known";
+
 impl Access {
     pub(super) fn begin_grant(&self, clear: &Clear, now: Time) -> Step {
         let Some(Grant::Scheduled(scheduled)) = self.grant() else { return self.unchanged() };
@@ -102,6 +106,11 @@ impl Access {
             // its outcome was unknown once: only what is seen after settling counts (law 15)
             return self.unchanged();
         }
+        self.give_up(granting, rejection, why, true, now)
+    }
+
+    /// It will not be granted. `untouched`: no statement about it may have been done.
+    fn give_up(&self, granting: &Granting, rejection: Rejection, why: &str, untouched: bool, now: Time) -> Step {
         let fact = Fact::new(What::Revoking)
             .with("cause", Cause::Rejected.as_str())
             .with("rejection", rejection.as_str())
@@ -113,7 +122,7 @@ impl Access {
             since: now,
             window: None,
             unsettled: None,
-            untouched: true,
+            untouched,
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
@@ -134,6 +143,7 @@ impl Access {
                     let fact = Fact::new(What::GrantDelayed).with("why", "the statement did not arrive");
                     self.with_grant(Grant::Scheduled(scheduled), fact)
                 }
+                Found::Lost => self.give_up(granting, Rejection::Other, LOST, false, now),
             },
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
                 // nothing arrived: what is held later is not ours to take (law 6)

@@ -158,6 +158,8 @@ pub enum Found {
     Held,
     /// Nothing of ours.
     Absent,
+    /// The account or the role is not found by its name, by which alone it is known: what was to be granted may be held under another.
+    Lost,
 }
 
 /// What the machine answers.

@@ -77,6 +77,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether what is there has no lasting ids: nothing but names tell accounts and roles apart.
+    #[must_use]
+    pub fn is_by_name(&self) -> bool {
+        self.account_exists && self.account_id.is_none() || self.role_exists && self.role_id.is_none()
+    }
+
     /// The accounts that may be meant where there is none of this name, for a message: empty, or it begins with a semicolon.
     #[must_use]
     pub fn said_alike(&self) -> String {

@@ -128,6 +128,11 @@ impl Core {
         tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
     }
 
+    /// How many targets all tenants have here.
+    pub(super) fn targets(&self) -> usize {
+        self.tenants().iter().map(|(_, settings)| settings.databases.len()).fold(0, usize::saturating_add)
+    }
+
     /// Changes what is configured for the tenant.
     pub(super) fn reconfigure(&self, tenant: &TenantId, change: impl FnOnce(&mut Tenant)) -> Result<(), JitError> {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);

@@ -105,6 +105,17 @@ struct Other {
     mine: bool,
     target: TargetName,
     database: Arc<dyn Database>,
+    /// As which run its tenant knows the realm's server.
+    known: Option<String>,
+}
+
+impl Other {
+    /// Whether another tenant's target shows what its tenant knows, and that was another server than ours all along: it says nothing of ours, and
+    /// no tenant can keep another's server from being recognised.
+    fn is_apart(&self, shown: &Identity, ours: Option<&RealmRecord>) -> bool {
+        let theirs = self.known.as_ref() == Some(&shown.incarnation);
+        !self.mine && theirs && ours.is_some_and(|ours| ours.incarnation != shown.incarnation)
+    }
 }
 
 impl Core {
@@ -136,6 +147,7 @@ impl Core {
                 if other.mine { format!("target `{}`", other.target) } else { "another tenant's target".to_owned() };
             match shown {
                 Some(Ok(shown)) if shown == *found => seen = true,
+                Some(Ok(shown)) if shown.realm == found.realm && other.is_apart(&shown, known.as_ref()) => {}
                 Some(Ok(shown)) if shown.realm == found.realm && is_declared(&found.realm) => {
                     let why = format!(
                         "target `{target}` (it runs as `{}`) and {name} (it runs as `{}`) are two servers, and both are declared to be realm \
@@ -283,16 +295,6 @@ impl Core {
         }
     }
 
-    /// Why nothing is granted in the realm until an operator has looked. Only a declared one can be in doubt.
-    pub(super) async fn doubted(&self, tenant: &TenantId, realm: &RealmId) -> Result<Option<String>, StoreError> {
-        if !is_declared(realm) {
-            return Ok(None);
-        }
-        let record = self.store.read(&realm_key(tenant, realm)).await?;
-        let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
-        Ok(known.and_then(|known| known.doubted))
-    }
-
     /// An operator has looked.
     pub(super) async fn looked(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
         loop {
@@ -389,7 +391,10 @@ impl Core {
                 let leads = known.realm.as_ref() == Some(&found.realm) || all && known.realm.is_none();
                 if leads && known.stranger.is_none() && known.copy.is_none() {
                     let (mine, target, database) = (whose == *tenant, name.clone(), Arc::clone(database));
-                    others.push(Other { mine, target, database });
+                    let realm = self.store.read(&realm_key(&whose, &found.realm)).await?;
+                    let realm: Option<RealmRecord> = realm.as_ref().map(body).transpose()?;
+                    let known = realm.map(|realm| realm.incarnation);
+                    others.push(Other { mine, target, database, known });
                 }
             }
         }

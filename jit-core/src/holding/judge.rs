@@ -188,8 +188,16 @@ pub fn width(access: &Access, live: &[&Access]) -> Width {
 /// What the database holds of a grant whose outcome was unknown, once settled: what was observed absent before our intent and is
 /// held now is ours.
 #[must_use]
-pub fn settled(seen: &Seen, width: Width) -> Found {
+pub fn settled(seen: &Seen, asked: &Subject, width: Width) -> Found {
     let ours = |grantor: &Grantor| !matches!(grantor, Grantor::Other(_));
-    let held = seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.width >= width);
-    if held { Found::Held } else { Found::Absent }
+    if seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.width >= width) {
+        return Found::Held;
+    }
+    if is_lost(seen, asked) { Found::Lost } else { Found::Absent }
+}
+
+/// Whether the account or the role, of which nothing but the name is known, is not found by that: it may be there under another.
+pub(super) fn is_lost(seen: &Seen, asked: &Subject) -> bool {
+    let ids = [&seen.account_id, &seen.role_id, &asked.account_id, &asked.role_id];
+    ids.into_iter().all(Option::is_none) && !(seen.account_exists && seen.role_exists)
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::judge::same;
+use super::judge::{is_lost, same};
 use crate::access::Access;
 use crate::clock::{Time, after};
 use crate::database::{Grantor, Seen, Subject, anothers};
@@ -53,11 +53,14 @@ impl Watch {
         Self { access, target, subject, gone_at: now, incarnation, looks: 0, next }
     }
 
-    /// With one look more done; none after the last. A look that the server's restart caused counts as none of the three.
+    /// With one look more done; none after the last. A look that the server's restart caused counts as none of the three, and one that did not find
+    /// the account or the role by its name does not show that it is gone in that incarnation.
     #[must_use]
-    pub fn looked(&self, now: Time, incarnation: &str) -> Option<Self> {
+    pub fn looked(&self, now: Time, seen: &Seen, incarnation: &str) -> Option<Self> {
         let mut next = self.clone();
-        incarnation.clone_into(&mut next.incarnation);
+        if !is_lost(seen, &self.subject) {
+            incarnation.clone_into(&mut next.incarnation);
+        }
         let planned = |looks: u8| LOOKS.get(usize::from(looks)).map(|wait| after(self.gone_at, *wait));
         while planned(next.looks)? <= now {
             next.looks = next.looks.saturating_add(1);

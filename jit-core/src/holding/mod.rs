@@ -111,6 +111,19 @@ impl Holding {
         effects.chain(watched).chain(armed).chain(self.orphans.iter().map(|orphan| orphan.retry_at)).min()
     }
 
+    /// Lets everything that is due by now and is about no access be due then. Whether there was something.
+    pub fn postpone(&mut self, now: Time, until: Time) -> bool {
+        let watched = self.watched.iter_mut().map(|watch| &mut watch.next);
+        let armed = self.armed.iter_mut().filter_map(|armed| armed.due.as_mut());
+        let orphans = self.orphans.iter_mut().map(|orphan| &mut orphan.retry_at);
+        let mut any = false;
+        for due in watched.chain(armed).chain(orphans).filter(|due| **due <= now) {
+            *due = until;
+            any = true;
+        }
+        any
+    }
+
     /// When and where its record is claimed.
     #[must_use]
     pub fn schedule(&self, due: Time) -> Schedule {

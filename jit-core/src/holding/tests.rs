@@ -247,9 +247,14 @@ fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     );
     assert!(judged(&[&ours], &Seen { through: vec!["staff".to_owned()], ..seen(&[]) }).is_err());
 
-    assert_eq!(settled(&seen(&[(Grantor::Broker, Width::Inherit)]), Width::SetRole), Found::Absent);
-    assert_eq!(settled(&seen(&[(Grantor::Unknown, Width::SetRole)]), Width::SetRole), Found::Held);
-    assert_eq!(settled(&seen(&[(Grantor::Other("dba".to_owned()), Width::SetRole)]), Width::Inherit), Found::Absent);
+    let found = |seen: &Seen, width| settled(seen, &subject(&asking), width);
+    assert_eq!(found(&seen(&[(Grantor::Broker, Width::Inherit)]), Width::SetRole), Found::Absent);
+    assert_eq!(found(&seen(&[(Grantor::Unknown, Width::SetRole)]), Width::SetRole), Found::Held);
+    assert_eq!(found(&seen(&[(Grantor::Other("dba".to_owned()), Width::SetRole)]), Width::Inherit), Found::Absent);
+    let by_id = Seen { account_exists: false, account_id: None, ..seen(&[]) };
+    assert_eq!(found(&by_id, Width::Inherit), Found::Absent, "where ids tell accounts apart, it is gone");
+    let by_name = Seen { role_id: None, ..by_id };
+    assert_eq!(found(&by_name, Width::Inherit), Found::Lost, "it may be held under another name");
 }
 
 #[test]
@@ -269,17 +274,23 @@ fn law_05_it_is_looked_at_again_after_a_minute_an_hour_and_a_day() {
     let gone = revoked(&ending(&active(1, NARROW)));
     let watch = gone.watch().unwrap();
     assert_eq!((watch.gone_at, watch.next), (at(11), at(11 + 60)));
-    let second = watch.looked(at(71), "boot 1").unwrap();
+    let there = seen(&[]);
+    let second = watch.looked(at(71), &there, "boot 1").unwrap();
     assert_eq!(second.next, at(11 + 3_600));
-    let third = second.looked(at(11 + 3_600), "boot 1").unwrap();
+    let third = second.looked(at(11 + 3_600), &there, "boot 1").unwrap();
     assert_eq!(third.next, at(11 + 86_400));
-    assert_eq!(third.looked(at(11 + 86_400), "boot 1"), None);
+    assert_eq!(third.looked(at(11 + 86_400), &there, "boot 1"), None);
     // a restart brings one look more, and takes none away
-    let restarted = watch.looked(at(20), "boot 2").unwrap();
+    let restarted = watch.looked(at(20), &there, "boot 2").unwrap();
     assert_eq!((restarted.next, restarted.incarnation.as_str()), (watch.next, "boot 2"));
     // looks that were missed are one
-    assert_eq!(watch.looked(at(4_000), "boot 1").unwrap().next, at(11 + 86_400));
-    assert_eq!(watch.looked(at(90_000), "boot 1"), None);
+    assert_eq!(watch.looked(at(4_000), &there, "boot 1").unwrap().next, at(11 + 86_400));
+    assert_eq!(watch.looked(at(90_000), &there, "boot 1"), None);
+    // who is not found by a name, which is all that is known, was not seen without it
+    let lost = Seen { account_id: None, role_id: None, account_exists: false, ..there };
+    let subject = Subject { account_id: None, role_id: None, ..watch.subject.clone() };
+    let by_name = Watch { subject, ..watch };
+    assert_eq!(by_name.looked(at(20), &lost, "boot 2").unwrap().incarnation, "boot 1");
 }
 
 #[test]

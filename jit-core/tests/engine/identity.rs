@@ -348,3 +348,46 @@ async fn law_04_what_an_upgrade_brought_along_by_another_grantor_is_not_called_r
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
     pump.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_04_a_target_that_leads_elsewhere_holds_up_no_end_by_another() {
+    let server = server(17);
+    let store = Arc::new(MemoryStore::new(clock()));
+    let jit = by_two_names(&store, &server).await;
+    let pump = jit.start();
+    // both are of one account, and what was granted first decides by which name it is reached
+    let first = usable(&jit, "alice", "reader", 3_600_000).await;
+    let ask = Ask::new("pg2", "writer", TimeDelta::milliseconds(2_500)).because("a test needs it");
+    let second = jit.request(&actor("alice"), ask).await.unwrap();
+    jit.approve(&actor("bob"), second.id(), "").await.unwrap();
+    jit.until_active(second.id(), PATIENCE).await.unwrap();
+    let stranger = crate::stage::server(17);
+    lead(&jit, &stranger).await;
+    assert_eq!(jit.until_ended(second.id(), PATIENCE).await.unwrap().state, "revoked");
+    assert_eq!((held(&server, "writer"), held(&server, "reader")), (0, 1));
+    assert_eq!(jit.access(first.id()).await.unwrap().state, "active");
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_05_a_node_that_did_not_hear_that_the_realm_moved_tells_the_old_server_nothing() {
+    let server = server(17);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
+    let (one, two) =
+        (engine_on(Arc::clone(&store), server.database()).await, engine_on(store, server.database()).await);
+    let deaf = two.start();
+    let access = usable(&two, "alice", "reader", 3_600_000).await;
+    // one moves to the copy, with all that is there; two goes on with the server that it knows
+    let copy = server.copy();
+    lead(&one, &copy).await;
+    one.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    one.release(&actor("alice"), access.id()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let view = one.access(access.id()).await.unwrap();
+    assert_ne!(view.state, "revoked", "the server that it was is believed");
+    deaf.stop().await;
+    let pump = one.start();
+    assert_eq!(one.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
+    assert_eq!((held(&copy, "reader"), held(&server, "reader")), (0, 1));
+    pump.stop().await;
+}

@@ -153,6 +153,8 @@ async fn law_05_what_is_gone_is_looked_at_again_and_taken_away_again() {
 async fn what_nobody_decided_in_time_says_so_before_a_pump_runs() {
     let clock = ManualClock::default();
     let server = MockServer::new(Profile::postgres(17), Arc::new(clock.clone()));
+    server.create_account("alice").unwrap();
+    server.create_role("writer").unwrap();
     let jit = engine_on(Arc::new(MemoryStore::new(Arc::new(clock.clone()))), server.database()).await;
     let asked = jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
     assert!(!asked.lapsed && !jit.who_can_decide(asked.id()).await.unwrap().is_empty());

@@ -20,8 +20,10 @@ fn with_dead_man() -> MockServer {
     server
 }
 
-/// Somebody else's store arms the membership.
-async fn mark(server: &MockServer, store: &str) {
+/// The other store.
+const OTHER: &str = "0123456789abcdef";
+
+fn membership(server: &MockServer) -> (Subject, Call) {
     let database = server.database();
     let subject = Subject {
         account: database.account("alice").unwrap(),
@@ -29,54 +31,71 @@ async fn mark(server: &MockServer, store: &str) {
         role: database.role("reader").unwrap(),
         role_id: None,
     };
+    let store = Some(StoreId::new(OTHER).unwrap());
+    (subject, Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store })
+}
+
+/// The other store arms the membership.
+async fn mark(server: &MockServer) {
+    let (subject, call) = membership(server);
     let default_role = DefaultRole::Goes { back_to: None };
     let order = ArmOrder { subject, ends_in: Duration::from_secs(3_600), sessions: Sessions::End, default_role };
-    let store = Some(StoreId::new(store).unwrap());
-    let call = Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store };
-    database.arm(&call, &[order]).await.pop().unwrap().unwrap();
+    server.database().arm(&call, &[order]).await.pop().unwrap().unwrap();
+}
+
+/// The other store's access ends.
+async fn end_the_others(server: &MockServer) {
+    server.revoke("reader", "alice", "jit_broker").unwrap();
+    let (subject, call) = membership(server);
+    server.database().disarm(&call, &[subject]).await.pop().unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_06_the_end_of_one_stores_access_leaves_what_another_store_accounts_for() {
     let server = with_dead_man();
     let text = POLICY.replace("max = \"4h\"\n", "max = \"4h\"\ndead_man = \"off\"\n");
-    let (one, two) = (engine(server.database()).await, {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
-        let builder = jit_core::engine::Jit::builder().shared_store(store).policy(policy(&text));
-        builder.database("pg", server.database()).build().await.unwrap()
-    });
-    two.run_due().await.unwrap();
-    let (first, second) = (one.start(), two.start());
-    // it has it without a mark, before the other asks
-    let unmarked = usable(&two, "alice", "reader", 1_500).await;
-    let marked = usable(&one, "alice", "reader", 3_600_000).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
+    let builder = jit_core::engine::Jit::builder().shared_store(store).policy(policy(&text));
+    let jit = builder.database("pg", server.database()).build().await.unwrap();
+    jit.run_due().await.unwrap();
+    let pump = jit.start();
+    let unmarked = usable(&jit, "alice", "reader", 1_500).await;
+    mark(&server).await;
     let session = server.session("alice").unwrap();
-    let ended = two.until_ended(unmarked.id(), PATIENCE).await.unwrap();
+    let ended = jit.until_ended(unmarked.id(), PATIENCE).await.unwrap();
     assert_eq!(ended.state, "revoked");
     assert!(ended.cause.as_ref().unwrap().contains("another store"), "{ended:?}");
-    assert!(told(&two, &ended).await.contains(&"finding".to_owned()));
+    assert!(told(&jit, &ended).await.contains(&"finding".to_owned()));
     assert_eq!(held(&server, "reader"), 1, "the other's membership went with it");
     assert!(session.is_open(), "the other's session ended");
-    assert_eq!(one.access(marked.id()).await.unwrap().state, "active");
     // asked for again it is refused, in words, and in the log
-    let refused = two.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
+    let refused = jit.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
     assert!(matches!(&refused, JitError::Standing { finding } if finding.contains("another store")), "{refused}");
-    let found = two.reconcile(&actor("frank"), &TargetName::new("pg").unwrap(), Reconcile::Enforce).await.unwrap();
+    let found = jit.reconcile(&actor("frank"), &TargetName::new("pg").unwrap(), Reconcile::Enforce).await.unwrap();
     let named = |drift: &Drift| matches!(drift, Drift::OfAnotherStore { account, .. } if account.as_str() == "alice");
     assert!(found.iter().any(named), "{found:?}");
     assert!(!found.iter().any(|drift| matches!(drift, Drift::Orphaned { .. })), "{found:?}");
-    two.run_due().await.unwrap();
+    jit.run_due().await.unwrap();
     assert_eq!(held(&server, "reader"), 1, "reconciling took it");
-    let checks = two.check_target(&TargetName::new("pg").unwrap()).await.unwrap().checks;
+    let checks = jit.check_target(&TargetName::new("pg").unwrap()).await.unwrap().checks;
     assert!(checks.iter().any(|check| check.about.what == "another-store" && check.severity == Severity::Danger));
-    one.release(&actor("alice"), marked.id()).await.unwrap();
-    assert_eq!(one.until_ended(marked.id(), PATIENCE).await.unwrap().state, "revoked");
-    assert_eq!(held(&server, "reader"), 0);
-    assert!(!session.is_open());
+    end_the_others(&server).await;
     // and now it can be had
-    usable(&two, "alice", "reader", 3_600_000).await;
-    first.stop().await;
-    second.stop().await;
+    usable(&jit, "alice", "reader", 3_600_000).await;
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_06_what_another_store_granted_without_a_mark_is_not_granted_again() {
+    let server = server(17);
+    let (one, two) = (engine(server.database()).await, engine(server.database()).await);
+    let pump = one.start();
+    let access = usable(&one, "alice", "reader", 3_600_000).await;
+    let refused = two.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
+    let named = "no access here accounts for it";
+    assert!(matches!(&refused, JitError::Standing { finding } if finding.contains(named)), "{refused}");
+    assert_eq!((one.access(access.id()).await.unwrap().state, held(&server, "reader")), ("active", 1));
+    pump.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +113,7 @@ async fn law_06_what_another_store_marks_between_look_and_grant_is_not_granted()
     while database.calls(Method::Arm).running == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    mark(&server, "0123456789abcdef").await;
+    mark(&server).await;
     database.release();
     passes.await.unwrap();
     let ended = jit.access(access.id()).await.unwrap();

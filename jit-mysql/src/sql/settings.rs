@@ -32,7 +32,7 @@ pub(crate) fn settings(flavour: Flavour) -> impl Iterator<Item = Setting> {
 }
 
 /// No role of the broker's own is active: it grants them, and does not use them.
-const OF_BOTH: [Setting; 22] = [
+const OF_BOTH: [Setting; 23] = [
     needed(FIRST),
     needed("SET NAMES utf8mb4 COLLATE utf8mb4_bin"),
     needed("SET SESSION sql_mode = 'STRICT_ALL_TABLES'"),
@@ -45,6 +45,7 @@ const OF_BOTH: [Setting; 22] = [
     needed("SET SESSION lock_wait_timeout = 5, SESSION innodb_lock_wait_timeout = 5"),
     needed("SET SESSION group_concat_max_len = 65536"),
     wanted("SET SESSION max_sort_length = 1024"),
+    wanted("SET SESSION tmp_table_size = 16777216, SESSION max_heap_table_size = 16777216"),
     wanted("SET SESSION sql_auto_is_null = 0"),
     wanted("SET SESSION completion_type = 'NO_CHAIN'"),
     // one that `init_connect` began would show for ever what was there then

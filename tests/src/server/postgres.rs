@@ -249,19 +249,26 @@ impl Cluster {
         Ok(copy)
     }
 
-    /// What `pg_dumpall` of another version says of all accounts and roles.
+    /// What is told to a later version of all accounts and roles: what `pg_dumpall` says of them, without who granted a membership. That of 16 and
+    /// later leaves it away for an earlier server; that of the server's own version, which is here, does not.
     ///
     /// # Errors
     /// When it is missing, or fails.
-    pub async fn dumped_accounts(&self, by: u32) -> Result<String> {
-        let mut dump = self.user.command(&binaries(by)?.join("pg_dumpall"));
+    pub async fn dumped_accounts(&self) -> Result<String> {
+        let mut dump = self.user.command(&self.binaries.join("pg_dumpall"));
         let port = self.running.port.to_string();
         dump.args(["--globals-only", "-U", "postgres", "-p", &port, "-h"]).arg(&self.running.socket);
         let said = tokio::process::Command::from(dump).output().await?;
         ensure!(said.status.success(), "pg_dumpall: {}", String::from_utf8_lossy(&said.stderr));
         // what is for psql alone says nothing of them
-        let statements = String::from_utf8(said.stdout)?;
-        Ok(statements.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"))
+        let said = String::from_utf8(said.stdout)?;
+        let statements = said.lines().filter(|line| !line.starts_with('\\'));
+        Ok(statements
+            .map(|line| match line.split_once(" GRANTED BY ") {
+                Some((grant, _)) => format!("{grant};\n"),
+                None => format!("{line}\n"),
+            })
+            .collect())
     }
 
     fn data(&self) -> PathBuf {

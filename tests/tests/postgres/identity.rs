@@ -1,5 +1,6 @@
 //! Who answers under a target's name: earlier copies, copied folders, upgrades.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::declared;
@@ -67,9 +68,11 @@ pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     let copy = cluster.copy().await?;
     cluster.start().await?;
     let other = world.database_at(copy.running().port)?;
-    let jit = engine(&role, &[("db", &database), ("copy", &other)]).await?;
+    let jit = engine(&role, &[("db", &database)]).await?;
     let pump = jit.start();
     let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(5)).await?;
+    // whoever comes second is the copy
+    jit.put_target(TargetName::new("copy")?, Arc::clone(&other)).await?;
     // it may be taken before the first contact, and is granted never
     let longer = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30));
     if tokio::time::timeout(Duration::from_secs(3), longer).await.is_ok_and(|granted| granted.is_ok()) {
@@ -102,7 +105,7 @@ pub(crate) async fn upgraded() -> Result<(), BoxError> {
     let new = Cluster::start_fresh(17).await?;
     let admin = new.running().admin("postgres").await?;
     // the superuser is there already
-    let dump = old.dumped_accounts(17).await?.replace("CREATE ROLE postgres;", "");
+    let dump = old.dumped_accounts().await?.replace("CREATE ROLE postgres;", "");
     admin.batch_execute(&dump).await?;
     if !held(new.running(), &role, &account).await? {
         return Err("the dump does not bring the membership along".into());

@@ -111,9 +111,8 @@ pub(crate) async fn locked_by_us(scene: Scene) -> Result<(), BoxError> {
 
 /// A lock of the account's on the tables of roles, under which they can still be read.
 pub(crate) async fn locked_catalog(scene: Scene) -> Result<(), BoxError> {
-    let right = if scene.running.major >= 17 { "MAINTAIN" } else { "UPDATE" };
     for table in ["pg_auth_members", "pg_authid"] {
-        scene.sql(&format!("GRANT {right} ON {table} TO {{role}}")).await?;
+        scene.sql(&format!("GRANT MAINTAIN ON {table} TO {{role}}")).await?;
         scene.try_grant(Stance::Accepted).await??;
         let session = scene.running.session(&scene.account, "postgres").await?;
         session.batch_execute(&format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE")).await?;
@@ -122,7 +121,7 @@ pub(crate) async fn locked_catalog(scene: Scene) -> Result<(), BoxError> {
         let report = report.map_err(|error| format!("{table}: {error}"))?;
         must(report.seen.direct.is_empty(), format!("{table}: it is still held: {:?}", report.seen.direct))?;
         must(report.seen.sessions.is_empty(), format!("{table}: its session lives"))?;
-        scene.sql(&format!("REVOKE {right} ON {table} FROM {{role}}")).await?;
+        scene.sql(&format!("REVOKE MAINTAIN ON {table} FROM {{role}}")).await?;
     }
     Ok(())
 }

@@ -59,6 +59,8 @@ pub(crate) fn all(tests: &mut Tests) {
         let case = Case::on_the_double(MsSqlWorld::on_a_double().await?).await?;
         case.is_refused("prints the statements that make it").await?;
         let doctor = case.jit(&["doctor"]).await?.out;
+        ensure!(doctor.contains("mend: run the script that `jit doctor --sql orders` prints"), "{doctor}");
+        let doctor = case.jit(&["doctor", "--json"]).await?.out;
         ensure!(doctor.contains("EXEC msdb.dbo.sp_add_job @job_name"), "{doctor}");
         Ok(())
     });
@@ -67,7 +69,9 @@ pub(crate) fn all(tests: &mut Tests) {
         case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
         case.is_refused("prints the statements that make it").await?;
         let doctor = case.jit(&["doctor"]).await?.out;
-        ensure!(doctor.contains("CREATE SCHEMA IF NOT EXISTS jit_of_"), "{doctor}");
+        ensure!(doctor.contains("mend: run the script that `jit doctor --sql orders` prints"), "{doctor}");
+        let doctor = case.jit(&["doctor", "--json"]).await?.out;
+        ensure!(doctor.contains("CREATE SCHEMA jit_of_"), "{doctor}");
         Ok(())
     });
     tests.add_with(&postgres, "law_04_every_node_is_killed_and_the_sentinel_fires", || async move {

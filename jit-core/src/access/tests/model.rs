@@ -207,7 +207,7 @@ pub(super) enum Act {
 
 pub(super) fn acts() -> impl Strategy<Value = Vec<Act>> {
     let a = || 0..4_usize;
-    let found = prop_oneof![Just(Found::Held), Just(Found::Absent)];
+    let found = prop_oneof![Just(Found::Held), Just(Found::Absent), Just(Found::Lost)];
     let spurious = prop_oneof![
         Just(Spurious::Granted),
         Just(Spurious::NotGranted),
@@ -672,7 +672,7 @@ impl World {
             _ => return,
         };
         self.trails[i].sent = None;
-        let found = settled(&self.server.seen(&subject), self.accesses[i].width());
+        let found = settled(&self.server.seen(&subject), &subject, self.accesses[i].width());
         assert!(self.event(i, Event::Settled(found)), "settling is always an answer");
     }
 
@@ -727,7 +727,7 @@ impl World {
                 self.watches.remove(&i);
                 continue;
             }
-            match watch.looked(self.now, &incarnation) {
+            match watch.looked(self.now, &seen, &incarnation) {
                 Some(next) => self.watches.insert(i, next),
                 None => self.watches.remove(&i),
             };

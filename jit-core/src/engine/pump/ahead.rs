@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::super::apply::loaded;
 use super::super::core::Core;
-use super::super::records::{access_key, body};
+use super::super::records::{RealmRecord, access_key, body, realm_key};
 use super::Lanes;
 use super::counted::Counted;
 use super::realm::expired;
 use crate::access::Access;
 use crate::clock::{Time, after, to_std};
-use crate::database::{Call, Database, Identity, RevokeOrder};
+use crate::database::{Call, Continuity, Database, Identity, RevokeOrder};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{Holding, closings};
@@ -61,6 +61,8 @@ pub(super) struct End {
     serial: String,
     target: TargetName,
     realm: RealmId,
+    /// The realm's server, as the store had it; none where it was never contacted.
+    known: Option<Identity>,
     order: RevokeOrder,
 }
 
@@ -213,14 +215,21 @@ impl Lanes {
             .iter()
             .flat_map(|(_, holding)| holding.live.iter().map(|id| access_key(&holding.tenant, *id)))
             .collect();
+        let realms: BTreeSet<RecordKey> =
+            holdings.iter().map(|(_, holding)| realm_key(&holding.tenant, &holding.realm)).collect();
+        let realms: Vec<RecordKey> = realms.into_iter().collect();
         let mut accesses = self.core.store.read_all(&keys).await?.into_iter();
+        let records = self.core.store.read_all(&realms).await?.into_iter().flatten();
+        let servers: BTreeMap<RecordKey, RealmRecord> =
+            records.filter_map(|record| Some((record.at.clone(), body(&record).ok()?))).collect();
         for (at, holding) in &holdings {
+            let known = servers.get(&realm_key(&holding.tenant, &holding.realm)).map(|it| it.seen(&holding.realm));
             let own: Vec<Option<Record>> = accesses.by_ref().take(holding.live.len()).collect();
             // one that cannot be read could be what another one's membership stays for
             let live: Option<Vec<Access>> =
                 own.iter().map(|record| Some(loaded(record.as_ref()?, now).ok()?.access)).collect();
             if let Some(live) = live {
-                ends.extend(self.ends_of(at, holding, live, until));
+                ends.extend(self.ends_of(at, holding, known.as_ref(), live, until));
             }
         }
         Ok(ends)
@@ -241,7 +250,14 @@ impl Lanes {
     }
 
     /// Which memberships of the account go before `until`, and when.
-    fn ends_of(&self, at: &RecordKey, holding: &Holding, live: Vec<Access>, until: Time) -> Vec<End> {
+    fn ends_of(
+        &self,
+        at: &RecordKey,
+        holding: &Holding,
+        known: Option<&Identity>,
+        live: Vec<Access>,
+        until: Time,
+    ) -> Vec<End> {
         let Ok(settings) = self.core.tenant(&holding.tenant) else { return Vec::new() };
         let mut ending = BTreeMap::new();
         let live: Vec<Access> = live
@@ -269,6 +285,7 @@ impl Lanes {
                 serial: holding.serial(),
                 target: target.clone(),
                 realm: holding.realm.clone(),
+                known: known.cloned(),
                 order: closing.order,
             })
         });
@@ -310,7 +327,8 @@ impl Lanes {
         (done, left)
     }
 
-    /// The server that these ends are for, where the target still leads to it: as it last said, or as it says now.
+    /// The server that these ends are for, where the target still leads to it: as it last said, or as it says now. What the store had of it last
+    /// counts, and what this process saw since.
     async fn the_server(
         &self,
         tenant: &TenantId,
@@ -318,14 +336,17 @@ impl Lanes {
         ends: &[End],
         database: &Arc<dyn Database>,
     ) -> Option<Identity> {
-        let realm = &ends.first()?.realm;
-        let known = self.breaker(&Lane::realm(realm), |breaker| breaker.knows(tenant, target));
-        if let Some(incarnation) = known {
+        let first = ends.first()?;
+        let (realm, known) = (&first.realm, first.known.as_ref());
+        let last = self.breaker(&Lane::realm(realm), |breaker| breaker.knows(tenant, target));
+        if let Some(incarnation) = last.filter(|last| known.is_none_or(|known| known.incarnation == *last)) {
             return Some(Identity { realm: realm.clone(), incarnation, position: String::new() });
         }
         let server = self.identify(database).await.ok().filter(|server| server.realm == *realm)?;
-        // what the store would say of it cannot be read
-        self.core.may_be(tenant, database, &server).then_some(server)
+        let goes_on = |known: &Identity| {
+            *known == server || matches!(database.continues(known, &server), Continuity::Same | Continuity::Restarted)
+        };
+        (known.is_none_or(goes_on) && self.core.may_be(tenant, database, &server)).then_some(server)
     }
 
     /// Puts it into the log; what could not be put there yet.

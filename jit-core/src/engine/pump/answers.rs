@@ -42,7 +42,12 @@ impl Lanes {
         database: &Arc<dyn Database>,
     ) -> Result<Result<Ready, DatabaseError>, StoreError> {
         if let Some(incarnation) = self.breaker(lane, |breaker| breaker.knows(tenant, target)) {
-            return Ok(Ok(Ready { incarnation, doubted: self.core.doubted(tenant, realm).await? }));
+            let record = self.core.store.read(&realm_key(tenant, realm)).await?;
+            let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+            // another node may have learnt meanwhile that the realm's is another one
+            if known.as_ref().is_none_or(|known| known.incarnation == incarnation) {
+                return Ok(Ok(Ready { incarnation, doubted: known.and_then(|known| known.doubted) }));
+            }
         }
         let identity = match self.identify(database).await {
             Ok(identity) => identity,

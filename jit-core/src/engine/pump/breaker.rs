@@ -1,6 +1,6 @@
 //! Whether a lane's server answers. A server that does not is probed by one call at a time, every 5 s at the longest.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 
@@ -12,12 +12,17 @@ const FIRST: TimeDelta = TimeDelta::milliseconds(250);
 /// Longest wait between two probes (DESIGN section 5).
 const LONGEST: TimeDelta = TimeDelta::seconds(5);
 
+/// For how long what can be done by another target is not tried by one that did not lead to the server.
+const AVOIDED: TimeDelta = TimeDelta::seconds(60);
+
 /// What this process knows of a lane's server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Breaker {
-    /// The targets that said who they are since the server failed last: the others have to, before they are told anything.
-    known: BTreeSet<(TenantId, TargetName)>,
-    incarnation: Option<String>,
+    /// The targets that said who they are since the server failed last, and in which incarnation each is: the others have to, before they are told
+    /// anything.
+    known: BTreeMap<(TenantId, TargetName), String>,
+    /// When each target last turned out not to lead there, or did not answer.
+    lost: BTreeMap<(TenantId, TargetName), Time>,
     down: Option<Down>,
 }
 
@@ -56,6 +61,17 @@ impl Breaker {
         news
     }
 
+    /// The target did not lead there, or did not answer.
+    pub(super) fn lost(&mut self, tenant: &TenantId, target: &TargetName, now: Time) {
+        self.lost.insert((tenant.clone(), target.clone()), now);
+    }
+
+    /// Whether it is not to be used for now where another one may lead there.
+    pub(super) fn has_lost(&self, tenant: &TenantId, target: &TargetName, now: Time) -> bool {
+        let lost = self.lost.get(&(tenant.clone(), target.clone()));
+        lost.is_some_and(|lost| now < after(*lost, AVOIDED))
+    }
+
     /// It did its work. Since when it had not, where that is news.
     pub(super) fn answered(&mut self) -> Option<Time> {
         self.down.take().map(|down| down.since)
@@ -63,14 +79,14 @@ impl Breaker {
 
     /// The target said that it is the lane's server, in this incarnation.
     pub(super) fn identified(&mut self, tenant: &TenantId, target: &TargetName, incarnation: String) {
-        self.known.insert((tenant.clone(), target.clone()));
-        self.incarnation = Some(incarnation);
+        let target = (tenant.clone(), target.clone());
+        self.lost.remove(&target);
+        self.known.insert(target, incarnation);
     }
 
     /// The incarnation that the target was in when it said who it is; none: it has to say it (again).
     pub(super) fn knows(&self, tenant: &TenantId, target: &TargetName) -> Option<String> {
-        let known = self.known.contains(&(tenant.clone(), target.clone()));
-        self.incarnation.clone().filter(|_| known)
+        self.known.get(&(tenant.clone(), target.clone())).cloned()
     }
 
     /// The target may be another server now.
@@ -82,6 +98,16 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn law_05_what_one_target_showed_says_nothing_of_another() {
+        let (mut breaker, tenant) = (Breaker::default(), TenantId::main());
+        let [one, other] = ["one", "other"].map(|name| TargetName::new(name).unwrap());
+        breaker.identified(&tenant, &one, "first".to_owned());
+        assert_eq!(breaker.knows(&tenant, &other), None);
+        breaker.identified(&tenant, &other, "copy".to_owned());
+        assert_eq!(breaker.knows(&tenant, &one).as_deref(), Some("first"));
+    }
 
     #[test]
     fn a_dead_server_is_probed_every_five_seconds_at_the_longest_and_forgiven_at_once() {

@@ -123,9 +123,10 @@ impl Case {
         self.live().into_iter().any(ends) || self.holding.orphans.iter().any(|orphan| orphan.retry_at <= now)
     }
 
-    /// A target by which its realm is reached.
-    pub(super) fn target(&self, settings: &Tenant) -> Option<TargetName> {
-        self.targets().find(|target| settings.databases.contains_key(*target)).cloned()
+    /// A target by which its realm is reached: one that is not `lost`, where there is such a one.
+    pub(super) fn target(&self, settings: &Tenant, lost: impl Fn(&TargetName) -> bool) -> Option<TargetName> {
+        let here = || self.targets().filter(|target| settings.databases.contains_key(*target));
+        here().find(|target| !lost(target)).or_else(|| here().next()).cloned()
     }
 
     /// The targets by which its realm may be reached.

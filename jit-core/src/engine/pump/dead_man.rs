@@ -12,7 +12,6 @@ use super::super::who::Who;
 use super::Lanes;
 use super::case::Case;
 use super::counted::Counted;
-use super::effect::patience;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
@@ -106,8 +105,7 @@ impl Pass<'_> {
             return Served::Answered { restarted: false };
         }
         let call = self.call();
-        let answers = self.core.tasks.within(patience(&call), self.database.arm(&call, &orders)).await;
-        let (answers, served) = self.served(answers, orders.len()).await;
+        let (answers, served) = self.tell(&call, orders.len(), self.database.arm(&call, &orders)).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
             if let Err(error) = &answer
                 && error.is_another_store()
@@ -154,8 +152,7 @@ impl Pass<'_> {
             return armed;
         }
         let call = self.call();
-        let answers = self.core.tasks.within(patience(&call), self.database.disarm(&call, &subjects)).await;
-        let (answers, served) = self.served(answers, subjects.len()).await;
+        let (answers, served) = self.tell(&call, subjects.len(), self.database.disarm(&call, &subjects)).await;
         for ((place, subject), answer) in whose.into_iter().zip(subjects).zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
                 disarmed(case, &subject, answer, now);

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 
 use super::super::contain::gave_no_answer;
 use super::super::core::Core;
+use super::super::records::{RealmRecord, body, realm_key};
 use super::case::Case;
 use super::counted::Counted;
 use super::outcome::{Left, Outcome, ended, grant_failed};
@@ -23,6 +24,9 @@ use crate::store::StoreError;
 
 /// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
+
+/// How long the store may take to say which server is the realm's.
+const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 
 impl Pass<'_> {
     /// Tells the database: what has to go first.
@@ -53,8 +57,7 @@ impl Pass<'_> {
             if let Some(case) = self.cases.get_mut(place) {
                 match &outcome {
                     Err(left) if left.unknown => case.quiet(arrived),
-                    // it was told, and may have done it
-                    Err(left) if !left.at_once && !left.moved => case.quiet(now),
+                    Err(left) if left.told && !left.at_once => case.quiet(now),
                     _ => {}
                 }
                 ended(case, &closing, outcome, now);
@@ -106,19 +109,19 @@ impl Pass<'_> {
         }
         let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
         let call = self.call();
-        let answers = self.core.tasks.within(patience(&call), self.database.revoke(&call, &orders)).await;
-        let (outcomes, served) = self.served(answers, orders.len()).await;
+        let (outcomes, served) = self.tell(&call, orders.len(), self.database.revoke(&call, &orders)).await;
         let at_once = matches!(served, Served::Unreachable(_));
         let moved = matches!(served, Served::Answered { restarted: true });
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
                 Ok(report) => {
-                    verify(&closing, &report).map_err(|why| Left { why, at_once: false, unknown: false, moved: false })
+                    let left = |why| Left { why, at_once: false, unknown: false, told: true, moved: false };
+                    verify(&closing, &report).map_err(left)
                 }
                 Err(error) => {
                     let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
-                    let moved = moved && error.is_another_server();
-                    Err(Left { why: error.with_causes(), at_once, unknown, moved })
+                    let told = !error.is_another_server();
+                    Err(Left { why: error.with_causes(), at_once, unknown, told, moved: moved && !told })
                 }
             };
             (place, closing, outcome)
@@ -173,8 +176,7 @@ impl Pass<'_> {
             return (refused, Served::Answered { restarted: false });
         }
         let call = self.call();
-        let answers = self.core.tasks.within(patience(&call), self.database.grant(&call, &orders)).await;
-        let (outcomes, served) = self.served(answers, orders.len()).await;
+        let (outcomes, served) = self.tell(&call, orders.len(), self.database.grant(&call, &orders)).await;
         let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
         (answered.chain(refused).collect(), served)
     }
@@ -186,12 +188,18 @@ impl Pass<'_> {
         Some(copied(&theirs.2))
     }
 
-    /// One answer for each order, and whether the server does its work. Where a call did not come back it is asked whether it is there.
-    pub(super) async fn served<T: Answer>(
+    /// Tells the server: one answer for each order, and whether it does its work. Where a call did not come back it is asked whether it is there.
+    pub(super) async fn tell<T: Answer>(
         &self,
-        answers: Option<Vec<Result<T, DatabaseError>>>,
+        call: &Call,
         orders: usize,
+        told: impl Future<Output = Vec<Result<T, DatabaseError>>>,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
+        let (answers, meant) = tokio::join!(
+            self.core.tasks.within(patience(call), told),
+            self.core.tasks.within(KNOWN_WITHIN, self.is_meant())
+        );
+        let meant = meant.unwrap_or_else(|| Err(DatabaseError::unknown("the store does not answer in time")));
         let none =
             answers.iter().flatten().filter_map(|answer| answer.as_ref().err()).find(|error| gave_no_answer(error));
         let none = none.map(DatabaseError::with_causes);
@@ -210,9 +218,10 @@ impl Pass<'_> {
         for answer in &mut answers {
             // one that does what it is told on whichever server is there proves nothing of the one that was meant
             if let Ok(done) = &*answer
-                && let Err(error) = self.same_server(done.identity())
+                && let Err(error) =
+                    self.same_server(done.identity()).and_then(|()| meant.as_ref().map_err(copied).copied())
             {
-                restarted = true;
+                restarted |= error.is_another_server();
                 *answer = Err(DatabaseError::unknown(error.to_string()));
             }
         }
@@ -224,6 +233,23 @@ impl Pass<'_> {
             None => Served::Answered { restarted: restarted || refused && self.moved().await },
         };
         (answers, served)
+    }
+
+    /// Whether the server that the pass is for is the realm's, as everybody knows it: another node may have learnt meanwhile that it is not.
+    async fn is_meant(&self) -> Result<(), DatabaseError> {
+        let Some(case) = self.cases.first() else { return Ok(()) };
+        let record = self.core.store.read(&realm_key(&case.holding.tenant, &self.server.realm)).await;
+        let known: Result<Option<RealmRecord>, StoreError> =
+            record.and_then(|record| record.as_ref().map(body).transpose());
+        match known {
+            Ok(Some(known)) if known.incarnation != self.server.incarnation => {
+                Err(DatabaseError::another_server(&known.seen(&self.server.realm), &self.server))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(DatabaseError::unknown(format!("which server is the realm's could not be read: {error}")))
+            }
+        }
     }
 
     /// Whose work it is, and how long it may take: a database is told something from now on.

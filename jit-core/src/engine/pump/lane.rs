@@ -49,8 +49,11 @@ impl Lanes {
                 return self.outside(lane).await;
             }
             let limit = match lane {
-                // a server that does not answer, or has not yet, is probed by one: the others are not told that it failed
-                lane if lane.is_realm() && !self.breaker(lane, |breaker| breaker.is_up()) => 1,
+                // a server that does not answer, or has not yet, is probed by one for each target, of which one may lead elsewhere for long: the
+                // others are not told that it failed
+                lane if lane.is_realm() && !self.breaker(lane, |breaker| breaker.is_up()) => {
+                    self.core.targets().clamp(1, self.core.limits.batch)
+                }
                 lane if lane.is_realm() => self.core.limits.batch,
                 _ => DESK_BATCH,
             };
@@ -92,7 +95,8 @@ impl Lanes {
         let mut stranded = Vec::new();
         for case in Case::load(&self.core, claimed, now).await? {
             let settings = self.core.tenant(&case.holding.tenant).ok();
-            let Some(target) = settings.as_ref().and_then(|settings| case.target(settings)) else {
+            let lost = |target: &TargetName| self.breaker(lane, |it| it.has_lost(&case.holding.tenant, target, now));
+            let Some(target) = settings.as_ref().and_then(|settings| case.target(settings, lost)) else {
                 // nothing to do there any more, or nobody here who can
                 stranded.push(case);
                 continue;
@@ -338,7 +342,11 @@ impl Lanes {
         why: &str,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        if self.breaker(lane, |breaker| breaker.failed(now)) {
+        let news = self.breaker(lane, |breaker| {
+            breaker.lost(tenant, target, now);
+            breaker.failed(now)
+        });
+        if news {
             let fact = Fact::new(What::TargetLost).with("target", target.as_str()).with("why", why);
             self.tell(tenant, settings, fact).await?;
         }

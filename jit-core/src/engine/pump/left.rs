@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::case::Case;
-use super::outcome::{Left, Outcome, Owned};
+use super::outcome::{Left, Outcome, Owned, too_many};
 use super::realm::Pass;
 use crate::access::Access;
 use crate::database::{Belongings, DatabaseError, Subject, Thing};
 use crate::grant::Grant;
-use crate::holding::{Closing, appeared, left_behind, lists_memberships, marks};
+use crate::holding::{Closing, Verified, appeared, left_behind, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
 use crate::store::StoreError;
 
@@ -21,7 +21,7 @@ impl Pass<'_> {
     pub(super) async fn owned(&self, compared: Vec<(AccessId, Subject)>) -> BTreeMap<AccessId, Owned> {
         let (ids, subjects): (Vec<AccessId>, Vec<Subject>) = compared.into_iter().unzip();
         let owned: Vec<Owned> = match self.belongings(&subjects).await {
-            Ok(seen) => seen.iter().map(|things| things.as_deref().map(marks).ok_or_else(too_many)).collect(),
+            Ok(seen) => seen.iter().map(|things| Ok(things.as_deref().map(marks))).collect(),
             Err(why) => vec![Err(why); ids.len()],
         };
         ids.into_iter().zip(owned).collect()
@@ -46,6 +46,14 @@ impl Pass<'_> {
         let compared = |(case, closing, outcome): &(usize, Closing, Outcome)| {
             outcome.is_ok() && closing.accesses.iter().any(|id| before(*case, *id).is_some())
         };
+        for (case, closing, outcome) in &mut *answered {
+            let unknown = closing.order.subject.account_id.is_none();
+            for proof in outcome.iter_mut().flatten().filter(|_| unknown) {
+                if before(*case, proof.access()).is_none() && is_missing(proof) {
+                    *proof = proof.clone().leaving(Err(MAYBE_RENAMED.to_owned()));
+                }
+            }
+        }
         let ends = || answered.iter().filter(|end| compared(end));
         let subjects: Vec<Subject> = ends().map(|(_, closing, _)| closing.order.subject.clone()).collect();
         if subjects.is_empty() {
@@ -59,11 +67,16 @@ impl Pass<'_> {
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
-                let evidence = proof.evidence();
-                let gone = !evidence.gone.is_empty();
-                let perhaps_renamed = gone || evidence.gone_before;
-                if perhaps_renamed {
-                    renamed = self.renamed(before, seen.ok().flatten(), &closing.order.subject, gone).await;
+                let gone = !proof.evidence().gone.is_empty();
+                let perhaps_renamed = is_missing(proof);
+                let by_name = closing.order.subject.account_id.is_none();
+                // what one of them shows holds for all: it is one membership
+                if perhaps_renamed && renamed.is_none() {
+                    renamed = match seen {
+                        Ok(seen) => self.renamed(before, seen, &closing.order.subject, gone).await,
+                        Err(why) if by_name => Some(not_looked_up(why)),
+                        Err(_) => None,
+                    };
                 }
                 let left = match seen {
                     Ok(Some(things)) => Ok(left_behind(before, things)),
@@ -72,12 +85,12 @@ impl Pass<'_> {
                 };
                 let unlisted = seen.ok().flatten().is_some_and(|now| !lists_memberships(before, now));
                 *proof = proof.clone().leaving(left);
-                if perhaps_renamed && unlisted && closing.order.subject.account_id.is_none() {
+                if perhaps_renamed && unlisted && by_name {
                     *proof = proof.clone().leaving(Err(MAYBE_RENAMED.to_owned()));
                 }
             }
             if let Some(why) = renamed {
-                *outcome = Err(Left { why, at_once: false, unknown: false, moved: false });
+                *outcome = Err(Left { why, at_once: false, unknown: false, told: true, moved: false });
             }
         }
     }
@@ -96,7 +109,7 @@ impl Pass<'_> {
             match self.gives(account, role).await {
                 Ok(true) => {}
                 Ok(false) => suspects.push(format!("`{account}` holds `{role}`")),
-                Err(error) => return Some(format!("whether it was renamed could not be looked up: {error}")),
+                Err(error) => return Some(not_looked_up(&error)),
             }
         }
         let more = suspects.len().saturating_sub(MOST_SUSPECTS);
@@ -130,10 +143,15 @@ impl Pass<'_> {
 /// As many are named at most.
 const MOST_SUSPECTS: usize = 10;
 
-/// What is said where a membership went by itself, and its role has too many holders to compare them.
-const MAYBE_RENAMED: &str = "the membership was gone before its end, and the role has too many holders to see whether one of them is the same \
-                             account under another name";
+/// What is said where a membership went by itself, and what its role's holders were before is not known, or too much to compare.
+const MAYBE_RENAMED: &str = "the account, the role or the membership was gone before its end, and it cannot be seen whether one of the role's \
+                             holders is the same account under another name";
 
-fn too_many() -> String {
-    format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)
+/// Whether it was not there any more when its end came.
+fn is_missing(proof: &Verified) -> bool {
+    !proof.evidence().gone.is_empty() || proof.evidence().gone_before
+}
+
+fn not_looked_up(why: &dyn std::fmt::Display) -> String {
+    format!("whether it was renamed could not be looked up: {why}")
 }

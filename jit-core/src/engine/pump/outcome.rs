@@ -20,8 +20,8 @@ pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
 /// Longest wait of one order that failed while its server answers.
 pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
-/// Marks of what was owned before a grant, or why that is not known.
-pub(super) type Owned = Result<BTreeSet<String>, String>;
+/// Marks of what was owned before a grant, none where that is too much; or why it could not be read.
+pub(super) type Owned = Result<Option<BTreeSet<String>>, String>;
 
 /// What a revoke came to: the proofs, or what is still there.
 pub(super) type Outcome = Result<Vec<Verified>, Left>;
@@ -34,6 +34,8 @@ pub(super) struct Left {
     pub(super) at_once: bool,
     /// What was sent may still arrive.
     pub(super) unknown: bool,
+    /// The server was told, and may have done it: it was no other one, which refused.
+    pub(super) told: bool,
     /// Another server is in its place, which refused: it stays due, until it is known who that is.
     pub(super) moved: bool,
 }
@@ -54,17 +56,25 @@ pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen,
         let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
         match judge(access, &live, seen, asked, label, not_after) {
             Ok(clear) => match before {
-                Some(Err(why)) if access.must_compare() => {
-                    let why = format!("what it leaves behind could not be told: {why}");
-                    Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }
-                }
-                Some(before) => Event::BeginGrant(clear.knowing(before)),
+                // of whom only the name is known, it can be seen only by that that he was not renamed
+                Some(Err(why)) if access.must_compare() || seen.is_by_name() => not_told(&why, now),
+                Some(Ok(None)) if access.must_compare() => not_told(&too_many(), now),
+                Some(before) => Event::BeginGrant(clear.knowing(before.and_then(|marks| marks.ok_or_else(too_many)))),
                 None => Event::BeginGrant(clear),
             },
             Err(how) => Event::Standing(how),
         }
     };
     case.handle(id, event, now);
+}
+
+fn not_told(why: &str, now: Time) -> Event {
+    let why = format!("what it leaves behind could not be told: {why}");
+    Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }
+}
+
+pub(super) fn too_many() -> String {
+    format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)
 }
 
 pub(super) async fn look_again(
@@ -98,7 +108,7 @@ pub(super) async fn look_again(
         Look::Gone => case.findings.push(about(What::StillGone)),
     }
     case.holding.watched.retain(|other| other.access != id);
-    case.holding.watched.extend(watch.looked(now, incarnation));
+    case.holding.watched.extend(watch.looked(now, seen, incarnation));
     Ok(())
 }
 

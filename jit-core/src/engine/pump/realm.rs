@@ -195,6 +195,10 @@ impl Pass<'_> {
     /// Lets everything that is due know that it failed, and when it is tried again.
     fn fails(&mut self, why: &str, retry_at: Time, now: Time) {
         for case in &mut self.cases {
+            // behind what is due by now, which may be another target's, whose server answers
+            if case.holding.postpone(now, retry_at) {
+                case.touch();
+            }
             for id in due(case, now) {
                 match case.accesses.get(&id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Scheduled(_)) => {
@@ -232,7 +236,7 @@ impl Pass<'_> {
                     Why::Settled(id) => {
                         let wanted = case.accesses.get(&id).map(|loaded| loaded.access.width());
                         if let Some(wanted) = wanted {
-                            case.handle(id, Event::Settled(settled(seen, wanted)), now);
+                            case.handle(id, Event::Settled(settled(seen, &asked.subject, wanted)), now);
                         }
                     }
                     Why::Grant(id) => {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::{Scene, call, expect, only};
-use super::{Attempt, Need, Outcome, Tried, World, laws, must};
+use super::{Attempt, Outcome, Tried, World, laws, must};
 use crate::approval::Actor;
 use crate::clock::SystemEntropy;
-use crate::database::{ArmOrder, Call, DefaultRole, RevokeHow, Severity, Width};
+use crate::database::{ArmOrder, Call, DefaultRole, RevokeHow, Severity, Subject, Width};
 use crate::engine::{AccessView, Ask, Drift, Jit, JitError, Reconcile};
 use crate::id::{Principal, StoreId, TargetName, TenantId};
 use crate::policy::{PolicyDocument, Sessions};
@@ -24,16 +24,16 @@ fn by(store: &StoreId, what: &str) -> Call {
     Call { store: Some(store.clone()), ..call(what) }
 }
 
+fn arming(subject: &Subject, ends_in: Duration) -> ArmOrder {
+    let default_role = DefaultRole::Goes { back_to: None };
+    ArmOrder { subject: subject.clone(), ends_in, sessions: Sessions::End, default_role }
+}
+
 async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let (ours, theirs) = (StoreId::fresh(&SystemEntropy), StoreId::fresh(&SystemEntropy));
     let (database, subject) = (&scene.database, scene.subject_by_id().await?);
-    let order = |ends_in| ArmOrder {
-        subject: subject.clone(),
-        ends_in,
-        sessions: Sessions::End,
-        default_role: DefaultRole::Goes { back_to: None },
-    };
+    let order = |ends_in| arming(&subject, ends_in);
     must(scene.observe().await?.marked_by.is_none(), "a mark before anything was armed")?;
     only(database.arm(&by(&theirs, "a"), &[order(LATER)]).await)??;
     scene.grant(Width::SetRole).await?;
@@ -131,19 +131,23 @@ async fn law_06_two_stores_with_one_broker_are_told_apart(world: Arc<dyn World>)
     let scene = Scene::new(world).await?;
     let target = TargetName::new("db")?;
     let (one, two) = (Host::new(&scene, "required").await?, Host::new(&scene, "off").await?);
-    // where the server says whose a grant is, two had it before there was a mark
-    let unmarked = match scene.world.lacks(Need::GrantorRecorded) {
-        None => Some(two.usable(&scene).await?),
-        Some(_) => None,
-    };
+    // two has it without a mark: one does not take that over
+    let unmarked = two.usable(&scene).await?;
+    let refused = one.ask(&scene).await;
+    must(matches!(&refused, Err(JitError::Standing { .. })), format!("what another store granted: {refused:?}"))?;
+    // once another store accounts for it, its end leaves it there
+    let (other, subject) = (StoreId::fresh(&SystemEntropy), scene.subject_by_id().await?);
+    only(scene.database.arm(&by(&other, "a"), &[arming(&subject, LATER)]).await)??;
+    let ended = two.ended(&unmarked).await?;
+    let says = ended.cause.as_ref().is_some_and(|cause| cause.contains("another store"));
+    must(says, format!("its end does not say that the membership is another store's: {ended:?}"))?;
+    must(scene.rows().await? == 1, "the end of one store's access took another's")?;
+    let order_away = scene.revoke_order(subject.clone(), RevokeHow::Remove);
+    only(scene.database.revoke(&by(&other, "r"), &[order_away]).await)??;
+    only(scene.database.disarm(&by(&other, "d"), &[subject]).await)??;
+
     let held = one.usable(&scene).await?;
     let mut session = scene.session().await?;
-    if let Some(unmarked) = unmarked {
-        let ended = two.ended(&unmarked).await?;
-        let says = ended.cause.as_ref().is_some_and(|cause| cause.contains("another store"));
-        must(says, format!("its end does not say that the membership is another store's: {ended:?}"))?;
-        must(scene.rows().await? == 1, "the end of one store's access took another's")?;
-    }
     let refused = two.ask(&scene).await;
     let told = matches!(&refused, Err(JitError::Standing { finding }) if finding.contains("another store"));
     must(told, format!("it was not refused as another store's: {refused:?}"))?;

@@ -8,7 +8,7 @@ use super::database::restart;
 use super::hands::ADMIN;
 use super::laws::{Case, broken};
 use super::stage::{Stage, actor};
-use super::steps::{Step, is_second, place_of};
+use super::steps::{Step, place_of};
 use super::world::{Power, Weather};
 use crate::engine::{Jit, Reconcile};
 use crate::id::{TargetName, TenantId};
@@ -23,6 +23,7 @@ impl Stage {
             inside.weather = Weather::default();
             inside.ambushes.clear();
             inside.moves.clear();
+            inside.mended = true;
         }
         self.let_go();
         for server in 0..world.servers.len() {
@@ -33,12 +34,7 @@ impl Stage {
         }
         // what was given by hand where no grantor is recorded is in the way of seeing that ours is gone: it may be ours, or one of ours under
         // another name, and the operator is asked to take it away
-        let by_hand: Vec<_> = {
-            let inside = world.inside();
-            let oracle = &inside.oracle;
-            let given = oracle.standing.keys().chain(oracle.given_under_our_name());
-            given.filter(|held| is_second(held.0) && !oracle.is_frozen(held.0)).cloned().collect()
-        };
+        let by_hand = world.inside().oracle.given_where_nobody_says();
         for held in by_hand {
             if let Some(it) = world.servers.get(held.0) {
                 it.revoke(&held.1, &held.2, ADMIN)?;
@@ -53,6 +49,18 @@ impl Stage {
         for node in 0..self.nodes.len() {
             self.start(node).await?;
             self.policy(node, 0).await;
+        }
+        // what was begun is done again, and for all targets of the realm: one that leads to where it was would be refused for ever
+        let carried = self.world.inside().carried.clone();
+        for target in carried {
+            self.confirm(0, target, true).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let others = self.world.inside().oracle.left_where_it_was(target);
+            for (other, server) in others {
+                self.world.lead(other, server);
+                self.confirm(0, other, true).await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
         }
         self.take(Step::Resume { node: 0 }).await
     }

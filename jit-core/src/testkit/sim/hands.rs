@@ -146,6 +146,9 @@ impl Stage {
             let world = Arc::clone(&self.world);
             drop(tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
+                if world.inside().mended {
+                    return;
+                }
                 for place in targets {
                     world.inside().moves.retain(|it| it.target != place || it.to != to);
                     if let Some(was) = was.get(place) {

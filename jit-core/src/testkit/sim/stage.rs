@@ -269,6 +269,14 @@ impl Stage {
             return Ok(());
         };
         let Some(target) = moved.get(place).copied() else { return Ok(()) };
+        if same {
+            self.world.inside().carried.insert(target);
+        }
+        self.confirm(node, target, same).await
+    }
+
+    /// An operator confirms what answers under the target's name.
+    pub(super) async fn confirm(&self, node: usize, target: usize, same: bool) -> Result<(), BoxError> {
         let name = TargetName::new(TARGETS.get(target).map_or(ELSEWHERE, |(name, _)| name))?;
         let tenant = if target < TARGETS.len() { "default" } else { "other" };
         let (by, tenant) = (actor(tenant, "frank")?, TenantId::new(tenant)?);

@@ -1,6 +1,6 @@
 //! What all nodes of a history share: the store, the servers, their clocks, the weather, and who looks on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +47,10 @@ pub(super) struct Inside {
     /// Which server each target leads to.
     pub(super) leads: Vec<usize>,
     pub(super) moves: Vec<Move>,
+    /// Targets that were confirmed with the same data, or were to be: who gave the command does not hear of every end of it.
+    pub(super) carried: BTreeSet<usize>,
+    /// Whether everything was put right, for good.
+    pub(super) mended: bool,
     /// Counts the copies that were made.
     pub(super) copies: u64,
     /// Counts the times that each server stopped.
@@ -178,6 +182,8 @@ impl World {
             ambushes: Vec::new(),
             leads: straight(),
             moves: Vec::new(),
+            carried: BTreeSet::new(),
+            mended: false,
             copies: 0,
             stops: vec![0; ALL_SERVERS],
             up: vec![Power::Up; ALL_SERVERS],

@@ -36,7 +36,7 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
         }
         StoreAt::Sqlite(_) | StoreAt::Memory => Vec::new(),
     };
-    store_checks.iter().for_each(|check| said_of(check, &mut lines));
+    store_checks.iter().for_each(|check| said_of(check, None, &mut lines));
     let clock = clock(&jit, &mut worst).await?;
     lines.add("clock", format!("{clock}, the store's time is {}", shown(now)));
     let configured: BTreeSet<TargetName> = jit.targets()?.into_iter().collect();
@@ -213,22 +213,27 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
         if check.severity == Severity::Refusal {
             worst.refusals = worst.refusals.saturating_add(1);
         }
-        said_of(check, lines);
+        said_of(check, Some(name), lines);
     }
     if checks.is_empty() {
         lines.add("", "the broker can do its work here");
     }
 }
 
-fn said_of(check: &Check, lines: &mut Lines) {
+/// A mend of more lines than this is not printed among what is found: `--sql` prints it, and `--json`.
+const LONGEST_MEND: usize = 24;
+
+fn said_of(check: &Check, target: Option<&TargetName>, lines: &mut Lines) {
     let severity = match check.severity {
         Severity::Remark => "note",
         Severity::Danger => "danger",
         Severity::Refusal => "wrong",
     };
     lines.add("", format!("{severity}: {}", check.message));
-    if let Some(mend) = &check.mend {
-        lines.lines("", &format!("mend: {mend}"));
+    let Some(mend) = &check.mend else { return };
+    match target.filter(|_| mend.lines().count() > LONGEST_MEND) {
+        Some(target) => lines.add("", format!("mend: run the script that `jit doctor --sql {target}` prints")),
+        None => lines.lines("", &format!("mend: {mend}")),
     }
 }
 

@@ -320,6 +320,11 @@ impl Oracle {
             return Ok(());
         }
         let Some(removed) = self.removed.get(&held) else { return Ok(()) };
+        // who was carried over by name, and is called otherwise there, is not found
+        let carried = self.confirmed.iter().any(|(tenant, _, at)| (tenant, *at) == (&case.tenant, server));
+        if carried && self.called_otherwise(server).iter().any(|(_, was)| was == account) {
+            return Ok(());
+        }
         let open = self.logins.iter().filter(|login| login.server == server && login.account == account);
         for login in open.filter(|login| login.since < *removed) {
             if login.session.is_open() {

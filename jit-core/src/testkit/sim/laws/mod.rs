@@ -230,6 +230,8 @@ pub(super) struct Oracle {
     renamed: BTreeMap<(usize, String), String>,
     /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
     anew: BTreeSet<(usize, String)>,
+    /// Cases that were live when their account was dropped, where an account is known by more than its name: they want nothing of who has it now.
+    outlived: BTreeSet<String>,
     /// When it was last noticed, by which tenant, that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
     /// When a membership of ours was last taken away, the server's time.
@@ -296,6 +298,7 @@ impl Oracle {
             frozen: BTreeMap::new(),
             renamed: BTreeMap::new(),
             anew: BTreeSet::new(),
+            outlived: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),

@@ -47,6 +47,18 @@ impl Oracle {
         placed.or_else(|| server_of(realm))
     }
 
+    /// The other targets of this one's tenant that are known to be where its realm was, and where that is now.
+    pub(in super::super) fn left_where_it_was(&self, target: usize) -> Vec<(usize, usize)> {
+        let first = super::super::steps::straight();
+        let (Some(was), Some(now)) = (first.get(target), self.homes.get(target)) else { return Vec::new() };
+        let elsewhere = |place: usize| place >= super::super::steps::TARGETS.len();
+        let places = self.homes.iter().zip(&first).enumerate();
+        let same = places.filter(|(place, (home, first))| {
+            *place != target && elsewhere(*place) == elsewhere(target) && *first == was && *home == was && was != now
+        });
+        same.map(|(place, _)| (place, *now)).collect()
+    }
+
     /// Whether every target leads to the server that it is known to be, and nothing lives elsewhere; and no account is missing where
     /// it cannot be found by anything but its name.
     pub(in super::super) fn is_straight(&self, leads: &[usize]) -> bool {
@@ -149,6 +161,8 @@ impl Oracle {
         for id in all {
             let Some(case) = self.cases.get_mut(&id) else { continue };
             let was = case.server.replace(server);
+            // it is looked for by name there
+            self.outlived.remove(&id);
             let case = case.clone();
             self.is_carried(&case, was, at);
         }
@@ -205,6 +219,10 @@ impl Oracle {
     pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
         let of = |held: &Held| held.0 == server && held.2 == account;
         self.anew.insert((server, account.to_owned()));
+        if !self.has_names_only(server) {
+            let of = |case: &Case| case.is_live() && case.server == Some(server) && case.request.account == account;
+            self.outlived.extend(self.cases.iter().filter(|(_, case)| of(case)).map(|(id, _)| id.clone()));
+        }
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{Case, Held, Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
-use crate::testkit::sim::steps::is_second;
+use crate::testkit::sim::steps::{ROLES, is_second};
 
 /// How long people may not be told while the store works: a call of it that hangs (20 s), and a dead node's claim (10 s).
 const DESK: TimeDelta = TimeDelta::seconds(35);
@@ -139,19 +139,30 @@ impl Oracle {
         // to whom it was given is in the backup, not who has his name now
         let is_there =
             |case: &&Case| self.has_names_only(server) || !self.anew.contains(&(server, case.request.account.clone()));
-        let gone: Vec<&Case> = gone.filter(|case| case.server == Some(server)).filter(is_there).collect();
+        // what is looked at again goes where an operator said that its target's data is
+        let stays =
+            |case: &&Case| !self.confirmed.iter().any(|(tenant, _, at)| *tenant == case.tenant && *at != server);
+        let gone = gone.filter(|case| case.server == Some(server)).filter(is_there).filter(stays);
+        let gone: Vec<&Case> = gone.collect();
         let place = usize::try_from(pick.checked_rem(gone.len() as u64)?).ok()?;
         let case = gone.get(place)?;
         Some((case.request.role.clone(), case.request.account.clone(), case.tenant.clone()))
     }
 
-    /// Memberships under our name that were given by hand, and that nobody has an access to.
-    pub(in super::super) fn given_under_our_name(&self) -> impl Iterator<Item = &Held> {
-        self.by_hand.iter().filter(|held| {
-            let (server, role, account) = held;
-            let wanted = self.cases.values().any(|case| case.is_live() && case.is_about(*server, account, role));
-            !wanted && !self.restored.contains_key(*held)
-        })
+    /// Memberships of servers that know no grantors, which nobody has an access to and which no backup brought back: somebody gave them by hand.
+    pub(in super::super) fn given_where_nobody_says(&self) -> Vec<Held> {
+        let servers = (0..self.servers.len()).filter(|server| is_second(*server) && !self.is_frozen(*server));
+        let rows = servers.flat_map(|server| {
+            let of = move |role: &&'static str| {
+                let rows = self.members(server, role).into_iter().filter(|row| row.member != super::BROKER);
+                rows.map(move |row| (server, role.to_string(), row.member)).collect::<Vec<_>>()
+            };
+            ROLES.iter().flat_map(of)
+        });
+        let standing = |held: &Held| self.standing.contains_key(held);
+        let wanted =
+            |held: &Held| self.cases.values().any(|case| case.is_live() && case.is_about(held.0, &held.2, &held.1));
+        rows.filter(|held| standing(held) || !wanted(held) && !self.restored.contains_key(held)).collect()
     }
 
     /// Law 5: what came back is found and taken away again.

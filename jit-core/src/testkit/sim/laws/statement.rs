@@ -162,10 +162,9 @@ impl Oracle {
                 let why = format!("`{role}` is taken from `{account}` while `{}` may still give it", sent.label);
                 return Err(broken(15, why));
             }
-            let wanted = self
-                .others(&id, by.server, account, role)
-                .into_iter()
-                .find(|(_, other)| matches!(other.state.as_str(), "granting" | "active"));
+            let wanted = self.others(&id, by.server, account, role).into_iter().find(|(id, other)| {
+                matches!(other.state.as_str(), "granting" | "active") && !self.outlived.contains(*id)
+            });
             let dropped = self.is_of_nobody(by.server, &order.subject);
             if let (RevokeHow::Remove, Some((other, _)), false) = (order.how, wanted, dropped) {
                 return Err(broken(7, format!("`{role}` is taken from `{account}`, and {other} wants it")));
