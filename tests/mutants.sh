@@ -1,7 +1,8 @@
 #!/bin/bash
 # Breaks the engine on purpose, one law at a time, and shows that the simulator notices.
 #
-# Breaks the adapters, too: a patch that begins with `caught-by: BINARY FILTER` is run against these tests on real servers instead.
+# Breaks the adapters, too: a patch that begins with `caught-by: BINARY FILTER` is run against these tests on real servers instead; one that
+# begins with `caught-with: NAME=VALUE` by histories of the simulator under that setting.
 #
 #   ./tests/mutants.sh --check              only whether every patch still applies
 #   ./tests/mutants.sh [SEEDS] [NAME...]    each patch of tests/mutants (or these), with SEEDS histories (500) at the most
@@ -46,7 +47,8 @@ for name in "${names[@]}"; do
         git apply -R "$root/tests/mutants/$name.patch"
         continue
     fi
-    said=$(JIT_SIM_ENOUGH=1 JIT_SIM_WHOLE=1 ./tests/simulate.sh "$seeds" 2>&1 || true)
+    setting=$(sed -n '1s/^caught-with: //p' "$root/tests/mutants/$name.patch")
+    said=$(env JIT_SIM_ENOUGH=1 JIT_SIM_WHOLE=1 ${setting:+"$setting"} ./tests/simulate.sh "$seeds" 2>&1 || true)
     if caught=$(printf '%s\n' "$said" | grep -m1 -E '^seed [0-9]+: '); then
         printf '%-18s caught by %s\n' "$name" "$caught"
     else
