@@ -73,7 +73,7 @@ impl Connection {
         Ok(Owned { identity: self.moment().await?.identity, each })
     }
 
-    /// Of each subject: who else is in the role, and in which other roles the account is. Neither server has lasting ids, so that a renamed account
+    /// Of each subject: who is in the role, and in which roles the account is. Neither server has lasting ids, so that a renamed account
     /// or role is seen by these only.
     async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<Thing>>, DatabaseError> {
         if named.is_empty() {
@@ -87,15 +87,9 @@ impl Connection {
             by_account.entry(member.clone()).or_default().insert((member, role));
         }
         let each = named.iter().map(|Named { account, role }| {
-            let own = (account.clone(), role.clone());
             let (of_role, of_account) = (by_role.get(role), by_account.get(account));
-            let others: BTreeSet<&(Name, Name)> =
-                of_role.into_iter().chain(of_account).flatten().filter(|edge| **edge != own).collect();
-            if others.len() > MOST_MEMBERSHIPS {
-                Vec::new()
-            } else {
-                others.into_iter().filter_map(membership).collect()
-            }
+            let all: BTreeSet<&(Name, Name)> = of_role.into_iter().chain(of_account).flatten().collect();
+            if all.len() > MOST_MEMBERSHIPS { Vec::new() } else { all.into_iter().filter_map(membership).collect() }
         });
         Ok(each.collect())
     }

@@ -52,16 +52,19 @@ impl Access {
 impl Access {
     /// Which question a person means who says yes or no without naming one.
     ///
-    /// A no means what waits now: it gives nothing to anybody. A yes means the request, as a notice of that may be all that they have read,
-    /// and the same command may be given twice. More time is given by a yes that names its question.
+    /// A no means what waits now: it gives nothing to anybody. A yes means the oldest question that this human has not answered, as a
+    /// notice of it may be all that they have read. That is the request, then each extension that was given since; one that was refused
+    /// is none that a yes can still mean. So a plain yes gives more time only to those who said yes to everything before it.
     ///
     /// # Errors
     /// [`Refusal::Question`] where the one that is meant is closed, with what waits now.
-    pub fn question_meant(&self, verdict: Verdict) -> Result<QuestionId, Refusal> {
-        if verdict == Verdict::Approve && self.extension.is_some() {
-            return Err(self.closed(self.approval.question()));
+    pub fn question_meant(&self, by: &Principal, human: &Principal, verdict: Verdict) -> Result<QuestionId, Refusal> {
+        let given = std::iter::once(&self.approval).chain(self.extended.iter().map(|extension| &extension.approval));
+        let answered = |approval: &&Approval| approval.decisions().iter().any(|one| one.is_of(by, human));
+        match given.into_iter().find(|approval| !answered(approval)).filter(|_| self.extension.is_some()) {
+            Some(meant) if verdict == Verdict::Approve => Err(self.closed(meant.question())),
+            _ => Ok(self.decidable().question()),
         }
-        Ok(self.decidable().question())
     }
 
     /// Which question the requester means who gives a second factor without naming one: the request, or the extension that they asked

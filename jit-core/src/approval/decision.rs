@@ -59,6 +59,11 @@ impl Decision {
         std::iter::once(&self.snapshot.human).chain(away)
     }
 
+    /// Whether it is this human's or this name's, for themselves or in somebody's place.
+    pub(crate) fn is_of(&self, name: &Principal, human: &Principal) -> bool {
+        self.by == *name || self.standing().0 == name || self.humans().any(|one| one == human)
+    }
+
     /// Whether both are of one human or one name, for themselves or in somebody's place.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
         let names = |decision: &Self| [decision.by.clone(), decision.standing().0.clone()];

@@ -75,12 +75,15 @@ impl Jit {
             let loaded = self.load(&settings, actor, about.access).await?;
             let question = match about.question {
                 Some(question) => question,
-                None => match loaded.access.question_meant(verdict) {
-                    Ok(question) => question,
-                    Err(why) => {
-                        return self.core.refuse(&settings, actor, Some(&loaded.access), why.into()).await;
+                None => {
+                    let human = settings.human(&actor.principal).await?;
+                    match loaded.access.question_meant(&actor.principal, &human, verdict) {
+                        Ok(question) => question,
+                        Err(why) => {
+                            return self.core.refuse(&settings, actor, Some(&loaded.access), why.into()).await;
+                        }
                     }
-                },
+                }
             };
             // whatever changes meanwhile, it is this one that was meant
             about.question = Some(question);

@@ -7,7 +7,7 @@ use super::case::Case;
 use super::outcome::{Left, Outcome, Owned, too_many};
 use super::realm::Pass;
 use crate::access::Access;
-use crate::database::{Belongings, DatabaseError, Subject, Thing};
+use crate::database::{Belongings, DatabaseError, RevokeHow, RevokeOrder, Subject, Thing};
 use crate::grant::Grant;
 use crate::holding::{Closing, Verified, appeared, left_behind, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
@@ -64,16 +64,19 @@ impl Pass<'_> {
         for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
+            // what it took was not renamed
+            let fired = self.cases.get(*case).and_then(|case| case.holding.dead_man(&closing.order.subject)?.fires_at);
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
                 let gone = !proof.evidence().gone.is_empty();
-                let perhaps_renamed = is_missing(proof);
+                let has_fired = fired.is_some_and(|fired| fired <= proof.evidence().server_time);
+                let perhaps_renamed = gone || proof.evidence().gone_before && !has_fired;
                 let by_name = closing.order.subject.account_id.is_none();
                 // what one of them shows holds for all: it is one membership
                 if perhaps_renamed && renamed.is_none() {
                     renamed = match seen {
-                        Ok(seen) => self.renamed(before, seen, &closing.order.subject, gone).await,
+                        Ok(seen) => self.renamed(before, seen, &closing.order, gone).await,
                         Err(why) if by_name => Some(not_looked_up(why)),
                         Err(_) => None,
                     };
@@ -101,11 +104,15 @@ impl Pass<'_> {
         &self,
         before: &BTreeSet<String>,
         now: Option<&Vec<Thing>>,
-        subject: &Subject,
+        order: &RevokeOrder,
         gone: bool,
     ) -> Option<String> {
+        let Subject { account: whose, role: of, .. } = &order.subject;
         let mut suspects = Vec::new();
         for (account, role) in appeared(before, now?) {
+            if (account, role) == (whose, of) && order.how == RevokeHow::Remove {
+                return Some(format!("`{account}` was not found by name, and is there again: it holds `{role}`"));
+            }
             match self.gives(account, role).await {
                 Ok(true) => {}
                 Ok(false) => suspects.push(format!("`{account}` holds `{role}`")),
@@ -115,11 +122,10 @@ impl Pass<'_> {
         let more = suspects.len().saturating_sub(MOST_SUSPECTS);
         suspects.truncate(MOST_SUSPECTS);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        let Subject { account, role, .. } = subject;
         let found = if gone {
-            format!("`{account}` or `{role}` is gone by name")
+            format!("`{whose}` or `{of}` is gone by name")
         } else {
-            format!("`{account}` did not hold `{role}` any more at its end")
+            format!("`{whose}` did not hold `{of}` any more at its end")
         };
         (!suspects.is_empty()).then(|| {
             format!(

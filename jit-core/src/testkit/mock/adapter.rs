@@ -541,12 +541,11 @@ fn member_key(catalog: &Catalog, subject: &Subject) -> Option<(u32, u32)> {
     Some((role, by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str())?))
 }
 
-/// Who else is in the role, and in which other roles the account is: without ids, a renamed account is seen by these only.
+/// Who is in the role, and in which roles the account is: without ids, a renamed account is seen by these only.
 fn memberships(catalog: &Catalog, subject: &Subject) -> Vec<Thing> {
     let (account, role) = (catalog.id(subject.account.as_str()), catalog.id(subject.role.as_str()));
-    let own = |row: &super::catalog::Member| (Some(row.member), Some(row.role)) == (account, role);
     let about = |row: &super::catalog::Member| Some(row.member) == account || Some(row.role) == role;
-    let rows = catalog.members.iter().filter(|row| about(row) && !own(row));
+    let rows = catalog.members.iter().filter(|row| about(row));
     let things = rows.filter_map(|row| {
         let (member, role) = (catalog.name(row.member), catalog.name(row.role));
         let membership = Some((Account::new(&member).ok()?, RoleName::new(&role).ok()?));
