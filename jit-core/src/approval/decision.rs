@@ -59,9 +59,9 @@ impl Decision {
         std::iter::once(&self.snapshot.human).chain(away)
     }
 
-    /// Whether it is this human's or this name's, for themselves or in somebody's place.
+    /// Whether it is this human's or this name's own: what somebody else said in their place they need not have read.
     pub(crate) fn is_of(&self, name: &Principal, human: &Principal) -> bool {
-        self.by == *name || self.standing().0 == name || self.humans().any(|one| one == human)
+        self.by == *name || self.snapshot.human == *human
     }
 
     /// Whether both are of one human or one name, for themselves or in somebody's place.

@@ -110,11 +110,15 @@ struct Other {
 }
 
 impl Other {
-    /// Whether another tenant's target shows what its tenant knows, and that was another server than ours all along: it says nothing of ours, and
+    /// Whether another tenant's target shows what its tenant knows, and that is no later run of the server that is ours: it says nothing of ours, and
     /// no tenant can keep another's server from being recognised.
     fn is_apart(&self, shown: &Identity, ours: Option<&RealmRecord>) -> bool {
         let theirs = self.known.as_ref() == Some(&shown.incarnation);
-        !self.mine && theirs && ours.is_some_and(|ours| ours.incarnation != shown.incarnation)
+        let may_be_ours = |ours: &RealmRecord| {
+            let continues = self.database.continues(&ours.seen(&shown.realm), shown);
+            matches!(continues, Continuity::Same | Continuity::Restarted)
+        };
+        !self.mine && theirs && ours.is_some_and(|ours| !may_be_ours(ours))
     }
 }
 

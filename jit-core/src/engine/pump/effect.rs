@@ -195,11 +195,7 @@ impl Pass<'_> {
         orders: usize,
         told: impl Future<Output = Vec<Result<T, DatabaseError>>>,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
-        let (answers, meant) = tokio::join!(
-            self.core.tasks.within(patience(call), told),
-            self.core.tasks.within(KNOWN_WITHIN, self.is_meant())
-        );
-        let meant = meant.unwrap_or_else(|| Err(DatabaseError::unknown("the store does not answer in time")));
+        let (answers, meant) = tokio::join!(self.core.tasks.within(patience(call), told), self.is_meant());
         let none =
             answers.iter().flatten().filter_map(|answer| answer.as_ref().err()).find(|error| gave_no_answer(error));
         let none = none.map(DatabaseError::with_causes);
@@ -235,20 +231,18 @@ impl Pass<'_> {
         (answers, served)
     }
 
-    /// Whether the server that the pass is for is the realm's, as everybody knows it: another node may have learnt meanwhile that it is not.
+    /// Whether the server that the pass is for is the realm's, as everybody knows it: another node may have learnt meanwhile that it is not. Where
+    /// the store does not say, what it said when the pass began counts.
     async fn is_meant(&self) -> Result<(), DatabaseError> {
         let Some(case) = self.cases.first() else { return Ok(()) };
-        let record = self.core.store.read(&realm_key(&case.holding.tenant, &self.server.realm)).await;
-        let known: Result<Option<RealmRecord>, StoreError> =
-            record.and_then(|record| record.as_ref().map(body).transpose());
-        match known {
-            Ok(Some(known)) if known.incarnation != self.server.incarnation => {
+        let key = realm_key(&case.holding.tenant, &self.server.realm);
+        let read = self.core.tasks.within(KNOWN_WITHIN, self.core.store.read(&key)).await;
+        let Some(Ok(Some(record))) = read else { return Ok(()) };
+        match body::<RealmRecord>(&record) {
+            Ok(known) if known.incarnation != self.server.incarnation => {
                 Err(DatabaseError::another_server(&known.seen(&self.server.realm), &self.server))
             }
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(DatabaseError::unknown(format!("which server is the realm's could not be read: {error}")))
-            }
+            _ => Ok(()),
         }
     }
 

@@ -7,20 +7,22 @@ use super::case::Case;
 use super::outcome::{Left, Outcome, Owned, too_many};
 use super::realm::Pass;
 use crate::access::Access;
+use crate::clock::to_std;
 use crate::database::{Belongings, DatabaseError, RevokeHow, RevokeOrder, Subject, Thing};
 use crate::grant::Grant;
 use crate::holding::{Closing, Verified, appeared, left_behind, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
 use crate::store::StoreError;
 
-/// Longer it is not waited for: nobody's grant or end is held up by what may be read later.
+/// Longer it is not waited for: nobody's end is held up by what may be read later.
 const WITHIN: Duration = Duration::from_secs(2);
 
 impl Pass<'_> {
     /// What the accounts and roles of these accesses own before they are granted, by access.
     pub(super) async fn owned(&self, compared: Vec<(AccessId, Subject)>) -> BTreeMap<AccessId, Owned> {
         let (ids, subjects): (Vec<AccessId>, Vec<Subject>) = compared.into_iter().unzip();
-        let owned: Vec<Owned> = match self.belongings(&subjects).await {
+        // beside the look, which may take as long
+        let owned: Vec<Owned> = match self.belongings(&subjects, to_std(self.core.limits.call)).await {
             Ok(seen) => seen.iter().map(|things| Ok(things.as_deref().map(marks))).collect(),
             Err(why) => vec![Err(why); ids.len()],
         };
@@ -28,12 +30,13 @@ impl Pass<'_> {
     }
 
     /// What these own now; or why that is not known.
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Vec<Belongings>, String> {
+    async fn belongings(&self, subjects: &[Subject], within: Duration) -> Result<Vec<Belongings>, String> {
         if subjects.is_empty() {
             return Ok(Vec::new());
         }
-        let looked = self.core.tasks.within(WITHIN, self.database.belongings(subjects)).await;
-        let looked = looked.unwrap_or_else(|| Err(DatabaseError::unreachable("it takes longer than 2 s")));
+        let looked = self.core.tasks.within(within, self.database.belongings(subjects)).await;
+        let late = || DatabaseError::unreachable(format!("it takes longer than {} s", within.as_secs()));
+        let looked = looked.unwrap_or_else(|| Err(late()));
         let mut looked = looked.map_err(|error| error.with_causes())?;
         self.same_server(&looked.identity).map_err(|error| error.with_causes())?;
         looked.each.resize(subjects.len(), None);
@@ -59,13 +62,14 @@ impl Pass<'_> {
         if subjects.is_empty() {
             return;
         }
-        let now = self.belongings(&subjects).await;
+        let now = self.belongings(&subjects, WITHIN).await;
         let mut place = 0_usize;
         for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
-            // what it took was not renamed
-            let fired = self.cases.get(*case).and_then(|case| case.holding.dead_man(&closing.order.subject)?.fires_at);
+            // what it took was not renamed; but once it was seen that another may hold it, nothing explains that away
+            let fired = self.cases.get(*case).filter(|case| is_first_try(case, closing));
+            let fired = fired.and_then(|case| case.holding.dead_man(&closing.order.subject)?.fires_at);
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
@@ -152,6 +156,12 @@ const MOST_SUSPECTS: usize = 10;
 /// What is said where a membership went by itself, and what its role's holders were before is not known, or too much to compare.
 const MAYBE_RENAMED: &str = "the account, the role or the membership was gone before its end, and it cannot be seen whether one of the role's \
                              holders is the same account under another name";
+
+/// Whether none of these ends was tried before.
+fn is_first_try(case: &Case, closing: &Closing) -> bool {
+    let grants = closing.accesses.iter().filter_map(|id| case.accesses.get(id)?.access.grant());
+    grants.into_iter().all(|grant| matches!(grant, Grant::Revoking(revoking) if revoking.failures == 0))
+}
 
 /// Whether it was not there any more when its end came.
 fn is_missing(proof: &Verified) -> bool {

@@ -339,7 +339,7 @@ impl Catalog {
             let (Statement::Grant { role, member, .. } | Statement::Revoke { role, member, .. }) = waiting.statement;
             if self.blocker(role, member).is_some() {
                 self.waiting.push(waiting);
-            } else if now <= waiting.until {
+            } else if now <= waiting.until && self.names.contains_key(&member) && self.names.contains_key(&role) {
                 self.run(waiting.statement);
                 // the client may have gone
                 let _ = waiting.answer.send(());

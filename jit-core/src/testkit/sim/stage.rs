@@ -269,9 +269,10 @@ impl Stage {
             return Ok(());
         };
         let Some(target) = moved.get(place).copied() else { return Ok(()) };
-        if same {
-            self.world.inside().carried.insert(target);
-        }
+        match same {
+            true => self.world.inside().carried.insert(target),
+            false => self.world.inside().carried.remove(&target),
+        };
         self.confirm(node, target, same).await
     }
 
