@@ -82,7 +82,7 @@ impl Jit {
         };
         self.on_target(&settings, actor, name, fact, confirm).await?;
         self.core.looked(&self.tenant, &found.realm).await?;
-        self.lanes.incarnation(&self.tenant, &settings, name, &found).await?;
+        self.lanes.confirmed(&self.tenant, &settings, name, &found).await?;
         let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
         for access in &elsewhere {
             self.core.carry(&settings, actor, name, access.id(), &found).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::core::Tenant;
+use super::super::core::{TRIES, Tenant};
 use super::super::ledger::Ledger;
 use super::super::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, target_key,
@@ -134,16 +134,54 @@ impl Lanes {
         ignore_conflict(ledger.commit().await)
     }
 
-    /// Remembers the incarnation of the realm's server; where it changed, everything that is gone there is looked at again (law 5).
-    pub(in crate::engine) async fn incarnation(
+    /// Remembers the incarnation of the realm's server, unless another one was confirmed since it was judged; where it changed, everything that is
+    /// gone there is looked at again (law 5).
+    pub(super) async fn incarnation(
         &self,
         tenant: &TenantId,
         settings: &Tenant,
         target: &TargetName,
         identity: &Identity,
     ) -> Result<(), StoreError> {
+        let record = self.core.store.read(&realm_key(tenant, &identity.realm)).await?;
+        let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+        if known.is_some_and(|known| known.incarnation != identity.incarnation) {
+            let Ok(database) = settings.database(target) else { return Ok(()) };
+            // judged after this record was read, which is written only as it was read
+            if let Who::Another(_) = self.core.who_answers(tenant, target, database, identity).await? {
+                return Ok(());
+            }
+        }
+        self.is_incarnation(tenant, settings, target, (record, identity)).await
+    }
+
+    /// The same, whatever was known: an operator says so.
+    pub(in crate::engine) async fn confirmed(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let record = self.core.store.read(&realm_key(tenant, &identity.realm)).await?;
+            let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
+            self.is_incarnation(tenant, settings, target, (record, identity)).await?;
+            if known.is_some_and(|known| known.incarnation == identity.incarnation) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_incarnation(
+        &self,
+        tenant: &TenantId,
+        settings: &Tenant,
+        target: &TargetName,
+        (record, identity): (Option<Record>, &Identity),
+    ) -> Result<(), StoreError> {
         let key = realm_key(tenant, &identity.realm);
-        let record = self.core.store.read(&key).await?;
         let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
         self.core.last_seen.saw(tenant, identity);
         if known.as_ref().is_some_and(|known| known.incarnation == identity.incarnation) {
