@@ -56,7 +56,7 @@ pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen,
         let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
         match judge(access, &live, seen, asked, label, not_after) {
             Ok(clear) => match before {
-                // of whom only the name is known, it can be seen only by that that he was not renamed
+                // where an account has nothing but its name, only this shows later that it was not renamed
                 Some(Err(why)) if access.must_compare() || seen.is_by_name() => not_told(&why, now),
                 Some(Ok(None)) if access.must_compare() => not_told(&too_many(), now),
                 Some(before) => Event::BeginGrant(clear.knowing(before.and_then(|marks| marks.ok_or_else(too_many)))),

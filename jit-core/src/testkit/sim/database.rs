@@ -257,7 +257,7 @@ impl SimDatabase {
         let mut inside = self.world().inside();
         let sent = subjects.try_for_each(|subject| {
             let about = (subject.account.as_str(), subject.role.as_str());
-            // who has the name of one that was dropped keeps his own
+            // an account that was made anew under the name of a dropped one keeps its own
             let disarms = disarms && !inside.oracle.is_of_nobody(by.server, subject);
             inside.oracle.sends_dead_man(by, &call.label, about, disarms)
         });
