@@ -98,13 +98,14 @@ impl Connection {
         sql::marks(&self.home(), &names.into_iter().collect::<Vec<_>>())
     }
 
-    /// What it showed, by membership.
-    pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<Option<StoreId>>, DatabaseError> {
-        let mut stores = BTreeMap::new();
+    /// What it showed, by membership: which store's it is, and whether the event took it.
+    pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<(Option<StoreId>, bool)>, DatabaseError> {
+        let mut marks = BTreeMap::new();
         for row in rows {
-            stores.insert(text(row, "name")?, store_in(&text(row, "armed_by")?));
+            let mark = text(row, "armed_by")?;
+            marks.insert(text(row, "name")?, (store_in(&mark), [sql::TOOK, sql::FIRED].contains(&mark.as_str())));
         }
-        Ok(named.iter().map(|named| stores.get(&self.event(named)).cloned().flatten()).collect())
+        Ok(named.iter().map(|named| marks.get(&self.event(named)).cloned().unwrap_or_default()).collect())
     }
 
     /// The stores that have marks here.
@@ -128,7 +129,7 @@ impl Connection {
             let own = number(&row, "is_ours")? != 0;
             let (armed_by, status) = (text(&row, "armed_by")?, text(&row, "status")?);
             let executed = Some(text(&row, "executed")?).filter(|text| !text.is_empty()).map(time).transpose()?;
-            let fired = own && status == "DISABLED" && armed_by == sql::FIRED;
+            let fired = own && status == "DISABLED" && [sql::FIRED, sql::FOUND_NOTHING].contains(&armed_by.as_str());
             let event = Event {
                 fired_at: executed.filter(|_| fired),
                 fires_at: time(text(&row, "fires_at")?)?,
@@ -177,6 +178,7 @@ async fn arm_all(
         let named = Named::of(flavour, &order.subject);
         let event = connection.event(&named);
         let lease = Lease {
+            armed_by: label.clone(),
             account_user: named.account.user,
             account_host: named.account.host,
             role_user: named.role.user,

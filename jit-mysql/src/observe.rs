@@ -251,7 +251,7 @@ impl Connection {
             catalog.sessions = self.sessions_of(named, &catalog).await?;
             let mut looks: Vec<Look> = named.iter().map(|one| catalog.look(one)).collect();
             for (look, mark) in looks.iter_mut().zip(marks) {
-                look.seen.marked_by = mark;
+                (look.seen.marked_by, look.seen.taken_by_dead_man) = mark;
             }
             return Ok((moment, looks));
         }

@@ -258,6 +258,7 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         default_roles: Vec::new(),
         powers: texts(row, "powers")?,
         marked_by: None,
+        taken_by_dead_man: false,
     };
     Ok(Look { seen, backends })
 }

@@ -74,6 +74,10 @@ pub struct Seen {
     /// other stores than its own only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marked_by: Option<StoreId>,
+    /// Whether the dead man's switch of the membership says that it took it away. Shown where accounts have no lasting ids, so that a look by name
+    /// cannot tell that from a new name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_by_dead_man: bool,
 }
 
 impl Seen {

@@ -19,6 +19,9 @@ pub struct Evidence {
     /// Whether the membership was gone before it was to be taken: somebody else took it, or the dead man's switch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone_before: bool,
+    /// Whether the dead man's switch says that it took it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_by_dead_man: bool,
     /// How many sessions were ended.
     pub sessions_ended: u32,
     /// Sessions that were left alone, because the rule says so or because another access still holds the membership.
@@ -65,6 +68,7 @@ impl Evidence {
             .maybe("realm", self.realm.as_ref().map(RealmId::as_str))
             .with("incarnation", self.incarnation.as_str())
             .maybe("gone_before", self.gone_before.then_some(true))
+            .maybe("taken_by_dead_man", self.taken_by_dead_man.then_some(true))
             .with("sessions_ended", i64::from(self.sessions_ended))
             .with("sessions_kept", i64::from(self.sessions_kept))
             .maybe("rolled_back", list(&self.rolled_back))

@@ -23,9 +23,6 @@ pub struct ArmedDeadMan {
     /// For which end it is armed, the store's time, UTC; it fires the target's grace later. None: it may not be armed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
-    /// When it fires, the server's clock, UTC, as that said when it was armed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fires_at: Option<Time>,
     /// When it has to be armed, moved or disarmed, the store's time, UTC; none: it is as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Time>,
@@ -116,7 +113,6 @@ impl Holding {
                     target: target.clone(),
                     subject: wanted.subject.clone(),
                     end: None,
-                    fires_at: None,
                     due: Some(now),
                     trouble: None,
                 }),

@@ -278,11 +278,13 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     if !seen.role_exists {
         gone.push("role".to_owned());
     }
+    let gone_before = *was_held == Some(false) && closing.order.how == RevokeHow::Remove && theirs.is_none();
     let evidence = Evidence {
         server_time: *server_time,
         realm: Some(identity.realm.clone()),
         incarnation: identity.incarnation.clone(),
-        gone_before: *was_held == Some(false) && closing.order.how == RevokeHow::Remove && theirs.is_none(),
+        gone_before,
+        taken_by_dead_man: gone_before && seen.taken_by_dead_man,
         sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),

@@ -65,12 +65,12 @@ FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? AND CONVERT(EVENT_NAME USI
 SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
 
-/// The marks on the events of these names that have not fired; home and names are of letters and digits.
+/// The marks on the events of these names, where they have not fired or took something; home and names are of letters and digits.
 pub(crate) fn marks(home: &str, names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!(
         "SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{home}' \
-         AND EVENT_NAME IN ({}) AND EVENT_COMMENT LIKE '%/store:%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
+         AND EVENT_NAME IN ({}) AND (EVENT_COMMENT LIKE '%/store:%' OR EVENT_COMMENT IN ('{TOOK}', '{FIRED}')) AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
         names.join(", ")
     )
 }
@@ -91,8 +91,12 @@ SELECT EVENT_NAME AS name FROM information_schema.EVENTS \
 WHERE EVENT_SCHEMA = 'jit' AND EVENT_NAME LIKE 'dead\\_man\\_%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
 );
 
-/// What the comment of an event says once it has done its work.
+/// What the comment of an event says once it has taken the membership away.
+pub(crate) const TOOK: &str = "took it";
+/// What it says once all of its work is done.
 pub(crate) const FIRED: &str = "fired";
+/// The same, where the membership was not there.
+pub(crate) const FOUND_NOTHING: &str = "found nothing";
 
 /// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
 /// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
@@ -131,6 +135,8 @@ pub(crate) fn disarm(home: &str, event: &str, until: &str, wait: u64) -> String 
 /// What an event takes away.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
+    /// What the comment of the event says as long as it is this one's.
+    pub(crate) armed_by: String,
     pub(crate) account_user: String,
     pub(crate) account_host: String,
     pub(crate) role_user: String,
@@ -146,7 +152,7 @@ pub(crate) struct Lease {
 pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> String {
     let back_to = lease.back_to.as_deref().map_or_else(|| "NULL".to_owned(), literal);
     let (one, all) = sessions(flavour);
-    let parts: [(&str, String); 14] = [
+    let parts: [(&str, String); 19] = [
         ("{default}", if lease.default_goes { default_role(flavour) } else { String::new() }),
         ("{ends}", if lease.ends_sessions { "1" } else { "0" }.to_owned()),
         ("{kill}", kill(lease.killer)),
@@ -154,6 +160,11 @@ pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> 
         ("{its_own}", one),
         ("{its_sessions}", all),
         ("{revoke}", revoke(flavour).to_owned()),
+        ("{mark}", MARK.to_owned()),
+        ("{armed_by}", literal(&lease.armed_by)),
+        ("{took}", TOOK.to_owned()),
+        ("{fired}", FIRED.to_owned()),
+        ("{found_nothing}", FOUND_NOTHING.to_owned()),
         ("{user}", literal(&lease.account_user)),
         ("{host}", literal(&lease.account_host)),
         ("{role}", literal(&lease.role_user)),
@@ -173,11 +184,11 @@ fn literal(name: &str) -> String {
 
 /// Sessions end before the REVOKE, since they may hold a lock that it waits for, and after it, since who comes back before has the role.
 /// Where the tables of accounts are locked, those of the account's user name end that can be its own.
-/// What fails ends up in the server's log, and is tried again every other second.
+/// What fails ends up in the server's log, and is tried again every other second. An event that was armed anew meanwhile stays armed.
 const BODY: &str = r"BEGIN
   DECLARE v_user, v_role, v_back VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE v_host, v_role_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-  DECLARE v_why, v_default VARCHAR(128) CHARACTER SET utf8mb4;
+  DECLARE v_why, v_default, v_mark VARCHAR(128) CHARACTER SET utf8mb4;
   DECLARE v_session BIGINT;
   DECLARE v_none, v_round, v_blocked INT DEFAULT 0;
   DECLARE its_own CURSOR FOR {its_own};
@@ -219,9 +230,18 @@ const BODY: &str = r"BEGIN
   END LOOP;
   {default}
   IF v_why IS NOT NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_why; END IF;
-  ALTER EVENT {home}.{event} DISABLE COMMENT 'fired';
+  {mark}
+  IF v_mark = '{took}' THEN
+    ALTER EVENT {home}.{event} DISABLE COMMENT '{fired}';
+  ELSEIF v_mark = {armed_by} THEN
+    ALTER EVENT {home}.{event} DISABLE COMMENT '{found_nothing}';
+  END IF;
   IF v_default IS NOT NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_default; END IF;
 END";
+
+/// Whose the event is now.
+const MARK: &str = "SET v_mark = (SELECT CONVERT(x.EVENT_COMMENT USING utf8mb4) FROM information_schema.EVENTS x
+    WHERE x.EVENT_SCHEMA = '{home}' AND x.EVENT_NAME = '{event}');";
 
 fn settings(flavour: Flavour) -> &'static str {
     match flavour {
@@ -244,6 +264,8 @@ fn revoke(flavour: Flavour) -> &'static str {
       PREPARE jit_revoke FROM @jit_revoke;
       EXECUTE jit_revoke;
       DEALLOCATE PREPARE jit_revoke;
+      {mark}
+      IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
     END IF;"
         }
         Flavour::MariaDb => {
@@ -252,6 +274,8 @@ fn revoke(flavour: Flavour) -> &'static str {
       PREPARE jit_revoke FROM @jit_revoke;
       EXECUTE jit_revoke;
       DEALLOCATE PREPARE jit_revoke;
+      {mark}
+      IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
     END IF;"
         }
     }
@@ -336,8 +360,18 @@ mod tests {
     fn lease(name: &str) -> Lease {
         let name = || name.to_owned();
         let (account_user, account_host, role_user, role_host) = (name(), name(), name(), name());
-        let (ends_sessions, default_goes, back_to, killer) = (true, true, Some(name()), None);
-        Lease { account_user, account_host, role_user, role_host, ends_sessions, default_goes, back_to, killer }
+        let (armed_by, ends_sessions, default_goes, back_to, killer) = (name(), true, true, Some(name()), None);
+        Lease {
+            armed_by,
+            account_user,
+            account_host,
+            role_user,
+            role_host,
+            ends_sessions,
+            default_goes,
+            back_to,
+            killer,
+        }
     }
 
     #[test]

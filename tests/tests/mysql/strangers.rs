@@ -167,7 +167,13 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     for (what, change, again) in [
         ("another body", format!("ALTER DEFINER = {broker} EVENT {{lease}} DO {}", planted.gives()), true),
         ("turned off", format!("ALTER DEFINER = {broker} EVENT {{lease}} DISABLE"), true),
-        ("in a year", format!("ALTER DEFINER = {broker} EVENT {{lease}} ON SCHEDULE EVERY 1 YEAR"), true),
+        (
+            "in a year",
+            format!(
+                "ALTER DEFINER = {broker} EVENT {{lease}} ON SCHEDULE EVERY 1 YEAR STARTS CURRENT_TIMESTAMP + INTERVAL 1 YEAR"
+            ),
+            true,
+        ),
         ("another definer", "ALTER EVENT {lease} ENABLE".to_owned(), false),
     ] {
         planted.scene.arm(&account, hour).await.map_err(|error| format!("before {what}: {error}"))?;

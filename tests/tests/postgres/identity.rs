@@ -28,7 +28,7 @@ pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
             cluster.save().await?;
             cluster.start().await?;
         }
-        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(if later { 20 } else { 8 })).await?;
+        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
         if later {
             cluster.stop(Down::Fast)?;
             cluster.save().await?;
@@ -38,6 +38,7 @@ pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
             revoked(&jit, other).await?;
         }
         cluster.stop(Down::Fast)?;
+        jit.release(&actor(&account)?, id).await?;
         cluster.exchange()?;
         cluster.start().await?;
         stays_due(&jit, id).await?;

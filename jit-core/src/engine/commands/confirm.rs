@@ -169,7 +169,7 @@ impl Core {
                     let known = new.armed.iter().any(|other| other.subject.role == armed.subject.role);
                     if !known {
                         let subject = by_name(&armed.subject);
-                        new.armed.push(ArmedDeadMan { subject, end: None, fires_at: None, due: Some(now), ..armed });
+                        new.armed.push(ArmedDeadMan { subject, end: None, due: Some(now), ..armed });
                     }
                 }
             }

@@ -170,7 +170,6 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
             // that it was moved closer, to the end of a window that has begun, follows from that
             let news = entry.end.is_none() || entry.end < wanted.end;
             (entry.end, entry.due, entry.trouble) = (wanted.end.or(entry.end).or(Some(now)), None, None);
-            entry.fires_at = Some(armed.fires_at);
             news.then_some(Event::DeadManArmed(armed))
         }
         // it is armed once it is known who answers

@@ -68,14 +68,13 @@ impl Pass<'_> {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
             // what it took was not renamed; but once it was seen that another may hold it, nothing explains that away
-            let fired = self.cases.get(*case).filter(|case| is_first_try(case, closing));
-            let fired = fired.and_then(|case| case.holding.dead_man(&closing.order.subject)?.fires_at);
+            let first = self.cases.get(*case).is_some_and(|case| is_first_try(case, closing));
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
                 let gone = !proof.evidence().gone.is_empty();
-                let has_fired = fired.is_some_and(|fired| fired <= proof.evidence().server_time);
-                let perhaps_renamed = gone || proof.evidence().gone_before && !has_fired;
+                let taken = first && proof.evidence().taken_by_dead_man;
+                let perhaps_renamed = gone || proof.evidence().gone_before && !taken;
                 let by_name = closing.order.subject.account_id.is_none();
                 // what one of them shows holds for all: it is one membership
                 if perhaps_renamed && renamed.is_none() {

@@ -57,6 +57,10 @@ impl Pass<'_> {
         let now = self.core.store.now().await?;
         let mut asked = Vec::new();
         for (place, case) in self.cases.iter().enumerate() {
+            // what came back is known before something begins for which it would be somebody else's
+            for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
+                asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
+            }
             for loaded in case.accesses.values() {
                 let access = &loaded.access;
                 match access.grant() {
@@ -74,9 +78,6 @@ impl Pass<'_> {
                     }
                     _ => {}
                 }
-            }
-            for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
-                asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
             }
         }
         Ok(asked)

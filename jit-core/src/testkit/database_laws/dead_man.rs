@@ -17,6 +17,7 @@ laws! {
     law_04_dead_man_survives_a_restart_or_is_armed_anew: [DeadMan, OwnServer], ["my-event"];
     law_04_dead_man_fires_whatever_the_defaults_are: [DeadMan, Planted], [];
     law_04_dead_man_has_nothing_that_a_stranger_planted: [DeadMan, Planted], [];
+    law_05_dead_man_says_whether_it_took_the_membership: [DeadMan], [];
     law_06_dead_man_leaves_what_others_granted: [DeadMan, GrantorRecorded], [];
     law_07_dead_man_puts_the_default_role_back: [DeadMan, DefaultRoles], [];
     law_11_dead_man_of_names_that_need_quotes: [DeadMan], [];
@@ -197,6 +198,21 @@ async fn law_11_dead_man_of_names_that_need_quotes(world: Arc<dyn World>) -> Out
         until_ended(&scene, &mut session).await?;
     }
     Ok(())
+}
+
+/// One that found nothing to take explains nothing: the account may have another name.
+async fn law_05_dead_man_says_whether_it_took_the_membership(world: Arc<dyn World>) -> Outcome {
+    let scene = Scene::new(world).await?;
+    arm(&scene, order(scene.subject()?, SOON)).await?;
+    scene.world.pass(LONG_GONE).await;
+    must(!scene.observe().await?.taken_by_dead_man, "it says that it took what was not there")?;
+    scene.grant(Width::SetRole).await?;
+    arm(&scene, order(scene.subject()?, SOON)).await?;
+    must(!scene.observe().await?.taken_by_dead_man, "it says that it took what is there")?;
+    until_gone(&scene, 0).await?;
+    scene.world.pass(LONG_GONE).await;
+    let seen = scene.observe().await?;
+    must(seen.taken_by_dead_man == seen.is_by_name(), format!("it does not say that it took it: {seen:?}"))
 }
 
 async fn contract_dead_man_is_moved_both_ways(world: Arc<dyn World>) -> Outcome {

@@ -301,7 +301,7 @@ impl MockDatabase {
         }
         let fires_at = fires_at(now, order.ends_in, grace);
         let (ends_sessions, armed_by) = (order.sessions == Sessions::End, call.mark());
-        let one = MockDeadMan { fires_at, fired_at: None, grantor, ends_sessions, default_goes, armed_by };
+        let one = MockDeadMan { fires_at, fired_at: None, took: false, grantor, ends_sessions, default_goes, armed_by };
         catalog.dead_men.insert(key, one);
         Ok(Armed { kind: DeadManKind::Event, fires_at, identity })
     }
@@ -488,6 +488,7 @@ impl MockDatabase {
         let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
         let marked = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key));
         seen.marked_by = marked.and_then(MockDeadMan::store);
+        seen.taken_by_dead_man = !catalog.profile.is_postgres() && marked.is_some_and(|marked| marked.took);
         seen.default_roles = self.list(defaults.map(|role| catalog.name(*role)))?;
         let Some(account) = account else { return Ok(seen) };
         let name = catalog.name(account);

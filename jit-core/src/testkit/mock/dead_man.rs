@@ -12,6 +12,8 @@ use crate::id::StoreId;
 pub(super) struct MockDeadMan {
     pub(super) fires_at: Time,
     pub(super) fired_at: Option<Time>,
+    /// Whether there was something to take.
+    pub(super) took: bool,
     pub(super) grantor: u32,
     pub(super) ends_sessions: bool,
     /// The default role is put back, to this one.
@@ -40,6 +42,7 @@ impl Catalog {
                 continue;
             }
             let Some(mut one) = self.dead_men.get(&(role, member)).cloned() else { continue };
+            one.took = self.members.iter().any(|row| (row.role, row.member) == (role, member));
             self.run(Statement::Revoke { grantor: one.grantor, role, member, how: RevokeHow::Remove });
             if let Some(back_to) = one.default_goes {
                 self.deactivate(member, role, back_to);
