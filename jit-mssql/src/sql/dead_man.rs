@@ -137,7 +137,7 @@ BEGIN
             END CATCH;
           END;
         END;
-        UPDATE jit.{leases} SET fired_at = SYSUTCDATETIME(), failure = NULL WHERE id = @id;
+        UPDATE jit.{leases} SET fired_at = SYSUTCDATETIME(), failure = NULL WHERE id = @id AND fires_at <= SYSUTCDATETIME();
       END TRY
       BEGIN CATCH
         UPDATE jit.{leases} SET failure = ERROR_MESSAGE() WHERE id = @id;

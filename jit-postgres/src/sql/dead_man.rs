@@ -304,10 +304,13 @@ fn look(home: Home, administrators: &[String]) -> String {
     WHERE l.broker = my AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp()
   LOOP
     BEGIN
+      -- it is locked until this is committed, and left alone if it was armed anew since it was read
+      UPDATE {leases} l SET fired_at = clock_timestamp(), failure = NULL
+        WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp();
+      CONTINUE WHEN NOT FOUND;
       IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = lease.role AND m.member = lease.account AND (old OR m.grantor = my)) THEN
         EXECUTE concat_ws(' ', 'REVOKE', lease.role::regrole, 'FROM', lease.account::regrole, CASE WHEN NOT old THEN 'GRANTED BY CURRENT_USER' END);
       END IF;
-      UPDATE {leases} l SET fired_at = clock_timestamp(), failure = NULL WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
     EXCEPTION WHEN OTHERS THEN
       IF lease.ends_sessions AND SQLSTATE IN ('55P03', '57014', '40P01') THEN stuck := stuck || lease.account; END IF;
       UPDATE {leases} l SET failure = SQLERRM WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
