@@ -25,7 +25,16 @@ pub struct StoreUsers {
 /// Makes the schema where there is none and this user may, brings an older one of theirs forward, and refuses a newer one.
 pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreError> {
     let line = connector.line(None).await.map_err(unreachable)?;
+    line.client.batch_execute(sql::BEGIN).await.map_err(failed)?;
     let (found, owner) = look(&line).await?;
+    let row = line.client.query_typed_one(sql::DATABASE, &[]).await.map_err(failed)?;
+    if get(&row, "everybody_connects")? {
+        tracing::warn!(
+            database = get::<&str>(&row, "name")?,
+            "every login of the server may connect to the store's database: `jit store migrate` (`PostgresStore::migrate`) takes that from PUBLIC"
+        );
+    }
+    line.client.batch_execute("COMMIT").await.map_err(failed)?;
     match found {
         Some(SCHEMA) => Ok(()),
         Some(found) if found > SCHEMA => {

@@ -86,7 +86,7 @@ CREATE TABLE jit.unnumbered (
     PRIMARY KEY (tenant, entry)
 );
 
-CREATE FUNCTION jit.append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION jit.append_only() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'insufficient_privilege';
 END $$;

@@ -1,13 +1,15 @@
 //! Every statement that the store sends; what they call stands in `schema.sql`. None of them relies on anything that an earlier one left
 //! behind in its connection, so that a pooler may hand every one of them to another. Nor on what the planner believes of the tables: after
-//! a restore it knows nothing of a million records, so joins are written as the look-ups that they are.
+//! a restore it knows nothing of a million records, so joins are written as the look-ups that they are. Functions are named with their schema,
+//! so that none of a stranger's that fits better is called instead.
 
 /// Makes everything, in an empty schema.
 pub(super) const SCHEMA_1: &str = include_str!("schema.sql");
 
 /// Holds up whoever else brings the schema forward or allows roles, until the transaction ends. Where there is no schema yet, making it does.
-/// Readers may lock the tables against changes of their form: nobody waits for them for long.
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'";
+/// Readers may lock the tables against changes of their form: nobody waits for them for long. Names mean the server's own functions, whatever
+/// somebody else has put into a schema of the database.
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '10s'";
 pub(super) const MIGRATION_LOCK: &str = "SELECT FROM jit.meta FOR UPDATE";
 
 /// The schema that is there, if any, and whether this user owns it or could make one. `foreign_owner`: the schema's owner, where that is neither a
@@ -59,13 +61,13 @@ GRANT SELECT ON jit.audit_log, jit.audit_checkpoints TO AUDITORS";
 pub(super) const ENTER: &str = "SELECT jit.enter($1)";
 pub(super) const TIME: &str = "SELECT jit.time($1)";
 pub(super) const POLL: &str = "SELECT at, clock, corrected, others::text AS others FROM jit.poll($1, $2)";
-pub(super) const SET_BACK: &str = "SELECT jit.set_back($1, make_interval(secs => $2))";
+pub(super) const SET_BACK: &str = "SELECT jit.set_back($1, pg_catalog.make_interval(secs => $2))";
 pub(super) const ACCEPT_CLOCK: &str = "SELECT jit.accept_clock($1)";
 pub(super) const DOUBT: &str = "SELECT doubt_mark, doubt_wall FROM jit.meta";
 pub(super) const COMMIT: &str = "SELECT at, answers::text AS answers FROM jit.commit($1, $2, $3::text::jsonb, $4)";
 pub(super) const CLAIM: &str = "\
 SELECT serial, fencing, until, taken_over, tenant, kind, key, version, lane, due, labels::text AS labels, body \
-FROM jit.claim($1, $2, $3, make_interval(secs => $4), $5)";
+FROM jit.claim($1, $2, $3, pg_catalog.make_interval(secs => $4), $5)";
 pub(super) const UNCLAIM: &str = "SELECT jit.unclaim($1, $2)";
 pub(super) const LANES: &str = "SELECT lane, next FROM jit.lanes($1)";
 
@@ -75,7 +77,8 @@ SELECT tenant, kind, key, version, lane, due, serial, labels::text AS labels, bo
 
 pub(super) const READ: &str = "\
 SELECT u.n, r.tenant, r.kind, r.key, r.version, r.lane, r.due, r.serial, r.labels::text AS labels, r.body \
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(tenant, kind, key, n) \
+FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) \
+WITH ORDINALITY AS u(tenant, kind, key, n) \
 JOIN jit.records r ON r.tenant = u.tenant AND r.kind = u.kind AND r.key = u.key WHERE r.version > 0";
 pub(super) const PAGE: &str = "\
 SELECT r.tenant, r.kind, r.key, r.version, r.lane, r.due, r.serial, r.labels::text AS labels, r.body FROM jit.records r \

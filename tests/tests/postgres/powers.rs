@@ -28,6 +28,7 @@ pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
         ("GRANT pg_read_server_files TO {role}", "REVOKE pg_read_server_files FROM {role}"),
         ("GRANT pg_checkpoint TO {role}", "REVOKE pg_checkpoint FROM {role}"),
         ("GRANT CREATE ON DATABASE postgres TO {role}", "REVOKE CREATE ON DATABASE postgres FROM {role}"),
+        ("ALTER DATABASE postgres OWNER TO {role}", "ALTER DATABASE postgres OWNER TO postgres"),
         ("GRANT SELECT ON pg_authid TO {role}", "REVOKE SELECT ON pg_authid FROM {role}"),
         ("GRANT CREATE ON SCHEMA pg_catalog TO {role}", "REVOKE CREATE ON SCHEMA pg_catalog FROM {role}"),
         (

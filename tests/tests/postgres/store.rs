@@ -83,6 +83,57 @@ pub(crate) async fn time(running: RunningPostgres) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Functions of a stranger's that fit a call better than the server's own are called neither by the owner, who makes the store, nor by a node.
+pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let admin = running.admin(place.name()).await?;
+    let stranger = format!("{}_auditor", place.name());
+    admin
+        .batch_execute(&format!(
+            "CREATE TABLE public.called (what text); GRANT INSERT ON public.called TO PUBLIC; GRANT CREATE, USAGE ON SCHEMA public TO {stranger}; \
+             GRANT USAGE ON SCHEMA public TO PUBLIC; SET ROLE {stranger}"
+        ))
+        .await?;
+    for (function, returns, answer) in [
+        ("quote_ident(name)", "text", "$1::text"),
+        ("format(text, name, regrole)", "text", "$1"),
+        ("pg_has_role(oid, text)", "bool", "true"),
+        ("aclexplode(aclitem[])", "SETOF record", "NULL::record"),
+        ("make_interval(secs float8)", "interval", "pg_catalog.make_interval(secs => $1)"),
+        ("unnest(text[])", "SETOF text", "pg_catalog.unnest($1)"),
+        ("convert_from(bytea, text)", "text", "pg_catalog.convert_from($1, $2::name)"),
+    ] {
+        let set = returns.starts_with("SETOF");
+        let last = if set { format!("RETURN QUERY SELECT {answer}") } else { format!("RETURN {answer}") };
+        admin
+            .batch_execute(&format!(
+                "CREATE FUNCTION public.{function} RETURNS {returns} LANGUAGE plpgsql AS $$ BEGIN \
+                 INSERT INTO public.called VALUES ('{function} by ' || session_user); {last}; END $$"
+            ))
+            .await?;
+    }
+    // they are called by who takes no care
+    admin.batch_execute("RESET ROLE; SELECT quote_ident('a'::name); SELECT unnest(ARRAY['a'])").await?;
+    let called = async || -> Result<Vec<String>, BoxError> {
+        let rows = admin.query("SELECT what FROM public.called", &[]).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    };
+    must(called().await?.len() == 2, "nobody calls what was planted")?;
+    admin.batch_execute("TRUNCATE public.called; DROP SCHEMA jit CASCADE").await?;
+    let socket = running.socket.to_string_lossy().replace('/', "%2F");
+    let owner = format!("postgres://{0}_owner@{socket}:{1}/{0}", place.name(), running.port);
+    let users = StoreUsers { nodes: vec![format!("{}_node", place.name())], auditors: Vec::new() };
+    PostgresStore::migrate(&StoreConfig::new(PostgresConfig::from_url(&owner)?), &users).await?;
+    let store = place.open().await?;
+    put_due(&*store, "one").await?;
+    let ask = ClaimAsk { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let claimed = store.claim(&ask).await?;
+    let keys: Vec<RecordKey> = claimed.iter().map(|claimed| claimed.record.at.clone()).collect();
+    must(store.read_all(&keys).await?.into_iter().flatten().count() == 1, "what was put there is not read")?;
+    let called = called().await?;
+    must(called.is_empty(), format!("planted functions were called: {called:?}"))
+}
+
 /// Whatever a reader locks, nodes claim and commit.
 pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;

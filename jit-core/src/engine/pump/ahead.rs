@@ -1,7 +1,7 @@
 //! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded when the store is back.
 //!
-//! What ends within the next minute is read ahead, and forgotten when it is read anew. Nothing is claimed by that: whoever else works
-//! on it does the same, and the database does not mind being told twice.
+//! What ends within the next minute is read ahead, and forgotten once its record says that it ended, or ends later. Nothing is claimed by
+//! that: whoever else works on it does the same, and the database does not mind being told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -19,7 +19,7 @@ use super::counted::Counted;
 use super::realm::expired;
 use crate::access::Access;
 use crate::clock::{Time, after, to_std};
-use crate::database::{Call, Continuity, Database, Identity, RevokeOrder};
+use crate::database::{Call, Continuity, Database, Grantor, Identity, RevokeOrder, RevokeReport};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{Holding, closings};
@@ -28,7 +28,7 @@ use crate::store::{Lane, Record, RecordKey, StoreError};
 
 /// How far is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
-/// How often; so often, too, it is forgotten what was read before.
+/// How often.
 const READ_EVERY: Duration = Duration::from_secs(10);
 /// How many accounts of a realm are read ahead at most: what is kept in memory is bounded.
 const MOST: usize = 2_048;
@@ -36,6 +36,8 @@ const MOST: usize = 2_048;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// So long after work could last not be kept in the store it counts as failing: while it does, work is tried again more often.
 const FAILING: Duration = Duration::from_secs(5);
+/// What was ended is ended again after so long, as long as its record does not say so.
+const AGAIN: TimeDelta = TimeDelta::seconds(10);
 /// How long the usual way has for an end, before it is asked whether the store can be used.
 const USUAL: TimeDelta = TimeDelta::seconds(2);
 /// Ends the labels of what is sent without a claim.
@@ -64,6 +66,8 @@ pub(super) struct End {
     /// The realm's server, as the store had it; none where it was never contacted.
     known: Option<Identity>,
     order: RevokeOrder,
+    /// Not before then: it was ended here already.
+    again: Option<Time>,
 }
 
 impl End {
@@ -77,7 +81,7 @@ impl Ahead {
     /// Takes out what should have ended by now.
     fn take_due(&mut self) -> Vec<End> {
         let Some(now) = self.read.map(Counted::now) else { return Vec::new() };
-        self.ends.extract_if(.., |end| after(end.at, USUAL) <= now).collect()
+        self.ends.extract_if(.., |end| end.again.unwrap_or_else(|| after(end.at, USUAL)) <= now).collect()
     }
 }
 
@@ -109,17 +113,14 @@ impl Lanes {
         let mut ended: Vec<(End, Time)> = Vec::new();
         while !*stopped.borrow() {
             if ahead.read.is_none_or(|read| read.age() >= READ_EVERY)
-                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead()).await
+                && let Some(read) = self.core.tasks.within(ANSWER, self.read_ahead(&ahead.ends)).await
                 && let Ok(read) = read
             {
                 ahead = read;
             }
             let due = ahead.take_due();
-            if !due.is_empty() && !self.store_works().await {
-                let now = ahead.read.map(Counted::now).unwrap_or_default();
-                let (done, left) = self.end_now(self.still(due, now).await).await;
-                ended.extend(done);
-                ahead.ends.extend(left);
+            if !due.is_empty() {
+                ahead.ends.extend(self.end_due(due, ahead.read, &mut ended).await);
             }
             if !ended.is_empty() && self.store_works().await {
                 ended = self.tell_ended(ended).await;
@@ -137,6 +138,23 @@ impl Lanes {
                 "what was ended while the store could not be used is not in the log: the store is still away"
             );
         }
+    }
+
+    /// Ends what is due, where the usual way is not open. What stays known, until its record says that it ended; `ended` is what is to be put into
+    /// the log.
+    async fn end_due(&self, due: Vec<End>, read: Option<Counted>, ended: &mut Vec<(End, Time)>) -> Vec<End> {
+        if self.store_works().await {
+            return due;
+        }
+        let now = read.map(Counted::now).unwrap_or_default();
+        let (done, mut known) = self.end_now(self.still(due, now).await).await;
+        for (end, at) in done {
+            if !ended.iter().any(|(told, _)| told.same(&end)) {
+                ended.push((end.clone(), at));
+            }
+            known.push(End { again: Some(after(now, AGAIN)), ..end });
+        }
+        known
     }
 
     /// Whether the usual way is open: the store answers, and what was tried last could be kept there.
@@ -191,7 +209,8 @@ impl Lanes {
         let _ = self.core.tasks.within(ANSWER, self.tell_ended(done)).await;
     }
 
-    async fn read_ahead(&self) -> Result<Ahead, StoreError> {
+    /// What ends within the next minute; of what was known before, also what somebody has claimed meanwhile.
+    async fn read_ahead(&self, before: &[End]) -> Result<Ahead, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
         let read = Some(Counted::from(now));
@@ -203,6 +222,12 @@ impl Lanes {
                 ends.extend(self.ends_in(&records, now, until).await?);
             }
         }
+        let missing: Vec<&End> = before.iter().filter(|end| !ends.iter().any(|read| read.same(end))).collect();
+        let keys: BTreeSet<RecordKey> = missing.iter().map(|end| end.holding.clone()).collect();
+        let keys: Vec<RecordKey> = keys.into_iter().collect();
+        let records: Vec<Record> = store.read_all(&keys).await?.into_iter().flatten().collect();
+        let known = self.ends_in(&records, now, until).await?.into_iter();
+        ends.extend(known.filter(|end| missing.iter().any(|before| before.same(end))));
         Ok(Ahead { read, ends })
     }
 
@@ -287,6 +312,7 @@ impl Lanes {
                 realm: holding.realm.clone(),
                 known: known.cloned(),
                 order: closing.order,
+                again: None,
             })
         });
         ends.collect()
@@ -316,7 +342,7 @@ impl Lanes {
             let mut answers = answers.unwrap_or_default().into_iter();
             for end in ends {
                 match answers.next() {
-                    Some(Ok(report)) if report.identity == server => {
+                    Some(Ok(report)) if report.identity == server && is_gone(&report) => {
                         tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
                         done.push((end, report.server_time));
                     }
@@ -367,4 +393,9 @@ impl Lanes {
         }
         left
     }
+}
+
+/// Whether no membership is left that may be ours.
+fn is_gone(report: &RevokeReport) -> bool {
+    report.seen.direct.iter().all(|edge| matches!(edge.grantor, Grantor::Other(_)))
 }

@@ -79,6 +79,8 @@ impl Pass<'_> {
                 // what one of them shows holds for all: it is one membership
                 if perhaps_renamed && renamed.is_none() {
                     renamed = match seen {
+                        // what could be compared before has grown too much since
+                        Ok(None) if by_name => Some(not_looked_up(&too_many())),
                         Ok(seen) => self.renamed(before, seen, &closing.order, gone).await,
                         Err(why) if by_name => Some(not_looked_up(why)),
                         Err(_) => None,
