@@ -161,8 +161,6 @@ impl Oracle {
         for id in all {
             let Some(case) = self.cases.get_mut(&id) else { continue };
             let was = case.server.replace(server);
-            // it is looked for by name there
-            self.outlived.remove(&id);
             let case = case.clone();
             self.is_carried(&case, was, at);
         }
@@ -219,10 +217,6 @@ impl Oracle {
     pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
         let of = |held: &Held| held.0 == server && held.2 == account;
         self.anew.insert((server, account.to_owned()));
-        if !self.has_names_only(server) {
-            let of = |case: &Case| case.is_live() && case.server == Some(server) && case.request.account == account;
-            self.outlived.extend(self.cases.iter().filter(|(_, case)| of(case)).map(|(id, _)| id.clone()));
-        }
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));
