@@ -220,7 +220,8 @@ impl Oracle {
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));
-        self.ever_ours.retain(|held| !of(held));
+        // what was ours stays so in `ever_ours`: where nothing but names is known, nobody can see that the account was dropped. What is given to
+        // the new one by hand is then, by name, the membership that was absent before our intent and is held now
         self.loose.extend(ROLES.iter().map(|role| (server, (*role).to_owned(), account.to_owned())));
     }
 
