@@ -9,6 +9,7 @@ use super::records::{
 };
 use super::{Case, Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
+use crate::database::ObjectId;
 use crate::store::Record;
 use crate::testkit::sim::steps::is_second;
 
@@ -117,6 +118,7 @@ impl Oracle {
             request: record.request.clone(),
             realm: None,
             server: None,
+            account_id: None,
             state: String::new(),
             start: None,
             intents: Vec::new(),
@@ -147,6 +149,7 @@ impl Oracle {
         self.more(node, id, &mut case, record.extension, &record.extended, told, at)?;
         case.server = record.realm.as_deref().and_then(|realm| self.place(&case.tenant, realm));
         case.realm = record.realm;
+        case.account_id = grant.subject.as_ref().and_then(|subject| subject.account_id.clone()).map(ObjectId);
         self.follows(id, &case, before.as_ref(), at)?;
         if grant.is == "scheduled" {
             case.start = grant.start.max(case.request.start);

@@ -18,6 +18,7 @@ use std::fmt;
 use self::records::{ApprovalRecord, IntentRecord, RequestRecord, ReviewRecord, StopRecord, WindowRecord};
 use self::said::Desk;
 use crate::clock::Time;
+use crate::database::ObjectId;
 use crate::testkit::mock::MockServer;
 
 pub(super) use dead_man::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_men};
@@ -57,6 +58,8 @@ pub(super) struct Case {
     realm: Option<String>,
     /// The server that its realm is on.
     pub(super) server: Option<usize>,
+    /// The id by which its account was observed there; none where nothing but the account's name counts.
+    account_id: Option<ObjectId>,
     pub(super) state: String,
     start: Option<Time>,
     /// Every intent to grant that was ever recorded.
@@ -230,8 +233,6 @@ pub(super) struct Oracle {
     renamed: BTreeMap<(usize, String), String>,
     /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
     anew: BTreeSet<(usize, String)>,
-    /// Cases that were live when their account was dropped, where an account is known by more than its name: they want nothing of who has it now.
-    outlived: BTreeSet<String>,
     /// When it was last noticed, by which tenant, that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
     /// When a membership of ours was last taken away, the server's time.
@@ -298,7 +299,6 @@ impl Oracle {
             frozen: BTreeMap::new(),
             renamed: BTreeMap::new(),
             anew: BTreeSet::new(),
-            outlived: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),

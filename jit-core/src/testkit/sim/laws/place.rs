@@ -161,8 +161,6 @@ impl Oracle {
         for id in all {
             let Some(case) = self.cases.get_mut(&id) else { continue };
             let was = case.server.replace(server);
-            // it is looked for by name there
-            self.outlived.remove(&id);
             let case = case.clone();
             self.is_carried(&case, was, at);
         }
@@ -219,14 +217,11 @@ impl Oracle {
     pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
         let of = |held: &Held| held.0 == server && held.2 == account;
         self.anew.insert((server, account.to_owned()));
-        if !self.has_names_only(server) {
-            let of = |case: &Case| case.is_live() && case.server == Some(server) && case.request.account == account;
-            self.outlived.extend(self.cases.iter().filter(|(_, case)| of(case)).map(|(id, _)| id.clone()));
-        }
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));
-        self.ever_ours.retain(|held| !of(held));
+        // what was ours stays so in `ever_ours`: where nothing but names is known, nobody can see that the account was dropped. What is given to
+        // the new one by hand is then, by name, the membership that was absent before our intent and is held now
         self.loose.extend(ROLES.iter().map(|role| (server, (*role).to_owned(), account.to_owned())));
     }
 

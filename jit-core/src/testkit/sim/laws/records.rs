@@ -131,6 +131,7 @@ pub(super) enum PhaseRecord {
 pub(super) struct GrantRecord {
     pub(super) is: String,
     pub(super) start: Option<Time>,
+    pub(super) subject: Option<SubjectRecord>,
     pub(super) intent: Option<IntentRecord>,
     pub(super) unsettled: Option<IntentRecord>,
     pub(super) latest_end: Option<Time>,
@@ -176,6 +177,7 @@ pub(super) struct OrphanRecord {
 #[derive(Debug, Deserialize)]
 pub(super) struct SubjectRecord {
     pub(super) role: String,
+    pub(super) account_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::records::HoldingRecord;
 use super::{Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
-use crate::database::{GrantOrder, RevokeHow, RevokeOrder, Subject};
+use crate::database::{GrantOrder, ObjectId, RevokeHow, RevokeOrder, Subject};
 use crate::store::Record;
 use crate::testkit::sim::steps::is_second;
 
@@ -162,8 +162,11 @@ impl Oracle {
                 let why = format!("`{role}` is taken from `{account}` while `{}` may still give it", sent.label);
                 return Err(broken(15, why));
             }
-            let wanted = self.others(&id, by.server, account, role).into_iter().find(|(id, other)| {
-                matches!(other.state.as_str(), "granting" | "active") && !self.outlived.contains(*id)
+            // a case that was granted to an account which is not there wants nothing of whoever has the name now: the account was dropped, or
+            // an operator confirmed a copy from before the account was made
+            let wanted = self.others(&id, by.server, account, role).into_iter().find(|(_, other)| {
+                matches!(other.state.as_str(), "granting" | "active")
+                    && !self.is_missing(by.server, other.account_id.as_ref())
             });
             let dropped = self.is_of_nobody(by.server, &order.subject);
             if let (RevokeHow::Remove, Some((other, _)), false) = (order.how, wanted, dropped) {
@@ -174,10 +177,14 @@ impl Oracle {
         Ok(self.sent((by, account, role), label, &id, false, None))
     }
 
-    /// Whether its account was dropped, whoever has its name now.
+    /// Whether its account is not on the server, whoever has its name there now.
     pub(in super::super) fn is_of_nobody(&self, server: usize, subject: &Subject) -> bool {
-        let id = subject.account_id.as_ref();
-        id.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
+        self.is_missing(server, subject.account_id.as_ref())
+    }
+
+    /// Whether the server has no account of this id; where only the name is known, nobody can say so.
+    fn is_missing(&self, server: usize, account: Option<&ObjectId>) -> bool {
+        account.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
     }
 
     /// Law 3's exception: no intent and no claim, but only while the store fails, and only what is over.
