@@ -230,8 +230,9 @@ pub(super) struct Oracle {
     renamed: BTreeMap<(usize, String), String>,
     /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
     anew: BTreeSet<(usize, String)>,
-    /// Cases that were live when their account was dropped, where an account is known by more than its name: they want nothing of who has it now.
-    outlived: BTreeSet<String>,
+    /// Intents whose account was dropped while they were live, each with its access, where an account is known by more than its name: they want
+    /// nothing of who has it now.
+    outlived: BTreeSet<(String, String)>,
     /// When it was last noticed, by which tenant, that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
     /// When a membership of ours was last taken away, the server's time.
@@ -342,6 +343,12 @@ impl Oracle {
 
     fn is_ours(&self, server: usize, account: &str, role: &str) -> Option<bool> {
         self.ours(server).into_iter().find(|(held, member, _)| *held == role && member == account).map(|(.., set)| set)
+    }
+
+    /// Whether the account that the access was granted to last was dropped.
+    fn is_outlived(&self, id: &str, case: &Case) -> bool {
+        let last = case.intents.last();
+        last.is_some_and(|intent| self.outlived.contains(&(id.to_owned(), intent.label.clone())))
     }
 
     /// The live cases of this membership, but for one.

@@ -162,7 +162,7 @@ impl Oracle {
             let Some(case) = self.cases.get_mut(&id) else { continue };
             let was = case.server.replace(server);
             // it is looked for by name there
-            self.outlived.remove(&id);
+            self.outlived.retain(|(outlived, _)| *outlived != id);
             let case = case.clone();
             self.is_carried(&case, was, at);
         }
@@ -221,7 +221,9 @@ impl Oracle {
         self.anew.insert((server, account.to_owned()));
         if !self.has_names_only(server) {
             let of = |case: &Case| case.is_live() && case.server == Some(server) && case.request.account == account;
-            self.outlived.extend(self.cases.iter().filter(|(_, case)| of(case)).map(|(id, _)| id.clone()));
+            let live = self.cases.iter().filter(|(_, case)| of(case));
+            let last = |(id, case): (&String, &Case)| Some((id.clone(), case.intents.last()?.label.clone()));
+            self.outlived.extend(live.filter_map(last));
         }
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));

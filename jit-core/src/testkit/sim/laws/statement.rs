@@ -163,7 +163,7 @@ impl Oracle {
                 return Err(broken(15, why));
             }
             let wanted = self.others(&id, by.server, account, role).into_iter().find(|(id, other)| {
-                matches!(other.state.as_str(), "granting" | "active") && !self.outlived.contains(*id)
+                matches!(other.state.as_str(), "granting" | "active") && !self.is_outlived(id, other)
             });
             let dropped = self.is_of_nobody(by.server, &order.subject);
             if let (RevokeHow::Remove, Some((other, _)), false) = (order.how, wanted, dropped) {
