@@ -67,6 +67,13 @@ impl Core {
         let mut ledger = Ledger::new(self, tenant, settings, actor, now);
         ledger.change.writes.extend(beside.guards);
         let again = self.extension_again(settings, before, &event, now).await?;
+        let (again, by) = again.unzip();
+        for guard in by.into_iter().flatten() {
+            // one record may be read for several decisions
+            if !ledger.change.writes.contains(&guard) {
+                ledger.change.writes.push(guard);
+            }
+        }
         let ruled = again.map(|again| before.handle(again, now)).transpose().map_err(|refused| refused.why)?;
         let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);
         let step = match from.handle(event, now) {
@@ -118,21 +125,21 @@ impl Core {
         }
     }
 
-    /// The extension on which somebody says something, judged by what policy and directory say now (law 8).
+    /// The extension on which somebody says something, judged by what policy and directory say now (law 8); with the records by which it is.
     async fn extension_again(
         &self,
         settings: &Tenant,
         access: &Access,
         event: &Event,
         now: Time,
-    ) -> Result<Option<Event>, JitError> {
+    ) -> Result<Option<(Event, Vec<Write>)>, JitError> {
         let Some(extension) = access.extension().filter(|_| event.is_said()) else { return Ok(None) };
         let request = access.request().for_more(extension.longer, &extension.reason, now);
         let ruling = self.ruling(settings, access.tenant(), &request, None).await?;
         let stops = self.stops(access.tenant()).await?;
-        let fresh = self.fresh(settings, access.tenant(), &extension.approval, &stops).await?;
+        let (fresh, guards) = self.fresh(settings, access.tenant(), &extension.approval, &stops).await?;
         let question = QuestionId::fresh(&*self.entropy);
-        Ok(Some(Event::RuleExtensionAgain { ruling, fresh, question }))
+        Ok(Some((Event::RuleExtensionAgain { ruling, fresh, question }, guards)))
     }
 
     /// The same for an event that does not depend on what is read before: tried until nobody else is in the way.

@@ -16,7 +16,7 @@ use crate::fact::{Fact, What};
 use crate::id::{AccessId, Principal, TargetName, TenantId};
 use crate::policy::{Action, Question, Ruling};
 use crate::request::Request;
-use crate::store::{Kind, PageAsk, StoreError};
+use crate::store::{Kind, PageAsk, StoreError, Write};
 
 impl Tenant {
     /// The person with all groups that policy could ask about.
@@ -162,36 +162,38 @@ impl Core {
     }
 
     /// What the directory says now of everybody who decided. Left out, and so not counted, are those whom it no longer knows, who are
-    /// stopped, and who decided in the place of somebody who took that back or is stopped.
+    /// stopped, and who decided in the place of somebody who took that back or is stopped. With it come the delegations that were read:
+    /// what it comes to is committed together with their guards, so that one that is taken back meanwhile does not count.
     pub(super) async fn fresh(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
         approval: &Approval,
         stops: &StopsNow,
-    ) -> Result<Vec<Fresh>, JitError> {
+    ) -> Result<(Vec<Fresh>, Vec<Write>), JitError> {
         let groups = settings.policy.groups();
         let groups = groups.union(&approval.plan().groups()).cloned().collect();
-        let mut fresh = Vec::new();
+        let (mut fresh, mut guards) = (Vec::new(), Vec::new());
         for decision in approval.decisions() {
             let by = decision.by.clone();
             if stops.of_person(settings, &by).await?.is_some() {
                 continue;
             }
             let Some(snapshot) = known(settings.snapshot(&by, approval.parties(), &groups).await)? else { continue };
-            let in_place_of = match &decision.in_place_of {
-                Some(away)
-                    if self.delegation(tenant, &away.who).await?.is_some_and(|given| given.cover(&by, decision.at))
-                        && settings.directory.knows(&by).await?
-                        && stops.of_person(settings, &away.who).await?.is_none() =>
+            let mut in_place_of = None;
+            if let Some(away) = &decision.in_place_of {
+                let (given, guard) = self.delegation(tenant, &away.who).await?;
+                guards.push(guard);
+                if given.is_some_and(|given| given.cover(&by, decision.at))
+                    && settings.directory.knows(&by).await?
+                    && stops.of_person(settings, &away.who).await?.is_none()
                 {
-                    known(settings.snapshot(&away.who, approval.parties(), &groups).await)?
+                    in_place_of = known(settings.snapshot(&away.who, approval.parties(), &groups).await)?;
                 }
-                _ => None,
-            };
+            }
             fresh.push(Fresh { by, snapshot, in_place_of });
         }
-        Ok(fresh)
+        Ok((fresh, guards))
     }
 }
 

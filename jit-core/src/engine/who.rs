@@ -105,20 +105,19 @@ struct Other {
     mine: bool,
     target: TargetName,
     database: Arc<dyn Database>,
-    /// As which run its tenant knows the realm's server.
-    known: Option<String>,
+    /// What its tenant knows of the realm's server.
+    known: Option<RealmRecord>,
 }
 
 impl Other {
-    /// Whether another tenant's target shows what its tenant knows, and that is no later run of the server that is ours: it says nothing of ours, and
-    /// no tenant can keep another's server from being recognised.
+    /// Whether another tenant's target shows the server that its tenant knows, and that is no later run of the server that is ours: it says nothing
+    /// of ours, and no tenant can keep another's server from being recognised. Who has not looked since a restart knows an earlier run of it.
     fn is_apart(&self, shown: &Identity, ours: Option<&RealmRecord>) -> bool {
-        let theirs = self.known.as_ref() == Some(&shown.incarnation);
-        let may_be_ours = |ours: &RealmRecord| {
-            let continues = self.database.continues(&ours.seen(&shown.realm), shown);
-            matches!(continues, Continuity::Same | Continuity::Restarted)
+        let may_be = |known: &RealmRecord| {
+            let continues = self.database.continues(&known.seen(&shown.realm), shown);
+            known.incarnation == shown.incarnation || matches!(continues, Continuity::Same | Continuity::Restarted)
         };
-        !self.mine && theirs && ours.is_some_and(|ours| !may_be_ours(ours))
+        !self.mine && self.known.as_ref().is_some_and(may_be) && ours.is_some_and(|ours| !may_be(ours))
     }
 }
 
@@ -396,8 +395,7 @@ impl Core {
                 if leads && known.stranger.is_none() && known.copy.is_none() {
                     let (mine, target, database) = (whose == *tenant, name.clone(), Arc::clone(database));
                     let realm = self.store.read(&realm_key(&whose, &found.realm)).await?;
-                    let realm: Option<RealmRecord> = realm.as_ref().map(body).transpose()?;
-                    let known = realm.map(|realm| realm.incarnation);
+                    let known: Option<RealmRecord> = realm.as_ref().map(body).transpose()?;
                     others.push(Other { mine, target, database, known });
                 }
             }

@@ -213,6 +213,30 @@ async fn law_13_a_tenants_server_that_claims_anothers_identifier_gets_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_13_a_tenant_that_has_not_looked_since_a_restart_keeps_nobodys_server_from_being_recognised() {
+    let old = server(17);
+    let id = TenantId::new("other").unwrap();
+    let other = jit_core::engine::TenantBuilder::default().policy(policy(POLICY)).database("pg", old.database());
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY)).database("pg", old.database());
+    let jit = builder.tenant(id, other).build().await.unwrap();
+    jit.run_due().await.unwrap();
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 3_600_000).await;
+    // one tenant moves to a copy while the server that it was is down; that one comes back, and only the other tenant is there
+    let copy = old.copy();
+    old.stop();
+    lead(&jit, &copy).await;
+    jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
+    old.start(false);
+    copy.stop();
+    copy.start(false);
+    jit.release(&actor("alice"), access.id()).await.unwrap();
+    assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
+    assert_eq!((held(&copy, "reader"), held(&old, "reader")), (0, 1));
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_written_off_alone() {
     let (old, new) = (server(17), server(17));
     let store = Arc::new(MemoryStore::new(clock()));

@@ -1,4 +1,4 @@
-//! A ruling that a stop, or another policy, overtakes before it is committed does not count (laws 16 and 19).
+//! A ruling that a stop, another policy, or the end of a delegation overtakes before it is committed does not count (laws 8, 16 and 19).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,6 +17,8 @@ use crate::stage::*;
 enum Meanwhile {
     Stop(Scope),
     Reload(String),
+    /// Who is looked up takes back what they delegated.
+    TakeBack,
 }
 
 /// The people of the policy. While one of them is looked up, something happens.
@@ -44,6 +46,9 @@ impl Directory for Meddling {
                 jit.stop(&actor("grace"), scope, "at once").await.unwrap()
             }
             (Some((_, Meanwhile::Reload(text))), Some(jit)) => jit.reload_policy(policy(&text)).await.unwrap(),
+            (Some((whose, Meanwhile::TakeBack)), Some(jit)) => {
+                jit.end_delegation(&actor(whose.as_str())).await.unwrap();
+            }
             _ => {}
         }
         Ok(self.people.look_up(who, groups))
@@ -157,4 +162,43 @@ async fn law_16_who_is_stopped_while_they_delegate_delegates_nothing() {
     people.when("bob", Meanwhile::Stop(person("bob")));
     let error = jit.delegate(&actor("bob"), &Principal::new("dave").unwrap(), until).await.unwrap_err();
     assert_eq!(error.kind(), "not-allowed", "{error}");
+}
+
+/// Bob lets dave, who may not decide himself, decide in his place.
+async fn delegated(jit: &Jit) {
+    let until = jit.store().now().await.unwrap() + TimeDelta::hours(1);
+    jit.delegate(&actor("bob"), &Principal::new("dave").unwrap(), until).await.unwrap();
+}
+
+#[tokio::test]
+async fn law_08_a_grant_that_the_end_of_a_delegation_overtakes_does_not_begin() {
+    let (jit, people) = meddled().await;
+    delegated(&jit).await;
+    let access = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
+    let approved = jit.approve(&actor("dave"), access.id(), "").await.unwrap();
+    assert_eq!(approved.state, "scheduled");
+    // looked up after the delegation was read
+    people.when("bob", Meanwhile::TakeBack);
+    jit.run_due().await.unwrap();
+    assert!(people.next.lock().unwrap().is_none(), "nobody was looked up");
+    let told = told(&jit, &access).await;
+    assert!(!told.iter().any(|what| what == "granting"), "{told:?}");
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "pending");
+}
+
+#[tokio::test]
+async fn law_08_a_yes_to_more_time_that_the_end_of_a_delegation_overtakes_does_not_count() {
+    let (jit, people) = meddled().await;
+    delegated(&jit).await;
+    let access = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
+    jit.approve(&actor("bob"), access.id(), "").await.unwrap();
+    jit.run_due().await.unwrap();
+    let before = jit.access(access.id()).await.unwrap();
+    assert_eq!(before.state, "active");
+    let asked = jit.extend(&actor("alice"), access.id(), TimeDelta::minutes(30), "more").await.unwrap();
+    people.when("bob", Meanwhile::TakeBack);
+    let error = jit.approve(&actor("dave"), &asked, "").await.unwrap_err();
+    assert!(people.next.lock().unwrap().is_none(), "nobody was looked up");
+    assert_eq!(error.kind(), "refused", "{error}");
+    assert_eq!(jit.access(access.id()).await.unwrap().expires_at, before.expires_at);
 }

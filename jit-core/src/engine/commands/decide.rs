@@ -9,6 +9,7 @@ use super::super::stops::{InForce, StopsNow};
 use super::super::view::AccessView;
 use crate::access::Event;
 use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
+use crate::store::Write;
 
 impl Jit {
     /// Says yes to a request, or to the extension that waits, for themselves or in the place of somebody who is away and delegated to them.
@@ -70,7 +71,7 @@ impl Jit {
     async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let mut about = about;
         for _ in 0..TRIES {
-            let InForce { settings, stops, guards } = self.acting(actor).await?;
+            let InForce { settings, stops, mut guards } = self.acting(actor).await?;
             self.words(&settings, actor, "note", note).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
             let question = match about.question {
@@ -100,7 +101,8 @@ impl Jit {
                 proven: None,
                 in_place_of: None,
             };
-            let mut decision = self.as_whom(&settings, &stops, approval, own).await?;
+            let (mut decision, instead) = self.as_whom(&settings, &stops, approval, own).await?;
+            guards.extend(instead);
             let mut writes = Vec::new();
             if let Err(DecisionRefused::FactorNeeded(mfa)) = approval.decide(decision.clone())
                 && actor.response.is_some()
@@ -116,32 +118,33 @@ impl Jit {
         Err(JitError::Busy)
     }
 
-    /// The decision as it counts: his own, or where he is not asked himself, that of somebody who is away.
+    /// The decision as it counts: his own, or where he is not asked himself, that of somebody who is away; then with the record that lets him,
+    /// as it was read.
     async fn as_whom(
         &self,
         settings: &Tenant,
         stops: &StopsNow,
         approval: &Approval,
         own: Decision,
-    ) -> Result<Decision, JitError> {
+    ) -> Result<(Decision, Option<Write>), JitError> {
         let asked = |decision: &Decision| {
             let judged = approval.decide(decision.clone());
             !matches!(judged, Err(DecisionRefused::NotEntitled | DecisionRefused::NotYet))
         };
         // a name that the directory does not know stands in for nobody, whatever was delegated to it
         if asked(&own) || !settings.directory.knows(&own.by).await? {
-            return Ok(own);
+            return Ok((own, None));
         }
-        for who in self.core.delegators(&self.tenant, &own.by, own.at).await? {
+        for (who, guard) in self.core.delegators(&self.tenant, &own.by, own.at).await? {
             if stops.of_person(settings, &who).await?.is_some() {
                 continue;
             }
             let snapshot = settings.snapshot_or_stranger(&who, approval).await?;
             let instead = Decision { in_place_of: Some(InPlaceOf { who, snapshot }), ..own.clone() };
             if matches!(approval.decide(instead.clone()), Ok(_) | Err(DecisionRefused::FactorNeeded(_))) {
-                return Ok(instead);
+                return Ok((instead, Some(guard)));
             }
         }
-        Ok(own)
+        Ok((own, None))
     }
 }

@@ -6,7 +6,7 @@ use super::super::Jit;
 use super::super::core::{Core, TRIES};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
-use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect};
+use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
 use super::super::stops::InForce;
 use crate::approval::Actor;
 use crate::clock::{Time, after, span};
@@ -113,28 +113,33 @@ impl Jit {
 }
 
 impl Core {
-    /// What this one delegated.
+    /// What this one delegated, and its record as it was read.
     pub(in crate::engine) async fn delegation(
         &self,
         tenant: &TenantId,
         of: &Principal,
-    ) -> Result<Option<Delegations>, StoreError> {
-        self.store.read(&delegation_key(tenant, of)).await?.as_ref().map(body).transpose()
+    ) -> Result<(Option<Delegations>, Write), StoreError> {
+        let at = delegation_key(tenant, of);
+        let record = self.store.read(&at).await?;
+        let given = record.as_ref().map(body).transpose()?;
+        Ok((given, guard(at, record.as_ref())))
     }
 
-    /// In whose place this one can decide then, in the order of their names.
+    /// In whose place this one can decide then, in the order of their names, each with the record that says so as it was read.
     pub(in crate::engine) async fn delegators(
         &self,
         tenant: &TenantId,
         to: &Principal,
         at: Time,
-    ) -> Result<Vec<Principal>, StoreError> {
+    ) -> Result<Vec<(Principal, Write)>, StoreError> {
         let label = Some(delegated_label(to));
         let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Delegation, label, after: None, limit: 512 };
         let mut all = Vec::new();
         for record in self.store.page(&ask).await? {
             let given: Delegations = body(&record)?;
-            all.extend(Some(given.of.clone()).filter(|_| given.cover(to, at)));
+            if given.cover(to, at) {
+                all.push((given.of, guard(record.at.clone(), Some(&record))));
+            }
         }
         Ok(all)
     }

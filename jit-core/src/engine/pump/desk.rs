@@ -189,7 +189,8 @@ impl Sweep {
             Self::Stops(_) => Ok(None),
             Self::Policy(_) => {
                 let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
-                let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
+                // whatever changes meanwhile is met when it is ruled again before its grant
+                let (fresh, _) = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
                 Ok(Some(Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) }))
             }
         }

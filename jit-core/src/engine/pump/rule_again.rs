@@ -14,7 +14,7 @@ use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
 use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, QuestionId};
-use crate::store::{ClockState, StoreError};
+use crate::store::{ClockState, StoreError, Write};
 
 /// How long the directory may take before a grant: the ends of others wait behind it.
 const RULED_WITHIN: Duration = Duration::from_secs(1);
@@ -49,27 +49,30 @@ impl Pass<'_> {
         let judged = futures_util::future::join_all(each.map(|(place, id)| async move {
             let case = cases.get(place)?;
             let access = &case.accesses.get(&id)?.access;
-            let event = match case.holding.quiet_until.filter(|until| *until > now) {
+            let (event, guards) = match case.holding.quiet_until.filter(|until| *until > now) {
                 Some(retry_at) => {
                     let why = "a revoke whose outcome is not known may still arrive".to_owned();
-                    Some(Event::NotGranted { why, retry_at })
+                    (Event::NotGranted { why, retry_at }, Vec::new())
                 }
                 None => begin_or_not(core, settings, access, stops, doubtful, now).await,
             };
-            Some((place, id, event))
+            Some((place, id, event, guards))
         }));
-        for (place, id, event) in judged.await.into_iter().flatten() {
+        for (place, id, event, guards) in judged.await.into_iter().flatten() {
             let Some(case) = self.cases.get_mut(place) else { continue };
             case.handle(id, Event::Tick, now);
-            if let Some(event) = event {
-                case.handle(id, event, now);
+            case.handle(id, event, now);
+            for guard in guards {
+                if !case.guards.contains(&guard) {
+                    case.guards.push(guard);
+                }
             }
         }
         Ok(())
     }
 }
 
-/// What stands between an access and its grant; none: nothing was found.
+/// What an access hears before its grant: what stands in its way, or how it is ruled again; and the records by which it is.
 async fn begin_or_not(
     core: &Core,
     settings: &Tenant,
@@ -77,27 +80,30 @@ async fn begin_or_not(
     stops: &StopsNow,
     doubtful: bool,
     now: Time,
-) -> Option<Event> {
+) -> (Event, Vec<Write>) {
     let retry_at = after(now, RETRY_LONGEST);
     if doubtful {
         let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
-        return Some(Event::NotGranted { why, retry_at });
+        return (Event::NotGranted { why, retry_at }, Vec::new());
     }
     let ruled = async {
         if let Some(stop) = stops.meets(settings, access.request(), access.realm()).await? {
             let why = Some(format!("emergency stop by `{}`: {}", stop.by, stop.reason));
-            return Ok(Event::End { cause: Cause::Stopped, by: None, why });
+            return Ok((Event::End { cause: Cause::Stopped, by: None, why }, Vec::new()));
         }
         let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
-        let fresh = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
-        Ok::<_, JitError>(Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) })
+        let (fresh, guards) = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
+        Ok::<_, JitError>((Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) }, guards))
     };
     let ruled = core.tasks.within(RULED_WITHIN, ruled).await;
     let ruled = ruled.unwrap_or_else(|| Err(slow_directory()));
     match ruled {
-        Ok(event) => Some(event),
+        Ok(ruled) => ruled,
         // nobody is granted anything on what a directory said once (fail closed)
-        Err(error) => Some(Event::NotGranted { why: error.to_string(), retry_at: after(now, RETRY_FIRST) }),
+        Err(error) => {
+            let why = error.to_string();
+            (Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }, Vec::new())
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Oracle {
             let second = request.break_glass && on_call(policy, standing);
             let asked = entitled(policy, standing) || escalated || second;
             let proven = one.proven.as_ref().is_some_and(|proven| span(proven.at, one.at) <= WITHIN);
-            called && !party && asked && (proven || !demands.codes) && self.may_stand_in(one, at)
+            called && !party && asked && (proven || !demands.codes) && self.may_stand_in(one)
         };
         let counted: Vec<&DecisionRecord> = yes.iter().copied().filter(|one| counts(one)).collect();
         if distinct(&counted, demands.people) {
@@ -140,14 +140,14 @@ impl Oracle {
         Some((law, format!("the yes of {by:?} does not do (it counts {} of {})", counted.len(), demands.people)))
     }
 
-    /// Whether the one in whose place he decided let him, and did not take that back before the grant.
-    fn may_stand_in(&self, one: &DecisionRecord, at: Time) -> bool {
+    /// Whether the one in whose place he decided let him, and did not take that back before the grant: who was a moment faster counts, for what
+    /// a grant is ruled by is committed with it.
+    fn may_stand_in(&self, one: &DecisionRecord) -> bool {
         let Some(away) = &one.in_place_of else { return true };
         let given = self.desk.instead.get(&away.who).into_iter().flatten();
-        given.into_iter().any(|given| {
-            let stands = given.back.is_none_or(|back| span(back, at) < PASS);
-            given.to == one.by && given.since <= one.at && one.at < given.until && stands
-        })
+        given
+            .into_iter()
+            .any(|given| given.to == one.by && given.since <= one.at && one.at < given.until && !given.back)
     }
 
     /// One in whose place somebody decided on what is not granted yet.

@@ -80,7 +80,7 @@ impl Oracle {
             self.used_up(entry)?;
         }
         for record in reading.delegations {
-            self.stands_in(record, &reading.entries, at)?;
+            self.stands_in(record, &reading.entries)?;
         }
         for (id, record) in reading.accesses {
             let whats: Vec<&EntryRecord> = reading

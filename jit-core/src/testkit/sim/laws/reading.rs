@@ -72,7 +72,9 @@ impl fmt::Display for Reading {
             write!(f, "[{id}: `{role}` of {target} for `{account}` {state}] ")?;
         }
         let whats: Vec<&str> = self.entries.iter().map(|(_, entry)| entry.what.as_str()).collect();
-        write!(f, "{whats:?} {:?}", self.others)
+        write!(f, "{whats:?} {:?}", self.others)?;
+        let whys = self.entries.iter().filter_map(|(_, entry)| entry.text("why"));
+        whys.into_iter().try_for_each(|why| write!(f, " ({why})"))
     }
 }
 

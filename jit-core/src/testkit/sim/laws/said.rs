@@ -27,8 +27,8 @@ pub(super) struct Instead {
     pub(super) to: String,
     pub(super) since: Time,
     pub(super) until: Time,
-    /// When it was taken back.
-    pub(super) back: Option<Time>,
+    /// Whether it was taken back.
+    pub(super) back: bool,
 }
 
 impl Oracle {
@@ -118,12 +118,7 @@ impl Oracle {
     }
 
     /// Law 9: who decides in whose place stands in the log.
-    pub(super) fn stands_in(
-        &mut self,
-        record: DelegationsRecord,
-        entries: &[(String, EntryRecord)],
-        at: Time,
-    ) -> Lawful {
+    pub(super) fn stands_in(&mut self, record: DelegationsRecord, entries: &[(String, EntryRecord)]) -> Lawful {
         let tells = |(_, entry): &(String, EntryRecord)| {
             let what = matches!(entry.what.as_str(), "delegated" | "delegation-ended");
             what && entry.actor.as_ref() == Some(&record.of)
@@ -131,10 +126,8 @@ impl Oracle {
         if !entries.iter().any(tells) {
             return Err(broken(9, format!("somebody decides in the place of `{}`, and no entry says so", record.of)));
         }
-        let before = self.desk.instead.get(&record.of).cloned().unwrap_or_default();
         let given = record.given.into_iter().map(|given| {
-            let back = before.iter().find(|before| before.to == given.to && before.since == given.since);
-            let back = back.and_then(|before| before.back).or(given.taken_back.then_some(at));
+            let back = given.taken_back;
             Instead { to: given.to, since: given.since, until: given.until, back }
         });
         self.desk.instead.insert(record.of, given.collect());

@@ -183,7 +183,7 @@ impl Oracle {
     }
 
     /// Whether the server has no account of this id; where only the name is known, nobody can say so.
-    fn is_missing(&self, server: usize, account: Option<&ObjectId>) -> bool {
+    pub(super) fn is_missing(&self, server: usize, account: Option<&ObjectId>) -> bool {
         account.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
     }
 
