@@ -1,6 +1,6 @@
 //! What an access leaves behind: what is there at its end and was not at its beginning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::Access;
 use crate::database::Thing;
@@ -10,6 +10,8 @@ use crate::policy::{LeftBehind, Stance};
 
 /// As many are named at most.
 const MOST_NAMED: usize = 100;
+/// What is said of a thing that was there before, and is another now.
+const ALTERED: &str = ", altered";
 
 /// What was there before, as short as it can be kept.
 #[must_use]
@@ -41,7 +43,7 @@ fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
         return Some(thing.what.clone());
     }
     let altered = version_mark(thing).is_some_and(|mark| !before.contains(&mark));
-    altered.then(|| format!("{}, altered", thing.what))
+    altered.then(|| format!("{}{ALTERED}", thing.what))
 }
 
 /// What was not there before, or was altered since, for people to read.
@@ -50,10 +52,22 @@ pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
     let theirs = now.iter().filter(|thing| thing.membership.is_none());
     let mut news: Vec<String> = theirs.filter_map(|thing| news(before, thing)).collect();
     if let Some(more) = news.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        // of what there is least comes first: no flood of one kind hides what there is of another
+        let mut of_kind = BTreeMap::<String, usize>::new();
+        for one in &news {
+            let count = of_kind.entry(kind(one)).or_default();
+            *count = count.saturating_add(1);
+        }
+        news.sort_by_key(|one| of_kind.get(&kind(one)).copied());
         news.truncate(MOST_NAMED);
         news.push(format!("and {more} more"));
     }
     news
+}
+
+/// Of what kind it is, as adapters begin what they say of it (`table`, `right`), and whether it was altered.
+fn kind(what: &str) -> String {
+    format!("{}{}", what.split(' ').next().unwrap_or_default(), if what.ends_with(ALTERED) { ALTERED } else { "" })
 }
 
 /// Memberships that were not there before, of others in the role and of the account in other roles: where the account or the role is gone by name,
@@ -102,5 +116,14 @@ mod tests {
         let before = marks(&[thing("f", Some("1")), thing("g", Some("1")), thing("h", None)]);
         let now = [thing("f", Some("2")), thing("g", Some("1")), thing("h", None), thing("i", Some("1"))];
         assert_eq!(left_behind(&before, &now), ["function f, altered", "function i"]);
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_hides_nothing_of_another() {
+        let thing = |what: String| Thing { id: what.clone(), what, version: None, membership: None };
+        let mut now: Vec<Thing> = (0..200).map(|n| thing(format!("table own{n}"))).collect();
+        now.push(thing("zright to letters".to_owned()));
+        let told = left_behind(&BTreeSet::new(), &now);
+        assert_eq!((told.len(), told.first().map(String::as_str)), (101, Some("zright to letters")));
     }
 }

@@ -14,7 +14,7 @@ use super::super::records::{
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
-use crate::clock::Time;
+use crate::clock::{Time, after, span, to_std};
 use crate::database::{Continuity, Identity, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::Grant;
@@ -150,6 +150,14 @@ impl Core {
         for _ in 0..TRIES {
             let now = self.store.now().await?;
             let before = self.load(tenant, id, now).await?;
+            if let Some(Grant::Granting(granting)) = before.access.grant()
+                && let over = after(granting.intent.at, self.limits.claim)
+                && now < over
+            {
+                // its statement may be on its way to the server that it was, and is to be known of there
+                self.tasks.pause(to_std(span(now, over))).await;
+                continue;
+            }
             let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else { return Ok(()) };
             let account = before.access.request().account.clone();
             let owner_key = role_owner_key(&to.realm, &before.access.request().role);
