@@ -15,8 +15,9 @@ use crate::observe::{Named, garbled, name, text};
 use crate::sql::routines::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, Routine};
 use crate::sql::{self, Flavour};
 
-/// Where there are more others in a role, none are listed: each is kept with the access, as a short mark.
-const MOST_MEMBERSHIPS: usize = 256;
+/// Where there are more others in a role, none are listed, the broker's own neither: then the engine says that a rename cannot be seen. Each is
+/// kept with the access, as a short mark.
+const MOST_MEMBERSHIPS: usize = MOST_THINGS;
 
 /// Members and their roles, by one of the two.
 type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
@@ -51,7 +52,7 @@ impl Connection {
         let roles = subjects.iter().map(|subject| Named::of(flavour, subject).role);
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<Thing>> = BTreeMap::new();
-        for row in self.list(sql::BELONGINGS, (&asked, &asked).into()).await? {
+        for row in self.list(sql::BELONGINGS, (&asked,).into()).await? {
             let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
@@ -65,9 +66,12 @@ impl Connection {
         let each = accounts.iter().zip(&roles).zip(&memberships).map(|((account, role), memberships)| {
             let mut things: Vec<Thing> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
-            things.extend(memberships.iter().chain(&prepared).cloned());
+            things.extend(prepared.iter().cloned());
+            // beside many members, what somebody owns is told all the same
+            let few = things.len() <= MOST_THINGS;
+            things.extend(memberships.iter().cloned());
             things.sort();
-            (things.len() <= MOST_THINGS).then_some(things)
+            few.then_some(things)
         });
         let each = each.collect();
         Ok(Owned { identity: self.moment().await?.identity, each })

@@ -143,13 +143,26 @@ impl Connection {
                     Some(format!("session {} of `{}`", number(row, "id").ok()?, text(row, "user").ok()?))
                 });
                 let names: Vec<String> = names.collect();
-                if names.is_empty() { "a session that has ended since".to_owned() } else { names.join(", ") }
+                if names.is_empty() { self.prepared_or_gone().await } else { names.join(", ") }
             }
             Err(why) => format!("a session that cannot be named ({why})"),
         };
         DatabaseError::not_applied(format!(
             "the tables of accounts are locked by {who}: what it does there must end first"
         ))
+    }
+
+    /// What is in the way where no session is.
+    async fn prepared_or_gone(&mut self) -> String {
+        let rows = self.list(sql::PREPARED, ().into()).await.unwrap_or_default();
+        let numbers: Vec<String> = rows.iter().filter_map(|row| text(row, "trx").ok()).collect();
+        if numbers.is_empty() {
+            return "a session that has ended since".to_owned();
+        }
+        format!(
+            "no session, perhaps by a prepared transaction (XA RECOVER lists them; InnoDB has {})",
+            numbers.join(", ")
+        )
     }
 }
 

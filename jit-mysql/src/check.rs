@@ -173,7 +173,10 @@ async fn of_the_dead_man(
     let state = connection.dead_man_state().await?;
     if let DeadManHere::Missing { mend } = state.here {
         let (severity, why, mend) = if !state.strangers.is_empty() {
-            let why = format!("the broker's database `{home}` holds events of others: {}", state.strangers);
+            let why = format!("the broker's database `{home}` holds events or routines of others: {}", state.strangers);
+            (Severity::Danger, why, mend)
+        } else if let Some(others) = state.others.as_deref().filter(|others| !others.is_empty()) {
+            let why = format!("others may change or drop what is in the broker's database `{home}`: {others}");
             (Severity::Danger, why, mend)
         } else if mend == sql::dead_man::SCHEDULER_ON {
             let why = "the event scheduler is off (it is so after every restart, too, unless `event_scheduler = ON` stands in the server's option file)";
@@ -188,6 +191,15 @@ async fn of_the_dead_man(
             ("dead-man", None),
             format!("nothing ends a role when every process of jit is dead: {why}"),
             Some(mend),
+        ));
+    }
+    // in MySQL the table has to be read for what roles allow
+    if state.others.is_none() && connection.server.flavour == Flavour::MariaDb {
+        findings.push(finding(
+            Severity::Remark,
+            ("see-rights", Some(home.clone())),
+            format!("the broker {broker} cannot see who else may change or drop what is in its database `{home}`: it cannot read mysql.db"),
+            Some(format!("GRANT {} TO {}", sql::dead_man::SEE_OTHERS_IN_MARIADB, broker.quoted())),
         ));
     }
     for row in connection.list(sql::dead_man::OF_EARLIER_VERSIONS, ().into()).await? {

@@ -18,8 +18,9 @@ use mysql_async::Row;
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
-use crate::observe::{Named, garbled, number, text};
-use crate::sql::dead_man::{self as sql, Lease, When};
+use crate::observe::{Named, garbled, name, number, text};
+use crate::sql::NAMES;
+use crate::sql::dead_man::{self as sql, Lease, Namesakes, When};
 
 /// Events of one packet.
 const AT_ONCE: usize = 32;
@@ -33,8 +34,21 @@ pub(crate) struct State {
     /// Whether the broker sees its own events.
     sees: bool,
     may_kill: bool,
-    /// Who has events in the broker's database without being the broker, for people to read.
+    /// Who has events or routines in the broker's database without being the broker, for people to read.
     pub(crate) strangers: String,
+    /// Who may change or drop what is there without being the broker, for people to read. None: the broker may not see that.
+    pub(crate) others: Option<String>,
+}
+
+/// What an event says of its membership, where the broker has one for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mark {
+    /// The store that accounts for it.
+    pub(crate) store: Option<StoreId>,
+    /// Whether the event took it.
+    pub(crate) taken: bool,
+    /// Who was there when the window began.
+    pub(crate) namesakes: Option<Namesakes>,
 }
 
 /// An event as the server has it.
@@ -57,7 +71,8 @@ impl Connection {
     /// What there is for it on the server.
     pub(crate) async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
         let home = self.home();
-        let rows = self.ask(sql::STATE, (&home, &home, &home).into()).await.map_err(reading)?;
+        let others = self.others(&home).await?;
+        let rows = self.ask(sql::STATE, (&home, &home, &home, &home).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
         let there = |column| number(row, column).map(|count| count != 0);
         let missing = |mend: String| DeadManHere::Missing { mend };
@@ -66,14 +81,29 @@ impl Connection {
             missing(HOW_TO_MAKE.to_owned())
         } else if !strangers.is_empty() {
             missing(format!(
-                "in the broker's database `{home}` there are events of others ({strangers}): drop them, and take the right EVENT from who made them"
+                "in the broker's database `{home}` there are events or routines of others ({strangers}): drop them, and take the rights on it from who made them"
+            ))
+        } else if let Some(others) = others.as_deref().filter(|others| !others.is_empty()) {
+            missing(format!(
+                "others may change or drop what is in the broker's database `{home}` ({others}): revoke their rights on it, or on a pattern that \
+                 matches its name"
             ))
         } else if !["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()) {
             missing(sql::SCHEDULER_ON.to_owned())
         } else {
             DeadManHere::By(DeadManKind::Event)
         };
-        Ok(State { here, sees: there("may_schedule")?, may_kill: there("may_kill")?, strangers })
+        Ok(State { here, sees: there("may_schedule")?, may_kill: there("may_kill")?, strangers, others })
+    }
+
+    /// Who else may change or drop what is in the broker's database.
+    async fn others(&mut self, home: &str) -> Result<Option<String>, DatabaseError> {
+        match self.ask(sql::OTHERS, (home,).into()).await {
+            Ok(rows) => text(rows.first().ok_or_else(garbled)?, "others").map(Some),
+            // earlier versions of jit did not ask for that right
+            Err(error) if error::is_denied(&error) => Ok(None),
+            Err(error) => Err(reading(error)),
+        }
     }
 
     /// The server, if it is the one that the call is meant for.
@@ -98,12 +128,14 @@ impl Connection {
         sql::marks(&self.home(), &names.into_iter().collect::<Vec<_>>())
     }
 
-    /// What it showed, by membership: which store's it is, and whether the event took it.
-    pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<(Option<StoreId>, bool)>, DatabaseError> {
+    /// What it showed, by membership.
+    pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<Mark>, DatabaseError> {
         let mut marks = BTreeMap::new();
         for row in rows {
             let mark = text(row, "armed_by")?;
-            marks.insert(text(row, "name")?, (store_in(&mark), [sql::TOOK, sql::FIRED].contains(&mark.as_str())));
+            let taken = [sql::TOOK, sql::FIRED].contains(&mark.as_str());
+            let namesakes = Namesakes::read(&text(row, "there")?);
+            marks.insert(text(row, "name")?, Mark { store: store_in(&mark), taken, namesakes });
         }
         Ok(named.iter().map(|named| marks.get(&self.event(named)).cloned().unwrap_or_default()).collect())
     }
@@ -117,6 +149,12 @@ impl Connection {
             *count = count.saturating_add(1);
         }
         Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+    }
+
+    /// Every account of these user names, and those without one.
+    async fn accounts(&mut self, named: &[Named]) -> Result<BTreeSet<Name>, DatabaseError> {
+        self.say_what_is_asked(named).await?;
+        self.list(NAMES, ().into()).await?.iter().map(|row| name(row, "user", "host")).collect()
     }
 
     /// By name: the events of these names.
@@ -173,10 +211,20 @@ async fn arm_all(
     let killer = if state.may_kill { None } else { connection.killer().await? };
     let (flavour, home) = (connection.server.flavour, connection.home());
     let label = comment(&call.mark());
+    let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.subject)).collect();
+    let names: Vec<String> = named.iter().map(|named| connection.event(named)).collect();
+    let there = connection.events(&names).await?;
+    // armed anew within the window, an event keeps who was there when that began, and needs no table that could be locked
+    let kept = |event: &String| {
+        let armed = there.get(event).filter(|event| event.enabled)?;
+        armed.body.as_deref().and_then(Namesakes::in_body)
+    };
+    let kept: Vec<Option<Namesakes>> = names.iter().map(kept).collect();
+    let all_kept = kept.iter().all(Option::is_some);
+    let accounts = if all_kept { BTreeSet::new() } else { connection.accounts(&named).await? };
     let mut wanted = Vec::new();
-    for order in orders {
-        let named = Named::of(flavour, &order.subject);
-        let event = connection.event(&named);
+    for (((order, named), event), kept) in orders.iter().zip(named).zip(&names).zip(kept) {
+        let namesakes = kept.unwrap_or_else(|| Namesakes::of(&named.account, &accounts));
         let lease = Lease {
             armed_by: label.clone(),
             account_user: named.account.user,
@@ -190,14 +238,13 @@ async fn arm_all(
                 _ => None,
             },
             killer,
+            namesakes,
         };
-        let body = sql::body(flavour, &home, &event, &lease);
+        let body = sql::body(flavour, &home, event, &lease);
         // the servers count in seconds, and nothing may be early
         let seconds = order.ends_in.saturating_add(grace).as_secs().saturating_add(1).min(LONGEST);
-        wanted.push((event, body, seconds));
+        wanted.push((event.clone(), body, seconds));
     }
-    let names: Vec<String> = wanted.iter().map(|(event, ..)| event.clone()).collect();
-    let there = connection.events(&names).await?;
     let until = until(connection, budget);
     let mut failure = None;
     // what another store accounts for stays as it is

@@ -16,6 +16,7 @@ use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::reading;
 use crate::sessions::may_be;
+use crate::sql::dead_man::Namesakes;
 use crate::sql::{self, Flavour, Read};
 
 /// Who answers, and when.
@@ -33,7 +34,7 @@ pub(crate) struct Look {
     pub(crate) backends: Vec<u64>,
     /// The account, and who can act as it.
     pub(crate) holders: BTreeSet<Name>,
-    /// Every account of their user names, the same for all subjects of a look.
+    /// Every account of their user names that may have a session instead of them.
     pub(crate) known: Arc<BTreeSet<Name>>,
 }
 
@@ -237,7 +238,7 @@ impl Connection {
         for _ in 0..EVERYBODY_CHANGES {
             self.say_what_is_asked(named).await?;
             let lists = [sql::NAMES, sql::HELD, sql::DEFAULTS, sql::MEMBERS];
-            let marks = Read::ended(2, &self.marks(named));
+            let marks = Read::ended(3, &self.marks(named));
             let answers = self.lists(&[sql::MOMENT, sql::MANDATORY], &lists, Some(marks)).await?;
             let moment = self.moment_of(answers.first())?;
             let mandatory = answers.get(1).and_then(|rows| rows.first()).ok_or_else(garbled)?;
@@ -249,11 +250,12 @@ impl Connection {
             let mut catalog = Catalog::of(&answers, everybody)?;
             let marks = self.marked(named, answers.last().ok_or_else(garbled)?)?;
             catalog.sessions = self.sessions_of(named, &catalog).await?;
-            let mut looks: Vec<Look> = named.iter().map(|one| catalog.look(one)).collect();
-            for (look, mark) in looks.iter_mut().zip(marks) {
-                (look.seen.marked_by, look.seen.taken_by_dead_man) = mark;
-            }
-            return Ok((moment, looks));
+            let looks = named.iter().zip(marks).map(|(one, mark)| {
+                let mut look = catalog.look(one, mark.namesakes.as_ref());
+                (look.seen.marked_by, look.seen.taken_by_dead_man) = (mark.store, mark.taken);
+                look
+            });
+            return Ok((moment, looks.collect()));
         }
         Err(DatabaseError::not_applied(
             "mandatory_roles changes faster than it can be looked at: nothing can be concluded",
@@ -367,8 +369,20 @@ impl Catalog {
         false
     }
 
-    fn look(&self, named: &Named) -> Look {
+    /// The accounts that may have a session instead of this one: of its own name those that were there when its window began, where that is known.
+    fn known(&self, account: &Name, there: Option<&Namesakes>) -> Arc<BTreeSet<Name>> {
+        let Some(there) = there else { return Arc::clone(&self.names) };
+        let counts =
+            |name: &&Name| *name == account || name.user != account.user && !name.user.is_empty() || there.has(name);
+        if self.names.iter().all(|name| counts(&name)) {
+            return Arc::clone(&self.names);
+        }
+        Arc::new(self.names.iter().filter(counts).cloned().collect())
+    }
+
+    fn look(&self, named: &Named, there: Option<&Namesakes>) -> Look {
         let Named { account, role } = named;
+        let known = self.known(account, there);
         let held = self.held.get(account);
         let direct = held.and_then(|held| held.get(role)).map(|admin| Edge {
             grantor: Grantor::Unknown,
@@ -388,7 +402,7 @@ impl Catalog {
         let holders: BTreeSet<&Name> = members.iter().copied().chain([account]).collect();
         let (mut sessions, mut backends) = (Vec::new(), Vec::new());
         for (id, user, from) in &self.sessions {
-            if let Some(holder) = holders.iter().find(|holder| may_be(holder, &self.names, user, from)) {
+            if let Some(holder) = holders.iter().find(|holder| may_be(holder, &known, user, from)) {
                 sessions.push(Session { id: id.to_string(), account: holder.to_string(), since: None });
                 backends.push(*id);
             }
@@ -411,7 +425,7 @@ impl Catalog {
             if seen.account_exists { Vec::new() } else { alike.take(MOST_ALIKE).map(Name::to_string).collect() };
         let seen = Seen { alike, ..seen };
         let holders = holders.into_iter().cloned().collect();
-        Look { seen, backends, holders, known: Arc::clone(&self.names) }
+        Look { seen, backends, holders, known }
     }
 }
 

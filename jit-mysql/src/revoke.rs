@@ -104,7 +104,11 @@ fn ending_of(orders: &[RevokeOrder], named: &[Named]) -> BTreeSet<Name> {
 fn in_the_way(call: &Call, orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
     let ending =
         || orders.iter().zip(looks).filter(|(order, look)| ends(order) && !is_theirs(call, look)).map(|(_, look)| look);
-    let known = ending().next().map(|look| Arc::clone(&look.known)).unwrap_or_default();
+    // one that came after the window of any of them began takes no session away
+    let known = ending().map(|look| Arc::clone(&look.known)).reduce(|all, one| {
+        if Arc::ptr_eq(&all, &one) { all } else { Arc::new(all.intersection(&one).cloned().collect()) }
+    });
+    let known = known.unwrap_or_default();
     InTheWay { accounts: ending().flat_map(|look| look.holders.iter().cloned()).collect(), known }
 }
 

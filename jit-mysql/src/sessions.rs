@@ -2,7 +2,8 @@
 //!
 //! Of another's session the servers show the name that it logged in with and where it came from, not the account that matched. So the
 //! servers' own rule is followed: of the accounts with that user name (or none), the one whose host is most specific. Where that cannot be
-//! told, a session counts as the account's.
+//! told, a session counts as the account's. An account that was made after the window began takes no session away: who was there is kept by the
+//! lease's event, so that without a dead man's switch nobody knows.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -103,7 +104,7 @@ impl Connection {
 }
 
 /// Whether a session that logged in as `user` from `from` (as the server shows it, with a port) may be the account's, `known` being all
-/// accounts of that user name and those without one.
+/// accounts of that user name and those without one that may have it instead.
 pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &str) -> bool {
     // who comes in by an account without a name has one that no account has
     if user != account.user && !account.user.is_empty() {

@@ -350,7 +350,7 @@ pub(crate) const LABELLED: Read = Read::new(
 SELECT label, IS_USED_LOCK(label) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (label VARCHAR(64) CHARACTER SET utf8mb4 PATH '$')) json",
 );
 
-/// Who holds locks that a GRANT or REVOKE waits for (MySQL only).
+/// Who holds locks that a GRANT or REVOKE waits for (MySQL only): no event, which ends by itself.
 pub(crate) const BLOCKERS: Read = Read::new(
     2,
     "\
@@ -358,25 +358,38 @@ SELECT DISTINCT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user FROM performa
 JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
 WHERE m.LOCK_STATUS = 'GRANTED' AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() \
 AND (m.OBJECT_TYPE IN ('ACL CACHE', 'BACKUP LOCK', 'GLOBAL', 'COMMIT') OR m.OBJECT_SCHEMA = 'mysql') \
-AND m.LOCK_TYPE NOT IN ('INTENTION_EXCLUSIVE') \
+AND m.LOCK_TYPE NOT IN ('INTENTION_EXCLUSIVE') AND NOT t.PROCESSLIST_USER <=> 'event_scheduler' \
 UNION SELECT t.PROCESSLIST_ID, t.PROCESSLIST_USER FROM performance_schema.data_locks d \
 JOIN performance_schema.threads t ON t.THREAD_ID = d.THREAD_ID \
-WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_ID <> CONNECTION_ID()",
+WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_ID <> CONNECTION_ID() \
+AND NOT t.PROCESSLIST_USER <=> 'event_scheduler'",
 );
 
-/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on. Names stand in the ids so that none
+/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on, also to themselves. Of who passed one on
+/// the servers keep the user and the place of the session, so that every account counts that admits that place. Names stand in the ids so that none
 /// can be taken for two, or two for one.
 pub(crate) const BELONGINGS: Read = Read::new(
     3,
     "\
-WITH asked AS (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json) \
-SELECT CONCAT(p.User, '@', p.Host) AS account, CONCAT_WS('/', 'routine', HEX(p.Db), HEX(p.Routine_name), p.Routine_type) AS id, \
-CONCAT(p.Proc_priv, ' on ', LOWER(p.Routine_type), ' ', p.Db, '.', p.Routine_name) AS what \
-FROM mysql.procs_priv p WHERE CONCAT(p.User, '@', p.Host) IN (SELECT account FROM asked) \
-UNION ALL SELECT t.Grantor, CONCAT_WS('/', 'table', HEX(t.Db), HEX(t.Table_name), HEX(t.User), HEX(t.Host)), \
-CONCAT(t.Table_priv, ' on table ', t.Db, '.', t.Table_name, ' for ', t.User, '@', t.Host) \
-FROM mysql.tables_priv t WHERE CONCAT(t.User, '@', t.Host) <> t.Grantor \
-AND t.Grantor IN (SELECT account FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 PATH '$')) json)",
+SELECT a.account AS account, x.id AS id, x.what AS what FROM (\
+SELECT 1 AS own, CONVERT(p.User USING utf8mb4) COLLATE utf8mb4_bin AS user, CONVERT(p.Host USING utf8mb4) COLLATE utf8mb4_bin AS host, \
+CAST('' AS CHAR(384)) AS grantee, CONCAT_WS('/', 'routine', HEX(p.Db), HEX(p.Routine_name), p.Routine_type) AS id, \
+CONCAT(p.Proc_priv, ' on ', LOWER(p.Routine_type), ' ', p.Db, '.', p.Routine_name) AS what FROM mysql.procs_priv p \
+UNION ALL SELECT 0, LEFT(p.grantor, CHAR_LENGTH(p.grantor) - LOCATE('@', REVERSE(p.grantor))), SUBSTRING_INDEX(p.grantor, '@', -1), \
+CONCAT(p.User, '@', p.Host), CONCAT_WS('/', 'routine-for', HEX(p.Db), HEX(p.Routine_name), p.Routine_type, HEX(p.User), HEX(p.Host)), \
+CONCAT(p.Proc_priv, ' on ', LOWER(p.Routine_type), ' ', p.Db, '.', p.Routine_name, ' for ', p.User, '@', p.Host) \
+FROM (SELECT CONVERT(r.Grantor USING utf8mb4) COLLATE utf8mb4_bin AS grantor, r.User, r.Host, r.Db, r.Routine_name, r.Routine_type, r.Proc_priv \
+FROM mysql.procs_priv r) p \
+UNION ALL SELECT 0, LEFT(t.grantor, CHAR_LENGTH(t.grantor) - LOCATE('@', REVERSE(t.grantor))), SUBSTRING_INDEX(t.grantor, '@', -1), '', \
+CONCAT_WS('/', 'table', HEX(t.Db), HEX(t.Table_name), HEX(t.User), HEX(t.Host)), \
+CONCAT(CONCAT_WS(',', NULLIF(t.Table_priv, ''), NULLIF(t.Column_priv, '')), ' on table ', t.Db, '.', t.Table_name, ' for ', t.User, '@', t.Host) \
+FROM (SELECT CONVERT(g.Grantor USING utf8mb4) COLLATE utf8mb4_bin AS grantor, g.User, g.Host, g.Db, g.Table_name, g.Table_priv, g.Column_priv \
+FROM mysql.tables_priv g) t) x \
+JOIN (SELECT j.account, LEFT(j.account, CHAR_LENGTH(j.account) - LOCATE('@', REVERSE(j.account))) AS user, SUBSTRING_INDEX(j.account, '@', -1) AS host \
+FROM JSON_TABLE(?, '$[*]' COLUMNS (account VARCHAR(384) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j) a ON a.user = x.user \
+WHERE x.own = 1 AND x.host = a.host OR x.own = 0 AND CONVERT(x.grantee USING utf8mb4) COLLATE utf8mb4_bin <> a.account \
+AND (LOWER(x.host) LIKE LOWER(a.host) OR a.host LIKE '%/%' \
+OR NOT IS_IPV4(x.host) AND NOT IS_IPV6(x.host) AND a.host REGEXP '^[0-9a-fA-F.:%_]+$')",
 );
 
 /// Transactions that no session has: those that were prepared (XA), and whose session has ended.

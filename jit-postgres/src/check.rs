@@ -27,6 +27,8 @@ pub(crate) async fn check(
     let members = connection.server.catalog.text(sql::CHECK_MEMBERS);
     let members =
         connection.client.query(&members, &[broker, &connection.server.administrators]).await.map_err(reading)?;
+    let of_broker = connection.server.catalog.text(sql::BROKER_MEMBERS);
+    let of_broker = connection.client.query(&of_broker, &[broker]).await.map_err(reading)?;
     let unknown = connection.client.query_one(sql::NO_ROLES, &[&administrators]).await.map_err(reading)?;
     let rows = connection.client.query(&text, &[&names, broker]).await.map_err(reading)?;
     let mut findings: Vec<Check> = tls.into_iter().collect();
@@ -36,6 +38,9 @@ pub(crate) async fn check(
     let administrator =
         !server.try_get::<_, bool>("can_signal").map_err(reading)? && is_managed(&server).map_err(reading)?;
     of_the_dead_man(&connection.dead_man_state().await?, &broker, administrator, &mut findings);
+    for row in &of_broker {
+        of_a_member_of_the_broker(connection, &broker, row, &mut findings).map_err(reading)?;
+    }
     for row in &members {
         of_members(connection, row, &mut findings).map_err(reading)?;
     }
@@ -150,6 +155,37 @@ fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> 
     Ok(())
 }
 
+/// Adds the finding about one member of the broker.
+fn of_a_member_of_the_broker(
+    connection: &Connection,
+    broker: &str,
+    row: &Row,
+    findings: &mut Vec<Check>,
+) -> Result<(), tokio_postgres::Error> {
+    let Said(member) = row.try_get("member")?;
+    let about = ("broker-members", Some(member.clone()));
+    if !row.try_get::<_, bool>("uses")? {
+        let message = format!(
+            "`{member}` holds ADMIN OPTION on the broker `{broker}` and can make themselves a member of it; from PostgreSQL 16 on, the maker of an account always can"
+        );
+        findings.push(finding(Severity::Remark, about, message, None));
+        return Ok(());
+    }
+    let revoke = format!("REVOKE {} FROM {}", quoted(broker), quoted(&member));
+    let grantors: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("grantors")?.unwrap_or_default();
+    let mend = if connection.server.catalog == Catalog::PerGrantor {
+        let each = grantors.into_iter().map(|Said(grantor)| format!("{revoke} GRANTED BY {}", quoted(&grantor)));
+        each.collect::<Vec<_>>().join(";\n")
+    } else {
+        revoke
+    };
+    let message = format!(
+        "`{member}` is a member of the broker `{broker}`: they can act as it, grant every role that it grants, and take back what it granted"
+    );
+    findings.push(finding(Severity::Danger, about, message, Some(mend)));
+    Ok(())
+}
+
 fn of_the_dead_man(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
     let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
     if let Some(mend) = state.statements(broker) {
@@ -221,7 +257,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             let more = format!(
                 "; who cannot run `{grant}`, and may end sessions, lets it do so by a function (the other way is that statement)"
             );
-            (more, sql::make_end_session(&broker, row.try_get("signals_there")?))
+            (more, sql::make_end_session(&broker))
         } else {
             (String::new(), grant)
         };

@@ -241,12 +241,13 @@ impl Connection {
         })
     }
 
+    /// What the job of `pg_cron` runs.
+    fn job(&self, home: Home) -> String {
+        sql::once(home, &self.server.administrators, self.server.catalog)
+    }
+
     async fn cron(&self, home: Home) -> Result<Cron, DatabaseError> {
-        let job = self
-            .client
-            .query_opt(sql::JOB_THERE, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
-            .await
-            .map_err(reading)?;
+        let job = self.client.query_opt(sql::JOB_THERE, &[&sql::JOB, &self.job(home)]).await.map_err(reading)?;
         let Some(job) = job else { return Ok(Cron::NoJob) };
         let runs: bool = job.try_get("ran").map_err(reading)?;
         Ok(if runs { Cron::Runs } else { Cron::Idle(job.try_get("last").map_err(reading)?) })
@@ -261,10 +262,7 @@ impl Connection {
             Cron::Runs => Ok(true),
             Cron::Idle(_) | Cron::No => Ok(false),
             Cron::NoJob => {
-                let made = self
-                    .client
-                    .query_one(sql::MAKE_JOB, &[&sql::JOB, &sql::once(home, &self.server.administrators)])
-                    .await;
+                let made = self.client.query_one(sql::MAKE_JOB, &[&sql::JOB, &self.job(home)]).await;
                 if let Err(error) = made {
                     tracing::warn!(
                         why = error::said(&error),
@@ -474,7 +472,9 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, s
     let mut sentinel = Some(first);
     loop {
         if let Some(sentinel) = sentinel.take() {
-            match sentinel.client.batch_execute(&sql::sentinel(home, &sentinel.server.administrators)).await {
+            let its = &sentinel.server;
+            let block = sql::sentinel(home, &its.administrators, its.catalog);
+            match sentinel.client.batch_execute(&block).await {
                 // nothing is armed any more, or another one is awake
                 Ok(()) => return,
                 Err(error) => {

@@ -10,7 +10,7 @@ use crate::error;
 use crate::sql;
 
 /// Tries to roll back these transactions (database and name, with their owner), and says which ones were. What could not be is still there
-/// and is seen by the look that follows.
+/// and is seen by the look that follows. Those of a role that cannot log in are left: they may be somebody else's.
 pub(crate) async fn roll_back(
     connector: &Connector,
     call: &Call,
@@ -44,6 +44,12 @@ async fn roll_back_one(
 ) -> Result<(), DatabaseError> {
     let connection = connector.connect_to(database).await?;
     call.meant_for(&connection.moment().await?.identity)?;
+    let row = connection.client.query_one(sql::LOGS_IN, &[&owner]).await.map_err(error::reading)?;
+    if !row.try_get::<_, bool>(0).map_err(error::reading)? {
+        return Err(DatabaseError::not_applied(
+            "it was prepared under SET ROLE, and nothing says by whom: look who prepared it, and end it as its owner",
+        ));
+    }
     let become_owner = sql::become_owner(&call.label, owner);
     connection.client.batch_execute(&become_owner).await.map_err(error::reading)?;
     connection.client.batch_execute(&sql::rollback_prepared(gid)).await.map_err(|error| error::changing(&error))

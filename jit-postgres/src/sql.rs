@@ -36,7 +36,8 @@ impl Catalog {
     pub(crate) fn text(self, statement: &str) -> String {
         let mut text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
         for role in ["s.role", "given.oid", "r.oid"] {
-            text = text.replace(&format!("{{powers {role}}}"), &POWERS.replace("{role}", role));
+            let powers = POWERS.replace("{reaches far}", REACHES_FAR).replace("{role}", role);
+            text = text.replace(&format!("{{powers {role}}}"), &powers);
         }
         match self {
             Self::PerGrantor => text,
@@ -60,8 +61,12 @@ const IN_FIFTEEN: [(&str, &str); 6] = [
     ("m.grantor::oid", "NULL::oid"),
 ];
 
-/// Sent before [`SETTINGS`]: an owner of the database can set a limit that is too short for these.
-pub(crate) const PATIENCE: &str = "SET statement_timeout = '30s'";
+/// Sent before [`SETTINGS`]: an owner of the database can set limits that are too short for these.
+pub(crate) const PATIENCE: &str = "\
+SET statement_timeout = '30s'; \
+SET idle_session_timeout = 0; \
+SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
+WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
 /// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say. What decides which objects a statement
 /// means, and what a commit is worth, is set again in each transaction, by [`begin`]. [`HELLO`] checks that it sees them.
@@ -350,6 +355,9 @@ END $jit$";
 /// SET is not). The broker and superusers are never counted as members of an account: they need no such way.
 /// Administrators are not counted either; their sessions stand apart.
 ///
+/// A transaction that was prepared under SET ROLE belongs to the role. Nothing says who prepared it, so
+/// it may be the account's, and it counts. Roles that may log in are left out: they prepare their own.
+///
 /// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT, OFFSET 0), so that each is a search by
 /// an index: a role of 100,000 members costs no more than one of ten.
 pub(crate) const OBSERVE: &str = r"
@@ -419,7 +427,19 @@ WITH RECURSIVE subject AS MATERIALIZED (
   SELECT h.n, array_agg(p.gid ORDER BY p.gid) AS gids,
          array_agg((SELECT d.datname::text FROM pg_database d WHERE d.oid = p.dbid) ORDER BY p.gid) AS databases,
          array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = p.ownerid) ORDER BY p.gid) AS owners
-  FROM pg_prepared_xact() p JOIN holder h ON h.oid = p.ownerid GROUP BY h.n
+  FROM pg_prepared_xact() p CROSS JOIN LATERAL (
+    SELECT h.n FROM holder h WHERE h.oid = p.ownerid
+    UNION
+    SELECT s.n FROM subject s, LATERAL (
+      WITH RECURSIVE above(oid) AS (
+        SELECT s.role
+        UNION
+        SELECT y.roleid FROM above x, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = x.oid AND m.set_option OFFSET 0) y
+      )
+      SELECT FROM above x WHERE x.oid = p.ownerid LIMIT 1
+    ) reached
+    WHERE s.account IS NOT NULL AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = p.ownerid AND NOT r.rolcanlogin)
+  ) h GROUP BY h.n
 ), power AS (
   SELECT s.role, p.powers FROM (SELECT DISTINCT role FROM subject WHERE role IS NOT NULL) s, LATERAL (
     {powers s.role}
@@ -484,19 +504,49 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
           WHEN s.objid = ANY (ARRAY(SELECT n.oid FROM pg_namespace n WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%')))
             OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_namespace n JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
               WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%'))) THEN true
+          WHEN s.classid = 'pg_namespace'::regclass AND EXISTS (
+            -- functions that everybody may call, in a schema that not everybody may use
+            SELECT FROM pg_namespace n WHERE n.oid = s.objid
+              AND (s.deptype = 'o' OR EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = x.oid AND e.privilege_type = 'USAGE'))
+              AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = 0 AND e.privilege_type = 'USAGE')
+              AND EXISTS (
+                SELECT FROM pg_depend d JOIN pg_proc f ON f.oid = d.objid
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.classid = 'pg_proc'::regclass AND f.prosecdef
+                  AND EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) e
+                    WHERE e.grantee = 0 AND e.privilege_type = 'EXECUTE')
+                  AND {reaches far})) THEN true
           WHEN s.deptype = 'o' THEN false
           WHEN s.classid = 'pg_namespace'::regclass THEN s.built_in AND EXISTS (
             SELECT FROM pg_namespace n, aclexplode(n.nspacl) e WHERE n.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
           WHEN s.classid = 'pg_class'::regclass THEN s.built_in AND EXISTS (
-            SELECT FROM pg_class c, aclexplode(c.relacl) e WHERE c.oid = s.objid AND e.grantee = x.oid AND NOT EXISTS (
-              SELECT FROM aclexplode(c.relacl) p WHERE p.grantee = 0 AND p.privilege_type = e.privilege_type))
+            SELECT FROM pg_class c, LATERAL (
+              SELECT e.*, NULL::aclitem[] AS of_column FROM aclexplode(c.relacl) e
+              UNION ALL SELECT e.*, t.attacl FROM pg_attribute t, aclexplode(t.attacl) e WHERE t.attrelid = c.oid
+            ) e WHERE c.oid = s.objid AND e.grantee = x.oid AND NOT EXISTS (
+              SELECT FROM (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(e.of_column)) p
+              WHERE p.grantee = 0 AND p.privilege_type = e.privilege_type))
           ELSE EXISTS (
             SELECT FROM pg_proc f, aclexplode(f.proacl) e WHERE f.oid = s.objid AND e.grantee = x.oid
               AND (f.prolang IN (SELECT l.oid FROM pg_language l WHERE NOT l.lanpltrusted AND l.lanname <> 'sql')
-                OR f.prosecdef AND (SELECT o.rolsuper FROM pg_roles o WHERE o.oid = f.proowner))
+                OR f.prosecdef AND {reaches far})
               AND NOT EXISTS (SELECT FROM aclexplode(f.proacl) p WHERE p.grantee = 0 AND p.privilege_type = 'EXECUTE'))
         END
     ) w";
+
+/// Checks whether the owner of the function `f` can do more than use objects. So can a superuser, the
+/// broker, a role with CREATEROLE, one with ADMIN OPTION, and a member of a predefined role that does
+/// more than look. Stands in [`POWERS`] as `{reaches far}`.
+const REACHES_FAR: &str = r"EXISTS (
+                WITH RECURSIVE own(oid) AS (
+                  SELECT f.proowner
+                  UNION
+                  SELECT y.roleid FROM own z, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = z.oid OFFSET 0) y
+                )
+                SELECT FROM own z JOIN pg_roles o ON o.oid = z.oid
+                WHERE o.oid = f.proowner AND (o.rolsuper OR o.rolcreaterole OR o.rolname = current_user)
+                  OR o.rolname LIKE 'pg\_%'
+                    AND o.rolname NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
+                  OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = z.oid AND m.admin_option))";
 
 /// The function by which an administrator, who may end sessions and may not pass that on, lets the broker end them; it runs as its owner.
 pub(crate) const END_SESSION: &str = "jit_sessions.end_session(integer, oid)";
@@ -507,7 +557,8 @@ JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid \
 WHERE s.pid OPERATOR(pg_catalog.=) $1 AND s.usesysid OPERATOR(pg_catalog.=) $2 AND NOT r.rolsuper";
 
 /// The function's row, where it can be relied on: what it does is what jit made, nobody but its owner and the broker may call it, and the owner gains
-/// nothing by it: a superuser, or who could set the broker's password anyway. Stands in other statements as `{end_session}`.
+/// nothing by it: a superuser, or who could set the broker's password anyway. Its schema belongs to that owner or a superuser, and nobody else
+/// may create in it. Stands in other statements as `{end_session}`.
 const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles own ON own.oid = f.proowner
       WHERE n.nspname = 'jit_sessions' AND f.proname = 'end_session' AND f.proargtypes::text = '23 26' AND f.prorettype = 16 AND f.prokind = 'f'
         AND f.prosecdef AND NOT f.proretset AND f.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'sql')
@@ -516,18 +567,52 @@ const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN p
           OR pg_has_role(own.oid, (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user), 'MEMBER WITH ADMIN OPTION')))
         AND NOT EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
           WHERE a.grantee <> f.proowner AND a.grantee <> (SELECT b.oid FROM pg_roles b WHERE b.rolname = current_user))
+        AND NOT EXISTS (SELECT FROM (
+            SELECT n.nspowner AS oid UNION ALL SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
+          ) w WHERE w.oid <> f.proowner AND NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = w.oid AND t.rolsuper))
         AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')";
 
-/// What an administrator runs for it, in the target's database.
-pub(crate) fn make_end_session(broker: &str, replace: bool) -> String {
-    let first = if replace { format!("DROP FUNCTION {END_SESSION};\n") } else { String::new() };
+/// Says who else could change what is in the schema of [`END_SESSION`], as one text. NULL where nobody
+/// could but superusers and the role that runs this.
+const SESSIONS_TAKEN: &str = r"(SELECT string_agg(w.why, '; ') FROM pg_namespace n, LATERAL (
+      SELECT format('schema jit_sessions belongs to %s', quote_ident(pg_get_userbyid(n.nspowner))) AS why, n.nspowner AS oid
+      UNION ALL SELECT format('%s may create in schema jit_sessions', CASE a.grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(a.grantee)) END),
+        a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+    ) w WHERE n.nspname = 'jit_sessions' AND NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = w.oid AND (t.rolsuper OR t.rolname = current_user)))";
+
+/// Statements that stop a block where that schema is somebody else's. The block needs a text variable
+/// `why`.
+pub(crate) fn refuse_sessions_taken() -> String {
     format!(
-        "{first}CREATE SCHEMA IF NOT EXISTS jit_sessions;\n\
-         CREATE FUNCTION {END_SESSION} RETURNS boolean LANGUAGE sql SECURITY DEFINER\n  \
-         SET search_path = pg_catalog, pg_temp AS {body};\n\
-         REVOKE ALL ON FUNCTION {END_SESSION} FROM PUBLIC;\n\
-         GRANT USAGE ON SCHEMA jit_sessions TO {broker};\n\
-         GRANT EXECUTE ON FUNCTION {END_SESSION} TO {broker}",
+        r"why := {SESSIONS_TAKEN};
+  IF why IS NOT NULL THEN
+    RAISE EXCEPTION 'jit is not set up: %', why USING HINT = 'Drop that schema, or let them run this.';
+  END IF;"
+    )
+}
+
+/// Block that an administrator runs in the target's database to make the function, as often as they
+/// like. It is one statement, so that a client that goes on after an error makes nothing in a schema
+/// of somebody else's.
+pub(crate) fn make_end_session(broker: &str) -> String {
+    format!(
+        r"DO $jit$
+DECLARE
+  why  pg_catalog.text;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  {refuse}
+  IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'jit_sessions') THEN
+    CREATE SCHEMA jit_sessions;
+  END IF;
+  DROP FUNCTION IF EXISTS {END_SESSION};
+  CREATE FUNCTION {END_SESSION} RETURNS boolean LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS {body};
+  REVOKE ALL ON FUNCTION {END_SESSION} FROM PUBLIC;
+  GRANT USAGE ON SCHEMA jit_sessions TO {broker};
+  GRANT EXECUTE ON FUNCTION {END_SESSION} TO {broker};
+END $jit$",
+        refuse = refuse_sessions_taken(),
         body = escape_literal(END_SESSION_BODY),
     )
 }
@@ -744,6 +829,10 @@ pub(crate) fn become_owner(label: &str, owner: &str) -> String {
     format!("SET application_name = {}; SET ROLE {}", escape_literal(label), escape_identifier(owner))
 }
 
+/// Checks whether this role may log in. `$1` its name.
+pub(crate) const LOGS_IN: &str =
+    "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = $1::text AND r.rolcanlogin)";
+
 /// Cannot run inside a transaction, so not in a block either.
 pub(crate) fn rollback_prepared(gid: &str) -> String {
     format!("ROLLBACK PREPARED {}", escape_literal(gid))
@@ -755,7 +844,6 @@ SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS cr
   b.rolsuper OR pg_has_role(b.oid, 'pg_signal_backend', 'USAGE') OR (pg_has_role(b.oid, 'pg_signal_backend', 'MEMBER') \
     AND current_setting('server_version_num')::int < 160000) OR EXISTS ({end_session}) AS can_signal, \
   (SELECT o.rolname::text FROM ({end_session}) f JOIN pg_roles o ON o.oid = f.proowner) AS signals_by, \
-  to_regprocedure('jit_sessions.end_session(integer, oid)') IS NOT NULL AS signals_there, \
   EXISTS (SELECT FROM pg_roles s WHERE s.rolcreaterole AND NOT s.rolsuper AND s.oid <> b.oid AND pg_has_role(s.oid, 'pg_signal_backend', 'USAGE') \
     AND NOT pg_has_role(s.oid, 'pg_signal_backend', 'MEMBER WITH ADMIN OPTION')) AS managed, \
   (SELECT count(*) FROM pg_stat_replication) AS senders, \
@@ -780,6 +868,14 @@ SELECT x.member::text AS member, x.by_itself, x.named, x.accounts, (x.accounts_a
   JOIN pg_roles m ON m.oid = e.member AND NOT m.rolsuper AND m.oid <> $1 \
   WHERE e.inherit_option OR e.set_option GROUP BY 1, 2, 3 \
 ) x ORDER BY x.accounts DESC, x.member LIMIT 10";
+
+/// Lists the direct members of the broker, but superusers. `uses`: they can act as it now. Otherwise
+/// they hold ADMIN OPTION only, as the maker of an account always does on 16 and later. `$1` the broker.
+pub(crate) const BROKER_MEMBERS: &str = "\
+SELECT m.rolname::text AS member, bool_or(e.inherit_option OR e.set_option) AS uses, \
+  array_agg(DISTINCT g.rolname::text) FILTER (WHERE (e.inherit_option OR e.set_option) AND g.oid IS NOT NULL) AS grantors \
+FROM pg_auth_members e JOIN pg_roles m ON m.oid = e.member AND NOT m.rolsuper LEFT JOIN pg_roles g ON g.oid = e.grantor \
+WHERE e.roleid = $1 GROUP BY m.rolname ORDER BY m.rolname";
 
 /// Which of these names are no roles. `$1` names.
 pub(crate) const NO_ROLES: &str = "\

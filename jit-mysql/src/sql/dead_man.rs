@@ -7,6 +7,7 @@ use jit_core::database::adapter::name_for;
 
 use super::hosts::{certain, perhaps, specific};
 use super::{Flavour, Read, routines};
+use crate::account::Name;
 
 /// The database of a broker's events, by its account (`user@host`). Each broker has its own, in which nobody else has rights.
 #[must_use]
@@ -41,16 +42,27 @@ pub fn dead_man_for(broker: &str, quoted: &str) -> Vec<String> {
     ]
 }
 
-/// Whether everything is there, and whose events stand in the broker's database that are not its own. `?`: that database, twice and once more.
+/// Whether everything is there, and whose events or routines stand in the broker's database that are not its own. `?`: that database, four times.
 pub(crate) const STATE: &str = "\
 SELECT @@global.event_scheduler AS scheduler, \
 (SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ? AND PRIVILEGE_TYPE = 'EVENT' \
 AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_schedule, \
 (SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?) AS has_home, \
-(SELECT GROUP_CONCAT(DISTINCT DEFINER SEPARATOR ', ') FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? \
-AND CAST(DEFINER AS BINARY) <> CAST(CURRENT_USER() AS BINARY)) AS strangers, \
+(SELECT GROUP_CONCAT(DISTINCT x.DEFINER SEPARATOR ', ') FROM (SELECT e.DEFINER FROM information_schema.EVENTS e WHERE e.EVENT_SCHEMA = ? \
+AND CAST(e.DEFINER AS BINARY) <> CAST(CURRENT_USER() AS BINARY) \
+UNION SELECT r.DEFINER FROM information_schema.ROUTINES r WHERE r.ROUTINE_SCHEMA = ?) x) AS strangers, \
 (SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('CONNECTION_ADMIN', 'CONNECTION ADMIN', 'SUPER') \
 AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_kill";
+
+/// Who, but the broker, may change or drop what is in its database (`?`), or put something there that its events would call. Databases stand
+/// there as patterns.
+pub(crate) const OTHERS: &str = "\
+SELECT GROUP_CONCAT(DISTINCT CONCAT(QUOTE(d.User), '@', QUOTE(d.Host)) SEPARATOR ', ') AS others FROM mysql.db d \
+WHERE ? LIKE d.Db AND 'Y' IN (d.Event_priv, d.Drop_priv, d.Create_routine_priv) \
+AND CAST(CONCAT(d.User, '@', d.Host) AS BINARY) <> CAST(CURRENT_USER() AS BINARY)";
+
+/// The right to read that in MariaDB, where brokers of earlier versions have none.
+pub(crate) const SEE_OTHERS_IN_MARIADB: &str = "SELECT ON mysql.db";
 
 /// The events of these names (JSON) in the broker's database: everything of them that decides what they do.
 pub(crate) const ARMED: Read = Read::new(
@@ -65,12 +77,14 @@ FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? AND CONVERT(EVENT_NAME USI
 SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
 
-/// The marks on the events of these names, where they have not fired or took something; home and names are of letters and digits.
+/// The marks on the events of these names, and the accounts that they keep ([`Namesakes`]); home and names are of letters and digits.
 pub(crate) fn marks(home: &str, names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!(
-        "SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{home}' \
-         AND EVENT_NAME IN ({}) AND (EVENT_COMMENT LIKE '%/store:%' OR EVENT_COMMENT IN ('{TOOK}', '{FIRED}')) AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
+        "SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by, IF(EVENT_DEFINITION LIKE '%v_there = %', \
+         SUBSTRING_INDEX(SUBSTRING_INDEX(EVENT_DEFINITION, 'v_there = ''', -1), '''', 1), NULL) AS there \
+         FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{home}' \
+         AND EVENT_NAME IN ({}) AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
         names.join(", ")
     )
 }
@@ -146,13 +160,57 @@ pub(crate) struct Lease {
     pub(crate) back_to: Option<String>,
     /// The procedure that ends sessions where the broker may not.
     pub(crate) killer: Option<routines::Killer>,
+    /// The accounts that may have a session instead of the account.
+    pub(crate) namesakes: Namesakes,
+}
+
+/// The other accounts of a user name, and those without one, that were there when a window began.
+///
+/// Of a session the servers show a user and a place, so that the most specific account that matches is taken to have it. That is how one logs in:
+/// an account that was made later took no session from anybody. When an account was made is in no catalog, so the event of the lease keeps who was
+/// there, in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Namesakes(String);
+
+impl Namesakes {
+    /// Of these accounts, those that may have a session that could be this one's.
+    pub(crate) fn of<'n>(account: &Name, all: impl IntoIterator<Item = &'n Name>) -> Self {
+        let others = all.into_iter().filter(|other| *other != account);
+        let others = others.filter(|other| other.user == account.user || other.user.is_empty());
+        let others: String = others.map(|other| format!("{},", in_hex(other))).collect();
+        Self(format!(",{others}"))
+    }
+
+    /// What an event keeps, where that is whole.
+    pub(crate) fn read(kept: &str) -> Option<Self> {
+        let whole = kept.starts_with(',') && kept.ends_with(',');
+        let plain = kept.bytes().all(|byte| byte.is_ascii_hexdigit() || b",@".contains(&byte));
+        (whole && plain).then(|| Self(kept.to_owned()))
+    }
+
+    /// The same, out of all that the event does. Events of earlier versions keep none.
+    pub(crate) fn in_body(body: &str) -> Option<Self> {
+        let (_, kept) = body.split_once("v_there = '")?;
+        Self::read(kept.split_once('\'')?.0)
+    }
+
+    /// Whether this account was there.
+    pub(crate) fn has(&self, name: &Name) -> bool {
+        self.0.contains(&format!(",{},", in_hex(name)))
+    }
+}
+
+/// A name as the event itself writes it: by HEX().
+fn in_hex(name: &Name) -> String {
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>();
+    format!("{}@{}", hex(&name.user), hex(&name.host))
 }
 
 /// All that an event does.
 pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> String {
     let back_to = lease.back_to.as_deref().map_or_else(|| "NULL".to_owned(), literal);
     let (one, all) = sessions(flavour);
-    let parts: [(&str, String); 19] = [
+    let parts: [(&str, String); 20] = [
         ("{default}", if lease.default_goes { default_role(flavour) } else { String::new() }),
         ("{ends}", if lease.ends_sessions { "1" } else { "0" }.to_owned()),
         ("{kill}", kill(lease.killer)),
@@ -170,6 +228,7 @@ pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> 
         ("{role}", literal(&lease.role_user)),
         ("{role_host}", literal(&lease.role_host)),
         ("{back_to}", back_to),
+        ("{there}", lease.namesakes.0.clone()),
         ("{home}", home.to_owned()),
         ("{event}", event.to_owned()),
     ];
@@ -189,6 +248,7 @@ const BODY: &str = r"BEGIN
   DECLARE v_user, v_role, v_back VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE v_host, v_role_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE v_why, v_default, v_mark VARCHAR(128) CHARACTER SET utf8mb4;
+  DECLARE v_there LONGTEXT CHARACTER SET utf8mb4;
   DECLARE v_session BIGINT;
   DECLARE v_none, v_round, v_blocked INT DEFAULT 0;
   DECLARE its_own CURSOR FOR {its_own};
@@ -198,6 +258,7 @@ const BODY: &str = r"BEGIN
     SESSION lock_wait_timeout = 5, SESSION innodb_lock_wait_timeout = 5;
   {settings}
   SET v_user = {user}, v_host = {host}, v_role = {role}, v_role_host = {role_host}, v_back = {back_to};
+  SET v_there = '{there}';
   rounds: LOOP
     SET v_why = NULL;
     IF {ends} THEN
@@ -243,13 +304,23 @@ END";
 const MARK: &str = "SET v_mark = (SELECT CONVERT(x.EVENT_COMMENT USING utf8mb4) FROM information_schema.EVENTS x
     WHERE x.EVENT_SCHEMA = '{home}' AND x.EVENT_NAME = '{event}');";
 
+/// What the server sets for everybody and could keep an event from its work. What only newer versions know (MariaDB 11.5: the space for temporary
+/// tables) stands in a text, since an event that names an unknown setting cannot be made.
 fn settings(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => {
-            "SET SESSION TRANSACTION READ WRITE;\n  SET SESSION max_execution_time = 0, SESSION cte_max_recursion_depth = 4294967295;"
+            "SET SESSION TRANSACTION READ WRITE;
+  SET SESSION max_execution_time = 0, SESSION cte_max_recursion_depth = 4294967295;
+  SET SESSION tmp_table_size = 16777216, SESSION max_heap_table_size = 16777216;"
         }
         Flavour::MariaDb => {
-            "SET SESSION TRANSACTION READ WRITE;\n  SET SESSION max_statement_time = 0, SESSION max_recursive_iterations = 4294967295;"
+            "SET SESSION TRANSACTION READ WRITE;
+  SET SESSION max_statement_time = 0, SESSION max_recursive_iterations = 4294967295, SESSION max_session_mem_used = 9223372036854775807;
+  SET SESSION tmp_table_size = 16777216, SESSION max_heap_table_size = 16777216, SESSION tmp_disk_table_size = 18446744073709551615;
+  BEGIN
+    DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+    EXECUTE IMMEDIATE 'SET SESSION max_tmp_session_space_usage = 1099511627776';
+  END;"
         }
     }
 }
@@ -287,7 +358,7 @@ fn default_role(flavour: Flavour) -> String {
         Flavour::MySql => String::new(),
         Flavour::MariaDb => format!(
             "IF EXISTS (SELECT 1 FROM mysql.user d WHERE d.User = v_user AND d.Host = v_host AND d.default_role = v_role) THEN
-    IF {} THEN
+    IF {} AND {NOT_HIDDEN} THEN
       BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
@@ -311,11 +382,14 @@ fn default_role(flavour: Flavour) -> String {
     }
 }
 
+/// An event looks for what it calls in its own database first, where MariaDB may have a package of the name `jit`.
+const NOT_HIDDEN: &str = "NOT EXISTS (SELECT 1 FROM information_schema.ROUTINES x WHERE x.ROUTINE_SCHEMA = '{home}')";
+
 fn kill(killer: Option<routines::Killer>) -> String {
     match killer {
         None => "KILL CONNECTION v_session;".to_owned(),
         Some(killer) => format!(
-            "IF {} THEN
+            "IF {} AND {NOT_HIDDEN} THEN
             CALL {}(v_session);
           ELSE
             SET v_why = 'the procedure that ends sessions is no administrator''s any more';
@@ -327,7 +401,7 @@ fn kill(killer: Option<routines::Killer>) -> String {
 }
 
 /// Sessions that can be the account's by its name and host; and the same with those who can act as it, where no other account of the name is more
-/// specific about where a session comes from.
+/// specific about where a session comes from. Of the account's own name only those count that were there when its window began ([`Namesakes`]).
 fn sessions(flavour: Flavour) -> (String, String) {
     const LIVE: &str = "(SELECT q.ID AS id, CONVERT(q.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, q.HOST REGEXP ':[0-9]+$' AS has_port,
       LOWER(CONVERT(IF(q.HOST REGEXP ':[0-9]+$', LEFT(q.HOST, CHAR_LENGTH(q.HOST) - LOCATE(':', REVERSE(q.HOST))), q.HOST) USING utf8mb4)) COLLATE utf8mb4_bin AS place
@@ -343,7 +417,8 @@ fn sessions(flavour: Flavour) -> (String, String) {
       AND p.user NOT IN ('system user', 'event_scheduler', 'unauthenticated user')
       AND p.user NOT IN (SELECT CONVERT(u.User USING utf8mb4) COLLATE utf8mb4_bin FROM mysql.user u))) AND {}
     WHERE NOT EXISTS (SELECT 1 FROM mysql.user o
-      WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = p.user) AND {} AND {} AND {} > {})",
+      WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = p.user) AND {} AND {} AND {} > {}
+        AND (p.user <> v_user OR LOCATE(CONCAT(',', HEX(CONVERT(o.User USING utf8mb4)), '@', HEX(CONVERT(o.Host USING utf8mb4)), ','), v_there) > 0))",
         from("h.host"),
         certain("h.host", "p.place"),
         certain("CONVERT(o.Host USING utf8mb4)", "p.place"),
@@ -361,6 +436,7 @@ mod tests {
         let name = || name.to_owned();
         let (account_user, account_host, role_user, role_host) = (name(), name(), name(), name());
         let (armed_by, ends_sessions, default_goes, back_to, killer) = (name(), true, true, Some(name()), None);
+        let namesakes = Namesakes::of(&Name::of(name(), "%"), [&Name::of(name(), "localhost")]);
         Lease {
             armed_by,
             account_user,
@@ -371,6 +447,26 @@ mod tests {
             default_goes,
             back_to,
             killer,
+            namesakes,
+        }
+    }
+
+    #[test]
+    fn law_05_an_event_keeps_who_was_there() {
+        let (ours, local, later) =
+            (Name::of("o'brien", "%"), Name::of("o'brien", "localhost"), Name::of("o'brien", "10.%"));
+        let (nobody, other) = (Name::of("", "10.0.0.7"), Name::of("alice", "localhost"));
+        let kept = Namesakes::of(&ours, [&ours, &local, &nobody, &other]);
+        assert!(kept.has(&local) && kept.has(&nobody));
+        assert!(!kept.has(&later) && !kept.has(&other) && !kept.has(&ours));
+        for flavour in [Flavour::MySql, Flavour::MariaDb] {
+            let text = body(flavour, "jitabc", "lease_x", &Lease { namesakes: kept.clone(), ..lease("o'brien") });
+            assert_eq!(Namesakes::in_body(&text), Some(kept.clone()));
+        }
+        let none = Namesakes::of(&ours, [&ours]);
+        assert_eq!(Namesakes::read(&none.0), Some(none));
+        for odd in ["", "x", ",6F@25", ",6F@25,'", ",6f;25,"] {
+            assert_eq!(Namesakes::read(odd), None, "{odd}");
         }
     }
 
@@ -389,6 +485,16 @@ mod tests {
             let text = body(flavour, "jitabc", "lease_x", &Lease { default_goes: false, ..lease("alice") });
             assert!(!text.contains("jit."), "{text}");
             assert!(!text.contains("CALL"), "{text}");
+        }
+    }
+
+    #[test]
+    fn law_17_an_event_calls_nothing_that_its_own_database_may_hide() {
+        for lease in
+            [lease("alice"), Lease { killer: Some(routines::Killer::Own), default_goes: false, ..lease("alice") }]
+        {
+            let text = body(Flavour::MariaDb, "jitabc", "lease_x", &lease);
+            assert!(text.contains("CALL jit.") && text.contains("x.ROUTINE_SCHEMA = 'jitabc'"), "{text}");
         }
     }
 

@@ -112,7 +112,7 @@ impl SetUp<'_> {
         let to = self.broker.quoted();
         let (kill, tables, more): (_, &[(&str, &str)], &[&str]) = match self.flavour {
             Flavour::MySql => ("CONNECTION_ADMIN", &TABLES_OF_MYSQL, &LOCKS_OF_MYSQL),
-            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[]),
+            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[dead_man::SEE_OTHERS_IN_MARIADB]),
         };
         let mut all = format!(
             "\n-- it sees and ends sessions, reads who holds what, and grants each requestable role\nGRANT PROCESS, {kill} ON *.* TO {to};\n"

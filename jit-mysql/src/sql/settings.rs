@@ -65,12 +65,15 @@ const OF_MYSQL: [Setting; 2] =
     [needed("SET SESSION max_execution_time = 0"), needed("SET SESSION cte_max_recursion_depth = 4294967295")];
 
 /// MariaDB cuts a recursive query at its limit, with a warning only.
-const OF_MARIADB: [Setting; 11] = [
+const OF_MARIADB: [Setting; 13] = [
+    wanted("SET SESSION max_session_mem_used = 9223372036854775807"),
     needed("SET SESSION max_statement_time = 0"),
     needed("SET SESSION max_recursive_iterations = 4294967295"),
     wanted("SET SESSION standard_compliant_cte = 1"),
     wanted("SET SESSION in_predicate_conversion_threshold = 1000"),
     wanted("SET SESSION tmp_disk_table_size = 18446744073709551615"),
+    // MariaDB 11.5 and later
+    wanted("SET SESSION max_tmp_session_space_usage = 1099511627776"),
     wanted("SET SESSION check_constraint_checks = 1"),
     wanted("SET SESSION query_cache_type = 'OFF'"),
     wanted("SET SESSION default_regex_flags = ''"),
@@ -95,6 +98,7 @@ mod tests {
             assert!(!all(flavour).contains("= DEFAULT"), "{flavour:?}");
         }
         assert!(all(Flavour::MariaDb).contains("max_recursive_iterations"));
+        assert!(all(Flavour::MariaDb).contains("max_session_mem_used"));
         assert!(all(Flavour::MySql).contains("cte_max_recursion_depth"));
     }
 }

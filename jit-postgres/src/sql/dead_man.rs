@@ -3,9 +3,12 @@
 //!
 //! The table stands in a schema of its own, in the target's database, and serves one broker: the schema is `jit`, or `jit_of_` and the
 //! broker's oid where another broker has that one. No statement here touches it before [`FAULTS`] found nothing: in the same transaction,
-//! and by a statement of its own, since to plan one that names the table can run what a stranger put on it.
+//! and by a statement of its own, since to plan one that names the table can run what a stranger put on it. One exception: a sentinel that is
+//! kept from looking reads what it trusted before (see [`sentinel`]).
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::{Catalog, with_end_session};
 
 /// Columns of the table: name, type, and the type's oid.
 const COLUMNS: [(&str, &str, u32); 9] = [
@@ -97,21 +100,39 @@ fn faults() -> String {
     )
 }
 
+/// Who else can write every table, so the leases too, a row for each, where `me` is the broker: members of `pg_write_all_data` who can log in, and roles
+/// in it that the broker can grant. Superusers are left out, and so is who could set the broker's password anyway. Members of `pg_maintain` may lock only
+/// in schemas that they may use. The text serves every version: 15 has no options of a membership.
+const WRITERS: &str = r"SELECT format('%I may write every table, as a member of pg_write_all_data', w.rolname) AS why FROM (
+      WITH RECURSIVE member(oid) AS (
+        SELECT p.oid FROM pg_roles p WHERE p.rolname = 'pg_write_all_data'
+        UNION SELECT m.member FROM member x JOIN pg_auth_members m ON m.roleid = x.oid
+          AND coalesce((to_jsonb(m)->>'inherit_option')::bool OR (to_jsonb(m)->>'set_option')::bool, true)
+      ) SELECT r.rolname FROM member x JOIN pg_roles r ON r.oid = x.oid
+      WHERE r.rolname <> 'pg_write_all_data' AND r.oid <> me.oid AND NOT r.rolsuper
+        AND (r.rolcanlogin OR pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION'))
+        AND NOT (r.rolcreaterole AND (current_setting('server_version_num')::int < 160000 OR pg_has_role(r.oid, me.oid, 'MEMBER WITH ADMIN OPTION')))
+    ) w";
+
+/// Every reason not to use a home: [`faults`] of what is there, and [`WRITERS`].
+fn dangers() -> String {
+    format!("{}\n    UNION ALL {WRITERS}", faults())
+}
+
 /// The schema of this name, its table, and how it is called.
 const THERE: &str = r"pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'leases'
     CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, 'leases') AS name) t";
 
 /// Why this home cannot be used, as one text, or NULL: for a block whose variable `me` is the broker's oid.
 fn distrust(home: Home) -> String {
-    distrust_in(&escape_literal(&home.schema()))
+    distrust_in(&escape_literal(&home.schema()), &dangers())
 }
 
-/// The same for the schema that this expression names.
-fn distrust_in(schema: &str) -> String {
+/// The same for the schema that this expression names, and these reasons.
+fn distrust_in(schema: &str, reasons: &str) -> String {
     format!(
         r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table ' || {schema} || '.leases' ELSE string_agg(f.why, '; ') END
-    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({faults}) f ON true WHERE n.nspname = {schema})",
-        faults = faults(),
+    FROM (SELECT my AS oid) me, {THERE} LEFT JOIN LATERAL ({reasons}) f ON true WHERE n.nspname = {schema})"
     )
 }
 
@@ -120,7 +141,7 @@ pub(crate) fn homes() -> String {
     format!(
         r"
 SELECT h.own, n.oid IS NOT NULL AS schema_there, c.oid IS NOT NULL AS there,
-  CASE WHEN n.oid IS NOT NULL THEN ARRAY(SELECT f.why FROM ({faults}) f) END AS faults,
+  CASE WHEN n.oid IS NOT NULL THEN ARRAY(SELECT f.why FROM ({dangers}) f) END AS faults,
   ARRAY(SELECT r.what FROM (VALUES ('USAGE ON SCHEMA ' || h.schema, has_schema_privilege(n.oid, 'USAGE'))) r(what, has) WHERE NOT r.has
     UNION ALL SELECT p.p || ' ON ' || h.schema || '.leases' FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
       WHERE NOT has_table_privilege(c.oid, p.p)) AS lacks
@@ -130,7 +151,7 @@ FROM (SELECT $1::oid AS oid) me, (VALUES (true), (false)) o(own)
   LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'leases'
   CROSS JOIN LATERAL (SELECT h.schema || '.leases' AS name) t
 ORDER BY o.own DESC",
-        faults = faults(),
+        dangers = dangers(),
     )
 }
 
@@ -274,7 +295,11 @@ const VARIABLES: &str = r"
   stuck  pg_catalog.oid[];
   whose  pg_catalog.oid[];
   ended  pg_catalog.int4;
-  why    pg_catalog.text;";
+  why    pg_catalog.text;
+  missed pg_catalog.text;";
+
+/// Errors of a statement that met somebody else's lock: the next look may get it.
+const HELD: &str = "lock_not_available OR deadlock_detected OR query_canceled";
 
 /// First of all in both blocks: from here on names mean the server's own objects, the broker is itself, and transactions write. A client that is gone is never
 /// written to, since that would end the process.
@@ -293,61 +318,112 @@ const PINNED: &str = r"
   my := (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user);
   old := current_setting('server_version_num')::int < 160000;";
 
+/// Looks at the leases: [`take`], then [`end_sessions`].
+fn look(home: Home, administrators: &[String], catalog: Catalog) -> String {
+    format!("{}{}", take(home), end_sessions(home, administrators, catalog))
+}
+
 /// Takes away what ran out: the membership first, then, once that is committed, the sessions; and the sessions of those whose membership
-/// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look. Names are
-/// looked up by oid at this moment, and quoted, by the server itself. Sessions of administrators are ended with their own window only.
-fn look(home: Home, administrators: &[String]) -> String {
+/// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look, also where somebody holds
+/// the table. Names are looked up by oid at this moment, and quoted, by the server itself.
+fn take(home: Home) -> String {
     format!(
         r"
   stuck := '{{}}';
-  FOR lease IN SELECT l.role, l.account, l.ends_sessions FROM {leases} l
-    WHERE l.broker = my AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp()
-  LOOP
-    BEGIN
-      -- it is locked until this is committed, and left alone if it was armed anew since it was read
-      UPDATE {leases} l SET fired_at = clock_timestamp(), failure = NULL
-        WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp();
-      CONTINUE WHEN NOT FOUND;
-      IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = lease.role AND m.member = lease.account AND (old OR m.grantor = my)) THEN
-        EXECUTE concat_ws(' ', 'REVOKE', lease.role::regrole, 'FROM', lease.account::regrole, CASE WHEN NOT old THEN 'GRANTED BY CURRENT_USER' END);
-      END IF;
-    EXCEPTION WHEN OTHERS THEN
-      IF lease.ends_sessions AND SQLSTATE IN ('55P03', '57014', '40P01') THEN stuck := stuck || lease.account; END IF;
-      UPDATE {leases} l SET failure = SQLERRM WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
-    END;
-  END LOOP;
+  over := NULL;
+  BEGIN
+    FOR lease IN SELECT l.role, l.account, l.ends_sessions FROM {leases} l
+      WHERE l.broker = my AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp()
+    LOOP
+      BEGIN
+        -- it is locked until this is committed, and left alone if it was armed anew since it was read
+        UPDATE {leases} l SET fired_at = clock_timestamp(), failure = NULL
+          WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp();
+        CONTINUE WHEN NOT FOUND;
+        IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = lease.role AND m.member = lease.account AND (old OR m.grantor = my)) THEN
+          EXECUTE concat_ws(' ', 'REVOKE', lease.role::regrole, 'FROM', lease.account::regrole, CASE WHEN NOT old THEN 'GRANTED BY CURRENT_USER' END);
+        END IF;
+      EXCEPTION WHEN OTHERS OR query_canceled THEN
+        why := SQLERRM;
+        IF lease.ends_sessions AND SQLSTATE IN ('55P03', '57014', '40P01') THEN stuck := stuck || lease.account; END IF;
+        BEGIN
+          UPDATE {leases} l SET failure = why WHERE l.broker = my AND l.role = lease.role AND l.account = lease.account;
+        EXCEPTION WHEN {HELD} THEN
+          missed := SQLERRM;
+        END;
+      END;
+    END LOOP;
+  EXCEPTION WHEN {HELD} THEN
+    missed := SQLERRM;
+  END;
   COMMIT;
-  SELECT array_agg(DISTINCT l.account) INTO over FROM {leases} l
-    WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.ends_sessions AND l.sessions_ended IS NULL;
+  BEGIN
+    SELECT array_agg(DISTINCT l.account) INTO over FROM {leases} l
+      WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.ends_sessions AND l.sessions_ended IS NULL;
+  EXCEPTION WHEN {HELD} THEN
+    missed := SQLERRM;
+  END;",
+        leases = home.leases(),
+    )
+}
+
+/// Ends the sessions of `over` and `stuck`, and of who can act as them. Sessions of administrators are ended with their own window only. Where the
+/// broker may not end sessions itself, the function does it by which an administrator lets it.
+fn end_sessions(home: Home, administrators: &[String], catalog: Catalog) -> String {
+    format!(
+        r"
   IF over IS NOT NULL OR cardinality(stuck) > 0 THEN
     whose := coalesce(over, '{{}}') || stuck;
     BEGIN
       WITH RECURSIVE w AS (
         SELECT unnest(whose) AS oid
-        UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid WHERE m.member <> my
+        UNION SELECT m.member FROM w JOIN pg_auth_members m ON m.roleid = w.oid {acts} WHERE m.member <> my
       ) SELECT array_agg(w.oid) INTO whose FROM w JOIN pg_roles r ON r.oid = w.oid AND NOT r.rolsuper{apart};
-    EXCEPTION WHEN lock_not_available THEN
+    EXCEPTION WHEN {HELD} THEN
       -- somebody holds the catalog: the accounts themselves are known
       NULL;
     END;
-    IF NOT pg_has_role('pg_signal_backend', 'USAGE') AND pg_has_role('pg_signal_backend', 'MEMBER') THEN
-      SET LOCAL ROLE pg_signal_backend;
-    END IF;
     ended := 0;
     why := NULL;
-    FOR s IN SELECT a.pid FROM pg_stat_get_activity(NULL) a WHERE a.usesysid = ANY (whose) AND a.pid <> pg_backend_pid() LOOP
+    BEGIN
+      IF NOT pg_has_role('pg_signal_backend', 'USAGE') AND pg_has_role('pg_signal_backend', 'MEMBER') THEN
+        SET LOCAL ROLE pg_signal_backend;
+      END IF;
+    EXCEPTION WHEN insufficient_privilege OR {HELD} THEN
+      NULL;
+    END;
+    BEGIN
+      FOR s IN SELECT a.pid, a.usesysid FROM pg_stat_get_activity(NULL) a WHERE a.usesysid = ANY (whose) AND a.pid <> pg_backend_pid() LOOP
+        BEGIN
+          -- what is not reached is not planned, and waits for no lock
+          IF pg_has_role('pg_signal_backend', 'USAGE') THEN
+            PERFORM pg_terminate_backend(s.pid);
+          ELSIF EXISTS ({end_session}) THEN
+            PERFORM jit_sessions.end_session(s.pid, s.usesysid);
+          ELSE
+            PERFORM pg_terminate_backend(s.pid);
+          END IF;
+          ended := ended + 1;
+        EXCEPTION WHEN OTHERS THEN
+          why := SQLERRM;
+        END;
+      END LOOP;
+    EXCEPTION WHEN {HELD} THEN
+      why := SQLERRM;
+    END;
+    COMMIT;
+    IF over IS NOT NULL THEN
       BEGIN
-        PERFORM pg_terminate_backend(s.pid);
-        ended := ended + 1;
-      EXCEPTION WHEN OTHERS THEN
-        why := SQLERRM;
+        UPDATE {leases} l SET sessions_ended = CASE WHEN why IS NULL THEN ended END, failure = why
+          WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
+      EXCEPTION WHEN {HELD} THEN
+        missed := SQLERRM;
       END;
-    END LOOP;
-    COMMIT;
-    UPDATE {leases} l SET sessions_ended = CASE WHEN why IS NULL THEN ended END, failure = why
-      WHERE l.broker = my AND l.fired_at IS NOT NULL AND l.account = ANY (over) AND l.sessions_ended IS NULL;
-    COMMIT;
+      COMMIT;
+    END IF;
   END IF;",
+        acts = catalog.text("AND (m.inherit_option OR m.set_option)"),
+        end_session = with_end_session("{end_session}"),
         leases = home.leases(),
         apart = if administrators.is_empty() {
             String::new()
@@ -358,32 +434,37 @@ fn look(home: Home, administrators: &[String]) -> String {
     )
 }
 
-/// Looks once: the job of `pg_cron`.
-pub(crate) fn once(home: Home, administrators: &[String]) -> String {
+/// Looks once: the job of `pg_cron`. Where somebody held the table it fails, so that its history does not say that it has looked.
+pub(crate) fn once(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
 BEGIN{PINNED}
   why := {distrust};
   IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
+  IF missed IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit are held by somebody: %', missed; END IF;
 END $jit$",
         distrust = distrust(home),
-        look = look(home, administrators)
+        look = look(home, administrators, catalog)
     )
 }
 
 /// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock, of which there are so many that no
 /// stranger can hold them all. The table is locked for the last look, so that nobody arms one that nobody looks at; and for the first one, so
-/// that of two sentinels that began at the same time one goes on.
-pub(crate) fn sentinel(home: Home, administrators: &[String]) -> String {
+/// that of two sentinels that began at the same time one goes on. Where somebody holds what [`distrust`] reads, it may be who is due: their sessions are
+/// ended by what a table says that was trusted before, and only read.
+pub(crate) fn sentinel(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!(
         r"DO $jit$
 DECLARE{VARIABLES}
   mine   pg_catalog.int4;
   first  pg_catalog.bool;
+  sound  pg_catalog.bool;
+  held   pg_catalog.bool;
   idle   pg_catalog.int4;
 BEGIN{PINNED}
   first := true;
+  sound := false;
   idle := 0;
   LOOP
     mine := (random() * 2147483646)::int;
@@ -392,16 +473,31 @@ BEGIN{PINNED}
   LOOP
   COMMIT;
   IF NOT first THEN PERFORM pg_sleep(0.5); END IF;
+  held := false;
   BEGIN
     why := {distrust};
-  EXCEPTION WHEN lock_not_available THEN
-    -- somebody holds the catalog, and has to let go of it some time
-    CONTINUE;
+  EXCEPTION WHEN {HELD} THEN
+    held := true;
   END;
-  IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;{look}
-  idle := CASE WHEN EXISTS (SELECT FROM {leases} l WHERE l.broker = my) THEN 0 ELSE idle + 1 END;
-  IF first OR idle >= 120 THEN
+  IF held THEN
+    CONTINUE WHEN NOT sound;
+    -- somebody holds the catalog: who is due lets go of it, anybody else has to some time
+    over := NULL;
+    stuck := NULL;
     BEGIN
+      SELECT array_agg(DISTINCT l.account) INTO stuck FROM {leases} l
+        WHERE l.broker = my AND l.fired_at IS NULL AND l.fires_at <= clock_timestamp() AND l.ends_sessions;
+    EXCEPTION WHEN {HELD} THEN
+      NULL;
+    END;
+    stuck := coalesce(stuck, '{{}}');{end_sessions}
+    CONTINUE;
+  END IF;
+  IF why IS NOT NULL THEN RAISE EXCEPTION 'the leases of jit cannot be trusted: %', why; END IF;
+  sound := true;{look}
+  BEGIN
+    idle := CASE WHEN EXISTS (SELECT FROM {leases} l WHERE l.broker = my) THEN 0 ELSE idle + 1 END;
+    IF first OR idle >= 120 THEN
       LOCK TABLE {leases} IN SHARE ROW EXCLUSIVE MODE;
       IF EXISTS ({sentinels} AND l.pid <> pg_backend_pid())
         OR (idle >= 120 AND NOT EXISTS (SELECT FROM {leases} l WHERE l.broker = my))
@@ -410,15 +506,16 @@ BEGIN{PINNED}
         RETURN;
       END IF;
       first := false;
-    EXCEPTION WHEN lock_not_available THEN
-      NULL;
-    END;
-  END IF;
+    END IF;
+  EXCEPTION WHEN {HELD} THEN
+    NULL;
+  END;
   END LOOP;
 END $jit$",
         lock = home.lock(),
         distrust = distrust(home),
-        look = look(home, administrators),
+        end_sessions = end_sessions(home, administrators, catalog),
+        look = look(home, administrators, catalog),
         leases = home.leases(),
         sentinels = sentinels(home),
     )
@@ -433,17 +530,17 @@ SET client_connection_check_interval = 0; SET client_min_messages = error";
 /// The job's name in `cron.job`.
 pub(crate) const JOB: &str = "jit dead-man";
 
-/// Whether `pg_cron` is here, may be used, and what of it is used belongs to the extension and to superusers.
+/// Whether `pg_cron` is here, may be used, and what of it is used belongs to the extension and to superusers. By names in the catalog: `to_regclass`
+/// fails where the broker may not use the schema, whoever made it.
 pub(crate) const CRON: &str = "\
 SELECT EXISTS (SELECT FROM pg_extension x JOIN pg_namespace n ON n.nspname = 'cron' \
   WHERE x.extname = 'pg_cron' AND has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS ( \
-    SELECT FROM (VALUES \
-      ('pg_namespace'::regclass, n.oid, n.nspowner), \
-      ('pg_class'::regclass, to_regclass('cron.job')::oid, (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('cron.job'))), \
-      ('pg_class'::regclass, to_regclass('cron.job_run_details')::oid, \
-        (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('cron.job_run_details'))), \
-      ('pg_proc'::regclass, to_regprocedure('cron.schedule(text, text, text)')::oid, \
-        (SELECT p.proowner FROM pg_proc p WHERE p.oid = to_regprocedure('cron.schedule(text, text, text)'))) \
+    SELECT FROM ( \
+      SELECT 'pg_namespace'::regclass, n.oid, n.nspowner \
+      UNION ALL SELECT 'pg_class'::regclass, c.oid, c.relowner FROM (VALUES ('job'), ('job_run_details')) t(name) \
+        LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name \
+      UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM (VALUES ('schedule')) t(name) \
+        LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = t.name AND p.proargtypes::text = '25 25 25' \
     ) o(class, oid, owner) WHERE NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = o.owner AND t.rolsuper) \
       OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 \
         AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'))) AS cron";
@@ -473,7 +570,7 @@ pub(crate) fn make(broker: &str, home: Home) -> String {
 }
 
 /// The same where nobody knows yet which home it is to be: the block says. Schema `jit` where it is free, or the broker's own, or nobody's that jit
-/// knows, which the block then refuses; the broker's own schema where another broker has that one.
+/// knows, which the block then refuses; the broker's own schema where another broker has that one, or where there is one that is no stranger's.
 pub(crate) fn make_anywhere(broker: &str) -> String {
     let another = format!(
         "EXISTS (SELECT FROM {THERE}, LATERAL (SELECT c.relowner AS oid) me WHERE n.nspname = 'jit' AND c.relowner <> my
@@ -481,7 +578,9 @@ pub(crate) fn make_anywhere(broker: &str) -> String {
         faults()
     );
     let choice = format!(
-        "CASE WHEN to_regnamespace('jit_of_' || my) IS NOT NULL OR {another} THEN 'jit_of_' || my ELSE 'jit' END"
+        "CASE WHEN EXISTS (SELECT FROM pg_namespace n, (SELECT my AS oid) me WHERE n.nspname = 'jit_of_' || my AND {own})
+      OR {another} THEN 'jit_of_' || my ELSE 'jit' END",
+        own = is_trusted("n.nspowner"),
     );
     block(broker, &choice, &|statement| format!("EXECUTE replace({}, '{{schema}}', home);", escape_literal(statement)))
 }
@@ -529,7 +628,7 @@ END $jit$;
         give_table = run(&format!("ALTER TABLE {{schema}}.leases OWNER TO {name}")),
         let_use = run(&format!("GRANT USAGE ON SCHEMA {{schema}} TO {name}")),
         let_write = run(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {{schema}}.leases TO {name}")),
-        distrust = distrust_in("home"),
+        distrust = distrust_in("home", &faults()),
     )
 }
 
@@ -546,20 +645,20 @@ mod tests {
                 disarm(home),
                 marks(home),
                 stores(home),
-                once(home, &[]),
-                sentinel(home, &[]),
+                once(home, &[], Catalog::PerGrantor),
+                sentinel(home, &[], Catalog::PerGrantor),
                 guard(home),
                 make("jit_broker", home),
             ]
             .join("\n")
         };
         assert!(!of(common).contains("jit_of_") && !of(own).contains(" jit.leases"));
-        assert!(sentinel(own, &[]).contains("jit_of_16388.leases"));
+        assert!(sentinel(own, &[], Catalog::PerGrantor).contains("jit_of_16388.leases"));
     }
 
     #[test]
     fn blocks_pin_their_path_before_they_name_anything() {
-        for block in [once(Home::Common, &[]), sentinel(Home::Common, &[])] {
+        for block in [once(Home::Common, &[], Catalog::Merged), sentinel(Home::Common, &[], Catalog::PerGrantor)] {
             let declared = block.split_once("DECLARE").unwrap().1.split_once("BEGIN").unwrap().0;
             for line in declared.lines().filter(|line| !line.trim().is_empty()) {
                 assert!(line.contains(" pg_catalog."), "{line}");

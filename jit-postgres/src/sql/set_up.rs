@@ -4,7 +4,7 @@
 use jit_core::id::RoleName;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::{END_SESSION, dead_man, make_end_session};
+use super::{dead_man, make_end_session, refuse_sessions_taken};
 
 /// One transaction: where something is in its way, nothing is changed.
 pub(crate) fn script(broker: &str, database: &str, roles: &[RoleName]) -> String {
@@ -27,6 +27,7 @@ CREATE EXTENSION IF NOT EXISTS plpgsql;
 DO $jit$
 DECLARE
   who  text;
+  why  text;
 BEGIN
   IF current_database() <> {literal_database} THEN
     RAISE EXCEPTION 'jit is not set up: this is database %, and the target is database %', current_database(), {literal_database};
@@ -39,11 +40,7 @@ BEGIN
   IF who IS NOT NULL THEN
     RAISE EXCEPTION 'jit is not set up: % could act as %', who, {literal} USING HINT = 'Take that away from them, or let them run this.';
   END IF;
-  SELECT string_agg(o.rolname, ', ') INTO who FROM pg_namespace n JOIN pg_roles o ON o.oid = n.nspowner AND NOT o.rolsuper
-    WHERE n.nspname = 'jit_sessions' AND o.rolname <> current_user;
-  IF who IS NOT NULL THEN
-    RAISE EXCEPTION 'jit is not set up: schema jit_sessions belongs to %', who USING HINT = 'Drop it, or let them run this.';
-  END IF;
+  {refuse_sessions_taken}
 END $jit$;
 
 -- the account
@@ -84,7 +81,6 @@ SELECT format('CREATE ROLE %I NOLOGIN', r.name) FROM unnest(ARRAY[{roles}]::text
 -- it ends sessions, sees when they began, and grants each requestable role
 \if :jit_lends
 -- who may end sessions and not pass that on lets the broker do it by a function
-DROP FUNCTION IF EXISTS {END_SESSION};
 {end_session};
 \elif :jit_sixteen
 GRANT pg_signal_backend TO {name} WITH INHERIT TRUE;
@@ -117,7 +113,8 @@ COMMIT;
         literal = escape_literal(broker),
         literal_database = escape_literal(database),
         roles = literals.join(", "),
-        end_session = make_end_session(&name, false),
+        refuse_sessions_taken = refuse_sessions_taken(),
+        end_session = make_end_session(&name),
         grants = grants("ADMIN OPTION, INHERIT FALSE, SET FALSE"),
         grants_15 = grants("ADMIN OPTION"),
         dead_man = dead_man::make_anywhere(broker),

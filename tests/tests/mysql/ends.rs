@@ -96,6 +96,33 @@ pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
+/// A right to a table that was passed on with a role: to somebody else, and to the account itself.
+pub(crate) async fn passed_on(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (schema, other) = (&scene.schema, scene.world.fresh("bob"));
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop(format!("GRANT SELECT, INSERT ON {schema}.* TO `{}` WITH GRANT OPTION", scene.role)).await?;
+    let subject = scene.subject(&scene.account)?;
+    let owned = async || {
+        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        Ok::<_, BoxError>(all.ok_or("too many")?)
+    };
+    let before = marks(&owned().await?);
+    scene.grant_with(&scene.account, Stance::Accepted).await?;
+    let mut session = scene.running.session(&scene.account, PASSWORD).await?;
+    for account in [&other, &scene.account] {
+        session.query_drop(format!("GRANT SELECT ON {schema}.t TO '{account}'@'%'")).await?;
+    }
+    scene.revoke(&scene.account, Sessions::End).await?;
+    let left = left_behind(&before, &owned().await?);
+    for account in [&other, &scene.account] {
+        let what = format!("Select on table {schema}.t for {account}@%");
+        must(left.contains(&what), format!("`{what}` is not among {left:?}"))?;
+    }
+    Ok(admin.disconnect().await?)
+}
+
 /// Rights on the server's own tables, on `jit`, and on everything.
 pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;

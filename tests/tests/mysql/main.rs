@@ -38,6 +38,12 @@ fn main() -> Result<()> {
         all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| {
             sessions::two_hosts(running, Ender::DeadMan)
         });
+        all.add("law_05_an_account_that_came_later_takes_no_session", |running| {
+            sessions::came_later(running, Ender::Revoke)
+        });
+        all.add("law_05_an_account_that_came_later_takes_no_session_from_the_dead_man", |running| {
+            sessions::came_later(running, Ender::DeadMan)
+        });
         all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", sessions::hosts);
         all.add("law_05_a_session_by_proxy_ends", sessions::proxied);
         all.add("law_04_a_lock_of_the_account_keeps_no_role", sessions::locked);
@@ -52,6 +58,7 @@ fn main() -> Result<()> {
         all.add("what_is_left_behind_is_seen_as_far_as_an_earlier_set_up_allows", definers::earlier);
         all.add("law_04_what_outlives_a_role_is_a_power", ends::powers);
         all.add("what_was_prepared_is_left_behind", ends::prepared);
+        all.add("what_was_passed_on_is_left_behind", ends::passed_on);
         all.add("law_05_an_event_that_runs_is_a_session", sessions::events);
         all.add("law_15_accounts_or_roles_that_swap_their_names_are_no_proof", looks::swapped);
         all.add("law_15_whatever_the_server_sets_for_everybody", settings::settings);
@@ -62,6 +69,7 @@ fn main() -> Result<()> {
         all.add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", identity::copy_in_place);
         all.add("law_04_what_is_live_goes_on_under_another_identifier", identity::another_identifier);
         all.add("law_17_an_event_of_somebody_else_is_no_dead_man", strangers::events);
+        all.add("law_17_what_somebody_else_may_drop_is_no_dead_man", strangers::rights);
     }
     trials.run(4)
 }

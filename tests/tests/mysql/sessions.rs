@@ -1,5 +1,7 @@
 //! What open sessions keep, whose session is which, and who stands in the way.
 
+use std::time::Duration;
+
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};
@@ -65,6 +67,28 @@ pub(crate) async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), 
     }
     must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
     must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
+}
+
+/// An account of the same user name that is made within the window, and is more specific, takes no session away.
+pub(crate) async fn came_later(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    scene.arm(&scene.account, Duration::from_secs(3600)).await?;
+    scene.grant(&scene.account).await?;
+    let mut session = scene.session(Path::OtherDatabase).await?;
+    let mut admin = scene.running.admin().await?;
+    for host in ["127.0.0.1", "localhost"] {
+        admin.query_drop(format!("CREATE USER '{}'@'{host}' IDENTIFIED BY '{PASSWORD}'", scene.account)).await?;
+    }
+    admin.disconnect().await?;
+    match ends {
+        Ender::Revoke => {
+            let report = scene.revoke(&scene.account, Sessions::End).await?;
+            must(report.ended.len() == 1 && report.seen.sessions.is_empty(), format!("sessions: {report:?}"))?;
+        }
+        Ender::DeadMan => scene.fires(&scene.account).await?,
+    }
+    must(session.query_drop("DO 1").await.is_err(), "its session lives")?;
+    scene.disarm(&scene.account).await
 }
 
 /// Patterns of hosts, where a session comes from, and how far that is the same.

@@ -210,6 +210,7 @@ pub(crate) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
     let other = Target::new(database(scene.server.running(), scheme, "jit_broker")?, &ROLES).await?;
     let answer = scene.run(&other.script().await?, Some(PASSWORD)).await?;
     must(answer.as_ref().is_err_and(|said| said.contains(why)), format!("{answer:?}"))?;
+    scene.sql("root", &[&format!("REVOKE ALL PRIVILEGES ON {home}.* FROM mallory")]).await?;
     scene.run(&scene.script, Some(PASSWORD)).await??;
     scene.is_sound().await?;
     // what somebody puts in its place later is refused as well

@@ -46,7 +46,8 @@ const OF_MYSQL: [&str; 5] = [
     "activate_all_roles_on_login = 1",
 ];
 
-const OF_MARIADB: [&str; 6] = [
+const OF_MARIADB: [&str; 7] = [
+    "max_session_mem_used = 1000000",
     "tx_read_only = 1",
     "tx_isolation = 'SERIALIZABLE'",
     "max_statement_time = 0.001",

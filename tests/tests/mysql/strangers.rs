@@ -198,6 +198,33 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Who may drop what is in the broker's database, by a pattern that matches its name, and a routine that its events would find first.
+pub(crate) async fn rights(running: RunningMySql) -> Result<(), BoxError> {
+    let mut planted = Planted::new(&running).await?;
+    let (account, home) = (planted.scene.account.clone(), planted.scene.home());
+    let hour = Duration::from_secs(3600);
+    for (what, plant, mend) in [
+        (
+            "a right on a pattern",
+            format!("GRANT EVENT ON `jit%`.* TO '{account}'@'%'"),
+            format!("REVOKE EVENT ON `jit%`.* FROM '{account}'@'%'"),
+        ),
+        ("a routine", format!("CREATE PROCEDURE {home}.jit() DO 1"), format!("DROP PROCEDURE {home}.jit")),
+    ] {
+        planted.run(&[plant]).await?;
+        must(planted.told("dead-man").await?, format!("{what}: the check does not name it"))?;
+        let here = planted.scene.database.capabilities().await?.dead_man;
+        must(matches!(here, DeadManHere::Missing { .. }), format!("{what}: {here:?}"))?;
+        must(planted.scene.arm(&account, hour).await.is_err(), format!("{what}: it is armed all the same"))?;
+        planted.run(&[mend]).await?;
+        planted.scene.arm(&account, hour).await.map_err(|error| format!("{what}, mended: {error}"))?;
+        planted.scene.disarm(&account).await?;
+    }
+    // to read what is there is no danger
+    planted.run(&[format!("GRANT SELECT ON `%`.* TO '{account}'@'%'")]).await?;
+    planted.scene.arm(&account, hour).await
+}
+
 /// The settings with which the broker makes its events.
 const MADE_WITH: (&str, &str) = (
     "SET NAMES utf8mb4 COLLATE utf8mb4_bin",

@@ -102,7 +102,7 @@ pub(crate) async fn upgraded() -> Result<(), BoxError> {
     let Scene { world, database, account, role, .. } = Scene::new(old.running().clone()).await?;
     let jit = engine(&role, &[("db", &database)]).await?;
     let pump = jit.start();
-    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(3)).await?;
+    let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
     let new = Cluster::start_fresh(17).await?;
     let admin = new.running().admin("postgres").await?;
     // the superuser is there already
@@ -112,6 +112,7 @@ pub(crate) async fn upgraded() -> Result<(), BoxError> {
         return Err("the dump does not bring the membership along".into());
     }
     jit.put_target(TargetName::new("db")?, world.database_at(new.running().port)?).await?;
+    jit.release(&actor(&account)?, id).await?;
     stays_due(&jit, id).await?;
     same_data(&jit, "db").await?;
     stays_due(&jit, id).await?;

@@ -3,12 +3,14 @@
 
 mod administrators;
 mod identity;
+mod looks;
 mod memberships;
 mod powers;
 mod scene;
 mod set_up;
 mod store;
 mod strangers;
+mod switch;
 
 use std::time::Duration;
 
@@ -33,7 +35,12 @@ fn main() -> Result<()> {
         all.add("what_was_given_or_altered_in_the_roles_name_is_left_behind", powers::passed_on);
         all.add("law_05_a_broker_made_superuser_still_takes_what_it_granted", memberships::superuser);
         all.add("law_05_accounts_that_swap_their_names_are_told_apart", memberships::swapped);
+        all.add("law_05_what_was_prepared_as_the_role_is_reported_and_left", looks::prepared_as_role);
+        all.add("law_17_who_could_act_as_the_broker_is_told", looks::members_of_the_broker);
+        all.add("law_17_a_strangers_schema_stops_no_check_and_no_grant", looks::strangers_schema);
+        all.add_alone("law_17_a_strangers_schema_is_not_adopted_for_ending_sessions", looks::planted_sessions);
         all.add("names_that_are_no_utf8_stop_nothing", memberships::encodings);
+        all.add("the_dead_mans_switch_outlives_a_lock_on_its_leases", switch::locked_leases);
         // 15 has neither a lock of a role nor the grantor of a membership
         if running.major >= 16 {
             all.add("law_04_a_lock_of_the_account_does_not_keep_its_role", memberships::locked);
@@ -44,6 +51,7 @@ fn main() -> Result<()> {
                 "administrators_are_no_members_and_their_sessions_are_left_and_told",
                 administrators::administrators,
             );
+            all.add("the_dead_mans_switch_leaves_the_sessions_of_who_cannot_act_as_the_account", switch::mere_admin);
             all.add(
                 "who_is_a_member_of_an_administrator_is_one_of_the_account",
                 administrators::members_of_administrators,
@@ -57,6 +65,10 @@ fn main() -> Result<()> {
         all.add_alone("law_17_a_target_is_set_up_from_nothing_and_mended", set_up::from_nothing);
         all.add_alone("law_17_setting_up_takes_over_nothing_of_a_strangers", set_up::planted);
         all.add_alone("a_target_is_set_up_by_who_is_no_superuser", set_up::by_an_administrator);
+        all.add_alone("the_dead_mans_switch_ends_sessions_by_an_administrators_function", switch::by_the_function);
+        all.add_alone("law_17_a_planted_schema_of_pg_cron_stops_nothing", switch::planted_cron);
+        all.add_alone("law_17_who_writes_all_data_is_told_and_no_lease_is_trusted", switch::writers);
+        all.add_alone("law_17_a_planted_schema_of_the_brokers_own_stops_no_script", switch::planted_own_schema);
         if running.major == 17 {
             all.add_alone("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", |_| identity::copy_in_place());
             all.add_alone("law_07_two_clusters_of_one_folder_are_two_realms", |_| identity::copied_folder());
@@ -69,6 +81,7 @@ fn main() -> Result<()> {
         // before, only a superuser can lock a table of the catalog in a mode that is in the way
         if running.major >= 17 {
             all.add("law_04_a_lock_of_the_account_on_the_catalog_keeps_no_role", memberships::locked_catalog);
+            all.add_alone("the_dead_mans_switch_ends_who_locks_what_it_reads_first", switch::locked_catalog);
             all.add("law_17_a_login_trigger_of_somebody_else_is_refused", strangers::login_trigger);
         }
         all.add_plain("law_13_an_auditor_reads_what_the_views_show", store::auditor);

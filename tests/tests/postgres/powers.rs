@@ -10,15 +10,33 @@ use crate::must;
 use crate::scene::Scene;
 
 pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
-    let (function, schema) = (scene.world.fresh("lent"), scene.world.fresh("lent"));
+    let (schema, closed) = (scene.world.fresh("lent"), scene.world.fresh("closed"));
+    let roles = ["steward", "keeper", "signals"].map(|name| (name, scene.world.fresh(name)));
+    let mine = |text: &str| {
+        let text = text.replace("{schema}", &schema).replace("{closed}", &closed);
+        roles.iter().fold(text, |text, (name, fresh)| text.replace(&format!("{{{name}}}"), fresh))
+    };
+    let owners = ["postgres", "{broker}", "{steward}", "{keeper}", "{signals}"];
+    let function = |(i, owner): (usize, &&str)| {
+        format!(
+            "; CREATE FUNCTION {{schema}}.lent{i}() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+             ALTER FUNCTION {{schema}}.lent{i}() OWNER TO {owner}; REVOKE ALL ON FUNCTION {{schema}}.lent{i}() FROM PUBLIC"
+        )
+    };
+    let functions: Vec<String> = owners.iter().enumerate().map(function).collect();
     scene
-        .sql(&format!(
-            "CREATE SCHEMA {schema}; CREATE FUNCTION {schema}.{function}() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
-             REVOKE ALL ON FUNCTION {schema}.{function}() FROM PUBLIC"
-        ))
+        .sql(&mine(&format!(
+            "CREATE ROLE {{steward}} CREATEROLE; CREATE ROLE {{keeper}}; CREATE ROLE {{signals}}; GRANT {{signals}} TO {{keeper}} WITH ADMIN OPTION; \
+             GRANT pg_signal_backend TO {{signals}}; CREATE SCHEMA {{closed}}; CREATE SCHEMA {{schema}}; \
+             CREATE FUNCTION {{closed}}.lent() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'{}",
+            functions.concat()
+        )))
         .await?;
-    let lent = format!("GRANT EXECUTE ON FUNCTION {schema}.{function}() TO {{role}}");
-    let unlent = format!("REVOKE EXECUTE ON FUNCTION {schema}.{function}() FROM {{role}}");
+    let lent: Vec<(String, String)> = (0..owners.len())
+        .map(|i| format!("EXECUTE ON FUNCTION {{schema}}.lent{i}()"))
+        .chain(["USAGE ON SCHEMA {closed}".to_owned(), "SELECT (rolname, rolpassword) ON pg_authid".to_owned()])
+        .map(|right| (mine(&format!("GRANT {right} TO {{role}}")), mine(&format!("REVOKE {right} FROM {{role}}"))))
+        .collect();
     let mut all = vec![
         ("ALTER ROLE {role} CREATEROLE", "ALTER ROLE {role} NOCREATEROLE"),
         ("ALTER ROLE {role} CREATEDB", "ALTER ROLE {role} NOCREATEDB"),
@@ -36,8 +54,8 @@ pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
             "REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM {role}",
         ),
         ("GRANT SET ON PARAMETER log_statement TO {role}", "REVOKE SET ON PARAMETER log_statement FROM {role}"),
-        (&lent, &unlent),
     ];
+    all.extend(lent.iter().map(|(give, take)| (give.as_str(), take.as_str())));
     if scene.running.major >= 17 {
         all.push(("GRANT pg_maintain TO {role}", "REVOKE pg_maintain FROM {role}"));
     }
@@ -54,14 +72,17 @@ pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
 }
 
 pub(crate) async fn ordinary(scene: Scene) -> Result<(), BoxError> {
-    let schema = scene.world.fresh("own");
+    let (schema, plain) = (scene.world.fresh("own"), scene.world.fresh("plain"));
     scene
         .sql(&format!(
             "GRANT ALL ON TABLE {{role}} TO {{role}} WITH GRANT OPTION; GRANT CREATE ON SCHEMA public TO {{role}}; \
              CREATE SCHEMA {schema} AUTHORIZATION {{role}}; CREATE TABLE {schema}.t (n int); ALTER TABLE {schema}.t OWNER TO {{role}}; \
              CREATE FUNCTION {schema}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION {schema}.f() TO {{role}}; \
              GRANT pg_monitor TO {{role}}; GRANT CONNECT, TEMPORARY ON DATABASE postgres TO {{role}}; \
-             GRANT USAGE ON LANGUAGE plpgsql TO {{role}}"
+             GRANT USAGE ON LANGUAGE plpgsql TO {{role}}; GRANT SELECT (rolname) ON pg_roles TO {{role}}; \
+             GRANT SELECT (n), UPDATE (n) ON {schema}.t TO {{role}}; CREATE ROLE {plain}; \
+             CREATE FUNCTION {schema}.theirs() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+             ALTER FUNCTION {schema}.theirs() OWNER TO {plain}; GRANT EXECUTE ON FUNCTION {schema}.theirs() TO {{role}}"
         ))
         .await?;
     scene.try_grant(Stance::Refused).await??;

@@ -100,6 +100,8 @@ pub(super) async fn look_again(
         Look::Reappeared(how) => {
             if case.join(core, id, now).await? {
                 case.handle(id, Event::Reappeared(how), now);
+                // its watch may have been carried over since it ended
+                case.handle(id, Event::Moved(case.holding.realm.clone()), now);
                 return Ok(());
             }
             case.findings.push(about(What::Finding).with("why", how));

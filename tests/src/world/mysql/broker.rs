@@ -65,6 +65,8 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
         // not authentication_string
         format!("GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO {broker}"),
+        // who may drop its events
+        format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
         format!("GRANT SELECT ON mysql.proc TO {broker}"),

@@ -1,0 +1,205 @@
+//! What can be in the way of the dead man's switch: locks, strangers, and rights that it lacks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::database::{ArmOrder, Call, DefaultRole, FixedCredentials, Severity, TlsMode};
+use jit_core::policy::{Sessions, Stance};
+use jit_core::store::BoxError;
+use jit_core::testkit::database_laws::{Act, World as _};
+use jit_postgres::{PostgresConfig, PostgresDatabase};
+use jit_tests::server::Cluster;
+use jit_tests::set_up::{Target, run};
+use tokio::process::Command;
+use tokio_postgres::Client;
+
+use crate::must;
+use crate::scene::Scene;
+
+/// Longest that the switch may take for one end: a lock holds it up for seconds, several times.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Grants the role, and lets it end this long from now, and one second more.
+async fn grant_and_arm(scene: &Scene, powers: Stance, ends_in: Duration) -> Result<(), BoxError> {
+    scene.try_grant(powers).await??;
+    let order =
+        ArmOrder { subject: scene.subject()?, ends_in, sessions: Sessions::End, default_role: DefaultRole::Stays };
+    let call = Call { label: format!("a{}", scene.access), limit: Duration::from_secs(10), server: None, store: None };
+    scene.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
+    Ok(())
+}
+
+async fn ends(session: &Client) -> Result<(), BoxError> {
+    let ended = async {
+        while session.batch_execute("SELECT 1").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let ended = tokio::time::timeout(SOON, ended).await;
+    must(ended.is_ok(), "the account's session was not ended")
+}
+
+async fn is_taken(scene: &Scene) -> Result<(), BoxError> {
+    let taken = async {
+        while scene.world.members(&scene.role).await?.iter().any(|row| row.member == scene.account) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok::<_, BoxError>(())
+    };
+    tokio::time::timeout(SOON, taken).await.map_err(|_| "the role was not taken")?
+}
+
+/// What the check says of the switch.
+async fn told(scene: &Scene) -> Result<String, BoxError> {
+    let found = scene.database.check(&[]).await?;
+    let about = found.iter().filter(|check| check.about.what == "dead-man" && check.severity > Severity::Remark);
+    Ok(about.map(|check| check.message.clone()).collect::<Vec<_>>().join("; "))
+}
+
+/// Where the broker's leases are.
+async fn leases(scene: &Scene, admin: &Client) -> Result<String, BoxError> {
+    let query = "SELECT 'jit_of_' || oid || '.leases' FROM pg_roles WHERE rolname = $1";
+    Ok(admin.query_one(query, &[&scene.world.broker()]).await?.try_get(0)?)
+}
+
+/// The process of the broker's sentinel.
+async fn sentinel(scene: &Scene, admin: &Client) -> Result<Option<i32>, BoxError> {
+    let query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'jit sentinel' AND usename = $1";
+    let row = admin.query_opt(query, &[&scene.world.broker()]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Another one would be started only while jit lives.
+pub(crate) async fn locked_leases(scene: Scene) -> Result<(), BoxError> {
+    let admin = scene.running.admin("postgres").await?;
+    let leases = leases(&scene, &admin).await?;
+    for lock in [
+        format!("LOCK TABLE {leases} IN ACCESS EXCLUSIVE MODE"),
+        format!("UPDATE {leases} SET failure = 'somebody was here'"),
+    ] {
+        grant_and_arm(&scene, Stance::Refused, Duration::from_secs(1)).await?;
+        let first = sentinel(&scene, &admin).await?;
+        must(first.is_some(), "no sentinel is awake")?;
+        // longer than both of its waits
+        admin.batch_execute(&format!("BEGIN; {lock}")).await?;
+        tokio::time::sleep(Duration::from_secs(13)).await;
+        admin.batch_execute("ROLLBACK").await?;
+        is_taken(&scene).await.map_err(|error| format!("{lock}: {error}"))?;
+        must(sentinel(&scene, &admin).await? == first, format!("{lock}: the sentinel was ended"))?;
+    }
+    Ok(())
+}
+
+/// 17 and later: before, only a superuser can lock a table of the catalog in a mode that is in the way.
+pub(crate) async fn locked_catalog(major: u32) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(major).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    scene.sql("GRANT MAINTAIN ON pg_policy TO {role}").await?;
+    grant_and_arm(&scene, Stance::Accepted, Duration::from_secs(2)).await?;
+    let session = scene.running.session(&scene.account, "postgres").await?;
+    session.batch_execute("BEGIN; LOCK TABLE pg_policy IN ACCESS EXCLUSIVE MODE").await?;
+    ends(&session).await?;
+    is_taken(&scene).await
+}
+
+/// 16 and later: before, every member can act as the account.
+pub(crate) async fn mere_admin(scene: Scene) -> Result<(), BoxError> {
+    let other = scene.world.fresh("eve");
+    scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
+    scene.sql(&format!("GRANT {{account}} TO {other} WITH INHERIT FALSE, SET FALSE, ADMIN TRUE")).await?;
+    let theirs = scene.running.session(&other, "postgres").await?;
+    let own = scene.running.session(&scene.account, "postgres").await?;
+    grant_and_arm(&scene, Stance::Refused, Duration::ZERO).await?;
+    ends(&own).await?;
+    theirs.batch_execute("SELECT 1").await.map_err(|error| format!("the session of who cannot act as it: {error}"))?;
+    Ok(())
+}
+
+pub(crate) async fn by_the_function(major: u32) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(major).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    // as vendors have it
+    scene
+        .sql(
+            "CREATE ROLE administrator LOGIN CREATEROLE; GRANT pg_signal_backend TO administrator; \
+             REVOKE pg_signal_backend FROM {broker}",
+        )
+        .await?;
+    let found = scene.database.check(&[]).await?;
+    let mut mends = found.iter().filter_map(|check| check.mend.as_deref());
+    let mend =
+        mends.find(|mend| mend.contains("CREATE FUNCTION jit_sessions.end_session")).ok_or("no function is told")?;
+    scene.sql(mend).await?;
+    let own = scene.running.session(&scene.account, "postgres").await?;
+    grant_and_arm(&scene, Stance::Refused, Duration::ZERO).await?;
+    ends(&own).await
+}
+
+pub(crate) async fn planted_cron(major: u32) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(major).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    scene.sql("CREATE ROLE mallory; CREATE SCHEMA cron AUTHORIZATION mallory").await?;
+    let told = told(&scene).await?;
+    must(told.is_empty(), format!("it says of the switch: {told}"))?;
+    let own = scene.running.session(&scene.account, "postgres").await?;
+    grant_and_arm(&scene, Stance::Refused, Duration::ZERO).await?;
+    ends(&own).await?;
+    is_taken(&scene).await
+}
+
+pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(major).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    let sound = told(&scene).await?;
+    must(sound.is_empty(), format!("it says of the switch: {sound}"))?;
+    for (given, taken, who) in [
+        ("CREATE ROLE loader LOGIN; GRANT pg_write_all_data TO loader", "DROP ROLE loader", "loader"),
+        (
+            "CREATE ROLE loaders; CREATE ROLE carol LOGIN; GRANT pg_write_all_data TO loaders; GRANT loaders TO carol",
+            "DROP ROLE carol; DROP ROLE loaders",
+            "carol",
+        ),
+        // the account of whoever is granted it would write them
+        ("GRANT pg_write_all_data TO {role}", "REVOKE pg_write_all_data FROM {role}", scene.role.as_str()),
+    ] {
+        scene.sql(given).await?;
+        let told = told(&scene).await?;
+        must(told.contains(&format!("{who} may write every table")), format!("{given}: it says: {told}"))?;
+        scene.sql(taken).await?;
+    }
+    // who reads all, and who could set the broker's password anyway
+    let options = if major < 16 { "ADMIN OPTION" } else { "ADMIN TRUE, INHERIT FALSE, SET FALSE" };
+    scene
+        .sql(&format!(
+            "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE ROLE steward LOGIN CREATEROLE; \
+             GRANT pg_write_all_data TO steward; GRANT {{broker}} TO steward WITH {options}"
+        ))
+        .await?;
+    let told = told(&scene).await?;
+    must(told.is_empty(), format!("it says of the switch: {told}"))
+}
+
+/// The schema that would be the broker's own, made by somebody else, does not stop the script where the common one is in use.
+pub(crate) async fn planted_own_schema(major: u32) -> Result<(), BoxError> {
+    let cluster = Cluster::start_fresh(major).await?;
+    let running = cluster.running();
+    let password = "secret of jit_broker";
+    let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?;
+    let config = config.credentials(Arc::new(FixedCredentials::new(password.into())));
+    let config = config.tls(TlsMode::verify_full(Some(running.ca.clone())));
+    let target = Target::new(Arc::new(PostgresDatabase::new(config)?), &["orders_write"]).await?;
+    let script = target.script().await?;
+    let runs = async || {
+        let mut client = Command::new("psql");
+        client.args(["-X", "-q", "-h"]).arg(&running.socket).args(["-p", &running.port.to_string()]);
+        client.args(["-U", "postgres", "-d", "postgres", "-v"]).arg(format!("password={password}"));
+        run(&mut client, &script).await
+    };
+    runs().await??;
+    let planted = "CREATE ROLE mallory; DO $$ BEGIN EXECUTE format('CREATE SCHEMA %I AUTHORIZATION mallory', \
+                   'jit_of_' || 'jit_broker'::regrole::oid); END $$";
+    running.admin("postgres").await?.batch_execute(planted).await?;
+    runs().await??;
+    let wrong = target.wrong().await?;
+    must(wrong.is_empty(), format!("{wrong:?}"))
+}
