@@ -294,6 +294,6 @@ pub(super) fn patience(call: &Call) -> Duration {
 }
 
 /// How long a claim has to last for a call.
-fn needed(core: &Core) -> TimeDelta {
+pub(super) fn needed(core: &Core) -> TimeDelta {
     core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX)
 }

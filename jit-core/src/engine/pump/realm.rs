@@ -9,13 +9,14 @@ use super::super::contain::gave_no_answer;
 use super::super::core::{Core, Tenant};
 use super::super::ledger::Ledger;
 use super::case::{Case, Kept};
+use super::effect::needed;
 use super::gate::Found;
 use super::in_hand::Held;
 use super::lane::ignore_conflict;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
-use crate::clock::{Time, after};
+use crate::clock::{Time, after, span};
 use crate::database::{Database, DatabaseError, DeadManHere, Identity, Observation, Subject};
 use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
@@ -239,6 +240,8 @@ impl Pass<'_> {
                             case.handle(id, Event::Settled(settled(seen, &asked.subject, wanted)), now);
                         }
                     }
+                    // what it was ruled by is as old as its claim, and nothing would be told: the next pass rules anew
+                    Why::Grant(_) if span(now, case.claim.until) < needed(self.core) => {}
                     Why::Grant(id) => {
                         let before = owned.remove(&id);
                         begin(case, id, &asked.subject, seen, Told { label: &self.label, not_after, before }, now);

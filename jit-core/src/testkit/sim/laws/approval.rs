@@ -50,18 +50,26 @@ type Lack = (u8, String);
 
 impl Oracle {
     /// Laws 1 and 8, and stops: a grant is about to be ordered.
-    pub(super) fn intended(&self, node: usize, id: &str, case: &Case, intent: &IntentRecord, at: Time) -> Lawful {
+    pub(super) fn intended(&mut self, node: usize, id: &str, case: &Case, intent: &IntentRecord, at: Time) -> Lawful {
         if case.start.is_some_and(|start| at < start) {
             return Err(broken(1, format!("{id} begins before its start")));
         }
         if intent.at > at {
             return Err(broken(10, format!("{id} is intended at {}, later than it is", intent.at)));
         }
-        self.allows(node, id, case, &case.heard, at)?;
         let request = &case.request;
         let parties = [request.requester.as_str(), request.receiver.as_str()];
         // one that was suspended goes on with what it knew; what it intends then it does not send (law 14)
         let suspended = self.stale_since.get(node).copied().flatten().is_some_and(|since| span(since, at) < RECENT);
+        // one that was suspended while its intent was on the way to the store cannot know how old that is by now: it has to be right when it was
+        // made, and must not be sent
+        match self.allows(node, id, case, &case.heard, at) {
+            Err(_) if suspended && intent.at < at => {
+                self.allows(node, id, case, &case.heard, intent.at)?;
+                self.too_late.insert((id.to_owned(), intent.label.clone()));
+            }
+            allowed => allowed?,
+        }
         let met = self.stops.iter().find(|stop| {
             case.tenant == "default"
                 && !suspended

@@ -217,6 +217,8 @@ pub(super) struct Oracle {
     pub(super) standing: BTreeMap<Held, Time>,
     /// What was intended, and is not in the store any more since it failed over.
     lost: BTreeSet<String>,
+    /// Intents, each with its access, that reached the store when they were not allowed any more: they must not be sent.
+    too_late: BTreeSet<(String, String)>,
     /// Memberships under our name that were given by hand, or by what the store has forgotten.
     pub(super) by_hand: BTreeSet<Held>,
     /// What came back from a backup, and has to be found.
@@ -288,6 +290,7 @@ impl Oracle {
             next_statement: 0,
             labels: BTreeMap::new(),
             lost: BTreeSet::new(),
+            too_late: BTreeSet::new(),
             merged,
             ever_ours: BTreeSet::new(),
             standing: BTreeMap::new(),

@@ -93,6 +93,12 @@ impl Oracle {
         if order.not_after() > intent.not_after {
             return Err(broken(3, format!("a grant for {id} may arrive later than its intent says")));
         }
+        if self.too_late.contains(&(id.clone(), label.to_owned())) {
+            return Err(broken(
+                1,
+                format!("a grant for {id} is sent, which was not allowed any more when it was intended"),
+            ));
+        }
         if !case.is_about(by.server, account, role) {
             return Err(broken(1, format!("a grant for {id} is about `{role}` for `{account}`")));
         }
