@@ -591,12 +591,13 @@ pub(crate) fn refuse_sessions_taken() -> String {
     )
 }
 
-/// Block that an administrator runs in the target's database to make the function, as often as they
-/// like. It is one statement, so that a client that goes on after an error makes nothing in a schema
+/// Statements that an administrator runs in the target's database to make the function, as often as they
+/// like. What makes it is one block, so that a client that goes on after an error makes nothing in a schema
 /// of somebody else's.
 pub(crate) fn make_end_session(broker: &str) -> String {
     format!(
-        r"DO $jit$
+        r"DROP FUNCTION IF EXISTS {END_SESSION};
+DO $jit$
 DECLARE
   why  pg_catalog.text;
 BEGIN
@@ -605,7 +606,6 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'jit_sessions') THEN
     CREATE SCHEMA jit_sessions;
   END IF;
-  DROP FUNCTION IF EXISTS {END_SESSION};
   CREATE FUNCTION {END_SESSION} RETURNS boolean LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS {body};
   REVOKE ALL ON FUNCTION {END_SESSION} FROM PUBLIC;
