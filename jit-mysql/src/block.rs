@@ -95,29 +95,16 @@ impl Connection {
             let wait = budget.patience().min(left).as_secs().clamp(1, LONGEST_WAIT);
             let not_after = group.not_after.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
             let server = call.server.as_ref().map(cheaply);
-            let told = self.ask(sql::TELL, (call.label.as_str(), not_after, text.as_str(), server).into()).await;
-            told.map_err(|error| Failed::All(error::reading(error)))?;
-            let answers = match self.script(&sql::run(self.server.flavour, wait)).await {
-                Ok(answers) => answers,
-                Err(error) => {
-                    if error::code(&error) == Some(error::DEADLOCK) && tries < TRIES {
-                        tries = tries.saturating_add(1);
-                        tokio::time::sleep(Duration::from_millis(u64::from(tries))).await;
-                        continue;
-                    }
-                    return Err(self.failed(&error).await);
+            let parameters = (call.label.as_str(), not_after, server).into();
+            let told = sql::filled(sql::TELL, &parameters).map_err(|error| Failed::All(error::reading(error.into())))?;
+            match self.script(&format!("{told}; {}", sql::run(self.server.flavour, wait, &text))).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error::code(&error) == Some(error::DEADLOCK) && tries < TRIES => {
+                    tries = tries.saturating_add(1);
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries))).await;
                 }
-            };
-            let row = answers.last().and_then(|rows| rows.first());
-            return match row.map(|row| (number(row, "late"), number(row, "other"))) {
-                Some((Ok(0), Ok(0))) => Ok(()),
-                Some((Ok(0), Ok(_))) => {
-                    let why = "a proxy took the statement to another server than the one that was looked at";
-                    Err(Failed::All(DatabaseError::AnotherServer { why: why.to_owned() }))
-                }
-                Some((Ok(_), Ok(_))) => Err(Failed::All(late())),
-                _ => Err(Failed::All(DatabaseError::unknown("the server's answer could not be read"))),
-            };
+                Err(error) => return Err(self.failed(&error).await),
+            }
         }
     }
 
@@ -125,10 +112,24 @@ impl Connection {
         if error::is_absence(failure) {
             return Failed::Each(error::changing(failure));
         }
-        if matches!(error::code(failure), Some(error::LOCK_TIMEOUT | error::TOO_LONG)) {
-            return Failed::All(self.blamed().await);
+        Failed::All(match error::code(failure) {
+            Some(error::STOPPED) => self.stopped().await,
+            Some(error::LOCK_TIMEOUT | error::TOO_LONG) => self.blamed().await,
+            _ => error::changing(failure),
+        })
+    }
+
+    /// Why the packet stopped before its statement.
+    async fn stopped(&mut self) -> DatabaseError {
+        let answers = self.script(sql::WHY).await.unwrap_or_default();
+        let row = answers.first().and_then(|rows| rows.first());
+        match row.and_then(|row| number(row, "late").ok()) {
+            Some(0) => {
+                let why = "a proxy took the statement to another server than the one that was looked at";
+                DatabaseError::AnotherServer { why: why.to_owned() }
+            }
+            _ => late(),
         }
-        Failed::All(error::changing(failure))
     }
 
     /// Who blocks, as far as this broker may see it.

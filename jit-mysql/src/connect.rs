@@ -245,7 +245,8 @@ impl Connection {
 
     /// One statement with parameters; its rows. What answers with a list is read by [`Self::list`].
     pub(crate) async fn ask(&mut self, statement: &str, parameters: Params) -> Result<Vec<Row>, mysql_async::Error> {
-        self.conn()?.exec(statement, parameters).await
+        let answers = self.script(&sql::filled(statement, &parameters)?).await?;
+        Ok(answers.into_iter().next().unwrap_or_default())
     }
 }
 

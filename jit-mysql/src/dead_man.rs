@@ -349,7 +349,7 @@ fn comment(label: &str) -> String {
 
 /// What stopped a packet: its own gate, or the server.
 fn gated(error: &mysql_async::Error) -> DatabaseError {
-    if error::code(error) == Some(error::NO_STATEMENT) { late() } else { error::changing(error) }
+    if error::code(error) == Some(error::STOPPED) { late() } else { error::changing(error) }
 }
 
 /// How long a statement may wait for a lock.

@@ -139,21 +139,21 @@ impl Connection {
         call: &str,
     ) -> Result<Vec<mysql_async::Row>, DatabaseError> {
         let packet = routines::call(&routines::trusted(self.server.flavour, routine), call);
-        let mut answers = self.script(&packet).await.map_err(|error| {
-            let said = format!("the procedure jit.{} failed: {}", routine.name, error::said(&error));
-            match (error::code(&error), error::changing(&error)) {
-                (Some(code), DatabaseError::Rejected { rejection, .. }) => {
-                    DatabaseError::rejected(rejection, format!("{said} (error {code})"))
-                }
-                (_, other) => other,
-            }
-        })?;
-        let trusted = answers.pop().and_then(|rows| rows.first().map(|row| number(row, "trusted"))).transpose()?;
-        if trusted != Some(1) {
+        let error = match self.script(&packet).await {
+            Ok(answers) => return Ok(answers.into_iter().flatten().collect()),
+            Err(error) => error,
+        };
+        if error::code(&error) == Some(error::STOPPED) {
             let why = self.standing(routine).await?.why();
             let why = format!("the procedure jit.{} was not called: {why}; run the check of this target", routine.name);
             return Err(DatabaseError::rejected(Rejection::PrivilegeMissing, why));
         }
-        Ok(answers.into_iter().flatten().collect())
+        let said = format!("the procedure jit.{} failed: {}", routine.name, error::said(&error));
+        Err(match (error::code(&error), error::changing(&error)) {
+            (Some(code), DatabaseError::Rejected { rejection, .. }) => {
+                DatabaseError::rejected(rejection, format!("{said} (error {code})"))
+            }
+            (_, other) => other,
+        })
     }
 }

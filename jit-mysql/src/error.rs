@@ -88,8 +88,8 @@ fn from_code(code: u16, message: &str) -> DatabaseError {
 pub(crate) const LOCK_TIMEOUT: u16 = 1205;
 /// MariaDB ended a statement that took too long, which is one that waited.
 pub(crate) const TOO_LONG: u16 = 1969;
-/// The text is no statement.
-pub(crate) const NO_STATEMENT: u16 = 1064;
+/// A packet stopped itself: a subquery had two rows where one was wanted.
+pub(crate) const STOPPED: u16 = 1242;
 /// The session that was to end is somebody else's, and the broker lacks the right to end those.
 pub(crate) const MAY_NOT_KILL: u16 = 1095;
 /// The session that was to end is gone.

@@ -57,13 +57,10 @@ impl Connection {
         };
         let Ok(Some(killer)) = self.killer().await else { return Err(denied) };
         let call = routines::call(&killer.trusted(), &format!("CALL {}({id})", killer.name()));
-        let answers = self.script(&call).await?;
-        let row = answers.last().and_then(|rows| rows.first());
-        // one that was replaced meanwhile was not called
-        if row.is_some_and(|row| number(row, "trusted").is_ok_and(|trusted| trusted != 0)) {
-            Ok(())
-        } else {
-            Err(denied)
+        match self.script(&call).await {
+            // one that was replaced meanwhile was not called
+            Err(error) if error::code(&error) == Some(error::STOPPED) => Err(denied),
+            other => other.map(drop),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Every statement that is sent, for review. What is asked goes as JSON in the variable `@jit_ask`, so that no name of an account or role
 //! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
+//!
+//! Nothing is a prepared statement: of these the server has only so many for everybody (`max_prepared_stmt_count`), and any account can use up all
+//! of them.
 
 pub(crate) mod dead_man;
 pub(crate) mod hosts;
@@ -10,6 +13,8 @@ pub(crate) mod set_up;
 pub(crate) mod settings;
 
 pub(crate) use read::{LAST, Read};
+
+use mysql_async::{DriverError, Params, Value};
 
 use crate::account::Name;
 
@@ -243,15 +248,53 @@ pub(crate) fn kill(id: u64) -> String {
     format!("KILL CONNECTION {id}")
 }
 
-/// What is to be done until when, whose work it is, and on which server alone (`realm place`, NULL for any).
-pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_statement = ?, @jit_server = ?";
+/// A statement with its parameters in the places of its question marks. Texts stand there in hexadecimal digits, so that nothing in them can be taken
+/// for a part of the statement, whatever the session's settings are.
+///
+/// # Errors
+/// Where it has another number of parameters.
+pub(crate) fn filled(statement: &str, parameters: &Params) -> Result<String, DriverError> {
+    let values = match parameters {
+        Params::Positional(values) => values.as_slice(),
+        Params::Empty | Params::Named(_) => &[],
+    };
+    let mut parts = statement.split('?');
+    let required = parts.clone().count().saturating_sub(1);
+    if required != values.len() {
+        let required = required.try_into().unwrap_or(u16::MAX);
+        return Err(DriverError::StmtParamsMismatch { required, supplied: values.len() });
+    }
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (value, part) in values.iter().zip(parts) {
+        match value {
+            Value::Bytes(bytes) => text += &format!("_utf8mb4 {} COLLATE utf8mb4_bin", hex(bytes)),
+            other => text += &other.as_sql(true),
+        }
+        text += part;
+    }
+    Ok(text)
+}
 
-/// Does it. A lock by the name of the call shows to others, and by which connection, that it is under way; the server forgets it with the
-/// connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later. What a proxy takes to
-/// another server than the one that was looked at is not done there.
+/// Bytes as they stand in a statement.
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let digits: String = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
+/// Fails, and what stands behind it in the packet is not done, where this is true.
+fn stop_if(condition: &str) -> String {
+    format!("SET @jit_gate = IF({condition}, (SELECT 1 UNION SELECT 2), 0)")
+}
+
+/// Until when it may be done, whose work it is, and on which server alone (`realm place`, NULL for any).
+pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_server = ?";
+
+/// Does it, where [`TELL`] stands before it. A lock by the name of the call shows to others, and by which connection, that it is under way; the server
+/// forgets it with the connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later. What a proxy
+/// takes to another server than the one that was looked at is not done there.
 ///
 /// MariaDB does not limit by `lock_wait_timeout` how long a GRANT waits, but by `max_statement_time`.
-pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64) -> String {
+pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64, statement: &str) -> String {
     let limits = match flavour {
         Flavour::MySql => ["lock_wait_timeout", "innodb_lock_wait_timeout"],
         Flavour::MariaDb => ["lock_wait_timeout", "max_statement_time"],
@@ -262,10 +305,13 @@ pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64) -> String {
         "DO GET_LOCK(@jit_label, 0); SET {limits}; \
          SET @jit_late = SYSDATE(6) + INTERVAL {lock_wait_seconds} SECOND > CAST(@jit_not_after AS DATETIME(6)); \
          SET @jit_other = NOT CONVERT({server} USING utf8mb4) <=> CONVERT(COALESCE(@jit_server, {server}) USING utf8mb4); \
-         SET @jit_do = IF(@jit_late OR @jit_other, 'DO 0', @jit_statement); \
-         PREPARE jit FROM @jit_do; EXECUTE jit; DEALLOCATE PREPARE jit; SELECT @jit_late AS late, @jit_other AS other"
+         {}; {statement}",
+        stop_if("@jit_late OR @jit_other")
     )
 }
+
+/// Why [`run`] stopped.
+pub(crate) const WHY: &str = "SELECT @jit_late AS late";
 
 /// The call is over.
 pub(crate) fn done(flavour: Flavour) -> &'static str {
@@ -432,6 +478,14 @@ mod tests {
         ] {
             assert_eq!(Flavour::of(version), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn law_11_parameters_stand_in_a_statement_in_digits() {
+        let filled = |parameters: Params| filled("SELECT ?, ?, ? IS NULL", &parameters);
+        let text = filled(("a'\\?", 7, None::<String>).into()).unwrap();
+        assert_eq!(text, "SELECT _utf8mb4 x'61275c3f' COLLATE utf8mb4_bin, 7, NULL IS NULL");
+        assert!(filled(("a", 7).into()).is_err() && filled(Params::Empty).is_err());
     }
 
     #[test]

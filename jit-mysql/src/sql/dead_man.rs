@@ -1,12 +1,12 @@
 //! The dead man's switch: one event for each lease, which takes the membership away when its time has come. The event is the broker's own
 //! and holds all that it does: no table, view or routine of somebody else's decides what runs as the broker.
 //!
-//! Names stand in an event as hexadecimal digits, so that nothing in them can be taken for a part of the statement.
+//! Names stand in an event as hexadecimal digits, so that nothing in them can be taken for a part of the statement; in its REVOKE they are quoted.
 
 use jit_core::database::adapter::name_for;
 
 use super::hosts::{certain, perhaps, specific};
-use super::{Flavour, Read, routines};
+use super::{Flavour, Read, hex, routines, stop_if};
 use crate::account::Name;
 
 /// The database of a broker's events, by its account (`user@host`). Each broker has its own, in which nobody else has rights.
@@ -115,11 +115,8 @@ pub(crate) const FOUND_NOTHING: &str = "found nothing";
 /// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
 /// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
 fn gate(until: &str, wait: u64) -> String {
-    format!(
-        "SET SESSION lock_wait_timeout = {wait}; \
-         SET @jit_gate = IF(SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6)), 'jit is too late', 'DO 0'); \
-         PREPARE jit_gate FROM @jit_gate; DEALLOCATE PREPARE jit_gate"
-    )
+    let late = format!("SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6))");
+    format!("SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
 }
 
 /// When an event begins to look, and whose call says so.
@@ -162,6 +159,14 @@ pub(crate) struct Lease {
     pub(crate) killer: Option<routines::Killer>,
     /// The accounts that may have a session instead of the account.
     pub(crate) namesakes: Namesakes,
+}
+
+impl Lease {
+    /// The statement that takes the membership away.
+    fn take_it(&self, flavour: Flavour) -> String {
+        let role = flavour.quoted_role(&Name::of(&self.role_user, &self.role_host));
+        super::revoke(&role, &[Name::of(&self.account_user, &self.account_host).quoted()])
+    }
 }
 
 /// The other accounts of a user name, and those without one, that were there when a window began.
@@ -210,14 +215,15 @@ fn in_hex(name: &Name) -> String {
 pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> String {
     let back_to = lease.back_to.as_deref().map_or_else(|| "NULL".to_owned(), literal);
     let (one, all) = sessions(flavour);
-    let parts: [(&str, String); 20] = [
+    let parts: [(&str, String); 22] = [
         ("{default}", if lease.default_goes { default_role(flavour) } else { String::new() }),
         ("{ends}", if lease.ends_sessions { "1" } else { "0" }.to_owned()),
         ("{kill}", kill(lease.killer)),
         ("{settings}", settings(flavour).to_owned()),
         ("{its_own}", one),
         ("{its_sessions}", all),
-        ("{revoke}", revoke(flavour).to_owned()),
+        ("{revoke}", REVOKE.to_owned()),
+        ("{edge}", edge(flavour).to_owned()),
         ("{mark}", MARK.to_owned()),
         ("{armed_by}", literal(&lease.armed_by)),
         ("{took}", TOOK.to_owned()),
@@ -231,14 +237,15 @@ pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> 
         ("{there}", lease.namesakes.0.clone()),
         ("{home}", home.to_owned()),
         ("{event}", event.to_owned()),
+        // the last: nothing in a name is taken for a part
+        ("{take_it}", lease.take_it(flavour)),
     ];
     parts.iter().fold(BODY.to_owned(), |text, (name, part)| text.replace(name, part))
 }
 
 /// A name that may hold anything.
 fn literal(name: &str) -> String {
-    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("CONVERT(x'{hex}' USING utf8mb4)")
+    format!("CONVERT({} USING utf8mb4)", hex(name))
 }
 
 /// Sessions end before the REVOKE, since they may hold a lock that it waits for, and after it, since who comes back before has the role.
@@ -325,30 +332,21 @@ fn settings(flavour: Flavour) -> &'static str {
     }
 }
 
-fn revoke(flavour: Flavour) -> &'static str {
+/// Says at once that it took the membership: what comes after it may fail.
+const REVOKE: &str = "IF EXISTS (SELECT 1 FROM {edge}) THEN
+      {take_it};
+      {mark}
+      IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
+    END IF;";
+
+/// Where the membership stands.
+fn edge(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => {
-            "IF EXISTS (SELECT 1 FROM mysql.role_edges e
-      WHERE e.FROM_USER = v_role AND e.FROM_HOST = v_role_host AND e.TO_USER = v_user AND e.TO_HOST = v_host) THEN
-      SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'),
-        '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
-      PREPARE jit_revoke FROM @jit_revoke;
-      EXECUTE jit_revoke;
-      DEALLOCATE PREPARE jit_revoke;
-      {mark}
-      IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
-    END IF;"
+            "mysql.role_edges e
+      WHERE e.FROM_USER = v_role AND e.FROM_HOST = v_role_host AND e.TO_USER = v_user AND e.TO_HOST = v_host"
         }
-        Flavour::MariaDb => {
-            "IF EXISTS (SELECT 1 FROM mysql.roles_mapping e WHERE e.Role = v_role AND e.User = v_user AND e.Host = v_host) THEN
-      SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
-      PREPARE jit_revoke FROM @jit_revoke;
-      EXECUTE jit_revoke;
-      DEALLOCATE PREPARE jit_revoke;
-      {mark}
-      IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
-    END IF;"
-        }
+        Flavour::MariaDb => "mysql.roles_mapping e WHERE e.Role = v_role AND e.User = v_user AND e.Host = v_host",
     }
 }
 
@@ -471,11 +469,17 @@ mod tests {
     }
 
     #[test]
-    fn law_11_no_name_stands_in_an_event_as_it_is() {
+    fn law_11_names_stand_in_an_event_in_digits_and_in_its_revoke_in_quotes() {
         for flavour in [Flavour::MySql, Flavour::MariaDb] {
-            let text = body(flavour, "jitabc", "lease_x", &lease("o'brien`; DROP {event} \u{1F600}"));
-            assert!(text.is_ascii() && !text.contains("brien"), "{text}");
-            assert!(!text.contains('{') && !text.contains('}'), "{text}");
+            let lease = lease("o'brien`; DROP {event} \u{1F600}");
+            let text = body(flavour, "jitabc", "lease_x", &lease);
+            let (before, after) = text.split_once(&lease.take_it(flavour)).unwrap();
+            for text in [before, after] {
+                assert!(text.is_ascii() && !text.contains("brien"), "{text}");
+                assert!(!text.contains('{') && !text.contains('}'), "{text}");
+            }
+            let quoted = "`o'brien``; DROP {event} \u{1F600}`";
+            assert_eq!(lease.take_it(flavour).matches(quoted).count(), lease.take_it(flavour).matches("DROP").count());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Procedures that the broker calls, and whether they are what jit knows. A procedure that somebody replaced would run with the broker's rights, so
 //! that each call stands in one packet with what it is checked by.
 
-use super::Flavour;
+use super::{Flavour, hex, stop_if};
 
 /// A procedure of jit that an administrator makes: it runs with the rights of who made it.
 #[derive(Debug)]
@@ -178,11 +178,6 @@ fn same(flavour: Flavour, routine: &Routine) -> (String, String) {
     }
 }
 
-fn hex(text: &str) -> String {
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("x'{hex}'")
-}
-
 /// Whether the procedure is there, ours to the letter, and an administrator's who is there.
 pub(crate) fn trusted(flavour: Flavour, routine: &Routine) -> String {
     let (place, same) = same(flavour, routine);
@@ -213,12 +208,9 @@ pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
     )
 }
 
-/// Calls a procedure with what `@jit_1` to `@jit_9` hold, if that expression is true right then; says whether it was.
+/// Calls a procedure with what `@jit_1` to `@jit_9` hold. Stops where that expression is not true right then.
 pub(crate) fn call(trusted: &str, call: &str) -> String {
-    format!(
-        "SET @jit_trusted = (SELECT {trusted}); SET @jit_do = IF(@jit_trusted, '{call}', 'DO 0'); PREPARE jit FROM @jit_do; EXECUTE jit; \
-         DEALLOCATE PREPARE jit; SELECT @jit_trusted AS trusted"
-    )
+    format!("{}; {call}", stop_if(&format!("NOT {trusted}")))
 }
 
 /// A procedure that ends a session, being allowed what nobody else is: a vendor's, or one that a DBA made.
