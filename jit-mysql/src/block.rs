@@ -96,7 +96,8 @@ impl Connection {
             let not_after = group.not_after.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
             let server = call.server.as_ref().map(cheaply);
             let parameters = (call.label.as_str(), not_after, server).into();
-            let told = sql::filled(sql::TELL, &parameters).map_err(|error| Failed::All(error::reading(error.into())))?;
+            let told =
+                sql::filled(sql::TELL, &parameters).map_err(|error| Failed::All(error::reading(error.into())))?;
             match self.script(&format!("{told}; {}", sql::run(self.server.flavour, wait, &text))).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error::code(&error) == Some(error::DEADLOCK) && tries < TRIES => {

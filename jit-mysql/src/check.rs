@@ -170,12 +170,12 @@ async fn of_the_dead_man(
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let home = connection.home();
-    let state = connection.dead_man_state().await?;
-    if let DeadManHere::Missing { mend } = state.here {
+    let (others, state) = (connection.others().await?, connection.dead_man_state().await?);
+    if let DeadManHere::Missing { mend } = state.here(others.as_deref()) {
         let (severity, why, mend) = if !state.strangers.is_empty() {
             let why = format!("the broker's database `{home}` holds events or routines of others: {}", state.strangers);
             (Severity::Danger, why, mend)
-        } else if let Some(others) = state.others.as_deref().filter(|others| !others.is_empty()) {
+        } else if let Some(others) = others.as_deref().filter(|others| !others.is_empty()) {
             let why = format!("others may change or drop what is in the broker's database `{home}`: {others}");
             (Severity::Danger, why, mend)
         } else if mend == sql::dead_man::SCHEDULER_ON {
@@ -194,7 +194,7 @@ async fn of_the_dead_man(
         ));
     }
     // in MySQL the table has to be read for what roles allow
-    if state.others.is_none() && connection.server.flavour == Flavour::MariaDb {
+    if others.is_none() && connection.server.flavour == Flavour::MariaDb {
         findings.push(finding(
             Severity::Remark,
             ("see-rights", Some(home.clone())),

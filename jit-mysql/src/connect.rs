@@ -251,7 +251,7 @@ impl Connection {
 }
 
 /// The rows of a list, without the one that shows that it is whole.
-fn whole(mut rows: Vec<Row>) -> Result<Vec<Row>, DatabaseError> {
+pub(crate) fn whole(mut rows: Vec<Row>) -> Result<Vec<Row>, DatabaseError> {
     let last = rows.iter().position(|row| number(row, sql::LAST).is_ok_and(|last| last != 0));
     rows.remove(last.ok_or_else(error::cut)?);
     Ok(rows)

@@ -29,15 +29,39 @@ const LONGEST: u64 = 366 * 24 * 3600;
 
 /// What there is for it on the server.
 pub(crate) struct State {
-    /// Whether there is one.
-    pub(crate) here: DeadManHere,
-    /// Whether the broker sees its own events.
-    sees: bool,
+    /// The broker's database.
+    home: String,
+    is_there: bool,
+    /// Whether the broker may make events there, and sees its own.
+    may_schedule: bool,
+    is_scheduler_on: bool,
     may_kill: bool,
     /// Who has events or routines in the broker's database without being the broker, for people to read.
     pub(crate) strangers: String,
-    /// Who may change or drop what is there without being the broker, for people to read. None: the broker may not see that.
-    pub(crate) others: Option<String>,
+}
+
+impl State {
+    /// Whether there is a switch, where these others (for people to read) may change what the broker has.
+    pub(crate) fn here(&self, others: Option<&str>) -> DeadManHere {
+        let Self { home, strangers, .. } = self;
+        let mend = if !(self.may_schedule && self.is_there) {
+            HOW_TO_MAKE.to_owned()
+        } else if !strangers.is_empty() {
+            format!(
+                "in the broker's database `{home}` there are events or routines of others ({strangers}): drop them, and take the rights on it from who made them"
+            )
+        } else if let Some(others) = others.filter(|others| !others.is_empty()) {
+            format!(
+                "others may change or drop what is in the broker's database `{home}` ({others}): revoke their rights on it, or on a pattern that \
+                 matches its name"
+            )
+        } else if !self.is_scheduler_on {
+            sql::SCHEDULER_ON.to_owned()
+        } else {
+            return DeadManHere::By(DeadManKind::Event);
+        };
+        DeadManHere::Missing { mend }
+    }
 }
 
 /// What an event says of its membership, where the broker has one for it.
@@ -65,40 +89,29 @@ struct Event {
 impl Connection {
     /// Whether there is one here.
     pub(crate) async fn dead_man(&mut self) -> Result<DeadManHere, DatabaseError> {
-        Ok(self.dead_man_state().await?.here)
+        let others = self.others().await?;
+        Ok(self.dead_man_state().await?.here(others.as_deref()))
     }
 
     /// What there is for it on the server.
     pub(crate) async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
         let home = self.home();
-        let others = self.others(&home).await?;
         let rows = self.ask(sql::STATE, (&home, &home, &home, &home).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
         let there = |column| number(row, column).map(|count| count != 0);
-        let missing = |mend: String| DeadManHere::Missing { mend };
-        let strangers = text(row, "strangers")?;
-        let here = if !(there("may_schedule")? && there("has_home")?) {
-            missing(HOW_TO_MAKE.to_owned())
-        } else if !strangers.is_empty() {
-            missing(format!(
-                "in the broker's database `{home}` there are events or routines of others ({strangers}): drop them, and take the rights on it from who made them"
-            ))
-        } else if let Some(others) = others.as_deref().filter(|others| !others.is_empty()) {
-            missing(format!(
-                "others may change or drop what is in the broker's database `{home}` ({others}): revoke their rights on it, or on a pattern that \
-                 matches its name"
-            ))
-        } else if !["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()) {
-            missing(sql::SCHEDULER_ON.to_owned())
-        } else {
-            DeadManHere::By(DeadManKind::Event)
-        };
-        Ok(State { here, sees: there("may_schedule")?, may_kill: there("may_kill")?, strangers, others })
+        Ok(State {
+            is_there: there("has_home")?,
+            may_schedule: there("may_schedule")?,
+            is_scheduler_on: ["ON", "1"].contains(&text(row, "scheduler")?.to_ascii_uppercase().as_str()),
+            may_kill: there("may_kill")?,
+            strangers: text(row, "strangers")?,
+            home,
+        })
     }
 
-    /// Who else may change or drop what is in the broker's database.
-    async fn others(&mut self, home: &str) -> Result<Option<String>, DatabaseError> {
-        match self.ask(sql::OTHERS, (home,).into()).await {
+    /// Who else may change or drop what is in the broker's database, for people to read. None: the broker may not see that.
+    pub(crate) async fn others(&mut self) -> Result<Option<String>, DatabaseError> {
+        match self.ask(sql::OTHERS, (self.home(),).into()).await {
             Ok(rows) => text(rows.first().ok_or_else(garbled)?, "others").map(Some),
             // earlier versions of jit did not ask for that right
             Err(error) if error::is_denied(&error) => Ok(None),
@@ -204,8 +217,8 @@ async fn arm_all(
     budget: Budget,
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call).await?;
-    let state = connection.dead_man_state().await?;
-    if let DeadManHere::Missing { mend } = state.here {
+    let (others, state) = (connection.others().await?, connection.dead_man_state().await?);
+    if let DeadManHere::Missing { mend } = state.here(others.as_deref()) {
         return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
     }
     let killer = if state.may_kill { None } else { connection.killer().await? };
@@ -304,7 +317,7 @@ async fn disarm_all(
     let identity = connection.meant(call).await?;
     let (flavour, home) = (connection.server.flavour, connection.home());
     let names: Vec<String> = subjects.iter().map(|subject| connection.event(&Named::of(flavour, subject))).collect();
-    if !connection.dead_man_state().await?.sees {
+    if !connection.dead_man_state().await?.may_schedule {
         // what is armed would fire all the same, and nobody would see it
         let why = format!("the broker does not see its events any more: GRANT EVENT ON {home}.* to it again");
         return Err(DatabaseError::not_applied(why));

@@ -117,6 +117,14 @@ const WITHOUT_SECRETS: [&str; 22] = [
     "tables_priv",
 ];
 
+/// A routine that runs with the rights of an administrator, whoever calls it.
+#[derive(Debug, Clone)]
+pub(crate) struct OfAdministrator {
+    pub(crate) database: String,
+    pub(crate) name: String,
+    pub(crate) definer: String,
+}
+
 impl Right {
     pub(crate) fn new(name: impl Into<String>, on: On) -> Self {
         Self { name: name.into(), on }
@@ -150,6 +158,22 @@ impl Right {
         }
     }
 
+    pub(crate) fn is_to_call(&self) -> bool {
+        self.name == "EXECUTE"
+    }
+
+    /// Whether it is the right to call this one.
+    fn calls(&self, routine: &OfAdministrator) -> bool {
+        self.is_to_call()
+            && match &self.on {
+                On::Databases(pattern) => reaches(pattern, &routine.database),
+                On::Routine(database, name) => {
+                    database.eq_ignore_ascii_case(&routine.database) && name.eq_ignore_ascii_case(&routine.name)
+                }
+                _ => false,
+            }
+    }
+
     fn said(&self) -> String {
         let name = &self.name;
         match &self.on {
@@ -164,12 +188,19 @@ impl Right {
 }
 
 /// What of these rights is not harmless, as people read it. `home` is the database of the broker's events.
-pub(crate) fn powers<'r>(
+pub(crate) fn powers(
     flavour: Flavour,
     home: &str,
-    rights: impl IntoIterator<Item = &'r Right>,
+    rights: &[Right],
+    of_administrators: &[OfAdministrator],
 ) -> BTreeSet<String> {
-    rights.into_iter().filter(|right| !right.is_harmless(flavour, home)).map(Right::said).collect()
+    let (harmless, more): (Vec<&Right>, Vec<&Right>) =
+        rights.iter().partition(|right| right.is_harmless(flavour, home));
+    let called = of_administrators.iter().filter(|routine| harmless.iter().any(|right| right.calls(routine)));
+    let called = called.map(|OfAdministrator { database, name, definer }| {
+        format!("EXECUTE on routine {database}.{name}, which runs with the rights of `{definer}`, an administrator")
+    });
+    more.into_iter().map(Right::said).chain(called).collect()
 }
 
 fn is_without_secrets(table: &str) -> bool {
@@ -342,7 +373,7 @@ mod tests {
 
     fn of(flavour: Flavour, lines: &[&str]) -> Vec<String> {
         let rights: Vec<Right> = lines.iter().flat_map(|line| of_line(line)).collect();
-        powers(flavour, "jit0123456789abcdef", &rights).into_iter().collect()
+        powers(flavour, "jit0123456789abcdef", &rights, &[]).into_iter().collect()
     }
 
     #[test]
@@ -399,7 +430,26 @@ mod tests {
             assert_eq!(of(Flavour::MariaDb, &[line]).len(), 1, "{line}");
         }
         let event = [Right::new("EVENT", On::Databases("orders".to_owned()))];
-        assert!(powers(Flavour::MySql, "jit0", &event).is_empty(), "it runs with its maker's own rights");
+        assert!(powers(Flavour::MySql, "jit0", &event, &[]).is_empty(), "it runs with its maker's own rights");
+    }
+
+    #[test]
+    fn law_04_to_call_what_runs_as_an_administrator_is_a_power() {
+        let routine = |database: &str| OfAdministrator {
+            database: database.to_owned(),
+            name: "p".to_owned(),
+            definer: "root@localhost".to_owned(),
+        };
+        let routines = [routine("orders"), routine("others")];
+        let powers = |line| powers(Flavour::MariaDb, "jit0", &of_line(line), &routines);
+        let one = "EXECUTE on routine orders.p, which runs with the rights of `root@localhost`, an administrator";
+        for line in ["GRANT EXECUTE ON `orders`.* TO `r`", "GRANT SELECT, EXECUTE ON PROCEDURE `Orders`.`P` TO `r`"] {
+            assert_eq!(powers(line), BTreeSet::from([one.to_owned()]), "{line}");
+        }
+        assert_eq!(powers("GRANT EXECUTE ON `o%`.* TO `r`").len(), 2);
+        for line in ["GRANT EXECUTE ON FUNCTION `orders`.`q` TO `r`", "GRANT SELECT ON `orders`.* TO `r`"] {
+            assert!(powers(line).is_empty(), "{line}");
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use jit_core::database::{DatabaseError, Subject};
 use mysql_async::Row;
 
 use crate::account::Name;
-use crate::connect::Connection;
+use crate::connect::{Connection, whole};
 use crate::error::{self, reading};
 use crate::observe::{Look, Moment, Named, garbled, name, number, text};
-use crate::powers::{On, Right, of_line, powers};
-use crate::sql::{Flavour, rights};
+use crate::powers::{OfAdministrator, On, Right, of_line, powers};
+use crate::sql::{Flavour, rights, routines};
 
 /// Why nothing is known of a role that the broker has not got.
 pub(crate) const NOT_OURS: &str = "the broker does not hold the role, and so cannot see its rights";
@@ -45,12 +45,27 @@ impl Connection {
                 rights
             }
         };
+        let calls = rights.values().flatten().any(Right::is_to_call);
+        let routines = if calls { self.routines_of_administrators().await? } else { Vec::new() };
         let (flavour, home) = (self.server.flavour, self.home());
         for (named, look) in named.iter().zip(&mut looks) {
-            look.seen.powers =
-                powers(flavour, &home, rights.get(&named.role).into_iter().flatten()).into_iter().collect();
+            let rights = rights.get(&named.role).map(Vec::as_slice).unwrap_or_default();
+            look.seen.powers = powers(flavour, &home, rights, &routines).into_iter().collect();
         }
         Ok((moment, looks))
+    }
+
+    /// Those that the broker sees; none where it may not see whose routines are: a check of the target says so.
+    async fn routines_of_administrators(&mut self) -> Result<Vec<OfAdministrator>, DatabaseError> {
+        let rows = match self.script(&routines::of_administrators(self.server.flavour)).await {
+            Err(error) if error::is_denied(&error) => return Ok(Vec::new()),
+            answers => whole(answers.map_err(reading)?.into_iter().next().unwrap_or_default())?,
+        };
+        let each = rows.iter().map(|row| {
+            let (database, name, definer) = (text(row, "db")?, text(row, "name")?, text(row, "definer")?);
+            Ok(OfAdministrator { database, name, definer })
+        });
+        each.collect()
     }
 
     async fn rights_in_mysql(&mut self) -> Result<BTreeMap<Name, Vec<Right>>, DatabaseError> {

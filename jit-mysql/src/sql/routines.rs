@@ -1,7 +1,7 @@
 //! Procedures that the broker calls, and whether they are what jit knows. A procedure that somebody replaced would run with the broker's rights, so
 //! that each call stands in one packet with what it is checked by.
 
-use super::{Flavour, hex, stop_if};
+use super::{Flavour, Read, hex, stop_if};
 
 /// A procedure of jit that an administrator makes: it runs with the rights of who made it.
 #[derive(Debug)]
@@ -206,6 +206,25 @@ pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
         administers("r.definer"),
         routine.name
     )
+}
+
+/// Every routine that runs with the rights of an account that administers the server, but for the server's own.
+pub(crate) fn of_administrators(flavour: Flavour) -> String {
+    let (columns, place, definer) = match flavour {
+        Flavour::MySql => (
+            "r.ROUTINE_SCHEMA AS db, r.ROUTINE_NAME AS name, r.DEFINER AS definer",
+            "information_schema.ROUTINES r WHERE r.SECURITY_TYPE = 'DEFINER' AND r.ROUTINE_SCHEMA NOT IN ('mysql', 'sys')",
+            "r.DEFINER",
+        ),
+        Flavour::MariaDb => (
+            "r.db, r.name, r.definer",
+            "mysql.proc r WHERE r.security_type = 'DEFINER' AND r.db NOT IN ('mysql', 'sys')",
+            "r.definer",
+        ),
+    };
+    let list =
+        format!("SELECT {columns} FROM {place} AND EXISTS (SELECT 1 FROM mysql.user d WHERE {})", administers(definer));
+    Read::ended(3, &list)
 }
 
 /// Calls a procedure with what `@jit_1` to `@jit_9` hold. Stops where that expression is not true right then.

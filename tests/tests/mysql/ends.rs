@@ -157,6 +157,17 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
         admin.query_drop(format!("REVOKE {right} FROM `{role}`")).await?;
     }
     must(seen().await?.is_empty(), "powers stay when they are taken")?;
+    // what an administrator made runs with an administrator's rights
+    let schema = &scene.schema;
+    admin.query_drop(format!("CREATE PROCEDURE {schema}.own() SQL SECURITY INVOKER DO 0")).await?;
+    admin.query_drop(format!("GRANT EXECUTE ON {schema}.* TO `{role}`")).await?;
+    must(seen().await?.is_empty(), format!("a routine of its caller's rights is a power: {:?}", seen().await?))?;
+    admin.query_drop(format!("ALTER PROCEDURE {schema}.own SQL SECURITY DEFINER")).await?;
+    let powers = seen().await?;
+    must(
+        powers.len() == 1 && powers.iter().all(|power| power.contains(&format!("{schema}.own"))),
+        format!("{powers:?}"),
+    )?;
     Ok(admin.disconnect().await?)
 }
 
