@@ -134,7 +134,7 @@ whats! {
     DeadManArmed = "dead-man-armed",
     /// Its dead-man could not be armed, moved or disarmed; it is tried again.
     DeadManMissing = "dead-man-missing",
-    /// The database itself took it away.
+    /// The database's own switch fired: it took the membership away where that was still there.
     DeadManFired = "dead-man-fired",
     /// It is gone, verified.
     Revoked = "revoked",

@@ -34,7 +34,7 @@ pub(super) fn line(notice: &Notice) -> String {
         What::BreakGlass => format!("EMERGENCY: {who} takes {role} on {target}"),
         What::Reviewed => format!("Reviewed: the emergency of {who}, {role} on {target}"),
         What::ReviewOverdue => format!("REVIEW OVERDUE: the emergency of {who}, {role} on {target}"),
-        What::DeadManFired => format!("The database itself took it away: {membership}"),
+        What::DeadManFired => format!("The database's own switch fired: {membership}"),
         What::FactorLocked => format!("Second factor locked after too many wrong ones: {membership}"),
         What::Retired => format!("Written off, unverified for ever: {membership}"),
         What::Finding if who.is_empty() => format!("Finding: {}", field("why")),

@@ -144,7 +144,7 @@ pub(crate) struct Request {
 pub(crate) struct Decide {
     /// Which access
     pub(crate) id: AccessId,
-    /// Which question about it, as notices and `jit show` have it: needed to agree to more time
+    /// Which question about it, as notices and `jit show` have it: without it, the oldest that you have not answered
     #[arg(long, value_name = "QUESTION")]
     pub(crate) question: Option<QuestionId>,
     /// In your words

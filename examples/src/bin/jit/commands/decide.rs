@@ -1,17 +1,31 @@
 //! Approving, denying, confirming, and taking a request back.
 
-use jit_core::engine::About;
+use chrono::TimeDelta;
+use jit_core::engine::{About, AccessView};
 
 use super::Context;
 use super::request::sentence;
 use crate::cli;
 use crate::error::Failure;
+use crate::spans::{said, shown};
 
 pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.proving(&jit, &decide.actor, &decide.factor)?;
+    let more = jit.access(decide.id).await?.extension_micros.map(|micros| said(TimeDelta::microseconds(micros)));
     let view = jit.approve(&actor, About::question(decide.id, decide.question), &decide.note).await?;
-    at.finish(&jit, view.id(), sentence).await
+    at.finish(&jit, view.id(), |view| match (&more, view.expires_at) {
+        (Some(more), _) if view.extension_micros.is_some() => recorded(&format!("{more} more"), view),
+        (Some(more), Some(end)) => format!("yes to {more} more: until {}", shown(end)),
+        _ if view.state == "pending" => recorded("the request", view),
+        _ => sentence(view),
+    })
+    .await
+}
+
+/// A yes that was not the last one.
+fn recorded(what: &str, view: &AccessView) -> String {
+    format!("your yes to {what} is recorded; still needed: {}", view.awaits.join("; "))
 }
 
 pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {

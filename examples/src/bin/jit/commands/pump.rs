@@ -181,7 +181,7 @@ fn words(fact: &Fact) -> &'static str {
         What::Overdue => "OVERDUE",
         What::RevokeFailed => "revoke failed, tried again",
         What::TargetLost => "target does not answer",
-        What::DeadManFired => "the database's own switch took it",
+        What::DeadManFired => "the database's own switch fired",
         What::PumpDied => "A PART OF THE PUMP DIED, started again",
         What::TargetBack => "target answers again",
         other => other.as_str(),
