@@ -4,7 +4,7 @@ use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
 use super::ledger::Ledger;
 use super::records::RoleOwner;
-use super::records::{access_key, body, expect, put, role_owner_key};
+use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
 use super::view::AccessView;
 use crate::access::{Access, Event, Refused, Step};
 use crate::approval::Actor;
@@ -68,12 +68,7 @@ impl Core {
         ledger.change.writes.extend(beside.guards);
         let again = self.extension_again(settings, before, &event, now).await?;
         let (again, by) = again.unzip();
-        for guard in by.into_iter().flatten() {
-            // one record may be read for several decisions
-            if !ledger.change.writes.contains(&guard) {
-                ledger.change.writes.push(guard);
-            }
-        }
+        add_guards(&mut ledger.change.writes, by.into_iter().flatten());
         let ruled = again.map(|again| before.handle(again, now)).transpose().map_err(|refused| refused.why)?;
         let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);
         let step = match from.handle(event, now) {

@@ -237,6 +237,15 @@ pub(super) fn guard(at: RecordKey, read: Option<&Record>) -> Write {
     Write { at, expect: expect(read), what: Writing::Guard }
 }
 
+/// Adds guards, each once: one record may be read for several decisions.
+pub(super) fn add_guards(writes: &mut Vec<Write>, guards: impl IntoIterator<Item = Write>) {
+    for guard in guards {
+        if !writes.contains(&guard) {
+            writes.push(guard);
+        }
+    }
+}
+
 /// What is expected of a record that was read so.
 pub(super) fn expect(before: Option<&Record>) -> Expect {
     before.map_or(Expect::Absent, |record| Expect::Version(record.version))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
-use super::super::records::{guard, stops_key};
+use super::super::records::{add_guards, guard, stops_key};
 use super::super::stops::StopsNow;
 use super::case::Case;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
@@ -62,11 +62,7 @@ impl Pass<'_> {
             let Some(case) = self.cases.get_mut(place) else { continue };
             case.handle(id, Event::Tick, now);
             case.handle(id, event, now);
-            for guard in guards {
-                if !case.guards.contains(&guard) {
-                    case.guards.push(guard);
-                }
-            }
+            add_guards(&mut case.guards, guards);
         }
         Ok(())
     }
