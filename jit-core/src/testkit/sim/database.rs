@@ -509,7 +509,7 @@ impl Database for SimDatabase {
                     let (account, role) = (order.subject.account.as_str(), order.subject.role.as_str());
                     let at = report.revoked_at;
                     let mut inside = server.world.inside();
-                    if !inside.oracle.is_of_nobody(server.server, &order.subject) {
+                    if inside.oracle.finds(server.server, &order.subject) {
                         inside.oracle.removed(server.server, account, role, at);
                     }
                 }

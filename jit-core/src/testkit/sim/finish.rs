@@ -53,6 +53,8 @@ impl Stage {
         // what was begun is done again, and for all targets of the realm: one that leads to where it was would be refused for ever
         let carried = self.world.inside().carried.clone();
         for target in carried {
+            let others = self.world.inside().oracle.left_where_it_was(target);
+            others.into_iter().for_each(|(other, server)| self.world.lead(other, server));
             self.confirm(0, target, true).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             let others = self.world.inside().oracle.left_where_it_was(target);
@@ -67,14 +69,17 @@ impl Stage {
 
     /// Every target leads to the server that it is known to be.
     fn lead_home(&self) {
-        let homes = self.world.inside().oracle.homes.clone();
-        homes.into_iter().enumerate().for_each(|(target, home)| self.world.lead(target, home));
+        self.homes().into_iter().enumerate().for_each(|(target, home)| self.world.lead(target, home));
+    }
+
+    fn homes(&self) -> Vec<usize> {
+        let oracle = &self.world.inside().oracle;
+        (0..oracle.homes.len()).map(|target| oracle.home(target)).collect()
     }
 
     /// Every target leads to a server where something of it lives, to each of them in turn.
     fn lead_where_something_lives(&self, round: usize) {
-        let homes = self.world.inside().oracle.homes.clone();
-        for (target, home) in homes.into_iter().enumerate() {
+        for (target, home) in self.homes().into_iter().enumerate() {
             let of = |case: &&Case| !case.is_final() && place_of(case.target()) == Some(target);
             let mut servers: BTreeSet<usize> = {
                 let inside = self.world.inside();

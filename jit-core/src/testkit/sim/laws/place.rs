@@ -47,6 +47,16 @@ impl Oracle {
         placed.or_else(|| server_of(realm))
     }
 
+    /// The server that the target is known to be. Where only another target of its realm was confirmed elsewhere, it is where the realm is.
+    pub(in super::super) fn home(&self, target: usize) -> usize {
+        let first = super::super::steps::straight().get(target).copied().unwrap_or_default();
+        let home = self.homes.get(target).copied().unwrap_or(first);
+        let tenant = if target < super::super::steps::TARGETS.len() { "default" } else { "other" };
+        let realm = self.servers.get(home).map(MockServer::realm).unwrap_or_default();
+        let placed = self.places.get(&(tenant.to_owned(), realm)).copied();
+        placed.filter(|_| home == first).unwrap_or(home)
+    }
+
     /// The other targets of this one's tenant that are known to be where its realm was, and where that is now.
     pub(in super::super) fn left_where_it_was(&self, target: usize) -> Vec<(usize, usize)> {
         let first = super::super::steps::straight();
@@ -63,11 +73,12 @@ impl Oracle {
     /// it cannot be found by anything but its name.
     pub(in super::super) fn is_straight(&self, leads: &[usize]) -> bool {
         let at_home = |case: &Case| {
-            let home = place_of(&case.request.target).and_then(|target| self.homes.get(target));
-            case.server.is_none() || case.server.as_ref() == home
+            let home = place_of(&case.request.target).map(|target| self.home(target));
+            case.server.is_none() || case.server == home
         };
         let lost = self.renamed.keys().any(|(server, _)| self.merged.get(*server) == Some(&true));
-        *leads == *self.homes && !lost && self.cases.values().filter(|case| !case.is_final()).all(at_home)
+        let straight = leads.iter().enumerate().all(|(target, leads)| *leads == self.home(target));
+        straight && !lost && self.cases.values().filter(|case| !case.is_final()).all(at_home)
     }
 
     /// Nobody is to change anything on it: no target is known to be this server.

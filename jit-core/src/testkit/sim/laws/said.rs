@@ -153,7 +153,15 @@ impl Oracle {
                 _ => Ok(()),
             };
         };
-        let before = case.review.as_ref();
+        // more time after a review is not what was reviewed: another is owed from then on
+        let again = told.iter().any(|entry| entry.what == "extended");
+        let before = case.review.as_ref().filter(|before| !again || before.given.is_none());
+        if again && review.given.is_some() {
+            return Err(broken(4, format!("{id} goes on after its review, and no other is owed")));
+        }
+        if before.is_some_and(|before| before.given.is_some() && before.given != review.given) {
+            return Err(broken(9, format!("the review of {id} is not what it was")));
+        }
         if before.is_none() && review.due > after(at, REVIEW) || before.is_some_and(|before| before.due != review.due) {
             return Err(broken(4, format!("the review of {id} is owed at {}", review.due)));
         }

@@ -188,6 +188,12 @@ impl Oracle {
         self.is_missing(server, subject.account_id.as_ref())
     }
 
+    /// Whether its account is found on the server: by its id, or, where that is not known, by its name.
+    pub(in super::super) fn finds(&self, server: usize, subject: &Subject) -> bool {
+        let Some(server) = self.servers.get(server) else { return false };
+        subject.account_id.as_ref().map_or_else(|| server.has(subject.account.as_str()), |id| server.has_id(id))
+    }
+
     /// Whether the server has no account of this id; where only the name is known, nobody can say so.
     pub(super) fn is_missing(&self, server: usize, account: Option<&ObjectId>) -> bool {
         account.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
