@@ -124,8 +124,8 @@ impl Connection {
     async fn stopped(&mut self) -> DatabaseError {
         let answers = self.script(sql::WHY).await.unwrap_or_default();
         let row = answers.first().and_then(|rows| rows.first());
-        match row.and_then(|row| number(row, "late").ok()) {
-            Some(0) => {
+        match row.map(|row| (number(row, "late"), number(row, "other"))) {
+            Some((Ok(0), Ok(1))) => {
                 let why = "a proxy took the statement to another server than the one that was looked at";
                 DatabaseError::AnotherServer { why: why.to_owned() }
             }

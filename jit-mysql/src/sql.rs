@@ -281,6 +281,9 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
     format!("x'{digits}'")
 }
 
+/// What names in the packet are written in: stands before them, since something between us and the server may have set another.
+pub(crate) const NAMES_IN: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin";
+
 /// Fails, and what stands behind it in the packet is not done, where this is true.
 fn stop_if(condition: &str) -> String {
     format!("SET @jit_gate = IF({condition}, (SELECT 1 UNION SELECT 2), 0)")
@@ -302,7 +305,7 @@ pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64, statement: &str) -> 
     let limits = limits.map(|limit| format!("SESSION {limit} = {lock_wait_seconds}")).join(", ");
     let server = flavour.text("CONCAT({realm}, ' ', {place})");
     format!(
-        "DO GET_LOCK(@jit_label, 0); SET {limits}; \
+        "{NAMES_IN}; DO GET_LOCK(@jit_label, 0); SET {limits}; \
          SET @jit_late = SYSDATE(6) + INTERVAL {lock_wait_seconds} SECOND > CAST(@jit_not_after AS DATETIME(6)); \
          SET @jit_other = NOT CONVERT({server} USING utf8mb4) <=> CONVERT(COALESCE(@jit_server, {server}) USING utf8mb4); \
          {}; {statement}",
@@ -311,7 +314,7 @@ pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64, statement: &str) -> 
 }
 
 /// Why [`run`] stopped.
-pub(crate) const WHY: &str = "SELECT @jit_late AS late";
+pub(crate) const WHY: &str = "SELECT @jit_late AS late, @jit_other AS other";
 
 /// The call is over.
 pub(crate) fn done(flavour: Flavour) -> &'static str {

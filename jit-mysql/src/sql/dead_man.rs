@@ -7,7 +7,7 @@ use jit_core::database::adapter::name_for;
 
 use super::hosts::{certain, perhaps, specific};
 use super::{Flavour, Read, hex, routines, stop_if};
-use crate::account::Name;
+use crate::account::{Name, backticked};
 
 /// The database of a broker's events, by its account (`user@host`). Each broker has its own, in which nobody else has rights.
 #[must_use]
@@ -82,7 +82,7 @@ pub(crate) fn marks(home: &str, names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!(
         "SELECT EVENT_NAME AS name, EVENT_COMMENT AS armed_by, IF(EVENT_DEFINITION LIKE '%v_there = %', \
-         SUBSTRING_INDEX(SUBSTRING_INDEX(EVENT_DEFINITION, 'v_there = ''', -1), '''', 1), NULL) AS there \
+         SUBSTRING_INDEX(SUBSTRING_INDEX(SUBSTRING_INDEX(EVENT_DEFINITION, 'v_there = ''', 2), 'v_there = ''', -1), '''', 1), NULL) AS there \
          FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{home}' \
          AND EVENT_NAME IN ({}) AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
         names.join(", ")
@@ -115,8 +115,9 @@ pub(crate) const FOUND_NOTHING: &str = "found nothing";
 /// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
 /// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
 fn gate(until: &str, wait: u64) -> String {
+    let names = super::NAMES_IN;
     let late = format!("SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6))");
-    format!("SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
+    format!("{names}; SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
 }
 
 /// When an event begins to look, and whose call says so.
@@ -162,16 +163,26 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// What takes the membership away. MySQL's catalog shows a backtick within a quoted name in a form that is not what was written, or takes no event
-    /// with it, so that there such a name is put together when the event runs.
+    /// What takes the membership away.
     fn take_it(&self, flavour: Flavour) -> String {
-        let names = [&self.role_user, &self.role_host, &self.account_user, &self.account_host];
-        if flavour == Flavour::MySql && names.iter().any(|name| name.contains('`')) {
-            return TAKE_IT_BY_TEXT.to_owned();
-        }
-        let role = flavour.quoted_role(&Name::of(&self.role_user, &self.role_host));
-        super::revoke(&role, &[Name::of(&self.account_user, &self.account_host).quoted()])
+        let parts = [&self.role_user, &self.role_host, &self.account_user, &self.account_host];
+        let quoted = match flavour {
+            Flavour::MySql => parts.map(|name| in_mysql(name)),
+            Flavour::MariaDb => parts.map(|name| Some(backticked(name))),
+        };
+        let [Some(role), Some(role_host), Some(user), Some(host)] = quoted else { return TAKE_IT_BY_TEXT.to_owned() };
+        let role = if flavour == Flavour::MySql { format!("{role}@{role_host}") } else { role };
+        super::revoke(&role, &[format!("{user}@{host}")])
     }
+}
+
+/// A name in an event of MySQL's, whose catalog shows a backtick within backticks, and a backslash or the quote itself within quotes, in another form
+/// than was written. None: it cannot be shown.
+fn in_mysql(name: &str) -> Option<String> {
+    let mut quotes = ['`', '\'', '"'].into_iter();
+    let quote = quotes
+        .find(|quote| !name.contains(*quote) && (*quote == '`' || !name.contains(['\\', '\n', '\r', '\u{1a}'])))?;
+    Some(format!("{quote}{name}{quote}"))
 }
 
 /// The other accounts of a user name, and those without one, that were there when a window began.
@@ -402,7 +413,7 @@ fn kill(killer: Option<routines::Killer>) -> String {
             "IF {} AND {NOT_HIDDEN} THEN
             CALL {}(v_session);
           ELSE
-            SET v_why = 'the procedure that ends sessions is no administrator''s any more';
+            SET v_why = 'the procedure that ends sessions is of no administrator any more';
           END IF;",
             killer.trusted(),
             killer.name()
@@ -494,7 +505,9 @@ mod tests {
             assert_eq!(lease.take_it(flavour).matches(quoted).count(), lease.take_it(flavour).matches("DROP").count());
         }
         let text = body(Flavour::MySql, "jitabc", "lease_x", &lease("o'brien` {event}"));
-        assert!(text.is_ascii() && !text.contains("brien") && !text.contains('{'), "{text}");
+        assert!(text.contains("REVOKE \"o'brien` {event}\"@"), "{text}");
+        let text = body(Flavour::MySql, "jitabc", "lease_x", &lease("o'b\\rien` {event}"));
+        assert!(text.is_ascii() && !text.contains("rien") && !text.contains('{'), "{text}");
     }
 
     #[test]
@@ -503,6 +516,16 @@ mod tests {
             let text = body(flavour, "jitabc", "lease_x", &Lease { default_goes: false, ..lease("alice") });
             assert!(!text.contains("jit."), "{text}");
             assert!(!text.contains("CALL"), "{text}");
+        }
+    }
+
+    #[test]
+    fn law_04_the_catalog_shows_an_event_as_it_was_written() {
+        for killer in [None, Some(routines::Killer::Own)] {
+            let text = body(Flavour::MySql, "jitabc", "lease_x", &Lease { killer, ..lease("alice") });
+            let shown = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_alphanumeric);
+            let mut doubled = text.match_indices("''");
+            assert!(!text.contains('\\') && !doubled.any(|(at, _)| shown(at - 1) && shown(at + 2)), "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a role allows. MySQL's tables can be read; in MariaDB some rights stand beside the passwords, and the server says them of a role that
 //! is active.
 
-use super::Read;
+use super::{NAMES_IN, Read};
 use crate::account::backticked;
 
 /// What has to be read of `mysql.user` in MySQL: every right, and no password.
@@ -60,5 +60,5 @@ FROM wide w JOIN {edges} e ON e.member_user = w.own_user AND e.member_host = w.o
 /// it is active for these statements.
 pub(crate) fn of_mariadb(role: &str) -> String {
     let role = backticked(role);
-    format!("SET ROLE {role}; SHOW GRANTS FOR {role}; SET ROLE NONE")
+    format!("{NAMES_IN}; SET ROLE {role}; SHOW GRANTS FOR {role}; SET ROLE NONE")
 }

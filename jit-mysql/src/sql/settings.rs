@@ -34,7 +34,7 @@ pub(crate) fn settings(flavour: Flavour) -> impl Iterator<Item = Setting> {
 /// No role of the broker's own is active: it grants them, and does not use them.
 const OF_BOTH: [Setting; 23] = [
     needed(FIRST),
-    needed("SET NAMES utf8mb4 COLLATE utf8mb4_bin"),
+    needed(super::NAMES_IN),
     needed("SET SESSION sql_mode = 'STRICT_ALL_TABLES'"),
     needed("SET SESSION autocommit = 1"),
     needed("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE"),
