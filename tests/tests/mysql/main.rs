@@ -67,6 +67,7 @@ fn main() -> Result<()> {
         all.add("law_17_a_server_is_set_up_from_nothing_and_mended", set_up::from_nothing);
         all.add("law_17_setting_up_takes_over_nothing_of_a_strangers", set_up::planted);
         all.add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", identity::copy_in_place);
+        all.add("law_05_what_answers_at_a_moved_address_proves_no_revoke", identity::moved_address);
         all.add("law_04_what_is_live_goes_on_under_another_identifier", identity::another_identifier);
         all.add("law_17_an_event_of_somebody_else_is_no_dead_man", strangers::events);
         all.add("law_17_what_somebody_else_may_drop_is_no_dead_man", strangers::rights);
