@@ -70,6 +70,9 @@ fn main() -> Result<()> {
         all.add_alone("law_17_who_writes_all_data_is_told_and_no_lease_is_trusted", switch::writers);
         all.add_alone("law_17_a_planted_schema_of_the_brokers_own_stops_no_script", switch::planted_own_schema);
         all.add_alone("law_05_what_answers_at_a_moved_address_proves_no_revoke", identity::moved_address);
+        if running.major == 15 {
+            all.add_alone("law_17_the_job_of_pg_cron_calls_nothing_of_a_strangers", switch::hostile_path);
+        }
         if running.major == 17 {
             all.add_alone("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", |_| identity::copy_in_place());
             all.add_alone("law_07_two_clusters_of_one_folder_are_two_realms", |_| identity::copied_folder());

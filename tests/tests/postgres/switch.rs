@@ -147,6 +147,46 @@ pub(crate) async fn planted_cron(major: u32) -> Result<(), BoxError> {
     is_taken(&scene).await
 }
 
+/// What a job of `pg_cron` runs, in a session of its own with the search path that the database has: it takes the role, and calls nothing of mallory's.
+pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
+    let settings =
+        "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
+    let cluster = Cluster::start_durable_with(major, settings).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    scene.sql("CREATE EXTENSION pg_cron; GRANT USAGE ON SCHEMA cron TO {broker}").await?;
+    grant_and_arm(&scene, Stance::Refused, Duration::from_secs(600)).await?;
+    let (admin, broker) = (scene.running.admin("postgres").await?, scene.world.broker());
+    let job = "SELECT command FROM cron.job WHERE active AND username = $1";
+    let job: String = admin.query_one(job, &[&broker]).await?.try_get(0)?;
+    // as every database has it that came from 14 or earlier
+    admin
+        .batch_execute(
+            "CREATE ROLE mallory; GRANT CREATE ON SCHEMA public TO mallory; \
+             ALTER DATABASE postgres SET search_path = public, pg_catalog; SET ROLE mallory; \
+             CREATE FUNCTION public.hers(oid[]) RETURNS oid[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'hers'; END $$; \
+             CREATE AGGREGATE public.array_agg(oid) (SFUNC = array_append, STYPE = oid[], FINALFUNC = public.hers, INITCOND = '{}'); \
+             CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'hers'; END $$; \
+             CREATE VIEW public.pg_auth_members AS SELECT * FROM pg_catalog.pg_auth_members WHERE false; \
+             GRANT SELECT ON public.pg_auth_members TO PUBLIC",
+        )
+        .await?;
+    let session = scene.running.session(&broker, "postgres").await?;
+    for careless in ["SELECT array_agg(1::oid)", "SELECT clock_timestamp()", "SELECT 1 / count(*) FROM pg_auth_members"]
+    {
+        must(session.batch_execute(careless).await.is_err(), format!("{careless}: it finds nothing of hers"))?;
+    }
+    // the sentinel is not to be the one
+    let due = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'jit sentinel'; \
+         UPDATE {} SET fires_at = pg_catalog.clock_timestamp()",
+        leases(&scene, &admin).await?
+    );
+    admin.batch_execute(&format!("RESET ROLE; {due}")).await?;
+    session.batch_execute(&job).await.map_err(|error| format!("the job: {error:?}"))?;
+    let members = scene.world.members(&scene.role).await?;
+    must(members.iter().all(|row| row.member != scene.account), "the job took nothing")
+}
+
 pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(major).await?;
     let scene = Scene::new(cluster.running().clone()).await?;
