@@ -41,6 +41,7 @@ fn main() -> Result<()> {
         all.add_alone("law_17_a_strangers_schema_is_not_adopted_for_ending_sessions", looks::planted_sessions);
         all.add("names_that_are_no_utf8_stop_nothing", memberships::encodings);
         all.add("the_dead_mans_switch_outlives_a_lock_on_its_leases", switch::locked_leases);
+        all.add("the_dead_mans_switch_keeps_its_database_in_use_as_doctor_says", switch::in_use);
         // 15 has neither a lock of a role nor the grantor of a membership
         if running.major >= 16 {
             all.add("law_04_a_lock_of_the_account_does_not_keep_its_role", memberships::locked);

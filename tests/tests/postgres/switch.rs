@@ -12,6 +12,7 @@ use jit_tests::server::Cluster;
 use jit_tests::set_up::{Target, run};
 use tokio::process::Command;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::must;
 use crate::scene::Scene;
@@ -185,6 +186,38 @@ pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
     session.batch_execute(&job).await.map_err(|error| format!("the job: {error:?}"))?;
     let members = scene.world.members(&scene.role).await?;
     must(members.iter().all(|row| row.member != scene.account), "the job took nothing")
+}
+
+/// What is armed keeps a session in its database: doctor says so, and how that goes.
+pub(crate) async fn in_use(scene: Scene) -> Result<(), BoxError> {
+    let (place, broker) = (scene.world.fresh("place"), scene.world.broker());
+    let admin = scene.running.admin("postgres").await?;
+    admin.batch_execute(&format!("CREATE DATABASE {place} TEMPLATE template0")).await?;
+    let oid: u32 = admin.query_one("SELECT oid FROM pg_roles WHERE rolname = $1", &[&broker]).await?.try_get(0)?;
+    let there = scene.running.admin(&place).await?;
+    there.batch_execute(&jit_postgres::dead_mans_switch(&broker, Some(oid))).await?;
+    drop(there);
+    let url = format!("postgres://{broker}@127.0.0.1:{}/{place}", scene.running.port);
+    let config = PostgresConfig::from_url(&url)?.tls(TlsMode::verify_full(Some(scene.running.ca.clone())));
+    let config = config.credentials(Arc::new(FixedCredentials::new(format!("secret of {broker}").into())));
+    let scene = Scene { database: Arc::new(PostgresDatabase::new(config)?), ..scene };
+    let found = scene.database.check(&[]).await?;
+    must(
+        found.iter().any(|check| check.message.contains("WITH (FORCE)")),
+        format!("doctor does not say it: {found:?}"),
+    )?;
+    grant_and_arm(&scene, Stance::Refused, Duration::from_secs(600)).await?;
+    must(sentinel(&scene, &admin).await?.is_some(), "no sentinel is awake")?;
+    drop(scene.database);
+    // until nothing but the sentinel is there
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name <> 'jit sentinel'";
+    while admin.query_one(others, &[&place]).await?.try_get::<_, i64>(0)? > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = admin.batch_execute(&format!("DROP DATABASE {place}")).await.err();
+    let code = refused.as_ref().and_then(|error| error.code());
+    must(code == Some(&SqlState::OBJECT_IN_USE), format!("it is not in use: {refused:?}"))?;
+    Ok(admin.batch_execute(&format!("DROP DATABASE {place} WITH (FORCE)")).await?)
 }
 
 pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
