@@ -93,6 +93,7 @@ fn main() -> Result<()> {
         all.add_plain("law_10_a_time_that_no_node_can_have_seen_is_refused", store::time);
         all.add_plain("law_17_no_lock_of_a_reader_holds_up_a_claim", store::locks);
         all.add_plain("law_17_a_strangers_schema_is_no_store", store::planted_schema);
+        all.add_plain("law_17_only_who_uses_a_store_connects_to_its_database", store::closed);
         all.add_plain("law_17_a_store_calls_no_function_of_a_strangers", store::planted);
     }
     trials.run(4)

@@ -12,6 +12,7 @@ use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
 use jit_tests::places::OnPostgres;
 use jit_tests::server::Cluster;
 use jit_tests::servers::RunningPostgres;
+use tokio_postgres::error::SqlState;
 
 use crate::must;
 
@@ -175,6 +176,21 @@ pub(crate) async fn planted_schema(running: RunningPostgres) -> Result<(), BoxEr
         ))
         .await?;
     refused(&format!("belongs to `{stranger}`")).await
+}
+
+/// Nobody connects to the database of a store but who uses it.
+pub(crate) async fn closed(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let stranger = format!("{}_stranger", place.name());
+    running.admin("postgres").await?.batch_execute(&format!("CREATE ROLE {stranger} LOGIN")).await?;
+    running.session(&stranger, "postgres").await?;
+    let refused = running.session(&stranger, place.name()).await.err();
+    let code = refused.as_ref().and_then(|error| error.code());
+    must(code == Some(&SqlState::INSUFFICIENT_PRIVILEGE), format!("a stranger connects: {refused:?}"))?;
+    for user in ["owner", "node", "auditor"] {
+        running.session(&format!("{}_{user}", place.name()), place.name()).await?;
+    }
+    Ok(())
 }
 
 /// Whatever a reader locks, nodes claim and commit.
