@@ -5,6 +5,7 @@ mod definers;
 mod ends;
 mod identity;
 mod looks;
+mod passwords;
 mod scene;
 mod sessions;
 mod set_up;
@@ -69,6 +70,7 @@ fn main() -> Result<()> {
         all.add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", identity::copy_in_place);
         all.add("law_05_what_answers_at_a_moved_address_proves_no_revoke", identity::moved_address);
         all.add("law_04_what_is_live_goes_on_under_another_identifier", identity::another_identifier);
+        all.add("law_12_a_password_is_given_in_the_clear_to_a_verified_server_only", passwords::in_the_clear);
         all.add("law_17_an_event_of_somebody_else_is_no_dead_man", strangers::events);
         all.add("law_17_what_somebody_else_may_drop_is_no_dead_man", strangers::rights);
     }
