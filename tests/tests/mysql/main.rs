@@ -49,6 +49,7 @@ fn main() -> Result<()> {
         all.add("law_05_a_session_by_proxy_ends", sessions::proxied);
         all.add("law_04_a_lock_of_the_account_keeps_no_role", sessions::locked);
         all.add("law_15_a_cut_look_is_an_error", looks::cut);
+        all.add("law_15_a_limit_of_the_server_hides_no_member", looks::many);
         all.add("law_15_a_renamed_account_is_no_proof", looks::renamed);
         all.add("law_06_what_everybody_holds_is_held", looks::everybody);
         all.add("an_account_that_may_be_meant_is_named", looks::alike);
