@@ -54,6 +54,7 @@ fn main() -> Result<()> {
         all.add("law_06_what_everybody_holds_is_held", looks::everybody);
         all.add("an_account_that_may_be_meant_is_named", looks::alike);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", ends::whole_job);
+        all.add("a_role_that_was_gone_already_is_told", ends::gone_before);
         all.add("what_runs_with_somebodys_rights_is_left_behind", ends::definitions);
         all.add("what_runs_with_a_roles_rights_is_left_behind_wherever_it_is", definers::everywhere);
         all.add("nobody_hides_what_is_left_behind_by_a_lock", definers::locked);
