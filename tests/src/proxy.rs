@@ -41,6 +41,8 @@ struct Shared {
     frozen: watch::Sender<bool>,
     /// While nobody gets through.
     cut: watch::Sender<bool>,
+    /// The port of the server that it leads to.
+    server: watch::Sender<u16>,
 }
 
 impl Proxy {
@@ -55,6 +57,7 @@ impl Proxy {
             trap: Mutex::default(),
             frozen: watch::Sender::new(false),
             cut: watch::Sender::new(false),
+            server: watch::Sender::new(server),
         });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -63,13 +66,16 @@ impl Proxy {
                 if *cut.borrow_and_update() {
                     continue;
                 }
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
+                let mut moved = of_task.server.subscribe();
+                let port = *moved.borrow_and_update();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let conversation = converse(client, server, Arc::clone(&of_task));
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = conversation => {}
                         _ = cut.wait_for(|cut| *cut) => {}
+                        _ = moved.changed() => {}
                     }
                 });
             }
@@ -109,6 +115,11 @@ impl Proxy {
     /// Lets everybody through again.
     pub fn mend(&self) {
         self.shared.cut.send_replace(false);
+    }
+
+    /// Ends all conversations, and leads to another server of this machine from now on.
+    pub fn lead_to(&self, server: u16) {
+        self.shared.server.send_replace(server);
     }
 
     /// Lets everything that is held go on, also where its client is gone.

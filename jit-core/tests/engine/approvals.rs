@@ -3,15 +3,21 @@
 mod scene;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::approver::{Approver, ApproverError, Callback, Reply, Review, Said};
-use jit_core::engine::{AccessView, Ask, Filter, JitError};
+use jit_core::engine::{AccessView, Ask, Filter, Jit, JitError};
 use jit_core::fact::What;
 use jit_core::id::Principal;
+use jit_core::mfa::{Challenge, Factor, FactorError, Verified};
+use jit_core::notify::{Notice, Notifier, NotifyError};
+use jit_core::store::Store;
+use secrecy::SecretString;
 
-use crate::stage::{actor, field, held, policy, told};
+use crate::stage::{Breaks, actor, field, held, policy, told};
 
 use self::scene::*;
 
@@ -75,6 +81,76 @@ async fn an_outside_system_that_gives_no_answer_is_asked_again_and_the_log_says_
     assert_eq!(scene.view(&access).await.state, "active");
     let failed = told(&scene.jit, &access).await.into_iter().filter(|what| what == "approver-failed").count();
     assert_eq!((scene.tracker.times(), failed), (5, 1));
+}
+
+/// An outside system and a second factor.
+#[derive(Debug, Clone)]
+struct Broken(Breaks);
+
+#[async_trait::async_trait]
+impl Approver for Broken {
+    async fn review(&self, _: &Review) -> Result<Reply, ApproverError> {
+        self.0.go().await;
+        Err(ApproverError::new("away"))
+    }
+}
+
+#[async_trait::async_trait]
+impl Factor for Broken {
+    async fn verify(&self, _: &Challenge<'_>, _: &SecretString) -> Result<Verified, FactorError> {
+        self.0.go().await;
+        Err(FactorError::Unavailable { why: "away".to_owned(), source: None })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_18_an_outside_system_or_a_factor_that_panics_or_hangs_is_one_that_does_not_answer() {
+    for (breaks, why) in [(Breaks::Panics, "panicked"), (Breaks::Hangs, "no answer within"), (Breaks::Away, "away")] {
+        let scene = Scene::new().await;
+        let builder = Jit::builder().shared_store(Arc::clone(&scene.store) as Arc<dyn Store>).policy(policy(POLICY));
+        let builder = builder.database("pg", scene.server.database()).notifier("chat", scene.chat.clone());
+        let jit = builder.approver("tracker", Broken(breaks)).factor("totp", Broken(breaks)).build().await.unwrap();
+        let asked = jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
+        jit.run_due().await.unwrap();
+        let history = jit.history(asked.id(), 100).await.unwrap();
+        let said =
+            |body: &[u8]| field(body, "what") == "approver-failed" && String::from_utf8_lossy(body).contains(why);
+        assert!(history.iter().any(|entry| said(&entry.body)), "{breaks:?}");
+        let staged = jit.request(&actor("dave"), ask("writer")).await.unwrap();
+        let error = jit.confirm(&actor("dave").responding(totp(), "123456"), staged.id()).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{breaks:?}: {error}");
+        // another node's answers
+        scene.later(Duration::from_secs(60)).await;
+        assert_eq!((scene.view(&asked).await.state, scene.view(&staged).await.state), ("active", "pending"));
+    }
+}
+
+/// Panics when it is told something for the first time.
+#[derive(Debug)]
+struct PanicsOnce(AtomicBool, Chat);
+
+#[async_trait::async_trait]
+impl Notifier for PanicsOnce {
+    async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
+        assert!(self.0.swap(true, Ordering::SeqCst), "it is broken");
+        self.1.notify(notice).await
+    }
+}
+
+#[tokio::test]
+async fn law_18_a_notice_whose_receiver_panicked_is_told_again() {
+    let scene = Scene::new().await;
+    let builder = Jit::builder().shared_store(Arc::clone(&scene.store) as Arc<dyn Store>).policy(policy(POLICY));
+    let builder = builder.database("pg", scene.server.database()).approver("tracker", Broken(Breaks::Away));
+    let builder = builder.factor("totp", Broken(Breaks::Away));
+    let heard = Chat::default();
+    let jit = builder.notifier("chat", PanicsOnce(AtomicBool::new(false), heard.clone())).build().await.unwrap();
+    jit.request(&actor("alice"), ask("admin")).await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(heard.events(), []);
+    scene.clock.advance(Duration::from_secs(60));
+    jit.run_due().await.unwrap();
+    assert_eq!(heard.events(), [What::Requested]);
 }
 
 #[tokio::test]

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
-use jit_core::directory::{Directory, DirectoryError, Person};
-use jit_core::engine::{Jit, Scope};
+use jit_core::directory::{Directory, DirectoryError, ListedDirectory, Person};
+use jit_core::engine::{Ask, Jit, Scope};
 use jit_core::fact::What;
 use jit_core::id::{Group, Principal, RoleName, TargetName};
+use jit_core::notify::{Notice, Notifier, NotifyError};
 use jit_core::policy::{Action, Explained, Policy, PolicyDocument, Question, Ruling};
 use jit_core::store::MemoryStore;
 use jit_core::testkit::faulty::{Fault, Method};
@@ -218,6 +220,129 @@ async fn law_18_a_sink_that_hangs_or_panics_does_not_stop_the_pump_from_stopping
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn law_18_a_store_that_panics_or_hangs_is_one_that_is_away() {
+    for (breaks, why) in [(Breaks::Panics, "panicked"), (Breaks::Hangs, "no answer within")] {
+        let (server, store) = (server(17), Arc::new(Counting::default()));
+        let jit = engine_on(Arc::clone(&store) as Arc<dyn jit_core::store::Store>, server.database()).await;
+        *store.breaks.lock().unwrap() = Some(breaks);
+        let error = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{breaks:?}: {error}");
+        *store.breaks.lock().unwrap() = None;
+        let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+        *store.breaks.lock().unwrap() = Some(breaks);
+        let error = jit.run_due().await.unwrap_err();
+        assert!(error.to_string().contains(why), "{breaks:?}: {error}");
+        *store.breaks.lock().unwrap() = None;
+        jit.run_due().await.unwrap();
+        assert_eq!(jit.access(access.id()).await.unwrap().state, "active", "{breaks:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_14_a_pump_that_has_to_stop_says_what_is_unfinished_and_gives_back_what_no_database_was_told() {
+    let (told, untold) = (faulty(&server(17)), faulty(&server(17)));
+    let store = Arc::new(MemoryStore::new(clock()));
+    let node = async || {
+        let jit =
+            Jit::builder().shared_store(Arc::clone(&store) as Arc<dyn jit_core::store::Store>).policy(policy(POLICY));
+        jit.database("pg", Arc::clone(&told)).database("pg-two", Arc::clone(&untold)).build().await.unwrap()
+    };
+    let jit = node().await;
+    jit.run_due().await.unwrap();
+    told.always(Method::Grant, Some(Fault::HangForever));
+    untold.always(Method::Observe, Some(Fault::HangForever));
+    let mut asked = Vec::new();
+    for target in ["pg", "pg-two"] {
+        for who in ["alice", "dave"] {
+            let ask = Ask::new(target, "reader", TimeDelta::hours(1)).because("a test needs it");
+            asked.push(jit.request(&actor(who), ask).await.unwrap().id());
+        }
+    }
+    let pump = jit.start();
+    while told.calls(Method::Grant).running == 0 || untold.calls(Method::Observe).running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let left = pump.stop_within(Duration::from_millis(300)).await;
+    for target in ["`pg`", "`pg-two`"] {
+        let said = left.unfinished.iter().any(|what| what.contains(target) && what.contains("2 accounts"));
+        assert!(said, "{target} is not among {:?}", left.unfinished);
+    }
+    told.always(Method::Grant, None);
+    untold.always(Method::Observe, None);
+    let other = node().await;
+    let pump = other.start();
+    // longer than claims last
+    for id in &asked[2..] {
+        other.until_active(*id, Duration::from_secs(4)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(other.access(asked[0]).await.unwrap().state, "granting", "the database may still be at it");
+    for id in &asked[..2] {
+        other.until_active(*id, PATIENCE).await.unwrap();
+    }
+    pump.stop().await;
+}
+
+/// The people of the policy, in a directory that is at its third revision when it has panicked once.
+#[derive(Debug)]
+struct PanicsOnce(ListedDirectory, AtomicUsize);
+
+#[async_trait]
+impl Directory for PanicsOnce {
+    async fn person(&self, who: &Principal, groups: &BTreeSet<Group>) -> Result<Person, DirectoryError> {
+        Ok(self.0.look_up(who, groups))
+    }
+    async fn account(&self, who: &Principal, target: &TargetName) -> Result<Option<String>, DirectoryError> {
+        Ok(self.0.account_of(who, target))
+    }
+    async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
+        self.0.members(group).await
+    }
+    async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+        self.0.knows(who).await
+    }
+    async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+        let looks = self.1.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(looks, 1, "the directory is broken");
+        Ok(Some(looks.to_string()))
+    }
+}
+
+#[tokio::test]
+async fn law_18_a_directory_that_panicked_is_looked_at_again() {
+    let policy = policy(POLICY);
+    let people = PanicsOnce(policy.people().clone(), AtomicUsize::new(0));
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy).directory(people);
+    let jit = builder.database("pg", server(17).database()).build().await.unwrap();
+    let mut events = jit.events();
+    let pump = jit.start();
+    for revision in ["0", "2"] {
+        let told = async {
+            loop {
+                let fact = events.recv().await.unwrap().fact;
+                if fact.what == What::DirectoryChanged {
+                    break fact;
+                }
+            }
+        };
+        let fact = tokio::time::timeout(PATIENCE, told).await.unwrap();
+        assert!(format!("{:?}", fact.details["directory"]).contains(revision), "{fact:?}");
+    }
+    pump.stop().await;
+}
+
+/// Keeps nothing.
+#[derive(Debug)]
+struct Deaf;
+
+#[async_trait]
+impl Notifier for Deaf {
+    async fn notify(&self, _: &Notice) -> Result<(), NotifyError> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn what_is_given_twice_or_to_nobody_is_refused() {
     let new = || Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
@@ -226,6 +351,7 @@ async fn what_is_given_twice_or_to_nobody_is_refused() {
     let database = || server(17).database();
     refused.push(new().database("pg", database()).database("pg", database()).build().await);
     refused.push(new().audit_sink(Stuck("one", false)).audit_sink(Stuck("one", false)).build().await);
+    refused.push(new().database("pg", database()).notifier("chat", Deaf).notifier("chat", Deaf).build().await);
     let acme = jit_core::id::TenantId::new("acme").unwrap();
     let tenant = || jit_core::engine::TenantBuilder::default().policy(policy(POLICY));
     let lone = Jit::builder().store(MemoryStore::new(clock())).tenant(acme.clone(), tenant());

@@ -95,3 +95,20 @@ async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_not
     }
     pump.stop().await;
 }
+
+#[tokio::test]
+async fn law_04_a_pass_by_hand_ends_what_it_knows_although_the_store_is_gone_meanwhile() {
+    let (server, store) = (server(17), Arc::new(Counting::default()));
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+    let access = jit.request(&actor("alice"), ask("reader", 300)).await.unwrap();
+    jit.run_due().await.unwrap();
+    assert_eq!(held(&server, "reader"), 1);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    *store.breaks.lock().unwrap() = Some(Breaks::Away);
+    jit.run_due().await.unwrap_err();
+    assert_eq!(held(&server, "reader"), 0);
+    *store.breaks.lock().unwrap() = None;
+    assert_ne!(jit.access(access.id()).await.unwrap().state, "revoked", "nobody could record it");
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "revoked");
+}

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use jit_core::directory::{Directory, DirectoryError, ListedDirectory, Person};
 use jit_core::engine::{Jit, Scope};
-use jit_core::id::{Group, Principal, TargetName};
+use jit_core::id::{AccessId, Group, Principal, TargetName};
 use jit_core::store::MemoryStore;
 
 use crate::stage::*;
@@ -19,6 +19,8 @@ enum Meanwhile {
     Reload(String),
     /// Who is looked up takes back what they delegated.
     TakeBack,
+    /// Bob agrees to it, too.
+    Agree(AccessId),
 }
 
 /// The people of the policy. While one of them is looked up, something happens.
@@ -48,6 +50,9 @@ impl Directory for Meddling {
             (Some((_, Meanwhile::Reload(text))), Some(jit)) => jit.reload_policy(policy(&text)).await.unwrap(),
             (Some((whose, Meanwhile::TakeBack)), Some(jit)) => {
                 jit.end_delegation(&actor(whose.as_str())).await.unwrap();
+            }
+            (Some((_, Meanwhile::Agree(access))), Some(jit)) => {
+                jit.approve(&actor("bob"), access, "").await.unwrap();
             }
             _ => {}
         }
@@ -184,6 +189,20 @@ async fn law_08_a_grant_that_the_end_of_a_delegation_overtakes_does_not_begin() 
     let told = told(&jit, &access).await;
     assert!(!told.iter().any(|what| what == "granting"), "{told:?}");
     assert_eq!(jit.access(access.id()).await.unwrap().state, "pending");
+}
+
+#[tokio::test]
+async fn law_08_a_yes_that_another_one_overtakes_is_told_whose_that_was() {
+    let (jit, people) = meddled().await;
+    let access = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
+    people.when("carol", Meanwhile::Agree(access.id()));
+    let error = jit.approve(&actor("carol"), access.id(), "").await.unwrap_err();
+    assert!(people.next.lock().unwrap().is_none(), "nobody was looked up");
+    assert_eq!(error.kind(), "refused", "{error}");
+    assert!(error.to_string().contains("bob"), "{error}");
+    let told = told(&jit, &access).await;
+    assert_eq!(told.iter().filter(|what| *what == "approved").count(), 1, "{told:?}");
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "scheduled");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the tests stand on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,11 +121,39 @@ pub fn held(server: &MockServer, role: &str) -> usize {
     server.members(role).unwrap().into_iter().filter(|row| row.member != "jit_broker").count()
 }
 
-/// A store that counts what the engine commits about accesses: the log's own work is not a step of a case.
-#[derive(Debug)]
+/// How code that is not ours goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub enum Breaks {
+    Away,
+    Panics,
+    Hangs,
+}
+
+impl Breaks {
+    pub async fn go(self) {
+        match self {
+            Self::Away => {}
+            Self::Panics => panic!("it is broken"),
+            Self::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+/// A store that counts what the engine commits about accesses: the log's own work is not a step of a case. Claims and commits break as it is told.
+#[derive(Debug, Default)]
 pub struct Counting {
     pub inner: MemoryStore,
     pub commits: AtomicUsize,
+    pub breaks: Mutex<Option<Breaks>>,
+}
+
+impl Counting {
+    async fn holds(&self) -> Result<(), StoreError> {
+        let breaks = *self.breaks.lock().unwrap();
+        let Some(breaks) = breaks else { return Ok(()) };
+        breaks.go().await;
+        Err(StoreError::Unavailable { why: "it is away".to_owned(), source: None })
+    }
 }
 
 #[async_trait]
@@ -140,12 +168,14 @@ impl Store for Counting {
         self.inner.pulse().await
     }
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+        self.holds().await?;
         if change.writes.iter().any(|write| matches!(write.at.kind, Kind::Access | Kind::Holding)) {
             self.commits.fetch_add(1, Ordering::SeqCst);
         }
         self.inner.commit(change).await
     }
     async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+        self.holds().await?;
         self.inner.claim(ask).await
     }
     async fn unclaim(&self, claims: &[Claim]) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Whole cases, from request to end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -42,7 +42,7 @@ async fn a_case_from_request_to_verified_revoke_on_both_stores() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_takes_five_durable_commits_and_one_more_for_each_decision() {
     let server = server(17);
-    let store = Arc::new(Counting { inner: MemoryStore::new(clock()), commits: AtomicUsize::new(0) });
+    let store = Arc::new(Counting::default());
     let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
     let pump = jit.start();
     store.commits.store(0, Ordering::SeqCst);

@@ -14,9 +14,9 @@ pub(super) const MIGRATION_LOCK: &str = "SELECT FROM jit.meta FOR UPDATE";
 
 /// The schema that is there, if any, and whether this user owns it or could make one. `foreign_owner`: the schema's owner, where that is neither a
 /// superuser, nor the database's owner, nor this user. `foreign`: what in it somebody else than the schema's owner owns, and who else may
-/// make something in it.
+/// make something in it. By names in the catalog: `to_regclass` fails where this user may not use the schema, whoever made it.
 pub(super) const FOUND: &str = "\
-SELECT to_regclass('jit.meta') IS NOT NULL AS there, \
+SELECT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'meta') AS there, \
        coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable, \
        coalesce(pg_has_role(n.nspowner, 'USAGE'), has_database_privilege(current_database(), 'CREATE')) AS owner, \
        n.oid IS NOT NULL AS taken, current_setting('server_version_num')::int AS server, pg_is_in_recovery() AS standby, \

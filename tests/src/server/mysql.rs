@@ -268,6 +268,26 @@ impl MySqlServer {
         exchange(self.folder.path())
     }
 
+    /// A byte for byte copy of it that runs beside it. It has to be stopped while that is made.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the copy does not start.
+    pub async fn copy(&self) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("jit-my").permissions(Permissions::from_mode(0o755)).tempdir()?;
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(self.folder.path().join(".")).arg(folder.path());
+        finish(copy, Stdio::null()).await?;
+        let running = RunningMySql { port: free_port()?, socket: folder.path().join("socket"), ..self.running.clone() };
+        let file = folder.path().join("my.cnf");
+        let (here, there) = (self.folder.path().display().to_string(), folder.path().display().to_string());
+        let lines = std::fs::read_to_string(&file)?.replace(&here, &there);
+        std::fs::write(&file, lines + &format!("port={}\n", running.port))?;
+        let (program, user) = (self.program.clone(), self.user);
+        let mut copy = Self { running, program, user, folder, process: None, durable: self.durable };
+        copy.start().await?;
+        Ok(copy)
+    }
+
     /// Lets it call itself something else from its next start on, with the same data: a MySQL as after a failover, a MariaDB as on another host.
     ///
     /// # Errors
@@ -334,7 +354,7 @@ impl RunningMySql {
 }
 
 /// Where a server's program is, and how it is run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Program {
     flavour: Flavour,
     /// What would be `/usr`.

@@ -51,6 +51,26 @@ pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Somebody took the role in its window: the end is verified, and tells it apart from one that jit brought about.
+pub(crate) async fn gone_before(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::new(running).await?;
+    let (jit, alice) = scene.jit(&[&scene.role]).await?;
+    let pump = jit.start();
+    for taken in [false, true] {
+        let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+        let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
+        if taken {
+            scene.world.act(Act::Revoke { role: &scene.role, from: &scene.account, by: By::Admin }).await?;
+        }
+        jit.release(&alice, access).await?;
+        let ended = jit.until_ended(access, PATIENCE).await?;
+        let told = ended.evidence.as_ref().map(|evidence| evidence.gone_before);
+        must(ended.state == "revoked" && told == Some(taken), format!("taken before: {taken}: {ended:?}"))?;
+    }
+    pump.stop().await;
+    Ok(())
+}
+
 /// An event outlives the window in which it was made, with its definer's rights; so do a view and a trigger.
 pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jit_core::database::Database as _;
+use jit_core::database::{Call, Database as _, DefaultRole, RevokeHow, RevokeOrder, Subject, Width};
 use jit_core::engine::Ask;
+use jit_core::policy::{Prepared, Sessions};
 use jit_core::store::BoxError;
-use jit_core::testkit::database_laws::{Act, By, World as _};
+use jit_core::testkit::database_laws::{Act, By, Login, World as _};
 use jit_tests::servers::RunningMySql;
 use jit_tests::world::mysql::PASSWORD;
 use mysql_async::Conn;
@@ -51,6 +52,50 @@ pub(crate) async fn cut(running: RunningMySql) -> Result<(), BoxError> {
     let why = seen.as_ref().err().map(ToString::to_string).unwrap_or_default();
     must(why.contains("cut"), format!("a look that was cut is no error: {seen:?}"))?;
     must(database.holders(&[subject.role]).await.is_err(), "holders that were cut are no error")
+}
+
+/// The server lets each session have 50 rows: 60 members are all seen, and all taken.
+pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
+    let scene = Scene::alone(running.flavour).await?;
+    let accounts: Vec<String> = (0..60).map(|_| scene.world.fresh("p")).collect();
+    for account in &accounts {
+        scene.world.act(Act::CreateAccount { account, inherits: true }).await?;
+        let grant = Act::Grant { role: &scene.role, to: account, by: By::Broker, width: Width::Inherit, admin: false };
+        scene.world.act(grant).await?;
+    }
+    let mut admin = scene.running.admin().await?;
+    admin.query_drop("SET GLOBAL sql_select_limit = 50").await?;
+    let cut: Vec<String> = scene.running.admin().await?.query("SELECT User FROM mysql.user").await?;
+    must(cut.len() == 50, format!("it lets a session have {} rows", cut.len()))?;
+    let database = scene.world.database(Login::Broker).await?;
+    let subjects = accounts.iter().map(|account| scene.subject(account)).collect::<Result<Vec<_>, _>>()?;
+    let mut held = 0;
+    for seen in database.observe(&subjects).await?.seen {
+        must(seen.account_exists, "an account is not seen")?;
+        held += seen.direct.len();
+    }
+    must(held == 60, format!("{held} members are seen"))?;
+    let holders = database.holders(&[scene.subject(&scene.account)?.role]).await?.holders;
+    let held = holders.iter().filter(|holder| subjects.iter().any(|subject| subject.account == holder.account)).count();
+    must(held == 60, format!("{held} holders are listed"))?;
+    let order = |subject: &Subject| RevokeOrder {
+        access: scene.access,
+        subject: subject.clone(),
+        how: RevokeHow::Remove,
+        sessions: Sessions::End,
+        prepared: Prepared::Report,
+        default_role: DefaultRole::Stays,
+    };
+    let orders: Vec<RevokeOrder> = subjects.iter().map(order).collect();
+    let call = Call { label: format!("r{}", scene.access), limit: PATIENCE, server: None, store: None };
+    for report in database.revoke(&call, &orders).await {
+        let report = report?;
+        must(report.was_held == Some(true) && report.seen.account_exists, format!("{report:?}"))?;
+    }
+    admin.query_drop("SET GLOBAL sql_select_limit = DEFAULT").await?;
+    let left = scene.world.members(&scene.role).await?;
+    must(!left.iter().any(|row| accounts.contains(&row.member)), format!("{left:?}"))?;
+    Ok(admin.disconnect().await?)
 }
 
 /// An account that takes the role along under another name is not gone, and neither is the role.

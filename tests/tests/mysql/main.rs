@@ -5,6 +5,7 @@ mod definers;
 mod ends;
 mod identity;
 mod looks;
+mod passwords;
 mod scene;
 mod sessions;
 mod set_up;
@@ -48,10 +49,12 @@ fn main() -> Result<()> {
         all.add("law_05_a_session_by_proxy_ends", sessions::proxied);
         all.add("law_04_a_lock_of_the_account_keeps_no_role", sessions::locked);
         all.add("law_15_a_cut_look_is_an_error", looks::cut);
+        all.add("law_15_a_limit_of_the_server_hides_no_member", looks::many);
         all.add("law_15_a_renamed_account_is_no_proof", looks::renamed);
         all.add("law_06_what_everybody_holds_is_held", looks::everybody);
         all.add("an_account_that_may_be_meant_is_named", looks::alike);
         all.add("law_07_two_accesses_of_one_account_and_its_own_default_role", ends::whole_job);
+        all.add("a_role_that_was_gone_already_is_told", ends::gone_before);
         all.add("what_runs_with_somebodys_rights_is_left_behind", ends::definitions);
         all.add("what_runs_with_a_roles_rights_is_left_behind_wherever_it_is", definers::everywhere);
         all.add("nobody_hides_what_is_left_behind_by_a_lock", definers::locked);
@@ -67,7 +70,9 @@ fn main() -> Result<()> {
         all.add("law_17_a_server_is_set_up_from_nothing_and_mended", set_up::from_nothing);
         all.add("law_17_setting_up_takes_over_nothing_of_a_strangers", set_up::planted);
         all.add("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", identity::copy_in_place);
+        all.add("law_05_what_answers_at_a_moved_address_proves_no_revoke", identity::moved_address);
         all.add("law_04_what_is_live_goes_on_under_another_identifier", identity::another_identifier);
+        all.add("law_12_a_password_is_given_in_the_clear_to_a_verified_server_only", passwords::in_the_clear);
         all.add("law_17_an_event_of_somebody_else_is_no_dead_man", strangers::events);
         all.add("law_17_what_somebody_else_may_drop_is_no_dead_man", strangers::rights);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::{ArmOrder, Call, Database as _, DatabaseError, DefaultRole, Rejection};
+use jit_core::database::{ArmOrder, Call, Database as _, DatabaseError, DefaultRole, Rejection, Severity};
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};
@@ -35,6 +35,16 @@ pub(crate) async fn administrators(scene: Scene) -> Result<(), BoxError> {
     let unnamed = scene.world.database_of(&[])?;
     let (scene, steward) = made_by_an_administrator(scene).await?;
     let scene = Scene { database: unnamed, ..scene };
+    let found = scene.database.check(&[]).await?;
+    let told = found.iter().find(|check| {
+        check.about.what == "account-members"
+            && check.about.on.as_deref() == Some(&steward)
+            && check.severity == Severity::Danger
+    });
+    must(
+        told.is_some_and(|check| check.message.contains(&scene.account)),
+        format!("nobody tells of `{steward}`: {found:?}"),
+    )?;
     refused_for_members(scene.try_grant(Stance::Refused).await?)?;
     let scene = Scene { database: scene.world.database_of(&[&steward, "nobody_of_this_name"])?, ..scene };
     scene.try_grant(Stance::Refused).await??;

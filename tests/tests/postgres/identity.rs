@@ -8,6 +8,7 @@ use jit_core::id::TargetName;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};
 use jit_tests::identity::{actor, engine, refused, revoked, same_data, stays_due, usable};
+use jit_tests::proxy::Proxy;
 use jit_tests::server::{Cluster, Down};
 use jit_tests::servers::RunningPostgres;
 
@@ -91,6 +92,45 @@ pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     let there = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30)).await?;
     if held(cluster.running(), &role, &account).await? || !held(copy.running(), &role, &account).await? {
         return Err(format!("{there} is not where it was asked for").into());
+    }
+    pump.stop().await;
+    Ok(())
+}
+
+/// The target's address leads to another server while jit is connected: what that one says of a revoke proves nothing.
+pub(crate) async fn moved_address(major: u32) -> Result<(), BoxError> {
+    let mut cluster = Cluster::start_fresh(major).await?;
+    let Scene { world, account, role, .. } = Scene::new(cluster.running().clone()).await?;
+    cluster.stop(Down::Fast)?;
+    let copy = cluster.copy().await?;
+    cluster.start().await?;
+    let other = Cluster::start_fresh(major).await?;
+    let broker = world.broker();
+    // another cluster with the same names
+    let names = format!(
+        "CREATE ROLE {broker} LOGIN NOINHERIT PASSWORD 'secret of {broker}'; GRANT pg_signal_backend TO {broker}; \
+         CREATE ROLE {account} LOGIN; CREATE ROLE {role}; GRANT {role} TO {broker} WITH ADMIN OPTION"
+    );
+    other.running().admin("postgres").await?.batch_execute(&names).await?;
+    let proxy = Proxy::before(cluster.running().port).await?;
+    let jit = engine(&role, &[("db", &world.database_at(proxy.port())?)]).await?;
+    let pump = jit.start();
+    for elsewhere in [copy.running(), other.running()] {
+        let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
+        proxy.lead_to(elsewhere.port);
+        jit.release(&actor(&account)?, id).await?;
+        // also when it was tried again, on a connection to that one
+        for _ in 0..4 {
+            stays_due(&jit, id).await?;
+        }
+        if !held(cluster.running(), &role, &account).await? || held(elsewhere, &role, &account).await? {
+            return Err("what was granted is not where it was granted alone".into());
+        }
+        proxy.lead_to(cluster.running().port);
+        revoked(&jit, id).await?;
+        if held(cluster.running(), &role, &account).await? {
+            return Err("the role stays where it was granted".into());
+        }
     }
     pump.stop().await;
     Ok(())

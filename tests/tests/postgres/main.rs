@@ -41,6 +41,7 @@ fn main() -> Result<()> {
         all.add_alone("law_17_a_strangers_schema_is_not_adopted_for_ending_sessions", looks::planted_sessions);
         all.add("names_that_are_no_utf8_stop_nothing", memberships::encodings);
         all.add("the_dead_mans_switch_outlives_a_lock_on_its_leases", switch::locked_leases);
+        all.add("the_dead_mans_switch_keeps_its_database_in_use_as_doctor_says", switch::in_use);
         // 15 has neither a lock of a role nor the grantor of a membership
         if running.major >= 16 {
             all.add("law_04_a_lock_of_the_account_does_not_keep_its_role", memberships::locked);
@@ -69,6 +70,10 @@ fn main() -> Result<()> {
         all.add_alone("law_17_a_planted_schema_of_pg_cron_stops_nothing", switch::planted_cron);
         all.add_alone("law_17_who_writes_all_data_is_told_and_no_lease_is_trusted", switch::writers);
         all.add_alone("law_17_a_planted_schema_of_the_brokers_own_stops_no_script", switch::planted_own_schema);
+        all.add_alone("law_05_what_answers_at_a_moved_address_proves_no_revoke", identity::moved_address);
+        if running.major == 15 {
+            all.add_alone("law_17_the_job_of_pg_cron_calls_nothing_of_a_strangers", switch::hostile_path);
+        }
         if running.major == 17 {
             all.add_alone("law_05_an_earlier_copy_in_its_place_is_no_restart_of_it", |_| identity::copy_in_place());
             all.add_alone("law_07_two_clusters_of_one_folder_are_two_realms", |_| identity::copied_folder());
@@ -87,6 +92,8 @@ fn main() -> Result<()> {
         all.add_plain("law_13_an_auditor_reads_what_the_views_show", store::auditor);
         all.add_plain("law_10_a_time_that_no_node_can_have_seen_is_refused", store::time);
         all.add_plain("law_17_no_lock_of_a_reader_holds_up_a_claim", store::locks);
+        all.add_plain("law_17_a_strangers_schema_is_no_store", store::planted_schema);
+        all.add_plain("law_17_only_who_uses_a_store_connects_to_its_database", store::closed);
         all.add_plain("law_17_a_store_calls_no_function_of_a_strangers", store::planted);
     }
     trials.run(4)

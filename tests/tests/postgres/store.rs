@@ -12,6 +12,7 @@ use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
 use jit_tests::places::OnPostgres;
 use jit_tests::server::Cluster;
 use jit_tests::servers::RunningPostgres;
+use tokio_postgres::error::SqlState;
 
 use crate::must;
 
@@ -120,10 +121,8 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     };
     must(called().await?.len() == 2, "nobody calls what was planted")?;
     admin.batch_execute("TRUNCATE public.called; DROP SCHEMA jit CASCADE").await?;
-    let socket = running.socket.to_string_lossy().replace('/', "%2F");
-    let owner = format!("postgres://{0}_owner@{socket}:{1}/{0}", place.name(), running.port);
     let users = StoreUsers { nodes: vec![format!("{}_node", place.name())], auditors: Vec::new() };
-    PostgresStore::migrate(&StoreConfig::new(PostgresConfig::from_url(&owner)?), &users).await?;
+    PostgresStore::migrate(&owner(&place)?, &users).await?;
     let store = place.open().await?;
     put_due(&*store, "one").await?;
     let ask = ClaimAsk { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
@@ -132,6 +131,66 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     must(store.read_all(&keys).await?.into_iter().flatten().count() == 1, "what was put there is not read")?;
     let called = called().await?;
     must(called.is_empty(), format!("planted functions were called: {called:?}"))
+}
+
+/// As the owner of the database logs in.
+fn owner(place: &OnPostgres) -> Result<StoreConfig, BoxError> {
+    let socket = place.server().socket.to_string_lossy().replace('/', "%2F");
+    let url = format!("postgres://{0}_owner@{socket}:{1}/{0}", place.name(), place.server().port);
+    Ok(StoreConfig::new(PostgresConfig::from_url(&url)?))
+}
+
+/// A schema `jit` that a stranger made, or may make something in, is neither used by a node nor brought forward.
+pub(crate) async fn planted_schema(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let (admin, stranger) = (running.admin(place.name()).await?, format!("{}_auditor", place.name()));
+    let refused = async |why: &str| {
+        let opened = place.open().await.err().map(|error| error.to_string()).unwrap_or_default();
+        must(opened.contains(why), format!("a node does not say `{why}`: {opened}"))?;
+        let migrated = PostgresStore::migrate(&owner(&place)?, &StoreUsers::default()).await;
+        let migrated = migrated.err().map(|error| error.to_string()).unwrap_or_default();
+        must(migrated.contains(why), format!("the owner does not say `{why}`: {migrated}"))
+    };
+    for (put, taken, why) in [
+        ("GRANT CREATE ON SCHEMA jit TO {0}", "REVOKE CREATE ON SCHEMA jit FROM {0}", "(CREATE of {0})"),
+        ("GRANT CREATE ON SCHEMA jit TO PUBLIC", "REVOKE CREATE ON SCHEMA jit FROM PUBLIC", "(CREATE of PUBLIC)"),
+        (
+            "CREATE FUNCTION jit.hers() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION jit.hers OWNER TO {0}",
+            "DROP FUNCTION jit.hers()",
+            "(`hers` of {0})",
+        ),
+        ("ALTER TABLE jit.entries OWNER TO {0}", "ALTER TABLE jit.entries OWNER TO {1}", "`entries` of {0}"),
+        ("ALTER SCHEMA jit OWNER TO {0}", "ALTER SCHEMA jit OWNER TO {1}", "belongs to `{0}`"),
+    ] {
+        let said = |text: &str| text.replace("{0}", &stranger).replace("{1}", &format!("{}_owner", place.name()));
+        admin.batch_execute(&said(put)).await?;
+        refused(&said(why)).await.map_err(|error| format!("{put}: {error}"))?;
+        admin.batch_execute(&said(taken)).await?;
+        place.open().await.map_err(|error| format!("{taken}: {error}"))?;
+    }
+    // before there is any store
+    admin
+        .batch_execute(&format!(
+            "DROP SCHEMA jit CASCADE; CREATE SCHEMA jit AUTHORIZATION {stranger}; CREATE TABLE jit.meta (schema int); \
+             INSERT INTO jit.meta VALUES (1); ALTER TABLE jit.meta OWNER TO {stranger}; GRANT ALL ON ALL TABLES IN SCHEMA jit TO PUBLIC"
+        ))
+        .await?;
+    refused(&format!("belongs to `{stranger}`")).await
+}
+
+/// Nobody connects to the database of a store but who uses it.
+pub(crate) async fn closed(running: RunningPostgres) -> Result<(), BoxError> {
+    let place = OnPostgres::make(&running).await?;
+    let stranger = format!("{}_stranger", place.name());
+    running.admin("postgres").await?.batch_execute(&format!("CREATE ROLE {stranger} LOGIN")).await?;
+    running.session(&stranger, "postgres").await?;
+    let refused = running.session(&stranger, place.name()).await.err();
+    let code = refused.as_ref().and_then(|error| error.code());
+    must(code == Some(&SqlState::INSUFFICIENT_PRIVILEGE), format!("a stranger connects: {refused:?}"))?;
+    for user in ["owner", "node", "auditor"] {
+        running.session(&format!("{}_{user}", place.name()), place.name()).await?;
+    }
+    Ok(())
 }
 
 /// Whatever a reader locks, nodes claim and commit.

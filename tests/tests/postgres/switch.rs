@@ -12,6 +12,7 @@ use jit_tests::server::Cluster;
 use jit_tests::set_up::{Target, run};
 use tokio::process::Command;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::must;
 use crate::scene::Scene;
@@ -145,6 +146,78 @@ pub(crate) async fn planted_cron(major: u32) -> Result<(), BoxError> {
     grant_and_arm(&scene, Stance::Refused, Duration::ZERO).await?;
     ends(&own).await?;
     is_taken(&scene).await
+}
+
+/// What a job of `pg_cron` runs, in a session of its own with the search path that the database has: it takes the role, and calls nothing of mallory's.
+pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
+    let settings =
+        "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
+    let cluster = Cluster::start_durable_with(major, settings).await?;
+    let scene = Scene::new(cluster.running().clone()).await?;
+    scene.sql("CREATE EXTENSION pg_cron; GRANT USAGE ON SCHEMA cron TO {broker}").await?;
+    grant_and_arm(&scene, Stance::Refused, Duration::from_secs(600)).await?;
+    let (admin, broker) = (scene.running.admin("postgres").await?, scene.world.broker());
+    let job = "SELECT command FROM cron.job WHERE active AND username = $1";
+    let job: String = admin.query_one(job, &[&broker]).await?.try_get(0)?;
+    // as every database has it that came from 14 or earlier
+    admin
+        .batch_execute(
+            "CREATE ROLE mallory; GRANT CREATE ON SCHEMA public TO mallory; \
+             ALTER DATABASE postgres SET search_path = public, pg_catalog; SET ROLE mallory; \
+             CREATE FUNCTION public.hers(oid[]) RETURNS oid[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'hers'; END $$; \
+             CREATE AGGREGATE public.array_agg(oid) (SFUNC = array_append, STYPE = oid[], FINALFUNC = public.hers, INITCOND = '{}'); \
+             CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'hers'; END $$; \
+             CREATE VIEW public.pg_auth_members AS SELECT * FROM pg_catalog.pg_auth_members WHERE false; \
+             GRANT SELECT ON public.pg_auth_members TO PUBLIC",
+        )
+        .await?;
+    let session = scene.running.session(&broker, "postgres").await?;
+    for careless in ["SELECT array_agg(1::oid)", "SELECT clock_timestamp()", "SELECT 1 / count(*) FROM pg_auth_members"]
+    {
+        must(session.batch_execute(careless).await.is_err(), format!("{careless}: it finds nothing of hers"))?;
+    }
+    // the sentinel is not to be the one
+    let due = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'jit sentinel'; \
+         UPDATE {} SET fires_at = pg_catalog.clock_timestamp()",
+        leases(&scene, &admin).await?
+    );
+    admin.batch_execute(&format!("RESET ROLE; {due}")).await?;
+    session.batch_execute(&job).await.map_err(|error| format!("the job: {error:?}"))?;
+    let members = scene.world.members(&scene.role).await?;
+    must(members.iter().all(|row| row.member != scene.account), "the job took nothing")
+}
+
+/// What is armed keeps a session in its database: doctor says so, and how that goes.
+pub(crate) async fn in_use(scene: Scene) -> Result<(), BoxError> {
+    let (place, broker) = (scene.world.fresh("place"), scene.world.broker());
+    let admin = scene.running.admin("postgres").await?;
+    admin.batch_execute(&format!("CREATE DATABASE {place} TEMPLATE template0")).await?;
+    let oid: u32 = admin.query_one("SELECT oid FROM pg_roles WHERE rolname = $1", &[&broker]).await?.try_get(0)?;
+    let there = scene.running.admin(&place).await?;
+    there.batch_execute(&jit_postgres::dead_mans_switch(&broker, Some(oid))).await?;
+    drop(there);
+    let url = format!("postgres://{broker}@127.0.0.1:{}/{place}", scene.running.port);
+    let config = PostgresConfig::from_url(&url)?.tls(TlsMode::verify_full(Some(scene.running.ca.clone())));
+    let config = config.credentials(Arc::new(FixedCredentials::new(format!("secret of {broker}").into())));
+    let scene = Scene { database: Arc::new(PostgresDatabase::new(config)?), ..scene };
+    let found = scene.database.check(&[]).await?;
+    must(
+        found.iter().any(|check| check.message.contains("WITH (FORCE)")),
+        format!("doctor does not say it: {found:?}"),
+    )?;
+    grant_and_arm(&scene, Stance::Refused, Duration::from_secs(600)).await?;
+    must(sentinel(&scene, &admin).await?.is_some(), "no sentinel is awake")?;
+    drop(scene.database);
+    // until nothing but the sentinel is there
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name <> 'jit sentinel'";
+    while admin.query_one(others, &[&place]).await?.try_get::<_, i64>(0)? > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = admin.batch_execute(&format!("DROP DATABASE {place}")).await.err();
+    let code = refused.as_ref().and_then(|error| error.code());
+    must(code == Some(&SqlState::OBJECT_IN_USE), format!("it is not in use: {refused:?}"))?;
+    Ok(admin.batch_execute(&format!("DROP DATABASE {place} WITH (FORCE)")).await?)
 }
 
 pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {

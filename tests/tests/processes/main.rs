@@ -8,6 +8,7 @@ mod nodes;
 mod outage;
 mod overlap;
 mod races;
+mod reconcile;
 mod stage;
 mod stops;
 mod town;
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
     outage::all(&mut tests);
     overlap::all(&mut tests);
     races::all(&mut tests);
+    reconcile::all(&mut tests);
     workflow::all(&mut tests, &servers);
     wrong_use::all(&mut tests);
     libtest_mimic::run(&arguments, tests.trials).exit()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use jit_tests::server::{Cluster, Down};
 
-use crate::stage::{PATIENCE, Stage, Way};
+use crate::stage::{PATIENCE, Stage, Way, ended, signal};
 use crate::{Ground, MAJOR, Tests};
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -55,6 +55,10 @@ async fn down(elsewhere: &Ground) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(other.options().await?.is_none(), "the other server's role is still held");
+    // whoever ends the pump is told that it leaves something behind
+    signal(&pump, "TERM")?;
+    ensure!(ended(pump).await?.code == Some(3), "a pump that leaves something overdue ends as if all were well");
+    let pump = stage.pump()?;
     cluster.start().await?;
     stage.admin = stage.running.admin("postgres").await?;
     let access = stage.until(&here, &["revoked"]).await?;

@@ -20,6 +20,20 @@ pub(crate) fn all(tests: &mut Tests) {
         ensure!(access["decisions"].as_array().is_some_and(|decisions| decisions.len() == 2), "{access}");
         stage.closes(&id).await
     });
+    tests.add_both("law_08_who_agrees_too_late_hears_who_has_agreed", |server| async move {
+        let stage = Stage::on(&server).await?;
+        for _ in 0..3 {
+            let id = stage.asks("orders", "10m").await?;
+            let both = ["--as=bob", "--as=carol"];
+            let all = at_once(&stage, 2, |n| vec!["approve", &id, both[n]]).await?;
+            one_line_each(&all)?;
+            ensure!(done(&all) == 1, "one yes is enough: {all:#?}");
+            let first = if all[0].code == Some(0) { "bob" } else { "carol" };
+            ensure!(all.iter().any(|said| said.code == Some(1) && said.error.contains(first)), "{all:#?}");
+            stage.jit(&["release", &id, "--as=alice"]).await?.done()?;
+        }
+        Ok(())
+    });
     tests.add_both("law_07_many_processes_release_one_access", |server| async move {
         let stage = Stage::on(&server).await?;
         let id = stage.holds("10m").await?;

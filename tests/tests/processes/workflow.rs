@@ -229,7 +229,7 @@ async fn calls_back(town: Town) -> Result<()> {
         }
     };
     let mut waiting = Vec::new();
-    for number in 1..3 {
+    for _ in 0..3 {
         let asked = asks_the_board(&town).await?;
         let id = asked["id"].as_str().context("no id")?.to_owned();
         let heard = town.outside.hears("board", "the question", |heard| heard["body"].to_string().contains(&id))?;
@@ -240,14 +240,15 @@ async fn calls_back(town: Town) -> Result<()> {
             json!({"review": review["review"], "access": id, "decision": decision, "reason": "later"}).to_string()
         };
         waiting.push((id.clone(), format!("http://{listening}/callbacks/{token}"), body("approve"), body("deny")));
-        ensure!(number <= 2);
     }
     let call = |url: &str, body: &str, secret: &[u8], at: i64| -> Result<(u16, String)> {
         let (stamp, signed) = (at.to_string(), signature(secret, "msg_1", at, body));
         post(url, &[("webhook-id", "msg_1"), ("webhook-timestamp", &stamp), ("webhook-signature", &signed)], body)
     };
     let now = chrono::Utc::now().timestamp();
-    let [(first, url, yes, _), (second, other, other_yes, no)] = waiting.as_slice() else { anyhow::bail!("two wait") };
+    let [(first, url, yes, _), (second, other, other_yes, no), (third, late, late_yes, _)] = waiting.as_slice() else {
+        anyhow::bail!("three wait")
+    };
     ensure!(post(url, &[], yes)?.0 == 404, "not signed");
     ensure!(call(url, yes, b"somebody else's secret, 32 bytes", now)?.0 == 404, "signed with another secret");
     ensure!(call(url, yes, SIGNING, now - 301)?.0 == 404, "signed long ago");
@@ -261,6 +262,10 @@ async fn calls_back(town: Town) -> Result<()> {
     town.until(second, "denied").await?;
     ensure!(call(other, other_yes, SIGNING, now)?.0 == 404, "after a no");
     ensure!(town.access(second).await?["state"] == "denied");
+    town.jit(&["cancel", third, "--as=dave"]).await?.done()?;
+    ensure!(call(late, late_yes, b"somebody else's secret, 32 bytes", now)?.0 == 404, "too late, to who cannot sign");
+    ensure!(call(late, late_yes, SIGNING, now)?.0 == 410, "too late");
+    ensure!(town.access(third).await?["state"] == "cancelled");
     let told = town.jit(&["show", first]).await?.done()?.out;
     ensure!(told.contains("decision-refused"), "who could not sign is not in the log: {told}");
     town.jit(&["release", first, "--as=alice"]).await?.done()?;
