@@ -82,6 +82,7 @@ impl Oracle {
         for record in reading.delegations {
             self.stands_in(record, &reading.entries)?;
         }
+        self.looks_are(&reading.holdings);
         for (id, record) in reading.accesses {
             let whats: Vec<&EntryRecord> = reading
                 .entries

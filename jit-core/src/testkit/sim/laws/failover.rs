@@ -13,6 +13,7 @@ pub(in super::super) struct Remembered {
     cases: BTreeMap<String, Case>,
     order: Vec<String>,
     incarnations: BTreeMap<(String, usize), Time>,
+    looks: BTreeMap<String, String>,
     stops: Vec<StopRecord>,
     entries: BTreeMap<String, u64>,
     desk: Desk,
@@ -33,6 +34,7 @@ impl Oracle {
             cases: self.cases.clone(),
             order: self.order.clone(),
             incarnations: self.incarnations.clone(),
+            looks: self.looks.clone(),
             stops: self.stops.clone(),
             entries: self.entries.clone(),
             desk: self.desk.clone(),
@@ -43,8 +45,8 @@ impl Oracle {
 
     /// The store has failed over: only this is known, and what the databases did for the rest is nobody's.
     pub(in super::super) fn failed_over(&mut self, to: Remembered) {
-        let Remembered { cases, order, incarnations, stops, entries, desk, places, homes } = to;
-        (self.desk, self.places, self.homes) = (desk, places, homes);
+        let Remembered { cases, order, incarnations, looks, stops, entries, desk, places, homes } = to;
+        (self.desk, self.places, self.homes, self.looks) = (desk, places, homes, looks);
         let before = std::mem::replace(&mut self.cases, cases);
         (self.order, self.incarnations, self.stops, self.entries) = (order, incarnations, stops, entries);
         self.loosen_all();

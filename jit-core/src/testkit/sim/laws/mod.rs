@@ -223,6 +223,8 @@ pub(super) struct Oracle {
     pub(super) by_hand: BTreeSet<Held>,
     /// What came back from a backup, and has to be found.
     pub(super) restored: BTreeMap<Held, Restored>,
+    /// Where what is gone is looked at again, or was for the last time: the realm, by access.
+    looks: BTreeMap<String, String>,
     /// Realms that are on another server than at first, by an operator's word, for a tenant.
     places: BTreeMap<(String, String), usize>,
     /// The servers that the targets are known to be.
@@ -296,6 +298,7 @@ impl Oracle {
             standing: BTreeMap::new(),
             by_hand: BTreeSet::new(),
             restored: BTreeMap::new(),
+            looks: BTreeMap::new(),
             places: BTreeMap::new(),
             homes: super::steps::straight(),
             confirmed: BTreeSet::new(),

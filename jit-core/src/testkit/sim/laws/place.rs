@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::records::EntryRecord;
+use super::records::{EntryRecord, HoldingRecord};
 use super::{BROKER, Case, Held, Lawful, Oracle, Restored, broken, server_of};
 use crate::clock::Time;
 use crate::testkit::database_laws::Row;
@@ -194,6 +194,32 @@ impl Oracle {
         } else if case.state == "revoked" && self.is_ours(server, &held.2, &held.1).is_some() {
             self.restored.insert(held, Restored { tenant: case.tenant.clone(), since: at });
         }
+    }
+
+    /// Where what is gone is looked at again from now on.
+    pub(super) fn looks_are(&mut self, holdings: &[HoldingRecord]) {
+        for holding in holdings {
+            for watch in &holding.watched {
+                let was = self.looks.insert(watch.access.clone(), holding.realm.clone());
+                if was.is_some_and(|was| was != holding.realm) {
+                    self.comes_about("second looks carried to another realm");
+                }
+            }
+        }
+    }
+
+    /// Whether all that is known of this membership is looked at again on another server only: an operator said that the same data is there, and
+    /// it stays there when another one says later that the target is, with other data, what it was before. Reconciliation still finds what came
+    /// back here.
+    pub(super) fn is_looked_at_elsewhere(&self, (server, role, account): &Held, tenant: &str) -> bool {
+        let about =
+            self.cases.iter().filter(|(_, case)| case.tenant == tenant && case.is_about(*server, account, role));
+        let mut looks = about.filter_map(|(id, _)| self.looks.get(id)).peekable();
+        let carried = |realm: &String| {
+            let at = self.place(tenant, realm).filter(|at| at != server);
+            at.is_some_and(|at| self.confirmed.contains(&(tenant.to_owned(), realm.clone(), at)))
+        };
+        looks.peek().is_some() && looks.all(carried)
     }
 
     /// Whether a realm that it was on is known to be on another server now, or a target that led to it is.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::records::{AccessRecord, DelegationsRecord, EntryRecord, PhaseRecord, RequestRecord, StopsRecord};
+use super::records::{
+    AccessRecord, DelegationsRecord, EntryRecord, HoldingRecord, PhaseRecord, RequestRecord, StopsRecord,
+};
 use super::{Violation, broken};
 use crate::store::{Change, Kind, Writing};
 
@@ -14,6 +16,7 @@ pub(in super::super) struct Reading {
     pub(super) notices: usize,
     pub(super) stops: Option<StopsRecord>,
     pub(super) delegations: Vec<DelegationsRecord>,
+    pub(super) holdings: Vec<HoldingRecord>,
     /// What else is written.
     others: Vec<String>,
 }
@@ -28,6 +31,7 @@ impl Reading {
             notices: 0,
             stops: None,
             delegations: Vec::new(),
+            holdings: Vec::new(),
             others: Vec::new(),
         };
         for write in &change.writes {
@@ -50,6 +54,7 @@ impl Reading {
                     reading.notices = reading.notices.saturating_add(1);
                 }
                 Kind::Stops if write.at.tenant.as_str() == "default" => reading.stops = Some(read(body, "the stops")?),
+                Kind::Holding => reading.holdings.push(read(body, "a holding")?),
                 Kind::Delegation => reading.delegations.push(read(body, "a delegation")?),
                 _ => {}
             }

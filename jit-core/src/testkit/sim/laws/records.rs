@@ -163,10 +163,19 @@ pub(super) struct EvidenceRecord {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct HoldingRecord {
+    pub(super) realm: String,
     #[serde(default)]
     pub(super) live: Vec<String>,
     #[serde(default)]
+    pub(super) watched: Vec<WatchRecord>,
+    #[serde(default)]
     pub(super) orphans: Vec<OrphanRecord>,
+}
+
+/// A second look that is to come.
+#[derive(Debug, Deserialize)]
+pub(super) struct WatchRecord {
+    pub(super) access: String,
 }
 
 #[derive(Debug, Deserialize)]

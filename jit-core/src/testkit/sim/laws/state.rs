@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{Case, Held, Lawful, Oracle, broken};
+use super::{Case, Held, Lawful, Oracle, Restored, broken};
 use crate::clock::{Time, after, span};
 use crate::testkit::sim::steps::{ROLES, is_second};
 
@@ -113,6 +113,7 @@ impl Oracle {
             if late
                 && self.is_ours(*server, account, role).is_some()
                 && self.others("", *server, account, role).is_empty()
+                && !self.is_looked_at_elsewhere(held, &restored.tenant)
             {
                 return Err(broken(5, format!("`{account}` has `{role}` again, and it is not looked at")));
             }
@@ -167,8 +168,11 @@ impl Oracle {
 
     /// Law 5: what came back is found and taken away again.
     pub(in super::super) fn left_of_restored(&self) -> Lawful {
-        let looked_at = self.restored.keys().filter(|held| !self.is_left(held.0));
-        let left = looked_at.clone().find(|held| self.is_ours(held.0, &held.2, &held.1).is_some());
+        let here = |(held, restored): &(&Held, &Restored)| {
+            !self.is_left(held.0) && !self.is_looked_at_elsewhere(held, &restored.tenant)
+        };
+        let mut looked_at = self.restored.iter().filter(here).map(|(held, _)| held);
+        let left = looked_at.find(|held| self.is_ours(held.0, &held.2, &held.1).is_some());
         match left {
             Some((_, role, account)) => {
                 Err(broken(5, format!("`{account}` has `{role}` again since a backup, and nobody found it")))
