@@ -23,6 +23,7 @@ grant execute on procedure mysql.rds_kill to jit_broker@'%'; revoke $right_name 
 S
   try ask alice orders_read 4s; ID=$OUT
   if [ "$RC" != 0 ] || my_holds_not $kind orders_read alice; then faults+=("on $kind nothing is granted"); down $kind KILL; continue; fi
+  jit show "$ID" | grep -q dead-man-armed || faults+=("on $kind there is no dead man's switch")
   my_session $kind alice; say "set role orders_read; select 1000 + 1, count(*) from orders.stuck;"; until_true 5 said 1001 || cannot "alice cannot use the role"
   sleep 4; try jit run-due; until_true 6 in_state "$ID" revoked || true
   my $kind "select count(*) from information_schema.PROCESSLIST where USER = 'alice'" >left

@@ -188,6 +188,22 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
         powers.len() == 1 && powers.iter().all(|power| power.contains(&format!("{schema}.own"))),
         format!("{powers:?}"),
     )?;
+    // and so it does where they administer by a role, or are one
+    let definer = format!("{role}m");
+    let (kind, right) = if mariadb { ("ROLE", "CREATE USER") } else { ("USER", "ROLE_ADMIN") };
+    let made = [
+        format!("DROP PROCEDURE {schema}.own"),
+        format!("CREATE {kind} `{definer}`"),
+        format!("CREATE ROLE `{definer}r`"),
+        format!("CREATE DEFINER = `{definer}` PROCEDURE {schema}.own() DO 0"),
+        format!("GRANT `{definer}r` TO `{definer}`"),
+    ];
+    for statement in made {
+        admin.query_drop(statement).await?;
+    }
+    must(seen().await?.is_empty(), format!("a routine of somebody ordinary is a power: {:?}", seen().await?))?;
+    admin.query_drop(format!("GRANT {right} ON *.* TO `{definer}r`")).await?;
+    must(seen().await?.len() == 1, format!("who administers by a role is not seen: {:?}", seen().await?))?;
     Ok(admin.disconnect().await?)
 }
 

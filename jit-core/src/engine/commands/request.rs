@@ -141,7 +141,11 @@ impl Jit {
         if let Some(stop) = stops.meets(settings, request, known.realm.as_ref()).await? {
             return Err(stop.refusal());
         }
-        known.usable(&request.target)?;
+        if let Err(refused) = known.usable(&request.target) {
+            // it may have been put right: then the next one is taken
+            self.core.enrol(&self.tenant, &request.target).await?;
+            return Err(refused);
+        }
         let emergencies = core.emergencies(settings, &self.tenant, request).await?;
         let plan = match core.ruling(settings, &self.tenant, request, None).await? {
             Ruling::Planned(plan) => plan,
