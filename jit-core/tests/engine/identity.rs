@@ -256,6 +256,27 @@ async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_writte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_05_what_a_failover_brought_back_is_looked_for_although_nothing_is_live() {
+    let (old, new) = (server(17), server(17));
+    let jit = engine(old.database()).await;
+    let pump = jit.start();
+    let access = usable(&jit, "alice", "reader", 1_000).await;
+    assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
+    // what was promoted had not heard of the end
+    new.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    lead(&jit, &new).await;
+    assert_eq!(jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap(), 0);
+    for _ in 0..100 {
+        if held(&new, "reader") == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(held(&new, "reader"), 0, "it was carried over by the data, and nobody looked");
+    pump.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn law_04_what_is_written_off_is_what_the_lost_server_had() {
     let (old, new) = (server(17), server(17));
     let jit = engine(old.database()).await;

@@ -8,8 +8,7 @@ use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
 use super::super::ledger::Ledger;
 use super::super::records::{
-    ARMED, RealmRecord, RoleOwner, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key,
-    role_owner_key, target_key,
+    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
 };
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
@@ -87,10 +86,7 @@ impl Jit {
         for access in &elsewhere {
             self.core.carry(&settings, actor, name, access.id(), &found).await?;
         }
-        let realms: BTreeSet<RealmId> = elsewhere.iter().filter_map(Access::realm).cloned().collect();
-        for realm in &realms {
-            self.core.carry_looks(&settings, actor, name, realm, &found).await?;
-        }
+        self.core.carry_looks(&settings, actor, name, &found).await?;
         self.lanes.registered(&self.tenant, name);
         self.core.contact_now(&self.tenant, name).await?;
         Ok(elsewhere.len())
@@ -199,36 +195,32 @@ impl Core {
         Err(JitError::Busy)
     }
 
-    /// Moves the second looks, and what is to be taken away, likewise.
+    /// Moves the second looks, and what is to be taken away, likewise: from wherever the target was, also where nothing is live.
     async fn carry_looks(
         &self,
         settings: &Tenant,
         actor: &Actor,
         target: &TargetName,
-        from: &RealmId,
         to: &Identity,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        let mut accounts = BTreeSet::new();
-        for label in [WATCHED, ARMED] {
-            let mut after = None;
-            loop {
-                let label = Some((label.to_owned(), from.as_str().to_owned()));
-                let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label, after, limit: 512 };
-                let page = self.store.page(&ask).await?;
-                for record in &page {
-                    accounts.insert(body::<Holding>(record)?.account);
-                }
-                after = page.last().map(|record| record.at.key.clone());
-                if after.is_none() {
-                    break;
+        let mut after = None;
+        loop {
+            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: None, after, limit: 512 };
+            let page = self.store.page(&ask).await?;
+            for record in &page {
+                let Holding { realm, account, watched, orphans, .. } = body(record)?;
+                let mut targets =
+                    watched.iter().map(|watch| &watch.target).chain(orphans.iter().map(|one| &one.target));
+                if realm != to.realm && targets.any(|of| of == target) {
+                    self.carry_looks_of(settings, actor, target, &account, &realm, to).await?;
                 }
             }
+            after = page.last().map(|record| record.at.key.clone());
+            if after.is_none() {
+                return Ok(());
+            }
         }
-        for account in accounts {
-            self.carry_looks_of(settings, actor, target, &account, from, to).await?;
-        }
-        Ok(())
     }
 
     async fn carry_looks_of(
