@@ -19,8 +19,8 @@ use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
 use crate::observe::{Named, garbled, name, number, text};
-use crate::sql::NAMES;
 use crate::sql::dead_man::{self as sql, Lease, Namesakes, When};
+use crate::sql::{NAMES, NAMES_IN};
 
 /// Events of one packet.
 const AT_ONCE: usize = 32;
@@ -269,7 +269,9 @@ async fn arm_all(
             let when = When { seconds: *seconds, armed_by: &label, until: &until, wait: wait(budget) };
             sql::arm(&home, event, there.contains_key(event), &when, body)
         });
-        if let Err(error) = connection.script(&each.collect::<Vec<_>>().join("; ")).await {
+        // once for all: the names of each stand in its REVOKE
+        let packet: Vec<String> = std::iter::once(NAMES_IN.to_owned()).chain(each).collect();
+        if let Err(error) = connection.script(&packet.join("; ")).await {
             failure = Some(gated(&error));
             break;
         }

@@ -115,9 +115,8 @@ pub(crate) const FOUND_NOTHING: &str = "found nothing";
 /// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
 /// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
 fn gate(until: &str, wait: u64) -> String {
-    let names = super::NAMES_IN;
     let late = format!("SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6))");
-    format!("{names}; SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
+    format!("SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
 }
 
 /// When an event begins to look, and whose call says so.
@@ -348,6 +347,7 @@ fn settings(flavour: Flavour) -> &'static str {
     }
 }
 
+/// Takes the membership away by a statement that is put together when the event runs.
 const TAKE_IT_BY_TEXT: &str =
     "SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'),
         '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
