@@ -11,7 +11,7 @@ use super::node::{Gate, Who};
 use super::outside::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
 use super::policy::{OTHER, default, guarded};
 use super::random::{Random, SeededEntropy};
-use super::steps::{ELSEWHERE, History, Step, TARGETS};
+use super::steps::{ELSEWHERE, History, Step, TARGETS, tenant_of};
 use super::store::SimStore;
 use super::world::{Ambush, Weather, World};
 use crate::approval::Actor;
@@ -279,7 +279,7 @@ impl Stage {
     /// An operator confirms what answers under the target's name.
     pub(super) async fn confirm(&self, node: usize, target: usize, same: bool) -> Result<(), BoxError> {
         let name = TargetName::new(TARGETS.get(target).map_or(ELSEWHERE, |(name, _)| name))?;
-        let tenant = if target < TARGETS.len() { "default" } else { "other" };
+        let tenant = tenant_of(target);
         let (by, tenant) = (actor(tenant, "frank")?, TenantId::new(tenant)?);
         self.world.count(if same { "targets confirmed, the same data" } else { "targets confirmed, other data" });
         let command = |jit: Jit| async move {

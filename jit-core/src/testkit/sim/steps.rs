@@ -38,6 +38,11 @@ pub(super) fn place_of(target: &str) -> Option<usize> {
     place.or((target == ELSEWHERE).then_some(TARGETS.len()))
 }
 
+/// Whose the target of this place is.
+pub(super) fn tenant_of(target: usize) -> &'static str {
+    if target < TARGETS.len() { "default" } else { "other" }
+}
+
 /// Where the targets lead at first.
 pub(super) fn straight() -> Vec<usize> {
     TARGETS.iter().map(|(_, server)| *server).chain([0]).collect()

@@ -8,7 +8,7 @@ use crate::clock::Time;
 use crate::testkit::database_laws::Row;
 use crate::testkit::mock::MockServer;
 
-use super::super::steps::{ROLES, copy_of, is_second, place_of};
+use super::super::steps::{ROLES, copy_of, is_second, place_of, tenant_of};
 
 /// The server that shows this identity.
 pub(in super::super) fn server_by(realm: &str, incarnation: &str) -> Option<usize> {
@@ -51,9 +51,8 @@ impl Oracle {
     pub(in super::super) fn home(&self, target: usize) -> usize {
         let first = super::super::steps::straight().get(target).copied().unwrap_or_default();
         let home = self.homes.get(target).copied().unwrap_or(first);
-        let tenant = if target < super::super::steps::TARGETS.len() { "default" } else { "other" };
         let realm = self.servers.get(home).map(MockServer::realm).unwrap_or_default();
-        let placed = self.places.get(&(tenant.to_owned(), realm)).copied();
+        let placed = self.places.get(&(tenant_of(target).to_owned(), realm)).copied();
         placed.filter(|_| home == first).unwrap_or(home)
     }
 
@@ -61,10 +60,9 @@ impl Oracle {
     pub(in super::super) fn left_where_it_was(&self, target: usize) -> Vec<(usize, usize)> {
         let first = super::super::steps::straight();
         let (Some(was), Some(now)) = (first.get(target), self.homes.get(target)) else { return Vec::new() };
-        let elsewhere = |place: usize| place >= super::super::steps::TARGETS.len();
         let places = self.homes.iter().zip(&first).enumerate();
         let same = places.filter(|(place, (home, first))| {
-            *place != target && elsewhere(*place) == elsewhere(target) && *first == was && *home == was && was != now
+            *place != target && tenant_of(*place) == tenant_of(target) && *first == was && *home == was && was != now
         });
         same.map(|(place, _)| (place, *now)).collect()
     }
