@@ -1,7 +1,5 @@
 //! Looking: what is held now, and by whom the server is.
 
-use std::collections::BTreeMap;
-
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
@@ -113,7 +111,7 @@ impl Connection {
         subjects: &[&Subject],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let moment = self.moment_of(results)?;
-        let [_, found, through, actors, sessions, powers, marks, whole] = results else {
+        let [_, found, through, actors, sessions, marks, whole] = results else {
             return Err(DatabaseError::not_applied(
                 "the server answered with another number of results than was asked",
             ));
@@ -130,9 +128,8 @@ impl Connection {
             ));
         }
         let mut looks: Vec<Look> = Vec::with_capacity(found.len());
-        let powers = powers_of(powers)?;
         for (subject, row) in subjects.iter().zip(found) {
-            looks.push(look_of(subject, row, &powers)?);
+            looks.push(look_of(subject, row)?);
         }
         for row in through {
             if let Some(look) = at(&mut looks, row)? {
@@ -250,12 +247,11 @@ fn ahead(utc: NaiveDateTime, local: NaiveDateTime) -> TimeDelta {
     TimeDelta::try_seconds(quarters.saturating_mul(quarter)).unwrap_or_default()
 }
 
-fn look_of(subject: &Subject, row: &Row, powers: &BTreeMap<i32, Vec<String>>) -> Result<Look, DatabaseError> {
+fn look_of(subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
     let account_id = object_id(row, "account_id", "account_sid")?;
     let role_id = object_id(row, "role_id", "role_sid")?;
     let name = row.maybe_text("account_name")?;
     let direct = if row.yes("direct")? { vec![edge(row.yes("admin")?)] } else { Vec::new() };
-    let role = row.maybe_int("role_id")?.unwrap_or_default();
     // whoever is in a directory's group is not in the server's catalog
     let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
     let members = if group { vec![format!("whoever is in the group {}", subject.account)] } else { Vec::new() };
@@ -267,7 +263,6 @@ fn look_of(subject: &Subject, row: &Row, powers: &BTreeMap<i32, Vec<String>>) ->
         role_id,
         direct,
         members,
-        powers: powers.get(&role).cloned().unwrap_or_default(),
         ..Seen::default()
     };
     Ok(Look { seen, backends: Vec::new() })
@@ -280,14 +275,6 @@ fn session_of(row: &Row, moment: &Moment) -> Result<(Backend, Session), Database
     let since = (since <= after(moment.now, TimeDelta::seconds(1))).then_some(since);
     let session = Session { id: backend.id.to_string(), account: row.maybe_text("login")?.unwrap_or_default(), since };
     Ok((backend, session))
-}
-
-fn powers_of(rows: &[Row]) -> Result<BTreeMap<i32, Vec<String>>, DatabaseError> {
-    let mut powers: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    for row in rows {
-        powers.entry(row.int("role_id")?).or_default().push(row.text("what")?);
-    }
-    Ok(powers)
 }
 
 fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, DatabaseError> {

@@ -248,7 +248,7 @@ SELECT DISTINCT a.n, p.sid, p.name, {home}, 0 FROM acting a JOIN {principals} p 
 WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; {of logins}\
 INSERT INTO @actor (n, sid, name, home, own) SELECT f.n, f.account_sid, f.account_name, f.account_home, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
 
-/// Shows what was found, seven results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these; powers;
+/// Shows what was found, six results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these;
 /// the marks of stores; and, as the last row of all, whether nothing was kept back.
 /// An account may pass a role on where it owns it or may alter it.
 pub(crate) const SHOW: &str = "\
@@ -266,15 +266,13 @@ JOIN {principals} p ON p.principal_id = u.first_id WHERE u.first_id <> u.id; \
 SELECT x.n, x.name FROM @actor x WHERE x.own = 0 ORDER BY x.n, x.name; \
 SELECT DISTINCT x.n, CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.login_time, CONVERT(nvarchar(30), s.login_time, 126) AS began \
 FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND {is theirs}; \
-SELECT DISTINCT p.role_id, p.what FROM @power p; \
 SELECT k.n, k.store FROM @mark k ORDER BY k.n; \
 SELECT CASE WHEN {sees} THEN 1 ELSE 0 END AS whole; ";
 
 /// A look at all that is asked.
 pub(crate) fn observe(scope: Scope, broker_login: &str, rows: usize, lock_wait_ms: u128) -> String {
     let marks = dead_man::marks(scope, broker_login);
-    let find =
-        if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat()) + &marks };
+    let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, ACTORS].concat()) + &marks };
     let show = if rows == 0 { String::new() } else { scope.text(SHOW) };
     format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
 }
@@ -375,7 +373,7 @@ pub(crate) fn revoke(
     lock_wait_ms: u128,
 ) -> String {
     let another = store.map_or_else(|| "1 = 0".to_owned(), |own| format!("k.store <> N'{own}'"));
-    let find = scope.text(&[&asked(rows), FIND, POWERS, ACTORS].concat());
+    let find = scope.text(&[&asked(rows), FIND, ACTORS].concat());
     let marks = dead_man::marks(scope, broker_login);
     let revoke = scope.text(&[ANSWERS, REVOKE, ANSWER].concat()).replace("{another}", &another);
     format!("{}{find}{marks}{revoke}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))

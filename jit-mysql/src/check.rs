@@ -11,7 +11,7 @@ use crate::belongings::definitions;
 use crate::connect::Connection;
 use crate::default_role::{Standing, procedure};
 use crate::error::{self, reading};
-use crate::observe::{MANDATORY_ROLES, Named, number, text};
+use crate::observe::{Look, MANDATORY_ROLES, Named, number, text};
 use crate::sql::routines::{Killer, Routine};
 use crate::sql::{self, Flavour};
 
@@ -286,7 +286,7 @@ async fn of_the_roles(
     for ((role, named), look) in roles.iter().zip(&named).zip(looks) {
         let on = || Some(role.as_str().to_owned());
         let (quoted, to) = (flavour.quoted_role(&named.role), broker.quoted());
-        let seen = look.seen;
+        let Look { seen, powers, .. } = look;
         if !seen.role_exists {
             let mend = Some(format!("CREATE ROLE {quoted}"));
             findings.push(finding(Severity::Refusal, ("role", on()), format!("there is no role `{role}`"), mend));
@@ -313,8 +313,8 @@ async fn of_the_roles(
                 Some(mend),
             ));
         }
-        if !seen.powers.is_empty() {
-            let powers = seen.powers.join(", ");
+        if !powers.is_empty() {
+            let powers = powers.join(", ");
             findings.push(finding(
                 Severity::Danger,
                 ("can-grant", on()),

@@ -76,7 +76,7 @@ impl Database for MySqlDatabase {
 
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
-            let (moment, looks) = lease.look_with_powers(subjects).await?;
+            let (moment, looks) = lease.look(subjects).await?;
             Ok(observe::observation(moment, looks))
         })
         .await

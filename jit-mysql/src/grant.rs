@@ -139,11 +139,11 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
         )
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
         (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
-    } else if seen.powers.iter().any(|power| power.contains(NOT_OURS)) {
+    } else if look.powers.iter().any(|power| power.contains(NOT_OURS)) {
         let what = "run the check of this target, which names the statement that mends it";
         (Rejection::PrivilegeMissing, format!("{NOT_OURS} (`{role}`): {what}"))
-    } else if order.can_grant() == Stance::Refused && !seen.powers.is_empty() {
-        let why = seen.powers.join(", ");
+    } else if order.can_grant() == Stance::Refused && !look.powers.is_empty() {
+        let why = look.powers.join(", ");
         let what = "a rule can accept that with `can_grant = \"accepted\"`";
         (Rejection::RoleCanGrant, format!("role `{role}` gives what outlives it ({why}); {what}"))
     } else if order.account_members() == Stance::Refused && !seen.members.is_empty() {

@@ -34,6 +34,8 @@ pub(crate) struct Look {
     pub(crate) backends: Vec<u64>,
     /// The account, and who can act as it.
     pub(crate) holders: BTreeSet<Name>,
+    /// What the role allows that outlives a membership, as far as that was asked.
+    pub(crate) powers: Vec<String>,
     /// Every account of their user names that may have a session instead of them.
     pub(crate) known: Arc<BTreeSet<Name>>,
 }
@@ -425,7 +427,7 @@ impl Catalog {
             if seen.account_exists { Vec::new() } else { alike.take(MOST_ALIKE).map(Name::to_string).collect() };
         let seen = Seen { alike, ..seen };
         let holders = holders.into_iter().cloned().collect();
-        Look { seen, backends, holders, known }
+        Look { seen, backends, holders, powers: Vec::new(), known }
     }
 }
 

@@ -50,7 +50,7 @@ impl Connection {
         let (flavour, home) = (self.server.flavour, self.home());
         for (named, look) in named.iter().zip(&mut looks) {
             let rights = rights.get(&named.role).map(Vec::as_slice).unwrap_or_default();
-            look.seen.powers = powers(flavour, &home, rights, &routines).into_iter().collect();
+            look.powers = powers(flavour, &home, rights, &routines).into_iter().collect();
         }
         Ok((moment, looks))
     }

@@ -256,7 +256,6 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         apart: sessions_of(list(row, "apart_pids")?, list(row, "apart_names")?, list(row, "apart_since")?),
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
-        powers: texts(row, "powers")?,
         marked_by: None,
         taken_by_dead_man: false,
     };

@@ -34,11 +34,8 @@ impl Catalog {
 
     /// The statement as this catalog has it.
     pub(crate) fn text(self, statement: &str) -> String {
-        let mut text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
-        for role in ["s.role", "given.oid", "r.oid"] {
-            let powers = POWERS.replace("{reaches far}", REACHES_FAR).replace("{role}", role);
-            text = text.replace(&format!("{{powers {role}}}"), &powers);
-        }
+        let text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
+        let mut text = text.replace("{powers}", &POWERS.replace("{reaches far}", REACHES_FAR));
         match self {
             Self::PerGrantor => text,
             Self::Merged => {
@@ -208,7 +205,7 @@ pub(crate) const GRANT: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
 ), given AS MATERIALIZED (
-  SELECT r.oid, (SELECT array_to_string(p.powers, ', ') FROM ({powers r.oid}) p) AS can
+  SELECT r.oid, (SELECT array_to_string(p.powers, ', ') FROM ({powers}) p) AS can
   FROM ask LEFT JOIN LATERAL (
     SELECT x.oid FROM pg_roles x
     WHERE x.oid = coalesce((ask->>'role_id')::oid, (SELECT y.oid FROM pg_roles y WHERE y.rolname = (ask->>'role')::name)) LIMIT 1
@@ -440,29 +437,24 @@ WITH RECURSIVE subject AS MATERIALIZED (
     ) reached
     WHERE s.account IS NOT NULL AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = p.ownerid AND NOT r.rolcanlogin)
   ) h GROUP BY h.n
-), power AS (
-  SELECT s.role, p.powers FROM (SELECT DISTINCT role FROM subject WHERE role IS NOT NULL) s, LATERAL (
-    {powers s.role}
-  ) p
 )
 SELECT s.account, s.account_name, s.role, s.grantors, s.grantor_names, s.sets, s.admins, s.through, s.members,
   session.pids, session.users, session.session_names, session.since,
   apart.pids AS apart_pids, apart.session_names AS apart_names, apart.since AS apart_since,
-  prepared.gids, prepared.databases, prepared.owners, power.powers
+  prepared.gids, prepared.databases, prepared.owners
 FROM held s
 LEFT JOIN session ON session.n = s.n
 LEFT JOIN apart ON apart.n = s.n
 LEFT JOIN prepared ON prepared.n = s.n
-LEFT JOIN power ON power.role = s.role
 ORDER BY s.n";
 
 /// What a role allows that reaches beyond its objects or outlives a membership, for itself and for every role that it is a member of. A list of
 /// what is harmless: rights on tables, sequences, functions, types, large objects and schemas of the database's own, and owning such. Everything
 /// else is a power: each attribute of a role (with LOGIN, whoever may SET ROLE can give it a password and come back as the role), each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
 /// or making schemas in it, the schemas `jit` and `cron`, what belongs to the system, and whatever else the catalog knows rights on. Of other
-/// databases only the kind of an object is known. Stands in other statements as `{powers ROLE}`, one row with the array `powers`.
+/// databases only the kind of an object is known. Stands in other statements as `{powers}`, where `r` is the role: one row with the array `powers`.
 const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
-      SELECT {role}
+      SELECT r.oid
       UNION
       SELECT y.roleid FROM above x, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = x.oid OFFSET 0) y
     )
@@ -887,5 +879,5 @@ SELECT u.role::text AS role, r.oid, \
   EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND m.admin_option) AS own_admin, \
   EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND (m.inherit_option OR m.set_option)) AS own_use, \
   coalesce(pg_has_role($2::oid, r.oid, 'MEMBER WITH ADMIN OPTION'), false) AS any_admin, \
-  ({powers r.oid}) AS powers \
+  ({powers}) AS powers \
 FROM unnest($1::name[]) WITH ORDINALITY AS u(role, n) LEFT JOIN pg_roles r ON r.rolname = u.role ORDER BY u.n";

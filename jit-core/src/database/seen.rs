@@ -68,8 +68,6 @@ pub struct Seen {
     /// The account's default roles, where the engine has such, as a role's name is written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_roles: Vec<String>,
-    /// What the role allows that outlives a membership (`CREATEROLE`, `ADMIN OPTION on orders_read`), in the engine's words.
-    pub powers: Vec<String>,
     /// The store whose mark stands on the membership: it has armed the dead man's switch of it, which has not fired. The engine is shown
     /// other stores than its own only.
     #[serde(default, skip_serializing_if = "Option::is_none")]

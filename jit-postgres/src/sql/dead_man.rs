@@ -53,9 +53,10 @@ impl Home {
     }
 }
 
-/// Whether this owner or grantee is the broker or a superuser.
+/// Checks whether this owner or grantee is the broker or a superuser. A scalar query, which the planner
+/// cannot turn into a join that reads every role.
 fn is_trusted(oid: &str) -> String {
-    format!("EXISTS (SELECT FROM pg_roles t WHERE t.oid = {oid} AND (t.oid = me.oid OR t.rolsuper))")
+    format!("coalesce((SELECT t.oid = me.oid OR t.rolsuper FROM pg_roles t WHERE t.oid = {oid}), false)")
 }
 
 /// Why the schema `n` and the table `c` in it cannot be trusted, a row for each reason, where `me` is the broker: who owns them, who else may
@@ -88,7 +89,10 @@ fn faults() -> String {
     UNION ALL SELECT format('table %s has row security', t.name) WHERE c.relrowsecurity OR c.relforcerowsecurity
       OR EXISTS (SELECT FROM pg_policy x WHERE x.polrelid = c.oid)
     UNION ALL SELECT format('table %s has constraint %I', t.name, x.conname) FROM pg_constraint x
-      WHERE (x.conrelid = c.oid AND x.contype NOT IN ('p', 'n')) OR x.confrelid = c.oid
+      WHERE x.conrelid = c.oid AND x.contype NOT IN ('p', 'n')
+    UNION ALL SELECT format('table %s is named by constraint %I', t.name, x.conname)
+      FROM pg_depend d, LATERAL (SELECT k.conname, k.confrelid FROM pg_constraint k WHERE k.oid = d.objid OFFSET 0) x
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_constraint'::regclass AND x.confrelid = c.oid
     UNION ALL SELECT format('table %s has other indexes than its primary key', t.name) WHERE c.oid IS NOT NULL AND NOT EXISTS (
       SELECT FROM pg_index x WHERE x.indrelid = c.oid
       HAVING count(*) = 1 AND bool_and(x.indisprimary AND x.indisvalid AND x.indimmediate AND x.indkey::text = '1 2 3'
@@ -106,9 +110,12 @@ fn faults() -> String {
 const WRITERS: &str = r"SELECT format('%I may write every table, as a member of pg_write_all_data', w.rolname) AS why FROM (
       WITH RECURSIVE member(oid) AS (
         SELECT p.oid FROM pg_roles p WHERE p.rolname = 'pg_write_all_data'
-        UNION SELECT m.member FROM member x JOIN pg_auth_members m ON m.roleid = x.oid
-          AND coalesce((to_jsonb(m)->>'inherit_option')::bool OR (to_jsonb(m)->>'set_option')::bool, true)
-      ) SELECT r.rolname FROM member x JOIN pg_roles r ON r.oid = x.oid
+        UNION SELECT y.member FROM member x, LATERAL (
+          SELECT m.member, to_jsonb(m) AS how FROM pg_auth_members m WHERE m.roleid = x.oid OFFSET 0
+        ) y WHERE coalesce((y.how->>'inherit_option')::bool OR (y.how->>'set_option')::bool, true)
+      ) SELECT r.rolname FROM member x, LATERAL (
+        SELECT p.oid, p.rolname, p.rolsuper, p.rolcanlogin, p.rolcreaterole FROM pg_roles p WHERE p.oid = x.oid OFFSET 0
+      ) r
       WHERE r.rolname <> 'pg_write_all_data' AND r.oid <> me.oid AND NOT r.rolsuper
         AND (r.rolcanlogin OR pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION'))
         AND NOT (r.rolcreaterole AND (current_setting('server_version_num')::int < 160000 OR pg_has_role(r.oid, me.oid, 'MEMBER WITH ADMIN OPTION')))
@@ -181,9 +188,12 @@ pub(crate) fn awake(home: Home) -> String {
     format!("SELECT EXISTS ({}) AS awake, ({CRON}) AS cron FROM (SELECT $1::oid AS my) broker", sentinels(home))
 }
 
-/// The store of a mark, or NULL.
+/// The store of a mark, or NULL. Without a regular expression, which would cost more than all else of a lease.
 fn store_of(mark: &str) -> String {
-    format!("substring({mark} from '/store:([0-9a-f]{{16}})$')")
+    format!(
+        "CASE WHEN left(right({mark}, 23), 7) = '/store:' AND translate(right({mark}, 16), '0123456789abcdef', '') = '' \
+         THEN right({mark}, 16) END"
+    )
 }
 
 /// Whose marks stand on memberships: what another store has armed, and what has not fired. The answer is JSON `[{i, role, account, store}]`; it
@@ -200,8 +210,10 @@ WITH me AS (
 )
 SELECT set_config('jit.marks', coalesce((
   SELECT jsonb_agg(jsonb_build_object('i', a.i, 'role', l.role::int8, 'account', l.account::int8, 'store', {store}))
-  FROM me, asked a, {leases} l
-  WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL AND {store} IS NOT NULL
+  FROM me, asked a, LATERAL (
+    SELECT l.role, l.account, l.armed_by FROM {leases} l
+    WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL OFFSET 0
+  ) l WHERE {store} IS NOT NULL
 ), '[]')::text, false) AS marks",
         store = store_of("l.armed_by"),
         leases = home.leases()
@@ -270,11 +282,13 @@ WITH me AS (
     coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
 ), there AS MATERIALIZED (
-  SELECT l.role, l.account FROM {leases} l, me, asked a WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account
-    AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
+  SELECT l.role, l.account FROM me, asked a, LATERAL (
+    SELECT l.role, l.account, l.armed_by FROM {leases} l WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account OFFSET 0
+  ) l WHERE coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
 ), gone AS (
-  DELETE FROM {leases} l USING me, asked a
-  WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND clock_timestamp() < $2::timestamptz
+  DELETE FROM {leases} l USING asked a
+  WHERE l.broker = (SELECT oid FROM me) AND l.role = ANY (ARRAY(SELECT role FROM asked)) AND l.account = ANY (ARRAY(SELECT account FROM asked))
+    AND l.role = a.role AND l.account = a.account AND clock_timestamp() < $2::timestamptz
     AND coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
   RETURNING l.role, l.account, l.fired_at
 )

@@ -478,7 +478,6 @@ impl MockDatabase {
             account_exists: account.is_some(),
             role_id: role.map(object),
             role_exists: role.is_some(),
-            powers: role.map(|role| catalog.powers(role)).unwrap_or_default(),
             ..Seen::default()
         };
         if !catalog.profile.is_postgres() {
