@@ -6,37 +6,41 @@ use jit_core::database::NameError;
 use jit_core::database::adapter::refused_name;
 use jit_core::id::{Account, RoleName};
 
-/// Longest user name, in characters: MySQL's. MariaDB takes longer ones; one rule for both keeps a name movable.
+/// Longest user name of MySQL, in characters. MariaDB takes longer ones; one rule for both keeps a
+/// name movable.
 const LONGEST_USER: usize = 32;
 /// Longest host, in ASCII characters (MySQL 8.0.17 and later, MariaDB 10.5 and later).
 const LONGEST_HOST: usize = 255;
-/// Words that stand for something else where accounts and roles are named, and users that the server itself runs as.
+/// Words with another meaning where accounts and roles are named, and users that the server itself
+/// runs as.
 const RESERVED: [&str; 9] =
     ["none", "all", "default", "public", "current_user", "current_role", "event_scheduler", "system user", "mysql.sys"];
-/// The host of an account that is named without one.
+/// Host of an account that is named without one.
 const ANY_HOST: &str = "%";
 
-/// A user and a host: an account, or a role (whose host is empty in MariaDB).
+/// User and host: an account, or a role (whose host is empty in MariaDB).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name {
     pub(crate) user: String,
     pub(crate) host: String,
 }
 
-/// The account of this name, as `'user'@'host'`. Without a host it is `'user'@'%'`, which is what the servers take it for.
+/// Returns the account of this name, as `'user'@'host'`. A name without a host becomes
+/// `'user'@'%'`, as the servers read it.
 ///
 /// # Errors
-/// When the server would refuse or alter it.
+/// Fails if the server would refuse or alter the name.
 pub(crate) fn account(name: &str) -> Result<Account, NameError> {
     let what = "an account";
     let parsed = Name::parse(name).map_err(|why| refused_name(what, name, why))?;
     Account::new(parsed.to_string()).map_err(|error| refused_name(what, name, error.why))
 }
 
-/// The role of this name: bare where its host is `%` (MariaDB's roles have none), else as an account.
+/// Returns the role of this name: bare if its host is `%` (MariaDB's roles have none), else as an
+/// account.
 ///
 /// # Errors
-/// When the server would refuse or alter it.
+/// Fails if the server would refuse or alter the name.
 pub(crate) fn role(name: &str) -> Result<RoleName, NameError> {
     let what = "a role";
     let refused = |why| refused_name(what, name, why);
@@ -65,18 +69,18 @@ impl Name {
         Ok(Self { user, host })
     }
 
-    /// The name of what the catalog shows.
+    /// Returns the name for a user and a host of the catalog.
     pub(crate) fn of(user: impl Into<String>, host: impl Into<String>) -> Self {
         Self { user: user.into(), host: host.into() }
     }
 
-    /// As a role is written where people read and policies name it.
+    /// Returns the role as people read it and as policies name it.
     pub(crate) fn as_role(&self) -> String {
         let bare = (self.host == ANY_HOST || self.host.is_empty()) && !self.user.contains('@');
         if bare && !self.user.starts_with('\'') { self.user.clone() } else { self.to_string() }
     }
 
-    /// As it stands in a statement. Within backticks nothing but a backtick means anything.
+    /// Returns the name as written in a statement. Within backticks only a backtick has a meaning.
     pub(crate) fn quoted(&self) -> String {
         format!("{}@{}", backticked(&self.user), backticked(&self.host))
     }
@@ -88,12 +92,13 @@ impl fmt::Display for Name {
     }
 }
 
-/// An identifier as it stands in a statement.
+/// Returns an identifier as written in a statement.
 pub(crate) fn backticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// The names in a list as the servers' settings have it: `r1, 'r2'@'%', ``r3``@``%```. What is no name is left out.
+/// Parses the names in a list as the servers' settings have it: `r1, 'r2'@'%', ``r3``@``%```.
+/// Anything that is no name is left out.
 pub(crate) fn listed(text: &str) -> Vec<Name> {
     let mut names = Vec::new();
     let (mut parts, mut part, mut quote) = (Vec::new(), String::new(), None);
@@ -125,7 +130,7 @@ pub(crate) fn listed(text: &str) -> Vec<Name> {
 
 const HOW_QUOTED: &str = "write it as 'user'@'host', with a quote within doubled";
 
-/// The text within the first pair of quotes, and what follows.
+/// Returns the text within the first pair of quotes, and the rest.
 fn quoted_part(text: &str) -> Option<(String, &str)> {
     let mut rest = text.strip_prefix('\'')?;
     let mut part = String::new();

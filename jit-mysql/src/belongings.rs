@@ -1,5 +1,6 @@
-//! What an account came to have of its own: rights to routines, which who makes one gets, rights to tables that it passed on, and what runs
-//! with its rights or the role's. Tables have no owner here.
+//! Objects and rights that an account got of its own. These are rights to routines (who creates one
+//! gets them), rights to tables that it passed on, and definitions that run with its rights or the
+//! role's. Tables have no owner here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ use crate::observe::{Named, garbled, name, text};
 use crate::sql::routines::{DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, Routine};
 use crate::sql::{self, Flavour};
 
-/// Where there are more others in a role, none are listed, the broker's own neither: then the engine says that a rename cannot be seen. Each is
+/// Largest number of other memberships that are listed. If a role has more others in it, none are
+/// listed, not even the broker's; then the engine says that a rename cannot be seen. Each one is
 /// kept with the access, as a short mark.
 const MOST_MEMBERSHIPS: usize = MOST_THINGS;
 
@@ -23,14 +25,14 @@ const MOST_MEMBERSHIPS: usize = MOST_THINGS;
 type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
 
 fn membership((member, role): &(Name, Name)) -> Option<Thing> {
-    // who has control characters in a name cannot be named
+    // a name with control characters cannot be shown
     let membership = (Account::new(member.to_string()).ok()?, RoleName::new(role.as_role()).ok()?);
     let id = serde_json::to_string(&["membership", &member.to_string(), &role.to_string()]).ok()?;
     let what = format!("membership of {member} in `{}`", role.as_role());
     Some(Thing { id, what, version: None, membership: Some(membership) })
 }
 
-/// The procedure that shows what accounts and roles defined.
+/// Returns the procedure that shows what accounts and roles defined.
 pub(crate) fn definitions(flavour: Flavour) -> &'static Routine {
     match flavour {
         Flavour::MySql => &DEFINITIONS_IN_MYSQL,
@@ -39,7 +41,7 @@ pub(crate) fn definitions(flavour: Flavour) -> &'static Routine {
 }
 
 impl Connection {
-    /// One answer per subject.
+    /// Reads the owned objects; one answer per subject.
     pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let flavour = self.server.flavour;
         let accounts: Vec<String> = subjects
@@ -67,7 +69,7 @@ impl Connection {
             let mut things: Vec<Thing> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
             things.extend(prepared.iter().cloned());
-            // beside many members, what somebody owns is told all the same
+            // even beside many members, owned objects are listed all the same
             let few = things.len() <= MOST_THINGS;
             things.extend(memberships.iter().cloned());
             things.sort();
@@ -77,8 +79,8 @@ impl Connection {
         Ok(Owned { identity: self.moment().await?.identity, each })
     }
 
-    /// Of each subject: who is in the role, and in which roles the account is. Neither server has lasting ids, so that a renamed account
-    /// or role is seen by these only.
+    /// Reads, for each subject, who is in the role, and in which roles the account is. Neither
+    /// server has lasting ids. So these memberships are the only sign of a renamed account or role.
     async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<Thing>>, DatabaseError> {
         if named.is_empty() {
             return Ok(Vec::new());
@@ -98,7 +100,8 @@ impl Connection {
         Ok(each.collect())
     }
 
-    /// Prepared transactions that no session has any more: anybody can commit them, and the servers do not say whose they are.
+    /// Reads prepared transactions that no session has any more. Anybody can commit them, and the
+    /// servers do not say whose they are.
     async fn prepared(&mut self) -> Result<Vec<Thing>, DatabaseError> {
         let rows = self.list(sql::PREPARED, ().into()).await?;
         let each = rows.iter().map(|row| {
@@ -111,7 +114,8 @@ impl Connection {
         each.collect()
     }
 
-    /// What these defined, by definer; nothing, or less, where the procedure that shows it is missing, or the right to it: a check says so.
+    /// Reads what these definers defined, by definer. Returns nothing, or less, if the procedure
+    /// that shows it is missing, or the right to it; a check says so.
     async fn definitions(&mut self, definers: &BTreeSet<&String>) -> Result<Vec<(String, Thing)>, DatabaseError> {
         let asked = serde_json::to_string(definers).map_err(|_| garbled())?;
         let flavour = self.server.flavour;
@@ -134,7 +138,8 @@ impl Connection {
     }
 }
 
-/// The definer, and what they defined. The same thing of another definer is another one: it has other rights.
+/// Returns the definer, and what they defined. The same object with another definer counts as
+/// another one: it has other rights.
 fn definition(row: &Row) -> Result<(String, Thing), DatabaseError> {
     let (definer, kind) = (text(row, "definer")?, text(row, "kind")?);
     let (place, name) = (text(row, "place")?, text(row, "name")?);

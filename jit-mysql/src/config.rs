@@ -1,4 +1,4 @@
-//! Where the server is and how it is reached.
+//! Configuration of one server: its address and how to connect to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use mysql_async::{OptsBuilder, SslOpts};
 
 use crate::sql::Flavour;
 
-/// Where a MySQL or MariaDB server is and how it is reached. Holds no password in readable form.
+/// Address of a MySQL or MariaDB server and how to connect to it. Holds no password in readable
+/// form.
 #[derive(Debug, Clone)]
 pub struct MySqlConfig {
     pub(crate) place: Place,
     pub(crate) user: String,
-    /// Which server the URL's scheme names; the server itself knows better.
+    /// Server kind that the URL's scheme names; the server itself knows better.
     pub(crate) flavour: Flavour,
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) tls: TlsMode,
@@ -27,22 +28,22 @@ pub struct MySqlConfig {
     pub(crate) dead_man_grace: Duration,
 }
 
-/// Where a server listens.
+/// Address on which a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// By the network.
+    /// Host and port on a network.
     Host { host: String, port: u16 },
-    /// A Unix socket.
+    /// Path of a Unix socket.
     Socket(String),
 }
 
-/// How the driver gets there.
+/// Transport that the driver uses.
 pub(crate) enum Way {
-    /// Without TLS.
+    /// Connection without TLS.
     Plain,
-    /// By its own TLS.
+    /// TLS of the driver itself.
     Verified(SslOpts),
-    /// Through a socket of ours, from which the way is encrypted.
+    /// Socket of our own relay, which encrypts the rest of the way.
     Relayed(PathBuf),
 }
 
@@ -50,9 +51,9 @@ pub(crate) enum Way {
 #[derive(Debug, thiserror::Error)]
 #[error("the mysql server is not configured right: {why}")]
 pub struct ConfigError {
-    /// What is wrong, and what would do.
+    /// Reason, and what to write instead.
     pub why: String,
-    /// The cause.
+    /// Underlying cause, if any.
     #[source]
     pub source: Option<BoxError>,
 }
@@ -69,17 +70,19 @@ impl From<TlsError> for ConfigError {
     }
 }
 
-/// The port of both servers.
+/// Default port of both servers.
 const PORT: u16 = 3306;
 const HOW: &str = "write mysql://broker@host:3306 or mariadb://broker@host:3306, special characters percent-encoded";
 
 impl MySqlConfig {
-    /// From `mysql://broker@host:3306` or `mariadb://broker@host:3306`; which server it is the server says. A Unix socket is
-    /// `mysql://broker@%2Frun%2Fmysqld%2Fmysqld.sock`. A database in the URL is not used: roles belong to the whole server. A password in the
-    /// URL is taken out of it.
+    /// Parses `mysql://broker@host:3306` or `mariadb://broker@host:3306`. The server itself says
+    /// which of the two it is.
+    ///
+    /// A Unix socket is `mysql://broker@%2Frun%2Fmysqld%2Fmysqld.sock`. A database in the URL is
+    /// not used: roles belong to the whole server. A password in the URL is taken out of it.
     ///
     /// # Errors
-    /// When it is no such URL, names no host or user, or has a parameter.
+    /// Fails if it is no such URL, names no host or user, or has a parameter.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let schemes = ["mysql://", "mariadb://"];
         let (clean, password) = without_password(&schemes, url).map_err(ConfigError::new)?;
@@ -110,53 +113,57 @@ impl MySqlConfig {
         })
     }
 
-    /// Where the password comes from, instead of the URL.
+    /// Sets the source of the password, which replaces one in the URL.
     #[must_use]
     pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// How the connection is protected. The default verifies the server's certificate and name by the system's roots.
+    /// Sets how the connection is protected. The default verifies the server's certificate and name
+    /// by the system's roots.
     #[must_use]
     pub fn tls(self, tls: TlsMode) -> Self {
         Self { tls, ..self }
     }
 
-    /// How many connections are open at once, at most (8 unless told).
+    /// Sets the number of connections that are open at once, at most (8 by default).
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections: connections.max(1), ..self }
     }
 
-    /// How long a new connection may take, login included (5 s unless told).
+    /// Sets the time limit for a new connection, login included (5 s by default).
     #[must_use]
     pub fn connect_limit(self, connect_limit: Duration) -> Self {
         Self { connect_limit, ..self }
     }
 
-    /// How long a call may take that brings no limit of its own: looking, checking, identifying (10 s unless told).
+    /// Sets the time limit for a call that brings no limit of its own: looking, checking,
+    /// identifying (10 s by default).
     #[must_use]
     pub fn call_limit(self, call_limit: Duration) -> Self {
         Self { call_limit, ..self }
     }
 
-    /// How long after the end of the last access the server itself takes a role away, if nobody of ours has (60 s unless told).
+    /// Sets the time from the end of the last access until the server itself revokes a role, if jit
+    /// has not done it before (60 s by default).
     #[must_use]
     pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
         Self { dead_man_grace, ..self }
     }
 
-    /// Whether it is a Unix socket, which nobody between can read.
+    /// Checks whether it is a Unix socket, where nobody in between can read.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.place, Place::Socket(_))
     }
 
-    /// What a check says of how the server is verified; nothing of a Unix socket, which nobody between can read.
+    /// Returns a check's finding on how the server is verified. Returns nothing for a Unix socket,
+    /// where nobody in between can read.
     pub(crate) fn tls_check(&self) -> Option<Check> {
         if self.is_local() { None } else { self.tls.checked() }
     }
 
-    /// The driver's settings, password apart.
+    /// Returns the driver's settings without the password.
     pub(crate) fn settings(&self, way: Way) -> OptsBuilder {
         let settings = OptsBuilder::default().user(Some(self.user.clone()));
         let settings = match &self.place {
@@ -169,10 +176,12 @@ impl MySqlConfig {
             Way::Verified(verifying) => settings.ssl_opts(verifying),
             Way::Relayed(socket) => settings.socket(Some(socket.to_string_lossy())),
         };
-        // A server that checks passwords elsewhere (PAM, LDAP, a cloud's tokens) asks for them in the clear. It gets them only
-        // where its certificate was verified, chain and name: who else asks is not the server.
+        // Some servers check passwords elsewhere (PAM, LDAP, a cloud's tokens) and ask for them in
+        // the clear. They get them only where both chain and name of the certificate were verified:
+        // anyone else who asks may not be the server.
         let verified = covered && matches!(self.tls, TlsMode::VerifyFull { .. });
-        // the driver would move to a socket that the server names, whose other end nobody has verified
+        // without this, the driver would move to a socket that the server names, and nobody has
+        // verified its other end
         settings.prefer_socket(false).tcp_nodelay(true).enable_cleartext_plugin(verified)
     }
 }

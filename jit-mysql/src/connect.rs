@@ -1,4 +1,4 @@
-//! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
+//! Opening a connection: TLS, the password, the settings, and the identity of the server.
 
 use std::sync::Arc;
 
@@ -18,52 +18,53 @@ use crate::observe::{Moment, number, text};
 use crate::relay::Relay;
 use crate::sql::{self, Flavour, Read, settings};
 
-/// Opens connections to one server.
+/// Opener of connections to one server.
 #[derive(Debug)]
 pub(crate) struct Connector {
     config: MySqlConfig,
     tls: Tls,
     password: Password,
-    /// The settings that the last server took, and what it said it is.
+    /// Version of the last server, and the settings that it accepted.
     settings: Mutex<Option<(String, Arc<str>)>>,
 }
 
-/// Who encrypts, and verifies the server.
+/// Part that encrypts, and that verifies the server.
 #[derive(Debug)]
 enum Tls {
-    /// Nobody: a Unix socket, or the configuration's dangerous word.
+    /// No TLS: a Unix socket, or the configuration's dangerous word.
     Nobody,
-    /// The driver: chain and host name.
+    /// TLS by the driver, which verifies chain and host name.
     Driver(SslOpts),
-    /// We ourselves, where the certificate is not for the host's name.
+    /// TLS by our own relay, where the certificate is not for the host's name.
     Relay(Arc<ClientConfig>),
 }
 
-/// A broker's connection. Dropping it closes it, whatever is under way: it is never used again.
+/// Connection of a broker. Dropping it closes it, whatever is under way: it is never used again.
 pub(crate) struct Connection {
     conn: Option<Conn>,
-    /// Our own settings, in one packet.
+    /// Settings of our own, in one packet.
     settings: Arc<str>,
     pub(crate) server: Server,
 }
 
-/// Who answers on a connection.
+/// Server that answers on a connection.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) flavour: Flavour,
     pub(crate) version_text: String,
-    /// The broker's own account.
+    /// Account of the broker, as the server names it.
     pub(crate) broker: String,
-    /// What its clock says.
+    /// Clock of the server, as last read.
     pub(crate) clock: ServerClock,
-    /// Roles that everybody held when it was last looked at.
+    /// Roles that everybody held at the last look.
     pub(crate) everybody: Vec<Name>,
 }
 
 impl Connector {
     /// Validates the configuration; connects to nothing.
     pub(crate) fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
-        // where an embedder's other crates bring a second provider of cryptography, the driver could not choose
+        // if an embedder's other crates bring a second provider of cryptography, the driver could
+        // not choose
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let tls = if config.is_local() { Tls::Nobody } else { Tls::of(&config.tls)? };
         let password = Password::new(config.credentials.clone());
@@ -74,9 +75,10 @@ impl Connector {
         &self.config
     }
 
-    /// A broker's connection.
+    /// Opens a connection of the broker.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        // boxed: a future of this size, in one call after the other, is too much for the stack of a thread
+        // boxed: a future of this size, nested in call after call, is too much for the stack of a
+        // thread
         self.password.connect(self.config.connect_limit, Box::pin(self.broker())).await
     }
 
@@ -85,7 +87,7 @@ impl Connector {
         self.password.ready().await
     }
 
-    /// A refused password is read anew, once: it may have been rotated.
+    /// Connects, and reads a refused password anew, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
         if let Some(password) = self.password.kept() {
             match self.attempt(Some(password.secret())).await {
@@ -116,7 +118,7 @@ impl Connector {
         }
     }
 
-    /// Settings and identity.
+    /// Applies the settings and reads the identity.
     async fn greet(&self, mut conn: Conn) -> Result<Connection, DatabaseError> {
         conn.query_drop(settings::FIRST).await.map_err(error::reading)?;
         let row: Option<Row> = conn.query_first(sql::VERSION).await.map_err(error::reading)?;
@@ -139,7 +141,8 @@ impl Connector {
         Ok(Connection { conn: Some(conn), settings, server })
     }
 
-    /// Makes our own settings, and says which those are on this server. Which of them it knows is found out once.
+    /// Applies our own settings, and returns those that this server accepts. Which ones it knows is
+    /// found out once.
     async fn settle_settings(
         &self,
         conn: &mut Conn,
@@ -156,7 +159,7 @@ impl Connector {
         for setting in settings::settings(flavour) {
             match conn.query_drop(setting.statement).await {
                 Ok(()) => taken.push(setting.statement),
-                // it has no such setting, or not for everybody
+                // it has no such setting, or not for every account
                 Err(error) if !setting.needed && error::code(&error).is_some() => {}
                 Err(error) => return Err(error::reading(error)),
             }
@@ -179,13 +182,13 @@ impl Tls {
 }
 
 impl Connection {
-    /// Whether it can still be used, as far as is known here.
+    /// Checks whether it can still be used, as far as is known here.
     pub(crate) fn is_open(&self) -> bool {
         self.conn.as_ref().is_some_and(|conn| !conn.is_disconnected())
     }
 
-    /// Whether the server answers on it, and takes our settings again: an earlier call changed some, and something between us and the server
-    /// may have brought the server's own back.
+    /// Checks whether the server answers and takes our settings again. An earlier call changed some
+    /// of them, and something between us and the server may have restored the server's own.
     pub(crate) async fn answers(&mut self) -> bool {
         let settings = Arc::clone(&self.settings);
         match self.conn() {
@@ -203,15 +206,16 @@ impl Connection {
         self.conn.as_mut().ok_or(mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed))
     }
 
-    /// Several statements in one packet; the rows of each that has any.
+    /// Sends several statements in one packet; returns the rows of each that has any.
     pub(crate) async fn script(&mut self, statements: &str) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
         all_of(self.conn()?.query_iter(statements).await?).await
     }
 
-    /// Lists, all of one packet, behind statements that answer with one row each; the rows of each.
+    /// Reads lists, all in one packet, after statements that answer with one row each. Returns the
+    /// rows of each.
     ///
     /// # Errors
-    /// Where one of them was cut, too.
+    /// Fails also if one of the lists was truncated.
     pub(crate) async fn lists(
         &mut self,
         single: &[&str],
@@ -234,23 +238,24 @@ impl Connection {
         whole.collect()
     }
 
-    /// A list, with parameters.
+    /// Reads a list, with parameters.
     ///
     /// # Errors
-    /// Where it was cut, too.
+    /// Fails also if the list was truncated.
     pub(crate) async fn list(&mut self, list: Read, parameters: Params) -> Result<Vec<Row>, DatabaseError> {
         let statement = list.whole(self.server.flavour);
         whole(self.ask(&statement, parameters).await.map_err(error::reading)?)
     }
 
-    /// One statement with parameters; its rows. What answers with a list is read by [`Self::list`].
+    /// Sends one statement with parameters; returns its rows. [`Self::list`] reads what answers
+    /// with a list.
     pub(crate) async fn ask(&mut self, statement: &str, parameters: Params) -> Result<Vec<Row>, mysql_async::Error> {
         let answers = self.script(&sql::filled(statement, &parameters)?).await?;
         Ok(answers.into_iter().next().unwrap_or_default())
     }
 }
 
-/// The rows of a list, without the one that shows that it is whole.
+/// Returns the rows of a list without the one that shows that the list is whole.
 pub(crate) fn whole(mut rows: Vec<Row>) -> Result<Vec<Row>, DatabaseError> {
     let last = rows.iter().position(|row| number(row, sql::LAST).is_ok_and(|last| last != 0));
     rows.remove(last.ok_or_else(error::cut)?);
@@ -266,7 +271,7 @@ async fn all_of<P: Protocol>(mut result: QueryResult<'_, 'static, P>) -> Result<
             all.push(rows);
         }
     }
-    // a statement behind the last one with an answer may have failed
+    // a statement after the last one with an answer may have failed
     result.drop_result().await?;
     Ok(all)
 }

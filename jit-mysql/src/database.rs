@@ -19,22 +19,24 @@ use crate::sql::Flavour;
 use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
-/// One MySQL or MariaDB server.
+/// Database of one MySQL or MariaDB server.
 #[derive(Debug, Clone)]
 pub struct MySqlDatabase {
     pool: Pool,
 }
 
 impl MySqlDatabase {
-    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    /// Validates the configuration, CA certificates included. It connects to nothing: the first
+    /// call does.
     ///
     /// # Errors
-    /// When the CA file cannot be used, or the system has no CA certificates and none are named.
+    /// Fails if the CA file cannot be used, or if the system has no CA certificates and none are
+    /// named.
     pub fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
         Ok(Self { pool: Pool::new(config)? })
     }
 
-    /// A call that changes nothing, within the configured limit.
+    /// Makes a call that changes nothing, within the configured limit.
     async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,

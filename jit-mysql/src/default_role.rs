@@ -1,8 +1,9 @@
-//! Default roles: a role that was granted is usable at once, and what was the default before comes back.
+//! Default roles: a granted role is usable at once, and the default role from before comes back.
 //!
-//! MySQL keeps a list, to which ours is added and from which a REVOKE takes it. MariaDB keeps one, which ours replaces, and leaves it set
-//! after a REVOKE. To change another account's takes rights over all accounts in both; a procedure made by an administrator has them instead
-//! of the broker, and is called only while it is what jit knows, and its definer is there.
+//! MySQL keeps a list: ours is added to it, and a REVOKE removes it. MariaDB keeps one role: ours
+//! replaces it, and it stays set after a REVOKE. Changing the default role of another account takes
+//! rights over all accounts in both. A procedure made by an administrator has these rights instead
+//! of the broker. It is called only while it is what jit knows, and its definer exists.
 
 use jit_core::database::{DatabaseError, DefaultRole, Rejection, RevokeOrder};
 
@@ -13,21 +14,22 @@ use crate::observe::{Look, Named, number, text};
 use crate::sql::routines::{self, Routine};
 use crate::sql::{self, Flavour};
 
-/// How a procedure of jit stands on this server.
+/// State of a procedure of jit on this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It may be called.
+    /// Procedure may be called.
     Fit,
-    /// There is none that the broker sees.
+    /// Procedure does not exist, or the broker does not see it.
     Missing,
-    /// There is one, and the broker may not call it.
+    /// Procedure exists, but the broker may not call it.
     NotAllowed,
-    /// It is not what jit knows, or its definer is nobody to trust: why, for people to read.
+    /// Procedure is not what jit knows, or its definer cannot be trusted. Holds the reason, for
+    /// people to read.
     Unfit(String),
 }
 
 impl Standing {
-    /// Why it cannot be called, for people to read.
+    /// Returns the reason why it cannot be called, for people to read.
     pub(crate) fn why(&self) -> String {
         match self {
             Self::Fit => String::new(),
@@ -38,7 +40,7 @@ impl Standing {
     }
 }
 
-/// The procedure that sets default roles.
+/// Returns the procedure that sets default roles.
 pub(crate) fn procedure(flavour: Flavour) -> &'static Routine {
     match flavour {
         Flavour::MySql => &routines::DEFAULT_ROLE_IN_MYSQL,
@@ -47,11 +49,11 @@ pub(crate) fn procedure(flavour: Flavour) -> &'static Routine {
 }
 
 impl Connection {
-    /// How a procedure of jit stands here.
+    /// Reads the state of a procedure of jit on this server.
     pub(crate) async fn standing(&mut self, routine: &Routine) -> Result<Standing, DatabaseError> {
         let answers = match self.script(&routines::facts(self.server.flavour, routine)).await {
             Ok(answers) => answers,
-            // where procedures stand may not be read
+            // the catalog of procedures may not be read
             Err(error) if error::is_denied(&error) => return Ok(Standing::Missing),
             Err(error) => return Err(reading(error)),
         };
@@ -73,7 +75,7 @@ impl Connection {
         })
     }
 
-    /// Why the broker cannot set default roles here; none where it can.
+    /// Returns the reason why the broker cannot set default roles here, or none if it can.
     pub(crate) async fn may_not_activate(&mut self) -> Result<Option<DatabaseError>, DatabaseError> {
         let standing = self.standing(procedure(self.server.flavour)).await?;
         Ok((standing != Standing::Fit).then(|| {
@@ -95,10 +97,10 @@ impl Connection {
         }
     }
 
-    /// Makes it one no more, where it is one.
+    /// Removes the role from the default roles, if it is one.
     ///
     /// # Errors
-    /// What is worth trying again is seen by the look that follows; what is not is said.
+    /// Returns only errors that trying again does not fix. The look that follows sees the others.
     pub(crate) async fn deactivate(&mut self, order: &RevokeOrder, named: &Named, look: &Look) -> Result<(), String> {
         let DefaultRole::Goes { back_to } = &order.default_role else { return Ok(()) };
         let Named { account, role } = named;
@@ -110,7 +112,7 @@ impl Connection {
         let done = match self.server.flavour {
             Flavour::MySql => self.of_the_list(account, role, false).await,
             Flavour::MariaDb => match back_to {
-                // what was the default before may be gone meanwhile
+                // the default role from before may be gone meanwhile
                 Some(back_to) if self.the_only_one(account, Some(&back_to.user)).await.is_ok() => Ok(()),
                 _ => self.the_only_one(account, None).await,
             },
@@ -132,7 +134,8 @@ impl Connection {
         self.call_trusted(&routines::DEFAULT_ROLE_IN_MARIADB, sql::CALL_IN_MARIADB).await.map(drop)
     }
 
-    /// Calls a procedure of jit while it is what jit knows, in one packet with what shows that; the rows of all its lists, if it has any.
+    /// Calls a procedure of jit while it is what jit knows, in one packet with the proof. Returns
+    /// the rows of all its lists, if it has any.
     pub(crate) async fn call_trusted(
         &mut self,
         routine: &Routine,

@@ -1,9 +1,9 @@
-//! What the errors of MySQL and MariaDB let us conclude.
+//! Conclusions from the errors of MySQL and MariaDB.
 
 use jit_core::database::{DatabaseError, Rejection};
 use mysql_async::{DriverError, Error, IoError};
 
-/// An error while connecting: nothing was sent yet.
+/// Converts an error while connecting: nothing was sent yet.
 pub(crate) fn connecting(error: Error) -> DatabaseError {
     let said = said(&error);
     let why = match code(&error) {
@@ -31,7 +31,7 @@ pub(crate) fn connecting(error: Error) -> DatabaseError {
     DatabaseError::Unreachable { why, source: None }
 }
 
-/// Whether the password was refused: it may have been rotated.
+/// Checks whether the server refused the password, which may have been rotated.
 pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(code(error), Some(1045 | 1698))
 }
@@ -40,7 +40,7 @@ fn is_without_tls(error: &Error) -> bool {
     matches!(error, Error::Driver(DriverError::NoClientSslFlagFromServer))
 }
 
-/// An error of a statement that changes nothing: whatever happened, nothing was applied.
+/// Converts an error of a statement that changes nothing: whatever happened, nothing was applied.
 pub(crate) fn reading(error: Error) -> DatabaseError {
     match code(&error) {
         Some(code) if is_about_the_server(code) => DatabaseError::unreachable(said(&error)),
@@ -49,17 +49,17 @@ pub(crate) fn reading(error: Error) -> DatabaseError {
     }
 }
 
-/// An answer without its end: what it does not show may be there all the same.
+/// Error for a truncated answer: a row that it does not show may exist all the same.
 pub(crate) fn cut() -> DatabaseError {
     let why = "the server's answer was cut, so that nothing can be concluded from it: find what limits the rows of the broker's statements \
                (a setting such as sql_select_limit, or a rule of a proxy) and exempt the broker";
     DatabaseError::not_applied(why)
 }
 
-/// An error of a packet that changes something, after it was sent.
+/// Converts an error of a packet that changes something, after it was sent.
 pub(crate) fn changing(error: &Error) -> DatabaseError {
     match code(error) {
-        // the server ends the connection: it can have done it before
+        // the server ends the connection, and may have applied the change before
         Some(code) if is_about_the_server(code) => DatabaseError::unknown(said(error)),
         Some(code) => from_code(code, &said(error)),
         None => {
@@ -84,37 +84,38 @@ fn from_code(code: u16, message: &str) -> DatabaseError {
     })
 }
 
-/// The server gave up waiting for a lock.
+/// Error code: the server gave up waiting for a lock.
 pub(crate) const LOCK_TIMEOUT: u16 = 1205;
-/// MariaDB ended a statement that took too long, which is one that waited.
+/// Error code of MariaDB: a statement took too long, that is, it waited.
 pub(crate) const TOO_LONG: u16 = 1969;
-/// A packet stopped itself: a subquery had two rows where one was wanted.
+/// Error code: a packet stopped itself, because a subquery returned two rows instead of one.
 pub(crate) const STOPPED: u16 = 1242;
-/// The session that was to end is somebody else's, and the broker lacks the right to end those.
+/// Error code: the session to end belongs to another account, and the broker may not end those.
 pub(crate) const MAY_NOT_KILL: u16 = 1095;
-/// The session that was to end is gone.
+/// Error code: the session to end is gone.
 pub(crate) const NO_SUCH_SESSION: u16 = 1094;
-/// MariaDB: a role that the broker does not hold cannot be its active one.
+/// Error code of MariaDB: the broker cannot activate a role that it does not hold.
 pub(crate) const NOT_A_ROLE_OF_OURS: u16 = 1959;
-/// Two changes met.
+/// Error code: two changes met in a deadlock.
 pub(crate) const DEADLOCK: u16 = 1213;
 
-/// A table, or a column of it, may not be read.
+/// Checks whether the broker may not read a table, or a column of it.
 pub(crate) fn is_denied(error: &Error) -> bool {
     matches!(code(error), Some(1142 | 1143))
 }
 
-/// An account or a role is not there, or not in the role: what is to be taken away is gone already.
+/// Checks whether an account or a role does not exist, or the account is not in the role. What was
+/// to be revoked is gone already.
 pub(crate) fn is_absence(error: &Error) -> bool {
     matches!(code(error), Some(1133 | 1141 | 1269 | 1959 | 1962 | 3523 | 3530))
 }
 
-/// No order can be served here just now, or the connection is gone.
+/// Checks whether the server cannot serve any order now, or the connection is gone.
 fn is_about_the_server(code: u16) -> bool {
     matches!(code, 1040 | 1053 | 1077 | 1079 | 1152 | 1153 | 1156..=1161 | 1184 | 1203 | 1927 | 3168 | 3169 | 4031)
 }
 
-/// What trying again will not mend.
+/// Returns the rejection for an error that trying again does not fix.
 fn refused(code: u16, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match code {
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1396 | 1410 | 1698 | 3619 | 3879 => (
@@ -138,11 +139,11 @@ pub(crate) fn code(error: &Error) -> Option<u16> {
     }
 }
 
-/// The server's own words, or the driver's with their causes. Neither holds a password.
+/// Returns the server's own words, or the driver's with their causes. Neither holds a password.
 pub(crate) fn said(error: &Error) -> String {
     match error {
         Error::Server(server) => server.message.clone(),
-        // what a packet held may not be told
+        // the content of a packet may not be shown
         Error::Driver(DriverError::UnexpectedPacket { .. }) => "the server sent what was not expected".to_owned(),
         Error::Driver(DriverError::FromRow { .. } | DriverError::FromValue { .. }) => {
             "the server answered in another form than was asked for".to_owned()

@@ -10,7 +10,7 @@ use crate::observe::{Look, Named};
 use crate::rights::NOT_OURS;
 use crate::sql;
 
-/// One result per order.
+/// Grants the roles; returns one result per order.
 pub(crate) async fn grant(
     connection: &mut Connection,
     call: &Call,
@@ -69,7 +69,8 @@ pub(crate) async fn grant(
     results.collect()
 }
 
-/// A role that cannot be used at login is not what was asked for: it is taken back, and the error is the grant's.
+/// Takes a role back that could not become a default role, and returns the error of the grant. The
+/// requester asked for a role that can be used at login.
 async fn not_activated(
     connection: &mut Connection,
     call: &Call,
@@ -96,7 +97,8 @@ async fn not_activated(
     }
 }
 
-/// A statement that was interrupted can have been done, for some of its accounts: the catalog says so, and nothing can arrive later.
+/// Reads what interrupted statements did. An interrupted statement may have been applied for some
+/// of its accounts; the catalog shows it, and nothing can arrive later.
 async fn see_what_was_done(
     connection: &mut Connection,
     subjects: &[Subject],

@@ -8,7 +8,8 @@
         clippy::arithmetic_side_effects
     )
 )]
-//! The adapter of jit for MySQL (8.0 to 9.x) and MariaDB (10.6 to 11.x). Which of the two it is, the server says.
+//! Adapter of jit for MySQL (8.0 to 9.x) and MariaDB (10.6 to 11.x). The server says which of the
+//! two it is.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -28,40 +29,53 @@
 //!
 //! # The broker
 //!
-//! jit logs in as an account of its own, which can grant the requestable roles, see and end sessions, and read who holds what.
-//! [`Database::set_up`](jit_core::database::Database::set_up) has the script for `mysql` and `mariadb` that makes it or mends it, with what is told below.
+//! jit logs in as an account of its own. This account can grant the requestable roles, see and end
+//! sessions, and read who holds what. [`Database::set_up`](jit_core::database::Database::set_up)
+//! returns the script for `mysql` and `mariadb` that creates or repairs the account, with
+//! everything described below.
 //!
-//! A role that was granted is usable at once where it is a default role (`activation = "default"`, what rules say unless told). To change another
-//! account's default roles takes `CREATE USER` or write access to the tables of all accounts, which nobody should have who stands on a network;
-//! a procedure has it instead. Without it rules need
+//! A granted role is usable at once if it is a default role (`activation = "default"`, which is
+//! what a rule has unless it says otherwise). Changing the default roles of another account takes
+//! `CREATE USER` or write access to the tables of all accounts. No account that is reachable from a
+//! network should have either, so a procedure has it instead. Without this procedure rules need
 //! `activation = "session"`, and people run `SET ROLE`.
 //!
-//! That procedure runs with its definer's rights, so that it is called only while its text, its settings and its definer are what jit expects,
-//! compared in the packet that calls it. An administrator has to be its definer, and has to stay: where they leave, make it anew.
+//! The procedure runs with the rights of its definer. So the broker calls it only while its text,
+//! its settings and its definer are what jit expects. The packet that calls it compares them first.
+//! The definer has to be an administrator, and the account has to stay: if it is dropped, create
+//! the procedure anew.
 //!
 //! # The dead man's switch
 //!
-//! So that roles end when every process of jit is dead, each broker makes an event for each membership that it granted, in a database of its own
-//! ([`home`]) in which nobody else has rights. The broker needs `EVENT` there.
-//! An event runs with the rights of who made or changed it last. So nobody but the broker can change what runs as the broker.
-//! Accounts that can act as the account lose their sessions, too. [`LEASES`] is a view for people who want to see what is armed.
+//! Roles have to end even when every process of jit is dead. So each broker creates an event for
+//! each membership that it granted. The events are in a database of its own ([`home`]) in which no
+//! other account has rights. The broker needs `EVENT` there.
+//!
+//! An event runs with the rights of the account that created or changed it last. So only the broker
+//! can change what runs as the broker. Accounts that can act as the account lose their sessions,
+//! too. [`LEASES`] is a view for people who want to see which events are armed.
 //!
 //! # Ending sessions without the right to
 //!
-//! Where a vendor gives nobody that right, `EXECUTE` on `mysql.rds_kill` or `mysql.az_kill` will do, or on a procedure `jit.end_session(id BIGINT)`
-//! that an administrator made `SQL SECURITY DEFINER`.
+//! Some vendors give no account that right. There, `EXECUTE` on `mysql.rds_kill` or `mysql.az_kill`
+//! is enough, or on a procedure `jit.end_session(id BIGINT)` that an administrator created with
+//! `SQL SECURITY DEFINER`.
 //!
-//! # What stays behind
+//! # Leftovers
 //!
-//! Whoever may not run or change an event, a view, a trigger or a routine does not see it. The procedure `jit.definitions` shows the broker what an
-//! account or a role defined. In MariaDB a role can be a definer: whoever has it makes a view in a database of their own, and reads its tables for good.
+//! An account that may not run or change an event, a view, a trigger or a routine does not see it.
+//! The procedure `jit.definitions` shows the broker what an account or a role defined. In MariaDB a
+//! role can be a definer. A grantee can create a view in a database of their own with the role as
+//! its definer, and then reads the role's tables for good.
 //!
 //! # What to know
 //!
-//! - Accounts are a user and a host, always: `alice` is `'alice'@'%'`.
-//! - Neither server records who granted a role, so that only what was seen before a grant tells ours from others'.
-//! - Every change is one packet, in which the server's own clock is compared with the order's deadline.
-//! - All statements stand in `sql.rs` and `sql/`, for review.
+//! - An account is always a user and a host: `alice` is `'alice'@'%'`.
+//! - Neither server records who granted a role. So only a look before the grant tells our
+//!   memberships from those of others.
+//! - Every change is one packet, which compares the server's own clock with the deadline of the
+//!   order.
+//! - All statements are in `sql.rs` and `sql/`, for review.
 
 mod account;
 mod belongings;

@@ -1,5 +1,5 @@
-//! A few open connections, kept warm. One that was not given back in good order is closed, never kept: what was sent on it may still
-//! be under way.
+//! Pool of a few open connections, kept warm. A connection that was not given back in good order is
+//! closed, never kept: what was sent on it may still be under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use jit_core::database::adapter::{Lends, Lent};
 use crate::config::{ConfigError, MySqlConfig};
 use crate::connect::{Connection, Connector};
 
-/// The connections to one server.
+/// Pool of the connections to one server.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
     connections: managed::Pool<Opening>,
@@ -34,7 +34,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// Connection lent for one call. If it is dropped without [`Lent::give_back`] (a call that was
+/// cancelled, timed out or failed), it is closed.
 pub(crate) struct Lease {
     lent: Object<Opening>,
     in_good_order: bool,
@@ -53,7 +54,7 @@ impl Manager for Opening {
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DatabaseError> {
-        // the driver notices that a server went away only when it is used
+        // the driver notices only on use that a server went away
         if connection.is_open() && connection.answers().await {
             Ok(())
         } else {
@@ -85,7 +86,7 @@ impl Lends for Pool {
         self.connector.ready().await
     }
 
-    /// An open one if there is one.
+    /// Lends an open connection if there is one.
     async fn lend(&self, limit: Duration) -> Result<Lease, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: Some(limit) };
         match self.connections.timeout_get(&limits).await {
