@@ -4,35 +4,36 @@ use jit_core::database::NameError;
 use jit_core::database::adapter::refused_name as refusal;
 use jit_core::id::{Account, RoleName};
 
-/// Longest name, in bytes: `NAMEDATALEN - 1`. What is longer the server cuts silently.
+/// Longest name in bytes: `NAMEDATALEN - 1`. The server silently cuts what is longer.
 const LONGEST_NAME: usize = 63;
 
-/// Words that stand for something else wherever a role is named, quoted or not (`public`, `none`), or that somebody will one
-/// day write unquoted (the others): no account of that name could be told from what the word stands for.
+/// Reserved words that no account or role may have as a name. Some stand for something else
+/// wherever a role is named, quoted or not (`public`, `none`). The others somebody may one day
+/// write unquoted. An account of that name could not be told from what the word stands for.
 const RESERVED: [&str; 6] = ["public", "none", "current_user", "current_role", "session_user", "user"];
 
-/// The account of this name: exactly as given, since every name is quoted.
+/// Returns the account of this name, exactly as given, since every name is quoted.
 ///
 /// # Errors
-/// When the server would refuse or cut it.
+/// When the server would refuse or cut the name.
 pub(crate) fn account(name: &str) -> Result<Account, NameError> {
     let what = "an account";
     validate(what, name)?;
     Account::new(name).map_err(|error| refusal(what, name, error.why))
 }
 
-/// The role of this name. A predefined one (`pg_read_all_data`) is given through a role of the database's own, so that what is
-/// asked for has a name that says what it is for.
+/// Returns the role of this name. A predefined role (`pg_read_all_data`) must be granted through a
+/// role of the database's own, so that the requested role's name says what it is for.
 ///
 /// # Errors
-/// When the server would refuse or cut it.
+/// When the server would refuse or cut the name.
 pub(crate) fn role(name: &str) -> Result<RoleName, NameError> {
     let what = "a role";
     validate(what, name)?;
     RoleName::new(name).map_err(|error| refusal(what, name, error.why))
 }
 
-/// A name as it stands in a statement.
+/// Quotes a name for use in a statement.
 pub(crate) fn quoted(name: &str) -> String {
     postgres_protocol::escape::escape_identifier(name)
 }

@@ -1,4 +1,4 @@
-//! What an account and a role own, and what they passed on.
+//! Objects that an account and a role own, and memberships that they passed on.
 
 use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
 
@@ -9,7 +9,7 @@ use crate::said::Said;
 use crate::sql;
 
 impl Connection {
-    /// One answer per subject.
+    /// Returns the owned objects of each subject, one answer per subject.
     pub(crate) async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let asked = Asked::of(subjects);
         let statement = self.prepared(&self.statements.belongings, sql::BELONGINGS).await?;

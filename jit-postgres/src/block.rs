@@ -1,5 +1,6 @@
-//! The conversation with a DO block: what is asked goes as JSON, what was done comes back as JSON, in one transaction. One transaction
-//! for each role, all of them and a look behind them sent without waiting.
+//! Conversation with a DO block. The question goes as JSON and the result comes back as JSON, in
+//! one transaction. Each role has one transaction. All of them, and a look behind them, are sent
+//! without waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,30 +23,32 @@ use crate::unblock::Unblock;
 /// Orders that travel in one transaction.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// The role, and its oid where that is known.
+    /// Role of the orders, and its oid if that is known.
     pub(crate) role: (String, Option<u32>),
-    /// What the sorting statement is asked, as JSON.
+    /// Question for the sorting statement, as JSON.
     pub(crate) ask: String,
-    /// Which orders these are.
+    /// Indexes of the orders in this group.
     pub(crate) orders: Vec<usize>,
 }
 
 impl Group {
     pub(crate) fn new(role: &str, role_id: Option<u32>, ask: &impl Serialize, orders: Vec<usize>) -> Self {
-        // Texts, numbers and times: nothing that JSON could not say. An empty question would be refused by the server.
+        // Texts, numbers and times: nothing that JSON could not say. The server would refuse an
+        // empty question.
         let ask = serde_json::to_string(ask).unwrap_or_default();
         Self { role: (role.to_owned(), role_id), ask, orders }
     }
 }
 
-/// What became of some orders (or processes).
+/// Result of some orders (or processes).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Answer {
-    /// Which ones.
+    /// Indexes of the orders that this result is about.
     pub(crate) i: Vec<usize>,
-    /// `ok`, `gone` where there was nothing to do, a word of the block, or an SQLSTATE.
+    /// State of the orders: `ok`, `gone` if there was nothing to do, a word of the block, or an
+    /// SQLSTATE.
     pub(crate) state: String,
-    /// The server's message.
+    /// Message of the server.
     #[serde(default)]
     pub(crate) why: Option<String>,
 }
@@ -56,42 +59,44 @@ impl Answer {
     }
 }
 
-/// What became of all orders, and what was seen right after the last transaction had committed.
+/// Results of all orders, and a look taken right after the last transaction had committed.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) results: Vec<Result<(), DatabaseError>>,
-    /// Orders for which there was nothing to do any more.
+    /// Orders for which there was nothing left to do.
     pub(crate) idle: BTreeSet<usize>,
     pub(crate) look: Result<(Moment, Vec<Look>), DatabaseError>,
-    /// Whose marks stood on the subjects when the last of them was told, where there are any.
+    /// Stores whose marks stood on the subjects when the last packet was sent, if there are any.
     pub(crate) marks: Vec<Option<StoreId>>,
 }
 
-/// How the orders of a call become groups, and what a block's own words mean.
+/// Kind of orders: how they become groups, and what a block's own words mean.
 pub(crate) trait Orders {
-    /// Whether what another store accounts for is left alone.
+    /// Leaves alone what another store accounts for, if `true`.
     const HEEDS_MARKS: bool;
-    /// What sorts them before [`sql::RUN`] does them.
+    /// Statement that sorts the orders before [`sql::RUN`] does them.
     const SORT: &'static str;
-    /// Where that is kept once it is prepared.
+    /// Returns the cell that keeps the sorting statement once it is prepared.
     fn statement(statements: &Statements) -> &OnceCell<Statement>;
-    /// These orders by role.
+    /// Groups these orders by role.
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
-    /// An answer to the order that is neither `ok` nor an SQLSTATE.
+    /// Translates an answer to the order that is neither `ok` nor an SQLSTATE.
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
 }
 
-/// Transactions sent at once: a small number keeps them, and the look behind them, in order.
+/// Number of transactions sent at once. A small number keeps them, and the look behind them, in
+/// order.
 const AT_ONCE: usize = 24;
 
-/// How long a role waits for its lock while other roles wait behind it.
+/// Time that a role waits for its lock while other roles wait behind it.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
 
-/// How often a membership is tried again on which another change was made at the same time (15 only).
+/// Number of tries for a membership that another change collides with (15 only).
 const TRIES: u32 = 20;
 
-/// Sends the orders and looks at the subjects behind them. Tries again what collided, and, with more patience, what was locked; beside the
-/// subjects stands who may be ended where they are in the way.
+/// Sends the orders and looks at the subjects behind them. Tries collided orders again, and locked
+/// ones with more patience. The last argument names the subjects, and the sessions that may be
+/// ended if they block.
 pub(crate) async fn drive<O: Orders>(
     connection: &Connection,
     call: &Call,
@@ -104,7 +109,7 @@ pub(crate) async fn drive<O: Orders>(
     let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
     let mut idle = BTreeSet::new();
     let several = all.groups(connection, &pending, budget).len() > 1;
-    // who may be ended where it is in the way is not waited for
+    // A session that may be ended when it blocks is not waited for.
     let hasty = several || unblock.is_some();
     let mut wait = if hasty { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
@@ -139,7 +144,7 @@ pub(crate) async fn drive<O: Orders>(
             Some(unblock) => unblock.meanwhile(work).await,
             None => work.await,
         };
-        // what cannot be read again is as it was
+        // Marks that cannot be read again stay as they were.
         marks = found.unwrap_or(marks);
         tries = tries.saturating_add(1);
         pending = later.into_iter().flat_map(|group| group.orders).collect();
@@ -190,7 +195,7 @@ pub(crate) async fn drive<O: Orders>(
     }
 }
 
-/// Says who blocked.
+/// Names the transactions that block, in the orders' errors.
 async fn blame(
     connection: &Connection,
     locked: Vec<(usize, (String, Option<u32>))>,
@@ -217,7 +222,7 @@ async fn blame(
     }
 }
 
-/// One that is in the way, for people to read.
+/// Describes one blocking transaction, for people to read.
 fn blocker(row: &Row) -> Option<String> {
     if let Some(Said(gid)) = row.try_get("gid").ok()? {
         return Some(format!("the prepared transaction `{gid}`"));
@@ -235,13 +240,13 @@ fn set(results: &mut [Result<(), DatabaseError>], order: usize, result: Result<(
     }
 }
 
-/// Whose work it is and how long it may take.
+/// Label, time limits and server of one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {
     pub(crate) label: &'a str,
     pub(crate) lock: Duration,
     pub(crate) statement: Duration,
-    /// The server that it is meant for.
+    /// Server that the transaction is meant for.
     pub(crate) server: Option<&'a Identity>,
 }
 
@@ -252,19 +257,19 @@ impl<'a> Limits<'a> {
     }
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
-    /// The server refused to begin.
+    /// Server refused to begin the transaction.
     NotBegun(tokio_postgres::Error),
-    /// The server, or the way to it.
+    /// Error of the server, or of the connection to it.
     Server(tokio_postgres::Error),
-    /// The block ran and committed, and its answer makes no sense.
+    /// Block ran and committed, and its answer makes no sense.
     Garbled,
 }
 
 impl Unanswered {
-    /// The same for each order of the packet.
+    /// Returns the error for each order of the packet.
     fn to_error(&self) -> DatabaseError {
         match self {
             Self::NotBegun(error) => error::not_begun(error),
@@ -274,18 +279,18 @@ impl Unanswered {
     }
 }
 
-/// How a block is told what to do.
+/// Way in which a block gets its orders.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Told<'a> {
-    /// By a prepared statement that sorts the orders, and answers for those with nothing to do.
+    /// Prepared statement sorts the orders, and answers for those with nothing to do.
     Sorted(&'a Statement, &'a str),
-    /// As it is.
+    /// Orders go to the block as they are.
     Plainly(&'a str),
 }
 
-/// Runs one block in a transaction of its own, every part of it sent without waiting for the one before, and reads its answers; the
-/// transaction has committed when this is `Ok`. Where a part fails, the server refuses those behind it, and the COMMIT ends the
-/// transaction without effect.
+/// Runs one block in a transaction of its own and reads its answers. Every part is sent without
+/// waiting for the one before. When this is `Ok`, the transaction has committed. If a part fails,
+/// the server refuses the parts behind it, and the COMMIT ends the transaction without effect.
 pub(crate) async fn run(
     client: &Client,
     limits: Limits<'_>,

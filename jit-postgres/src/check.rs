@@ -1,4 +1,4 @@
-//! Can the broker do its work here, and what would mend it?
+//! Check of the broker: can it do its work here, and what would fix a problem?
 
 use jit_core::database::adapter::finding;
 use jit_core::database::{Check, DatabaseError, DeadManKind, Severity};
@@ -12,7 +12,7 @@ use crate::error::reading;
 use crate::said::Said;
 use crate::sql::{self, Catalog};
 
-/// Everything that is missing or dangerous.
+/// Finds everything that is missing or dangerous.
 pub(crate) async fn check(
     connection: &Connection,
     roles: &[RoleName],
@@ -52,12 +52,13 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-/// Whether an administrator here may end sessions and cannot pass that on, as on servers that a vendor runs.
+/// Checks whether the server is run by a vendor. There an administrator may end sessions and cannot
+/// pass that right on.
 fn is_managed(row: &Row) -> Result<bool, tokio_postgres::Error> {
     row.try_get("managed")
 }
 
-/// What the administrators that the target names could do.
+/// Adds findings about the administrators that the target names.
 fn of_administrators(
     connection: &Connection,
     named: &[String],
@@ -105,11 +106,11 @@ fn of_administrators(
     Ok(())
 }
 
-/// Accounts that somebody is a member of.
+/// Accounts that have a certain member.
 struct Accounts {
-    /// Up to five of them.
+    /// Names of up to five of them.
     first: Vec<String>,
-    /// In words.
+    /// Description of the accounts in words.
     said: String,
 }
 
@@ -124,14 +125,14 @@ fn accounts_of(row: &Row) -> Result<Accounts, tokio_postgres::Error> {
     Ok(Accounts { first, said })
 }
 
-/// The statement that takes such a membership away.
+/// Returns the statement that takes such a membership away.
 fn taken(connection: &Connection, account: &str, member: &str, row: &Row) -> Result<String, tokio_postgres::Error> {
     let own = connection.server.catalog == Catalog::PerGrantor && row.try_get("by_itself")?;
     let whose = if own { format!(" GRANTED BY {}", quoted(member)) } else { String::new() };
     Ok(format!("REVOKE {} FROM {}{whose}", quoted(account), quoted(member)))
 }
 
-/// Somebody is a member of accounts.
+/// Adds the finding about a member of accounts.
 fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
     if row.try_get("named")? {
         return Ok(());
@@ -189,7 +190,8 @@ fn of_a_member_of_the_broker(
 fn of_the_dead_man(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
     let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
     if let Some(mend) = state.statements(broker) {
-        // who is no superuser may make what belongs to the broker only as a member of it
+        // A login that is no superuser can make objects of the broker only as a member of the
+        // broker.
         let name = quoted(broker);
         let mend = if administrator {
             format!("GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;\n{mend}REVOKE {name} FROM CURRENT_USER")
@@ -253,7 +255,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
         let option = if fifteen { "" } else { " WITH INHERIT TRUE" };
         let grant = format!("GRANT pg_signal_backend TO {broker}{option}");
         let (more, mend) = if is_managed(row)? {
-            // an administrator who may end sessions and not pass that on
+            // An administrator who may end sessions cannot pass that on.
             let more = format!(
                 "; who cannot run `{grant}`, and may end sessions, lets it do so by a function (the other way is that statement)"
             );
@@ -281,7 +283,8 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
     }
     if !row.try_get::<_, bool>("sees_start")? {
         let grant = format!("GRANT pg_read_all_stats TO {broker} WITH INHERIT TRUE, SET FALSE");
-        // an administrator who cannot pass it on is not told to: it is a help and no need
+        // An administrator who cannot pass the right on is not told to: it helps, and is not
+        // needed.
         let (more, mend) = if fifteen {
             ("; before 16 it could only by inheriting the roles that it grants, too".to_owned(), None)
         } else if is_managed(row)? {

@@ -1,4 +1,4 @@
-//! Where the server is and how it is reached.
+//! Address, password source and limits of a PostgreSQL server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, T
 use jit_core::store::BoxError;
 use tokio_postgres::config::{Host, SslMode};
 
-/// Where a PostgreSQL server is and how it is reached. Holds no password in readable form.
+/// Address of a PostgreSQL server and settings to reach it. Holds no password in readable form.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     pub(crate) server: tokio_postgres::Config,
@@ -26,9 +26,9 @@ pub struct PostgresConfig {
 #[derive(Debug, thiserror::Error)]
 #[error("the postgres server is not configured right: {why}")]
 pub struct ConfigError {
-    /// What is wrong, and what would do.
+    /// Error in the configuration, and how to fix it.
     pub why: String,
-    /// The cause.
+    /// Cause of the error.
     #[source]
     pub source: Option<BoxError>,
 }
@@ -45,7 +45,8 @@ impl From<TlsError> for ConfigError {
     }
 }
 
-/// Parameters of a URL that are passed on. What protects the connection, what names it and what it may run stand elsewhere.
+/// Parameters of a URL that are passed on to the driver. Other settings protect the connection,
+/// name it and say what it may run.
 const PARAMETERS: [&str; 8] = [
     "host",
     "port",
@@ -58,16 +59,19 @@ const PARAMETERS: [&str; 8] = [
 ];
 
 impl PostgresConfig {
-    /// From `postgres://broker@host:5432/database`. Several hosts stand with commas between them; a Unix socket is
-    /// `postgres://broker@%2Frun%2Fpostgresql/database` or `postgres:///database?host=/run/postgresql&user=...`. Without a database: `postgres`
+    /// Reads `postgres://broker@host:5432/database`. Several hosts are separated by commas. A Unix
+    /// socket is `postgres://broker@%2Frun%2Fpostgresql/database` or
+    /// `postgres:///database?host=/run/postgresql&user=...`. The database defaults to `postgres`
     /// (roles belong to the whole cluster). A password in the URL is taken out of it.
     ///
     /// # Errors
-    /// When it is no such URL, names no host or user, or has a parameter that is not known here.
+    /// When the text is no such URL, names no host or user, or has a parameter that is not known
+    /// here.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(ConfigError::new)?;
         refuse_unknown_parameters(&clean)?;
-        // The driver's own message can quote what it was given, and that could be a password in the wrong place.
+        // The driver's own message can quote its input, and that could be a password in the wrong
+        // place.
         let mut server: tokio_postgres::Config = clean.parse().map_err(|_| {
             ConfigError::new(
                 "the URL cannot be read: write postgres://broker@host:5432/database, special characters percent-encoded",
@@ -95,61 +99,66 @@ impl PostgresConfig {
         })
     }
 
-    /// Where the password comes from, instead of the URL.
+    /// Sets the source of the password, instead of the URL.
     #[must_use]
     pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// How the connection is protected. The default verifies the server's certificate and name by the system's roots.
+    /// Sets the protection of the connection. The default verifies the server's certificate and
+    /// name by the system's roots.
     #[must_use]
     pub fn tls(self, tls: TlsMode) -> Self {
         Self { tls, ..self }
     }
 
-    /// How many connections are open at once, at most (8 unless told).
+    /// Sets the greatest number of open connections (default 8).
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections: connections.max(1), ..self }
     }
 
-    /// How long a new connection may take, login included (5 s unless told).
+    /// Sets the time limit for a new connection, login included (default 5 s).
     #[must_use]
     pub fn connect_limit(self, connect_limit: Duration) -> Self {
         Self { connect_limit, ..self }
     }
 
-    /// How long a call may take that brings no limit of its own: looking, checking, identifying (10 s unless told).
+    /// Sets the time limit for calls that bring none of their own: looking, checking, identifying
+    /// (default 10 s).
     #[must_use]
     pub fn call_limit(self, call_limit: Duration) -> Self {
         Self { call_limit, ..self }
     }
 
-    /// How long after the end of the last access the server itself takes a role away, if nobody of ours has (60 s unless told).
+    /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
+    /// access the server itself takes a role away, if no process of jit has.
     #[must_use]
     pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
         Self { dead_man_grace, ..self }
     }
 
-    /// Roles of administrators (PostgreSQL 16 and later, where a server makes who creates an account a member of it): they do not count as
-    /// members of accounts, and their sessions are not ended with the window of an account.
+    /// Sets the roles of administrators. From PostgreSQL 16 on, a server can make the creator of an
+    /// account a member of it. Administrators do not count as members of accounts. Their sessions
+    /// are not ended with the window of an account.
     #[must_use]
     pub fn administrators(self, administrators: Vec<String>) -> Self {
         Self { administrators, ..self }
     }
 
-    /// Whether every host is a Unix socket, which nobody between can read.
+    /// Checks whether every host is a Unix socket, whose traffic nobody on the network can read.
     pub(crate) fn is_local(&self) -> bool {
         self.server.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
     }
 
-    /// What a check says of how the server is verified; nothing of a Unix socket, which nobody between can read.
+    /// Returns the check's finding about how the server is verified. `None` for a Unix socket,
+    /// whose traffic nobody on the network can read.
     #[must_use]
     pub fn tls_check(&self) -> Option<Check> {
         if self.is_local() { None } else { self.tls.checked() }
     }
 
-    /// The driver's settings, password apart.
+    /// Returns the driver's settings, without the password.
     pub(crate) fn settings(&self) -> tokio_postgres::Config {
         let mut server = self.server.clone();
         let plaintext = self.is_local() || self.tls == TlsMode::DangerPlaintext;

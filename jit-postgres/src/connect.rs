@@ -1,4 +1,4 @@
-//! How a connection comes to be: TLS, the password, the settings, and who it is that answers.
+//! Opening a connection: TLS, the password, the settings, and the identity of the server.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,25 +26,26 @@ pub(crate) struct Connector {
     config: PostgresConfig,
     tls: Option<Tls>,
     password: Password,
-    /// Each connection was found to have a process of the server to itself.
+    /// Set once each connection was found to have a server process to itself.
     direct: OnceCell<()>,
 }
 
-/// One open connection as which nobody has introduced himself. Dropping it closes the socket at once, whatever is under way.
+/// One open connection on which no broker has introduced itself. Dropping it closes the socket at
+/// once, whatever is under way.
 pub(crate) struct Line {
     pub(crate) client: Client,
     task: JoinHandle<()>,
     closed: AtomicBool,
 }
 
-/// A broker's connection.
+/// Connection of the broker, with what it knows of the server.
 pub(crate) struct Connection {
     line: Line,
     pub(crate) server: Server,
     pub(crate) statements: Statements,
 }
 
-/// Prepared once per connection, when first needed.
+/// Statements that are prepared once per connection, when first needed.
 #[derive(Default)]
 pub(crate) struct Statements {
     pub(crate) moment: OnceCell<Statement>,
@@ -56,7 +57,7 @@ pub(crate) struct Statements {
     pub(crate) homes: OnceCell<Statement>,
     pub(crate) home: OnceCell<Home>,
     pub(crate) awake: OnceCell<Statement>,
-    /// Where the leases were when marks were first to be read; none where there was no place for them.
+    /// Place of the leases when marks were first read. `None` if there was no place for them.
     pub(crate) marked: OnceCell<Option<Home>>,
     pub(crate) guard: OnceCell<Statement>,
     pub(crate) marks: OnceCell<Statement>,
@@ -64,19 +65,20 @@ pub(crate) struct Statements {
     pub(crate) disarm: OnceCell<Statement>,
 }
 
-/// Who answers on a connection.
+/// Server that answers on a connection.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) version_text: String,
     pub(crate) catalog: Catalog,
     pub(crate) broker: u32,
     pub(crate) superuser: bool,
-    /// Names of administrators, who do not count as members of accounts; none before 16, where no server makes them so.
+    /// Names of administrators, who do not count as members of accounts. Empty before 16, where no
+    /// server makes the creator of an account a member of it.
     pub(crate) administrators: Vec<String>,
-    /// The process that serves the connection, as long as it lives.
+    /// Process that serves the connection for the connection's whole life.
     pub(crate) pid: i32,
     pub(crate) wal: Wal,
-    /// What its clock says.
+    /// Reading of the server's clock.
     pub(crate) clock: ServerClock,
 }
 
@@ -93,7 +95,7 @@ impl Connector {
     /// Validates the configuration; connects to nothing.
     pub(crate) fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
         for name in &config.administrators {
-            // the dead man's switch names them in a text that is quoted by dollars
+            // The dead man's switch names them in a text that is quoted by dollars.
             if account(name).is_err() || name.contains('$') {
                 return Err(ConfigError::new(format!(
                     "`{}` in `administrators` is no name of a role that is taken here",
@@ -112,9 +114,10 @@ impl Connector {
         &self.config
     }
 
-    /// A broker's connection to the configured database.
+    /// Opens a broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        // boxed: a future of this size, in one call after the other, is too much for the stack of a thread
+        // Boxed: a future of this size, in one call after the other, is too much for the stack of a
+        // thread.
         let connecting = Box::pin(async {
             let connection = self.broker(None).await?;
             self.direct.get_or_try_init(|| self.prove_direct(&connection)).await?;
@@ -123,17 +126,18 @@ impl Connector {
         self.within_limit(connecting).await
     }
 
-    /// A broker's connection to another database of the same server.
+    /// Opens a broker's connection to another database of the same server.
     pub(crate) async fn connect_to(&self, database: &str) -> Result<Connection, DatabaseError> {
         self.within_limit(Box::pin(self.broker(Some(database)))).await
     }
 
-    /// A connection to the configured database, with the server's own settings. `to` is told what the server says unasked.
+    /// Opens a connection to the configured database, with the server's own settings. `to` receives
+    /// the server's notifications.
     pub(crate) async fn line(&self, to: Option<UnboundedSender<Notification>>) -> Result<Line, DatabaseError> {
         self.within_limit(Box::pin(self.login(None, to))).await
     }
 
-    /// Waits until the password is there: its source has a time limit of its own.
+    /// Waits until the password is known. Its source has a time limit of its own.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
         self.password.ready().await
     }
@@ -151,8 +155,9 @@ impl Connector {
         Ok(Connection { line, server, statements: Statements::default() })
     }
 
-    /// Looks for a pooler in transaction mode, which shows itself in one of two ways while a second connection is open: one connection is
-    /// served by several processes of the server in turn, or two connections by the same one.
+    /// Looks for a pooler in transaction mode. It shows itself in one of two ways while a second
+    /// connection is open. Either several processes of the server serve one connection in turn, or
+    /// the same process serves two connections.
     async fn prove_direct(&self, connection: &Connection) -> Result<(), DatabaseError> {
         let first = connection.server.pid;
         let stays = async || {
@@ -170,7 +175,7 @@ impl Connector {
         if other == first || serving(&second.client).await? != other { Err(pooled()) } else { Ok(()) }
     }
 
-    /// A refused password is read anew, once: it may have been rotated.
+    /// Logs in. A refused password is read again, once: it may have been rotated.
     async fn login(
         &self,
         database: Option<&str>,
@@ -227,7 +232,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    /// Whether it can still be used, as far as is known here.
+    /// Checks whether the connection can still be used, as far as is known on this side.
     pub(crate) fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Relaxed) && !self.client.is_closed() && !self.task.is_finished()
     }
@@ -247,7 +252,7 @@ impl std::ops::Deref for Connection {
 }
 
 impl Connection {
-    /// A statement as this server's catalog has it, prepared when it is first needed.
+    /// Returns a statement in the form for this server's catalog, prepared when it is first needed.
     pub(crate) async fn prepared<'c>(
         &'c self,
         kept: &'c OnceCell<Statement>,
@@ -267,7 +272,7 @@ where
         match std::future::poll_fn(|context| connection.poll_message(context)).await {
             Some(Ok(AsyncMessage::Notification(said))) => {
                 if let Some(to) = &to {
-                    // who wanted to hear it may have gone
+                    // The listener may have gone.
                     let _ = to.send(said);
                 }
             }
@@ -281,7 +286,7 @@ where
     }
 }
 
-/// Settings and identity, in one round trip.
+/// Applies the settings and reads the server's identity, in one round trip.
 async fn greet(client: &Client, administrators: &[String]) -> Result<Server, DatabaseError> {
     let (patience, settings, row, wal) = tokio::join!(
         biased;
@@ -325,12 +330,12 @@ async fn greet(client: &Client, administrators: &[String]) -> Result<Server, Dat
     })
 }
 
-/// The process that serves the connection just now.
+/// Returns the process that serves the connection just now.
 async fn serving(client: &Client) -> Result<i32, DatabaseError> {
     client.query_typed_one(sql::BACKEND, &[]).await.and_then(|row| row.try_get(0)).map_err(error::reading)
 }
 
-/// Statements of one connection reach several processes of the server.
+/// Error for a connection whose statements reach several processes of the server.
 pub(crate) fn pooled() -> DatabaseError {
     DatabaseError::unreachable(
         "a pooler in transaction mode stands before the server: settings and statements of one connection reach several processes; \

@@ -1,4 +1,4 @@
-//! [`PostgresDatabase`]: the contract, call by call.
+//! [`PostgresDatabase`]: the contract [`Database`], call by call.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::settle::Settler;
 use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_man, grant, observe, revoke};
 
-/// How long a look waits for the table of leases.
+/// Time that a look waits for the table of leases.
 const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.
@@ -28,7 +28,8 @@ pub struct PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    /// Validates the configuration, CA certificates included. Connects to nothing: the first call
+    /// does.
     ///
     /// # Errors
     /// When the CA file cannot be used, or the system has no CA certificates and none are named.
@@ -36,7 +37,7 @@ impl PostgresDatabase {
         Ok(Self { pool: Pool::new(config)? })
     }
 
-    /// A call that changes nothing, within the configured limit.
+    /// Makes a call that changes nothing, within the configured limit.
     async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Lease<Connection>) -> Result<T, DatabaseError>,

@@ -1,4 +1,5 @@
-//! The dead-man: leases in a table, and a backend of the broker's, or a job of `pg_cron`, that takes away what ran out.
+//! Dead man's switch: leases in a table, and a backend of the broker or a job of `pg_cron`. The
+//! backend or job takes away roles whose lease ran out.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,9 +22,9 @@ use crate::observe::oid;
 use crate::sql::begin;
 use crate::sql::dead_man::{self as sql, Home};
 
-/// How long the sentinel may take to wake.
+/// Time that the sentinel may take to wake.
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
-/// How long after it was ended it is started again.
+/// Time after which the sentinel is started again once somebody ended it.
 const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize)]
@@ -53,39 +54,39 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// One row of what [`sql::marks`] answers.
+/// One row of the answer to [`sql::marks`].
 #[derive(Debug, Deserialize)]
 struct Mark {
     i: usize,
     store: StoreId,
 }
 
-/// What there is for it on the server.
+/// State of the dead man's switch on the server.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// Where the leases are, if they can be trusted, and the broker has all rights to them.
+    /// Place of the leases, if they can be trusted and the broker has all rights to them.
     home: Option<Home>,
-    /// Why what is there cannot be trusted; empty where the home can be used.
+    /// Reasons why the tables that are there cannot be trusted. Empty if the home can be used.
     pub(crate) faults: Vec<String>,
-    /// For which home the statements are that mend it.
+    /// Home for which the repairing statements are written.
     mend: Home,
     cron: Cron,
 }
 
-/// What `pg_cron` does here.
+/// State of `pg_cron` on this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Cron {
-    /// It is missing, or cannot be trusted.
+    /// Extension is missing, or cannot be trusted.
     No,
-    /// It is there, and has no job of the broker's yet.
+    /// Extension is there, and has no job of the broker's yet.
     NoJob,
-    /// There is the job, and it has not run lately; what became of its last run.
+    /// Job is there, and has not run lately. Holds the result of its last run.
     Idle(String),
-    /// The job ran within the last minutes.
+    /// Job ran within the last minutes.
     Runs,
 }
 
-/// Who can look at the leases: a sentinel that is awake, and `pg_cron`.
+/// Processes that can look at the leases: a sentinel that is awake, and `pg_cron`.
 #[derive(Debug, Clone, Copy)]
 struct Lookouts {
     awake: bool,
@@ -108,18 +109,18 @@ impl Place {
 }
 
 impl Connection {
-    /// The places where leases can be, the broker's own first.
+    /// Returns the places where leases can be, the broker's own first.
     async fn places(&self) -> Result<Vec<Place>, DatabaseError> {
         let statement = self.prepared(&self.statements.homes, &sql::homes()).await?;
         let rows = self.client.query(statement, &[&self.server.broker]).await.map_err(reading)?;
         rows.iter().map(|row| self.place(row)).collect::<Result<Vec<_>, _>>().map_err(reading)
     }
 
-    /// What there is.
+    /// Reads the state of the switch.
     pub(crate) async fn dead_man_state(&self) -> Result<State, DatabaseError> {
         let places = self.places().await?;
         let home = usable(&places);
-        // where somebody else has the common place, the broker gets its own
+        // If somebody else has the common place, the broker gets its own.
         let clean = |place: &&Place| place.faults.is_empty();
         let begun = places.iter().filter(|place| place.schema_there).find(clean);
         let mend = begun.or_else(|| places.iter().rev().find(clean)).or(places.first());
@@ -144,7 +145,8 @@ impl Connection {
         })
     }
 
-    /// Where the leases are, found once a connection; each use checks it again.
+    /// Returns the place of the leases. It is found once per connection, and each use checks it
+    /// again.
     async fn home(&self) -> Result<Home, DatabaseError> {
         let find = async || {
             let state = self.dead_man_state().await?;
@@ -153,7 +155,8 @@ impl Connection {
         self.statements.home.get_or_try_init(find).await.copied()
     }
 
-    /// Where marks are, where there is a place for them: found once a connection, and never an error of what it is asked for.
+    /// Returns the place of the marks, if there is one. It is found once per connection. Failing to
+    /// find it is never an error of the call that asks.
     async fn marked(&self) -> Option<Home> {
         if let Some(home) = self.statements.home.get() {
             return Some(*home);
@@ -162,7 +165,7 @@ impl Connection {
         self.statements.marked.get_or_try_init(find).await.ok().copied().flatten()
     }
 
-    /// Whether there is a place for marks, as far as [`Self::prepare_marks`] found one.
+    /// Checks whether there is a place for marks, as far as [`Self::prepare_marks`] found one.
     pub(crate) fn has_marks(&self) -> bool {
         self.statements.home.initialized() || matches!(self.statements.marked.get(), Some(Some(_)))
     }
@@ -175,8 +178,9 @@ impl Connection {
         }
     }
 
-    /// Whose marks stand on these memberships, one for each; they are in `jit.marks` for what is sent behind. None where there is no place for
-    /// them, or it cannot be read, or trusted, now: what waits for an end does not wait for that.
+    /// Returns the store whose mark stands on each of these memberships. Statements sent behind it
+    /// find the marks in `jit.marks`. `None` if there is no place for marks, or if the place cannot
+    /// be read or trusted now. Whatever waits for an end does not wait for that.
     pub(crate) async fn marks(&self, subjects: &[Subject], wait: Duration) -> Option<Vec<Option<StoreId>>> {
         let home = self.marked().await.filter(|_| !subjects.is_empty())?;
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await.ok()?;
@@ -209,7 +213,7 @@ impl Connection {
         Some(marks)
     }
 
-    /// The stores that have marks here.
+    /// Returns the stores that have marks here.
     pub(crate) async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
         let Some(home) = usable(&self.places().await?) else { return Ok(Vec::new()) };
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
@@ -231,7 +235,7 @@ impl Connection {
         rows.map_err(reading)?.iter().map(marks).collect()
     }
 
-    /// Whether there is one here.
+    /// Returns the kind of dead man's switch that works here.
     pub(crate) async fn dead_man(&self) -> Result<DeadManHere, DatabaseError> {
         let state = self.dead_man_state().await?;
         Ok(match (&state.home, &state.cron) {
@@ -241,7 +245,7 @@ impl Connection {
         })
     }
 
-    /// What the job of `pg_cron` runs.
+    /// Returns the SQL that the job of `pg_cron` runs.
     fn job(&self, home: Home) -> String {
         sql::once(home, &self.server.administrators, self.server.catalog)
     }
@@ -253,7 +257,8 @@ impl Connection {
         Ok(if runs { Cron::Runs } else { Cron::Idle(job.try_get("last").map_err(reading)?) })
     }
 
-    /// Makes the job of `pg_cron` where that is to be had, and says whether it runs. One that was not seen to run ends nothing.
+    /// Makes the job of `pg_cron` if possible, and returns whether it runs. A job that was not seen
+    /// to run ends nothing.
     async fn scheduled(&self, home: Home, there: Lookouts) -> Result<bool, DatabaseError> {
         if !there.cron {
             return Ok(false);
@@ -274,7 +279,7 @@ impl Connection {
         }
     }
 
-    /// Who can look at the leases.
+    /// Returns the processes that can look at the leases.
     async fn lookouts(&self, home: Home) -> Result<Lookouts, DatabaseError> {
         let awake = self.prepared(&self.statements.awake, &sql::awake(home)).await?;
         let row = self.client.query_one(awake, &[&self.server.broker]).await.map_err(reading)?;
@@ -282,7 +287,8 @@ impl Connection {
         Ok(Lookouts { awake: is("awake")?, cron: is("cron")? })
     }
 
-    /// Runs a statement that touches the leases, in a transaction of its own that a fault stops before; the call's label shows until it has ended.
+    /// Runs a statement that touches the leases, in a transaction of its own. A fault stops the
+    /// transaction before the statement. The call's label shows until the transaction has ended.
     async fn guarded(
         &self,
         home: Home,
@@ -308,7 +314,7 @@ impl Connection {
             Ok(_) => {}
             Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => {
                 let state = self.dead_man_state().await?;
-                // the next connection looks anew for a place
+                // The next connection looks for a place again.
                 self.close();
                 return Err(state.missing());
             }
@@ -320,18 +326,18 @@ impl Connection {
     }
 }
 
-/// The place where the leases are.
+/// Returns the place of the leases that can be used.
 fn usable(places: &[Place]) -> Option<Home> {
     places.iter().find(|place| place.is_usable()).map(|place| place.home)
 }
 
 impl State {
-    /// The statements that make it, or mend it.
+    /// Returns the statements that make the switch, or repair it.
     pub(crate) fn statements(&self, broker: &str) -> Option<String> {
         self.home.is_none().then(|| sql::make(broker, self.mend))
     }
 
-    /// Worth knowing of a switch that works.
+    /// Returns a remark about a switch that works.
     pub(crate) fn note(&self) -> Option<String> {
         let Cron::Idle(last) = &self.cron else { return None };
         let last = if last.is_empty() { "it has not run yet".to_owned() } else { format!("its last run: {last}") };
@@ -359,15 +365,18 @@ impl State {
     }
 }
 
-/// The statements by which a DBA gives this broker its dead man's switch, in the target's database, or mends it. They can be run again at any
-/// time, and fail on what somebody else made there. The schema is `jit`, or where another broker of the same database has that one, `jit_of_` and
-/// this broker's oid.
+/// Returns the statements by which a DBA gives this broker its dead man's switch, or repairs it.
+/// They run in the target's database.
+///
+/// They can be run again at any time, and fail on what somebody else made there. The schema is
+/// `jit`. If another broker of the same database has that schema, it is `jit_of_` and this broker's
+/// oid.
 #[must_use]
 pub fn dead_mans_switch(broker: &str, own_schema: Option<u32>) -> String {
     sql::make(broker, own_schema.map_or(Home::Common, Home::Own))
 }
 
-/// One result per order.
+/// Arms the switch for these memberships. Returns one result per order.
 pub(crate) async fn arm(
     connector: &Arc<Connector>,
     connection: &Connection,
@@ -395,12 +404,13 @@ async fn arm_all(
         ..Asked::of(i, &order.subject)
     });
     let asked = written(&asked.collect::<Vec<_>>())?;
-    // a packet of a call that was given up must not move what is armed later
+    // A packet of a call that was given up must not move what is armed later.
     let until = connection.server.clock.after(budget.left());
     let home = connection.home().await?;
     let arm = connection.prepared(&connection.statements.arm, &sql::arm(home)).await?;
     connection.prepared(&connection.statements.awake, &sql::awake(home)).await?;
-    // sent together: the sentinel is looked for after the lease was committed, so that one which is about to end sees it, or is seen to have ended
+    // Sent together. The sentinel is looked for after the lease was committed. A sentinel that is
+    // about to end therefore sees the lease, or is seen to have ended.
     let (mark, store) = (call.mark(), call.store.as_ref().map(StoreId::as_str));
     let parameters: [&(dyn ToSql + Sync); 4] = [&asked, &mark, &until, &store];
     let (rows, lookouts, moment) = tokio::join!(
@@ -444,7 +454,7 @@ async fn arm_all(
     Ok(results)
 }
 
-/// Starts the sentinel, and waits until it looks.
+/// Starts the sentinel, and waits until it looks at the leases.
 async fn wake(
     connector: &Arc<Connector>,
     connection: &Connection,
@@ -466,8 +476,8 @@ async fn wake(
     }
 }
 
-/// Runs the sentinel, and starts it again where somebody ended it, as long as there is something armed and its database is in use here.
-/// Whatever becomes of this process, the server goes on with it.
+/// Runs the sentinel. If somebody ended it, starts it again, as long as something is armed and its
+/// database is in use here. Whatever becomes of this process, the server goes on with the sentinel.
 async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, server: Identity) {
     let mut sentinel = Some(first);
     loop {
@@ -475,7 +485,7 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, s
             let its = &sentinel.server;
             let block = sql::sentinel(home, &its.administrators, its.catalog);
             match sentinel.client.batch_execute(&block).await {
-                // nothing is armed any more, or another one is awake
+                // Nothing is armed any more, or another sentinel is awake.
                 Ok(()) => return,
                 Err(error) => {
                     let why = error::said(&error);
@@ -486,14 +496,15 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, s
         tokio::time::sleep(AGAIN).await;
         let Some(connector) = connector.upgrade() else { return };
         sentinel = match its_connection(&connector, &server).await {
-            // whoever arms one there starts one there
+            // The process that arms a lease there starts a sentinel there.
             Err(error) if error.is_another_server() => return,
             connected => connected.ok(),
         };
     }
 }
 
-/// On this server only: elsewhere it would act on the leases of a copy.
+/// Opens a connection for the sentinel, to this server only. On another server the sentinel would
+/// act on the leases of a copy.
 async fn its_connection(connector: &Connector, server: &Identity) -> Result<Connection, DatabaseError> {
     let connection = connector.connect().await?;
     let found = connection.moment().await?.identity;
@@ -504,7 +515,7 @@ async fn its_connection(connector: &Connector, server: &Identity) -> Result<Conn
     Ok(connection)
 }
 
-/// One result per order.
+/// Disarms the switch for these memberships. Returns one result per order.
 pub(crate) async fn disarm(
     connection: &Connection,
     call: &Call,
@@ -537,7 +548,7 @@ async fn disarm_all(
     let mut results: Vec<Result<Disarmed, DatabaseError>> = subjects.iter().map(|_| none()).collect();
     let rows = match rows {
         Ok(rows) => rows,
-        // whoever took the table, or the right to it, away took the leases along
+        // Whoever took away the table, or the right to it, took the leases along.
         Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan | Rejection::PrivilegeMissing, .. }) => {
             return Ok(results);
         }

@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors let us conclude.
+//! Translation of PostgreSQL's errors into [`DatabaseError`].
 
 use jit_core::database::adapter::late;
 use jit_core::database::{DatabaseError, Rejection};
@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 use crate::connect::pooled;
 use crate::sql;
 
-/// An error while connecting: nothing was sent yet.
+/// Translates an error while connecting: nothing was sent yet.
 pub(crate) fn connecting(error: tokio_postgres::Error) -> DatabaseError {
     let code = error.code().cloned().unwrap_or(SqlState::SUCCESSFUL_COMPLETION);
     let said = said(&error);
@@ -23,7 +23,7 @@ pub(crate) fn connecting(error: tokio_postgres::Error) -> DatabaseError {
     DatabaseError::Unreachable { why, source: Some(error.into()) }
 }
 
-/// An error of a statement that changes nothing: whatever happened, nothing was applied.
+/// Translates an error of a statement that changes nothing. In every case nothing was applied.
 pub(crate) fn reading(error: tokio_postgres::Error) -> DatabaseError {
     match error.code() {
         Some(code) if is_lost(code) => pooled(),
@@ -36,10 +36,10 @@ pub(crate) fn reading(error: tokio_postgres::Error) -> DatabaseError {
     }
 }
 
-/// An error of a packet that changes something, after it was sent.
+/// Translates an error of a packet that changes something, after it was sent.
 pub(crate) fn changing(error: &tokio_postgres::Error) -> DatabaseError {
     match error.code() {
-        // The server ends the connection: it can have committed before.
+        // The server ends the connection. The transaction can have committed before.
         Some(code) if is_about_the_server(code) => DatabaseError::unknown(said(error)),
         Some(code) => from_state(code.code(), &said(error)),
         None => {
@@ -48,7 +48,8 @@ pub(crate) fn changing(error: &tokio_postgres::Error) -> DatabaseError {
     }
 }
 
-/// A transaction was not begun: whatever was sent behind it was refused.
+/// Translates the error of a transaction that did not begin. The server refused everything sent
+/// behind it.
 pub(crate) fn not_begun(error: &tokio_postgres::Error) -> DatabaseError {
     match error.code() {
         Some(code) if *code == SqlState::INVALID_TEXT_REPRESENTATION && said(error).contains(sql::ANOTHER_SERVER) => {
@@ -57,14 +58,15 @@ pub(crate) fn not_begun(error: &tokio_postgres::Error) -> DatabaseError {
             let found = found.split('"').next().unwrap_or_default();
             DatabaseError::AnotherServer { why: format!("`{found}` is at its address now") }
         }
-        // BEGIN READ WRITE on a standby
+        // `BEGIN READ WRITE` on a standby.
         Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => read_only(&said(error)),
         Some(code) if !is_about_the_server(code) => DatabaseError::not_applied(said(error)),
         _ => changing(error),
     }
 }
 
-/// The server has this, and does not let the broker ask (managed servers), or does not have it.
+/// Checks whether the server lacks a function, or does not let the broker call it (managed
+/// servers).
 pub(crate) fn is_withheld(error: &tokio_postgres::Error) -> bool {
     let withheld = [
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -81,7 +83,7 @@ fn read_only(message: &str) -> DatabaseError {
     ))
 }
 
-/// An SQLSTATE that the server reported for an order which it rolled back.
+/// Translates an SQLSTATE that the server reported for an order which it rolled back.
 pub(crate) fn from_state(state: &str, message: &str) -> DatabaseError {
     refused(state, message).unwrap_or_else(|| match state {
         "25006" => read_only(message),
@@ -95,7 +97,7 @@ pub(crate) fn from_state(state: &str, message: &str) -> DatabaseError {
     })
 }
 
-/// Two changes of one membership met (15 only): the next try will do.
+/// Checks whether two changes of one membership collided (15 only). The next try will succeed.
 pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
     match state {
         "23505" | "40P01" | "40001" => true,
@@ -104,18 +106,19 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
     }
 }
 
-/// A prepared statement is gone, or there already: none of ours, so that somebody lends one connection to several of us.
+/// Checks whether a prepared statement is missing or exists already. None of ours can be, so a
+/// pooler lends one connection to several clients.
 fn is_lost(code: &SqlState) -> bool {
     *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
 }
 
-/// No order can be served here just now, or the connection is gone.
+/// Checks whether the server can serve no order just now, or the connection is gone.
 pub(crate) fn is_about_the_server(code: &SqlState) -> bool {
     matches!(code.code(), "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "53300")
         || code.code().starts_with("08")
 }
 
-/// What trying again will not mend.
+/// Translates errors that trying again does not fix.
 fn refused(state: &str, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match state {
         "42501" => (
@@ -138,7 +141,8 @@ fn refused(state: &str, message: &str) -> Option<DatabaseError> {
     Some(DatabaseError::rejected(rejection, why))
 }
 
-/// The server's own words without detail and hint, or the driver's with their causes. Neither holds a password.
+/// Returns the server's own message without detail and hint, or the driver's message with its
+/// causes. Neither holds a password.
 pub(crate) fn said(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         return server.message().to_owned();

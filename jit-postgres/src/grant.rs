@@ -1,4 +1,4 @@
-//! Granting: one packet for each role and width.
+//! Granting: one packet for each role and each scope of the membership.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::connect::{Connection, Statements};
 use crate::observe::oid;
 use crate::sql;
 
-/// One result per order.
+/// Grants the memberships. Returns one result per order.
 pub(crate) async fn grant(
     connection: &Connection,
     call: &Call,
@@ -38,7 +38,8 @@ pub(crate) async fn grant(
         .collect()
 }
 
-/// With a superuser 16 and later record every grant under the bootstrap superuser: ours and others' would be one.
+/// Error for a broker that is a superuser. From 16 on, the server records every superuser's grants
+/// under the bootstrap superuser, so ours and others' grants would be one.
 pub(crate) fn superuser_broker() -> DatabaseError {
     DatabaseError::rejected(
         Rejection::PrivilegeMissing,
@@ -48,7 +49,7 @@ pub(crate) fn superuser_broker() -> DatabaseError {
 
 struct Grants<'a>(&'a [GrantOrder]);
 
-/// What is asked of [`sql::GRANT`].
+/// Question for [`sql::GRANT`], as JSON.
 #[derive(Debug, Serialize)]
 struct Ask<'a> {
     role: &'a str,

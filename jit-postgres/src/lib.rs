@@ -28,29 +28,44 @@
 //!
 //! # The broker
 //!
-//! jit logs in as a role of its own, which can grant the requestable roles and end sessions, and nothing else. Not a superuser: every superuser's
-//! grants are recorded under the bootstrap superuser, so that ours could not be told from anybody else's. [`Database::set_up`] has the script for
-//! `psql` that makes it or mends it, with the switch below. On PostgreSQL 15 the admin option makes the broker a member of the role, so it must not
-//! inherit (it ends sessions by `SET ROLE`).
+//! jit logs in as a role of its own, the broker. The broker can grant the requestable roles and end
+//! sessions, and nothing else. It must not be a superuser: the server records every superuser's
+//! grants under the bootstrap superuser, so nobody could tell its grants from others' grants.
+//! [`Database::set_up`] returns a script for `psql` that creates or repairs the broker, with the
+//! dead man's switch described below. On PostgreSQL 15 the admin option makes the broker a member
+//! of the role. There it must not inherit; it ends sessions by `SET ROLE`.
 //!
-//! With `pg_read_all_stats` the broker sees when a session began, and ends none that came after a revoke. Where a
-//! rule says `prepared = "rollback"`, only the owner of a prepared transaction can roll it back: the broker must be able to `SET ROLE` to the account
-//! (`GRANT alice TO jit_broker WITH INHERIT FALSE, SET TRUE`), otherwise the transaction stays, and the end of the access is not verified.
+//! With `pg_read_all_stats` the broker sees when a session began, and ends none that began after a
+//! revoke. A rule can say `prepared = "rollback"`, but only the owner of a prepared transaction can
+//! roll it back. The broker must therefore be able to `SET ROLE` to the account (`GRANT alice TO
+//! jit_broker WITH INHERIT FALSE, SET TRUE`). Otherwise the transaction stays, and the end of the
+//! access is not verified.
 //!
-//! So that roles end when every process of jit is dead, the broker needs a table of leases in the target's database: [`dead_mans_switch`] has
-//! the statements for it alone. What looks at it is a job of `pg_cron`, where that is installed there, the broker has `USAGE` on the schema `cron`, and
-//! the job was seen to run; else a backend of the broker's that outlives its client and ends with the server. That backend keeps the database
-//! in use while anything is armed: `DROP DATABASE ... WITH (FORCE)` ends it, as `pg_terminate_backend` does.
-//! Nothing that somebody else owns, may write to or has put code on is used: then there is no switch here, and [`check`] says why.
+//! The dead man's switch ends roles when every process of jit is dead. For it the broker needs a
+//! table of leases in the target's database: [`dead_mans_switch`] returns the statements for this
+//! table alone. One of two things reads the table:
+//!
+//! - A job of `pg_cron`, if `pg_cron` is installed in that database, the broker has `USAGE` on the
+//!   schema `cron`, and the job was seen to run.
+//! - Otherwise a backend of the broker that outlives its client and ends with the server. That
+//!   backend keeps the database in use while anything is armed. `DROP DATABASE ... WITH (FORCE)`
+//!   ends it, as `pg_terminate_backend` does.
+//!
+//! The adapter uses nothing that somebody else owns, may write to or has put code on. In that case
+//! the database has no switch, and [`check`] says why.
 //!
 //! [`check`]: jit_core::database::Database::check
+//!
 //! [`Database::set_up`]: jit_core::database::Database::set_up
 //!
 //! # What to know
 //!
-//! - Connect directly, or through a pooler in session mode: a pooler that hands one server connection to many clients hides whose it is.
-//! - Memberships are given with `INHERIT TRUE, SET FALSE` on 16 and later (`SET TRUE` where the rule allows it), plainly on 15.
-//! - Every change is one transaction of one packet, in which the server's own clock is compared with the order's deadline.
+//! - Connect directly, or through a pooler in session mode. A pooler that hands one server
+//!   connection to many clients hides which client uses it.
+//! - Memberships are granted with `INHERIT TRUE, SET FALSE` on 16 and later (`SET TRUE` if the rule
+//!   allows it). On 15 they are granted without options.
+//! - Every change is one transaction of one packet. In it the server compares its own clock with
+//!   the order's deadline.
 //! - All statements stand in `sql.rs` and `sql/`, for review.
 
 mod account;

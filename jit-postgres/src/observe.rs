@@ -1,4 +1,4 @@
-//! Looking: what is held now, and by whom the server is.
+//! Looking: the memberships that are held now, and the identity of the server.
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
@@ -14,22 +14,22 @@ use crate::error::reading;
 use crate::said::Said;
 use crate::sql::{self, Catalog};
 
-/// Who answers, and when.
+/// Server that answers, and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
     pub(crate) now: Time,
     pub(crate) identity: Identity,
 }
 
-/// What [`look`] saw of one subject, with what ending its sessions needs beyond it.
+/// Result of a look at one subject, with the extra facts that ending its sessions needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
-    /// Process id and the oid that it logged in as, in the order of `seen.sessions`.
+    /// Process ids, each with the oid that logged in, in the order of `seen.sessions`.
     pub(crate) backends: Vec<Backend>,
 }
 
-/// One server process and whose it is: together they tell it from a later process of the same number.
+/// One server process and its user. Together they tell it from a later process of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Backend {
     pub(crate) pid: i32,
@@ -37,7 +37,7 @@ pub(crate) struct Backend {
 }
 
 impl Connection {
-    /// The server's time and incarnation.
+    /// Returns the server's time and incarnation.
     pub(crate) async fn moment(&self) -> Result<Moment, DatabaseError> {
         let statement = self.moment_statement().await?;
         let row = self.client.query_one(statement, &[]).await.map_err(reading)?;
@@ -49,7 +49,7 @@ impl Connection {
         Ok(moment)
     }
 
-    /// All subjects at one moment; the moment's time was read right before.
+    /// Looks at all subjects at one moment. The moment's time was read right before.
     pub(crate) async fn look(&self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         // Sent one behind the other without waiting: the server reads the clock first.
         let (moment, looks) = tokio::join!(biased; self.moment(), self.looks(subjects));
@@ -90,14 +90,14 @@ impl Connection {
         self.prepared(&self.statements.observe, sql::OBSERVE).await
     }
 
-    /// Every direct holder of these roles.
+    /// Returns every direct holder of these roles.
     pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
         let holders = self.memberships(sql::HOLDERS, &[&names, &self.server.broker]).await?;
         Ok(Holders { identity: self.moment().await?.identity, holders })
     }
 
-    /// What the broker granted, and what it can use itself.
+    /// Returns the memberships that the broker granted, and those that it can use itself.
     pub(crate) async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         let broker = &self.server.broker;
         let granted = self.memberships(sql::GRANTED, &[broker]).await?;
@@ -133,8 +133,9 @@ impl Connection {
     }
 }
 
-/// Whether the cluster that was seen as `before` can run as `now`: started again later where it listened, on the same timeline, with a log
-/// that goes on. On a later timeline a standby was promoted, or a copy.
+/// Says whether the cluster that was seen as `before` can run as `now`. That needs a later start on
+/// the same port, and the same timeline with a log that goes on. On a later timeline a standby was
+/// promoted, or a copy.
 pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     let part = |of: &Identity, name: &str| {
         of.incarnation.split(", ").find_map(|part| part.strip_prefix(name).map(str::to_owned))
@@ -171,7 +172,7 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     Continuity::Restarted
 }
 
-/// A timeline and a place in its log, as the server writes them (`00000001 0/16B3748`).
+/// Reads a timeline and a place in its log, as the server writes them (`00000001 0/16B3748`).
 fn place(text: &str) -> Option<(u32, u64)> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let (timeline, place) = text.split_once(' ')?;
@@ -179,19 +180,20 @@ fn place(text: &str) -> Option<(u32, u64)> {
     Some((number(timeline)?, u64::from(number(high)?) << 32 | u64::from(number(low)?)))
 }
 
-/// The observation of all subjects, with the marks that stand on them, where those could be read.
+/// Returns the observation of all subjects, with the marks that stand on them if those could be
+/// read.
 pub(crate) fn observation((moment, looks): (Moment, Vec<Look>), marks: Option<Vec<Option<StoreId>>>) -> Observation {
     let mut marks = marks.unwrap_or_default().into_iter();
     let marked = |look: Look| Seen { marked_by: marks.next().flatten(), ..look.seen };
     Observation { server_time: moment.now, identity: moment.identity, seen: looks.into_iter().map(marked).collect() }
 }
 
-/// The oid that an id of ours stands for; what is no oid belongs to no object.
+/// Returns the oid that an id of ours stands for. An id that is no oid belongs to no object.
 pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
     id.map(|id| id.0.parse().unwrap_or_default())
 }
 
-/// Subjects as a statement takes them.
+/// Subjects in the form that a statement takes.
 pub(crate) struct Asked<'a> {
     accounts: Vec<&'a str>,
     account_ids: Vec<Option<u32>>,
@@ -209,17 +211,17 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// With one more at the end.
+    /// Returns the parameters, with one more at the end.
     pub(crate) fn parameters<'b>(&'b self, last: &'b (dyn ToSql + Sync)) -> [&'b (dyn ToSql + Sync); 5] {
         [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, last]
     }
 
-    /// With the broker and the administrators.
+    /// Returns the parameters, with the broker and the administrators.
     fn with<'b>(&'b self, broker: &'b u32, administrators: &'b Vec<String>) -> [&'b (dyn ToSql + Sync); 6] {
         [&self.accounts, &self.account_ids, &self.roles, &self.role_ids, broker, administrators]
     }
 
-    /// The accounts only, with the broker, a label and the administrators.
+    /// Returns the accounts only, with the broker, a label and the administrators.
     pub(crate) fn of_accounts<'b>(&'b self, server: &'b Server, label: &'b String) -> [&'b (dyn ToSql + Sync); 5] {
         [&self.accounts, &self.account_ids, &server.broker, label, &server.administrators]
     }
@@ -294,7 +296,7 @@ fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {
     Ok(all.map(|(gid, (database, owner))| Prepared { gid, database, owner }).collect())
 }
 
-/// An aggregate over nothing is NULL.
+/// Reads an array. An aggregate over nothing is NULL, which means an empty list.
 pub(crate) fn list<T>(row: &Row, column: &str) -> Result<Vec<T>, DatabaseError>
 where
     Vec<T>: for<'r> tokio_postgres::types::FromSql<'r>,
@@ -302,12 +304,13 @@ where
     Ok(row.try_get::<_, Option<Vec<T>>>(column).map_err(reading)?.unwrap_or_default())
 }
 
-/// Texts that others chose.
+/// Reads an array of texts that others chose.
 pub(crate) fn texts(row: &Row, column: &str) -> Result<Vec<String>, DatabaseError> {
     Ok(list::<Said>(row, column)?.into_iter().map(String::from).collect())
 }
 
-/// 15 keeps one row whoever granted it, so what it names as grantor says nothing.
+/// Returns the grantor of a membership. On 15 the catalog keeps one row whoever granted it, so the
+/// recorded grantor says nothing.
 fn grantor_of(server: &Server, grantor: Option<u32>, name: Option<String>) -> Grantor {
     match (server.catalog, grantor) {
         (Catalog::Merged, _) | (_, None) => Grantor::Unknown,

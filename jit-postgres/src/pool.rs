@@ -1,5 +1,5 @@
-//! A few open connections, kept warm. One that was not given back in good order is closed, never kept: what was sent on it may still
-//! be under way.
+//! Pool of a few open connections, kept warm. A connection that was not given back in good order is
+//! closed, never kept: what was sent on it may still be under way.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use jit_core::database::adapter::{Lends, Lent};
 use crate::config::{ConfigError, PostgresConfig};
 use crate::connect::{Connection, Connector, Line};
 
-/// What a pool keeps.
+/// Connection that a pool can keep.
 pub(crate) trait Kept: Sized + Send + Sync + 'static {
-    /// Opens one.
+    /// Opens a new connection.
     fn open(connector: &Connector) -> impl Future<Output = Result<Self, DatabaseError>> + Send;
-    /// Whether it can still be used, as far as is known here.
+    /// Checks whether the connection can still be used, as far as is known on this side.
     fn is_open(&self) -> bool;
-    /// Closes its socket at once, whatever is under way.
+    /// Closes the connection's socket at once, whatever is under way.
     fn close(&self);
 }
 
@@ -52,7 +52,7 @@ impl Kept for Line {
     }
 }
 
-/// The connections to one server.
+/// Pool of the connections to one server.
 pub(crate) struct Pool<C: Kept> {
     connector: Arc<Connector>,
     connections: managed::Pool<Opening<C>>,
@@ -73,7 +73,8 @@ impl<C: Kept> std::fmt::Debug for Pool<C> {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// Connection lent for one call. Dropping it without [`Lent::give_back`] (the call was cancelled,
+/// timed out or failed) closes it.
 pub(crate) struct Lease<C: Kept> {
     lent: Object<Opening<C>>,
     in_good_order: bool,
@@ -120,7 +121,7 @@ impl<C: Kept> Lends for Pool<C> {
         self.connector.ready().await
     }
 
-    /// An open one if there is one.
+    /// Lends an open connection if there is one, otherwise a new one.
     async fn lend(&self, limit: Duration) -> Result<Lease<C>, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
         match self.connections.timeout_get(&limits).await {
@@ -144,7 +145,7 @@ impl<C: Kept> Lent for Lease<C> {
 impl<C: Kept> Drop for Lease<C> {
     fn drop(&mut self) {
         if !self.in_good_order {
-            // the pool finds it closed, and forgets it
+            // The pool finds it closed, and forgets it.
             self.lent.close();
         }
     }

@@ -1,4 +1,5 @@
-//! Rolling back prepared transactions: each in its own database, and as its owner, since only that role (or a superuser) may.
+//! Rolling back prepared transactions. Each is rolled back in its own database and as its owner,
+//! since only that role (or a superuser) may.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +10,9 @@ use crate::connect::Connector;
 use crate::error;
 use crate::sql;
 
-/// Tries to roll back these transactions (database and name, with their owner), and says which ones were. What could not be is still there
-/// and is seen by the look that follows. Those of a role that cannot log in are left: they may be somebody else's.
+/// Tries to roll back these transactions (database and name, with their owner). Returns those that
+/// were rolled back. The look that follows sees the others. A transaction of a role that cannot log
+/// in is left alone: it may be somebody else's.
 pub(crate) async fn roll_back(
     connector: &Connector,
     call: &Call,
@@ -34,7 +36,8 @@ pub(crate) async fn roll_back(
     rolled_back
 }
 
-/// On a connection of its own, which is closed afterwards: it may have become the owner.
+/// Rolls back one transaction on a connection of its own. The connection is closed afterwards: it
+/// may have become the owner.
 async fn roll_back_one(
     connector: &Connector,
     call: &Call,

@@ -1,5 +1,6 @@
-//! Revoking: take the membership, then end sessions, then roll back what was prepared, then look. In this order: a client whose
-//! session is ended before the membership is gone comes back and has the role again.
+//! Revoking: take the membership, then end sessions, then roll back prepared transactions, then
+//! look. The order matters: a client whose session ends before the membership is gone comes back
+//! and has the role again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use crate::prepared;
 use crate::sql::{self, Catalog};
 use crate::unblock::Unblock;
 
-/// One result per order.
+/// Revokes the memberships. Returns one result per order.
 pub(crate) async fn revoke(
     connector: &Connector,
     connection: &Connection,
@@ -31,7 +32,7 @@ pub(crate) async fn revoke(
     connection.prepare_marks().await;
     let store = call.store.as_ref().filter(|_| connection.has_marks());
     let asked = Revokes { orders, catalog: connection.server.catalog, store };
-    // their sessions end anyway
+    // The sessions of these accounts end anyway.
     let ending = orders.iter().filter(|order| order.sessions == Sessions::End && order.how != RevokeHow::Nothing);
     let ending: Vec<Subject> = ending.map(|order| order.subject.clone()).collect();
     let unblock = Unblock { connector, call, budget, subjects: ending };
@@ -41,11 +42,12 @@ pub(crate) async fn revoke(
     let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&subjects, unblock)).await;
     let mut marks = outcome.marks;
     marks.resize(orders.len(), None);
-    // what another store accounts for was left to it
+    // A membership that another store accounts for is left to that store.
     let theirs: Vec<bool> =
         marks.iter().map(|mark| mark.as_ref().is_some_and(|store| call.is_another(store))).collect();
     let after = match outcome.look {
-        // what was looked at is another server than the one that was told, or nothing had to be told
+        // The look came from another server than the one that got the orders, or no order was
+        // needed.
         Ok((moment, _)) if call.meant_for(&moment.identity).is_err() => {
             let elsewhere = |result: Result<(), DatabaseError>| match result {
                 Err(error) => Err(error),
@@ -97,11 +99,11 @@ pub(crate) async fn revoke(
 struct Revokes<'a> {
     orders: &'a [RevokeOrder],
     catalog: Catalog,
-    /// Which store works, where marks of others can be known.
+    /// Store that works, if marks of other stores can be known.
     store: Option<&'a StoreId>,
 }
 
-/// What is asked of [`sql::REVOKE`].
+/// Question for [`sql::REVOKE`], as JSON.
 #[derive(Debug, Serialize)]
 struct Ask<'a> {
     role: &'a str,
@@ -120,7 +122,8 @@ struct One<'a> {
 }
 
 impl Revokes<'_> {
-    /// 15 cannot withhold SET ROLE, so there is nothing to narrow.
+    /// Returns the orders that need a statement. PostgreSQL 15 cannot withhold SET ROLE, so there
+    /// is nothing to narrow.
     fn that_need_a_statement(&self) -> Vec<usize> {
         let needs = |order: &RevokeOrder| match order.how {
             RevokeHow::Remove => true,
@@ -165,7 +168,7 @@ impl Orders for Revokes<'_> {
     }
 }
 
-/// What follows once the memberships are gone.
+/// Work that follows once the memberships are gone.
 struct Aftermath<'a> {
     connector: &'a Connector,
     connection: &'a Connection,
@@ -183,8 +186,8 @@ impl Aftermath<'_> {
         let mut looks = first.clone();
         let mut known: BTreeSet<Backend> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
         let mut to_end = self.to_end(&first, |_| true);
-        // The second round is for those that were logging in while the first look was taken: a broker that may not see when a session
-        // began cannot tell them from later ones.
+        // The second round is for sessions that were logging in during the first look. A broker
+        // that may not see when a session began cannot tell them from later ones.
         for _ in 0..2 {
             if to_end.is_empty() {
                 break;
@@ -201,7 +204,7 @@ impl Aftermath<'_> {
         Ok(self.reports(&first, looks, &rolled_back, &last))
     }
 
-    /// Sessions that can have used the role and whose end was ordered.
+    /// Returns the sessions that can have used the role and whose end was ordered.
     fn to_end(&self, looks: &[Look], which: impl Fn(Backend) -> bool) -> BTreeSet<Backend> {
         let mut backends = BTreeSet::new();
         for ((order, look), applied) in self.orders.iter().zip(looks).zip(&self.applied) {
@@ -215,7 +218,8 @@ impl Aftermath<'_> {
         backends
     }
 
-    /// The transactions that were rolled back: their database and name.
+    /// Rolls back prepared transactions. Returns the database and name of those that were rolled
+    /// back.
     async fn roll_back(&self, looks: &[Look]) -> BTreeSet<(String, String)> {
         let mut wanted = BTreeMap::new();
         for ((order, look), applied) in self.orders.iter().zip(looks).zip(&self.applied) {
@@ -257,13 +261,14 @@ impl Aftermath<'_> {
     }
 }
 
-/// Sessions that were there and are no more.
+/// Returns sessions that were there and no longer are.
 fn gone(before: &Look, now: &Look) -> Vec<Session> {
     let all = before.backends.iter().zip(&before.seen.sessions);
     all.filter(|(backend, _)| !now.backends.contains(backend)).map(|(_, session)| session.clone()).collect()
 }
 
-/// What was not there right after the revoke began later, also where the broker may not see when.
+/// Marks sessions that were not there right after the revoke as later ones. This also covers a
+/// broker that may not see when a session began.
 fn dated(before: &Look, look: Look, revoked_at: Time) -> jit_core::database::Seen {
     let mut seen = look.seen;
     for (backend, session) in look.backends.iter().zip(&mut seen.sessions) {

@@ -1,18 +1,19 @@
-//! Texts that others chose, as they can be read at all.
+//! Texts that others chose, in a form that can always be read.
 //!
-//! Names of roles and databases are kept in the encoding of the database in which they were made, and the server hands them out as they
-//! are. One name that is no UTF-8 must not stop what is done about all others.
+//! Names of roles and databases are kept in the encoding of the database in which they were made.
+//! The server hands them out as they are. One name that is not UTF-8 must not stop the work on all
+//! others.
 
 use std::error::Error;
 
 use tokio_postgres::types::{FromSql, Type};
 
-/// A text of the server. What is no UTF-8 in it is escaped: `m\xfcller`.
+/// Text from the server. Bytes that are not UTF-8 are escaped: `m\xfcller`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Said(pub(crate) String);
 
 impl Said {
-    /// The bytes as a text.
+    /// Reads the bytes as text.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {

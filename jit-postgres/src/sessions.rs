@@ -1,4 +1,4 @@
-//! Ending sessions, and being sure that they are gone.
+//! Ending sessions, and making sure that they are gone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,12 +24,13 @@ struct One {
     usesysid: u32,
 }
 
-/// First and longest pause between two looks at what is ending (one takes about 0.4 ms).
+/// First and longest pause between two looks at sessions that are ending (a look takes about 0.4
+/// ms).
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 impl Connection {
-    /// Signals these sessions, all before waiting for any, and waits until they are gone or most of the call's time is. Those that
-    /// stay are seen by the look that follows.
+    /// Signals these sessions, all before waiting for any. Waits until they are gone or most of the
+    /// call's time is used up. The look that follows sees those that stay.
     pub(crate) async fn end_sessions(
         &self,
         call: &Call,
@@ -62,7 +63,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until none of them is there, or most of the time is used up.
+    /// Waits until none of these sessions is left, or most of the time is used up.
     pub(crate) async fn until_gone(&self, sessions: &BTreeSet<Backend>, budget: Budget) -> Result<bool, DatabaseError> {
         let pids: Vec<i32> = sessions.iter().map(|backend| backend.pid).collect();
         let users: Vec<u32> = sessions.iter().map(|backend| backend.user).collect();
@@ -84,7 +85,8 @@ impl Connection {
     }
 }
 
-/// What must be left for the look that follows: of the time there was, two thirds may be waited away.
+/// Returns the time that must be left for the look that follows: half of the patience. Of the time
+/// there was, two thirds may be spent waiting.
 fn budget_floor(patience: Duration) -> Duration {
     patience.mul_f64(0.5)
 }

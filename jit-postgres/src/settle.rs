@@ -1,5 +1,6 @@
-//! Making sure that nothing of an earlier call can still arrive (law 15): as [`jit_core::database::adapter::settle`] says. A transaction of ours
-//! shows its label before anything else, and checks its deadline around each statement that changes something.
+//! Making sure that nothing of an earlier call can still arrive (law 15), as
+//! [`jit_core::database::adapter::settle`] describes. A transaction of ours shows its label before
+//! anything else. It checks its deadline around each statement that changes something.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::error::reading;
 use crate::observe::Backend;
 use crate::sql;
 
-/// A connection that settles what others have begun.
+/// Connection that settles what others have begun.
 pub(crate) struct Settler<'a>(pub(crate) &'a Connection);
 
 impl Settling for Settler<'_> {

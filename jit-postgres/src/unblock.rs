@@ -1,5 +1,6 @@
-//! An account that keeps its role by a lock: while a revoke waits, the account's own sessions that it waits for are ended. The revoke
-//! stands in the server's queue meanwhile, so that it gets the lock next, however fast the account comes back.
+//! Ending sessions that block a revoke. An account can keep its role by holding a lock. While a
+//! revoke waits, the account's own sessions that hold the lock are ended. The revoke stays in the
+//! server's queue meanwhile, so it gets the lock next, however fast the account comes back.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,20 +15,21 @@ use crate::error::reading;
 use crate::observe::{Asked, Backend};
 use crate::sql;
 
-/// Between two looks at who is in the way.
+/// Pause between two looks at the blocking sessions.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Whose sessions may be ended when a call waits for them.
+/// Accounts whose sessions may be ended when a call waits for them.
 pub(crate) struct Unblock<'a> {
     pub(crate) connector: &'a Connector,
     pub(crate) call: &'a Call,
     pub(crate) budget: Budget,
-    /// The accounts whose sessions end anyway.
+    /// Accounts whose sessions end anyway.
     pub(crate) subjects: Vec<Subject>,
 }
 
 impl Unblock<'_> {
-    /// Does the work, and ends meanwhile what it waits for, by a connection of its own.
+    /// Does the work. Meanwhile it ends the sessions that the work waits for, on a connection of
+    /// its own.
     pub(crate) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         if self.subjects.is_empty() {
@@ -45,7 +47,7 @@ impl Unblock<'_> {
         work.await
     }
 
-    /// Ends who is in the way, again and again. Returns only where that cannot be done.
+    /// Ends the blocking sessions, again and again. Returns only when that is impossible.
     async fn clear(&self) -> Result<(), DatabaseError> {
         let connection = self.connector.connect().await?;
         loop {
