@@ -1,4 +1,4 @@
-//! What is asked of the engine.
+//! Arguments of the engine's commands.
 
 use chrono::TimeDelta;
 
@@ -6,7 +6,7 @@ use super::view::AccessView;
 use crate::clock::Time;
 use crate::id::{AccessId, Principal, QuestionId};
 
-/// A request for a role. A duration has to be given; what is left out else is not asked for.
+/// Request for a role. A duration is mandatory, everything else is optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     pub(crate) target: String,
@@ -21,7 +21,8 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// For this role of this target, for so long from when it is usable.
+    /// Creates a request for this role of this target. The duration counts from the moment when the
+    /// role is usable.
     pub fn new(target: impl Into<String>, role: impl Into<String>, duration: TimeDelta) -> Self {
         Self {
             target: target.into(),
@@ -36,48 +37,54 @@ impl Ask {
         }
     }
 
-    /// Why.
+    /// Sets the reason of the request.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..self }
     }
 
-    /// Under this ticket.
+    /// Sets the ticket of the request.
     #[must_use]
     pub fn ticket(self, ticket: impl Into<String>) -> Self {
         Self { ticket: Some(ticket.into()), ..self }
     }
 
-    /// Usable from then on, UTC, instead of at once.
+    /// Makes the role usable from this time on, UTC, instead of at once.
     #[must_use]
     pub fn starting(self, start: Time) -> Self {
         Self { start: Some(start), ..self }
     }
 
-    /// In an emergency: what a rule allows under `break_glass`, at once and reviewed afterwards.
+    /// Marks the request as an emergency. A rule with `break_glass` grants it at once, and it is
+    /// reviewed afterwards.
     #[must_use]
     pub fn break_glass(self) -> Self {
         Self { break_glass: true, ..self }
     }
 
-    /// For somebody else.
+    /// Requests the role for somebody else.
     #[must_use]
     pub fn on_behalf_of(self, receiver: Principal) -> Self {
         Self { receiver: Some(receiver), ..self }
     }
 
-    /// A repeated request of the same actor with the same key answers with the first access.
+    /// Sets an idempotency key. A repeated request of the same actor with the same key returns the
+    /// first access.
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
     }
 }
 
-/// What somebody decides on: an access, and which question about it. A decision with a question counts for that one only, and is refused
-/// where another one waits (law 19). The view of an access names the question that it shows: pass the view that the person saw.
+/// Subject of a decision: an access, and a question about it.
 ///
-/// Without a question, as from an [`AccessId`] alone, a no means what waits now, and a yes the oldest question that this person has not
-/// answered: the request, mostly. So it never gives an extension to somebody who may have read of the request only.
+/// A decision with a question counts for that question only. It is refused if another question
+/// waits (law 19). The view of an access names the question that it shows: pass the view that the
+/// person saw.
+///
+/// Without a question, as from an [`AccessId`] alone, a no answers the question that waits now. A
+/// yes answers the oldest question that this person has not answered: the request, mostly. So it
+/// never approves an extension for somebody who may have read only the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
     pub(crate) access: AccessId,
@@ -85,7 +92,7 @@ pub struct About {
 }
 
 impl About {
-    /// This question about the access, where one is named.
+    /// Names the access, and this question about it if one is given.
     #[must_use]
     pub fn question(access: AccessId, question: Option<QuestionId>) -> Self {
         Self { access, question }
@@ -104,26 +111,26 @@ impl From<&AccessView> for About {
     }
 }
 
-/// Which accesses to list. All of what is given has to match.
+/// Filter for a list of accesses. Every given condition has to match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// In this state (`active`).
+    /// State of the access (`active`).
     pub state: Option<String>,
-    /// Asked for by, or for, this principal.
+    /// Requester or grantee of the access.
     pub principal: Option<Principal>,
-    /// On this target.
+    /// Target of the access.
     pub target: Option<String>,
-    /// Only those to which something can still happen.
+    /// True to list only accesses to which something can still happen.
     pub open: bool,
 }
 
-/// What an emergency stop is about.
+/// Scope of an emergency stop.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// Everything of the tenant.
     All,
-    /// What this principal asked for or has.
+    /// Everything that this principal requested or holds.
     Principal(Principal),
     /// Everything on this target.
     Target(crate::id::TargetName),

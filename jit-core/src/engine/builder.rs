@@ -1,4 +1,4 @@
-//! Putting an engine together.
+//! Builders of an engine and of its tenants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::notify::Notifier;
 use crate::policy::Policy;
 use crate::store::{Store, StoreError, identity};
 
-/// Puts an engine together. What concerns one tenant without naming it concerns tenant `default`.
+/// Builder of an engine. Settings that name no tenant are those of tenant `default`.
 #[derive(Debug, Default)]
 pub struct Builder {
     store: Option<Arc<dyn Store>>,
@@ -31,11 +31,11 @@ pub struct Builder {
     pub(super) tasks: Tasks,
     main: TenantBuilder,
     tenants: Vec<(TenantId, TenantBuilder)>,
-    /// A second store was given.
+    /// True if a second store was given.
     two_stores: bool,
 }
 
-/// What is configured for one tenant.
+/// Configuration of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantBuilder {
     policy: Option<Arc<dyn Policy>>,
@@ -50,66 +50,68 @@ pub struct TenantBuilder {
 }
 
 impl TenantBuilder {
-    /// Who may ask for what.
+    /// Sets the policy: who may request which roles.
     #[must_use]
     pub fn policy(self, policy: impl Policy) -> Self {
         Self { policy: Some(Arc::new(policy)), ..self }
     }
 
-    /// Where people are looked up, where not in the policy document.
+    /// Sets the directory of people, if it is not part of the policy document.
     #[must_use]
     pub fn directory(self, directory: impl Directory) -> Self {
         Self { directory: Some(Arc::new(directory)), ..self }
     }
 
-    /// A database, under the name by which people ask for its roles. It may be down.
+    /// Adds a database under the name by which people request its roles. It may be down.
     #[must_use]
     pub fn database(mut self, name: impl Into<String>, database: impl Database) -> Self {
         self.databases.push((name.into(), Arc::new(database)));
         self
     }
 
-    /// A receiver of notices.
+    /// Adds a notifier under this name.
     #[must_use]
     pub fn notifier(mut self, name: impl Into<String>, notifier: impl Notifier) -> Self {
         self.notifiers.push((name.into(), Arc::new(notifier)));
         self
     }
 
-    /// An outside system that decides, under the name by which policy asks for it.
+    /// Adds an outside system that decides, under the name by which policy asks for it.
     #[must_use]
     pub fn approver(mut self, name: impl Into<String>, approver: impl Approver) -> Self {
         self.approvers.push((name.into(), Arc::new(approver)));
         self
     }
 
-    /// A kind of second factor, under the name that policy and people have for it (`totp`).
+    /// Adds a kind of second factor, under the name that policy and people have for it (`totp`).
     #[must_use]
     pub fn factor(mut self, name: impl Into<String>, factor: impl Factor) -> Self {
         self.factors.push((name.into(), Arc::new(factor)));
         self
     }
 
-    /// Where people decide: `{id}` in it stands for the access. Notices carry it as their link.
+    /// Sets the URL where people decide; `{id}` in it stands for the access. Notices carry it as
+    /// their link.
     #[must_use]
     pub fn link(self, link: impl Into<String>) -> Self {
         Self { link: Some(link.into()), ..self }
     }
 
-    /// A place that gets every entry of the log, in order, at least once.
+    /// Adds a sink that gets every log entry, in order, at least once.
     #[must_use]
     pub fn audit_sink(mut self, sink: impl AuditSink) -> Self {
         self.sinks.push(Arc::new(sink));
         self
     }
 
-    /// The key that signs the log's checkpoints. Without one the log is kept and chained, and nobody outside can check it.
+    /// Sets the key that signs the log's checkpoints. Without a key the log is kept and chained,
+    /// but nobody outside can check it.
     #[must_use]
     pub fn signing_key(self, key: SigningKey) -> Self {
         Self { key: Some(Arc::new(key)), ..self }
     }
 
-    /// What is given here, in words, where anything is.
+    /// Names one of the settings given here, for an error message; none if nothing is given.
     fn given(&self) -> Option<String> {
         let named = |what: &str, name: Option<&String>| name.map(|name| format!("{what} `{name}`"));
         named("the database", self.databases.first().map(|(name, _)| name))
@@ -164,95 +166,99 @@ impl TenantBuilder {
 }
 
 impl Builder {
-    /// Where everything is kept.
+    /// Sets the store that keeps all state.
     #[must_use]
     pub fn store(self, store: impl Store) -> Self {
         self.shared_store(Arc::new(store))
     }
 
-    /// Where everything is kept, shared with others.
+    /// Sets the store that keeps all state and is shared with others.
     #[must_use]
     pub fn shared_store(self, store: Arc<dyn Store>) -> Self {
         Self { two_stores: self.store.is_some(), store: Some(store), ..self }
     }
 
-    /// Randomness from elsewhere than the operating system.
+    /// Sets a source of randomness in place of the operating system's.
     #[must_use]
     pub fn entropy(self, entropy: impl Entropy) -> Self {
         Self { entropy: Some(Arc::new(entropy)), ..self }
     }
 
-    /// The name of this process among others that share the store; a random one where none is given. At most 16 ASCII characters.
+    /// Sets the name of this process among others that share the store; it is random if none is
+    /// given. At most 16 ASCII characters.
     #[must_use]
     pub fn node(self, node: NodeId) -> Self {
         Self { node: Some(node), ..self }
     }
 
-    /// Who may ask for what.
+    /// Sets the policy: who may request which roles.
     #[must_use]
     pub fn policy(self, policy: impl Policy) -> Self {
         Self { main: self.main.policy(policy), ..self }
     }
 
-    /// Where people are looked up, where not in the policy document.
+    /// Sets the directory of people, if it is not part of the policy document.
     #[must_use]
     pub fn directory(self, directory: impl Directory) -> Self {
         Self { main: self.main.directory(directory), ..self }
     }
 
-    /// A database, under the name by which people ask for its roles. It may be down.
+    /// Adds a database under the name by which people request its roles. It may be down.
     #[must_use]
     pub fn database(self, name: impl Into<String>, database: impl Database) -> Self {
         Self { main: self.main.database(name, database), ..self }
     }
 
-    /// A receiver of notices.
+    /// Adds a notifier under this name.
     #[must_use]
     pub fn notifier(self, name: impl Into<String>, notifier: impl Notifier) -> Self {
         Self { main: self.main.notifier(name, notifier), ..self }
     }
 
-    /// An outside system that decides, under the name by which policy asks for it.
+    /// Adds an outside system that decides, under the name by which policy asks for it.
     #[must_use]
     pub fn approver(self, name: impl Into<String>, approver: impl Approver) -> Self {
         Self { main: self.main.approver(name, approver), ..self }
     }
 
-    /// A kind of second factor, under the name that policy and people have for it (`totp`).
+    /// Adds a kind of second factor, under the name that policy and people have for it (`totp`).
     #[must_use]
     pub fn factor(self, name: impl Into<String>, factor: impl Factor) -> Self {
         Self { main: self.main.factor(name, factor), ..self }
     }
 
-    /// Where people decide: `{id}` in it stands for the access. Notices carry it as their link.
+    /// Sets the URL where people decide; `{id}` in it stands for the access. Notices carry it as
+    /// their link.
     #[must_use]
     pub fn link(self, link: impl Into<String>) -> Self {
         Self { main: self.main.link(link), ..self }
     }
 
-    /// A place that gets every entry of the log, in order, at least once.
+    /// Adds a sink that gets every log entry, in order, at least once.
     #[must_use]
     pub fn audit_sink(self, sink: impl AuditSink) -> Self {
         Self { main: self.main.audit_sink(sink), ..self }
     }
 
-    /// The key that signs the log's checkpoints.
+    /// Sets the key that signs the log's checkpoints.
     #[must_use]
     pub fn signing_key(self, key: SigningKey) -> Self {
         Self { main: self.main.signing_key(key), ..self }
     }
 
-    /// Another tenant than `default`.
+    /// Adds a tenant other than `default`.
     #[must_use]
     pub fn tenant(mut self, id: TenantId, tenant: TenantBuilder) -> Self {
         self.tenants.push((id, tenant));
         self
     }
 
-    /// The handle for tenant `default`, or for the only one there is. Databases are not contacted yet.
+    /// Builds the engine and returns the handle for tenant `default`, or else for the first tenant
+    /// by name. Databases are not contacted yet.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where something is missing or cannot be meant, [`JitError::Store`] where the store cannot be used.
+    /// [`JitError::Invalid`] if a setting is missing or makes no sense, [`JitError::Store`] if the
+    /// store cannot be used.
     pub async fn build(self) -> Result<Jit, JitError> {
         let store = self.store.ok_or_else(|| JitError::invalid("there is no store: give it one"))?;
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
@@ -315,7 +321,7 @@ impl Builder {
     }
 }
 
-/// What was given by name, where no name was given twice.
+/// Collects what was given by name; an error if a name was given twice.
 fn once<T>(tenant: &TenantId, what: &str, given: Vec<(String, T)>) -> Result<BTreeMap<String, T>, JitError> {
     let (mut all, mut known) = (BTreeMap::new(), Known::default());
     for (name, one) in given {
@@ -341,7 +347,8 @@ fn twice(tenant: &TenantId, what: &str, name: &str) -> JitError {
     JitError::invalid(format!("tenant `{tenant}` has two {what} of the name `{name}`: give each a name of its own"))
 }
 
-/// Which store it is. One that has no id yet and cannot be written has none: ends do not wait for that, and nothing is begun there anyway.
+/// Returns the store's id. A store that has no id yet and cannot be written has none: ends do not
+/// wait for that, and nothing can begin there anyway.
 async fn identity_of(store: &dyn Store, entropy: &dyn Entropy) -> Result<Option<StoreId>, StoreError> {
     match identity(store, entropy).await {
         Err(error @ (StoreError::ReadOnly { .. } | StoreError::Full { .. })) => {

@@ -1,4 +1,4 @@
-//! What all handles of one engine share.
+//! State that all handles of one engine share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,44 +25,46 @@ use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::store::Store;
 
-/// How often a change is tried again when others change the same records.
+/// Number of times a change is tried while others change the same records.
 pub(super) const TRIES: usize = 64;
 
-/// What all handles of one engine share.
+/// State that all handles of one engine share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
-    /// Which store that is, where it has an id.
+    /// Id of the store, if it has one.
     pub(super) own: Option<StoreId>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) node: NodeId,
     pub(super) tasks: Tasks,
     pub(super) events: Arc<Events>,
     pub(super) limits: Limits,
-    /// Held while it is recorded which policy is in force: what is recorded last is what is in force.
+    /// Lock held while the policy in force is recorded: the policy recorded last is the one in
+    /// force.
     pub(super) noting: Mutex<()>,
-    /// Accounts, by their serial keys, for which something is being ended without a claim (law 3's exception): nothing is begun for them here
-    /// meanwhile.
+    /// Accounts, by their serial keys, for which something is ending without a claim (law 3's
+    /// exception). Nothing is begun for them here meanwhile.
     pub(super) ending_ahead: std::sync::Mutex<BTreeSet<String>>,
     /// Accounts whose calls hung.
     pub(super) suspects: Suspects,
-    /// What is being worked on.
+    /// Account work that is in progress.
     pub(super) in_hand: InHand,
     /// Roles of targets that were checked.
     pub(super) checked: Checked,
-    /// How far servers were seen.
+    /// Log positions up to which servers were seen.
     pub(super) last_seen: LastSeen,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
-/// How long things may take.
+/// Limits on time and batch size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// One call of a database: its deadline by the server's clock and the client's limit.
+    /// Limit of one database call: its deadline by the server's clock and the client's timeout.
     pub(super) call: TimeDelta,
-    /// A claim: long enough for settling, looking and one call, short enough that a dead node's work is not left for long.
+    /// Duration of a claim. It suffices for settling, looking and one call, and is short enough
+    /// that the work of a dead node is not left for long.
     pub(super) claim: TimeDelta,
-    /// How many accounts one pass over a realm takes.
+    /// Number of accounts that one pass over a realm takes.
     pub(super) batch: usize,
 }
 
@@ -72,12 +74,12 @@ impl Default for Limits {
     }
 }
 
-/// What is configured for one tenant.
+/// Configuration of one tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Tenant {
     pub(super) policy: Rules,
     pub(super) directory: Arc<dyn Directory>,
-    /// Whether the directory is not the policy's own: it changes by itself.
+    /// True if the directory is not the policy's own, so that it changes by itself.
     pub(super) directory_changes: bool,
     pub(super) databases: BTreeMap<TargetName, Arc<dyn Database>>,
     pub(super) notifiers: BTreeMap<String, Arc<dyn Notifier>>,
@@ -116,24 +118,24 @@ impl Core {
         }
     }
 
-    /// What is configured for the tenant now.
+    /// Returns the tenant's current configuration.
     pub(super) fn tenant(&self, tenant: &TenantId) -> Result<Arc<Tenant>, JitError> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.get(tenant).cloned().ok_or_else(|| unknown(tenant))
     }
 
-    /// Every tenant that is configured, in the order of their names.
+    /// Returns every configured tenant, ordered by name.
     pub(super) fn tenants(&self) -> Vec<(TenantId, Arc<Tenant>)> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
     }
 
-    /// How many targets all tenants have here.
+    /// Counts the targets of all tenants here.
     pub(super) fn targets(&self) -> usize {
         self.tenants().iter().map(|(_, settings)| settings.databases.len()).fold(0, usize::saturating_add)
     }
 
-    /// Changes what is configured for the tenant.
+    /// Changes the tenant's configuration.
     pub(super) fn reconfigure(&self, tenant: &TenantId, change: impl FnOnce(&mut Tenant)) -> Result<(), JitError> {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         let settings = tenants.get_mut(tenant).ok_or_else(|| unknown(tenant))?;
@@ -147,7 +149,8 @@ fn unknown(tenant: &TenantId) -> JitError {
 }
 
 impl Tenant {
-    /// Whether everything is there that the policy mentions by name: what is not would be waited for until every request lapses.
+    /// Checks that everything exists that the policy mentions by name. If something were missing,
+    /// requests would wait for it until they lapse.
     pub(super) fn brings(&self, policy: &Rules) -> Result<(), JitError> {
         let mentions = policy.mentions();
         let receivers = mentions.receivers.iter().map(|name| name.as_str());
@@ -168,7 +171,8 @@ impl Tenant {
         Ok(())
     }
 
-    /// The target that this one could be taken for; none where it is configured itself.
+    /// Returns the configured target that this name could be mistaken for; none if the name itself
+    /// is configured.
     pub(super) fn target_like(&self, target: &TargetName) -> Option<&TargetName> {
         if self.databases.contains_key(target) {
             return None;
@@ -176,7 +180,7 @@ impl Tenant {
         self.databases.keys().find(|known| is_disguise(known.as_str(), target.as_str()))
     }
 
-    /// The database of this name.
+    /// Returns the database of this name.
     pub(super) fn database(&self, target: &TargetName) -> Result<&Arc<dyn Database>, JitError> {
         self.databases.get(target).ok_or_else(|| {
             let known: Vec<String> = self.databases.keys().map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! What can go wrong with a command, by what the caller may conclude.
+//! Errors of commands, by what the caller may conclude.
 
 use crate::access::Refusal;
 use crate::database::{DatabaseError, NameError};
@@ -7,110 +7,110 @@ use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
 use crate::store::StoreError;
 use crate::text::TextError;
 
-/// What can go wrong with a command. Unless a variant says otherwise, nothing was changed.
+/// Error of a command. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JitError {
-    /// Policy says no.
+    /// Policy denies the request.
     #[error("denied{}: {reason}", by_rule(.rule.as_ref()))]
     Denied {
-        /// Why, and what would be accepted.
+        /// Reason, and what would be accepted.
         reason: String,
-        /// The rule that said so; none where none matched.
+        /// Rule that denied it; none if no rule matched.
         rule: Option<RuleName>,
     },
-    /// The access is not in a state in which this can be done, or the decision does not count.
+    /// The state of the access does not allow this, or the decision does not count.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Only some may do this (law 16), and the actor is not one of them.
+    /// Only some people may do this (law 16), and the actor is not one of them.
     #[error("`{who}` may not {what}: {hint}")]
     NotAllowed {
-        /// Who tried.
+        /// Person who tried.
         who: String,
-        /// What.
+        /// Action that was tried.
         what: String,
-        /// Who may.
+        /// Hint who may do it.
         hint: String,
     },
     /// There is no such thing in this tenant.
     #[error("there is no {what} `{name}`{hint}")]
     NotFound {
-        /// `access`, `target`...
+        /// Kind of thing: `access`, `target`...
         what: &'static str,
-        /// What was asked for.
+        /// Name that was asked for.
         name: String,
-        /// What there is.
+        /// Hint about what exists.
         hint: String,
     },
-    /// The second factor that was given proves nothing, or none was given.
+    /// The second factor proves nothing, or none was given.
     #[error("the second factor was refused: {why}")]
     FactorRefused {
-        /// Why.
+        /// Reason for the refusal.
         why: String,
     },
-    /// Something given cannot be meant.
+    /// An argument makes no sense.
     #[error("{why}")]
     Invalid {
-        /// What is wrong with it and what would do.
+        /// Problem with it, and what would be valid.
         why: String,
     },
     /// The role is held already, and not by a grant of ours (law 6).
     #[error("{finding}: nothing was granted, and the finding is in the log")]
     Standing {
-        /// How it is held.
+        /// Way in which it is held.
         finding: String,
     },
     /// An emergency stop is in force.
     #[error("an emergency stop is in force ({scope}, by `{by}`): {reason}; nothing new is granted until `resume`")]
     Stopped {
-        /// What it stops.
+        /// Scope of the stop.
         scope: String,
-        /// Who ordered it.
+        /// Person who ordered it.
         by: String,
-        /// Why.
+        /// Reason for the stop.
         reason: String,
     },
     /// The clock cannot be trusted.
     #[error("{why}: check the clock, then run `jit clock accept`; due revokes go on meanwhile")]
     ClockDoubtful {
-        /// What is wrong with it.
+        /// Problem with the clock.
         why: String,
     },
-    /// The target is not to be used.
+    /// The target must not be used.
     #[error("target `{target}` is not used: {why}")]
     TargetRefused {
-        /// Which.
+        /// Name of the target.
         target: TargetName,
-        /// Why, and what to do.
+        /// Reason, and what to do.
         why: String,
     },
-    /// It ended before it became usable.
+    /// The access ended before it became usable.
     #[error("access {id} is {state}: {why}")]
     Ended {
-        /// Which.
+        /// Id of the access.
         id: AccessId,
-        /// The state that it ended in.
+        /// State in which it ended.
         state: &'static str,
-        /// Why.
+        /// Reason for its end.
         why: String,
     },
-    /// It did not come so far in the time given. It may still.
+    /// The access did not reach the state in the given time. It still may.
     #[error("access {id} is still {state}: {awaits}")]
     TimedOut {
-        /// Which.
+        /// Id of the access.
         id: AccessId,
-        /// The state that it is in.
+        /// State in which it is now.
         state: &'static str,
-        /// What it waits for.
+        /// Decisions and conditions that it is pending on.
         awaits: String,
     },
-    /// Others changed the same case again and again; try again.
+    /// Others changed the same access again and again: try again.
     #[error("the case was changed by others at the same time again and again: try again")]
     Busy,
-    /// The policy gave no answer: its code panicked or took too long. It counts as no.
+    /// The policy gave no answer, because its code panicked or took too long. It counts as no.
     #[error("the policy gave no answer: {why}; look at its code")]
     Policy {
-        /// What it did instead.
+        /// Failure of the policy's code.
         why: String,
     },
     /// The directory did not answer.
@@ -119,13 +119,13 @@ pub enum JitError {
     /// The database did not answer as it should.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The store did not.
+    /// The store did not answer as it should.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl JitError {
-    /// A stable word for machines.
+    /// Returns a stable word for machines.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

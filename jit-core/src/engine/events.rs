@@ -1,4 +1,4 @@
-//! What happens, as it happens, for those who watch.
+//! Live events for those who watch.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,29 +10,30 @@ use crate::clock::Time;
 use crate::fact::Fact;
 use crate::id::{AccessId, TenantId};
 
-/// Something that happened. It was committed before it is told; who listens too slowly misses some and reads the log.
+/// Something that happened. It is published after it was committed. A slow subscriber misses some
+/// events and has to read the log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Happened {
-    /// In which tenant.
+    /// Tenant in which it happened.
     pub tenant: TenantId,
-    /// What.
+    /// Audit event that happened.
     pub fact: Fact,
-    /// When, the store's time, UTC.
+    /// Time of the event by the store's clock, UTC.
     pub at: Time,
-    /// The access as it is now, where it is about one.
+    /// Access as it is now, if the event is about one.
     pub access: Option<AccessView>,
 }
 
-/// How many events are kept for one who listens slowly.
+/// Number of events that are kept for a slow subscriber.
 const KEPT: usize = 1_024;
 
-/// Whom it is told what happens in this process.
+/// Subscribers to the events of this process.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// Of all tenants.
+    /// Channel of all tenants.
     all: broadcast::Sender<Happened>,
-    /// Of one tenant each.
+    /// Channel of each tenant.
     tenants: Mutex<BTreeMap<TenantId, broadcast::Sender<Happened>>>,
     pub(super) waiters: Waiters,
 }
@@ -44,7 +45,7 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Tells what was committed.
+    /// Publishes an event that was committed.
     pub(super) fn tell(&self, happened: Happened) {
         if let Some(view) = &happened.access {
             self.waiters.changed(view.id);
@@ -57,25 +58,26 @@ impl Events {
         let _ = self.all.send(happened);
     }
 
-    /// What happens in all tenants from now on.
+    /// Subscribes to the events of all tenants from now on.
     pub(super) fn of_all(&self) -> broadcast::Receiver<Happened> {
         self.all.subscribe()
     }
 
-    /// What happens in this tenant from now on.
+    /// Subscribes to the events of this tenant from now on.
     pub(super) fn of(&self, tenant: &TenantId) -> broadcast::Receiver<Happened> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.entry(tenant.clone()).or_insert_with(|| broadcast::Sender::new(KEPT)).subscribe()
     }
 }
 
-/// Who waits in this process for what becomes of which access: woken when it changes, and not by everything else that is committed.
+/// Waiters of this process, by the access that they wait for. A waiter wakes when its access
+/// changes, not at every commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     waiting: Mutex<BTreeMap<AccessId, Vec<Arc<Notify>>>>,
 }
 
-/// One that waits; dropping it ends that.
+/// One waiter; dropping it ends the wait.
 #[derive(Debug)]
 pub(super) struct Waiter<'w> {
     all: &'w Waiters,
@@ -84,14 +86,14 @@ pub(super) struct Waiter<'w> {
 }
 
 impl Waiters {
-    /// Whatever this process commits of the access from now on is told.
+    /// Registers a waiter for every change of the access that this process commits from now on.
     pub(super) fn wait_for(&self, id: AccessId) -> Waiter<'_> {
         let woken = Arc::new(Notify::new());
         self.lock().entry(id).or_default().push(Arc::clone(&woken));
         Waiter { all: self, id, woken }
     }
 
-    /// The access was changed, and that is committed.
+    /// Wakes the waiters of an access, because a change of it is committed.
     pub(super) fn changed(&self, id: AccessId) {
         for woken in self.lock().get(&id).into_iter().flatten() {
             woken.notify_one();
@@ -104,7 +106,7 @@ impl Waiters {
 }
 
 impl Waiter<'_> {
-    /// Returns when the access was changed since the last return, or since this one waits.
+    /// Returns once the access has changed since the last return, or since the wait began.
     pub(super) async fn changed(&self) {
         self.woken.notified().await;
     }

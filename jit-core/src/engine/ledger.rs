@@ -1,4 +1,4 @@
-//! Turning what the machines answered into one change of the store: records, entries and notices together (law 9).
+//! Unit of work: one store change that holds records, log entries and notices together (law 9).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::id::{ApproverName, TenantId};
 use crate::notify::Notice;
 use crate::store::{Change, Expect, Lane, NewEntry, Schedule, StoreError};
 
-/// One change in the making, and what will be told once it is committed.
+/// Change in the making, and the events to publish once it is committed.
 #[derive(Debug)]
 pub(super) struct Ledger<'c> {
     core: &'c Core,
@@ -31,7 +31,7 @@ pub(super) struct Ledger<'c> {
     now: Time,
     pub(super) change: Change,
     told: Vec<Happened>,
-    /// How many facts had notices so far.
+    /// Number of audit events so far that had notices.
     noticed: i64,
 }
 
@@ -46,13 +46,13 @@ impl<'c> Ledger<'c> {
         Self { core, tenant, settings, actor, now, change: Change::default(), told: Vec::new(), noticed: 0 }
     }
 
-    /// The access as it is now, and the entries and notices of what happened to it.
+    /// Adds the access as it is now, with the log entries and notices of what happened to it.
     pub(super) fn access(&mut self, access: &Access, expect: Expect, facts: &[Fact]) -> Result<(), StoreError> {
         self.change.writes.push(write_access(access, expect)?);
         self.about(access, facts)
     }
 
-    /// Only the entries and notices of what was tried on it.
+    /// Adds only the log entries and notices about the access, not the access itself.
     pub(super) fn about(&mut self, access: &Access, facts: &[Fact]) -> Result<(), StoreError> {
         let common = common(access);
         for fact in facts {
@@ -69,19 +69,20 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    /// An entry that is about no access.
+    /// Adds a log entry that is about no access.
     pub(super) fn fact(&mut self, fact: Fact) {
         self.enter(None, BTreeMap::new(), &fact);
         self.told.push(Happened { tenant: self.tenant.clone(), fact, at: self.now, access: None });
     }
 
-    /// The holding as it is now, due then; one that holds nothing is deleted.
+    /// Adds the holding as it is now, due at this time. A new holding that holds nothing is not
+    /// written.
     pub(super) fn holding(&mut self, holding: &Holding, expect: Expect, due: Option<Time>) -> Result<(), StoreError> {
         self.change.writes.extend(write_holding(holding, expect, due)?);
         Ok(())
     }
 
-    /// Commits it, and tells who listens.
+    /// Commits the change and publishes its events.
     pub(super) async fn commit(mut self) -> Result<Time, StoreError> {
         let told = std::mem::take(&mut self.told);
         for about_none in told.iter().filter(|told| told.access.is_none()) {
@@ -91,8 +92,8 @@ impl<'c> Ledger<'c> {
             return Ok(self.core.store.commit(self.change).await?.at);
         }
         let (store, events, change) = (Arc::clone(&self.core.store), Arc::clone(&self.core.events), self.change);
-        // in a task of its own: the caller may be dropped once it is committed, and what happened
-        // is told all the same
+        // in a task of its own: the caller may be dropped once the change is committed, and its
+        // events are published all the same
         let committed = self.core.tasks.spawn(async move {
             let committed = store.commit(change).await?;
             for happened in told {
@@ -119,7 +120,8 @@ impl<'c> Ledger<'c> {
         self.change.entries.push(entry);
     }
 
-    /// The question to an outside system whose turn it is, under a token that nobody can guess: an answer may come by it.
+    /// Adds the question to an outside system whose turn it is. Its token cannot be guessed; an
+    /// answer may come by that token.
     fn ask_outside(&mut self, access: &Access, fact: &Fact) -> Result<(), StoreError> {
         let asked = fact.text("approver").filter(|_| fact.what == What::AskedOutside);
         let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
@@ -149,7 +151,7 @@ impl<'c> Ledger<'c> {
     }
 }
 
-/// What every entry of the access repeats.
+/// Returns the details that every log entry of the access repeats.
 fn common(access: &Access) -> BTreeMap<String, Detail> {
     let request = access.request();
     let mut common: BTreeMap<String, Detail> = BTreeMap::from([
@@ -167,7 +169,7 @@ fn common(access: &Access) -> BTreeMap<String, Detail> {
     common
 }
 
-/// What operators see in the process's own log, beside the audit log.
+/// Writes the event to the process's own log for operators, beside the audit log.
 fn tell(happened: &Happened) {
     let Happened { tenant, fact, access, .. } = happened;
     let (id, target, role, account) = match access {

@@ -1,4 +1,4 @@
-//! The engine: what people can do, and the pump that makes it so.
+//! The engine: the commands that people give, and the pump that carries them out.
 
 mod apply;
 mod ask;
@@ -36,10 +36,10 @@ use crate::id::TenantId;
 use crate::policy::Policy;
 use crate::store::Store;
 
-/// A handle of the engine for one tenant. Cheap to clone.
+/// Handle of the engine for one tenant. It is cheap to clone.
 ///
-/// Every method is cancel-safe: the change is whole or absent, and work in a database is done by the pump, never in a caller's
-/// future.
+/// Every method is cancel-safe: a change is made completely or not at all. Work in a database is
+/// done by the pump, never in the caller's future.
 #[derive(Debug, Clone)]
 pub struct Jit {
     core: Arc<Core>,
@@ -48,43 +48,43 @@ pub struct Jit {
 }
 
 impl Jit {
-    /// Begins to build an engine.
+    /// Returns a builder for a new engine.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The handle for this tenant.
+    /// Returns a handle for this tenant.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where it is not configured.
+    /// [`JitError::NotFound`] if the tenant is not configured.
     pub fn tenant(&self, tenant: &TenantId) -> Result<Self, JitError> {
         self.core.tenant(tenant)?;
         Ok(Self { tenant: tenant.clone(), ..self.clone() })
     }
 
-    /// Which tenant this handle is for.
+    /// Returns the tenant that this handle serves.
     #[must_use]
     pub fn tenant_id(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// The tenants that are configured here.
+    /// Returns the tenants that are configured in this process.
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantId> {
         self.core.tenants().into_iter().map(|(tenant, _)| tenant).collect()
     }
 
-    /// The store that everything is kept in.
+    /// Returns the store that keeps all state.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.core.store
     }
 
-    /// The policy in force in this process.
+    /// Returns the policy in force in this process.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where the tenant is not configured.
+    /// [`JitError::NotFound`] if the tenant is not configured.
     pub fn policy(&self) -> Result<Arc<dyn Policy>, JitError> {
         Ok(Arc::clone(self.core.tenant(&self.tenant)?.policy.as_given()))
     }
@@ -95,10 +95,11 @@ impl Jit {
         Pump::start(&self.lanes)
     }
 
-    /// Does everything that is due now, once: for cron and serverless. A server that does not answer is left for the next time.
+    /// Does all work that is due now, once: for cron and serverless. Work on a server that does not
+    /// answer is left for the next call.
     ///
     /// # Errors
-    /// [`JitError::Store`] where the store cannot be used.
+    /// [`JitError::Store`] if the store cannot be used.
     pub async fn run_due(&self) -> Result<PassReport, JitError> {
         let lanes = Arc::clone(&self.lanes);
         let pass = self.core.tasks.spawn(async move {
@@ -112,11 +113,13 @@ impl Jit {
         }
     }
 
-    /// Numbers what has no number in the log yet, signs it and gives it to the sinks: what a pump does all the time. Where none runs it is called
-    /// before a process ends, because an entry is proof against whoever can write the store from its signature on.
+    /// Numbers and signs the log entries that have no number yet, and delivers them to the sinks.
+    ///
+    /// A running pump does this all the time. If none runs, call this before the process ends: an
+    /// entry is tamper-proof against a writer of the store only once it is signed.
     ///
     /// # Errors
-    /// [`JitError::Store`] where the store cannot be used.
+    /// [`JitError::Store`] if the store cannot be used.
     pub async fn keep_log(&self) -> Result<(), JitError> {
         let lanes = Arc::clone(&self.lanes);
         let kept = self
@@ -129,14 +132,14 @@ impl Jit {
         }
     }
 
-    /// What happens in this handle's tenant from now on, as far as this process does it. Who
-    /// listens too slowly misses some and reads the log.
+    /// Subscribes to the events of this tenant that this process causes from now on. A slow
+    /// subscriber misses some events and has to read the log.
     #[must_use]
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<Happened> {
         self.core.events.of(&self.tenant)
     }
 
-    /// The same of all tenants of this process, for whoever operates it.
+    /// Subscribes to the events of all tenants of this process, for its operator.
     #[must_use]
     pub fn events_of_all_tenants(&self) -> tokio::sync::broadcast::Receiver<Happened> {
         self.core.events.of_all()

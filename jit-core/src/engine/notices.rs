@@ -1,4 +1,4 @@
-//! Who is told of what, and in which words.
+//! Notifiers and contents of notices.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use crate::clock::to_std;
 use crate::fact::{Detail, Fact, What, stamp};
 use crate::grant::{Grant, Window};
 
-/// Who is told of it: whom the rule names, or everybody; nobody where it is nothing to tell.
+/// Returns the notifiers that tell of this event: those that the rule names, or all of them. None
+/// if people are not told of it.
 pub(super) fn receivers<'s>(settings: &'s Tenant, access: Option<&Access>, what: What) -> Vec<&'s str> {
     if !is_told(what) {
         return Vec::new();
@@ -22,7 +23,8 @@ pub(super) fn receivers<'s>(settings: &'s Tenant, access: Option<&Access>, what:
     }
 }
 
-/// What is told of it: what was asked, by whom, where it stands, and what happened.
+/// Returns the fields of a notice: the request, who acted, the state of the access, and what
+/// happened.
 pub(super) fn fields(
     settings: &Tenant,
     access: Option<&Access>,
@@ -57,7 +59,7 @@ pub(super) fn fields(
         put("duration", humantime::format_duration(to_std(request.duration)).to_string());
         put("awaits", access.awaits().join(", "));
         if let Some(extension) = access.extension().filter(|_| asks(fact)) {
-            // what is asked now is not what was asked first
+            // the notice shows what is asked now, not the first request
             put("reason", extension.reason.clone());
             put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
         }
@@ -75,7 +77,7 @@ pub(super) fn fields(
     fields
 }
 
-/// Whether it asks people for a decision.
+/// Checks whether the event asks people for a decision.
 fn asks(fact: &Fact) -> bool {
     matches!(fact.what, What::Requested | What::Reminder | What::Escalated | What::ExtensionRequested)
 }
@@ -89,7 +91,7 @@ fn words(detail: &Detail) -> Option<String> {
     }
 }
 
-/// What people are told of (DESIGN section 5: the outbox).
+/// Checks whether people are told of this event.
 fn is_told(what: What) -> bool {
     matches!(
         what,

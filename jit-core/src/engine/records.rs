@@ -13,80 +13,83 @@ use crate::id::{AccessId, ApproverName, FactorName, Principal, QuestionId, Realm
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
-/// What a target was found to be.
+/// Identity of a target as it was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TargetRecord {
-    /// Its realm, since the first contact.
+    /// Realm of the target, known since the first contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) realm: Option<RealmId>,
-    /// Another realm that answered under its name, and that no operator has confirmed.
+    /// Another realm that answered under the target's name and that no operator has confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stranger: Option<RealmId>,
-    /// What answered under its name and is another server with the same identifier, and what was said of it.
+    /// Description of another server with the same identifier that answered under the target's
+    /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) copy: Option<String>,
-    /// Since when it is written off.
+    /// Time at which the target was written off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retired: Option<Time>,
 }
 
-/// What is known of a realm.
+/// Last known state of a realm's server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RealmRecord {
-    /// The incarnation of its server that was seen last.
+    /// Incarnation of the realm's server that was seen last.
     pub(super) incarnation: String,
-    /// How far that one was seen, as the adapter writes it.
+    /// Log position up to which that incarnation was seen, in the adapter's notation.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) position: String,
-    /// Why an operator has to look before anything is granted there: two targets of the declared realm showed two servers at the same time.
+    /// Reason why an operator has to look before anything is granted there: two targets of the
+    /// declared realm showed two servers at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) doubted: Option<String>,
 }
 
 impl RealmRecord {
-    /// The realm's server as it was seen last.
+    /// Returns the realm's server as it was seen last.
     pub(super) fn seen(&self, realm: &RealmId) -> Identity {
         Identity { realm: realm.clone(), incarnation: self.incarnation.clone(), position: self.position.clone() }
     }
 }
 
-/// Which tenant a role of a realm belongs to.
+/// Tenant that owns a role of a realm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RoleOwner {
     pub(super) tenant: TenantId,
 }
 
-/// The policy that was in force last.
+/// Policy that was in force last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PolicySeen {
     pub(super) hash: String,
-    /// What the directory said last, where it is one that changes by itself.
+    /// Last revision of the directory, if it changes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) directory: Option<String>,
 }
 
-/// Who decides or decided in the place of one who is away.
+/// People who decide, or decided, in the place of a person who is away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Delegations {
-    /// Who is away.
+    /// Person who is away.
     pub(super) of: Principal,
-    /// In their order; only the last can be in force.
+    /// Delegations in their order; only the last can be in force.
     pub(super) given: Vec<Delegation>,
 }
 
-/// See [`Delegations`].
+/// One delegation; see [`Delegations`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Delegation {
     pub(super) to: Principal,
     pub(super) since: Time,
     pub(super) until: Time,
-    /// It was taken back: who decided meanwhile does not count.
+    /// True if it was taken back: decisions made meanwhile do not count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) taken_back: bool,
 }
 
 impl ReviewRecord {
-    /// Until when the access waits for the answer to this very question; none where it does not.
+    /// Returns the time until which the access waits for the answer to this very question; none if
+    /// it does not wait for it.
     pub(super) fn waits_until(&self, access: &Access, now: Time) -> Option<Time> {
         let until = match (access.phase(), access.extension()) {
             (Phase::Pending(pending), _) => pending.lapses_at,
@@ -100,41 +103,41 @@ impl ReviewRecord {
 }
 
 impl Delegations {
-    /// Whether this one could decide in the other's place then.
+    /// Checks whether this person could decide in the other's place at this time.
     pub(super) fn cover(&self, by: &Principal, at: Time) -> bool {
         self.given.iter().any(|one| !one.taken_back && one.to == *by && one.since <= at && at < one.until)
     }
 }
 
-/// What an outside system is asked.
+/// Question to an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReviewRecord {
     pub(super) access: AccessId,
-    /// Which question: an answer counts for this one only. Records of before have none.
+    /// Question asked: an answer counts for this one only. Older records have none.
     #[serde(default)]
     pub(super) question: QuestionId,
     pub(super) approver: ApproverName,
-    /// How often it gave no answer.
+    /// Number of attempts without an answer.
     #[serde(default)]
     pub(super) failures: u32,
-    /// Why, last time: the log has it once.
+    /// Last error: the log has it once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) trouble: Option<String>,
 }
 
-/// Something that was used and is not used again.
+/// Something that was used once and cannot be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OnceRecord {
     pub(super) until: Time,
 }
 
-/// The last emergency that a human asked for.
+/// Last emergency that a human requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LastEmergency {
     pub(super) access: AccessId,
 }
 
-/// The access that a keyed request led to.
+/// Access that a keyed request led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskedBefore {
     pub(super) access: AccessId,
@@ -152,17 +155,18 @@ pub(super) fn delegation_key(tenant: &TenantId, of: &Principal) -> RecordKey {
     RecordKey::new(tenant, Kind::Delegation, of.as_str())
 }
 
-/// The label of delegations to this one.
+/// Returns the label of delegations to this person.
 pub(super) fn delegated_label(to: &Principal) -> (String, String) {
     ("to".to_owned(), to.to_string())
 }
 
-/// The label of emergencies of this human that are begun or were had, and that nobody has reviewed.
+/// Returns the label of this human's emergencies that have begun or ended and have no review yet.
 pub(super) fn owes_label(human: &Principal) -> (String, String) {
     ("owes".to_owned(), human.to_string())
 }
 
-/// What every emergency of this human changes: of two at once one has to look again.
+/// Returns the key of the record that every emergency of this human changes: of two at once, one
+/// conflicts and is judged again.
 pub(super) fn emergency_key(tenant: &TenantId, human: &Principal) -> RecordKey {
     RecordKey::new(tenant, Kind::Setting, format!("emergency/{human}"))
 }
@@ -195,17 +199,18 @@ pub(super) fn realm_key(tenant: &TenantId, realm: &RealmId) -> RecordKey {
     RecordKey::new(tenant, Kind::Realm, realm.as_str())
 }
 
-/// A realm's roles are nobody's until a tenant asks for one: this record stands outside all tenants.
+/// Returns the key of the record that names a role's tenant. A role belongs to nobody until a
+/// tenant asks for it, so this record stands outside all tenants.
 pub(super) fn role_owner_key(realm: &RealmId, role: &RoleName) -> RecordKey {
     RecordKey::new(&TenantId::everywhere(), Kind::RoleOwner, join([realm.as_str(), role.as_str()]))
 }
 
-/// The body of a record, or the default where there is none.
+/// Decodes the body of a record, or returns the default if there is no record.
 pub(super) fn body_or_default<T: DeserializeOwned + Default>(record: Option<&Record>) -> Result<T, StoreError> {
     record.map_or_else(|| Ok(T::default()), body)
 }
 
-/// The body of a record.
+/// Decodes the body of a record.
 pub(super) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError> {
     serde_json::from_slice(&record.body).map_err(|error| StoreError::Damaged {
         kind: record.at.kind.as_str(),
@@ -214,7 +219,7 @@ pub(super) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError
     })
 }
 
-/// Writes a body over what was read.
+/// Writes a body over the record that was read.
 pub(super) fn put<T: Serialize>(
     at: RecordKey,
     before: Option<&Record>,
@@ -226,7 +231,7 @@ pub(super) fn put<T: Serialize>(
     Ok(Write { at, expect: expect(before), what })
 }
 
-/// Writes bytes that are somebody else's over what was read.
+/// Writes bytes of a foreign format over the record that was read.
 pub(super) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -> Write {
     let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
     Write { at, expect: expect(before), what }
@@ -246,7 +251,7 @@ pub(super) fn add_guards(writes: &mut Vec<Write>, guards: impl IntoIterator<Item
     }
 }
 
-/// What is expected of a record that was read so.
+/// Returns the expectation for a record that was read in this state.
 pub(super) fn expect(before: Option<&Record>) -> Expect {
     before.map_or(Expect::Absent, |record| Expect::Version(record.version))
 }
@@ -259,7 +264,7 @@ pub(super) fn encode(at: &RecordKey, bytes: Result<Vec<u8>, serde_json::Error>) 
     })
 }
 
-/// The record of an access as it is now.
+/// Writes the record of an access as it is now.
 pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, StoreError> {
     let at = access_key(access.tenant(), access.id());
     let body = encode(&at, access.to_bytes())?;
@@ -268,13 +273,16 @@ pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, Sto
     Ok(Write { at, expect, what })
 }
 
-/// The label of a holding with second looks to come, with the realm as its value.
+/// Label of a holding that has second looks to come, with the realm as its value.
 pub(super) const WATCHED: &str = "watched";
-/// The label of a holding with a dead-man, with the realm as its value.
+/// Label of a holding with a dead man's switch, with the realm as its value.
 pub(super) const ARMED: &str = "armed";
 
-/// The record of a holding as it is now, due then. One that holds nothing any more stays, and is not due: deleted and made again it
-/// would count its versions from 1 again, and who read it before would take the new one for the old.
+/// Writes the record of a holding as it is now, due at this time.
+///
+/// A holding that holds nothing any more stays, but is not due. If it were deleted and made again,
+/// its versions would start from 1 again, and an earlier reader would mistake the new one for the
+/// old.
 pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>) -> Result<Option<Write>, StoreError> {
     if expect == Expect::Absent && holding.is_empty() {
         return Ok(None);
@@ -291,7 +299,7 @@ pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>
     }))
 }
 
-/// What [`crate::store::Store::page`] can ask for.
+/// Returns the labels by which [`crate::store::Store::page`] can find the access.
 fn labels(access: &Access) -> BTreeMap<String, String> {
     let request = access.request();
     let mut labels = BTreeMap::new();

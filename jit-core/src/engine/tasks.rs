@@ -1,4 +1,4 @@
-//! The one place where tasks are spawned, so that a simulator can own them all.
+//! The only place that spawns tasks, so that a simulator can own them all.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinHandle};
 
-/// Spawns tasks.
+/// Spawner of all tasks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tasks {
-    /// None: as the runtime has it.
+    /// Gate of the tasks; none leaves them to the runtime.
     pub(super) gate: Option<Arc<dyn Gate>>,
 }
 
-/// Says when the tasks of an engine may go on.
+/// Decides when the tasks of an engine may go on.
 pub(crate) trait Gate: Debug + Send + Sync + 'static {
-    /// Whether a task may go on now; where not, it is woken when it may.
+    /// Checks whether a task may go on now; if not, it is woken when it may.
     fn admits(&self, context: &mut Context<'_>) -> bool;
-    /// A task was spawned.
+    /// Notes that a task was spawned.
     fn spawned(&self, task: AbortHandle);
-    /// A task panicked.
+    /// Notes that a task panicked.
     fn panicked(&self);
-    /// How long a pause takes that was to take so long.
+    /// Returns the real length of a pause of the given length.
     fn pause(&self, how_long: Duration) -> Duration;
 }
 
 impl Tasks {
-    /// Runs it to its end whoever waits for it.
+    /// Runs the future to its end, even if nobody waits for it.
     pub(super) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -41,25 +41,25 @@ impl Tasks {
         }
     }
 
-    /// Waits where the store cannot be asked to: only for its own return.
+    /// Sleeps by this process's own clock, where a wait of the store cannot be used.
     pub(super) async fn pause(&self, how_long: Duration) {
         let how_long = self.gate.as_ref().map_or(how_long, |gate| gate.pause(how_long));
         tokio::time::sleep(how_long).await;
     }
 
-    /// Whether somebody else says when tasks may go on.
+    /// Checks whether a gate says when tasks may go on.
     pub(super) fn is_gated(&self) -> bool {
         self.gate.is_some()
     }
 
-    /// A part of the engine panicked, and that was caught.
+    /// Reports a panic of the engine that was caught.
     pub(super) fn panicked(&self) {
         if let Some(gate) = &self.gate {
             gate.panicked();
         }
     }
 
-    /// Gives up on it after so long.
+    /// Runs the future and gives up on it after the limit.
     pub(super) async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         tokio::time::timeout(limit, future).await.ok()
     }
@@ -94,7 +94,7 @@ impl<F: Future> Future for Gated<F> {
     }
 }
 
-/// Tells the gate of a panic that goes past it.
+/// Tells the gate of a panic that unwinds past it.
 struct Witness<'g>(&'g dyn Gate);
 
 impl Drop for Witness<'_> {

@@ -1,4 +1,4 @@
-//! An access as callers see it.
+//! View of an access as callers see it.
 
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -12,140 +12,141 @@ use crate::id::{
     AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
 };
 
-/// An access as it stands. Times are the store's, UTC.
+/// View of an access as it stands. Times are the store's, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AccessView {
-    /// Which.
+    /// Id of the access.
     pub id: AccessId,
-    /// Whose.
+    /// Tenant that owns it.
     pub tenant: TenantId,
-    /// `pending`, `denied`, `cancelled`, `lapsed`, `scheduled`, `withdrawn`, `granting`, `active`, `revoking`, `revoked`, `failed`,
-    /// `retired`.
+    /// State: `pending`, `denied`, `cancelled`, `lapsed`, `scheduled`, `withdrawn`, `granting`,
+    /// `active`, `revoking`, `revoked`, `failed` or `retired`.
     pub state: &'static str,
-    /// On which target.
+    /// Target of the request.
     pub target: TargetName,
-    /// Which role.
+    /// Role that is requested.
     pub role: RoleName,
-    /// Who gets it.
+    /// Grantee of the role.
     pub principal: Principal,
-    /// Who asked.
+    /// Person who asked.
     pub requester: Principal,
-    /// The receiver's account there.
+    /// Account of the grantee on the target.
     pub account: Account,
-    /// Why.
+    /// Reason that the requester gave.
     pub reason: String,
-    /// Under which ticket.
+    /// Ticket of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// The rule that allows it.
+    /// Rule that allows it.
     pub rule: RuleName,
-    /// For how long, microseconds.
+    /// Duration of the access, microseconds.
     #[serde(rename = "duration_micros", with = "micros")]
     pub duration: TimeDelta,
-    /// When it was asked.
+    /// Time of the request.
     pub asked_at: Time,
-    /// From when, where not at once.
+    /// Requested start, if it is not at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Time>,
-    /// When the role became usable.
+    /// Time at which the role became usable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
-    /// When the role is to be gone; while it is granted, at the latest.
+    /// Time at which the role must end; while it is being granted, the latest such time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// When the case was closed.
+    /// Time at which the access was closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
-    /// Why it ended, or ends.
+    /// Cause of its end, or of its ending.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Whether the role should be gone and is not known to be.
+    /// True if the role should have ended and its end is not verified.
     pub overdue: bool,
-    /// End of the time in which people can decide on what waits for them.
+    /// End of the time in which people can decide on the pending question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lapses_at: Option<Time>,
     /// True once that time is over, until a pump records that.
     pub lapsed: bool,
-    /// What is still missing.
+    /// Decisions and conditions that are still missing.
     pub awaits: Vec<String>,
-    /// What is asked now, or was asked last: the request, or an extension. A decision names it.
+    /// Question asked now, or else the last one: the request or an extension. A decision names it.
     pub question: QuestionId,
-    /// What a signed second factor about that has to be bound to (the `nonce` of an ID token).
+    /// Nonce to which a signed second factor about the question is bound (the `nonce` of an ID
+    /// token).
     pub nonce: String,
-    /// What went wrong last, while it is tried again; or that its target does not answer, and
-    /// since when.
+    /// Last error, while the step is retried. It also says if the target does not answer, and since
+    /// when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// What was decided.
+    /// Decisions that people made.
     pub decisions: Vec<DecisionView>,
-    /// More time that waits for decisions, microseconds.
+    /// Length of the extension that waits for decisions, microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extension_micros: Option<i64>,
-    /// What outside systems said.
+    /// Answers of outside systems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<AnswerView>,
-    /// Whether it is had in an emergency.
+    /// True if it is an emergency access (break-glass).
     pub break_glass: bool,
-    /// The review that is owed for that, or was given.
+    /// Review that is owed for an emergency, or was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewView>,
-    /// What was seen in the database at the end.
+    /// Evidence seen in the database at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
-/// What an outside system said.
+/// Answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AnswerView {
-    /// Which.
+    /// Name of the system.
     pub approver: ApproverName,
-    /// Yes or no.
+    /// Verdict: yes or no.
     pub verdict: Verdict,
-    /// When, UTC.
+    /// Time of the answer, UTC.
     pub at: Time,
-    /// In its words.
+    /// Note in the system's words.
     pub note: String,
 }
 
-/// The review of an emergency.
+/// Review of an emergency access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ReviewView {
-    /// Until when, UTC.
+    /// Deadline of the review, UTC.
     pub due: Time,
-    /// Who can give it, in words.
+    /// People who can give it, in words.
     pub by: String,
-    /// Whether it should have been given and was not.
+    /// True if the deadline passed without a review.
     pub overdue: bool,
-    /// What came of it.
+    /// Review that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<ReviewGiven>,
 }
 
-/// One decision.
+/// Decision of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DecisionView {
-    /// By whom.
+    /// Person who decided.
     pub by: Principal,
-    /// Yes or no.
+    /// Verdict: yes or no.
     pub verdict: Verdict,
-    /// When, UTC.
+    /// Time of the decision, UTC.
     pub at: Time,
-    /// In his words.
+    /// Note in the decider's words.
     pub note: String,
-    /// In whose place, where that one is away.
+    /// Person who is away and in whose place the decider decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_place_of: Option<Principal>,
-    /// With which second factor.
+    /// Second factor that proved the decider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<FactorName>,
 }
 
 impl AccessView {
-    /// The access as it stands now.
+    /// Creates the view of the access as it stands now.
     pub(crate) fn of(access: &Access, now: Time) -> Self {
         let request = access.request();
         let (ended_at, cause, evidence) = closing(access);
@@ -213,13 +214,13 @@ impl AccessView {
         }
     }
 
-    /// Which one.
+    /// Returns the access's id.
     #[must_use]
     pub fn id(&self) -> AccessId {
         self.id
     }
 
-    /// Whether nothing will happen to it any more by itself.
+    /// Checks whether nothing more will happen to the access by itself.
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(self.state, "pending" | "scheduled" | "granting" | "active" | "revoking")
@@ -233,7 +234,7 @@ impl AnswerView {
     }
 }
 
-/// Says what is awaited once the time to decide is over.
+/// Words for the pending list once the time to decide is over.
 fn undecided(since: Time) -> String {
     format!("nobody any more: the time to decide ended at {}, and it lapses as soon as a pump runs", stamp(since))
 }

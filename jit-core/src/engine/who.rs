@@ -1,8 +1,11 @@
-//! Who answers under a target's name: the server that it was, another run of it, or another one that calls itself the same.
+//! Identity check of the server that answers under a target's name: the known server, another run
+//! of it, or another server that calls itself the same.
 //!
-//! A system identifier or a uuid is in every copy too. So a realm has one running server at a time, known by its incarnation: what shows
-//! another one is a later run of it, or another server, which is refused. A later run has everything that was seen: its log goes on
-//! where it was seen last, and what was granted is there. An earlier copy in its place lacks some of it.
+//! Every copy of a server has the same system identifier or uuid. So a realm has one running server
+//! at a time, known by its incarnation. A server with another incarnation is either a later run of
+//! the known one or another server, which is refused. A later run has everything that was seen: its
+//! log continues from the position seen last, and what was granted is there. An earlier copy in its
+//! place lacks some of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,28 +26,30 @@ use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, Kind, RecordKey, StoreError};
 
-/// How long another target may take to show which server it leads to.
+/// Limit for another target to show which server it leads to.
 pub(super) const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
-/// How many accesses are looked for on a server that was started again.
+/// Number of accesses that are looked for on a restarted server.
 const MOST_LOOKED_FOR: usize = 256;
-/// How often it is written down at most how far a server was seen.
+/// Shortest time between two records of a server's log position.
 const KEPT_EVERY: TimeDelta = TimeDelta::seconds(1);
 
-/// What the server under a target's name is.
+/// Finding about the server under a target's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Who {
-    /// The realm's server, in the run that is known, or in a later one of it; or the first of a realm that nobody knows yet.
+    /// The realm's server, in the known run or a later one, or the first server of an unknown
+    /// realm.
     TheRealms,
-    /// The realm's server in the run that is known; but another target of the declared realm showed another one at the same time. What was
-    /// granted there ends there, and nothing is granted until an operator has looked: why.
+    /// The realm's server in the known run, while another target of the declared realm showed
+    /// another server at the same time. What was granted there ends there, and nothing is granted
+    /// until an operator has looked. The text says why.
     Doubted(String),
-    /// Another server: why it is taken for one, and what to do.
+    /// Another server: the text says why it is taken for one, and what to do.
     Another(String),
 }
 
 impl Who {
-    /// Why nothing may be granted there.
+    /// Returns the reason why nothing may be granted there.
     pub(super) fn refused(&self) -> Option<&str> {
         match self {
             Self::TheRealms => None,
@@ -53,7 +58,8 @@ impl Who {
     }
 }
 
-/// How far the servers of realms were seen by this process, which costs nothing; it is written down now and then.
+/// Log positions up to which this process saw the realms' servers. Tracking costs nothing; the
+/// positions are stored now and then.
 #[derive(Debug, Default)]
 pub(super) struct LastSeen(Mutex<BTreeMap<(TenantId, RealmId), Shown>>);
 
@@ -64,12 +70,12 @@ struct Shown {
 }
 
 impl LastSeen {
-    /// The realm's server answered.
+    /// Notes that the realm's server answered.
     pub(super) fn saw(&self, tenant: &TenantId, identity: &Identity) {
         let mut all = self.lock();
         let shown = all.entry((tenant.clone(), identity.realm.clone()));
         let shown = shown.or_insert_with(|| Shown { identity: identity.clone(), kept: None });
-        // what shows no position is in the place that was seen
+        // an answer without a position leaves the position that was seen
         if shown.identity != *identity || !identity.position.is_empty() {
             shown.identity = identity.clone();
         }
@@ -79,12 +85,12 @@ impl LastSeen {
         self.lock().get(&(tenant.clone(), realm.clone())).map(|shown| shown.identity.clone())
     }
 
-    /// The realms whose servers answered.
+    /// Returns the realms whose servers answered.
     fn realms(&self) -> Vec<(TenantId, RealmId)> {
         self.lock().keys().cloned().collect()
     }
 
-    /// What is to be written down now, where that was not done a moment ago.
+    /// Returns the identity to store now, unless that was done a moment ago.
     fn to_keep(&self, tenant: &TenantId, realm: &RealmId, now: Time, always: bool) -> Option<Identity> {
         let mut all = self.lock();
         let shown = all.get_mut(&(tenant.clone(), realm.clone()))?;
@@ -105,13 +111,15 @@ struct Other {
     mine: bool,
     target: TargetName,
     database: Arc<dyn Database>,
-    /// What its tenant knows of the realm's server.
+    /// Last state of the realm's server that the target's tenant knows.
     known: Option<RealmRecord>,
 }
 
 impl Other {
-    /// Whether another tenant's target shows the server that its tenant knows, and that is no later run of the server that is ours: it says nothing
-    /// of ours, and no tenant can keep another's server from being recognised. Who has not looked since a restart knows an earlier run of it.
+    /// Checks whether another tenant's target shows the server that its tenant knows, while that is
+    /// no later run of our server. Such a target says nothing about ours: no tenant can keep
+    /// another's server from being recognised. A tenant that has not looked since a restart knows
+    /// an earlier run of it.
     fn is_apart(&self, shown: &Identity, ours: Option<&RealmRecord>) -> bool {
         let may_be = |known: &RealmRecord| {
             let continues = self.database.continues(&known.seen(&shown.realm), shown);
@@ -122,7 +130,8 @@ impl Other {
 }
 
 impl Core {
-    /// Tells who answers under the target's name, where it shows an identity with the realm that the target has, or is to have.
+    /// Identifies the server that answers under the target's name. Its identity shows the realm
+    /// that the target has, or is to have.
     pub(super) async fn who_answers(
         &self,
         tenant: &TenantId,
@@ -179,7 +188,8 @@ impl Core {
                  server: bring that one up, or name its realm apart, by `realm = \"...\"` under the target",
                 found.realm
             ))),
-            // names that lead to one server may have moved to its copy together: that another shows it too proves nothing
+            // names that lead to one server may have moved to its copy together: that another shows
+            // it too proves nothing
             (Some(known), _) => {
                 let was = known.seen(&found.realm);
                 Ok(match self.not_it(tenant, database, &was, found).await? {
@@ -196,7 +206,8 @@ impl Core {
         }
     }
 
-    /// Why a server need not be a later run of the one that was seen, where it need not.
+    /// Returns the reason why a server may not be a later run of the one that was seen; none if it
+    /// is one.
     async fn not_it(
         &self,
         tenant: &TenantId,
@@ -204,7 +215,7 @@ impl Core {
         was: &Identity,
         found: &Identity,
     ) -> Result<Option<String>, StoreError> {
-        // this process may have seen more than is written down
+        // this process may have seen more than is stored
         let last = self.last_seen.last(tenant, &found.realm).filter(|last| last == was);
         let mut restarted = false;
         for was in [Some(was), last.as_ref()].into_iter().flatten() {
@@ -217,14 +228,15 @@ impl Core {
         if restarted { self.lacks(tenant, database, found).await } else { Ok(None) }
     }
 
-    /// Whether a server can be the one that this process saw last in its realm, by what both say; true where it saw none.
+    /// Checks whether a server can be the one that this process saw last in its realm, by what both
+    /// say. True if this process saw none.
     pub(super) fn may_be(&self, tenant: &TenantId, database: &Arc<dyn Database>, found: &Identity) -> bool {
         let last = self.last_seen.last(tenant, &found.realm).filter(|last| last != found);
         let continues = last.map(|last| database.continues(&last, found));
         !matches!(continues, Some(Continuity::Unclear(_) | Continuity::Other(_)))
     }
 
-    /// What was granted in the realm and is not there, although nobody was to take it yet.
+    /// Names a grant of the realm that is missing although nobody was to take it yet.
     async fn lacks(
         &self,
         tenant: &TenantId,
@@ -235,7 +247,8 @@ impl Core {
         let there = |access: &Access| access.realm() == Some(&found.realm);
         let mut granted: Vec<(Access, Subject)> = Vec::new();
         for access in self.open_where(tenant, there).await? {
-            // since when it may have been taken: by its dead-man, or by a revoke of ours
+            // since this time the role may have been taken: by its dead man's switch, or by a
+            // revoke of ours
             let taken = match access.grant() {
                 Some(Grant::Active(active)) => active.window.end(),
                 Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() && !revoking.untouched => {
@@ -272,7 +285,7 @@ impl Core {
             }
             None => return Ok(Some("what was granted there cannot be seen in time".to_owned())),
         };
-        // of an account or a role that is gone, or has another name, it says nothing
+        // an account or a role that is gone, or has another name, says nothing
         let missing = granted.iter().zip(&observation.seen).find(|(_, seen)| {
             seen.account_exists && seen.role_exists && seen.account_renamed.is_none() && seen.direct.is_empty()
         });
@@ -281,7 +294,8 @@ impl Core {
         }))
     }
 
-    /// Says of a declared realm that two targets of it show two servers: nothing is granted there until an operator has looked.
+    /// Records that two targets of a declared realm show two servers: nothing is granted there
+    /// until an operator has looked.
     async fn doubt(&self, tenant: &TenantId, other: &Other, found: &Identity, why: &str) -> Result<(), StoreError> {
         let key = realm_key(tenant, &found.realm);
         let (Some(record), Ok(settings)) = (self.store.read(&key).await?, self.tenant(tenant)) else { return Ok(()) };
@@ -298,7 +312,7 @@ impl Core {
         }
     }
 
-    /// An operator has looked.
+    /// Clears the doubt about the realm, because an operator has looked.
     pub(super) async fn looked(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
         loop {
             let key = realm_key(tenant, realm);
@@ -315,7 +329,7 @@ impl Core {
         }
     }
 
-    /// Writes down how far all servers were seen, before nobody remembers it.
+    /// Stores the log positions of all servers that were seen, before this process forgets them.
     pub(super) async fn keep_positions(&self) {
         for (tenant, realm) in self.last_seen.realms() {
             if let Err(error) = self.keep_position(&tenant, &realm, true).await {
@@ -324,7 +338,8 @@ impl Core {
         }
     }
 
-    /// Writes down how far the realm's server was seen; without `always` not where that has just been done.
+    /// Stores the log position of the realm's server; without `always` only if that was not just
+    /// done.
     pub(super) async fn keep_position(
         &self,
         tenant: &TenantId,
@@ -346,8 +361,9 @@ impl Core {
         }
     }
 
-    /// Why the target's data cannot be taken for that of its realm: another target shows that the server that it was still runs. `all`: also those
-    /// that nobody has contacted yet.
+    /// Returns the reason why the target's data cannot be taken for its realm's: another target
+    /// shows that the old server still runs. With `all`, also asks targets that nobody has
+    /// contacted yet.
     pub(super) async fn runs_elsewhere(
         &self,
         tenant: &TenantId,
@@ -375,7 +391,8 @@ impl Core {
         Ok(None)
     }
 
-    /// The other targets of the realm that are known to lead, or to have led, to its server; with `all` those, too, of which nothing is known.
+    /// Returns the other targets of the realm that lead, or led, to its server. With `all`, also
+    /// those of which nothing is known.
     async fn others(
         &self,
         tenant: &TenantId,
