@@ -1,4 +1,4 @@
-//! What people and outside systems say to an access.
+//! Handles what people and outside systems say to an access.
 
 use super::event::{Refusal, Step, Waits};
 use super::handle::Answer;
@@ -10,8 +10,8 @@ use crate::grant::Grant;
 use crate::id::{Principal, QuestionId};
 use crate::request::Closed;
 
-/// Something that was said.
-// it lives for one call: a box would cost more than it saves
+/// Something that a person or an outside system said.
+// it lives for one call only: a box would cost more than it saves
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub(super) enum Said {
@@ -21,13 +21,13 @@ pub(super) enum Said {
 }
 
 impl Access {
-    /// Hears what was said on the request, or on the extension that waits.
+    /// Applies what was said to the request, or to the extension that is pending.
     pub(super) fn hear(&self, said: Said, now: Time) -> Answer {
         let refuse = |why| self.refuse(why, What::DecisionRefused, said.tried());
         let waiting = match (&self.phase, &self.extension) {
             (Phase::Pending(pending), _) if now < pending.lapses_at => &self.approval,
             (Phase::Approved(Grant::Active(_)), Some(extension)) if now < extension.lapses_at => &extension.approval,
-            // it lapsed, and that is not recorded yet
+            // the deadline passed, but the lapse is not recorded yet
             _ if self.lapses_at().is_some() && self.decidable().question() == said.question() => {
                 return Err(refuse(Refusal::Lapsed));
             }
@@ -50,14 +50,17 @@ impl Access {
 }
 
 impl Access {
-    /// Which question a person means who says yes or no without naming one.
+    /// Returns the question that a person answers when they name none.
     ///
-    /// A no means what waits now: it gives nothing to anybody. A yes means the oldest question that this human has not answered, as a
-    /// notice of it may be all that they have read. That is the request, then each extension that was given since; one that was refused
-    /// is none that a yes can still mean. So a plain yes gives more time only to those who said yes to everything before it.
+    /// A no answers the question that is pending now, because a no gives nothing to anybody. A yes
+    /// answers the oldest question that this person has not answered, because they may have read no
+    /// other notice. The oldest question is the request, followed by each extension that was
+    /// granted since. A refused extension is skipped. So a plain yes extends the time only if the
+    /// same person said yes to everything before.
     ///
     /// # Errors
-    /// [`Refusal::Question`] where the one that is meant is closed, with what waits now.
+    /// [`Refusal::Question`] if the question that is meant is closed. It names the question that is
+    /// pending now.
     pub fn question_meant(&self, by: &Principal, human: &Principal, verdict: Verdict) -> Result<QuestionId, Refusal> {
         let given = std::iter::once(&self.approval).chain(self.extended.iter().map(|extension| &extension.approval));
         let answered = |approval: &&Approval| approval.decisions().iter().any(|one| one.is_of(by, human));
@@ -67,11 +70,11 @@ impl Access {
         }
     }
 
-    /// Which question the requester means who gives a second factor without naming one: the request, or the extension that they asked
-    /// for themselves.
+    /// Returns the question that the requester confirms when they name none. It is the request, or
+    /// the extension that they asked for themselves.
     ///
     /// # Errors
-    /// [`Refusal::Question`] where somebody else asked for the extension that waits.
+    /// [`Refusal::Question`] if another person asked for the extension that is pending.
     pub fn question_confirmed(&self, by: &Principal) -> Result<QuestionId, Refusal> {
         match &self.extension {
             Some(extension) if extension.by != *by => Err(self.closed(self.approval.question())),
@@ -79,10 +82,10 @@ impl Access {
         }
     }
 
-    /// The second factor that this question awaits of the requester.
+    /// Returns the second factor that this question still needs from the requester.
     ///
     /// # Errors
-    /// [`Refusal`] where none is awaited, or another question waits.
+    /// [`Refusal`] if no second factor is needed, or another question is pending.
     pub fn confirms(&self, question: QuestionId, by: &Principal) -> Result<Mfa, Refusal> {
         if self.decidable().question() != question {
             return Err(self.closed(question));
@@ -90,7 +93,7 @@ impl Access {
         Ok(self.decidable().confirms(by)?)
     }
 
-    /// Why nothing can be said any more about this question.
+    /// Returns why this question takes no more answers.
     fn closed(&self, question: QuestionId) -> Refusal {
         let given = std::iter::once(&self.approval).chain(self.extended.iter().map(|extension| &extension.approval));
         let meant = given.into_iter().find(|approval| approval.has_asked(question));
@@ -103,7 +106,7 @@ impl Access {
             }
             _ => None,
         };
-        // it lapsed, and was not closed for good yet
+        // the deadline passed, but the access is not closed yet
         let waits = waits.filter(|(waits, _)| *waits != question);
         match (agreed.is_empty(), waits) {
             (true, None) => Refusal::State { state: self.state(), what: "decided on" },
@@ -175,7 +178,7 @@ impl Said {
         }
     }
 
-    /// In the words of whoever said it.
+    /// Returns the reason in the words of the person or system.
     fn note(&self) -> String {
         match self {
             Self::Decision(decision) => decision.note.clone(),
@@ -185,7 +188,7 @@ impl Said {
         }
     }
 
-    /// For the log.
+    /// Returns the audit event for it.
     fn fact(&self) -> Fact {
         let what = |verdict| if verdict == Verdict::Approve { What::Approved } else { What::Denied };
         let fact = match self {

@@ -1,4 +1,4 @@
-//! What the database does to an access.
+//! Applies what happened in the database to an access.
 
 use super::event::{Found, Step};
 use super::{Access, Phase};
@@ -8,7 +8,7 @@ use crate::fact::{Fact, What};
 use crate::grant::{ALERT_AGAIN, Active, Cause, Ended, Grant, Granting, OVERDUE_AFTER, Revoking, Scheduled, Window};
 use crate::holding::{Clear, Verified};
 
-/// Why nothing more is granted where it is not known what came of the statement.
+/// Reason to stop granting when the outcome of the statement cannot be found out.
 const LOST: &str =
     "the account or the role is not there any more under its name, and whether it was granted is not known";
 
@@ -76,14 +76,14 @@ impl Access {
             Some(Grant::Scheduled(scheduled)) => {
                 (scheduled.start, scheduled.give_up, scheduled.trouble.as_ref() == Some(&why))
             }
-            // its outcome was unknown once: only what is seen after settling counts (law 15)
+            // the outcome was unknown before: only what is seen after settling counts (law 15)
             _ => return self.unchanged(),
         };
         let fact = Fact::new(What::GrantDelayed).with("why", why.as_str());
         let scheduled = Scheduled { start, give_up, retry_at, trouble: Some(why) };
         let mut step = self.with_grant(Grant::Scheduled(scheduled), fact);
         if known {
-            // the log has it: one entry for one reason, however often it is tried
+            // the log has an entry for this reason: repeated tries add none
             step.facts.clear();
         }
         step
@@ -99,17 +99,18 @@ impl Access {
         self.with_grant(Grant::Granting(granting), fact)
     }
 
-    /// Rejected is not yet failed: that nothing is held on its behalf has to be seen first.
+    /// Starts the ending of a rejected grant. It has failed only once the database shows that
+    /// nothing is held on its behalf.
     pub(super) fn grant_rejected(&self, rejection: Rejection, why: &str, now: Time) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
         if granting.trouble.is_some() {
-            // its outcome was unknown once: only what is seen after settling counts (law 15)
+            // the outcome was unknown before: only what is seen after settling counts (law 15)
             return self.unchanged();
         }
         self.give_up(granting, rejection, why, true, now)
     }
 
-    /// It will not be granted. `untouched`: no statement about it may have been done.
+    /// Gives the grant up. `untouched` is true if no statement of it can have been applied.
     fn give_up(&self, granting: &Granting, rejection: Rejection, why: &str, untouched: bool, now: Time) -> Step {
         let fact = Fact::new(What::Revoking)
             .with("cause", Cause::Rejected.as_str())
@@ -134,7 +135,8 @@ impl Access {
     pub(super) fn settled(&self, found: Found, now: Time) -> Step {
         match self.grant() {
             Some(Grant::Granting(granting)) => match found {
-                // its answer was lost: the window began, at the latest, when the statement was about to be sent
+                // the answer was lost: the window began at the latest when the statement was about
+                // to be sent
                 Found::Held => self.activate(granting, granting.intent.at, None),
                 Found::Absent => {
                     let Granting { give_up, .. } = *granting;
@@ -146,7 +148,7 @@ impl Access {
                 Found::Lost => self.give_up(granting, Rejection::Other, LOST, false, now),
             },
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => {
-                // nothing arrived: what is held later is not ours to take (law 6)
+                // no statement arrived: what is held later is not ours to take away (law 6)
                 let untouched = found == Found::Absent;
                 let revoking = Revoking { unsettled: None, untouched, ..revoking.clone() };
                 Step {
@@ -164,10 +166,10 @@ impl Access {
             return self.unchanged();
         }
         let mut evidence = verified.evidence().clone();
-        // what an earlier try of ours may have taken was not taken by somebody else
+        // an earlier try of ours may have removed the membership: then nobody else did
         evidence.gone_before &= revoking.failures == 0 && revoking.window.is_some();
         if revoking.untouched {
-            // the role was never had: whatever the account came to own meanwhile is not left behind by it
+            // the role was never granted: objects that the account owns now are no leftovers of it
             (evidence.left_behind, evidence.not_compared) = (Vec::new(), None);
         }
         let what = if revoking.window.is_some() { What::Revoked } else { What::Failed };
@@ -184,7 +186,7 @@ impl Access {
         let kept = evidence.default_kept.as_ref().map(|why| Fact::new(What::Finding).with("why", why.as_str()));
         let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was left: {why}"));
         let why = match (&revoking.why, &theirs) {
-            // a grant that was refused for that reason says so already
+            // a grant that was refused for this reason states it already
             (Some(why), _) if revoking.window.is_none() => Some(why.clone()),
             (Some(why), Some(theirs)) => Some(format!("{why}; {theirs}")),
             (why, theirs) => why.clone().or(theirs.clone()),
@@ -222,7 +224,8 @@ impl Access {
             facts.push(Fact::new(What::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)));
         }
         if first && revoking.alert_at <= after(now, OVERDUE_AFTER) {
-            // one failed revoke is overdue (law 4); where people were told within the hour, they know
+            // one failed revoke is overdue (law 4); if people were told within the last hour, they
+            // know
             next.alert_at = after(now, ALERT_AGAIN);
             facts.push(Fact::new(What::Overdue).with("cause", next.cause.as_str()).with("why", why));
         }

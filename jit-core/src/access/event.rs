@@ -1,4 +1,4 @@
-//! What can happen to an access, and what its machine answers.
+//! Events that an access handles, and the answers of its state machine.
 
 use chrono::TimeDelta;
 
@@ -12,222 +12,224 @@ use crate::holding::{Clear, Verified};
 use crate::id::{Principal, QuestionId, RealmId};
 use crate::policy::Ruling;
 
-/// What can happen to an access.
+/// Something that can happen to an access.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Time passed: what is due for people is done (lapse, warn, alert, give up).
+    /// Time passed: everything that is due for people is done (lapse, warn, alert, give up).
     Tick,
-    /// Somebody decided, on the request or on the extension that waits.
+    /// A person decided on the request, or on the extension that is pending.
     Decide(Decision),
     /// The requester gave a second factor.
     Confirm(Confirmation),
-    /// An outside system answered, on the request or on the extension that waits.
+    /// An outside system answered, on the request or on the extension that is pending.
     Answer(Answer),
     /// Policy and directory were asked again.
     RuleAgain {
-        /// What policy says now.
+        /// Ruling of the policy now.
         ruling: Ruling,
-        /// What the directory says now of everybody who decided.
+        /// Directory's present answer about everybody who decided.
         fresh: Vec<Fresh>,
-        /// A new question's id, for where the plan has other terms now.
+        /// Id of the new question, used if the new plan has other terms.
         question: QuestionId,
     },
-    /// Policy and directory were asked again about the extension that waits.
+    /// Policy and directory were asked again about the extension that is pending.
     RuleExtensionAgain {
-        /// What policy says of it now.
+        /// Ruling of the policy on the extension now.
         ruling: Ruling,
-        /// What the directory says now of everybody who decided on it.
+        /// Directory's present answer about everybody who decided on the extension.
         fresh: Vec<Fresh>,
-        /// A new question's id, for where the plan has other terms now.
+        /// Id of the new question, used if the new plan has other terms.
         question: QuestionId,
     },
-    /// Somebody reviewed what was done in an emergency.
+    /// A person reviewed what was done in an emergency.
     Review {
-        /// Who.
+        /// Person who reviewed it.
         by: Principal,
-        /// What the directory says of him.
+        /// Directory's answer about the reviewer.
         snapshot: Snapshot,
-        /// In his words.
+        /// Review in the words of the reviewer.
         note: String,
     },
-    /// The requester took it back before there was a grant.
+    /// The requester withdrew the request before there was a grant.
     Cancel {
-        /// Who.
+        /// Person who withdrew it.
         by: Principal,
-        /// Why.
+        /// Reason for the withdrawal.
         why: String,
     },
-    /// Its target was contacted for the first time.
+    /// The broker contacted the target for the first time.
     Placed(RealmId),
-    /// The membership was observed, and nothing stands in the way: the intent to grant it.
+    /// The membership was observed and nothing prevents the grant: this records the intent.
     BeginGrant(Clear),
-    /// The membership was observed, and is held already, not by us (law 6).
+    /// The account holds the role already, and not by a grant of ours (law 6).
     Standing(String),
-    /// The database granted it.
+    /// The database granted the membership.
     Granted(Granted),
-    /// The database certainly did not grant it, and it may be tried again.
+    /// The database certainly did not grant it, and another try is possible.
     NotGranted {
-        /// Why.
+        /// Reason for the failure.
         why: String,
-        /// When to try again, the store's time, UTC.
+        /// Time of the next try, by the store's clock, UTC.
         retry_at: Time,
     },
-    /// It may have been granted, and may still be.
+    /// The outcome is unknown: the database may have granted it, or may still do so.
     GrantUnknown {
-        /// Why.
+        /// Reason why the outcome is unknown.
         why: String,
     },
-    /// The database rejected it for good.
+    /// The database rejected the grant for good.
     GrantRejected {
-        /// Which way.
+        /// Kind of the rejection.
         rejection: Rejection,
-        /// Why.
+        /// Reason that the database gave.
         why: String,
     },
-    /// Nothing of the earlier statement can still arrive, and this is what the database holds.
+    /// The earlier statement can no longer arrive, and the database holds this.
     Settled(Found),
-    /// It is to end now.
+    /// The grant has to end now.
     End {
-        /// Why.
+        /// Cause of the ending.
         cause: Cause,
-        /// Who wants it; nobody where the system does.
+        /// Person who ends it; none if the system does.
         by: Option<Principal>,
-        /// In words.
+        /// Reason in words.
         why: Option<String>,
     },
-    /// It was verified that nothing is held on its behalf.
+    /// Verification showed that nothing is held on behalf of the access.
     Ended(Verified),
     /// The revoke failed, or could not be verified.
     EndFailed {
-        /// Why, with what blocks it.
+        /// Reason for the failure, with what blocks the revoke.
         why: String,
-        /// When to try again, the store's time, UTC.
+        /// Time of the next try, by the store's clock, UTC.
         retry_at: Time,
     },
-    /// Its dead-man is armed, for a later end than before.
+    /// The dead man's switch is armed for a later end than before.
     DeadManArmed(Armed),
-    /// Its dead-man is not as it should be.
+    /// The dead man's switch is missing, or differs from what it has to be.
     DeadManMissing {
-        /// Why.
+        /// Description of the difference.
         why: String,
     },
-    /// Its dead-man had fired, at this time of the server's clock, UTC.
+    /// The dead man's switch had fired.
     DeadManFired {
-        /// When.
+        /// Time at which it fired, by the server's clock, UTC.
         fired_at: Time,
     },
-    /// It is held again although it was verified gone.
+    /// The membership is held again after it was revoked and verified.
     Reappeared(String),
-    /// More time is asked for.
+    /// A person asks for more time.
     Extend(Extend),
-    /// Its server's data is in this realm now: an operator said so.
+    /// An operator confirmed that the server's data is in this realm now.
     Moved(RealmId),
-    /// The operator wrote the target off.
+    /// The operator retired the target for good.
     Retire {
-        /// Who.
+        /// Operator who retired it.
         by: Principal,
     },
 }
 
 impl Event {
-    /// Whether somebody says something on what waits for people.
+    /// Checks whether a person or an outside system answers a pending question.
     pub(crate) fn is_said(&self) -> bool {
         matches!(self, Self::Decide(_) | Self::Confirm(_) | Self::Answer(_))
     }
 }
 
-/// See [`Event::Extend`].
+/// Request for more time, see [`Event::Extend`].
 #[derive(Debug, Clone)]
 pub struct Extend {
-    /// The id of the question that it is.
+    /// Id of the question that this request asks.
     pub question: QuestionId,
-    /// By whom.
+    /// Person who asks for it.
     pub by: Principal,
-    /// How much more.
+    /// Additional time that is asked for.
     pub longer: TimeDelta,
-    /// Why.
+    /// Reason for the request.
     pub reason: String,
-    /// What policy demands for it.
+    /// Plan that policy demands for the extension.
     pub plan: Plan,
 }
 
-/// What the database holds after an earlier statement was settled.
+/// State of the database after an earlier statement was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// What was to be granted.
+    /// The membership that was to be granted is held.
     Held,
-    /// Nothing of ours.
+    /// No membership of ours is there.
     Absent,
-    /// The account or the role is not found by its name, by which alone it is known: what was to be granted may be held under another.
+    /// The account or the role is known by its name only, and that name is not found. The
+    /// membership may be held under another name.
     Lost,
 }
 
-/// What the machine answers.
+/// Result of an event that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The access as it is now.
+    /// Access after the event.
     pub access: Access,
-    /// What happened, for the log; none where nothing did that people have to read (another try of the same, a target placed).
+    /// Audit events of this step. It has none if nothing happened that people have to read, such as
+    /// another try or a target that was placed.
     pub facts: Vec<Fact>,
 }
 
-/// The event was refused; nothing was changed, and the log says so.
+/// Result of an event that was refused. Nothing changed, and the log records the refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
+    /// Reason for the refusal.
     pub why: Refusal,
-    /// For the log.
+    /// Audit events of the refusal.
     pub facts: Vec<Fact>,
 }
 
-/// Why an event was refused.
+/// Reason why an event was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A decision that does not count.
+    /// The decision does not count.
     #[error(transparent)]
     Decision(#[from] DecisionRefused),
-    /// It is not in a state in which this can happen.
+    /// The event is impossible in this state.
     #[error("an access that is `{state}` cannot be {what}")]
     State {
-        /// The state.
+        /// State of the access.
         state: &'static str,
-        /// What was tried.
+        /// Action that was tried.
         what: &'static str,
     },
-    /// Nobody decided in time.
+    /// The time to decide is over.
     #[error("nobody decided in time: it cannot be decided on any more, and has to be asked for again")]
     Lapsed,
-    /// It was said about a question that is closed, or was never asked (law 19).
+    /// The answer is about a question that is closed, or was never asked (law 19).
     #[error("{}", closed(.agreed, .waits.as_ref(), .state))]
     Question {
-        /// Who said yes to what was meant, where it was granted on that.
+        /// Approvers of the question that was meant, if the access was granted on it.
         agreed: Vec<Principal>,
-        /// What waits for decisions now.
+        /// Question that is pending now.
         waits: Option<Waits>,
-        /// The state of the access.
+        /// State of the access.
         state: &'static str,
     },
-    /// An extension waits for a decision already.
+    /// Another extension is pending already.
     #[error("an extension waits for a decision already: decide on it first")]
     ExtensionWaits,
-    /// More time than policy allows.
+    /// The extension is longer than policy allows.
     #[error("it would last longer than its rule allows with extensions: at most `{most}` more")]
     TooLong {
-        /// How much more would do.
+        /// Longest extension that is still possible.
         most: String,
     },
-    /// No time at all.
+    /// The duration is zero or negative.
     #[error("the duration has to be longer than zero")]
     NoTime,
 }
 
-/// A question that waits for decisions.
+/// A question that is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waits {
-    /// Which.
+    /// Id of the question.
     pub question: QuestionId,
-    /// What is asked, in words.
+    /// Subject of the question, in words.
     pub what: String,
 }
 

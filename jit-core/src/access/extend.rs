@@ -1,4 +1,4 @@
-//! More time in an open window.
+//! Extensions: more time in an open window.
 
 use chrono::TimeDelta;
 
@@ -54,7 +54,8 @@ impl Access {
         Ok(step)
     }
 
-    /// It is judged by what policy and directory say when it is given, not when it was asked for (law 8).
+    /// Judges the extension by what policy and directory say when it is granted, not when it was
+    /// asked for (law 8).
     pub(super) fn rule_extension_again(
         &self,
         ruling: Ruling,
@@ -86,7 +87,8 @@ impl Access {
 }
 
 impl Step {
-    /// What becomes of the extension that waits, now that its approval stands like this; `no` says why where it is refused.
+    /// Moves the pending extension on, according to the state of its approval. `no` is the reason
+    /// that is logged if it is refused.
     pub(super) fn extension_stands(&mut self, approval: Approval, no: &str, now: Time) {
         let Some(extension) = self.access.extension.take() else { return };
         let decided = Extension { approval, ..extension };
@@ -101,7 +103,7 @@ impl Step {
         }
     }
 
-    /// The window becomes longer, as the plan of the extension allows.
+    /// Lengthens the window as far as the plan of the extension allows.
     pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension, now: Time) {
         let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);
         let alert_at = after(window.end(), OVERDUE_AFTER);

@@ -1,4 +1,4 @@
-//! The one way in which an access changes.
+//! The single entry point through which an access changes.
 
 use super::decide::Said;
 use super::event::{Event, Refusal, Refused, Step};
@@ -13,15 +13,16 @@ use crate::request::Closed;
 pub(super) type Answer = Result<Step, Refused>;
 
 impl Access {
-    /// What becomes of it. Total: every event has an answer in every state; a spurious or repeated one changes nothing and
-    /// has no facts.
+    /// Handles an event. Every event has an answer in every state. A spurious or repeated event
+    /// changes nothing and returns no audit events.
     ///
     /// # Errors
-    /// [`Refused`] where somebody tried what is not allowed or not possible; nothing was changed, and the facts belong in the log.
+    /// [`Refused`] if the event is not allowed or not possible. Nothing changed then, and its audit
+    /// events belong in the log.
     pub fn handle(&self, event: Event, now: Time) -> Answer {
         let (asked, question) = (self.asks_outside(), self.decidable().question());
         let mut step = self.react(event, now)?;
-        // outside systems whose turn it is now, and was not before or to say something else
+        // outside systems that are asked now and were not asked this question before
         let turn = step.access.asks_outside();
         let same = step.access.decidable().question() == question;
         step.facts.extend(turn.iter().filter(|approver| !(same && asked.contains(approver))).map(asked_outside));
@@ -33,7 +34,7 @@ impl Access {
             Event::Tick => Ok(self.tick(now)),
             Event::Decide(decision) => self.hear(Said::Decision(decision), now),
             Event::Confirm(confirmation) => self.hear(Said::Confirmation(confirmation), now),
-            // nobody waits for it any more, or never did
+            // an answer that nobody asked for, or no longer needs, is ignored
             Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
             Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
             Event::RuleAgain { ruling, fresh, question } => Ok(self.rule_again(ruling, &fresh, question, now)),
@@ -74,7 +75,7 @@ impl Access {
         Step { access: self.clone(), facts: Vec::new() }
     }
 
-    /// Nothing changes, and the log says it.
+    /// Returns a step that changes nothing but adds an audit event.
     fn tell(&self, fact: Fact) -> Step {
         Step { facts: vec![fact], ..self.unchanged() }
     }
@@ -92,7 +93,7 @@ impl Access {
         Refused { why, facts: vec![fact] }
     }
 
-    /// The refusal of something that is impossible in this state.
+    /// Returns the refusal of an action that is impossible in this state.
     pub(super) fn impossible(&self, what: &'static str) -> Refused {
         self.refuse(Refusal::State { state: self.state(), what }, What::CommandRefused, what)
     }
@@ -110,7 +111,8 @@ impl Access {
         }
     }
 
-    /// Ends what can be ended, whatever the cause; but what reappeared had ended, and has an event of its own.
+    /// Ends the grant for any cause but [`Cause::Reappeared`]: what reappears has ended before, and
+    /// has an event of its own.
     pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Answer {
         if cause == Cause::Reappeared {
             return Ok(self.unchanged());
@@ -161,7 +163,8 @@ impl Access {
                     untouched: false,
                     failures: 0,
                     retry_at: now,
-                    // an alert that was given after the window counts: the next one is an hour after it
+                    // an alert that was given after the window ended counts: the next one follows
+                    // an hour after it
                     alert_at: if active.window.end() <= now {
                         active.alert_at
                     } else {
@@ -171,14 +174,15 @@ impl Access {
                 };
                 Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
             }
-            // it ends already: whoever else wants it to end has what he wants
+            // it is ending already: another cause changes nothing
             Phase::Approved(Grant::Revoking(_)) => Ok(self.unchanged()),
             _ if by.is_some() => Err(self.impossible("ended")),
             _ => Ok(self.unchanged()),
         }
     }
 
-    /// In another realm. What the old server called account and role by means nothing there.
+    /// Moves the access to another realm. The ids of account and role on the old server mean
+    /// nothing on the new one.
     fn moved(&self, realm: RealmId) -> Step {
         let Some(was) = self.realm.clone().filter(|was| *was != realm && !self.is_final()) else {
             return self.unchanged();
@@ -210,7 +214,8 @@ impl Access {
                 };
                 let mut step = self.with_grant(Grant::Retired(ended), fact).closing_extension();
                 if matches!(grant, Grant::Granting(_)) {
-                    // it may be held: an emergency of which nobody knows the end is reviewed like any other
+                    // the role may be held: an emergency with an unknown end is reviewed like any
+                    // other
                     step.access.owe_review(now);
                 }
                 Ok(step)
@@ -222,7 +227,7 @@ impl Access {
 }
 
 impl Step {
-    /// An extension that waits has nothing to extend any more.
+    /// Closes the pending extension, because its grant is ending.
     fn closing_extension(mut self) -> Self {
         if self.access.extension.take().is_some() {
             self.facts.push(Fact::new(What::ExtensionRefused).with("why", "the access ended before it was decided"));

@@ -1,5 +1,5 @@
-//! One case from request to end: a request which carries an approval and, once approved, a grant. Pure: changed only by
-//! [`Access::handle`].
+//! An access from its request to its end. It carries an approval and, once approved, a grant. Pure:
+//! only [`Access::handle`] changes it.
 
 mod decide;
 mod effect;
@@ -33,10 +33,10 @@ use crate::id::{AccessId, ApproverName, Principal, QuestionId, RealmId, TenantId
 use crate::policy::Activation;
 use crate::request::{Closed, Pending, Request};
 
-/// One case from request to end.
+/// An access from its request to its end.
 ///
-/// It is stored as what happened (request, plan, decisions, observations), never as a conclusion: a stored access whose approval
-/// does not lead to its grant does not load (law 1).
+/// The record holds what happened (request, plan, decisions, observations), never a conclusion. A
+/// stored access whose approval does not lead to its grant does not load (law 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     id: AccessId,
@@ -46,55 +46,58 @@ pub struct Access {
     approval: Approval,
     phase: Phase,
     extension: Option<Extension>,
-    /// What was given of more time, with the approvals that gave it: a window longer than they make it does not load.
+    /// Extensions that were granted, with their approvals. A window longer than they allow does not
+    /// load.
     extended: Vec<Extension>,
-    /// The account's default role before the first of ours, where the engine has one only, as it was seen before the intent.
+    /// Default role of the account before our first grant, observed before the intent. It is used
+    /// only on engines that have a single default role.
     default_before: Option<String>,
-    /// Marks of what the account and the role owned before the grant, where that was looked at.
+    /// Marks of what the account and the role owned before the grant, if that was read.
     before: Option<BTreeSet<String>>,
-    /// The review that is owed, where it was had in an emergency.
+    /// Review that is owed if this was an emergency.
     review: Option<OwedReview>,
 }
 
-/// Where the request stands.
-// an access is moved a few times in its life: a box would cost more than it saves
+/// Stage of the request.
+// an access moves a few times in its life: a box would cost more than it saves
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// It waits for people.
+    /// The request is pending on people.
     Pending(Pending),
-    /// It was refused.
+    /// An approver or policy refused the request.
     Denied(Closed),
-    /// It was taken back.
+    /// The requester withdrew the request.
     Cancelled(Closed),
-    /// Nobody decided in time.
+    /// The time to decide is over.
     Lapsed(Closed),
-    /// It is approved, and carries a grant.
+    /// The request is approved and carries a grant.
     Approved(Grant),
 }
 
-/// More time that was asked for and waits for people.
+/// A request for more time that is pending on people.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extension {
-    /// By whom.
+    /// Person who asked for it.
     pub by: Principal,
-    /// How much more.
+    /// Additional time that is asked for.
     #[serde(with = "crate::clock::micros")]
     pub longer: TimeDelta,
-    /// Why.
+    /// Reason for the request.
     pub reason: String,
-    /// When it lapses undecided, UTC.
+    /// Time at which it lapses undecided, UTC.
     pub lapses_at: Time,
-    /// The stages (from 0) of which it was told that others may decide too.
+    /// Stages (from 0) whose escalation was announced.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub escalated: BTreeSet<usize>,
-    /// Its own approval, under policy as it is now.
+    /// Approval of the extension, under the present policy.
     pub approval: Approval,
 }
 
 impl Access {
-    /// A new case under the plan that policy demands. Without stages it is approved at once.
+    /// Creates an access under the plan that policy demands. A plan without stages approves it at
+    /// once.
     #[must_use]
     pub fn new(
         id: AccessId,
@@ -111,7 +114,7 @@ impl Access {
         access
     }
 
-    /// One in this phase, of which nothing else is known.
+    /// Creates an access in this phase, without any history.
     fn begun(
         id: AccessId,
         tenant: TenantId,
@@ -124,49 +127,49 @@ impl Access {
         Self { id, tenant, realm, request, approval, phase, extension, extended, default_before, before, review }
     }
 
-    /// Which one.
+    /// Returns the id of the access.
     #[must_use]
     pub fn id(&self) -> AccessId {
         self.id
     }
 
-    /// Whose.
+    /// Returns the tenant that owns the access.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Where its role lives, once its target was contacted.
+    /// Returns the realm of the role, once its target was contacted.
     #[must_use]
     pub fn realm(&self) -> Option<&RealmId> {
         self.realm.as_ref()
     }
 
-    /// What was asked.
+    /// Returns the request that was made.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// What is demanded, and who decided what.
+    /// Returns the approval: what is demanded, and who decided what.
     #[must_use]
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
 
-    /// Where it stands.
+    /// Returns the phase of the request.
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// More time that was asked for and waits for people.
+    /// Returns the extension that is pending on people.
     #[must_use]
     pub fn extension(&self) -> Option<&Extension> {
         self.extension.as_ref()
     }
 
-    /// Its grant, once approved.
+    /// Returns the grant, once the request is approved.
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         match &self.phase {
@@ -175,50 +178,51 @@ impl Access {
         }
     }
 
-    /// The proof that a grant order needs, while it is approved.
+    /// Returns the proof that a grant order needs, while the access is approved.
     #[must_use]
     pub fn witness(&self) -> Option<Witness> {
         self.grant()?;
         self.approval.witness()
     }
 
-    /// The account's default role before the first of ours, once its membership was observed.
+    /// Returns the account's default role before our first grant, once the membership was observed.
     #[must_use]
     pub fn default_before(&self) -> Option<&str> {
         self.default_before.as_deref()
     }
 
-    /// Marks of what the account and the role owned before the grant, where that was looked at.
+    /// Returns marks of what the account and the role owned before the grant, if that was read.
     #[must_use]
     pub fn owned_before(&self) -> Option<&BTreeSet<String>> {
         self.before.as_ref()
     }
 
-    /// Whether its role is to be a default role now, where the engine has such.
+    /// Checks whether the role has to be a default role now, on engines that have default roles.
     #[must_use]
     pub fn wants_default(&self) -> bool {
         self.wants().is_some() && self.is_activated()
     }
 
-    /// Whether its role was to be a default role.
+    /// Checks whether the plan makes the role a default role.
     #[must_use]
     pub fn is_activated(&self) -> bool {
         self.approval.plan().handling.activation == Activation::Default
     }
 
-    /// How wide a membership it asks for.
+    /// Returns the scope of the membership that the plan asks for.
     #[must_use]
     pub fn width(&self) -> Width {
         self.approval.plan().handling.set_role
     }
 
-    /// How wide the database has to hold its membership now; none where it does not.
+    /// Returns the scope that the database has to hold for this access now; none if it needs no
+    /// membership.
     #[must_use]
     pub fn wants(&self) -> Option<Width> {
         self.grant().and_then(|grant| grant.wants(self.width()))
     }
 
-    /// When it was usable, where it was.
+    /// Returns the time in which the role is or was usable; none if it never was.
     #[must_use]
     pub fn window(&self) -> Option<&Window> {
         match self.grant()? {
@@ -229,7 +233,7 @@ impl Access {
         }
     }
 
-    /// The state in the words of the command line.
+    /// Returns the state in the words of the command line.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match &self.phase {
@@ -250,7 +254,7 @@ impl Access {
         }
     }
 
-    /// Whether nothing will happen to it any more by itself.
+    /// Checks whether the access has reached its last state.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match &self.phase {
@@ -260,14 +264,16 @@ impl Access {
         }
     }
 
-    /// Whether the role should be gone and is not known to be: 5 s past the end, or one failed revoke (law 4).
+    /// Checks whether the role is past its end and not known to be gone. The limit is 5 s past the
+    /// end, or one failed revoke (law 4).
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         match self.grant() {
             Some(Grant::Active(active)) => now > after(active.window.end(), OVERDUE_AFTER),
             Some(Grant::Granting(granting)) => now > after(granting.latest_end, OVERDUE_AFTER),
             Some(Grant::Revoking(revoking)) => {
-                // where it came back after its end was verified, what counts is since when that is known
+                // if it reappeared after a verified end, the time counts from when that became
+                // known
                 let window = revoking.window.as_ref().filter(|_| revoking.cause != Cause::Reappeared);
                 let end = window.map_or(revoking.since, |window| window.end().min(revoking.since));
                 revoking.failures > 0 || now > after(end, OVERDUE_AFTER)
@@ -276,7 +282,7 @@ impl Access {
         }
     }
 
-    /// When the database must be looked after for it, UTC.
+    /// Returns the time of the next database work for this access, UTC.
     #[must_use]
     pub fn effect_due(&self) -> Option<Time> {
         match self.grant()? {
@@ -288,7 +294,8 @@ impl Access {
         }
     }
 
-    /// When people must be looked after for it, UTC: apart from the database, so that a dead target silences no alert.
+    /// Returns the time of the next work for people, UTC. It is separate from database work, so
+    /// that a dead target silences no alert.
     #[must_use]
     pub fn desk_due(&self) -> Option<Time> {
         let grant = match &self.phase {
@@ -310,25 +317,28 @@ impl Access {
         [due, lapse, escalation.map(|(_, at)| at), self.review_due()].into_iter().flatten().min()
     }
 
-    /// What signed words about it have to be bound to: the access, and which question about it is asked now.
+    /// Returns the nonce that signed answers are bound to: the access and the question that is
+    /// pending.
     #[must_use]
     pub fn nonce(&self) -> String {
         self.nonce_of(self.decidable().question())
     }
 
-    /// The same for this question: of the request as it was asked it is the access's own id.
+    /// Returns the nonce of this question. The nonce of the original request is the access's own
+    /// id.
     #[must_use]
     pub fn nonce_of(&self, question: QuestionId) -> String {
         if question == QuestionId::of(self.id) { self.id.to_string() } else { format!("{}.{question}", self.id) }
     }
 
-    /// The approval that people can decide on now: the request's own, or that of the extension that waits.
+    /// Returns the approval that people can decide on now: that of the request, or of the pending
+    /// extension.
     #[must_use]
     pub fn decidable(&self) -> &Approval {
         self.extension.as_ref().map_or(&self.approval, |extension| &extension.approval)
     }
 
-    /// Returns the end of the time in which people can decide, UTC; none where nothing waits for them.
+    /// Returns the end of the time in which people can decide, UTC; none if nothing is pending.
     #[must_use]
     pub fn lapses_at(&self) -> Option<Time> {
         match (&self.phase, &self.extension) {
@@ -338,13 +348,14 @@ impl Access {
         }
     }
 
-    /// The outside systems whose turn it is.
+    /// Returns the outside systems that have to be asked now.
     fn asks_outside(&self) -> Vec<ApproverName> {
         let waits = matches!(self.phase, Phase::Pending(_)) || self.extension.is_some();
         if waits { self.decidable().asks_outside() } else { Vec::new() }
     }
 
-    /// What a new case asks of outside systems, for the log; from then on [`Access::handle`] says whose turn comes.
+    /// Returns the audit events about the outside systems that a new access asks. Later ones come
+    /// from [`Access::handle`].
     #[must_use]
     pub fn asked_at_once(&self) -> Vec<Fact> {
         self.asks_outside().iter().map(asked_outside).collect()
@@ -355,7 +366,7 @@ impl Access {
         [Some(pending.lapses_at), pending.remind_at, escalation].into_iter().flatten().min()
     }
 
-    /// What is still missing, for people to read.
+    /// Returns what is still missing, for people to read.
     #[must_use]
     pub fn awaits(&self) -> Vec<String> {
         match (&self.phase, &self.extension) {
@@ -368,7 +379,7 @@ impl Access {
         }
     }
 
-    /// What went wrong last, while it is tried again.
+    /// Returns the last error while the work is tried again.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         match self.grant()? {
@@ -379,7 +390,8 @@ impl Access {
         }
     }
 
-    /// Whether both mean the same membership of one account: by the ids that were observed, else by name.
+    /// Checks whether both mean the same membership of one account. Observed ids are compared if
+    /// there are any, else names.
     #[must_use]
     pub fn same_membership(&self, other: &Self) -> bool {
         let subject = |access: &Self| access.grant().and_then(Grant::subject).cloned();
@@ -389,7 +401,8 @@ impl Access {
         }
     }
 
-    /// Moves on to the grant once the approval is satisfied, by words that are not too old where it is to be made now.
+    /// Schedules the grant once the approval is satisfied. If it starts now, answers of outside
+    /// systems that are too old do not count.
     fn schedule_if_satisfied(&mut self, now: Time) {
         let start = self.request.start.map_or(now, |start| start.max(now));
         if start <= now {
@@ -407,24 +420,24 @@ impl Access {
         self.phase = Phase::Approved(Grant::Scheduled(scheduled));
     }
 
-    /// Beyond which no window that begins with this intent reaches, UTC (law 2).
+    /// Returns the latest end of any window that begins with this intent, UTC (law 2).
     fn latest_end(&self, intent_at: Time) -> Time {
         after(after(intent_at, self.approval.plan().limits.grant_within), self.request.duration)
     }
 
-    /// How long the whole window would be if it were so much longer.
+    /// Returns the length of the whole window with this extension.
     fn total_with(&self, longer: TimeDelta) -> Option<TimeDelta> {
         let window = self.window()?;
         Some(window.total_with(longer).max(span(window.activated_at(), window.end())))
     }
 }
 
-/// That an outside system is asked.
+/// Returns the audit event that an outside system is asked.
 fn asked_outside(approver: &ApproverName) -> Fact {
     Fact::new(What::AskedOutside).with("approver", approver.as_str())
 }
 
-/// The escalation that has not been told of yet, with its stage and when it is to be.
+/// Returns the stage and time of the escalation that has not been announced yet.
 fn escalation(approval: &Approval, told: &BTreeSet<usize>) -> Option<(usize, Time)> {
     let (stage, at, _) = approval.escalates()?;
     (!told.contains(&stage)).then_some((stage, at))

@@ -1,4 +1,5 @@
-//! What can still be done about a record that is not believed: take away the role that it may have given (laws 1 and 4).
+//! Recovery from a record that is not believed: the role that it may have given is taken away (laws
+//! 1 and 4).
 
 use std::collections::BTreeSet;
 
@@ -17,16 +18,16 @@ use crate::id::{AccessId, RealmId, RuleName, TenantId};
 use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 use crate::request::Request;
 
-/// An access that is not believed and whose role may be held: it can only end.
+/// An access that is not believed and whose role may be held. It can only end.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// It, on its way out.
+    /// Access that is ending.
     pub access: Access,
-    /// For the log.
+    /// Audit event of the ending.
     pub fact: Fact,
 }
 
-/// What of a record is needed to take its role away, each part as far as it can be read.
+/// Parts of a record that are needed to revoke its role, each as far as it is readable.
 #[derive(Deserialize)]
 pub(super) struct Remains {
     id: AccessId,
@@ -40,7 +41,8 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// The access on its way out; none where nothing was sent to the database on its behalf, or its end was verified.
+    /// Returns the access that has to end. None if nothing was sent to the database for it, or its
+    /// end was verified.
     pub(super) fn ending(self, why: &str, now: Time) -> Option<Ending> {
         let grant = self.phase.get("approved")?;
         match grant.get("is")?.as_str()? {
@@ -72,7 +74,7 @@ impl Remains {
             trouble: None,
         };
         let plan = part(&self.approval, "plan").or_else(unmeetable)?;
-        // nobody's decisions are believed: only how its end is to be handled is taken from the plan
+        // no decision is believed: only the handling of the end is taken from the plan
         let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
         let phase = Phase::Approved(Grant::Revoking(revoking));
         let access = Access::begun(self.id, self.tenant, self.realm, self.request, approval, phase);
@@ -85,7 +87,8 @@ fn part<T: DeserializeOwned>(whole: &Value, name: &str) -> Option<T> {
     serde_json::from_value(whole.get(name)?.clone()).ok()
 }
 
-/// Stands for a plan that cannot be read: nobody meets it, and the end under it is the most thorough one.
+/// Returns a stand-in for a plan that cannot be read. Nobody can satisfy it, and its end is the
+/// most thorough one.
 fn unmeetable() -> Option<Plan> {
     let none = TimeDelta::zero();
     Some(Plan {

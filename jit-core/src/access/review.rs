@@ -14,12 +14,12 @@ use crate::id::Principal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwedReview {
-    /// Until when, UTC.
+    /// Deadline of the review, UTC.
     pub due: Time,
-    /// Whether it was told that it is overdue.
+    /// True once people were told that it is overdue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub told: bool,
-    /// What came of it; none while it is owed.
+    /// Review that was given; none while it is owed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<ReviewGiven>,
 }
@@ -28,16 +28,16 @@ pub struct OwedReview {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewGiven {
-    /// By whom.
+    /// Person who reviewed.
     pub by: Principal,
-    /// When, the store's time, UTC.
+    /// Time of the review, by the store's clock, UTC.
     pub at: Time,
-    /// In his words.
+    /// Review in the words of the reviewer.
     pub note: String,
 }
 
 impl OwedReview {
-    /// Whether it should have been given and was not.
+    /// Checks whether the review is overdue.
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         self.given.is_none() && self.due <= now
@@ -45,20 +45,21 @@ impl OwedReview {
 }
 
 impl Access {
-    /// The review that is owed or was given, where it was had in an emergency.
+    /// Returns the review that is owed or was given, if this was an emergency.
     #[must_use]
     pub fn review(&self) -> Option<&OwedReview> {
         self.review.as_ref()
     }
 
-    /// The human who owes a review.
+    /// Returns the person who owes a review.
     #[must_use]
     pub fn owes(&self) -> Option<&Principal> {
         let owed = self.review.as_ref().filter(|review| review.given.is_none());
         owed.and(self.approval.plan().break_glass.as_ref()).map(|break_glass| &break_glass.human)
     }
 
-    /// The human of an emergency that is begun or was had, and that nobody has reviewed yet.
+    /// Returns the person of an emergency that has begun or is over, and that nobody has reviewed
+    /// yet.
     #[must_use]
     pub fn unreviewed(&self) -> Option<&Principal> {
         let begun = self.review.is_none() && self.grant().is_some_and(|grant| !grant.is_final());
@@ -66,7 +67,7 @@ impl Access {
         break_glass.map(|break_glass| &break_glass.human).or_else(|| self.owes())
     }
 
-    /// More time was given in an emergency: a review that was given before is not one of that.
+    /// Demands another review after more time was granted in an emergency, if one was given before.
     pub(super) fn owe_review_again(&mut self, now: Time) {
         if self.review.as_ref().is_some_and(|review| review.given.is_some()) {
             self.review = None;
@@ -74,7 +75,7 @@ impl Access {
         }
     }
 
-    /// The role was had: from now on its review is owed, where it was an emergency.
+    /// Demands a review from now on, if the role was granted in an emergency.
     pub(super) fn owe_review(&mut self, now: Time) {
         if let Some(break_glass) = &self.approval.plan().break_glass
             && self.review.is_none()
@@ -83,12 +84,12 @@ impl Access {
         }
     }
 
-    /// When it has to be told that the review is overdue.
+    /// Returns the time to announce that the review is overdue.
     pub(super) fn review_due(&self) -> Option<Time> {
         self.review.as_ref().filter(|review| review.given.is_none() && !review.told).map(|review| review.due)
     }
 
-    /// Tells once that the review is overdue.
+    /// Announces once that the review is overdue.
     pub(super) fn tick_review(mut step: Step, now: Time) -> Step {
         if step.access.review_due().is_some_and(|due| due <= now)
             && let Some(review) = &mut step.access.review

@@ -1,4 +1,4 @@
-//! Policy and directory were asked again.
+//! Handles a new ruling by policy and directory.
 
 use super::event::Step;
 use super::{Access, Phase};
@@ -13,7 +13,7 @@ use crate::request::{Closed, Pending};
 impl Access {
     pub(super) fn rule_again(&self, ruling: Ruling, fresh: &[Fresh], question: QuestionId, now: Time) -> Step {
         let waits = match &self.phase {
-            // nobody decided in time: nothing that policy says now makes up for it
+            // the time to decide is over: a new ruling does not change that
             Phase::Pending(pending) if pending.lapses_at <= now => return self.unchanged(),
             Phase::Pending(_) => true,
             Phase::Approved(Grant::Scheduled(_)) => false,
@@ -39,14 +39,15 @@ impl Access {
         }
         let mut access = Self { approval, ..self.clone() };
         match (access.approval.state(), waits) {
-            // what was granted on before and still is satisfied goes on as scheduled
+            // a scheduled grant that is still satisfied goes on as scheduled
             (ApprovalState::Satisfied, false) => {}
             (ApprovalState::Satisfied, true) => access.schedule_if_satisfied(now),
             (ApprovalState::Waiting { .. }, true) => {}
             (ApprovalState::Waiting { .. }, false) => {
                 let mut pending = Pending::from(now, access.approval.plan().limits.decide_by);
                 if let (ApprovalState::Satisfied, Some(Grant::Scheduled(scheduled))) = (ruled.state(), self.grant()) {
-                    // nobody has to decide anew, and what an outside system is asked once more gives no more time
+                    // nobody has to decide again, and asking an outside system once more gives no
+                    // more time
                     pending.lapses_at = pending.lapses_at.min(scheduled.give_up);
                     pending.give_up = Some(scheduled.give_up);
                     pending.remind_at = None;
@@ -63,7 +64,7 @@ impl Access {
         Step { access, facts }
     }
 
-    /// A live access ends when policy no longer allows it; what people decided about it stands.
+    /// Ends a live access that policy no longer allows. The decisions of people stay valid.
     fn rule_live_again(&self, ruling: Ruling, now: Time) -> Step {
         match ruling {
             Ruling::Planned(_) => self.unchanged(),

@@ -1,4 +1,4 @@
-//! The stored form of an access, and what of it is believed.
+//! The stored form of an access, and the checks that it has to pass.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,11 @@ use crate::grant::{Cause, Grant, Window};
 use crate::id::{AccessId, RealmId, TenantId};
 use crate::request::{Closed, Pending, Request};
 
-/// A reader may have asked for the time a little before another node wrote the record: what lies so far ahead is no forgery.
+/// Tolerance for times in the future. A reader may have read the clock a little before another node
+/// wrote the record.
 const READ_LATER: TimeDelta = TimeDelta::minutes(10);
 
-/// An access as it is stored, before it is believed.
+/// An access as it is stored, before it is checked.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
@@ -50,18 +51,18 @@ enum StoredPhase {
     Approved(Grant),
 }
 
-/// A stored access that is not believed.
+/// A stored access that failed its checks.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct DamagedAccess {
-    /// What is wrong with it.
+    /// Description of the damage.
     pub why: String,
-    /// What can still be done about it, where the record says enough: the role that it may have given is taken away.
+    /// Access that revokes the role that the record may have given, if the record says enough.
     pub ending: Option<Box<Ending>>,
 }
 
 impl Access {
-    /// The bytes that a store keeps.
+    /// Returns the bytes that a store keeps.
     ///
     /// # Errors
     /// When a value has no stored form (a span longer than an `i64` of microseconds).
@@ -88,7 +89,8 @@ impl Access {
         })
     }
 
-    /// Reads what a store kept, replaying the decisions: what they do not lead to is not believed. `now` is the store's time.
+    /// Reads what a store kept and replays the decisions. A state that they do not lead to is not
+    /// believed. `now` is the store's time.
     ///
     /// # Errors
     /// [`DamagedAccess`] where the record cannot be what this system wrote.
@@ -104,7 +106,7 @@ impl Access {
         Err(DamagedAccess { why, ending: ending.map(Box::new) })
     }
 
-    /// Why the whole is not believed.
+    /// Returns why the record is not believed.
     fn doubt(&self, now: Time) -> Option<&'static str> {
         let mine = |approval: &Approval| approval.access() == self.id && *approval.parties() == self.request.parties;
         let extensions = || self.extension.iter().chain(&self.extended);
@@ -115,7 +117,7 @@ impl Access {
         let doubt = match &self.phase {
             Phase::Pending(_) => (!matches!(state, ApprovalState::Waiting { .. }))
                 .then_some("it waits although its approval does not: it was altered"),
-            // one that was not believed before and is on its way out: nothing more is asked of it
+            // a damaged record that is ending already: nothing more is asked of it
             Phase::Approved(grant) if ends_as_damaged(grant) => return without_evidence(grant),
             Phase::Approved(_) if state != ApprovalState::Satisfied => {
                 Some("its decisions do not satisfy its plan: it was altered")
@@ -138,7 +140,8 @@ impl Access {
         }
     }
 
-    /// A window is as long as what was asked and the extensions that people said yes to make it (law 2).
+    /// Returns the doubt if the window is longer than the request and the approved extensions make
+    /// it (law 2).
     fn doubt_of_window(&self, now: Time) -> Option<&'static str> {
         let waits = |extension: &Extension| matches!(extension.approval.state(), ApprovalState::Waiting { .. });
         let satisfied = |extension: &Extension| extension.approval.state() == ApprovalState::Satisfied;
@@ -157,7 +160,8 @@ impl Access {
     }
 }
 
-/// No role is gone before that was seen (law 5); only what was never sent needs no look.
+/// Returns the doubt if a role ended without evidence (law 5). Only a grant that was never sent
+/// needs none.
 fn without_evidence(grant: &Grant) -> Option<&'static str> {
     let (Grant::Revoked(ended) | Grant::Failed(ended)) = grant else { return None };
     let never_sent = ended.cause == Cause::Standing && ended.window.is_none();

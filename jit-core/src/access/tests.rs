@@ -1,5 +1,5 @@
-//! The machines in a small world: a catalog that behaves like PostgreSQL 15 or 16, several accesses of one account, and whatever
-//! may happen to them in whatever order; the laws are looked at after every step.
+//! State machines in a small world: a catalog that behaves like PostgreSQL 15 or 16, and several
+//! accesses of one account. Events come in any order, and the laws are checked after every step.
 
 pub(crate) mod model;
 mod tampering;

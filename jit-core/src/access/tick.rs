@@ -1,4 +1,4 @@
-//! What time does to an access: lapses, reminders, escalations, warnings, alerts.
+//! Effects of time on an access: lapses, reminders, escalations, warnings, alerts.
 
 use super::event::Step;
 use super::{Access, Extension, Phase, escalation};
@@ -9,7 +9,7 @@ use crate::grant::{ALERT_AGAIN, Active, Cause, Grant};
 use crate::request::{Closed, Pending};
 
 impl Access {
-    /// What is due for people is done.
+    /// Does everything that is due for people.
     pub(super) fn tick(&self, now: Time) -> Step {
         let mut step = self.tick_phase(now);
         let lapsed = |extension: &Extension| extension.lapses_at <= now;
@@ -88,7 +88,7 @@ impl Access {
     }
 }
 
-/// That others may decide too from now on, because nobody did for so long.
+/// Returns the audit event that others may decide too, because the stage waited too long.
 fn tell_escalation(approval: &Approval) -> Option<Fact> {
     let (stage, _, escalate) = approval.escalates()?;
     let stage = i64::try_from(stage).unwrap_or_default().saturating_add(1);

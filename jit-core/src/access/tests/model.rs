@@ -1,4 +1,5 @@
-//! A world in which accesses live: people, policy, one server with its catalog, and a pump of a few lines.
+//! A world in which accesses live: people, policy, one server with its catalog, and small account
+//! work.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,10 +30,11 @@ fn group(name: &str) -> Group {
     Group::new(name).unwrap()
 }
 
-/// `alice` asks; `alice-adm` is she, `bob-adm` is bob; `eve` is a stranger.
+/// Names of the people. `alice` asks; `alice-adm` and `bob-adm` are second accounts of alice and
+/// bob; `eve` is a stranger.
 pub(super) const PEOPLE: [&str; 7] = ["alice", "alice-adm", "bob", "bob-adm", "carol", "frank", "eve"];
 
-/// What the directory says; `left` once the person left all his groups and posts.
+/// Returns the directory's answer. `left`: the person left all their groups and posts.
 pub(super) fn snapshot(name: &str, left: bool) -> Snapshot {
     let human = name.trim_end_matches("-adm");
     let dba = ["bob", "bob-adm", "carol", "alice-adm"].contains(&name) && !left;
@@ -60,18 +62,19 @@ pub(crate) fn decision(name: &str, verdict: Verdict, now: Time) -> Decision {
     }
 }
 
-/// What this one says about the question that waits now.
+/// Returns the event in which this person answers the pending question.
 pub(crate) fn said(access: &Access, name: &str, verdict: Verdict, now: Time) -> Event {
     Event::Decide(Decision { question: access.decidable().question(), ..decision(name, verdict, now) })
 }
 
-/// A question of that time.
+/// Returns a question id of that time.
 pub(crate) fn question(now: Time) -> QuestionId {
     let micros = now.timestamp_micros() & 0xffff_ffff_ffff;
     format!("{micros:012x}").parse().unwrap()
 }
 
-/// Four kinds of plans: at once and narrow; two stages and wide; one person, sessions stay; at once, wide, up to the ceiling.
+/// Returns one of four plans: at once with narrow scope; two stages with wide scope; one person,
+/// sessions stay; at once with wide scope, up to the ceiling.
 pub(crate) fn plan(kind: usize) -> Plan {
     let people = |people| Stage { people, ..Stage::default() };
     let dba = Requirement::Group { group: group("dba"), quorum: 2 };
@@ -135,7 +138,7 @@ pub(crate) fn access(number: usize, kind: usize, role: usize) -> Access {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Engine {
-    /// PostgreSQL 15: one row per role and member, no grantor to rely on, no set option.
+    /// PostgreSQL 15: one row per role and member, no reliable grantor, no set option.
     OneRow,
     /// PostgreSQL 16 and later: a row per grantor, each with its options.
     PerGrantor,
@@ -145,9 +148,9 @@ pub(super) enum Engine {
 pub(super) enum Answer {
     Granted,
     NotGranted,
-    /// Applied, and the answer is lost.
+    /// The statement was applied, and the answer is lost.
     UnknownApplied,
-    /// It may arrive later.
+    /// The statement may arrive later.
     UnknownWaiting,
     Rejected,
 }
@@ -175,7 +178,7 @@ pub(super) enum Spurious {
     Placed,
 }
 
-/// Something that happens; the numbers are taken modulo what there is.
+/// Something that happens. Its numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Wait(i64),
@@ -286,21 +289,22 @@ pub(super) const CAUSES: [Cause; 13] = [
     Cause::Damaged,
 ];
 
-/// What the catalog holds of one role, and whose it truly is.
+/// Catalog rows of one role, with their true origin.
 #[derive(Debug, Default)]
 struct Rows {
-    /// By our statements. `OneRow`: the width is not recorded.
+    /// Scope of our grant. `OneRow` does not record the scope.
     ours: Option<Width>,
-    /// By somebody else.
+    /// Another person granted it.
     standing: bool,
-    /// Somebody changed what was ours by hand, or wrote it off, or a failover brought it back: what is ours is not known to us.
+    /// A person changed our row by hand or wrote it off, or a failover restored it. Nobody can know
+    /// what is ours then.
     excused: bool,
 }
 
 struct Server {
     engine: Engine,
     incarnation: u32,
-    /// Grows when the account is dropped and made anew.
+    /// Counter that grows when the account is dropped and created again.
     account: u32,
     roles: [Rows; 2],
     sessions: Vec<Session>,
@@ -357,17 +361,17 @@ impl Server {
         }
     }
 
-    /// Applies a statement of ours; false where the server rejects it.
+    /// Applies a statement of ours. Returns false if the server rejects it.
     fn grant(&mut self, order: &GrantOrder) -> bool {
         let known = self.knows(order.subject());
         let engine = self.engine;
         let rows = &mut self.roles[Self::role(order.subject())];
         match engine {
             _ if !known => {}
-            // a no-op over what is there
+            // a no-op over the existing row
             Engine::OneRow if rows.standing => {}
             Engine::OneRow => rows.ours = Some(Width::SetRole),
-            // the options of the row become those of the statement
+            // the row takes the options of the statement
             Engine::PerGrantor => rows.ours = Some(order.width()),
         }
         known
@@ -412,10 +416,10 @@ impl Server {
     }
 }
 
-/// What was recorded of one access along its way.
+/// Record of one access along its way.
 #[derive(Debug, Default)]
 struct Trail {
-    /// A statement was sent and not answered, or may still arrive.
+    /// Statement that was sent and not answered, or may still arrive.
     sent: Option<GrantOrder>,
     latest_end: Option<Time>,
     extended: TimeDelta,
@@ -447,7 +451,8 @@ impl World {
         Self { now: at(1), server, accesses, trails, watches: BTreeMap::new() }
     }
 
-    /// Does it all, then lets a healthy server and a pump bring everything to its end.
+    /// Performs all acts, then lets a healthy server and the account work bring everything to its
+    /// end.
     pub(super) fn live(mut self, acts: &[Act]) {
         for act in acts {
             self.now = after(self.now, TimeDelta::microseconds(1));
@@ -470,7 +475,7 @@ impl World {
         Server::role(&self.asked(i))
     }
 
-    /// Whether a membership in the role may be ours as far as anybody can know.
+    /// Checks whether a membership in the role may be ours, as far as anybody can know.
     fn may_be_ours(&self, role: usize) -> bool {
         (0..self.accesses.len()).filter(|i| self.role_of(*i) == role).any(|i| {
             self.accesses[i].grant().is_some_and(Grant::is_live)
@@ -548,7 +553,7 @@ impl World {
             Act::Cancel(a) => {
                 self.event(a % n, Event::Cancel { by: who("alice"), why: "not needed".to_owned() });
             }
-            // where one row holds both, nobody can tell a standing membership made over ours from ours
+            // if one row holds both, nobody can tell a standing membership made over ours from ours
             Act::HandGrant(role) => {
                 if self.server.engine == Engine::PerGrantor
                     || !self.may_be_ours(role) && self.server.roles[role].ours.is_none()
@@ -580,7 +585,7 @@ impl World {
         }
     }
 
-    /// Ticks until nothing more is due: a tick that changes nothing is the last one.
+    /// Ticks until nothing more is due. A tick that changes nothing is the last one.
     fn tick(&mut self, i: usize) {
         for _ in 0..4 {
             let before = self.accesses[i].clone();
@@ -595,7 +600,7 @@ impl World {
     }
 
     fn begin(&mut self, i: usize) {
-        // law 14: work on one account is serial, and what is open is settled first
+        // law 14: work on one account is serial, and open work is settled first
         let open = |trail: &Trail| trail.sent.is_some();
         let unsettled = |access: &Access| matches!(access.grant(), Some(Grant::Granting(_)));
         if self.trails.iter().any(open) || self.accesses.iter().any(unsettled) {
@@ -609,7 +614,8 @@ impl World {
             Err(how) => Event::Standing(how),
         };
         let (role, rows) = (self.role_of(i), &self.server.roles[self.role_of(i)]);
-        // where no grantor is named, what came to be beside a restart is taken for ours, and is on its way out
+        // without a named grantor, a row that appeared beside a restart counts as ours, and is
+        // ending
         let alike = self.server.engine != Engine::PerGrantor && rows.excused && self.may_be_ours(role);
         let standing = rows.standing && !alike;
         assert!(!standing || matches!(event, Event::Standing(_)), "law 6: a role already held was not refused");
@@ -637,7 +643,7 @@ impl World {
                 self.event(i, Event::GrantUnknown { why });
                 return;
             }
-            // the outcome was unknown before: no certain answer comes any more
+            // the outcome was unknown before: no certain answer comes after that
             _ if self.accesses[i].trouble().is_some() => return,
             Answer::UnknownApplied => {
                 if in_time {
@@ -656,7 +662,7 @@ impl World {
         self.event(i, event);
     }
 
-    /// A statement that waited for a lock arrives after all, unless its deadline passed.
+    /// Lets a statement that waited for a lock arrive, unless its deadline passed.
     fn arrive(&mut self, i: usize) {
         let Some(order) = self.trails[i].sent.take() else { return };
         if self.now <= order.not_after() {
@@ -734,7 +740,7 @@ impl World {
         }
     }
 
-    /// The server comes back as another incarnation; `lost`: it lost the last revokes.
+    /// Restarts the server as another incarnation. `lost`: it lost the last revokes.
     fn restart(&mut self, lost: bool) {
         self.server.incarnation += 1;
         self.server.sessions.clear();
@@ -746,12 +752,12 @@ impl World {
             if lost && !live && known && !rows.standing {
                 rows.ours = Some(self.accesses[*i].width());
             }
-            // where no grantor is named, a row seen in a new incarnation counts as ours
+            // without a named grantor, a row seen in a new incarnation counts as ours
             rows.excused = true;
         }
     }
 
-    /// Events in states where they have no business: nothing changes.
+    /// Sends events in states where they are impossible. Nothing changes.
     fn spurious(&mut self, i: usize, spurious: Spurious) {
         let access = &self.accesses[i];
         let grant = access.grant();
@@ -798,7 +804,7 @@ impl World {
         }
     }
 
-    /// Hands the event in, twice; true where it changed something.
+    /// Sends the event twice. Returns true if it changed something.
     fn event(&mut self, i: usize, event: Event) -> bool {
         let before = self.accesses[i].clone();
         let step = match before.handle(event.clone(), self.now) {
@@ -840,7 +846,7 @@ impl World {
         changed
     }
 
-    /// The ways of DESIGN section 3, and no others.
+    /// Checks that the state changed in one of the allowed ways.
     fn check_way(&self, before: &Access, event: &Event, now: &Access) {
         let (from, to) = (before.state(), now.state());
         let certain = matches!(event, Event::NotGranted { .. } | Event::Settled(Found::Absent));
@@ -878,7 +884,7 @@ impl World {
         }
     }
 
-    /// What the catalog holds of one role follows from the live accesses.
+    /// Checks that the catalog rows of one role follow from the live accesses.
     fn check_role(&self, role: usize) {
         let rows = &self.server.roles[role];
         if rows.excused {
@@ -902,7 +908,7 @@ impl World {
         }
     }
 
-    /// A pump and a healthy server: everything comes to its end, and nothing of ours is left.
+    /// Runs account work on a healthy server: everything ends, and nothing of ours is left.
     fn drain(mut self) {
         for _ in 0..400 {
             self.now = after(self.now, TimeDelta::microseconds(1));
@@ -959,7 +965,7 @@ fn check_access(access: &Access, trail: &Trail) {
     }
 }
 
-/// The same event again changes nothing, where it is not one that counts each time.
+/// Checks that a repeated event changes nothing, unless it counts each time.
 fn check_again(access: &Access, event: &Event, now: Time) {
     if matches!(event, Event::Tick | Event::EndFailed { .. } | Event::Extend(_)) {
         return;

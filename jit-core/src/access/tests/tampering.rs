@@ -1,4 +1,4 @@
-//! A stored access that was altered does not load; where its role may be held, it can only end.
+//! An altered record of an access does not load. If its role may be held, it can only end.
 
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn granted(access: &Access, now: Time) -> Access {
     next(access, Event::Granted(granted), now)
 }
 
-/// Two of the group, then the manager or frank, said yes.
+/// Returns an access that two of the group and then frank approved.
 fn approved(number: usize) -> Access {
     let yes = |access: Access, name| next(&access, said(&access, name, Verdict::Approve, at(1)), at(1));
     ["bob", "carol", "frank"].into_iter().fold(access(number, 1, 0), yes)
@@ -55,7 +55,7 @@ fn load(value: &Value) -> Result<Access, DamagedAccess> {
 
 type Alteration = (&'static str, fn(&mut Value));
 
-/// Every way to alter the approval behind a grant.
+/// Returns every way to alter the approval behind a grant.
 fn alterations() -> Vec<Alteration> {
     vec![
         ("a flipped verdict", |it| it["approval"]["decisions"][0]["verdict"] = json!("deny")),
@@ -95,7 +95,8 @@ fn law_01_an_altered_approval_does_not_load_and_its_role_can_only_go() {
     }
 }
 
-/// On its way out it loads, asks for the revoke of the same membership, and comes to no other end than a verified one.
+/// Checks that the ending loads, asks to revoke the same membership, and ends only with
+/// verification.
 fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     let ending = damaged.ending.unwrap_or_else(|| panic!("{what}: a role that may be held would be forgotten"));
     assert_eq!(ending.fact.text("cause"), Some(Cause::Damaged.as_str()));
@@ -130,7 +131,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     };
     let verified = verify(&closing, &report).unwrap().remove(0);
     let gone = next(&loaded, Event::Ended(verified), at(11));
-    // a window that cannot be read is not carried on
+    // a window that cannot be read is dropped
     assert_eq!(gone.state(), if loaded.window().is_some() { "revoked" } else { "failed" }, "{what}");
     assert_eq!(load(&stored(&gone)).unwrap(), gone, "{what}");
     let back = next(&gone, Event::Reappeared("it is back".to_owned()), at(12));
@@ -265,7 +266,7 @@ fn law_02_an_extension_that_lapsed_with_the_window_does_not_lengthen_it() {
     let by = active().request().parties.requester.clone();
     let question = question(at(5));
     let extend = Extend { question, by, longer: TimeDelta::minutes(10), reason: "more".to_owned(), plan: plan(2) };
-    // the plan of the extension allows no more than an hour in all
+    // the plan of the extension allows an hour in total
     assert!(active().handle(Event::Extend(extend.clone()), at(5)).is_err());
     let narrow = granted(&begun(&access(1, 0, 0), at(1)), at(1));
     let waiting = next(&narrow, Event::Extend(extend), at(5));
@@ -283,7 +284,7 @@ fn law_04_overdue_counts_from_the_end_of_the_window_and_is_told_once_an_hour() {
     let step = active().handle(Event::Tick, late).unwrap();
     assert_eq!(told(&step), 1);
     assert!(step.access.is_overdue(late) && !active().is_overdue(end));
-    // whoever ends it then, and however it fails: people know
+    // people know already, for any later cause or failure
     for cause in [Cause::Expired, Cause::Revoked] {
         let revoking = next(&step.access, Event::End { cause, by: None, why: None }, late);
         assert!(revoking.is_overdue(late), "it was overdue before, and still is");
