@@ -1,4 +1,4 @@
-//! Sending what changes something: one packet for each role, with its label and its deadline.
+//! Sending changes: one packet for each role, with its label and its deadline.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::sql::{self, Flavour};
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) role: Name,
-    /// When the server must refuse it, by its own clock, UTC.
+    /// Deadline after which the server must refuse it, by its own clock, UTC.
     pub(crate) not_after: Time,
-    /// Which orders these are, and their accounts.
+    /// Index of each order, and its account.
     pub(crate) orders: Vec<(usize, Name)>,
 }
 
-/// How the statement is written.
+/// Writer of the statement for a role and its accounts.
 pub(crate) type Statement = fn(&str, &[String]) -> String;
 
-/// How often a statement is tried again that met another one in a circle.
+/// Number of times that a statement is tried again after a deadlock.
 const TRIES: u32 = 20;
-/// Longest wait for a lock, whatever time there is. The servers count in seconds.
+/// Longest wait for a lock, however much time is left. The servers count in seconds.
 const LONGEST_WAIT: u64 = 30;
 
 impl Group {
-    /// Orders of one role and deadline together.
+    /// Puts orders of one role and deadline together.
     pub(crate) fn of(orders: impl IntoIterator<Item = (usize, Name, Name, Time)>) -> Vec<Self> {
         let mut groups: BTreeMap<(Name, Time), Vec<(usize, Name)>> = BTreeMap::new();
         for (i, account, role, not_after) in orders {
@@ -48,7 +48,7 @@ impl Group {
         statement(&flavour.quoted_role(&self.role), &accounts)
     }
 
-    /// Each of its orders alone.
+    /// Splits the group into its orders.
     fn split(self) -> impl Iterator<Item = Self> {
         let Self { role, not_after, orders } = self;
         orders.into_iter().map(move |order| Self { role: role.clone(), not_after, orders: vec![order] })
@@ -56,7 +56,8 @@ impl Group {
 }
 
 impl Connection {
-    /// Sends the groups, and says of each order how it went. A statement that fails because of one account is sent again for each alone.
+    /// Sends the groups and returns the result of each order. If a statement fails because of one
+    /// account, it is sent again for each account alone.
     pub(crate) async fn send(
         &mut self,
         call: &Call,
@@ -73,7 +74,7 @@ impl Connection {
                 Err(failed) => results.extend(group.orders.iter().map(|(i, _)| (*i, Err(failed.to_error())))),
             }
         }
-        // whoever looks for this call by its label finds it done
+        // a search for this call by its label finds it done
         if let Err(error) = self.script(sql::done(self.server.flavour)).await {
             tracing::debug!(why = error::said(&error), "the label of a call stays until its connection ends");
             self.close();
@@ -120,7 +121,7 @@ impl Connection {
         })
     }
 
-    /// Why the packet stopped before its statement.
+    /// Reads why the packet stopped before its statement.
     async fn stopped(&mut self) -> DatabaseError {
         let answers = self.script(sql::WHY).await.unwrap_or_default();
         let row = answers.first().and_then(|rows| rows.first());
@@ -133,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Who blocks, as far as this broker may see it.
+    /// Names the sessions that block, as far as the broker may see them.
     async fn blamed(&mut self) -> DatabaseError {
         let found = match self.server.flavour {
             Flavour::MySql => self.list(sql::BLOCKERS, ().into()).await.map_err(|error| error.to_string()),
@@ -154,7 +155,7 @@ impl Connection {
         ))
     }
 
-    /// What is in the way where no session is.
+    /// Names what blocks if no session does.
     async fn prepared_or_gone(&mut self) -> String {
         let rows = self.list(sql::PREPARED, ().into()).await.unwrap_or_default();
         let numbers: Vec<String> = rows.iter().filter_map(|row| text(row, "trx").ok()).collect();
@@ -168,12 +169,12 @@ impl Connection {
     }
 }
 
-/// Why a statement was not done.
+/// Reason why a statement was not done.
 #[derive(Debug)]
 enum Failed {
-    /// Because of one of its accounts, perhaps.
+    /// Failure that may be due to one of its accounts.
     Each(DatabaseError),
-    /// For every order alike.
+    /// Failure of every order alike.
     All(DatabaseError),
 }
 

@@ -1,4 +1,4 @@
-//! Can the broker do its work here, and what would mend it?
+//! Check whether the broker can do its work here, with the fix for each finding.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::observe::{Look, MANDATORY_ROLES, Named, number, text};
 use crate::sql::routines::{Killer, Routine};
 use crate::sql::{self, Flavour};
 
-/// Everything that is missing or dangerous.
+/// Finds everything that is missing or dangerous.
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
@@ -113,7 +113,7 @@ async fn of_the_broker(
     Ok(())
 }
 
-/// Procedures of jit, which run with the rights of who made them.
+/// Checks the procedures of jit, which run with the rights of their creator.
 async fn of_the_procedures(
     connection: &mut Connection,
     broker: &Name,
@@ -163,7 +163,8 @@ async fn of_the_procedures(
     Ok(())
 }
 
-/// What takes a role away when every process of jit is dead, and who could get in its way.
+/// Checks the dead man's switch, which revokes a role when every process of jit is dead, and who
+/// could get in its way.
 async fn of_the_dead_man(
     connection: &mut Connection,
     broker: &Name,
@@ -193,7 +194,8 @@ async fn of_the_dead_man(
             Some(mend),
         ));
     }
-    // in MySQL the table has to be read for what roles allow
+    // in MySQL the check of the catalog demands this table, because role privileges are read from
+    // it
     if others.is_none() && connection.server.flavour == Flavour::MariaDb {
         findings.push(finding(
             Severity::Remark,
@@ -214,7 +216,7 @@ async fn of_the_dead_man(
     Ok(())
 }
 
-/// Whether everything can be read that has to be.
+/// Checks whether the broker can read everything that it has to.
 async fn of_the_catalog(
     connection: &mut Connection,
     broker: &Name,
@@ -300,7 +302,7 @@ async fn of_the_roles(
                 Some(format!("GRANT {quoted} TO {to} WITH ADMIN OPTION")),
             ));
         }
-        // what the broker holds, and not as its own, everybody does
+        // a role that the broker holds through a role of everybody is held by everybody
         if let Some(by) = seen.through.iter().find(|by| everybody.contains(*by)) {
             let mend = match flavour {
                 Flavour::MySql => format!("take `{by}` out of mandatory_roles"),

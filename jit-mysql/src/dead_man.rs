@@ -1,5 +1,6 @@
-//! The dead man's switch: an event for each lease, which takes away what ran out. It outlives every process of ours, and a restart of the
-//! server. Events are the broker's own, in a database in which nobody else has rights; what is not counts as none.
+//! Dead man's switch: an event for each lease, which revokes memberships that ran out. It outlives
+//! every process of ours, and a restart of the server. The events are the broker's own, in a
+//! database in which no other account has rights; any other event counts as none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,26 +23,28 @@ use crate::observe::{Named, garbled, name, number, text};
 use crate::sql::dead_man::{self as sql, Lease, Namesakes, When};
 use crate::sql::{NAMES, NAMES_IN};
 
-/// Events of one packet.
+/// Number of events in one packet.
 const AT_ONCE: usize = 32;
-/// Longest that anything is armed for: far more than any window.
+/// Longest time for which an event is armed, in seconds: far more than any window.
 const LONGEST: u64 = 366 * 24 * 3600;
 
-/// What there is for it on the server.
+/// State of the switch on the server.
 pub(crate) struct State {
-    /// The broker's database.
+    /// Database of the broker.
     home: String,
     is_there: bool,
-    /// Whether the broker may make events there, and sees its own.
+    /// Broker may make events there, and sees its own.
     may_schedule: bool,
     is_scheduler_on: bool,
     may_kill: bool,
-    /// Who has events or routines in the broker's database without being the broker, for people to read.
+    /// Accounts other than the broker that have events or routines in the broker's database, for
+    /// people to read.
     pub(crate) strangers: String,
 }
 
 impl State {
-    /// Whether there is a switch, where these others (for people to read) may change what the broker has.
+    /// Returns whether there is a switch, given the others (for people to read) who may change what
+    /// the broker has.
     pub(crate) fn here(&self, others: Option<&str>) -> DeadManHere {
         let Self { home, strangers, .. } = self;
         let mend = if !(self.may_schedule && self.is_there) {
@@ -64,36 +67,36 @@ impl State {
     }
 }
 
-/// What an event says of its membership, where the broker has one for it.
+/// Mark of an event on its membership, if the broker has an event for it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mark {
-    /// The store that accounts for it.
+    /// Store that accounts for the membership.
     pub(crate) store: Option<StoreId>,
-    /// Whether the event took it.
+    /// Event has revoked the membership.
     pub(crate) taken: bool,
-    /// Who was there when the window began.
+    /// Accounts that existed when the window began.
     pub(crate) namesakes: Option<Namesakes>,
 }
 
-/// An event as the server has it.
+/// Event as the server has it.
 struct Event {
     armed_by: String,
     fires_at: Time,
     fired_at: Option<Time>,
-    /// What it does, where it is the broker's own and looks every other second.
+    /// Body of the event, if it is the broker's own and looks every other second.
     body: Option<String>,
     enabled: bool,
     own: bool,
 }
 
 impl Connection {
-    /// Whether there is one here.
+    /// Reads whether there is a dead man's switch here.
     pub(crate) async fn dead_man(&mut self) -> Result<DeadManHere, DatabaseError> {
         let others = self.others().await?;
         Ok(self.dead_man_state().await?.here(others.as_deref()))
     }
 
-    /// What there is for it on the server.
+    /// Reads the state of the switch on the server.
     pub(crate) async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
         let home = self.home();
         let rows = self.ask(sql::STATE, (&home, &home, &home, &home).into()).await.map_err(reading)?;
@@ -109,7 +112,8 @@ impl Connection {
         })
     }
 
-    /// Who else may change or drop what is in the broker's database, for people to read. None: the broker may not see that.
+    /// Reads who else may change or drop what is in the broker's database, for people to read.
+    /// None: the broker may not see that.
     pub(crate) async fn others(&mut self) -> Result<Option<String>, DatabaseError> {
         match self.ask(sql::OTHERS, (self.home(),).into()).await {
             Ok(rows) => text(rows.first().ok_or_else(garbled)?, "others").map(Some),
@@ -119,13 +123,13 @@ impl Connection {
         }
     }
 
-    /// The server, if it is the one that the call is meant for.
+    /// Returns the server, if it is the one that the call is meant for.
     async fn meant(&mut self, call: &Call) -> Result<Identity, DatabaseError> {
         let identity = self.moment().await?.identity;
         call.meant_for(&identity).map(|()| identity)
     }
 
-    /// The database of the broker's events.
+    /// Returns the name of the database with the broker's events.
     pub(crate) fn home(&self) -> String {
         sql::home(&self.server.broker)
     }
@@ -135,13 +139,13 @@ impl Connection {
         sql::event(&[&self.server.broker, &account.user, &account.host, &role.user, &role.host])
     }
 
-    /// The statement that shows whose marks stand on these memberships.
+    /// Returns the statement that reads the marks on these memberships.
     pub(crate) fn marks(&self, named: &[Named]) -> String {
         let names: BTreeSet<String> = named.iter().map(|named| self.event(named)).collect();
         sql::marks(&self.home(), &names.into_iter().collect::<Vec<_>>())
     }
 
-    /// What it showed, by membership.
+    /// Parses the rows of that statement, by membership.
     pub(crate) fn marked(&self, named: &[Named], rows: &[Row]) -> Result<Vec<Mark>, DatabaseError> {
         let mut marks = BTreeMap::new();
         for row in rows {
@@ -153,7 +157,7 @@ impl Connection {
         Ok(named.iter().map(|named| marks.get(&self.event(named)).cloned().unwrap_or_default()).collect())
     }
 
-    /// The stores that have marks here.
+    /// Reads the stores that have marks here.
     pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
         let mut counts = BTreeMap::<StoreId, u64>::new();
         for row in self.list(sql::MARKS, (self.home(),).into()).await? {
@@ -164,13 +168,13 @@ impl Connection {
         Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
     }
 
-    /// Every account of these user names, and those without one.
+    /// Reads every account of these user names, and those without one.
     async fn accounts(&mut self, named: &[Named]) -> Result<BTreeSet<Name>, DatabaseError> {
         self.say_what_is_asked(named).await?;
         self.list(NAMES, ().into()).await?.iter().map(|row| name(row, "user", "host")).collect()
     }
 
-    /// By name: the events of these names.
+    /// Reads the events of these names, by name.
     async fn events(&mut self, names: &[String]) -> Result<BTreeMap<String, Event>, DatabaseError> {
         let these = serde_json::to_string(names).map_err(|_| garbled())?;
         let home = self.home();
@@ -195,7 +199,7 @@ impl Connection {
     }
 }
 
-/// One result per order.
+/// Arms the switch; returns one result per order.
 pub(crate) async fn arm(
     connection: &mut Connection,
     call: &Call,
@@ -227,7 +231,8 @@ async fn arm_all(
     let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.subject)).collect();
     let names: Vec<String> = named.iter().map(|named| connection.event(named)).collect();
     let there = connection.events(&names).await?;
-    // armed anew within the window, an event keeps who was there when that began, and needs no table that could be locked
+    // an event that is armed anew within the window keeps the accounts of the window's begin, so it
+    // needs no table that could be locked
     let kept = |event: &String| {
         let armed = there.get(event).filter(|event| event.enabled)?;
         armed.body.as_deref().and_then(Namesakes::in_body)
@@ -260,7 +265,7 @@ async fn arm_all(
     }
     let until = until(connection, budget);
     let mut failure = None;
-    // what another store accounts for stays as it is
+    // a membership that another store accounts for stays as it is
     let others: Vec<Option<StoreId>> = wanted.iter().map(|(event, ..)| another(call, there.get(event))).collect();
     let ours: Vec<&(String, String, u64)> =
         wanted.iter().zip(&others).filter(|(_, other)| other.is_none()).map(|(ours, _)| ours).collect();
@@ -269,7 +274,7 @@ async fn arm_all(
             let when = When { seconds: *seconds, armed_by: &label, until: &until, wait: wait(budget) };
             sql::arm(&home, event, there.contains_key(event), &when, body)
         });
-        // once for all: the names of each stand in its REVOKE
+        // once for all events: the names of each are in its REVOKE
         let packet: Vec<String> = std::iter::once(NAMES_IN.to_owned()).chain(each).collect();
         if let Err(error) = connection.script(&packet.join("; ")).await {
             failure = Some(gated(&error));
@@ -297,7 +302,7 @@ async fn arm_all(
     Ok(each.collect())
 }
 
-/// One result per order.
+/// Disarms the switch; returns one result per order.
 pub(crate) async fn disarm(
     connection: &mut Connection,
     call: &Call,
@@ -320,7 +325,7 @@ async fn disarm_all(
     let (flavour, home) = (connection.server.flavour, connection.home());
     let names: Vec<String> = subjects.iter().map(|subject| connection.event(&Named::of(flavour, subject))).collect();
     if !connection.dead_man_state().await?.may_schedule {
-        // what is armed would fire all the same, and nobody would see it
+        // an armed event would fire all the same, and nobody would see it
         let why = format!("the broker does not see its events any more: GRANT EVENT ON {home}.* to it again");
         return Err(DatabaseError::not_applied(why));
     }
@@ -340,19 +345,20 @@ async fn disarm_all(
         }
     }
     let each = names.iter().map(|name| Disarmed {
-        // one that has fired names no store any more
+        // an event that has fired names no store any more
         fired_at: before.get(name).and_then(|event| event.fired_at),
         identity: identity.clone(),
     });
     Ok(each.collect())
 }
 
-/// The store that accounts for a membership by this event, where that is another than the call's.
+/// Returns the store that accounts for a membership by this event, if it is not the store of the
+/// call.
 fn another(call: &Call, event: Option<&Event>) -> Option<StoreId> {
     call.another_in(&event.filter(|event| event.own)?.armed_by)
 }
 
-/// A mark as the comment of an event, which holds 64 characters.
+/// Converts a mark to the comment of an event, which holds 64 characters.
 fn comment(label: &str) -> String {
     let mut text = String::new();
     for one in label.chars().take(64) {
@@ -362,17 +368,18 @@ fn comment(label: &str) -> String {
     text
 }
 
-/// What stopped a packet: its own gate, or the server.
+/// Converts the error that stopped a packet: its own gate, or the server.
 fn gated(error: &mysql_async::Error) -> DatabaseError {
     if error::code(error) == Some(error::STOPPED) { late() } else { error::changing(error) }
 }
 
-/// How long a statement may wait for a lock.
+/// Returns the longest wait of a statement for a lock, in seconds.
 fn wait(budget: Budget) -> u64 {
     budget.patience().as_secs().clamp(1, 5)
 }
 
-/// A packet of a call that was given up must not undo what is done later.
+/// Returns the deadline of a packet: a packet of an abandoned call must not undo what is done
+/// later.
 fn until(connection: &Connection, budget: Budget) -> String {
     connection.server.clock.after(budget.left()).format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }

@@ -1,4 +1,4 @@
-//! Looking: what is held now, and by whom the server is.
+//! Looking: what is held now, and which server answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,28 +19,29 @@ use crate::sessions::may_be;
 use crate::sql::dead_man::Namesakes;
 use crate::sql::{self, Flavour, Read};
 
-/// Who answers, and when.
+/// Server that answered, and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
     pub(crate) now: Time,
     pub(crate) identity: Identity,
 }
 
-/// What [`Connection::look`] saw of one subject, with what ending its sessions needs beyond it.
+/// View of one subject by [`Connection::look`], with what is needed to end its sessions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
-    /// Connection ids, in the order of `seen.sessions`; the server counts them up, none comes again before it restarts.
+    /// Connection ids, in the order of `seen.sessions`. The server counts them up, and none comes
+    /// again before it restarts.
     pub(crate) backends: Vec<u64>,
-    /// The account, and who can act as it.
+    /// Account itself, and all who can act as it.
     pub(crate) holders: BTreeSet<Name>,
-    /// What the role allows that outlives a membership, as far as that was asked.
+    /// Privileges of the role that outlive a membership, if they were read.
     pub(crate) powers: Vec<String>,
     /// Every account of their user names that may have a session instead of them.
     pub(crate) known: Arc<BTreeSet<Name>>,
 }
 
-/// A subject by its names, as this server keeps them.
+/// Subject by its names, as this server keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Named {
     pub(crate) account: Name,
@@ -61,17 +62,17 @@ struct Everybody<'a> {
     host: &'a str,
 }
 
-/// How often a look is taken again because what everybody holds was changed meanwhile.
+/// Number of looks at most, when the roles that everybody holds change meanwhile.
 const EVERYBODY_CHANGES: usize = 4;
 
-/// As many accounts are named at most that may be meant by one that is not there.
+/// Largest number of similar accounts that are named when an account does not exist.
 const MOST_ALIKE: usize = 3;
 
-/// What all subjects have in common.
+/// Catalog entries that all subjects have in common.
 #[derive(Debug, Default)]
 struct Catalog {
     names: Arc<BTreeSet<Name>>,
-    /// Who is directly in which roles, and whether with the admin option.
+    /// Direct roles of each member, with true for the admin option.
     held: BTreeMap<Name, BTreeMap<Name, bool>>,
     members: BTreeMap<Name, BTreeSet<Name>>,
     defaults: BTreeMap<Name, BTreeSet<Name>>,
@@ -81,17 +82,19 @@ struct Catalog {
 }
 
 impl Named {
-    /// What no server can have is nobody's name.
+    /// Parses the names of a subject. A name that no server can have becomes one that no account
+    /// has.
     pub(crate) fn of(flavour: Flavour, subject: &Subject) -> Self {
         let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::of("", "-"));
         Self { account: name(subject.account.as_str()), role: flavour.role(&name(subject.role.as_str())) }
     }
 }
 
-/// Stands in an incarnation before the place where the server listens.
+/// Text in an incarnation before the address where the server listens.
 const AT: &str = ", at ";
 
-/// The server as [`sql::run`] compares it: what its uuid and its place say, which costs nothing to read.
+/// Returns the server as [`sql::run`] compares it: its uuid and its address, which cost nothing to
+/// read.
 pub(crate) fn cheaply(server: &Identity) -> String {
     let place = server.incarnation.split(AT).nth(1).unwrap_or_default();
     format!("{} {place}", server.realm)
@@ -110,8 +113,9 @@ impl Moment {
     }
 }
 
-/// Whether the server that was seen as `before` can run as `now`: started again later where it listened, on the same folder, with everything
-/// that was seen. A copy of its folder has the same uuid.
+/// Checks whether the server that was seen as `before` can run as `now`. It can if it was restarted
+/// later, listens on the same address, uses the same folder, and has everything that was seen. A
+/// copy of its folder has the same uuid.
 pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     if before.realm == now.realm
         && let Some(why) = Position::read(before).lacks(&Position::read(now))
@@ -136,21 +140,21 @@ pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     Continuity::Restarted
 }
 
-/// What a later run of the server shows again, as it is kept in [`Identity::position`].
+/// Position that a later run of the server shows again, as kept in [`Identity::position`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Position {
-    /// How far InnoDB's log is on disk: it never goes back.
+    /// Position up to which InnoDB's log is on disk: it never goes back.
     #[serde(default)]
     lsn: Option<u64>,
-    /// Which changes are in the binary log: empty where there is none. None: not kept.
+    /// Changes in the binary log: empty if there is none. None: not kept.
     #[serde(default)]
     gtids: Option<String>,
-    /// The folder with its data.
+    /// Folder with the server's data.
     #[serde(default)]
     data: String,
 }
 
-/// A set of changes that takes more than this is not kept, bytes.
+/// Largest size of a set of changes that is kept, in bytes.
 const MOST_GTIDS: usize = 4_096;
 
 impl Position {
@@ -160,7 +164,7 @@ impl Position {
         Ok(Self { lsn: text(row, "lsn")?.parse().ok(), gtids, data: text(row, "data")? })
     }
 
-    /// What an older version of jit kept is nothing.
+    /// Reads a position. An older version of jit kept another form, which counts as nothing.
     fn read(of: &Identity) -> Self {
         serde_json::from_str(&of.position).unwrap_or_default()
     }
@@ -169,7 +173,7 @@ impl Position {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What a server with the other position lacks of what this one had.
+    /// Returns what a server with the other position lacks of what this one had.
     fn lacks(&self, other: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (self.lsn, other.lsn)
             && is < was
@@ -187,8 +191,9 @@ impl Position {
     }
 }
 
-/// The changes of a set: whose, from which to which. MySQL lists all (`uuid:1-5:7`, with tags `uuid:tag:1-5`), MariaDB the last of each domain
-/// (`0-1-123`), whichever server made it.
+/// Parses the changes of a set: source, first and last. MySQL lists all of them (`uuid:1-5:7`, with
+/// tags `uuid:tag:1-5`). MariaDB lists the last of each domain (`0-1-123`), whichever server made
+/// it.
 fn changes(set: &str) -> Vec<(String, u64, u64)> {
     let mut all = Vec::new();
     for part in set.split(',') {
@@ -212,7 +217,7 @@ fn changes(set: &str) -> Vec<(String, u64, u64)> {
 }
 
 impl Connection {
-    /// The server's time and incarnation.
+    /// Reads the server's time and incarnation.
     pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
         let answers = self.script(&self.server.flavour.text(sql::MOMENT)).await.map_err(reading)?;
         self.moment_of(answers.first())
@@ -225,7 +230,7 @@ impl Connection {
         Ok(moment)
     }
 
-    /// All subjects; the moment's time was read right before.
+    /// Looks at all subjects; the moment's time was read right before.
     pub(crate) async fn look(&mut self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         if subjects.is_empty() {
             return Ok((self.moment().await?, Vec::new()));
@@ -234,9 +239,9 @@ impl Connection {
         self.look_at(&subjects.iter().map(|subject| Named::of(flavour, subject)).collect::<Vec<_>>()).await
     }
 
-    /// The same, by names.
+    /// Looks at subjects by their names.
     pub(crate) async fn look_at(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
-        // what everybody holds is known only when it was looked at once, and may change meanwhile
+        // what everybody holds is known only after one look, and may change meanwhile
         for _ in 0..EVERYBODY_CHANGES {
             self.say_what_is_asked(named).await?;
             let lists = [sql::NAMES, sql::HELD, sql::DEFAULTS, sql::MEMBERS];
@@ -264,7 +269,7 @@ impl Connection {
         ))
     }
 
-    /// Sessions of these accounts, and of all who can act as one of them.
+    /// Reads the sessions of these accounts, and of all who can act as one of them.
     async fn sessions_of(
         &mut self,
         named: &[Named],
@@ -305,7 +310,7 @@ impl Connection {
         self.ask(sql::ASK, (asked, everybody).into()).await.map_err(reading).map(drop)
     }
 
-    /// Every direct holder of these roles.
+    /// Reads every direct holder of these roles.
     pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let flavour = self.server.flavour;
         let nobody = Name::of("", "-");
@@ -355,7 +360,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Whether who is in `from` is in `role` too.
+    /// Checks whether the members of `from` are in `role` too.
     fn leads_to(&self, from: &Name, role: &Name) -> bool {
         let (mut known, mut open) = (BTreeSet::from([from]), vec![from]);
         while let Some(at) = open.pop() {
@@ -371,7 +376,8 @@ impl Catalog {
         false
     }
 
-    /// The accounts that may have a session instead of this one: of its own name those that were there when its window began, where that is known.
+    /// Returns the accounts that may have a session instead of this one. Of its own user name, only
+    /// those count that existed when the window began, if that is known.
     fn known(&self, account: &Name, there: Option<&Namesakes>) -> Arc<BTreeSet<Name>> {
         let Some(there) = there else { return Arc::clone(&self.names) };
         let counts =
@@ -431,10 +437,10 @@ impl Catalog {
     }
 }
 
-/// By what everybody holds a role that the server's setting of this name has.
+/// Name of the server setting, shown for a role that everybody holds because the setting lists it.
 pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
-/// The observation of all subjects.
+/// Builds the observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation {
         server_time: moment.now,
@@ -451,19 +457,19 @@ fn column<T: FromValue>(row: &Row, column: &str) -> Result<T, DatabaseError> {
     row.get_opt(column).and_then(Result::ok).ok_or_else(garbled)
 }
 
-/// A column of text; NULL is none.
+/// Reads a column of text; NULL is empty.
 pub(crate) fn text(row: &Row, name: &str) -> Result<String, DatabaseError> {
     let bytes: Option<Vec<u8>> = column(row, name)?;
     String::from_utf8(bytes.unwrap_or_default()).map_err(|_| garbled())
 }
 
-/// A column of whole numbers; NULL is zero.
+/// Reads a column of whole numbers; NULL is zero.
 pub(crate) fn number(row: &Row, name: &str) -> Result<i64, DatabaseError> {
     let number: Option<f64> = match column::<Option<i64>>(row, name) {
         Ok(number) => return Ok(number.unwrap_or_default()),
         Err(_) => column(row, name)?,
     };
-    // a difference of a number and a text is one of floating point, and whole all the same
+    // the difference of a number and a text is floating point, and still whole
     number.map_or(Ok(0), |number| format!("{number:.0}").parse().map_err(|_| garbled()))
 }
 

@@ -1,8 +1,10 @@
-//! Sessions of an account that are in the way of what ends its role.
+//! Ending sessions of an account that block the revocation of its role.
 //!
-//! Whoever holds a role may hold a lock that a REVOKE waits for: on the tables of accounts, on the whole server, for a backup. Where the rule ends
-//! the account's sessions anyway, they are ended while the REVOKE waits. It is sent first, so that it stands in the queue and the next of the
-//! account's sessions, which may come at once, gets no lock before it. MariaDB does not show who holds a lock, so that nobody asks.
+//! A grantee may hold a lock that a REVOKE waits for: on the tables of accounts, on the whole
+//! server, for a backup. If the rule ends the account's sessions anyway, they are ended while the
+//! REVOKE waits. The REVOKE is sent first, so that it is in the queue. The account's next session,
+//! which may come at once, then gets no lock before it. MariaDB does not show who holds a lock, so
+//! nothing asks for it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -19,21 +21,22 @@ use crate::pool::Pool;
 use crate::sessions::may_be;
 use crate::sql;
 
-/// How long the work may take before somebody is taken to be in its way.
+/// Time for the work, after which sessions are assumed to be in its way.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Pause between two looks for sessions that are in the way.
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long another connection is waited for.
+/// Longest wait for another connection.
 const LEND: Duration = Duration::from_secs(1);
 
-/// Accounts whose sessions end, and all accounts of their user names, as far as they are known.
+/// Accounts whose sessions end, and all known accounts with their user names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InTheWay {
     pub(crate) accounts: BTreeSet<Name>,
     pub(crate) known: Arc<BTreeSet<Name>>,
 }
 
-/// Does the work. Where it takes longer than a moment, the sessions of these accounts are ended meanwhile, on a connection of its own.
+/// Does the work. If it takes longer than a moment, the sessions of these accounts are ended
+/// meanwhile, on a separate connection.
 pub(crate) async fn unblocked<T>(pool: &Pool, whose: &InTheWay, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
@@ -48,7 +51,7 @@ async fn end_meanwhile(pool: &Pool, whose: &InTheWay) -> Infallible {
     }
     tokio::time::sleep(PATIENCE).await;
     loop {
-        // dropped while it works, it is closed
+        // if it is dropped while it works, it is closed
         if let Ok(mut lease) = pool.lend(LEND).await {
             while lease.end_all_of(whose).await.is_ok() {
                 tokio::time::sleep(PAUSE).await;
@@ -72,7 +75,7 @@ impl Connection {
                     user,
                     "a session is ended before its role is revoked: it may be in the way"
                 );
-                // one that cannot be ended is told by the look that follows
+                // the look that follows reports a session that cannot be ended
                 let _ = self.end_session(id).await;
             }
         }
