@@ -1,11 +1,12 @@
-//! What an approval still waits for, in words.
+//! Description of what an approval is pending on.
 
 use super::machine::{Approval, ApprovalState};
 use super::plan::{MfaOf, Requirement, Stage};
 use super::quorum::Matched;
 
 impl Approval {
-    /// What is still missing, for people to read: one line per unmet requirement of the stage that waits.
+    /// Returns what is still missing, for people to read: one line for each unmet requirement of
+    /// the stage.
     #[must_use]
     pub fn awaits(&self) -> Vec<String> {
         let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else {
@@ -31,7 +32,7 @@ impl Approval {
             };
             if !matched.is_met() {
                 missing.push(describe_missing(requirement, matched));
-                // what is missing is said once: the next requirement is judged as if this one were met
+                // each gap is named once: the next requirement is judged as if this one were met
                 if let Some(last) = reached.last_mut() {
                     last.people.pop();
                 }

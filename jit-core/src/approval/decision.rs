@@ -1,4 +1,4 @@
-//! What people and outside systems said: decisions, confirmations, answers.
+//! Answers of people and outside systems: decisions, confirmations, answers.
 
 use std::collections::BTreeMap;
 
@@ -8,44 +8,44 @@ use super::people::{Evidence, Snapshot};
 use crate::clock::Time;
 use crate::id::{ApproverName, FactorName, Principal, QuestionId};
 
-/// Yes or no.
+/// Answer of an approver: yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Yes.
+    /// Approver says yes.
     Approve,
-    /// No; it ends the request.
+    /// Approver says no, which ends the request.
     Deny,
 }
 
 /// One decision by one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Which question it answers.
+    /// Question that it answers.
     #[serde(default)]
     pub question: QuestionId,
-    /// By whom.
+    /// Person who decided.
     pub by: Principal,
-    /// Yes or no.
+    /// Verdict of the person.
     pub verdict: Verdict,
-    /// When, the store's time, UTC.
+    /// Time of the decision, by the store's clock, UTC.
     pub at: Time,
-    /// In his words.
+    /// Note in the decider's own words.
     pub note: String,
-    /// What proved who he was.
+    /// Evidence of the decider's identity.
     pub evidence: Evidence,
-    /// What the directory said of him, last time it was asked.
+    /// Directory's last answer about the decider.
     pub snapshot: Snapshot,
-    /// With which second factor, where one was demanded of him.
+    /// Second factor of the decider, if one was demanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Proven>,
-    /// In whose place, who is away: then it counts as that one's.
+    /// Absent person in whose place the decider acts. The decision counts as theirs then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place_of: Option<InPlaceOf>,
 }
 
 impl Decision {
-    /// As whom he decides, and what the directory said of that one.
+    /// Returns the person whose decision this is, and what the directory said about them.
     pub(super) fn standing(&self) -> (&Principal, &Snapshot) {
         match &self.in_place_of {
             Some(InPlaceOf { who, snapshot }) => (who, snapshot),
@@ -53,18 +53,19 @@ impl Decision {
         }
     }
 
-    /// The humans whose one decision it is.
+    /// Returns the humans who share this one decision.
     pub(super) fn humans(&self) -> impl Iterator<Item = &Principal> {
         let away = self.in_place_of.as_ref().map(|away| &away.snapshot.human);
         std::iter::once(&self.snapshot.human).chain(away)
     }
 
-    /// Whether it is this human's or this name's own: what somebody else said in their place they need not have read.
+    /// Checks whether this human or this name decided. A decision made in their place is not
+    /// theirs, because they may not have read it.
     pub(crate) fn is_of(&self, name: &Principal, human: &Principal) -> bool {
         self.by == *name || self.snapshot.human == *human
     }
 
-    /// Whether both are of one human or one name, for themselves or in somebody's place.
+    /// Checks whether both decisions share a human or a name, for themselves or in another's place.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
         let names = |decision: &Self| [decision.by.clone(), decision.standing().0.clone()];
         self.humans().any(|human| other.humans().any(|one| human == one))
@@ -72,71 +73,71 @@ impl Decision {
     }
 }
 
-/// A second factor that was verified, for one access and one act on it. It carries no secret.
+/// A verified second factor for one access and one act on it. It carries no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proven {
-    /// Which factor (`totp`, `oidc`).
+    /// Name of the factor (`totp`, `oidc`).
     pub factor: FactorName,
-    /// When the human proved it, the store's time, UTC: now for a code, when he logged in for a token.
+    /// Time of the proof, by the store's clock, UTC: now for a code, the time of login for a token.
     pub at: Time,
-    /// More of it, for the log.
+    /// Details of the proof, for the log.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
 
-/// The requester proved by a second factor that it is he who asks.
+/// Proof of the requester's identity by a second factor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
-    /// Which question it answers.
+    /// Question that it answers.
     #[serde(default)]
     pub question: QuestionId,
-    /// Who.
+    /// Person who confirms.
     pub by: Principal,
-    /// When, the store's time, UTC.
+    /// Time of the confirmation, by the store's clock, UTC.
     pub at: Time,
-    /// With which factor.
+    /// Second factor that was given.
     pub proven: Proven,
 }
 
-/// What an outside system said.
+/// Answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// Which question it answers.
+    /// Question that it answers.
     #[serde(default)]
     pub question: QuestionId,
-    /// Which system.
+    /// Outside system that answered.
     pub approver: ApproverName,
-    /// Yes or no.
+    /// Verdict of the outside system.
     pub verdict: Verdict,
-    /// When, the store's time, UTC.
+    /// Time of the answer, by the store's clock, UTC.
     pub at: Time,
-    /// In its words.
+    /// Note in the system's own words.
     pub note: String,
-    /// More of it, for the log (the id of a decision, the state of a ticket).
+    /// Details of the answer, for the log (the id of a decision, the state of a ticket).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
 
-/// Somebody who is away, and in whose place another decides.
+/// An absent person in whose place another person decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InPlaceOf {
-    /// Who is away.
+    /// Person who is absent.
     pub who: Principal,
-    /// What the directory said of him, last time it was asked.
+    /// Directory's last answer about them.
     pub snapshot: Snapshot,
 }
 
-/// What the directory says now of one who decided.
+/// Directory's present answer about a person who decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fresh {
-    /// Who decided.
+    /// Person who decided.
     pub by: Principal,
-    /// What it says of him.
+    /// Directory's answer about the decider.
     pub snapshot: Snapshot,
-    /// What it says of the one in whose place he decided, where that still stands.
+    /// Directory's answer about the absent person, if the decider may still act in their place.
     pub in_place_of: Option<Snapshot>,
 }

@@ -1,5 +1,6 @@
-//! The approval machine: a plan, what was said about it, and what follows. What follows is never stored: it is computed from plan
-//! and what was said each time, so a forged conclusion cannot be loaded.
+//! The approval machine: a plan, the answers to it, and the resulting state. The state is never
+//! stored. It is computed from the plan and the answers each time, so a forged state cannot be
+//! loaded.
 
 mod progress;
 
@@ -15,66 +16,68 @@ use super::plan::{Escalation, Mfa, MfaOf, Plan};
 use crate::clock::{Time, after, span};
 use crate::id::{AccessId, ApproverName, Principal, QuestionId};
 
-/// How long the yes of an outside system counts that is asked again right before the grant.
+/// Time for which an outside system's yes counts, if it is asked again right before the grant.
 pub(crate) const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// Proof that the approval of one access is satisfied. Only [`Approval::witness`] makes one (law 1); it can neither be stored nor
-/// loaded.
+/// Proof that the approval of one access is satisfied. Only [`Approval::witness`] makes one (law
+/// 1). It can neither be stored nor loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
     access: AccessId,
 }
 
 impl Witness {
-    /// Whose approval it proves.
+    /// Returns the access whose approval it proves.
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
     }
 }
 
-/// A plan and what was said about it. One that nothing could have led to does not load.
+/// A plan and the answers to it. A combination that cannot have happened does not load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
 pub struct Approval {
     access: AccessId,
-    /// What is asked now: what is said about anything else does not count.
+    /// Question that is pending now. Answers to any other question do not count.
     question: QuestionId,
-    /// What was asked before under another plan, as far as somebody answered it.
+    /// Earlier questions under other plans, as far as a person or system answered them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     earlier: BTreeSet<QuestionId>,
     parties: Parties,
     plan: Plan,
-    /// Since when people are asked, UTC.
+    /// Time since which people are asked, UTC.
     opened_at: Time,
     decisions: Vec<Decision>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     confirmations: Vec<Confirmation>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<Heard>,
-    /// Deciders of whom the directory said nothing when it was last asked: a plan may name them, and still they do not count.
+    /// Deciders whom the directory did not know when it was last asked. They do not count, even if
+    /// the plan names them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     unknown: BTreeSet<Principal>,
 }
 
-/// The last word of an outside system.
+/// Last answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Heard {
     answer: Answer,
-    /// Since when it says so: a stage that was met by it is not reached later because it is asked again, UTC.
+    /// Time since which the system gives this answer, UTC. Asking again does not move the time at
+    /// which its stage was met.
     since: Time,
-    /// It is too old to be granted on, and is asked again.
+    /// True if the answer is too old to grant on and the system is asked again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
 }
 
-/// An approval as it was stored, before it is believed.
+/// An approval as it was stored, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     access: AccessId,
-    /// Records of before have none.
+    /// Id of the question. Older records have none.
     question: Option<QuestionId>,
     #[serde(default)]
     earlier: BTreeSet<QuestionId>,
@@ -117,7 +120,7 @@ impl TryFrom<Stored> for Approval {
             answers,
             unknown,
         };
-        // what was said about another question was not said about this one
+        // an answer to another question is no answer to this one
         let answers =
             |said: QuestionId| approval.has_asked(said) || question.is_none() && said == QuestionId::default();
         if !possible || !confirmed || !approval.said_about().all(answers) {
@@ -134,28 +137,29 @@ impl TryFrom<Stored> for Approval {
 )]
 struct Forged;
 
-/// Where an approval stands.
+/// State of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApprovalState {
-    /// This stage (from 0) is not met yet.
+    /// One stage (from 0) is not met yet.
     Waiting {
-        /// Which.
+        /// Number of the stage.
         stage: usize,
     },
-    /// Every stage is met.
+    /// All stages are met.
     Satisfied,
-    /// Somebody entitled said no.
+    /// An approver who may decide said no.
     Refused,
 }
 
-/// Why something that was said does not count. Nothing was changed.
+/// Reason why an answer does not count. Nothing changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecisionRefused {
-    /// The decider is the requester or the receiver, under whatever name (law 8).
+    /// The decider is the requester or the grantee, under whatever name (law 8).
     #[error("nobody decides on his own request: somebody else has to")]
     OwnRequest,
-    /// The human behind the decider has decided already (law 8), or somebody decided in his place.
+    /// The human behind the decider has decided already (law 8), or another person decided in their
+    /// place.
     #[error("this person has decided already, under this name or another, or somebody has in his place")]
     DecidedAlready,
     /// The plan does not ask the decider.
@@ -167,19 +171,20 @@ pub enum DecisionRefused {
     /// The stage demands a second factor with the decision.
     #[error("the decision needs {} no older than `{}`", .0.describe(), humantime::format_duration(crate::clock::to_std(.0.within)))]
     FactorNeeded(Mfa),
-    /// Only the requester confirms, where the stage that waits or a later one demands a second factor of him.
+    /// The person is not the requester, or no remaining stage needs a second factor of the
+    /// requester.
     #[error("no second factor of the requester is awaited")]
     NotAwaited,
-    /// It was said about another question than the one that is asked now (law 19).
+    /// The answer is about another question than the pending one (law 19).
     #[error("it was said about another question than the one that waits now")]
     AnotherQuestion,
-    /// There is nothing left to decide.
+    /// The approval is decided already.
     #[error("there is nothing left to decide")]
     Closed,
 }
 
 impl Approval {
-    /// An approval about which nothing was said yet. A plan without stages is satisfied at once.
+    /// Creates an approval without any answers. A plan without stages is satisfied at once.
     #[must_use]
     pub fn new(access: AccessId, parties: Parties, plan: Plan, now: Time) -> Self {
         Self {
@@ -196,89 +201,91 @@ impl Approval {
         }
     }
 
-    /// The same, about which nothing was said yet, as another question than the access's own request.
+    /// Returns the same approval under another question than the access's own request. It must have
+    /// no answers yet.
     #[must_use]
     pub fn asked_as(self, question: QuestionId) -> Self {
         Self { question, ..self }
     }
 
-    /// What is asked now.
+    /// Returns the question that is pending now.
     #[must_use]
     pub fn question(&self) -> QuestionId {
         self.question
     }
 
-    /// Whether this is or was its question: a plan that changed made another one of it.
+    /// Checks whether this is or was a question of the approval. A changed plan makes a new
+    /// question.
     #[must_use]
     pub fn has_asked(&self, question: QuestionId) -> bool {
         self.question == question || self.earlier.contains(&question)
     }
 
-    /// The questions that were answered, one for everything that was said.
+    /// Returns the question of each answer that was given.
     fn said_about(&self) -> impl Iterator<Item = QuestionId> {
         let decided = self.decisions.iter().map(|one| one.question);
         let confirmed = self.confirmations.iter().map(|one| one.question);
         decided.chain(confirmed).chain(self.answers.iter().map(|heard| heard.answer.question))
     }
 
-    /// Whoever said yes and counts, in the order of their decisions.
+    /// Returns everybody who said yes and counts, in the order of their decisions.
     #[must_use]
     pub fn agreed(&self) -> Vec<Principal> {
         let yes = self.decisions.iter().filter(|one| one.verdict == Verdict::Approve);
         yes.map(|one| one.by.clone()).collect()
     }
 
-    /// What is demanded.
+    /// Returns the plan: what is demanded.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Who decided what, in the order of their decisions.
+    /// Returns all decisions, in their order.
     #[must_use]
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
     }
 
-    /// The requester's second factors, in their order.
+    /// Returns the requester's second factors, in their order.
     #[must_use]
     pub fn confirmations(&self) -> &[Confirmation] {
         &self.confirmations
     }
 
-    /// What outside systems said, the last word of each.
+    /// Returns the last answer of each outside system.
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
         self.answers.iter().map(|heard| &heard.answer)
     }
 
-    /// Whose approval it is.
+    /// Returns the requester and the grantee.
     #[must_use]
     pub fn parties(&self) -> &Parties {
         &self.parties
     }
 
-    /// Which access it is about.
+    /// Returns the access that the approval is about.
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
     }
 
-    /// Where it stands: computed from the plan and what was said.
+    /// Returns the state, computed from the plan and the answers.
     #[must_use]
     pub fn state(&self) -> ApprovalState {
         self.progress(None).0
     }
 
-    /// The proof, once satisfied.
+    /// Returns the proof, once the approval is satisfied.
     #[must_use]
     pub fn witness(&self) -> Option<Witness> {
         (self.state() == ApprovalState::Satisfied).then_some(Witness { access: self.access })
     }
 
-    /// Adds a decision.
+    /// Adds a decision to the approval.
     ///
     /// # Errors
-    /// [`DecisionRefused`] says why it does not count; nothing was changed.
+    /// [`DecisionRefused`] gives the reason why it does not count. Nothing changed then.
     pub fn decide(&self, decision: Decision) -> Result<Self, DecisionRefused> {
         let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else {
             return Err(DecisionRefused::Closed);
@@ -316,7 +323,7 @@ impl Approval {
     /// Adds the requester's second factor.
     ///
     /// # Errors
-    /// [`DecisionRefused`] says why it does not count; nothing was changed.
+    /// [`DecisionRefused`] gives the reason why it does not count. Nothing changed then.
     pub fn confirm(&self, confirmation: Confirmation) -> Result<Self, DecisionRefused> {
         let mfa = self.confirms(&confirmation.by)?;
         if confirmation.question != self.question {
@@ -330,11 +337,14 @@ impl Approval {
         Ok(next)
     }
 
-    /// The second factor that is awaited of this person as the requester: by the stage that waits, or by a later one, for which it counts
-    /// if it is fresh still when that stage is reached. So a code may come with the request although a tracker is asked first.
+    /// Returns the second factor that is still needed from this person as the requester.
+    ///
+    /// The stage that is pending may need it, or a later one. For a later stage it counts if it is
+    /// still fresh when that stage is reached. So a code may come with the request although a
+    /// tracker is asked first.
     ///
     /// # Errors
-    /// [`DecisionRefused`] where none is.
+    /// [`DecisionRefused`] if none is needed from this person.
     pub fn confirms(&self, by: &Principal) -> Result<Mfa, DecisionRefused> {
         let (ApprovalState::Waiting { stage: waiting }, begun) = self.progress(None) else {
             return Err(DecisionRefused::Closed);
@@ -349,10 +359,12 @@ impl Approval {
         }
     }
 
-    /// Adds what an outside system said, instead of what it said before. Where the plan does not ask it nothing changes.
+    /// Adds an outside system's answer, which replaces its earlier one. If the plan does not ask
+    /// the system, nothing changes.
     ///
     /// # Errors
-    /// [`DecisionRefused::Closed`] once it is satisfied or refused, [`DecisionRefused::NotEntitled`] for a system that is not asked.
+    /// [`DecisionRefused::Closed`] once the approval is satisfied or refused,
+    /// [`DecisionRefused::NotEntitled`] for a system that is not asked.
     pub fn answer(&self, answer: Answer) -> Result<Self, DecisionRefused> {
         let ApprovalState::Waiting { .. } = self.state() else {
             return Err(DecisionRefused::Closed);
@@ -371,7 +383,7 @@ impl Approval {
         Ok(next)
     }
 
-    /// The outside systems that have to be asked now.
+    /// Returns the outside systems that have to be asked now.
     #[must_use]
     pub fn asks_outside(&self) -> Vec<ApproverName> {
         let ApprovalState::Waiting { stage } = self.state() else { return Vec::new() };
@@ -379,11 +391,13 @@ impl Approval {
         asked.map(|asked| &asked.approver).filter(|approver| !self.has_yes(approver, None)).cloned().collect()
     }
 
-    /// The same decisions under a plan ruled anew, each decider with what the directory says of him now. Who is no longer entitled
-    /// no longer counts (law 8); his decision stays on record. A person without a fresh snapshot does not count.
+    /// Returns the same decisions under a new ruling, with the directory's present answer about
+    /// each decider. A decision stays on record, but no longer counts if its decider is no longer
+    /// entitled (law 8). A decider without a fresh snapshot does not count.
     ///
-    /// A plan with other terms is another question, of this id: what is said later about the earlier one does not count, and outside
-    /// systems are asked again. People's decisions stand: what they agreed to, who gets what for how long, is the same.
+    /// A plan with other terms makes a new question, which takes this id. Later answers to the old
+    /// question do not count, and outside systems are asked again. People's decisions stay valid,
+    /// because who gets what for how long is the same.
     #[must_use]
     pub fn ruled_again(&self, plan: Plan, fresh: &[Fresh], question: QuestionId) -> Self {
         let mut unknown = BTreeSet::new();
@@ -413,7 +427,8 @@ impl Approval {
         next
     }
 
-    /// The same where the words of outside systems that are too old to be granted on do not count until they are said again.
+    /// Returns the approval without the outside answers that are too old to grant on. They count
+    /// again once the systems repeat them.
     #[must_use]
     pub fn without_stale(&self, now: Time) -> Self {
         let again = |answer: &Answer| {
@@ -427,7 +442,8 @@ impl Approval {
         next
     }
 
-    /// When the stage that waits is escalated, and how; none where it is not.
+    /// Returns the stage that is pending, the time of its escalation, and how it is escalated. None
+    /// if it has no escalation.
     #[must_use]
     pub fn escalates(&self) -> Option<(usize, Time, &Escalation)> {
         if !self.has_escalation() {

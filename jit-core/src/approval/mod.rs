@@ -1,4 +1,4 @@
-//! What policy demands, who may say yes, and the machine that says when it is met. Pure.
+//! Plans of policy, the people who may say yes, and the machine that tells if a plan is met. Pure.
 
 mod awaits;
 mod decision;

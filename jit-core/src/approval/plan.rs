@@ -1,4 +1,4 @@
-//! What policy demands for a request.
+//! Plans: what policy demands for a request.
 
 use std::collections::BTreeSet;
 
@@ -12,23 +12,23 @@ use crate::clock::{Time, micros, span};
 use crate::id::{ApproverName, FactorName, Group, Principal, ReceiverName, RuleName};
 use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 
-/// What policy demands for a request, and how the grant is to be handled.
+/// A plan: what policy demands for a request, and how the grant is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The rule that matched.
     pub rule: RuleName,
-    /// Hash of the policy document that the rule stood in.
+    /// Hash of the policy document that contains the rule.
     pub policy: String,
-    /// In this order; none: granted at once.
+    /// Stages in their order. Without any, the role is granted at once.
     pub stages: Vec<Stage>,
-    /// How long and until when.
+    /// Limits of the durations.
     pub limits: Limits,
-    /// What happens in the database.
+    /// Handling of the grant in the database.
     pub handling: Handling,
-    /// Who is told; none named: every receiver.
+    /// Notifiers that are told. An empty set means all of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub notify: BTreeSet<ReceiverName>,
-    /// What is owed afterwards, where it is given in an emergency.
+    /// Review that is owed afterwards, if this is an emergency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
 }
@@ -36,15 +36,15 @@ pub struct Plan {
 /// One stage: all of its requirements have to be met before the next one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// All of these, by distinct humans.
+    /// Requirements that distinct humans have to meet, all of them.
     pub people: Vec<Requirement>,
-    /// A second factor.
+    /// Second factor that the stage demands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Mfa>,
-    /// All of these outside systems.
+    /// Outside systems that have to say yes, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<Outside>,
-    /// Who else may meet what is unmet after a while.
+    /// Escalation that adds approvers after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalate: Option<Escalation>,
 }
@@ -52,107 +52,111 @@ pub struct Stage {
 /// A second factor that a stage demands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mfa {
-    /// Of whom.
+    /// Person who has to give it.
     pub of: MfaOf,
-    /// How old it may be when it is given; the requester's also when the stage is reached.
+    /// Highest age of the proof when it is given. The requester's proof must also be this fresh
+    /// when the stage is reached.
     #[serde(with = "micros")]
     pub within: TimeDelta,
-    /// Which one; none named: any that is set up.
+    /// Factor that is demanded. None means any that is set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<FactorName>,
 }
 
-/// Of whom a second factor is demanded.
+/// Person who has to give a second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MfaOf {
-    /// The one who asked.
+    /// Principal who asked for the role.
     Requester,
-    /// Everybody whose yes the stage counts.
+    /// All approvers whose yes the stage counts.
     Approver,
 }
 
 /// An outside system that has to say yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
-    /// Which.
+    /// Name of the outside system.
     pub approver: ApproverName,
-    /// Whether its yes counts for a minute only and it is asked again right before the grant, as about a ticket.
+    /// True if its yes counts for a minute only, so that it is asked again right before the grant,
+    /// as about a ticket.
     pub again: bool,
 }
 
-/// Who else may meet what is unmet when a stage waits for long. Quorums stay, and nobody is taken away.
+/// Additional approvers for a stage that is pending for long. Quorums stay, and nobody loses the
+/// right to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escalation {
-    /// After so long, from when the stage was reached.
+    /// Time to wait after the stage was reached.
     #[serde(with = "micros")]
     pub after: TimeDelta,
-    /// The members of this group.
+    /// Group whose members may decide too.
     pub to: Group,
 }
 
-/// What is owed after an emergency.
+/// Review that is owed after an emergency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakGlass {
-    /// The human who owes the review.
+    /// Human who owes the review.
     pub human: Principal,
-    /// Who can give it, and not he.
+    /// Requirement for the reviewer, who cannot be the human who owes the review.
     pub review_by: Requirement,
-    /// How long after the request it is due.
+    /// Time until the review is due, counted from the activation of the role.
     #[serde(with = "micros")]
     pub within: TimeDelta,
 }
 
-/// Something that people have to say yes to.
+/// A requirement that people have to meet by saying yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
-    /// So many distinct humans of the group.
+    /// A number of distinct humans of the group.
     Group {
-        /// The group.
+        /// Group of the approvers.
         group: Group,
-        /// How many.
+        /// Number of approvers.
         quorum: u32,
     },
-    /// The manager of somebody.
+    /// The manager of the requester or the grantee.
     ManagerOf(Subject),
-    /// This person.
+    /// One named person.
     Person(Principal),
-    /// One of these requirements.
+    /// Any one of these requirements.
     Any(Vec<Requirement>),
 }
 
-/// Whose manager.
+/// Person whose manager is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
-    /// The one who asked.
+    /// Principal who asked for the role.
     Requester,
-    /// The one who gets the role.
+    /// Principal who gets the role.
     Receiver,
 }
 
-/// One yes that is needed, from such a person.
+/// Kind of person who has to say yes once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// A member of the group.
     Group(Group),
-    /// The manager of the subject.
+    /// The manager of the requester or the grantee.
     ManagerOf(Subject),
-    /// This person.
+    /// One named person.
     Person(Principal),
 }
 
-/// One yes that is needed, and in which stage.
+/// One yes that a stage needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Need {
-    /// Which stage, from 0.
+    /// Number of the stage, from 0.
     pub(crate) stage: usize,
-    /// Whose.
+    /// Person who has to say yes.
     pub(crate) who: Who,
 }
 
-/// Most ways in which the requirements of one plan may be met, and most people it may need: the matching stays cheap.
+/// Limit of the ways to meet the requirements of one plan, and of the people it needs. It keeps the
+/// matching cheap.
 pub(super) const MOST_WAYS: usize = 1_024;
 
 /// A plan that could be met in more than 1,024 ways, or needs more than 1,024 people.
@@ -161,13 +165,13 @@ pub(super) const MOST_WAYS: usize = 1_024;
 pub struct TooManyWays;
 
 impl Mfa {
-    /// Whether this proof, given then, will do.
+    /// Checks whether this proof is acceptable if it is given at that time.
     pub(super) fn accepts(&self, proven: &Proven, given: Time) -> bool {
         let kind = self.factor.as_ref().is_none_or(|factor| *factor == proven.factor);
         kind && span(proven.at, given) <= self.within
     }
 
-    /// For a person to read.
+    /// Describes the factor for people to read.
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.factor {
@@ -178,7 +182,7 @@ impl Mfa {
 }
 
 impl Stage {
-    /// For a person to read.
+    /// Describes the stage for people to read.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut parts = Vec::new();
@@ -200,14 +204,14 @@ impl Stage {
         text
     }
 
-    /// The second factor that is demanded of the requester in it.
+    /// Returns the second factor that the stage demands from this side.
     pub(super) fn mfa_of(&self, of: MfaOf) -> Option<&Mfa> {
         self.mfa.as_ref().filter(|mfa| mfa.of == of)
     }
 }
 
 impl Requirement {
-    /// The people whom it names one by one.
+    /// Returns the people whom it names one by one.
     #[must_use]
     pub fn named(&self) -> Vec<&Principal> {
         match self {
@@ -217,10 +221,10 @@ impl Requirement {
         }
     }
 
-    /// The ways in which it can be met, each as the people it needs.
+    /// Returns the ways to meet the requirement, each as the people it needs.
     ///
     /// # Errors
-    /// [`TooManyWays`] where it cannot be judged cheaply.
+    /// [`TooManyWays`] if there are too many to judge cheaply.
     pub fn ways(&self) -> Result<Vec<Vec<Who>>, TooManyWays> {
         let ways = match self {
             Self::Group { group, quorum } => {
@@ -246,14 +250,14 @@ impl Requirement {
         Ok(ways)
     }
 
-    /// Whether what the directory says of the person makes him one whom it asks.
+    /// Checks whether the requirement asks this person, by the directory's answer.
     #[must_use]
     pub fn names(&self, name: &Principal, snapshot: &Snapshot) -> bool {
         let ways = self.ways().unwrap_or_default();
         ways.iter().flatten().any(|who| entitled(who, name, snapshot))
     }
 
-    /// For a person to read: `2 of group dba`.
+    /// Describes the requirement for people to read: `2 of group dba`.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -281,12 +285,12 @@ impl Requirement {
 }
 
 impl Plan {
-    /// The people whom its stages name one by one.
+    /// Returns the people whom the stages name one by one.
     pub fn named(&self) -> impl Iterator<Item = &Principal> {
         self.stages.iter().flat_map(|stage| &stage.people).flat_map(Requirement::named)
     }
 
-    /// Every group that the plan asks about.
+    /// Returns all groups that the plan asks about.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<Group> {
         let mut groups = BTreeSet::new();
@@ -299,7 +303,7 @@ impl Plan {
         groups
     }
 
-    /// Whether this plan demands and allows the same as the other, whatever rule and document they come from.
+    /// Checks whether both plans demand and allow the same. Rule and policy document may differ.
     #[must_use]
     pub fn same_terms(&self, other: &Self) -> bool {
         let same = self.stages == other.stages && self.limits == other.limits && self.handling == other.handling;
@@ -307,7 +311,7 @@ impl Plan {
     }
 }
 
-/// How long, and until when.
+/// Limits of the durations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Longest single window.
@@ -316,37 +320,38 @@ pub struct Limits {
     /// Longest window with all extensions.
     #[serde(with = "micros")]
     pub max_total: TimeDelta,
-    /// How long the request waits for decisions.
+    /// Time for which the request is pending on decisions.
     #[serde(with = "micros")]
     pub decide_by: TimeDelta,
-    /// How far ahead a scheduled start may lie.
+    /// Longest time until a scheduled start.
     #[serde(with = "micros")]
     pub start_within: TimeDelta,
-    /// How long after its start the grant may still be tried.
+    /// Time after the start in which the grant is tried.
     #[serde(with = "micros")]
     pub grant_within: TimeDelta,
 }
 
-/// What happens in the database.
+/// Handling of a grant in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handling {
-    /// Whether sessions end with the window.
+    /// Rule for sessions at the end of the window.
     pub sessions: Sessions,
-    /// Whether `SET ROLE` is allowed.
+    /// Scope of the membership: is `SET ROLE` allowed?
     pub set_role: crate::database::Width,
-    /// Whether an account that has members is accepted.
+    /// Rule for an account that has members.
     pub account_members: Stance,
-    /// What happens to prepared transactions at the end.
+    /// Rule for prepared transactions at the end.
     pub prepared: Prepared,
-    /// Whether a role that can create accounts or grant is accepted.
+    /// Rule for a role that can create accounts or grant.
     pub can_grant: Stance,
-    /// Whether it becomes a default role, where the engine has such.
+    /// Rule for making the role a default role, on engines that have default roles.
     #[serde(default)]
     pub activation: Activation,
-    /// Whether the database itself is to take it away when nobody of ours is alive.
+    /// Rule for the dead man's switch: the database itself removes the membership if no node is
+    /// alive.
     #[serde(default)]
     pub dead_man: DeadMan,
-    /// Whether it is told what is left behind.
+    /// Rule for reporting leftovers.
     #[serde(default)]
     pub left_behind: LeftBehind,
 }

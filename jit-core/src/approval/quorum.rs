@@ -1,7 +1,7 @@
-//! Whether people who said yes can meet what is required, each of them once.
+//! Matching of the people who said yes with the requirements, each person once.
 //!
-//! It is a maximum bipartite matching (Kuhn's algorithm) of the people needed with the people who decided, tried for every
-//! way in which `any` requirements can be met.
+//! It is a maximum bipartite matching (Kuhn's algorithm) of the needed people with the people who
+//! decided. It is tried for every way to meet the `any` requirements.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::people::Snapshot;
 use super::plan::{MOST_WAYS, Need, Requirement, Stage, Subject, TooManyWays, Who};
 use crate::id::Principal;
 
-/// How many of the needed people are there, in the best way, and how many that way needs.
+/// Number of the needed people who are there, in the best way, and number that this way needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Matched {
     pub(super) found: usize,
@@ -23,7 +23,7 @@ impl Matched {
     }
 }
 
-/// Whether what the directory says of this person makes him one whom the need names.
+/// Checks whether the need names this person, by the directory's answer.
 pub(super) fn entitled(who: &Who, name: &Principal, snapshot: &Snapshot) -> bool {
     if snapshot.is_party() {
         return false;
@@ -36,7 +36,7 @@ pub(super) fn entitled(who: &Who, name: &Principal, snapshot: &Snapshot) -> bool
     }
 }
 
-/// Every way in which all requirements of the stages can be met together.
+/// Returns all ways to meet the requirements of the stages together.
 pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Need>>, TooManyWays> {
     let mut all: Vec<Vec<Need>> = vec![Vec::new()];
     let numbered = stages.iter().enumerate().flat_map(|(stage, asks)| asks.people.iter().map(move |one| (stage, one)));
@@ -58,7 +58,8 @@ pub(crate) fn ways(stages: &[Stage]) -> Result<Vec<Vec<Need>>, TooManyWays> {
     Ok(all)
 }
 
-/// The best match over all ways with so many people: one that is met, else the one with the fewest people missing.
+/// Returns the best match over all ways with this number of people. It is one that is met, else the
+/// one with the fewest people missing.
 pub(super) fn best(ways: &[Vec<Need>], people: usize, fits: &dyn Fn(&Need, usize) -> bool) -> Matched {
     let mut best = Matched { found: 0, needed: usize::MAX };
     for way in ways {
@@ -76,7 +77,8 @@ pub(super) fn best(ways: &[Vec<Need>], people: usize, fits: &dyn Fn(&Need, usize
     best
 }
 
-/// Decisions of one human, each of them together: who shares a human, directly or through others, counts once (law 8).
+/// Groups the decisions by human. Decisions that share a human, directly or through others, count
+/// once (law 8).
 pub(super) fn by_human<'d>(decisions: impl IntoIterator<Item = &'d Decision>) -> Vec<Vec<&'d Decision>> {
     let mut people: Vec<(BTreeSet<&Principal>, Vec<&Decision>)> = Vec::new();
     for decision in decisions {
@@ -96,7 +98,8 @@ pub(super) fn by_human<'d>(decisions: impl IntoIterator<Item = &'d Decision>) ->
     people.into_iter().map(|(_, theirs)| theirs).collect()
 }
 
-/// The size of a maximum matching of needs with people, each person for one need at most.
+/// Returns the size of a maximum matching of needs with people. Each person serves one need at
+/// most.
 pub(crate) fn matching(needs: usize, people: usize, fits: &dyn Fn(usize, usize) -> bool) -> usize {
     let mut taken_by: Vec<Option<usize>> = vec![None; people];
     let mut found = 0_usize;
@@ -109,7 +112,7 @@ pub(crate) fn matching(needs: usize, people: usize, fits: &dyn Fn(usize, usize) 
     found
 }
 
-/// Finds somebody for the need, moving others to other needs where that helps.
+/// Finds a person for the need, and moves others to other needs if that helps.
 fn place(need: usize, fits: &dyn Fn(usize, usize) -> bool, taken_by: &mut [Option<usize>], tried: &mut [bool]) -> bool {
     for person in 0..tried.len() {
         if tried.get(person).copied().unwrap_or(true) || !fits(need, person) {

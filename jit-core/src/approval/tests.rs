@@ -1,4 +1,4 @@
-//! Properties of the approval machine, judged by brute force on small cases.
+//! Properties of the approval machine, checked by brute force on small cases.
 
 mod workflow;
 
@@ -12,7 +12,7 @@ use crate::database::Width;
 use crate::id::{AccessId, Group, Principal, QuestionId, RuleName};
 use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
 
-/// Somebody as the directory has him: a name, a human behind it, and what both are entitled to.
+/// A person as the directory has them: a name, a human behind it, and their rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Somebody {
     name: usize,
@@ -22,7 +22,8 @@ struct Somebody {
     manages_receiver: bool,
 }
 
-/// The requester's name and human, and the receiver's, among the numbers of `Somebody`.
+/// Number of the requester's name and human, then of the grantee's, among the numbers of
+/// `Somebody`.
 const REQUESTER: usize = 0;
 const RECEIVER: usize = 1;
 const NAMES: usize = 8;
@@ -81,7 +82,7 @@ impl Somebody {
     }
 }
 
-/// Whether the people meet all requirements, each human once: tries everything.
+/// Checks whether the people meet all requirements, each human once. Tries everything.
 fn met(requirements: &[Requirement], people: &[Somebody]) -> bool {
     let Some((first, rest)) = requirements.split_first() else { return true };
     let then = |requirement: Requirement| [&[requirement], rest].concat();
@@ -119,7 +120,7 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
     proptest::collection::vec(stage, 0..3)
 }
 
-/// Everybody once, by name; some are aliases of another's human.
+/// Generates every person once, by name. Some are aliases of another's human.
 fn everybody() -> impl Strategy<Value = Vec<Somebody>> {
     let one = (prop_oneof![3 => Just(None), 1 => (0..NAMES).prop_map(Some)], 0..8_u8, 0..8_u8);
     proptest::collection::vec(one, NAMES).prop_map(|all| {
@@ -160,7 +161,7 @@ fn access() -> AccessId {
     "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()
 }
 
-/// Another question than the request.
+/// Returns another question than the request.
 fn other() -> QuestionId {
     "0000000000ff".parse().unwrap()
 }
@@ -174,7 +175,7 @@ fn approval(stages: Vec<Stage>) -> Approval {
     )
 }
 
-/// The people behind the decisions that were accepted.
+/// Returns the people behind the accepted decisions.
 fn deciders(approval: &Approval, verdict: Verdict, everybody: &[Somebody]) -> Vec<Somebody> {
     let by: BTreeSet<&Principal> = approval
         .decisions()
@@ -185,7 +186,7 @@ fn deciders(approval: &Approval, verdict: Verdict, everybody: &[Somebody]) -> Ve
     everybody.iter().filter(|person| by.contains(&name(person.name))).cloned().collect()
 }
 
-/// Lets them decide in this order; who is refused changes nothing.
+/// Lets the people decide in this order. A refused decision changes nothing.
 fn decide_all(mut approval: Approval, order: &[(usize, bool)], everybody: &[Somebody]) -> Approval {
     for (who, approves) in order {
         let verdict = if *approves { Verdict::Approve } else { Verdict::Deny };
@@ -204,7 +205,7 @@ fn order() -> impl Strategy<Value = Vec<(usize, bool)>> {
     proptest::collection::vec((0..NAMES, proptest::bool::weighted(0.95)), 0..24)
 }
 
-/// The most needs that people can be given to, tried in every way.
+/// Returns the highest number of needs that people can fill, by trying every way.
 fn most(need: usize, fits: &[Vec<bool>], taken: &mut Vec<bool>) -> usize {
     let Some(row) = fits.get(need) else { return 0 };
     let mut best = most(need + 1, fits, taken);
@@ -240,7 +241,8 @@ proptest! {
             let before = approval.state();
             let decision = person.decides(if approves { Verdict::Approve } else { Verdict::Deny });
             let answer = approval.decide(decision.clone());
-            // spurious and repeated: the same question has the same answer, and a refusal leaves no trace
+            // spurious and repeated: the same decision has the same result, and a refusal leaves no
+            // trace
             prop_assert_eq!(&approval.decide(decision), &answer);
             match answer {
                 Ok(next) => {
@@ -309,13 +311,14 @@ proptest! {
         prop_assert_eq!(again.state() == ApprovalState::Refused, no);
         let satisfied = again.state() == ApprovalState::Satisfied;
         prop_assert!(!satisfied || met(&all_of(&after), &still));
-        // where two deciders turned out to be one human, he counts once, for whatever either of them is entitled to
+        // two deciders who turn out to be one human count once, for whatever either is entitled to
         prop_assert!(no || satisfied == met(&all_of(&after), &still));
-        // and again with everybody as he was: nothing was forgotten
+        // and again with everybody as before: nothing was forgotten
         let was: Vec<Fresh> = everybody.iter().map(Somebody::fresh).collect();
         let back = again.ruled_again(decided.plan().clone(), &was, decided.question());
         prop_assert_eq!((back.state(), back.decisions()), (decided.state(), decided.decisions()));
-        // another plan is another question, and what was said before stays what it was said about
+        // another plan is another question, and earlier answers keep the question that they are
+        // about
         let changed = !again.plan().same_terms(decided.plan());
         prop_assert_eq!(again.question() == decided.question(), !changed);
         prop_assert!(decided.decisions().iter().all(|one| again.has_asked(one.question)));
@@ -415,7 +418,8 @@ fn law_19_what_is_said_about_another_question_does_not_count() {
     let mut forged = serde_json::to_value(&more).unwrap();
     forged["decisions"] = serde_json::to_value(said.decisions()).unwrap();
     assert!(serde_json::from_value::<Approval>(forged).is_err());
-    // a stricter plan asks anew: a late word about the first does not count, one that was in time does
+    // a stricter plan asks anew: a late answer to the first does not count, one that was in time
+    // does
     let twice = Stage { people: vec![Requirement::Group { group: group(0), quorum: 2 }], ..Stage::default() };
     let stricter = request.ruled_again(plan(vec![twice.clone()]), &[], other());
     assert_eq!(stricter.decide(yes), Err(DecisionRefused::AnotherQuestion));

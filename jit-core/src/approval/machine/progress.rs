@@ -1,4 +1,4 @@
-//! Where an approval stands: computed each time from the plan and from what was said until then.
+//! State of an approval, computed each time from the plan and the answers until then.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::clock::{Time, after};
 use crate::id::ApproverName;
 
 impl Approval {
-    /// Where it stands, by what was said until then, and when each stage up to the one that waits was reached.
+    /// Returns the state at that time. Also returns the time at which each stage was reached, up to
+    /// the one that is pending.
     pub(in crate::approval) fn progress(&self, until: Option<Time>) -> (ApprovalState, Vec<Time>) {
         let mut begun = vec![self.opened_at];
         if self.is_refused(until) {
@@ -25,7 +26,7 @@ impl Approval {
         (ApprovalState::Satisfied, begun)
     }
 
-    /// When a stage was met first, of which it is known that it is.
+    /// Returns the time at which a stage was first met. The stage is known to be met.
     fn met_at(&self, stage: usize, begun: &[Time]) -> Time {
         let reached = begun.last().copied().unwrap_or(self.opened_at);
         let decided = self.decisions.iter().map(|decision| decision.at);
@@ -42,7 +43,8 @@ impl Approval {
         let all = 0..self.plan.stages.len();
         let by_people =
             |decision: &Decision| no(decision) && self.counts(decision) && self.asks(decision, all.clone(), &[]);
-        // who was escalated to says no once it is his turn: whose turn it was is known from the time of his no
+        // an approver by escalation can say no once it is their turn, which follows from the time
+        // of their no
         self.decisions.iter().any(|decision| by_people(decision) || no(decision) && self.was_asked(decision))
             || self.answers().any(|answer| {
                 let asked = self.plan.stages.iter().flat_map(|stage| &stage.outside);
@@ -52,7 +54,7 @@ impl Approval {
             })
     }
 
-    /// Whether the decider was asked by an escalation when he decided.
+    /// Checks whether an escalation asked the decider at the time of the decision.
     fn was_asked(&self, decision: &Decision) -> bool {
         if !self.counts(decision) || !self.has_escalation() {
             return false;
@@ -87,18 +89,18 @@ impl Approval {
         self.answers.iter().any(|heard| heard.answer.approver == *approver && yes(heard))
     }
 
-    /// Whether the requester gave a second factor that is fresh for this stage.
+    /// Checks whether the requester gave a second factor that is fresh for this stage.
     pub(in crate::approval) fn is_confirmed(&self, stage: usize, begun: &[Time], until: Option<Time>) -> bool {
         let Some(mfa) = self.plan.stages.get(stage).and_then(|here| here.mfa_of(MfaOf::Requester)) else {
             return false;
         };
         let reached = begun.get(stage).copied().unwrap_or(self.opened_at);
-        // one given before the stage was reached has to be fresh then
+        // one given before the stage was reached has to be fresh at that time
         let fresh = |one: &Confirmation| mfa.accepts(&one.proven, one.at.max(reached));
         self.confirmations.iter().any(|one| in_time(one.at, until) && fresh(one))
     }
 
-    /// How far the people of all stages up to this one are there; none where that cannot be judged.
+    /// Returns the match of people for all stages up to this one; none if that cannot be judged.
     pub(super) fn matched(&self, stage: usize, begun: &[Time], until: Option<Time>) -> Option<Matched> {
         let reached = self.plan.stages.get(..=stage)?;
         self.matched_in(reached, begun, until)
@@ -120,13 +122,14 @@ impl Approval {
         Some(best(&ways(reached).ok()?, people.len(), &fits))
     }
 
-    /// Whether the decision is one that the need asks for, with what its stage demands of it.
+    /// Checks whether the need asks for this decision, and the decision has the second factor of
+    /// its stage.
     fn fits(&self, need: &Need, decision: &Decision, begun: &[Time]) -> bool {
         let stage = self.plan.stages.get(need.stage);
         self.is_asked(need, decision, begun) && stage.is_none_or(|stage| proves(stage, decision))
     }
 
-    /// Whether the need asks the decider, by himself or because its stage waited for long.
+    /// Checks whether the need asks the decider, directly or by escalation.
     fn is_asked(&self, need: &Need, decision: &Decision, begun: &[Time]) -> bool {
         let (name, snapshot) = decision.standing();
         if entitled(&need.who, name, snapshot) {
@@ -137,19 +140,20 @@ impl Approval {
         snapshot.groups.contains(&escalate.to) && !snapshot.is_party() && decision.at >= after(*reached, escalate.after)
     }
 
-    /// Whether the decider or the one in whose place he decides is the requester or the receiver, by name or by human.
+    /// Checks whether the decider, or the absent person they act for, is the requester or the
+    /// grantee. It compares names and humans.
     pub(super) fn is_party(&self, decision: &Decision) -> bool {
         let names = [&self.parties.requester, &self.parties.receiver];
         let (standing, away) = decision.standing();
         decision.snapshot.is_party() || away.is_party() || names.contains(&&decision.by) || names.contains(&standing)
     }
 
-    /// Whether the directory knows the decider still, and he is no party.
+    /// Checks whether the directory still knows the decider, who is neither requester nor grantee.
     fn counts(&self, decision: &Decision) -> bool {
         !self.is_party(decision) && !self.unknown.contains(&decision.by)
     }
 
-    /// Whether one of these stages asks the decider.
+    /// Checks whether one of these stages asks the decider.
     pub(super) fn asks(&self, decision: &Decision, stages: std::ops::Range<usize>, begun: &[Time]) -> bool {
         let asked = self.plan.stages.iter().enumerate().skip(stages.start).take(stages.len());
         let all = asked.flat_map(|(stage, here)| here.people.iter().map(move |requirement| (stage, requirement)));
@@ -159,7 +163,7 @@ impl Approval {
     }
 }
 
-/// Whether the decision came with the second factor that the stage demands of its approvers.
+/// Checks whether the decision has the second factor that the stage demands of its approvers.
 pub(super) fn proves(stage: &Stage, decision: &Decision) -> bool {
     let demanded = stage.mfa_of(MfaOf::Approver);
     demanded.is_none_or(|mfa| decision.proven.as_ref().is_some_and(|proven| mfa.accepts(proven, decision.at)))

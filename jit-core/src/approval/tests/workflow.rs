@@ -1,11 +1,12 @@
-//! The whole machine against a judge that tries everything: people, second factors, outside systems, escalation, delegation, changing
-//! groups and aliases, in whatever order and at whatever times.
+//! Compares the whole machine with a judge that tries everything. It covers people, second factors,
+//! outside systems, escalation, delegation, and changing groups and aliases, in any order and at
+//! any times.
 
 use super::*;
 use crate::clock::{Time, after};
 use crate::id::{ApproverName, FactorName};
 
-/// Something that is said, or changes.
+/// Something that people or systems say, or that changes.
 #[derive(Debug, Clone)]
 enum Act {
     Decide {
@@ -22,9 +23,10 @@ enum Act {
         system: usize,
         yes: bool,
     },
-    /// It is about to be granted: what counts for a minute only and is older does not.
+    /// The grant is about to be made. An answer that counts for a minute only does not count if it
+    /// is older.
     Begin,
-    /// The directory says something else from now on, and of some nothing.
+    /// The directory gives other answers from now on, and none about some people.
     Change {
         everybody: Vec<Somebody>,
         known: Vec<bool>,
@@ -32,7 +34,7 @@ enum Act {
     },
 }
 
-/// What was said and taken, and what the directory says.
+/// Accepted answers, and the present answers of the directory.
 #[derive(Debug, Clone)]
 struct Judge {
     stages: Vec<Stage>,
@@ -46,7 +48,7 @@ struct Judge {
 struct Answered {
     system: usize,
     yes: bool,
-    /// When it said so first, and last.
+    /// Times at which the system gave this answer first, and last.
     since: i64,
     at: i64,
     stale: bool,
@@ -54,10 +56,11 @@ struct Answered {
 
 #[derive(Debug, Clone)]
 struct Decided {
-    /// What the directory said of them, last time it was asked.
+    /// Directory's last answer about the decider.
     by: Somebody,
     as_whom: Somebody,
-    /// Whether the directory knew them then, and who is away let others decide for him.
+    /// True if the directory knew them then, and the absent person let others decide in their
+    /// place.
     known: bool,
     approves: bool,
     at: i64,
@@ -84,7 +87,7 @@ impl Judge {
         one.by.is_party() || one.as_whom.is_party()
     }
 
-    /// Whether the directory lets it count.
+    /// Checks whether the directory lets the decision count.
     fn counts(&self, one: &Decided) -> bool {
         !self.is_party(one) && one.known
     }
@@ -102,7 +105,7 @@ impl Judge {
                 || has_need(requirement) && reached.is_some_and(|reached| self.escalated(one, stage, reached)))
     }
 
-    /// Those who share a human, directly or through others, are one.
+    /// Groups decisions that share a human, directly or through others.
     fn people(&self, until: i64) -> Vec<Vec<&Decided>> {
         let yes = self.decisions.iter().filter(|one| one.approves && one.at <= until && self.counts(one));
         let mut people: Vec<Vec<&Decided>> = yes.map(|one| vec![one]).collect();
@@ -121,7 +124,7 @@ impl Judge {
         }
     }
 
-    /// Whether the people can be given to all that is required, each to one: tries everything.
+    /// Checks whether the people can meet all requirements, each person one. Tries everything.
     fn given(&self, left: &[(usize, Requirement)], people: &[Vec<&Decided>], reached: &[i64]) -> bool {
         let Some(((stage, first), rest)) = left.split_first() else { return true };
         let then = |requirement: Requirement| [&[(*stage, requirement)], rest].concat();
@@ -172,7 +175,7 @@ impl Judge {
         outside && confirmed && self.given(&all, &self.people(until), reached)
     }
 
-    /// How old the requester's second factor may be, where the stage demands one.
+    /// Returns the highest age of the requester's second factor, if the stage demands one.
     fn own_factor(&self, stage: usize) -> Option<i64> {
         let mfa = self.stages[stage].mfa.as_ref().filter(|mfa| mfa.of == MfaOf::Requester);
         mfa.map(|mfa| mfa.within.num_seconds())
@@ -183,7 +186,8 @@ impl Judge {
         self.confirmations.iter().any(fresh)
     }
 
-    /// The same of the first stage from this one on that lacks it. What was fresh when it was given is so for a stage not reached yet.
+    /// Returns the same for the first stage from this one on that lacks it. A factor that was fresh
+    /// when given counts for a stage not reached yet.
     fn demands(&self, waiting: usize, reached: &[i64]) -> Option<i64> {
         (waiting..self.stages.len()).find_map(|stage| {
             let reached = reached.get(stage).copied().unwrap_or(OPENED);
@@ -191,7 +195,7 @@ impl Judge {
         })
     }
 
-    /// Where it stands now, and when each stage so far was reached.
+    /// Returns the present state, and the time at which each stage so far was reached.
     fn state(&self, now: i64) -> (ApprovalState, Vec<i64>) {
         let mut reached = vec![OPENED];
         let mut state = ApprovalState::Satisfied;
@@ -209,7 +213,7 @@ impl Judge {
             let stages = self.stages.iter().enumerate();
             stages.flat_map(|(stage, here)| here.people.iter().map(move |asked| (stage, asked))).any(
                 |(stage, asked)| {
-                    // whom it was escalated to was asked once the stage had waited for him
+                    // an approver by escalation was asked once the stage had waited long enough
                     let reached = reached.get(stage).copied().filter(|reached| *reached <= one.at);
                     self.asked(one, asked, stage, reached)
                 },
@@ -223,7 +227,7 @@ impl Judge {
         (if no || outside_no { ApprovalState::Refused } else { state }, reached)
     }
 
-    /// The directory says something else from now on.
+    /// Changes the answers of the directory from now on.
     fn change(&mut self, everybody: Vec<Somebody>, known: &[bool], away: &[bool]) -> Vec<Fresh> {
         let mut fresh = Vec::new();
         for one in &mut self.decisions {
@@ -257,7 +261,8 @@ impl Decided {
     }
 }
 
-/// Whether it needs anybody at all: an `any` of nothing is met by nobody, whoever it is escalated to.
+/// Checks whether the requirement needs anybody at all. Nobody meets an empty `any`, with or
+/// without escalation.
 fn has_need(requirement: &Requirement) -> bool {
     match requirement {
         Requirement::Any(options) => options.iter().any(has_need),
@@ -340,7 +345,8 @@ proptest! {
                         }
                         (Ok(_), _) => prop_assert!(false, "there was nothing to decide"),
                         (Err(refused), ApprovalState::Waiting { stage }) => {
-                            // whoever is asked now, fresh and with what is demanded of him, is heard
+                            // a person who is asked now, with a fresh factor if one is demanded, is
+                            // accepted
                             let mfa = judge.stages[stage].mfa.as_ref().filter(|mfa| mfa.of == MfaOf::Approver);
                             let proves = !approves || mfa.is_none_or(|mfa| {
                                 one.proven.is_some_and(|proven| now - proven <= mfa.within.num_seconds())
@@ -360,7 +366,8 @@ proptest! {
                         }
                         (Ok(_), _) => prop_assert!(false, "there was nothing to confirm"),
                         (Err(refused), ApprovalState::Waiting { stage }) => {
-                            // of the requester it is taken as soon as any stage to come demands it, where it is fresh
+                            // the requester's factor is accepted as soon as any remaining stage
+                            // demands it, if it is fresh
                             let demanded = judge.demands(stage, &reached);
                             let fresh = demanded.is_none_or(|within| age <= within);
                             prop_assert!(who != REQUESTER || demanded.is_none() || !fresh, "{refused}");
@@ -397,7 +404,7 @@ proptest! {
             prop_assert_eq!(approval.state(), expected);
             prop_assert_eq!(approval.witness().is_some(), expected == ApprovalState::Satisfied);
             prop_assert_eq!(approval.awaits().is_empty(), !waits(expected));
-            // what is stored is loaded as it was, and stands where it stood
+            // a stored approval loads unchanged, with the same state
             let stored = serde_json::to_value(&approval).unwrap();
             prop_assert_eq!(serde_json::from_value::<Approval>(stored).unwrap(), approval.clone());
         }
