@@ -1,4 +1,4 @@
-//! What every adapter needs and none of them should write again: time that is left, the server's clock, the same error for many orders,
+//! Shared parts of the adapters: the time left, the server's clock, one error for many orders,
 //! settling, passwords in URLs.
 
 use std::collections::BTreeSet;
@@ -12,56 +12,57 @@ use secrecy::SecretString;
 use super::{Call, Check, DatabaseError, LostPrivilege, NameError, SettleOrder, Severity};
 use crate::clock::{Time, after, span, to_std};
 
-/// How much of a call's time is left.
+/// Remaining time of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     end: Instant,
 }
 
 impl Budget {
-    /// So much from now on.
+    /// Starts a budget of this length now.
     #[must_use]
     pub fn of(limit: Duration) -> Self {
         let now = Instant::now();
         Self { end: now.checked_add(limit).unwrap_or(now) }
     }
 
-    /// What is left of it.
+    /// Returns the time that is left.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// How long the server may take for one statement, so that it gives up before the client does.
+    /// Returns the time that the server may take for one statement. It is shorter than the rest, so
+    /// that the server gives up before the client does.
     #[must_use]
     pub fn statement(&self) -> Duration {
         self.left().mul_f64(0.8)
     }
 
-    /// How long it may wait for a lock.
+    /// Returns the time that a statement may wait for a lock.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.left().mul_f64(0.6)
     }
 }
 
-/// What the server's clock says, reckoned from when it was last read on the connection.
+/// Server's clock, computed from its last reading on the connection.
 #[derive(Debug)]
 pub struct ServerClock(Mutex<(Instant, Time)>);
 
 impl ServerClock {
-    /// It says this now.
+    /// Starts with this reading of the clock.
     #[must_use]
     pub fn new(now: Time) -> Self {
         Self(Mutex::new((Instant::now(), now)))
     }
 
-    /// It was read again.
+    /// Takes a new reading of the clock.
     pub fn read(&self, now: Time) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
     }
 
-    /// What it will say after so long.
+    /// Returns the time that the clock will show after this delay.
     #[must_use]
     pub fn after(&self, delay: Duration) -> Time {
         let (instant, time) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,32 +76,35 @@ pub trait Lends: Sync {
     /// A connection that is lent.
     type Lent: Lent;
 
-    /// Waits until what a new connection needs is there: the password, whose source has a time limit of its own.
+    /// Waits until everything that a new connection needs is there: the password, whose source has
+    /// a time limit of its own.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says.
+    /// See [`DatabaseError`].
     fn ready(&self) -> impl Future<Output = Result<(), DatabaseError>> + Send {
         std::future::ready(Ok(()))
     }
 
-    /// One, within this time. Nothing was sent when this fails.
+    /// Lends one connection within this time. Nothing was sent if this fails.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says.
+    /// See [`DatabaseError`].
     fn lend(&self, limit: Duration) -> impl Future<Output = Result<Self::Lent, DatabaseError>> + Send;
 }
 
-/// A connection that is lent for one call. Dropped without being given back (a call that was cancelled, timed out or failed) it is closed.
+/// A connection that is lent for one call. If it is dropped without being given back, it is closed
+/// (a call that was cancelled, timed out or failed).
 pub trait Lent: Send {
-    /// The call came to its end, and every answer was read. `certain`: with an answer that leaves nothing open; else it is closed, unless
-    /// it knows itself to be in good order.
+    /// Gives the connection back after the call ended and every answer was read. `certain` means
+    /// that the answers leave nothing open. Otherwise the connection is closed, unless it knows
+    /// itself to be in good order.
     fn give_back(self, certain: bool);
 }
 
-/// A call that changes nothing, within this limit.
+/// Makes a call that changes nothing, within this limit.
 ///
 /// # Errors
-/// What the work answers; [`too_slow`] where it answers nothing in time.
+/// The error of the work, or [`too_slow`] if it does not answer in time.
 pub async fn read<P: Lends, T>(
     pool: &P,
     limit: Duration,
@@ -113,7 +117,8 @@ pub async fn read<P: Lends, T>(
     result
 }
 
-/// A call of so many orders that changes something, within its own limit: one answer for each.
+/// Makes a call of `count` orders that changes something, within its own limit. Returns one answer
+/// per order.
 pub async fn change<P: Lends, T>(
     pool: &P,
     call: &Call,
@@ -141,11 +146,11 @@ pub async fn change<P: Lends, T>(
     }
 }
 
-/// How long settling may take where the latest of the earlier calls may arrive until `last`, and a call may take `limit`; both times by the
-/// server's clock.
+/// Returns the time that settling may take. The latest of the earlier calls may arrive until
+/// `last`, and a call may take `limit`. Both times are of the server's clock.
 ///
 /// # Errors
-/// Where that is longer than anybody waits.
+/// [`DatabaseError::NotApplied`] if that is longer than anybody waits.
 pub fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, DatabaseError> {
     let wait = to_std(span(now, last));
     if wait > LONGEST_SETTLE {
@@ -155,32 +160,37 @@ pub fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, 
     Ok(limit.saturating_add(wait).saturating_add(limit))
 }
 
-/// How a server is settled, for [`settle`].
+/// Server operations that [`settle`] needs.
 pub trait Settling: Send {
-    /// The server's clock, now.
+    /// Reads the server's clock.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says.
+    /// See [`DatabaseError`].
     fn now(&mut self) -> impl Future<Output = Result<Time, DatabaseError>> + Send;
 
-    /// Ends the broker's connections that show one of these labels, waits until they are gone, and says which labels had one.
+    /// Ends the broker's connections that show one of these labels, and waits until they are gone.
+    /// Returns the labels that had one.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says; when one does not end.
+    /// See [`DatabaseError`]; also an error if one does not end.
     fn end_labelled(&mut self, labels: &[&str])
     -> impl Future<Output = Result<BTreeSet<String>, DatabaseError>> + Send;
 }
 
-/// Makes sure that nothing of these earlier calls can still arrive (law 15), where a call shows its label before anything else, and compares its
-/// deadline with the server's clock. One that is under way is found by its label and ended. One that was not sent yet shows nothing, and the
-/// server refuses it after its deadline: then that is waited for, and looked again for one that slipped in just before.
+/// Makes sure that nothing of these earlier calls can still arrive (law 15). A call must show its
+/// label before anything else, and compare its deadline with the server's clock.
+///
+/// A call that is under way is found by its label and ended. A call that was not sent yet shows
+/// nothing, and the server refuses it after its deadline. So the function waits for the deadline,
+/// and looks again for a call that slipped in just before.
 ///
 /// # Errors
-/// As [`Settling`] says; then nothing may be concluded.
+/// See [`Settling`]. The caller may then conclude nothing.
 pub async fn settle(server: &mut impl Settling, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
     let mut open: Vec<&SettleOrder> = orders.iter().collect();
     while !open.is_empty() {
-        // The clock is read before the labels: what passed its deadline check did so before this, and shows its label.
+        // The clock is read before the labels. A call that passed its deadline check did so before
+        // this reading, and shows its label.
         let now = server.now().await?;
         let labels: Vec<&str> = open.iter().map(|order| order.label.as_str()).collect();
         let found = server.end_labelled(&labels).await?;
@@ -194,7 +204,7 @@ pub async fn settle(server: &mut impl Settling, orders: &[SettleOrder]) -> Resul
     Ok(())
 }
 
-/// Earlier connections of the broker were told to end, and are still there.
+/// Says that earlier connections of the broker were told to end, and are still there.
 #[must_use]
 pub fn not_ended(kind: &str, ids: impl IntoIterator<Item = impl ToString>) -> DatabaseError {
     let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
@@ -204,32 +214,34 @@ pub fn not_ended(kind: &str, ids: impl IntoIterator<Item = impl ToString>) -> Da
     ))
 }
 
-/// How long the end of the broker's own earlier connections is waited for.
+/// Time to wait for the end of the broker's own earlier connections.
 pub const UNTIL_GONE: Duration = Duration::from_secs(10);
 
-/// How far ahead of the server's clock a `not_after` may lie for settling to wait for it: the longest time to grant, and a minute.
+/// Longest time that a `not_after` may lie ahead of the server's clock for settling to wait for it:
+/// the longest time to grant, and a minute.
 const LONGEST_SETTLE: Duration = Duration::from_secs(15 * 60 + 60);
 
-/// The server did not answer a call that changes nothing.
+/// Says that the server did not answer a call that changes nothing.
 #[must_use]
 pub fn too_slow(limit: Duration) -> DatabaseError {
     DatabaseError::unreachable(format!("the server did not answer within {} s", limit.as_secs_f32()))
 }
 
-/// The client's own limit is over, and everything may have been sent.
+/// Answers all orders with an unknown outcome: the client's own limit is over, and everything may
+/// have been sent.
 #[must_use]
 pub fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
     let why = format!("no answer within {} s", limit.as_secs_f32());
     (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
 }
 
-/// Nothing was sent: the same for every order.
+/// Answers all orders with the same error: nothing was sent.
 #[must_use]
 pub fn none_applied<T>(count: usize, error: &DatabaseError) -> Vec<Result<T, DatabaseError>> {
     (0..count).map(|_| Err(copied(error))).collect()
 }
 
-/// The same error for another order of the call, without its source.
+/// Copies the error for another order of the call, without its source.
 #[must_use]
 pub fn copied(error: &DatabaseError) -> DatabaseError {
     match error {
@@ -241,8 +253,8 @@ pub fn copied(error: &DatabaseError) -> DatabaseError {
     }
 }
 
-/// Whether every order has a certain answer, so that its connection may serve the next call. One that leads to another server may
-/// not: the next may lead to the right one.
+/// Checks whether every order has a certain answer, so that the connection may serve the next call.
+/// A connection that leads to another server may not: the next one may lead to the right server.
 #[must_use]
 pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     let uncertain = |result: &Result<T, DatabaseError>| {
@@ -256,7 +268,8 @@ pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     !results.iter().any(uncertain)
 }
 
-/// A name of 64 hexadecimal digits for what has no other on the server: of these parts, and of no others.
+/// Makes a name of 64 hexadecimal digits from these parts, and from no others, for something that
+/// has no other name on the server.
 #[must_use]
 pub fn name_for(parts: &[&str]) -> String {
     use sha2::{Digest, Sha256};
@@ -269,23 +282,23 @@ pub fn name_for(parts: &[&str]) -> String {
     crate::hex::hex(&hash.finalize())
 }
 
-/// What mends a dead-man whose table, routines or rights are missing, in a sentence.
+/// Fix, in a sentence, for a dead man's switch whose table, routines or rights are missing.
 pub const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
 
-/// After its `not_after` the server refuses an order.
+/// Says that the server refuses the order because it came after its `not_after`.
 #[must_use]
 pub fn late() -> DatabaseError {
     DatabaseError::not_applied("it reached the server after its time, by the server's clock")
 }
 
-/// A name that cannot be taken, its control characters escaped.
+/// Makes the error for a name that cannot be taken, with its control characters escaped.
 #[must_use]
 pub fn refused_name(what: &'static str, name: &str, why: &str) -> NameError {
     let given = crate::text::escaped(name).chars().take(80).collect();
     NameError { what, given, why: why.to_owned() }
 }
 
-/// One thing that a check found; `about` is its stable word and the object.
+/// Makes one finding of a check. `about` is its stable word and the object.
 #[must_use]
 pub fn finding(
     severity: Severity,
@@ -297,10 +310,11 @@ pub fn finding(
     Check { severity, about, message: message.into(), mend }
 }
 
-/// Splits `scheme://user:password@rest` into the URL without the password, and the password. The scheme is the first of those given.
+/// Splits `scheme://user:password@rest` into the URL without the password, and the password. The
+/// scheme must be one of those given.
 ///
 /// # Errors
-/// Why it cannot be read; never with any of the password.
+/// The reason why the URL cannot be read; it never holds any of the password.
 pub fn without_password(schemes: &[&str], url: &str) -> Result<(String, Option<SecretString>), String> {
     let scheme = schemes.iter().find(|scheme| url.starts_with(**scheme));
     let Some((scheme, rest)) = scheme.and_then(|scheme| Some((scheme, url.strip_prefix(scheme)?))) else {
@@ -325,7 +339,7 @@ pub fn without_password(schemes: &[&str], url: &str) -> Result<(String, Option<S
     Ok((format!("{scheme}{user}@{host}{path}"), password))
 }
 
-/// `%41` is `A`; none where it is not encoded right.
+/// Decodes percent-encoding: `%41` is `A`. Returns `None` if the text is not encoded right.
 #[must_use]
 pub fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());

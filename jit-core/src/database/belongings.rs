@@ -1,33 +1,39 @@
-//! What outlives a membership: objects that the account or the role came to own, and rights that were passed on.
+//! Leftovers of a membership: objects that the account or the role came to own, and rights that
+//! were passed on.
 
 use crate::id::{Account, RoleName};
 
-/// More of it than this is not compared: who owns thousands of objects is no account of a person's.
+/// Largest number of owned objects that are compared. An account that owns thousands of objects
+/// does not belong to a person.
 pub const MOST_THINGS: usize = 1_000;
 
-/// One of them.
+/// One owned object or passed-on right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thing {
-    /// What tells it from all others on the server, also after it was renamed, where the engine has such.
+    /// Id that distinguishes it from all others on the server. It survives a rename if the engine
+    /// has such ids.
     pub id: String,
-    /// For people: `table public.copy_of_orders, owned by alice`.
+    /// Description for people: `table public.copy_of_orders, owned by alice`.
     pub what: String,
-    /// Changes when the thing is altered under the same id (a function's body, a right that became wider), where that counts.
+    /// Version, which changes when the object is altered under the same id (a function's body, a
+    /// right that became wider). `None` if alterations do not count.
     pub version: Option<String>,
-    /// A membership, where this is none of theirs: of somebody else in the role, or of the account in another role. Engines whose accounts and roles
-    /// have no lasting ids list these, the broker's own among them, or none at all where there are too many. An account or a role that is renamed
-    /// shows as one that is gone and one that is new.
+    /// Membership, if the entry is one instead of an owned object: of somebody else in the role, or
+    /// of the account in another role. Engines whose accounts and roles have no lasting ids list
+    /// these, including the broker's own. They list none if there are too many. A renamed account
+    /// or role shows as one that is gone and one that is new.
     pub membership: Option<(Account, RoleName)>,
 }
 
-/// What was seen of all subjects of a look.
+/// Owned objects of all subjects of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owned {
-    /// The server that showed it, as the very connection saw it.
+    /// Server that showed them, as the very connection saw it.
     pub identity: super::Identity,
-    /// One per subject, in their order.
+    /// Owned objects of each subject, in the order of the subjects.
     pub each: Vec<Belongings>,
 }
 
-/// What there is of one subject, in the order of the ids; none where it is more than [`MOST_THINGS`].
+/// Owned objects of one subject, in the order of their ids. `None` if there are more than
+/// [`MOST_THINGS`].
 pub type Belongings = Option<Vec<Thing>>;

@@ -1,5 +1,5 @@
-//! Where a broker's password comes from. An adapter reads it when it connects for the first time, and anew whenever the server
-//! refuses it: passwords rotate without a restart.
+//! Sources of a broker's password. An adapter reads it when it connects for the first time, and
+//! again whenever the server refuses it. So passwords rotate without a restart.
 
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
@@ -13,33 +13,33 @@ use tokio::process::Command;
 
 use crate::store::BoxError;
 
-/// How long reading a password may take where its source does not say.
+/// Time that reading a password may take, unless its source says otherwise.
 const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// A source of the password.
 #[async_trait]
 pub trait Credentials: Debug + Send + Sync {
-    /// The password as it is now.
+    /// Reads the present password.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the source cannot be read.
     async fn password(&self) -> Result<SecretString, CredentialsError>;
 
-    /// How long that may take: apart from the time that a connection may take.
+    /// Returns the time that reading may take. It does not count as time of the connection.
     fn limit(&self) -> Duration {
         READ_WITHIN
     }
 }
 
-/// The password could not be read. Never holds any of it.
+/// Error for a password that could not be read. It never holds any of the password.
 #[derive(Debug, thiserror::Error)]
 #[error("the password cannot be read from {from}: {why}")]
 pub struct CredentialsError {
-    /// Where from: a file, a variable, a command.
+    /// Source: a file, a variable, a command.
     pub from: String,
-    /// What happened, and what to do.
+    /// Reason, and what to do.
     pub why: String,
-    /// The cause.
+    /// Cause of the error.
     #[source]
     pub source: Option<BoxError>,
 }
@@ -55,7 +55,7 @@ impl CredentialsError {
 pub struct FileCredentials(PathBuf);
 
 impl FileCredentials {
-    /// Read from this file whenever it is asked for.
+    /// Uses this file, which is read whenever the password is asked for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -81,7 +81,7 @@ impl Credentials for FileCredentials {
 pub struct EnvCredentials(String);
 
 impl EnvCredentials {
-    /// Read from this variable.
+    /// Uses the environment variable of this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
@@ -99,8 +99,8 @@ impl Credentials for EnvCredentials {
     }
 }
 
-/// A command that prints the password, such as the client of a secret store. It is run without a shell, its error output is
-/// not read, and it is killed when it takes too long.
+/// A command that prints the password, such as the client of a secret store. It runs without a
+/// shell and its error output is not read. It is killed when it takes too long.
 #[derive(Clone)]
 pub struct CommandCredentials {
     program: String,
@@ -108,7 +108,8 @@ pub struct CommandCredentials {
     limit: Duration,
 }
 
-/// Longest output of a command that is still taken for a password (a database token of a cloud service has about 2 kB).
+/// Longest output of a command that is still taken for a password, in bytes (a database token of a
+/// cloud service has about 2 kB).
 const LONGEST_SECRET: u64 = 64 * 1024;
 
 impl CommandCredentials {
@@ -118,7 +119,7 @@ impl CommandCredentials {
         Self { program: program.into(), arguments, limit: READ_WITHIN }
     }
 
-    /// With this time limit.
+    /// Returns the command with this time limit.
     #[must_use]
     pub fn limit(self, limit: Duration) -> Self {
         Self { limit, ..self }
@@ -156,7 +157,7 @@ impl CommandCredentials {
 }
 
 impl Debug for CommandCredentials {
-    /// Arguments can hold a token, so they are not shown.
+    /// Hides the arguments, which can hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandCredentials").field("program", &self.program).field("limit", &self.limit).finish()
     }
@@ -185,7 +186,7 @@ impl Credentials for CommandCredentials {
 pub struct FixedCredentials(SecretString);
 
 impl FixedCredentials {
-    /// This password.
+    /// Uses this password every time.
     #[must_use]
     pub fn new(password: SecretString) -> Self {
         Self(password)
@@ -199,7 +200,7 @@ impl Credentials for FixedCredentials {
     }
 }
 
-/// Editors and `echo` end a file with a line end, which no password has.
+/// Removes the line end that editors and `echo` put at the end of a file; no password has one.
 fn trimmed(from: String, text: &SecretString) -> Result<SecretString, CredentialsError> {
     let text = text.expose_secret().trim_end_matches(['\r', '\n']);
     if text.is_empty() {

@@ -1,4 +1,5 @@
-//! The dead-man: the database itself takes a membership away when nobody of ours is alive to do it (DESIGN section 8).
+//! Dead man's switch: the database itself takes a membership away if no process of ours is alive to
+//! do it.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,26 +12,28 @@ use super::seen::Subject;
 use crate::clock::Time;
 use crate::policy::Sessions;
 
-/// How long after the end of the last access it fires, where the target's configuration does not say.
+/// Time between the end of the last access and the firing of the switch, unless the target's
+/// configuration sets one.
 pub const DEAD_MAN_GRACE: Duration = Duration::from_secs(60);
 
-/// By what a database takes a membership away by itself.
+/// Mechanism by which a database takes a membership away by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DeadManKind {
-    /// An event of the server's scheduler (MySQL, MariaDB). It outlives a restart.
+    /// Event of the server's scheduler (MySQL, MariaDB). It outlives a restart.
     Event,
-    /// A job of `pg_cron` (PostgreSQL), which looks once a minute. It outlives a restart.
+    /// Job of `pg_cron` (PostgreSQL), which looks once a minute. It outlives a restart.
     PgCron,
-    /// A backend of the broker that outlives its client (PostgreSQL). A restart of the server ends it, and it is armed anew.
+    /// Backend of the broker that outlives its client (PostgreSQL). A restart of the server ends
+    /// it, and it is armed anew.
     Sentinel,
-    /// A job of SQL Server Agent. It outlives a restart.
+    /// Job of SQL Server Agent. It outlives a restart.
     AgentJob,
 }
 
 impl DeadManKind {
-    /// As the log has it.
+    /// Returns the name that the log uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,48 +51,50 @@ impl fmt::Display for DeadManKind {
     }
 }
 
-/// Whether a server can take a membership away by itself.
+/// Dead man's switch of a server, or the way to get one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeadManHere {
-    /// It can, by this.
+    /// Server has a switch, by this mechanism.
     By(DeadManKind),
-    /// It cannot.
+    /// Server has no switch.
     Missing {
-        /// How it is turned on, in a sentence.
+        /// Fix in one sentence: the way to turn it on.
         mend: String,
     },
 }
 
-/// Take this membership away at that time, unless told otherwise until then. A second order for the same membership moves the first.
+/// Order to take this membership away at a given time, unless told otherwise before. A second order
+/// for the same membership moves the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArmOrder {
-    /// What is taken from whom.
+    /// Account and role of the membership.
     pub subject: Subject,
-    /// How long from now until the last access to it is to be over; the target's grace comes on top.
+    /// Time from now until the last access to the membership is to be over. The target's grace
+    /// comes on top.
     pub ends_in: Duration,
-    /// Whether the account's sessions are ended too.
+    /// Handling of the account's sessions when the switch fires.
     pub sessions: Sessions,
-    /// Whether it stays a default role of the account, where the engine has such.
+    /// Default role of the account afterwards, on engines that have default roles.
     pub default_role: DefaultRole,
 }
 
-/// It is armed.
+/// Answer to an [`ArmOrder`]: the switch is armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Armed {
-    /// By what.
+    /// Mechanism of the switch.
     pub kind: DeadManKind,
-    /// When it fires, the server's clock, UTC.
+    /// Time at which it fires, by the server's clock, UTC.
     pub fires_at: Time,
-    /// The server that has it, as the very connection saw it.
+    /// Server that has the switch, as the very connection saw it.
     pub identity: Identity,
 }
 
-/// It is armed no more.
+/// Answer to a disarming: the switch is no longer armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disarmed {
-    /// When it had fired already, the server's clock, UTC.
+    /// Time at which it had fired already, by the server's clock, UTC. `None` if it had not.
     pub fired_at: Option<Time>,
-    /// The server that had it, as the very connection saw it.
+    /// Server that had the switch, as the very connection saw it.
     pub identity: Identity,
 }

@@ -1,4 +1,4 @@
-//! Realms that an operator names: where what a server says of itself is no identity.
+//! Realms that an operator names, for servers whose own identity cannot be used.
 
 use std::sync::Arc;
 
@@ -11,18 +11,19 @@ use super::{
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
-/// Stands before the names of declared realms, which no server calls itself.
+/// Prefix of the names of declared realms. No server calls itself so.
 const DECLARED: &str = "declared:";
-/// Whether an operator has given the realm its name.
+/// Checks whether an operator gave the realm its name.
 pub(crate) fn is_declared(realm: &RealmId) -> bool {
     realm.as_str().starts_with(DECLARED)
 }
 
-/// Stands in an incarnation between what the server calls itself and its own incarnation.
+/// Separator in an incarnation, between the server's own incarnation and the realm that it reports.
 const OWN: &str = " as ";
 
-/// A database whose realm has a name that the operator gives it: two copies with one identifier are named apart, and a server that changes
-/// its identifier when it fails over stays the same. What the server says of itself is a part of its incarnation.
+/// A database whose realm has a name that the operator gives it. Two copies with one identifier get
+/// two names. A server that changes its identifier when it fails over keeps its name. The identity
+/// that the server reports becomes a part of its incarnation.
 ///
 /// ```
 /// # use jit_core::database::{Database, InRealm as _};
@@ -37,12 +38,12 @@ pub struct DeclaredRealm<D> {
     realm: RealmId,
 }
 
-/// Names a database's realm.
+/// Gives a database's realm a name.
 pub trait InRealm: Database + Sized {
-    /// The database, with this name for its realm.
+    /// Returns the database with this name for its realm.
     ///
     /// # Errors
-    /// Where that cannot be a name.
+    /// [`InvalidId`] if the text cannot be a name.
     fn in_realm(self, name: &str) -> Result<DeclaredRealm<Self>, InvalidId> {
         Ok(DeclaredRealm { inner: self, realm: RealmId::new(format!("{DECLARED}{name}"))? })
     }
@@ -57,7 +58,8 @@ impl<D> DeclaredRealm<D> {
         Identity { realm: self.realm.clone(), incarnation, position: position.clone() }
     }
 
-    /// What the adapter knows the server by. One that was never this database's stays as it is: no server is that.
+    /// Returns the identity by which the adapter knows the server. An identity that was never this
+    /// database's stays as it is, since no server has it.
     fn own(&self, declared: &Identity) -> Identity {
         let own = declared.incarnation.rsplit_once(OWN).filter(|_| declared.realm == self.realm);
         let own = own.and_then(|(incarnation, realm)| {
@@ -88,7 +90,8 @@ impl<D: Database> Database for DeclaredRealm<D> {
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         let (before, now) = (self.own(before), self.own(now));
-        // the operator says that it is one server, whatever it calls itself and wherever it failed over to
+        // the operator says that it is one server, whatever it calls itself and wherever it failed
+        // over to
         if before.realm != now.realm {
             return Continuity::Same;
         }
@@ -104,7 +107,7 @@ impl<D: Database> Database for DeclaredRealm<D> {
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let mut checks = self.inner.check(roles).await?;
-        // said of what it calls itself, which decides nothing here
+        // this finding is about the server's own identity, which decides nothing here
         checks.retain(|check| check.about.what != FOLLOWS_THE_HOST);
         Ok(checks)
     }
@@ -162,13 +165,13 @@ impl<D: Database> Database for DeclaredRealm<D> {
     }
 }
 
-/// The stable word of a check which says that a server's own identity follows its host.
+/// Stable word of the check that says that a server's own identity follows its host.
 pub const FOLLOWS_THE_HOST: &str = "identity-follows-host";
 
-/// A shared database with a name for its realm, where one is declared.
+/// Returns a shared database with a name for its realm, if one is declared.
 ///
 /// # Errors
-/// Where that cannot be a name.
+/// [`InvalidId`] if the text cannot be a name.
 pub fn declared(database: Arc<dyn Database>, realm: Option<&str>) -> Result<Arc<dyn Database>, InvalidId> {
     match realm {
         Some(realm) => Ok(Arc::new(database.in_realm(realm)?)),

@@ -1,80 +1,83 @@
-//! Errors that say how certain they are.
+//! Errors of databases, which state how certain they are.
 
 use super::Identity;
 use super::credentials::CredentialsError;
 use crate::id::{Account, RoleName, StoreId};
 use crate::store::BoxError;
 
-/// A name that the engine would refuse or alter (law 11).
+/// Error for a name that the engine would refuse or alter (law 11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` cannot be {what} here: {why}")]
 pub struct NameError {
-    /// What it was to be: `an account`, `a role`.
+    /// Kind of name that was expected: `an account`, `a role`.
     pub what: &'static str,
-    /// What was given, control characters escaped.
+    /// Name that was given, with control characters escaped.
     pub given: String,
-    /// Why not, and what would do.
+    /// Reason, and what would do instead.
     pub why: String,
 }
 
-/// What went wrong, by what the caller may conclude.
+/// Error of a database. The variants differ by what the caller may conclude.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// The server could not be reached, or refused the login; nothing was applied, and no other order for this server will
-    /// fare better now.
+    /// The server could not be reached, or refused the login. Nothing was applied, and no other
+    /// order for this server will fare better now.
     #[error("the database cannot be reached: {why}")]
     Unreachable {
-        /// What happened, and what to do.
+        /// Reason, and what to do.
         why: String,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: Option<BoxError>,
     },
-    /// This order was not applied, and it is safe to try again (a lock not got in time, a deadlock, a read-only server, a deadline passed).
+    /// The order was not applied, and it is safe to try again. Examples: a lock not got in time, a
+    /// deadlock, a read-only server, a deadline passed.
     #[error("the database did not apply it: {why}")]
     NotApplied {
-        /// What happened; who blocks, where that is known.
+        /// Reason, and the blocking session if it is known.
         why: String,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: Option<BoxError>,
     },
-    /// Another server answers than the one that the call was meant for, or another run of it. Nothing was changed there.
+    /// Another server answers than the one that the call was meant for, or another incarnation of
+    /// it. Nothing was changed there.
     #[error("another server answers: {why}")]
     AnotherServer {
-        /// Which one was meant, and which one answers.
+        /// Server that was meant, and server that answers.
         why: String,
     },
-    /// It may have been applied, and may still be: settle and observe before concluding.
+    /// The order may have been applied, or may still be. Settle and observe before concluding
+    /// anything.
     #[error("it is not known whether the database applied it: {why}")]
     OutcomeUnknown {
-        /// What happened.
+        /// Reason for the doubt.
         why: String,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: Option<BoxError>,
     },
-    /// Not applied, and trying again will not help.
+    /// The order was not applied, and trying again will not help.
     #[error("the database rejected it: {why}")]
     Rejected {
-        /// Which way.
+        /// Kind of the rejection.
         rejection: Rejection,
-        /// What happened, and what to do.
+        /// Reason, and what to do.
         why: String,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: Option<BoxError>,
     },
 }
 
-/// Why an order can never be applied as it is.
+/// Reason why an order can never be applied as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// There is no such account.
+    /// The account does not exist.
     NoSuchAccount,
-    /// There is no such role.
+    /// The role does not exist.
     NoSuchRole,
     /// The broker lacks a privilege.
     PrivilegeMissing,
@@ -82,7 +85,7 @@ pub enum Rejection {
     AccountHasMembers,
     /// The role can create accounts or grant, and the rule does not accept that.
     RoleCanGrant,
-    /// The database has no dead-man, and the rule requires one.
+    /// The database has no dead man's switch, and the rule requires one.
     NoDeadMan,
     /// Another store that works with the same broker accounts for the membership.
     AnotherStore,
@@ -91,7 +94,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// As the log has it.
+    /// Returns the name that the log uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,7 +110,7 @@ impl Rejection {
     }
 }
 
-/// That another store accounts for a membership, for people to read.
+/// Says for people that another store accounts for a membership.
 pub(crate) fn anothers(account: &Account, role: &RoleName, store: &StoreId) -> String {
     format!(
         "`{account}` has `{role}` by another store (`{store}`) that works with the same broker: a broker belongs to one store, so end it \
@@ -115,7 +118,7 @@ pub(crate) fn anothers(account: &Account, role: &RoleName, store: &StoreId) -> S
     )
 }
 
-/// The password could not be read: nobody can log in.
+/// Failing to read the password means that nobody can log in.
 impl From<CredentialsError> for DatabaseError {
     fn from(error: CredentialsError) -> Self {
         Self::Unreachable { why: error.to_string(), source: Some(error.into()) }
@@ -123,17 +126,17 @@ impl From<CredentialsError> for DatabaseError {
 }
 
 impl DatabaseError {
-    /// [`Self::Unreachable`] without a source.
+    /// Makes a [`Self::Unreachable`] without a source.
     pub fn unreachable(why: impl Into<String>) -> Self {
         Self::Unreachable { why: why.into(), source: None }
     }
 
-    /// [`Self::NotApplied`] without a source.
+    /// Makes a [`Self::NotApplied`] without a source.
     pub fn not_applied(why: impl Into<String>) -> Self {
         Self::NotApplied { why: why.into(), source: None }
     }
 
-    /// [`Self::AnotherServer`], with both of them in words.
+    /// Makes a [`Self::AnotherServer`] that names both servers.
     #[must_use]
     pub fn another_server(meant: &Identity, found: &Identity) -> Self {
         let why = format!(
@@ -143,41 +146,42 @@ impl DatabaseError {
         Self::AnotherServer { why }
     }
 
-    /// Whether another server answered than the one that was meant.
+    /// Checks whether another server answered than the one that was meant.
     #[must_use]
     pub fn is_another_server(&self) -> bool {
         matches!(self, Self::AnotherServer { .. })
     }
 
-    /// [`Self::OutcomeUnknown`] without a source.
+    /// Makes a [`Self::OutcomeUnknown`] without a source.
     pub fn unknown(why: impl Into<String>) -> Self {
         Self::OutcomeUnknown { why: why.into(), source: None }
     }
 
-    /// [`Self::Rejected`] without a source.
+    /// Makes a [`Self::Rejected`] without a source.
     pub fn rejected(rejection: Rejection, why: impl Into<String>) -> Self {
         Self::Rejected { rejection, why: why.into(), source: None }
     }
 
-    /// [`Rejection::AnotherStore`], in words.
+    /// Makes a [`Rejection::AnotherStore`] with its text.
     #[must_use]
     pub fn another_store(account: &Account, role: &RoleName, store: &StoreId) -> Self {
         Self::rejected(Rejection::AnotherStore, anothers(account, role, store))
     }
 
-    /// Whether another store accounts for the membership.
+    /// Checks whether another store accounts for the membership.
     #[must_use]
     pub fn is_another_store(&self) -> bool {
         matches!(self, Self::Rejected { rejection: Rejection::AnotherStore, .. })
     }
 
-    /// Whether the whole server is out of reach, not only this order.
+    /// Checks whether the whole server is out of reach, not only this order.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// The message with its causes, for the log. Adapters keep secrets out of both (law 12).
+    /// Returns the message with its causes, for the log. Adapters keep secrets out of both (law
+    /// 12).
     #[must_use]
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();

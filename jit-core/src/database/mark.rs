@@ -1,22 +1,23 @@
-//! The marks by which stores that work with one broker are told apart.
+//! Marks that tell apart the stores that work with one broker.
 
 use super::Call;
 use crate::id::StoreId;
 
-/// Stands in a mark between the label of the call and the store.
+/// Separator in a mark, between the label of the call and the store.
 const OF_STORE: &str = "/store:";
 
-/// What a store has armed on a server, and what has not fired.
+/// Store with memberships on a server whose dead man's switches it armed and that have not fired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreMarks {
-    /// Which store.
+    /// Id of the store.
     pub store: StoreId,
-    /// How many memberships it accounts for.
+    /// Number of memberships that the store accounts for.
     pub memberships: u64,
 }
 
 impl Call {
-    /// What is written beside everything that the call arms: its label, and which store works. At most 63 ASCII characters.
+    /// Returns the mark that is written beside everything that the call arms: its label and its
+    /// store. It has at most 63 ASCII characters.
     #[must_use]
     pub fn mark(&self) -> String {
         match &self.store {
@@ -25,21 +26,21 @@ impl Call {
         }
     }
 
-    /// The store of this mark, where that is another than the call's. A mark without one was made before there were ids, or by a tool: it is
-    /// everybody's.
+    /// Returns the store of this mark, if it is another than the call's. A mark without a store was
+    /// made before stores had ids, or by a tool: it belongs to everybody.
     #[must_use]
     pub fn another_in(&self, mark: &str) -> Option<StoreId> {
         store_in(mark).filter(|store| self.is_another(store))
     }
 
-    /// Whether this is another store than the call's.
+    /// Checks whether this is another store than the call's.
     #[must_use]
     pub fn is_another(&self, store: &StoreId) -> bool {
         self.store.as_ref().is_some_and(|own| own != store)
     }
 }
 
-/// The store of a mark, where it names one.
+/// Returns the store of a mark, if the mark names one.
 #[must_use]
 pub fn store_in(mark: &str) -> Option<StoreId> {
     StoreId::new(mark.rsplit_once(OF_STORE)?.1).ok()

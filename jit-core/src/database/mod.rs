@@ -1,4 +1,5 @@
-//! What an adapter promises. It is told what to do and reports what it saw; it keeps no state of its own and decides nothing.
+//! The contract of a database adapter: it does what it is told and reports what it saw. It keeps no
+//! state of its own and decides nothing.
 
 pub mod adapter;
 mod belongings;
@@ -42,103 +43,118 @@ use crate::id::{Account, RealmId, RoleName, StoreId};
 
 /// A database server as the engine sees it.
 ///
-/// Construction only validates: a service starts while a target is down. All calls have a time limit.
+/// Construction only validates, so that a service starts while a target is down. All calls have a
+/// time limit.
 #[async_trait]
 pub trait Database: Debug + Send + Sync + 'static {
-    /// The account of this name in the engine's canonical spelling, so that two spellings of one account are one. Pure.
+    /// Returns the account of this name in the engine's canonical spelling, so that two spellings
+    /// of one account are equal. This function is pure.
     ///
     /// # Errors
     /// When the engine would refuse, cut or fold the name (law 11).
     fn account(&self, name: &str) -> Result<Account, NameError>;
 
-    /// The role of this name, likewise. Pure.
+    /// Returns the role of this name in the engine's canonical spelling. This function is pure.
     ///
     /// # Errors
     /// When the engine would refuse, cut or fold the name (law 11).
     fn role(&self, name: &str) -> Result<RoleName, NameError>;
 
-    /// Which realm this is, and which incarnation of it.
+    /// Reads the realm that the server holds, and its present incarnation.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn identify(&self) -> Result<Identity, DatabaseError>;
 
-    /// Whether the server that shows itself as `now` can be the one that was seen as `before`, another run of the same realm. Pure.
+    /// Judges if the server that shows itself as `now` can be the one that was seen as `before`.
+    /// Both identities are of the same realm, with different incarnations. This function is pure.
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         let _ = (before, now);
         Continuity::Same
     }
 
-    /// What this server can do and how it behaves.
+    /// Reads the server's abilities and behaviour.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError>;
 
-    /// Can the broker do its work for these roles? One finding for each privilege that is missing or dangerous, each with the
-    /// statement that mends it. Empty: all is well.
+    /// Checks that the broker can do its work for these roles. Returns one finding for each
+    /// privilege that is missing or dangerous, with the statement that fixes it. An empty list
+    /// means that all is well.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError>;
 
-    /// What is held now: one [`Seen`] per subject, in their order, all of one moment.
+    /// Looks at the present memberships. Returns one [`Seen`] per subject, in their order, all of
+    /// one moment.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says; a subject that does not exist is no error.
+    /// See [`DatabaseError`]. A subject that does not exist is no error.
     async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError>;
 
-    /// Grants: one result per order, in their order; one bad order never fails the others; idempotent. Orders for one role
-    /// travel in one statement where the engine can. Each is refused by the server itself after its `not_after`.
+    /// Grants memberships and returns one result per order, in their order. One bad order never
+    /// fails the others, and the call is idempotent. Orders for one role share one statement if the
+    /// engine allows it. The server itself refuses each order after its `not_after`.
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>>;
 
-    /// Revokes, then ends sessions, then looks: one result per order, in their order; one bad order never fails the others;
-    /// idempotent. What was not ours is left alone: where the mark of another store than the call's stands on the membership, it and its
-    /// sessions stay, and the report says whose it is ([`Seen::marked_by`]). An account or role that is gone is reported as seen, not as an
-    /// error.
+    /// Revokes memberships, then ends sessions, then looks. Returns one result per order, in their
+    /// order. One bad order never fails the others, and the call is idempotent.
+    ///
+    /// The call leaves alone what is not ours. If the membership has the mark of another store than
+    /// the call's, the membership and its sessions stay, and the report names that store
+    /// ([`Seen::marked_by`]). An account or role that no longer exists is reported as seen, not as
+    /// an error.
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>>;
 
-    /// After this returned `Ok`, nothing of these earlier calls can still arrive (law 15): the broker's own connections that
-    /// carry their labels are ended, and the server's clock is past their `not_after` and wait limits. That holds for the server
-    /// whose identity is returned, and for no other.
+    /// Settles these earlier calls: after it returned `Ok`, nothing of them can still arrive (law
+    /// 15). It ends the broker's own connections that carry their labels. The server's clock is
+    /// then past their `not_after` and wait limits. This holds for the server whose identity is
+    /// returned, and for no other.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says; then nothing may be concluded.
+    /// See [`DatabaseError`]. The caller may then conclude nothing.
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError>;
 
-    /// Arms the dead-man of each membership, or moves it: one result per order, in their order; idempotent. Nothing of it arrives after the
-    /// call's limit. A target without one answers [`Rejection::NoDeadMan`]. It carries the mark of the call's store ([`Call::mark`]); one that
-    /// another store has armed and that has not fired stays as it is, and the answer is [`Rejection::AnotherStore`].
+    /// Arms the dead man's switch of each membership, or moves it. Returns one result per order, in
+    /// their order; the call is idempotent. Nothing of it arrives after the call's limit.
+    ///
+    /// A target without a dead man's switch answers [`Rejection::NoDeadMan`]. The switch carries
+    /// the mark of the call's store ([`Call::mark`]). A switch that another store armed and that
+    /// has not fired stays as it is; the answer is then [`Rejection::AnotherStore`].
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
-    /// Takes the dead-man of each membership away, and says whether it had fired: one result per order, in their order; idempotent.
-    /// Nothing of it arrives after the call's limit. One that another store than the call's has armed stays.
+    /// Disarms the dead man's switch of each membership, and says if it had fired. Returns one
+    /// result per order, in their order; the call is idempotent. Nothing of it arrives after the
+    /// call's limit. A switch that another store than the call's armed stays.
     async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_man())).collect()
     }
 
-    /// What each account and role own, and what the account passed on: one answer per subject, in their order, with the server
-    /// that showed it.
+    /// Lists the owned objects of each account and role, and the rights that the account passed on.
+    /// Returns one answer per subject, in their order, with the server that showed it.
     ///
     /// # Errors
-    /// As [`DatabaseError`] says; [`Rejection::Other`] where this kind of database cannot say.
+    /// See [`DatabaseError`]. [`Rejection::Other`] if this kind of database cannot say.
     async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let _ = subjects;
         Err(DatabaseError::rejected(Rejection::Other, "jit does not see on this kind of database what somebody owns"))
     }
 
-    /// Every holder of the given roles, direct ones, for reconciliation, with the server that showed them.
+    /// Lists every direct holder of the given roles, for reconciliation, with the server that
+    /// showed them.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError>;
 
-    /// What the broker granted to anybody, whatever the role, and what it can use itself, for reconciliation. Nothing where the
-    /// engine does not record it.
+    /// Lists what the broker granted to anybody, whatever the role, and what it can use itself, for
+    /// reconciliation. Returns nothing if the engine does not record it.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
@@ -146,17 +162,19 @@ pub trait Database: Debug + Send + Sync + 'static {
         Ok(OfTheBroker::default())
     }
 
-    /// One script for the engine's own client that sets this server up from nothing for these roles, or mends it, and that can be run any
-    /// number of times: the broker's account without its password, its rights, and the dead man's switch. Needs no server that answers.
+    /// Writes one script for the engine's own client that sets this server up for these roles, or
+    /// repairs it. The script makes the broker's account without its password, its rights, and the
+    /// dead man's switch. It can be run any number of times. This call needs no running server.
     ///
     /// # Errors
-    /// [`Rejection::Other`] where this kind of database has none.
+    /// [`Rejection::Other`] if this kind of database has no such script.
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let _ = roles;
         Err(DatabaseError::rejected(Rejection::Other, "jit has no script that sets this kind of database up"))
     }
 
-    /// The stores that have marks here by this broker, with how many memberships each accounts for. Nothing where no dead man's switch is.
+    /// Lists the stores that have marks here by this broker, with the number of memberships that
+    /// each accounts for. Returns nothing if the server has no dead man's switch.
     ///
     /// # Errors
     /// As [`DatabaseError`] says.
@@ -169,7 +187,7 @@ fn no_dead_man() -> DatabaseError {
     DatabaseError::rejected(Rejection::NoDeadMan, "this kind of database has no dead-man in jit yet")
 }
 
-/// A shared database is one.
+/// Shared databases implement the contract too.
 #[async_trait]
 impl<D: Database + ?Sized> Database for Arc<D> {
     fn account(&self, name: &str) -> Result<Account, NameError> {
@@ -241,40 +259,45 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     }
 }
 
-/// Whose work a call is, and how long it may take.
+/// Context of one call: the work it belongs to, its time limit, its server and its store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Node, boot and batch: the connection says so while it works (PostgreSQL: `application_name`), at most 40 ASCII characters.
-    /// `settle` finds earlier connections by it.
+    /// Node, boot and batch, at most 40 ASCII characters. The connection shows the label while it
+    /// works (PostgreSQL: `application_name`). `settle` finds earlier connections by it.
     pub label: String,
-    /// The client's time limit for the whole call. The server-side wait limit for locks is shorter.
+    /// Client's time limit for the whole call. The server-side wait limit for locks is shorter.
     pub limit: Duration,
-    /// Which server the call is meant for. Where another one answers, or another run of it, the adapter changes nothing there and
-    /// answers [`DatabaseError::AnotherServer`]. It compares on the very connection, in the transaction or round trip of the change
-    /// itself: behind a pooler or a proxy the next one may lead elsewhere. None: whichever answers, for tests and tools.
+    /// Server that the call is meant for. If another server answers, or another incarnation of it,
+    /// the adapter changes nothing there and answers [`DatabaseError::AnotherServer`].
+    ///
+    /// The adapter compares on the very connection, in the transaction or round trip of the change
+    /// itself. Behind a pooler or a proxy the next connection may lead elsewhere. `None`: whichever
+    /// server answers, for tests and tools.
     pub server: Option<Identity>,
-    /// Which store works: what it arms carries its mark, and what carries another's is left alone. None: no mark is made and none is
-    /// heeded, for tests and tools.
+    /// Store that does the work. What it arms carries its mark, and what carries another store's
+    /// mark is left alone. `None`: the call makes no mark and heeds none, for tests and tools.
     pub store: Option<StoreId>,
 }
 
-/// Which server it is that answers: where roles live, and which run of it. Two are equal where both say the same of these two.
+/// Identity of the server that answers: its realm and its incarnation. Two identities are equal if
+/// both of these are equal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// Where roles live.
+    /// Realm, which is where the roles live.
     pub realm: RealmId,
-    /// Changes when the server was restarted, failed over or restored (timeline, start time). Two servers that run at the same
-    /// time never show the same one, also where one is a copy of the other.
+    /// Incarnation: it changes when the server was restarted, failed over or restored (timeline,
+    /// start time). Two servers that run at the same time never show the same one, even if one is a
+    /// copy of the other.
     pub incarnation: String,
-    /// What a later run of the server has to show again, and an earlier copy of it cannot: how far its log is, as the adapter writes
-    /// it. Empty where it shows none.
+    /// Position in the server's log, as the adapter writes it. A later incarnation of the server
+    /// has to show it again, and an earlier copy cannot. Empty if the server shows none.
     #[serde(default)]
     pub position: String,
 }
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        // a log goes on
+        // the position grows while the server stays the same
         let Self { realm, incarnation, position: _ } = self;
         *realm == other.realm && *incarnation == other.incarnation
     }
@@ -282,24 +305,27 @@ impl PartialEq for Identity {
 
 impl Eq for Identity {}
 
-/// What a server is that shows another run of its realm than was seen before.
+/// Relation of a server to the one that was seen before, if it shows another incarnation of the
+/// same realm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Continuity {
-    /// The same one, whatever it holds now.
+    /// Same server, whatever it holds now.
     Same,
-    /// One that was started again where it was: nothing that it says of itself is against it. What was granted there has to be there.
+    /// Same server, restarted in place: nothing that it reports contradicts this. What was granted
+    /// there has to be there.
     Restarted,
-    /// A failover, or a copy of it: it cannot be told without an operator, or a declared realm. What is different.
+    /// Failover or copy: only an operator or a declared realm can tell. Holds the difference.
     Unclear(String),
-    /// Not the one that was seen: it lacks what that one had, or runs beside it. How that shows.
+    /// Another server than the one that was seen: it lacks what that one had, or runs beside it.
+    /// Holds the evidence.
     Other(String),
 }
 
 impl Call {
-    /// Whether this server is the one that the call is meant for.
+    /// Checks that this server is the one that the call is meant for.
     ///
     /// # Errors
-    /// [`DatabaseError::AnotherServer`] where it is not.
+    /// [`DatabaseError::AnotherServer`] if it is not.
     pub fn meant_for(&self, found: &Identity) -> Result<(), DatabaseError> {
         match &self.server {
             Some(server) if server != found => Err(DatabaseError::another_server(server, found)),
@@ -308,52 +334,54 @@ impl Call {
     }
 }
 
-/// What a server can do and how it behaves.
+/// Abilities and behaviour of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// `PostgreSQL`, `MariaDB`...
+    /// Name of the engine: `PostgreSQL`, `MariaDB`...
     pub engine: String,
-    /// The server's own version text (`17.10`).
+    /// Version text of the server itself (`17.10`).
     pub version: String,
-    /// Whether the catalog keeps one membership per grantor, so that ours can be told from others'.
+    /// True if the catalog keeps one membership per grantor, so that ours can be told from others'.
     pub grantor_recorded: bool,
-    /// Whether a grant can withhold SET ROLE.
+    /// True if a grant can withhold SET ROLE.
     pub set_option: bool,
-    /// Whether an open session keeps a revoked role until it ends.
+    /// True if an open session keeps a revoked role until it ends.
     pub sessions_keep_role: bool,
-    /// Whether it can take a membership away by itself.
+    /// Dead man's switch of this server, or the way to turn it on.
     pub dead_man: DeadManHere,
-    /// Worth saying to a person (`server roles take up to 5 minutes to apply`).
+    /// Remarks for people (`server roles take up to 5 minutes to apply`).
     pub remarks: Vec<String>,
 }
 
-/// What a grant answered.
+/// Answer to a grant order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
-    /// The server's own time right after the statement, UTC.
+    /// Server's own time right after the statement, UTC.
     pub server_time: Time,
-    /// The server that did it, as the very connection saw it.
+    /// Server that granted the membership, as the very connection saw it.
     pub identity: Identity,
 }
 
-/// What a revoke did and what was seen afterwards.
+/// Answer to a revoke order: what was done and what was seen afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeReport {
-    /// What the catalog and the session list show now, read after the statement and after the sessions were ended.
+    /// Catalog and session list, read after the statement and after the sessions were ended.
     pub seen: Seen,
-    /// Whether the membership was there when the revoke came; `None` where nothing was to be taken, or nobody looked.
+    /// True if the membership was there when the revoke came. `None` if nothing was to be taken, or
+    /// nobody looked.
     pub was_held: Option<bool>,
-    /// Why the role stays set as a default role of the account although the membership is gone, where trying again will not
-    /// mend it. For people to read.
+    /// Reason why the role stays a default role of the account although the membership is gone. Set
+    /// only if trying again will not fix it. For people to read.
     pub default_kept: Option<String>,
     /// Sessions that were ended.
     pub ended: Vec<Session>,
-    /// Prepared transactions that were rolled back, by their names.
+    /// Names of the prepared transactions that were rolled back.
     pub rolled_back: Vec<String>,
-    /// The server's own time right after the statement was committed, UTC: a session that began later never had the role.
+    /// Server's own time right after the statement was committed, UTC. A session that began later
+    /// never had the role.
     pub revoked_at: Time,
-    /// The server's own time of the last look, UTC.
+    /// Server's own time of the last look, UTC.
     pub server_time: Time,
-    /// The server that did it and was looked at, as the very connection saw it.
+    /// Server that did the work and was looked at, as the very connection saw it.
     pub identity: Identity,
 }

@@ -1,4 +1,4 @@
-//! What a database is told to do.
+//! Orders that the engine gives to a database.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,17 @@ use crate::clock::Time;
 use crate::id::AccessId;
 use crate::policy::{Activation, Prepared, Sessions, Stance};
 
-/// How far a membership reaches.
+/// Scope of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Width {
-    /// The role's privileges are inherited; `SET ROLE` is withheld where the engine can.
+    /// Role's privileges are inherited. `SET ROLE` is withheld if the engine can do so.
     Inherit,
-    /// `SET ROLE` is allowed too.
+    /// Role's privileges are inherited, and `SET ROLE` is allowed.
     SetRole,
 }
 
-/// Give this membership. Only a satisfied approval makes one (law 1).
+/// Order to grant a membership. Only a satisfied approval makes one (law 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantOrder {
     access: AccessId,
@@ -31,9 +31,10 @@ pub struct GrantOrder {
 }
 
 impl GrantOrder {
-    /// An order on behalf of the access whose approval the witness proves.
+    /// Makes an order on behalf of the access whose approval the witness proves.
     ///
-    /// `not_after` is a time of the server's own clock, UTC: after it the server itself refuses.
+    /// `not_after` is a time of the server's own clock, UTC. After it the server itself refuses the
+    /// order.
     #[must_use]
     pub fn new(
         witness: &Witness,
@@ -47,101 +48,105 @@ impl GrantOrder {
         Self { access, subject, width, not_after, account_members, can_grant, activation }
     }
 
-    /// With this activation instead of the default one.
+    /// Returns the order with this activation instead of the default one.
     #[must_use]
     pub fn activated(self, activation: Activation) -> Self {
         Self { activation, ..self }
     }
 
-    /// On whose behalf.
+    /// Returns the access on whose behalf the membership is granted.
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
     }
 
-    /// What is given to whom.
+    /// Returns the account and the role.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// How wide.
+    /// Returns the scope of the membership.
     #[must_use]
     pub fn width(&self) -> Width {
         self.width
     }
 
-    /// When the server must refuse it, by its own clock, UTC.
+    /// Returns the time after which the server must refuse the order, by its own clock, UTC.
     #[must_use]
     pub fn not_after(&self) -> Time {
         self.not_after
     }
 
-    /// Whether an account that has members of its own is accepted.
+    /// Returns the stance on an account that has members of its own.
     #[must_use]
     pub fn account_members(&self) -> Stance {
         self.account_members
     }
 
-    /// Whether a role that can create accounts or grant is accepted.
+    /// Returns the stance on a role that can create accounts or grant.
     #[must_use]
     pub fn can_grant(&self) -> Stance {
         self.can_grant
     }
 
-    /// Whether it becomes a default role, where the engine has such.
+    /// Returns the activation: it says if the role becomes a default role, on engines that have
+    /// default roles.
     #[must_use]
     pub fn activation(&self) -> Activation {
         self.activation
     }
 }
 
-/// Take this membership, or narrow it.
+/// Order to revoke a membership, or to narrow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeOrder {
-    /// On whose behalf (of several that end together: the first).
+    /// Access on whose behalf it is revoked. If several end together, this is the first.
     pub access: AccessId,
-    /// What is taken from whom. Ids, where given, win over names: a renamed account is still found.
+    /// Account and role. Ids win over names if they are given, so that a renamed account is still
+    /// found.
     pub subject: Subject,
-    /// All of it, or only the wider part.
+    /// Extent: the whole membership, only the wider part, or nothing of it.
     pub how: RevokeHow,
-    /// Whether the account's sessions are ended.
+    /// Handling of the account's sessions.
     pub sessions: Sessions,
-    /// What happens to the account's prepared transactions.
+    /// Handling of the account's prepared transactions.
     pub prepared: Prepared,
-    /// Whether it stays a default role of the account, where the engine has such.
+    /// Default role of the account afterwards, on engines that have default roles.
     pub default_role: DefaultRole,
 }
 
-/// What becomes of a default role when an access ends.
+/// Fate of a default role when an access ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DefaultRole {
-    /// Another access wants it to be one, or it never was one for us.
+    /// Default role stays: another access wants it, or we never made it a default role.
     Stays,
-    /// It is one no more.
+    /// Default role is taken away.
     Goes {
-        /// The role that is put in its place, where an engine has one default role only and this one is it now: another access's, or
-        /// the one that was there before. None: no default role.
+        /// Role that replaces it, if the engine has only one default role and this one is it now.
+        /// It is the role of another access, or the one that was there before. `None`: no default
+        /// role.
         back_to: Option<String>,
     },
 }
 
-/// How much a [`RevokeOrder`] takes.
+/// Extent of a [`RevokeOrder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeHow {
-    /// The membership that the broker granted.
+    /// Whole membership that the broker granted.
     Remove,
     /// Only `SET ROLE`: a narrower access still needs the membership.
     Narrow,
-    /// Nothing is taken from the catalog (another access holds it as wide); only sessions and the look.
+    /// Nothing is taken from the catalog, because another access holds the same scope. Only
+    /// sessions are ended, and the look is done.
     Nothing,
 }
 
-/// Make sure that nothing of this earlier call can still arrive.
+/// Order to make sure that nothing of this earlier call can still arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleOrder {
-    /// The earlier [`super::Call::label`].
+    /// Label of the earlier call ([`super::Call::label`]).
     pub label: String,
-    /// The latest `not_after` of its orders (the server's clock, UTC).
+    /// Latest `not_after` of that call's orders (the server's clock, UTC).
     pub not_after: Time,
 }

@@ -1,4 +1,4 @@
-//! The password of one target, shared by all its connections.
+//! Password of one target, shared by all its connections.
 
 use std::fmt::{self, Debug};
 use std::panic::AssertUnwindSafe;
@@ -12,11 +12,12 @@ use secrecy::SecretString;
 use super::credentials::{Credentials, CredentialsError};
 use super::error::DatabaseError;
 
-/// What a source may need beyond its own limit before it is given up.
+/// Extra time that a source may need beyond its own limit before it is given up.
 const BEYOND: Duration = Duration::from_secs(1);
 
-/// The password that worked last. When the server refuses it, it is read anew once for all connections that wait for it, in a task of its
-/// own: a connection that gives up does not break the reading off.
+/// The password that worked last. When the server refuses it, it is read anew once for all
+/// connections that wait for it. The reading is a task of its own: a connection that gives up does
+/// not break it off.
 pub struct Password {
     source: Option<Arc<dyn Credentials>>,
     state: Mutex<State>,
@@ -26,7 +27,7 @@ pub struct Password {
 struct State {
     kept: Option<Known>,
     reading: Option<Reading>,
-    /// Counts the readings.
+    /// Number of readings so far.
     last: u64,
 }
 
@@ -40,7 +41,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// The password itself.
+    /// Returns the password itself.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.secret
@@ -60,19 +61,19 @@ impl Debug for Password {
 }
 
 impl Password {
-    /// Read from there; none where the server wants no password.
+    /// Makes a password that is read from this source. `None` if the server wants no password.
     #[must_use]
     pub fn new(source: Option<Arc<dyn Credentials>>) -> Self {
         Self { source, state: Mutex::default() }
     }
 
-    /// The one that worked last, or is to be tried first.
+    /// Returns the password that worked last, or is to be tried first.
     #[must_use]
     pub fn kept(&self) -> Option<Known> {
         self.lock().kept.clone()
     }
 
-    /// The server refused this one: the next that asks has it read anew.
+    /// Notes that the server refused this password. The next one who asks has it read anew.
     pub fn refused(&self, known: &Known) {
         let mut state = self.lock();
         if state.kept.as_ref().is_some_and(|kept| kept.number == known.number) {
@@ -80,10 +81,10 @@ impl Password {
         }
     }
 
-    /// Waits until the password is there: its source has a time limit of its own.
+    /// Waits until the password is there. Its source has a time limit of its own.
     ///
     /// # Errors
-    /// [`DatabaseError::Unreachable`] when it cannot be read: nobody can log in.
+    /// [`DatabaseError::Unreachable`] when the password cannot be read: nobody can log in.
     pub async fn ready(&self) -> Result<(), DatabaseError> {
         Ok(self.read().await.map(|_| ())?)
     }
@@ -91,7 +92,8 @@ impl Password {
     /// Waits for a connection within this limit, once the password is there.
     ///
     /// # Errors
-    /// What connecting answers; [`DatabaseError::Unreachable`] where there is no connection in time, or no password.
+    /// The error of the connecting. [`DatabaseError::Unreachable`] if there is no connection in
+    /// time, or no password.
     pub async fn connect<T>(
         &self,
         limit: Duration,
@@ -99,7 +101,7 @@ impl Password {
     ) -> Result<T, DatabaseError> {
         self.ready().await?;
         let too_slow = || {
-            // it was refused meanwhile, and is read anew
+            // the server refused the password meanwhile, and it is read anew
             let why = if self.is_being_read() {
                 "the password is still being read: its source takes its time".to_owned()
             } else {
@@ -110,10 +112,10 @@ impl Password {
         tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| too_slow())
     }
 
-    /// The password, read where none is kept; none where the server wants none.
+    /// Returns the password, and reads it if none is kept. `None` if the server wants no password.
     ///
     /// # Errors
-    /// When it cannot be read, or not in time.
+    /// When the password cannot be read, or not in time.
     pub async fn read(&self) -> Result<Option<Known>, CredentialsError> {
         let Some(source) = &self.source else { return Ok(None) };
         let (reading, number) = {
@@ -155,7 +157,7 @@ impl Password {
 fn read(source: Arc<dyn Credentials>, number: u64) -> Reading {
     let task = tokio::spawn(async move {
         let limit = source.limit().saturating_add(BEYOND);
-        // what panics was not written here
+        // the source is foreign code, which may panic
         match tokio::time::timeout(limit, AssertUnwindSafe(source.password()).catch_unwind()).await {
             Ok(Ok(read)) => read.map(|secret| Known { number, secret }).map_err(Arc::new),
             Ok(Err(_)) => Err(given_up("its code panicked".to_owned())),

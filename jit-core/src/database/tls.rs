@@ -1,4 +1,4 @@
-//! How the connection to a target is protected.
+//! Protection of the connection to a target.
 
 #[cfg(feature = "tls")]
 mod verifier;
@@ -15,26 +15,29 @@ use super::{Check, Severity};
 #[cfg(feature = "tls")]
 pub use verifier::{TlsError, client_config, trusted};
 
-/// How the connection to a target is protected. The default verifies everything, and giving a CA switches nothing off.
+/// Protection of the connection to a target. The default verifies everything, and giving a CA
+/// switches nothing off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TlsMode {
     /// The certificate chain and the name are verified.
     VerifyFull {
-        /// A PEM file of CA certificates that are trusted instead of the system's roots.
+        /// PEM file of CA certificates that are trusted instead of the system's roots.
         #[serde(default)]
         ca: Option<PathBuf>,
-        /// The name that the certificate has to be for, instead of the URL's host. A certificate without alternative names may have it as its
-        /// common name. Needs `ca`.
+        /// Name that the certificate has to be for, instead of the URL's host. A certificate
+        /// without alternative names may have it as its common name. This needs `ca`.
         #[serde(default)]
         server_name: Option<String>,
     },
-    /// The certificate chain alone is verified, and not for whom the certificate is.
+    /// Only the certificate chain is verified, not the name in the certificate.
     VerifyCa {
-        /// A PEM file of CA certificates that are trusted instead of the system's roots: without one, the chain alone would prove nothing.
+        /// PEM file of CA certificates that are trusted instead of the system's roots. Without one,
+        /// the chain alone would prove nothing.
         ca: PathBuf,
     },
-    /// No TLS at all: password and statements travel readable. Only by this spelled-out name.
+    /// No TLS at all: password and statements travel readable. It has to be spelled out by this
+    /// name.
     DangerPlaintext,
 }
 
@@ -51,7 +54,7 @@ impl TlsMode {
         Self::VerifyFull { ca, server_name: None }
     }
 
-    /// The file of CA certificates that replaces the system's roots.
+    /// Returns the file of CA certificates that replaces the system's roots.
     #[must_use]
     pub fn ca(&self) -> Option<&Path> {
         match self {
@@ -61,7 +64,7 @@ impl TlsMode {
         }
     }
 
-    /// What a check says of it, where the server is not verified by the URL's host.
+    /// Returns the finding of a check, if the server is not verified by the URL's host.
     #[must_use]
     pub fn checked(&self) -> Option<Check> {
         match self {

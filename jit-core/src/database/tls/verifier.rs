@@ -1,4 +1,5 @@
-//! The server's certificate: rustls verifies the chain, and the name as [`TlsMode`] has it.
+//! Verification of the server's certificate: rustls verifies the chain, and the name as [`TlsMode`]
+//! demands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,9 +30,9 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct TlsError {
-    /// What is wrong, and what would do.
+    /// Problem, and what would do instead.
     pub why: String,
-    /// The cause.
+    /// Cause of the error.
     #[source]
     pub source: Option<BoxError>,
 }
@@ -46,12 +47,16 @@ impl TlsError {
     }
 }
 
-/// A client of these versions of TLS that verifies the server as the mode says; `None` where the mode is plaintext. The provider of
-/// cryptography is named here, so that nothing depends on one that the process installed, or did not. Each connection sees the server's
-/// certificate: no session is resumed.
+/// Makes a client of these versions of TLS that verifies the server as the mode says. `None` if the
+/// mode is plaintext.
+///
+/// The cryptography provider is named here, so that nothing depends on one that the process
+/// installed or did not install. No session is resumed, so each connection sees the server's
+/// certificate.
 ///
 /// # Errors
-/// When the CA file cannot be used, is missing where it is needed, or the system has no CA certificates and none are named.
+/// When the CA file cannot be used, or is missing although it is needed. Also when the system has
+/// no CA certificates and none are named.
 pub fn client_config(
     mode: &TlsMode,
     versions: &[&'static SupportedProtocolVersion],
@@ -93,7 +98,8 @@ pub fn client_config(
     Ok(Some(config))
 }
 
-/// The certificates of authorities in this file, all of which can be used, or else the system's; at least one.
+/// Reads the CA certificates of this file, all of which must be usable, or else the system's.
+/// Returns at least one.
 ///
 /// # Errors
 /// When the file cannot be used, or the system has none.
@@ -124,20 +130,21 @@ pub fn trusted(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsErr
     Ok(found)
 }
 
-/// For whom the server's certificate has to be.
+/// Name that the server's certificate has to be for.
 #[derive(Debug)]
 enum Expected {
-    /// For this one.
+    /// The certificate must be for this name.
     Name(String),
-    /// For anybody.
+    /// The certificate may be for any name.
     AnyName,
 }
 
-/// Verifies the chain as rustls does without it, and the name by the configuration instead of the address.
+/// Verifies the chain as rustls does by default, and the name by the configuration instead of the
+/// address.
 #[derive(Debug)]
 struct Verifier {
     roots: RootCertStore,
-    /// The same as whole certificates.
+    /// Roots again, as whole certificates.
     authorities: Vec<Certificate>,
     expected: Expected,
     algorithms: WebPkiSupportedAlgorithms,
@@ -198,8 +205,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate is for this name: by an alternative name, as rustls compares them, or by its one common name where it has no
-/// alternative names at all.
+/// Checks whether a certificate is for this name. An alternative name counts, as rustls compares
+/// them. The one common name counts if the certificate has no alternative names at all.
 fn is_for(der: &CertificateDer<'_>, parsed: Option<&ParsedCertificate<'_>>, name: &str) -> bool {
     if let (Some(parsed), Ok(name)) = (parsed, ServerName::try_from(name))
         && verify_server_name(parsed, &name).is_ok()
@@ -209,7 +216,7 @@ fn is_for(der: &CertificateDer<'_>, parsed: Option<&ParsedCertificate<'_>>, name
     common_name(der).is_some_and(|common| common == name)
 }
 
-/// The common name, where it is the only one and nothing else names whom the certificate is for.
+/// Returns the common name, if it is the only one and the certificate has no alternative names.
 fn common_name(der: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?.tbs_certificate;
     if !matches!(certificate.get::<SubjectAltName>(), Ok(None)) {
@@ -227,7 +234,7 @@ fn common_name(der: &CertificateDer<'_>) -> Option<String> {
     text.ok()
 }
 
-/// The server is not who it should be.
+/// Makes the error for a server that is not the expected one.
 fn refused(why: String) -> Error {
     Error::Other(OtherError(Arc::new(TlsError::new(why))))
 }

@@ -1,5 +1,6 @@
-//! Certificates of X.509 version 1, which rustls does not read: `openssl x509 -req` long made them wherever nobody asked for extensions, and so
-//! without alternative names. Taken only where an authority that is configured has signed it itself.
+//! Certificates of X.509 version 1, which rustls does not read. For a long time `openssl x509 -req`
+//! made them unless extensions were asked for, so they have no alternative names. They are accepted
+//! only if a configured authority signed them directly.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -10,7 +11,7 @@ use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::{Certificate, Version};
 
-/// The certificate, where it is one of version 1.
+/// Returns the certificate, if it is one of version 1.
 pub(super) fn read(der: &CertificateDer<'_>) -> Option<Certificate> {
     let certificate = Certificate::from_der(der).ok()?;
     let tbs = &certificate.tbs_certificate;
@@ -18,10 +19,10 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Option<Certificate> {
     is_first.then_some(certificate)
 }
 
-/// Verifies that one of these authorities signed it, and that it is valid now.
+/// Verifies that one of these authorities signed the certificate, and that it is valid now.
 ///
 /// # Errors
-/// When it is not so.
+/// When no authority signed it, or it is not valid now.
 pub(super) fn verify_issued(
     certificate: &Certificate,
     authorities: &[Certificate],
@@ -55,7 +56,7 @@ pub(super) fn verify_issued(
     Err(CertificateError::UnknownIssuer.into())
 }
 
-/// As [`rustls::crypto::verify_tls12_signature`].
+/// Verifies as [`rustls::crypto::verify_tls12_signature`] does.
 pub(super) fn verify_tls12_signature(
     message: &[u8],
     certificate: &Certificate,
@@ -73,7 +74,7 @@ pub(super) fn verify_tls12_signature(
     }
 }
 
-/// As [`rustls::crypto::verify_tls13_signature`].
+/// Verifies as [`rustls::crypto::verify_tls13_signature`] does.
 pub(super) fn verify_tls13_signature(
     message: &[u8],
     certificate: &Certificate,
