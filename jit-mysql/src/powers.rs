@@ -1,45 +1,48 @@
-//! Which rights of a role outlive a membership, or let its holder keep it: all but those that are known to be harmless.
+//! Rights of a role that outlive a membership, or that let a grantee keep it: all rights but those
+//! known to be harmless.
 //!
-//! Harmless is what ends with the membership. Who may read the accounts' passwords, write to the servers' own tables, change what others
-//! run, lock what a REVOKE needs, or pass rights on, may not need the role any more when it is taken away.
+//! A harmless right ends with the membership. Other rights let a grantee do without the role after
+//! it is revoked. Such rights read the accounts' passwords, write to the servers' own tables,
+//! change what others run, lock what a REVOKE needs, or pass rights on.
 
 use std::collections::BTreeSet;
 
 use crate::sql::Flavour;
 
-/// A right, and on what it is held.
+/// Right, and the object on which it is held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Right {
-    /// In the server's words, in upper case: `SELECT`, `ALTER ROUTINE`.
+    /// Name in the server's words, in upper case: `SELECT`, `ALTER ROUTINE`.
     pub(crate) name: String,
     pub(crate) on: On,
 }
 
-/// What a right is held on.
+/// Object on which a right is held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum On {
-    /// The whole server, `mysql` and `jit` included.
+    /// Whole server, `mysql` and `jit` included.
     Server,
-    /// Databases of this pattern, as LIKE has it.
+    /// Databases that match this LIKE pattern.
     Databases(String),
-    /// A table, or some of its columns.
+    /// Table, or some of its columns.
     Table(String, String),
-    /// A procedure, function or package.
+    /// Procedure, function or package.
     Routine(String, String),
-    /// An account or a role.
+    /// Account or role.
     Account(String),
-    /// What the server said and this adapter does not know.
+    /// Text of the server that this adapter does not know.
     Unknown(String),
 }
 
-/// Rights on the whole server that end with the membership. What they allow on `mysql` and `jit`, too, is no way to more.
+/// Rights on the whole server that end with the membership. What they allow on `mysql` and `jit` is
+/// no way to more, either.
 const HARMLESS_ON_SERVER: [&str; 17] = [
     "USAGE",
     "SHOW DATABASES",
     "SHOW VIEW",
     "CREATE TEMPORARY TABLES",
     "REFERENCES",
-    // they show what is going on, and no password
+    // these show what is going on, and no password
     "PROCESS",
     "REPLICATION CLIENT",
     "BINLOG MONITOR",
@@ -54,8 +57,8 @@ const HARMLESS_ON_SERVER: [&str; 17] = [
     "SENSITIVE_VARIABLES_OBSERVER",
 ];
 
-/// Rights on an ordinary database that end with the membership.
-/// ALTER ROUTINE is none: it makes somebody else's routine run with its definer's rights.
+/// Rights on an ordinary database that end with the membership. ALTER ROUTINE is not one of them:
+/// it makes somebody else's routine run with its definer's rights.
 const HARMLESS_ON_DATABASE: [&str; 18] = [
     "USAGE",
     "SELECT",
@@ -77,21 +80,23 @@ const HARMLESS_ON_DATABASE: [&str; 18] = [
     "DELETE VERSIONING ROWS",
 ];
 
-/// What somebody makes with these runs with their own rights afterwards, in MySQL. In MariaDB it can run with the role's
-/// (`DEFINER = CURRENT_ROLE`), and whoever makes a routine may call it for good.
+/// Rights that are harmless in MySQL: whatever they create runs with its creator's own rights
+/// afterwards. In MariaDB it can run with the role's rights (`DEFINER = CURRENT_ROLE`), and the
+/// creator of a routine may call it for good.
 const HARMLESS_IN_MYSQL: [&str; 3] = ["CREATE ROUTINE", "EVENT", "TRIGGER"];
 
 /// Rights on the servers' own databases that end with the membership.
 const HARMLESS_ANYWHERE: [&str; 5] =
     ["USAGE", "SHOW VIEW", "REFERENCES", "CREATE TEMPORARY TABLES", "SHOW CREATE ROUTINE"];
 
-/// The servers' own databases, and ours. The broker's own, in which its events are, is another one, by its name.
+/// Databases of the servers themselves, and ours. The broker's own, which holds its events, is not
+/// in this list.
 const PROTECTED: [&str; 5] = ["mysql", "jit", "sys", "performance_schema", "information_schema"];
 
-/// Those of them that everybody may look into: nothing in them is secret.
+/// Protected databases that everybody may read: nothing in them is secret.
 const OPEN: [&str; 3] = ["sys", "performance_schema", "information_schema"];
 
-/// Tables of `mysql` that hold no password, nor texts of statements.
+/// Tables of `mysql` that hold neither passwords nor texts of statements.
 const WITHOUT_SECRETS: [&str; 22] = [
     "columns_priv",
     "column_stats",
@@ -117,7 +122,7 @@ const WITHOUT_SECRETS: [&str; 22] = [
     "tables_priv",
 ];
 
-/// A routine that runs with the rights of an administrator, whoever calls it.
+/// Routine that runs with the rights of an administrator, whoever calls it.
 #[derive(Debug, Clone)]
 pub(crate) struct OfAdministrator {
     pub(crate) database: String,
@@ -162,7 +167,7 @@ impl Right {
         self.name == "EXECUTE"
     }
 
-    /// Whether it is the right to call this one.
+    /// Checks whether it is the right to call this routine.
     fn calls(&self, routine: &OfAdministrator) -> bool {
         self.is_to_call()
             && match &self.on {
@@ -185,7 +190,8 @@ impl Right {
     }
 }
 
-/// What of these rights is not harmless, as people read it. `home` is the database of the broker's events.
+/// Returns the rights that are not harmless, as people read them. `home` is the database of the
+/// broker's events.
 pub(crate) fn powers(
     flavour: Flavour,
     home: &str,
@@ -201,7 +207,8 @@ pub(crate) fn powers(
     more.into_iter().map(Right::said).chain(called).collect()
 }
 
-/// Whether two names may be one to the server: it tells neither case nor accents apart, and keeps letters beyond ASCII in more than one form.
+/// Checks whether two names may be the same to the server. It ignores case and accents, and keeps
+/// letters beyond ASCII in more than one form.
 fn may_be(one: &str, other: &str) -> bool {
     !one.is_ascii() || !other.is_ascii() || one.eq_ignore_ascii_case(other)
 }
@@ -210,8 +217,8 @@ fn is_without_secrets(table: &str) -> bool {
     WITHOUT_SECRETS.contains(&table) || table.starts_with("time_zone")
 }
 
-/// Whether a pattern of database names, in which `\` takes the meaning from `%` and `_`, has this one. Case does not count: whether it does on the
-/// server depends on its file system.
+/// Checks whether a pattern of database names matches this one. A `\` takes the meaning from `%`
+/// and `_`. Case does not count: whether it does on the server depends on its file system.
 fn reaches(pattern: &str, database: &str) -> bool {
     fn like(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
@@ -233,12 +240,13 @@ fn reaches(pattern: &str, database: &str) -> bool {
     like(pattern.as_bytes(), database.as_bytes())
 }
 
-/// The rights in a line of MariaDB's `SHOW GRANTS`.
+/// Parses the rights in a line of MariaDB's `SHOW GRANTS`.
 pub(crate) fn of_line(line: &str) -> Vec<Right> {
     parse(line).unwrap_or_else(|| vec![Right::new("", On::Unknown(line.to_owned()))])
 }
 
-/// `GRANT <rights> ON [<kind>] <object> TO <role> [WITH GRANT OPTION]`, or `GRANT <role> TO <role> [WITH ADMIN OPTION]`.
+/// Parses `GRANT <rights> ON [<kind>] <object> TO <role> [WITH GRANT OPTION]`, or `GRANT <role> TO
+/// <role> [WITH ADMIN OPTION]`.
 fn parse(line: &str) -> Option<Vec<Right>> {
     let rest = line.strip_prefix("GRANT ")?;
     let mut words = Words(rest);
@@ -267,7 +275,7 @@ fn parse(line: &str) -> Option<Vec<Right>> {
     if !matches!(words.next()?, Word::Plain("TO")) {
         return None;
     }
-    // the role, and how it is authenticated, which a role is not
+    // skips the role; a role has no authentication after it
     words.next()?;
     if words.0.contains("GRANT OPTION") {
         rights.push(Right::new("GRANT OPTION", on));
@@ -275,7 +283,8 @@ fn parse(line: &str) -> Option<Vec<Right>> {
     Some(rights)
 }
 
-/// To hold another role is no right of its own: that one's are shown too.
+/// Returns the rights of a grant of another role. Holding another role is no right of its own: its
+/// rights are shown too.
 fn of_role(role: &str, words: Words<'_>) -> Option<Vec<Right>> {
     let admin = words.0.contains("ADMIN OPTION");
     Some(if admin { vec![Right::new("ADMIN OPTION", On::Account(role.to_owned()))] } else { Vec::new() })
@@ -295,7 +304,7 @@ fn object(words: &mut Words<'_>) -> Option<On> {
                         Word::Quoted(second) => Some(On::Table(first, second)),
                         _ => None,
                     },
-                    // PROXY on an account
+                    // the object of PROXY is an account
                     Word::Plain("@") => match words.next()? {
                         Word::Quoted(_) => Some(On::Account(first)),
                         _ => None,
@@ -312,11 +321,11 @@ fn object(words: &mut Words<'_>) -> Option<On> {
 enum Word<'t> {
     Plain(&'t str),
     Quoted(String),
-    /// A list of columns in brackets.
+    /// List of columns in brackets.
     Columns,
 }
 
-/// The words of a statement that are left.
+/// Rest of the words of a statement.
 struct Words<'t>(&'t str);
 
 impl<'t> Words<'t> {

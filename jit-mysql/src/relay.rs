@@ -1,9 +1,13 @@
-//! The way to a server whose certificate is not for its host's name.
+//! Relay to a server whose certificate is not for its host's name.
 //!
-//! The driver (mysql_async 0.37) verifies no name but one that DNS could have, and takes no stream that is encrypted already. So for such a server it
-//! connects to a socket of ours, in a folder that only our user may enter, and believes that it needs no TLS. What it says goes through an encrypted
-//! and verified connection: the request for TLS is put in before its first answer, and the numbers of the packets until the login's end are moved by
-//! that one. Nothing of the driver's but the capabilities in that request leaves before the server is verified.
+//! The driver (mysql_async 0.37) verifies a name only if DNS could have it, and does not accept a
+//! stream that is already encrypted. So for such a server it connects to a socket of ours, and
+//! believes that it needs no TLS. The socket is in a folder that only our user may enter.
+//!
+//! The relay carries the driver's packets over an encrypted and verified connection. It inserts the
+//! request for TLS before the driver's first answer. Until the end of the login it shifts the
+//! packet numbers by that one packet. Before the server is verified, only the capabilities in that
+//! request leave the driver.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,19 +23,21 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The socket's name in its folder.
+/// Name of the socket in its folder.
 const SOCKET: &str = "socket";
-/// CLIENT_SSL, in the second byte of the capabilities.
+/// CLIENT_SSL flag, in the second byte of the capabilities.
 const TLS: u8 = 0x08;
-/// How much of a client's first answer is the request for TLS: capabilities, longest packet, character set, and nothing.
+/// Length of the TLS request within a client's first answer: capabilities, longest packet,
+/// character set, and filler.
 const REQUEST: usize = 32;
 /// First bytes of a packet that ends the login.
 const OK: u8 = 0x00;
 const ERROR: u8 = 0xFF;
-/// What a server says that goes on by itself: the password was known to it (`caching_sha2_password`).
+/// First bytes of a server's packet after which it goes on by itself: it knew the password
+/// (`caching_sha2_password`).
 const GOES_ON: [u8; 2] = [0x01, 0x03];
 
-/// One connection's way. Dropped before [`Self::keep`] it ends.
+/// Relay of one connection. It ends if it is dropped before [`Self::keep`].
 pub(crate) struct Relay {
     folder: TempDir,
     task: JoinSet<Result<(), Error>>,
@@ -41,7 +47,7 @@ impl Relay {
     /// Waits for the driver at a socket, to connect it with the server.
     ///
     /// # Errors
-    /// When there can be no such socket.
+    /// Fails if there can be no such socket.
     pub(crate) fn to(host: &str, port: u16, tls: &Arc<ClientConfig>) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("jit-mysql-").tempdir()?;
         let listener = UnixListener::bind(folder.path().join(SOCKET))?;
@@ -51,7 +57,7 @@ impl Relay {
             let (driver, _) = listener.accept().await?;
             drop(listener);
             if let Some((driver, server)) = shake_hands(driver, &host, port, tls).await? {
-                // who ends is noticed by the other side
+                // the other side notices the end of either
                 let _ = converse(driver, server).await;
             }
             Ok(())
@@ -59,17 +65,17 @@ impl Relay {
         Ok(Self { folder, task })
     }
 
-    /// Where it waits.
+    /// Returns the path of the socket where it waits.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join(SOCKET)
     }
 
-    /// The driver has logged in: it goes on until one of the two sides ends.
+    /// Lets it go on until one of the two sides ends: the driver has logged in.
     pub(crate) fn keep(mut self) {
         self.task.detach_all();
     }
 
-    /// Why the driver, which failed with this, found nobody at the other end.
+    /// Returns the relay's error for a driver that failed with this error, or that error itself.
     pub(crate) async fn why(mut self, error: Error) -> Error {
         match self.task.join_next().await {
             Some(Ok(Err(ours))) => ours,
@@ -78,7 +84,8 @@ impl Relay {
     }
 }
 
-/// Encrypts the way and verifies the server, and hears the driver's first answer to it. Nothing where the server has only an error to tell.
+/// Encrypts the connection and verifies the server, and forwards the driver's first answer. Returns
+/// nothing if the server only reported an error.
 async fn shake_hands(
     mut driver: UnixStream,
     host: &str,
@@ -130,7 +137,8 @@ async fn converse(mut driver: UnixStream, mut server: TlsStream<TcpStream>) -> i
     .map(drop)
 }
 
-/// The second byte of the capabilities in a greeting: protocol, version up to a NUL, 4 bytes of thread, 8 of salt, a filler, capabilities.
+/// Finds the second byte of the capabilities in a greeting. Layout: protocol, version up to a NUL,
+/// 4 bytes of thread, 8 of salt, a filler, capabilities.
 fn capabilities(greeting: &mut [u8]) -> Option<&mut u8> {
     let after_version = greeting.get_mut(1..)?.splitn_mut(2, |byte| *byte == 0).nth(1)?;
     after_version.get_mut(4 + 8 + 1 + 1)
@@ -140,7 +148,7 @@ fn short() -> io::Error {
     io::Error::other("a packet of the login is shorter than it has to be")
 }
 
-/// One packet of the login: three bytes of length, a number, the payload.
+/// Packet of the login: three bytes of length, a number, the payload.
 struct Packet {
     number: u8,
     payload: Vec<u8>,
@@ -168,7 +176,7 @@ impl Packet {
         to.flush().await
     }
 
-    /// With another number: numbers are counted modulo 256.
+    /// Shifts the packet's number: numbers are counted modulo 256.
     fn moved(self, by: u8) -> Self {
         Self { number: self.number.wrapping_add(by), ..self }
     }

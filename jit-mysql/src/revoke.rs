@@ -1,5 +1,6 @@
-//! Revoking: take the membership, then put default roles back, then end sessions, then look. In this order: a client whose session is ended
-//! before the membership is gone comes back and has the role again.
+//! Revoking: revoke the membership, restore default roles, end sessions, then look. The order
+//! matters: a client whose session ends before the membership is gone comes back and has the role
+//! again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::pool::Pool;
 use crate::sql;
 use crate::unblock::{InTheWay, unblocked};
 
-/// One result per order.
+/// Revokes the memberships; returns one result per order.
 pub(crate) async fn revoke(
     connection: &mut Connection,
     pool: &Pool,
@@ -27,7 +28,7 @@ pub(crate) async fn revoke(
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
     let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
     let named: Vec<Named> = subjects.iter().map(|subject| Named::of(connection.server.flavour, subject)).collect();
-    // even to look can be blocked: then nothing is known yet but the accounts' names
+    // even the look can be blocked: until then only the accounts' names are known
     let whose = InTheWay { accounts: ending_of(orders, &named), ..InTheWay::default() };
     let before = match unblocked(pool, &whose, connection.look(&subjects)).await {
         Ok((moment, looks)) => match call.meant_for(&moment.identity) {
@@ -36,7 +37,7 @@ pub(crate) async fn revoke(
         },
         Err(error) => return none_applied(orders.len(), &error),
     };
-    // a packet of a call that was given up must not take what is granted later
+    // a packet of an abandoned call must not revoke what is granted later
     let until = connection.server.clock.after(budget.left());
     let to_revoke = orders.iter().zip(&before).zip(&named).enumerate().filter_map(|(i, ((order, look), named))| {
         let needed = order.how == RevokeHow::Remove && !look.seen.direct.is_empty() && !is_theirs(call, look);
@@ -50,7 +51,7 @@ pub(crate) async fn revoke(
             *place = result;
         }
     }
-    // what another store accounts for was left to it, with its sessions
+    // a membership of another store was left alone, with its sessions
     let applied: Vec<bool> =
         results.iter().zip(&before).map(|(result, look)| result.is_ok() && !is_theirs(call, look)).collect();
     let mut troubles: Vec<Option<String>> = Vec::with_capacity(orders.len());
@@ -66,7 +67,8 @@ pub(crate) async fn revoke(
         }
     };
     for (report, result) in reports.iter_mut().zip(results) {
-        // who dropped the account or the role meanwhile took the membership along: the look shows it
+        // if the account or the role was dropped meanwhile, the membership went with it: the look
+        // shows it
         let gone = matches!(&report, Ok(report) if report.seen.direct.is_empty());
         match result {
             Err(DatabaseError::Rejected { .. }) if gone => {}
@@ -85,12 +87,12 @@ pub(crate) async fn revoke(
     reports
 }
 
-/// Whether another store accounts for the membership.
+/// Checks whether another store accounts for the membership.
 fn is_theirs(call: &Call, look: &Look) -> bool {
     look.seen.marked_by.as_ref().is_some_and(|store| call.is_another(store))
 }
 
-/// Whether the membership goes, and the sessions with it.
+/// Checks whether both the membership and the sessions end.
 fn ends(order: &RevokeOrder) -> bool {
     order.how == RevokeHow::Remove && order.sessions == Sessions::End
 }
@@ -100,11 +102,11 @@ fn ending_of(orders: &[RevokeOrder], named: &[Named]) -> BTreeSet<Name> {
     ending.map(|(_, named)| named.account.clone()).collect()
 }
 
-/// Whose sessions end anyway, and may end before the membership is gone.
+/// Returns the accounts whose sessions end anyway, and may end before the membership is gone.
 fn in_the_way(call: &Call, orders: &[RevokeOrder], looks: &[Look]) -> InTheWay {
     let ending =
         || orders.iter().zip(looks).filter(|(order, look)| ends(order) && !is_theirs(call, look)).map(|(_, look)| look);
-    // one that came after the window of any of them began takes no session away
+    // an account that was created after the window of any of them began takes no session away
     let known = ending().map(|look| Arc::clone(&look.known)).reduce(|all, one| {
         if Arc::ptr_eq(&all, &one) { all } else { Arc::new(all.intersection(&one).cloned().collect()) }
     });
@@ -127,7 +129,7 @@ async fn aftermath(
     let (mut last, mut looks) = (revoked.clone(), first.clone());
     let mut known: BTreeSet<u64> = first.iter().flat_map(|look| look.backends.iter().copied()).collect();
     let mut to_end = ending(orders, &first, applied, |_| true);
-    // The second round is for those that were logging in while the first look was taken.
+    // The second round is for sessions that were logging in during the first look.
     for _ in 0..2 {
         if to_end.is_empty() {
             break;
@@ -140,7 +142,7 @@ async fn aftermath(
     Ok(reports(orders, &first, looks, &revoked, &last))
 }
 
-/// Sessions that can have used the role and whose end was ordered.
+/// Returns the sessions that can have used the role and that were ordered to end.
 fn ending(orders: &[RevokeOrder], looks: &[Look], applied: &[bool], which: impl Fn(u64) -> bool) -> BTreeSet<u64> {
     let all = orders.iter().zip(looks).zip(applied);
     let ordered = all.filter(|((order, _), applied)| **applied && order.sessions == Sessions::End);
@@ -170,13 +172,14 @@ fn reports(
     reports.collect()
 }
 
-/// Sessions that were there and are no more.
+/// Returns the sessions that were there and are gone now.
 fn gone(before: &Look, now: &Look) -> Vec<Session> {
     let all = before.backends.iter().zip(&before.seen.sessions);
     all.filter(|(id, _)| !now.backends.contains(id)).map(|(_, session)| session.clone()).collect()
 }
 
-/// The servers do not say when a session began; what was not there right after the revoke began later.
+/// Dates new sessions. The servers do not say when a session began; one that was not there right
+/// after the revoke began later.
 fn dated(before: &Look, look: Look, revoked_at: Time) -> Seen {
     let mut seen = look.seen;
     for (id, session) in look.backends.iter().zip(&mut seen.sessions) {

@@ -1,4 +1,4 @@
-//! What roles allow that outlives a membership, as the server says it now.
+//! Reading the rights of roles that outlive a membership, as the server has them now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,11 @@ use crate::observe::{Look, Moment, Named, garbled, name, number, text};
 use crate::powers::{OfAdministrator, On, Right, of_line, powers};
 use crate::sql::{Flavour, rights, routines};
 
-/// Why nothing is known of a role that the broker has not got.
+/// Reason why the rights of a role are unknown: the broker does not hold it.
 pub(crate) const NOT_OURS: &str = "the broker does not hold the role, and so cannot see its rights";
 
 impl Connection {
-    /// All subjects, and what each role allows that outlives a membership.
+    /// Looks at all subjects, and at the rights of each role that outlive a membership.
     pub(crate) async fn look_with_powers(
         &mut self,
         subjects: &[Subject],
@@ -29,11 +29,11 @@ impl Connection {
         self.look_at_with_powers(&named).await
     }
 
-    /// The same, by names.
+    /// Looks at subjects and rights by names.
     pub(crate) async fn look_at_with_powers(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let (moment, mut looks) = self.look_at(named).await?;
         let rights = match self.server.flavour {
-            // the look said what is asked
+            // the look set the variable that names the roles
             Flavour::MySql => self.rights_in_mysql().await?,
             Flavour::MariaDb => {
                 let there = named.iter().zip(&looks).filter(|(_, look)| look.seen.role_exists);
@@ -55,7 +55,8 @@ impl Connection {
         Ok((moment, looks))
     }
 
-    /// Those that the broker sees; none where it may not see whose routines are: a check of the target says so.
+    /// Reads the administrators' routines that the broker sees. Returns none if it may not see
+    /// whose they are: a check of the target says so.
     async fn routines_of_administrators(&mut self) -> Result<Vec<OfAdministrator>, DatabaseError> {
         let rows = match self.script(&routines::of_administrators(self.server.flavour)).await {
             Err(error) if error::is_denied(&error) => return Ok(Vec::new()),
@@ -79,7 +80,7 @@ impl Connection {
     async fn rights_in_mariadb(&mut self, role: &Name) -> Result<Vec<Right>, DatabaseError> {
         let answers = match self.script(&rights::of_mariadb(&role.user)).await {
             Ok(answers) => answers,
-            // it is not the broker's to grant, and its rights are not the broker's to see
+            // the broker cannot grant this role, and cannot see its rights
             Err(error) if error::code(&error) == Some(error::NOT_A_ROLE_OF_OURS) => {
                 let why = NOT_OURS.to_owned();
                 return Ok(vec![Right::new("", On::Unknown(why))]);
@@ -97,7 +98,7 @@ impl Connection {
     }
 }
 
-/// The rights in a row of MySQL's catalog.
+/// Parses the rights in a row of MySQL's catalog.
 fn of_row(row: &Row) -> Result<Vec<Right>, DatabaseError> {
     let (database, object) = (text(row, "db")?, text(row, "object")?);
     let on = match text(row, "level")?.as_str() {

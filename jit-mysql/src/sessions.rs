@@ -1,9 +1,10 @@
-//! Whose session is which, and ending them.
+//! Matching sessions to accounts, and ending sessions.
 //!
-//! Of another's session the servers show the name that it logged in with and where it came from, not the account that matched. So the
-//! servers' own rule is followed: of the accounts with that user name (or none), the one whose host is most specific. Where that cannot be
-//! told, a session counts as the account's. An account that was made after the window began takes no session away: who was there is kept by the
-//! lease's event, so that without a dead man's switch nobody knows.
+//! For a session of another account, the servers show the login name and the client's host, not the
+//! account that matched. So jit follows the servers' own rule: of the accounts with that user name
+//! (or none), the one with the most specific host matches. Where this cannot be decided, a session
+//! counts as the account's. An account that was created after the window began takes no session
+//! away. The lease's event keeps who existed then, so without a dead man's switch nobody knows.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,18 +20,18 @@ use crate::observe::{garbled, number};
 use crate::sql;
 use crate::sql::routines::{self, Killer};
 
-/// First and longest pause between two looks at what is ending.
+/// First and longest pause between two looks at the sessions that are ending.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 impl Connection {
-    /// Tells these sessions to end, all before waiting for any, and waits until they are gone or most of the call's time is. Those that stay
-    /// are seen by the look that follows.
+    /// Tells these sessions to end, all before waiting for any. Then waits until they are gone or
+    /// most of the call's time is used up. The look that follows sees those that stay.
     pub(crate) async fn end_sessions(&mut self, sessions: &BTreeSet<u64>, budget: Budget) -> Result<(), DatabaseError> {
         let mut told = 0_usize;
         for id in sessions {
             match self.end_session(*id).await {
                 Ok(()) => told = told.saturating_add(1),
-                // it went by itself
+                // it ended by itself
                 Err(error) if error::code(&error) == Some(error::NO_SUCH_SESSION) => {}
                 Err(error) if error::code(&error).is_some() => {
                     let why = error::said(&error);
@@ -49,7 +50,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells a session to end: by KILL, or by the procedure that a vendor or a DBA has for brokers without the right to that.
+    /// Tells a session to end: by KILL, or by the procedure that a vendor or a DBA provides for
+    /// brokers without that right.
     pub(crate) async fn end_session(&mut self, id: u64) -> Result<(), mysql_async::Error> {
         let denied = match self.script(&sql::kill(id)).await {
             Err(error) if error::code(&error) == Some(error::MAY_NOT_KILL) => error,
@@ -58,16 +60,16 @@ impl Connection {
         let Ok(Some(killer)) = self.killer().await else { return Err(denied) };
         let call = routines::call(&killer.trusted(), &format!("CALL {}({id})", killer.name()));
         match self.script(&call).await {
-            // one that was replaced meanwhile was not called
+            // a procedure that was replaced meanwhile was not called
             Err(error) if error::code(&error) == Some(error::STOPPED) => Err(denied),
             other => other.map(drop),
         }
     }
 
-    /// The procedure by which the broker may end sessions.
+    /// Returns the procedure by which the broker may end sessions.
     pub(crate) async fn killer(&mut self) -> Result<Option<Killer>, DatabaseError> {
         let answers = match self.script(&routines::killers()).await {
-            // where accounts may not be read, nobody can be trusted
+            // if accounts may not be read, no procedure can be trusted
             Err(error) if error::is_denied(&error) => return Ok(None),
             answers => answers.map_err(error::reading)?,
         };
@@ -100,14 +102,15 @@ impl Connection {
     }
 }
 
-/// Whether a session that logged in as `user` from `from` (as the server shows it, with a port) may be the account's, `known` being all
-/// accounts of that user name and those without one that may have it instead.
+/// Checks whether a session may be the account's. It logged in as `user` from `from` (as the server
+/// shows it, with a port). `known` holds all accounts of that user name, and those without one,
+/// that may have it instead.
 pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &str) -> bool {
-    // who comes in by an account without a name has one that no account has
+    // a session of an account without a name has a user name that no account has
     if user != account.user && !account.user.is_empty() {
         return false;
     }
-    // by a socket, which has no port, nobody comes from an address
+    // a connection by socket has no port, and comes from no address
     let (from, socket) = (without_port(from), without_port(from) == from);
     let matches = |host: &str| match matches(host, from) {
         Match::Perhaps if socket => Match::No,
@@ -119,7 +122,7 @@ pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &
     }
     let others = known.iter().filter(|other| *other != account && (other.user == user || other.user.is_empty()));
     let rank = |name: &Name| (specific(&name.host), !name.user.is_empty());
-    // one that certainly matches and is more specific has it
+    // an account that certainly matches and is more specific has the session
     !others
         .into_iter()
         .any(|other| matches(&other.host) == Match::Yes && rank(other) > rank(account) && mine == Match::Yes)
@@ -129,7 +132,7 @@ pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &
 enum Match {
     Yes,
     No,
-    /// The server shows a name, and the account's host is about addresses.
+    /// Undecided: the server shows a name, and the account's host is about addresses.
     Perhaps,
 }
 
@@ -141,7 +144,7 @@ fn without_port(from: &str) -> &str {
 }
 
 fn matches(pattern: &str, from: &str) -> Match {
-    // of what runs in an event the server shows the account's host itself
+    // for a session that runs in an event, the server shows the account's host itself
     if pattern.eq_ignore_ascii_case(from) {
         return Match::Yes;
     }
@@ -159,7 +162,7 @@ fn matches(pattern: &str, from: &str) -> Match {
         return Match::Yes;
     }
     let about_addresses = pattern.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:%_".contains(&byte));
-    // where an address is shown the server knew no name, and took the address alone
+    // if an address is shown, the server knew no name, and matched the address alone
     if address.is_none() && about_addresses { Match::Perhaps } else { Match::No }
 }
 
@@ -171,7 +174,7 @@ fn mask_of(text: &str) -> Option<u32> {
     Some(u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or_default())
 }
 
-/// As LIKE has it: `%` any text, `_` any character.
+/// Matches as LIKE does: `%` is any text, `_` any character.
 fn like(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
@@ -182,7 +185,8 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The more specific, the greater: what names one host, then networks, then patterns by how far they are literal.
+/// Returns the rank of a host: the more specific, the greater. Single hosts come first, then
+/// networks, then patterns by the length of their literal part.
 fn specific(host: &str) -> (u8, usize) {
     if let Some((_, mask)) = host.split_once('/') {
         let bits = mask_of(mask).map_or(0, u32::count_ones);
@@ -229,7 +233,7 @@ mod tests {
         // the server resolved the name: it may come from that network
         assert!(may_be(&Name::of("u", "10.0.0.%"), &all, "u", "app1.example:4711"));
         assert!(may_be(&Name::of("u", "%"), &all, "u", "app1.example:4711"));
-        // somebody without a name is matched before a less specific host
+        // an account without a name is matched before a less specific host
         let anonymous = known(&[("u", "%"), ("", "10.0.0.7")]);
         assert!(!may_be(&Name::of("u", "%"), &anonymous, "u", "10.0.0.7:1"));
         assert!(may_be(&Name::of("u", "%"), &anonymous, "u", "10.0.0.8:1"));
@@ -237,7 +241,7 @@ mod tests {
         assert!(may_be(&Name::of("u", "%"), &BTreeSet::new(), "u", "10.0.0.8:1"));
         assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.2.3:1"));
         assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.2.2.3:1"));
-        // an event of the account's runs
+        // an event of the account runs
         assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/16"));
         assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/255.255.0.0"));
     }

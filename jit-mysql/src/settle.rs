@@ -1,5 +1,6 @@
-//! Making sure that nothing of an earlier call can still arrive (law 15): as [`jit_core::database::adapter::settle`] says. A packet of ours takes
-//! a lock by its label before anything else, and compares its deadline with the server's clock.
+//! Making sure that nothing of an earlier call can still arrive (law 15), as
+//! [`jit_core::database::adapter::settle`] says. A packet of ours takes a lock by its label before
+//! anything else, and compares its deadline with the server's clock.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,9 @@
-//! Every statement that is sent, for review. What is asked goes as JSON in the variable `@jit_ask`, so that no name of an account or role
-//! stands in a statement but in `GRANT`, `REVOKE` and `KILL` themselves, quoted.
+//! Every statement that is sent, for review. The question goes as JSON in the variable `@jit_ask`.
+//! So names of accounts and roles are only in `GRANT`, `REVOKE` and `KILL` statements themselves,
+//! quoted.
 //!
-//! Nothing is a prepared statement: of these the server has only so many for everybody (`max_prepared_stmt_count`), and any account can use up all
-//! of them.
+//! No statement is prepared: the server has only so many prepared statements for all accounts
+//! (`max_prepared_stmt_count`), and any account can use up all of them.
 
 pub(crate) mod dead_man;
 pub(crate) mod hosts;
@@ -18,7 +19,7 @@ use mysql_async::{DriverError, Params, Value};
 
 use crate::account::Name;
 
-/// Which of the two servers.
+/// Kind of server: one of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
     /// MySQL 8.0 and later.
@@ -28,7 +29,7 @@ pub(crate) enum Flavour {
 }
 
 impl Flavour {
-    /// By what the server says of itself, and whether that version is known to work.
+    /// Reads the kind from the server's version, and returns true if that version is known to work.
     pub(crate) fn of(version: &str) -> (Self, bool) {
         let flavour = if version.to_ascii_lowercase().contains("mariadb") { Self::MariaDb } else { Self::MySql };
         // old clients of MariaDB expect this before its own number
@@ -40,7 +41,7 @@ impl Flavour {
         (flavour, version >= oldest)
     }
 
-    /// A statement as this server's catalog has it.
+    /// Returns a statement for this server's catalog.
     pub(crate) fn text(self, statement: &str) -> String {
         let parts: &[(&str, &str)] = match self {
             Self::MySql => &IN_MYSQL,
@@ -49,7 +50,7 @@ impl Flavour {
         parts.iter().fold(statement.to_owned(), |text, (name, part)| text.replace(name, part))
     }
 
-    /// The host of a role: MariaDB's have none.
+    /// Returns the role with its host: MariaDB's roles have none.
     pub(crate) fn role(self, name: &Name) -> Name {
         match self {
             Self::MariaDb if name.host == "%" => Name::of(name.user.clone(), ""),
@@ -57,7 +58,8 @@ impl Flavour {
         }
     }
 
-    /// The roles that everybody holds: MySQL's by a setting, MariaDB's what was granted to PUBLIC.
+    /// Returns the roles that everybody holds: in MySQL by a setting, in MariaDB by a grant to
+    /// PUBLIC.
     pub(crate) fn everybody(self, mandatory: &str) -> Vec<Name> {
         match self {
             Self::MySql => crate::account::listed(mandatory),
@@ -65,7 +67,7 @@ impl Flavour {
         }
     }
 
-    /// A role as it stands in a statement.
+    /// Returns a role as written in a statement.
     pub(crate) fn quoted_role(self, name: &Name) -> String {
         match self {
             Self::MySql => name.quoted(),
@@ -74,8 +76,13 @@ impl Flavour {
     }
 }
 
-/// `{edges}`: who is directly in which role. `{defaults}`: default roles. `{status}`: for how long the server runs, in seconds,
-/// by the statement's own time, and how far InnoDB's log is on disk (none before MySQL 8.0.30). `{gtids}`: which changes are in the binary log.
+/// Parts of statements in MySQL's words.
+///
+/// - `{edges}`: the direct members of each role.
+/// - `{defaults}`: default roles.
+/// - `{status}`: the server's uptime in seconds, by the statement's own time, and the position up
+///   to which InnoDB's log is on disk (none before MySQL 8.0.30).
+/// - `{gtids}`: the changes in the binary log.
 const IN_MYSQL: [(&str, &str); 11] = [
     ("{place}", PLACE),
     ("{asked}", ASKED),
@@ -136,49 +143,52 @@ const IN_MARIADB: [(&str, &str); 11] = [
     ),
 ];
 
-/// Where it listens: no two servers that run at the same time on one machine have one port. The uuid is in every copy too.
+/// Address where it listens: no two servers that run on one machine at the same time have the same
+/// port. The uuid is in every copy too.
 const PLACE: &str = "CONCAT(@@hostname, ':', @@port)";
 
-/// What is asked: one row for each subject.
+/// Rows of the question: one row for each subject.
 const ASKED: &str = "\
 (SELECT DISTINCT account_user, account_host, role_user, role_host FROM JSON_TABLE(@jit_ask, '$[*]' COLUMNS (\
 account_user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account_user', account_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account_host', \
 role_user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.role_user', role_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.role_host')) json)";
 
-/// Who holds the roles of these names without a grant of their own.
+/// Roles that everybody holds without a grant of their own.
 const EVERYBODY: &str = "\
 (SELECT user, host FROM JSON_TABLE(@jit_everybody, '$[*]' COLUMNS (\
 user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.user', \
 host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.host')) everybody_json)";
 
-/// Who may act as whom by PROXY. Of those who may act as anybody, superusers are left out, as the servers' own `root` is: they need no role of
-/// anybody's. So are accounts that are not there, of which new servers have some.
+/// Accounts that may act as another by PROXY. Of those that may act as anybody, superusers such as
+/// the servers' own `root` are left out: they need no role of others. Accounts that do not exist,
+/// of which new servers have some, are left out too.
 const PROXIES: &str = "\
 SELECT p.Proxied_user, p.Proxied_host, p.User, p.Host FROM mysql.proxies_priv p WHERE p.Proxied_user <> '' OR EXISTS (\
 SELECT 1 FROM mysql.user u WHERE u.User = p.User AND u.Host = p.Host AND u.Super_priv <> 'Y')";
 
-/// Which server it is, before anything that only one of the two understands.
+/// Reads which server it is, before anything that only one of the two understands.
 pub(crate) const VERSION: &str = "SELECT VERSION() AS version";
 
-/// As whom we are logged in, and where.
+/// Reads the broker's account, and the server.
 pub(crate) const HELLO: &str = "\
 SELECT CURRENT_USER() AS broker, {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
 status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
-/// The server's time, read before anything else, its incarnation and its position.
+/// Reads the server's time, before anything else, its incarnation and its position.
 pub(crate) const MOMENT: &str = "\
 SELECT {realm} AS realm, UNIX_TIMESTAMP() - status.uptime AS started, {place} AS place, {gtids} AS gtids, \
 status.lsn AS lsn, @@datadir AS data, DATE_FORMAT(SYSDATE(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS now FROM {status}";
 
-/// Says what is asked, and which roles everybody is taken to hold.
+/// Sets the question, and the roles that everybody is assumed to hold.
 pub(crate) const ASK: &str = "SET @jit_ask = ?, @jit_everybody = ?";
 
-/// Roles that everybody holds by the server's settings, as those are written.
+/// Roles that everybody holds by the server's settings, as written there.
 pub(crate) const MANDATORY: &str = "SELECT {mandatory} AS mandatory";
 
-/// Which of the accounts and roles asked for exist; and whoever has the same user name, for telling whose session one is: the server shows of
-/// a session the name with which it logged in and where it comes from, not the account that matched. Nothing is joined that could be looked
-/// up in a list instead: MariaDB compares every row with every other where no index helps.
+/// Reads which of the accounts and roles in question exist, and all accounts with the same user
+/// name. The latter tell whose a session is: for a session the server shows its login name and its
+/// client's host, not the account that matched. Nothing is joined that could be looked up in a list
+/// instead: MariaDB compares every row with every other if no index helps.
 pub(crate) const NAMES: Read = Read::new(
     2,
     "\
@@ -187,7 +197,8 @@ WHERE User IN (SELECT account_user FROM {asked} a) OR User IN (SELECT role_user 
 OR User IN (SELECT CONCAT(account_user, '@', account_host) FROM {asked} c) OR User = ''",
 );
 
-/// Who of these user names is directly in which role, and which of those roles, and of those that everybody holds, is in which other.
+/// Reads the direct roles of all accounts with these user names. Reads also which of those roles,
+/// and of those that everybody holds, is in which other role.
 pub(crate) const HELD: Read = Read::new(
     5,
     "\
@@ -200,7 +211,8 @@ WHERE e.member_user IN (SELECT account_user FROM {asked} a) \
 OR EXISTS (SELECT 1 FROM roles r WHERE r.role_user = e.member_user AND r.role_host = e.member_host)",
 );
 
-/// Who can act as one of the accounts: by PROXY, and in MySQL as a member of it (a MariaDB account cannot be granted).
+/// Reads who can act as one of the accounts: by PROXY, and in MySQL as a member of it (a MariaDB
+/// account cannot be granted).
 pub(crate) const MEMBERS: Read = Read::new(
     4,
     "\
@@ -213,7 +225,7 @@ SELECT account_user, account_host, member_user, member_host FROM down \
 WHERE NOT (member_user = account_user AND member_host = account_host)",
 );
 
-/// Default roles of everybody of these user names.
+/// Reads the default roles of all accounts with these user names.
 pub(crate) const DEFAULTS: Read = Read::new(
     4,
     "\
@@ -221,7 +233,7 @@ SELECT d.account_user, d.account_host, d.role_user, d.role_host FROM {defaults} 
 WHERE d.account_user IN (SELECT account_user FROM {asked} a)",
 );
 
-/// Every session of these users (JSON), whichever of their accounts it is.
+/// Reads every session of these users (JSON), whichever of their accounts it is.
 pub(crate) const SESSIONS: Read = Read::new(
     3,
     "\
@@ -229,7 +241,8 @@ SELECT ID AS id, USER AS user, HOST AS host FROM information_schema.PROCESSLIST 
 WHERE USER IN (SELECT user FROM JSON_TABLE(?, '$[*]' COLUMNS (user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) json)",
 );
 
-/// Every session whose user name no account has: those who come in by an account without a name. The server's own threads are none.
+/// Reads every session whose user name no account has, that is, of accounts without a name. The
+/// server's own threads do not count.
 pub(crate) const SESSIONS_WITHOUT_ACCOUNT: Read = Read::new(
     3,
     "\
@@ -238,21 +251,22 @@ WHERE USER NOT IN ('system user', 'event_scheduler', 'unauthenticated user') \
 AND USER NOT IN (SELECT CONVERT(User USING utf8mb4) COLLATE utf8mb4_bin FROM mysql.user)",
 );
 
-/// How many of these sessions (JSON) are there still.
+/// Counts those of these sessions (JSON) that are still there.
 pub(crate) const STILL_THERE: &str = "\
 SELECT COUNT(*) AS there FROM information_schema.PROCESSLIST \
 WHERE ID IN (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) json)";
 
-/// Ends a session.
+/// Returns the statement that ends a session.
 pub(crate) fn kill(id: u64) -> String {
     format!("KILL CONNECTION {id}")
 }
 
-/// A statement with its parameters in the places of its question marks. Texts stand there in hexadecimal digits, so that nothing in them can be taken
-/// for a part of the statement, whatever the session's settings are.
+/// Fills the parameters of a statement into the places of its question marks. Texts become
+/// hexadecimal digits, so that nothing in them can be taken for a part of the statement, whatever
+/// the session's settings are.
 ///
 /// # Errors
-/// Where it has another number of parameters.
+/// Fails if the number of parameters differs.
 pub(crate) fn filled(statement: &str, parameters: &Params) -> Result<String, DriverError> {
     let values = match parameters {
         Params::Positional(values) => values.as_slice(),
@@ -275,28 +289,34 @@ pub(crate) fn filled(statement: &str, parameters: &Params) -> Result<String, Dri
     Ok(text)
 }
 
-/// Bytes as they stand in a statement.
+/// Returns bytes as written in a statement.
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     let digits: String = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("x'{digits}'")
 }
 
-/// What names in the packet are written in: stands before them, since something between us and the server may have set another.
+/// Sets the character set of the names in the packet. It comes before them, since something between
+/// us and the server may have set another.
 pub(crate) const NAMES_IN: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin";
 
-/// Fails, and what stands behind it in the packet is not done, where this is true.
+/// Returns a statement that fails if the condition is true, so that the rest of the packet is not
+/// done.
 fn stop_if(condition: &str) -> String {
     format!("SET @jit_gate = IF({condition}, (SELECT 1 UNION SELECT 2), 0)")
 }
 
-/// Until when it may be done, whose work it is, and on which server alone (`realm place`, NULL for any).
+/// Sets the deadline of the work, its label, and its only server (`realm place`, NULL for any).
 pub(crate) const TELL: &str = "SET @jit_label = ?, @jit_not_after = ?, @jit_server = ?";
 
-/// Does it, where [`TELL`] stands before it. A lock by the name of the call shows to others, and by which connection, that it is under way; the server
-/// forgets it with the connection. The deadline counts with the time that the statement may wait for locks, so that nothing lands later. What a proxy
-/// takes to another server than the one that was looked at is not done there.
+/// Returns the packet that does the work, if [`TELL`] comes before it.
 ///
-/// MariaDB does not limit by `lock_wait_timeout` how long a GRANT waits, but by `max_statement_time`.
+/// A lock named after the call shows others that the call is under way, and on which connection.
+/// The server forgets it with the connection. The deadline includes the time that the statement may
+/// wait for locks, so that nothing is applied later. If a proxy takes the packet to another server
+/// than the one that was looked at, it is not done there.
+///
+/// In MariaDB `lock_wait_timeout` does not limit how long a GRANT waits, but `max_statement_time`
+/// does.
 pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64, statement: &str) -> String {
     let limits = match flavour {
         Flavour::MySql => ["lock_wait_timeout", "innodb_lock_wait_timeout"],
@@ -313,10 +333,10 @@ pub(crate) fn run(flavour: Flavour, lock_wait_seconds: u64, statement: &str) -> 
     )
 }
 
-/// Why [`run`] stopped.
+/// Reads why [`run`] stopped.
 pub(crate) const WHY: &str = "SELECT @jit_late AS late, @jit_other AS other";
 
-/// The call is over.
+/// Returns the statements that end a call.
 pub(crate) fn done(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => "DO RELEASE_ALL_LOCKS()",
@@ -324,31 +344,34 @@ pub(crate) fn done(flavour: Flavour) -> &'static str {
     }
 }
 
-/// One role to several accounts.
+/// Grants one role to several accounts.
 pub(crate) fn grant(role: &str, accounts: &[String]) -> String {
     format!("GRANT {role} TO {}", accounts.join(", "))
 }
 
-/// One role from several accounts.
+/// Revokes one role from several accounts.
 pub(crate) fn revoke(role: &str, accounts: &[String]) -> String {
     format!("REVOKE {role} FROM {}", accounts.join(", "))
 }
 
-/// Calls what sets default roles: `@jit_1`... are the account (user, host), the role (user, host), and whether it is to be a default role.
+/// Calls the procedure that sets default roles. `@jit_1`... are the account (user, host), the role
+/// (user, host), and 1 if it is to be a default role.
 pub(crate) const CALL_IN_MYSQL: &str = "CALL jit.default_role(@jit_1, @jit_2, @jit_3, @jit_4, @jit_5)";
-/// The account (user, host), and the role or NULL.
+/// Parameters in MariaDB are the account (user, host), and the role or NULL.
 pub(crate) const CALL_IN_MARIADB: &str = "CALL jit.default_role(@jit_1, @jit_2, @jit_3)";
-/// What a call is told.
+/// Sets the parameters of the call.
 pub(crate) const TELL_IN_MYSQL: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?, @jit_4 = ?, @jit_5 = ?";
 pub(crate) const TELL_IN_MARIADB: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?";
 
-/// Shows definitions: definers as JSON.
+/// Sets the definers, as JSON, whose definitions are shown.
 pub(crate) const TELL_DEFINERS: &str = "SET @jit_1 = ?";
 pub(crate) const SHOW_DEFINITIONS_IN_MYSQL: &str = "CALL jit.definitions(@jit_1)";
-/// It may wait for locks, each for itself, and nobody waits for the answer longer than 2 s.
+/// Shows definitions in MariaDB. The call may wait for locks, each separately, but not much longer
+/// than 1.5 s: nobody waits for the answer longer than 2 s.
 pub(crate) const SHOW_DEFINITIONS_IN_MARIADB: &str =
     "SET STATEMENT max_statement_time = 1.5 FOR CALL jit.definitions(@jit_1)";
-/// What is seen without the procedure in MariaDB, by a right that brokers had before there was one there.
+/// Reads the events that are visible in MariaDB without the procedure, by a right that brokers had
+/// before it existed.
 pub(crate) const EVENTS_IN_MARIADB: Read = Read::new(
     5,
     "\
@@ -357,7 +380,7 @@ WHERE CONVERT(e.definer USING utf8mb4) COLLATE utf8mb4_bin IN (\
 SELECT j.definer FROM JSON_TABLE(?, '$[*]' COLUMNS (definer VARCHAR(384) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
 
-/// What the broker may do on the whole server.
+/// Reads the broker's rights on the whole server.
 pub(crate) const OWN_PRIVILEGES: Read = Read::new(
     1,
     "\
@@ -365,15 +388,15 @@ SELECT DISTINCT PRIVILEGE_TYPE AS privilege FROM information_schema.USER_PRIVILE
 WHERE GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))",
 );
 
-/// What may be set wrong on the server.
+/// Reads settings that may be wrong on the server.
 pub(crate) const SERVER: &str = "\
 SELECT @@global.read_only AS read_only, @@global.innodb_flush_log_at_trx_commit <> 1 AS forgetful";
 
-/// Rights with which whoever steals the broker's password owns the server.
+/// Rights with which a thief of the broker's password owns the server.
 pub(crate) const ADMINISTERS_MYSQL: [&str; 4] = ["SUPER", "CREATE USER", "ROLE_ADMIN", "SYSTEM_USER"];
 pub(crate) const ADMINISTERS_MARIADB: [&str; 2] = ["SUPER", "CREATE USER"];
 
-/// Tables that have to be read, and what of them. Of `mysql.user` never the passwords.
+/// Tables that the broker has to read, and which columns. Of `mysql.user` never the passwords.
 pub(crate) const TABLES_OF_MYSQL: [(&str, &str); 8] = [
     ("mysql.role_edges", "*"),
     ("mysql.default_roles", "*"),
@@ -392,14 +415,15 @@ pub(crate) const TABLES_OF_MARIADB: [(&str, &str); 5] = [
     ("mysql.user", "User, Host, default_role, Super_priv, Create_user_priv"),
 ];
 
-/// The connections that do the work of these calls (JSON).
+/// Reads the connections that do the work of these calls (JSON).
 pub(crate) const LABELLED: Read = Read::new(
     2,
     "\
 SELECT label, IS_USED_LOCK(label) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (label VARCHAR(64) CHARACTER SET utf8mb4 PATH '$')) json",
 );
 
-/// Who holds locks that a GRANT or REVOKE waits for (MySQL only): no event, which ends by itself.
+/// Reads who holds locks that a GRANT or REVOKE waits for (MySQL only). Events are left out: they
+/// end by themselves.
 pub(crate) const BLOCKERS: Read = Read::new(
     2,
     "\
@@ -414,9 +438,10 @@ WHERE d.LOCK_STATUS = 'GRANTED' AND d.OBJECT_SCHEMA = 'mysql' AND t.PROCESSLIST_
 AND NOT t.PROCESSLIST_USER <=> 'event_scheduler'",
 );
 
-/// Rights to routines that these accounts (JSON) have, and rights to tables and routines that they passed on, also to themselves. Of who passed one on
-/// the servers keep the user and the place of the session, so that every account counts that admits that place. Names stand in the ids so that none
-/// can be taken for two, or two for one.
+/// Reads rights to routines that these accounts (JSON) have, and rights to tables and routines that
+/// they passed on, also to themselves. For a right that was passed on, the servers keep the user
+/// and the host of the session. So every account counts that admits that host. The ids contain the
+/// names in a form that cannot confuse two of them.
 pub(crate) const BELONGINGS: Read = Read::new(
     3,
     "\
@@ -441,7 +466,8 @@ AND (LOWER(x.host) LIKE LOWER(a.host) OR a.host LIKE '%/%' \
 OR NOT IS_IPV4(x.host) AND NOT IS_IPV6(x.host) AND a.host REGEXP '^[0-9a-fA-F.:%_]+$')",
 );
 
-/// Transactions that no session has: those that were prepared (XA), and whose session has ended.
+/// Reads transactions that no session has: those that were prepared (XA), and whose session has
+/// ended.
 pub(crate) const PREPARED: Read = Read::new(
     1,
     "\
@@ -449,7 +475,7 @@ SELECT CAST(t.trx_id AS CHAR) AS trx FROM information_schema.INNODB_TRX t \
 WHERE t.trx_mysql_thread_id = 0 AND t.trx_state = 'RUNNING' AND t.trx_query IS NULL",
 );
 
-/// Every direct holder of the roles asked for.
+/// Reads every direct holder of the roles in question.
 pub(crate) const HOLDERS: Read = Read::new(
     5,
     "\
@@ -457,7 +483,7 @@ SELECT DISTINCT e.role_user, e.role_host, e.member_user, e.member_host, e.with_a
 JOIN {asked} a ON a.role_user = e.role_user AND a.role_host = e.role_host",
 );
 
-/// Every role in which an account asked for is directly.
+/// Reads every direct role of the accounts in question.
 pub(crate) const ROLES_OF: Read = Read::new(
     5,
     "\

@@ -1,7 +1,9 @@
-//! Whether a session that comes from somewhere can be an account's of a host, as the servers decide it: expressions, since a stored function
-//! could be replaced, and takes rights of a superuser where the server writes a binary log.
+//! Expressions that decide, as the servers do, whether a session from some host can be an
+//! account's. They are no stored function: that could be replaced, and it takes a superuser's
+//! rights if the server writes a binary log.
 
-/// Whether a place (as the server shows it, without a port) certainly is one of the pattern's. Of what runs in an event the server shows the
+/// Returns the expression that checks whether a client's host (as the server shows it, without a
+/// port) certainly matches the pattern. For a session that runs in an event, the server shows the
 /// account's pattern itself.
 #[must_use]
 pub fn certain(pattern: &str, place: &str) -> String {
@@ -12,13 +14,15 @@ pub fn certain(pattern: &str, place: &str) -> String {
     )
 }
 
-/// Whether it may be: the server shows a name, and the pattern is about addresses.
+/// Returns the expression that checks whether it may match: the server shows a name, and the
+/// pattern is about addresses.
 #[must_use]
 pub fn perhaps(pattern: &str, has_port: &str, place: &str) -> String {
     format!("({has_port} AND NOT IS_IPV4({place}) AND NOT IS_IPV6({place}) AND {pattern} REGEXP '^[0-9a-fA-F.:%_/]+$')")
 }
 
-/// The more specific a pattern, the greater: what names one host, then networks, then patterns by how far they are literal.
+/// Returns the expression for the rank of a pattern: the more specific, the greater. Single hosts
+/// come first, then networks, then patterns by the length of their literal part.
 #[must_use]
 pub fn specific(pattern: &str) -> String {
     format!(
@@ -28,7 +32,7 @@ pub fn specific(pattern: &str) -> String {
     )
 }
 
-/// The mask of `10.0.0.0/8` or `10.0.0.0/255.0.0.0`.
+/// Returns the expression for the mask of `10.0.0.0/8` or `10.0.0.0/255.0.0.0`.
 fn mask(pattern: &str) -> String {
     let mask = format!("SUBSTRING_INDEX({pattern}, '/', -1)");
     format!("IF({mask} LIKE '%.%', INET_ATON({mask}), (4294967295 << (32 - {mask})) & 4294967295)")

@@ -1,17 +1,18 @@
-//! What a role allows. MySQL's tables can be read; in MariaDB some rights stand beside the passwords, and the server says them of a role that
-//! is active.
+//! Statements that read the rights of a role. MySQL's tables can be read. In MariaDB some rights
+//! are beside the passwords, so the server itself has to show those of an active role.
 
 use super::{NAMES_IN, Read};
 use crate::account::backticked;
 
-/// What has to be read of `mysql.user` in MySQL: every right, and no password.
+/// Columns of `mysql.user` that the broker reads in MySQL: every right, and no password.
 pub const USER_COLUMNS: &str = "\
 User, Host, Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, File_priv, \
 Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv, \
 Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv, \
 Trigger_priv, Create_tablespace_priv, Create_role_priv, Drop_role_priv";
 
-/// What the roles asked for allow, by what they hold themselves or through other roles: on what, and whether it may be passed on.
+/// Reads the rights of the roles in question, held directly or through other roles, with their
+/// object, and whether they may be passed on.
 pub(crate) const OF_MYSQL: Read = Read::new(
     7,
     "\
@@ -56,8 +57,9 @@ UNION ALL SELECT w.role_user, w.role_host, 'role', '', e.role_user, 'ADMIN OPTIO
 FROM wide w JOIN {edges} e ON e.member_user = w.own_user AND e.member_host = w.own_host AND e.with_admin",
 );
 
-/// What MariaDB says of a role, and of every role that it holds. Only an active role's rights are shown to who may not read all accounts, so that
-/// it is active for these statements.
+/// Returns the statements that show the rights of a MariaDB role, and of every role that it holds.
+/// An account that may not read all accounts sees the rights of an active role only. So the role is
+/// active for these statements.
 pub(crate) fn of_mariadb(role: &str) -> String {
     let role = backticked(role);
     format!("{NAMES_IN}; SET ROLE {role}; SHOW GRANTS FOR {role}; SET ROLE NONE")
