@@ -1,7 +1,9 @@
-//! The dead man's switch: one event for each lease, which takes the membership away when its time has come. The event is the broker's own
-//! and holds all that it does: no table, view or routine of somebody else's decides what runs as the broker.
+//! Dead man's switch: one event for each lease, which revokes the membership when its time has
+//! come. The event is the broker's own and holds all that it does. No table, view or routine of
+//! others decides what runs as the broker.
 //!
-//! Names stand in an event as hexadecimal digits, so that nothing in them can be taken for a part of the statement; in its REVOKE they are quoted.
+//! Names in an event are hexadecimal digits, so that nothing in them can be taken for a part of the
+//! statement; in its REVOKE they are quoted.
 
 use jit_core::database::adapter::name_for;
 
@@ -9,28 +11,30 @@ use super::hosts::{certain, perhaps, specific};
 use super::{Flavour, Read, hex, routines, stop_if};
 use crate::account::{Name, backticked};
 
-/// The database of a broker's events, by its account (`user@host`). Each broker has its own, in which nobody else has rights.
+/// Returns the name of the database for a broker's events, by its account (`user@host`). Each
+/// broker has its own, in which no other account has rights.
 #[must_use]
 pub fn home(broker: &str) -> String {
     format!("jit{}", name_for(&[broker]).get(..16).unwrap_or_default())
 }
 
-/// The name of the event of a lease.
+/// Returns the name of the event of a lease.
 pub(crate) fn event(parts: &[&str]) -> String {
     format!("lease_{}", name_for(parts).get(..40).unwrap_or_default())
 }
 
-/// How the scheduler is turned on.
+/// Instruction for turning the scheduler on.
 pub(crate) const SCHEDULER_ON: &str = "the event scheduler is off: run SET GLOBAL event_scheduler = ON, and put event_scheduler = ON into the server's option file";
 
-/// What a DBA looks at: every lease of every broker. Nothing of jit reads it.
+/// View for DBAs, with every lease of every broker. Nothing in jit reads it.
 pub const LEASES: &str = "\
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW jit.leases AS \
 SELECT DEFINER AS broker, EVENT_SCHEMA AS db, EVENT_NAME AS id, STARTS AS fires_at, STATUS AS status, EVENT_COMMENT AS armed_by, \
 LAST_EXECUTED AS looked_at, EVENT_DEFINITION AS does FROM information_schema.EVENTS \
 WHERE EVENT_SCHEMA LIKE 'jit%' AND EVENT_NAME LIKE 'lease\\_%'";
 
-/// What a DBA runs so that the broker (`user@host`, and as statements have it) can have a dead man's switch.
+/// Returns the statements with which a DBA gives the broker a dead man's switch. The broker is
+/// `broker` as `user@host`, and `quoted` as in statements.
 #[must_use]
 pub fn dead_man_for(broker: &str, quoted: &str) -> Vec<String> {
     let home = home(broker);
@@ -42,7 +46,8 @@ pub fn dead_man_for(broker: &str, quoted: &str) -> Vec<String> {
     ]
 }
 
-/// Whether everything is there, and whose events or routines stand in the broker's database that are not its own. `?`: that database, four times.
+/// Reads whether everything is there, and who else has events or routines in the broker's database.
+/// `?`: that database, four times.
 pub(crate) const STATE: &str = "\
 SELECT @@global.event_scheduler AS scheduler, \
 (SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ? AND PRIVILEGE_TYPE = 'EVENT' \
@@ -54,17 +59,18 @@ UNION SELECT r.DEFINER FROM information_schema.ROUTINES r WHERE r.ROUTINE_SCHEMA
 (SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('CONNECTION_ADMIN', 'CONNECTION ADMIN', 'SUPER') \
 AND GRANTEE = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))) AS may_kill";
 
-/// Who, but the broker, may change or drop what is in its database (`?`), or put something there that its events would call. Databases stand
-/// there as patterns.
+/// Reads who else may change or drop what is in the broker's database (`?`), or put something there
+/// that its events would call. Databases in this table are patterns.
 pub(crate) const OTHERS: &str = "\
 SELECT GROUP_CONCAT(DISTINCT CONCAT(QUOTE(d.User), '@', QUOTE(d.Host)) SEPARATOR ', ') AS others FROM mysql.db d \
 WHERE ? LIKE d.Db AND 'Y' IN (d.Event_priv, d.Drop_priv, d.Create_routine_priv) \
 AND CAST(CONCAT(d.User, '@', d.Host) AS BINARY) <> CAST(CURRENT_USER() AS BINARY)";
 
-/// The right to read that in MariaDB, where brokers of earlier versions have none.
+/// Right to read that in MariaDB, which brokers of earlier versions lack.
 pub(crate) const SEE_OTHERS_IN_MARIADB: &str = "SELECT ON mysql.db";
 
-/// The events of these names (JSON) in the broker's database: everything of them that decides what they do.
+/// Reads the events of these names (JSON) in the broker's database, with everything that decides
+/// what they do.
 pub(crate) const ARMED: Read = Read::new(
     7,
     "\
@@ -77,7 +83,8 @@ FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ? AND CONVERT(EVENT_NAME USI
 SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) j)",
 );
 
-/// The marks on the events of these names, and the accounts that they keep ([`Namesakes`]); home and names are of letters and digits.
+/// Reads the marks on the events of these names, and the accounts that they keep ([`Namesakes`]).
+/// The names of the database and the events consist of letters and digits.
 pub(crate) fn marks(home: &str, names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!(
@@ -89,7 +96,7 @@ pub(crate) fn marks(home: &str, names: &[String]) -> String {
     )
 }
 
-/// All marks in the broker's database (`?`) on what has not fired.
+/// Reads all marks in the broker's database (`?`) on events that have not fired.
 pub(crate) const MARKS: Read = Read::new(
     1,
     "\
@@ -97,7 +104,7 @@ SELECT EVENT_COMMENT AS armed_by FROM information_schema.EVENTS \
 WHERE EVENT_SCHEMA = ? AND EVENT_COMMENT LIKE '%/store:%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
 );
 
-/// Events of the broker's by which earlier versions of jit called a procedure.
+/// Reads events of the broker by which earlier versions of jit called a procedure.
 pub(crate) const OF_EARLIER_VERSIONS: Read = Read::new(
     1,
     "\
@@ -105,21 +112,22 @@ SELECT EVENT_NAME AS name FROM information_schema.EVENTS \
 WHERE EVENT_SCHEMA = 'jit' AND EVENT_NAME LIKE 'dead\\_man\\_%' AND CAST(DEFINER AS BINARY) = CAST(CURRENT_USER() AS BINARY)",
 );
 
-/// What the comment of an event says once it has taken the membership away.
+/// Comment of an event once it has revoked the membership.
 pub(crate) const TOOK: &str = "took it";
-/// What it says once all of its work is done.
+/// Comment of an event once all of its work is done.
 pub(crate) const FIRED: &str = "fired";
-/// The same, where the membership was not there.
+/// Comment of an event that is done and found no membership.
 pub(crate) const FOUND_NOTHING: &str = "found nothing";
 
-/// Fails, and what stands behind it in the packet is not done, once its time is over: a packet of a call that was given up must not undo what
-/// is done later. `until` is a time of the server's clock; the statement may wait so long for locks.
+/// Returns statements that fail once the time is over, so that the rest of the packet is not done.
+/// A packet of an abandoned call must not undo what is done later. `until` is a time of the
+/// server's clock; `wait` is how many seconds the statement may wait for locks.
 fn gate(until: &str, wait: u64) -> String {
     let late = format!("SYSDATE(6) + INTERVAL {wait} SECOND > CAST('{until}' AS DATETIME(6))");
     format!("SET SESSION lock_wait_timeout = {wait}; {}", stop_if(&late))
 }
 
-/// When an event begins to look, and whose call says so.
+/// Time when an event begins to look, and the call that arms it.
 pub(crate) struct When<'w> {
     pub(crate) seconds: u64,
     pub(crate) armed_by: &'w str,
@@ -127,7 +135,7 @@ pub(crate) struct When<'w> {
     pub(crate) wait: u64,
 }
 
-/// Makes an event, or makes it anew with everything that belongs to it.
+/// Creates an event, or replaces it with everything that belongs to it.
 pub(crate) fn arm(home: &str, event: &str, there: bool, when: &When<'_>, body: &str) -> String {
     let verb = if there { "ALTER" } else { "CREATE" };
     let When { seconds, armed_by, until, wait } = when;
@@ -138,15 +146,15 @@ pub(crate) fn arm(home: &str, event: &str, there: bool, when: &When<'_>, body: &
     )
 }
 
-/// Takes an event away.
+/// Drops an event.
 pub(crate) fn disarm(home: &str, event: &str, until: &str, wait: u64) -> String {
     format!("{}; DROP EVENT IF EXISTS {home}.{event}", gate(until, wait))
 }
 
-/// What an event takes away.
+/// Lease that an event ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
-    /// What the comment of the event says as long as it is this one's.
+    /// Comment of the event as long as it belongs to this lease.
     pub(crate) armed_by: String,
     pub(crate) account_user: String,
     pub(crate) account_host: String,
@@ -155,14 +163,14 @@ pub(crate) struct Lease {
     pub(crate) ends_sessions: bool,
     pub(crate) default_goes: bool,
     pub(crate) back_to: Option<String>,
-    /// The procedure that ends sessions where the broker may not.
+    /// Procedure that ends sessions, if the broker itself may not.
     pub(crate) killer: Option<routines::Killer>,
-    /// The accounts that may have a session instead of the account.
+    /// Accounts that may have a session instead of the account.
     pub(crate) namesakes: Namesakes,
 }
 
 impl Lease {
-    /// What takes the membership away.
+    /// Returns the statement that revokes the membership.
     fn take_it(&self, flavour: Flavour) -> String {
         let parts = [&self.role_user, &self.role_host, &self.account_user, &self.account_host];
         let quoted = match flavour {
@@ -175,8 +183,8 @@ impl Lease {
     }
 }
 
-/// A name in an event of MySQL's, whose catalog shows a backtick within backticks, and a backslash or the quote itself within quotes, in another form
-/// than was written. None: it cannot be shown.
+/// Quotes a name in an event of MySQL. Its catalog alters a backtick within backticks, and a
+/// backslash or the quote itself within quotes. None: no quotes show the name as it was written.
 fn in_mysql(name: &str) -> Option<String> {
     let mut quotes = ['`', '\'', '"'].into_iter();
     let quote = quotes
@@ -184,16 +192,17 @@ fn in_mysql(name: &str) -> Option<String> {
     Some(format!("{quote}{name}{quote}"))
 }
 
-/// The other accounts of a user name, and those without one, that were there when a window began.
+/// Other accounts of a user name, and those without one, that existed when a window began.
 ///
-/// Of a session the servers show a user and a place, so that the most specific account that matches is taken to have it. That is how one logs in:
-/// an account that was made later took no session from anybody. When an account was made is in no catalog, so the event of the lease keeps who was
-/// there, in hexadecimal digits.
+/// For a session the servers show a user and a host, so jit assumes that the most specific account
+/// that matches has it. That is how a login works: an account that was created later took no
+/// session from any other. No catalog says when an account was created. So the event of the lease
+/// keeps who existed then, in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Namesakes(String);
 
 impl Namesakes {
-    /// Of these accounts, those that may have a session that could be this one's.
+    /// Selects the accounts that may have a session that could be this account's.
     pub(crate) fn of<'n>(account: &Name, all: impl IntoIterator<Item = &'n Name>) -> Self {
         let others = all.into_iter().filter(|other| *other != account);
         let others = others.filter(|other| other.user == account.user || other.user.is_empty());
@@ -201,32 +210,32 @@ impl Namesakes {
         Self(format!(",{others}"))
     }
 
-    /// What an event keeps, where that is whole.
+    /// Reads the text that an event keeps, if it is whole.
     pub(crate) fn read(kept: &str) -> Option<Self> {
         let whole = kept.starts_with(',') && kept.ends_with(',');
         let plain = kept.bytes().all(|byte| byte.is_ascii_hexdigit() || b",@".contains(&byte));
         (whole && plain).then(|| Self(kept.to_owned()))
     }
 
-    /// The same, out of all that the event does. Events of earlier versions keep none.
+    /// Reads the namesakes from the body of an event. Events of earlier versions keep none.
     pub(crate) fn in_body(body: &str) -> Option<Self> {
         let (_, kept) = body.split_once("v_there = '")?;
         Self::read(kept.split_once('\'')?.0)
     }
 
-    /// Whether this account was there.
+    /// Checks whether this account existed then.
     pub(crate) fn has(&self, name: &Name) -> bool {
         self.0.contains(&format!(",{},", in_hex(name)))
     }
 }
 
-/// A name as the event itself writes it: by HEX().
+/// Returns a name as the event itself writes it: by HEX().
 fn in_hex(name: &Name) -> String {
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>();
     format!("{}@{}", hex(&name.user), hex(&name.host))
 }
 
-/// All that an event does.
+/// Returns the whole body of an event.
 pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> String {
     let back_to = lease.back_to.as_deref().map_or_else(|| "NULL".to_owned(), literal);
     let (one, all) = sessions(flavour);
@@ -252,20 +261,22 @@ pub(crate) fn body(flavour: Flavour, home: &str, event: &str, lease: &Lease) -> 
         ("{there}", lease.namesakes.0.clone()),
         ("{home}", home.to_owned()),
         ("{event}", event.to_owned()),
-        // the last: nothing in a name is taken for a part
+        // this one is last, so that nothing in a name is taken for a part
         ("{take_it}", lease.take_it(flavour)),
     ];
     parts.iter().fold(BODY.to_owned(), |text, (name, part)| text.replace(name, part))
 }
 
-/// A name that may hold anything.
+/// Returns an expression for a name that may hold anything.
 fn literal(name: &str) -> String {
     format!("CONVERT({} USING utf8mb4)", hex(name))
 }
 
-/// Sessions end before the REVOKE, since they may hold a lock that it waits for, and after it, since who comes back before has the role.
-/// Where the tables of accounts are locked, those of the account's user name end that can be its own.
-/// What fails ends up in the server's log, and is tried again every other second. An event that was armed anew meanwhile stays armed.
+/// Body of an event. Sessions end before the REVOKE, since they may hold a lock that it waits for.
+/// They end again after it, since a client that comes back before has the role. If the tables of
+/// accounts are locked, those sessions of the account's user name end that can be its own. A
+/// failure goes to the server's log, and is tried again every other second. An event that was armed
+/// anew meanwhile stays armed.
 const BODY: &str = r"BEGIN
   DECLARE v_user, v_role, v_back VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE v_host, v_role_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
@@ -322,12 +333,13 @@ const BODY: &str = r"BEGIN
   IF v_default IS NOT NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_default; END IF;
 END";
 
-/// Whose the event is now.
+/// Reads the current comment of the event, which tells the lease that it belongs to.
 const MARK: &str = "SET v_mark = (SELECT CONVERT(x.EVENT_COMMENT USING utf8mb4) FROM information_schema.EVENTS x
     WHERE x.EVENT_SCHEMA = '{home}' AND x.EVENT_NAME = '{event}');";
 
-/// What the server sets for everybody and could keep an event from its work. What only newer versions know (MariaDB 11.5: the space for temporary
-/// tables) stands in a text, since an event that names an unknown setting cannot be made.
+/// Overrides server-wide settings that could keep an event from its work. A setting that only newer
+/// versions know (MariaDB 11.5: the space for temporary tables) is in a text, since an event that
+/// names an unknown setting cannot be created.
 fn settings(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => {
@@ -347,7 +359,7 @@ fn settings(flavour: Flavour) -> &'static str {
     }
 }
 
-/// Takes the membership away by a statement that is put together when the event runs.
+/// Revokes the membership by a statement that is composed when the event runs.
 const TAKE_IT_BY_TEXT: &str =
     "SET @jit_revoke = CONCAT('REVOKE `', REPLACE(v_role, '`', '``'), '`@`', REPLACE(v_role_host, '`', '``'),
         '` FROM `', REPLACE(v_user, '`', '``'), '`@`', REPLACE(v_host, '`', '``'), '`');
@@ -355,14 +367,14 @@ const TAKE_IT_BY_TEXT: &str =
       EXECUTE jit_revoke;
       DEALLOCATE PREPARE jit_revoke";
 
-/// Says at once that it took the membership: what comes after it may fail.
+/// Revokes, and records at once that the membership was revoked: what comes after it may fail.
 const REVOKE: &str = "IF EXISTS (SELECT 1 FROM {edge}) THEN
       {take_it};
       {mark}
       IF v_mark = {armed_by} THEN ALTER EVENT {home}.{event} COMMENT '{took}'; END IF;
     END IF;";
 
-/// Where the membership stands.
+/// Returns the catalog's row of the membership.
 fn edge(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => {
@@ -373,7 +385,7 @@ fn edge(flavour: Flavour) -> &'static str {
     }
 }
 
-/// MySQL's REVOKE takes the role from the default ones, too.
+/// Restores the default role. MySQL's REVOKE removes the role from the default roles by itself.
 fn default_role(flavour: Flavour) -> String {
     match flavour {
         Flavour::MySql => String::new(),
@@ -403,7 +415,8 @@ fn default_role(flavour: Flavour) -> String {
     }
 }
 
-/// An event looks for what it calls in its own database first, where MariaDB may have a package of the name `jit`.
+/// Condition that nothing in the event's own database hides what it calls. An event looks there
+/// first, and MariaDB may have a package of the name `jit` there.
 const NOT_HIDDEN: &str = "NOT EXISTS (SELECT 1 FROM information_schema.ROUTINES x WHERE x.ROUTINE_SCHEMA = '{home}')";
 
 fn kill(killer: Option<routines::Killer>) -> String {
@@ -421,8 +434,10 @@ fn kill(killer: Option<routines::Killer>) -> String {
     }
 }
 
-/// Sessions that can be the account's by its name and host; and the same with those who can act as it, where no other account of the name is more
-/// specific about where a session comes from. Of the account's own name only those count that were there when its window began ([`Namesakes`]).
+/// Returns two queries for sessions. The first finds those that can be the account's by its name
+/// and host. The second adds those of accounts that can act as it, and leaves out sessions for
+/// which another account of the name has a more specific host. Of the account's own name only
+/// accounts count that existed when its window began ([`Namesakes`]).
 fn sessions(flavour: Flavour) -> (String, String) {
     const LIVE: &str = "(SELECT q.ID AS id, CONVERT(q.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, q.HOST REGEXP ':[0-9]+$' AS has_port,
       LOWER(CONVERT(IF(q.HOST REGEXP ':[0-9]+$', LEFT(q.HOST, CHAR_LENGTH(q.HOST) - LOCATE(':', REVERSE(q.HOST))), q.HOST) USING utf8mb4)) COLLATE utf8mb4_bin AS place

@@ -1,22 +1,24 @@
-//! Procedures that the broker calls, and whether they are what jit knows. A procedure that somebody replaced would run with the broker's rights, so
-//! that each call stands in one packet with what it is checked by.
+//! Procedures that the broker calls, and the check that they are what jit knows. A procedure that
+//! somebody replaced would run with the broker's rights. So each call is in one packet with its
+//! check.
 
 use super::{Flavour, Read, hex, stop_if};
 
-/// A procedure of jit that an administrator makes: it runs with the rights of who made it.
+/// Procedure of jit that an administrator creates: it runs with the rights of its creator.
 #[derive(Debug)]
 pub(crate) struct Routine {
     pub(crate) name: &'static str,
     pub(crate) parameters: &'static str,
-    /// The names of its parameters.
+    /// Names of its parameters.
     pub(crate) names: &'static str,
     pub(crate) body: &'static str,
 }
 
-/// The settings with which a procedure is made, and without which it is not the same.
+/// Settings with which a procedure is created, and without which it is not the same.
 const MADE_WITH: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin;\nSET SESSION sql_mode = 'STRICT_ALL_TABLES'";
 
-/// Sets another account's default roles in MySQL: account, role, whether it is to be one.
+/// Procedure that sets another account's default roles in MySQL: account, role, and true to add the
+/// role.
 pub(crate) const DEFAULT_ROLE_IN_MYSQL: Routine = Routine {
     name: "default_role",
     parameters: "IN account_user VARCHAR(32) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, \
@@ -36,7 +38,8 @@ pub(crate) const DEFAULT_ROLE_IN_MYSQL: Routine = Routine {
 END",
 };
 
-/// The same in MariaDB, where an account has one default role at most: account, role or NULL.
+/// Procedure that sets the default role in MariaDB, where an account has one at most: account, role
+/// or NULL.
 pub(crate) const DEFAULT_ROLE_IN_MARIADB: Routine = Routine {
     name: "default_role",
     parameters: "IN account_user VARCHAR(128) CHARACTER SET utf8mb4, IN account_host VARCHAR(255) CHARACTER SET utf8mb4, \
@@ -48,8 +51,9 @@ pub(crate) const DEFAULT_ROLE_IN_MARIADB: Routine = Routine {
 END",
 };
 
-/// Shows a broker what accounts and roles (JSON, `user@host`) defined in MySQL, and of each a checksum of what it does. Who may not run or change
-/// such things does not see them.
+/// Procedure that shows a broker what accounts and roles (JSON, `user@host`) defined in MySQL, each
+/// with a checksum of what it does. An account that may not run or change such definitions does not
+/// see them.
 pub(crate) const DEFINITIONS_IN_MYSQL: Routine = Routine {
     name: "definitions",
     parameters: "IN definers LONGTEXT CHARACTER SET utf8mb4",
@@ -71,13 +75,16 @@ pub(crate) const DEFINITIONS_IN_MYSQL: Routine = Routine {
 END",
 };
 
-/// The same in MariaDB, in several lists. A role is a definer too: it is written `role@`, and in `mysql.proc` without the `@`.
+/// Procedure that shows definitions in MariaDB, in several lists. A role is a definer too: it is
+/// written `role@`, and in `mysql.proc` without the `@`.
 ///
-/// No table lists views and triggers: the server reads a file of each view and of each table (0.3 s for 4,000 tables and 2,000 views). It opens none
-/// of them, since nothing is asked that takes it to.
+/// No table lists views and triggers: the server reads a file of each view and of each table (0.3 s
+/// for 4,000 tables and 2,000 views). It opens none of them, since the query asks for nothing that
+/// needs it.
 ///
-/// A query that holds a lock leaves out what somebody locks meanwhile, with a warning; one that holds none waits. So each list is a query of its
-/// own, and one with such a warning is an error: nobody hides a view behind a lock.
+/// A query that holds a lock leaves out what somebody locks meanwhile, with a warning; a query that
+/// holds none waits. So each list is a query of its own, and such a warning is an error: nobody
+/// hides a view behind a lock.
 pub(crate) const DEFINITIONS_IN_MARIADB: Routine = Routine {
     name: "definitions",
     parameters: "IN definers LONGTEXT CHARACTER SET utf8mb4",
@@ -107,21 +114,22 @@ impl Routine {
         format!("jit.{}({})\nSQL SECURITY DEFINER\n{}", self.name, self.parameters, self.body)
     }
 
-    /// What an administrator runs to make it, each statement for itself.
+    /// Returns the statements with which an administrator creates it, each separately.
     pub(crate) fn statements(&self) -> Vec<String> {
         let mut all: Vec<String> = MADE_WITH.split(";\n").map(str::to_owned).collect();
         all.push(format!("CREATE PROCEDURE {}", self.text()));
         all
     }
 
-    /// What an administrator runs in the servers' own client to make it, or to make it anew where another stands in its place.
+    /// Returns the script with which an administrator creates it in the servers' own client. With
+    /// `instead`, it replaces the procedure that is there.
     pub(crate) fn script(&self, flavour: Flavour, instead: bool, broker: &str) -> String {
         let drop = if instead { format!("DROP PROCEDURE IF EXISTS jit.{};\n", self.name) } else { String::new() };
         let see = match flavour {
             Flavour::MySql => format!("GRANT SHOW_ROUTINE ON *.* TO {broker}"),
             Flavour::MariaDb => format!("GRANT SELECT ON mysql.proc TO {broker}"),
         };
-        // one that is there is looked at before each use
+        // an existing procedure is checked before each use
         let create = if instead { "CREATE PROCEDURE" } else { "CREATE PROCEDURE IF NOT EXISTS" };
         format!(
             "CREATE DATABASE IF NOT EXISTS jit CHARACTER SET utf8mb4;\n{MADE_WITH};\n{drop}DELIMITER //\n{create} {}//\nDELIMITER ;\n\
@@ -132,26 +140,29 @@ impl Routine {
     }
 }
 
-/// What an administrator of a MySQL server runs in a database `jit`, on one connection: procedures for its brokers.
+/// Returns the statements that create the procedures for brokers. An administrator of a MySQL
+/// server runs them in a database `jit`, on one connection.
 #[must_use]
 pub fn procedures_in_mysql() -> Vec<String> {
     [&DEFAULT_ROLE_IN_MYSQL, &DEFINITIONS_IN_MYSQL].iter().flat_map(|routine| routine.statements()).collect()
 }
 
-/// The same for MariaDB.
+/// Returns the statements that create the procedures in MariaDB.
 #[must_use]
 pub fn procedures_in_mariadb() -> Vec<String> {
     [&DEFAULT_ROLE_IN_MARIADB, &DEFINITIONS_IN_MARIADB].iter().flat_map(|routine| routine.statements()).collect()
 }
 
-/// Whether an account that is there and administers the server is the definer. `definer` is an expression, `d` the row of the account.
+/// Returns the condition that an existing account which administers the server is the definer.
+/// `definer` is an expression, `d` the row of the account.
 pub(super) fn administers(definer: &str) -> String {
     format!(
         "CAST(CONCAT(d.User, '@', d.Host) AS BINARY) = CAST({definer} AS BINARY) AND d.Host <> '' AND (d.Super_priv = 'Y' OR d.Create_user_priv = 'Y')"
     )
 }
 
-/// Where the server keeps a procedure, and whether it is ours to the letter.
+/// Returns the place where the server keeps a procedure, and the condition that it is ours to the
+/// letter.
 fn same(flavour: Flavour, routine: &Routine) -> (String, String) {
     let Routine { name, parameters, names, body } = routine;
     let body = hex(body);
@@ -178,7 +189,8 @@ fn same(flavour: Flavour, routine: &Routine) -> (String, String) {
     }
 }
 
-/// Whether the procedure is there, ours to the letter, and an administrator's who is there.
+/// Returns the condition that the procedure exists, is ours to the letter, and belongs to an
+/// existing administrator.
 pub(crate) fn trusted(flavour: Flavour, routine: &Routine) -> String {
     let (place, same) = same(flavour, routine);
     format!(
@@ -187,14 +199,15 @@ pub(crate) fn trusted(flavour: Flavour, routine: &Routine) -> String {
     )
 }
 
-/// Whether there is a procedure of this name that is not [`trusted`].
+/// Returns the condition that there is a procedure of this name that is not [`trusted`].
 pub(super) fn unfit(flavour: Flavour, routine: &Routine) -> String {
     let (place, _) = same(flavour, routine);
     format!("EXISTS (SELECT 1 FROM {place}) AND NOT {}", trusted(flavour, routine))
 }
 
-/// What is to be said of it: `definer`, whether it is `same`, whether the definer `is_there`, whether they `administer`, whether the broker
-/// `may_call` it. No row: there is none that the broker sees.
+/// Returns the statement that reads the state of a procedure. Columns: `definer`, `same` (it is
+/// ours), `is_there` (the definer exists), `administers` (the definer is an administrator),
+/// `may_call` (the broker may). No row: there is none that the broker sees.
 pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
     let (place, same) = same(flavour, routine);
     format!(
@@ -208,8 +221,9 @@ pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
     )
 }
 
-/// Every routine that runs with the rights of who administers the server, or passes roles on: by what is seen of their rights, or of those of a role
-/// that they hold. In MariaDB a role is a definer, too, written without `@`.
+/// Returns the statement that reads every routine that runs with the rights of an administrator, or
+/// of an account that can pass roles on. It judges by the visible rights of the definer, and of the
+/// roles that the definer holds. In MariaDB a role is a definer, too, written without `@`.
 pub(crate) fn of_administrators(flavour: Flavour) -> String {
     let text = |column: &str| format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin");
     let accounts =
@@ -254,19 +268,21 @@ pub(crate) fn of_administrators(flavour: Flavour) -> String {
     Read::ended(3, &list)
 }
 
-/// Calls a procedure with what `@jit_1` to `@jit_9` hold. Stops where that expression is not true right then.
+/// Calls a procedure with what `@jit_1` to `@jit_9` hold. Stops if the `trusted` expression is not
+/// true right then.
 pub(crate) fn call(trusted: &str, call: &str) -> String {
     format!("{}; {call}", stop_if(&format!("NOT {trusted}")))
 }
 
-/// A procedure that ends a session, being allowed what nobody else is: a vendor's, or one that a DBA made.
+/// Procedure that ends a session with a right that no other account has: a vendor's, or one that a
+/// DBA created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Killer {
-    /// Amazon's.
+    /// Procedure of Amazon.
     Rds,
-    /// Microsoft's.
+    /// Procedure of Microsoft.
     Azure,
-    /// A DBA's.
+    /// Procedure of a DBA.
     Own,
 }
 
@@ -281,7 +297,8 @@ impl Killer {
         }
     }
 
-    /// Whether it is an administrator's, and does not run with the broker's rights, so that whatever it does is not the broker's doing.
+    /// Returns the condition that it belongs to an administrator and does not run with the broker's
+    /// rights. Then whatever it does is not done by the broker.
     pub(crate) fn trusted(self) -> String {
         let (schema, name) = self.name().split_once('.').unwrap_or_default();
         format!(
@@ -294,7 +311,7 @@ impl Killer {
     }
 }
 
-/// Which of them the broker may call: a column each.
+/// Returns the statement that reads which of them the broker may call, one column each.
 pub(crate) fn killers() -> String {
     let each = Killer::ALL.map(|killer| format!("{} AS `{}`", killer.trusted(), killer.name()));
     format!("SELECT {}", each.join(", "))
@@ -319,7 +336,7 @@ mod tests {
         for routine in
             [&DEFAULT_ROLE_IN_MYSQL, &DEFAULT_ROLE_IN_MARIADB, &DEFINITIONS_IN_MYSQL, &DEFINITIONS_IN_MARIADB]
         {
-            // the server keeps a text as it was sent only where no setting changes what it means
+            // the server keeps a text as it was sent only if no setting changes its meaning
             assert!(routine.body.is_ascii() && !routine.body.contains(['"', '\\']), "{}", routine.name);
             assert!(!routine.body.contains("--"), "{}", routine.name);
             let names: Vec<&str> = routine.parameters.split(", ").filter_map(|one| one.split(' ').nth(1)).collect();

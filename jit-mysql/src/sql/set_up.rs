@@ -1,4 +1,5 @@
-//! The script that sets a server up from nothing, or mends it: for the servers' own client, which ends at the first error of a file.
+//! Script that sets a server up from nothing, or repairs it, for the servers' own client, which
+//! ends at the first error of a file.
 
 use super::routines::{
     DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL, DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, administers, unfit,
@@ -6,20 +7,22 @@ use super::routines::{
 use super::{ADMINISTERS_MARIADB, ADMINISTERS_MYSQL, Flavour, TABLES_OF_MARIADB, TABLES_OF_MYSQL, dead_man};
 use crate::account::Name;
 
-/// What the script is for.
+/// Subject of the script: the server and the broker's account.
 pub(crate) struct SetUp<'a> {
     pub(crate) flavour: Flavour,
     pub(crate) broker: &'a Name,
-    /// Whether the account may log in over TLS only.
+    /// Account may log in over TLS only.
     pub(crate) needs_tls: bool,
     pub(crate) roles: &'a [Name],
 }
 
-/// Runs what `@jit_do` says. What it says instead of a statement is an error, of which the server shows 80 characters.
+/// Statements that run the text of `@jit_do`. A text that is no statement is an error, of which the
+/// server shows 80 characters.
 const RUN: &str = "PREPARE jit FROM @jit_do; EXECUTE jit; DEALLOCATE PREPARE jit;\n";
 
 impl SetUp<'_> {
-    /// The whole script. Nothing is changed before everything was looked at that could be in its way.
+    /// Returns the whole script. It changes nothing before it has checked everything that could be
+    /// in its way.
     pub(crate) fn script(&self) -> String {
         let client = match self.flavour {
             Flavour::MySql => "mysql",
@@ -86,7 +89,7 @@ impl SetUp<'_> {
         all.collect()
     }
 
-    /// Which procedures there are to be.
+    /// Returns the procedures that the script creates.
     fn routines(&self) -> &'static [&'static super::routines::Routine] {
         match self.flavour {
             Flavour::MySql => &[&DEFAULT_ROLE_IN_MYSQL, &DEFINITIONS_IN_MYSQL],
@@ -159,14 +162,15 @@ impl SetUp<'_> {
     }
 }
 
-/// With which the broker sees whose lock it waits for.
+/// Rights by which the broker sees whose lock it waits for.
 const LOCKS_OF_MYSQL: [&str; 3] = [
     "SELECT ON performance_schema.metadata_locks",
     "SELECT ON performance_schema.data_locks",
     "SELECT ON performance_schema.threads",
 ];
 
-/// A text as it stands in a statement of the script, whose sql_mode takes a backslash for what it is in the servers' default.
+/// Returns a text as written in a statement of the script. The script's sql_mode reads a backslash
+/// as the servers' default does.
 fn text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -1,16 +1,19 @@
-//! Settings of the broker's connections. What a server sets for everybody may cut, reorder or block what the broker reads and writes, so
-//! that each connection sets its own values: when it is made, and each time before it is used.
+//! Settings of the broker's connections. A server-wide setting may truncate, reorder or block what
+//! the broker reads and writes. So each connection sets its own values: when it is opened, and each
+//! time before it is used.
 
 use super::Flavour;
 
-/// Sent before anything is asked: from then on no answer is cut, whatever the server sets for everybody.
+/// First statement on a connection: from then on no answer is truncated, whatever the server sets
+/// for everybody.
 pub(crate) const FIRST: &str = "SET SESSION sql_select_limit = 18446744073709551615";
 
-/// One setting, or several that only go together.
+/// Setting, or several that only go together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setting {
     pub(crate) statement: &'static str,
-    /// Whether the broker cannot do its work without it. The others do not exist in all versions, or are not everybody's to set.
+    /// Broker cannot do its work without it. The others do not exist in all versions, or not every
+    /// account may set them.
     pub(crate) needed: bool,
 }
 
@@ -22,7 +25,7 @@ const fn wanted(statement: &'static str) -> Setting {
     Setting { statement, needed: false }
 }
 
-/// All of them, in the order in which they are sent.
+/// Returns all of them, in the order in which they are sent.
 pub(crate) fn settings(flavour: Flavour) -> impl Iterator<Item = Setting> {
     let own: &[Setting] = match flavour {
         Flavour::MySql => &OF_MYSQL,
@@ -31,7 +34,8 @@ pub(crate) fn settings(flavour: Flavour) -> impl Iterator<Item = Setting> {
     OF_BOTH.iter().chain(own).copied()
 }
 
-/// No role of the broker's own is active: it grants them, and does not use them.
+/// Settings of both servers. No role of the broker's own is active: it grants them, and does not
+/// use them.
 const OF_BOTH: [Setting; 23] = [
     needed(FIRST),
     needed(super::NAMES_IN),
@@ -48,7 +52,7 @@ const OF_BOTH: [Setting; 23] = [
     wanted("SET SESSION tmp_table_size = 16777216, SESSION max_heap_table_size = 16777216"),
     wanted("SET SESSION sql_auto_is_null = 0"),
     wanted("SET SESSION completion_type = 'NO_CHAIN'"),
-    // one that `init_connect` began would show for ever what was there then
+    // a transaction that `init_connect` began would always show the state of its begin
     needed("ROLLBACK"),
     wanted("SET SESSION div_precision_increment = 4"),
     wanted("SET SESSION lc_time_names = 'en_US', SESSION lc_messages = 'en_US'"),
@@ -64,7 +68,7 @@ const OF_BOTH: [Setting; 23] = [
 const OF_MYSQL: [Setting; 2] =
     [needed("SET SESSION max_execution_time = 0"), needed("SET SESSION cte_max_recursion_depth = 4294967295")];
 
-/// MariaDB cuts a recursive query at its limit, with a warning only.
+/// Settings of MariaDB, which cuts a recursive query at its limit, with a warning only.
 const OF_MARIADB: [Setting; 13] = [
     wanted("SET SESSION max_session_mem_used = 9223372036854775807"),
     needed("SET SESSION max_statement_time = 0"),
@@ -78,7 +82,7 @@ const OF_MARIADB: [Setting; 13] = [
     wanted("SET SESSION query_cache_type = 'OFF'"),
     wanted("SET SESSION default_regex_flags = ''"),
     wanted("SET SESSION sql_if_exists = 0"),
-    // in a Galera cluster: a GRANT is everywhere, and a look sees what other nodes committed
+    // in a Galera cluster: a GRANT reaches all nodes, and a look sees what other nodes committed
     wanted("SET SESSION wsrep_osu_method = 'TOI'"),
     wanted("SET SESSION wsrep_sync_wait = 7"),
 ];
