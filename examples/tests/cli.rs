@@ -211,21 +211,26 @@ fn what_sets_a_target_up_is_printed_before_it_answers() {
 }
 
 #[test]
-fn the_readme_shows_what_is_printed() {
+fn the_documentation_shows_what_is_printed() {
     let folder = targets_of_the_readme();
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, section) = readme.split_once("## The broker's account").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let shown: Vec<&str> = section.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
-    let printed = ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"];
-    assert_eq!(shown.len(), printed.len());
-    for (shown, name) in shown.iter().zip(printed) {
-        let printed = jit(folder.path(), &["doctor", "--sql", name]).out;
-        let mut rest = printed.as_str();
-        // what a line of dots leaves out stands between
-        for part in shown.split_inclusive('\n').collect::<Vec<_>>().split(|line| line.starts_with("-- ...")) {
-            let part = part.concat();
-            rest = rest.split_once(&part).unwrap_or_else(|| panic!("{name} does not print, in this place:\n{part}")).1;
+    let pages = [
+        ("postgresql.md", &["orders-prod"][..]),
+        ("mysql.md", &["orders-mysql", "orders-mariadb"]),
+        ("sql-server.md", &["orders-mssql"]),
+    ];
+    for (page, targets) in pages {
+        let text = std::fs::read_to_string(format!("{}/../docs/src/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let shown: Vec<&str> = text.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+        assert_eq!(shown.len(), targets.len(), "{page}");
+        for (shown, target) in shown.iter().zip(targets) {
+            let printed = jit(folder.path(), &["doctor", "--sql", target]).out;
+            let mut rest = printed.as_str();
+            // a line of dots stands for statements that the page leaves out
+            for part in shown.split_inclusive('\n').collect::<Vec<_>>().split(|line| line.starts_with("-- ...")) {
+                let part = part.concat();
+                let found = rest.split_once(&part);
+                rest = found.unwrap_or_else(|| panic!("{page}: {target} does not print, in this place:\n{part}")).1;
+            }
         }
     }
 }
