@@ -1,4 +1,4 @@
-//! One event on one access, committed with everything that follows from it.
+//! Application of one event to one access, committed with everything that follows from it.
 
 use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
@@ -16,43 +16,45 @@ use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
 use crate::policy::DeadMan;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
-/// An access as it was read.
+/// Access as it was read.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) access: Access,
     pub(super) version: u64,
-    /// Why the record is not believed, for the log: then the access is what is left of it, on its way out.
+    /// Findings for the log why the record is not believed. The access is then the rest of it, and
+    /// it is ending.
     pub(super) damage: Vec<Fact>,
 }
 
-/// What an event came to.
+/// Outcome of an event.
 #[derive(Debug)]
 pub(super) enum Applied {
-    /// It is committed (or changed nothing).
+    /// The event is committed, or it changed nothing.
     Done(Box<AccessView>),
-    /// Somebody else changed a record meanwhile: read again and decide again.
+    /// Somebody else changed a record meanwhile: read and decide again.
     Conflict,
 }
 
-/// What goes into the same commit beside the access.
+/// Writes that go into the same commit as the access.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     /// Records that must be as they were read, or are written too.
     pub(super) writes: Vec<Write>,
     /// Claims to give back.
     pub(super) release: Vec<Claim>,
-    /// Records that have to be as they were when it was judged. That alone is nothing to commit.
+    /// Records that must be unchanged since the judgement. Guards alone are nothing to commit.
     pub(super) guards: Vec<Write>,
 }
 
 impl Core {
-    /// The access of this tenant; another tenant's is not found (law 13).
+    /// Loads an access of this tenant; another tenant's is not found (law 13).
     pub(super) async fn load(&self, tenant: &TenantId, id: AccessId, now: Time) -> Result<Loaded, JitError> {
         let record = self.store.read(&access_key(tenant, id)).await?.ok_or_else(|| JitError::no_access(id))?;
         Ok(loaded(&record, now)?)
     }
 
-    /// Handles the event and commits what follows: the access, its place in its holding, entries and notices.
+    /// Handles the event and commits what follows: the access, its place in its holding, entries
+    /// and notices.
     pub(super) async fn apply(
         &self,
         settings: &Tenant,
@@ -73,11 +75,12 @@ impl Core {
         let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);
         let step = match from.handle(event, now) {
             Ok(step) => step,
-            // by what policy says now it needs nobody's word
+            // what policy says now needs nobody's word
             Err(_) if lengthened(before, from).is_some() => Step { access: from.clone(), facts: Vec::new() },
             Err(Refused { why, facts }) => {
                 match &ruled {
-                    // what was to be decided on is over, or is another question now: that is to be seen by whoever tries again
+                    // the question is over, or is another question now: whoever tries again has to
+                    // see that
                     Some(ruled) if ruled.access.decidable().question() != before.decidable().question() => {
                         let facts: Vec<Fact> = ruled.facts.iter().cloned().chain(facts).collect();
                         ledger.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
@@ -95,7 +98,8 @@ impl Core {
         if let Some(end) = lengthened(before, &step.access)
             && let Err(error) = self.move_dead_man(settings, &step.access, end).await?
         {
-            // the pump does it right after, but a rule that requires one is not to rely on that
+            // the pump moves it right after, but a rule that requires a switch must not rely on
+            // that
             if mode(&step.access) == DeadMan::Required {
                 return Err(error.into());
             }
@@ -108,7 +112,7 @@ impl Core {
             return Ok(Applied::Done(Box::new(view)));
         }
         ledger.access(&step.access, Expect::Version(loaded.version), &facts)?;
-        // what was said of its place by a record that is not believed is not believed either
+        // a record that is not believed is not believed about its place either
         let was = loaded.damage.is_empty().then_some(before);
         self.place(&mut ledger, was, &step.access, now).await?;
         ledger.change.writes.extend(beside.writes);
@@ -120,7 +124,8 @@ impl Core {
         }
     }
 
-    /// The extension on which somebody says something, judged by what policy and directory say now (law 8); with the records by which it is.
+    /// Judges the extension that the event speaks about by what policy and directory say now (law
+    /// 8). Also returns guards of the records that the judgement read.
     async fn extension_again(
         &self,
         settings: &Tenant,
@@ -137,7 +142,8 @@ impl Core {
         Ok(Some((Event::RuleExtensionAgain { ruling, fresh, question }, guards)))
     }
 
-    /// The same for an event that does not depend on what is read before: tried until nobody else is in the way.
+    /// Applies an event that does not depend on an earlier read. It is retried until nobody else is
+    /// in the way.
     pub(super) async fn change(
         &self,
         settings: &Tenant,
@@ -156,14 +162,14 @@ impl Core {
         Err(JitError::Busy)
     }
 
-    /// Whether the role of the realm is this tenant's, or nobody's yet.
+    /// Checks whether the role of the realm belongs to this tenant, or to nobody yet.
     pub(super) async fn owns(&self, tenant: &TenantId, realm: &RealmId, role: &RoleName) -> Result<bool, StoreError> {
         let owner = self.store.read(&role_owner_key(realm, role)).await?;
         let owner: Option<RoleOwner> = owner.as_ref().map(body).transpose()?;
         Ok(owner.is_none_or(|owner| owner.tenant == *tenant))
     }
 
-    /// Keeps the holding in step with an access that joined it, left it or is due at another time.
+    /// Updates the holding for an access that joined it, left it or is due at another time.
     pub(super) async fn place(
         &self,
         ledger: &mut Ledger<'_>,
@@ -203,7 +209,8 @@ impl Core {
             holding.live.remove(&access.id());
         }
         let known = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-        // the database's dead-man follows the window, and has nothing to do with a server that is written off
+        // the database's dead man's switch follows the window, and is dropped with a server that is
+        // written off
         let live = matches!(access.grant(), Some(Grant::Active(_)));
         let retired = matches!(access.grant(), Some(Grant::Retired(_)));
         let subject = access.grant().and_then(Grant::subject);
@@ -219,18 +226,19 @@ impl Core {
     }
 }
 
-/// The new end of a window that became longer.
+/// Returns the new end of a window that became longer.
 fn lengthened(before: &Access, after: &Access) -> Option<Time> {
     let end = after.window()?.end();
     before.window().is_some_and(|before| before.end() < end).then_some(end)
 }
 
-/// Whether it stands among the live accesses of its account.
+/// Checks whether the access belongs among the live accesses of its account.
 pub(super) fn in_holding(access: &Access) -> bool {
     access.grant().is_some_and(|grant| grant.is_live() || matches!(grant, Grant::Scheduled(_)))
 }
 
-/// The access of a record: believed, or what is left of it to be ended.
+/// Decodes the access of a record. If the record is damaged, returns the rest of it so that it can
+/// be ended.
 pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
     let version = record.version;
     let damaged = match Access::from_bytes(&record.body, now) {

@@ -1,4 +1,4 @@
-//! What the directory says of people, and who may do what (law 16).
+//! Directory look-ups about people, and permissions of people (law 16).
 
 use std::collections::BTreeSet;
 
@@ -19,12 +19,13 @@ use crate::request::Request;
 use crate::store::{Kind, PageAsk, StoreError, Write};
 
 impl Tenant {
-    /// The person with all groups that policy could ask about.
+    /// Looks up the person with all groups that policy could ask about.
     pub(super) async fn person(&self, who: &Principal) -> Result<Person, DirectoryError> {
         self.directory.person(who, self.policy.groups()).await
     }
 
-    /// Refuses a name that is not known and could be taken for one that is. Policy and directory know names; a known one is never refused.
+    /// Refuses an unknown name that could be mistaken for a known one. Names in the policy and in
+    /// the directory are known and never refused.
     ///
     /// # Errors
     /// [`JitError::Invalid`] names the known one.
@@ -45,7 +46,8 @@ impl Tenant {
         }
     }
 
-    /// What policy is asked about the request; `owes_review` where one of the two owes one.
+    /// Builds the question to the policy. `owes_review` says that the requester or the grantee owes
+    /// a review.
     pub(super) fn question<'q>(
         &self,
         request: &'q Request,
@@ -68,7 +70,7 @@ impl Tenant {
         }
     }
 
-    /// What the directory says of a decider, for this approval.
+    /// Takes from the directory what it says of a decider, for this approval.
     pub(super) async fn snapshot(
         &self,
         decider: &Principal,
@@ -94,7 +96,8 @@ impl Tenant {
         })
     }
 
-    /// The same, where whom the directory does not know is in no group and nobody's manager.
+    /// Takes the same snapshot; a decider unknown to the directory is in no group and nobody's
+    /// manager.
     pub(super) async fn snapshot_or_stranger(
         &self,
         decider: &Principal,
@@ -116,7 +119,8 @@ impl Tenant {
 }
 
 impl Core {
-    /// What policy says of the request now; `itself` is the access whose request it is, where there is one.
+    /// Asks policy about the request now; `itself` is the access that the request belongs to, if
+    /// there is one.
     pub(super) async fn ruling(
         &self,
         settings: &Tenant,
@@ -142,7 +146,8 @@ impl Core {
         settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)).await
     }
 
-    /// Whether one of the humans has another emergency that is begun or was had, and that nobody has reviewed.
+    /// Checks whether one of the humans has another emergency that has begun or ended and has no
+    /// review yet.
     pub(super) async fn owes_review(
         &self,
         tenant: &TenantId,
@@ -161,9 +166,13 @@ impl Core {
         Ok(false)
     }
 
-    /// What the directory says now of everybody who decided. Left out, and so not counted, are those whom it no longer knows, who are
-    /// stopped, and who decided in the place of somebody who took that back or is stopped. With it come the delegations that were read:
-    /// what it comes to is committed together with their guards, so that one that is taken back meanwhile does not count.
+    /// Asks the directory again about everybody who decided.
+    ///
+    /// Left out, and so not counted, are deciders whom the directory no longer knows or who are
+    /// stopped. So are those who decided in the place of somebody who took that back or is stopped.
+    ///
+    /// The result includes guards of the delegations that were read. Commit them with the outcome,
+    /// so that a delegation that is taken back meanwhile does not count.
     pub(super) async fn fresh(
         &self,
         settings: &Tenant,
@@ -210,7 +219,7 @@ fn unknown(who: &str, tenant: &Tenant) -> Ruling {
 }
 
 impl Core {
-    /// Whether the actor may do what only some may; a refusal is in the log.
+    /// Checks that the actor may perform an action that only some may; a refusal is logged.
     pub(super) async fn permit(
         &self,
         settings: &Tenant,
@@ -239,7 +248,7 @@ impl Core {
         .await
     }
 
-    /// Writes the refusal of an authenticated actor into the log, and answers with it.
+    /// Logs the refusal of an authenticated actor, and returns it as the error.
     pub(super) async fn refuse<T>(
         &self,
         settings: &Tenant,

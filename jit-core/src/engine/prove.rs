@@ -1,4 +1,4 @@
-//! Second factors: what an actor gave is verified, used once, and counted where it is wrong.
+//! Verification of second factors: each is used once, and wrong ones are counted.
 
 use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
@@ -13,7 +13,7 @@ use crate::mfa::{Challenge, FactorError, Once, Response};
 use crate::names::join;
 use crate::store::{Lane, Record, RecordKey, Schedule, StoreError, Write};
 
-/// A second factor that was verified, and what has to be committed with what it proves.
+/// Second factor that was verified, and the writes to commit with what it proves.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) proven: Proven,
@@ -21,7 +21,7 @@ pub(super) struct Proof {
 }
 
 impl Core {
-    /// Verifies the actor's second factor for this access. One that is wrong is counted and in the log.
+    /// Verifies the actor's second factor for this access. A wrong one is counted and logged.
     pub(super) async fn prove(
         &self,
         settings: &Tenant,
@@ -40,7 +40,7 @@ impl Core {
         self.judge(settings, actor, response, Some(access), now).await
     }
 
-    /// Judges a response, about an access or to set the factor up.
+    /// Judges a response that is about an access or sets the factor up.
     pub(super) async fn judge(
         &self,
         settings: &Tenant,
@@ -90,7 +90,8 @@ impl Core {
         }
     }
 
-    /// Counts and logs a response that proved nothing; none where somebody else was in the way of counting it.
+    /// Counts and logs a response that proved nothing. Returns none if a concurrent change
+    /// prevented the count.
     async fn factor_refused(
         &self,
         settings: &Tenant,
@@ -124,7 +125,7 @@ impl Core {
     }
 }
 
-/// From now on it is used.
+/// Marks a factor's response as used.
 fn use_up(key: RecordKey, once: &Once) -> Result<Write, StoreError> {
     let serial = format!("once:{}", join([key.tenant.as_str(), key.key.as_str()]));
     let schedule = Schedule { lane: Lane::desk(), due: once.until, serial };

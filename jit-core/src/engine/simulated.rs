@@ -1,4 +1,4 @@
-//! Engines whose tasks are owned by somebody else: a simulator.
+//! Engines whose tasks are owned by a simulator.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::tasks::Tasks;
 pub(crate) use super::tasks::{Gate, spawn_gated};
 
 impl Builder {
-    /// Every task of the engine goes through this gate.
+    /// Sends every task of the engine through this gate.
     pub(crate) fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
         self.tasks = Tasks { gate: Some(gate) };
         self

@@ -1,4 +1,4 @@
-//! Emergency stops: what they are about, under every name that it has.
+//! Emergency stops and their scope, under every name that a person or target has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use crate::id::{Principal, RealmId, TargetName, TenantId};
 use crate::request::Request;
 use crate::store::{Record, StoreError, Write};
 
-/// How long a stop waits for the directory to say who is meant: a stop does not depend on it.
+/// Time for which a stop waits until the directory says who is meant. The stop does not depend on
+/// it.
 pub(super) const WHO_WITHIN: Duration = Duration::from_secs(1);
 
-/// The emergency stops of a tenant.
+/// All emergency stops of a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stops {
     pub(super) stops: Vec<Stop>,
@@ -34,31 +35,32 @@ pub(super) struct Stop {
     pub(super) by: Principal,
     pub(super) reason: String,
     pub(super) at: Time,
-    /// The human behind the stopped principal, as the directory had it then.
+    /// Human behind the stopped principal, as the directory had it at the stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) human: Option<Principal>,
-    /// The realm of the stopped target, where it was known then.
+    /// Realm of the stopped target, if it was known at the stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) realm: Option<RealmId>,
-    /// It was lifted before everything that it ends was seen to: it refuses nothing any more, and still ends that.
+    /// True if the stop was lifted before everything that it ends was handled. It refuses nothing
+    /// any more, but still ends that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) lifted: bool,
 }
 
 impl Stops {
-    /// What is left once everything that they end was seen to.
+    /// Returns the stops that remain once everything that they end was handled.
     pub(super) fn swept(&self) -> Self {
         Self { stops: self.stops.iter().filter(|stop| !stop.lifted).cloned().collect() }
     }
 }
 
 impl Stop {
-    /// The refusal of a new request.
+    /// Returns the refusal of a new request.
     pub(super) fn refusal(&self) -> JitError {
         JitError::Stopped { scope: self.scope.to_string(), by: self.by.to_string(), reason: self.reason.clone() }
     }
 
-    /// The refusal of whatever a stopped person tries to do.
+    /// Returns the refusal of anything that a stopped person tries to do.
     pub(super) fn binds(&self, who: &Principal) -> JitError {
         JitError::NotAllowed {
             who: who.to_string(),
@@ -71,16 +73,16 @@ impl Stop {
     }
 }
 
-/// Stops with what their targets are now. People are looked up when they are asked about.
+/// Stops with the current realms of their targets. People are looked up on demand.
 #[derive(Debug, Clone)]
 pub(super) struct StopsNow {
     pub(super) stops: Stops,
-    /// The realms of the stopped targets, as far as they are known.
+    /// Realms of the stopped targets, as far as they are known.
     realms: BTreeMap<TargetName, RealmId>,
 }
 
 impl StopsNow {
-    /// The stop in force that refuses this request.
+    /// Returns the stop in force that refuses this request.
     pub(super) async fn meets(
         &self,
         settings: &Tenant,
@@ -90,13 +92,14 @@ impl StopsNow {
         self.first(settings, request, realm, |stop| !stop.lifted).await
     }
 
-    /// The stop that ends this access: one that was lifted ends what was asked for before.
+    /// Returns the stop that ends this access. A lifted stop ends what was requested before it.
     pub(super) async fn ends(&self, settings: &Tenant, access: &Access) -> Result<Option<&Stop>, DirectoryError> {
         let request = access.request();
         self.first(settings, request, access.realm(), |stop| !stop.lifted || request.asked_at <= stop.at).await
     }
 
-    /// The stop in force of this person, under whatever name. Nothing that a stopped person does counts.
+    /// Returns the stop in force of this person, under any of their names. Nothing that a stopped
+    /// person does counts.
     pub(super) async fn of_person(&self, settings: &Tenant, who: &Principal) -> Result<Option<&Stop>, DirectoryError> {
         for stop in self.stops.stops.iter().filter(|stop| !stop.lifted) {
             if let Scope::Principal(stopped) = &stop.scope
@@ -108,7 +111,8 @@ impl StopsNow {
         Ok(None)
     }
 
-    /// Whether a target is stopped of which nobody knows yet what else it is called.
+    /// Checks whether a stopped target has an unknown realm, so that its other names are unknown
+    /// too.
     pub(super) fn has_unknown_realm(&self) -> bool {
         self.stops.stops.iter().filter(|stop| !stop.lifted).any(
             |stop| matches!(&stop.scope, Scope::Target(target) if stop.realm.is_none() && !self.realms.contains_key(target)),
@@ -141,13 +145,15 @@ impl StopsNow {
         Ok(None)
     }
 
-    /// Whether the stopped target is, or was when it was stopped, in this realm: there its roles are the same under any name.
+    /// Checks whether the stopped target is in this realm, or was when it was stopped. There its
+    /// roles are the same under any name.
     fn is_at(&self, stop: &Stop, stopped: &TargetName, realm: &RealmId) -> bool {
         stop.realm.as_ref() == Some(realm) || self.realms.get(stopped) == Some(realm)
     }
 }
 
-/// Whether both names are one human's, by what the directory says now or said when the stop began.
+/// Checks whether both names are one human's, by what the directory says now or said when the stop
+/// began.
 async fn is_same_human(
     settings: &Tenant,
     stop: &Stop,
@@ -168,20 +174,20 @@ async fn is_same_human(
         && !settings.directory.knows(who).await?)
 }
 
-/// Stops and policy that something is judged by. What it comes to is committed together with the guards: a stop or another policy that was
-/// committed meanwhile is met.
+/// Stops and policy by which something is judged. The result is committed together with the guards,
+/// so that a stop or a policy that was committed meanwhile conflicts.
 #[derive(Debug)]
 pub(super) struct InForce {
-    /// What is configured, with the policy.
+    /// Configuration of the tenant, with the policy.
     pub(super) settings: Arc<Tenant>,
-    /// The stops.
+    /// Stops of the tenant.
     pub(super) stops: StopsNow,
-    /// Their records, as they were read.
+    /// Guards of the records of both, as they were read.
     pub(super) guards: Vec<Write>,
 }
 
 impl InForce {
-    /// Refuses what a stopped person tries.
+    /// Refuses whatever a stopped person tries.
     pub(super) async fn not_stopped(&self, who: &Principal) -> Result<(), JitError> {
         match self.stops.of_person(&self.settings, who).await? {
             Some(stop) => Err(stop.binds(who)),
@@ -191,7 +197,7 @@ impl InForce {
 }
 
 impl Tenant {
-    /// The human behind the name; the name itself where the directory does not know it.
+    /// Returns the human behind the name, or the name itself if the directory does not know it.
     pub(super) async fn human(&self, who: &Principal) -> Result<Principal, DirectoryError> {
         match self.directory.person(who, &BTreeSet::new()).await {
             Ok(person) => Ok(person.human),
@@ -202,17 +208,17 @@ impl Tenant {
 }
 
 impl Core {
-    /// The stops of the tenant, by their record.
+    /// Decodes the tenant's stops from their record.
     pub(super) async fn stops_in(&self, tenant: &TenantId, record: Option<&Record>) -> Result<StopsNow, StoreError> {
         self.stops_now(tenant, body_or_default(record)?).await
     }
 
-    /// The stops of the tenant.
+    /// Reads the tenant's stops.
     pub(super) async fn stops(&self, tenant: &TenantId) -> Result<StopsNow, StoreError> {
         self.stops_in(tenant, self.store.read(&stops_key(tenant)).await?.as_ref()).await
     }
 
-    /// These stops, with the realms of their targets.
+    /// Adds to these stops the realms of their targets.
     pub(super) async fn stops_now(&self, tenant: &TenantId, stops: Stops) -> Result<StopsNow, StoreError> {
         let stopped = |stop: &Stop| match &stop.scope {
             Scope::Target(target) => Some(target.clone()),
@@ -230,7 +236,7 @@ impl Core {
         Ok(StopsNow { stops, realms })
     }
 
-    /// A stop of this scope, with every name by which it is known now.
+    /// Creates a stop of this scope, with every name of it that is known now.
     pub(super) async fn new_stop(
         &self,
         settings: &Tenant,
@@ -254,13 +260,15 @@ impl Core {
         Ok(Stop { scope, by, reason, at, human, realm, lifted: false })
     }
 
-    /// What is in force for the tenant now, and what a commit has to find unchanged to rely on it.
+    /// Reads what is in force for the tenant now. Its guards are what a commit that relies on it
+    /// must find unchanged.
     pub(super) async fn in_force(&self, tenant: &TenantId) -> Result<InForce, JitError> {
         let keys = [stops_key(tenant), policy_key(tenant)];
         let read = self.store.read_all(&keys).await?;
         let guards = keys.into_iter().zip(&read).map(|(at, record)| guard(at, record.as_ref())).collect();
         let stops = self.stops_in(tenant, read.first().and_then(Option::as_ref)).await?;
-        // read after its record: a policy that is put in force meanwhile changes that record afterwards
+        // read after its record: a policy that comes into force meanwhile changes that record
+        // afterwards
         let settings = self.tenant(tenant)?;
         Ok(InForce { settings, stops, guards })
     }

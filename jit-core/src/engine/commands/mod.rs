@@ -1,4 +1,4 @@
-//! What people can do, a file each.
+//! Commands that people give, one file each.
 
 mod callback;
 mod cancel;
@@ -35,11 +35,11 @@ use crate::approval::{Actor, Evidence, Parties};
 use crate::id::AccessId;
 use crate::text::{LONGEST_NOTE, taken};
 
-/// How many details of what proves an actor are taken.
+/// Largest number of details in the evidence of an actor.
 const MOST_DETAILS: usize = 32;
 
 impl Jit {
-    /// The actor's tenant has to be this handle's (law 13).
+    /// Returns the tenant's configuration. The actor's tenant has to be this handle's (law 13).
     fn settings_for(&self, actor: &Actor) -> Result<std::sync::Arc<Tenant>, JitError> {
         if actor.tenant != self.tenant {
             return Err(JitError::NotFound {
@@ -52,8 +52,11 @@ impl Jit {
         self.core.tenant(&self.tenant)
     }
 
-    /// The same for whatever a stopped person may not do: everything but giving back what they have. What it comes to is committed with
-    /// the guards, where it lasts or takes effect: the actor may be stopped meanwhile.
+    /// Returns what is in force, for anything that a stopped person may not do. They may only give
+    /// back what they have.
+    ///
+    /// If the outcome lasts or takes effect, commit it with the guards: the actor may be stopped
+    /// meanwhile.
     async fn acting(&self, actor: &Actor) -> Result<InForce, JitError> {
         self.settings_for(actor)?;
         let in_force = self.core.in_force(&self.tenant).await?;
@@ -69,7 +72,8 @@ impl Jit {
         }
     }
 
-    /// A text that the actor gives: one that cannot be taken is refused, which is in the log.
+    /// Checks a text that the actor gives. A text that is not acceptable is refused, and the
+    /// refusal is logged.
     async fn words(&self, settings: &Tenant, actor: &Actor, what: &'static str, text: &str) -> Result<(), JitError> {
         match taken(what, text, LONGEST_NOTE) {
             Ok(_) => Ok(()),
@@ -77,7 +81,7 @@ impl Jit {
         }
     }
 
-    /// The access that the actor wants to do something with; that there is none is in the log.
+    /// Loads the access that the actor wants to act on. A missing access is logged.
     async fn load(&self, settings: &Tenant, actor: &Actor, id: AccessId) -> Result<Loaded, JitError> {
         let now = self.core.store.now().await?;
         match self.core.load(&self.tenant, id, now).await {
@@ -86,7 +90,8 @@ impl Jit {
         }
     }
 
-    /// What the event makes of it; `None` where somebody else was in the way and it has to be read and judged again.
+    /// Applies the event to the access. Returns `None` if somebody else was in the way: read and
+    /// judge again.
     async fn try_on(
         &self,
         actor: &Actor,
@@ -106,7 +111,8 @@ impl Jit {
     }
 }
 
-/// What proves the actor goes into every entry of theirs: it is short, and can be seen.
+/// Checks the evidence of the actor, which goes into every log entry of theirs: it must be short
+/// and printable.
 fn proves(evidence: &Evidence) -> Result<(), JitError> {
     let details = evidence.details.iter().flat_map(|(name, text)| [name, text]);
     for text in details.chain([&evidence.method]) {
@@ -120,7 +126,7 @@ fn proves(evidence: &Evidence) -> Result<(), JitError> {
     }
 }
 
-/// Whether the actor asked for it or gets it.
+/// Checks whether the actor is the requester or the grantee.
 fn is_party(actor: &Actor, access: &Access) -> bool {
     let Parties { requester, receiver } = &access.request().parties;
     actor.principal == *requester || actor.principal == *receiver

@@ -1,4 +1,4 @@
-//! One call of code that is not ours.
+//! Calls of code that is not ours.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +11,16 @@ use tokio::sync::Semaphore;
 use super::said;
 use crate::engine::tasks::Tasks;
 
-/// How many threads one policy may keep busy at a time: one that hangs takes no more than these.
+/// Number of threads that one policy may keep busy at a time. A policy that hangs blocks no more
+/// than these.
 const THREADS: usize = 8;
 
-/// Why a call has no answer.
+/// Reason why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum Failed {
-    /// It panicked, saying this.
+    /// The code panicked with this message.
     Panicked(String),
-    /// It took longer than it may.
+    /// The call took longer than this limit.
     TooSlow(Duration),
 }
 
@@ -32,7 +33,7 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Makes calls that cannot break more than themselves.
+/// Runner of foreign calls that cannot break anything but themselves.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Caught {
     tasks: Tasks,
@@ -44,12 +45,12 @@ impl Caught {
         Self { tasks: tasks.clone(), threads: Arc::new(Semaphore::new(THREADS)) }
     }
 
-    /// A call that comes back at once.
+    /// Runs a call that returns at once.
     pub(super) fn now<T>(&self, call: impl FnOnce() -> T) -> Result<T, Failed> {
         catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Failed::Panicked(said(&*panic)))
     }
 
-    /// A call that waits for something.
+    /// Runs a call that waits for something.
     pub(super) async fn within<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Result<T, Failed> {
         match self.tasks.within(limit, AssertUnwindSafe(call).catch_unwind()).await {
             Some(Ok(answer)) => Ok(answer),
@@ -58,7 +59,8 @@ impl Caught {
         }
     }
 
-    /// A call that waits for something, in a task of its own: where it blocks its thread instead, the caller goes on all the same.
+    /// Runs a call that waits for something, in a task of its own. If the call blocks its thread
+    /// instead, the caller goes on all the same.
     pub(super) async fn apart<T, F>(&self, limit: Duration, call: F) -> Result<T, Failed>
     where
         T: Send + 'static,
@@ -78,7 +80,8 @@ impl Caught {
         }
     }
 
-    /// A call that may compute for long, on a thread for such: whoever hangs there delays nobody else.
+    /// Runs a call that may compute for long, on a blocking thread. A call that hangs there delays
+    /// nobody else.
     pub(super) async fn thread<T, F>(&self, limit: Duration, call: F) -> Result<T, Failed>
     where
         T: Send + 'static,
@@ -106,7 +109,7 @@ impl Caught {
     }
 }
 
-/// Ends its task when it is dropped.
+/// Task that is aborted when this is dropped.
 struct Aborting<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Drop for Aborting<T> {

@@ -1,4 +1,4 @@
-//! Adapters.
+//! Containment of database adapters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::database::{
 use crate::engine::tasks::Tasks;
 use crate::id::{Account, RoleName, StoreId};
 
-/// How long a call may take that has no limit of its own.
+/// Limit of a call that has none of its own.
 const WITHIN: Duration = Duration::from_secs(30);
-/// What an adapter may need beyond the limit of a call before it is given up.
+/// Extra time beyond the limit of a call before the adapter is given up.
 const BEYOND: Duration = Duration::from_millis(500);
-/// The year 3000, seconds: no server is later.
+/// Year 3000 in Unix seconds: no server's clock is later.
 const LATEST: i64 = 32_503_680_000;
 
-/// The adapter, contained; it works for this store.
+/// Wraps the adapter, which works for this store.
 pub(in crate::engine) fn database(inner: Arc<dyn Database>, tasks: &Tasks, own: Option<&StoreId>) -> Arc<dyn Database> {
     Arc::new(Contained { inner, calls: Caught::new(tasks), own: own.cloned() })
 }
@@ -31,12 +31,12 @@ pub(in crate::engine) fn database(inner: Arc<dyn Database>, tasks: &Tasks, own: 
 struct Contained {
     inner: Arc<dyn Database>,
     calls: Caught,
-    /// Which store the engine works with.
+    /// Id of the store that the engine works with.
     own: Option<StoreId>,
 }
 
 impl Contained {
-    /// A call that changes nothing.
+    /// Runs a call that changes nothing.
     async fn read<T>(&self, call: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
         match self.calls.within(WITHIN, call).await {
             Ok(answer) => answer,
@@ -48,7 +48,8 @@ impl Contained {
         }
     }
 
-    /// A call of so many orders that changes something: without an answer for each, what became of none is known.
+    /// Runs a call of so many orders that changes something. Without an answer for each, the
+    /// outcome of all is unknown.
     async fn change<T>(
         &self,
         limit: Duration,
@@ -66,24 +67,25 @@ impl Contained {
 }
 
 impl Contained {
-    /// The call, as one of this store.
+    /// Returns the call marked as this store's.
     fn ours(&self, call: &Call) -> Call {
         Call { store: self.own.clone(), ..call.clone() }
     }
 
-    /// What was seen, with the marks of other stores only.
+    /// Returns the observation with the marks of other stores only.
     fn others(&self, seen: Seen) -> Seen {
         let others = |store: &StoreId| self.own.as_ref().is_some_and(|own| own != store);
         Seen { marked_by: seen.marked_by.clone().filter(others), ..seen }
     }
 }
 
-/// The cause of an error that stands for an answer which never came: the adapter hung, panicked, or gave too few.
+/// Cause of an error that replaces a missing answer: the adapter hung, panicked or gave too few.
 #[derive(Debug, thiserror::Error)]
 #[error("one of the accounts of the call may be the cause")]
 struct NoAnswer;
 
-/// Whether the adapter gave no answer at all. The server may be well, and one account of the call the cause.
+/// Checks whether the adapter gave no answer at all. The server may be well, and one account of the
+/// call the cause.
 pub(in crate::engine) fn gave_no_answer(error: &DatabaseError) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<NoAnswer>())
 }
@@ -96,7 +98,7 @@ fn no_name(name: &str, failed: &Failed) -> NameError {
     NameError { what: "a name", given: name.escape_debug().to_string(), why: of_adapter(failed) }
 }
 
-/// A server's time that can be meant.
+/// Checks that a server's time is plausible.
 fn plausible(time: Time) -> Result<(), DatabaseError> {
     if (0..LATEST).contains(&time.timestamp()) {
         return Ok(());
@@ -104,7 +106,7 @@ fn plausible(time: Time) -> Result<(), DatabaseError> {
     Err(DatabaseError::unknown(format!("the adapter says that its server's time is {time}, which cannot be")))
 }
 
-/// As many answers as were asked for.
+/// Checks that there are as many answers as were asked for.
 fn as_many<T>(answers: Vec<T>, asked: usize) -> Result<Vec<T>, DatabaseError> {
     if answers.len() == asked {
         return Ok(answers);

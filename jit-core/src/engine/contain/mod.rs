@@ -1,7 +1,8 @@
-//! Code that is not ours: what an embedder's policy, directory, adapter, sink... does cannot break anything else (law 18).
+//! Containment of foreign code: an embedder's policy, directory, adapter or sink cannot break
+//! anything else (law 18).
 //!
-//! Each of these traits is called through a wrapper that the builder puts around it, so that no call can forget it. A panic, an answer
-//! that does not come and an answer that cannot be meant are errors of that call.
+//! The builder puts a wrapper around each of these traits, so that no call can bypass it. A panic,
+//! a missing answer and an impossible answer are errors of that call.
 
 mod calls;
 mod database;
@@ -17,12 +18,12 @@ pub(super) use self::outside::{approver, factor, notifier, sink};
 pub(super) use self::people::{Rules, directory};
 pub(super) use self::store::store;
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(super) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.map_or_else(|| "nothing".to_owned(), |text| text.chars().take(LONGEST).collect())
 }
 
-/// How many characters of what a panic said are kept.
+/// Number of characters of a panic message that are kept.
 const LONGEST: usize = 200;

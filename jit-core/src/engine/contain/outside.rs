@@ -1,4 +1,4 @@
-//! Outside systems, second factors, receivers of notices, sinks of the log.
+//! Containment of outside systems, second factors, notifiers and sinks of the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::mfa::{Challenge, Enrolment, Factor, FactorError, Verified};
 use crate::notify::{Notice, Notifier, NotifyError};
 use crate::text::taken;
 
-/// How long a second factor may take.
+/// Limit of a second factor's call.
 const FACTOR_WITHIN: Duration = Duration::from_secs(10);
-/// How long a receiver of notices may take.
+/// Limit of a notifier's call.
 const NOTIFIER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a sink of the log may take for one batch.
+/// Limit of a log sink's call for one batch.
 const SINK_WITHIN: Duration = Duration::from_secs(10);
-/// How far a proof may be dated ahead: other clocks differ by seconds.
+/// Time by which a proof may be dated ahead: other clocks differ by seconds.
 const AHEAD: TimeDelta = TimeDelta::minutes(10);
 
 #[derive(Debug)]
@@ -32,22 +32,22 @@ struct Contained<T: ?Sized> {
     inner: Arc<T>,
 }
 
-/// The outside system, contained.
+/// Wraps the outside system.
 pub(in crate::engine) fn approver(inner: Arc<dyn Approver>, tasks: &Tasks) -> Arc<dyn Approver> {
     Arc::new(Contained { calls: Caught::new(tasks), inner })
 }
 
-/// The second factor, contained.
+/// Wraps the second factor.
 pub(in crate::engine) fn factor(inner: Arc<dyn Factor>, tasks: &Tasks) -> Arc<dyn Factor> {
     Arc::new(Contained { calls: Caught::new(tasks), inner })
 }
 
-/// The receiver of notices, contained.
+/// Wraps the notifier.
 pub(in crate::engine) fn notifier(inner: Arc<dyn Notifier>, tasks: &Tasks) -> Arc<dyn Notifier> {
     Arc::new(Contained { calls: Caught::new(tasks), inner })
 }
 
-/// The sink of the log, contained. Its name is asked for once.
+/// Wraps the log sink. Its name is asked for once.
 pub(in crate::engine) fn sink(inner: Arc<dyn AuditSink>, tasks: &Tasks) -> Result<Arc<dyn AuditSink>, JitError> {
     let calls = Caught::new(tasks);
     let name = calls.now(|| inner.name().to_owned());

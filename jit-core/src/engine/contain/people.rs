@@ -1,4 +1,4 @@
-//! Policies and directories.
+//! Containment of policies and directories.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::engine::tasks::Tasks;
 use crate::id::{Group, Principal, RoleName, TargetName};
 use crate::policy::{Action, Explained, Mentions, Policy, Question, Ruling};
 
-/// How long a policy may take for one answer.
+/// Limit of a policy for one answer.
 const POLICY_WITHIN: Duration = Duration::from_secs(2);
-/// How long a directory may take for one answer.
+/// Limit of a directory for one answer.
 const DIRECTORY_WITHIN: Duration = Duration::from_secs(5);
 
-/// A policy, and what it says of itself, which is asked once.
+/// Policy, and its own description, which is read once.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Rules {
     policy: Arc<dyn Policy>,
@@ -34,7 +34,7 @@ pub(in crate::engine) struct Rules {
 }
 
 impl Rules {
-    /// Takes the policy, where it answers.
+    /// Wraps the policy; an error if it does not answer.
     pub(in crate::engine) async fn new(policy: Arc<dyn Policy>, tasks: &Tasks) -> Result<Self, JitError> {
         let calls = Caught::new(tasks);
         let asked = Arc::clone(&policy);
@@ -46,37 +46,37 @@ impl Rules {
         Ok(Self { policy, calls, hash, groups, mentions, people, directory })
     }
 
-    /// As it was given.
+    /// Returns the policy as it was given.
     pub(in crate::engine) fn as_given(&self) -> &Arc<dyn Policy> {
         &self.policy
     }
 
-    /// See [`Policy::hash`].
+    /// Returns the policy's hash, see [`Policy::hash`].
     pub(in crate::engine) fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// See [`Policy::groups`].
+    /// Returns the policy's groups, see [`Policy::groups`].
     pub(in crate::engine) fn groups(&self) -> &BTreeSet<Group> {
         &self.groups
     }
 
-    /// See [`Policy::mentions`].
+    /// Returns what the policy mentions, see [`Policy::mentions`].
     pub(in crate::engine) fn mentions(&self) -> &Mentions {
         &self.mentions
     }
 
-    /// The people whom rules name one by one.
+    /// Returns the people whom rules name one by one.
     pub(in crate::engine) fn people(&self) -> &Known {
         &self.people
     }
 
-    /// See [`Policy::directory`].
+    /// Returns the policy's own directory, see [`Policy::directory`].
     pub(in crate::engine) fn directory(&self) -> Option<Arc<dyn Directory>> {
         self.directory.clone()
     }
 
-    /// See [`Policy::rule`].
+    /// Asks for a ruling, see [`Policy::rule`].
     pub(in crate::engine) async fn rule(&self, question: &Question<'_>) -> Result<Ruling, JitError> {
         if self.policy.answers_at_once() {
             return self.calls.now(|| self.policy.rule(question)).map_err(|failed| no_answer(&failed));
@@ -85,13 +85,13 @@ impl Rules {
         self.ask(move |policy| policy.rule(&question.question())).await
     }
 
-    /// See [`Policy::explain`].
+    /// Asks for an explanation, see [`Policy::explain`].
     pub(in crate::engine) async fn explain(&self, question: &Question<'_>) -> Result<Vec<Explained>, JitError> {
         let question = Owned::from(question);
         self.ask(move |policy| policy.explain(&question.question())).await
     }
 
-    /// See [`Policy::may`].
+    /// Asks whether a person may act, see [`Policy::may`].
     pub(in crate::engine) async fn may(
         &self,
         action: Action,
@@ -102,13 +102,13 @@ impl Rules {
         self.ask(move |policy| policy.may(action, &who, target.as_ref())).await
     }
 
-    /// See [`Policy::requestable`].
+    /// Asks for the requestable roles, see [`Policy::requestable`].
     pub(in crate::engine) async fn requestable(&self, target: &TargetName) -> Result<BTreeSet<RoleName>, JitError> {
         let target = target.clone();
         self.ask(move |policy| policy.requestable(&target)).await
     }
 
-    /// See [`Policy::activates`].
+    /// Asks whether a rule makes roles usable at once, see [`Policy::activates`].
     pub(in crate::engine) async fn activates(&self, target: &TargetName) -> Result<bool, JitError> {
         let target = target.clone();
         self.ask(move |policy| policy.activates(&target)).await
@@ -129,7 +129,7 @@ fn no_answer(failed: &Failed) -> JitError {
     JitError::Policy { why: failed.to_string() }
 }
 
-/// A question that can be taken to another thread.
+/// Question that can be sent to another thread.
 struct Owned {
     target: TargetName,
     role: RoleName,
@@ -180,7 +180,7 @@ impl Owned {
     }
 }
 
-/// The directory, contained.
+/// Wraps the directory.
 pub(in crate::engine) fn directory(inner: Arc<dyn Directory>, tasks: &Tasks) -> Arc<dyn Directory> {
     Arc::new(Contained { inner, calls: Caught::new(tasks) })
 }

@@ -1,4 +1,4 @@
-//! The store.
+//! Containment of the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::store::{
     StoreError, StoredEntry,
 };
 
-/// How long a store may take for one call. Those of this project give up earlier.
+/// Limit of one call of the store. The stores of this project give up earlier.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The store, contained.
+/// Wraps the store.
 pub(in crate::engine) fn store(inner: Arc<dyn Store>, tasks: &Tasks) -> Arc<dyn Store> {
     Arc::new(Contained { inner, calls: Caught::new(tasks) })
 }
@@ -45,7 +45,7 @@ impl Store for Contained {
     }
 
     async fn wait(&self, seen: Pulse, until: Time) -> Result<(), StoreError> {
-        // it waits for as long as it was told to
+        // the store waits for as long as it was told to
         let waited = self.calls.within(Duration::MAX, async { self.inner.wait(seen, until).await }).await;
         waited.unwrap_or_else(|failed| Err(unavailable(&failed)))
     }
@@ -56,7 +56,7 @@ impl Store for Contained {
 
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
         let committed = self.calls.within(WITHIN, async { self.inner.commit(change).await }).await;
-        // it may have been kept
+        // the change may have been committed
         committed.unwrap_or_else(|failed| Err(StoreError::OutcomeUnknown { why: failed.to_string(), source: None }))
     }
 
