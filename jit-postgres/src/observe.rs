@@ -343,7 +343,7 @@ mod tests {
         for (now, position, expected) in [
             (later, "00000001 0/FF000010", "restarted"),
             (later, "00000001 1/0", "restarted"),
-            // where it shows none
+            // A position may be missing.
             (later, "", "restarted"),
             (later, "00000001 0/FF00000F", "other"),
             ("started 2026-11-28T10:37:07.123456Z, port 5433", "00000002 1/0", "unclear"),

@@ -1,11 +1,13 @@
 //! Every statement that this adapter sends, so that a DBA can review them in one place.
 //!
-//! Two kinds of catalog: PostgreSQL 15 keeps one membership per role and member; 16 and later one per grantor, each with its own
-//! `inherit_option` and `set_option`. Where a statement differs, it is written for 16 and [`Catalog::text`] cuts it down for 15.
+//! There are two kinds of catalog. PostgreSQL 15 keeps one membership per role and member.
+//! PostgreSQL 16 and later keep one per grantor, each with its own `inherit_option` and
+//! `set_option`. A statement that differs is written for 16, and [`Catalog::text`] cuts it down for
+//! 15.
 //!
-//! Changes are DO blocks of fixed text. What they have to do travels beside them as JSON in a setting, what they did comes back in
-//! `jit.answer`; names are looked up and quoted by the server itself. What has to be decided before is a prepared statement, planned once
-//! a connection.
+//! Changes are DO blocks of fixed text. Their orders travel beside them as JSON in a setting, and
+//! their results come back in `jit.answer`. The server itself looks names up and quotes them. A
+//! prepared statement, planned once per connection, decides in advance what the block has to do.
 
 pub(crate) mod dead_man;
 pub(crate) mod set_up;
@@ -13,7 +15,7 @@ pub(crate) mod set_up;
 use jit_core::database::Identity;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-/// How the server's catalog keeps memberships.
+/// Form in which the server's catalog keeps memberships.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Catalog {
     /// PostgreSQL 15: one row per role and member, whoever granted it.
@@ -23,7 +25,8 @@ pub(crate) enum Catalog {
 }
 
 impl Catalog {
-    /// By `server_version_num`; `None` where the server is older than 15.
+    /// Returns the kind of catalog for a `server_version_num`; `None` if the server is older than
+    /// 15.
     pub(crate) fn of(version: i32) -> Option<Self> {
         match version {
             ..150_000 => None,
@@ -32,7 +35,7 @@ impl Catalog {
         }
     }
 
-    /// The statement as this catalog has it.
+    /// Returns the statement in the form for this catalog.
     pub(crate) fn text(self, statement: &str) -> String {
         let text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
         let mut text = text.replace("{powers}", &POWERS.replace("{reaches far}", REACHES_FAR));
@@ -48,7 +51,7 @@ impl Catalog {
     }
 }
 
-/// What is written for 16, and what stands there in 15. The longer forms come first.
+/// Pairs of a text for 16 and its replacement for 15. The longer forms come first.
 const IN_FIFTEEN: [(&str, &str); 6] = [
     ("AND (m.inherit_option OR m.set_option)", ""),
     ("AND m.grantor = ask.me", ""),
@@ -58,21 +61,28 @@ const IN_FIFTEEN: [(&str, &str); 6] = [
     ("m.grantor::oid", "NULL::oid"),
 ];
 
-/// Sent before [`SETTINGS`]: an owner of the database can set limits that are too short for these.
+/// Patience for the settings. Sent before [`SETTINGS`]: an owner of the database can set limits
+/// that are too short for them.
 pub(crate) const PATIENCE: &str = "\
 SET statement_timeout = '30s'; \
 SET idle_session_timeout = 0; \
 SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
 WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
-/// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say. What decides which objects a statement
-/// means, and what a commit is worth, is set again in each transaction, by [`begin`]. [`HELLO`] checks that it sees them.
+/// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say.
+/// [`begin`] sets again, in each transaction, what decides which objects a statement means and what
+/// a commit is worth. [`HELLO`] checks that it sees these settings.
 ///
-/// `search_path`: nothing of the database's own schemas is ever called; temporary objects come last. `synchronous_commit`: with `off` a crash would
-/// bring back what was revoked. Read-only by default is no prohibition, and the broker says that it writes. `row_security` is on, since
-/// `pg_cron` shows each user their own jobs by it. Timeouts are narrowed by each call. The planner's settings: everything looked at is found
-/// by an index of the catalogs, whose statistics are often missing; a plan made once is as good as the next, and never worth compiling.
-/// The last one is there from 17 on.
+/// - `search_path`: nothing of the database's own schemas is ever called; temporary objects come
+///   last.
+/// - `synchronous_commit`: with `off` a crash would bring back what was revoked.
+/// - `default_transaction_read_only`: read-only by default is no prohibition, and the broker says
+///   that it writes.
+/// - `row_security` is on, since `pg_cron` shows each user their own jobs by it.
+/// - Timeouts are narrowed by each call.
+/// - The planner's settings: everything is found by an index of the catalogs, whose statistics are
+///   often missing. A plan made once is as good as the next, and never worth compiling.
+/// - `transaction_timeout` is there from 17 on.
 pub(crate) const SETTINGS: &str = "\
 SET SESSION AUTHORIZATION DEFAULT; \
 SET ROLE NONE; \
@@ -110,7 +120,7 @@ SELECT pg_catalog.set_config('jit.pinned', pg_catalog.pg_backend_pid()::pg_catal
 SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
 WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
-/// Who answers, as whom we are logged in, and whether [`SETTINGS`] hold here.
+/// Identifies the server and the login, and checks that [`SETTINGS`] hold here.
 pub(crate) const HELLO: &str = "\
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, \
        r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, pg_backend_pid() AS pid, \
@@ -118,25 +128,32 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
        coalesce(current_setting('jit.pinned', true) = pg_backend_pid()::text, false) AS pinned \
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
-/// Who serves this connection just now. Whatever the search path is: a pooler may have lent another one.
+/// Returns the process that serves this connection just now. Works with any search path: a pooler
+/// may have lent another connection.
 pub(crate) const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// How far the log is on disk, after its timeline: on one timeline it never goes back, and a copy that was made earlier is behind. The
-/// timeline is asked of the insert position, which knows it at the moment of a promotion; the control file learns it at the next
-/// checkpoint. Managed servers refuse this with 55000 or 0A000.
+/// Timeline and the position up to which the log is on disk. On one timeline the position never
+/// goes back, and a copy that was made earlier is behind.
+///
+/// The timeline comes from the insert position, which knows it at the moment of a promotion. The
+/// control file learns it at the next checkpoint. Managed servers refuse this with 55000 or 0A000.
 pub(crate) const POSITION: &str = "\
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ' ' || pg_current_wal_flush_lsn() END \
   AS position";
 
-/// Who answers: the cluster, wherever its databases are reached from, a space, and which run of it. The system identifier is in every
-/// copy too; no two servers that run at the same time on one machine have one port, and hardly two start in the same microsecond. What
-/// one database may hide from the broker, and another one may not, is no part of it.
+/// Identity of the server: the cluster, a space, and the run of it. The cluster is the same from
+/// each of its databases.
+///
+/// Every copy has the same system identifier. But no two servers that run at the same time on one
+/// machine have one port, and hardly two start in the same microsecond. The identity leaves out
+/// what one database may hide from the broker and another may not.
 const IDENTITY: &str = "\
 'postgres:' || (pg_control_system()).system_identifier || ' started ' \
   || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ', port ' || current_setting('port')";
 
-/// The server's time, read before anything else in this statement, its identity, and who serves the connection. Also takes the label
-/// off the connection: nothing of its call is under way any more.
+/// Reads the server's time, its identity, and the process that serves the connection. The time is
+/// read before anything else in this statement. Also takes the label off the connection: nothing of
+/// its call is under way any more.
 pub(crate) fn moment(wal: Wal) -> String {
     let position = match wal {
         Wal::Readable => POSITION,
@@ -148,10 +165,10 @@ pub(crate) fn moment(wal: Wal) -> String {
     )
 }
 
-/// What the server says where [`meant_for`] meets another one, before its identity.
+/// Text with which the server refuses [`meant_for`], before the identity of the other server.
 pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
 
-/// Ends the transaction where another server answers than this one.
+/// Ends the transaction if another server answers than this one.
 fn meant_for(server: &Identity) -> String {
     let Identity { realm, incarnation, position: _ } = server;
     format!(
@@ -160,16 +177,16 @@ fn meant_for(server: &Identity) -> String {
     )
 }
 
-/// Whether the server answers questions about its write-ahead log.
+/// Access to the server's write-ahead log: it answers questions about the log, or refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wal {
     Readable,
-    /// As some managed servers do. How far their log went tells nothing then.
+    /// Questions are refused, as on some managed servers. The position of the log is unknown then.
     Refused,
 }
 
-/// Begins the transaction of a call: it writes, whatever the database's default is; its label, how long it may take, and on which server
-/// alone it may go on.
+/// Begins the transaction of a call. It writes, whatever the database's default is. Sets the call's
+/// label, its time limits, and the only server on which it may go on.
 pub(crate) fn begin(
     label: &str,
     lock_timeout_ms: u128,
@@ -185,22 +202,26 @@ pub(crate) fn begin(
     )
 }
 
-/// Tells a block what is asked.
+/// Puts the orders of a block into a setting.
 pub(crate) fn ask(ask: &str) -> String {
     format!("SELECT length(set_config('jit.ask', {}, true))", escape_literal(ask))
 }
 
-/// A block, and its answer.
+/// Appends the question for the answer to a block.
 pub(crate) fn answered(block: &str) -> String {
     format!("{block}; SELECT current_setting('jit.answer')")
 }
 
-/// Sorts the orders of one role that is to be granted: prepared, so that it is planned once a connection. `$1` is JSON `{role, role_id,
-/// set_role, administrators, orders: [{i, account, account_id, not_after, members, powers}]}`; the answer is JSON `[{i, state, why}]` for those that need
-/// no statement, where i is a list and state is `ok` or a word of [`crate::grant`]. What is left to do stands in the setting `jit.todo` for [`RUN`].
+/// Sorts the orders to grant one role. Prepared, so that it is planned once per connection.
 ///
-/// The clock is looked at before the statement, and again after it got its locks. An account that already has our membership is never
-/// narrowed. Administrators are no members of an account, but whoever is a member of theirs is one.
+/// `$1` is JSON `{role, role_id, set_role, administrators, orders: [{i, account, account_id,
+/// not_after, members, powers}]}`. The answer is JSON `[{i, state, why}]` for orders that need no
+/// statement. There i is a list, and state is `ok` or a word of [`crate::grant`]. The setting
+/// `jit.todo` gets the remaining work, for [`RUN`].
+///
+/// The clock is compared before the statement, and again after it got its locks. An account that
+/// already has our membership is never narrowed. Administrators are not members of an account, but
+/// a member of an administrator is one.
 pub(crate) const GRANT: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -265,10 +286,14 @@ SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', sta
          'why', CASE state WHEN 'powers' THEN can WHEN 'members' THEN below END)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
-/// Sorts the orders by which one role, or the right to SET ROLE to it, is taken. As [`GRANT`]; asks `{role, role_id, until, narrow, store,
-/// orders: [{i, account, account_id}]}`. What is not there, or not ours where the catalog says whose it is, needs no statement: our own look
-/// decides, since a REVOKE of what is not there succeeds with a warning. Nor does what another store than `store` accounts for, by the marks
-/// that [`dead_man::marks`] read right before; `store` is null where nothing was read.
+/// Sorts the orders to take one role, or the right to SET ROLE to it. Works as [`GRANT`]; asks
+/// `{role, role_id, until, narrow, store, orders: [{i, account, account_id}]}`.
+///
+/// A membership that is not there needs no statement. Nor does one that is not ours, if the catalog
+/// says whose it is. Our own look decides, since a REVOKE of a missing membership succeeds with a
+/// warning. A membership that another store than `store` accounts for needs no statement either.
+/// The marks that [`dead_man::marks`] read right before say so; `store` is null if nothing was
+/// read.
 pub(crate) const REVOKE: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -304,12 +329,14 @@ WITH ask AS MATERIALIZED (
 SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', state)) FROM sorted WHERE state IS NOT NULL), '[]')::text AS answers,
        length(set_config('jit.todo', coalesce((SELECT jsonb_agg(todo) FROM todo), '[]')::text, true)) AS todo";
 
-/// Does what stands in `jit.todo`, where nothing but [`GRANT`] and [`REVOKE`] put it earlier in the same transaction; answers `[{i, state,
-/// why}]`, where state is `ok` or an SQLSTATE. Names are looked up by oid at this moment, and quoted, by the server itself; the block is kept
-/// short because it is parsed and planned at each call.
+/// Does the work in `jit.todo`, which only [`GRANT`] and [`REVOKE`] put there, earlier in the same
+/// transaction. Answers `[{i, state, why}]`, where state is `ok` or an SQLSTATE.
 ///
-/// Where one statement for all fails by a fault of one, each is tried alone; where the fault is the role's, or a lock's, trying each
-/// alone would only multiply it.
+/// The server itself looks names up by oid at this moment, and quotes them. The block is kept short
+/// because it is parsed and planned at each call.
+///
+/// If one statement for all fails by a fault of one account, each account is tried alone. If the
+/// fault is the role's, or a lock's, trying each alone would only multiply it.
 pub(crate) const RUN: &str = r"DO $jit$
 DECLARE
   s       record;
@@ -345,18 +372,21 @@ BEGIN
   PERFORM set_config('jit.answer', answers::text, true);
 END $jit$";
 
-/// What is held, one row per subject. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` the broker, `$6` the
-/// administrators' names.
+/// Reads the memberships that are held, one row per subject. `$1` accounts, `$2` their oids, `$3`
+/// roles, `$4` their oids, `$5` the broker, `$6` the administrators' names.
 ///
-/// Only memberships through which something can be used count as a way from one role to another (on 16 one with neither INHERIT nor
-/// SET is not). The broker and superusers are never counted as members of an account: they need no such way.
-/// Administrators are not counted either; their sessions stand apart.
+/// Only memberships that allow some use count as a way from one role to another. (On 16 a
+/// membership with neither INHERIT nor SET does not.) The broker and superusers are never counted
+/// as members of an account: they need no such way. Administrators are not counted either; their
+/// sessions are listed apart.
 ///
-/// A transaction that was prepared under SET ROLE belongs to the role. Nothing says who prepared it, so
-/// it may be the account's, and it counts. Roles that may log in are left out: they prepare their own.
+/// A transaction that was prepared under SET ROLE belongs to the role. Nothing says who prepared
+/// it, so it may be the account's, and it counts. Roles that may log in are left out: they prepare
+/// their own.
 ///
-/// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT, OFFSET 0), so that each is a search by
-/// an index: a role of 100,000 members costs no more than one of ten.
+/// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT,
+/// OFFSET 0). Each is therefore a search by an index: a role of 100,000 members costs no more than
+/// one of ten.
 pub(crate) const OBSERVE: &str = r"
 WITH RECURSIVE subject AS MATERIALIZED (
   SELECT u.n, a.oid AS account, a.name AS account_name, r.oid AS role
@@ -448,11 +478,21 @@ LEFT JOIN apart ON apart.n = s.n
 LEFT JOIN prepared ON prepared.n = s.n
 ORDER BY s.n";
 
-/// What a role allows that reaches beyond its objects or outlives a membership, for itself and for every role that it is a member of. A list of
-/// what is harmless: rights on tables, sequences, functions, types, large objects and schemas of the database's own, and owning such. Everything
-/// else is a power: each attribute of a role (with LOGIN, whoever may SET ROLE can give it a password and come back as the role), each predefined role but those that only look, ADMIN OPTION, being the broker, owning a database
-/// or making schemas in it, the schemas `jit` and `cron`, what belongs to the system, and whatever else the catalog knows rights on. Of other
-/// databases only the kind of an object is known. Stands in other statements as `{powers}`, where `r` is the role: one row with the array `powers`.
+/// Lists the powers of a role: what reaches beyond its objects or outlives a membership. Covers the
+/// role itself and every role that it is a member of.
+///
+/// A list names what is harmless: rights on tables, sequences, functions, types, large objects and
+/// schemas of the database's own, and owning such objects. Everything else is a power:
+///
+/// - each attribute of a role (with LOGIN, a grantee that may SET ROLE can give the role a password
+///   and come back as it);
+/// - each predefined role except those that only look;
+/// - ADMIN OPTION, and being the broker;
+/// - owning a database or making schemas in it, and the schemas `jit` and `cron`;
+/// - what belongs to the system, and whatever else the catalog knows rights on.
+///
+/// For other databases only the kind of an object is known. Stands in other statements as
+/// `{powers}`, where `r` is the role: one row with the array `powers`.
 const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
       SELECT r.oid
       UNION
@@ -525,9 +565,9 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
         END
     ) w";
 
-/// Checks whether the owner of the function `f` can do more than use objects. So can a superuser, the
-/// broker, a role with CREATEROLE, one with ADMIN OPTION, and a member of a predefined role that does
-/// more than look. Stands in [`POWERS`] as `{reaches far}`.
+/// Checks whether the owner of the function `f` can do more than use objects. So can a superuser,
+/// the broker, a role with CREATEROLE, one with ADMIN OPTION, and a member of a predefined role
+/// that does more than look. Stands in [`POWERS`] as `{reaches far}`.
 const REACHES_FAR: &str = r"EXISTS (
                 WITH RECURSIVE own(oid) AS (
                   SELECT f.proowner
@@ -540,17 +580,24 @@ const REACHES_FAR: &str = r"EXISTS (
                     AND o.rolname NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
                   OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = z.oid AND m.admin_option))";
 
-/// The function by which an administrator, who may end sessions and may not pass that on, lets the broker end them; it runs as its owner.
+/// Function by which an administrator lets the broker end sessions. Such an administrator may end
+/// sessions, and may not pass that right on. The function runs as its owner.
 pub(crate) const END_SESSION: &str = "jit_sessions.end_session(integer, oid)";
 
-/// What it does.
+/// Body of that function.
 const END_SESSION_BODY: &str = "SELECT pg_catalog.bool_or(pg_catalog.pg_terminate_backend(s.pid)) FROM pg_catalog.pg_stat_get_activity(NULL) s \
 JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid \
 WHERE s.pid OPERATOR(pg_catalog.=) $1 AND s.usesysid OPERATOR(pg_catalog.=) $2 AND NOT r.rolsuper";
 
-/// The function's row, where it can be relied on: what it does is what jit made, nobody but its owner and the broker may call it, and the owner gains
-/// nothing by it: a superuser, or who could set the broker's password anyway. Its schema belongs to that owner or a superuser, and nobody else
-/// may create in it. Stands in other statements as `{end_session}`.
+/// Finds the function's row, if the function can be relied on:
+///
+/// - Its body is the one that jit made.
+/// - Nobody but its owner and the broker may call it.
+/// - The owner gains nothing by it: the owner is a superuser, or could set the broker's password
+///   anyway.
+/// - Its schema belongs to that owner or a superuser, and nobody else may create in it.
+///
+/// Stands in other statements as `{end_session}`.
 const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles own ON own.oid = f.proowner
       WHERE n.nspname = 'jit_sessions' AND f.proname = 'end_session' AND f.proargtypes::text = '23 26' AND f.prorettype = 16 AND f.prokind = 'f'
         AND f.prosecdef AND NOT f.proretset AND f.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'sql')
@@ -564,16 +611,16 @@ const END_SESSION_THERE: &str = r"SELECT f.oid, f.proowner FROM pg_proc f JOIN p
           ) w WHERE w.oid <> f.proowner AND NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = w.oid AND t.rolsuper))
         AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')";
 
-/// Says who else could change what is in the schema of [`END_SESSION`], as one text. NULL where nobody
-/// could but superusers and the role that runs this.
+/// Says who else could change what is in the schema of [`END_SESSION`], as one text. NULL if nobody
+/// could except superusers and the role that runs this.
 const SESSIONS_TAKEN: &str = r"(SELECT string_agg(w.why, '; ') FROM pg_namespace n, LATERAL (
       SELECT format('schema jit_sessions belongs to %s', quote_ident(pg_get_userbyid(n.nspowner))) AS why, n.nspowner AS oid
       UNION ALL SELECT format('%s may create in schema jit_sessions', CASE a.grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(a.grantee)) END),
         a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
     ) w WHERE n.nspname = 'jit_sessions' AND NOT EXISTS (SELECT FROM pg_roles t WHERE t.oid = w.oid AND (t.rolsuper OR t.rolname = current_user)))";
 
-/// Statements that stop a block where that schema is somebody else's. The block needs a text variable
-/// `why`.
+/// Returns statements that stop a block if that schema is somebody else's. The block needs a text
+/// variable `why`.
 pub(crate) fn refuse_sessions_taken() -> String {
     format!(
         r"why := {SESSIONS_TAKEN};
@@ -583,9 +630,9 @@ pub(crate) fn refuse_sessions_taken() -> String {
     )
 }
 
-/// Statements that an administrator runs in the target's database to make the function, as often as they
-/// like. What makes it is one block, so that a client that goes on after an error makes nothing in a schema
-/// of somebody else's.
+/// Returns the statements that an administrator runs in the target's database to make the function.
+/// They can be run as often as the administrator likes. One block makes everything. A client that
+/// goes on after an error therefore makes nothing in a schema of somebody else's.
 pub(crate) fn make_end_session(broker: &str) -> String {
     format!(
         r"DROP FUNCTION IF EXISTS {END_SESSION};
@@ -609,15 +656,18 @@ END $jit$",
     )
 }
 
-/// A statement with the check of that function written out.
+/// Writes out the check of that function in a statement.
 fn with_end_session(statement: &str) -> String {
     let there = END_SESSION_THERE.replace("{end_session_body}", &escape_literal(END_SESSION_BODY));
     statement.replace("{end_session}", &there)
 }
 
-/// Signals sessions to end. Asks `{sessions: [{pid, user}]}`; answers `[{i, state, why}]` for those that could not be signalled (i lists
-/// pids). A pid that meanwhile belongs to somebody else is left alone. Where the broker does not inherit pg_signal_backend it takes it by SET ROLE,
-/// for this transaction only; where it has neither, it calls [`END_SESSION`], looked at right before.
+/// Signals sessions to end. Asks `{sessions: [{pid, user}]}`. Answers `[{i, state, why}]` for those
+/// that could not be signalled (i lists pids). A pid that meanwhile belongs to somebody else is
+/// left alone.
+///
+/// A broker that does not inherit pg_signal_backend takes it by SET ROLE, for this transaction
+/// only. A broker that has neither calls [`END_SESSION`], which is checked right before.
 pub(crate) const TERMINATE: &str = r"DO $jit$
 DECLARE
   o       record;
@@ -647,25 +697,26 @@ BEGIN
   PERFORM set_config('jit.answer', to_jsonb(answers)::text, true);
 END $jit$";
 
-/// How many of these sessions are still there. `$1` pids, `$2` the oids they logged in as.
+/// Counts how many of these sessions are still there. `$1` pids, `$2` the oids they logged in as.
 pub(crate) const STILL_THERE: &str = "\
 SELECT count(*) FROM unnest($1::int[], $2::oid[]) AS e(pid, usesysid) JOIN pg_stat_get_activity(NULL) s USING (pid, usesysid)";
 
-/// The broker's own sessions that carry one of these labels. `$1` labels, `$2` the broker.
+/// Lists the broker's own sessions that carry one of these labels. `$1` labels, `$2` the broker.
 pub(crate) const LABELLED: &str = "\
 SELECT s.pid, s.application_name AS label, clock_timestamp() AS now FROM pg_stat_get_activity(NULL) s \
 WHERE s.usesysid = $2 AND s.application_name = ANY ($1::text[]) AND s.pid <> pg_backend_pid()";
 
-/// The server's time.
+/// Reads the server's time.
 pub(crate) const NOW: &str = "SELECT clock_timestamp()";
 
-/// Ends one of the broker's own sessions, which every role may.
+/// Ends one of the broker's own sessions, which every role may do.
 pub(crate) const TERMINATE_OWN: &str = "\
 SELECT pg_terminate_backend(s.pid) FROM pg_stat_get_activity(NULL) s \
 WHERE s.usesysid = $2 AND s.pid = ANY ($1::int[]) AND s.pid <> pg_backend_pid()";
 
-/// Who else changes memberships of this role just now: on 16 the holder of its lock, on 15 whoever writes the catalog. `$1` the role's name,
-/// `$2` its oid, `$3` the broker.
+/// Lists the processes that change memberships of this role just now. On 16 these are the holders
+/// of its lock, on 15 those that write the catalog. `$1` the role's name, `$2` its oid, `$3` the
+/// broker.
 pub(crate) const BLOCKERS: &str = "\
 SELECT DISTINCT l.pid, coalesce(s.usename::text, '(unknown)') AS name, s.state, s.usesysid = $3::oid AS ours, \
   (SELECT p.gid FROM pg_prepared_xact() p WHERE l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text) AS gid \
@@ -676,8 +727,9 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND ( \
   OR (l.locktype = 'relation' AND l.relation = 'pg_auth_members'::regclass AND l.mode <> 'AccessShareLock')) \
 ORDER BY l.pid LIMIT 5";
 
-/// Sessions of these accounts, or of members that act as them, for which a backend of the broker's with this label waits. `$1` the accounts,
-/// `$2` their oids, `$3` the broker, `$4` the label, `$5` the administrators' names.
+/// Lists sessions that block a backend of the broker with this label. Only sessions of these
+/// accounts, or of members that act as them, are listed. `$1` the accounts, `$2` their oids, `$3`
+/// the broker, `$4` the label, `$5` the administrators' names.
 pub(crate) const IN_THE_WAY: &str = "\
 WITH RECURSIVE holder(oid) AS ( \
   SELECT r.oid FROM unnest($1::name[], $2::oid[]) u(account, account_id), pg_roles r \
@@ -689,12 +741,15 @@ JOIN pg_stat_get_activity(NULL) s ON s.pid = b.pid JOIN holder h ON h.oid = s.us
 WHERE w.usesysid = $3 AND w.application_name = $4 AND h.oid <> $3 \
   AND (r.rolname = ANY ($1::name[]) OR r.rolname::text <> ALL ($5::text[]))";
 
-/// What the accounts and roles own in the whole cluster, found by the shared catalog that DROP ROLE goes by; names are known of this
-/// database's objects only. With what they gave in their own name: memberships, rights, default privileges, policies, triggers, rules and
-/// settings of a database. Each thing has a version where it can be altered under its name: a function's definition, say.
+/// Lists the owned objects of the accounts and roles in the whole cluster. They are found by the
+/// shared catalog that DROP ROLE uses. Names are known of this database's objects only.
 ///
-/// One row per subject, so that nothing can be cut off. `$1` accounts, `$2` their oids, `$3` roles, `$4` their oids, `$5` how many of each kind
-/// at most.
+/// Also lists what they gave in their own name: memberships, rights, default privileges, policies,
+/// triggers, rules and settings of a database. An object that can be altered under its name, such
+/// as a function's definition, has a version.
+///
+/// One row per subject, so that nothing can be cut off. `$1` accounts, `$2` their oids, `$3` roles,
+/// `$4` their oids, `$5` how many of each kind at most.
 pub(crate) const BELONGINGS: &str = r"
 WITH subject AS MATERIALIZED (
   SELECT u.n, x.oid, x.rolname, x.whose
@@ -781,31 +836,35 @@ SELECT u.n, count(t.id) AS things, array_agg(t.id ORDER BY t.id, t.what) FILTER 
   array_agg(t.version ORDER BY t.id, t.what) FILTER (WHERE t.id IS NOT NULL) AS versions
 FROM generate_series(1, cardinality($1::name[])) u(n) LEFT JOIN thing t ON t.n = u.n GROUP BY u.n ORDER BY u.n";
 
-/// Every direct holder of these roles but the broker, whose own membership is what it grants with. One row, so that nothing can be cut
-/// off: without it there is no answer. `$1` roles, `$2` the broker.
+/// Lists every direct holder of these roles except the broker, whose own membership is what it
+/// grants with. One row, so that nothing can be cut off: without it there is no answer. `$1` roles,
+/// `$2` the broker.
 pub(crate) const HOLDERS: &str = "\
 SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
 LEFT JOIN pg_roles g ON g.oid = m.grantor WHERE r.rolname = ANY ($1::name[]) AND a.oid <> $2";
 
-/// What the broker granted, where the catalog says so. `$1` the broker.
+/// Lists the memberships that the broker granted, if the catalog says so. `$1` the broker.
 pub(crate) const GRANTED: &str = "\
 SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
 LEFT JOIN pg_roles g ON g.oid = m.grantor \
 WHERE current_setting('server_version_num')::int >= 160000 AND m.grantor = $1 AND a.oid <> $1";
 
-/// Memberships through which the broker can use a role, but those of [`FOR_ITS_WORK`]. 15 has no way to hold the admin option without one: there, those
-/// with it are what the broker grants with. `$1` the broker.
+/// Lists memberships through which the broker can use a role, except those of [`FOR_ITS_WORK`]. On
+/// 15 nobody can hold the admin option without a membership. There, memberships with it are what
+/// the broker grants with. `$1` the broker.
 pub(crate) const USABLE: &str = "\
 SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
 LEFT JOIN pg_roles g ON g.oid = m.grantor \
 WHERE m.member = $1 AND (m.inherit_option OR m.set_option) AND r.rolname <> ALL ($2::name[]) \
   AND (current_setting('server_version_num')::int >= 160000 OR NOT m.admin_option)";
 
-/// Roles that the broker is told to be a member of, so that it can end sessions and see when they began.
+/// Roles that the broker should be a member of, so that it can end sessions and see when they
+/// began.
 pub(crate) const FOR_ITS_WORK: [&str; 4] =
     ["pg_signal_backend", "pg_read_all_stats", "pg_read_all_settings", "pg_monitor"];
 
-/// The columns of memberships, in arrays that belong together. Stands in other statements as `{holders m}`.
+/// Columns of memberships, in arrays that belong together. Stands in other statements as `{holders
+/// m}`.
 const HOLDERS_OF: &str = "\
   count(*) AS memberships, array_agg(r.rolname::text ORDER BY r.oid, a.oid, m.grantor) AS roles, \
   array_agg(r.oid ORDER BY r.oid, a.oid, m.grantor) AS role_ids, \
@@ -816,7 +875,8 @@ const HOLDERS_OF: &str = "\
   array_agg(m.set_option ORDER BY r.oid, a.oid, m.grantor) AS sets, \
   array_agg(m.admin_option ORDER BY r.oid, a.oid, m.grantor) AS admins";
 
-/// Before [`rollback_prepared`]: only the owner of a prepared transaction, or a superuser, may end it.
+/// Becomes the owner, before [`rollback_prepared`]: only the owner of a prepared transaction, or a
+/// superuser, may end it.
 pub(crate) fn become_owner(label: &str, owner: &str) -> String {
     format!("SET application_name = {}; SET ROLE {}", escape_literal(label), escape_identifier(owner))
 }
@@ -825,12 +885,13 @@ pub(crate) fn become_owner(label: &str, owner: &str) -> String {
 pub(crate) const LOGS_IN: &str =
     "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = $1::text AND r.rolcanlogin)";
 
-/// Cannot run inside a transaction, so not in a block either.
+/// Rolls back a prepared transaction. This cannot run inside a transaction, so not in a block
+/// either.
 pub(crate) fn rollback_prepared(gid: &str) -> String {
     format!("ROLLBACK PREPARED {}", escape_literal(gid))
 }
 
-/// What the broker may and how the server is set. `$1` the broker.
+/// Reads the broker's rights and the server's settings. `$1` the broker.
 pub(crate) const CHECK_SERVER: &str = "\
 SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
   b.rolsuper OR pg_has_role(b.oid, 'pg_signal_backend', 'USAGE') OR (pg_has_role(b.oid, 'pg_signal_backend', 'MEMBER') \
@@ -850,8 +911,11 @@ SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS cr
    FROM pg_stat_replication r WHERE r.sync_state = 'async') AS asynchronous \
 FROM pg_roles b WHERE b.oid = $1";
 
-/// Who is a member of accounts and could act as them, with up to five of the accounts: requests for these are refused. Administrators to whom the
-/// server gave that when they made the account (`createrole_self_grant`) stand apart, and those that the target names (`$2`). `$1` the broker.
+/// Lists members of accounts that could act as them, with up to five of the accounts. Requests for
+/// these are refused. `$1` the broker.
+///
+/// Administrators are listed apart if the server made them members when they made the account
+/// (`createrole_self_grant`). So are those that the target names (`$2`).
 pub(crate) const CHECK_MEMBERS: &str = "\
 SELECT x.member::text AS member, x.by_itself, x.named, x.accounts, (x.accounts_all)[1:5] AS first FROM ( \
   SELECT m.rolname AS member, m.rolcreaterole AND e.grantor = m.oid AS by_itself, m.rolname::text = ANY ($2::text[]) AS named, count(DISTINCT a.oid) AS accounts, \
@@ -861,19 +925,21 @@ SELECT x.member::text AS member, x.by_itself, x.named, x.accounts, (x.accounts_a
   WHERE e.inherit_option OR e.set_option GROUP BY 1, 2, 3 \
 ) x ORDER BY x.accounts DESC, x.member LIMIT 10";
 
-/// Lists the direct members of the broker, but superusers. `uses`: they can act as it now. Otherwise
-/// they hold ADMIN OPTION only, as the maker of an account always does on 16 and later. `$1` the broker.
+/// Lists the direct members of the broker, except superusers. `uses`: they can act as it now.
+/// Otherwise they hold ADMIN OPTION only, as the maker of an account always does on 16 and later.
+/// `$1` the broker.
 pub(crate) const BROKER_MEMBERS: &str = "\
 SELECT m.rolname::text AS member, bool_or(e.inherit_option OR e.set_option) AS uses, \
   array_agg(DISTINCT g.rolname::text) FILTER (WHERE (e.inherit_option OR e.set_option) AND g.oid IS NOT NULL) AS grantors \
 FROM pg_auth_members e JOIN pg_roles m ON m.oid = e.member AND NOT m.rolsuper LEFT JOIN pg_roles g ON g.oid = e.grantor \
 WHERE e.roleid = $1 GROUP BY m.rolname ORDER BY m.rolname";
 
-/// Which of these names are no roles. `$1` names.
+/// Lists those of these names that are no roles. `$1` names.
 pub(crate) const NO_ROLES: &str = "\
 SELECT array_agg(u.name) AS names FROM unnest($1::text[]) u(name) WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = u.name)";
 
-/// What the broker holds on each role, and what each role can. `$1` roles, `$2` the broker.
+/// Reads the broker's rights on each role, and the powers of each role. `$1` roles, `$2` the
+/// broker.
 pub(crate) const CHECK_ROLES: &str = "\
 SELECT u.role::text AS role, r.oid, \
   EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = $2 AND m.admin_option) AS own_admin, \

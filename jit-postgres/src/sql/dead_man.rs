@@ -1,10 +1,13 @@
-//! Statements of the dead man's switch: a table of leases, and what acts on those that ran out: a backend of the broker's that outlives its
-//! client (the sentinel), or a job of `pg_cron`.
+//! Statements of the dead man's switch: a table of leases, and the code that acts on those that ran
+//! out. The code runs in a backend of the broker that outlives its client (the sentinel), or in a
+//! job of `pg_cron`.
 //!
-//! The table stands in a schema of its own, in the target's database, and serves one broker: the schema is `jit`, or `jit_of_` and the
-//! broker's oid where another broker has that one. No statement here touches it before [`FAULTS`] found nothing: in the same transaction,
-//! and by a statement of its own, since to plan one that names the table can run what a stranger put on it. One exception: a sentinel that is
-//! kept from looking reads what it trusted before (see [`sentinel`]).
+//! The table stands in a schema of its own, in the target's database, and serves one broker. The
+//! schema is `jit`, or `jit_of_` and the broker's oid if another broker has that one. No statement
+//! here touches the table before [`faults`] found nothing. The check is in the same transaction and
+//! a statement of its own, since planning a statement that names the table can run what a stranger
+//! put on it. One exception: a sentinel that cannot look reads what it trusted before (see
+//! [`sentinel`]).
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -23,12 +26,12 @@ const COLUMNS: [(&str, &str, u32); 9] = [
     ("failure", "text", 25),
 ];
 
-/// Where a broker's table stands.
+/// Schema in which a broker's table stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Home {
-    /// Schema `jit`.
+    /// Schema `jit`, the usual one.
     Common,
-    /// A schema for the broker of this oid, where another broker has `jit`.
+    /// Schema for the broker of this oid, if another broker has `jit`.
     Own(u32),
 }
 
@@ -53,15 +56,17 @@ impl Home {
     }
 }
 
-/// Checks whether this owner or grantee is the broker or a superuser. A scalar query, which the planner
-/// cannot turn into a join that reads every role.
+/// Checks whether this owner or grantee is the broker or a superuser. A scalar query, which the
+/// planner cannot turn into a join that reads every role.
 fn is_trusted(oid: &str) -> String {
     format!("coalesce((SELECT t.oid = me.oid OR t.rolsuper FROM pg_roles t WHERE t.oid = {oid}), false)")
 }
 
-/// Why the schema `n` and the table `c` in it cannot be trusted, a row for each reason, where `me` is the broker: who owns them, who else may
-/// write there, and everything on the table by which its owner could make the broker run code, or lose a row. Tables of the server's
-/// catalog only, in a session whose search path is pinned.
+/// Lists the reasons why the schema `n` and the table `c` in it cannot be trusted, a row for each.
+/// `me` is the broker. It looks at the owners, and at others who may write there. It also looks at
+/// everything on the table by which its owner could make the broker run code, or lose a row.
+///
+/// It reads tables of the server's catalog only, in a session whose search path is pinned.
 fn faults() -> String {
     let (names, types): (Vec<String>, Vec<String>) =
         COLUMNS.iter().map(|(name, _, oid)| (format!("'{name}'"), oid.to_string())).unzip();
@@ -104,9 +109,13 @@ fn faults() -> String {
     )
 }
 
-/// Who else can write every table, so the leases too, a row for each, where `me` is the broker: members of `pg_write_all_data` who can log in, and roles
-/// in it that the broker can grant. Superusers are left out, and so is who could set the broker's password anyway. Members of `pg_maintain` may lock only
-/// in schemas that they may use. The text serves every version: 15 has no options of a membership.
+/// Lists who else can write every table, and so the leases too, a row for each. `me` is the broker.
+/// These are members of `pg_write_all_data` who can log in, and roles in it that the broker can
+/// grant.
+///
+/// Superusers are left out, and so are roles that could set the broker's password anyway. Members
+/// of `pg_maintain` may lock only in schemas that they may use. The text serves every version: 15
+/// has no options of a membership.
 const WRITERS: &str = r"SELECT format('%I may write every table, as a member of pg_write_all_data', w.rolname) AS why FROM (
       WITH RECURSIVE member(oid) AS (
         SELECT p.oid FROM pg_roles p WHERE p.rolname = 'pg_write_all_data'
@@ -121,21 +130,22 @@ const WRITERS: &str = r"SELECT format('%I may write every table, as a member of 
         AND NOT (r.rolcreaterole AND (current_setting('server_version_num')::int < 160000 OR pg_has_role(r.oid, me.oid, 'MEMBER WITH ADMIN OPTION')))
     ) w";
 
-/// Every reason not to use a home: [`faults`] of what is there, and [`WRITERS`].
+/// Returns every reason not to use a home: [`faults`] of what is there, and [`WRITERS`].
 fn dangers() -> String {
     format!("{}\n    UNION ALL {WRITERS}", faults())
 }
 
-/// The schema of this name, its table, and how it is called.
+/// Finds the schema of this name, its table, and the table's full name.
 const THERE: &str = r"pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'leases'
     CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, 'leases') AS name) t";
 
-/// Why this home cannot be used, as one text, or NULL: for a block whose variable `me` is the broker's oid.
+/// Says why this home cannot be used, as one text, or NULL. For a block whose variable `me` is the
+/// broker's oid.
 fn distrust(home: Home) -> String {
     distrust_in(&escape_literal(&home.schema()), &dangers())
 }
 
-/// The same for the schema that this expression names, and these reasons.
+/// Does the same for the schema that this expression names, and these reasons.
 fn distrust_in(schema: &str, reasons: &str) -> String {
     format!(
         r"(SELECT CASE WHEN count(c.oid) = 0 THEN 'there is no table ' || {schema} || '.leases' ELSE string_agg(f.why, '; ') END
@@ -143,7 +153,8 @@ fn distrust_in(schema: &str, reasons: &str) -> String {
     )
 }
 
-/// What there is, a row for each home, the broker's own first: `faults`, and `lacks` for rights to it that are missing. `$1` the broker's oid.
+/// Lists the homes, a row for each, the broker's own first. `faults` are reasons not to trust it,
+/// and `lacks` are missing rights to it. `$1` the broker's oid.
 pub(crate) fn homes() -> String {
     format!(
         r"
@@ -162,8 +173,8 @@ ORDER BY o.own DESC",
     )
 }
 
-/// Stops the transaction, by a division by zero, where the home cannot be used any more, or another process serves the connection. `$1` the
-/// broker's oid, `$2` the process.
+/// Stops the transaction, by a division by zero, if the home cannot be used any more, or another
+/// process serves the connection. `$1` the broker's oid, `$2` the process.
 pub(crate) fn guard(home: Home) -> String {
     format!(
         "SELECT 1 / CASE WHEN {distrust} IS NULL AND pg_backend_pid() = $2::int THEN 1 ELSE 0 END FROM (SELECT $1::oid AS my) broker",
@@ -171,8 +182,9 @@ pub(crate) fn guard(home: Home) -> String {
     )
 }
 
-/// Whether a sentinel is awake: a live process of the broker's in this database that holds a lock of this kind. Anybody can take such a lock;
-/// nobody else is that process. `my` the broker's oid.
+/// Checks whether a sentinel is awake: a live process of the broker in this database that holds a
+/// lock of this kind. Anybody can take such a lock; nobody else is that process. `my` is the
+/// broker's oid.
 fn sentinels(home: Home) -> String {
     format!(
         r"SELECT FROM pg_locks l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) a
@@ -183,12 +195,13 @@ fn sentinels(home: Home) -> String {
     )
 }
 
-/// Whether the sentinel is awake, and [`CRON`]. `$1` the broker's oid.
+/// Checks whether the sentinel is awake, and [`CRON`]. `$1` the broker's oid.
 pub(crate) fn awake(home: Home) -> String {
     format!("SELECT EXISTS ({}) AS awake, ({CRON}) AS cron FROM (SELECT $1::oid AS my) broker", sentinels(home))
 }
 
-/// The store of a mark, or NULL. Without a regular expression, which would cost more than all else of a lease.
+/// Returns the store of a mark, or NULL. A regular expression would cost more than everything else
+/// about a lease, so there is none.
 fn store_of(mark: &str) -> String {
     format!(
         "CASE WHEN left(right({mark}, 23), 7) = '/store:' AND translate(right({mark}, 16), '0123456789abcdef', '') = '' \
@@ -196,8 +209,10 @@ fn store_of(mark: &str) -> String {
     )
 }
 
-/// Whose marks stand on memberships: what another store has armed, and what has not fired. The answer is JSON `[{i, role, account, store}]`; it
-/// stands in the setting `jit.marks` too, for what is sent behind it. `$1` JSON `[{i, account, account_id, role, role_id}]`.
+/// Finds the stores whose marks stand on memberships: what another store has armed, and what has
+/// not fired. The answer is JSON `[{i, role, account, store}]`. It is also in the setting
+/// `jit.marks`, for the statements sent behind it. `$1` JSON `[{i, account, account_id, role,
+/// role_id}]`.
 pub(crate) fn marks(home: Home) -> String {
     format!(
         r"
@@ -220,17 +235,18 @@ SELECT set_config('jit.marks', coalesce((
     )
 }
 
-/// Begins a transaction that reads the leases, and waits no longer for a lock than that.
+/// Begins a transaction that reads the leases, with this limit on waiting for a lock.
 pub(crate) fn begin_reading(lock_timeout_ms: u128) -> String {
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'"
     )
 }
 
-/// No marks are known: before [`marks`], which may fail, and for a setting that somebody else gave the database.
+/// Clears the known marks. Sent before [`marks`], which may fail, and because somebody else may
+/// have given the database this setting.
 pub(crate) const NO_MARKS: &str = "SELECT set_config('jit.marks', '', false)";
 
-/// The stores that have marks here, and how many. `$1` the broker.
+/// Counts the marks of each store here. `$1` the broker.
 pub(crate) fn stores(home: Home) -> String {
     format!(
         "SELECT {store} AS store, count(*) AS memberships FROM {leases} l \
@@ -240,8 +256,11 @@ pub(crate) fn stores(home: Home) -> String {
     )
 }
 
-/// Arms, or moves. `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` the mark of the call, `$3` until when that may be done,
-/// `$4` the call's store: what another one has armed, and what has not fired, stays as it is.
+/// Arms leases, or moves them. What another store has armed, and what has not fired, stays as it
+/// is.
+///
+/// `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` the mark of the call,
+/// `$3` the time until which that may be done, `$4` the call's store.
 pub(crate) fn arm(home: Home) -> String {
     format!(
         r"
@@ -270,8 +289,8 @@ FROM asked a LEFT JOIN armed USING (role, account) ORDER BY a.i",
     )
 }
 
-/// Disarms. `$1` JSON `[{i, account, account_id, role, role_id}]`, `$2` until when that may be done, `$3` the call's store: what another one
-/// has armed stays.
+/// Disarms leases. What another store has armed stays. `$1` JSON `[{i, account, account_id, role,
+/// role_id}]`, `$2` the time until which that may be done, `$3` the call's store.
 pub(crate) fn disarm(home: Home) -> String {
     format!(
         r"
@@ -299,7 +318,8 @@ FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, a
     )
 }
 
-/// What both blocks keep. Their types are named in full: the session's search path is whatever the database says, until [`PINNED`] ran.
+/// Variables of both blocks. Their types are named in full: the session's search path is whatever
+/// the database says, until [`PINNED`] ran.
 const VARIABLES: &str = r"
   my     pg_catalog.oid;
   old    pg_catalog.bool;
@@ -315,8 +335,9 @@ const VARIABLES: &str = r"
 /// Errors of a statement that met somebody else's lock: the next look may get it.
 const HELD: &str = "lock_not_available OR deadlock_detected OR query_canceled";
 
-/// First of all in both blocks: from here on names mean the server's own objects, the broker is itself, and transactions write. A client that is gone is never
-/// written to, since that would end the process.
+/// First statements of both blocks. From here on names mean the server's own objects, the broker is
+/// itself, and transactions write. Nothing is ever written to a client that is gone, since that
+/// would end the process.
 const PINNED: &str = r"
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('role', 'none', false),
     pg_catalog.set_config('default_transaction_read_only', 'off', false),
@@ -337,9 +358,12 @@ fn look(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!("{}{}", take(home), end_sessions(home, administrators, catalog))
 }
 
-/// Takes away what ran out: the membership first, then, once that is committed, the sessions; and the sessions of those whose membership
-/// cannot be taken, since one of them may stand in the way. What fails stays, with why, and is tried again at the next look, also where somebody holds
-/// the table. Names are looked up by oid at this moment, and quoted, by the server itself.
+/// Takes away memberships that ran out. Their sessions follow once that is committed.
+///
+/// Also ends the sessions of accounts whose membership cannot be taken, since one of them may stand
+/// in the way. What fails stays, with the reason, and is tried again at the next look. This also
+/// holds if somebody holds the table. The server itself looks names up by oid at this moment, and
+/// quotes them.
 fn take(home: Home) -> String {
     format!(
         r"
@@ -381,8 +405,9 @@ fn take(home: Home) -> String {
     )
 }
 
-/// Ends the sessions of `over` and `stuck`, and of who can act as them. Sessions of administrators are ended with their own window only. Where the
-/// broker may not end sessions itself, the function does it by which an administrator lets it.
+/// Ends the sessions of `over` and `stuck`, and of accounts that can act as them. Sessions of
+/// administrators are ended with their own window only. If the broker may not end sessions itself,
+/// the function does it by which an administrator lets the broker do so.
 fn end_sessions(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!(
         r"
@@ -448,7 +473,8 @@ fn end_sessions(home: Home, administrators: &[String], catalog: Catalog) -> Stri
     )
 }
 
-/// Looks once: the job of `pg_cron`. Where somebody held the table it fails, so that its history does not say that it has looked.
+/// Looks once: the job of `pg_cron`. If somebody held the table it fails, so that its history does
+/// not say that it has looked.
 pub(crate) fn once(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!(
         r"DO $jit$
@@ -463,10 +489,15 @@ END $jit$",
     )
 }
 
-/// Looks twice a second, until there was nothing to look at for a minute. Who arms one finds it by its lock, of which there are so many that no
-/// stranger can hold them all. The table is locked for the last look, so that nobody arms one that nobody looks at; and for the first one, so
-/// that of two sentinels that began at the same time one goes on. Where somebody holds what [`distrust`] reads, it may be who is due: their sessions are
-/// ended by what a table says that was trusted before, and only read.
+/// Looks twice a second, until there was nothing to look at for a minute.
+///
+/// A process that arms a lease finds the sentinel by its lock. There are so many locks that no
+/// stranger can hold them all. The table is locked for the last look, so that nobody arms a lease
+/// that nobody looks at. It is locked for the first look too, so that one of two sentinels that
+/// began at the same time goes on.
+///
+/// Somebody may hold what [`distrust`] reads, and that may be an account that is due. Then sessions
+/// are ended by what a table says that was trusted before, and the table is only read.
 pub(crate) fn sentinel(home: Home, administrators: &[String], catalog: Catalog) -> String {
     format!(
         r"DO $jit$
@@ -535,17 +566,18 @@ END $jit$",
     )
 }
 
-/// Settings of the sentinel's connection: nothing ends it but its own word, also when its client has gone. What decides what it does is set by
-/// the block itself.
+/// Settings of the sentinel's connection. Nothing ends it but its own decision, even after its
+/// client has gone. The block itself sets what decides its behaviour.
 pub(crate) const SENTINEL_SETTINGS: &str = "\
 SET application_name = 'jit sentinel'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
 SET client_connection_check_interval = 0; SET client_min_messages = error";
 
-/// The job's name in `cron.job`.
+/// Name of the job in `cron.job`.
 pub(crate) const JOB: &str = "jit dead-man";
 
-/// Whether `pg_cron` is here, may be used, and what of it is used belongs to the extension and to superusers. By names in the catalog: `to_regclass`
-/// fails where the broker may not use the schema, whoever made it.
+/// Checks whether `pg_cron` is here, may be used, and is safe. Safe means that the used objects
+/// belong to the extension and to superusers. It goes by names in the catalog: `to_regclass` fails
+/// if the broker may not use the schema, whoever made it.
 pub(crate) const CRON: &str = "\
 SELECT EXISTS (SELECT FROM pg_extension x JOIN pg_namespace n ON n.nspname = 'cron' \
   WHERE x.extname = 'pg_cron' AND has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS ( \
@@ -559,8 +591,9 @@ SELECT EXISTS (SELECT FROM pg_extension x JOIN pg_namespace n ON n.nspname = 'cr
       OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 \
         AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'))) AS cron";
 
-/// The broker's job, where it is as it should be: whether it has done its work lately, and what became of its last run. `$1` its name, `$2` its
-/// command. By its history, since a job runs only where its launcher lives and can log in as the broker.
+/// Finds the broker's job, if it is as it should be. Reads whether it has done its work lately, and
+/// the result of its last run. `$1` its name, `$2` its command. It goes by the job's history, since
+/// a job runs only where its launcher lives and can log in as the broker.
 pub(crate) const JOB_THERE: &str = "\
 SELECT coalesce(d.status = 'succeeded' AND d.end_time > clock_timestamp() - interval '150 seconds', false) AS ran, \
   concat_ws(': ', d.status, d.return_message) AS last \
@@ -571,20 +604,26 @@ FROM cron.job j LEFT JOIN LATERAL ( \
 WHERE j.jobname = $1::text AND j.command = $2::text AND j.schedule = '* * * * *' AND j.active \
   AND j.username = current_user AND j.database = current_database()";
 
-/// Makes it, or replaces it: it looks every minute.
+/// Makes the job, or replaces it: it looks every minute.
 pub(crate) const MAKE_JOB: &str = "SELECT cron.schedule($1::text, '* * * * *'::text, $2::text)";
 
-/// What a DBA runs for it, by a client that does one statement after the other, and again whenever they like. It makes what is missing, and fails
-/// on what somebody else has made there: the block's checks are those of each use. The session's search path may be anything.
+/// Returns the statements that a DBA runs to make the switch, as often as they like. Their client
+/// does one statement after the other.
+///
+/// The statements make what is missing, and fail on what somebody else has made there: the block's
+/// checks are those of each use. The session's search path may be anything.
 pub(crate) fn make(broker: &str, home: Home) -> String {
     let (schema, name) = (escape_literal(&home.schema()), escape_identifier(broker));
     let block = block(broker, &schema, &|statement| format!("{};", statement.replace("{schema}", &home.schema())));
-    // the sentinel is written in that language
+    // The sentinel is written in that language.
     format!("GRANT USAGE ON LANGUAGE plpgsql TO {name};\n{block}")
 }
 
-/// The same where nobody knows yet which home it is to be: the block says. Schema `jit` where it is free, or the broker's own, or nobody's that jit
-/// knows, which the block then refuses; the broker's own schema where another broker has that one, or where there is one that is no stranger's.
+/// Returns the same statements for a home that is not known yet: the block chooses it.
+///
+/// - Schema `jit` if it is free, or the broker's own, or nobody's that jit knows. The block then
+///   refuses the last.
+/// - The broker's own schema if another broker has `jit`, or if there is one that is no stranger's.
 pub(crate) fn make_anywhere(broker: &str) -> String {
     let another = format!(
         "EXISTS (SELECT FROM {THERE}, LATERAL (SELECT c.relowner AS oid) me WHERE n.nspname = 'jit' AND c.relowner <> my
@@ -599,7 +638,8 @@ pub(crate) fn make_anywhere(broker: &str) -> String {
     block(broker, &choice, &|statement| format!("EXECUTE replace({}, '{{schema}}', home);", escape_literal(statement)))
 }
 
-/// `home`: an expression; `run`: how a statement about `{schema}` is run.
+/// Writes the block. `home` is an expression, and `run` says how a statement about `{schema}` is
+/// run.
 fn block(broker: &str, home: &str, run: &dyn Fn(&str) -> String) -> String {
     let name = escape_identifier(broker);
     let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("\n      {name} {kind},")).collect();

@@ -1,12 +1,13 @@
-//! The script that sets a target up from nothing, or mends it: for psql, in the target's database. It knows no server: what depends on the version, or
-//! on what is there already, it asks the server that runs it.
+//! Script that sets a target up from nothing, or repairs it. It is for psql, in the target's
+//! database. The script is written without knowing the server. It asks the server that runs it what
+//! depends on the version, or on what is there already.
 
 use jit_core::id::RoleName;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::{dead_man, make_end_session, refuse_sessions_taken};
 
-/// One transaction: where something is in its way, nothing is changed.
+/// Returns the script. It is one transaction: if something is in its way, nothing is changed.
 pub(crate) fn script(broker: &str, database: &str, roles: &[RoleName]) -> String {
     let name = escape_identifier(broker);
     let grants = |options: &str| -> String {
@@ -138,7 +139,7 @@ mod tests {
         ] {
             assert!(text.contains(quoted), "{quoted}");
         }
-        // a broker's name stands once more in what makes its schema: quoted twice
+        // A broker's name stands once more in the statement that makes its schema: quoted twice.
         assert!(text.contains("AUTHORIZATION \"jit''s \"\"broker\"\"\"'"), "{text}");
         assert!(
             !text.lines().any(|line| line.starts_with("--") && line.contains("broker\"")),

@@ -1,15 +1,15 @@
-//! Where the store is and how it is reached.
+//! Address of the store and settings to reach it.
 
 use std::time::Duration;
 
 use crate::config::PostgresConfig;
 
-/// How often a store asks what others committed, unless told otherwise.
+/// Default interval at which a store asks what others committed.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// A store that asks all the time would be a load of its own.
+/// Shortest interval. A store that asks all the time would be a load of its own.
 const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
-/// Where a [`crate::PostgresStore`] is and how it is reached.
+/// Address of a [`crate::PostgresStore`] and settings to reach it.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     pub(super) server: PostgresConfig,
@@ -18,20 +18,22 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// The store in this database. The server may stand behind a pooler in transaction mode, if [`StoreConfig::listen`] leads around it.
+    /// Configures the store in this database. The server may stand behind a pooler in transaction
+    /// mode, if [`StoreConfig::listen`] leads around it.
     #[must_use]
     pub fn new(server: PostgresConfig) -> Self {
         Self { listen: Some(server.clone()), server, poll_every: POLL_EVERY }
     }
 
-    /// Where to listen for the commits of others: a connection that no pooler shares. `None`: nowhere, others' commits are noticed when it is
-    /// asked for them.
+    /// Sets the server to listen on for the commits of others, by a connection that no pooler
+    /// shares. `None`: the store does not listen, and notices others' commits only when it polls.
     #[must_use]
     pub fn listen(self, listen: Option<PostgresConfig>) -> Self {
         Self { listen, ..self }
     }
 
-    /// How often it is asked for the commits of others (1 s unless told, 50 ms at the least), and the time that was given is kept.
+    /// Sets the interval at which the store polls for the commits of others (default 1 s, at least
+    /// 50 ms). The poll also saves the time that was given.
     #[must_use]
     pub fn poll_every(self, poll_every: Duration) -> Self {
         Self { poll_every: poll_every.max(POLL_AT_MOST_EVERY), ..self }

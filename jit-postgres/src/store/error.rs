@@ -1,11 +1,12 @@
-//! What PostgreSQL's errors mean for a store.
+//! Translation of PostgreSQL's errors for a store.
 
 use jit_core::database::DatabaseError;
 use jit_core::store::StoreError;
 
 use crate::error::{is_about_the_server, said};
 
-/// An error of a statement that changes nothing, or of one of which no part is done when it fails.
+/// Translates an error of a statement that changes nothing, or of one that is undone as a whole
+/// when it fails.
 pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
     let why = said(&error);
     let state = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
@@ -32,26 +33,26 @@ pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// An error of a change, after it was sent.
+/// Translates an error of a change, after it was sent.
 pub(super) fn changed(error: tokio_postgres::Error) -> StoreError {
     match error.code() {
-        // the server's answer to a single statement: it was rolled back
+        // The server's answer to a single statement: it was rolled back.
         Some(code) if !is_about_the_server(code) => failed(error),
         _ => StoreError::OutcomeUnknown { why: said(&error), source: Some(error.into()) },
     }
 }
 
-/// Another transaction was in the way: the next try will do.
+/// Checks whether another transaction was in the way: the next try will succeed.
 pub(super) fn is_a_collision(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| matches!(code.code(), "40P01" | "40001"))
 }
 
-/// Nothing was sent.
+/// Translates an error before anything was sent.
 pub(super) fn unreachable(error: DatabaseError) -> StoreError {
     StoreError::Unavailable { why: error.with_causes(), source: Some(error.into()) }
 }
 
-/// The same for another change of the same call.
+/// Copies the error for another change of the same call.
 pub(super) fn again(error: &StoreError) -> StoreError {
     let why = error.to_string();
     match error {

@@ -8,21 +8,23 @@ use super::rows::get;
 use super::sql;
 use crate::connect::{Connector, Line};
 
-/// What this software knows.
+/// Version of the schema that this software knows.
 const SCHEMA: i32 = 1;
-/// The oldest server that has what the schema needs.
+/// Oldest server that has what the schema needs.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// Who may use a store.
+/// Roles that may use a store.
 #[derive(Debug, Clone, Default)]
 pub struct StoreUsers {
-    /// Roles of nodes: they may look, and call what changes the store. They cannot write by themselves, least of all the log.
+    /// Roles of nodes: they may look, and call the functions that change the store. They cannot
+    /// write by themselves, least of all the log.
     pub nodes: Vec<String>,
     /// Roles of auditors: they read the log and its checkpoints, and nothing else.
     pub auditors: Vec<String>,
 }
 
-/// Makes the schema where there is none and this user may, brings an older one of theirs forward, and refuses a newer one.
+/// Makes the schema if there is none and this user may. Brings forward an older one of theirs, and
+/// refuses a newer one.
 pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreError> {
     let line = connector.line(None).await.map_err(unreachable)?;
     line.client.batch_execute(sql::BEGIN).await.map_err(failed)?;
@@ -50,7 +52,7 @@ pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreErro
     }
 }
 
-/// The same, allows these roles, and closes the database to everybody else.
+/// Does the same, allows these roles, and closes the database to everybody else.
 pub(super) async fn allow(connector: &Connector, users: &StoreUsers) -> Result<(), StoreError> {
     migrate(connector, Some(users)).await
 }
@@ -67,7 +69,7 @@ async fn admit(line: &Line, users: &StoreUsers) -> Result<(), StoreError> {
     close(line).await
 }
 
-/// Only who is allowed connects to the store's database.
+/// Lets only allowed roles connect to the store's database.
 async fn close(line: &Line) -> Result<(), StoreError> {
     let row = line.client.query_typed_one(sql::DATABASE, &[]).await.map_err(failed)?;
     let name: &str = get(&row, "name")?;
@@ -89,14 +91,14 @@ async fn close(line: &Line) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the schema or brings it forward, and admits these users, in one transaction. Of several at once, one makes the schema, and the others see
-/// then that it is there.
+/// Makes the schema or brings it forward, and admits these users, in one transaction. If several do
+/// this at once, one makes the schema, and the others then see that it is there.
 async fn migrate(connector: &Connector, users: Option<&StoreUsers>) -> Result<(), StoreError> {
     let mut made_by_others = false;
     loop {
         let line = connector.line(None).await.map_err(unreachable)?;
         line.client.batch_execute(sql::BEGIN).await.map_err(failed)?;
-        // where something fails the connection is closed, and with it the transaction
+        // If something fails, the connection is closed, and with it the transaction.
         match look(&line).await?.0 {
             None => match line.client.batch_execute(sql::SCHEMA_1).await {
                 Err(error) if is_made_already(&error) && !made_by_others => {
@@ -115,13 +117,13 @@ async fn migrate(connector: &Connector, users: Option<&StoreUsers>) -> Result<()
     }
 }
 
-/// Somebody else made the schema meanwhile.
+/// Checks whether somebody else made the schema meanwhile.
 fn is_made_already(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| matches!(code.code(), "42P06" | "23505"))
 }
 
-/// The schema's number, if there is one, and whether this user may make or change it. A schema that a stranger made, or put something into, is
-/// no store, whatever stands in it.
+/// Reads the schema's number, if there is one, and checks whether this user may make or change it.
+/// A schema that a stranger made, or put something into, is no store, whatever stands in it.
 async fn look(line: &Line) -> Result<(Option<i32>, bool), StoreError> {
     let unusable = |why: String| Err(StoreError::Unavailable { why, source: None });
     let row = line.client.query_typed_one(sql::FOUND, &[]).await.map_err(failed)?;

@@ -1,8 +1,11 @@
-//! The store of many nodes: one PostgreSQL database, which any number of processes share.
+//! Store for many nodes: one PostgreSQL database, which any number of processes share.
 //!
-//! Every change is one call of a function in the database: no transaction waits for a node, so a node that is paused or cut off holds
-//! nothing up. One task commits, and takes what waits for it along; one is told what other nodes commit, and one asks now and then, for
-//! where nobody can be told. All statements stand in `sql.rs` and `schema.sql`, for review.
+//! Every change is one call of a function in the database. No transaction waits for a node, so a
+//! node that is paused or cut off holds nothing up.
+//!
+//! The store runs three tasks. One commits, and groups the changes that wait. One listens for what
+//! other nodes commit. One asks now and then, in case nothing can be heard. All statements stand in
+//! `sql.rs` and `schema.sql`, for review.
 
 mod config;
 mod error;
@@ -37,15 +40,19 @@ use crate::config::ConfigError;
 use crate::connect::Connector;
 use crate::pool::Pool;
 
-/// Nobody sleeps longer at once: a timer does not count the time a machine was suspended, the store's time does.
+/// Longest sleep at once. A timer does not count the time a machine was suspended; the store's time
+/// does.
 const NAP: Duration = Duration::from_secs(1);
 
-/// A [`Store`] in a PostgreSQL database (15 or later), for any number of nodes. Its time is its server's, and never earlier than any that was
-/// committed, or given by this very store; where the server's clock is set back, it may be earlier by up to [`StoreConfig::poll_every`] than a time
-/// that only another store was told a moment before.
+/// [`Store`] in a PostgreSQL database (15 or later), for any number of nodes.
 ///
-/// What is committed is durable as far as the server's own settings go (`synchronous_commit` is at least `on`); claims need not survive a
-/// crash. Behind a pooler in transaction mode everything works but listening, which [`StoreConfig::listen`] leads around it.
+/// Its time is its server's time. It is never earlier than any time that was committed, or that
+/// this very store gave. If the server's clock is set back, it may be earlier than a time that only
+/// another store was told a moment before, by up to [`StoreConfig::poll_every`].
+///
+/// A commit is durable as far as the server's own settings go (`synchronous_commit` is at least
+/// `on`). Claims need not survive a crash. Behind a pooler in transaction mode everything works
+/// except listening. [`StoreConfig::listen`] leads around the pooler.
 ///
 /// Dropping it finishes what was begun.
 #[derive(Debug)]
@@ -56,10 +63,11 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store, and makes it where there is none and this user may.
+    /// Opens the store. Makes it if there is none and this user may.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for a store of a newer version, which is left as it is; [`StoreError::Unavailable`] and its like.
+    /// [`StoreError::Newer`] for a store of a newer version, which is left as it is;
+    /// [`StoreError::Unavailable`] and its like.
     pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
         let pool = Pool::new(config.server).map_err(unusable)?;
         migrate::bring_forward(pool.connector()).await?;
@@ -74,8 +82,8 @@ impl PostgresStore {
         Ok(Self { writer: Writer::start(&shared), shared, _watches: watches })
     }
 
-    /// Makes the store, or brings an older one forward, as its owner, and allows these roles to use it: once, before the nodes start, where
-    /// they log in with less than the owner may.
+    /// Makes the store, or brings an older one forward, as its owner. Allows these roles to use it.
+    /// Call this once, before the nodes start, if they log in with fewer rights than the owner.
     ///
     /// # Errors
     /// As [`PostgresStore::open`]; a role that does not exist.
@@ -113,7 +121,7 @@ impl Store for PostgresStore {
         let mut pulse = self.shared.pulse.subscribe();
         while *pulse.borrow_and_update() == seen {
             let left = self.shared.until(until);
-            // reckoned here it has come: what counts is what the server says
+            // By this node's reckoning the time has come, but the server's time counts.
             if left.is_zero() && self.shared.now().await? >= until {
                 return Ok(());
             }

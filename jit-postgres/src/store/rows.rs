@@ -1,4 +1,4 @@
-//! Rows become records and entries.
+//! Conversion of rows into records and entries.
 
 use std::collections::BTreeMap;
 
@@ -64,13 +64,13 @@ pub(super) fn damaged(kind: &'static str, key: &str, why: &str) -> StoreError {
     StoreError::Damaged { kind, key: key.to_owned(), why: why.to_owned() }
 }
 
-/// A time as PostgreSQL can keep it: it begins at 4713 BC.
+/// Limits a time to what PostgreSQL can keep, which begins at 4713 BC.
 pub(super) fn kept(time: Time) -> Time {
     let first = DateTime::<Utc>::from_timestamp(-210_866_803_200, 0).unwrap_or(DateTime::UNIX_EPOCH);
     jit_core::clock::whole_micros(time).max(first)
 }
 
-/// A limit on rows, as PostgreSQL takes it.
+/// Converts a limit on rows to PostgreSQL's type.
 pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
--- The store of jit: everything it keeps, and everything that changes it. Nodes may look at the tables and call the functions;
--- nobody but the functions writes. Every change is one call, so no transaction ever waits for a node. What waits, waits for rows that
--- only these functions lock: no lock that a reader or a stranger can take delays anything. Every name is qualified.
+-- The store of jit: everything it keeps, and everything that changes it. Nodes may look at the
+-- tables and call the functions. Only the functions write. Every change is one call, so no
+-- transaction ever waits for a node. A call waits only for rows that these functions lock: no lock
+-- that a reader or a stranger can take delays anything. Every name is qualified.
 
 CREATE SCHEMA jit;
 REVOKE ALL ON SCHEMA jit FROM PUBLIC;
@@ -8,10 +9,12 @@ REVOKE ALL ON SCHEMA jit FROM PUBLIC;
 CREATE TABLE jit.meta (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),
     schema     integer NOT NULL,                              -- what this file makes is 1
-    ahead      interval NOT NULL DEFAULT '0',                 -- how far the store's time goes ahead of the server's clock, since that was set back
+    -- how far the store's time goes ahead of the server's clock, since that was set back
+    ahead      interval NOT NULL DEFAULT '0',
     corrected  bigint NOT NULL DEFAULT 0,                     -- how often that was changed
-    doubt_mark timestamptz,                                   -- what made the clock doubtful: the latest time given,
-    doubt_wall timestamptz                                    -- and what the server's clock said
+    -- what made the clock doubtful: the latest time given, and what the server's clock said
+    doubt_mark timestamptz,
+    doubt_wall timestamptz
 );
 INSERT INTO jit.meta (schema) VALUES (1);
 
@@ -19,8 +22,10 @@ INSERT INTO jit.meta (schema) VALUES (1);
 CREATE TABLE jit.stores (
     instance text PRIMARY KEY CHECK (instance ~ '^[0-9a-z]{1,64}$'),
     pulse    bigint NOT NULL DEFAULT 0,                       -- counts its commits
-    mark     timestamptz NOT NULL CHECK (isfinite(mark)),     -- the latest time that it gave or was given
-    clock    timestamptz NOT NULL DEFAULT clock_timestamp()   -- the latest that the server's own clock said to it: no node can write it
+    -- the latest time that it gave or was given
+    mark     timestamptz NOT NULL CHECK (isfinite(mark)),
+    -- the latest that the server's own clock said to it: no node can write it
+    clock    timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 20);
 
 -- Versioned records. Version 0: there is none, and somebody relied on that.
@@ -30,7 +35,8 @@ CREATE TABLE jit.records (
     key     text COLLATE "C" NOT NULL,
     version bigint NOT NULL,
     lane    text COLLATE "C",                                 -- lane, due and serial: all or none
-    due     timestamptz CHECK (isfinite(due) AND due < '262143-01-01 00:00:00+00'), -- what a node can read
+    -- `due` is limited to what a node can read
+    due     timestamptz CHECK (isfinite(due) AND due < '262143-01-01 00:00:00+00'),
     serial  text COLLATE "C",
     labels  jsonb,
     body    bytea NOT NULL,
@@ -93,16 +99,18 @@ END $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON jit.entries FOR EACH STATEMENT EXECUTE FUNCTION jit.append_only();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON jit.numbers FOR EACH STATEMENT EXECUTE FUNCTION jit.append_only();
 
--- What an auditor reads: the log in its order, and the signed checkpoints. Barriers: no function of theirs runs on rows that the views leave out.
+-- Views for an auditor: the log in its order, and the signed checkpoints. They are barriers: no
+-- function of an auditor runs on rows that the views leave out.
 CREATE VIEW jit.audit_log WITH (security_barrier) AS
   SELECT n.tenant, n.number, e.id, e.subject, convert_from(e.body, 'UTF8') AS entry
   FROM jit.numbers n JOIN jit.entries e ON e.seq = n.entry;
 CREATE VIEW jit.audit_checkpoints WITH (security_barrier) AS
   SELECT tenant, key, convert_from(body, 'UTF8') AS checkpoint FROM jit.records WHERE kind = 'checkpoint' AND version > 0;
 
--- The store's time: the server's clock, and never earlier than any time that a store gave (`told`: to the one that asks). What a node was told it
--- was told by this server, or by the one that it replaces: a time that is more than a minute ahead of all that their clocks ever said is
--- no such time, and counts for nothing.
+-- The store's time: the server's clock, but never earlier than a time that a store gave (`told`:
+-- to the store that asks). A node was told its time by this server, or by the server that this one
+-- replaces. A time more than a minute ahead of all that their clocks ever said is no such time,
+-- and counts for nothing.
 CREATE FUNCTION jit.time(told timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -114,8 +122,8 @@ BEGIN
           CROSS JOIN (SELECT max(o.mark) AS mark, max(o.clock) AS clock FROM jit.stores o) s);
 END $$;
 
--- From here on the server's clock goes ahead by so much: what it said before is forgotten, so that nobody counts it twice. Only functions of
--- this schema call it.
+-- Sets how far the store's time goes ahead of the server's clock from here on. What the clock said
+-- before is forgotten, so that nobody counts it twice. Only functions of this schema call it.
 CREATE FUNCTION jit.set_ahead(by interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -123,8 +131,9 @@ BEGIN
   UPDATE jit.stores SET clock = clock_timestamp();
 END $$;
 
--- One more store is open. Finds out whether the clock can be trusted: time never goes below a mark, and one that is more than a day
--- away from the clock is doubtful until somebody accepts the clock. Rows of stores that are long gone are swept, and turns of lanes that are.
+-- Registers one more open store. Finds out whether the clock can be trusted: time never goes below
+-- a mark. A mark that is more than a day away from the clock is doubtful until somebody accepts
+-- the clock. Sweeps rows of stores, and turns of lanes, that are long gone.
 CREATE FUNCTION jit.enter(me text) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,7 +158,8 @@ BEGIN
   RETURN jit.time(NULL);
 END $$;
 
--- What a store asks every second, and keeps by it: the time that it gave. Answers what others committed, and what is to be said of the clock.
+-- Answers what a store asks every second, and saves the time that the store gave. Answers what
+-- others committed, and what is to be said of the clock.
 CREATE FUNCTION jit.poll(me text, told timestamptz, OUT at timestamptz, OUT clock timestamptz, OUT corrected bigint, OUT others jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -164,8 +174,9 @@ BEGIN
   SELECT m.corrected INTO poll.corrected FROM jit.meta m;
 END $$;
 
--- The server's clock was set back by so much while a store counted: time goes on from where it was. Whoever found it out first is heard, if the
--- clock is behind what it said itself before; by how much more it lost since then, the node knows best.
+-- Corrects the store's time: the server's clock was set back by so much while a store counted.
+-- Time goes on from where it was. The first to find out is heard, if the clock is behind what it
+-- said itself before. The node knows best by how much more the clock lost since then.
 CREATE FUNCTION jit.set_back(seen bigint, lost interval) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -197,7 +208,7 @@ BEGIN
   UPDATE jit.meta SET doubt_mark = NULL, doubt_wall = NULL;
 END $$;
 
--- Sets the schedule's and the labels' form of a record right: the labels stand once more in a table of their own.
+-- Updates the labels of a record in their own table, where they stand once more.
 CREATE FUNCTION jit.relabel(tenant text, kind text, key text, was jsonb, becomes jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -210,12 +221,15 @@ BEGIN
   SELECT relabel.tenant, relabel.kind, b.key, b.value, relabel.key FROM jsonb_each_text(becomes) b WHERE was->>b.key IS DISTINCT FROM b.value;
 END $$;
 
--- The functions below look records up one by one, by index, in its order. The planner may do nothing else: after a restore it knows nothing
--- of a million records.
+-- The functions below look records up one by one, by index, in its order. The planner may do
+-- nothing else: after a restore it knows nothing of a million records.
 
--- Commits changes, each whole or not at all, all of them durable or none. `changes` is JSON: [{claims: [{serial, fencing, release}], writes: [{do,
--- tenant, kind, key, version, from, size, lane, due, serial, labels}], entries: [{id, tenant, subject, from, size}], numbering: {tenant, first, ids}}];
--- from and size say which bytes of `bodies`. Answers null for each change that was done, {fenced} or {kind, key} for the others.
+-- Commits changes, each whole or not at all, all of them durable or none. `changes` is JSON:
+-- [{claims: [{serial, fencing, release}],
+--   writes: [{do, tenant, kind, key, version, from, size, lane, due, serial, labels}],
+--   entries: [{id, tenant, subject, from, size}], numbering: {tenant, first, ids}}]
+-- `from` and `size` say which bytes of `bodies`. Answers null for each change that was done,
+-- {fenced} or {kind, key} for the others.
 CREATE FUNCTION jit.commit(me text, told timestamptz, changes jsonb, bodies bytea, OUT at timestamptz, OUT answers jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off AS $$
@@ -334,15 +348,17 @@ BEGIN
       INSERT INTO jit.stores (instance, pulse, mark) VALUES (me, 1, at);
       n := 1;
     END IF;
-    -- a hint to look at once: where a listener that does not read has filled the server's queue, others notice at their next look
+    -- a hint to look at once: if a listener that does not read has filled the server's queue,
+    -- others notice at their next look
     IF pg_notification_queue_usage() < 0.5 THEN
       PERFORM pg_notify('jit_store', me);
     END IF;
   END IF;
 END $$;
 
--- Claims up to `most` records (10,000 at the most) of the lane that are due, earliest first, one per serial key, for 10 minutes at the longest;
--- two claims in one lane come one after the other. Fencing numbers are times, so that none comes again after a crash that lost claims.
+-- Claims up to `most` records (10,000 at the most) of the lane that are due, earliest first, one
+-- per serial key, for 10 minutes at the longest. Two claims in one lane come one after the other.
+-- Fencing numbers are times, so that none comes again after a crash that lost claims.
 CREATE FUNCTION jit.claim(told timestamptz, wanted text, most bigint, how_long interval, node text)
 RETURNS TABLE (serial text, fencing bigint, until timestamptz, taken_over boolean, tenant text, kind text, key text, version bigint, lane text,
                due timestamptz, labels jsonb, body bytea)
@@ -407,7 +423,8 @@ BEGIN
   DELETE FROM jit.claims c USING unnest(serials, fencings) AS u(serial, fencing) WHERE c.serial = u.serial AND c.fencing = u.fencing;
 END $$;
 
--- For each lane when its earliest record that nobody has claimed is due, or the first of the claims on due ones ends. Jumps from lane to lane.
+-- Tells for each lane when its earliest unclaimed record is due, or when the first claim on a due
+-- record ends. Jumps from lane to lane.
 CREATE FUNCTION jit.lanes(told timestamptz) RETURNS TABLE (lane text, next timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off AS $$

@@ -1,4 +1,4 @@
-//! What the parts of one open store share: its connections, its time, its pulse.
+//! State that the parts of one open store share: its connections, its time, its pulse.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,20 +19,21 @@ use super::sql;
 use crate::connect::Line;
 use crate::pool::Pool;
 
-/// A parameter with its type: a statement with all its types needs no round trip before it, and leaves nothing in the connection.
+/// Parameter with its type. A statement with all its types needs no round trip before it, and
+/// leaves nothing in the connection.
 pub(super) type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) pool: Pool<Line>,
-    /// Names this open store among all.
+    /// Name of this open store, unique among all.
     pub(super) instance: String,
     pub(super) pulse: watch::Sender<Pulse>,
-    /// The latest time that anybody was told here; microseconds since 1970, UTC.
+    /// Latest time that any caller was told here; microseconds since 1970, UTC.
     told: AtomicI64,
-    /// How many commits of which other store this one knows of.
+    /// Number of commits of each other store that this one knows of.
     known: Mutex<BTreeMap<String, i64>>,
-    /// The store's time at an instant of this machine's.
+    /// Time of the store at an instant of this machine's clock.
     reckoned: Mutex<(Duration, Time)>,
 }
 
@@ -48,7 +49,7 @@ impl Shared {
         }
     }
 
-    /// Asks within the configured limit. Nothing is left of a statement that failed.
+    /// Asks within the configured limit. A statement that failed leaves nothing behind.
     pub(super) async fn ask(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         let limit = self.pool.connector().config().call_limit;
         let lease = self.pool.lend(limit).await.map_err(unreachable)?;
@@ -58,7 +59,7 @@ impl Shared {
                 Ok(rows)
             }
             Ok(Err(error)) => {
-                // a standby, or a server that stopped: the next connection may reach another
+                // A standby, or a server that stopped: the next connection may reach another.
                 if error.as_db_error().is_some() && error.code().is_none_or(|code| code.code() != "25006") {
                     lease.give_back(true);
                 }
@@ -71,7 +72,7 @@ impl Shared {
         }
     }
 
-    /// One row.
+    /// Asks for one row.
     pub(super) async fn ask_one(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Row, StoreError> {
         let rows = self.ask(statement, parameters).await?;
         rows.into_iter().next().ok_or_else(|| StoreError::Unavailable {
@@ -85,26 +86,27 @@ impl Shared {
         Ok(self.tell(get(&row, "time")?))
     }
 
-    /// The latest time that was told.
+    /// Returns the latest time that was told.
     pub(super) fn told(&self) -> Time {
         DateTime::from_timestamp_micros(self.told.load(Ordering::Relaxed)).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
-    /// Remembers a time of the store's; what somebody may be told of it.
+    /// Remembers a time of the store. Returns the time that a caller may be told.
     pub(super) fn tell(&self, time: Time) -> Time {
         let before = self.told.fetch_max(time.timestamp_micros(), Ordering::Relaxed);
         *self.reckoned.lock().unwrap_or_else(PoisonError::into_inner) = (SystemClock.elapsed(), time);
         time.max(DateTime::from_timestamp_micros(before).unwrap_or(DateTime::UNIX_EPOCH))
     }
 
-    /// How long until this time, reckoned from when the server was asked last.
+    /// Returns the duration until this time, reckoned from the last answer of the server.
     pub(super) fn until(&self, time: Time) -> Duration {
         let (at, was) = *self.reckoned.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = TimeDelta::from_std(SystemClock.elapsed().saturating_sub(at)).unwrap_or(TimeDelta::MAX);
         to_std(span(after(was, passed), time))
     }
 
-    /// So many commits of another store are seen by whoever looks now. Whether that is news.
+    /// Notes that another store has made so many commits, which everybody who looks now sees.
+    /// Returns whether that is news.
     pub(super) fn heard(&self, instance: &str, pulse: i64) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get_mut(instance) {
@@ -120,7 +122,7 @@ impl Shared {
         }
     }
 
-    /// Something was committed.
+    /// Announces that something was committed.
     pub(super) fn beat(&self) {
         self.pulse.send_modify(|pulse| pulse.0 = pulse.0.wrapping_add(1));
     }

@@ -1,20 +1,30 @@
-//! Every statement that the store sends; what they call stands in `schema.sql`. None of them relies on anything that an earlier one left
-//! behind in its connection, so that a pooler may hand every one of them to another. Nor on what the planner believes of the tables: after
-//! a restore it knows nothing of a million records, so joins are written as the look-ups that they are. Functions are named with their schema,
-//! so that none of a stranger's that fits better is called instead.
+//! Every statement that the store sends. The functions that they call stand in `schema.sql`.
+//!
+//! No statement relies on anything that an earlier one left behind in its connection. A pooler may
+//! hand every one of them to another connection. Nor does any rely on the planner's statistics:
+//! after a restore the planner knows nothing of a million records, so joins are written as
+//! look-ups. Functions are named with their schema, so that no better-fitting function of a
+//! stranger is called instead.
 
-/// Makes everything, in an empty schema.
+/// Creates every object of the store, in an empty schema.
 pub(super) const SCHEMA_1: &str = include_str!("schema.sql");
 
-/// Holds up whoever else brings the schema forward or allows roles, until the transaction ends. Where there is no schema yet, making it does.
-/// Readers may lock the tables against changes of their form: nobody waits for them for long. Names mean the server's own functions, whatever
-/// somebody else has put into a schema of the database.
+/// Begins a transaction, with names that mean the server's own functions, whatever somebody else
+/// has put into a schema of the database.
+///
+/// [`MIGRATION_LOCK`] then holds up everybody else who brings the schema forward or allows roles,
+/// until the transaction ends. If there is no schema yet, making it does the same. Readers may lock
+/// the tables against changes of their form: nobody waits for them for long.
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '10s'";
 pub(super) const MIGRATION_LOCK: &str = "SELECT FROM jit.meta FOR UPDATE";
 
-/// The schema that is there, if any, and whether this user owns it or could make one. `foreign_owner`: the schema's owner, where that is neither a
-/// superuser, nor the database's owner, nor this user. `foreign`: what in it somebody else than the schema's owner owns, and who else may
-/// make something in it. By names in the catalog: `to_regclass` fails where this user may not use the schema, whoever made it.
+/// Finds the schema, if any, and checks whether this user owns it or could make one. It goes by
+/// names in the catalog: `to_regclass` fails if this user may not use the schema, whoever made it.
+///
+/// - `foreign_owner`: the schema's owner, if that is neither a superuser, nor the database's owner,
+///   nor this user.
+/// - `foreign`: objects in it that somebody else than the schema's owner owns, and others who may
+///   make something in it.
 pub(super) const FOUND: &str = "\
 SELECT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'meta') AS there, \
        coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable, \
@@ -32,8 +42,9 @@ SELECT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname
 FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = 'jit' WHERE d.datname = current_database()";
 pub(super) const SCHEMA_OF: &str = "SELECT schema FROM jit.meta";
 
-/// The database: its quoted name, whether this user owns it, whether everybody may connect to it or make something in its schema `public`, and
-/// the quoted names of those who use the store.
+/// Reads the database's quoted name, and the quoted names of the roles that use the store. Also
+/// checks whether this user owns the database, and whether everybody may connect to it or make
+/// something in its schema `public`.
 pub(super) const DATABASE: &str = "\
 SELECT quote_ident(d.datname) AS name, pg_has_role(d.datdba, 'USAGE') AS owner, \
        EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT') \
@@ -43,13 +54,14 @@ SELECT quote_ident(d.datname) AS name, pg_has_role(d.datdba, 'USAGE') AS owner, 
        (SELECT string_agg(a.grantee::regrole::text, ', ') FROM pg_namespace n, aclexplode(n.nspacl) a \
         WHERE n.nspname = 'jit' AND a.grantee <> 0 AND a.privilege_type = 'USAGE') AS users \
 FROM pg_database d WHERE d.datname = current_database()";
-/// Nobody connects to the store's database but its owner and those who are allowed: a stranger there could fill it, wake the nodes, and use up
-/// connections. `PLACE` stands for the database's quoted name, `USERS` for a list of such names.
+/// Lets nobody but the owner and the allowed roles connect to the store's database. A stranger
+/// there could fill it, wake the nodes, and use up connections. `PLACE` stands for the database's
+/// quoted name, `USERS` for a list of such names.
 pub(super) const CLOSE: &str = "REVOKE CONNECT ON DATABASE PLACE FROM PUBLIC";
 pub(super) const CLOSE_PUBLIC: &str = "REVOKE CREATE ON SCHEMA public FROM PUBLIC";
 pub(super) const ALLOW_CONNECT: &str = "GRANT CONNECT ON DATABASE PLACE TO USERS";
 
-/// What nodes and auditors may: `NODES` and `AUDITORS` stand for lists of quoted names.
+/// Rights of nodes and auditors. `NODES` and `AUDITORS` stand for lists of quoted names.
 pub(super) const ALLOW_NODES: &str = "\
 GRANT USAGE ON SCHEMA jit TO NODES; \
 GRANT SELECT ON ALL TABLES IN SCHEMA jit TO NODES; \
@@ -71,7 +83,7 @@ FROM jit.claim($1, $2, $3, pg_catalog.make_interval(secs => $4), $5)";
 pub(super) const UNCLAIM: &str = "SELECT jit.unclaim($1, $2)";
 pub(super) const LANES: &str = "SELECT lane, next FROM jit.lanes($1)";
 
-/// `$1` the lane, `$2` the store's time, `$3` until when, `$4` how many.
+/// Lists upcoming records. `$1` the lane, `$2` the store's time, `$3` until when, `$4` how many.
 pub(super) const UPCOMING: &str = "\
 SELECT tenant, kind, key, version, lane, due, serial, labels::text AS labels, body FROM jit.upcoming($1, $2, $3, $4)";
 
@@ -102,5 +114,5 @@ pub(super) const ENTRIES_ABOUT: &str = "\
 SELECT e.id::text AS id, (SELECT n.number FROM jit.numbers n WHERE n.entry = e.seq) AS number, e.body FROM jit.entries e \
 WHERE e.tenant = $1 AND e.subject = $2 ORDER BY e.seq LIMIT $3";
 
-/// On a connection of its own.
+/// Listens for commits, on a connection of its own.
 pub(super) const LISTEN: &str = "LISTEN jit_store";

@@ -1,4 +1,4 @@
-//! The tasks that notice what others commit: one is told, one asks.
+//! Tasks that notice what others commit: one listens, one asks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use super::shared::Shared;
 use super::sql;
 use crate::connect::{Connector, Line};
 
-/// How long after a connection was lost another one is tried.
+/// Time after which another connection is tried once one was lost.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
-/// Hints that come closer together are one.
+/// Shortest interval between two hints: hints that come closer together are one.
 const HINTS_EVERY: Duration = Duration::from_millis(5);
-/// A server's clock that lost more than this against the time that passed here was set back.
+/// Loss that proves that a server's clock was set back: it lost more than this against the time
+/// that passed here.
 const SET_BACK: Duration = Duration::from_secs(2);
 
-/// Ends its task when it is dropped.
+/// Handle that ends its task when it is dropped.
 #[derive(Debug)]
 pub(super) struct Watch(JoinHandle<()>);
 
@@ -33,8 +34,9 @@ impl Drop for Watch {
     }
 }
 
-/// Is told by the server: from now on, if it can be listened to now. What is said is a hint to look, and no more: any login of the database can
-/// say it. However much is said, it is looked [`HINTS_EVERY`] at most.
+/// Listens to the server, from now on if that is possible now. A notification is only a hint to
+/// look: any login of the database can send one. However many come, the store looks once every
+/// [`HINTS_EVERY`] at most.
 pub(super) async fn listen(shared: &Arc<Shared>, connector: Connector) -> Watch {
     let shared = Arc::clone(shared);
     let mut ear = ear(&connector).await;
@@ -61,7 +63,7 @@ pub(super) async fn listen(shared: &Arc<Shared>, connector: Connector) -> Watch 
         let look = async {
             loop {
                 hint.notified().await;
-                // what cannot be asked is looked for by whoever waits
+                // If the question fails, everybody who waits looks anyway.
                 if ask(&shared).await.is_ok_and(|seen| news(&shared, &seen) == 0) {
                     continue;
                 }
@@ -73,7 +75,7 @@ pub(super) async fn listen(shared: &Arc<Shared>, connector: Connector) -> Watch 
     }))
 }
 
-/// A connection on which the server tells what is committed.
+/// Opens a connection on which the server tells what is committed.
 async fn ear(connector: &Connector) -> Result<(Line, mpsc::UnboundedReceiver<Notification>), StoreError> {
     let (to, said) = mpsc::unbounded_channel();
     let line = connector.line(Some(to)).await.map_err(super::error::unreachable)?;
@@ -81,7 +83,8 @@ async fn ear(connector: &Connector) -> Result<(Line, mpsc::UnboundedReceiver<Not
     Ok((line, said))
 }
 
-/// Asks the server now and then, keeps the time that was given there, and finds out when its clock was set back.
+/// Asks the server now and then, saves the time that was given there, and finds out when its clock
+/// was set back.
 pub(super) fn poll(shared: &Arc<Shared>, every: Duration) -> Watch {
     let shared = Arc::clone(shared);
     Watch(tokio::spawn(async move {
@@ -90,7 +93,8 @@ pub(super) fn poll(shared: &Arc<Shared>, every: Duration) -> Watch {
             match ask(&shared).await {
                 Ok(seen) => {
                     let news = news(&shared, &seen);
-                    // what was committed before it was opened is seen by whoever looks, all the same
+                    // Commits from before the store was opened are seen by everybody who looks, all
+                    // the same.
                     if news > 0 && last.is_some() {
                         shared.beat();
                     }
@@ -106,32 +110,34 @@ pub(super) fn poll(shared: &Arc<Shared>, every: Duration) -> Watch {
     }))
 }
 
-/// How many other stores have committed since this was asked last.
+/// Counts the other stores that have committed since the last question.
 fn news(shared: &Shared, seen: &Seen) -> usize {
     seen.others.iter().filter(|(instance, pulse)| shared.heard(instance, **pulse)).count()
 }
 
-/// What one look showed.
+/// Result of one look.
 #[derive(Debug)]
 struct Seen {
-    /// How many commits of which other store there were.
+    /// Number of commits of each other store.
     others: BTreeMap<String, i64>,
     clock: Time,
     corrected: i64,
-    /// Since this machine's start: before it was asked, and after.
+    /// Time since this machine's start, before the question (`asked`) and after the answer
+    /// (`answered`).
     asked: Duration,
     answered: Duration,
 }
 
 impl Seen {
-    /// How much the server's clock lost since, if that is more than a clock that is put right by little loses. Never more than it did:
-    /// the time is not counted that the question and the answer took.
+    /// Returns how much the server's clock lost since, if that is more than a small correction
+    /// loses. The result is never more than the true loss: the time that the question and the
+    /// answer took is not counted.
     fn lost(&self, later: &Self) -> Option<Duration> {
         if self.corrected != later.corrected {
             return None;
         }
         let passed_here = later.asked.saturating_sub(self.answered);
-        // one of the two is zero
+        // One of the two is zero.
         let (passed_there, gone_back) = (to_std(span(self.clock, later.clock)), to_std(span(later.clock, self.clock)));
         let lost = passed_here.saturating_sub(passed_there).saturating_add(gone_back);
         (lost > SET_BACK).then_some(lost)

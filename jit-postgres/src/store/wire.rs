@@ -1,4 +1,4 @@
-//! Changes as [`super::sql::COMMIT`] takes them.
+//! Changes in the form that [`super::sql::COMMIT`] takes.
 
 use std::collections::BTreeMap;
 
@@ -59,14 +59,14 @@ struct SentNumbering<'a> {
     ids: Vec<String>,
 }
 
-/// Which bytes, the first is 1.
+/// Range of bytes; the first byte is 1.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Span {
     from: usize,
     size: usize,
 }
 
-/// What a change came to, where it was not done.
+/// Reason why a change was not done.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Refused {
@@ -85,7 +85,7 @@ impl Refused {
     }
 }
 
-/// The changes as JSON, and the bytes that it speaks of.
+/// Returns the changes as JSON, and the bytes that the JSON refers to.
 pub(super) fn sent<'c>(changes: impl Iterator<Item = &'c Change>) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     let mut put = |body: &[u8]| {
@@ -94,7 +94,7 @@ pub(super) fn sent<'c>(changes: impl Iterator<Item = &'c Change>) -> (String, Ve
         span
     };
     let all: Vec<Sent<'_>> = changes.map(|change| one(change, &mut put)).collect();
-    // texts, numbers and times: nothing that JSON could not say
+    // Texts, numbers and times: nothing that JSON could not say.
     (serde_json::to_string(&all).unwrap_or_default(), bytes)
 }
 
@@ -132,7 +132,7 @@ fn one<'c>(change: &'c Change, put: &mut impl FnMut(&[u8]) -> Span) -> Sent<'c> 
             }
         })
         .collect();
-    // in one order everywhere, so that two stores seldom wait for each other in a circle
+    // In one order everywhere, so that two stores seldom wait for each other in a circle.
     writes.sort_by_key(|write| (write.tenant, write.kind, write.key));
     let entries = change.entries.iter().map(|entry| SentEntry {
         id: entry.id.to_string(),

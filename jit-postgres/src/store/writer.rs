@@ -1,4 +1,4 @@
-//! The task that commits: what waits for it while one call is under way goes into the next together.
+//! Task that commits. Changes that wait while one call is under way go into the next call together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use super::shared::{Parameter, Shared};
 use super::sql;
 use super::wire::{Refused, sent};
 
-/// As many go into one call: more would keep other nodes waiting.
+/// Number of changes in one call: more would keep other nodes waiting.
 const GROUP: usize = 256;
-/// How often a call is tried again that met another node's in a circle.
+/// Number of tries for a call that deadlocked with another node's.
 const TRIES: u32 = 20;
 
 type Answer = oneshot::Sender<Result<Committed, StoreError>>;
@@ -44,7 +44,7 @@ impl Writer {
         })
     }
 
-    /// Whether it does its work still.
+    /// Checks whether the task still works.
     pub(super) fn is_alive(&self) -> bool {
         !self.task.is_finished()
     }
@@ -61,11 +61,11 @@ async fn commit(shared: &Shared, jobs: Vec<(Change, Answer)>) {
     match call(shared, jobs.iter().map(|(change, _)| change)).await {
         Ok(answers) => {
             for ((_, answer), committed) in jobs.into_iter().zip(answers) {
-                // who asked may have gone; the change is durable all the same
+                // The caller may have gone; the change is durable all the same.
                 let _ = answer.send(committed);
             }
         }
-        // one of them spoiled it for all; alone, the others go through
+        // One of them spoiled it for all; alone, the others go through.
         Err(StoreError::Unavailable { .. }) if jobs.len() > 1 => {
             for (change, answer) in jobs {
                 let committed = call(shared, std::iter::once(&change)).await;
@@ -84,7 +84,7 @@ fn no_answer() -> Result<Committed, StoreError> {
     Err(StoreError::OutcomeUnknown { why: "the store's server gave no answer for a change".to_owned(), source: None })
 }
 
-/// One answer for each change.
+/// Commits the changes by one call. Returns one answer for each change.
 async fn call<'c>(
     shared: &Shared,
     changes: impl Iterator<Item = &'c Change>,
