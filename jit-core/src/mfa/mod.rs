@@ -1,4 +1,4 @@
-//! Second factors: what turns the response of a person into proof, for one access and one act on it.
+//! Second factors: they turn a person's response into proof, for one access and one act on it.
 
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -25,79 +25,84 @@ pub use seal::{SealKey, SealKeyError};
 #[cfg(feature = "totp")]
 pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 
-/// A kind of second factor. What it keeps of a person (a seed, how often he was wrong) is stored by the engine, in the same commit as
-/// what it proves: a response that is used twice at once is used once.
+/// A kind of second factor.
+///
+/// The engine stores what the factor keeps about a person (a seed, the number of wrong tries). It
+/// does so in the same commit as the act that the factor proves, so a response that is used twice
+/// at once is used once.
 #[async_trait]
 pub trait Factor: Debug + Send + Sync + 'static {
-    /// Judges a response.
+    /// Judges a response to the challenge.
     ///
     /// # Errors
-    /// [`FactorError`] says why it proves nothing.
+    /// [`FactorError`] says why the response proves nothing.
     async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError>;
 
-    /// Begins to set it up for a person, where it has to be set up here; it counts once [`Factor::verify`] has accepted a response.
+    /// Begins the set-up for a person; `None` if this factor needs no set-up here. The factor
+    /// counts once [`Factor::verify`] has accepted a response.
     ///
     /// # Errors
-    /// [`FactorError::Unavailable`] where it cannot be.
+    /// [`FactorError::Unavailable`], if it cannot be set up now.
     fn enrol(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrolment, FactorError>> {
         let _ = (who, entropy);
         None
     }
 }
 
-/// What a response has to prove.
+/// Challenge that a response has to answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Challenge<'a> {
-    /// Whose.
+    /// Tenant of the person.
     pub tenant: &'a TenantId,
-    /// Who has to prove that it is he.
+    /// Person who has to prove their identity.
     pub who: &'a Principal,
-    /// About which access; none when it is set up.
+    /// Access that the proof is for; `None` during set-up.
     pub access: Option<AccessId>,
-    /// What a signed response has to be bound to: the access, and which of its decisions.
+    /// Nonce that a signed response has to be bound to: it names the access and the decision.
     pub nonce: &'a str,
     /// The store's time, UTC.
     pub now: Time,
-    /// What the factor kept of this person.
+    /// Data that the factor kept about this person.
     pub kept: Option<&'a [u8]>,
 }
 
-/// A response that proves what it had to.
+/// Accepted response, with what it proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// When the human proved it, UTC.
+    /// Time at which the human proved it, UTC.
     pub at: Time,
-    /// More of it, for the log; no secret.
+    /// Details for the log; no secret.
     pub details: BTreeMap<String, String>,
-    /// What is to be kept of the person from now on, where it changed.
+    /// Data to keep about the person from now on, if it changed.
     pub keep: Option<Vec<u8>>,
-    /// What may not be used again.
+    /// Code or token that may not be used again.
     pub once: Option<Once>,
 }
 
 impl Verified {
-    /// As the log and the approval have it.
+    /// Returns the proof as the log and the approval hold it.
     #[must_use]
     pub fn proven(&self, factor: &FactorName) -> Proven {
         Proven { factor: factor.clone(), at: self.at, details: self.details.clone() }
     }
 }
 
-/// Something that is used once.
+/// Code or token that may be used once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
-    /// Names it; no secret, at most 200 bytes.
+    /// Name of the code or token; no secret, at most 200 bytes.
     pub key: String,
-    /// From then on nobody would take it anyway, UTC.
+    /// Time from which nobody would accept it anyway, UTC.
     pub until: Time,
 }
 
 /// A second factor that is being set up.
 #[derive(Clone)]
 pub struct Enrolment {
-    /// What the person has to take over, as his application reads it (`otpauth://...`): secret.
+    /// Secret that the person enters into their authenticator application, as an `otpauth://...`
+    /// address.
     pub uri: SecretString,
-    /// What is to be kept of the person.
+    /// Data to keep about the person.
     pub keep: Vec<u8>,
 }
 
@@ -107,53 +112,53 @@ impl Debug for Enrolment {
     }
 }
 
-/// Why a response proves nothing.
+/// Reason why a response proves nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FactorError {
-    /// The person has not set it up.
+    /// The person has not set up the factor.
     #[error("it is not set up for this person")]
     NotEnrolled,
-    /// It is not right.
+    /// The response is wrong.
     #[error("{why}")]
     Wrong {
-        /// What is wrong with it; no secret.
+        /// Description of what is wrong with it; no secret.
         why: String,
-        /// What is to be kept of the person from now on, where it changed.
+        /// Data to keep about the person from now on, if it changed.
         keep: Option<Vec<u8>>,
-        /// Until when it is not taken any more, where this was one too many, UTC.
+        /// Time until which the factor is locked, UTC, if this wrong response was one too many.
         locked_until: Option<Time>,
     },
-    /// It was wrong too often, and is not looked at.
+    /// There were too many wrong responses, so this one is not looked at.
     #[error("it was wrong too often: try again after {until}")]
     Locked {
-        /// Until when, UTC.
+        /// Time until which the factor is locked, UTC.
         until: Time,
     },
-    /// It cannot be judged now.
+    /// The response cannot be judged now.
     #[error("it cannot be judged now: {why}")]
     Unavailable {
-        /// Why; no secret.
+        /// Description of the reason; no secret.
         why: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
 }
 
 impl FactorError {
-    /// It is not right, and nothing changes by that.
+    /// Makes the error of a wrong response that changes nothing.
     pub fn wrong(why: impl Into<String>) -> Self {
         Self::Wrong { why: why.into(), keep: None, locked_until: None }
     }
 }
 
-/// A response of a person, as he gave it.
+/// Response of a person, as they gave it.
 #[derive(Clone)]
 pub struct Response {
-    /// To which factor.
+    /// Name of the factor.
     pub factor: FactorName,
-    /// A code, a token: secret.
+    /// Secret of the response, such as a code or a token.
     pub secret: SecretString,
 }
 

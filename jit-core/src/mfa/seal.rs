@@ -1,5 +1,5 @@
-//! What a second factor keeps of a person is sealed: a store that is read elsewhere shows no seed, and one that is written elsewhere
-//! is not believed.
+//! Sealing of the data that a second factor keeps about a person. Whoever reads the store elsewhere
+//! sees no seed; data that was written elsewhere is not believed.
 
 use std::fmt;
 use std::io;
@@ -14,20 +14,20 @@ use zeroize::Zeroizing;
 use crate::clock::Entropy;
 use crate::key_file::{others_may_read, read_short, write_new};
 
-/// How a file with such a key begins.
+/// First characters of a file with such a key.
 const MARK: &str = "JIT+SEAL+KEY+";
 /// Bytes of a nonce of XChaCha20-Poly1305: long enough to be drawn at random for ever.
 const NONCE: usize = 24;
 
-/// The key under which what a second factor keeps is sealed (XChaCha20-Poly1305). It is kept outside of the store, appears in no
-/// Debug, error or log, and is wiped from memory.
+/// Key that seals the data of a second factor (XChaCha20-Poly1305). It is kept outside of the
+/// store, appears in no Debug, error or log, and is wiped from memory.
 #[derive(Clone)]
 pub struct SealKey {
     bytes: Zeroizing<[u8; 32]>,
 }
 
 impl SealKey {
-    /// A new key.
+    /// Makes a new key.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let mut bytes = Zeroizing::new([0_u8; 32]);
@@ -35,16 +35,18 @@ impl SealKey {
         Self { bytes }
     }
 
-    /// From 32 bytes that the embedding service keeps elsewhere (a secret manager).
+    /// Takes 32 bytes that the embedding service keeps elsewhere, for example in a secret manager.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self { bytes: Zeroizing::new(bytes) }
     }
 
-    /// The key of this file; where there is none a new one is made (mode 0600).
+    /// Loads the key from this file. If there is no file, makes a new key and writes it (mode
+    /// 0600).
     ///
     /// # Errors
-    /// [`SealKeyError`] when the file cannot be read or written, others may read it, or it is no such key.
+    /// [`SealKeyError`], if the file cannot be read or written, others may read it, or it holds no
+    /// such key.
     pub fn load_or_create(path: &Path, entropy: &dyn Entropy) -> Result<Self, SealKeyError> {
         match Self::load(path) {
             Err(SealKeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -61,10 +63,10 @@ impl SealKey {
         }
     }
 
-    /// The key of this file.
+    /// Loads the key from this file.
     ///
     /// # Errors
-    /// [`SealKeyError`] when it cannot be read, others may read it, or it is no such key.
+    /// [`SealKeyError`], if the file cannot be read, others may read it, or it holds no such key.
     pub fn load(path: &Path) -> Result<Self, SealKeyError> {
         let cannot = |source| SealKeyError::Read { path: path.to_owned(), source };
         if let Some(mode) = others_may_read(path).map_err(cannot)? {
@@ -77,17 +79,17 @@ impl SealKey {
         bytes.map(Self::from_bytes).map_err(|_| SealKeyError::Malformed { path: path.to_owned() })
     }
 
-    /// Seals it for this purpose only.
+    /// Seals a text for this purpose only.
     pub(super) fn seal(&self, purpose: &str, text: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
         let mut nonce = [0_u8; NONCE];
         entropy.fill(&mut nonce);
         let payload = Payload { msg: text, aad: purpose.as_bytes() };
-        // it fails for texts of more than 256 GiB only
+        // encryption fails only for texts of more than 256 GiB
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// What was sealed for this purpose under this key; none where it was not.
+    /// Opens data that was sealed for this purpose under this key; `None` for any other data.
     pub(super) fn open(&self, purpose: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
         let nonce = <[u8; NONCE]>::try_from(nonce).ok()?;
@@ -106,40 +108,40 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// Why there is no key.
+/// Reason why there is no key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealKeyError {
-    /// It cannot be read.
+    /// The key file cannot be read.
     #[error("the key `{path}` cannot be read: check that this user may read it")]
     Read {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: io::Error,
     },
-    /// It cannot be written.
+    /// The key file cannot be written.
     #[error("the key `{path}` cannot be written: check that the directory is there and writable")]
     Write {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: io::Error,
     },
-    /// Others than its owner may read it.
+    /// Others than the owner may read the key file.
     #[error("the key `{path}` has mode {mode:o}, others may read it: run `chmod 600 {path}`")]
     Exposed {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// Its permissions.
+        /// Permissions of the key file.
         mode: u32,
     },
-    /// It is not such a key.
+    /// The file does not hold such a key.
     #[error("`{path}` holds no key for second factors: restore it, without it everybody has to set his up anew")]
     Malformed {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
     },
 }

@@ -13,23 +13,26 @@ use super::seal::SealKey;
 use super::{Challenge, Enrolment, Factor, FactorError, Verified};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Time, after};
 
-/// How many wrong codes in a row are borne; the next one locks.
+/// Number of wrong codes in a row that are tolerated; the next one locks.
 pub const MOST_WRONG: u32 = 5;
-/// How long the first lock lasts; each further wrong code doubles it, up to a day.
+/// Length of the first lock. Each further wrong code doubles it, up to a day.
 pub const LOCKED_FOR: TimeDelta = TimeDelta::minutes(15);
 
-/// How many digits a code has.
+/// Number of digits of a code.
 const DIGITS: u8 = 6;
-/// How long a code is shown, seconds.
+/// Time for which a code is shown, in seconds.
 const STEP: u64 = 30;
-/// How many steps the person's clock may be off, either way (RFC 6238, section 5.2).
+/// Number of steps by which the person's clock may be off, either way (RFC 6238, section 5.2).
 const SKEW: u16 = 1;
 /// Bytes of a seed, as long as the hash (RFC 4226, section 4).
 const SEED: usize = 20;
 
-/// Time-based one-time codes, six digits of SHA-1 every 30 s: what every authenticator application shows. The seeds are sealed under a
-/// key that is not in the store; a step whose code was taken is never taken again; five wrong codes in a row are borne, the sixth
-/// locks for 15 minutes, and each one after that for twice as long.
+/// Time-based one-time codes: six digits of SHA-1 every 30 s, as every authenticator application
+/// shows them.
+///
+/// The seeds are sealed under a key that is not in the store. A step whose code was accepted is
+/// never accepted again. Five wrong codes in a row are allowed; the sixth locks for 15 minutes, and
+/// each one after that for twice as long.
 #[derive(Debug)]
 pub struct TotpFactor {
     issuer: String,
@@ -38,13 +41,13 @@ pub struct TotpFactor {
     clock: Arc<dyn Clock>,
 }
 
-/// What is kept of a person, sealed.
+/// Data about a person that is kept sealed.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     seed: Vec<u8>,
-    /// Whether a first code was given: until then it proves nothing.
+    /// True once a first code was given; until then the factor proves nothing.
     confirmed: bool,
-    /// The last step whose code was taken.
+    /// Last step whose code was accepted.
     last_step: u64,
     wrong: u32,
     locked_until: Option<Time>,
@@ -57,22 +60,23 @@ impl Drop for Kept {
 }
 
 impl TotpFactor {
-    /// Codes for people, who see the issuer's name in their application.
+    /// Makes a factor whose codes show the issuer's name in people's applications.
     #[must_use]
     pub fn new(issuer: impl Into<String>, key: SealKey) -> Self {
-        // a colon parts the issuer from the account in an `otpauth` address
+        // in an `otpauth` address a colon separates the issuer from the account
         let issuer = issuer.into().replace(':', " ");
         Self { issuer, key, older: Vec::new(), clock: Arc::new(SystemClock) }
     }
 
-    /// What was sealed under an earlier key is still read, and sealed anew when it is used.
+    /// Adds an earlier key. Data that was sealed under it can still be read, and is sealed with the
+    /// new key when it is used.
     #[must_use]
     pub fn also(mut self, older: SealKey) -> Self {
         self.older.push(older);
         self
     }
 
-    /// The wall clock, by which codes are judged, from elsewhere than the machine.
+    /// Sets the clock that codes are judged by, in place of the machine's wall clock.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -110,7 +114,7 @@ impl TotpFactor {
         totp.build().map_err(unusable)
     }
 
-    /// Counts a wrong code.
+    /// Counts a wrong code, and locks where there were too many.
     fn wrong(&self, challenge: &Challenge<'_>, mut kept: Kept, why: &str) -> FactorError {
         kept.wrong = kept.wrong.saturating_add(1);
         let over = kept.wrong.checked_sub(MOST_WRONG.saturating_add(1));
@@ -129,7 +133,7 @@ impl TotpFactor {
 impl Factor for TotpFactor {
     async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError> {
         let Some(mut kept) = self.open(challenge)? else { return Err(FactorError::NotEnrolled) };
-        // before it is set up it proves nothing but that it is set up
+        // until the set-up is complete, a code proves only that set-up
         if !kept.confirmed && challenge.access.is_some() {
             return Err(FactorError::NotEnrolled);
         }
@@ -171,7 +175,7 @@ impl Factor for TotpFactor {
     }
 }
 
-/// What is kept of one person opens for no other.
+/// Returns the purpose of the seal: data about one person opens for no other.
 fn purpose(challenge: &Challenge<'_>) -> String {
     let (tenant, who) = (challenge.tenant.as_str(), challenge.who.as_str());
     format!("jit totp 1\0{}\0{tenant}{who}", tenant.len())

@@ -1,20 +1,23 @@
-//! When a notice that was not delivered is tried again, and when it is given up.
+//! Times of further tries for a notice that was not delivered, and the end of those tries.
 
 use chrono::TimeDelta;
 
 use crate::clock::{Entropy, Time, after, span};
 
-/// A notice is given up when it could not be delivered for so long, and was tried [`GIVE_UP_TRIES`] times at least.
+/// Time after which an undelivered notice is given up, if it was tried at least [`GIVE_UP_TRIES`]
+/// times.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(3);
 
-/// So often a notice is tried at least, however long nobody was there to try.
+/// Least number of tries before a notice is given up, even if nobody was there to try for a long
+/// time.
 pub const GIVE_UP_TRIES: u32 = 12;
 
 const FIRST: i64 = 2;
 const LONGEST: i64 = 3600;
 
-/// When to try again after `tries` failed ones: after 2 s, then twice as long each time up to an hour, of which half is left to
-/// chance so that what failed together does not come together.
+/// Returns the time of the next try after `tries` failed ones. The wait begins with 2 s and doubles
+/// each time up to an hour. Half of it is random, so that notices that failed together do not come
+/// together.
 pub(super) fn retry_at(now: Time, tries: u32, retry_after: Option<TimeDelta>, entropy: &dyn Entropy) -> Time {
     let doubled = 1_i64.checked_shl(tries.saturating_sub(1).min(20)).unwrap_or(i64::MAX);
     let full = FIRST.saturating_mul(doubled).min(LONGEST).saturating_mul(1000);
@@ -23,12 +26,12 @@ pub(super) fn retry_at(now: Time, tries: u32, retry_after: Option<TimeDelta>, en
     let half = full.checked_div(2).unwrap_or_default();
     let jitter = i64::from(u32::from_le_bytes(random)).checked_rem(half.max(1)).unwrap_or_default();
     let wait = TimeDelta::milliseconds(half.saturating_add(jitter));
-    // a receiver that asks for a year is asked again in an hour all the same
+    // even if the other side asks for a year, the next try comes within an hour
     let asked = retry_after.unwrap_or_default().min(TimeDelta::seconds(LONGEST));
     after(now, wait.max(asked))
 }
 
-/// Whether it is tried no more.
+/// Checks whether the notice is not tried any more.
 pub(super) fn is_given_up(first_due: Time, tries: u32, now: Time) -> bool {
     tries >= GIVE_UP_TRIES && span(first_due, now) >= GIVE_UP_AFTER
 }

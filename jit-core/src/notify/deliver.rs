@@ -1,4 +1,5 @@
-//! Delivery of what is due in one outbox: in order about one access, at least once, until it is given up.
+//! Delivery of the due notices of one outbox: in order about one access, at least once, until a
+//! notice is given up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,36 +16,39 @@ use crate::fact::{Fact, What};
 use crate::id::{NodeId, TenantId};
 use crate::store::{Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, PageAsk, Record, Store, StoreError, Write};
 
-/// What is to be delivered, and by whom.
+/// Request to deliver the due notices of one outbox.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliverAsk<'a> {
-    /// Whose outbox.
+    /// Tenant whose outbox it is.
     pub tenant: &'a TenantId,
-    /// To whom.
+    /// Name of the notifier.
     pub receiver: &'a str,
-    /// The node that delivers.
+    /// Node that delivers.
     pub node: &'a NodeId,
-    /// How many queues (accesses) at most; they are delivered at the same time.
+    /// Largest number of queues (accesses); they are delivered at the same time.
     pub limit: usize,
 }
 
-/// What a pass over an outbox did.
+/// Result of one pass over an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outbox {
-    /// Delivered and gone.
+    /// Number of notices that were delivered and deleted.
     pub delivered: usize,
-    /// To be tried again later.
+    /// Number of notices that are to be tried again later.
     pub delayed: usize,
-    /// Given up, with an entry in the log.
+    /// Number of notices that were given up, with an entry in the log.
     pub dropped: usize,
 }
 
-/// Delivers what is due to one receiver. Notices about one access go in their order: while one waits to be tried again, later
-/// ones wait behind it. One that is given up (a permanent error, or [`super::GIVE_UP_AFTER`]) stays as a record labelled
-/// [`super::dead_label`], and the log says so.
+/// Delivers the due notices to one notifier.
+///
+/// Notices about one access go in their order: while one waits for another try, later ones wait
+/// behind it. A notice is given up after a permanent error, or after [`super::GIVE_UP_AFTER`]. It
+/// stays as a record labelled [`super::dead_label`], and the log says so.
 ///
 /// # Errors
-/// [`StoreError`] when the store fails; what was delivered and could not be noted comes again.
+/// [`StoreError`] when the store fails. A notice that was delivered but could not be noted comes
+/// again.
 pub async fn deliver_due(
     store: &dyn Store,
     notifier: &dyn Notifier,
@@ -64,7 +68,7 @@ pub async fn deliver_due(
                 total.delayed = total.delayed.saturating_add(delayed);
                 total.dropped = total.dropped.saturating_add(dropped);
             }
-            // somebody else took the queue over, and goes on with it
+            // another node took the queue over, and goes on with it
             Err(StoreError::Fenced { .. } | StoreError::Conflict { .. }) => {}
             Err(error) => failed = Some(error),
         }
@@ -72,13 +76,13 @@ pub async fn deliver_due(
     failed.map_or(Ok(total), Err)
 }
 
-/// How long a queue is held at a time.
+/// Time for which a queue is held at once.
 const HOLD: TimeDelta = TimeDelta::seconds(120);
-/// How long one call of a notifier may take.
+/// Deadline for one call of a notifier.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How much of the hold must be left to begin another call.
+/// Rest of the hold that is needed to begin another call.
 const MARGIN: TimeDelta = TimeDelta::seconds(40);
-/// How many notices of a queue are looked at in one pass.
+/// Largest number of notices of a queue that one pass looks at.
 const PAGE: usize = 64;
 
 #[derive(Clone, Copy)]
@@ -113,7 +117,7 @@ impl Run<'_> {
             let now = self.store.now().await?;
             let Some(due) = record.schedule.as_ref().map(|schedule| schedule.due) else { continue };
             if due > now {
-                // the first one waits to be tried again: what is due already lines up behind it
+                // the first one waits for another try: due notices line up behind it
                 let later = waiting.get(place.saturating_add(1)..).unwrap_or_default();
                 self.line_up(&claimed.claim, later, due).await?;
                 return Ok(outbox);
@@ -152,7 +156,7 @@ impl Run<'_> {
         }
     }
 
-    /// Notes a failed try. Answers when the next is due, or `None` when there is none.
+    /// Records a failed try. Returns the time of the next try, or `None` if there is none.
     async fn failed(
         self,
         claim: &Claim,
@@ -164,7 +168,7 @@ impl Run<'_> {
         let expect = Expect::Version(record.version);
         let why: String = error.to_string().chars().take(LONGEST_ERROR).collect();
         stored.tries = stored.tries.saturating_add(1);
-        // once for one reason: it is tried often
+        // logs one reason only once, because tries are frequent
         if stored.last_error.as_ref() != Some(&why) {
             let (receiver, event) = (stored.receiver.as_str(), stored.notice.event.as_str());
             tracing::warn!(tenant = %self.ask.tenant, receiver, event, why, "a notice is not delivered yet");
@@ -197,7 +201,8 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Makes these due after what they have to wait for, so that they are not looked at in vain until then.
+    /// Postpones these notices until after the one that they wait for, so that nobody looks at them
+    /// in vain.
     async fn line_up(self, claim: &Claim, later: &[Record], behind: Time) -> Result<(), StoreError> {
         let mut writes = Vec::new();
         for (record, place) in later.iter().zip(1..) {
@@ -221,5 +226,5 @@ impl Run<'_> {
     }
 }
 
-/// How many characters of an error are kept.
+/// Largest number of characters of an error that are kept.
 const LONGEST_ERROR: usize = 400;

@@ -1,4 +1,4 @@
-//! Notices by mail.
+//! Notices by mail, through an SMTP server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,41 +15,42 @@ use super::notifier::{Notifier, NotifyError};
 use super::words::line;
 use crate::text::{cut, escaped};
 
-/// How long a mail server may take for one answer.
+/// Longest time that a mail server may take for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
-/// What a mail server answers that wants another login (RFC 4954, section 6).
+/// Answers of a mail server that wants another login (RFC 4954, section 6).
 const LOGIN_REFUSED: [u16; 4] = [530, 534, 535, 538];
-/// Most characters of a subject: longer ones are cut by those who read mail anyway.
+/// Largest number of characters of a subject: mail programs cut longer ones anyway.
 const SUBJECT: usize = 200;
 
-/// How the way to a mail server is protected.
+/// Protection of the connection to a mail server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MailTls {
-    /// TLS is begun within the conversation, or nothing is sent (STARTTLS, usually port 587).
+    /// TLS begins within the conversation, or nothing is sent (STARTTLS, usually port 587).
     #[default]
     StartTls,
     /// TLS from the first byte (usually port 465).
     Implicit,
-    /// None: whoever listens on the way reads the mail, and a password, and forges both.
+    /// No protection: whoever listens on the way reads the mail and the password, and can forge
+    /// both.
     DangerousPlaintext,
 }
 
-/// Where mail goes, and through which server.
+/// Configuration of mail: its recipients and the server to use.
 #[derive(Debug, Clone)]
 pub struct EmailConfig {
-    /// The mail server.
+    /// Host name of the mail server.
     pub host: String,
-    /// Its port.
+    /// Port of the mail server.
     pub port: u16,
-    /// How the way to it is protected.
+    /// Protection of the connection to the mail server.
     pub tls: MailTls,
-    /// A file with certificates (PEM) that are trusted beside those of the system.
+    /// File with certificates (PEM) that are trusted besides those of the system.
     pub ca: Option<std::path::PathBuf>,
-    /// Name and password, where it wants them.
+    /// User name and password, if the server wants them.
     pub login: Option<(String, SecretString)>,
-    /// From whom.
+    /// Address of the sender.
     pub from: String,
-    /// To whom.
+    /// Addresses of the recipients.
     pub to: Vec<String>,
 }
 
@@ -61,19 +62,20 @@ pub struct Email {
     to: Vec<Mailbox>,
 }
 
-/// What is wrong with how mail is to be sent.
+/// Mistake in the configuration of mail.
 #[derive(Debug, thiserror::Error)]
 #[error("mail: {why}")]
 pub struct EmailError {
-    /// What, and what would do.
+    /// Description of the mistake, and what would work.
     why: String,
 }
 
 impl Email {
-    /// Through this server to these people. It may be down.
+    /// Makes a notifier for these recipients. The mail server may be down at that time.
     ///
     /// # Errors
-    /// [`EmailError`] where an address is none, nobody is named, or the certificates cannot be used.
+    /// [`EmailError`], if an address is not valid, nobody is named, or the certificates cannot be
+    /// used.
     pub fn new(config: EmailConfig) -> Result<Self, EmailError> {
         let mailbox = |text: &str| {
             let wrong = |_| EmailError { why: format!("`{text}` is not an address like `jit@example.com`") };
@@ -102,7 +104,7 @@ impl Email {
     fn message(&self, notice: &Notice) -> Result<Message, NotifyError> {
         let mut builder = Message::builder()
             .from(self.from.clone())
-            // the same however often it is sent: whoever reads mail leaves the second out
+            // the id is the same for every delivery, so mail programs drop the second copy
             .message_id(Some(format!("<{}@jit.invalid>", notice.id)))
             .subject(cut(&format!("[jit] {}", line(notice)), SUBJECT).into_owned())
             .header(ContentType::TEXT_PLAIN);
@@ -129,7 +131,7 @@ fn parameters(host: &str, ca: Option<&Path>) -> Result<TlsParameters, EmailError
     builder.build_rustls().map_err(|error| EmailError { why: format!("TLS cannot be set up: {error}") })
 }
 
-/// What the mail says: the line, and every field that people read.
+/// Writes the text of the mail: the line, and every field that people read.
 fn text(notice: &Notice) -> String {
     let mut text = format!("{}\n\n", line(notice));
     let shown = [
@@ -152,7 +154,7 @@ fn text(notice: &Notice) -> String {
     ];
     for (name, title) in shown {
         if let Some(field) = notice.fields.get(name).filter(|field| !field.is_empty()) {
-            // what people wrote stays on its line: it cannot look like another field
+            // text that people wrote stays on its line, so it cannot look like another field
             text.push_str(&format!("{title}: {}\n", escaped(field)));
         }
     }
@@ -177,7 +179,7 @@ impl Notifier for Email {
             }
         };
         let why = match error.status() {
-            // somebody mends the password: the mail is not lost by it
+            // a wrong password does not lose the mail: somebody will fix it
             Some(status) if LOGIN_REFUSED.contains(&u16::from(status)) => {
                 format!("the mail server does not take the login ({status})")
             }
@@ -186,7 +188,8 @@ impl Notifier for Email {
                 return Err(NotifyError::Permanent { why, source: Some(Box::new(error)) });
             }
             Some(status) => format!("the mail server did not take it ({status})"),
-            // it cannot be reached, is not trusted, or offers no STARTTLS: lettre says which, without what was sent
+            // the server cannot be reached, is not trusted, or offers no STARTTLS: lettre says
+            // which, without the text that was sent
             None => format!("the mail server cannot be used: {error}"),
         };
         Err(NotifyError::Temporary { why, retry_after: None, source: Some(Box::new(error)) })

@@ -1,4 +1,5 @@
-//! Telling people: notices, which commit together with what they tell of, and their delivery.
+//! Notices to people: they commit together with the change that they tell of, and are delivered
+//! later.
 
 mod backoff;
 mod deliver;

@@ -11,25 +11,27 @@ use crate::id::{AccessId, EntryId, TenantId};
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
-/// Something that people should hear of. It carries no secret (law 12).
+/// Message about something that people should hear of. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Its id, the same however often and to whom it is delivered: a receiver that sees it twice can leave the second out.
+    /// Id of the notice, the same for every delivery and every notifier. Whoever sees it twice can
+    /// drop the second copy.
     pub id: EntryId,
-    /// Whose.
+    /// Tenant that the notice belongs to.
     pub tenant: TenantId,
-    /// Which access it is about. Notices about one access reach a receiver in their order.
+    /// Access that the notice is about. A notifier gets the notices about one access in their
+    /// order.
     pub access: Option<AccessId>,
-    /// What happened.
+    /// Event that the notice tells of.
     pub event: What,
-    /// The rest of it, in words and names (`target`, `role`, `principal`, `awaits`).
+    /// Further fields, in words and names (`target`, `role`, `principal`, `awaits`).
     pub fields: BTreeMap<String, String>,
-    /// When it happened, the store's time, UTC.
+    /// Time of the event (the store's time), UTC.
     pub at: Time,
 }
 
 impl Notice {
-    /// A notice, about an access where there is one.
+    /// Makes a notice, about an access if there is one.
     #[must_use]
     pub fn new(
         tenant: TenantId,
@@ -42,9 +44,11 @@ impl Notice {
         Self { id: EntryId::fresh(at, entropy), tenant, access, event, fields, at }
     }
 
-    /// The write that puts it into the outbox of this receiver, to be part of the commit that it tells of (law 9). `now` is
-    /// the store's time; of several notices about one access in one commit, a later one needs a later time:
-    /// [`Notice::writes`] takes care of that.
+    /// Returns the write that puts the notice into the outbox of this notifier. It belongs into the
+    /// commit that the notice tells of (law 9).
+    ///
+    /// `now` is the store's time. If one commit holds several notices about one access, a later
+    /// notice needs a later time: [`Notice::writes`] takes care of that.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when it cannot be written as JSON, which no notice of the engine is.
@@ -59,7 +63,8 @@ impl Notice {
         stored.write(Expect::Absent, Some(now))
     }
 
-    /// The writes of several notices, each with its receiver, in the order in which they are to arrive.
+    /// Returns the writes of several notices, each with its notifier, in the order in which they
+    /// are to arrive.
     ///
     /// # Errors
     /// As [`Notice::write`].
@@ -74,34 +79,35 @@ impl Notice {
     }
 }
 
-/// A notice on its way to one receiver, or given up.
+/// A notice on its way to one notifier, or given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OutboxRecord {
-    /// The notice.
+    /// Notice to deliver.
     pub notice: Notice,
-    /// To whom.
+    /// Name of the notifier.
     pub receiver: String,
-    /// How often delivery was tried.
+    /// Number of failed tries.
     pub tries: u32,
-    /// When it was to be delivered first, the store's time, UTC.
+    /// Time at which the first try was due (the store's time), UTC.
     pub first_due: Time,
-    /// Why the last try failed.
+    /// Error of the last try, if it failed.
     pub last_error: Option<String>,
 }
 
-/// The label of notices that were given up, for [`crate::store::PageAsk`]. Their records stay until somebody deletes them.
+/// Returns the label of notices that were given up, for [`crate::store::PageAsk`]. Their records
+/// stay until somebody deletes them.
 #[must_use]
 pub fn dead_label() -> (String, String) {
     (STATE.to_owned(), "dead".to_owned())
 }
 
 const STATE: &str = "state";
-/// Finds what waits in one queue.
+/// Label that finds the notices of one queue.
 const QUEUE: &str = "queue";
 
 impl OutboxRecord {
-    /// From its record.
+    /// Reads a notice from its record.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when it is not one.
@@ -109,18 +115,19 @@ impl OutboxRecord {
         serde_json::from_slice(&record.body).map_err(|error| damaged(&record.at.key, &error))
     }
 
-    /// What is delivered one after the other: the notices about one access to one receiver.
+    /// Returns the name of its queue: the notices about one access to one notifier, which are
+    /// delivered one after the other.
     pub(super) fn queue(&self) -> String {
         let about = self.notice.access.map_or_else(|| self.notice.id.to_string(), |access| access.to_string());
         format!("{}/{about}", self.receiver)
     }
 
-    /// The label of its queue.
+    /// Returns the label of its queue.
     pub(super) fn queue_label(&self) -> (String, String) {
         (QUEUE.to_owned(), self.queue())
     }
 
-    /// Its record, due then; without a time it is given up.
+    /// Returns the write of its record, due at this time; without a time the notice is given up.
     pub(super) fn write(&self, expect: Expect, due: Option<Time>) -> Result<Write, StoreError> {
         let Notice { tenant, id, .. } = &self.notice;
         // keys sort by the time of the first try: the order of a queue

@@ -1,4 +1,4 @@
-//! The contract of whatever carries a notice to people.
+//! The contract of everything that carries notices to people.
 
 use std::fmt::Debug;
 
@@ -8,38 +8,39 @@ use chrono::TimeDelta;
 use super::notice::Notice;
 use crate::store::BoxError;
 
-/// Carries notices to a receiver: a chat, a mailbox, a webhook.
+/// Carries notices to people: through a chat, a mailbox or a webhook.
 #[async_trait]
 pub trait Notifier: Debug + Send + Sync + 'static {
-    /// Delivers a notice. It may be called again with the same one when an answer was lost: [`Notice::id`] tells. A call
-    /// that takes longer than 30 s is given up and comes again.
+    /// Delivers a notice. If an answer was lost, it may be called again with the same notice:
+    /// [`Notice::id`] tells. A call that takes longer than 30 s is given up and comes again.
     ///
     /// # Errors
-    /// [`NotifyError`], by whether trying again can help.
+    /// [`NotifyError`], by whether another try can help.
     async fn notify(&self, notice: &Notice) -> Result<(), NotifyError>;
 }
 
-/// Why a notice was not delivered. Its words reach the log: they carry no secret, and no URL that is one.
+/// Reason why a notice was not delivered. Its words reach the log: they carry no secret, and no URL
+/// that is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// It may work later.
+    /// Delivery failed, but may work later.
     #[error("it could not be delivered now: {why}")]
     Temporary {
-        /// What happened.
+        /// Description of what happened.
         why: String,
-        /// When the receiver wants to be asked again at the earliest, if it said so.
+        /// Time that the other side wants to wait before the next try, if it said so.
         retry_after: Option<TimeDelta>,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// It will never work as it is.
+    /// Delivery will never work without a change.
     #[error("it cannot be delivered: {why}")]
     Permanent {
-        /// What happened, and what to do.
+        /// Description of what happened, and what to do.
         why: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },

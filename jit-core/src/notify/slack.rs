@@ -13,13 +13,13 @@ use crate::fact::What;
 use crate::http::{HttpClient, HttpRequest};
 use crate::text::{cut, escaped};
 
-/// Most characters of a header (Slack's Block Kit reference: header block).
+/// Largest number of characters of a header (Slack's Block Kit reference: header block).
 const HEADER: usize = 150;
-/// Most characters of the text of a section.
+/// Largest number of characters of the text of a section.
 const SECTION: usize = 3_000;
-/// Most characters of one field of a section, of which it has ten at most.
+/// Largest number of characters of one field of a section, which has at most ten fields.
 const FIELD: usize = 2_000;
-/// Most characters of a button's address.
+/// Largest number of characters of a button's address.
 const ADDRESS: usize = 3_000;
 
 /// Posts notices to a channel: who, what, why, for how long, and a link to the decision.
@@ -30,7 +30,8 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// To the channel of this incoming webhook. Its address is a secret.
+    /// Makes a notifier for the channel of this incoming webhook. The webhook's address is a
+    /// secret.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString) -> Self {
         Self { client, url }
@@ -47,8 +48,9 @@ impl Notifier for Slack {
     }
 }
 
-/// The message, within Slack's limits whatever the notice holds. What people and servers wrote is only sent as `plain_text` without emoji: Slack
-/// makes no field, link, mention or icon of it.
+/// Builds the message, within Slack's limits whatever the notice holds. Text that people and
+/// servers wrote is only sent as `plain_text` without emoji, so Slack makes no field, link, mention
+/// or icon of it.
 fn payload(notice: &Notice) -> Value {
     let headline = match tone(notice.event) {
         Tone::Plain => line(notice),
@@ -89,29 +91,30 @@ fn payload(notice: &Notice) -> Value {
     json!({ "text": unmarked(&headline), "mrkdwn": false, "blocks": blocks })
 }
 
-/// Text of which Slack makes nothing, on one line.
+/// Makes text that Slack shows as it is, on one line.
 fn plain(text: &str, most: usize) -> Value {
-    // an empty text is refused as a whole
+    // an empty text makes Slack refuse the whole message
     let text = if text.trim().is_empty() { "jit" } else { text };
     json!({ "type": "plain_text", "text": cut(&escaped(text), most), "emoji": false })
 }
 
-/// The text of the message where no blocks can be shown. It cannot be marked as plain, so what Slack could make something of is taken apart.
+/// Makes the text of the message for places that show no blocks. This text cannot be marked as
+/// plain, so everything that Slack could interpret is taken apart.
 fn unmarked(text: &str) -> String {
     let apart = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(':', ": ");
     cut(&apart, SECTION).into_owned()
 }
 
-/// How loud it is.
+/// Loudness of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
-    /// It is as it should be.
+    /// Everything is as it should be.
     Plain,
-    /// Somebody has to do something, or to look.
+    /// Somebody has to act, or to look.
     Loud,
 }
 
-/// How loud this has to be told.
+/// Returns the loudness of an event.
 fn tone(event: What) -> Tone {
     match event {
         What::BreakGlass
@@ -146,7 +149,7 @@ mod tests {
         Notice::new(TenantId::main(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
     }
 
-    /// Every text that Slack is told to show, with whether it may make something of it.
+    /// Collects every text that Slack is told to show, with whether Slack may interpret it.
     fn texts(value: &Value, into: &mut Vec<String>) {
         match value {
             Value::Object(map) => {

@@ -11,7 +11,7 @@ use crate::id::{AccessId, NodeId, TenantId};
 use crate::store::{Change, Kind, Lane, MemoryStore, PageAsk, Store};
 use crate::testkit::ManualClock;
 
-/// Answers as it is told, notice by notice, and keeps what it took.
+/// Answers as it is told, notice by notice, and keeps what it received.
 #[derive(Debug, Default)]
 struct Mailbox {
     taken: Mutex<Vec<(What, String)>>,
@@ -150,7 +150,7 @@ async fn a_notice_is_tried_for_days_and_then_given_up_with_an_entry() {
     assert_eq!(entries.len(), 1);
     let text = String::from_utf8(entries[0].body.clone()).unwrap();
     assert!(text.contains("\"what\":\"notice-dropped\"") && text.contains("it is closed"), "{text}");
-    // it is out of the way
+    // the notice that was given up no longer blocks the others
     post.send(access, &STORY[1..]).await;
     post.mailbox.answers.lock().unwrap().clear();
     assert_eq!(post.deliver().await.delivered, 2);

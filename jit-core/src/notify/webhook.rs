@@ -10,8 +10,8 @@ use super::notifier::{Notifier, NotifyError};
 use crate::clock::{Clock, SystemClock};
 use crate::http::{HttpAnswer, HttpClient, HttpError, HttpRequest, WebhookSecret, sign};
 
-/// POSTs notices as JSON, signed as the Standard Webhooks specification has it. `webhook-id` is the notice's id: the same however often
-/// it is delivered.
+/// Sends notices as JSON by POST, signed as the Standard Webhooks specification says. `webhook-id`
+/// is the notice's id: the same for every delivery.
 #[derive(Debug)]
 pub struct WebhookNotifier {
     client: HttpClient,
@@ -20,7 +20,7 @@ pub struct WebhookNotifier {
 }
 
 impl WebhookNotifier {
-    /// To this address, signed with every one of the secrets.
+    /// Makes a notifier for this address that signs with every one of the secrets.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString, secrets: Vec<WebhookSecret>) -> Self {
         Self { client, url, secrets }
@@ -47,7 +47,7 @@ impl Notifier for WebhookNotifier {
     }
 }
 
-/// There was no answer: whether it may come later.
+/// Turns a missing answer into an error, which says whether it may come later.
 pub(super) fn unanswered(error: HttpError) -> NotifyError {
     let why = error.to_string();
     match error {
@@ -58,7 +58,7 @@ pub(super) fn unanswered(error: HttpError) -> NotifyError {
     }
 }
 
-/// What the status of an answer means.
+/// Judges the status of an answer.
 pub(super) fn judge(answer: &HttpAnswer, whose: &str) -> Result<(), NotifyError> {
     let HttpAnswer { status, retry_after, .. } = answer;
     let temporary = |retry_after: Option<TimeDelta>| {

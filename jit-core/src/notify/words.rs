@@ -1,10 +1,11 @@
-//! What a notice says to people, in one line.
+//! Text of a notice for people, in one line.
 
 use super::notice::Notice;
 use crate::fact::What;
 use crate::text::escaped;
 
-/// One line: who, what, where. No reason and no name begins a new line, or turns the order of letters around.
+/// Writes one line: who, what, where. No reason and no name can begin a new line or reverse the
+/// order of the letters.
 pub(super) fn line(notice: &Notice) -> String {
     let field = |name: &str| notice.fields.get(name).map_or("", String::as_str);
     let (who, role, target) = (field("principal"), field("role"), field("target"));

@@ -1,10 +1,12 @@
-//! The algorithms of signatures that are known here. A symmetric one has no name here, and so cannot be asked for.
+//! Signature algorithms that are known here. A symmetric algorithm has no name here, so nobody can
+//! ask for it.
 
 use std::fmt;
 
 use jsonwebtoken::Algorithm;
 
-/// How a provider signs its tokens: RFC 7518 section 3.1, RFC 8037. All are asymmetric.
+/// Algorithm with which a provider signs its tokens: RFC 7518 section 3.1, RFC 8037. All are
+/// asymmetric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SigningAlgorithm {
@@ -16,15 +18,15 @@ pub enum SigningAlgorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
-    /// Ed25519.
+    /// Ed25519 signatures (EdDSA).
     EdDsa,
 }
 
 impl SigningAlgorithm {
-    /// All of them.
+    /// List of all algorithms.
     pub const ALL: [Self; 5] = [Self::Rs256, Self::Ps256, Self::Es256, Self::Es384, Self::EdDsa];
 
-    /// As tokens name it.
+    /// Returns the name that tokens use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,8 +38,8 @@ impl SigningAlgorithm {
         }
     }
 
-    /// By the exact name that a token gives; none for every other, `none` and the symmetric ones among them. `Ed25519` is what
-    /// RFC 9864 calls `EdDSA` with such a key.
+    /// Finds an algorithm by the exact name that a token gives. All other names give `None`, `none`
+    /// and the symmetric ones among them. RFC 9864 calls `EdDSA` with such a key `Ed25519`.
     pub(super) fn named(name: &str) -> Option<Self> {
         let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL.into_iter().find(|known| known.name() == name)

@@ -1,4 +1,4 @@
-//! What a token says, of the types that RFC 7519 and OpenID Connect Core section 2 give it.
+//! Claims of a token, with the types of RFC 7519 and OpenID Connect Core section 2.
 
 use chrono::DateTime;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::refused::Refused;
 use crate::clock::Time;
 
-/// What a token says that its provider has signed.
+/// Claims of a token that its provider has signed.
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
@@ -15,12 +15,12 @@ impl Claims {
         read.map(Self).map_err(|_| Refused::NotAToken { why: "what it says is not a JSON object" })
     }
 
-    /// A text that has to be there.
+    /// Returns a text that has to be there.
     pub(super) fn text(&self, claim: &str) -> Result<&str, Refused> {
         self.text_if(claim)?.ok_or_else(|| Refused::Missing { claim: claim.to_owned() })
     }
 
-    /// A text; an empty one is none.
+    /// Returns a text, if the claim is there; an empty text counts as absent.
     pub(super) fn text_if(&self, claim: &str) -> Result<Option<&str>, Refused> {
         match self.0.get(claim) {
             None | Some(Value::Null) => Ok(None),
@@ -29,7 +29,7 @@ impl Claims {
         }
     }
 
-    /// One text or several.
+    /// Returns one text or several.
     pub(super) fn texts(&self, claim: &str) -> Result<Vec<&str>, Refused> {
         let one = Value::as_str;
         match self.0.get(claim) {
@@ -43,12 +43,12 @@ impl Claims {
         }
     }
 
-    /// A time that has to be there, UTC.
+    /// Returns a time that has to be there, UTC.
     pub(super) fn time(&self, claim: &str) -> Result<Time, Refused> {
         self.time_if(claim)?.ok_or_else(|| Refused::Missing { claim: claim.to_owned() })
     }
 
-    /// A time, UTC: seconds since 1970, of which a fraction is cut off.
+    /// Returns a time, UTC, if the claim is there: seconds since 1970, with the fraction cut off.
     pub(super) fn time_if(&self, claim: &str) -> Result<Option<Time>, Refused> {
         const WHAT: &str = "seconds since 1970";
         let seconds = match self.0.get(claim) {
@@ -60,7 +60,7 @@ impl Claims {
         time.map(Some).ok_or_else(|| malformed(claim, WHAT))
     }
 
-    /// Whether it is true; some providers write that as a text.
+    /// Checks whether the claim is true; some providers write that as a text.
     pub(super) fn is_true(&self, claim: &str) -> bool {
         match self.0.get(claim) {
             Some(Value::Bool(is)) => *is,

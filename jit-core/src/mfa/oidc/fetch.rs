@@ -1,4 +1,4 @@
-//! Where the provider's keys come from.
+//! Fetching of the provider's keys.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use crate::store::BoxError;
 /// Gets a document of the provider.
 #[async_trait]
 pub(super) trait FetchKeys: Debug + Send + Sync + 'static {
-    /// What is at the URL: an answer of success, and of limited size.
+    /// Returns the document at the URL. The answer has to be a success, and of limited size.
     async fn get(&self, url: &str) -> Result<Vec<u8>, BoxError>;
 }
 
@@ -28,7 +28,7 @@ impl FetchKeys for HttpClient {
     }
 }
 
-/// Why the provider's keys are not to be had.
+/// Reason why the provider's keys cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoKeys {
     #[error("the identity provider does not answer as it should at `{url}`")]
@@ -47,7 +47,7 @@ struct Discovered {
     jwks_uri: String,
 }
 
-/// Fetches the keys as they are now.
+/// Fetches the present keys.
 pub(super) async fn keys(config: &OidcConfig, from: &dyn FetchKeys) -> Result<Vec<Key>, NoKeys> {
     let url = match &config.keys_at {
         KeysAt::Url(url) => url.clone(),
@@ -57,14 +57,14 @@ pub(super) async fn keys(config: &OidcConfig, from: &dyn FetchKeys) -> Result<Ve
     jwks::read(&set).map_err(|bad| NoKeys::Bad { url, bad })
 }
 
-/// OpenID Connect Discovery, section 4.
+/// Finds the address of the keys by OpenID Connect Discovery, section 4.
 async fn discover(config: &OidcConfig, from: &dyn FetchKeys) -> Result<String, NoKeys> {
     let url = format!("{}/.well-known/openid-configuration", config.issuer.trim_end_matches('/'));
     let document = get(from, &url).await?;
     let Ok(found) = serde_json::from_slice::<Discovered>(&document) else {
         return Err(NoKeys::NotDiscovered { url });
     };
-    // else one provider could speak for another (section 4.3)
+    // otherwise one provider could speak for another (section 4.3)
     if found.issuer != config.issuer {
         return Err(NoKeys::OtherIssuer { url, found: super::refused::shown(&found.issuer) });
     }

@@ -1,39 +1,39 @@
-//! What of a configuration cannot be meant.
+//! Mistakes in the configuration of an identity provider.
 
 use chrono::TimeDelta;
 
 use super::config::{KeysAt, LONGEST_LEEWAY, OidcConfig, PRINCIPAL};
 use crate::http::{HttpError, Plaintext};
 
-/// Why a provider cannot be trusted as it was configured.
+/// Reason why a provider cannot be trusted as it was configured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OidcInvalid {
-    /// Something has to be given.
+    /// A setting is empty.
     #[error("the {what} is empty")]
     Empty {
-        /// What.
+        /// Name of the empty setting.
         what: &'static str,
     },
-    /// An issuer is a URL without query and fragment (OpenID Connect Core section 1.2).
+    /// An issuer has to be a URL without query and fragment (OpenID Connect Core section 1.2).
     #[error("the issuer `{given}` has a query or a fragment, and can have none")]
     Issuer {
-        /// What was given.
+        /// Issuer that was given.
         given: String,
     },
-    /// It is not to be reached by `https`.
+    /// The address does not use `https`.
     #[error("`{given}` does not begin with `https://`")]
     Scheme {
-        /// What was given.
+        /// Address that was given.
         given: String,
     },
-    /// A login has no place in an address.
+    /// An address must not contain a login.
     #[error("the provider's address holds a login, and can hold none")]
     Login,
-    /// The template has to name the principal, once.
+    /// The template has to name the principal, exactly once.
     #[error("the template `{given}` does not hold `{{principal}}` once")]
     Template {
-        /// What was given.
+        /// Template that was given.
         given: String,
     },
     /// No token would be accepted.
@@ -51,13 +51,13 @@ pub enum OidcInvalid {
     /// Keys would be thrown away before they are old.
     #[error("keys are kept for less long while the provider does not answer than while it does")]
     KeysKept,
-    /// There can be no connections.
+    /// The HTTP client cannot be built.
     #[error("the provider cannot be spoken to")]
     Http(#[source] HttpError),
 }
 
 impl OidcConfig {
-    /// Refuses what cannot be meant.
+    /// Refuses a configuration that cannot be meant.
     pub(super) fn checked(self) -> Result<Self, OidcInvalid> {
         let filled = [("issuer", &self.issuer), ("audience", &self.audience), ("principal claim", &self.claim)];
         if let Some((what, _)) = filled.into_iter().find(|(_, text)| text.trim().is_empty()) {
@@ -70,7 +70,7 @@ impl OidcConfig {
             KeysAt::Discovered => &self.issuer,
             KeysAt::Url(url) => url,
         };
-        // it is logged, and told to people
+        // the address is logged, and shown to people
         if asked.contains('@') {
             return Err(OidcInvalid::Login);
         }

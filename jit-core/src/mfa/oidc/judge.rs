@@ -1,4 +1,5 @@
-//! What a signed token has to say to prove something: OpenID Connect Core section 3.1.3.7, and what a step-up needs besides.
+//! Judgement of a signed token: OpenID Connect Core section 3.1.3.7, and the further needs of a
+//! step-up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +13,14 @@ use super::refused::{Refused, shown};
 use crate::clock::{Time, after, span};
 use crate::mfa::{Challenge, Once, Verified};
 
-/// Most values of `amr` that are logged.
+/// Largest number of `amr` values that are logged.
 const MOST_LOGGED: usize = 16;
 
 /// A token whose signature is right.
 pub(super) struct Signed<'a> {
     pub(super) claims: &'a Claims,
     pub(super) kid: &'a str,
-    /// Names the token where it has no name of its own.
+    /// Digest that names the token if it has no name of its own.
     pub(super) digest: [u8; 32],
 }
 
@@ -51,7 +52,7 @@ pub(super) fn judge(
     Ok(Verified { at: at.min(challenge.now), details, keep: None, once: Some(once) })
 }
 
-/// That we are meant, and that it was given to us.
+/// Checks that the token is meant for us, and that it was given to us.
 fn for_us(config: &OidcConfig, claims: &Claims) -> Result<(), Refused> {
     let audience = claims.texts("aud")?;
     if !audience.contains(&config.audience.as_str()) {
@@ -66,8 +67,10 @@ fn for_us(config: &OidcConfig, claims: &Claims) -> Result<(), Refused> {
     }
 }
 
-/// That it is in force; gives when it expires. It expires by either clock, so that what was used stays unusable for as long as the
-/// store remembers that, even where somebody sets the wall clock back.
+/// Checks that the token is in force; returns when it expires.
+///
+/// The token expires by either clock. So a used token stays unusable as long as the store remembers
+/// it, even if somebody sets the wall clock back.
 fn in_force(config: &OidcConfig, claims: &Claims, now: Time, wall: Time) -> Result<Time, Refused> {
     let expires = claims.time("exp")?;
     if after(expires, config.leeway) <= wall.max(now) {
@@ -81,7 +84,7 @@ fn in_force(config: &OidcConfig, claims: &Claims, now: Time, wall: Time) -> Resu
     }
 }
 
-/// That it is about the person who has to prove himself.
+/// Checks that the token is about the person who has to prove their identity.
 fn about(config: &OidcConfig, claims: &Claims, challenge: &Challenge<'_>) -> Result<(), Refused> {
     let claim = config.claim.as_str();
     let found = claims.text(claim)?;
@@ -90,14 +93,14 @@ fn about(config: &OidcConfig, claims: &Claims, challenge: &Challenge<'_>) -> Res
         let found = format!("`{}`", shown(found));
         return Err(Refused::Subject { claim: claim.to_owned(), found, expected: format!("`{}`", shown(&expected)) });
     }
-    // whoever may write any address into his profile would be anybody
+    // otherwise whoever may write any address into their profile could be anybody
     if claim == "email" && !claims.is_true("email_verified") {
         return Err(Refused::Unverified { found: shown(found) });
     }
     Ok(())
 }
 
-/// When the person proved who he is.
+/// Returns the time at which the person proved their identity.
 fn proven_at(config: &OidcConfig, claims: &Claims, now: Time, wall: Time) -> Result<Time, Refused> {
     let at = claims.time_if("auth_time")?.ok_or(Refused::NoAuthTime)?;
     if at > after(wall, config.leeway) {
@@ -109,7 +112,7 @@ fn proven_at(config: &OidcConfig, claims: &Claims, now: Time, wall: Time) -> Res
     Ok(at)
 }
 
-/// That more than a password was asked for; gives what the token says of it.
+/// Checks that more than a password was asked for; returns what the token says about it.
 fn second_factor(config: &OidcConfig, claims: &Claims) -> Result<BTreeMap<&'static str, String>, Refused> {
     let (amr, acr) = (claims.texts("amr")?, claims.text_if("acr")?);
     let shown_amr = || amr.iter().take(MOST_LOGGED).map(|one| shown(one)).collect::<Vec<_>>();
@@ -126,7 +129,8 @@ fn second_factor(config: &OidcConfig, claims: &Claims) -> Result<BTreeMap<&'stat
     Ok(amr.into_iter().chain(acr.map(|acr| ("acr", shown(acr)))).collect())
 }
 
-/// Names a token among all of its issuer: by `jti`, else by what is signed.
+/// Names a token among all tokens of its issuer: by `jti`, otherwise by a digest of the signed
+/// text.
 fn name(issuer: &str, jti: Option<&str>, digest: &[u8; 32]) -> String {
     let Some(jti) = jti else { return format!("sha256:{}", URL_SAFE_NO_PAD.encode(digest)) };
     let named = Sha256::new().chain_update(issuer).chain_update([0]).chain_update(jti).finalize();

@@ -1,4 +1,5 @@
-//! The provider's public keys (RFC 7517). What is not understood is left out; it never spoils the rest.
+//! The provider's public keys (RFC 7517). Keys that are not understood are left out; they never
+//! spoil the rest.
 
 use std::fmt;
 
@@ -9,7 +10,8 @@ use serde_json::Value;
 
 use super::algorithm::SigningAlgorithm;
 
-/// Most keys of a set that are looked at. Providers have two or three, Google and Microsoft up to ten.
+/// Largest number of keys of a set that are looked at. Providers have two or three, Google and
+/// Microsoft up to ten.
 const MOST_KEYS: usize = 100;
 
 /// A public key that signs tokens.
@@ -26,20 +28,22 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// Whether the key is of the type that the algorithm needs, and not kept for another one.
+    /// Checks whether the key has the type that the algorithm needs, and is not reserved for
+    /// another algorithm.
     pub(super) fn fits(&self, algorithm: SigningAlgorithm) -> bool {
         self.fits.contains(&algorithm)
     }
 
-    /// Whether this key has signed it.
+    /// Checks whether this key made the signature.
     pub(super) fn has_signed(&self, algorithm: SigningAlgorithm, signed: &[u8], signature: &[u8]) -> bool {
-        // not through the library's default, which panics where an embedder has switched on both of its implementations
+        // not through the library's default, which panics if an embedder has enabled both of its
+        // implementations
         let verifier = (DEFAULT_PROVIDER.verifier_factory)(&algorithm.as_library(), &self.key);
         self.fits(algorithm) && verifier.is_ok_and(|verifier| verifier.verify(signed, &signature.to_vec()).is_ok())
     }
 }
 
-/// Why a set of keys cannot be used.
+/// Reason why a set of keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadKeys {
     #[error("what it gives as its keys is not a set of keys")]
@@ -70,7 +74,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// Reads a set of keys, of which those that sign are kept.
+/// Reads a set of keys, and keeps those that sign.
 pub(super) fn read(json: &[u8]) -> Result<Vec<Key>, BadKeys> {
     let set: Set = serde_json::from_slice(json).map_err(|_| BadKeys::NotASet)?;
     if set.keys.len() > MOST_KEYS {
@@ -86,7 +90,8 @@ fn key_of(jwk: Jwk) -> Option<Key> {
     if !signs || !verifies || jwk.kid.is_empty() {
         return None;
     }
-    // the type of the key decides, never the token: a public RSA key is no secret of HMAC
+    // the type of the key decides, never the token: a public RSA key must not become a secret of
+    // HMAC
     let (mut fits, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => {
             let key = DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?);

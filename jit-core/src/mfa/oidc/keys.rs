@@ -1,4 +1,4 @@
-//! The provider's keys as they were last seen, and when it is asked again.
+//! The provider's keys as they were last seen, and the rules for fetching them again.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use super::fetch::{self, FetchKeys, NoKeys};
 use super::jwks::Key;
 use crate::mfa::FactorError;
 
-/// Shortest time between two fetches that unknown keys are the reason of: whoever makes them up could have the provider flooded.
+/// Shortest time between two fetches that unknown keys cause. Otherwise whoever makes up keys could
+/// flood the provider.
 const UNKNOWN_EVERY: Duration = Duration::from_secs(30);
 
-/// Shortest time after a fetch that failed before the next.
+/// Shortest time between a failed fetch and the next one.
 const FAILED_EVERY: Duration = Duration::from_secs(5);
 
-/// Keys, and when they were fetched, in elapsed time.
+/// Set of keys, with the elapsed time at which it was fetched.
 #[derive(Debug)]
 pub(super) struct Set {
     pub(super) keys: Vec<Key>,
@@ -33,18 +34,18 @@ impl Set {
     }
 }
 
-/// How fetching went so far.
+/// History of the fetches so far.
 #[derive(Debug, Default)]
 struct Fetches {
-    /// How many have ended.
+    /// Number of fetches that have ended.
     ended: u64,
-    /// When the last one failed, if it did, in elapsed time, and why.
+    /// Elapsed time and error of the last fetch, if it failed.
     failed: Option<(Duration, String)>,
-    /// When an unknown key was the reason of one last, in elapsed time.
+    /// Elapsed time of the last fetch that an unknown key caused.
     for_unknown: Option<Duration>,
 }
 
-/// The provider's keys.
+/// The provider's keys, kept and fetched again.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     config: Arc<OidcConfig>,
@@ -64,7 +65,8 @@ impl Keys {
         Self { config, from, seen: Arc::default(), fetches: Arc::default() }
     }
 
-    /// The keys among which one of this name is looked for; the provider is asked where they are old or have none of that name.
+    /// Returns the set in which to look for the key of this name. The provider is asked if the keys
+    /// are old or have none of that name.
     pub(super) async fn to_find(&self, kid: &str) -> Result<Arc<Set>, FactorError> {
         let seen = self.seen();
         let fresh = |set: &&Arc<Set>| self.age(set) < self.config.fresh_for;
@@ -75,7 +77,7 @@ impl Keys {
         let failure = self.refresh(seen.ended, unknown).await;
         let set = self.seen().set.filter(|set| self.age(set) < self.config.usable_for);
         match (set, failure) {
-            // a key that came while the provider is out of reach may well be right
+            // a key that appeared while the provider is out of reach may well be right
             (Some(set), Some(why)) if !set.has(kid) => Err(unavailable(why)),
             (Some(set), _) => Ok(set),
             (None, why) => {
@@ -84,7 +86,8 @@ impl Keys {
         }
     }
 
-    /// Fetches them unless that was done meanwhile, or too recently; gives why the last fetch failed, if it did.
+    /// Fetches the keys, unless that was done meanwhile or too recently. Returns the error of the
+    /// last fetch, if it failed.
     async fn refresh(&self, ended: u64, unknown: bool) -> Option<String> {
         let mut fetches = Arc::clone(&self.fetches).lock_owned().await;
         let now = self.config.clock.elapsed();
@@ -97,7 +100,8 @@ impl Keys {
         if unknown {
             fetches.for_unknown = Some(now);
         }
-        // in a task of its own: a caller who goes away neither loses what others wait for, nor can have it begun again at once
+        // in a separate task: a caller who goes away neither cancels what others wait for, nor can
+        // start it again at once
         let task = tokio::spawn(self.clone().fetch(fetches));
         task.await.unwrap_or_else(|error| Some(error.to_string()))
     }
@@ -125,7 +129,7 @@ impl Keys {
     }
 }
 
-/// The error with its causes.
+/// Returns the error with its causes.
 fn in_words(error: &NoKeys) -> String {
     let mut words = error.to_string();
     let mut cause = std::error::Error::source(error);

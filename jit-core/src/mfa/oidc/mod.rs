@@ -1,5 +1,5 @@
-//! A step-up by OpenID Connect: the response is an ID token that an identity provider has signed for one access, after it asked the
-//! person for a second factor.
+//! Step-up by OpenID Connect: the response is an ID token. An identity provider has signed it for
+//! one access, after it asked the person for a second factor.
 
 mod algorithm;
 mod claims;
@@ -34,14 +34,21 @@ use crate::http::HttpClient;
 
 /// A second factor that an identity provider asks for and vouches for.
 ///
-/// A token proves something where its signature is by a key that the provider publishes under the token's `kid`, by an accepted
-/// asymmetric algorithm that the key is for; where it is from this issuer, for us (and for several only where it was given to us),
-/// in force, about the person in question, and bound to the access (`nonce`); where it says when he logged in (`auth_time`) and that
-/// a second factor was asked for (`amr` or `acr`). It is used once.
+/// A token proves something if all of this holds:
 ///
-/// The embedding application sends the person to the provider with [`Access::nonce`] as `nonce`, and with `max_age` and `acr_values`
-/// (or whatever else the provider takes) such that it asks him anew. The ID token that comes back is the response. Nothing has to be
-/// set up here for anybody, and nothing is kept of anybody.
+/// - Its signature is by a key that the provider publishes under the token's `kid`. The algorithm
+///   is asymmetric, accepted, and the one that the key is for.
+/// - It is from this issuer and for us. If it is for several audiences, it was given to us.
+/// - It is in force, is about the person in question, and is bound to the access (`nonce`).
+/// - It says when the person logged in (`auth_time`), and that a second factor was asked for (`amr`
+///   or `acr`).
+///
+/// A token is used once.
+///
+/// The embedding application sends the person to the provider with [`Access::nonce`] as `nonce`. It
+/// also sends `max_age` and `acr_values` (or whatever else the provider takes), so that the
+/// provider asks the person anew. The ID token that comes back is the response. Nobody has to be
+/// set up here, and nothing is kept about anybody.
 ///
 /// [`Access::nonce`]: crate::access::Access::nonce
 pub struct OidcFactor {
@@ -50,11 +57,11 @@ pub struct OidcFactor {
 }
 
 impl OidcFactor {
-    /// Trusts the provider as it is configured. It is asked for nothing until the first token comes: a service starts while it is
-    /// down.
+    /// Makes a factor that trusts the provider as it is configured. The provider is not asked
+    /// before the first token comes, so a service can start while the provider is down.
     ///
     /// # Errors
-    /// [`OidcInvalid`] says what of the configuration cannot be meant.
+    /// [`OidcInvalid`] says what is wrong with the configuration.
     pub fn new(config: OidcConfig) -> Result<Self, OidcInvalid> {
         let http = HttpClient::new(config.http.clone()).map_err(OidcInvalid::Http)?;
         Self::fetching(config, Arc::new(http))

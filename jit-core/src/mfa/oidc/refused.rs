@@ -1,4 +1,5 @@
-//! Why a token proves nothing, in words for a person. Nothing of the token is in them but names that it gives, cut short.
+//! Reasons why a token proves nothing, in words for a person. They repeat nothing of the token
+//! except names, cut short.
 
 use chrono::TimeDelta;
 
@@ -6,7 +7,7 @@ use super::algorithm::SigningAlgorithm;
 use crate::clock::Time;
 use crate::mfa::FactorError;
 
-/// Why a token proves nothing.
+/// Reason why a token proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("a token proves something about one access only, and none was named")]
@@ -72,7 +73,7 @@ impl From<Refused> for FactorError {
 /// Longest text of a token that is repeated in a message or in the log, in characters.
 const LONGEST_SHOWN: usize = 128;
 
-/// What a token says, as it may be repeated: cut short, control characters escaped.
+/// Returns a text of a token as it may be repeated: cut short, control characters escaped.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST_SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST_SHOWN).is_some() {

@@ -1,4 +1,5 @@
-//! The compact form of a signed token (RFC 7515 section 7.1), taken apart; nothing of it is believed yet.
+//! The compact form of a signed token (RFC 7515 section 7.1), split into its parts. None of it is
+//! believed yet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,10 +12,12 @@ use super::claims::Claims;
 use super::jwks::Key;
 use super::refused::{Refused, shown};
 
-/// Longest token that is looked at, in bytes. Providers that put a person's groups in come to about 8 KiB.
+/// Longest token that is looked at, in bytes. Tokens of providers that include a person's groups
+/// have about 8 KiB.
 const LONGEST_TOKEN: usize = 32 * 1024;
 
-/// A token in its compact form, with its header read. It has no `Debug`, so that it cannot be printed (law 12).
+/// A token in its compact form, with its header read. It has no `Debug`, so that it cannot be
+/// printed (law 12).
 pub(super) struct Token<'a> {
     signed: &'a str,
     payload: &'a str,
@@ -32,10 +35,10 @@ struct Header {
 }
 
 impl<'a> Token<'a> {
-    /// Takes it apart.
+    /// Splits a token into its parts.
     ///
     /// # Errors
-    /// Where it is no signed token, or signed as none of these algorithms are.
+    /// [`Refused`], if it is no signed token, or is signed with none of these algorithms.
     pub(super) fn read(text: &'a str, accepted: &[SigningAlgorithm]) -> Result<Self, Refused> {
         let text = text.trim_ascii();
         if text.len() > LONGEST_TOKEN {
@@ -52,7 +55,7 @@ impl<'a> Token<'a> {
         let known = SigningAlgorithm::named(&header.alg).filter(|known| accepted.contains(known));
         let algorithm =
             known.ok_or_else(|| Refused::Algorithm { alg: shown(&header.alg), accepted: accepted.to_vec() })?;
-        // other tokens of the same provider are signed with the same keys (RFC 8725 section 3.11)
+        // the same keys sign other tokens of the provider as well (RFC 8725 section 3.11)
         if let Some(typ) = header.typ.filter(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(Refused::Kind { typ: shown(&typ) });
         }
@@ -63,10 +66,10 @@ impl<'a> Token<'a> {
         Ok(Self { signed, payload, signature: decoded(signature)?, algorithm, kid })
     }
 
-    /// What it says, once one of these keys has signed it.
+    /// Returns the claims, once one of these keys has signed them.
     ///
     /// # Errors
-    /// Where none has.
+    /// [`Refused`], if none of the keys has.
     pub(super) fn signed_by<'k>(&self, mut keys: impl Iterator<Item = &'k Key>) -> Result<Claims, Refused> {
         if !keys.any(|key| key.has_signed(self.algorithm, self.signed.as_bytes(), &self.signature)) {
             return Err(Refused::Signature);
@@ -74,7 +77,8 @@ impl<'a> Token<'a> {
         Claims::read(&decoded(self.payload)?)
     }
 
-    /// Names it without telling it: of what is signed, as a signature can be written in two ways (ECDSA's is so).
+    /// Returns a digest that names the token without revealing it. It covers only the signed text,
+    /// because an ECDSA signature can be written in two ways.
     pub(super) fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.signed.as_bytes()).into()
     }

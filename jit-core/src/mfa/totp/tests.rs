@@ -14,7 +14,7 @@ struct Person {
 }
 
 impl Person {
-    /// With a seed that is known; the code of the step before was the first one.
+    /// Enrols a person with a known seed; the first code was that of the step before.
     async fn enrolled() -> Self {
         let clock = ManualClock::default();
         clock.advance(Duration::from_secs(1_800_000_000));
@@ -53,7 +53,7 @@ impl Person {
         self.factor.verify(&self.challenge(access), &code.into()).await
     }
 
-    /// Gives a code and keeps what is to be kept.
+    /// Gives a code and keeps the data that is to be kept.
     async fn take(&mut self, code: &str, access: bool) -> Result<Verified, FactorError> {
         let answer = self.give(code, access).await;
         let keep = match &answer {
@@ -66,7 +66,8 @@ impl Person {
     }
 }
 
-/// RFC 6238, appendix B, the rows of SHA-1: eight digits, of which the last six are those of a six-digit code.
+/// RFC 6238, appendix B, the rows of SHA-1: codes of eight digits, whose last six are the six-digit
+/// code.
 #[test]
 fn codes_are_those_of_the_rfc() {
     let factor = TotpFactor::new("jit", SealKey::generate(&SystemEntropy));
@@ -116,7 +117,7 @@ async fn the_sixth_wrong_code_locks_and_each_further_one_twice_as_long() {
     let sixth = person.take("000000", true).await.unwrap_err();
     let FactorError::Wrong { locked_until: Some(until), .. } = sixth else { panic!("{sixth:?}") };
     assert_eq!(until, after(person.clock.wall(), LOCKED_FOR));
-    // while it is locked the right one is not looked at
+    // during the lock even the right code is not looked at
     assert!(matches!(person.take(&person.code(0), true).await, Err(FactorError::Locked { .. })));
     person.clock.advance(Duration::from_secs(15 * 60));
     let seventh = person.take("000000", true).await.unwrap_err();

@@ -64,7 +64,7 @@ async fn old_keys_count_for_an_hour_while_the_provider_is_down() {
     scene.provider.is_down();
     scene.clock.advance(59 * MINUTE);
     accepted(&scene, &scene.key).await.unwrap();
-    // whether this one is right nobody knows now
+    // nobody knows now if this key is right
     let why = unavailable(accepted(&scene, &SignsAs::new("second", 2)).await);
     assert!(why.contains("does not answer") && why.contains("connection refused"), "{why}");
     scene.clock.advance(MINUTE);

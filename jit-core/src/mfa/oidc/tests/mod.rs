@@ -1,4 +1,4 @@
-//! A provider that is none: its keys are Ed25519, and it answers as it is told.
+//! A fake provider: its keys are Ed25519, and it answers as it is told.
 
 mod keys;
 mod secrets;
@@ -26,7 +26,7 @@ const DISCOVERY: &str = "https://login.example.com/.well-known/openid-configurat
 const JWKS: &str = "https://login.example.com/keys";
 const ACCESS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// What the provider answers, by URL, and how often it was asked for its keys.
+/// Answers of the provider by URL, and a count of the requests for its keys.
 #[derive(Debug, Default)]
 struct Provider {
     answers: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -122,7 +122,7 @@ impl Scene {
         self.clock.wall().timestamp()
     }
 
-    /// What a good token says, with these changes: null leaves a claim out.
+    /// Returns the claims of a good token with these changes; null leaves a claim out.
     fn claims(&self, changes: Value) -> Value {
         let now = self.now();
         let mut claims = json!({
@@ -146,12 +146,12 @@ impl Scene {
         self.factor.verify(&challenge, &SecretString::from(token.to_owned())).await
     }
 
-    /// What comes of a good token with these changes.
+    /// Verifies a good token with these changes.
     async fn says(&self, changes: Value) -> Result<Verified, FactorError> {
         self.verify(&self.key.token(&self.claims(changes))).await
     }
 
-    /// Why a good token with these changes proves nothing.
+    /// Returns the reason why a good token with these changes is refused.
     async fn refused(&self, changes: Value) -> String {
         let described = changes.to_string();
         why(self.says(changes).await.expect_err(&described))

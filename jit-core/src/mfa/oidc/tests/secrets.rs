@@ -1,6 +1,6 @@
 use super::*;
 
-/// What is in a token that nobody may see.
+/// Text in a token that nobody may see.
 const MARK: &str = "c0ffee-c0ffee";
 
 #[tokio::test]
@@ -32,12 +32,12 @@ async fn law_12_no_token_is_in_an_error_a_debug_or_the_log() {
     let token = scene.key.token(&claims(json!({})));
     let verified = scene.verify(&token).await.unwrap();
     assert!(is_silent(&token, &format!("{verified:?} {:?} {:?}", scene.factor, scene.factor.keys)));
-    // the nonce too is of the token: it is not repeated
+    // the nonce is part of the token too: it is not repeated
     let error = scene.says(json!({ "nonce": MARK })).await.unwrap_err();
     assert!(is_silent(MARK, &format!("{error} {error:?}")));
 }
 
-/// Whether the text has nothing of the token but the names that it gives.
+/// Checks whether the text repeats nothing of the token except the names that it gives.
 fn is_silent(token: &str, text: &str) -> bool {
     let mut parts = token.split('.').filter(|part| part.len() > 8);
     !text.contains(MARK) && !parts.any(|part| text.contains(part))
