@@ -1,4 +1,5 @@
-//! Who may ask for what, and what it takes. Deny by default.
+//! Policy: who may ask for which role, and what a request needs before it is granted. Deny by
+//! default.
 
 #[cfg(feature = "cedar")]
 mod cedar;
@@ -20,98 +21,106 @@ use crate::clock::Time;
 use crate::directory::{Directory, Person};
 use crate::id::{ApproverName, FactorName, Group, Principal, ReceiverName, RoleName, RuleName, TargetName};
 
-/// Nothing lasts longer than this from its activation, extensions included, whatever policy says (law 2).
+/// Longest time of an access from its activation, extensions included, whatever policy says (law
+/// 2).
 pub const CEILING: TimeDelta = TimeDelta::hours(24);
 
-/// Turns a question into a ruling. Pure: the same question has the same answer, and nothing is fetched. A panic is no answer, and no answer is
-/// a no: what waits for it is tried again.
+/// Turns a question into a ruling.
+///
+/// A policy is pure: the same question has the same answer, and nothing is fetched. A panic is no
+/// answer, and no answer denies: the work that waits for it is tried again.
 pub trait Policy: Debug + Send + Sync + 'static {
-    /// What it takes, or why not.
+    /// Rules on the question: returns the plan to meet, or the reason of a denial.
     fn rule(&self, question: &Question<'_>) -> Ruling;
 
-    /// Whether the person may do this (law 16). Deny by default.
+    /// Checks whether the person may do this (law 16). Deny by default.
     fn may(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool;
 
-    /// The groups that any answer could depend on: what the engine asks the directory for.
+    /// Returns the groups that any answer could depend on. The engine asks the directory for them.
     fn groups(&self) -> BTreeSet<Group>;
 
-    /// The roles that policy makes requestable on the target, for reconciliation.
+    /// Returns the roles that policy makes requestable on the target, for reconciliation.
     fn requestable(&self, target: &TargetName) -> BTreeSet<RoleName>;
 
-    /// Whether a rule for the target makes roles usable at once (`activation = "default"`). Where
-    /// one does, `jit doctor` fails on a target that cannot do so.
+    /// Checks whether a rule for the target makes roles usable at once (`activation = "default"`).
+    /// If one does, `jit doctor` fails on a target that cannot do so.
     fn activates(&self, target: &TargetName) -> bool {
         let _ = target;
         true
     }
 
-    /// Hash of what it says, hexadecimal SHA-256.
+    /// Returns the hash of what the policy says, hexadecimal SHA-256.
     fn hash(&self) -> String;
 
-    /// The rules in their order with what each said to the question, for `policy explain`.
+    /// Explains the question for `policy explain`: the rules in their order, with what each one
+    /// said.
     fn explain(&self, question: &Question<'_>) -> Vec<Explained>;
 
-    /// What it mentions by name: an engine that lacks any of it does not take the policy.
+    /// Returns the names that the policy mentions. An engine that lacks any of them does not take
+    /// the policy.
     fn mentions(&self) -> Mentions {
         Mentions::default()
     }
 
-    /// Whether every answer comes at once. Then it is asked right where it is needed; else on a thread of its own, and given up after 2 s.
-    /// Only what never waits, locks or loops may say so.
+    /// Checks whether every answer comes at once.
+    ///
+    /// If so, the engine asks the policy on the calling thread. Otherwise it asks on a separate
+    /// thread and gives up after 2 s. Return true only if the policy never waits, locks or loops.
     fn answers_at_once(&self) -> bool {
         false
     }
 
-    /// The directory that came with it, where it has one.
+    /// Returns the directory that came with the policy, if there is one.
     fn directory(&self) -> Option<Arc<dyn Directory>> {
         None
     }
 }
 
-/// What is asked of policy.
+/// Question that policy answers.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
-    /// On which target.
+    /// Target of the request.
     pub target: &'a TargetName,
-    /// Which role.
+    /// Role that is requested.
     pub role: &'a RoleName,
-    /// Who asks, with his groups.
+    /// Account that asks (the requester), with their groups.
     pub requester: &'a Person,
-    /// Who gets the role, with his groups.
+    /// Account that gets the role (the grantee), with their groups.
     pub receiver: &'a Person,
-    /// For how long.
+    /// Requested duration of the role.
     pub duration: TimeDelta,
-    /// Why.
+    /// Reason that the requester gave.
     pub reason: &'a str,
-    /// Under which ticket.
+    /// Ticket that the request names, if any.
     pub ticket: Option<&'a str>,
-    /// From when, where not at once, UTC.
+    /// Start that was asked for, UTC; `None` means at once.
     pub start: Option<Time>,
-    /// When it was asked, the store's time, UTC.
+    /// Time of the request (the store's time), UTC.
     pub asked_at: Time,
-    /// Whether it is an emergency.
+    /// True if the request is an emergency.
     pub break_glass: bool,
-    /// Whether the requester or who gets the role has another emergency that nobody has reviewed yet.
+    /// True if the requester or the grantee has another emergency that nobody has reviewed yet.
     pub owes_review: bool,
 }
 
-/// What a policy mentions by name and others have to bring.
+/// Names that a policy mentions and that the embedding service has to provide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mentions {
-    /// Receivers of notices.
+    /// Notifiers that notices go to.
     pub receivers: BTreeSet<ReceiverName>,
-    /// Outside systems.
+    /// Outside systems that decide.
     pub approvers: BTreeSet<ApproverName>,
-    /// People whom rules name one by one: nobody takes part under a name that looks like one of them.
+    /// People whom rules name one by one. Nobody takes part under a name that looks like one of
+    /// them.
     pub people: BTreeSet<Principal>,
-    /// Second factors.
+    /// Second factors that are demanded by name.
     pub factors: BTreeSet<FactorName>,
-    /// Whether it demands a second factor at all, of whatever kind.
+    /// True if the policy demands any second factor, of whatever kind.
     pub any_factor: bool,
 }
 
 impl Mentions {
-    /// Adds what a plan mentions.
+    /// Adds the names that a plan mentions.
     pub fn of_plan(&mut self, plan: &Plan) {
         self.receivers.extend(plan.notify.iter().cloned());
         for stage in &plan.stages {
@@ -122,61 +131,61 @@ impl Mentions {
     }
 }
 
-/// What policy answers.
+/// Answer of the policy to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
-    /// No.
+    /// The request is denied.
     Denied {
-        /// The rule that matched and whose limits or demands were not met; none where none matched.
+        /// Rule that matched and whose limits or demands were not met; `None` if no rule matched.
         rule: Option<RuleName>,
-        /// Why, and what would be accepted.
+        /// Reason of the denial, and what would be accepted.
         reason: String,
         /// Hash of the policy.
         policy: String,
     },
-    /// Yes, when this plan is met.
+    /// The request is allowed once this plan is met.
     Planned(Plan),
 }
 
-/// What one rule said to a question.
+/// Answer of one rule to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// Which rule.
+    /// Name of the rule.
     pub rule: RuleName,
-    /// Whether it is the one that decided.
+    /// True for the rule that decided.
     pub decided: bool,
-    /// Why it did not match, or what it demands.
+    /// Reason why the rule did not match, or what it demands.
     pub why: String,
 }
 
-/// What only some may do, by `[[may]]` rules.
+/// Action that only some people may take, by `[[may]]` rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// End a live access of somebody else.
+    /// Ends a live access of somebody else.
     Revoke,
-    /// Stop everything that matches.
+    /// Stops everything that matches.
     Stop,
-    /// Lift a stop.
+    /// Lifts a stop.
     Resume,
-    /// Compare a target with the store, and enforce.
+    /// Compares a target with the store, and enforces.
     Reconcile,
-    /// Write a target off, and confirm a changed realm.
+    /// Writes a target off, or confirms a changed realm.
     Retire,
-    /// Accept a clock that went back.
+    /// Accepts a clock that went back.
     Clock,
-    /// Read the whole log.
+    /// Reads the whole log.
     Audit,
-    /// Take a second factor of somebody away.
+    /// Removes somebody's second factor.
     Mfa,
 }
 
 impl Action {
-    /// Every action.
+    /// List of every action.
     pub const ALL: [Self; 8] =
         [Self::Revoke, Self::Stop, Self::Resume, Self::Reconcile, Self::Retire, Self::Clock, Self::Audit, Self::Mfa];
 
-    /// As policy writes it.
+    /// Returns the name that policies use for this action.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -192,62 +201,65 @@ impl Action {
     }
 }
 
-/// Whether sessions end with the window.
+/// Treatment of open sessions at the end of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sessions {
     /// All sessions of the account end.
     End,
-    /// They are left alone; the entry says that they were.
+    /// The sessions are left alone, and the audit entry says so.
     Keep,
 }
 
-/// How a role becomes usable where an engine has default roles (MySQL, MariaDB). Others know nothing of it.
+/// Way in which a role becomes usable on engines that have default roles (MySQL, MariaDB). Other
+/// engines ignore it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// The user runs `SET ROLE` in each session.
     Session,
-    /// It becomes a default role: new sessions have it at once. What was the default before is put back at the end.
+    /// The role becomes a default role, so new sessions have it at once. At the end, the former
+    /// defaults are restored.
     #[default]
     Default,
 }
 
-/// Whether the database itself is to take the role away when nobody of ours is alive to do it (DESIGN section 8).
+/// Demand for a dead man's switch: the database itself takes the role away when no node is alive to
+/// do it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeadMan {
-    /// Where the target has a dead-man; else not.
+    /// The switch is used where the target has one.
     #[default]
     WhenPossible,
-    /// Without one nothing is granted.
+    /// Nothing is granted without the switch.
     Required,
-    /// Never.
+    /// The switch is never used.
     Off,
 }
 
-/// Whether it is told what an access leaves behind: what the account or the role came to own, and what was passed on.
+/// Treatment of leftovers: what the account or the role came to own, and what was passed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftBehind {
-    /// It is, as far as the database says.
+    /// Leftovers are reported, as far as the database shows them.
     #[default]
     Report,
-    /// It is not looked at.
+    /// Leftovers are not looked for.
     Off,
 }
 
-/// Whether something risky was accepted by name.
+/// Stance of a rule on something risky that needs acceptance by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stance {
-    /// It is refused.
+    /// The risk is refused.
     Refused,
-    /// The rule accepts it.
+    /// The rule accepts the risk.
     Accepted,
 }
 
-/// What happens to prepared transactions of the account at the end.
+/// Treatment of the account's prepared transactions at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prepared {

@@ -1,4 +1,4 @@
-//! What makes a change wrong in itself, whatever the store holds.
+//! Checks that need only the change itself, whatever the store holds.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use super::{Change, StoreError, Writing};
 const LONGEST_KEY: usize = 2048;
 
 impl Change {
-    /// Refuses a change that says two things of one record or entry, or names a record as none can be named: every store does this first.
+    /// Refuses a change that says two things about one record or entry, or that has an impossible
+    /// name for a record. Every store does this first.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] and [`StoreError::Unavailable`], as they say.

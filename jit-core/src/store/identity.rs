@@ -1,4 +1,4 @@
-//! Which store it is, for the marks that it leaves in databases.
+//! Identity of a store, for the marks that it leaves in databases.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,14 @@ use super::{Change, Expect, Kind, RecordKey, Store, StoreError, Write, Writing};
 use crate::clock::Entropy;
 use crate::id::{StoreId, TenantId};
 
-/// The id of the store. It is a record of the store, made when it is first asked for: one that is opened again, moved to another host or
-/// restored from a backup is the same store, and two that were made apart are two.
+/// Returns the id of the store.
+///
+/// The id is a record of the store, made when it is first asked for. A store that is opened again,
+/// moved to another host or restored from a backup keeps its id. Two stores that were made
+/// separately have two ids.
 ///
 /// # Errors
-/// As [`StoreError`] says: for a store that has none yet, where it cannot be written.
+/// [`StoreError`], if the store cannot be used, or has no id yet and cannot be written.
 pub async fn identity(store: &dyn Store, entropy: &dyn Entropy) -> Result<StoreId, StoreError> {
     let at = RecordKey::new(&TenantId::everywhere(), Kind::Setting, "store");
     loop {
@@ -25,7 +28,7 @@ pub async fn identity(store: &dyn Store, entropy: &dyn Entropy) -> Result<StoreI
         let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
         let write = Write { at: at.clone(), expect: Expect::Absent, what };
         match store.commit(Change { writes: vec![write], ..Change::default() }).await {
-            // who came first has made it
+            // the process that came first has made it
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -1,52 +1,52 @@
-//! What kinds of records there are.
+//! Kinds of records that a store holds.
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of records. A later kind needs no new table.
+/// Kind of a record. A later kind needs no new table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// One access.
+    /// One access to a role.
     Access,
-    /// What one account should hold in one realm.
+    /// Holding: the roles that one account should have in one realm.
     Holding,
-    /// What a target was found to be.
+    /// Findings about a target at its last contact.
     Target,
-    /// What is known of a realm.
+    /// Facts known about a realm.
     Realm,
-    /// Which tenant a role of a realm belongs to.
+    /// Owner of a role: the tenant that a role of a realm belongs to.
     RoleOwner,
-    /// The emergency stops of a tenant.
+    /// Emergency stops of a tenant.
     Stops,
-    /// The key by which a repeated request is recognised.
+    /// Key by which a repeated request is recognised.
     AskKey,
     /// A notice on its way.
     Notice,
-    /// Something that people should look at.
+    /// A finding that people should look at.
     Finding,
-    /// The head of a tenant's log.
+    /// Head of a tenant's log.
     LogHead,
-    /// A tile of a tenant's log tree.
+    /// Tile of a tenant's log tree.
     LogTile,
     /// A signed checkpoint.
     Checkpoint,
-    /// How far a sink has come.
+    /// Cursor of a sink: how far it has come.
     SinkCursor,
-    /// What an outside system is asked.
+    /// Question to an outside system.
     Review,
-    /// What a second factor keeps of a person.
+    /// Data that a second factor keeps about a person.
     Factor,
-    /// Something that may be used once.
+    /// Token or code that may be used once.
     Once,
-    /// Who decides in whose place.
+    /// Delegation: who decides in whose place.
     Delegation,
-    /// What is stored about the tenant itself (policy hash last seen and the like).
+    /// Setting of the tenant itself (policy hash last seen and the like).
     Setting,
 }
 
 impl Kind {
-    /// Every kind.
+    /// List of every kind.
     pub const ALL: [Self; 18] = [
         Self::Access,
         Self::Holding,
@@ -68,7 +68,7 @@ impl Kind {
         Self::Setting,
     ];
 
-    /// As a store keeps it.
+    /// Returns the name under which a store keeps the kind.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Kind {
         }
     }
 
-    /// From a store's own column.
+    /// Parses the text of a store's own column.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)

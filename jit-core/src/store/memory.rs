@@ -1,4 +1,4 @@
-//! A store in memory, for tests and trials: it keeps the whole contract but durability.
+//! Store in memory, for tests and trials: it keeps the whole contract except durability.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -40,7 +40,7 @@ struct Held {
     until: Time,
 }
 
-/// What a store held at a moment, as a replica has it that is behind.
+/// Content of a store at a moment, as a replica that is behind has it.
 #[cfg(any(test, feature = "testkit"))]
 #[derive(Debug, Clone)]
 pub(crate) struct Replica {
@@ -51,7 +51,7 @@ pub(crate) struct Replica {
 
 #[derive(Debug, Clone, Default)]
 struct Log {
-    /// In the order of their commits.
+    /// All entries, in the order of their commits.
     entries: Vec<Entry>,
     by_id: BTreeMap<EntryId, usize>,
     numbered: BTreeMap<TenantId, BTreeMap<u64, usize>>,
@@ -66,7 +66,7 @@ struct Entry {
 }
 
 impl MemoryStore {
-    /// An empty one, on this clock.
+    /// Makes an empty store on this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let inside = Inside {
@@ -80,14 +80,15 @@ impl MemoryStore {
         Self { clock, inside: Mutex::new(inside), pulse: watch::Sender::new(Pulse::default()) }
     }
 
-    /// What it holds now.
+    /// Copies what the store holds now.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn replica(&self) -> Replica {
         let inside = self.inside();
         Replica { records: inside.records.clone(), due: inside.due.clone(), log: inside.log.clone() }
     }
 
-    /// It fails over: what the replica does not have is lost, and all claims are. Its time and its fencing numbers go on.
+    /// Fails over to the replica: everything that it lacks is lost, and so are all claims. Time and
+    /// fencing numbers go on.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn fail_over(&self, to: Replica) {
         let mut inside = self.inside();
@@ -98,7 +99,8 @@ impl MemoryStore {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        // Every change is checked before it is begun, so what a panic elsewhere left behind is whole.
+        // Every change is checked before it begins, so the state is whole even after a panic
+        // elsewhere.
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -214,7 +216,7 @@ impl Store for MemoryStore {
 }
 
 impl Inside {
-    /// Everything that could refuse the change, so that applying it cannot fail half way.
+    /// Checks everything that could refuse the change, so that applying it cannot fail half way.
     fn check(&self, change: &Change) -> Result<(), StoreError> {
         for claim in change.fences.iter().chain(&change.release) {
             if !self.holds(claim) {
@@ -319,7 +321,8 @@ impl Inside {
         }
     }
 
-    /// When somebody can claim a record of the lane: the earliest that is not claimed, or the earliest end of a claim.
+    /// Returns the time at which somebody can claim a record of the lane: the earliest that is not
+    /// claimed, or the earliest end of a claim.
     fn next(&self, lane: &BTreeSet<(Time, RecordKey)>, now: Time) -> Option<Time> {
         let mut next: Option<Time> = None;
         for (due, at) in lane {

@@ -1,7 +1,11 @@
-//! Where everything is kept: versioned records, the entries of the audit log, and the store's own time.
+//! Store: versioned records, the entries of the audit log, and the store's own time.
 //!
-//! A store knows nothing of roles. It promises four things: a change is whole or absent (law 9), time never runs
-//! backwards (law 10), tenants are walls (law 13), and one claim per serial key exists at a time, whoever asks (law 14).
+//! A store knows nothing of roles. It promises four things:
+//!
+//! - A change is whole or absent (law 9).
+//! - Time never runs backwards (law 10).
+//! - Tenants are walls (law 13).
+//! - A serial key has one claim at a time, whoever asks (law 14).
 
 mod check;
 mod identity;
@@ -32,95 +36,105 @@ pub use time::{Doubt, Mark, STALE_MARK, STEP_ALLOWED, Timekeeper};
 use crate::clock::Time;
 use crate::id::{EntryId, NodeId, TargetName, TenantId};
 
-/// What the engine needs of a place that keeps things.
+/// Interface that the engine needs of a place that keeps its data.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
-    /// The store's time, UTC: never earlier than any time that it gave before, to anybody (law 10).
+    /// Returns the store's time, UTC. It is never earlier than any time that the store gave before,
+    /// to anybody (law 10).
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached.
     async fn now(&self) -> Result<Time, StoreError>;
 
-    /// Returns at `until` (the store's time), or as soon as any process committed something since `seen`, whichever
-    /// comes first. `seen` is what [`Store::pulse`] gave before the caller last looked, so no commit is missed.
+    /// Returns at `until` (the store's time), or as soon as any process commits something after
+    /// `seen`, whichever comes first. `seen` is what [`Store::pulse`] gave before the caller last
+    /// looked, so no commit is missed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached.
     async fn wait(&self, seen: Pulse, until: Time) -> Result<(), StoreError>;
 
-    /// A number that changes with every commit that this process can see.
+    /// Returns a number that changes with every commit that this process can see.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached.
     async fn pulse(&self) -> Result<Pulse, StoreError>;
 
-    /// Does all of the change, or nothing of it. Concurrent calls may share one transaction, in which a conflicting
-    /// change fails alone. When this returns `Ok`, the change is durable.
+    /// Applies all of the change, or nothing of it. Concurrent calls may share one transaction, in
+    /// which a conflicting change fails alone. When this returns `Ok`, the change is durable.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a version is not the one expected; [`StoreError::Fenced`] when a claim of the
-    /// change has been taken over; the others as they say.
+    /// [`StoreError::Conflict`] when a version is not the one expected; [`StoreError::Fenced`] when
+    /// a claim of the change has been taken over; the others as they say.
     async fn commit(&self, change: Change) -> Result<Committed, StoreError>;
 
-    /// Claims up to `limit` records of the lane that are due now, earliest first, and of them one per serial key. A
-    /// record whose serial key is claimed by anybody (and not expired) is passed over. An expired claim is taken over with a
-    /// higher fencing number. Claims need not survive a crash of the machine.
+    /// Claims up to `limit` records of the lane that are due now, earliest first, one per serial
+    /// key. It passes over a record whose serial key has a claim that is not expired, whoever holds
+    /// it. It takes over an expired claim with a higher fencing number. Claims need not survive a
+    /// crash of the machine.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Gives claims back before they expire. One that is no longer held is ignored.
+    /// Gives claims back before they expire. A claim that is no longer held is ignored.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn unclaim(&self, claims: &[Claim]) -> Result<(), StoreError>;
 
-    /// For each lane that has scheduled records: when its earliest record that nobody has claimed is due (the end of the
-    /// claim where all its due ones are claimed). Ordered by lane.
+    /// Returns each lane that has scheduled records, with the time at which its earliest unclaimed
+    /// record is due. If all its due records are claimed, the time is the end of the claim. Ordered
+    /// by lane.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn lanes(&self) -> Result<Vec<(Lane, Time)>, StoreError>;
 
-    /// Records of the lane that nobody has claimed and that are due before `until`, earliest first, at most `limit`, and of them one per
-    /// serial key: what a node has to know for when it cannot ask any more (law 3). Nothing is claimed.
+    /// Returns unclaimed records of the lane that are due before `until`, earliest first, at most
+    /// `limit`, one per serial key. A node needs them for the time when it cannot reach the store
+    /// any more (law 3). Nothing is claimed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn upcoming(&self, lane: &Lane, until: Time, limit: usize) -> Result<Vec<Record>, StoreError>;
 
-    /// The record, or `None`.
+    /// Reads one record; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn read(&self, at: &RecordKey) -> Result<Option<Record>, StoreError>;
 
-    /// The records of these keys, in their order, absent ones as `None`. One snapshot.
+    /// Reads the records of these keys in one snapshot, in the order of the keys. Absent records
+    /// are `None`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn read_all(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError>;
 
-    /// Records of one kind of one tenant, ordered by key, after `ask.after`, those with the label where one is asked for.
+    /// Lists records of one kind of one tenant, ordered by key, after `ask.after`. If the ask names
+    /// a label, only records with that label are listed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError>;
 
-    /// Numbered entries of the tenant's log from number `from` (the first is 0), at most `limit`.
+    /// Returns numbered entries of the tenant's log, at most `limit`, beginning with number `from`.
+    /// The first entry has number 0.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn entries(&self, tenant: &TenantId, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// Entries of the tenant's log that have no number yet, in the order of their commits, at most `limit`.
+    /// Returns entries of the tenant's log that have no number yet, in the order of their commits,
+    /// at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn unnumbered(&self, tenant: &TenantId, limit: usize) -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// Entries that carry this subject (an access id), numbered or not, in the order of their commits, at most `limit`.
+    /// Returns entries that carry this subject (an access id), numbered or not, in the order of
+    /// their commits, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
@@ -131,76 +145,79 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// Accepts the wall clock as it is, however far it went back: what `jit clock accept` does. The store's time still does not
-    /// run backwards; it goes on from the mark.
+    /// Accepts the wall clock as it is, however far it went back; `jit clock accept` calls this.
+    /// The store's time still does not run backwards: it goes on from the mark.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn accept_clock(&self) -> Result<(), StoreError>;
 
-    /// What is to be said about the clock: nothing, or why new grants wait (section 5 of the design).
+    /// Reports the state of the clock: good, or the reason why new grants wait.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
     async fn clock_state(&self) -> Result<ClockState, StoreError>;
 }
 
-/// See [`Store::pulse`].
+/// Number that [`Store::pulse`] gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pulse(pub u64);
 
-/// Whether the store's time can be trusted for new grants.
+/// State of the store's clock: says if its time can be trusted for new grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockState {
-    /// It can.
+    /// The time can be trusted.
     Good,
-    /// At opening the stored mark was more than 24 h away from the wall clock: due revokes run, new grants wait until
-    /// somebody accepts the clock.
+    /// The stored mark was more than 24 h away from the wall clock at opening. Due revokes run;
+    /// new grants wait until somebody accepts the clock.
     Doubtful {
         /// The latest time that the store ever gave, UTC.
         mark: Time,
-        /// What the wall clock said, UTC.
+        /// Time of the wall clock, UTC.
         wall: Time,
     },
-    /// The wall clock stepped by more than 2 s while the store was open; the step was not followed.
+    /// The wall clock stepped by more than 2 s while the store was open. The store did not follow
+    /// the step.
     Stepped {
-        /// By how much it is off the store's time now, forward positive.
+        /// Present distance from the store's time to the wall clock; positive if the wall clock is
+        /// ahead.
         by: TimeDelta,
     },
 }
 
-/// Names one record.
+/// Name of one record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
-    /// Whose it is.
+    /// Tenant that the record belongs to.
     pub tenant: TenantId,
-    /// What it is.
+    /// Kind of the record.
     pub kind: Kind,
-    /// Which one; any text without NUL, at most 2,048 bytes.
+    /// Key of the record: any text without NUL, at most 2,048 bytes.
     pub key: String,
 }
 
 impl RecordKey {
-    /// The three together.
+    /// Puts the three parts together.
     pub fn new(tenant: &TenantId, kind: Kind, key: impl Into<String>) -> Self {
         Self { tenant: tenant.clone(), kind, key: key.into() }
     }
 }
 
-/// When somebody must look at a record, in which lane, and what must not happen at the same time.
+/// Time at which a record needs work, its lane, and what must not happen at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// The queue.
+    /// Lane that the work waits in.
     pub lane: Lane,
-    /// The store's time, UTC.
+    /// Time at which the work is due (the store's time), UTC.
     pub due: Time,
-    /// Records of one serial key, whatever their tenant and lane, are claimed one at a time (law 14).
+    /// Serial key. Records of one serial key, whatever their tenant and lane, are claimed one at a
+    /// time (law 14).
     pub serial: String,
 }
 
 impl Schedule {
-    /// First contact with a target, one at a time.
+    /// Schedules the first contact with a target; such contacts happen one at a time.
     #[must_use]
     pub fn contact(tenant: &TenantId, target: &TargetName, due: Time) -> Self {
         let lane = Lane::contact(tenant, target);
@@ -208,38 +225,38 @@ impl Schedule {
     }
 }
 
-/// A record as the store has it.
+/// A record as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its name.
+    /// Name of the record.
     pub at: RecordKey,
-    /// Counts its changes from 1. A record that was deleted and made again starts from 1.
+    /// Number of its changes, from 1. A record that was deleted and made again starts from 1.
     pub version: u64,
-    /// What it says (JSON, but the store does not care).
+    /// Content of the record. It is JSON, but the store does not care.
     pub body: Vec<u8>,
-    /// When somebody must look.
+    /// Time and lane of its next work, if there is any.
     pub schedule: Option<Schedule>,
-    /// What [`Store::page`] can ask for; names and values are short texts.
+    /// Labels that [`Store::page`] can filter by. Names and values are short texts.
     pub labels: BTreeMap<String, String>,
 }
 
-/// Which version a change expects.
+/// Version that a change expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// There is no such record.
     Absent,
-    /// This very version.
+    /// The record has exactly this version.
     Version(u64),
 }
 
 /// One record that a change writes, deletes or relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// Which.
+    /// Name of the record.
     pub at: RecordKey,
-    /// What must be true before.
+    /// Condition that must hold before the change.
     pub expect: Expect,
-    /// What to do.
+    /// Action on the record.
     pub what: Writing,
 }
 
@@ -251,10 +268,10 @@ impl Write {
     }
 }
 
-/// What a change does to one record.
+/// Action of a change on one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Writing {
-    /// Writes it.
+    /// Writes the record.
     Put {
         /// The new body.
         body: Vec<u8>,
@@ -263,7 +280,7 @@ pub enum Writing {
         /// The new labels.
         labels: BTreeMap<String, String>,
     },
-    /// Deletes it.
+    /// Deletes the record.
     Delete,
     /// Only checks the expectation.
     Guard,
@@ -272,83 +289,86 @@ pub enum Writing {
 /// An entry of the audit log on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// Its id; a second entry of the same id is a [`StoreError::Conflict`].
+    /// Id of the entry; a second entry of the same id is a [`StoreError::Conflict`].
     pub id: EntryId,
-    /// Whose log.
+    /// Tenant whose log the entry belongs to.
     pub tenant: TenantId,
-    /// What it is about (an access id), for [`Store::entries_about`].
+    /// Subject of the entry (an access id), for [`Store::entries_about`].
     pub subject: Option<String>,
-    /// Its canonical JSON: these bytes are what the tree hashes.
+    /// Canonical JSON of the entry: the tree hashes these bytes.
     pub body: Vec<u8>,
 }
 
-/// An entry as the store has it.
+/// An entry as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {
-    /// Its id.
+    /// Id of the entry.
     pub id: EntryId,
-    /// Its number in the tenant's log, once it has one.
+    /// Number in the tenant's log, once the entry has one.
     pub number: Option<u64>,
-    /// Its canonical JSON.
+    /// Canonical JSON of the entry.
     pub body: Vec<u8>,
 }
 
-/// Numbers for entries that have none: written once, never changed.
+/// Numbers for entries that have none. They are written once and never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbering {
-    /// Whose log.
+    /// Tenant whose log is numbered.
     pub tenant: TenantId,
-    /// The number of the first; the others follow without a gap.
+    /// Number of the first entry; the others follow without a gap.
     pub first: u64,
-    /// The entries, in the order of their numbers.
+    /// Ids of the entries, in the order of their numbers.
     pub entries: Vec<EntryId>,
 }
 
-/// What is committed together or not at all (law 9).
+/// Everything that is committed together or not at all (law 9).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Records; no key twice.
+    /// Records to write, delete or check; no key twice.
     pub writes: Vec<Write>,
     /// Entries, appended in this order.
     pub entries: Vec<NewEntry>,
-    /// Numbers for entries; a number or an entry that is already numbered is a [`StoreError::Conflict`].
+    /// Numbers for entries. A number that is taken or an entry that has one is a
+    /// [`StoreError::Conflict`].
     pub numbering: Option<Numbering>,
-    /// Claims that must still be held; all of them are, or the change fails as [`StoreError::Fenced`].
+    /// Claims that must still be held. If one is not, the change fails as [`StoreError::Fenced`].
     pub fences: Vec<Claim>,
-    /// Claims to give back with the change (they are fences too).
+    /// Claims to give back with the change. They are fences too.
     pub release: Vec<Claim>,
 }
 
-/// What a commit answers.
+/// Answer to a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// The store's time of it, UTC.
+    /// The store's time of the commit, UTC.
     pub at: Time,
 }
 
-/// What is to be claimed.
+/// Request for claims on due records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimAsk {
-    /// Which lane.
+    /// Lane to claim from.
     pub lane: Lane,
-    /// How many at most.
+    /// Largest number of records to claim.
     pub limit: usize,
-    /// For how long.
+    /// Time until the claims expire.
     pub how_long: TimeDelta,
-    /// By whom.
+    /// Node that claims.
     pub node: NodeId,
 }
 
-/// The right to work on what has this serial key, until it expires.
+/// Right to work on everything with this serial key, until it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// What is serial.
+    /// Serial key that is claimed.
     pub serial: String,
-    /// Grows with every claim of that serial key: an older one no longer counts.
+    /// Fencing number. It grows with every claim of that serial key, so an older claim no longer
+    /// counts.
     pub fencing: u64,
-    /// When somebody else may take it over, the store's time, UTC.
+    /// Time from which somebody else may take the claim over (the store's time), UTC.
     pub until: Time,
-    /// Whether somebody else held it and let it expire: what he began has to be settled first.
+    /// True if another node held the claim and let it expire. The work that this node began has to
+    /// be settled first.
     pub taken_over: bool,
 }
 
@@ -357,26 +377,26 @@ pub struct Claim {
 pub struct Claimed {
     /// The record as it was when claimed.
     pub record: Record,
-    /// The claim.
+    /// Claim on its serial key.
     pub claim: Claim,
 }
 
-/// Which records a page holds.
+/// Request for one page of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageAsk {
-    /// Whose.
+    /// Tenant whose records are listed.
     pub tenant: TenantId,
-    /// Of which kind.
+    /// Kind of the records.
     pub kind: Kind,
-    /// Only those with this label (name, value).
+    /// Filter: only records with this label (name, value).
     pub label: Option<(String, String)>,
-    /// Only those whose key sorts after this one (by bytes).
+    /// Filter: only records whose key sorts after this one (by bytes).
     pub after: Option<String>,
-    /// How many at most.
+    /// Largest number of records.
     pub limit: usize,
 }
 
-/// What can go wrong with a store, by what the caller may conclude.
+/// Errors of a store, sorted by what the caller may conclude.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -385,39 +405,40 @@ pub enum StoreError {
     Conflict {
         /// The kind of the record (or `entry`).
         kind: &'static str,
-        /// Its key.
+        /// Key of the record, or id of the entry.
         key: String,
     },
-    /// A claim of the change is no longer held; nothing was changed. Somebody else does the work now.
+    /// A claim of the change is no longer held; nothing was changed. Somebody else does the work
+    /// now.
     #[error("the claim on `{serial}` was taken over by another node")]
     Fenced {
-        /// What was claimed.
+        /// Serial key that was claimed.
         serial: String,
     },
-    /// The change may have been done or not. Read before deciding again.
+    /// The change may or may not have been applied. Read before deciding again.
     #[error("it is not known whether the store kept the change: {why}")]
     OutcomeUnknown {
-        /// What happened.
+        /// Description of what happened.
         why: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// Nothing can be written there; nothing was changed.
+    /// The store cannot be written; nothing was changed.
     #[error("the store is read-only: {hint}")]
     ReadOnly {
-        /// What to do about it.
+        /// Advice on what to do.
         hint: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
     /// There is no room; nothing was changed.
     #[error("the store has no room left: {hint}")]
     Full {
-        /// What to do about it.
+        /// Advice on what to do.
         hint: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
@@ -426,31 +447,31 @@ pub enum StoreError {
         "the store has schema {found}, this version knows up to {known}: run the newer version, the store is left as it is"
     )]
     Newer {
-        /// What it has.
+        /// Schema version of the store.
         found: i64,
-        /// What is known.
+        /// Newest schema version that this software knows.
         known: i64,
     },
-    /// It cannot be reached, or does not answer as it should; nothing was changed.
+    /// The store cannot be reached, or does not answer as it should; nothing was changed.
     #[error("the store cannot be used: {why}")]
     Unavailable {
-        /// What happened, and what to do.
+        /// Description of what happened, and what to do.
         why: String,
-        /// The cause.
+        /// Cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// What was read cannot be what this system wrote.
+    /// The data that was read cannot come from this system.
     #[error("`{kind} {key}` in the store is damaged or was tampered with: {why}")]
     Damaged {
         /// The kind of the record (or `entry`).
         kind: &'static str,
-        /// Its key.
+        /// Key of the record, or id of the entry.
         key: String,
-        /// What is wrong with it.
+        /// Description of what is wrong with it.
         why: String,
     },
 }
 
-/// A source of an error.
+/// Source of an error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -1,4 +1,4 @@
-//! The time of the embedded stores: believes the wall clock once, then counts (law 10).
+//! Time of the embedded stores: it believes the wall clock once, then counts (law 10).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,21 @@ use chrono::TimeDelta;
 use super::ClockState;
 use crate::clock::{Clock, Time, after, span, whole_micros};
 
-/// A mark further than this from the wall clock at opening makes the clock doubtful.
+/// Distance of the mark from the wall clock at opening beyond which the clock is doubtful.
 pub const STALE_MARK: TimeDelta = TimeDelta::hours(24);
-/// A step of the wall clock up to this is followed.
+/// Largest step of the wall clock that is followed.
 pub const STEP_ALLOWED: TimeDelta = TimeDelta::seconds(2);
 
-/// The wall clock is not followed for less: it and the elapsed time are not read in the same instant.
+/// Smallest difference for which the wall clock is followed: it and the elapsed time are not read
+/// at the same instant.
 const NOISE: TimeDelta = TimeDelta::milliseconds(10);
-/// Steps that add up are followed no faster than one part in so many of the elapsed time; otherwise a clock that steps
-/// by two seconds every second would make the store's time run at thrice its speed.
+/// Divisor of the elapsed time: added-up steps are followed no faster than this part of it.
+/// Otherwise a clock that steps by two seconds every second would make the store's time run at
+/// three times its speed.
 const SLEW: u32 = 1000;
 
-/// Gives a store its time. Whoever keeps one also keeps its [`Mark`], and shows it the marks of others.
+/// Gives a store its time. The owner also keeps its [`Mark`], and shows it the marks of other
+/// processes.
 #[derive(Debug, Clone)]
 pub struct Timekeeper {
     clock: Arc<dyn Clock>,
@@ -27,39 +30,39 @@ pub struct Timekeeper {
     /// The store's time at `counted_at` of the elapsed time.
     counted: Time,
     counted_at: Duration,
-    /// The latest time given: `counted` may fall behind it by what was followed backwards.
+    /// The latest time given. `counted` may fall behind it by what was followed backwards.
     given: Time,
-    /// How far the wall clock may still be followed now.
+    /// Distance by which the wall clock may still be followed now.
     spare: TimeDelta,
-    /// How far the wall clock is off by an operator's word.
+    /// Distance of the wall clock that an operator accepted.
     skew: TimeDelta,
     doubt: Option<Doubt>,
     accepts: u64,
 }
 
-/// What a store remembers of its time, so that the next process goes on from there.
+/// Memory of a store's time, so that the next process goes on from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The latest time given, UTC.
     pub time: Time,
-    /// [`Clock::elapsed`] when it was given.
+    /// Value of [`Clock::elapsed`] when the time was given.
     pub elapsed: Duration,
-    /// [`Clock::boot`] when it was given.
+    /// Value of [`Clock::boot`] when the time was given.
     pub boot: Option<String>,
-    /// How far the wall clock was off the store's time when an operator accepted it.
+    /// Distance of the wall clock from the store's time when an operator accepted it.
     pub skew: TimeDelta,
-    /// A doubt that nobody has settled yet.
+    /// Doubt that nobody has settled yet.
     pub doubt: Option<Doubt>,
-    /// How often the clock was accepted.
+    /// Number of times the clock was accepted.
     pub accepts: u64,
 }
 
-/// What made the clock doubtful at an opening.
+/// Times that made the clock doubtful at an opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// The mark, as far as time is known to have passed since, UTC.
+    /// The mark, plus the time that is known to have passed since, UTC.
     pub mark: Time,
-    /// The wall clock, UTC.
+    /// Time of the wall clock, UTC.
     pub wall: Time,
 }
 
@@ -69,8 +72,11 @@ struct Reading {
 }
 
 impl Timekeeper {
-    /// At an opening: the wall clock is believed, but time is never below the mark, nor below what has passed since the
-    /// mark was made, where the machine still counts from the same start. A fresh store has no mark.
+    /// Starts the time at an opening.
+    ///
+    /// The wall clock is believed, but time is never below the mark. If the machine still counts
+    /// from the same start, time is also not below what has passed since the mark was made. A fresh
+    /// store has no mark.
     #[must_use]
     pub fn open(clock: Arc<dyn Clock>, mark: Option<&Mark>) -> Self {
         let boot = clock.boot();
@@ -78,7 +84,8 @@ impl Timekeeper {
         let floor = mark.map(|mark| floor(mark, boot.as_deref(), now.elapsed));
         let skew = mark.map_or(TimeDelta::zero(), |mark| mark.skew);
         let start = floor.map_or(now.wall, |floor| {
-            // A wall clock that was accepted as being behind still tells how much time passed while nothing counted.
+            // A wall clock that was accepted as being behind still tells how much time passed while
+            // nothing counted.
             let told = after(now.wall, less(TimeDelta::zero(), skew));
             let told = if further(span(floor, told), STALE_MARK) { now.wall } else { told };
             floor.max(if now.wall < floor { told } else { now.wall })
@@ -102,13 +109,14 @@ impl Timekeeper {
         }
     }
 
-    /// The store's time, UTC: never earlier than any that was given or seen before.
+    /// Returns the store's time, UTC: never earlier than any time that was given or seen before.
     pub fn now(&mut self) -> Time {
         self.count();
         self.given
     }
 
-    /// What to keep: the next opening, and every other process on the store, goes on from here.
+    /// Returns the mark to keep. The next opening, and every other process on the store, goes on
+    /// from here.
     pub fn mark(&mut self) -> Mark {
         self.count();
         Mark {
@@ -130,7 +138,8 @@ impl Timekeeper {
             self.given = floor;
         }
         if mark.accepts >= self.accepts {
-            // Theirs is the later word; at the same count, a doubt is whoever's found it.
+            // The mark with more accepts is the later one. At the same count, a doubt counts
+            // whoever found it.
             let accepted = mark.accepts > self.accepts;
             self.doubt = if accepted { mark.doubt } else { self.doubt.or(mark.doubt) };
             self.skew = if accepted { mark.skew } else { self.skew };
@@ -138,7 +147,7 @@ impl Timekeeper {
         }
     }
 
-    /// Believes the wall clock as it is; where it is behind, time goes on from where it stands.
+    /// Believes the wall clock as it is. If it is behind, time goes on from where it stands.
     pub fn accept(&mut self) {
         let now = self.count();
         self.counted = self.given.max(now.wall);
@@ -148,7 +157,7 @@ impl Timekeeper {
         self.accepts = self.accepts.saturating_add(1);
     }
 
-    /// What is to be said about the clock.
+    /// Returns the state of the clock.
     pub fn state(&mut self) -> ClockState {
         let now = self.count();
         if let Some(Doubt { mark, wall }) = self.doubt {
@@ -182,13 +191,15 @@ impl Timekeeper {
     }
 }
 
-/// The wall clock and the elapsed time of one instant, in whole microseconds, so that adding up loses nothing.
+/// Reads the wall clock and the elapsed time of one instant, in whole microseconds, so that sums
+/// lose nothing.
 fn read(clock: &dyn Clock) -> Reading {
     let mut before = clock.elapsed();
     for _ in 0..3 {
         let wall = clock.wall();
         let elapsed = clock.elapsed();
-        // Whoever is put aside between the two would see a step that is none.
+        // A process that is suspended between the two readings would see a step that did not
+        // happen.
         if elapsed.saturating_sub(before) < Duration::from_millis(1) {
             return Reading { wall: whole_micros(wall), elapsed: whole(elapsed) };
         }
@@ -197,7 +208,7 @@ fn read(clock: &dyn Clock) -> Reading {
     Reading { wall: whole_micros(clock.wall()), elapsed: whole(clock.elapsed()) }
 }
 
-/// The earliest that it can be now, by this mark.
+/// Returns the earliest time that it can be now, by this mark.
 fn floor(mark: &Mark, boot: Option<&str>, elapsed: Duration) -> Time {
     if boot.is_some() && mark.boot.as_deref() == boot {
         return after(mark.time, delta(elapsed.saturating_sub(mark.elapsed)));
@@ -313,7 +324,8 @@ mod tests {
             assert!(matches!(keeper.state(), ClockState::Doubtful { .. }), "{days}");
             assert_eq!(keeper.now(), first.time.max(clock.wall()));
 
-            // It stays so for who opens later, and for who was open already, although the mark is now near.
+            // The doubt stays for a store that is opened later, and for one that was already open,
+            // although the mark is now near.
             let second = keeper.mark();
             let mut later = open(&clock, Some(&second));
             assert!(matches!(later.state(), ClockState::Doubtful { .. }), "{days}");

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use super::Pulse;
 use crate::clock::{Clock, Time, span, to_std};
 
-/// Nobody sleeps longer at once: a timer does not count the time a machine was suspended, the store's time does.
+/// Longest sleep at once: a timer does not count the time a machine was suspended, the store's time
+/// does.
 const NAP: Duration = Duration::from_secs(1);
 
 /// Returns at `until` of `now()`, or when the pulse is no longer `seen`.
