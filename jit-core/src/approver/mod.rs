@@ -27,142 +27,145 @@ pub use ticket::{Condition, Test, TicketCheck, Tracker};
 #[cfg(feature = "http")]
 pub use webhook::WebhookApprover;
 
-/// How long one call of an approver may take where it does not say.
+/// Deadline for one call of an approver that sets no limit of its own.
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// An outside system that decides. What errs, takes too long or cannot be understood is not a yes (fail closed): it is asked again until
-/// the request lapses, and the log says why.
+/// An outside system that decides. It fails closed: an error, a timeout or an unreadable answer is
+/// not a yes. The system is then asked again until the request lapses, and the log gives the
+/// reason.
 #[async_trait]
 pub trait Approver: Debug + Send + Sync + 'static {
-    /// Asks it. It may be asked the same again when an answer was lost: [`Review::id`] tells.
+    /// Asks the outside system. It may see the same review again if an answer was lost;
+    /// [`Review::id`] stays the same.
     ///
     /// # Errors
-    /// [`ApproverError`] where there is no answer.
+    /// [`ApproverError`] if there is no answer.
     async fn review(&self, review: &Review) -> Result<Reply, ApproverError>;
 
-    /// Takes an answer that came later: whether it is the approver's own and about this review, by its signature. That it is in time and
-    /// the first, the engine sees to.
+    /// Checks a later answer: the signature must be the approver's own and cover this review. The
+    /// engine checks that the answer is in time and the first.
     ///
     /// # Errors
-    /// [`CallbackRefused`] where it cannot be believed.
+    /// [`CallbackRefused`] if the answer cannot be believed.
     fn answered(&self, review: &Review, callback: &Callback, now: Time) -> Result<Reply, CallbackRefused> {
         let _ = (review, callback, now);
         Err(CallbackRefused::NotTaken)
     }
 }
 
-/// What an outside system is asked.
+/// The question that an outside system is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
-    /// The same however often it is asked.
+    /// Id that stays the same however often the system is asked.
     pub id: String,
-    /// Whose.
+    /// Tenant that owns the access.
     pub tenant: TenantId,
-    /// About which access.
+    /// Access that the review is about.
     pub access: AccessId,
-    /// Who is asked.
+    /// Outside system that is asked.
     pub approver: ApproverName,
-    /// On which target.
+    /// Target of the request.
     pub target: TargetName,
-    /// Which role.
+    /// Role that is requested.
     pub role: RoleName,
-    /// Who asked.
+    /// Principal who asked for the role.
     pub requester: Principal,
-    /// Who gets the role.
+    /// Principal who gets the role.
     pub receiver: Principal,
-    /// The receiver's account there.
+    /// Account of the grantee on the target.
     pub account: Account,
-    /// For how long; of an extension, how much longer.
+    /// Requested duration; for an extension, the additional time.
     pub duration: TimeDelta,
-    /// From when, where not at once, UTC.
+    /// Start of the window, UTC; none if it begins at once.
     pub start: Option<Time>,
-    /// Why.
+    /// Reason for the request.
     pub reason: String,
-    /// Under which ticket.
+    /// Ticket of the request.
     pub ticket: Option<String>,
-    /// The rule that wants to know.
+    /// Rule that asks the system.
     pub rule: RuleName,
-    /// Hash of its policy.
+    /// Hash of the policy that contains the rule.
     pub policy: String,
-    /// Whether more time is asked for, in an open window.
+    /// True if the request is for more time in an open window.
     pub extension: bool,
-    /// The part of a callback's address that names this review: unguessable, good once.
+    /// Token in the callback address that names this review. It is unguessable and valid once.
     pub token: String,
-    /// Until when an answer is taken, UTC.
+    /// Deadline of the answer, UTC.
     pub until: Time,
 }
 
-/// What an outside system says.
+/// Answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Yes.
+    /// The system says yes.
     Approve(Said),
-    /// No: it ends the request.
+    /// The system says no, which ends the request.
     Deny(Said),
-    /// Not yet: it calls back, or is asked again then, UTC.
+    /// The system has no answer yet. It calls back, or is asked again at this time, UTC.
     Wait(Time),
 }
 
-/// In which words, and on what grounds; no secret.
+/// Words and grounds of an answer. They carry no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
-    /// In its words.
+    /// Note in the system's own words.
     pub note: String,
-    /// More of it, for the log.
+    /// Details of the answer, for the log.
     pub details: BTreeMap<String, String>,
 }
 
-/// An answer that came later.
+/// An answer that arrives after the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callback {
-    /// The token of the review's address.
+    /// Token from the address of the review.
     pub token: String,
-    /// The headers that came with it, names in small letters.
+    /// Headers of the callback, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body.
+    /// Body of the callback.
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer. Its words reach the log: they carry no secret, and no URL that is one.
+/// Reason why there is no answer. Its text reaches the log, so it carries no secret and no secret
+/// URL.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ApproverError {
-    /// What happened.
+    /// Description of the failure.
     pub why: String,
-    /// When it wants to be asked again at the earliest, if it said so.
+    /// Time to wait before the next call, if the system named one.
     pub retry_after: Option<TimeDelta>,
-    /// The cause.
+    /// Underlying error of the failure.
     #[source]
     pub source: Option<BoxError>,
 }
 
 impl ApproverError {
-    /// There is no answer, for this reason.
+    /// Creates an error for this reason.
     pub fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry_after: None, source: None }
     }
 }
 
-/// Why an answer that came later is not believed.
+/// Reason why a later answer is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallbackRefused {
-    /// This approver answers when it is asked, or never.
+    /// The approver takes no later answers.
     #[error("this approver takes no later answers")]
     NotTaken,
-    /// It is not signed as it should be, or too old.
+    /// The signature is wrong or too old.
     #[error("its signature is not right: {why}")]
     Signature {
-        /// In which way.
+        /// Description of the fault.
         why: String,
     },
-    /// It is signed, and about another review.
+    /// The signature is valid, but the answer is about another review.
     #[error("it is about another review")]
     Another,
-    /// It is signed and says nothing that is understood.
+    /// The signature is valid, but the answer cannot be understood.
     #[error("it cannot be understood: {why}")]
     Unreadable {
-        /// What it is not.
+        /// Description of the fault.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Open Policy Agent, over its REST API.
+//! Approver that asks Open Policy Agent over its REST API.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -9,8 +9,9 @@ use super::wire::{said, shown};
 use super::{Approver, ApproverError, Reply, Review};
 use crate::http::{HttpClient, HttpRequest};
 
-/// Asks a decision of Open Policy Agent (`POST /v1/data/...` with the request as `input`). The result is `true` or `false`, or an object
-/// with `allow` and, if it wants, `reason`. A policy that says nothing of the request is a no; an error is no answer.
+/// Asks Open Policy Agent for a decision (`POST /v1/data/...` with the request as `input`). The
+/// result is `true` or `false`, or an object with `allow` and optionally `reason`. A policy that
+/// does not cover the request is a no. An error is no answer.
 #[derive(Debug)]
 pub struct Opa {
     client: HttpClient,
@@ -25,13 +26,14 @@ struct Told {
 }
 
 impl Opa {
-    /// The decision at this address, such as `https://opa.example.com/v1/data/jit/allow`.
+    /// Creates an approver for the decision at this address, such as
+    /// `https://opa.example.com/v1/data/jit/allow`.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString) -> Self {
         Self { client, url, token: None }
     }
 
-    /// With a bearer token.
+    /// Adds a bearer token to the calls.
     #[must_use]
     pub fn token(self, token: SecretString) -> Self {
         Self { token: Some(token), ..self }

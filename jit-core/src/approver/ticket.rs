@@ -1,4 +1,4 @@
-//! Tickets, as the tracker knows them: that it exists, is open, and is the requester's.
+//! Checks tickets in their tracker: the ticket exists, is open, and belongs to the requester.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,53 +8,55 @@ use super::wire::{said, short};
 use super::{Approver, ApproverError, Reply, Review};
 use crate::http::{HttpClient, HttpRequest};
 
-/// Stands for the ticket in an address.
+/// Placeholder of the ticket in an address.
 const TICKET: &str = "{ticket}";
-/// Stands for the requester in what a condition expects.
+/// Placeholder of the requester in the expected text of a condition.
 const REQUESTER: &str = "{requester}";
 
-/// Looks a ticket up and judges what the tracker says of it.
+/// Looks a ticket up and judges the tracker's answer.
 #[derive(Debug)]
 pub struct TicketCheck {
     client: HttpClient,
     tracker: Tracker,
 }
 
-/// Where tickets are looked up, and what has to be true of one.
+/// Address of a tracker, and the conditions that a ticket has to meet.
 #[derive(Debug, Clone)]
 pub struct Tracker {
-    /// The address of one, with `{ticket}` in it.
+    /// Address of one ticket, with `{ticket}` in it.
     pub url: String,
-    /// Headers that it wants, such as `authorization`.
+    /// Headers that the tracker needs, such as `authorization`.
     pub headers: Vec<(String, SecretString)>,
-    /// All of these have to be true.
+    /// Conditions that must all be true.
     pub conditions: Vec<Condition>,
 }
 
-/// Something that has to be true of a ticket.
+/// A condition that a ticket has to meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// What it is about, for people and the log (`status`).
+    /// Name of the condition, for people and the log (`status`).
     pub name: String,
-    /// Where it stands in the JSON: a JSON pointer (RFC 6901), in which `*` stands for every item of a list.
+    /// Place in the JSON, as a JSON pointer (RFC 6901). A `*` in it means every item of a list.
     pub at: String,
-    /// What has to stand there.
+    /// Test of the value at that place.
     pub test: Test,
 }
 
-/// What has to stand somewhere.
+/// Test of a value in the ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
-    /// One of these texts (numbers and truth values as they are written).
+    /// The value is one of these texts (numbers and truth values as they are written).
     OneOf(Vec<String>),
-    /// Something, and none of these texts.
+    /// There is a value, and it is none of these texts.
     NoneOf(Vec<String>),
-    /// This text, in which `{requester}` stands for who asked: letters are compared without regard to case.
+    /// The value is this text, in which `{requester}` means the requester. The comparison ignores
+    /// case.
     Requester(String),
 }
 
 impl Tracker {
-    /// Jira: the issue exists and is not done. With `assignee`, such as `{requester}@example.com`, it is assigned to that address.
+    /// Creates a check for Jira: the issue exists and is not done. With `assignee`, such as
+    /// `{requester}@example.com`, it is assigned to that address.
     #[must_use]
     pub fn jira(base: &str, assignee: Option<&str>) -> Self {
         let base = base.trim_end_matches('/');
@@ -67,8 +69,9 @@ impl Tracker {
         Self::with(url, open, "/fields/assignee/emailAddress", assignee)
     }
 
-    /// GitHub: the issue of this repository (`owner/name`) exists and is open; the ticket is its number. With `assignee`, such as
-    /// `{requester}`, it is assigned to that login. `base` is `https://api.github.com`, or that of a server of one's own.
+    /// Creates a check for GitHub: the issue of this repository (`owner/name`) exists and is open.
+    /// The ticket is its number. With `assignee`, such as `{requester}`, it is assigned to that
+    /// login. `base` is `https://api.github.com`, or the address of your own server.
     #[must_use]
     pub fn github(base: &str, repository: &str, assignee: Option<&str>) -> Self {
         let base = base.trim_end_matches('/');
@@ -94,10 +97,11 @@ impl Tracker {
 }
 
 impl TicketCheck {
-    /// In this tracker.
+    /// Creates a check of tickets in this tracker.
     ///
     /// # Errors
-    /// [`ApproverError`] where the address has no place for the ticket, or a condition no place in the JSON.
+    /// [`ApproverError`] if the address has no place for the ticket, or a condition has no valid
+    /// JSON pointer.
     pub fn new(client: HttpClient, tracker: Tracker) -> Result<Self, ApproverError> {
         if !tracker.url.contains(TICKET) {
             return Err(ApproverError::new(format!(
@@ -120,7 +124,7 @@ impl Approver for TicketCheck {
         let Some(ticket) = review.ticket.as_deref().map(str::trim).filter(|ticket| !ticket.is_empty()) else {
             return no("no ticket was given".to_owned());
         };
-        // as a part of an address these mean another one
+        // inside an address these point to another one
         if matches!(ticket, "." | "..") {
             return no(format!("`{ticket}` is no ticket"));
         }
@@ -181,7 +185,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// What stands at a pointer, in every item where it has a `*`.
+/// Returns the values at a pointer, for every item where it has a `*`.
 fn select<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
     let mut found = vec![value];
     for part in pointer.split('/').skip(1) {
@@ -201,7 +205,7 @@ fn select<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
     found
 }
 
-/// A part of an address: everything but what RFC 3986 leaves unreserved is escaped.
+/// Encodes a part of an address. All but the unreserved characters of RFC 3986 are escaped.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -1,4 +1,4 @@
-//! Any outside system, by a signed webhook: it answers at once, or calls back later.
+//! Approver for any outside system, by a signed webhook: it answers at once, or calls back later.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,13 +10,17 @@ use super::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::http::{HttpClient, HttpRequest, WebhookSecret, sign, verify};
 
-/// Stands for the token in the address of callbacks.
+/// Placeholder of the token in the callback address.
 const TOKEN: &str = "{token}";
 
-/// Asks by POSTing the review as JSON, signed as the Standard Webhooks specification has it (`webhook-id` is the review's id, the same
-/// however often it is asked). The answer is JSON too: `{"decision": "approve" | "deny" | "wait", "reason": "...", "details": {...}}`.
-/// One that says `wait`, or 202, calls back: a POST of the same JSON with `review` and `access` as they were given, signed with the
-/// same secret, to the address under `callback`.
+/// Asks by POSTing the review as JSON, signed as the Standard Webhooks specification demands.
+/// `webhook-id` is the review's id, which stays the same however often it is asked.
+///
+/// The answer is JSON too:
+/// `{"decision": "approve" | "deny" | "wait", "reason": "...", "details": {...}}`. A system that
+/// answers `wait`, or 202, calls back later. The callback is a POST of the same JSON to the address
+/// under `callback`. It repeats `review` and `access` as they were given, and is signed with the
+/// same secret.
 #[derive(Debug)]
 pub struct WebhookApprover {
     client: HttpClient,
@@ -25,7 +29,7 @@ pub struct WebhookApprover {
     callback: Option<String>,
 }
 
-/// What it answers.
+/// Answer of the webhook.
 #[derive(Debug, Deserialize)]
 struct Said {
     decision: Decision,
@@ -33,7 +37,7 @@ struct Said {
     reason: String,
     #[serde(default)]
     details: Map<String, Value>,
-    /// In a callback: which review it is about.
+    /// Review that a callback is about.
     review: Option<String>,
     access: Option<String>,
 }
@@ -47,13 +51,14 @@ enum Decision {
 }
 
 impl WebhookApprover {
-    /// At this address, with the secrets that both sides know: the first signs, and one of them has to have signed a callback.
+    /// Creates an approver at this address, with the secrets that both sides know. The first secret
+    /// signs. A callback must be signed with one of them.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString, secrets: Vec<WebhookSecret>) -> Self {
         Self { client, url, secrets, callback: None }
     }
 
-    /// Where it can call back: `{token}` in it stands for what names the review.
+    /// Sets the callback address. `{token}` in it means the token of the review.
     #[must_use]
     pub fn callback(self, url: impl Into<String>) -> Self {
         Self { callback: Some(url.into()), ..self }

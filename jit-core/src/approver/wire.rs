@@ -1,4 +1,4 @@
-//! What outside systems are shown of a request.
+//! The form in which outside systems see a request, and limits for their answers.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::text::is_seen;
 /// Longest text of an outside system that is kept, in characters.
 const LONGEST: usize = 400;
 
-/// The request, as JSON.
+/// Returns the request as JSON.
 pub(super) fn shown(review: &Review) -> Value {
     let stamp = |time: Time| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     json!({
@@ -37,7 +37,7 @@ pub(super) fn shown(review: &Review) -> Value {
     })
 }
 
-/// What it says and on what grounds, cut to what is kept.
+/// Returns the words and grounds of an answer, cut to the limit.
 pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Said {
     let text = |value: &Value| match value {
         Value::String(text) => short(text),
@@ -47,7 +47,7 @@ pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Said {
     Said { note: short(note), details: named.collect::<BTreeMap<_, _>>() }
 }
 
-/// The text without what cannot be seen, cut to what is kept.
+/// Removes invisible characters from the text and cuts it to the limit.
 pub(super) fn short(text: &str) -> String {
     text.chars().filter(|sign| is_seen(*sign)).take(LONGEST).collect()
 }

@@ -1,44 +1,44 @@
-//! Why a grant ends.
+//! Causes that end a grant.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a grant ends.
+/// Cause that ends a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// Its window closed.
+    /// The window of the grant closed.
     Expired,
-    /// Its receiver or requester gave it back.
+    /// The grantee or the requester gave it back.
     Released,
-    /// Somebody entitled took it away.
+    /// A person entitled to do so took it away.
     Revoked,
-    /// An emergency stop.
+    /// An emergency stop ended it.
     Stopped,
     /// Policy or directory no longer allow it.
     NoLongerAllowed,
-    /// The database did not hold it any more.
+    /// The database no longer held the membership.
     Vanished,
     /// The account or the role is gone from the database.
     AccountDropped,
-    /// The role was held already, and not by us (law 6).
+    /// The account held the role already, and not by our grant (law 6).
     Standing,
     /// The database rejected the grant.
     Rejected,
-    /// It could not be made in time.
+    /// The grant could not be made in time.
     GaveUp,
-    /// It was held again after it had been verified gone.
+    /// The membership was held again after it was revoked and verified.
     Reappeared,
-    /// The operator wrote the target off.
+    /// The operator retired the target for good.
     Retired,
-    /// What the store says of it was altered.
+    /// The record in the store was altered.
     Damaged,
 }
 
 impl Cause {
-    /// As the log has it.
+    /// Returns the cause as the log writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

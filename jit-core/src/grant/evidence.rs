@@ -1,4 +1,4 @@
-//! What was seen in the database when a grant ended.
+//! Observations of the database at the end of a grant.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,57 +6,60 @@ use crate::clock::Time;
 use crate::fact::{Detail, Fact, stamp};
 use crate::id::{AccessId, RealmId};
 
-/// What was seen in the database when a grant ended. Only [`crate::holding::verify`] says that it is enough.
+/// Observations of the database at the end of a grant. Only [`crate::holding::verify`] decides that
+/// they suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// When the catalog was read, the server's own clock, UTC.
+    /// Time at which the catalog was read, by the server's own clock, UTC.
     pub server_time: Time,
-    /// The realm that answered; none in what older versions stored.
+    /// Realm that answered; none in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub realm: Option<RealmId>,
-    /// Which incarnation of the server answered.
+    /// Incarnation of the server that answered.
     pub incarnation: String,
-    /// Whether the membership was gone before it was to be taken: somebody else took it, or the dead man's switch.
+    /// True if the membership was gone before the revoke: another person or the dead man's switch
+    /// removed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone_before: bool,
-    /// Whether the dead man's switch says that it took it.
+    /// True if the dead man's switch reports that it removed the membership.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken_by_dead_man: bool,
-    /// How many sessions were ended.
+    /// Number of sessions that were ended.
     pub sessions_ended: u32,
-    /// Sessions that were left alone, because the rule says so or because another access still holds the membership.
+    /// Number of sessions that were left alone, because the rule says so or because another access
+    /// still holds the membership.
     pub sessions_kept: u32,
     /// Prepared transactions that were rolled back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rolled_back: Vec<String>,
-    /// Access to the role that remains and is not ours (law 6).
+    /// Remaining access to the role that is not ours (law 6).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residual: Vec<String>,
     /// Other accesses that still hold the membership (law 7).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub still_held_by: Vec<StillHeldBy>,
-    /// What is gone altogether (`account`, `role`).
+    /// Objects that are gone entirely (`account`, `role`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
-    /// That the role stays set as a default role of the account, and why nobody could change that.
+    /// Reason why the role stays a default role of the account, if nobody could change that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_kept: Option<String>,
-    /// What the account or the role came to own meanwhile, and what was passed on.
+    /// Leftovers: what the account or the role came to own meanwhile, and what was passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
-    /// Why that is not known, where it should have been looked at.
+    /// Reason why the leftovers are unknown, if they should have been compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
-    /// That another store accounts for the membership, to which it was left.
+    /// Description of another store that accounts for the membership, which was left to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub another_store: Option<String>,
 }
 
-/// Another access that still holds the membership.
+/// Id of another access that still holds the membership.
 pub type StillHeldBy = AccessId;
 
 impl Evidence {
-    /// Adds it to the fact of the end.
+    /// Adds the evidence to the audit event of the end.
     #[must_use]
     pub fn tell(&self, fact: Fact) -> Fact {
         let list = |texts: &[String]| {

@@ -1,4 +1,5 @@
-//! The time-boxed holding of a membership on behalf of one access: its states, and what ends it. Pure.
+//! A membership that is held for a limited time on behalf of one access: its states, and what ends
+//! it. Pure.
 
 mod cause;
 mod evidence;
@@ -13,154 +14,155 @@ pub use window::{ALERT_AGAIN, OVERDUE_AFTER, Window, warn_at};
 use crate::clock::Time;
 use crate::database::{Subject, Width};
 
-/// Where a grant stands.
+/// State of a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Grant {
-    /// Approved, and nothing was sent yet.
+    /// The request is approved, and nothing was sent yet.
     Scheduled(Scheduled),
     /// The statement may have been sent, and may still arrive.
     Granting(Granting),
     /// The role is usable.
     Active(Active),
-    /// The role is to be taken away, or to be shown absent.
+    /// The role has to be taken away, or shown to be absent.
     Revoking(Revoking),
-    /// It was usable and is gone, verified.
+    /// The role was usable, and is revoked and verified.
     Revoked(Ended),
-    /// It never became usable, and it is verified that nothing is held on its behalf.
+    /// The role never became usable, and it is verified that nothing is held on its behalf.
     Failed(Ended),
-    /// It was ended before anything was sent.
+    /// The grant ended before anything was sent.
     Withdrawn(Ended),
-    /// The operator wrote the target off: unverified for ever.
+    /// The operator retired the target for good. The end stays unverified for ever.
     Retired(Ended),
 }
 
-/// See [`Grant::Scheduled`].
+/// Data of a scheduled grant, see [`Grant::Scheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheduled {
-    /// When the role is to be usable, the store's time, UTC.
+    /// Time at which the role has to be usable, by the store's clock, UTC.
     pub start: Time,
-    /// When it is given up if it could not be made, UTC.
+    /// Time at which tries to grant end, UTC.
     pub give_up: Time,
-    /// When the next try is, UTC.
+    /// Time of the next try, UTC.
     pub retry_at: Time,
-    /// Why the last try failed.
+    /// Error of the last try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// What was recorded before the statement was sent (law 3).
+/// Intent that is recorded before the statement is sent (law 3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
-    /// The label of the call, by which `settle` finds its connection.
+    /// Label of the call, by which `settle` finds its connection.
     pub label: String,
-    /// When the server itself refuses the statement, by the server's clock, UTC.
+    /// Time after which the server itself refuses the statement, by the server's clock, UTC.
     pub not_after: Time,
-    /// When it was recorded, the store's time, UTC.
+    /// Time at which it was recorded, by the store's clock, UTC.
     pub at: Time,
 }
 
-/// See [`Grant::Granting`].
+/// Data of a grant in progress, see [`Grant::Granting`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Granting {
-    /// What was recorded before the statement.
+    /// Intent that was recorded before the statement.
     pub intent: Intent,
-    /// The membership, by the ids that were observed.
+    /// Membership, by the ids that were observed.
     pub subject: Subject,
-    /// No window of this grant reaches beyond, UTC (law 2).
+    /// Latest end of any window of this grant, UTC (law 2).
     pub latest_end: Time,
-    /// When it is given up if it could not be made, UTC.
+    /// Time at which tries to grant end, UTC.
     pub give_up: Time,
-    /// Why its outcome is not known yet.
+    /// Reason why the outcome is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// See [`Grant::Active`].
+/// Data of an active grant, see [`Grant::Active`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Active {
-    /// The membership.
+    /// Membership that is held.
     pub subject: Subject,
-    /// When it began and ends.
+    /// Window in which the role is usable.
     pub window: Window,
-    /// Whether people were told that it ends soon.
+    /// True once people were told that it ends soon.
     pub warned: bool,
-    /// When people are told that it is overdue, UTC.
+    /// Time to tell people that it is overdue, UTC.
     pub alert_at: Time,
 }
 
-/// See [`Grant::Revoking`].
+/// Data of a grant that is ending, see [`Grant::Revoking`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revoking {
-    /// The membership.
+    /// Membership that has to be revoked.
     pub subject: Subject,
-    /// Why it ends.
+    /// Cause of the end.
     pub cause: Cause,
-    /// More of it, in words.
+    /// Details of the cause, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// When the revoke was ordered, the store's time, UTC.
+    /// Time at which the revoke was ordered, by the store's clock, UTC.
     pub since: Time,
-    /// When it became usable; none where it never was.
+    /// Window in which the role was usable; none if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// A grant statement of ours that may still arrive: it has to be settled first.
+    /// Grant statement of ours that may still arrive and has to be settled first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsettled: Option<Intent>,
-    /// Whether it is known that nothing of ours was applied: then there is nothing to take away, only to look.
+    /// True if it is known that nothing of ours was applied. Then the database is only read and
+    /// nothing is revoked.
     pub untouched: bool,
-    /// How often it failed.
+    /// Number of failed tries.
     pub failures: u32,
-    /// When the next try is, UTC.
+    /// Time of the next try, UTC.
     pub retry_at: Time,
-    /// When people are told (again) that it is overdue, UTC.
+    /// Time to tell people (again) that it is overdue, UTC.
     pub alert_at: Time,
-    /// Why the last try failed.
+    /// Error of the last try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// How a grant ended.
+/// Description of how a grant ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ended {
-    /// When, the store's time, UTC.
+    /// Time of the end, by the store's clock, UTC.
     pub at: Time,
-    /// Why.
+    /// Cause of the end.
     pub cause: Cause,
-    /// More of it, in words.
+    /// Details of the cause, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The membership, where it came so far.
+    /// Membership, if it was observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
-    /// When it was usable, where it was.
+    /// Window in which the role was usable; none if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// What was seen in the database.
+    /// Evidence from the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
 impl Grant {
-    /// Whether the database may hold something on its behalf.
+    /// Checks whether the database may hold something for this grant.
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Granting(_) | Self::Active(_) | Self::Revoking(_))
     }
 
-    /// Whether it will not change any more by itself.
+    /// Checks whether the grant has reached its last state.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Revoked(_) | Self::Failed(_) | Self::Withdrawn(_) | Self::Retired(_))
     }
 
-    /// The membership, once it was observed.
+    /// Returns the membership, once it was observed.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
         match self {
@@ -174,7 +176,8 @@ impl Grant {
         }
     }
 
-    /// How wide the database has to hold the membership for it now; none where it does not.
+    /// Returns the scope that the database has to hold for this grant now; none if it needs no
+    /// membership.
     #[must_use]
     pub fn wants(&self, width: Width) -> Option<Width> {
         matches!(self, Self::Granting(_) | Self::Active(_)).then_some(width)

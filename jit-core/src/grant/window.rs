@@ -1,4 +1,4 @@
-//! From when to when a role is usable.
+//! The time window in which a role is usable.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -6,20 +6,21 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Time, after, micros, span};
 use crate::policy::CEILING;
 
-/// A revoke is overdue so long after the end (law 4).
+/// Time after the end from which a revoke is overdue (law 4).
 pub const OVERDUE_AFTER: TimeDelta = TimeDelta::seconds(5);
-/// People are told again of an overdue revoke after so long.
+/// Interval between alerts about an overdue revoke.
 pub const ALERT_AGAIN: TimeDelta = TimeDelta::hours(1);
-/// People are warned so long before the end, or for the last fifth of a short window.
+/// Time before the end at which people are warned. In a short window it is the last fifth.
 const WARN_BEFORE: TimeDelta = TimeDelta::minutes(5);
 
-/// From when to when a role is usable. The end never lies beyond 24 h from the activation (law 2).
+/// Time window in which a role is usable. The end never lies beyond 24 h from the activation (law
+/// 2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
 pub struct Window {
     activated_at: Time,
     end: Time,
-    /// What the server's own clock said when the role became usable, UTC; none where its answer was lost.
+    /// Server's own clock when the role became usable, UTC; none if its answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server_time: Option<Time>,
     #[serde(with = "micros")]
@@ -50,14 +51,16 @@ impl TryFrom<Stored> for Window {
 }
 
 impl Window {
-    /// Begins now, for so long, but never beyond `latest_end` nor the ceiling.
+    /// Creates a window that begins now and has this duration. It never reaches beyond `latest_end`
+    /// or the ceiling.
     #[must_use]
     pub fn begin(activated_at: Time, duration: TimeDelta, latest_end: Time, server_time: Option<Time>) -> Self {
         let duration = duration.min(CEILING);
         Self { activated_at, end: after(activated_at, duration).min(latest_end), server_time, duration }
     }
 
-    /// The same, longer by so much, but with all extensions never beyond `max_total` nor the ceiling.
+    /// Returns the window lengthened by this time. With all extensions it never exceeds `max_total`
+    /// or the ceiling.
     #[must_use]
     pub fn longer(&self, by: TimeDelta, max_total: TimeDelta) -> Self {
         let total = self.total_with(by).min(max_total).min(CEILING).max(self.duration);
@@ -65,32 +68,32 @@ impl Window {
         Self { end, duration: total, ..self.clone() }
     }
 
-    /// How long it would be with so much more.
+    /// Returns the duration with this extension.
     #[must_use]
     pub fn total_with(&self, by: TimeDelta) -> TimeDelta {
         self.duration.checked_add(&by).unwrap_or(TimeDelta::MAX)
     }
 
-    /// When the role became usable, the store's time, UTC.
+    /// Returns the time at which the role became usable, by the store's clock, UTC.
     #[must_use]
     pub fn activated_at(&self) -> Time {
         self.activated_at
     }
 
-    /// When it is to be gone, the store's time, UTC.
+    /// Returns the time at which the role has to be gone, by the store's clock, UTC.
     #[must_use]
     pub fn end(&self) -> Time {
         self.end
     }
 
-    /// What the server's own clock said at the activation, UTC; none where its answer was lost.
+    /// Returns the server's own clock at the activation, UTC; none if its answer was lost.
     #[must_use]
     pub fn server_time(&self) -> Option<Time> {
         self.server_time
     }
 }
 
-/// When people are warned that the window closes soon, UTC.
+/// Returns the time to warn people that the window closes soon, UTC.
 #[must_use]
 pub fn warn_at(window: &Window) -> Time {
     let length = span(window.activated_at, window.end);

@@ -1,4 +1,4 @@
-//! What the dead-men of an account have to be, given all its live accesses (DESIGN section 8).
+//! The dead man's switches that an account needs, given all its live accesses.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,44 +12,51 @@ use crate::grant::Grant;
 use crate::id::{AccessId, TargetName};
 use crate::policy::{DeadMan, Sessions};
 
-/// One that is in the database, or may be: it is on record before it is armed, so that none is ever left behind.
+/// A dead man's switch that is in the database, or may be. It is recorded before it is armed, so
+/// that none is ever left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmedDeadMan {
-    /// By which target it was armed: only there it can be moved.
+    /// Target that armed it. Only that target can move it.
     pub target: TargetName,
-    /// The membership that it takes away.
+    /// Membership that it takes away.
     pub subject: Subject,
-    /// For which end it is armed, the store's time, UTC; it fires the target's grace later. None: it may not be armed yet.
+    /// End for which it is armed, by the store's clock, UTC. It fires the target's grace time
+    /// later. None if it may not be armed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
-    /// When it has to be armed, moved or disarmed, the store's time, UTC; none: it is as it should be.
+    /// Time at which it has to be armed, moved or disarmed, by the store's clock, UTC. None if it
+    /// is in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Time>,
-    /// Why that failed last.
+    /// Last error of that work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// What one membership's has to be.
+/// The dead man's switch that one membership needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedDeadMan {
-    /// The membership.
+    /// Membership that it takes away.
     pub subject: Subject,
-    /// When the last access to it ends, the store's time, UTC; none: all have ended, and it is not known to be gone.
+    /// End of the last access to it, by the store's clock, UTC. None if all have ended and the
+    /// membership is not known to be gone.
     pub end: Option<Time>,
-    /// Whether the account's sessions end with it.
+    /// Rule for the account's sessions when it fires.
     pub sessions: Sessions,
-    /// What becomes of the default role.
+    /// Default role after it fires.
     pub default_role: DefaultRole,
-    /// The accesses that want the membership now, or on whose behalf it is being taken away.
+    /// Accesses that want the membership now, or for which it is being revoked.
     pub accesses: Vec<AccessId>,
-    /// The one of them that ends last.
+    /// Access among them that ends last.
     pub last: AccessId,
 }
 
-/// One for each membership of a live access whose rule does not switch it off: for the last end of all who want it, so that it
-/// takes nothing from anybody who is still entitled (law 7). It stays until the end is verified.
+/// Returns one dead man's switch for each membership of a live access whose rule does not turn it
+/// off.
+///
+/// It is set to the last end of all accesses that want the membership, so that it takes nothing
+/// from anybody who is still entitled (law 7). It stays until the end is verified.
 #[must_use]
 pub fn wanted_dead_men(live: &[&Access]) -> Vec<WantedDeadMan> {
     let mut all: Vec<WantedDeadMan> = Vec::new();
@@ -76,13 +83,14 @@ pub fn wanted_dead_men(live: &[&Access]) -> Vec<WantedDeadMan> {
     all
 }
 
-/// What an access says of its dead-man.
+/// Returns the access's rule for the dead man's switch.
 #[must_use]
 pub fn mode(access: &Access) -> DeadMan {
     access.approval().plan().handling.dead_man
 }
 
-/// The membership of the access, and no longer than until when it wants that; none: no more.
+/// Returns the membership of the access, and the end until which it may be wanted; no end if it is
+/// being revoked.
 fn holds(access: &Access) -> Option<(&Subject, Option<Time>)> {
     match access.grant()? {
         Grant::Granting(granting) => Some((&granting.subject, Some(granting.latest_end))),
@@ -93,14 +101,15 @@ fn holds(access: &Access) -> Option<(&Subject, Option<Time>)> {
 }
 
 impl Holding {
-    /// The dead-man of this membership.
+    /// Returns the dead man's switch of this membership.
     #[must_use]
     pub fn dead_man(&self, subject: &Subject) -> Option<&ArmedDeadMan> {
         self.armed.iter().find(|armed| same(&armed.subject, subject))
     }
 
-    /// Makes due what has to be armed, moved or disarmed. `by`: the target by which new ones can be armed; none where it has no dead-man.
-    /// Whether anything changed.
+    /// Schedules the dead man's switches that have to be armed, moved or disarmed. `by` is the
+    /// target that can arm new ones; none if it has no dead man's switch. Returns true if anything
+    /// changed.
     pub fn plan_dead_men(&mut self, live: &[&Access], by: Option<&TargetName>, now: Time) -> bool {
         let before = self.armed.clone();
         let wanted = wanted_dead_men(live);
@@ -119,7 +128,7 @@ impl Holding {
                 _ => {}
             }
         }
-        // one whose revoke is not verified yet stays as it is
+        // a switch stays as it is while its revoke is not verified
         let held = |subject: &Subject| wanted.iter().any(|wanted| same(&wanted.subject, subject));
         for armed in self.armed.iter_mut().filter(|armed| !held(&armed.subject)) {
             armed.due = armed.due.or(Some(now));

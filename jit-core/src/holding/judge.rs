@@ -1,4 +1,4 @@
-//! Whether a membership may be granted, and whether it is held.
+//! Judges whether a membership may be granted, and whether it is held.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::database::{Grantor, Seen, Subject, Width, anothers};
 use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 
-/// The membership was observed, and nothing stands in the way of granting it. Only [`judge`] makes one.
+/// Proof that the membership was observed and nothing prevents the grant. Only [`judge`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clear {
     access: AccessId,
@@ -22,31 +22,32 @@ pub struct Clear {
 }
 
 impl Clear {
-    /// For which access.
+    /// Returns the access that may be granted.
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
     }
 
-    /// The membership, by the ids that were observed.
+    /// Returns the membership, by the ids that were observed.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// What was there: `absent`, or `ours`.
+    /// Returns the state that was observed: `absent`, or `ours`.
     #[must_use]
     pub fn observed(&self) -> &'static str {
         self.observed
     }
 
-    /// The account's default role before the first of ours, where the engine has one only.
+    /// Returns the account's default role before our first grant, on engines with a single default
+    /// role.
     #[must_use]
     pub fn default_before(&self) -> Option<&str> {
         self.default_before.as_deref()
     }
 
-    /// With what the account and the role owned before, or why that is not known.
+    /// Adds what the account and the role owned before, or the reason why that is not known.
     #[must_use]
     pub fn knowing(self, before: Result<BTreeSet<String>, String>) -> Self {
         let (before, not_compared) = match before {
@@ -56,32 +57,33 @@ impl Clear {
         Self { before, not_compared, ..self }
     }
 
-    /// Marks of what the account and the role owned before, where that was looked at.
+    /// Returns marks of what the account and the role owned before, if that was read.
     #[must_use]
     pub fn owned_before(&self) -> Option<&BTreeSet<String>> {
         self.before.as_ref()
     }
 
-    /// Why it was not, where it should have been.
+    /// Returns the reason why it was not read, if it should have been.
     #[must_use]
     pub fn not_compared(&self) -> Option<&str> {
         self.not_compared.as_deref()
     }
 
-    /// What is recorded before the statement.
+    /// Returns the intent to record before the statement.
     #[must_use]
     pub fn intent(&self, now: Time) -> Intent {
         Intent { label: self.label.clone(), not_after: self.not_after, at: now }
     }
 }
 
-/// Judges what was seen right before a grant: clear, or held already and not by us (law 6), with how.
+/// Judges what was seen right before a grant: either nothing prevents it, or the role is held
+/// already and not by us (law 6).
 ///
-/// `label` and `not_after` (the server's clock, UTC) are those of the statement that will follow; `live` are all accesses of the
-/// account in the realm.
+/// `label` and `not_after` (by the server's clock, UTC) belong to the statement that follows.
+/// `live` has all accesses of the account in the realm.
 ///
 /// # Errors
-/// How the role is held already.
+/// The description of how the role is held already.
 pub fn judge(
     access: &Access,
     live: &[&Access],
@@ -100,7 +102,8 @@ pub fn judge(
     Ok(Clear { access: access.id(), subject, observed, label, not_after, default_before, before, not_compared })
 }
 
-/// What is put back as the default role in the end: what is it now, or, where that is another access's, what was before that one.
+/// Returns the default role to restore in the end. It is the present one, or, if another access set
+/// that, the one before.
 fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
     let now = seen.default_roles.first()?;
     let whose = live.iter().find(|other| {
@@ -110,20 +113,21 @@ fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<Stri
     });
     match whose {
         Some(other) => other.default_before().map(str::to_owned),
-        // left behind by a revoke: nobody holds it
+        // a revoke left it behind: no access holds it
         None if now == asked.role.as_str() => None,
         None => Some(now.clone()),
     }
 }
 
-/// How the role is held already and not by us (law 6); none where it is not. `but` is the access that asks, among `live` or not.
+/// Describes how the role is held already and not by us (law 6); none if it is not. `but` is the
+/// access that asks, in `live` or not.
 #[must_use]
 pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
     let Subject { account, role, .. } = asked;
     if let Some(store) = &seen.marked_by {
         return Some(anothers(account, role, store));
     }
-    // what a live access of ours gives ends with that access: it is not held for good
+    // a role given by a live access of ours ends with that access: it is not held for good
     let by_ours = |through: &&String| live.iter().any(|other| gives(other, through));
     if let Some(through) = seen.through.iter().find(|through| !by_ours(through)) {
         return Some(format!("`{account}` holds `{role}` already, through `{through}`"));
@@ -132,7 +136,7 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Su
     let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &subject));
     seen.direct.iter().find_map(|edge| match &edge.grantor {
         Grantor::Broker | Grantor::Unknown if ours => None,
-        // it may be another store's that works with the same broker, or what a lost record was about
+        // it may belong to another store with the same broker, or to a lost record
         Grantor::Broker => Some(format!(
             "`{account}` holds `{role}` already, granted by the broker, and no access here accounts for it: `jit reconcile` lists it, and takes \
              it away with --enforce"
@@ -146,21 +150,21 @@ fn observed_subject(seen: &Seen, asked: &Subject) -> Subject {
     Subject { account_id: seen.account_id.clone(), role_id: seen.role_id.clone(), ..asked.clone() }
 }
 
-/// Whether the database holds the membership on behalf of a live access, or may.
+/// Checks whether the database holds the membership for a live access, or may hold it.
 fn holds(access: &Access, subject: &Subject) -> bool {
     let Some(grant) = access.grant().filter(|grant| grant.is_live()) else { return false };
     let untouched = matches!(grant, Grant::Revoking(revoking) if revoking.untouched);
     !untouched && grant.subject().is_some_and(|held| same(held, subject))
 }
 
-/// Whether a live access gives the account this role, by the name that the server has for it.
+/// Checks whether a live access gives the account this role, by the server's name for it.
 fn gives(access: &Access, role: &str) -> bool {
     let held = access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject);
     held.is_some_and(|held| held.role.as_str() == role && holds(access, held))
 }
 
-/// Whether both are the same membership of the account: by ids where both have them, else by the role's name. An account that was
-/// dropped and made anew is another one.
+/// Checks whether both are the same membership of the account. Ids are compared if both have them,
+/// else the role's name. An account that was dropped and created again is another one.
 pub(crate) fn same(one: &Subject, other: &Subject) -> bool {
     let account = match (&one.account_id, &other.account_id) {
         (Some(one), Some(other)) => one == other,
@@ -173,8 +177,9 @@ pub(crate) fn same(one: &Subject, other: &Subject) -> bool {
     account && role
 }
 
-/// How wide the statement on behalf of this access has to grant: as wide as all live accesses want it together, for a narrower
-/// grant over a wider one narrows it (PostgreSQL 16 and later).
+/// Returns the scope that the statement for this access has to grant. It is the widest that the
+/// live accesses want together, because a narrower grant over a wider one narrows it (PostgreSQL 16
+/// and later).
 #[must_use]
 pub fn width(access: &Access, live: &[&Access]) -> Width {
     let subject = access.grant().and_then(Grant::subject);
@@ -185,8 +190,8 @@ pub fn width(access: &Access, live: &[&Access]) -> Width {
     live.iter().filter(together).filter_map(|other| other.wants()).fold(access.width(), Width::max)
 }
 
-/// What the database holds of a grant whose outcome was unknown, once settled: what was observed absent before our intent and is
-/// held now is ours.
+/// Tells what the database holds of a grant whose outcome was unknown, once it is settled. A
+/// membership that was absent before our intent and is held now is ours.
 #[must_use]
 pub fn settled(seen: &Seen, asked: &Subject, width: Width) -> Found {
     let ours = |grantor: &Grantor| !matches!(grantor, Grantor::Other(_));
@@ -196,7 +201,8 @@ pub fn settled(seen: &Seen, asked: &Subject, width: Width) -> Found {
     if is_lost(seen, asked) { Found::Lost } else { Found::Absent }
 }
 
-/// Whether the account or the role, of which nothing but the name is known, is not found by that: it may be there under another.
+/// Checks whether an account or role that is known by name only is not found. It may be there under
+/// another name.
 pub(super) fn is_lost(seen: &Seen, asked: &Subject) -> bool {
     let ids = [&seen.account_id, &seen.role_id, &asked.account_id, &asked.role_id];
     ids.into_iter().all(Option::is_none) && !(seen.account_exists && seen.role_exists)

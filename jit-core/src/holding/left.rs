@@ -1,4 +1,4 @@
-//! What an access leaves behind: what is there at its end and was not at its beginning.
+//! Leftovers of an access: what is there at its end and was not at its beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use crate::database::adapter::name_for;
 use crate::id::{Account, RoleName};
 use crate::policy::{LeftBehind, Stance};
 
-/// As many are named at most.
+/// Highest number of leftovers that are named.
 const MOST_NAMED: usize = 100;
-/// What is said of a thing that was there before, and is another now.
+/// Text after the name of an object that was there before and has changed.
 const ALTERED: &str = ", altered";
 
-/// What was there before, as short as it can be kept.
+/// Returns short marks of the objects that were there before.
 #[must_use]
 pub fn marks(things: &[Thing]) -> BTreeSet<String> {
     things.iter().flat_map(|thing| [Some(mark(thing)), version_mark(thing)]).flatten().collect()
@@ -22,7 +22,7 @@ pub fn marks(things: &[Thing]) -> BTreeSet<String> {
 fn mark(thing: &Thing) -> String {
     let mut mark = short(name_for(&[&thing.id]));
     if thing.membership.is_some() {
-        // of these there may be hundreds
+        // there may be hundreds of these
         mark.truncate(8);
     }
     mark
@@ -37,7 +37,7 @@ fn short(mut mark: String) -> String {
     mark
 }
 
-/// What is new or altered of one thing.
+/// Returns the report about one object that is new or altered.
 fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
     if !before.contains(&mark(thing)) {
         return Some(thing.what.clone());
@@ -46,13 +46,13 @@ fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
     altered.then(|| format!("{}{ALTERED}", thing.what))
 }
 
-/// What was not there before, or was altered since, for people to read.
+/// Returns the objects that were not there before, or were altered since, for people to read.
 #[must_use]
 pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
     let theirs = now.iter().filter(|thing| thing.membership.is_none());
     let mut news: Vec<String> = theirs.filter_map(|thing| news(before, thing)).collect();
     if let Some(more) = news.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
-        // of what there is least comes first: no flood of one kind hides what there is of another
+        // rare kinds come first: no flood of one kind hides another
         let mut of_kind = BTreeMap::<String, usize>::new();
         for one in &news {
             let count = of_kind.entry(kind(one)).or_default();
@@ -65,13 +65,17 @@ pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
     news
 }
 
-/// Of what kind it is, as adapters begin what they say of it (`table`, `right`), and whether it was altered.
+/// Returns the kind of the object, which is the first word of an adapter's text (`table`, `right`),
+/// with a mark if it was altered.
 fn kind(what: &str) -> String {
     format!("{}{}", what.split(' ').next().unwrap_or_default(), if what.ends_with(ALTERED) { ALTERED } else { "" })
 }
 
-/// Memberships that were not there before, of others in the role and of the account in other roles: where the account or the role is gone by name,
-/// one of these may be the same under another name. None where they were not listed before, or are not now.
+/// Returns memberships that were not there before: of others in the role, and of the account in
+/// other roles.
+///
+/// If the account or the role is gone by name, one of these may be the same under another name.
+/// Empty if memberships were not listed before, or are not listed now.
 #[must_use]
 pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Account, RoleName)> {
     if !lists_memberships(before, now) {
@@ -81,20 +85,21 @@ pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Acc
     new.filter_map(|thing| thing.membership.as_ref()).collect()
 }
 
-/// Whether memberships were listed, before and now: the broker's own is always among them.
+/// Checks whether memberships were listed, before and now. The broker's own is always among them.
 #[must_use]
 pub fn lists_memberships(before: &BTreeSet<String>, now: &[Thing]) -> bool {
     now.iter().any(|thing| thing.membership.is_some() && before.contains(&mark(thing)))
 }
 
 impl Access {
-    /// Whether it is looked at what it leaves behind.
+    /// Checks whether the access compares its leftovers.
     #[must_use]
     pub fn compares(&self) -> bool {
         self.approval().plan().handling.left_behind == LeftBehind::Report || self.must_compare()
     }
 
-    /// Whether nothing is granted unless that can be done: its role can make what outlives it.
+    /// Checks whether the role can make objects that outlive it. Then nothing is granted without
+    /// the comparison.
     #[must_use]
     pub fn must_compare(&self) -> bool {
         self.approval().plan().handling.can_grant == Stance::Accepted

@@ -1,4 +1,4 @@
-//! Second looks after the end: what is gone has to stay gone (law 5).
+//! Second looks after the end: a membership that is gone has to stay gone (law 5).
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -10,51 +10,54 @@ use crate::database::{Grantor, Seen, Subject, anothers};
 use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, TargetName};
 
-/// When it is looked at again, after the end; the last look, a day later, is where a failover that lost the revoke is still found
-/// after everybody forgot it.
+/// Times of the looks after the end. The last one, a day later, still finds a failover that lost
+/// the revoke when nobody remembers it.
 const LOOKS: [TimeDelta; 3] = [TimeDelta::minutes(1), TimeDelta::hours(1), TimeDelta::hours(24)];
 
 /// A membership that is gone and will be looked at again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {
-    /// Of which access.
+    /// Access that held the membership.
     pub access: AccessId,
-    /// By which target it is reached.
+    /// Target that reaches the account.
     pub target: TargetName,
-    /// The membership.
+    /// Membership that is watched.
     pub subject: Subject,
-    /// When it was verified gone, the store's time, UTC.
+    /// Time at which it was verified gone, by the store's clock, UTC.
     pub gone_at: Time,
-    /// Which incarnation of the server showed that.
+    /// Incarnation of the server that showed it.
     pub incarnation: String,
-    /// How many looks are done.
+    /// Number of looks that are done.
     pub looks: u8,
-    /// When the next one is, UTC.
+    /// Time of the next look, UTC.
     pub next: Time,
 }
 
-/// What a second look showed.
+/// Result of a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
-    /// It is still gone, or a live access holds it now.
+    /// The membership is still gone, or a live access holds it now.
     Gone,
-    /// It is held again, and it is ours to take away.
+    /// The membership is held again, and it is ours to take away.
     Reappeared(String),
-    /// It is held again, and it may be somebody else's: people decide.
+    /// The membership is held again, and it may belong to somebody else: people decide.
     Finding(String),
 }
 
 impl Watch {
-    /// A membership that was just verified gone.
+    /// Creates the watch over a membership that was just verified gone.
     #[must_use]
     pub fn new(access: AccessId, target: TargetName, subject: Subject, now: Time, incarnation: String) -> Self {
         let next = after(now, LOOKS.first().copied().unwrap_or_default());
         Self { access, target, subject, gone_at: now, incarnation, looks: 0, next }
     }
 
-    /// With one look more done; none after the last. A look that the server's restart caused counts as none of the three, and one that did not find
-    /// the account or the role by its name does not show that it is gone in that incarnation.
+    /// Returns the watch after one more look; none after the last.
+    ///
+    /// A look that the server's restart caused counts as none of the three. A look that did not
+    /// find the account or the role by name does not show that the membership is gone in that
+    /// incarnation.
     #[must_use]
     pub fn looked(&self, now: Time, seen: &Seen, incarnation: &str) -> Option<Self> {
         let mut next = self.clone();
@@ -70,10 +73,11 @@ impl Watch {
     }
 }
 
-/// Judges a second look. Without a recorded grantor, what reappeared is ours only if the server's incarnation changed since.
+/// Judges a second look. Without a recorded grantor, a membership that reappeared is ours only if
+/// the server's incarnation changed since.
 #[must_use]
 pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> Look {
-    // one that is being granted does not account for it yet, and may never
+    // a grant in progress does not account for it yet, and may never do so
     let held_now = |access: &&Access| {
         let grant = access.grant().filter(|grant| grant.is_live() && !matches!(grant, Grant::Granting(_)));
         grant.and_then(Grant::subject).is_some_and(|held| same(held, &watch.subject))
@@ -104,7 +108,8 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
 }
 
 impl Access {
-    /// The watch over it, once it ended and was verified; none where nothing of ours was ever there to come back.
+    /// Returns the watch over an access that ended and was verified; none if nothing of ours was
+    /// ever there to come back.
     #[must_use]
     pub fn watch(&self) -> Option<Watch> {
         let (Grant::Revoked(ended) | Grant::Failed(ended)) = self.grant()? else { return None };

@@ -1,4 +1,4 @@
-//! What one account should hold in one realm, decided over all its live accesses. Pure.
+//! The memberships of one account in one realm, decided over all its live accesses. Pure.
 
 mod dead_man;
 mod judge;
@@ -28,47 +28,49 @@ use crate::store::{Lane, Schedule};
 
 /// All that one account should hold in one realm on behalf of one tenant.
 ///
-/// What is ours there follows from the live accesses: a membership that was observed absent before the intent of one of them is
-/// ours as long as one of them lives.
+/// The live accesses decide what is ours. A membership that was absent before the intent of one of
+/// them is ours as long as one of them lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holding {
-    /// Whose.
+    /// Tenant that owns the accesses.
     pub tenant: TenantId,
-    /// Where.
+    /// Realm of the account.
     pub realm: RealmId,
-    /// Which account.
+    /// Account that holds the memberships.
     pub account: Account,
-    /// The accesses that are scheduled or live.
+    /// Accesses that are scheduled or live.
     pub live: BTreeSet<AccessId>,
-    /// What is gone and will be looked at again.
+    /// Memberships that are gone and will be looked at again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<Watch>,
-    /// Memberships that our broker granted, that no access accounts for, and that an operator ordered to be taken away.
+    /// Memberships that our broker granted, that no access accounts for, and that an operator
+    /// ordered to be revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,
-    /// The dead-men that are in the database for it, or may be.
+    /// Dead man's switches that are in the database for the account, or may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub armed: Vec<ArmedDeadMan>,
-    /// A revoke of ours whose outcome is not known may still arrive until then, UTC, and would take what is granted before (law 15).
+    /// Time until which a revoke of unknown outcome may still arrive, UTC. It would take away what
+    /// is granted before (law 15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Time>,
 }
 
-/// See [`Holding::orphans`].
+/// A membership without an access, see [`Holding::orphans`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Orphan {
-    /// By which target it is reached.
+    /// Target that reaches the account.
     pub target: TargetName,
-    /// The membership.
+    /// Membership that has to be revoked.
     pub subject: Subject,
-    /// When the next try is, the store's time, UTC.
+    /// Time of the next try, by the store's clock, UTC.
     pub retry_at: Time,
 }
 
 impl Holding {
-    /// One that holds nothing yet.
+    /// Creates a holding with nothing in it.
     #[must_use]
     pub fn new(tenant: TenantId, realm: RealmId, account: Account) -> Self {
         Self {
@@ -83,25 +85,26 @@ impl Holding {
         }
     }
 
-    /// The key of its record.
+    /// Returns the key of its record.
     #[must_use]
     pub fn key(realm: &RealmId, account: &Account) -> String {
         join([realm.as_str(), account.as_str()])
     }
 
-    /// What is serial across nodes and tenants: database work on this account (law 14).
+    /// Returns the key under which database work on this account is serial across nodes and tenants
+    /// (law 14).
     #[must_use]
     pub fn serial(&self) -> String {
         format!("holding:{}", Self::key(&self.realm, &self.account))
     }
 
-    /// Whether there is nothing to keep it for.
+    /// Checks whether there is no reason to keep the record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.live.is_empty() && self.watched.is_empty() && self.orphans.is_empty() && self.armed.is_empty()
     }
 
-    /// When the database must be looked after, given all its accesses.
+    /// Returns the time of the next database work, given all its accesses.
     #[must_use]
     pub fn due<'a>(&self, accesses: impl IntoIterator<Item = &'a Access>) -> Option<Time> {
         let live = accesses.into_iter().filter(|access| self.live.contains(&access.id()));
@@ -111,7 +114,8 @@ impl Holding {
         effects.chain(watched).chain(armed).chain(self.orphans.iter().map(|orphan| orphan.retry_at)).min()
     }
 
-    /// Lets everything that is due by now and is about no access be due then. Whether there was something.
+    /// Postpones all due work that belongs to no access until the given time. Returns true if there
+    /// was any.
     pub fn postpone(&mut self, now: Time, until: Time) -> bool {
         let watched = self.watched.iter_mut().map(|watch| &mut watch.next);
         let armed = self.armed.iter_mut().filter_map(|armed| armed.due.as_mut());
@@ -124,7 +128,7 @@ impl Holding {
         any
     }
 
-    /// When and where its record is claimed.
+    /// Returns the lane and the time at which its record is claimed.
     #[must_use]
     pub fn schedule(&self, due: Time) -> Schedule {
         Schedule { lane: Lane::realm(&self.realm), due, serial: self.serial() }

@@ -1,4 +1,4 @@
-//! What one account holds, what is taken from it, and how it is looked at again.
+//! Tests of what one account holds, what is taken from it, and how it is looked at again.
 
 use chrono::TimeDelta;
 
@@ -14,7 +14,7 @@ use crate::grant::{Cause, Grant};
 use crate::id::RoleName;
 use crate::policy::Sessions;
 
-/// The kinds of plans of the model: narrow and wide, both at once.
+/// Plans of the model: narrow and wide, both at once.
 const NARROW: usize = 0;
 const WIDE: usize = 3;
 
@@ -113,7 +113,7 @@ fn law_07_accesses_that_end_together_are_one_order_and_all_are_verified_by_it() 
     let verified = verify(closing, &report(seen(&[]))).unwrap();
     assert_eq!(verified.iter().map(Verified::access).collect::<Vec<_>>(), [id(1), id(2)]);
     assert_eq!(next(&two, Event::Ended(verified[1].clone()), at(12)).state(), "revoked");
-    // the proof is of one access, and of one revoke
+    // the proof is valid for one access and one revoke
     assert_eq!(next(&two, Event::Ended(verified[0].clone()), at(12)), two);
     let back = next(&revoked(&two), Event::Reappeared("back".to_owned()), at(100));
     assert_eq!(next(&back, Event::Ended(verified[1].clone()), at(101)), back);
@@ -194,12 +194,12 @@ fn law_05_what_is_left_keeps_the_end_unverified() {
     assert!(left(Seen { sessions: vec![no_time], ..seen(&[]) }).contains("sessions"));
     assert!(left(Seen { prepared: vec![prepared()], ..seen(&[]) }).contains("ROLLBACK PREPARED 'it''s'"));
 
-    // a session that began after the revoke never had the role; what others granted is residual
+    // a session that began after the revoke never had the role; grants by others are residual
     let others = seen(&[(Grantor::Other("dba".to_owned()), Width::SetRole)]);
     let fine = Seen { sessions: vec![session(12)], through: vec!["staff".to_owned()], ..others };
     let verified = verify(&closing, &report(fine)).unwrap().remove(0);
     assert_eq!(verified.evidence().residual, ["through role `staff`", "granted by `dba`"]);
-    // an administrator's that may have used it is told, and keeps nothing open
+    // an administrator's session that may have used it is reported, and does not keep the end open
     let apart = Seen { apart: vec![session(11), session(12)], ..seen(&[]) };
     let verified = verify(&closing, &report(apart)).unwrap().remove(0);
     assert_eq!(verified.evidence().residual.len(), 1, "{verified:?}");
@@ -264,7 +264,7 @@ fn law_04_a_failed_end_is_tried_again_when_it_said_and_not_before() {
     assert_eq!(failed.effect_due(), Some(at(60)));
     assert!(closings(&[&failed], at(59)).is_empty());
     assert_eq!(closings(&[&failed], at(60)).len(), 1);
-    // another one that ends there takes it along
+    // another access that ends there takes it along
     let other = ending(&active(2, NARROW));
     assert_eq!(closings(&[&failed, &other], at(59)).remove(0).accesses, [id(1), id(2)]);
 }
@@ -280,13 +280,13 @@ fn law_05_it_is_looked_at_again_after_a_minute_an_hour_and_a_day() {
     let third = second.looked(at(11 + 3_600), &there, "boot 1").unwrap();
     assert_eq!(third.next, at(11 + 86_400));
     assert_eq!(third.looked(at(11 + 86_400), &there, "boot 1"), None);
-    // a restart brings one look more, and takes none away
+    // a restart adds one look, and removes none
     let restarted = watch.looked(at(20), &there, "boot 2").unwrap();
     assert_eq!((restarted.next, restarted.incarnation.as_str()), (watch.next, "boot 2"));
-    // looks that were missed are one
+    // missed looks are made up by a single one
     assert_eq!(watch.looked(at(4_000), &there, "boot 1").unwrap().next, at(11 + 86_400));
     assert_eq!(watch.looked(at(90_000), &there, "boot 1"), None);
-    // who is not found by a name, which is all that is known, was not seen without it
+    // an account known by name only, and not found, does not count as seen
     let lost = Seen { account_id: None, role_id: None, account_exists: false, ..there };
     let subject = Subject { account_id: None, role_id: None, ..watch.subject.clone() };
     let by_name = Watch { subject, ..watch };
@@ -305,7 +305,7 @@ fn law_05_what_comes_back_is_ours_by_its_grantor_or_by_a_new_incarnation() {
     assert!(matches!(look(&watch, &[], &unknown, "boot 1"), Look::Finding(_)));
     assert!(matches!(look(&watch, &[], &unknown, "boot 2"), Look::Reappeared(_)));
     assert!(matches!(look(&watch, &[], &broker, "boot 1"), Look::Reappeared(_)));
-    // another access holds it now
+    // another access holds the membership now
     assert_eq!(look(&watch, &[&active(2, NARROW)], &broker, "boot 2"), Look::Gone);
 
     let back = next(&gone, Event::Reappeared("it is back".to_owned()), at(100));
@@ -358,7 +358,7 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     let first = of(1, 1, &[], &having("before"));
     let second = of(2, 2, &[&first], &having("role1"));
     assert_eq!((first.default_before(), second.default_before()), (Some("before"), Some("before")));
-    // whoever ends: the other one's role, as long as it lives
+    // the role of the other one, as long as it lives, whichever ends
     assert_eq!(goes(&[&first, &ending(&second)]), to("role1"));
     assert_eq!(goes(&[&ending(&first), &second]), to("role2"));
     assert_eq!(goes(&[&ending(&second)]), to("before"));
@@ -372,7 +372,7 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     assert_eq!(fires(&[&first]), to("before"));
     assert_eq!(fires(&[&first, &twin]), to("before"));
     assert_eq!(fires(&[&first, &second]), to("role2"));
-    // what a revoke left behind is nobody's
+    // a role that a revoke left behind belongs to nobody
     assert_eq!(of(4, 1, &[], &having("role1")).default_before(), None);
     let loaded = Access::from_bytes(&second.to_bytes().unwrap(), at(20)).unwrap();
     assert_eq!(loaded, second);
@@ -395,7 +395,7 @@ fn law_06_a_role_within_one_that_a_live_access_gives_is_not_held_for_good() {
     let narrower = Subject { role: RoleName::new("within").unwrap(), ..subject(&asked) };
     assert_eq!(standing(None, &[&wider], &within, &narrower), None);
     assert_eq!(standing(None, &[&ending(&wider)], &within, &narrower), None);
-    // nobody gives it for a while: somebody gave it for good
+    // without an access that gives it, somebody granted it for good
     assert!(standing(None, &[], &within, &narrower).is_some());
     assert!(standing(None, &[&revoked(&ending(&wider))], &within, &narrower).is_some());
     within.through.push("team".to_owned());
@@ -414,7 +414,7 @@ fn law_05_a_role_that_was_gone_before_its_end_is_told_apart() {
     assert!(end(&access, Some(false)));
     assert!(!end(&access, Some(true)));
     assert!(!end(&access, None));
-    // an earlier try of ours may have taken it
+    // an earlier try of ours may have removed it
     let tried = next(&access, Event::EndFailed { why: "lost".to_owned(), retry_at: at(11) }, at(11));
     assert!(!end(&tried, Some(false)));
 }
@@ -428,7 +428,7 @@ fn law_04_a_default_role_that_nobody_can_change_does_not_keep_an_end_open() {
     kept.default_kept = Some("its definer is gone".to_owned());
     let proof = verify(&closing, &kept).unwrap().remove(0);
     assert!(proof.evidence().default_kept.as_ref().unwrap().contains("its definer is gone"));
-    // what is there at the next look was put back
+    // a role that is there at the next look was put back
     kept.seen.default_roles.clear();
     assert_eq!(verify(&closing, &kept).unwrap().remove(0).evidence().default_kept, None);
 }

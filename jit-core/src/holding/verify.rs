@@ -1,4 +1,4 @@
-//! What is taken away when accesses end, and whether what was seen afterwards is enough (law 5).
+//! Decides what is revoked when accesses end, and whether the later observations suffice (law 5).
 
 use super::judge::same;
 use crate::access::Access;
@@ -20,19 +20,20 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Which access.
+    /// Returns the access that the proof is for.
     #[must_use]
     pub fn access(&self) -> AccessId {
         self.access
     }
 
-    /// Since when the revoke was due that it followed: it says nothing of a later one.
+    /// Returns the time at which the proven revoke was due. The proof does not cover a later
+    /// revoke.
     #[must_use]
     pub fn since(&self) -> Time {
         self.since
     }
 
-    /// With what the access leaves behind, or why that is not known.
+    /// Adds the leftovers of the access, or the reason why they are not known.
     #[must_use]
     pub fn leaving(mut self, left: Result<Vec<String>, String>) -> Self {
         match left {
@@ -42,34 +43,36 @@ impl Verified {
         self
     }
 
-    /// What was seen.
+    /// Returns the evidence from the database.
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
     }
 }
 
-/// The ending of one membership: all accesses that end there together, and what stays because others want it (law 7).
+/// The ending of one membership: all accesses that end there together, and what stays because
+/// others want it (law 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
-    /// What the database is told.
+    /// Order for the database.
     pub order: RevokeOrder,
-    /// The accesses that end with it.
+    /// Accesses that end with it.
     pub accesses: Vec<AccessId>,
-    /// How wide the membership stays; none: it goes.
+    /// Scope that stays; none if the membership goes.
     pub stays: Option<Width>,
-    /// The accesses for which it stays.
+    /// Accesses for which it stays.
     pub still_held_by: Vec<AccessId>,
     /// Other roles that the account holds by live accesses, through which this one may be held.
     others: Vec<(AccessId, RoleName)>,
-    /// Since when each of the accesses is to end.
+    /// Time since which each of the accesses has to end.
     since: Vec<Time>,
 }
 
-/// What has to be taken away now, over all live accesses of the account: one closing per membership of which an access is to end.
+/// Returns what has to be revoked now, over all live accesses of the account. There is one closing
+/// for each membership with an access that is ending.
 ///
-/// A membership that is being granted waits until that is settled: whether it stays is known only then, and one that stayed for a
-/// grant which was not made would be nobody's.
+/// A membership with a grant in progress waits until that is settled. Only then it is known whether
+/// the membership stays. One that stayed for a grant that was never made would belong to nobody.
 #[must_use]
 pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     let mut closings: Vec<Closing> = Vec::new();
@@ -89,7 +92,8 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     closings
 }
 
-/// The ending of a membership that no access accounts for; none where a live access holds it now.
+/// Returns the ending of a membership that no access accounts for; none if a live access holds it
+/// now.
 #[must_use]
 pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> Option<Closing> {
     let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
@@ -106,7 +110,8 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
     })
 }
 
-/// Whether what is seen of the one membership is seen of the other: both are looked for by the same ids, or by their names.
+/// Checks whether an observation of one membership holds for the other. Both must be looked up by
+/// the same ids, or both by name.
 fn proves(one: &Subject, other: &Subject) -> bool {
     same(one, other) && one.account_id == other.account_id && one.role_id == other.role_id
 }
@@ -122,7 +127,8 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
             continue;
         }
         match access.grant() {
-            // where one of them is known by its id and the other by its name only, one can be gone while the other is there
+            // if one is known by its id and the other by name only, one can be gone while the other
+            // is there
             Some(Grant::Revoking(revoking)) if !proves(subject, &revoking.subject) => {}
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
@@ -161,7 +167,7 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     Closing { order, accesses, stays, still_held_by, others, since }
 }
 
-/// The roles that the account holds by other live accesses.
+/// Returns the roles that the account holds by other live accesses.
 fn others(subject: &Subject, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
     let other = |access: &&&Access| {
         let held = access.grant().and_then(Grant::subject).filter(|held| !same(held, subject))?;
@@ -170,8 +176,10 @@ fn others(subject: &Subject, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
     live.iter().filter_map(|access| other(&access)).collect()
 }
 
-/// Whether the role of these accesses, which end, stays a default role; and what takes its place where there is one only: the role of the
-/// latest other access that wants its to be it, else what was there before ours.
+/// Returns whether the role of these ending accesses stays a default role, and what replaces it.
+///
+/// On an engine with a single default role, the replacement is the role of the latest other access
+/// that wants a default role. Without one, it is the default role before ours.
 pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
     let ended: Vec<&&Access> =
         live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
@@ -188,14 +196,17 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
     DefaultRole::Goes { back_to }
 }
 
-/// Whether what was seen after the revoke is enough: no more than other live accesses and memberships that are not ours justify,
-/// no prepared transaction, and no session that could use it (where the rule says sessions end).
+/// Checks whether the observations after the revoke suffice.
+///
+/// They may show no more than other live accesses and memberships that are not ours justify. They
+/// may show no prepared transaction, and no session that could use the role (if the rule says that
+/// sessions end).
 ///
 /// # Errors
-/// What is still there, for people to read.
+/// The list of what is still there, for people to read.
 pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>, String> {
     let RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity } = report;
-    // what another store accounts for was left to it, with its sessions
+    // a membership that another store accounts for was left to it, with its sessions
     let theirs = seen.marked_by.as_ref();
     if theirs.is_some() && closing.accesses.is_empty() {
         return Err("another store that works with the same broker accounts for it".to_owned());
@@ -212,7 +223,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     }
     for edge in &seen.direct {
         match &edge.grantor {
-            // ids of another server mean nothing, and who granted it there is who brought the data along
+            // ids of another server mean nothing, and the grantor there is whoever moved the data
             Grantor::Other(grantor) if !untouched && closing.order.subject.role_id.is_none() => left.push(format!(
                 "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
                  `REVOKE ... GRANTED BY` as that one"
@@ -223,7 +234,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
                 residual.push("held on behalf of another store".to_owned());
                 another_store = theirs.map(|store| anothers(account, role, store));
             }
-            // nothing was ever applied on behalf of these: what is there is for reconciliation
+            // nothing was ever applied for these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
@@ -256,7 +267,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         left.extend(prepared_left(seen));
     }
     let role = &closing.order.subject.role;
-    // without its membership it gives nothing, and an end that is retried for ever would hide that it is one
+    // without its membership it gives nothing, and retrying the end for ever would hide that it
+    // ended
     let mut kept_default = None;
     let default_goes = closing.order.default_role != DefaultRole::Stays && theirs.is_none();
     if default_goes && seen.default_roles.iter().any(|one| one == role.as_str()) {

@@ -1,4 +1,4 @@
-//! What is asked, and how its case stands before there is a grant. Pure.
+//! The request of a person, and its state before there is a grant. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,75 +9,76 @@ use crate::approval::Parties;
 use crate::clock::{Time, after, micros};
 use crate::id::{Account, Principal, RoleName, TargetName};
 
-/// What somebody asked for. It never changes.
+/// A request for a role. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// On which target.
+    /// Target of the role.
     pub target: TargetName,
-    /// Which role.
+    /// Role that is requested.
     pub role: RoleName,
-    /// Who asked, and who gets it.
+    /// Requester and grantee of the role.
     #[serde(flatten)]
     pub parties: Parties,
-    /// The receiver's account there.
+    /// Account of the grantee on the target.
     pub account: Account,
-    /// For how long, from when the role is usable.
+    /// Duration of the window, from when the role is usable.
     #[serde(with = "micros")]
     pub duration: TimeDelta,
-    /// From when, where not at once, UTC.
+    /// Start of the window, UTC; none if it begins at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
-    /// Why.
+    /// Reason for the request.
     pub reason: String,
-    /// Under which ticket.
+    /// Ticket of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// When, the store's time, UTC.
+    /// Time of the request, by the store's clock, UTC.
     pub asked_at: Time,
-    /// Whether it is an emergency, in which the role is had first and reviewed afterwards.
+    /// True for an emergency: the role is granted first and reviewed afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
 }
 
 impl Request {
-    /// The same as a request for so much more time, asked now.
+    /// Returns the same as a request for this much more time, made now.
     pub(crate) fn for_more(&self, longer: TimeDelta, reason: &str, now: Time) -> Self {
         Self { duration: longer, start: None, reason: reason.to_owned(), asked_at: now, ..self.clone() }
     }
 }
 
-/// Why a request ended before there was a grant, and when (UTC).
+/// Reason why a request ended before there was a grant, and its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Closed {
-    /// The store's time, UTC.
+    /// Time of the end, by the store's clock, UTC.
     pub at: Time,
-    /// Who or what closed it, in words.
+    /// Reason in words.
     pub why: String,
-    /// Who did it; nobody where the system did.
+    /// Person who ended it; none if the system did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Principal>,
 }
 
-/// A request that waits for people.
+/// A request that is pending on people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// When it lapses undecided, UTC.
+    /// Time at which it lapses undecided, UTC.
     pub lapses_at: Time,
-    /// When people are reminded, UTC; none once they were.
+    /// Time to remind people, UTC; none after the reminder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remind_at: Option<Time>,
-    /// The stages (from 0) of which it was told that others may decide too.
+    /// Stages (from 0) whose escalation was announced.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub escalated: BTreeSet<usize>,
-    /// It was approved and asks an outside system once more: by then the grant has to be made, UTC.
+    /// Deadline of the grant, UTC, if the request was approved and asks an outside system once
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up: Option<Time>,
 }
 
 impl Pending {
-    /// One that waits from now on, for so long.
+    /// Creates the state of a request that is pending from now on, for this time.
     pub(crate) fn from(now: Time, decide_by: TimeDelta) -> Self {
         let half = decide_by.checked_div(2).unwrap_or(decide_by);
         let (lapses_at, remind_at) = (after(now, decide_by), Some(after(now, half)));
