@@ -54,9 +54,9 @@ impl Access {
     ///
     /// A no answers the question that is pending now, because a no gives nothing to anybody. A yes
     /// answers the oldest question that this person has not answered, because they may have read no
-    /// other notice. The oldest question is the request, followed by each extension that was
-    /// granted since. A refused extension is skipped. So a plain yes extends the time only if the
-    /// same person said yes to everything before.
+    /// other notice. The request comes first, then each extension that was granted since. A refused
+    /// extension is skipped. So a plain yes extends the time only if the same person said yes to
+    /// everything before.
     ///
     /// # Errors
     /// [`Refusal::Question`] if the question that is meant is closed. It names the question that is

@@ -111,8 +111,8 @@ impl Access {
         }
     }
 
-    /// Ends the grant for any cause but [`Cause::Reappeared`]: what reappears has ended before, and
-    /// has an event of its own.
+    /// Ends the request or the grant for any cause but [`Cause::Reappeared`]: what reappears has
+    /// ended before, and has an event of its own.
     pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Answer {
         if cause == Cause::Reappeared {
             return Ok(self.unchanged());

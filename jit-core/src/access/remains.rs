@@ -1,5 +1,5 @@
-//! Recovery from a record that is not believed: the role that it may have given is taken away (laws
-//! 1 and 4).
+//! Recovery from a record that is not believed: the role that it may have given is taken away
+//! (laws 1 and 4).
 
 use std::collections::BTreeSet;
 

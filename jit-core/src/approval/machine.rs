@@ -19,8 +19,8 @@ use crate::id::{AccessId, ApproverName, Principal, QuestionId};
 /// Time for which an outside system's yes counts, if it is asked again right before the grant.
 pub(crate) const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// Proof that the approval of one access is satisfied. Only [`Approval::witness`] makes one (law
-/// 1). It can neither be stored nor loaded.
+/// Proof that the approval of one access is satisfied. Only [`Approval::witness`] makes one
+/// (law 1). It can neither be stored nor loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
     access: AccessId,

@@ -336,7 +336,7 @@ pub struct Limits {
 pub struct Handling {
     /// Rule for sessions at the end of the window.
     pub sessions: Sessions,
-    /// Scope of the membership: is `SET ROLE` allowed?
+    /// Scope of the membership, which tells if `SET ROLE` is allowed.
     pub set_role: crate::database::Width,
     /// Rule for an account that has members.
     pub account_members: Stance,

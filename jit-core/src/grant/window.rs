@@ -13,8 +13,8 @@ pub const ALERT_AGAIN: TimeDelta = TimeDelta::hours(1);
 /// Time before the end at which people are warned. In a short window it is the last fifth.
 const WARN_BEFORE: TimeDelta = TimeDelta::minutes(5);
 
-/// Time window in which a role is usable. The end never lies beyond 24 h from the activation (law
-/// 2).
+/// Time window in which a role is usable. The end never lies beyond 24 h from the activation
+/// (law 2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
 pub struct Window {

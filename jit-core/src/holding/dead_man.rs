@@ -108,8 +108,8 @@ impl Holding {
     }
 
     /// Schedules the dead man's switches that have to be armed, moved or disarmed. `by` is the
-    /// target that can arm new ones; none if it has no dead man's switch. Returns true if anything
-    /// changed.
+    /// target that can arm new ones; none if the target has no dead man's switch. Returns true if
+    /// anything changed.
     pub fn plan_dead_men(&mut self, live: &[&Access], by: Option<&TargetName>, now: Time) -> bool {
         let before = self.armed.clone();
         let wanted = wanted_dead_men(live);

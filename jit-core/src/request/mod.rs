@@ -52,7 +52,7 @@ impl Request {
 pub struct Closed {
     /// Time of the end, by the store's clock, UTC.
     pub at: Time,
-    /// Reason in words.
+    /// Reason in words: who or what closed it.
     pub why: String,
     /// Person who ended it; none if the system did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
