@@ -1,36 +1,40 @@
-//! Names that pass for others: the same but for case, width, normal form, or letters that look the same.
+//! Names that can be taken for others: they differ only by case, width, normal form, or letters
+//! that look the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::skeleton;
 
-/// What a name looks like. Two names are alike where they share one of these texts. Case is taken away before the look of the letters, and after it:
-/// a Cyrillic `В` looks like `B`, its small letter like none of ours.
+/// Returns two texts that stand for the look of a name. Two names are alike if they share one of
+/// these texts. Case is removed before the look of the letters is computed, and again after it. A
+/// Cyrillic `В` looks like `B`, but its small letter looks like no Latin one.
 fn looks(name: &str) -> [String; 2] {
     let seen = |name: &str| folded(&skeleton(name).collect::<String>());
     [seen(&folded(name)), seen(&seen(name))]
 }
 
-/// The name without case, width and normal form.
+/// Returns the name without case, width and normal form.
 fn folded(name: &str) -> String {
-    // by way of capitals: `ß` and `ss`, and both small sigmas, are the same there
+    // capitals come first: there `ß` equals `ss`, and both small sigmas are the same
     name.nfkc().collect::<String>().to_uppercase().to_lowercase().nfkc().collect()
 }
 
-/// Whether two names are different and one could be taken for the other.
+/// Checks whether two names are different and one could be taken for the other.
 #[must_use]
 pub(crate) fn are_alike(one: &str, other: &str) -> bool {
     one != other && looks(one).iter().any(|look| looks(other).contains(look))
 }
 
-/// Whether two different names differ by nothing but case: where case counts, as on PostgreSQL, both can be real.
+/// Checks whether two different names differ only by case. On servers where case counts, such as
+/// PostgreSQL, both can be real.
 pub(crate) fn differ_by_case(one: &str, other: &str) -> bool {
     one != other && one.to_lowercase() == other.to_lowercase()
 }
 
-/// Whether one of two names that are alike has to be a mistake or a disguise. Names of ASCII letters that differ in more than case, as `app1` and
-/// `appl`, can both be meant where they were both written down.
+/// Checks whether one of two names that are alike has to be a mistake or a disguise. Names of ASCII
+/// letters that differ in more than case, as `app1` and `appl`, can both be meant if both were
+/// written down.
 pub(crate) fn is_disguise(one: &str, other: &str) -> bool {
     are_alike(one, other) && (differ_by_case(one, other) || !one.is_ascii() || !other.is_ascii())
 }
@@ -43,7 +47,7 @@ pub(crate) fn refusal(what: &str, name: &str, known: &str) -> String {
     )
 }
 
-/// Names that are known, by what they look like.
+/// Known names, indexed by their look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     names: BTreeSet<String>,
@@ -59,7 +63,7 @@ impl<'n> FromIterator<&'n str> for Known {
 }
 
 impl Known {
-    /// Makes a name known.
+    /// Adds a name to the known ones.
     pub(crate) fn add(&mut self, name: &str) {
         if self.names.insert(name.to_owned()) {
             for look in looks(name) {
@@ -68,12 +72,13 @@ impl Known {
         }
     }
 
-    /// Whether it is one of them.
+    /// Checks whether the name is known.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// The known name that this one could be taken for; none where it is known itself.
+    /// Returns the known name that this one could be taken for. `None` if this name is known
+    /// itself.
     pub(crate) fn like(&self, name: &str) -> Option<&str> {
         if self.names.is_empty() || self.has(name) {
             return None;
@@ -81,7 +86,7 @@ impl Known {
         looks(name).iter().find_map(|look| self.by_look.get(look)).map(String::as_str)
     }
 
-    /// Two of them that could be taken for each other.
+    /// Returns the pairs of known names that could be taken for each other.
     pub(crate) fn alike(&self) -> Vec<(&str, &str)> {
         let mut pairs = BTreeSet::new();
         for name in &self.names {
@@ -129,7 +134,7 @@ mod tests {
         assert!(differ_by_case("Zoë", "zoë") && !differ_by_case("a", "ａ") && !differ_by_case("a", "a"));
     }
 
-    /// One letter in another case, width, form or alphabet.
+    /// Writes one letter in another case, width, form or alphabet.
     fn disguised(letter: char, how: u8) -> String {
         match (how % 4, letter) {
             (0, _) => letter.to_uppercase().collect(),

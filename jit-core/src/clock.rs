@@ -6,32 +6,33 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
-/// A point in time, UTC, in whole microseconds (what every store keeps).
+/// A point in time, UTC, in whole microseconds (the precision of every store).
 pub type Time = DateTime<Utc>;
 
-/// What the embedded stores know of time. The store's time (law 10) is made of it, never used raw.
+/// Source of time for the embedded stores. The store's time (law 10) is computed from it; it is
+/// never used raw.
 #[async_trait]
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// What the wall clock says, UTC. It may jump.
+    /// Reads the wall clock, UTC. It may jump.
     fn wall(&self) -> Time;
-    /// Time elapsed since an arbitrary start, suspend included. It never jumps.
+    /// Returns the time elapsed since an arbitrary start, including suspend. It never jumps.
     fn elapsed(&self) -> Duration;
-    /// Names the start that [`Clock::elapsed`] counts from, where processes share it: what two of them read can then be
-    /// compared, and time goes on being counted from one process to the next.
+    /// Names the start that [`Clock::elapsed`] counts from, if processes share it. The readings of
+    /// two such processes can be compared, and time goes on from one process to the next.
     fn boot(&self) -> Option<String> {
         None
     }
-    /// Waits for so long, at least.
+    /// Waits for at least this time.
     async fn sleep(&self, how_long: Duration);
 }
 
-/// Randomness for ids, jitter and nonces.
+/// Source of randomness for ids, jitter and nonces.
 pub trait Entropy: Debug + Send + Sync + 'static {
     /// Fills the buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
 }
 
-/// The clock of the machine: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
+/// Clock of the machine: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -59,7 +60,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The operating system's random numbers.
+/// Random numbers of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
@@ -71,26 +72,26 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// The time cut to whole microseconds.
+/// Cuts the time to whole microseconds.
 #[must_use]
 pub fn whole_micros(time: Time) -> Time {
     time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
 }
 
-/// `time + delta`, held at the end of time instead of overflowing.
+/// Adds `delta` to `time`. The result stops at the end of time instead of overflowing.
 #[must_use]
 pub fn after(time: Time, delta: TimeDelta) -> Time {
     let edge = if delta < TimeDelta::zero() { Time::MIN_UTC } else { Time::MAX_UTC };
     time.checked_add_signed(delta).unwrap_or(edge)
 }
 
-/// The span from `earlier` to `later`; negative when they are the other way round.
+/// Returns the span from `earlier` to `later`. It is negative if they are the other way round.
 #[must_use]
 pub fn span(earlier: Time, later: Time) -> TimeDelta {
     later.signed_duration_since(earlier)
 }
 
-/// A span as `std` has it; a negative one is zero.
+/// Converts a span to `std`. A negative span becomes zero.
 #[must_use]
 pub fn to_std(delta: TimeDelta) -> Duration {
     delta.to_std().unwrap_or_default()

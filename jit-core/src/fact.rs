@@ -1,4 +1,4 @@
-//! What happened, as the machines report it and the log keeps it.
+//! Audit events: what the state machines report and the log keeps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,34 +9,34 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::text::{LONGEST_DETAIL, cut};
 
-/// Something that happened, for the log: what, and its details. It carries no secret (law 12).
+/// An audit event: its kind and its details. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// What happened.
+    /// Kind of the event.
     pub what: What,
-    /// More of it.
+    /// Details of the event, by name.
     pub details: BTreeMap<String, Detail>,
 }
 
-/// One detail of a fact: only what has one canonical JSON form.
+/// One detail of an audit event. It holds only values that have one canonical JSON form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Detail {
     /// Yes or no.
     Bool(bool),
-    /// A whole number, below 2^53 either way.
+    /// Whole number, below 2^53 either way.
     Int(i64),
-    /// A text, of [`LONGEST_DETAIL`] characters at most where it is made by `into()`.
+    /// Text, of at most [`LONGEST_DETAIL`] characters if it is made by `into()`.
     Text(String),
-    /// Several.
+    /// List of details.
     List(Vec<Detail>),
-    /// Named ones.
+    /// Details by name.
     Map(BTreeMap<String, Detail>),
 }
 
 macro_rules! whats {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What can happen.
+        /// Kind of an audit event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum What {
@@ -44,7 +44,7 @@ macro_rules! whats {
         }
 
         impl What {
-            /// As the log has it.
+            /// Returns the name that the log uses.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -54,23 +54,23 @@ macro_rules! whats {
 }
 
 whats! {
-    /// A role was asked for.
+    /// A role was requested.
     Requested = "requested",
     /// A request was refused before it became an access.
     RequestRefused = "request-refused",
-    /// Somebody said yes.
+    /// An approver said yes.
     Approved = "approved",
-    /// The last yes that was needed.
+    /// The last approval that was needed arrived.
     Satisfied = "satisfied",
-    /// Somebody said no, or policy no longer allows it.
+    /// An approver said no, or policy no longer allows the request.
     Denied = "denied",
     /// A decision that does not count was tried.
     DecisionRefused = "decision-refused",
-    /// Something else was tried that is not allowed or not possible.
+    /// Another command was tried that is not allowed or not possible.
     CommandRefused = "command-refused",
-    /// The requester proved by a second factor that it is he.
+    /// The requester proved their identity by a second factor.
     Confirmed = "confirmed",
-    /// A second factor is being set up: it counts once a first response of it was right.
+    /// A second factor is being set up. It counts once a first response of it was right.
     EnrolmentBegun = "enrolment-begun",
     /// A second factor was set up.
     Enrolled = "enrolled",
@@ -78,9 +78,9 @@ whats! {
     EnrolmentEnded = "enrolment-ended",
     /// A second factor that was given is not right.
     FactorRefused = "factor-refused",
-    /// After too many wrong ones a second factor is not taken for a while.
+    /// A second factor is locked for a while after too many wrong responses.
     FactorLocked = "factor-locked",
-    /// Nobody decided for a while: people are told again.
+    /// Nobody decided for a while, so the approvers are told again.
     Reminder = "reminder",
     /// Nobody decided for so long that others may decide too.
     Escalated = "escalated",
@@ -88,37 +88,37 @@ whats! {
     AskedOutside = "asked-outside",
     /// An outside system did not answer as it should.
     ApproverFailed = "approver-failed",
-    /// Somebody decides in the place of another who is away.
+    /// An approver was delegated: they decide in the place of another who is away.
     Delegated = "delegated",
-    /// Somebody decides for himself again.
+    /// A delegation ended: the approver decides for themselves again.
     DelegationEnded = "delegation-ended",
     /// A role is taken in an emergency.
     BreakGlass = "break-glass",
-    /// What was done in an emergency was reviewed.
+    /// A break-glass access was reviewed.
     Reviewed = "reviewed",
-    /// What was done in an emergency should have been reviewed and was not.
+    /// The review of a break-glass access is overdue.
     ReviewOverdue = "review-overdue",
     /// The requester took the request back.
     Cancelled = "cancelled",
-    /// Nobody decided in time.
+    /// The request lapsed: nobody decided in time.
     Lapsed = "lapsed",
     /// Policy was asked again.
     RuledAgain = "ruled-again",
     /// A grant that had not begun will not be made.
     Withdrawn = "withdrawn",
-    /// The statement is about to be sent.
+    /// The grant statement is about to be sent.
     Granting = "granting",
-    /// The role is usable.
+    /// The role can be used now.
     Active = "active",
     /// The grant could not be made yet.
     GrantDelayed = "grant-delayed",
-    /// Nothing is held on its behalf, and that was verified.
+    /// The grant failed: the account holds nothing on the access's behalf, and that was verified.
     Failed = "failed",
-    /// More time was asked for.
+    /// The requester asked for more time.
     ExtensionRequested = "extension-requested",
     /// The window was made longer.
     Extended = "extended",
-    /// More time was not given.
+    /// The extension was refused.
     ExtensionRefused = "extension-refused",
     /// The window is about to close.
     EndingSoon = "ending-soon",
@@ -126,25 +126,27 @@ whats! {
     Revoking = "revoking",
     /// A revoke failed; it is tried again.
     RevokeFailed = "revoke-failed",
-    /// It should be gone and is not known to be.
+    /// The role should be gone and is not known to be.
     Overdue = "overdue",
-    /// It was taken away while the store could not be used; it is recorded afterwards (law 3).
+    /// The role was taken away while the store could not be used. It is recorded afterwards (law
+    /// 3).
     EndedAhead = "ended-ahead",
-    /// The database itself will take it away when nobody of ours does.
+    /// The dead man's switch was armed: the database itself takes the role away if no process of
+    /// ours does.
     DeadManArmed = "dead-man-armed",
-    /// Its dead-man could not be armed, moved or disarmed; it is tried again.
+    /// The dead man's switch could not be armed, moved or disarmed; it is tried again.
     DeadManMissing = "dead-man-missing",
-    /// The database's own switch fired: it took the membership away where that was still there.
+    /// The dead man's switch fired: the database took the membership away if it was still there.
     DeadManFired = "dead-man-fired",
-    /// It is gone, verified.
+    /// The role was revoked and verified.
     Revoked = "revoked",
-    /// It was looked at again, and is still gone.
+    /// The role was looked at again, and is still gone.
     StillGone = "still-gone",
-    /// It is held again although it was revoked.
+    /// The role is held again although it was revoked.
     Reappeared = "reappeared",
-    /// The operator wrote the target off: unverified for ever.
+    /// The operator wrote the target off: the role stays unverified for ever.
     Retired = "retired",
-    /// Something that people should look at.
+    /// A finding that people should look at.
     Finding = "finding",
     /// An emergency stop was ordered.
     Stopped = "stopped",
@@ -166,7 +168,7 @@ whats! {
     Reconciled = "reconciled",
     /// The policy in force changed.
     PolicyChanged = "policy-changed",
-    /// The directory says something else than it did.
+    /// The directory's answers changed.
     DirectoryChanged = "directory-changed",
     /// The operator accepted the clock.
     ClockAccepted = "clock-accepted",
@@ -183,20 +185,20 @@ impl fmt::Display for What {
 }
 
 impl Fact {
-    /// A fact without details.
+    /// Makes an audit event without details.
     #[must_use]
     pub fn new(what: What) -> Self {
         Self { what, details: BTreeMap::new() }
     }
 
-    /// With one more detail.
+    /// Returns the event with one more detail.
     #[must_use]
     pub fn with(mut self, name: &str, detail: impl Into<Detail>) -> Self {
         self.details.insert(name.to_owned(), detail.into());
         self
     }
 
-    /// With one more detail, where there is one.
+    /// Returns the event with one more detail, if there is one.
     #[must_use]
     pub fn maybe(self, name: &str, detail: Option<impl Into<Detail>>) -> Self {
         match detail {
@@ -205,7 +207,7 @@ impl Fact {
         }
     }
 
-    /// The text of a detail.
+    /// Returns the text of a detail, if it is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.details.get(name) {
@@ -215,7 +217,7 @@ impl Fact {
     }
 }
 
-/// A time as the log writes it: RFC 3339, UTC, microseconds.
+/// Writes a time as the log does: RFC 3339, UTC, microseconds.
 #[must_use]
 pub fn stamp(time: Time) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -253,7 +255,7 @@ impl From<Time> for Detail {
 }
 
 impl From<TimeDelta> for Detail {
-    /// Whole seconds.
+    /// Counts whole seconds only.
     fn from(delta: TimeDelta) -> Self {
         Self::from(delta.num_seconds())
     }

@@ -1,13 +1,14 @@
-//! Bytes in hexadecimal, small letters.
+//! Bytes as hexadecimal text, in small letters.
 
 use crate::clock::Entropy;
 
-/// The bytes in hexadecimal.
+/// Writes the bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// So many unpredictable bytes: a name that nobody else has, and that nobody guesses where it is long.
+/// Makes a name of `N` unpredictable bytes. Nobody else has it, and if it is long enough, nobody
+/// can guess it.
 pub(crate) fn random_hex<const N: usize>(entropy: &dyn Entropy) -> String {
     let mut bytes = [0_u8; N];
     entropy.fill(&mut bytes);

@@ -1,5 +1,6 @@
-//! Newtypes for every identifier. They parse instead of validate: a value that exists is well formed for this system.
-//! What a database engine demands of its own names is checked by its adapter (law 11).
+//! Newtypes for every identifier. They parse instead of validating: a value that exists is well
+//! formed for this system. Each adapter checks the demands of its database engine on names (law
+//! 11).
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,19 +12,20 @@ use crate::clock::{Entropy, Time};
 use crate::hex::{hex, random_hex};
 use crate::text::{escaped, is_seen, is_wide_space};
 
-/// A text that cannot be the identifier it was offered as.
+/// A text that cannot be the identifier that it was given as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not a valid {what}: {why}")]
 pub struct InvalidId {
-    /// What it was to be, in the user's words.
+    /// Kind of identifier that was expected, in the user's words.
     pub what: &'static str,
-    /// What was given, control characters escaped.
+    /// Text that was given, with control characters escaped.
     pub given: String,
-    /// Why it was refused.
+    /// Reason for the refusal.
     pub why: &'static str,
 }
 
-/// Longest identifier of this system, in bytes: what fits an index row of every store that we know of.
+/// Longest identifier of this system, in bytes. It fits an index row of every store that we know
+/// of.
 pub const LONGEST_ID: usize = 512;
 
 fn well_formed(what: &'static str, text: &str) -> Result<(), InvalidId> {
@@ -43,7 +45,8 @@ fn well_formed(what: &'static str, text: &str) -> Result<(), InvalidId> {
     Ok(())
 }
 
-/// A name that people give: what nobody sees is no part of it. What a server calls its roles and accounts is not ours to choose.
+/// Checks a name that people give: it may hold nothing that cannot be seen. Names that a server
+/// gives to its roles and accounts are not checked here.
 fn given(what: &'static str, text: &str) -> Result<(), InvalidId> {
     well_formed(what, text)?;
     let unseen = |character: char| !is_seen(character) || is_wide_space(character);
@@ -57,7 +60,7 @@ fn given(what: &'static str, text: &str) -> Result<(), InvalidId> {
     Err(InvalidId { what, given: escaped(text).chars().take(64).collect(), why })
 }
 
-/// An id that this system makes.
+/// Checks an id that this system makes.
 fn sixteen_digits(what: &'static str, text: &str) -> Result<(), InvalidId> {
     if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(());
@@ -77,15 +80,16 @@ macro_rules! text_id {
             /// Parses the text.
             ///
             /// # Errors
-            /// When it is empty, longer than 512 bytes, or holds a control character; a name that people give, also when
-            /// it holds another character that cannot be seen, or stands between spaces.
+            /// When the text is empty, longer than 512 bytes, or holds a control character. A name
+            /// that people give also fails if it holds another character that cannot be seen, or
+            /// begins or ends with a space.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
                 $check($what, &text)?;
                 Ok(Self(text))
             }
 
-            /// The text itself.
+            /// Returns the text itself.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -127,7 +131,7 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// The boundary of everything: two tenants never see each other.
+    /// Boundary of all data: two tenants never see each other.
     TenantId,
     "tenant",
     given
@@ -145,19 +149,19 @@ text_id!(
     given
 );
 text_id!(
-    /// The name under which a database is registered with a tenant.
+    /// Name under which a database is registered with a tenant.
     TargetName,
     "target",
     given
 );
 text_id!(
-    /// Where a role really lives, as the server itself identifies it (`postgres:7412...`).
+    /// Place where a role really lives, as the server itself identifies it (`postgres:7412...`).
     RealmId,
     "realm",
     well_formed
 );
 text_id!(
-    /// The login or user that a principal has in a realm, in its adapter's canonical spelling.
+    /// Login or user that a principal has in a realm, in its adapter's canonical spelling.
     Account,
     "account",
     well_formed
@@ -169,7 +173,7 @@ text_id!(
     well_formed
 );
 text_id!(
-    /// The name of a policy rule.
+    /// Name of a policy rule.
     RuleName,
     "rule",
     given
@@ -187,7 +191,7 @@ text_id!(
     given
 );
 text_id!(
-    /// A receiver of notices, as policy names it (`slack:dba`).
+    /// A notifier, as policy names it (`slack:dba`).
     ReceiverName,
     "receiver",
     given
@@ -200,14 +204,15 @@ text_id!(
 );
 
 text_id!(
-    /// One store, wherever it is kept: 16 hexadecimal digits, made at random when the store is first used.
+    /// Id of a store, wherever it is kept: 16 hexadecimal digits, made at random when the store is
+    /// first used.
     StoreId,
     "store",
     sixteen_digits
 );
 
 impl StoreId {
-    /// Makes a new one from the engine's randomness.
+    /// Makes a new id from the engine's randomness.
     #[must_use]
     pub fn fresh(entropy: &dyn Entropy) -> Self {
         Self(random_hex::<8>(entropy))
@@ -215,25 +220,25 @@ impl StoreId {
 }
 
 impl TenantId {
-    /// The tenant of those who have only one: `default`.
+    /// Returns the tenant of installations that have only one: `default`.
     #[must_use]
     pub fn main() -> Self {
         Self("default".to_owned())
     }
 
-    /// The owner of what belongs to no tenant: no tenant can be called so.
+    /// Returns the owner of records that belong to no tenant. No tenant can have this name.
     #[must_use]
     pub(crate) fn everywhere() -> Self {
         Self("*".to_owned())
     }
 }
 
-/// One access: sortable by the time it was asked for (UUID version 7, RFC 9562).
+/// Id of one access, sortable by the time of the request (UUID version 7, RFC 9562).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AccessId(Uuid);
 
-/// One entry of the audit log before it has a number (UUID version 7, RFC 9562).
+/// Id of one entry of the audit log before it has a number (UUID version 7, RFC 9562).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EntryId(Uuid);
@@ -241,7 +246,7 @@ pub struct EntryId(Uuid);
 macro_rules! uuid_id {
     ($name:ident, $what:literal) => {
         impl $name {
-            /// Makes a new one from the store's time and the engine's randomness.
+            /// Makes a new id from the store's time and the engine's randomness.
             #[must_use]
             pub fn fresh(now: Time, entropy: &dyn Entropy) -> Self {
                 let mut random = [0_u8; 10];
@@ -270,14 +275,14 @@ macro_rules! uuid_id {
     };
 }
 
-/// One question that people and outside systems are asked: a request, an extension, either of them under another plan. Random, and no
-/// secret: what is said has to name the question that it is said about.
+/// Id of one question that people and outside systems are asked: a request, an extension, or either
+/// of them under another plan. It is random, but no secret: every answer has to name its question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct QuestionId([u8; 6]);
 
 impl QuestionId {
-    /// Makes a new one from the engine's randomness.
+    /// Makes a new id from the engine's randomness.
     #[must_use]
     pub fn fresh(entropy: &dyn Entropy) -> Self {
         let mut random = [0; 6];
@@ -285,7 +290,7 @@ impl QuestionId {
         Self(random)
     }
 
-    /// The question that a request is: the random end of its access's id.
+    /// Returns the question of a request: the random end of its access's id.
     #[must_use]
     pub fn of(access: AccessId) -> Self {
         let [.., a, b, c, d, e, f] = *access.0.as_bytes();

@@ -5,23 +5,23 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Every key with its name is far below this.
+/// Longest file that is read, in bytes. Every key with its name is far below this.
 const LONGEST_FILE: u64 = 4096;
 
-/// The permissions of the file, where others than its owner may read it.
+/// Returns the permissions of the file, if others than its owner may read it.
 pub(crate) fn others_may_read(path: &Path) -> io::Result<Option<u32>> {
     let mode = fs::metadata(path)?.permissions().mode();
     Ok((mode & 0o077 != 0).then_some(mode & 0o777))
 }
 
-/// The text of a short file.
+/// Reads the text of a short file.
 pub(crate) fn read_short(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(File::open(path)?, LONGEST_FILE), &mut text)?;
     Ok(text)
 }
 
-/// Writes a file that was not there, whole or not at all, and durably.
+/// Writes a new file durably, whole or not at all. It never replaces an existing file.
 pub(crate) fn write_new(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.as_os_str().to_owned();

@@ -1,4 +1,4 @@
-//! Just-in-time access to database roles: the machines, the contracts and the engine.
+//! Just-in-time access to database roles: the state machines, the contracts and the engine.
 #![cfg_attr(
     test,
     allow(

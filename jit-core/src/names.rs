@@ -1,9 +1,10 @@
 //! Keys, lanes and serials that are made of several names.
 //!
-//! Names may hold any printable character. A separator alone would let one pass for two: the tenant `org/webhook:team` for `org`.
+//! Names may hold any printable character, so a separator alone is ambiguous. The tenant
+//! `org/webhook:team` could pass for `org`.
 
-/// Joins names into one text. Each but the last stands behind its length in bytes, so [`split`] gives the same names back, whatever
-/// they hold: `4/team/webhook:dba`.
+/// Joins names into one text. Each name but the last follows its length in bytes. So [`split`]
+/// returns the same names, whatever they hold: `4/team/webhook:dba`.
 pub(crate) fn join<const N: usize>(names: [&str; N]) -> String {
     let mut text = String::new();
     for (place, name) in names.iter().enumerate() {

@@ -1,7 +1,8 @@
-//! Text that people and servers supply: what is refused on entry, and how it is shown.
+//! Text that people and servers supply: its checks on entry, and its escaping on output.
 //!
-//! Control and format characters move a cursor, begin a line or turn the order of letters around: who writes them decides what the next
-//! reader sees. They are refused where a text comes in, and escaped where one is printed, whoever let it in.
+//! Control and format characters move a cursor, begin a line or change the order of letters.
+//! Whoever writes them decides what the next reader sees. They are refused on entry and escaped on
+//! output, whoever let them in.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,41 +12,42 @@ use std::io;
 pub const LONGEST_NOTE: usize = 2_000;
 /// Longest number of a ticket, in characters.
 pub const LONGEST_TICKET: usize = 256;
-/// Longest text in an entry of the log, in characters: an error of a server, a list as one text. Longer ones are cut.
+/// Longest text in an entry of the log, in characters: an error of a server, a list as one text.
+/// Longer texts are cut.
 pub const LONGEST_DETAIL: usize = 4_000;
 
-/// A text that cannot be taken. It says which character is wrong, and where.
+/// A text that cannot be taken. The error says which character is wrong, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// It is too long.
+    /// The text is too long.
     #[error("the {what} has more than {longest} characters: shorten it")]
     Long {
-        /// What it was to be, in the user's words.
+        /// Kind of text that was expected, in the user's words.
         what: &'static str,
-        /// How many characters it may have.
+        /// Largest number of characters that it may have.
         longest: usize,
     },
-    /// It holds a character that cannot be seen.
+    /// The text holds a character that cannot be seen.
     #[error(
         "character {place} of the {what} is U+{code:04X}, which cannot be seen or moves what is shown: leave it out"
     )]
     Unseen {
-        /// What it was to be, in the user's words.
+        /// Kind of text that was expected, in the user's words.
         what: &'static str,
-        /// Which character, counted from 1.
+        /// Place of the character, counted from 1.
         place: usize,
-        /// Its number in Unicode.
+        /// Number of the character in Unicode.
         code: u32,
     },
 }
 
-/// Returns the text if it has at most so many characters, all of which can be seen.
+/// Returns the text if it has at most `longest` characters, all of which can be seen.
 ///
 /// # Errors
-/// [`TextError`] says what is wrong with it. The text itself is not repeated.
+/// [`TextError`] says what is wrong with the text. It does not repeat the text itself.
 pub fn taken<'t>(what: &'static str, text: &'t str, longest: usize) -> Result<&'t str, TextError> {
-    // a character has four bytes at most: what is far too long is not counted
+    // a character has at most four bytes, so the characters of a far too long text are not counted
     if text.len() > longest.saturating_mul(4) || text.chars().count() > longest {
         return Err(TextError::Long { what, longest });
     }
@@ -55,9 +57,10 @@ pub fn taken<'t>(what: &'static str, text: &'t str, longest: usize) -> Result<&'
     }
 }
 
-/// Whether the character is shown as itself and changes nothing around it: no control character (Cc), no format character (Cf: the ones that turn
-/// the order of letters around, and the invisible ones), no separator of lines or paragraphs (Zl, Zp), and nothing that Unicode gives no
-/// meaning to (Co, Cn).
+/// Checks whether the character is shown as itself and changes nothing around it. It must not be a
+/// control character (Cc), a format character (Cf) or a separator of lines or paragraphs (Zl, Zp).
+/// Characters to which Unicode gives no meaning (Co, Cn) fail too. Format characters turn the order
+/// of letters around, or are invisible.
 #[must_use]
 pub fn is_seen(character: char) -> bool {
     if character.is_ascii() {
@@ -66,7 +69,8 @@ pub fn is_seen(character: char) -> bool {
     if is_wide_space(character) {
         return true;
     }
-    // behind a letter the standard library escapes just what has no printed form; at the beginning also accents
+    // behind a letter, the standard library escapes exactly the characters that have no printed
+    // form; at the beginning also accents
     let mut bytes = [b'a', 0, 0, 0, 0];
     let Some(place) = bytes.get_mut(1..) else { return false };
     let length = character.encode_utf8(place).len().saturating_add(1);
@@ -74,30 +78,33 @@ pub fn is_seen(character: char) -> bool {
     text.escape_debug().eq(text.chars())
 }
 
-/// A space that is not the one of ASCII (Zs): fine in a text, no part of a name.
+/// Checks whether the character is a space other than the one of ASCII (Zs). It is fine in a text,
+/// but not in a name.
 pub(crate) fn is_wide_space(character: char) -> bool {
     matches!(character, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
-/// Returns the text on one line, with every character escaped that is not [seen](is_seen): `\n`, `\u{202e}`. What is escaped once stays as it is.
+/// Returns the text on one line, with every character escaped that is not [seen](is_seen): `\n`,
+/// `\u{202e}`. Text that is escaped already stays as it is.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     written(text, |_| false, |character, into| into.extend(character.escape_debug()))
 }
 
-/// The same where ends of lines are the product's own.
+/// Escapes the text, but keeps line ends, which are the product's own.
 fn escaped_lines(text: &str) -> Cow<'_, str> {
     written(text, |character| character == '\n', |character, into| into.extend(character.escape_debug()))
 }
 
-/// JSON with the same characters escaped in JSON's own way. They stand in its strings only, so it says the same as before.
+/// Escapes the same characters in JSON's own way. They occur only in its strings, so the meaning of
+/// the JSON stays.
 fn escaped_json(text: &str) -> Cow<'_, str> {
     written(
         text,
         |character| character == '\n',
         |character, into| {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                // writing to a text cannot fail
+                // writing to a string cannot fail
                 let _ = write!(into, "\\u{unit:04x}");
             }
         },
@@ -120,7 +127,7 @@ fn written(text: &str, kept: impl Fn(char) -> bool, escape: impl Fn(char, &mut S
     Cow::Owned(into)
 }
 
-/// Returns the text with its end left out where it has more characters.
+/// Returns the text, without its end if it has more than `longest` characters.
 #[must_use]
 pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     match text.char_indices().nth(longest.saturating_sub(1)) {
@@ -131,21 +138,23 @@ pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-/// What a [`TextWriter`] leaves as it is.
+/// Kind of text that a [`TextWriter`] writes: it says what is left unescaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Written {
-    /// Ends of lines; for texts that the program lays out itself.
+    /// Keeps line ends; for texts that the program lays out itself.
     Lines,
-    /// Nothing but the end of the last line: what is written at once is one line. For a log.
+    /// Keeps only the end of the last line, so that each write is one line. For a log.
     OneLine,
-    /// JSON, an object a line.
+    /// Keeps JSON readable, with one object a line.
     Json,
 }
 
-/// Writes text to a terminal, a file or a log, and escapes what is not [seen](is_seen). What is no UTF-8 is written as U+FFFD.
+/// Writes text to a terminal, a file or a log, and escapes what is not [seen](is_seen). Bytes that
+/// are not UTF-8 are written as U+FFFD.
 ///
-/// Whatever a program prints goes through one, so that nothing that others wrote reaches a terminal unescaped.
+/// Every program output goes through such a writer, so that nothing that others wrote reaches a
+/// terminal unescaped.
 #[derive(Debug)]
 pub struct TextWriter<W> {
     to: W,
@@ -153,7 +162,7 @@ pub struct TextWriter<W> {
 }
 
 impl<W: io::Write> TextWriter<W> {
-    /// Writes there.
+    /// Makes a writer to this output.
     pub fn new(to: W, how: Written) -> Self {
         Self { to, how }
     }
@@ -190,7 +199,8 @@ mod tests {
 
     use super::*;
 
-    /// Ranges of Cc, Cf, Zl and Zp in Unicode 16, written down apart from what the code asks.
+    /// Ranges of Cc, Cf, Zl and Zp in Unicode 16, written down independently of the code under
+    /// test.
     const UNSEEN: &[(u32, u32)] = &[
         (0x0, 0x1f),
         (0x7f, 0x9f),

@@ -15,11 +15,13 @@ use crate::hex::hex;
 use crate::http::{HttpClient, HttpRequest};
 use crate::id::{Group, Principal, TargetName};
 
-/// How soon it is asked again where it did not answer.
+/// Time after which the directory is asked again if it did not answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Reads all lists at once (`{"groups": ..., "managers": ..., "people": ..., "accounts": ...}`, see [`ListedDirectory::from_json`]) and
-/// keeps them. While it cannot be read, what was read last counts for a stated time; then nobody is known (fail closed).
+/// Reads all lists at once and keeps them
+/// (`{"groups": ..., "managers": ..., "people": ..., "accounts": ...}`, see
+/// [`ListedDirectory::from_json`]). While they cannot be read, the last ones count for a stated
+/// time. After that, nobody is known (fail closed).
 pub struct HttpDirectory {
     shared: Arc<Shared>,
 }
@@ -31,37 +33,38 @@ struct Shared {
     fresh: Duration,
     valid: Duration,
     read: RwLock<Read>,
-    /// Held while it is asked: many who find the lists old ask once.
+    /// Held while the directory is asked, so that many callers who find the lists old ask once.
     asking: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Read {
     lists: Option<(Arc<ListedDirectory>, String, Instant)>,
-    /// When it was asked last in vain, and why that was.
+    /// Time of the last failed attempt, and its reason.
     failed: Option<(Instant, String)>,
 }
 
 impl HttpDirectory {
-    /// How old its last answer may be before it is asked again, where nothing is said.
+    /// Age of the last answer after which the directory is asked again, by default.
     pub const FRESH: Duration = Duration::from_secs(30);
-    /// How old its last answer may be and still count while it cannot be asked, where nothing is said.
+    /// Age up to which the last answer counts while the directory cannot be asked, by default.
     pub const VALID: Duration = Duration::from_secs(15 * 60);
 
-    /// The lists at this address. It may be down.
+    /// Uses the lists at this address. The server may be down.
     #[must_use]
     pub fn new(client: HttpClient, url: SecretString) -> Self {
         let (token, read, asking) = (None, RwLock::default(), Mutex::default());
         Self { shared: Arc::new(Shared { client, url, token, fresh: Self::FRESH, valid: Self::VALID, read, asking }) }
     }
 
-    /// With a bearer token.
+    /// Sends this bearer token.
     #[must_use]
     pub fn token(self, token: SecretString) -> Self {
         self.with(|shared| shared.token = Some(token))
     }
 
-    /// How old its last answer may be before it is asked again, and how old it may be and still count while it cannot be asked.
+    /// Sets two ages of the last answer: the one after which the directory is asked again, and the
+    /// one up to which it counts while the directory cannot be asked.
     #[must_use]
     pub fn ages(self, fresh: Duration, valid: Duration) -> Self {
         self.with(|shared| (shared.fresh, shared.valid) = (fresh, valid.max(fresh)))
@@ -74,13 +77,13 @@ impl HttpDirectory {
         self
     }
 
-    /// The lists, as fresh as they can be had without waiting where older ones still count.
+    /// Returns the lists. It does not wait for fresher ones while older ones still count.
     async fn lists(&self) -> Result<Arc<ListedDirectory>, DirectoryError> {
         let shared = &self.shared;
         match shared.known() {
             Some((lists, age)) if age <= shared.fresh => return Ok(lists),
             Some((lists, age)) if age <= shared.valid => {
-                // nobody waits for it: a grant or an end is not held up by a directory that is slow
+                // nobody waits for this: a slow directory must not hold up a grant or an end
                 if !shared.failed_lately() {
                     let shared = Arc::clone(shared);
                     drop(tokio::spawn(async move { shared.ask().await }));
@@ -117,7 +120,7 @@ impl Shared {
         }
     }
 
-    /// Asks it, unless somebody else just did.
+    /// Asks the directory, unless another caller just did.
     async fn ask(&self) {
         let _asking = self.asking.lock().await;
         if self.failed_lately() || self.known().is_some_and(|(_, age)| age <= self.fresh) {

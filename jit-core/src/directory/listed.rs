@@ -1,4 +1,5 @@
-//! Groups, managers, people and accounts as lists: of a policy document, or of what another directory answered.
+//! Lists of groups, managers, people and accounts: of a policy document, or of another directory's
+//! answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +10,25 @@ use super::{Directory, DirectoryError, Person};
 use crate::alike::Known;
 use crate::id::{Account, Group, Principal, TargetName};
 
-/// A directory that is a few lists. It takes every name: who stands nowhere in it is in no group and has no manager. It knows only
-/// those whom a list names.
+/// A directory that consists of a few lists. It accepts every name: a name that is in no list has
+/// no group and no manager. It knows only the names that are in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedDirectory {
     pub(crate) groups: BTreeMap<Group, BTreeSet<Principal>>,
     pub(crate) managers: BTreeMap<Principal, Principal>,
-    /// By alias.
+    /// Humans by alias.
     pub(crate) humans: BTreeMap<Principal, Principal>,
     pub(crate) accounts: BTreeMap<TargetName, BTreeMap<Principal, Account>>,
-    /// Names that stand in no list above and are known all the same: humans without aliases, and whom the rules name.
+    /// Names that are in no list above and are known all the same: humans without aliases, and
+    /// principals that the rules name.
     pub(crate) named: BTreeSet<Principal>,
-    /// Its lists stand elsewhere: every group may be one.
+    /// True if the lists are kept elsewhere, so that every group may exist.
     elsewhere: bool,
-    /// Everybody named above, as [`Self::settled`] found them.
+    /// All names above, as [`Self::settled`] found them.
     pub(crate) known: Known,
 }
 
-/// The lists as JSON has them.
+/// Lists in their JSON form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lists {
@@ -34,7 +36,7 @@ struct Lists {
     groups: BTreeMap<Group, BTreeSet<Principal>>,
     #[serde(default)]
     managers: BTreeMap<Principal, Principal>,
-    /// The aliases of each human.
+    /// Aliases of each human.
     #[serde(default)]
     people: BTreeMap<Principal, BTreeSet<Principal>>,
     #[serde(default)]
@@ -80,13 +82,15 @@ impl Directory for ListedDirectory {
 }
 
 impl ListedDirectory {
-    /// Reads `{"groups": {"dba": ["bob"]}, "managers": {"alice": "bob"}, "people": {"erin": ["erin-admin"]},
-    /// "accounts": {"orders": {"alice": "alice_app"}}}`, all of it optional. `people` has the aliases of each human.
+    /// Reads a JSON object with these fields, all of them optional: `"groups": {"dba": ["bob"]}`,
+    /// `"managers": {"alice": "bob"}`, `"people": {"erin": ["erin-admin"]}`,
+    /// `"accounts": {"orders": {"alice": "alice_app"}}`. `people` has the aliases of each human.
     ///
     /// # Errors
-    /// In words, where it is not that, or a name is an alias of two humans, or of one that is an alias itself.
+    /// A message, if the text is something else, or a name is an alias of two humans, or of a human
+    /// that is an alias itself.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
-        // a list of lists would be taken for the fields in their order
+        // a JSON array would be read as the fields in their order
         if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err("these are no lists of people: a JSON object is expected".to_owned());
         }
@@ -110,24 +114,25 @@ impl ListedDirectory {
         Ok(Self { groups, managers, humans, accounts, named, ..Self::default() }.settled())
     }
 
-    /// One whose lists stand elsewhere.
+    /// Makes a directory whose lists are kept elsewhere.
     pub(crate) fn elsewhere() -> Self {
         Self { elsewhere: true, ..Self::default() }
     }
 
-    /// The same lists, complete: from now on everybody in them is known.
+    /// Completes the lists: from now on, everybody in them is known.
     pub(crate) fn settled(mut self) -> Self {
         self.known = self.principals().into_iter().chain(&self.named).map(Principal::as_str).collect();
         self
     }
 
-    /// Whether its lists stand elsewhere, so that nothing can be said of who is in a group.
+    /// Checks whether the lists are kept elsewhere, so that nothing can be said about the members
+    /// of a group.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.elsewhere
     }
 
-    /// The person at once: of his groups only those asked for. An alias has its own groups, and the manager of its human unless
-    /// it has one itself.
+    /// Looks the person up at once, with only those of their groups that are asked for. An alias
+    /// has its own groups. It has the manager of its human, unless it has a manager itself.
     #[must_use]
     pub fn look_up(&self, who: &Principal, groups: &BTreeSet<Group>) -> Person {
         let has = |group: &&Group| self.group(group).is_some_and(|members| members.contains(who));
@@ -139,14 +144,15 @@ impl ListedDirectory {
         }
     }
 
-    /// The name of the principal's account on the target, where it is not his own name.
+    /// Returns the name of the principal's account on the target, if it is not the principal's own
+    /// name.
     #[must_use]
     pub fn account_of(&self, who: &Principal, target: &TargetName) -> Option<String> {
         let account = self.accounts.get(target).and_then(|accounts| accounts.get(who));
         account.map(|account| account.as_str().to_owned())
     }
 
-    /// The human behind the name: the name itself where it is nobody's alias.
+    /// Returns the human behind the name, which is the name itself if it is nobody's alias.
     pub(crate) fn human<'d>(&'d self, who: &'d Principal) -> &'d Principal {
         self.humans.get(who).unwrap_or(who)
     }
@@ -163,12 +169,12 @@ impl ListedDirectory {
         self.groups.keys()
     }
 
-    /// Returns whether a list names this principal.
+    /// Checks whether a list names this principal.
     pub(crate) fn lists(&self, who: &Principal) -> bool {
         self.known.has(who.as_str())
     }
 
-    /// Everybody whom the lists name.
+    /// Returns all principals that the lists name.
     pub(crate) fn principals(&self) -> BTreeSet<&Principal> {
         let members = self.groups.values().flatten();
         let managers = self.managers.iter().flat_map(|(of, manager)| [of, manager]);
@@ -177,7 +183,7 @@ impl ListedDirectory {
         members.chain(managers).chain(aliases).chain(accounts).collect()
     }
 
-    /// Whether the lists name somebody so.
+    /// Checks whether the lists name a principal of this name.
     pub(crate) fn names(&self, name: &str) -> bool {
         self.principals().into_iter().any(|principal| principal.as_str() == name)
     }

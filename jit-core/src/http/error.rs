@@ -1,61 +1,61 @@
-//! Why there is no answer, in words that hold no address and no header.
+//! Reasons why there is no HTTP answer, in words that hold no address and no header.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why there is no answer. No variant holds more of an address than its host.
+/// Reason why there is no answer. No variant holds more of an address than its host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// What was given as an address is none.
+    /// The address is no URL of http or https.
     #[error("the address is no URL of http or https")]
     InvalidUrl,
-    /// What was given as a header cannot be one.
+    /// The header holds characters that no header can hold.
     #[error("a header holds what no header can hold")]
     InvalidHeader,
-    /// It would go over the wire unprotected, and that was not asked for.
+    /// The request would go over the wire without TLS, and that was not asked for.
     #[error("the address of `{host}` is without TLS: use https, or spell out that plaintext is meant")]
     Plaintext {
-        /// Whose.
+        /// Host of the address.
         host: String,
     },
-    /// The certificates that were named cannot be used.
+    /// The CA certificates that were named cannot be used.
     #[error("the certificates `{path}` cannot be used: {why}")]
     Ca {
-        /// Where.
+        /// File that holds the certificates.
         path: PathBuf,
-        /// Why.
+        /// Reason why they cannot be used.
         why: String,
     },
-    /// Nobody answered, or not over TLS as it is demanded.
+    /// The host did not answer, or not over TLS as demanded.
     #[error("`{host}` cannot be reached: {why}")]
     Unreachable {
-        /// Who.
+        /// Host that was called.
         host: String,
-        /// Why.
+        /// Reason of the failure.
         why: String,
     },
-    /// It took too long.
+    /// The answer took too long.
     #[error("`{host}` gave no whole answer within {} s", .limit.as_secs_f32())]
     TooSlow {
-        /// Who.
+        /// Host that was called.
         host: String,
-        /// How long was waited.
+        /// Time limit of the call.
         limit: Duration,
     },
-    /// It says more than anybody reads.
+    /// The answer is larger than the limit.
     #[error("`{host}` answered with more than {most} bytes")]
     TooLarge {
-        /// Who.
+        /// Host that was called.
         host: String,
-        /// How much is read.
+        /// Largest number of bytes that are read.
         most: usize,
     },
 }
 
 impl HttpError {
-    /// In the words of the innermost cause: the outer ones repeat the address.
+    /// Takes the words of the innermost cause, because the outer ones repeat the address.
     pub(super) fn of(host: &str, error: &reqwest::Error) -> Self {
         let mut cause: &dyn Error = error;
         while let Some(source) = cause.source() {

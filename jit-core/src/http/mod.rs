@@ -1,5 +1,5 @@
-//! One careful way to speak HTTP to outside systems: TLS verified, no redirects followed, answers bounded in size and time, and no
-//! address or header in an error.
+//! A careful HTTP client for outside systems. It verifies TLS and follows no redirects. It bounds
+//! answers in size and time, and puts no address or header in an error.
 
 mod error;
 mod signature;
@@ -15,21 +15,21 @@ use secrecy::{ExposeSecret, SecretString};
 pub use error::HttpError;
 pub use signature::{SignatureError, TOLERANCE, WebhookSecret, sign, verify};
 
-/// How long a call may take as a whole where nothing else is said.
+/// Time that a whole call may take by default.
 pub const LIMIT: Duration = Duration::from_secs(10);
-/// How many bytes of an answer are read where nothing else is said.
+/// Number of bytes of an answer that are read by default.
 pub const MOST_BYTES: usize = 1 << 20;
 
-/// How to speak to outside systems.
+/// Settings of the HTTP client.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// A file with certificates (PEM) that are trusted beside those of the system.
+    /// File with certificates (PEM) that are trusted in addition to those of the system.
     pub ca: Option<PathBuf>,
-    /// Whether an address without TLS is refused.
+    /// Handling of addresses without TLS.
     pub plaintext: Plaintext,
-    /// How long a call may take as a whole.
+    /// Time that a whole call may take.
     pub limit: Duration,
-    /// How many bytes an answer may have.
+    /// Largest number of bytes that an answer may have.
     pub most_bytes: usize,
 }
 
@@ -39,49 +39,49 @@ impl Default for HttpConfig {
     }
 }
 
-/// Whether an address without TLS is refused.
+/// Handling of addresses without TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Plaintext {
-    /// It is.
+    /// Addresses without TLS are refused.
     #[default]
     Refused,
-    /// It is used: whoever listens on the way reads and forges what is said.
+    /// Addresses without TLS are used. Whoever listens on the way can read and forge everything.
     DangerousAllowed,
 }
 
-/// Speaks HTTP. Cheap to clone.
+/// HTTP client, which is cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
     client: reqwest::Client,
     config: HttpConfig,
 }
 
-/// What to send.
+/// A request to send.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
-    /// How.
+    /// Method of the request.
     pub method: Method,
-    /// Where: it may be a secret, as that of a chat's webhook is.
+    /// Address, which may be a secret, as that of a chat's webhook is.
     pub url: SecretString,
-    /// Further headers: they may be secrets.
+    /// Further headers, which may be secrets.
     pub headers: Vec<(String, SecretString)>,
-    /// The body, where it has one.
+    /// Body, if the request has one.
     pub body: Option<Vec<u8>>,
 }
 
 impl HttpRequest {
-    /// Reads from there.
+    /// Makes a request that reads from this address.
     pub fn get(url: impl Into<SecretString>) -> Self {
         Self { method: Method::Get, url: url.into(), headers: Vec::new(), body: None }
     }
 
-    /// Sends this JSON there.
+    /// Makes a request that sends this JSON to this address.
     pub fn post_json(url: impl Into<SecretString>, body: Vec<u8>) -> Self {
         let request = Self { method: Method::Post, url: url.into(), headers: Vec::new(), body: Some(body) };
         request.header("content-type", "application/json")
     }
 
-    /// With one more header.
+    /// Returns the request with one more header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<SecretString>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
@@ -89,28 +89,28 @@ impl HttpRequest {
     }
 }
 
-/// How to ask.
+/// Method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Reading.
+    /// Reads from the address.
     Get,
-    /// Sending.
+    /// Sends to the address.
     Post,
 }
 
-/// What came back, whatever its status.
+/// An answer, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
-    /// The status (200, 404...).
+    /// Status of the answer (200, 404...).
     pub status: u16,
-    /// The body.
+    /// Body of the answer.
     pub body: Vec<u8>,
-    /// When the other side wants to be asked again at the earliest, if it said so in seconds.
+    /// Time to wait before asking again, if the other side stated it in seconds.
     pub retry_after: Option<TimeDelta>,
 }
 
 impl HttpAnswer {
-    /// Whether it is a success.
+    /// Checks whether the answer is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -118,16 +118,17 @@ impl HttpAnswer {
 }
 
 impl HttpClient {
-    /// A client.
+    /// Makes a client with these settings.
     ///
     /// # Errors
-    /// [`HttpError::Ca`] where the certificates cannot be used.
+    /// [`HttpError::Ca`] if the certificates cannot be used.
     pub fn new(config: HttpConfig) -> Result<Self, HttpError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(config.limit)
             .user_agent(concat!("jit/", env!("CARGO_PKG_VERSION")))
-            // what the environment says of proxies is not for decisions about production databases
+            // proxy settings of the environment must not apply to decisions about production
+            // databases
             .no_proxy();
         if let Some(path) = &config.ca {
             let wrong = |why: String| HttpError::Ca { path: path.clone(), why };
@@ -143,10 +144,10 @@ impl HttpClient {
         Ok(Self { client, config })
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the request and reads the answer.
     ///
     /// # Errors
-    /// [`HttpError`] where there is none; an answer of any status is no error.
+    /// [`HttpError`] if there is no answer. An answer of any status is no error.
     pub async fn send(&self, request: &HttpRequest) -> Result<HttpAnswer, HttpError> {
         let url = reqwest::Url::parse(request.url.expose_secret()).map_err(|_| HttpError::InvalidUrl)?;
         match (url.scheme(), self.config.plaintext) {
@@ -194,7 +195,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// Who is spoken to, without what may be secret in an address.
+/// Returns the host and port, without the parts of an address that may be secret.
 fn host(url: &reqwest::Url) -> String {
     let name = url.host_str().unwrap_or_default();
     match url.port() {

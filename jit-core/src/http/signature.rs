@@ -1,4 +1,4 @@
-//! Signatures of webhooks as the Standard Webhooks specification has them (symmetric, `v1`).
+//! Signatures of webhooks, as the Standard Webhooks specification defines them (symmetric, `v1`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Time, span};
 
-/// How far the time of a message may be off, either way (the specification leaves it to the receiver; its libraries take 5 minutes).
+/// Largest difference between a message's time and ours, in either direction. The specification
+/// leaves it to the side that checks; its libraries take 5 minutes.
 pub const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 const PREFIX: &str = "whsec_";
@@ -43,25 +44,26 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// Why a message is not believed.
+/// Reason why a message is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// The secret is not one.
+    /// The text is no webhook secret.
     #[error("a webhook secret is `whsec_` and 24 to 64 bytes in base64")]
     Secret,
     /// A header is missing.
     #[error("the headers webhook-id, webhook-timestamp and webhook-signature are needed")]
     Headers,
-    /// The time is none, or more than five minutes off.
+    /// The time cannot be read, or is more than five minutes off.
     #[error("its time is more than 5 minutes off")]
     Time,
-    /// No signature fits.
+    /// The message has no signature that fits.
     #[error("no signature of it is right")]
     Wrong,
 }
 
-/// The value of the header `webhook-signature`: one signature for each secret, so that secrets can be changed one side after the other.
+/// Makes the value of the header `webhook-signature`. It holds one signature for each secret, so
+/// that secrets can be changed on one side after the other.
 #[must_use]
 pub fn sign(secrets: &[WebhookSecret], id: &str, at: Time, body: &[u8]) -> String {
     let signatures = secrets.iter().map(|secret| {
@@ -71,11 +73,11 @@ pub fn sign(secrets: &[WebhookSecret], id: &str, at: Time, body: &[u8]) -> Strin
     signatures.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the message is signed with one of the secrets, and fresh. The headers are those of the message: `webhook-id`,
-/// `webhook-timestamp`, `webhook-signature`.
+/// Verifies that the message is fresh and signed with one of the secrets. The headers are those of
+/// the message: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
 ///
 /// # Errors
-/// [`SignatureError`] says why it is not believed.
+/// [`SignatureError`] says why the message is not believed.
 pub fn verify(
     secrets: &[WebhookSecret],
     id: &str,
@@ -91,14 +93,14 @@ pub fn verify(
     let given: Vec<Vec<u8>> =
         signatures.split_ascii_whitespace().filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok()).collect();
     let fits = |secret: &WebhookSecret| {
-        // the comparison takes as long whatever is wrong
+        // the comparison takes the same time, whatever is wrong
         given.iter().any(|signature| mac(secret, id, timestamp, body).verify_slice(signature).is_ok())
     };
     if secrets.iter().any(fits) { Ok(()) } else { Err(SignatureError::Wrong) }
 }
 
 fn mac(secret: &WebhookSecret, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
-    // a key of any length is one
+    // HMAC takes keys of any length
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.bytes).unwrap_or_else(|_| Hmac::new(&Default::default()));
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         mac.update(part);
@@ -111,7 +113,8 @@ mod tests {
     use super::*;
     use crate::clock::after;
 
-    /// The vectors of the specification's reference libraries (standard-webhooks/standard-webhooks, tests of C#, Go and Rust).
+    /// Vectors of the specification's reference libraries (standard-webhooks/standard-webhooks,
+    /// tests of C#, Go and Rust).
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const AT: i64 = 1_614_265_330;
@@ -157,7 +160,7 @@ mod tests {
         for signed in ["", "v1,", "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", "v1,AAAA", "g0hM9SsE+OTPJTGt"] {
             assert_eq!(judge(ID, "1614265330", signed, BODY, at()), Err(SignatureError::Wrong), "{signed}");
         }
-        // one of several is enough, on either side
+        // one matching secret is enough, on either side
         let several = format!("v1a,xxxx v1,AAAA {SIGNED}");
         judge(ID, "1614265330", &several, BODY, at()).unwrap();
         let other: WebhookSecret = format!("whsec_{}", STANDARD.encode([7_u8; 32])).parse().unwrap();

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A server for one answer; what it was sent.
+/// Serves one answer, and returns the request that it was sent.
 async fn answering(answer: &'static [u8]) -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -53,7 +53,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     assert_eq!(client(plaintext()).send(&HttpRequest::get(url)).await.unwrap().status, 302);
 }
 
-/// Law 12: no part of an address but its host, and no header, shows in an error.
+/// Law 12: errors show no header and no part of an address but its host.
 #[tokio::test]
 async fn law_12_errors_say_what_is_wrong_and_no_secret() {
     let (slow, _) = answering(b"").await;
