@@ -1,21 +1,21 @@
-//! What verification found wrong, in words for an auditor.
+//! Findings of verification, in words for an auditor.
 
 use std::fmt;
 
 use super::tile::TileId;
 
-/// The first thing in a log that is not as it was signed or numbered.
+/// First place in a log that is not as it was signed or numbered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// The number of the first bad entry, where it can be told.
+    /// Number of the first bad entry, if it can be told.
     pub number: Option<u64>,
-    /// Its id, where there is such an entry.
+    /// Id of that entry, if there is such an entry.
     pub id: Option<String>,
-    /// What is wrong.
+    /// Kind of the damage.
     pub wrong: Wrong,
 }
 
-/// What can be wrong with a log.
+/// Kind of damage to a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wrong {
@@ -23,63 +23,64 @@ pub enum Wrong {
     Changed,
     /// The entry's bytes are not in the canonical form, or its own fields contradict the log.
     Form {
-        /// In which way.
+        /// Description of the problem.
         why: String,
     },
-    /// The entry is not there, others are after it.
+    /// The entry is missing, and others follow it.
     Dropped,
-    /// The entry stands in the place of another one.
+    /// The entry is in the place of another one.
     Swapped {
-        /// Where it belongs.
+        /// Number where it belongs.
         with: u64,
     },
-    /// An entry is there that was never numbered there.
+    /// The entry was never numbered there.
     Smuggled,
     /// The log ends before it should.
     Truncated {
-        /// How many entries there should be.
+        /// Number of entries that there should be.
         size: u64,
     },
-    /// A stored part of the tree is not what the entries and the rest of the tree make it.
+    /// A stored part of the tree does not match the entries and the rest of the tree.
     Tile {
-        /// Which.
+        /// Id of the tile.
         id: TileId,
-        /// In which way.
+        /// Description of the problem.
         why: String,
     },
-    /// The head of the log is not what entries and tiles make it.
+    /// The head of the log does not match the entries and tiles.
     Head {
-        /// In which way.
+        /// Description of the problem.
         why: String,
     },
     /// A checkpoint is missing, forged, or of another log.
     Checkpoint {
-        /// The size that it states, or stands under.
+        /// Size that the checkpoint states, or under which it is stored.
         size: u64,
-        /// In which way.
+        /// Description of the problem.
         why: String,
     },
-    /// Entries, tiles and head agree with each other, but not with what was signed: they were rewritten together.
+    /// Entries, tiles and head agree with each other, but not with what was signed. They were
+    /// rewritten together.
     Rewritten {
-        /// The size of the last checkpoint that still holds; everything before it is as it was signed.
+        /// Size of the last checkpoint that still holds. Everything before it is as it was signed.
         good: u64,
-        /// The size of the first that does not.
+        /// Size of the first checkpoint that does not hold.
         bad: u64,
     },
-    /// A line of an export is not what an export has there.
+    /// A line of an export does not have the form that belongs there.
     Line {
-        /// In which way.
+        /// Description of the problem.
         why: String,
     },
 }
 
 impl Broken {
-    /// With an entry.
+    /// Makes a finding about an entry.
     pub(super) fn entry(number: u64, id: Option<String>, wrong: Wrong) -> Self {
         Self { number: Some(number), id, wrong }
     }
 
-    /// Without one.
+    /// Makes a finding about the log as a whole.
     pub(super) fn log(wrong: Wrong) -> Self {
         Self { number: None, id: None, wrong }
     }

@@ -1,22 +1,21 @@
-//! The one canonical form of an entry, checked in one pass over its bytes without building a value: the RFC 8785 form of
-//! objects, lists, strings, booleans and integers below 2^53 either way.
+//! The one canonical form of an entry, checked in one pass over its bytes without building a value.
+//! It is the RFC 8785 form of objects, lists, strings, booleans and integers below 2^53 either way.
 
 use std::borrow::Cow;
 use std::str;
 
-/// What verification wants to know of a well-formed entry.
+/// Fields of a well-formed entry that verification needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Canonical<'a> {
-    /// The field `id`.
+    /// Value of the field `id`.
     pub(super) id: Option<Cow<'a, str>>,
-    /// The field `tenant`.
+    /// Value of the field `tenant`.
     pub(super) tenant: Option<Cow<'a, str>>,
 }
 
 /// Checks the form of an entry.
 ///
-/// # Errors
-/// What is wrong with it.
+/// The reason why the form is wrong.
 pub(super) fn check(body: &[u8]) -> Result<Canonical<'_>, &'static str> {
     let text = str::from_utf8(body).map_err(|_| "it is not UTF-8")?;
     let mut scanner = Scanner { text, at: 0 };
@@ -35,7 +34,7 @@ pub(super) fn check(body: &[u8]) -> Result<Canonical<'_>, &'static str> {
     if scanner.at == text.len() { Ok(found) } else { Err("something follows its end") }
 }
 
-/// How deep objects and lists may be nested.
+/// Largest depth of nested objects and lists.
 const DEEPEST: u32 = 32;
 const TOO_DEEP: &str = "it is nested too deep";
 const LARGEST: u64 = (1 << 53) - 1;
@@ -136,7 +135,7 @@ impl<'a> Scanner<'a> {
         if short && value <= LARGEST && !(negative && value == 0) { Ok(()) } else { Err(WRONG) }
     }
 
-    /// The string between its quotes, as it is written.
+    /// Reads the string between its quotes, as it is written.
     fn string(&mut self) -> Result<&'a str, &'static str> {
         const WRONG: &str = "a text is not escaped in the canonical way";
         if !self.take(b'"') {
@@ -168,7 +167,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// What an escaped text says.
+/// Decodes the escapes of a text.
 fn unescape(inside: &str) -> Option<Cow<'_, str>> {
     if inside.contains('\\') {
         serde_json::from_str(&format!("\"{inside}\"")).ok().map(Cow::Owned)

@@ -1,4 +1,5 @@
-//! Checkpoints: what the log's size and root were, signed (C2SP tlog-checkpoint in a C2SP signed note).
+//! Checkpoints: the log's size and root at one time, signed (C2SP tlog-checkpoint in a C2SP signed
+//! note).
 
 use std::fmt;
 
@@ -10,60 +11,61 @@ use crate::clock::Time;
 use crate::fact::stamp;
 use crate::id::TenantId;
 
-/// A signed statement of a log's size and root. Whoever holds the public key can check it with any tool that reads C2SP
-/// checkpoints.
+/// A signed statement of a log's size and root. Anyone who holds the public key can check it with
+/// any tool that reads C2SP checkpoints.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     statement: Statement,
     note: String,
 }
 
-/// What a checkpoint states.
+/// Statement of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// Which log: `jit/` and the tenant.
+    /// Name of the log: `jit/` and the tenant.
     pub origin: String,
-    /// How many entries it has.
+    /// Number of entries of the log.
     pub size: u64,
-    /// The root over them.
+    /// Root over the entries.
     pub root: Hash,
-    /// When it was made, the store's time, UTC.
+    /// Time of the checkpoint, by the store's clock, UTC.
     pub at: Time,
-    /// How often the log went on after a restored store.
+    /// Number of times that the log went on after a restored store.
     pub epoch: u64,
 }
 
-/// Why a checkpoint does not count.
+/// Reason why a checkpoint does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// It is not a checkpoint of such a log.
+    /// The text is no checkpoint of such a log.
     #[error("the checkpoint cannot be read: {why}")]
     Malformed {
-        /// Why not.
+        /// Reason why it cannot be read.
         why: &'static str,
     },
-    /// Nobody whose key was given signed it.
+    /// The checkpoint has no signature by any of the keys given.
     #[error(
         "the checkpoint of size {size} bears no valid signature by {keys}: it was changed, or the key is another one"
     )]
     Signature {
-        /// Which.
+        /// Size that the checkpoint states.
         size: u64,
-        /// The names of the keys tried.
+        /// Names of the keys that were tried.
         keys: String,
     },
-    /// It speaks of another log.
+    /// The checkpoint is of another log.
     #[error("the checkpoint is of the log `{found}`, not of `{wanted}`")]
     OtherLog {
-        /// Of which.
+        /// Name of the log that the checkpoint states.
         found: String,
-        /// Which was wanted.
+        /// Name of the log that was wanted.
         wanted: String,
     },
 }
 
-/// The first line of a tenant's checkpoints. What the format forbids in a name is percent-encoded.
+/// Makes the first line of a tenant's checkpoints. Characters that the format forbids in a name are
+/// percent-encoded.
 #[must_use]
 pub fn origin(tenant: &TenantId) -> String {
     let mut origin = "jit/".to_owned();
@@ -81,7 +83,7 @@ pub fn origin(tenant: &TenantId) -> String {
 }
 
 impl Checkpoint {
-    /// Signs the statement.
+    /// Signs the statement and makes a checkpoint of it.
     #[must_use]
     pub fn sign(statement: Statement, key: &SigningKey) -> Self {
         let text = statement.to_string();
@@ -89,26 +91,27 @@ impl Checkpoint {
         Self { statement, note }
     }
 
-    /// Reads a note without checking who signed it.
+    /// Reads a note without checking its signatures.
     ///
     /// # Errors
-    /// [`CheckpointError::Malformed`].
+    /// [`CheckpointError::Malformed`] if the text is no note.
     pub fn read(note: &str) -> Result<Self, CheckpointError> {
         let (text, _) = parts(note)?;
         Ok(Self { statement: Statement::parse(text)?, note: note.to_owned() })
     }
 
-    /// Checks that one of these keys signed it, and that it is of this tenant's log.
+    /// Checks that one of these keys signed the checkpoint, and that it is of this tenant's log.
     ///
     /// # Errors
-    /// [`CheckpointError`], by what is wrong.
+    /// [`CheckpointError`] says what is wrong.
     pub fn verify(&self, tenant: &TenantId, keys: &[VerifyingKey]) -> Result<(), CheckpointError> {
         let (text, signatures) = parts(&self.note)?;
         let wanted = origin(tenant);
         if self.statement.origin != wanted {
             return Err(CheckpointError::OtherLog { found: self.statement.origin.escape_debug().collect(), wanted });
         }
-        // every line has to have the form; lines by keys that we do not know (witnesses, older keys) prove nothing and harm nothing
+        // Every line has to have the form. Lines by keys that we do not know (witnesses, older
+        // keys) prove nothing and harm nothing.
         let mut signed = false;
         for line in signatures.lines() {
             let (name, signature) = line
@@ -125,13 +128,13 @@ impl Checkpoint {
         Err(CheckpointError::Signature { size: self.statement.size, keys })
     }
 
-    /// What it states.
+    /// Returns the statement of the checkpoint.
     #[must_use]
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// The signed note itself.
+    /// Returns the signed note itself.
     #[must_use]
     pub fn note(&self) -> &str {
         &self.note
@@ -173,7 +176,7 @@ impl Statement {
     }
 }
 
-/// The signed text with its last end of line, and the signature lines.
+/// Splits a note into the signed text with its last end of line, and the signature lines.
 fn parts(note: &str) -> Result<(&str, &str), CheckpointError> {
     let malformed = |why| CheckpointError::Malformed { why };
     if note.chars().any(|character| character.is_control() && character != '\n') {
@@ -185,7 +188,7 @@ fn parts(note: &str) -> Result<(&str, &str), CheckpointError> {
     Ok((text, signatures.ok_or(malformed("its last line has no end"))?))
 }
 
-/// A decimal number without sign, blank or leading zero.
+/// Parses a decimal number without sign, blank or leading zero.
 fn whole(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
@@ -204,8 +207,8 @@ mod tests {
         }
     }
 
-    /// Made outside this code, with Python's `cryptography` (Ed25519, seed 00 01 ... 1f) and hashlib, over the root of the
-    /// eight certificate-transparency test leaves.
+    /// Note made outside this code, with Python's `cryptography` (Ed25519, seed 00 01 ... 1f) and
+    /// hashlib, over the root of the eight certificate-transparency test leaves.
     const NOTE: &str = "jit/default\n8\nXcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n\
         time 2026-11-05T12:00:00.000000Z\nepoch 0\n\n\
         \u{2014} jit/default CRAN/ccE39+m+iKSaFHV9DDgzFRKRzlryWzGd2zN23dx4V/0aYteIUYnDmRjxHhqaBAVQ8qm753SM1KpxOSdGTsjcQ8=\n";

@@ -1,4 +1,4 @@
-//! One record of the log, and its one canonical form.
+//! Records of the log, and their one canonical form.
 
 use std::collections::BTreeMap;
 
@@ -8,38 +8,38 @@ use crate::fact::{Detail, Fact};
 use crate::id::{AccessId, EntryId, NodeId, TenantId};
 use crate::store::NewEntry;
 
-/// An entry before it is written: a fact with who, when, where.
+/// An entry before it is written: an audit event with its actor, time and place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its id.
+    /// Id of the entry.
     pub id: EntryId,
-    /// Whose log.
+    /// Tenant that owns the log.
     pub tenant: TenantId,
-    /// Which access it is about.
+    /// Access that the entry is about.
     pub access: Option<AccessId>,
-    /// Its fields, in their canonical order.
+    /// Fields of the entry, in their canonical order.
     pub fields: BTreeMap<String, Detail>,
 }
 
-/// What all entries of one change have in common.
+/// Common data of all entries of one change.
 #[derive(Debug, Clone)]
 pub struct EntryContext<'a> {
-    /// Whose log.
+    /// Tenant that owns the log.
     pub tenant: &'a TenantId,
-    /// Which access.
+    /// Access that the change is about.
     pub access: Option<AccessId>,
-    /// Who did it; nobody where the system did.
+    /// Actor of the change. `None` if the system made it.
     pub actor: Option<&'a Actor>,
-    /// The node that wrote it.
+    /// Node that wrote the entry.
     pub node: &'a NodeId,
-    /// The store's time, UTC.
+    /// Store's time, UTC.
     pub at: Time,
-    /// What every entry of the access repeats: target, role, account, principal.
+    /// Fields that every entry of the access repeats: target, role, account, principal.
     pub common: BTreeMap<String, Detail>,
 }
 
 impl EntryContext<'_> {
-    /// The entry of this fact.
+    /// Makes the entry of this audit event.
     #[must_use]
     pub fn entry(&self, fact: &Fact, entropy: &dyn Entropy) -> Entry {
         let id = EntryId::fresh(self.at, entropy);
@@ -68,14 +68,16 @@ impl EntryContext<'_> {
 }
 
 impl Entry {
-    /// The canonical JSON: sorted keys, no white space; the RFC 8785 form of such values. These bytes are what the tree hashes.
+    /// Writes the canonical JSON: sorted keys, no white space, in the RFC 8785 form of such values.
+    /// The tree hashes these bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
-        // BTreeMap sorts by UTF-8 bytes, which for ASCII keys is RFC 8785's order; serde_json escapes as RFC 8785 does
+        // BTreeMap sorts by UTF-8 bytes, which for ASCII keys is the order of RFC 8785; serde_json
+        // escapes as RFC 8785 does
         serde_json::to_vec(&self.fields).unwrap_or_default()
     }
 
-    /// As the store takes it.
+    /// Converts the entry to the form that the store takes.
     #[must_use]
     pub fn to_store(&self) -> NewEntry {
         NewEntry {

@@ -1,9 +1,13 @@
-//! A log as JSON lines that anyone can verify with the public key alone: without this software running, without its store.
+//! A log as JSON lines that anyone can verify with the public key alone. This needs neither this
+//! software running nor its store.
 //!
-//! The first line is `{"jit_audit_export":1,"size":N,"tenant":"T"}`. Then come the entries in the order of their numbers, each as
-//! `{"number":N,"leaf":"H","entry":E}`, where `E` are the very bytes that the tree hashes and `H` is the leaf hash that the
-//! stored tree has for them, and after the entry that completes it each checkpoint as `{"checkpoint":"NOTE"}`. The last
-//! line is the checkpoint of size `N`. Every line has exactly this form, so that not one byte can be changed unnoticed.
+//! The first line is `{"jit_audit_export":1,"size":N,"tenant":"T"}`. Then the entries follow in the
+//! order of their numbers, each as `{"number":N,"leaf":"H","entry":E}`. `E` are the very bytes that
+//! the tree hashes. `H` is the leaf hash that the stored tree has for them.
+//!
+//! Each checkpoint follows the entry that completes it, as `{"checkpoint":"NOTE"}`. The last line
+//! is the checkpoint of size `N`. Every line has exactly this form, so that not one byte can be
+//! changed unnoticed.
 
 mod line;
 mod verify;
@@ -20,7 +24,7 @@ use crate::store::{Kind, PageAsk, Store, StoreError, StoredEntry};
 pub(super) use self::line::{checkpoint_line, entry_line};
 pub use self::verify::{Exported, verify_export};
 
-/// Why an export is not written or does not verify.
+/// Reason why an export is not written or does not verify.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -30,23 +34,24 @@ pub enum ExportError {
     /// The file could not be written or read.
     #[error("the export could not be written or read")]
     File(#[from] io::Error),
-    /// There is no checkpoint that could vouch for the export.
+    /// The log has no checkpoint that could vouch for the export.
     #[error("the log of `{tenant}` has no checkpoint yet that an export could end with: make one first")]
     NoCheckpoint {
-        /// Whose log.
+        /// Tenant that owns the log.
         tenant: TenantId,
     },
-    /// It is not what was exported.
+    /// The export was changed.
     #[error(transparent)]
     Broken(#[from] super::broken::Broken),
 }
 
-/// Writes the log up to its latest checkpoint, and says which that is. Entries after it are left out: make a checkpoint
-/// first to have them in. Each line carries the hash that the stored tree has, so a log that was tampered with is exported as it is
-/// and fails to verify by name.
+/// Writes the log up to its latest checkpoint, and returns that checkpoint. Entries after it are
+/// left out: make a checkpoint first to include them. Each line carries the hash that the stored
+/// tree has. So a log that was tampered with is exported as it is, and verification names the
+/// entry.
 ///
 /// # Errors
-/// [`ExportError`], by what failed.
+/// [`ExportError`] says what failed.
 pub async fn export(
     store: &dyn Store,
     tenant: &TenantId,

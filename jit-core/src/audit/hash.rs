@@ -1,4 +1,4 @@
-//! The hashes of RFC 6962, section 2.1.
+//! Hashes of RFC 6962, section 2.1.
 
 use std::fmt;
 
@@ -13,34 +13,35 @@ use sha2::{Digest, Sha256};
 pub struct Hash([u8; 32]);
 
 impl Hash {
-    /// How many bytes it has.
+    /// Number of bytes of a hash.
     pub const LENGTH: usize = 32;
 
-    /// The root of a tree without leaves: SHA-256 of nothing.
+    /// Returns the root of a tree without leaves: SHA-256 of nothing.
     #[must_use]
     pub fn empty() -> Self {
         Self(Sha256::new().finalize().into())
     }
 
-    /// The hash of a leaf: a zero byte, then the entry's bytes.
+    /// Returns the hash of a leaf: a zero byte, then the entry's bytes.
     #[must_use]
     pub fn leaf(entry: &[u8]) -> Self {
         Self(Sha256::new().chain_update([0]).chain_update(entry).finalize().into())
     }
 
-    /// The hash of a node: a one byte, then its two children.
+    /// Returns the hash of a node: a one byte, then its two children.
     #[must_use]
     pub fn node(left: &Self, right: &Self) -> Self {
         Self(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
     }
 
-    /// The root over these subtrees, which are all complete and of one height but for the last, which may be lower.
-    /// With leaf hashes it is the Merkle tree hash of RFC 6962.
+    /// Returns the root over these subtrees. All of them are complete and of one height, but the
+    /// last may be lower. With leaf hashes the result is the Merkle tree hash of RFC 6962.
     #[must_use]
     pub fn over(subtrees: &[Self]) -> Self {
         let mut row = subtrees.to_vec();
         while row.len() > 1 {
-            // pairing from the left and carrying the odd one upwards is the same as splitting at the largest power of two
+            // pairing from the left and carrying the odd one upwards is the same as splitting at
+            // the largest power of two
             row = row
                 .chunks(2)
                 .filter_map(|pair| match pair {
@@ -53,19 +54,19 @@ impl Hash {
         row.first().copied().unwrap_or_else(Self::empty)
     }
 
-    /// From its bytes.
+    /// Makes a hash from its bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the hash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// From base64 (RFC 4648 section 4, padded).
+    /// Parses base64 (RFC 4648 section 4, padded).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD.decode(text).ok()?.try_into().ok().map(Self)

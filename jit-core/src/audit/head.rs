@@ -1,4 +1,4 @@
-//! Where a tenant's log stands: the head record and the tiles at the right edge.
+//! Position of a tenant's log: the head record and the tiles at the right edge.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use super::tree::Edge;
 use crate::id::TenantId;
 use crate::store::{Expect, Kind, Record, RecordKey, Store, StoreError, Write, Writing};
 
-/// The head of a tenant's log.
+/// Head record of a tenant's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LogHead {
-    /// How many entries have a number.
+    /// Number of entries that have a number.
     pub size: u64,
-    /// The root over them.
+    /// Root over these entries.
     pub root: Hash,
-    /// How often the log went on after a restored store.
+    /// Number of times that the log went on after a restored store.
     pub epoch: u64,
-    /// The size that the latest checkpoint states; 0 before the first.
+    /// Size that the latest checkpoint states; 0 before the first.
     pub checkpointed: u64,
 }
 
 impl LogHead {
-    /// Reads it; an empty log has no record.
+    /// Reads the head. An empty log has no record.
     ///
     /// # Errors
-    /// [`StoreError`], among them [`StoreError::Damaged`] when it cannot be what was written.
+    /// [`StoreError`]; [`StoreError::Damaged`] if the record cannot be what was written.
     pub async fn read(store: &dyn Store, tenant: &TenantId) -> Result<Self, StoreError> {
         Self::parse(store.read(&Self::at(tenant)).await?.as_ref())
     }
 
-    /// Its record.
+    /// Returns the key of its record.
     pub(super) fn at(tenant: &TenantId) -> RecordKey {
         RecordKey::new(tenant, Kind::LogHead, "head")
     }
@@ -53,15 +53,15 @@ impl LogHead {
     }
 }
 
-/// The checkpoint that the head calls the latest.
+/// Reads the checkpoint that the head calls the latest.
 ///
 /// # Errors
-/// [`StoreError`], among them [`StoreError::Damaged`] when it is missing or cannot be read.
+/// [`StoreError`]; [`StoreError::Damaged`] if the checkpoint is missing or cannot be read.
 pub async fn latest_checkpoint(store: &dyn Store, tenant: &TenantId) -> Result<Option<Checkpoint>, StoreError> {
     stored_checkpoint(store, tenant, LogHead::read(store, tenant).await?.checkpointed).await
 }
 
-/// The checkpoint that a head calls the latest; none where that is 0.
+/// Reads the checkpoint of this size. `None` if the size is 0.
 pub(super) async fn stored_checkpoint(
     store: &dyn Store,
     tenant: &TenantId,
@@ -79,12 +79,14 @@ pub(super) async fn stored_checkpoint(
     read_checkpoint(&record).map(Some)
 }
 
-/// The record of the checkpoint of this size; zero-padded, so that the order of keys is the order of sizes.
+/// Returns the key of the checkpoint of this size. The size is zero-padded, so that the order of
+/// keys is the order of sizes.
 pub(super) fn checkpoint_at(tenant: &TenantId, size: u64) -> RecordKey {
     RecordKey::new(tenant, Kind::Checkpoint, format!("{size:020}"))
 }
 
-/// A stored checkpoint; who signed it is not checked, that it stands under its own size is.
+/// Reads a stored checkpoint and checks that it is stored under its own size. Its signatures are
+/// not checked.
 pub(super) fn read_checkpoint(record: &Record) -> Result<Checkpoint, StoreError> {
     let damaged = |why: String| StoreError::Damaged { kind: "checkpoint", key: record.at.key.clone(), why };
     let note = std::str::from_utf8(&record.body).map_err(|_| damaged("it is not a text".to_owned()))?;
@@ -103,22 +105,23 @@ pub(super) fn damaged(why: &str) -> StoreError {
     StoreError::Damaged { kind: Kind::LogHead.as_str(), key: "head".to_owned(), why: why.to_owned() }
 }
 
-/// Head and edge as one snapshot had them.
+/// Head and edge of one snapshot.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) head: LogHead,
     pub(super) expect: Expect,
     pub(super) edge: Edge,
-    /// The versions of the edge's tiles.
+    /// Versions of the edge's tiles.
     pub(super) versions: BTreeMap<TileId, u64>,
 }
 
 impl Standing {
-    /// Reads it and checks that the tiles have the head's root.
+    /// Reads head and tiles, and checks that the tiles have the head's root.
     pub(super) async fn read(store: &dyn Store, tenant: &TenantId) -> Result<Self, StoreError> {
         let at = LogHead::at(tenant);
         let mut seen = store.read(&at).await?;
-        // which tiles make the edge depends on the head: when it moved in between, look again with the one just seen
+        // the head decides which tiles make the edge; if it moved in between, look again with the
+        // one just seen
         for _ in 0..8 {
             let head = LogHead::parse(seen.as_ref())?;
             let tiles = Edge::tiles(head.size);

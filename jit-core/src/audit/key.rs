@@ -1,4 +1,4 @@
-//! The keys of checkpoints, in the text forms that C2SP signed notes use.
+//! Keys of checkpoints, in the text forms that C2SP signed notes use.
 
 use std::fmt;
 use std::io;
@@ -14,31 +14,35 @@ use zeroize::Zeroizing;
 use crate::clock::Entropy;
 use crate::key_file::{others_may_read, read_short, write_new};
 
-/// Ed25519, as signed notes number it.
+/// Number of Ed25519 in signed notes.
 const ED25519: u8 = 1;
 const SECRET_MARK: &str = "PRIVATE+KEY+";
 
-/// The key that signs a log's checkpoints. Its secret half appears in no Debug, error or log, and is wiped from memory.
+/// The key that signs a log's checkpoints. Its secret half appears in no Debug, error or log, and
+/// is wiped from memory.
 pub struct SigningKey {
     public: VerifyingKey,
     secret: ed25519_dalek::SigningKey,
 }
 
 impl SigningKey {
-    /// A new key. The name is what signatures carry, by convention the origin of the log (`jit/default`).
+    /// Makes a new key. Signatures carry the name, by convention the origin of the log
+    /// (`jit/default`).
     ///
     /// # Errors
-    /// [`KeyError::Name`] when the name is empty, or has a space, a plus sign or a control character.
+    /// [`KeyError::Name`] if the name is empty, or has a space, a plus sign or a control character.
     pub fn generate(name: &str, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0_u8; 32]);
         entropy.fill(&mut *seed);
         Self::from_seed(name, &seed)
     }
 
-    /// The key of this file, or a new one in it (mode 0600), with the public half beside it in `.pub` (mode 0644).
+    /// Loads the key of this file, or makes a new one in it (mode 0600). The public half is beside
+    /// it in `.pub` (mode 0644).
     ///
     /// # Errors
-    /// [`KeyError`] when it is there and cannot be used, when it cannot be made, or when only the public half is there.
+    /// [`KeyError`] if the key exists and cannot be used, if it cannot be made, or if only the
+    /// public half exists.
     pub fn load_or_create(path: &Path, name: &str, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         match Self::load(path) {
             Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -55,17 +59,17 @@ impl SigningKey {
         }
         let key = Self::generate(name, entropy)?;
         match key.save(path) {
-            // another process was faster: its key counts
+            // another process was faster, so its key counts
             Err(KeyError::Write { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
             Err(error) => Err(error),
             Ok(()) => Ok(key),
         }
     }
 
-    /// The key of this file.
+    /// Loads the key of this file.
     ///
     /// # Errors
-    /// [`KeyError`] when the file cannot be read, others may read it, or it is no key.
+    /// [`KeyError`] if the file cannot be read, if others may read it, or if it is no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let cannot = |source| KeyError::Read { path: path.to_owned(), source };
         if let Some(mode) = others_may_read(path).map_err(cannot)? {
@@ -82,7 +86,8 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// Writes it to a file that does not exist yet (mode 0600), and the public half to `.pub` beside it.
+    /// Writes the key to a file that does not exist yet (mode 0600), and the public half to `.pub`
+    /// beside it.
     ///
     /// # Errors
     /// [`KeyError::Write`] when the file exists or cannot be written.
@@ -96,13 +101,13 @@ impl SigningKey {
         self.save_public(path)
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.public
     }
 
-    /// A signature line of a note, without its end of line.
+    /// Makes a signature line of a note, without its end of line.
     pub(super) fn sign(&self, text: &str) -> String {
         let mut line = self.public.id.to_vec();
         line.extend_from_slice(&self.secret.sign(text.as_bytes()).to_bytes());
@@ -129,7 +134,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The key that checks a log's checkpoints. Its text is `name+hash+key`, what C2SP calls a vkey.
+/// The key that checks a log's checkpoints. Its text is `name+hash+key`, which C2SP calls a vkey.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     name: String,
@@ -138,22 +143,22 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The key of this file: what stands beside a signing key as `.pub`.
+    /// Loads the key of this file: the `.pub` file beside a signing key.
     ///
     /// # Errors
-    /// [`KeyError`] when it cannot be read or is no key.
+    /// [`KeyError`] if the file cannot be read or is no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let text = read_short(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
         text.trim_end().parse()
     }
 
-    /// What signatures carry.
+    /// Returns the name that signatures carry.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether this is the base64 part of a signature by this key on the text.
+    /// Checks whether this is the base64 part of a signature by this key on the text.
     pub(super) fn accepts(&self, text: &str, signature: &str) -> bool {
         let Ok(bytes) = STANDARD.decode(signature) else { return false };
         let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return false };
@@ -213,68 +218,68 @@ impl FromStr for VerifyingKey {
     }
 }
 
-/// Why a key cannot be used.
+/// Reason why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// It cannot be read.
+    /// The key cannot be read.
     #[error("the key `{path}` cannot be read: check that the file is there and that this user may read it")]
     Read {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: io::Error,
     },
-    /// It cannot be written.
+    /// The key cannot be written.
     #[error(
         "the key `{path}` cannot be written: check that the directory is there, writable, and has no such file yet"
     )]
     Write {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         source: io::Error,
     },
-    /// Others than its owner may read it.
+    /// Others than the owner of the file may read it.
     #[error(
         "the signing key `{path}` has mode {mode:o}, others may read it: run `chmod 600 {path}`, or make a new key"
     )]
     Exposed {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// Its permissions.
+        /// Permissions of the file.
         mode: u32,
     },
-    /// The public half is there and the secret one is not.
+    /// The public half exists and the secret one does not.
     #[error(
         "the signing key `{path}` is gone, its public half is still there: restore it from a backup, or move the .pub file \
          away to begin with a new key (keep it: it verifies the older checkpoints)"
     )]
     SecretLost {
-        /// Where it should be.
+        /// Path where the secret half should be.
         path: PathBuf,
     },
-    /// It is not a key.
+    /// The text is not a key.
     #[error("{what} is not a key of a log: {why}; it should read name+hash+base64")]
     Malformed {
-        /// What.
+        /// Source of the text: a file, or the public key.
         what: String,
-        /// Why not.
+        /// Reason why it is not a key.
         why: &'static str,
     },
-    /// The name cannot stand in a signature.
+    /// The name cannot occur in a signature.
     #[error(
         "`{given}` cannot name a key: it must not be empty, nor hold white space, a plus sign or a control character"
     )]
     Name {
-        /// What was given.
+        /// Name that was given.
         given: String,
     },
 }
 
-/// `name+hash+base64(algorithm, 32 bytes)`.
+/// Splits `name+hash+base64(algorithm, 32 bytes)` into its parts.
 fn split_key(text: &str) -> Result<(&str, &str, Zeroizing<[u8; 32]>), &'static str> {
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(hash), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
@@ -312,7 +317,8 @@ mod tests {
         }
     }
 
-    /// Computed outside this code, with Python's `cryptography` and hashlib, for the seed 00 01 02 ... 1f.
+    /// Keys computed outside this code, with Python's `cryptography` and hashlib, for the seed 00
+    /// 01 02 ... 1f.
     const PUBLIC: &str = "jit/default+09100dfd+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
     const SECRET: &str = "PRIVATE+KEY+jit/default+09100dfd+AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n";
 
@@ -365,7 +371,7 @@ mod tests {
         for text in ["", "jit", "jit+09100dfd", "jit/default+00000000+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"] {
             assert!(text.parse::<VerifyingKey>().is_err(), "{text}");
         }
-        // the neutral element: every signature by it verifies somehow
+        // the neutral element of the curve: every signature by it verifies somehow
         let weak = STANDARD.encode([&[1, 1_u8][..], &[0; 31]].concat());
         assert!(format!("jit+00000000+{weak}").parse::<VerifyingKey>().unwrap_err().to_string().contains("weak"));
         for name in ["", "a b", "a+b", "a\nb"] {

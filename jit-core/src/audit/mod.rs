@@ -1,8 +1,9 @@
-//! The log: entries, the tree over them, checkpoints, proofs, verification and sinks.
+//! The audit log: entries, the tree over them, checkpoints, proofs, verification and sinks.
 //!
-//! One append-only log per tenant. Entries commit with their changes, [`advance`] numbers them and extends an RFC 6962 Merkle
-//! tree, [`checkpoint`] signs its size and root. With the public key alone anyone can check that the log only grew
-//! ([`verify_consistency`]), that an entry is in it ([`verify_proof`]) and that a copy is complete ([`verify_export`]).
+//! Each tenant has one append-only log. Entries commit with their changes. [`advance`] numbers them
+//! and extends an RFC 6962 Merkle tree; [`checkpoint`] signs its size and root. Anyone with the
+//! public key alone can check three things: the log only grew ([`verify_consistency`]), an entry is
+//! in it ([`verify_proof`]), and a copy is complete ([`verify_export`]).
 
 mod broken;
 mod canonical;

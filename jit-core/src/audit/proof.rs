@@ -1,20 +1,21 @@
-//! Inclusion and consistency proofs (RFC 6962 section 2.1, verified as RFC 9162 section 2.1 says). Making one is pure too: a
-//! plan names the tiles that it needs, the caller reads them, and the plan makes the proof of them.
+//! Inclusion and consistency proofs (RFC 6962 section 2.1, verified as RFC 9162 section 2.1 says).
+//! Making one is pure too. A plan names the tiles that it needs, the caller reads them, and the
+//! plan makes the proof from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hash::Hash;
 use super::tile::{TILE_HEIGHT, Tile, TileId, shift};
 
-/// What a proof is made of: O(log n) subtrees, found in O(log n) tiles.
+/// Plan of a proof: O(log n) subtrees, found in O(log n) tiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofPlan {
-    /// The leaves `from..to` of each hash, in the proof's order.
+    /// Leaves `from..to` of each hash, in the proof's order.
     spans: Vec<(u64, u64)>,
 }
 
 impl ProofPlan {
-    /// That leaf `index` is in the log of this size. `None` when it is not.
+    /// Plans the proof that leaf `index` is in the log of this size. `None` if it is not.
     #[must_use]
     pub fn inclusion(index: u64, size: u64) -> Option<Self> {
         if index >= size {
@@ -34,7 +35,8 @@ impl ProofPlan {
         Some(Self { spans })
     }
 
-    /// That the log of size `old` is a beginning of the log of size `new`. `None` when it is longer.
+    /// Plans the proof that the log of size `old` is a beginning of the log of size `new`. `None`
+    /// if the old log is longer.
     #[must_use]
     pub fn consistency(old: u64, new: u64) -> Option<Self> {
         if old > new {
@@ -51,7 +53,8 @@ impl ProofPlan {
                 from = middle;
             }
         }
-        // the verifier knows the old root: it is not repeated when it is a whole subtree from the left
+        // the verifier knows the old root, so it is not repeated if it is a whole subtree from the
+        // left
         if from > 0 {
             spans.push((from, to));
         }
@@ -59,13 +62,13 @@ impl ProofPlan {
         Some(Self { spans })
     }
 
-    /// The root of the log at this size, as the only hash.
+    /// Plans the root of the log at this size, as the only hash.
     #[must_use]
     pub fn root(size: u64) -> Self {
         Self { spans: vec![(0, size)] }
     }
 
-    /// The tiles that are needed, and how many hashes of each.
+    /// Lists the tiles that are needed, and the number of hashes of each.
     #[must_use]
     pub fn tiles(&self) -> BTreeMap<TileId, usize> {
         let mut tiles: BTreeMap<TileId, usize> = BTreeMap::new();
@@ -76,7 +79,7 @@ impl ProofPlan {
         tiles
     }
 
-    /// The proof, of the tiles that were read.
+    /// Makes the proof from the tiles that were read.
     ///
     /// # Errors
     /// The tiles that are missing or too short.
@@ -100,25 +103,25 @@ impl ProofPlan {
     }
 }
 
-/// Why a proof proves nothing.
+/// Reason why a proof proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// What is to be proved cannot be.
+    /// The log is too short for the number or size that is to be proved.
     #[error("number {index} is not in a log of {size} entries")]
     OutOfRange {
-        /// The number, or the smaller size.
+        /// Number of the entry, or the smaller size.
         index: u64,
-        /// The size of the log.
+        /// Size of the log.
         size: u64,
     },
-    /// It has too many or too few hashes.
+    /// The proof has too many or too few hashes.
     #[error("the proof has {hashes} hashes, which does not fit the size of the log")]
     Length {
-        /// How many it has.
+        /// Number of hashes that it has.
         hashes: usize,
     },
-    /// It leads to another root.
+    /// The proof leads to another root.
     #[error("the proof leads to another root: something was changed")]
     OtherRoot,
 }
@@ -126,7 +129,7 @@ pub enum ProofError {
 /// Checks that the leaf is number `index` of the log that has this size and root.
 ///
 /// # Errors
-/// [`ProofError`] when it is not proved.
+/// [`ProofError`] if it is not proved.
 pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> Result<(), ProofError> {
     let Some(mut last) = size.checked_sub(1).filter(|last| index <= *last) else {
         return Err(ProofError::OutOfRange { index, size });
@@ -150,10 +153,11 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
     if hash == *root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
-/// Checks that the log of size `old` and `old_root` is a beginning of the log of size `new` and `new_root`.
+/// Checks that the log of size `old` and `old_root` is a beginning of the log of size `new` and
+/// `new_root`.
 ///
 /// # Errors
-/// [`ProofError`] when it is not proved.
+/// [`ProofError`] if it is not proved.
 pub fn verify_consistency(
     old: u64,
     old_root: &Hash,
@@ -200,15 +204,15 @@ pub fn verify_consistency(
     if old_hash == *old_root && new_hash == *new_root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
-/// A complete subtree as hashes `from..to` of one tile.
+/// A complete subtree, as hashes `from..to` of one tile.
 struct Piece {
     tile: TileId,
     from: usize,
     to: usize,
 }
 
-/// The complete subtrees over the leaves `from..to`, from the left. `from` is a multiple of the largest of them, as it is in
-/// every split of RFC 6962.
+/// Lists the complete subtrees over the leaves `from..to`, from the left. `from` is a multiple of
+/// the largest of them, as it is in every split of RFC 6962.
 fn pieces(mut from: u64, to: u64) -> Vec<Piece> {
     let mut pieces = Vec::new();
     while let Some(height) = to.saturating_sub(from).checked_ilog2() {
@@ -223,7 +227,8 @@ fn pieces(mut from: u64, to: u64) -> Vec<Piece> {
     pieces
 }
 
-/// Where RFC 6962 splits these leaves: after the largest power of two that is smaller than their number.
+/// Returns the leaf at which RFC 6962 splits these leaves: after the largest power of two that is
+/// smaller than their number.
 fn split(from: u64, to: u64) -> Option<u64> {
     let height = to.checked_sub(from)?.checked_sub(1)?.checked_ilog2()?;
     from.checked_add(1_u64.checked_shl(height)?)

@@ -1,4 +1,4 @@
-//! Proofs for one entry, to be shown to somebody who trusts nothing but the public key.
+//! Proofs for one entry, for somebody who trusts nothing but the public key.
 
 use std::collections::BTreeMap;
 
@@ -15,39 +15,40 @@ use crate::fact::Detail;
 use crate::id::{AccessId, TenantId};
 use crate::store::{Store, StoreError, StoredEntry};
 
-/// That an entry is in the log: the entry, the way up the tree, and the signed checkpoint at its end. One JSON object.
+/// Proof that an entry is in the log: the entry, its path up the tree, and the signed checkpoint at
+/// the end of the path. One JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
-    /// Whose log.
+    /// Tenant that owns the log.
     pub tenant: TenantId,
-    /// The entry's number.
+    /// Number of the entry.
     pub number: u64,
-    /// The entry.
+    /// Entry that is proved.
     pub entry: BTreeMap<String, Detail>,
-    /// The hashes beside the way from the entry to the root (RFC 6962 section 2.1.1), in base64.
+    /// Hashes beside the path from the entry to the root (RFC 6962 section 2.1.1), in base64.
     pub hashes: Vec<Hash>,
-    /// The checkpoint, a C2SP signed note.
+    /// Checkpoint, as a C2SP signed note.
     pub checkpoint: String,
 }
 
-/// Why something is not proved.
+/// Reason why something is not proved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProveError {
     /// The store could not be read.
     #[error("the log could not be read")]
     Store(#[from] StoreError),
-    /// There is no such entry.
+    /// The log has no such entry.
     #[error("there is no such entry in the log of `{tenant}`")]
     NotFound {
-        /// Whose log.
+        /// Tenant that owns the log.
         tenant: TenantId,
     },
-    /// No checkpoint covers it yet.
+    /// The entry is not covered by a checkpoint yet.
     #[error("no checkpoint covers the entry yet: one is made every minute while entries arrive, or make one now")]
     NotSigned,
-    /// The entry is not what the log has.
+    /// The entry is not the one that the log has.
     #[error(transparent)]
     Broken(#[from] Broken),
     /// The checkpoint does not count.
@@ -61,7 +62,7 @@ pub enum ProveError {
 /// Proves that the entry of this number is in the log, against its latest checkpoint.
 ///
 /// # Errors
-/// [`ProveError`], by what is missing or wrong.
+/// [`ProveError`] says what is missing or wrong.
 pub async fn prove(store: &dyn Store, tenant: &TenantId, number: u64) -> Result<Proof, ProveError> {
     let entries = store.entries(tenant, number, 1).await?;
     let entry = entries.first().filter(|entry| entry.number == Some(number));
@@ -73,7 +74,8 @@ pub async fn prove(store: &dyn Store, tenant: &TenantId, number: u64) -> Result<
 /// Proves every entry about this access, in the order of their commits.
 ///
 /// # Errors
-/// [`ProveError`], by what is missing or wrong; [`ProveError::NotSigned`] when a checkpoint does not cover all of them.
+/// [`ProveError`] says what is missing or wrong; [`ProveError::NotSigned`] if a checkpoint does not
+/// cover all of them.
 pub async fn prove_access(store: &dyn Store, tenant: &TenantId, access: AccessId) -> Result<Vec<Proof>, ProveError> {
     let entries = store.entries_about(tenant, &access.to_string(), MOST).await?;
     if entries.is_empty() {
@@ -88,10 +90,11 @@ pub async fn prove_access(store: &dyn Store, tenant: &TenantId, access: AccessId
     Ok(proofs)
 }
 
-/// Checks a proof with the public keys of the log alone, and answers with the checkpoint that it ends in.
+/// Checks a proof with the public keys of the log alone, and returns the checkpoint that it ends
+/// in.
 ///
 /// # Errors
-/// [`ProveError`], by what is wrong.
+/// [`ProveError`] says what is wrong.
 pub fn verify_proof(proof: &Proof, keys: &[VerifyingKey]) -> Result<Checkpoint, ProveError> {
     let checkpoint = Checkpoint::read(&proof.checkpoint)?;
     checkpoint.verify(&proof.tenant, keys)?;
@@ -101,7 +104,8 @@ pub fn verify_proof(proof: &Proof, keys: &[VerifyingKey]) -> Result<Checkpoint, 
     Ok(checkpoint)
 }
 
-/// How many entries of one access are proved at most: more than an access can have, retries of a year included.
+/// Largest number of entries of one access that are proved. No access can have more, even with
+/// retries of a year.
 const MOST: usize = 100_000;
 
 async fn prove_against(
@@ -114,7 +118,7 @@ async fn prove_against(
     let stated = checkpoint.statement();
     let plan = ProofPlan::inclusion(number, stated.size).ok_or(ProveError::NotSigned)?;
     let hashes = read_tiles(store, tenant, &plan).await?;
-    // a proof that would not verify is not handed out
+    // a proof that would not verify is not given out
     if verify_inclusion(&Hash::leaf(&entry.body), number, stated.size, &hashes, &stated.root).is_err() {
         return Err(Broken::entry(number, Some(entry.id.to_string()), Wrong::Changed).into());
     }

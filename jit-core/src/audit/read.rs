@@ -1,4 +1,4 @@
-//! Reading what a proof needs.
+//! Reading of the tiles that a proof needs.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::tile::{Tile, TileId};
 use crate::id::TenantId;
 use crate::store::{RecordKey, Store, StoreError};
 
-/// The proof of this plan, of the tiles in the store.
+/// Makes the proof of this plan from the tiles in the store.
 pub(super) async fn read_tiles(
     store: &dyn Store,
     tenant: &TenantId,

@@ -1,4 +1,5 @@
-//! Numbering: entries commit without waiting for each other's place in the log; here they get it, in batches.
+//! Numbering of entries. Entries commit without waiting for each other's place in the log. The
+//! sequencer gives them their place, in batches.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +14,27 @@ use crate::clock::Time;
 use crate::id::TenantId;
 use crate::store::{Change, Expect, Numbering, Store, StoreError, StoredEntry};
 
-/// How many entries one step of the sequencer takes unless told otherwise: a few milliseconds of hashing.
+/// Number of entries that one step of the sequencer takes by default: a few milliseconds of
+/// hashing.
 pub const BATCH: usize = 4096;
 
-/// What a step of the sequencer did.
+/// Result of one step of the sequencer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advanced {
-    /// How many entries of the log have a number now.
+    /// Number of entries of the log that have a number now.
     pub size: u64,
-    /// How many of them this call numbered.
+    /// Number of entries that this call numbered.
     pub numbered: usize,
-    /// Whether more may be waiting.
+    /// True if more entries may be waiting.
     pub more: bool,
 }
 
-/// Numbers up to `limit` entries in the order of their commits and extends the tree by them, in one commit. Another node
-/// that does the same at the same time is no error: one of the two wins, and the other says what is there.
+/// Numbers up to `limit` entries in the order of their commits and extends the tree by them, in one
+/// commit. Another node may do the same at the same time without error. One of the two wins, and
+/// the other reports what is there.
 ///
-/// # Errors
-/// [`StoreError`]; [`StoreError::Damaged`] when head, tiles and numbers do not fit each other: then the log stands still
-/// until somebody has looked, because whatever it went on with would be signed.
+/// [`StoreError`]; [`StoreError::Damaged`] if head, tiles and numbers do not fit each other. Then
+/// the log stands still until somebody has looked, because anything after that would be signed.
 pub async fn advance(store: &dyn Store, tenant: &TenantId, limit: usize) -> Result<Advanced, StoreError> {
     let entries = store.unnumbered(tenant, limit).await?;
     let Some(first) = entries.first() else {
@@ -55,11 +57,10 @@ pub async fn advance(store: &dyn Store, tenant: &TenantId, limit: usize) -> Resu
     }
 }
 
-/// Signs and stores a checkpoint if the log grew since the last one. `None` when it did not, or when another node was
-/// faster. It never signs a log that the last checkpoint is not a beginning of.
+/// Signs and stores a checkpoint if the log grew since the last one. `None` if it did not, or if
+/// another node was faster. It signs a log only if the last checkpoint is a beginning of it.
 ///
-/// # Errors
-/// [`StoreError`]; [`StoreError::Damaged`] when what would be signed does not continue what was.
+/// [`StoreError`]; [`StoreError::Damaged`] if the log does not continue what was signed before.
 pub async fn checkpoint(
     store: &dyn Store,
     tenant: &TenantId,
@@ -98,7 +99,7 @@ pub async fn checkpoint(
     }
 }
 
-/// The change that numbers these entries, and the head after it.
+/// Makes the change that numbers these entries, and the head after it.
 fn extend(tenant: &TenantId, standing: &Standing, entries: &[StoredEntry]) -> Result<(LogHead, Change), StoreError> {
     let mut edge = standing.edge.clone();
     let mut tiles = Vec::new();
@@ -106,7 +107,7 @@ fn extend(tenant: &TenantId, standing: &Standing, entries: &[StoredEntry]) -> Re
         edge.push(Hash::leaf(&entry.body), &mut tiles);
     }
     let before: BTreeMap<_, _> = Edge::tiles(standing.head.size).into_iter().collect();
-    // of the tiles that are not full, those that this batch did not reach stay as they are
+    // a tile that is not full and that this batch did not reach stays as it is
     tiles.extend(edge.partial().into_iter().filter(|tile| before.get(&tile.id) != Some(&tile.hashes.len())));
     let head = LogHead { size: edge.size(), root: edge.root(), ..standing.head.clone() };
     let mut writes = vec![head.write(tenant, standing.expect)?];
@@ -122,7 +123,7 @@ fn extend(tenant: &TenantId, standing: &Standing, entries: &[StoredEntry]) -> Re
     Ok((head, Change { writes, numbering: Some(numbering), ..Change::default() }))
 }
 
-/// Checks that the log as it stands continues what the statement says.
+/// Checks that the log as it stands continues the statement.
 async fn continues(store: &dyn Store, tenant: &TenantId, last: &Statement, head: &LogHead) -> Result<(), StoreError> {
     let shorter =
         || damaged("it is shorter than its last checkpoint: the store was set back, or entries were taken out");

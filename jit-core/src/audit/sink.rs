@@ -1,4 +1,5 @@
-//! Where the log goes besides the store: every entry in order, at least once; a sink may lag, it loses nothing.
+//! Copies of the log outside the store. A sink gets every entry in order, at least once. It may
+//! lag, but it loses nothing.
 
 mod json_lines;
 mod lines_in_tracing;
@@ -20,14 +21,14 @@ use crate::store::{BoxError, Change, Expect, Kind, PageAsk, RecordKey, Store, St
 /// A place outside the store that keeps the log.
 #[async_trait]
 pub trait AuditSink: Debug + Send + Sync + 'static {
-    /// What tells it from the tenant's other sinks, on this and every other host, for ever: under this name it is remembered how far it has
-    /// come. Of two sinks of one name each lacks what the other got.
+    /// Returns a name that is unique among the tenant's sinks, on all hosts and for ever. The
+    /// progress of the sink is stored under it. If two sinks have one name, each lacks what the
+    /// other got.
     fn name(&self) -> &str;
 
-    /// Takes entries of one tenant in the order of their numbers. `Ok` means that they are safe there; the same entries may come
-    /// again when that answer is lost.
+    /// Takes entries of one tenant in the order of their numbers. `Ok` means that they are safe
+    /// there. The same entries may come again if that answer is lost.
     ///
-    /// # Errors
     /// [`SinkError`]; the entries come again.
     async fn deliver(&self, batch: &[NumberedEntry]) -> Result<(), SinkError>;
 
@@ -41,71 +42,73 @@ pub trait AuditSink: Debug + Send + Sync + 'static {
 /// An entry with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEntry {
-    /// Whose log.
+    /// Tenant that owns the log.
     pub tenant: TenantId,
-    /// Its number.
+    /// Number of the entry.
     pub number: u64,
-    /// Its id.
+    /// Id of the entry.
     pub id: EntryId,
-    /// Its canonical JSON.
+    /// Canonical JSON of the entry.
     pub body: Vec<u8>,
 }
 
 impl NumberedEntry {
-    /// The line that an export has for it, with its end: `{"number":N,"leaf":"H","entry":E}`.
+    /// Returns the line that an export has for the entry, with its end:
+    /// `{"number":N,"leaf":"H","entry":E}`.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         super::export::entry_line(self.number, &Hash::leaf(&self.body), &self.body)
     }
 }
 
-/// Why a sink did not take something. It carries no secret.
+/// Reason why a sink did not take something. It carries no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct SinkError {
-    /// What happened, and what to do.
+    /// Reason, and what to do.
     pub why: String,
-    /// The cause.
+    /// Cause of the error.
     #[source]
     pub source: Option<BoxError>,
 }
 
-/// How far a sink has come.
+/// Progress of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// How many entries this call delivered.
+    /// Number of entries that this call delivered.
     pub entries: usize,
-    /// How many checkpoints.
+    /// Number of checkpoints that this call delivered.
     pub checkpoints: usize,
-    /// Up to which number the sink has everything.
+    /// Number of the first entry that the sink does not have.
     pub next: u64,
-    /// Whether more is waiting.
+    /// True if more is waiting.
     pub more: bool,
 }
 
-/// Why a delivery did not go on.
+/// Reason why a delivery did not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliverError {
-    /// The store failed.
+    /// The store failed during the delivery.
     #[error("the log could not be read, or not noted how far the sink has come")]
     Store(#[from] StoreError),
     /// The sink failed; it gets everything later.
     #[error("the audit sink `{sink}` takes nothing: {error}")]
     Sink {
-        /// Which.
+        /// Name of the sink.
         sink: String,
-        /// The cause.
+        /// Cause of the error.
         #[source]
         error: SinkError,
     },
 }
 
-/// Brings a sink up to `limit` entries further, and the checkpoints that cover what it has. Several nodes may do so at once: the
-/// sink then gets some entries twice.
+/// Delivers up to `limit` further entries to a sink, and the checkpoints that cover what it has.
+/// Several nodes may do so at once; the sink then gets some entries twice.
 ///
 /// # Errors
-/// [`DeliverError::Sink`] when the sink fails: nothing is lost, the next call begins where it stopped.
+/// [`DeliverError::Sink`] if the sink fails. Nothing is lost: the next call begins where it
+/// stopped.
 pub async fn deliver_pending(
     store: &dyn Store,
     tenant: &TenantId,
@@ -146,7 +149,7 @@ pub async fn deliver_pending(
         let expect = record.map_or(Expect::Absent, |record| Expect::Version(record.version));
         let body = serde_json::to_vec(&cursor).map_err(|error| damaged(error.to_string()))?;
         match store.commit(Change { writes: vec![put(at, expect, body)], ..Change::default() }).await {
-            // another node delivered the same meanwhile; what it noted is as true
+            // another node delivered the same meanwhile, and its record is just as true
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -154,18 +157,18 @@ pub async fn deliver_pending(
     outcome?;
     let waiting =
         cursor.next < head.size || (cursor.next >= head.checkpointed && cursor.checkpoint < head.checkpointed);
-    // without progress there is nothing to be called again for
+    // without progress, another call would not help
     let more = waiting && cursor != before;
     Ok(Delivered { entries: batch.len(), checkpoints, next: cursor.next, more })
 }
 
-/// How far a sink has come, as the store has it.
+/// Progress of a sink, as the store has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cursor {
-    /// The number of the first entry that it does not have.
+    /// Number of the first entry that the sink does not have.
     next: u64,
-    /// The size of the last checkpoint that it has.
+    /// Size of the last checkpoint that the sink has.
     checkpoint: u64,
 }
 
@@ -197,7 +200,7 @@ async fn numbered(
     Ok(batch)
 }
 
-/// The checkpoints that the sink does not have and whose entries it has.
+/// Reads the checkpoints that the sink does not have and whose entries it has.
 async fn covered(
     store: &dyn Store,
     tenant: &TenantId,

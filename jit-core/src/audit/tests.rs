@@ -1,4 +1,4 @@
-//! A log in a store, tampered with in every way that an entry or a tile can be.
+//! Tests of a log in a store, tampered with in every way that an entry or a tile can be.
 
 mod touched;
 
@@ -33,7 +33,7 @@ impl Log {
         }
     }
 
-    /// Entries, checkpointed at 3/4 and at their end.
+    /// Makes a log of so many entries, with checkpoints at 3/4 and at their end.
     pub(super) async fn with(entries: usize) -> Self {
         let log = Self::new();
         log.append(entries * 3 / 4).await;
@@ -107,7 +107,7 @@ impl Log {
         self.overwrite(LogHead::at(&self.tenant), serde_json::to_vec(&head).unwrap()).await;
     }
 
-    /// What verification finds when the store hands out entries touched in this way.
+    /// Returns the finding of verification when the store returns entries touched in this way.
     async fn touched(&self, touch: Touch) -> Broken {
         let store = Touched { store: Arc::clone(&self.store), touch };
         match verify(&store, &self.tenant, &self.keys()).await {
@@ -128,7 +128,7 @@ impl Log {
     }
 }
 
-/// Still canonical, but not the same.
+/// Changes an entry so that it stays canonical.
 pub(super) fn changed(body: &[u8]) -> Vec<u8> {
     String::from_utf8(body.to_vec()).unwrap().replace("\"verified\":true", "\"verified\":false").into_bytes()
 }
@@ -223,7 +223,7 @@ async fn a_touched_tile_is_told_from_a_touched_entry() {
         let broken = log.broken().await;
         assert!(matches!(broken.wrong, Wrong::Tile { id, .. } if id == gone), "{broken}");
     }
-    // at the edge the head's root is all there is to compare with
+    // at the edge, only the head's root is there to compare with
     let log = Log::with(700).await;
     let edge = TileId { level: 0, index: 2 }.at(&log.tenant);
     let mut body = log.store.read(&edge).await.unwrap().unwrap().body;
@@ -315,7 +315,7 @@ async fn one_altered_byte_anywhere_in_an_export_is_found_and_its_entry_named() {
         }
         if start {
             let is_entry = file[place..].starts_with(b"{\"number\":");
-            // one checkpoint stands after entry 8
+            // one checkpoint follows entry 8
             entry = is_entry.then(|| if line > 10 { line - 2 } else { line - 1 });
         }
         let mut altered = file.clone();

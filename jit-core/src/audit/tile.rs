@@ -4,38 +4,40 @@ use super::hash::Hash;
 use crate::id::TenantId;
 use crate::store::{Kind, Record, RecordKey, StoreError};
 
-/// How many hashes a full tile holds.
+/// Number of hashes that a full tile holds.
 pub const TILE_WIDTH: usize = 256;
 
-/// How many levels of the tree one level of tiles spans.
+/// Number of tree levels that one level of tiles spans.
 pub(super) const TILE_HEIGHT: u32 = 8;
 
-/// Which tile: level 0 holds leaf hashes, a hash at level `n + 1` is the root over a full tile of level `n`.
+/// Id of a tile. Level 0 holds leaf hashes; a hash at level `n + 1` is the root over a full tile of
+/// level `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TileId {
-    /// How high, in tiles.
+    /// Level of the tile, counted in tiles.
     pub level: u8,
-    /// Which one from the left.
+    /// Index of the tile in its level, from the left.
     pub index: u64,
 }
 
 /// A tile: full and never changed again, or the rightmost of its level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tile {
-    /// Which.
+    /// Id of the tile.
     pub id: TileId,
-    /// Its hashes, at most [`TILE_WIDTH`].
+    /// Hashes of the tile, at most [`TILE_WIDTH`].
     pub hashes: Vec<Hash>,
 }
 
 impl TileId {
-    /// Its record.
+    /// Returns the key of its record.
     #[must_use]
     pub fn at(self, tenant: &TenantId) -> RecordKey {
         RecordKey::new(tenant, Kind::LogTile, self.to_string())
     }
 
-    /// The rightmost tile of the level in a log of this size, and how many hashes of it are complete subtrees of that log.
+    /// Returns the rightmost tile of the level in a log of this size. The number counts its hashes
+    /// that are complete subtrees of that log.
     #[must_use]
     pub fn edge(level: u8, size: u64) -> (Self, usize) {
         let hashes = shift(size, u32::from(level).saturating_mul(TILE_HEIGHT));
@@ -43,7 +45,7 @@ impl TileId {
         (Self { level, index: shift(hashes, TILE_HEIGHT) }, width)
     }
 
-    /// The tile that holds the root over this one, and where.
+    /// Returns the tile that holds the root over this one, and the place of that root.
     #[must_use]
     pub fn parent(self) -> (Self, usize) {
         let place = usize::try_from(self.index & 0xff).unwrap_or_default();
@@ -59,21 +61,22 @@ impl std::fmt::Display for TileId {
 }
 
 impl Tile {
-    /// As the store keeps it: the hashes one after the other.
+    /// Encodes the tile as the store keeps it: the hashes one after the other.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         self.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
     }
 
-    /// The hashes of a stored body; a rest that is no whole hash is left out.
+    /// Reads the hashes of a stored body. A rest that is no whole hash is left out.
     pub(super) fn hashes(body: &[u8]) -> impl Iterator<Item = Hash> {
         body.as_chunks::<{ Hash::LENGTH }>().0.iter().map(|bytes| Hash::from_bytes(*bytes))
     }
 
-    /// The first `width` hashes of a stored tile. It may hold more: a log grows while it is read.
+    /// Reads the first `width` hashes of a stored tile. It may hold more, because a log grows while
+    /// it is read.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when it is absent, cut, or too short.
+    /// [`StoreError::Damaged`] if the tile is absent, cut, or too short.
     pub fn decode(id: TileId, record: Option<&Record>, width: usize) -> Result<Self, StoreError> {
         let damaged = |why: &str| StoreError::Damaged { kind: "log-tile", key: id.to_string(), why: why.to_owned() };
         let Some(record) = record else { return Err(damaged("it is missing")) };
@@ -88,7 +91,7 @@ impl Tile {
     }
 }
 
-/// A shift to the right that ends at zero.
+/// Shifts to the right; the result ends at zero.
 pub(super) fn shift(value: u64, by: u32) -> u64 {
     value.checked_shr(by).unwrap_or_default()
 }

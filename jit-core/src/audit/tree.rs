@@ -1,24 +1,26 @@
-//! The growing tree: its rightmost tiles are all that is needed to append and to know the root.
+//! The growing tree. Its rightmost tiles are enough to append and to know the root.
 
 use super::hash::Hash;
 use super::tile::{TILE_WIDTH, Tile, TileId};
 
-/// The right edge of a log's tree.
+/// Right edge of a log's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Edge {
     size: u64,
-    /// The hashes of the tile that is being filled, from level 0 upwards; fewer than 256 each.
+    /// Hashes of the tile that is being filled, from level 0 upwards; fewer than 256 each.
     rows: Vec<Vec<Hash>>,
 }
 
 impl Edge {
-    /// Which tiles make the edge of a log of this size, with how many of their hashes. Empty ones are left out.
+    /// Lists the tiles that make the edge of a log of this size, with the number of their hashes.
+    /// Empty tiles are left out.
     #[must_use]
     pub fn tiles(size: u64) -> Vec<(TileId, usize)> {
         (0..=7).map(|level| TileId::edge(level, size)).filter(|(_, width)| *width > 0).collect()
     }
 
-    /// From the tiles that [`Edge::tiles`] names, in its order. `None` when they are others.
+    /// Makes an edge from the tiles that [`Edge::tiles`] names, in its order. `None` if they are
+    /// others.
     #[must_use]
     pub fn from_tiles(size: u64, tiles: Vec<Tile>) -> Option<Self> {
         let mut edge = Self { size, rows: Vec::new() };
@@ -37,7 +39,7 @@ impl Edge {
         Some(edge)
     }
 
-    /// How many leaves the log has.
+    /// Returns the number of leaves of the log.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
@@ -64,7 +66,7 @@ impl Edge {
         }
     }
 
-    /// The root of the log as it is.
+    /// Returns the present root of the log.
     #[must_use]
     pub fn root(&self) -> Hash {
         let mut below: Option<Hash> = None;
@@ -76,7 +78,7 @@ impl Edge {
         below.unwrap_or_else(Hash::empty)
     }
 
-    /// The tiles that are not full, lowest first.
+    /// Returns the tiles that are not full, lowest first.
     #[must_use]
     pub fn partial(&self) -> Vec<Tile> {
         let rows = Self::tiles(self.size);
@@ -88,7 +90,7 @@ impl Edge {
             .collect()
     }
 
-    /// The hashes of the tile being filled at this level.
+    /// Returns the hashes of the tile that is being filled at this level.
     #[must_use]
     pub fn row(&self, level: u8) -> &[Hash] {
         self.rows.get(usize::from(level)).map_or(&[], Vec::as_slice)
@@ -111,8 +113,8 @@ mod tests {
         b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
     ];
 
-    /// Roots at sizes 0 to 8: the published vectors, computed again outside this code with Python's hashlib, recursively as
-    /// RFC 6962 section 2.1 defines them.
+    /// Roots at sizes 0 to 8: the published vectors. They were computed again outside this code
+    /// with Python's hashlib, recursively as RFC 6962 section 2.1 defines them.
     const ROOTS: [&str; 9] = [
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",

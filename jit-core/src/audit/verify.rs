@@ -1,4 +1,5 @@
-//! Verification of a whole log in a store: every entry hashed again, the tree built again, all that was signed compared.
+//! Verification of a whole log in a store. Every entry is hashed again, the tree is built again,
+//! and all that was signed is compared.
 
 mod classify;
 mod signed;
@@ -18,44 +19,46 @@ use super::tree::Edge;
 use crate::id::TenantId;
 use crate::store::{Store, StoreError, StoredEntry};
 
-/// How many tiles' worth of entries are in memory at a time.
+/// Number of tiles whose entries are in memory at a time.
 const PAGE_TILES: u64 = 8;
-/// How many entries without a number are counted at most.
+/// Largest number of entries without a number that are counted.
 const COUNT: usize = 10_000;
 
-/// What a log was found to be.
+/// Result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// How many entries have a number; all of them are as they were numbered.
+    /// Number of entries that have a number; all of them are as they were numbered.
     pub size: u64,
-    /// The root over them.
+    /// Root over these entries.
     pub root: Hash,
-    /// How many entries have no number yet, counted up to 10,000.
+    /// Number of entries without a number yet, counted up to 10,000.
     pub unnumbered: usize,
-    /// How many checkpoints were checked.
+    /// Number of checkpoints that were checked.
     pub checkpoints: u64,
-    /// The latest of them: entries up to its size are as they were signed.
+    /// Latest checkpoint. Entries up to its size are as they were signed.
     pub latest: Option<Checkpoint>,
 }
 
-/// Why a log is not verified.
+/// Reason why a log is not verified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// It could not be read to its end.
+    /// The log could not be read to its end.
     #[error("the log could not be read")]
     Store(#[from] StoreError),
-    /// It is not what it was.
+    /// The log is not what it was.
     #[error(transparent)]
     Broken(#[from] Broken),
 }
 
-/// Verifies the log of a tenant as it stands when the call begins; it may grow meanwhile. Memory stays bounded whatever its
-/// length. `keys` are those that may have signed its checkpoints: the current one and its predecessors.
+/// Verifies the log of a tenant as it stands when the call begins; it may grow meanwhile. Memory
+/// stays bounded whatever the length of the log. `keys` are those that may have signed its
+/// checkpoints: the current one and its predecessors.
 ///
 /// # Errors
-/// [`VerifyError::Broken`] with the first bad entry and what is wrong with it; [`VerifyError::Store`] when the store fails.
+/// [`VerifyError::Broken`] with the first bad entry and what is wrong with it;
+/// [`VerifyError::Store`] if the store fails.
 pub async fn verify(store: &dyn Store, tenant: &TenantId, keys: &[VerifyingKey]) -> Result<Verified, VerifyError> {
     let head = match LogHead::read(store, tenant).await {
         Err(StoreError::Damaged { why, .. }) => return Err(Broken::log(Wrong::Head { why }).into()),
@@ -75,7 +78,8 @@ pub async fn verify(store: &dyn Store, tenant: &TenantId, keys: &[VerifyingKey])
                 signed.compare(&edge).await?;
             }
         }
-        // what comes before a gap is compared first: where the others were numbered anew, the gap is earlier
+        // the entries before a gap are compared first: if the others were numbered anew, the gap is
+        // earlier
         if let Some(gap) = gap {
             return Err(gap.into());
         }
@@ -91,7 +95,8 @@ pub async fn verify(store: &dyn Store, tenant: &TenantId, keys: &[VerifyingKey])
     Ok(Verified { size: head.size, root: head.root, unnumbered, checkpoints, latest })
 }
 
-/// Whole tiles of entries from this number, or the rest of them; with the gap before which they end, if there is one.
+/// Reads whole tiles of entries from this number, or the rest of them. If the entries end before a
+/// gap, it is returned too.
 async fn page(
     store: &dyn Store,
     tenant: &TenantId,
@@ -124,7 +129,7 @@ async fn page(
     }
 }
 
-/// Compares the entries of one tile with it, and it with the tree above.
+/// Compares the entries of one tile with the tile, and the tile with the tree above.
 async fn tile(
     store: &dyn Store,
     tenant: &TenantId,
@@ -133,11 +138,12 @@ async fn tile(
     entries: &[StoredEntry],
 ) -> Result<(), VerifyError> {
     let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(&entry.body)).collect();
-    // a tile that ends in a gap is compared as far as it goes
+    // a tile that ends in a gap is compared up to the gap
     let is_whole = leaves.len() == TILE_WIDTH;
     let above = tree.parent_of(id).await?.filter(|_| is_whole);
     let stored = tree.stored(id, leaves.len()).await;
-    // the hash above is authentic: if the entries have it, they are what was numbered, whatever the tile says
+    // The hash above is authentic. If the entries have this hash, they are what was numbered,
+    // whatever the tile says.
     let good = above.is_some_and(|above| above == Hash::over(&leaves));
     let stored = match stored {
         Ok(stored) => stored,
@@ -162,7 +168,7 @@ async fn tile(
     Err(classify(store, tenant, entries, bad, &stored).await?.into())
 }
 
-/// The entry's form, and what it says of itself.
+/// Checks the entry's form, and its own statements about itself.
 fn form(tenant: &TenantId, number: u64, entry: &StoredEntry) -> Result<(), Broken> {
     let broken = |why: String| Broken::entry(number, Some(entry.id.to_string()), Wrong::Form { why });
     let found = canonical::check(&entry.body).map_err(|why| broken(format!("it is not canonical JSON: {why}")))?;

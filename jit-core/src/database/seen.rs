@@ -77,8 +77,8 @@ pub struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marked_by: Option<StoreId>,
     /// True if the dead man's switch says that it took the membership away. It is shown on engines
-    /// whose accounts have no lasting ids. There a look by name cannot tell a fired switch from a
-    /// new name.
+    /// whose accounts have no lasting ids. There a look by name cannot tell a membership that the
+    /// switch took from one under a new name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken_by_dead_man: bool,
 }

@@ -1,20 +1,20 @@
-//! The lines of an export: written in one form only, read in that form only.
+//! The lines of an export: they are written in one form only, and read in that form only.
 
 use super::super::checkpoint::Checkpoint;
 use super::super::hash::Hash;
 use crate::id::TenantId;
 
-/// The first line, without its end.
+/// Writes the first line, without its end.
 pub(super) fn header_line(tenant: &TenantId, size: u64) -> String {
     format!("{{\"jit_audit_export\":1,\"size\":{size},\"tenant\":{}}}", quoted(tenant.as_str()))
 }
 
-/// The line of a checkpoint, without its end.
+/// Writes the line of a checkpoint, without its end.
 pub(in super::super) fn checkpoint_line(checkpoint: &Checkpoint) -> String {
     format!("{{\"checkpoint\":{}}}", quoted(checkpoint.note()))
 }
 
-/// The line of an entry, with its end: what exports and JSON lines sinks write.
+/// Writes the line of an entry, with its end, for exports and JSON lines sinks.
 pub(in super::super) fn entry_line(number: u64, leaf: &Hash, body: &[u8]) -> Vec<u8> {
     let mut line = format!("{{\"number\":{number},\"leaf\":\"{leaf}\",\"entry\":").into_bytes();
     line.extend_from_slice(body);
@@ -22,7 +22,7 @@ pub(in super::super) fn entry_line(number: u64, leaf: &Hash, body: &[u8]) -> Vec
     line
 }
 
-/// What the header says.
+/// Reads tenant and size from the header.
 pub(super) fn read_header(line: &[u8]) -> Option<(TenantId, u64)> {
     let value: serde_json::Value = serde_json::from_slice(line).ok()?;
     let tenant = TenantId::new(value.get("tenant")?.as_str()?).ok()?;
@@ -30,7 +30,7 @@ pub(super) fn read_header(line: &[u8]) -> Option<(TenantId, u64)> {
     (header_line(&tenant, size).as_bytes() == line).then_some((tenant, size))
 }
 
-/// The note of a checkpoint's line. `None` when it is another line.
+/// Reads the checkpoint of a line. `None` if it is another line.
 pub(super) fn read_checkpoint(line: &[u8]) -> Option<Checkpoint> {
     let text = line.strip_prefix(b"{\"checkpoint\":")?.strip_suffix(b"}")?;
     let note: String = serde_json::from_slice(text).ok()?;
@@ -38,7 +38,7 @@ pub(super) fn read_checkpoint(line: &[u8]) -> Option<Checkpoint> {
     (checkpoint_line(&checkpoint).as_bytes() == line).then_some(checkpoint)
 }
 
-/// Leaf hash and bytes of the entry of this number.
+/// Reads leaf hash and bytes of the entry that has this number.
 pub(super) fn read_entry(number: u64, line: &[u8]) -> Result<(Hash, &[u8]), &'static str> {
     let rest = line
         .strip_prefix(format!("{{\"number\":{number},\"leaf\":\"").as_bytes())
@@ -52,7 +52,7 @@ pub(super) fn read_entry(number: u64, line: &[u8]) -> Result<(Hash, &[u8]), &'st
     Ok((leaf, body))
 }
 
-/// The length of 32 bytes in base64.
+/// Length of 32 bytes in base64.
 const HASH_TEXT: usize = 44;
 
 fn quoted(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! Verification of an export: needs neither store nor engine.
+//! Verification of an export, without store or engine.
 
 use std::io::{BufRead, Read as _};
 
@@ -12,27 +12,30 @@ use super::ExportError;
 use super::line::{read_checkpoint, read_entry, read_header};
 use crate::id::TenantId;
 
-/// No line of an export is longer, in bytes.
+/// Longest line of an export, in bytes.
 const LONGEST_LINE: u64 = 16 << 20;
 
-/// What a verified export holds.
+/// Summary of a verified export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
-    /// Whose log.
+    /// Tenant that owns the log.
     pub tenant: TenantId,
-    /// How many entries: all that the log had when `latest` was made.
+    /// Number of entries: all that the log had when `latest` was made.
     pub size: u64,
-    /// How many checkpoints.
+    /// Number of checkpoints in the export.
     pub checkpoints: u64,
-    /// The last one. An export cannot say that nothing came after it: compare it with one from another source.
+    /// Last checkpoint. An export cannot say that nothing came after it: compare it with one from
+    /// another source.
     pub latest: Checkpoint,
 }
 
-/// Verifies an export with the public keys of the log alone: the current one and, where there were any, its predecessors.
+/// Verifies an export with the public keys of the log alone: the current one and its predecessors,
+/// if there were any.
 ///
 /// # Errors
-/// [`ExportError::Broken`] with the first bad entry, [`ExportError::File`] when it cannot be read.
+/// [`ExportError::Broken`] with the first bad entry, [`ExportError::File`] if the file cannot be
+/// read.
 pub fn verify_export(mut from: impl BufRead, keys: &[VerifyingKey]) -> Result<Exported, ExportError> {
     let mut buffer = Vec::new();
     let bad_line = |why: &str| Broken::log(Wrong::Line { why: why.to_owned() });
@@ -50,7 +53,7 @@ pub fn verify_export(mut from: impl BufRead, keys: &[VerifyingKey]) -> Result<Ex
             edge.push(leaf, &mut Vec::new());
             continue;
         }
-        // a checkpoint stands after the entry that completes it
+        // a checkpoint follows the entry that completes it
         let broken = |why: String| Broken::log(Wrong::Checkpoint { size: number, why });
         let checkpoint = read_checkpoint(line).ok_or_else(|| broken("its line was changed".to_owned()))?;
         checkpoint.verify(&tenant, keys).map_err(|error| broken(error.to_string()))?;
@@ -74,7 +77,7 @@ pub fn verify_export(mut from: impl BufRead, keys: &[VerifyingKey]) -> Result<Ex
     }
 }
 
-/// The leaf of an entry whose line is in order.
+/// Checks the line of an entry and returns the leaf.
 fn entry(tenant: &TenantId, number: u64, line: &[u8]) -> Result<Hash, Broken> {
     let (leaf, body) =
         read_entry(number, line).map_err(|why| Broken::entry(number, None, Wrong::Line { why: why.to_owned() }))?;
@@ -92,7 +95,8 @@ fn entry(tenant: &TenantId, number: u64, line: &[u8]) -> Result<Hash, Broken> {
     }
 }
 
-/// The next line without its end. `None` at the end of the file; a last line without an end was cut.
+/// Reads the next line without its end. `None` at the end of the file. A last line without an end
+/// was cut.
 fn next_line<'a>(from: &mut impl BufRead, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, ExportError> {
     buffer.clear();
     if from.take(LONGEST_LINE).read_until(b'\n', buffer)? == 0 {

@@ -1,7 +1,7 @@
 use super::super::tree::Edge;
 use super::*;
 
-/// RFC 6962 section 2.1, word for word.
+/// Computes the root as RFC 6962 section 2.1 defines it, word for word.
 fn naive_root(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Hash::empty(),
@@ -13,7 +13,7 @@ fn naive_root(leaves: &[Hash]) -> Hash {
     }
 }
 
-/// PATH of section 2.1.1.
+/// Computes PATH of section 2.1.1.
 fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
     if leaves.len() == 1 {
         return Vec::new();
@@ -31,7 +31,7 @@ fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
     }
 }
 
-/// SUBPROOF of section 2.1.2.
+/// Computes SUBPROOF of section 2.1.2.
 fn naive_subproof(m: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     if m == leaves.len() {
         return if whole { Vec::new() } else { vec![naive_root(leaves)] };
@@ -57,7 +57,7 @@ fn largest_power_below(n: usize) -> usize {
     k
 }
 
-/// Leaves, and all tiles of their tree.
+/// Makes leaves, and all tiles of their tree.
 fn tree(size: u32) -> (Vec<Hash>, BTreeMap<TileId, Tile>) {
     let leaves: Vec<Hash> = (0..size).map(|number| Hash::leaf(&number.to_be_bytes())).collect();
     let (mut edge, mut tiles) = (Edge::default(), Vec::new());
@@ -66,7 +66,7 @@ fn tree(size: u32) -> (Vec<Hash>, BTreeMap<TileId, Tile>) {
     (leaves, tiles.into_iter().map(|tile| (tile.id, tile)).collect())
 }
 
-/// Makes proofs out of tiles, each subtree once, compared with the naive tree.
+/// Makes proofs from tiles, each subtree once, and compares them with the naive tree.
 struct Maker {
     leaves: Vec<Hash>,
     tiles: BTreeMap<TileId, Tile>,
@@ -175,7 +175,8 @@ fn a_missing_tile_is_named() {
     assert_eq!(missing, BTreeSet::from([gone]));
 }
 
-/// Proofs over the eight leaves of the certificate-transparency vectors, computed outside this code with Python's hashlib.
+/// Proofs over the eight leaves of the certificate-transparency vectors, computed outside this code
+/// with Python's hashlib.
 #[test]
 fn proofs_over_the_rfc_vectors_verify() {
     let hash = |hex: &str| {

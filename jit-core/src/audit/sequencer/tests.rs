@@ -88,7 +88,8 @@ async fn a_log_whose_past_was_rewritten_is_not_signed() {
     checkpoint(&*log.store, &log.tenant, &log.key, now).await.unwrap();
     log.append(1).await;
     log.advance().await;
-    // a full tile and the one above it, the head with them: consistent in itself, but not with what was signed
+    // a full tile, the one above it and the head: consistent in themselves, but not with what was
+    // signed
     log.forge(7).await;
     let error = checkpoint(&*log.store, &log.tenant, &log.key, now).await.unwrap_err();
     assert!(error.to_string().contains("not a beginning"), "{error}");

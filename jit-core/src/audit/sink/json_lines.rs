@@ -1,4 +1,4 @@
-//! A file that only grows, one JSON object a line.
+//! A file that only grows, with one JSON object a line.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -15,12 +15,14 @@ use crate::clock::SystemEntropy;
 use crate::hex::random_hex;
 use crate::key_file::{read_short, write_new};
 
-/// A file of JSON lines, as an export has them: `{"number":N,"leaf":"H","entry":E}` and `{"checkpoint":"NOTE"}`. What is
-/// acknowledged is on the disk (fsync). Several processes may append to it; where one of them stopped while it wrote, the others wait no
-/// longer than a second, and come again. It can be rotated by renaming: the next batch begins a new file.
+/// A file of JSON lines, in the form of an export: `{"number":N,"leaf":"H","entry":E}` and
+/// `{"checkpoint":"NOTE"}`. Acknowledged lines are on the disk (fsync). Several processes may
+/// append to it. If one of them stopped while it wrote, the others wait no longer than a second,
+/// and try again later. The file can be rotated by renaming: the next batch begins a new file.
 ///
-/// Beside it, in the same name with `.place` behind, stands an id that is made once. Under that id it is remembered how far the file has come, so
-/// files of several hosts at the same path each get the whole log. A file without one, as a new disk has, gets the log from its beginning.
+/// Another file beside it, with the same name and `.place` behind, holds an id that is made once.
+/// The progress of the file is stored under that id. So files of several hosts at the same path
+/// each get the whole log. A file without an id, as on a new disk, gets the log from its beginning.
 #[derive(Debug, Clone)]
 pub struct JsonLines {
     path: PathBuf,
@@ -28,15 +30,15 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Appends to this file, which is made with mode 0600 if it is not there. A last line that was cut by a crash was never
-    /// acknowledged; it is removed and its entry comes again.
+    /// Appends to this file, which is made with mode 0600 if it does not exist. A last line that
+    /// was cut by a crash was never acknowledged. It is removed and its entry comes again.
     ///
     /// # Errors
     /// When the file cannot be written, or holds something else than such lines.
     pub fn append(path: impl AsRef<Path>) -> Result<Self, SinkError> {
         let path = path.as_ref();
         let file = open(path)?;
-        // whoever writes to it now finds that it can be written
+        // if another process writes to the file now, then it can be written
         if lock(&file, Duration::ZERO).map_err(|error| unwritten(path, error))? {
             cut_off_half_a_line(path, &file)?;
         }
@@ -44,7 +46,8 @@ impl JsonLines {
         Ok(Self { path: path.to_owned(), name: format!("file:{place}") })
     }
 
-    /// Under this name it is remembered how far the sink has come. Two files need two names: of entries that one has the other is told nothing.
+    /// Sets the name under which the progress of the sink is stored. Two files need two names,
+    /// otherwise each file lacks the entries that the other got.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
@@ -100,7 +103,8 @@ fn unwritten(path: &Path, source: io::Error) -> SinkError {
     }
 }
 
-/// What tells the file from every other one, on whatever host: an id in a file beside it, made where there is none.
+/// Returns an id that distinguishes the file from every other one, on any host. The id is in a file
+/// beside it, which is made if it does not exist.
 fn place(path: &Path) -> io::Result<String> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".place");
@@ -124,7 +128,7 @@ fn place(path: &Path) -> io::Result<String> {
     Ok(id)
 }
 
-/// Makes it if it is not there, so that it stays there.
+/// Opens the file. A new file is made durably.
 fn open(path: &Path) -> Result<File, SinkError> {
     let failed = |error| unwritten(path, error);
     let is_new = !path.exists();
@@ -136,8 +140,9 @@ fn open(path: &Path) -> Result<File, SinkError> {
     Ok(file)
 }
 
-/// Whether nobody else writes to it now; the lock goes with the file. A process that was stopped keeps its lock: who waited for it would
-/// stand still as well.
+/// Locks the file and returns true if nobody else writes to it now; the lock ends with the file. A
+/// process that was stopped keeps its lock. Waiting for it without limit would stop this process
+/// too.
 fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
@@ -150,7 +155,7 @@ fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// The length of the file then.
+/// Removes an incomplete last line, and returns the length of the file after that.
 fn cut_off_half_a_line(path: &Path, file: &File) -> Result<u64, SinkError> {
     whole_lines(file).map_err(|error| unwritten(path, error))?.ok_or_else(|| SinkError {
         why: format!("`{}` ends in something that is no line of an audit log: choose another file", path.display()),
@@ -158,7 +163,8 @@ fn cut_off_half_a_line(path: &Path, file: &File) -> Result<u64, SinkError> {
     })
 }
 
-/// The length of the file without a last line that has no end, which is cut off. `None` when that was not begun as a line of ours.
+/// Cuts off a last line that has no end, and returns the length of the rest. `None` if that line
+/// was not begun as a line of ours.
 fn whole_lines(mut file: &File) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let (mut end, mut torn) = (length, Vec::new());
@@ -188,9 +194,9 @@ fn whole_lines(mut file: &File) -> io::Result<Option<u64>> {
     Ok(Some(whole))
 }
 
-/// How long somebody else may write. A batch takes milliseconds.
+/// Time that another process may write. A batch takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks whether he is done.
+/// Time between two attempts to get the lock.
 const BETWEEN: Duration = Duration::from_millis(5);
-/// How much is read at a time when looking for the last end of a line.
+/// Number of bytes that are read at a time when looking for the last end of a line.
 const STEP: u64 = 64 << 10;

@@ -1,12 +1,12 @@
-//! The log in the service's own log.
+//! A sink that writes to the service's own log.
 
 use async_trait::async_trait;
 
 use super::super::checkpoint::Checkpoint;
 use super::{AuditSink, NumberedEntry, SinkError};
 
-/// Writes every entry as a `tracing` event at level info with the target `jit::audit`. It keeps nothing itself: whether entries
-/// survive is up to the subscriber.
+/// Writes every entry as a `tracing` event at level info with the target `jit::audit`. It keeps
+/// nothing itself: the subscriber decides if entries survive.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TracingSink;
 

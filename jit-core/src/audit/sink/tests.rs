@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::tests::Log;
 use crate::audit::verify_export;
 
-/// Takes everything, or nothing while it is down.
+/// A sink that takes everything, or nothing while it is down.
 #[derive(Debug, Default)]
 struct Shelf {
     taken: Mutex<Vec<u64>>,

@@ -9,18 +9,18 @@ use crate::clock::{SystemEntropy, Time};
 use crate::id::{EntryId, TenantId};
 use crate::store::*;
 
-/// What was done.
+/// Kind of tampering.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Touch {
     Change(u64),
-    /// Taken out, the others kept their numbers.
+    /// Entry was removed, and the others kept their numbers.
     Drop(u64),
-    /// Taken out, the others were numbered anew.
+    /// Entry was removed, and the others were numbered anew.
     DropAndCloseUp(u64),
     Swap(u64, u64),
-    /// Put in before this number, the others were numbered anew.
+    /// Entry was inserted before this number, and the others were numbered anew.
     Smuggle(u64),
-    /// Everything from this number on was taken out.
+    /// Everything from this number on was removed.
     Truncate(u64),
 }
 

@@ -1,4 +1,4 @@
-//! What was done to an entry that is not the one that was numbered.
+//! Classification of an entry that is not the one that was numbered.
 
 use super::super::broken::{Broken, Wrong};
 use super::super::hash::Hash;
@@ -6,8 +6,9 @@ use super::super::tile::{TILE_WIDTH, Tile};
 use crate::id::TenantId;
 use crate::store::{Kind, PageAsk, Store, StoreError, StoredEntry};
 
-/// Names it: `entries` are those of one tile, `stored` the hashes it has for them, `bad` the first place where they differ.
-/// This reads the tree's lowest level once through, which is done for one entry only, the first bad one.
+/// Names the kind of tampering. `entries` are those of one tile, `stored` the hashes that the tile
+/// has for them, `bad` the first place where they differ. This reads the tree's lowest level once.
+/// It is done for one entry only, the first bad one.
 pub(super) async fn classify(
     store: &dyn Store,
     tenant: &TenantId,
@@ -42,7 +43,7 @@ pub(super) async fn classify(
     Ok(Broken::entry(number, id, wrong))
 }
 
-/// The number under which the tree has this leaf.
+/// Finds the number under which the tree has this leaf.
 async fn find(store: &dyn Store, tenant: &TenantId, leaf: &Hash) -> Result<Option<u64>, StoreError> {
     let mut ask = PageAsk { tenant: tenant.clone(), kind: Kind::LogTile, label: None, after: None, limit: 64 };
     loop {

@@ -55,7 +55,8 @@ impl<'a> Signed<'a> {
         if self.next.is_empty() { self.fill().await } else { Ok(()) }
     }
 
-    /// How many were checked, and the last one. `head` is what was verified, `now` the head after that.
+    /// Returns the number of checked checkpoints, and the last one. `head` was verified, and `now`
+    /// is the head after that.
     pub(super) async fn finish(
         mut self,
         head: &LogHead,
@@ -66,7 +67,8 @@ impl<'a> Signed<'a> {
             let why = "it was made and is not there".to_owned();
             return Err(Broken::log(Wrong::Checkpoint { size: head.checkpointed, why }).into());
         }
-        // what is left states sizes that the log had not reached: it grew meanwhile, or it was cut
+        // the remaining checkpoints state sizes that the log had not reached: it grew meanwhile, or
+        // it was cut
         while let Some(checkpoint) = self.next.pop_front() {
             let size = checkpoint.statement().size;
             if size > now.size {

@@ -1,4 +1,5 @@
-//! The stored tiles, each trusted only when the one above it says so, up to the head's root.
+//! The stored tiles. A tile is trusted only if the one above it vouches for it, up to the head's
+//! root.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,9 @@ use crate::store::{Store, StoreError};
 pub(super) struct Authentic<'a> {
     store: &'a dyn Store,
     tenant: &'a TenantId,
-    /// The tiles at the right edge: their root is the head's.
+    /// Tiles at the right edge, whose root is the head's.
     edge: Edge,
-    /// One full tile a level, the one last used.
+    /// Full tile that was last used, one per level.
     full: BTreeMap<u8, Tile>,
 }
 
@@ -38,7 +39,8 @@ impl<'a> Authentic<'a> {
         Ok(tree)
     }
 
-    /// The hash that the tree has for this tile; none for the one that is not full, which the root itself covers.
+    /// Returns the hash that the tree has for this tile. `None` for the tile that is not full,
+    /// which the root itself covers.
     pub(super) async fn parent_of(&mut self, id: TileId) -> Result<Option<Hash>, VerifyError> {
         // up to a tile that is trusted already
         let mut path = vec![id];
@@ -70,7 +72,7 @@ impl<'a> Authentic<'a> {
         Ok(hash)
     }
 
-    /// The first hashes of a tile as the store has it, trusted or not.
+    /// Reads the first hashes of a tile as the store has it, trusted or not.
     pub(super) async fn stored(&self, id: TileId, width: usize) -> Result<Vec<Hash>, VerifyError> {
         let record = self.store.read(&id.at(self.tenant)).await?;
         match Tile::decode(id, record.as_ref(), width) {
