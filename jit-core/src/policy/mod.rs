@@ -1,5 +1,6 @@
-//! Policy: who may ask for which role, and what a request needs before it is granted. Deny by
-//! default.
+//! Policy: who may ask for which role, and what a request needs before it is granted.
+//!
+//! Deny by default.
 
 #[cfg(feature = "cedar")]
 mod cedar;

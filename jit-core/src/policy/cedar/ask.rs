@@ -10,16 +10,16 @@ use crate::directory::Person;
 use crate::id::TargetName;
 use crate::policy::{Action, Question};
 
-/// Who is put in the place of the principal.
+/// Person who is put in the place of the principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    /// Who asks.
+    /// The requester is the principal.
     Requester,
-    /// Who gets the role, as if he had asked.
+    /// The grantee is the principal, as if they had asked.
     Receiver,
 }
 
-/// What Cedar is asked.
+/// Request for Cedar.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request,
@@ -27,10 +27,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Whether that person may ask for that.
+    /// Makes the question: may that person ask for that role?
     ///
     /// # Errors
-    /// In Cedar's words, where it does not take what stands in the question.
+    /// Cedar's message, if it does not accept the values of the question.
     pub(super) fn of(question: &Question<'_>, side: Side, names: &Names) -> Result<Self, String> {
         let who = match side {
             Side::Requester => question.requester,
@@ -57,10 +57,10 @@ impl Asked {
         Self::with(request.map_err(|error| error.to_string())?, entities)
     }
 
-    /// Whether that person may do that.
+    /// Makes the question: may that person take that action?
     ///
     /// # Errors
-    /// As [`Self::of`].
+    /// The same as [`Self::of`].
     pub(super) fn may(
         action: Action,
         who: &Person,
@@ -90,7 +90,7 @@ fn person(person: &Person, names: &Names) -> Result<Entity, String> {
     Entity::new(names.principal(&person.principal), attributes, groups).map_err(|error| error.to_string())
 }
 
-/// Whole seconds, rounded up: what is a little over a limit of Cedar's is over it.
+/// Returns whole seconds, rounded up, so that a time slightly over a limit in Cedar is over it.
 fn seconds(span: TimeDelta) -> i64 {
     let begun = span > TimeDelta::seconds(span.num_seconds());
     span.num_seconds().saturating_add(i64::from(begun))

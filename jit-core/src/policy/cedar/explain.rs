@@ -1,4 +1,4 @@
-//! What each policy said to a question.
+//! Explanation of a question: what each policy said to it.
 
 use cedar_policy::PolicySet;
 
@@ -11,7 +11,7 @@ use super::together::together;
 use crate::policy::document::terms::demands;
 use crate::policy::{Explained, Question};
 
-/// Every policy that is about asking for roles, in the order of the text.
+/// Explains every policy about requests for roles, in the order of the text.
 pub(super) fn explain(policy: &CedarPolicy, question: &Question<'_>) -> Vec<Explained> {
     let ruling = policy.permits(question).map_err(|no| no.why).and_then(|permits| {
         let terms = together(&permits)?;

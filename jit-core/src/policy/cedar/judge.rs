@@ -1,4 +1,4 @@
-//! Asking Cedar, and taking its answer for a no wherever it is not a whole yes.
+//! Questions to Cedar. Every answer that is not a complete yes counts as a no.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,24 +11,26 @@ use super::scope::{could_be_about, scoped_role};
 use crate::id::{RoleName, RuleName, TargetName};
 use crate::policy::Question;
 
-/// Why Cedar's answer is no.
+/// Denial by Cedar, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct No {
-    /// The policy because of which it is.
+    /// Policy that caused the denial.
     pub(super) rule: Option<RuleName>,
     pub(super) why: String,
 }
 
-/// The policies that could be about one role. All others are out of scope, so they neither decide nor err.
+/// Policies that could be about one role. All others are out of scope, so they neither decide nor
+/// fail.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slice {
-    /// About who asks.
+    /// Policies that are asked about the requester.
     asked: PolicySet,
-    /// About who gets the role as well: those that do not speak of him.
+    /// Policies that are also asked about the grantee, because they do not speak of the grantee
+    /// themselves.
     got: PolicySet,
 }
 
-/// The slices of every role that some policy gives.
+/// Makes the slices of every role that some policy gives.
 pub(super) fn slices(rules: &[Rule], names: &Names) -> Result<BTreeMap<TargetName, BTreeMap<RoleName, Slice>>, String> {
     let mut slices: BTreeMap<TargetName, BTreeMap<RoleName, Slice>> = BTreeMap::new();
     let mut by_role: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
@@ -64,7 +66,8 @@ impl Slice {
         }
     }
 
-    /// The permits that are satisfied: for who asks, and, where they do not speak of who gets the role, for him too.
+    /// Returns the permits that are satisfied for the requester. A permit that does not speak of
+    /// the grantee has to be satisfied for the grantee too.
     pub(super) fn permits(
         &self,
         question: &Question<'_>,
@@ -80,7 +83,7 @@ impl Slice {
     }
 }
 
-/// The permits that are satisfied, where no policy erred and none forbids.
+/// Returns the permits that are satisfied, if no policy failed and none forbids.
 pub(super) fn satisfied(
     asked: &Result<Asked, String>,
     policies: &PolicySet,

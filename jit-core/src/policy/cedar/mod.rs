@@ -1,4 +1,5 @@
-//! Policy in Cedar: who may ask for what. What Cedar has no words for, people and what it takes, stands in a TOML document.
+//! Policy in Cedar: who may ask for which role. Cedar has no words for people and for plans; a TOML
+//! document holds these.
 
 mod ask;
 mod explain;
@@ -37,19 +38,32 @@ use crate::directory::{Directory, ListedDirectory, Person};
 use crate::hex::hex;
 use crate::id::{Group, RoleName, RuleName, TargetName};
 
-/// Policy in Cedar's language (<https://docs.cedarpolicy.com>), read and checked, with a TOML document of people and named plans.
-/// Deny by default; `forbid` wins over `permit`, and a policy that errs denies.
+/// Policy in Cedar's language (<https://docs.cedarpolicy.com>), read and checked, with a TOML
+/// document of people and named plans. Deny by default; `forbid` wins over `permit`, and a policy
+/// that fails with an error denies.
 ///
-/// Every policy has an `@id`. One that permits `request` names its roles (`resource == Jit::Role::"target/role"`, or
-/// `when { resource in [...] }` for several), and in `@plan` the plan of the document that says what it takes; `@max` narrows that plan's
-/// `max`. The other actions are those of [`Action`], on a `Jit::Target` or, for what is about none, `Jit::Tenant::"all"`, the parent
-/// of every target. What is about all targets (a stop of everything) is asked about that tenant once, so a `forbid` on one target does not keep
-/// it away from there: it has to forbid it on the tenant as well. [`Self::SCHEMA`] has all that can be spoken of.
+/// # Writing policies
 ///
-/// Where several policies permit a request, all of their plans have to be met: every stage of each, in the order of the names, within
-/// the strictest of their limits. Where somebody else gets the role, a policy that does not speak of `context.receiver` is about him as
-/// well: a permit has to be satisfied for either as the principal, and a `forbid` denies when it is for one.
-/// Emergencies are always denied, and so is what is on a target with a `/` in its name.
+/// Every policy has an `@id`. One that permits `request` names its roles:
+/// `resource == Jit::Role::"target/role"`, or `when { resource in [...] }` for several. Its `@plan`
+/// names the plan of the document that the request has to meet; `@max` narrows that plan's `max`.
+/// [`Self::SCHEMA`] has everything that policies can speak of.
+///
+/// The other actions are those of [`Action`]. They are on a `Jit::Target`, or on
+/// `Jit::Tenant::"all"`, the parent of every target, if the action is about no single target. An
+/// action on all targets, such as a stop of everything, is asked once about that tenant. A `forbid`
+/// on one target does not deny it: it has to forbid the action on the tenant as well.
+///
+/// # How requests are decided
+///
+/// If several policies permit a request, all of their plans have to be met: every stage of each, in
+/// the order of the names, within the strictest of their limits.
+///
+/// If the grantee is not the requester, a policy that does not speak of `context.receiver` is also
+/// asked about the grantee. A permit has to be satisfied for both of them as the principal; a
+/// `forbid` denies if it applies to either.
+///
+/// Emergencies are always denied, and so is everything on a target with a `/` in its name.
 ///
 /// ```
 /// use jit_core::policy::CedarPolicy;
@@ -78,10 +92,10 @@ use crate::id::{Group, RoleName, RuleName, TargetName};
 pub struct CedarPolicy {
     hash: String,
     rules: BTreeMap<RuleName, Rule>,
-    /// In the order of the text.
+    /// Names in the order of the text.
     order: Vec<RuleName>,
     slices: BTreeMap<TargetName, BTreeMap<RoleName, Slice>>,
-    /// The policies of everything but `request`.
+    /// Policies of every action except `request`.
     others: PolicySet,
     authorizer: Arc<Authorizer>,
     names: Names,
@@ -90,35 +104,40 @@ pub struct CedarPolicy {
 }
 
 impl CedarPolicy {
-    /// The schema of everything that policies can speak of, in Cedar's schema language, for editors and Cedar's own tools.
+    /// Schema of everything that policies can speak of, in Cedar's schema language, for editors and
+    /// Cedar's own tools.
     pub const SCHEMA: &str = include_str!("jit.cedarschema");
 
     /// Reads and checks two files: the Cedar policies, and the TOML document of people and plans.
     ///
     /// # Errors
-    /// [`PolicyError::Unreadable`] where one is not there or no UTF-8 text, else as [`Self::parse`].
+    /// [`PolicyError::Unreadable`], if one of them is missing or is no UTF-8 text. Otherwise as
+    /// [`Self::parse`].
     pub fn load(cedar: impl AsRef<Path>, document: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let (cedar, cedar_origin) = read_text(cedar.as_ref())?;
         let (document, document_origin) = read_text(document.as_ref())?;
         Self::read((&cedar, &cedar_origin), (&document, &document_origin))
     }
 
-    /// Reads and checks two texts: the Cedar policies, and the TOML document of people and plans; `origin` says in errors where the
-    /// Cedar text came from, and `origin (document)` where the other one did.
+    /// Reads and checks two texts: the Cedar policies, and the TOML document of people and plans.
+    /// Error messages give `origin` as the place of the Cedar text, and `origin (document)` as that
+    /// of the document.
     ///
     /// # Errors
-    /// [`PolicyError::Invalid`] with everything that is wrong with the document, or, where that is sound, with the Cedar text.
+    /// [`PolicyError::Invalid`], with everything that is wrong with the document. If the document
+    /// is sound, with everything that is wrong with the Cedar text.
     pub fn parse(cedar: &str, document: &str, origin: &str) -> Result<Self, PolicyError> {
         Self::read((cedar, origin), (document, &format!("{origin} (document)")))
     }
 
-    /// What the document has that is allowed and probably not meant, in the order of its text.
+    /// Returns the document's warnings: what is allowed but probably not meant, in the order of its
+    /// text.
     #[must_use]
     pub fn check(&self) -> Vec<Warning> {
         self.warnings.clone()
     }
 
-    /// Says which policies give roles of targets that are not configured, a line each.
+    /// Returns a line for each policy that gives roles of a target that is not configured.
     #[must_use]
     pub fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Vec<String> {
         let mut lines = Vec::new();
@@ -131,7 +150,7 @@ impl CedarPolicy {
         lines
     }
 
-    /// The groups, managers, people and accounts that the document states.
+    /// Returns the groups, managers, people and accounts that the document states.
     #[must_use]
     pub fn people(&self) -> &ListedDirectory {
         &self.directory
@@ -188,7 +207,7 @@ impl CedarPolicy {
         })
     }
 
-    /// The permits that are satisfied, at least one, in the order of their names.
+    /// Returns the permits that are satisfied, at least one, in the order of their names.
     fn permits(&self, question: &Question<'_>) -> Result<Vec<&Rule>, No> {
         if question.break_glass {
             let why = "Cedar policy gives nothing in an emergency: ask without `break_glass`".to_owned();
@@ -274,7 +293,7 @@ impl Policy for CedarPolicy {
     }
 }
 
-/// Of both texts, and of where the one ends: no two pairs have the same bytes.
+/// Hashes both texts and the length of the first, so no two pairs have the same bytes.
 fn hash(cedar: &str, document: &str) -> String {
     let length = u64::try_from(cedar.len()).unwrap_or(u64::MAX);
     let digest = Sha256::new().chain_update(length.to_be_bytes()).chain_update(cedar).chain_update(document);

@@ -1,4 +1,4 @@
-//! The policies of a text under their own names.
+//! Policies of a text under their own names.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::place;
 use crate::id::RuleName;
 use crate::policy::document::error::Findings;
 
-/// Every policy under its `@id`, with its place; none where one has none.
+/// Returns every policy under its `@id`, with its place; `None` if a policy has no `@id`.
 pub(super) fn named(text: &str, findings: &mut Findings) -> Option<Vec<(usize, RuleName, Policy)>> {
     let set: PolicySet = match text.parse() {
         Ok(set) => set,
@@ -25,7 +25,7 @@ pub(super) fn named(text: &str, findings: &mut Findings) -> Option<Vec<(usize, R
     let mut named = Vec::new();
     let mut seen: BTreeMap<RuleName, usize> = BTreeMap::new();
     for (number, at) in place::starts(text).into_iter().enumerate() {
-        // as Cedar numbers what it reads
+        // Cedar numbers the policies that it reads in this way
         let Some(policy) = set.policy(&PolicyId::new(format!("policy{number}"))) else {
             findings.problem(at, "templates are not taken here: write a policy without `?principal` and `?resource`");
             continue;

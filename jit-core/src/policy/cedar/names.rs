@@ -1,14 +1,14 @@
-//! Entities of the schema by their names.
+//! Entities of the schema, by their names.
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 
 use crate::id::{Principal, RoleName, TargetName};
 use crate::policy::Action;
 
-/// What everything stands under.
+/// Id of the tenant that everything stands under.
 const ALL: &str = "all";
 
-/// The entity types of the schema, parsed once.
+/// Entity types of the schema, parsed once.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     pub(super) principal: EntityTypeName,
@@ -16,14 +16,14 @@ pub(super) struct Names {
     pub(super) target: EntityTypeName,
     pub(super) role: EntityTypeName,
     action: EntityTypeName,
-    /// Everything.
+    /// Tenant entity, the parent of every target.
     pub(super) tenant: EntityUid,
-    /// The action of asking for a role.
+    /// Action of a request for a role.
     pub(super) request: EntityUid,
 }
 
 impl Names {
-    /// None where this build of Cedar does not take them for names.
+    /// Parses the names; `None` if this build of Cedar does not accept them.
     pub(super) fn new() -> Option<Self> {
         let parse = |name: &str| name.parse::<EntityTypeName>().ok();
         let (tenant, action) = (parse("Jit::Tenant")?, parse("Jit::Action")?);
@@ -59,7 +59,8 @@ impl Names {
     }
 }
 
-/// The target and the role that an id of a role names. A target has no `/` in its name, or two roles could have one id.
+/// Splits the id of a role into target and role. A target has no `/` in its name, otherwise two
+/// roles could have one id.
 pub(super) fn split(id: &str) -> Option<(TargetName, RoleName)> {
     let (target, role) = id.split_once('/')?;
     Some((TargetName::new(target).ok()?, RoleName::new(role).ok()?))

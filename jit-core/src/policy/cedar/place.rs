@@ -1,8 +1,9 @@
-//! Where things stand in a Cedar text.
+//! Places in a Cedar text.
 
 use miette::Diagnostic;
 
-/// Where each policy of the text begins, byte offsets in its order. The text has to be one that Cedar reads.
+/// Finds the beginning of each policy of the text, as byte offsets in its order. The text has to be
+/// one that Cedar reads.
 pub(super) fn starts(text: &str) -> Vec<usize> {
     let mut starts = Vec::new();
     let mut at = At::Between;
@@ -32,16 +33,16 @@ pub(super) fn starts(text: &str) -> Vec<usize> {
 enum At {
     Between,
     Policy,
-    /// Between quotes.
+    /// The scan is between quotes.
     Text,
 }
 
-/// Where Cedar says that it is, where it does.
+/// Returns the place that Cedar gives for the error, if it gives one.
 pub(super) fn of(error: &dyn Diagnostic) -> Option<usize> {
     error.labels()?.next().map(|label| label.offset())
 }
 
-/// What Cedar says, on one line, with its advice.
+/// Returns Cedar's message and advice, on one line.
 pub(super) fn words(error: &dyn Diagnostic) -> String {
     let mut words = error.to_string();
     if let Some(help) = error.help() {

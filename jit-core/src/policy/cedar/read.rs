@@ -1,4 +1,4 @@
-//! Reading Cedar policies: what Cedar checks itself, and what has to hold here besides.
+//! Reading of Cedar policies: the checks of Cedar itself, and the further checks here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::policy::document::who::prefix;
 
 const ANNOTATIONS: [&str; 3] = ["id", "plan", "max"];
 
-/// What policies are read against.
+/// Context that policies are read against.
 pub(super) struct Reader<'r> {
     pub(super) plans: &'r Plans,
     pub(super) names: &'r Names,
@@ -28,7 +28,7 @@ pub(super) struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    /// The policies in the order of the text.
+    /// Reads the policies, in the order of the text.
     pub(super) fn read(&self, text: &str, findings: &mut Findings) -> Vec<Rule> {
         let Some(named) = named(text, findings) else { return Vec::new() };
         let before = findings.problems();
@@ -52,7 +52,7 @@ impl Reader<'_> {
         for error in result.validation_errors() {
             findings.problem(place::of(error).unwrap_or_else(|| at(error.policy_id())), place::words(error));
         }
-        // what can never apply, or looks like something else, is not what was meant
+        // a policy that can never apply, or looks like something else, was not meant so
         for warning in result.validation_warnings() {
             findings.problem(place::of(warning).unwrap_or_else(|| at(warning.policy_id())), place::words(warning));
         }
@@ -100,7 +100,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The groups of which the policy speaks. They have to be there, and every role has to be one.
+    /// Returns the groups that the policy names. Each of them has to exist, and every role has to
+    /// be valid.
     fn check_entities(&self, at: usize, name: &RuleName, policy: &Policy, findings: &mut Findings) -> BTreeSet<Group> {
         let mut groups = BTreeSet::new();
         for entity in policy.entity_literals() {
@@ -142,7 +143,7 @@ impl Reader<'_> {
         group
     }
 
-    /// What the policy's plan takes, under the policy's name and narrowed by its `@max`.
+    /// Returns the terms of the policy's plan, under the policy's name and narrowed by its `@max`.
     fn terms(&self, at: usize, name: &RuleName, policy: &Policy, findings: &mut Findings) -> Option<Terms> {
         let Some(plan) = policy.annotation("plan") else {
             let line = format!("policy `{name}` permits `request` without a plan: add one, like `@plan(\"two dbas\")`");
@@ -187,7 +188,7 @@ impl Reader<'_> {
     }
 }
 
-/// The roles that the permit gives: reconciliation has to know each of them.
+/// Returns the roles that the permit gives: reconciliation has to know each of them.
 fn roles(
     at: usize,
     name: &RuleName,

@@ -1,4 +1,4 @@
-//! One Cedar policy, and what is known of it without asking Cedar.
+//! One Cedar policy, and the facts about it that need no question to Cedar.
 
 use std::collections::BTreeSet;
 
@@ -14,16 +14,16 @@ pub(super) struct Rule {
     /// Its `@id`, which is its name for Cedar too.
     pub(super) name: RuleName,
     pub(super) policy: Policy,
-    /// The groups that it names.
+    /// Groups that the policy names.
     pub(super) groups: BTreeSet<Group>,
     pub(super) actions: Actions,
-    /// Whether it says itself who may get the role.
+    /// True if the policy itself says who may get the role.
     pub(super) speaks_of_receiver: bool,
-    /// The roles that it gives, where it permits `request`.
+    /// Roles that the policy gives, if it permits `request`.
     pub(super) roles: BTreeSet<(TargetName, RoleName)>,
-    /// What that takes.
+    /// Terms of these roles.
     pub(super) terms: Option<Terms>,
-    /// Its `@plan`.
+    /// Name of its `@plan`.
     pub(super) plan: String,
 }
 

@@ -1,19 +1,19 @@
-//! What a policy's scope says of actions and resources.
+//! Scope of a policy: its actions and resources.
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, ResourceConstraint};
 
 use super::names::Names;
 
-/// Which actions a policy is about.
+/// Actions that a policy is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Actions {
-    /// Asking for a role.
+    /// True if it is about requests for a role.
     pub(super) request: bool,
-    /// Any of the others.
+    /// True if it is about any other action.
     pub(super) others: bool,
 }
 
-/// The actions of the scope.
+/// Returns the actions of the scope.
 pub(super) fn actions(policy: &Policy, names: &Names) -> Actions {
     match policy.action_constraint() {
         ActionConstraint::Any => Actions { request: true, others: true },
@@ -25,7 +25,7 @@ pub(super) fn actions(policy: &Policy, names: &Names) -> Actions {
     }
 }
 
-/// The one role that the scope names. Nothing stands below a role, so `in` is `==` for it.
+/// Returns the one role that the scope names. Nothing stands below a role, so `in` is `==` for it.
 pub(super) fn scoped_role(policy: &Policy, names: &Names) -> Option<EntityUid> {
     match policy.resource_constraint() {
         ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
@@ -35,7 +35,7 @@ pub(super) fn scoped_role(policy: &Policy, names: &Names) -> Option<EntityUid> {
     }
 }
 
-/// Whether a request for this role on this target could be in the scope.
+/// Checks whether a request for this role on this target could be in the scope.
 pub(super) fn could_be_about(policy: &Policy, role: &EntityUid, target: &EntityUid, names: &Names) -> bool {
     let within = |uid: &EntityUid| uid == role || uid == target || *uid == names.tenant;
     match policy.resource_constraint() {

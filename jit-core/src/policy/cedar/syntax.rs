@@ -1,26 +1,27 @@
-//! What stands in a policy, by Cedar's own JSON form of it.
+//! Content of a policy, by Cedar's own JSON form of it.
 
 use std::collections::BTreeSet;
 
 use cedar_policy::Policy;
 use serde_json::Value;
 
-/// A policy's conditions.
+/// Conditions of a policy, as JSON.
 #[derive(Debug)]
 pub(super) struct Syntax(Value);
 
 impl Syntax {
-    /// None where Cedar has no JSON for it.
+    /// Takes a policy; `None` if Cedar has no JSON for it.
     pub(super) fn of(policy: &Policy) -> Option<Self> {
         policy.to_json().ok().map(Self)
     }
 
-    /// Whether it speaks of who gets the role.
+    /// Checks whether the policy speaks of the grantee.
     pub(super) fn speaks_of_receiver(&self) -> bool {
         reads_receiver(&self.0)
     }
 
-    /// The ids of the roles of which its conditions say that the resource is one; none where they do not say that.
+    /// Returns the ids of the roles that the conditions limit the resource to; `None` if they set
+    /// no such limit.
     pub(super) fn roles(&self) -> Option<BTreeSet<String>> {
         let conditions = self.0.get("conditions")?.as_array()?;
         let demanded = conditions.iter().filter(|condition| condition.get("kind").is_some_and(|kind| kind == "when"));
@@ -38,7 +39,7 @@ fn reads_receiver(value: &Value) -> bool {
     inside || read.and_then(|read| read.get("left")).is_some_and(|left| is_variable(left, "context"))
 }
 
-/// The roles outside of which the condition is not met.
+/// Returns the roles outside of which the condition is not met.
 fn bound(condition: &Value) -> Option<BTreeSet<String>> {
     let sides = |key| {
         let sides: &Value = condition.get(key)?;

@@ -1,4 +1,4 @@
-//! What Cedar policies accept, refuse and rule.
+//! Tests of Cedar policies: what is accepted, refused and ruled.
 
 mod equivalence;
 mod refused;
@@ -60,7 +60,7 @@ fn policy(more: &str) -> CedarPolicy {
     }
 }
 
-/// A permit for alice's role of another name, with another plan, or other conditions.
+/// Writes a permit for alice's role of another name, with another plan, or other conditions.
 fn permit(id: &str, plan: &str, conditions: &str) -> String {
     format!(
         "@id(\"{id}\") @plan(\"{plan}\") permit(principal, action == Jit::Action::\"request\", \
@@ -214,7 +214,7 @@ fn any_policy_that_errs_denies_whatever_the_others_say() {
         assert!(denied.contains("`broken`") || denied.contains("`more`"), "{denied}");
         assert!(ask("alice").explained(&policy).iter().any(|(_, decided, why)| *decided && why.contains("overflow")));
     }
-    // out of its scope it cannot err
+    // outside of its scope the policy cannot fail
     ask("alice").planned(&policy_of("forbid", "resource == Jit::Role::\"orders-prod/other\"", overflow));
 }
 
@@ -301,7 +301,7 @@ fn conditions_see_human_ticket_reason_and_duration() {
     ask("erin-admin").planned(&policy);
     Ask { ticket: None, ..ask("erin-admin") }.denied(&policy);
     Ask { reason: "other", ..ask("erin-admin") }.denied(&policy);
-    // a second begun counts
+    // a second that has begun counts as a whole one
     Ask { duration: TimeDelta::milliseconds(1_800_001), ..ask("erin-admin") }.denied(&policy);
 }
 
@@ -329,7 +329,7 @@ fn law_16_what_no_policy_permits_nobody_may_do() {
     };
     assert!(may("frank", Action::Revoke, Some("any")) && may("frank", Action::Audit, None));
     assert!(!may("frank", Action::Revoke, Some("secret")) && !may("frank", Action::Stop, None));
-    // what is about all targets is asked about the tenant: what is forbidden on one of them says nothing of that
+    // an action on all targets is asked about the tenant: a `forbid` on one target does not deny it
     assert!(may("frank", Action::Revoke, None));
     assert!(may("bob", Action::Stop, Some("orders-prod")) && !may("bob", Action::Stop, Some("other")));
     assert!(

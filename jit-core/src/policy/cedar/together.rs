@@ -1,4 +1,4 @@
-//! What several permits take together.
+//! Terms of several permits together.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,11 @@ use crate::approval::{Handling, Limits, Stage, ways};
 use crate::id::RuleName;
 use crate::policy::document::terms::Terms;
 
-/// Everything that the permits take, the strictest limits of all; they are in the order of their names.
+/// Combines the terms of the permits, which are in the order of their names. The strictest limits
+/// of all apply.
 ///
 /// # Errors
-/// In words, where they cannot be met together.
+/// A message, if the permits cannot be met together.
 pub(super) fn together<'r>(permits: &[&'r Rule]) -> Result<Cow<'r, Terms>, String> {
     let mut parts = permits.iter().filter_map(|permit| permit.terms.as_ref().map(|terms| (*permit, terms)));
     let Some((first, terms)) = parts.next() else { return Err("no policy says what it takes".to_owned()) };
@@ -49,7 +50,7 @@ fn add(all: &mut Terms, more: &Terms) {
         start_within: limits.start_within.min(other.start_within),
         grant_within: limits.grant_within.min(other.grant_within),
     };
-    // a stage that stands twice in one plan is meant to be met twice
+    // a stage that one plan has twice is meant to be met twice
     let mut met: Vec<Option<&Stage>> = Vec::new();
     let had = all.plan.stages.clone();
     met.extend(had.iter().map(Some));
@@ -59,7 +60,7 @@ fn add(all: &mut Terms, more: &Terms) {
             None => all.plan.stages.push(stage.clone()),
         }
     }
-    // no receiver named means every one of them
+    // a plan that names no notifier means every one of them
     if all.plan.notify.is_empty() || more.plan.notify.is_empty() {
         all.plan.notify.clear();
     } else {
@@ -67,7 +68,7 @@ fn add(all: &mut Terms, more: &Terms) {
     }
 }
 
-/// The keys of the document in which the two differ.
+/// Returns the keys of the document in which the two differ.
 fn differing(one: &Handling, other: &Handling) -> Vec<&'static str> {
     let Handling { sessions, set_role, account_members, prepared, can_grant, activation, dead_man, left_behind } = one;
     let differs = [

@@ -1,4 +1,4 @@
-//! What can only be said of the document as a whole: rules that never match, stages that nobody can meet.
+//! Checks of the document as a whole: rules that never match, and stages that nobody can meet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
 
-/// No two rules have one name.
+/// Refuses two rules of the same name.
 pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
     let lines = Lines::of(text);
     let mut seen: BTreeMap<&RuleName, usize> = BTreeMap::new();
@@ -25,8 +25,8 @@ pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
     }
 }
 
-/// Refuses names of two people who could be taken for each other, and warns where only case, or letters of ASCII, tell them apart: there both can
-/// be real accounts. Two names of one human are fine.
+/// Refuses names of two people who could be mistaken for each other. Warns if only case, or letters
+/// of ASCII, tell them apart: then both can be real accounts. Two names of one human are fine.
 pub(super) fn alike(directory: &ListedDirectory, text: &str, findings: &mut Findings) {
     for (one, other) in directory.known.alike() {
         let names = [one, other].map(Principal::new);
@@ -44,7 +44,7 @@ pub(super) fn alike(directory: &ListedDirectory, text: &str, findings: &mut Find
     }
 }
 
-/// Warns of rules for which nothing is left by the rules above them, or that mean nobody.
+/// Warns of rules that mean nobody, or to which the rules above leave nothing.
 pub(super) fn reach(rules: &[Rule], directory: &ListedDirectory, text: &str, findings: &mut Findings) {
     let lines = Lines::of(text);
     let mut by_role: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
@@ -67,7 +67,7 @@ pub(super) fn reach(rules: &[Rule], directory: &ListedDirectory, text: &str, fin
     }
 }
 
-/// The first of the rules above that together take everything from the rule, where they do.
+/// Returns the first of the rules above that together take everything from this rule, if they do.
 fn shadow<'r>(
     rule: &Rule,
     above: &BTreeMap<&crate::id::RoleName, Vec<&'r Rule>>,
@@ -92,14 +92,15 @@ fn shadow<'r>(
     first
 }
 
-/// Who asks and who gets, as far as it matters to who may decide: the humans that are then left out, and the managers.
+/// Effect of one person on who may decide: the human that is then left out, and the manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Party<'d> {
     human: Option<&'d Principal>,
     manager: Option<&'d Principal>,
 }
 
-/// Refuses a rule whose stages can be met for no requester, and warns of one whose stages can be met only for some.
+/// Refuses a rule whose stages nobody can meet, and warns of one whose stages can be met for some
+/// requesters only.
 pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Findings) {
     let receivers = rule.names_receivers().then(|| rule.receivers());
     let what = format!("rule `{}`", rule.name());
@@ -108,7 +109,8 @@ pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Fi
     }
 }
 
-/// Refuses stages that can be met for nobody; says for whom they cannot, where that is only some.
+/// Refuses stages that can be met for nobody. If they cannot be met for some people, returns who
+/// these are.
 pub(super) fn stuck(
     what: &str,
     terms: &Terms,
@@ -142,7 +144,7 @@ pub(super) fn stuck(
         let reached = stages.get(..=*number).unwrap_or_default();
         cases.iter().all(|case| !case.can_meet(reached, directory))
     };
-    // each alone may be possible for somebody: then it is the last one that makes the whole impossible
+    // each stage alone may be possible for somebody: then the last one makes the whole impossible
     let number = (0..stages.len()).find(unmet).unwrap_or(stages.len().saturating_sub(1));
     let people = stages.get(number).map(|stage| stage.people.as_slice()).unwrap_or_default();
     let needed: Vec<String> = people.iter().map(crate::approval::Requirement::describe).collect();
@@ -160,17 +162,18 @@ fn place(terms: &Terms, stage: usize) -> usize {
     terms.stages_at.get(stage).copied().unwrap_or(terms.at)
 }
 
-/// A requester and a receiver, standing for all of the same effect.
+/// A requester and a grantee, standing for all pairs of the same effect.
 #[derive(Debug)]
 struct Case<'d> {
     requester: Party<'d>,
     receiver: Party<'d>,
-    /// The requesters for whom it stands; none: somebody whom the document does not name.
+    /// Requesters that the case stands for; `None` is a person whom the document does not name.
     names: BTreeSet<Option<&'d Principal>>,
 }
 
 impl Case<'_> {
-    /// Whether distinct humans other than the two are there for everything that the stages need.
+    /// Checks whether there are distinct humans, other than the two, for everything that the stages
+    /// need.
     fn can_meet(&self, stages: &[Stage], directory: &ListedDirectory) -> bool {
         let Ok(ways) = ways(stages) else { return false };
         ways.iter().any(|needs| {
@@ -205,7 +208,8 @@ impl Case<'_> {
     }
 }
 
-/// Every case that is different: those who ask for themselves, or everybody who may ask for everybody whom the rule names.
+/// Returns every case that differs: requesters for themselves, or every requester with every
+/// grantee that the rule names.
 fn cases<'d>(
     stages: &'d [Stage],
     requesters: &'d WhoList,
@@ -229,7 +233,7 @@ fn cases<'d>(
     cases
 }
 
-/// The humans whom the stages could ask, and whether managers are among them.
+/// Humans whom the stages could ask, and whether managers are among them.
 struct Deciders<'d> {
     humans: BTreeSet<&'d Principal>,
     managers: bool,
@@ -260,7 +264,7 @@ impl<'d> Deciders<'d> {
         }
     }
 
-    /// The principals, those together who make no difference to each other.
+    /// Groups the principals: those of the same effect stand together.
     fn parties(
         &self,
         principals: &BTreeSet<Option<&'d Principal>>,
@@ -277,7 +281,7 @@ impl<'d> Deciders<'d> {
     }
 }
 
-/// The names for a message, the first few of them.
+/// Lists the first few names for a message.
 fn named<'d>(names: impl Iterator<Item = Option<&'d Principal>>) -> String {
     const MOST: usize = 5;
     let names: BTreeSet<Option<&Principal>> = names.collect();

@@ -96,7 +96,8 @@ impl ListedDirectory {
         }
     }
 
-    /// The humans of the loop that the manager's manager and so on of this name closes, if it comes back to its human.
+    /// Follows the managers from this name upwards. If the way comes back to the same human,
+    /// returns the humans of that loop.
     fn loop_from<'d>(&'d self, who: &'d Principal) -> Option<Vec<&'d Principal>> {
         let start = self.human(who);
         let mut way = vec![start];
@@ -160,7 +161,7 @@ impl ListedDirectory {
     }
 }
 
-/// Whether people stand in another directory than the document.
+/// Checks whether people are kept in another directory than the document.
 fn elsewhere(document: &Section<'_>, findings: &mut Findings) -> bool {
     document.choice("directory", &[("document", false), ("elsewhere", true)], findings).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use crate::approval::{BreakGlass, Mfa, MfaOf, Plan, Requirement, Stage};
 use crate::directory::ListedDirectory;
 use crate::policy::{CEILING, Question};
 
-/// Who may take the role in an emergency, and what is owed for it.
+/// Terms of an emergency: who may take the role, and what is owed for it.
 #[derive(Debug, Clone)]
 pub(super) struct Emergency {
     by: WhoList,
@@ -51,7 +51,8 @@ impl Emergency {
         Some(Self { by: by?, review_by: review_by?, max: max?.1, within: within?.1, mfa: mfa? })
     }
 
-    /// Nobody takes a role in an emergency for somebody else.
+    /// Checks whether the requester may take the role in an emergency. Nobody takes it for somebody
+    /// else.
     pub(super) fn allows(&self, question: &Question<'_>) -> bool {
         self.by.has(question.requester) && question.receiver.principal == question.requester.principal
     }
@@ -68,8 +69,11 @@ impl Emergency {
         self.mfa.as_ref()
     }
 
-    /// What it takes: the requester's second factor where one is demanded, and a second person while another emergency of theirs is
-    /// not reviewed. So emergencies in a row are never one person's alone.
+    /// Returns the plan of an emergency.
+    ///
+    /// It has the requester's second factor, if one is demanded. It has a second person while
+    /// another emergency of the requester is not reviewed. So a series of emergencies never depends
+    /// on one person alone.
     pub(super) fn plan(&self, rule: &Plan, question: &Question<'_>) -> Plan {
         let mfa = self.mfa.clone().map(|mfa| Stage { mfa: Some(mfa), ..Stage::default() });
         let second = question.owes_review.then(|| {

@@ -1,4 +1,4 @@
-//! What is wrong with a document, and where.
+//! Problems and warnings of a document, with their places.
 
 use std::path::Path;
 
@@ -6,30 +6,31 @@ use std::fmt;
 
 use crate::id::RuleName;
 
-/// Why there is no policy.
+/// Reason why there is no policy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// The file could not be read.
     #[error("policy `{path}` cannot be read: {source}")]
     Unreadable {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Cause of the error.
         source: std::io::Error,
     },
-    /// It was read, and is not a valid policy. Displayed as one line per problem, `origin:line:column: what to do`.
+    /// The text was read, but is not a valid policy. It is displayed as one line per problem,
+    /// `origin:line:column: what to do`.
     #[error("{}", lines(.origin, .problems))]
     Invalid {
-        /// Where the text came from.
+        /// Origin of the text, as messages name it.
         origin: String,
-        /// Everything that was found, in the order of the text.
+        /// All problems, in the order of the text.
         problems: Vec<Problem>,
     },
 }
 
 impl PolicyError {
-    /// Everything that was found, in the order of the text; empty where the file could not be read.
+    /// Returns all problems, in the order of the text; empty if the file could not be read.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
@@ -39,7 +40,7 @@ impl PolicyError {
     }
 }
 
-/// The text of a file, and what errors call it.
+/// Reads the text of a file; also returns the name that messages give it.
 pub(in crate::policy) fn read_text(path: &Path) -> Result<(String, String), PolicyError> {
     let origin = path.display().to_string();
     match std::fs::read_to_string(path) {
@@ -48,14 +49,14 @@ pub(in crate::policy) fn read_text(path: &Path) -> Result<(String, String), Poli
     }
 }
 
-/// One thing that has to be mended before the document counts.
+/// One problem to fix before the document counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// In which line, from 1.
+    /// Line of the problem, from 1.
     pub line: usize,
-    /// At which character of the line, from 1.
+    /// Character of the line, from 1.
     pub column: usize,
-    /// What is wrong and what to do.
+    /// Description of the problem, and what to do.
     pub message: String,
 }
 
@@ -65,16 +66,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Something that is allowed and probably not meant.
+/// Warning of something that is allowed but probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// In which line, from 1.
+    /// Line of the warning, from 1.
     pub line: usize,
-    /// At which character of the line, from 1.
+    /// Character of the line, from 1.
     pub column: usize,
-    /// In which rule, where it is about one.
+    /// Rule that the warning is about, if any.
     pub rule: Option<RuleName>,
-    /// What it is and what to do.
+    /// Description of the warning, and what to do.
     pub message: String,
 }
 
@@ -89,7 +90,7 @@ fn lines(origin: &str, problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// What was found so far, at byte offsets of the text.
+/// Problems and warnings found so far, at byte offsets of the text.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Findings {
     problems: Vec<(usize, String)>,
@@ -105,12 +106,13 @@ impl Findings {
         self.warnings.push((at, rule.cloned(), message.into()));
     }
 
-    /// How many problems: the same before and after means that what was read between is sound.
+    /// Counts the problems. If the count is the same before and after a read, that read was sound.
     pub(in crate::policy) fn problems(&self) -> usize {
         self.problems.len()
     }
 
-    /// The warnings, or the problems where there are any, each in the order of the text.
+    /// Returns the problems as an error if there are any, otherwise the warnings, in the order of
+    /// the text.
     pub(in crate::policy) fn settle(mut self, text: &str) -> Result<Vec<Warning>, Vec<Problem>> {
         let lines = Lines::of(text);
         self.problems.sort();
@@ -131,7 +133,7 @@ impl Findings {
     }
 }
 
-/// Where the lines of a text begin.
+/// Beginnings of the lines of a text.
 pub(super) struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
@@ -143,7 +145,7 @@ impl<'t> Lines<'t> {
         Self { text, starts: std::iter::once(0).chain(after_newline).collect() }
     }
 
-    /// Line and column of the byte offset, both from 1, columns in characters.
+    /// Returns line and column of the byte offset, both from 1, columns in characters.
     pub(super) fn position(&self, at: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();

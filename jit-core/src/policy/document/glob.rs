@@ -1,14 +1,15 @@
-//! Target patterns: `*` stands for any characters, also none; everything else for itself.
+//! Target patterns: `*` stands for any characters, also for none; all other characters stand for
+//! themselves.
 
-/// A pattern, taken apart once.
+/// A pattern, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob {
     text: String,
-    /// Where the first `*` stands; none: an exact name.
+    /// Byte offset of the first `*`; `None` means an exact name.
     prefix: Option<usize>,
-    /// What stands between the stars.
+    /// Texts between the stars.
     middle: Vec<String>,
-    /// What stands behind the last star.
+    /// Text after the last star.
     suffix: String,
 }
 
@@ -20,7 +21,7 @@ impl Glob {
         Self { text: text.to_owned(), prefix: text.find('*'), middle: parts, suffix }
     }
 
-    /// The name, where the pattern is one.
+    /// Returns the name, if the pattern is an exact name.
     pub(super) fn exact(&self) -> Option<&str> {
         self.prefix.is_none().then_some(self.text.as_str())
     }
@@ -42,7 +43,8 @@ impl Glob {
         true
     }
 
-    /// Whether it matches every name that the other matches: a star is met by nothing but a star.
+    /// Checks whether the pattern matches every name that the other one matches. Only a star
+    /// matches a star of the other one.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.matches(&other.text)
     }

@@ -1,4 +1,4 @@
-//! Finding the first rule that matches without asking every rule.
+//! Index that finds the first matching rule without asking every rule.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ impl Index {
         index
     }
 
-    /// The first rule in the document's order that matches.
+    /// Returns the first matching rule, in the document's order.
     pub(super) fn first<'r>(&self, rules: &'r [Rule], question: &Question<'_>) -> Option<&'r Rule> {
         let slot = self.by_role.get(question.role)?;
         let rule = |number: &usize| rules.get(*number).map(|rule| (*number, rule));

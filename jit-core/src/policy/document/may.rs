@@ -1,4 +1,4 @@
-//! Who may do what only some may (law 16).
+//! Rules about actions that only some people may take (law 16).
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::directory::Person;
 use crate::id::{Group, Principal, TargetName};
 use crate::policy::Action;
 
-/// One `[[may]]`.
+/// One `[[may]]` table.
 #[derive(Debug, Clone)]
 pub(super) struct May {
     actions: BTreeSet<Action>,
@@ -21,7 +21,7 @@ pub(super) struct May {
 }
 
 impl May {
-    /// What is about no target needs `targets` to have `*`.
+    /// Checks whether this table allows the action. An action on no target needs `*` in `targets`.
     pub(super) fn allows(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool {
         let has_target = |glob: &Glob| match target {
             Some(target) => glob.matches(target.as_str()),
@@ -38,7 +38,7 @@ impl May {
         self.who.groups.iter()
     }
 
-    /// Returns everybody whom it names one by one.
+    /// Returns everybody whom the table names one by one.
     pub(super) fn names(&self) -> impl Iterator<Item = &Principal> {
         self.who.names.iter()
     }

@@ -1,4 +1,4 @@
-//! The built-in policy: a TOML document, strict, checked as a whole when it is loaded (DESIGN section 6).
+//! The built-in policy: a strict TOML document, checked as a whole when it is loaded.
 
 mod check;
 mod directory;
@@ -42,16 +42,28 @@ use crate::id::{Group, Principal, RoleName, TargetName};
 
 const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people", "accounts", "may", "rule"];
 
-/// A policy document that was read and checked. Deny by default; rules are tried in its order and the first match decides.
+/// A policy document that was read and checked. Deny by default; rules are tried in their order,
+/// and the first match decides.
 ///
-/// A rule matches when target and role are named in it, the requester is among its `requesters`, and the receiver is among its
-/// `receivers`, or, where it names none, among its `requesters` too. People match by the name they act under and the groups
-/// that this name is in; an alias shares neither with its human.
+/// A rule matches if all of this holds:
 ///
-/// What a rule leaves out: `max_total` is `max`, `decide_by` 30 minutes, `grant_within` 15 minutes; a scheduled start is accepted
-/// only with `start_within`; no reason and no ticket are demanded; sessions end, `SET ROLE` is withheld, prepared transactions
-/// are reported, accounts with members and roles that can grant are refused. `max`, `max_total` and `grant_within` end at
-/// 24 hours, `decide_by` and `start_within`, during which no role is held, at 30 days.
+/// - It names the target and the role.
+/// - The requester is among its `requesters`.
+/// - The grantee is among its `receivers`. If it names none, the grantee has to be among its
+///   `requesters`.
+///
+/// People match by the name they act under and the groups that this name is in. An alias shares
+/// neither with its human.
+///
+/// A rule that leaves keys out has these defaults:
+///
+/// - `max_total` is `max`, `decide_by` is 30 minutes, and `grant_within` is 15 minutes.
+/// - A scheduled start is accepted only with `start_within`. No reason and no ticket are demanded.
+/// - Sessions end, `SET ROLE` is withheld, and prepared transactions are reported.
+/// - Accounts with members and roles that can grant are refused.
+///
+/// Limits: `max`, `max_total` and `grant_within` end at 24 hours. `decide_by` and `start_within`,
+/// during which no role is held, end at 30 days.
 ///
 /// ```
 /// use jit_core::policy::PolicyDocument;
@@ -87,16 +99,17 @@ impl PolicyDocument {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`PolicyError::Unreadable`] where there is no such file or no UTF-8 text in it, else as [`Self::parse`].
+    /// [`PolicyError::Unreadable`], if there is no such file or it holds no UTF-8 text. Otherwise
+    /// as [`Self::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let (text, origin) = read_text(path.as_ref())?;
         Self::parse(&text, &origin)
     }
 
-    /// Reads and checks a text; `origin` says in errors where it came from.
+    /// Reads and checks a text. Error messages give `origin` as its place.
     ///
     /// # Errors
-    /// [`PolicyError::Invalid`] with everything that is wrong.
+    /// [`PolicyError::Invalid`], with everything that is wrong.
     pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
         let mut findings = Findings::default();
         let document = Self::read(text, &mut findings);
@@ -105,13 +118,13 @@ impl PolicyDocument {
         Ok(Self { warnings, ..document })
     }
 
-    /// What is allowed and probably not meant, in the order of the text.
+    /// Returns warnings: what is allowed but probably not meant, in the order of the text.
     #[must_use]
     pub fn check(&self) -> Vec<Warning> {
         self.warnings.clone()
     }
 
-    /// Says which rules name targets of which none is configured, a line each.
+    /// Returns a line for each rule that names a target of which none is configured.
     #[must_use]
     pub fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Vec<String> {
         let of_rules = self.rules.iter().map(|rule| (format!("rule `{}`", rule.name()), rule.targets.as_slice()));
@@ -126,7 +139,7 @@ impl PolicyDocument {
         lines
     }
 
-    /// The groups, managers, people and accounts that it states.
+    /// Returns the groups, managers, people and accounts that the document states.
     #[must_use]
     pub fn people(&self) -> &ListedDirectory {
         &self.directory
@@ -159,20 +172,22 @@ impl PolicyDocument {
         Self { directory: Arc::new(directory), ..document }
     }
 
-    /// Everybody whom the rules name one by one.
+    /// Returns everybody whom the rules name one by one.
     fn named(&self) -> impl Iterator<Item = &Principal> {
         self.rules.iter().flat_map(Rule::names).chain(self.may.iter().flat_map(May::names))
     }
 }
 
-/// The people of the document, and whether enough is known of them to say what nobody could be given.
+/// The people of the document, and a flag: is enough known about them to find stages that nobody
+/// can meet?
 #[derive(Debug, Clone, Copy)]
 struct People<'d> {
     directory: &'d ListedDirectory,
     known: bool,
 }
 
-/// Reads what every document begins with, and the rest as it is told, where the text is TOML at all.
+/// Reads the part that every document begins with, then calls `rest` for the remainder. It calls
+/// `rest` only if the text is valid TOML.
 fn open(
     text: &str,
     known: &[&str],
@@ -304,7 +319,7 @@ impl Policy for PolicyDocument {
     }
 }
 
-/// Says that a rule names a target that is not configured.
+/// Describes a rule that names a target that is not configured.
 pub(super) fn no_such_target(what: &str, target: &str) -> String {
     format!("{what} names `{target}`, which no configured target matches: put the name right, or configure the target")
 }

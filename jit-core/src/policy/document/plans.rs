@@ -1,4 +1,4 @@
-//! The document of a policy whose rules stand elsewhere: people, and plans by name.
+//! Document of a policy whose rules are written elsewhere: people, and plans by name.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ impl Plans {
                 let terms = Terms::read(&section, name.ok(), people.directory, findings);
                 named.extend(terms.map(|terms| (terms.plan.rule.clone(), terms)));
             }
-            // who will ask is not known here: refused is only what nobody at all could be given
+            // it is not known here who will ask: a plan is refused only if nobody at all could meet
+            // it
             let anybody = WhoList { everybody: true, ..WhoList::default() };
             for terms in named.values().filter(|_| people.known) {
                 let what = format!("plan `{}`", shown(terms.plan.rule.as_str()));

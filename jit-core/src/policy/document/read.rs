@@ -1,4 +1,4 @@
-//! Reading a parsed TOML document value by value, so that everything wrong with it is found in one go.
+//! Reading of a parsed TOML document, value by value, so that all its problems are found in one go.
 
 use chrono::TimeDelta;
 use toml::Spanned;
@@ -7,15 +7,15 @@ use toml::de::{DeTable, DeValue};
 use super::error::Findings;
 use crate::text::{cut, escaped};
 
-/// A value and where it stands.
+/// A value and its place.
 pub(super) type Found<'d> = &'d Spanned<DeValue<'d>>;
 
 /// A table of the document.
 #[derive(Debug, Clone)]
 pub(super) struct Section<'d> {
-    /// Where it begins, a byte offset.
+    /// Byte offset of its beginning.
     pub(super) at: usize,
-    /// What it is, in the user's words: `[[rule]]`.
+    /// Name of the table in the user's words: `[[rule]]`.
     what: &'static str,
     table: &'d DeTable<'d>,
 }
@@ -25,7 +25,7 @@ impl<'d> Section<'d> {
         Self { at, what, table }
     }
 
-    /// The value as a table.
+    /// Takes the value as a table.
     pub(super) fn of(value: Found<'d>, what: &'static str, findings: &mut Findings) -> Option<Self> {
         match value.get_ref() {
             DeValue::Table(table) => Some(Self::new(value.span().start, what, table)),
@@ -37,7 +37,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// What it is.
+    /// Returns the name of the table in the user's words.
     pub(super) fn what(&self) -> &'static str {
         self.what
     }
@@ -57,7 +57,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Every key with its place and value, in the order of the names.
+    /// Returns every key with its place and value, in the order of the names.
     pub(super) fn entries(&self) -> impl Iterator<Item = (usize, &'d str, Found<'d>)> + use<'d> {
         self.table.iter().map(|(key, value)| (key.span().start, key.get_ref().as_ref(), value))
     }
@@ -66,7 +66,7 @@ impl<'d> Section<'d> {
         self.table.get(key)
     }
 
-    /// The value of a key that has to be there.
+    /// Returns the value of a key that has to be there.
     pub(super) fn demand(&self, key: &str, example: &str, findings: &mut Findings) -> Option<Found<'d>> {
         let found = self.find(key);
         if found.is_none() {
@@ -76,7 +76,7 @@ impl<'d> Section<'d> {
         found
     }
 
-    /// A list of texts that has to be there and not be empty.
+    /// Returns a list of texts that has to be there and must not be empty.
     pub(super) fn demand_texts(
         &self,
         key: &'static str,
@@ -93,7 +93,7 @@ impl<'d> Section<'d> {
         Some(texts)
     }
 
-    /// A length of time above zero and up to the ceiling, with its place.
+    /// Reads a length of time above zero and up to the ceiling, with its place.
     pub(super) fn duration(
         &self,
         key: &str,
@@ -107,7 +107,7 @@ impl<'d> Section<'d> {
         Some((at, parsed))
     }
 
-    /// One of some words, or the first of them where the key is absent.
+    /// Reads one of some words; the first of them if the key is absent.
     pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)], findings: &mut Findings) -> Option<T> {
         let Some(value) = self.find(key) else {
             return words.first().map(|(_, meaning)| *meaning);
@@ -122,7 +122,7 @@ impl<'d> Section<'d> {
         chosen
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number within bounds.
     pub(super) fn number(&self, key: &str, most: u32, findings: &mut Findings) -> Option<u32> {
         let value = self.find(key)?;
         let number = match value.get_ref() {
@@ -137,7 +137,7 @@ impl<'d> Section<'d> {
     }
 }
 
-/// A length of time above zero and up to the ceiling, or in words what is wrong with it.
+/// Parses a length of time above zero and up to the ceiling. The error says what is wrong with it.
 pub(in crate::policy) fn length(given: &str, key: &str, ceiling: TimeDelta) -> Result<TimeDelta, String> {
     let parsed = humantime::parse_duration(given).ok().and_then(|parsed| TimeDelta::from_std(parsed).ok());
     let Some(parsed) = parsed else {
@@ -154,7 +154,7 @@ pub(in crate::policy) fn length(given: &str, key: &str, ceiling: TimeDelta) -> R
     Ok(parsed)
 }
 
-/// The value as a text.
+/// Takes the value as a text.
 pub(super) fn text<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d str> {
     match value.get_ref() {
         DeValue::String(text) => Some(text.as_ref()),
@@ -166,7 +166,7 @@ pub(super) fn text<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> 
     }
 }
 
-/// The value as a list.
+/// Takes the value as a list.
 pub(super) fn list<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<&'d [Spanned<DeValue<'d>>]> {
     match value.get_ref() {
         DeValue::Array(list) => Some(list),
@@ -183,7 +183,7 @@ pub(super) fn list<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> 
     }
 }
 
-/// The value as a list of texts, each with its place; none twice.
+/// Takes the value as a list of texts, each with its place; none may occur twice.
 pub(super) fn texts<'d>(value: Found<'d>, key: &str, findings: &mut Findings) -> Option<Vec<(usize, &'d str)>> {
     let before = findings.problems();
     let mut all: Vec<(usize, &str)> = Vec::new();
@@ -198,29 +198,30 @@ pub(super) fn texts<'d>(value: Found<'d>, key: &str, findings: &mut Findings) ->
     (findings.problems() == before).then_some(all)
 }
 
-/// A user's text for a message: short and on one line.
+/// Prepares a user's text for a message: short and on one line.
 pub(in crate::policy) fn shown(text: &str) -> String {
     cut(&escaped(text), 65).into_owned()
 }
 
-/// A length of time for a message, as the document writes it.
+/// Writes a length of time for a message, as the document writes it.
 pub(in crate::policy) fn said(span: TimeDelta) -> String {
     humantime::format_duration(crate::clock::to_std(span)).to_string().replace("1day", "24h")
 }
 
-/// Words in backticks.
+/// Puts words in backticks.
 pub(super) fn quoted(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")
 }
 
-/// The word that was probably meant: at most two slips away, and more right than wrong.
+/// Finds the word that was probably meant: at most two slips away, and more right than wrong.
 pub(in crate::policy) fn near<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let most = given.chars().count().saturating_sub(1).saturating_div(2).min(2);
     words.map(|word| (slips(given, word), word)).filter(|(slips, _)| *slips <= most).min().map(|(_, word)| word)
 }
 
-/// How many characters have to be put in, left out or replaced (Levenshtein's distance); far apart lengths are not measured.
+/// Counts the characters to insert, delete or replace (Levenshtein distance). Texts of very
+/// different lengths are not measured.
 fn slips(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let length = from.chars().count();

@@ -1,4 +1,4 @@
-//! One rule: how it is read, what it matches, what it demands.
+//! One rule: how it is read, what it matches, and what it demands.
 
 use chrono::TimeDelta;
 
@@ -13,10 +13,10 @@ use crate::directory::ListedDirectory;
 use crate::id::{Principal, RoleName, RuleName, TargetName};
 use crate::policy::Question;
 
-/// The keys of a rule beside those of its terms.
+/// Keys of a rule besides those of its terms.
 const OWN: [&str; 6] = ["name", "targets", "roles", "requesters", "receivers", "break_glass"];
 
-/// A rule as it is asked.
+/// A rule, ready for questions.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) targets: Vec<Glob>,
@@ -32,19 +32,19 @@ impl Rule {
         &self.terms.plan.rule
     }
 
-    /// Who may get the role: without a list of their own, those who may ask.
+    /// Returns the people who may get the role: those of `receivers`, otherwise the requesters.
     pub(super) fn receivers(&self) -> &WhoList {
         self.receivers.as_ref().unwrap_or(&self.requesters)
     }
 
-    /// Returns everybody whom it names one by one.
+    /// Returns everybody whom the rule names one by one.
     pub(super) fn names(&self) -> impl Iterator<Item = &Principal> {
         let emergency = self.emergency.iter().flat_map(Emergency::people);
         let lists = [&self.requesters, self.receivers()].into_iter().chain(emergency);
         lists.flat_map(|list| &list.names).chain(self.terms.plan.named())
     }
 
-    /// Whether people other than the requesters are named to get the role.
+    /// Checks whether the rule names grantees of its own.
     pub(super) fn names_receivers(&self) -> bool {
         self.receivers.is_some()
     }
@@ -60,7 +60,7 @@ impl Rule {
         self.requesters.has(question.requester) && self.receivers().has(question.receiver)
     }
 
-    /// Why it does not match; none where it does.
+    /// Returns the reason why the rule does not match; `None` if it matches.
     pub(super) fn mismatch(&self, question: &Question<'_>) -> Option<String> {
         let Question { target, role, requester, receiver, .. } = question;
         if !self.has_target(target) {
@@ -89,12 +89,13 @@ impl Rule {
         None
     }
 
-    /// Everything in which the question exceeds the limits, and what would be accepted; none: it is within them.
+    /// Lists the limits that the question exceeds, and what would be accepted; `None` if it is
+    /// within all limits.
     pub(super) fn excess(&self, question: &Question<'_>) -> Option<String> {
         self.terms.excess(question, self.longest(question))
     }
 
-    /// What it takes.
+    /// Returns the plan that the question has to meet.
     pub(super) fn plan_for(&self, question: &Question<'_>) -> Plan {
         match self.emergency.as_ref().filter(|_| question.break_glass) {
             Some(emergency) => emergency.plan(&self.terms.plan, question),
@@ -107,12 +108,12 @@ impl Rule {
         emergency.map_or(self.terms.plan.limits.max, Emergency::max)
     }
 
-    /// What it demands, for people to read.
+    /// Describes the demands of the rule, for people to read.
     pub(super) fn demands(&self, question: &Question<'_>) -> String {
         demands(&self.plan_for(question))
     }
 
-    /// Reads one `[[rule]]`; none where something is wrong with it.
+    /// Reads one `[[rule]]`; `None` if it has a problem.
     pub(super) fn read(section: &Section<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Self> {
         let before = findings.problems();
         section.only(&[&OWN[..], &Terms::KEYS].concat(), findings);
@@ -138,7 +139,7 @@ impl Rule {
     }
 }
 
-/// Target patterns, of a rule or of `[[may]]`.
+/// Reads target patterns, of a rule or of `[[may]]`.
 pub(super) fn read_targets(section: &Section<'_>, findings: &mut Findings) -> Option<Vec<Glob>> {
     let mut globs = Vec::new();
     for (at, pattern) in section.demand_texts("targets", "[\"orders-*\"]", findings)? {

@@ -1,4 +1,4 @@
-//! Reading the stages of a rule.
+//! Reading of the stages of a rule.
 
 use chrono::TimeDelta;
 use toml::de::DeValue;
@@ -15,7 +15,7 @@ use crate::policy::CEILING;
 const EXAMPLE: &str = "[{ group = \"dba\", quorum = 2 }]";
 const KINDS: [&str; 4] = ["group", "manager_of", "person", "any"];
 
-/// The stages, each with its place; none where something is wrong with one.
+/// Reads the stages, each with its place; `None` if one of them has a problem.
 pub(super) fn read(
     rule: &Section<'_>,
     directory: &ListedDirectory,
@@ -46,7 +46,7 @@ pub(super) fn read(
     (findings.problems() == before).then_some(stages)
 }
 
-/// What a stage cannot mean.
+/// Refuses a stage with keys that make no sense together.
 fn check(section: &Section<'_>, stage: &Stage, findings: &mut Findings) {
     let has = |key| section.find(key).is_some();
     if !has("people") && !has("mfa") && !has("approvers") {
@@ -63,7 +63,7 @@ fn check(section: &Section<'_>, stage: &Stage, findings: &mut Findings) {
     }
 }
 
-/// `{ of = "requester", within = "5m", factor = "totp" }`
+/// Reads `{ of = "requester", within = "5m", factor = "totp" }`.
 fn read_mfa(found: Found<'_>, findings: &mut Findings) -> Option<Mfa> {
     let section = Section::of(found, "mfa", findings)?;
     section.only(&["of", "within", "factor"], findings);
@@ -74,13 +74,13 @@ fn read_mfa(found: Found<'_>, findings: &mut Findings) -> Option<Mfa> {
     Some(Mfa { of: of?, within: within?, factor: factor? })
 }
 
-/// How old a second factor may be.
+/// Reads the largest age of a second factor.
 pub(super) fn read_within(section: &Section<'_>, findings: &mut Findings) -> Option<TimeDelta> {
     section.demand("within", "\"5m\"", findings)?;
     section.duration("within", CEILING, findings).map(|(_, within)| within)
 }
 
-/// Which second factor, where one is named.
+/// Reads the name of the second factor, if there is one.
 pub(super) fn read_factor(section: &Section<'_>, findings: &mut Findings) -> Option<Option<FactorName>> {
     let Some(found) = section.find("factor") else { return Some(None) };
     let name = text(found, "factor", findings)?;
@@ -105,7 +105,7 @@ fn read_approvers(section: &Section<'_>, findings: &mut Findings) -> Vec<Outside
     named.collect()
 }
 
-/// `{ after = "10m", to = "group:oncall" }`
+/// Reads `{ after = "10m", to = "group:oncall" }`.
 fn read_escalation(found: Found<'_>, directory: &ListedDirectory, findings: &mut Findings) -> Option<Escalation> {
     let section = Section::of(found, "escalate", findings)?;
     section.only(&["after", "to"], findings);

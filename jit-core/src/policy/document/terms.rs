@@ -1,4 +1,4 @@
-//! What a rule or a named plan takes, whoever asks.
+//! Terms of a rule or of a named plan, whoever asks.
 
 use std::collections::BTreeSet;
 
@@ -15,30 +15,31 @@ use crate::directory::ListedDirectory;
 use crate::id::{ReceiverName, RuleName};
 use crate::policy::{Activation, CEILING, DeadMan, LeftBehind, Prepared, Question, Sessions, Stance};
 
-/// How long a request waits for decisions where its rule does not say.
+/// Time that a request waits for decisions if its rule does not say.
 const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
-/// How long after its start a grant may still be tried where the rule does not say (DESIGN section 3).
+/// Time after the start of an access in which a grant may still be tried, if the rule does not say.
 const GRANT_WITHIN: TimeDelta = TimeDelta::minutes(15);
-/// Longest time for people to decide, and furthest start: no role is held meanwhile, so the ceiling of windows is not theirs.
+/// Longest time for people to decide, and furthest start. No role is held meanwhile, so the ceiling
+/// of windows does not apply.
 pub(super) const LONGEST_WAIT: TimeDelta = TimeDelta::days(30);
 
-/// What is demanded of a request beside who may ask for what, and the plan that it then has.
+/// Demands on a request besides who may ask for what, and the plan that it then has.
 #[derive(Debug, Clone)]
 pub(in crate::policy) struct Terms {
-    /// Where it begins, a byte offset of the text.
+    /// Byte offset of its beginning in the text.
     pub(in crate::policy) at: usize,
-    /// Where its stages begin.
+    /// Byte offsets of its stages.
     pub(in crate::policy) stages_at: Vec<usize>,
     /// Least length of the reason, in characters.
     pub(in crate::policy) reason: usize,
-    /// The ticket has to match all of these.
+    /// Tickets: the request's ticket has to match all of these.
     pub(in crate::policy) tickets: Vec<Ticket>,
-    /// What it takes; its policy hash is set once the text is whole.
+    /// Plan to meet; its policy hash is set once the whole text is read.
     pub(in crate::policy) plan: Plan,
 }
 
 impl Terms {
-    /// The keys of a rule that say them.
+    /// Keys of a rule that state its terms.
     pub(in crate::policy) const KEYS: [&'static str; 17] = [
         "max",
         "max_total",
@@ -59,10 +60,11 @@ impl Terms {
         "stage",
     ];
 
-    /// What the table of a named plan is called.
+    /// Name of the table of a named plan.
     pub(super) const OF_PLAN: &'static str = "[plan.NAME]";
 
-    /// Everything in which the question exceeds the limits, and what would be accepted; none: it is within them.
+    /// Lists the limits that the question exceeds, and what would be accepted; `None` if it is
+    /// within all limits.
     pub(in crate::policy) fn excess(&self, question: &Question<'_>, longest: TimeDelta) -> Option<String> {
         let mut found: Vec<String> =
             Self::duration(question, longest).into_iter().chain(self.reason(question)).collect();
@@ -73,7 +75,8 @@ impl Terms {
         (!found.is_empty()).then(|| found.join("; "))
     }
 
-    /// Reads them from a `[[rule]]` or a named plan; none where something is wrong with them, or there is no name.
+    /// Reads the terms from a `[[rule]]` or a named plan; `None` if they have a problem or there is
+    /// no name.
     pub(super) fn read(
         section: &Section<'_>,
         name: Option<RuleName>,
@@ -157,7 +160,7 @@ impl Terms {
     }
 }
 
-/// What the plan demands, for people to read.
+/// Describes the demands of the plan, for people to read.
 pub(in crate::policy) fn demands(plan: &Plan) -> String {
     let stages = plan
         .stages

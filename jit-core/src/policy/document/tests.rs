@@ -1,4 +1,4 @@
-//! What the document accepts, refuses and rules.
+//! Tests of the document: what it accepts, refuses and rules.
 
 mod approvals;
 
@@ -15,7 +15,7 @@ use crate::database::Width;
 use crate::id::{Principal, RuleName};
 use crate::policy::{Prepared, Sessions, Stance};
 
-/// Section 6 of the design without what comes later.
+/// A whole document, without second factors, outside systems and emergencies.
 const DESIGN: &str = r#"version = 1
 
 [groups]
@@ -158,7 +158,7 @@ fn refused(text: &str) -> String {
     PolicyDocument::parse(text, "policy.toml").expect_err("has to be refused").to_string()
 }
 
-/// A rule for `alice` with further lines.
+/// Returns a rule for `alice` with further lines.
 fn with_rule(more: &str) -> String {
     format!(
         "{HEAD}[[rule]]\nname = \"r\"\ntargets = [\"t\"]\nroles = [\"x\"]\nrequesters = [\"alice\"]\nmax = \"1h\"\n{more}"
@@ -581,7 +581,7 @@ fn an_unknown_prefix_is_refused_with_its_place_and_the_known_ones() {
         assert!(refused.starts_with(&format!("policy.toml:{place}: ")), "{refused}\n{text}");
         assert!(refused.contains(&unknown) && refused.contains(says), "{refused}");
     }
-    // names of other systems are names
+    // names of other systems are valid names
     for name in ["system:serviceaccount:ci:bot", "spiffe://prod/bot"] {
         assert!(document(&may(name)).check().is_empty(), "{name}");
     }
@@ -713,7 +713,7 @@ fn a_file_that_is_not_there_says_so() {
     assert!(error.problems().is_empty());
 }
 
-/// One generated rule: which roles, targets and requesters of the few there are.
+/// Generates rules: the roles, targets and requesters of each, out of a few.
 fn some_rules() -> impl Strategy<Value = Vec<(Vec<usize>, Vec<usize>, Vec<usize>)>> {
     let some = |of: usize| proptest::collection::btree_set(0..of, 1..3).prop_map(|set| set.into_iter().collect());
     proptest::collection::vec((some(4), some(7), some(6)), 0..24)
@@ -747,7 +747,7 @@ proptest! {
                     let explained = ask.with(&policy, |question| policy.explain(question));
                     let decided = explained.iter().find(|rule| rule.decided).map(|rule| rule.rule.to_string());
                     prop_assert_eq!(decided, linear);
-                    // a rule that was warned of never decides
+                    // a rule that was warned about never decides
                     let warned = policy.check().iter().any(|warning| warning.rule.as_ref().map(ToString::to_string) == ask.rule(&policy) && warning.rule.is_some());
                     prop_assert!(!warned);
                 }

@@ -1,4 +1,4 @@
-//! What a ticket has to look like.
+//! Format of tickets, and the system that checks them.
 
 use regex_lite::Regex;
 
@@ -11,7 +11,7 @@ use crate::id::ApproverName;
 pub(in crate::policy) struct Ticket {
     pattern: String,
     whole: Regex,
-    /// The outside system that knows of tickets.
+    /// Outside system that knows the tickets.
     check: Option<ApproverName>,
 }
 
@@ -20,7 +20,8 @@ impl Ticket {
         &self.pattern
     }
 
-    /// Whom to ask about it: first of all, and again right before the grant.
+    /// Returns the system to ask about the ticket: before all else, and again right before the
+    /// grant.
     pub(super) fn check(&self) -> Option<&ApproverName> {
         self.check.as_ref()
     }
@@ -43,7 +44,7 @@ impl Ticket {
         let found = section.demand("pattern", "\"[A-Z]+-[0-9]+\"", findings)?;
         let pattern = text(found, "pattern", findings)?;
         let at = found.span().start;
-        // the pattern has to stand on its own before it is put in brackets: `a)|(b` would escape them
+        // the pattern has to be valid alone before it is put in brackets: `a)|(b` would escape them
         let whole = Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")));
         match whole {
             Ok(whole) if whole.is_match("") => {

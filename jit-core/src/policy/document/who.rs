@@ -18,7 +18,7 @@ pub(super) struct WhoList {
 }
 
 impl WhoList {
-    /// Reads the entries; a group has to be one of the document.
+    /// Reads the entries; a group has to be one of the document's groups.
     pub(super) fn read(entries: &[(usize, &str)], directory: &ListedDirectory, findings: &mut Findings) -> Self {
         let mut list = Self::default();
         for &(at, entry) in entries {
@@ -45,20 +45,22 @@ impl WhoList {
         list
     }
 
-    /// Whether the person is meant, by his own name or a group that this name is in.
+    /// Checks whether the list has the person, by their own name or by a group that this name is
+    /// in.
     pub(super) fn has(&self, person: &Person) -> bool {
         self.everybody
             || self.names.contains(&person.principal)
             || person.groups.iter().any(|group| self.groups.contains(group))
     }
 
-    /// Whether the list can mean anybody at all.
+    /// Checks whether the list can mean anybody at all.
     pub(super) fn means_somebody(&self, directory: &ListedDirectory) -> bool {
         let filled = |group| directory.group(group).is_some_and(|members| !members.is_empty());
         self.everybody || !self.names.is_empty() || self.groups.iter().any(filled)
     }
 
-    /// Every principal of the document that is meant; `None` stands for somebody whom the document does not name.
+    /// Returns every principal of the document on the list; `None` stands for a person whom the
+    /// document does not name.
     pub(super) fn principals<'d>(&'d self, directory: &'d ListedDirectory) -> BTreeSet<Option<&'d Principal>> {
         let members = self.groups.iter().filter_map(|group| directory.group(group)).flatten();
         let mut all: BTreeSet<Option<&Principal>> = members.chain(&self.names).map(Some).collect();
@@ -69,13 +71,13 @@ impl WhoList {
         all
     }
 
-    /// Each of its entries as what one yes of theirs would take.
+    /// Turns each entry into a requirement that one approval of that person or group would meet.
     pub(super) fn requirements(&self) -> Vec<Requirement> {
         let groups = self.groups.iter().map(|group| Requirement::Group { group: group.clone(), quorum: 1 });
         groups.chain(self.names.iter().cloned().map(Requirement::Person)).collect()
     }
 
-    /// Its entries one by one.
+    /// Returns the entries one by one.
     pub(super) fn entries(&self) -> Vec<Entry<'_>> {
         if self.everybody {
             return vec![Entry::Everybody];
@@ -83,7 +85,7 @@ impl WhoList {
         self.groups.iter().map(Entry::Group).chain(self.names.iter().map(Entry::Name)).collect()
     }
 
-    /// Whether everybody whom the entry means is on the list.
+    /// Checks whether everybody of the entry is on the list.
     pub(super) fn covers(&self, entry: Entry<'_>, directory: &ListedDirectory) -> bool {
         let has = |name: &Principal| {
             let in_group = |group| directory.group(group).is_some_and(|members| members.contains(name));
@@ -108,17 +110,19 @@ pub(super) enum Entry<'d> {
     Name(&'d Principal),
 }
 
-/// Says that the rest of an entry is the name of a group.
+/// Prefix of an entry that names a group.
 const GROUP: &str = "group:";
 
-/// Returns what stands before the one colon of an entry: meant to say what the rest is. Names of people have none, or more than
-/// one (`system:serviceaccount:ci:bot`), or are addresses (`spiffe://...`).
+/// Returns the text before the one colon of an entry: it should say what the rest is. Names of
+/// people have no colon, or more than one (`system:serviceaccount:ci:bot`), or are addresses
+/// (`spiffe://...`).
 pub(in crate::policy) fn prefix(entry: &str) -> Option<&str> {
     let (prefix, rest) = entry.split_once(':')?;
     (!rest.contains(':') && !rest.starts_with("//")).then_some(prefix)
 }
 
-/// A group where only a group can stand: with `group:` before it or without. A name of the document may have a colon, too.
+/// Reads a group where only a group can stand, with or without `group:` before it. A name of the
+/// document may have a colon, too.
 pub(super) fn group(entry: &str, at: usize, directory: &ListedDirectory, findings: &mut Findings) -> Option<Group> {
     let name = entry.strip_prefix(GROUP);
     let is_known = || Group::new(entry).is_ok_and(|group| directory.group(&group).is_some());
@@ -131,7 +135,7 @@ pub(super) fn group(entry: &str, at: usize, directory: &ListedDirectory, finding
     known_group(name.unwrap_or(entry), at, directory, findings)
 }
 
-/// A group that the document has.
+/// Reads a group that the document has.
 fn known_group(name: &str, at: usize, directory: &ListedDirectory, findings: &mut Findings) -> Option<Group> {
     let known = |group: &Group| directory.is_elsewhere() || directory.group(group).is_some();
     let group = Group::new(name).ok().filter(known);
@@ -145,7 +149,7 @@ fn known_group(name: &str, at: usize, directory: &ListedDirectory, findings: &mu
     group
 }
 
-/// A principal's name: one that no list could take for something else.
+/// Reads a principal's name that no list could take for something else.
 pub(super) fn principal(name: &str, at: usize, findings: &mut Findings) -> Option<Principal> {
     if name == "*" || name.starts_with(GROUP) {
         let name = shown(name);

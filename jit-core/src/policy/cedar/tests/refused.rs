@@ -1,4 +1,4 @@
-//! What is no policy.
+//! Tests of texts that are no valid policy.
 
 use super::*;
 
@@ -84,7 +84,7 @@ fn each_problem_has_its_place_and_says_what_to_do() {
             format!("@id(\"a\") @plan(\"kept\") permit(principal == ?principal, {request}, {role});"),
             "templates are not taken here",
         ),
-        // what does not validate
+        // policies that do not validate
         (format!("@id(\"a\")\nforbid(principal, {request}, resource) when {{ context.weight > 1 }};"), "test:2:"),
         (format!("@id(\"a\") forbid(principal, {request}, resource) when {{ context.ticket == \"a\" }};"), "ticket"),
         (format!("@id(\"a\") forbid(principal, {request}, resource) when {{ context.duration == \"a\" }};"), "test:1:"),
@@ -95,7 +95,7 @@ fn each_problem_has_its_place_and_says_what_to_do() {
                 .to_owned(),
             "acme",
         ),
-        // can never apply
+        // policies that can never apply
         (format!("@id(\"a\") forbid(principal, {request}, resource == Jit::Target::\"orders-prod\");"), "test:1:"),
         (format!("@id(\"a\") forbid(principal, {request}, resource) when {{ false }};"), "test:1:"),
     ] {

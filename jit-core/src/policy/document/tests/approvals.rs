@@ -1,10 +1,10 @@
-//! What a rule may demand beside people: second factors, outside systems, escalation; and emergencies.
+//! Tests of further demands of a rule: second factors, outside systems, escalation and emergencies.
 
 use super::*;
 use crate::approval::{Mfa, MfaOf, Outside, Plan, Stage};
 use crate::id::{ApproverName, ReceiverName};
 
-/// Section 6 of the design, with everything that a rule can demand.
+/// A document with everything that a rule can demand.
 const WHOLE: &str = r#"version = 1
 [groups]
 payments = ["alice", "dave"]
@@ -88,7 +88,7 @@ fn an_emergency_takes_the_reason_and_the_own_factor_and_owes_a_review() {
     let owed = plan.break_glass.unwrap();
     assert_eq!((owed.human, owed.within), (name("carol"), TimeDelta::hours(24)));
     assert_eq!(owed.review_by.describe(), "any of (one of group `security`)");
-    // who owes one that is overdue needs a second person
+    // a requester who still owes a review needs a second person
     let Ruling::Planned(plan) = asked("carol", "carol", true) else { panic!("denied") };
     assert_eq!(plan.stages.len(), 2);
     assert_eq!(plan.stages[1].people[0].describe(), "any of (one of group `dba`, one of group `security`)");
