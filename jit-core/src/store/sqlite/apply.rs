@@ -1,4 +1,4 @@
-//! One change in a transaction: first everything that can refuse it is looked at, then it is written.
+//! One change in a transaction: first everything that can refuse it is checked, then it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::error::{Place, is_double};
 use super::read::{labels, micros, schedule};
 use super::sql;
 
-/// Why a change was not applied.
+/// Reason why a change was not applied.
 #[derive(Debug)]
 pub(super) enum Fail {
-    /// Nothing of it was written: the transaction can go on with others.
+    /// Nothing of the change was written: the transaction can go on with others.
     Refused(StoreError),
     /// Some of it may be written: the whole transaction has to be rolled back.
     Spoiled(StoreError),
 }
 
-/// What is stored of a record, but its body.
+/// Stored parts of a record, without its body.
 struct Head {
     id: i64,
     version: u64,
@@ -49,7 +49,8 @@ pub(super) fn apply(place: &Place, conn: &Connection, change: &Change) -> Result
     writing.all(change, &heads).map_err(Fail::Spoiled)
 }
 
-/// Whether the claim is still the latest on its serial key; until somebody takes it over it is, expired or not.
+/// Checks whether the claim is still the latest on its serial key. It is, expired or not, until
+/// somebody takes it over.
 pub(super) fn holds(conn: &Connection, claim: &Claim) -> rusqlite::Result<bool> {
     let mut find = conn.prepare_cached(sql::CLAIM_FENCING)?;
     let fencing: Option<i64> = find.query_row([&claim.serial], |row| row.get(0)).optional()?;
@@ -82,7 +83,7 @@ fn head(conn: &Connection, at: &RecordKey) -> rusqlite::Result<Option<Head>> {
 struct Applying<'a> {
     place: &'a Place,
     conn: &'a Connection,
-    /// Serial keys and lanes whose earliest due may have changed.
+    /// Serial keys and lanes whose earliest due time may have changed.
     turns: BTreeSet<(String, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! Claims: who works on what, until when.
+//! Claims: which node works on what, and until when.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -9,7 +9,8 @@ use super::read::{Raw, micros, record_key, rows};
 use super::sql;
 use crate::clock::{Time, after};
 
-/// Frees what expired claims held, once for each: from then on only a look at the claim tells that it was held.
+/// Frees the serial keys of expired claims, once for each claim. After that, only the claim itself
+/// tells that a key was held.
 pub(super) fn expire(conn: &Connection, now: Time) -> rusqlite::Result<()> {
     let mut find = conn.prepare_cached(sql::CLAIMS_EXPIRED)?;
     let expired: Vec<String> = find.query_map([micros(now)], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -24,7 +25,7 @@ pub(super) fn expire(conn: &Connection, now: Time) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Claims what is due; expired claims have been freed before.
+/// Claims the due records; expired claims have been freed before.
 pub(super) fn claim(
     place: &Place,
     conn: &Connection,
@@ -59,7 +60,7 @@ fn earliest(conn: &Connection, ask: &ClaimAsk, serial: &str) -> rusqlite::Result
     })
 }
 
-/// Answers whether somebody held it before and let it expire.
+/// Holds the serial key. Returns true if another claim held it before and expired.
 fn hold(conn: &Connection, serial: &str, fencing: u64, until: Time, ask: &ClaimAsk) -> rusqlite::Result<bool> {
     let mut find = conn.prepare_cached(sql::CLAIM_FENCING)?;
     let before: Option<i64> = find.query_row([serial], |row| row.get(0)).optional()?;

@@ -1,4 +1,4 @@
-//! What SQLite says, as what the caller may conclude.
+//! Errors of SQLite, translated into what the caller may conclude.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,14 @@ use rusqlite::{Error, ErrorCode};
 
 use super::super::{BoxError, StoreError};
 
-/// `SQLITE_IOERR_WRITE`: a write failed for another reason than a full disk; in practice a limit on the file's size.
+/// `SQLITE_IOERR_WRITE`: a write failed for another reason than a full disk; in practice a limit on
+/// the file's size.
 const WRITE_FAILED: i32 = 778;
 /// `SQLITE_IOERR_TRUNCATE`, `SQLITE_IOERR_SHMSIZE`: no room for the files beside it.
 const NO_ROOM_BESIDE: [i32; 2] = [1546, 4874];
 const IOERR: i32 = 10;
 
-/// The file, for messages that name it.
+/// Path of the file, for messages that name it.
 #[derive(Debug, Clone)]
 pub(super) struct Place(PathBuf);
 
@@ -27,14 +28,15 @@ impl Place {
         &self.0
     }
 
-    /// Anywhere but at COMMIT: nothing was changed.
+    /// Translates an error of any statement except COMMIT: nothing was changed.
     pub(super) fn error(&self, error: Error) -> StoreError {
         let (code, extended) = codes(&error);
         let source = source(error);
         match code {
             Some(ErrorCode::DiskFull) => self.full(source),
             Some(ErrorCode::SystemIoFailure) if extended == WRITE_FAILED || NO_ROOM_BESIDE.contains(&extended) => {
-                // SQLite does not tell why: a file system that became read-only fails in the same way.
+                // SQLite does not tell why: a file system that became read-only fails in the same
+                // way.
                 if self.refuses_writing() { self.read_only(source) } else { self.full(source) }
             }
             Some(ErrorCode::ReadOnly) => self.read_only(source),
@@ -59,8 +61,8 @@ impl Place {
         }
     }
 
-    /// At COMMIT. Where the last frame could not be written the transaction does not exist; where it could not be synced,
-    /// only the next start will tell.
+    /// Translates an error of COMMIT. If the last frame could not be written, the transaction does
+    /// not exist. If it could not be synced, only the next start will tell.
     pub(super) fn commit_error(&self, error: Error) -> StoreError {
         let (code, extended) = codes(&error);
         let absent = match code {
@@ -76,7 +78,7 @@ impl Place {
         StoreError::OutcomeUnknown { why, source: source(error) }
     }
 
-    /// When the file cannot be made or looked at.
+    /// Translates an error of making or opening the file.
     pub(super) fn io_error(&self, error: io::Error) -> StoreError {
         let kind = error.kind();
         let source: Option<BoxError> = Some(Box::new(error));
@@ -109,7 +111,8 @@ impl Place {
         opened.is_err_and(|error| denies(&error))
     }
 
-    /// Whether the files that SQLite keeps beside it (`-wal`, `-shm`) cannot be made.
+    /// Checks whether the files that SQLite keeps beside the database (`-wal`, `-shm`) cannot be
+    /// made.
     fn refuses_writing_beside(&self) -> bool {
         if self.refuses_writing() {
             return true;
@@ -121,7 +124,7 @@ impl Place {
     }
 }
 
-/// The same error once more, for each of those whom it concerns.
+/// Copies the error for each further caller whom it concerns.
 pub(super) fn again(error: &StoreError) -> StoreError {
     let shared = |source: &Option<BoxError>| -> Option<BoxError> {
         let cause = source.as_ref()?.downcast_ref::<Arc<Error>>()?;
@@ -141,7 +144,7 @@ pub(super) fn again(error: &StoreError) -> StoreError {
     }
 }
 
-/// Whether a row was refused because there is one like it.
+/// Checks whether a row was refused because there is one like it.
 pub(super) fn is_double(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
@@ -149,7 +152,8 @@ pub(super) fn is_double(error: &Error) -> bool {
 fn codes(error: &Error) -> (Option<ErrorCode>, i32) {
     match error {
         Error::SqliteFailure(failure, _) => {
-            // A code of this family that the library has no name for is still of this family.
+            // An extended code of this family that the library has no name for still belongs to the
+            // family.
             let family = failure.extended_code & 0xff;
             let code = if family == IOERR { ErrorCode::SystemIoFailure } else { failure.code };
             (Some(code), failure.extended_code)

@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file, which several processes may share.
 //!
-//! One thread writes, and commits what waits for it in one transaction; two threads read; one watches for what other
-//! processes commit and moves the write-ahead log into the file.
+//! One thread writes, and commits all waiting changes in one transaction. Two threads read. One
+//! watches for commits of other processes and moves the write-ahead log into the file.
 
 mod apply;
 mod claims;
@@ -37,29 +37,30 @@ use super::{
 use crate::clock::{Clock, SystemClock, Time};
 use crate::id::TenantId;
 
-/// A [`Store`] in one SQLite file (with `-wal` and `-shm` beside it while it is open). The file is made for its owner
-/// alone (mode 0600). Every commit is synced to the disk; claims are not, they need not survive a crash of the machine.
+/// A [`Store`] in one SQLite file (with `-wal` and `-shm` beside it while it is open).
 ///
-/// Dropping it finishes what was begun and closes the file.
+/// The file is made for its owner alone (mode 0600). Every commit is synced to the disk. Claims are
+/// not: they need not survive a crash of the machine. Dropping the store finishes what was begun
+/// and closes the file.
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    // Dropped in this order: who reads before who writes, so that the last to close is one who can tidy up.
+    // Dropped in this order: readers before the writer, so that the last to close can tidy up.
     readers: Readers,
     watcher: Watcher,
     writer: Writer,
 }
 
 impl SqliteStore {
-    /// Opens the store in this file on the machine's clock, and makes it where there is none.
+    /// Opens the store in this file on the machine's clock. If there is no file, makes it.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for a file of a newer version, which is left as it is; [`StoreError::ReadOnly`],
-    /// [`StoreError::Full`] and [`StoreError::Unavailable`] as they say.
+    /// [`StoreError::Newer`] for a file of a newer version, which is left as it is;
+    /// [`StoreError::ReadOnly`], [`StoreError::Full`] and [`StoreError::Unavailable`] as they say.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, Arc::new(SystemClock))
     }
 
-    /// Opens the store in this file on this clock, and makes it where there is none.
+    /// Opens the store in this file on this clock. If there is no file, makes it.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -177,7 +178,7 @@ impl Store for SqliteStore {
     }
 
     async fn clock_state(&self) -> Result<ClockState, StoreError> {
-        // What another process accepted or doubted a moment ago counts.
+        // Anything that another process accepted or doubted a moment ago counts.
         let shared = Arc::clone(&self.shared);
         self.readers.look(move |place, conn| shared.refresh(conn).map_err(|error| place.error(error))).await?;
         Ok(self.shared.time().state())

@@ -1,4 +1,5 @@
-//! Opening the file: made for its owner alone, refused when it is newer, brought forward when it is older.
+//! Opening of the file. It is made for its owner alone, refused if it is newer, and migrated if it
+//! is older.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,20 +17,22 @@ use super::meta::Meta;
 use super::sql;
 use crate::clock::Clock;
 
-/// How long a process waits for another's transaction. Transactions last milliseconds: who waits longer had better say so.
+/// Time that a process waits for the transaction of another one. Transactions last milliseconds, so
+/// a longer wait should become an error.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Every statement of the store stays prepared.
+/// Number of statements that can stay prepared: enough for every statement of the store.
 const STATEMENTS: usize = 64;
-/// Only its owner may read what is in it.
+/// Mode of the file: only its owner may read it.
 const MODE: u32 = 0o600;
 
-/// An absolute path is never one of SQLite's special names (`:memory:`, `file:...`).
+/// Makes the path absolute: then it is never one of SQLite's special names (`:memory:`,
+/// `file:...`).
 pub(super) fn place(path: &Path) -> Result<Place, StoreError> {
     let named = Place::new(path.to_path_buf());
     std::path::absolute(path).map(Place::new).map_err(|error| named.io_error(error))
 }
 
-/// Makes the file, or looks whether the one that is there is ours, without changing it.
+/// Makes the file. If there is one, checks that it is ours, without changing it.
 pub(super) fn prepare(place: &Place) -> Result<(), StoreError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(place.path());
     match made {
@@ -45,7 +48,7 @@ pub(super) fn prepare(place: &Place) -> Result<(), StoreError> {
 
 pub(super) fn writer(place: &Place) -> Result<Connection, StoreError> {
     let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // SQLite opens a file that it may not write without a word.
+    // SQLite opens a read-only file without an error.
     if conn.is_readonly("main").map_err(|error| place.error(error))? {
         return Err(place.read_only(None));
     }
@@ -66,7 +69,7 @@ pub(super) fn watcher(place: &Place) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Brings an older schema forward, all of it or nothing.
+/// Migrates an older schema, completely or not at all.
 pub(super) fn migrate(place: &Place, conn: &mut Connection) -> Result<(), StoreError> {
     if schema(conn).map_err(|error| place.error(error))? == sql::SCHEMA {
         return Ok(());
@@ -89,7 +92,8 @@ pub(super) fn migrate(place: &Place, conn: &mut Connection) -> Result<(), StoreE
     refuse_newer(found)
 }
 
-/// The store's time from here on. The mark is kept at once, so that a doubt about the clock outlives this process.
+/// Starts the store's time. The mark is kept at once, so that a doubt about the clock outlives this
+/// process.
 pub(super) fn start_time(
     place: &Place,
     conn: &mut Connection,
@@ -108,7 +112,7 @@ pub(super) fn start_time(
         Ok((time, Pulse(meta.pulse)))
     };
     match start(conn, Arc::clone(&clock)).map_err(|error| place.error(error)) {
-        // On a full disk the store can still be read, and what is due can still be ended (law 3).
+        // On a full disk the store can still be read, and due accesses can still be ended (law 3).
         Err(StoreError::Full { hint, source }) => {
             let found = Meta::load(conn).map_err(|error| place.error(error))?;
             let Some(meta) = found else { return Err(StoreError::Full { hint, source }) };
@@ -123,7 +127,8 @@ fn connect(place: &Place, how: OpenFlags) -> Result<Connection, StoreError> {
     let flags = how | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(place.path(), flags).map_err(|error| place.error(error))?;
     conn.busy_timeout(LOCK_WAIT).map_err(|error| place.error(error))?;
-    // Otherwise SQLite plans a prepared statement anew for each value of a LIMIT, and of more.
+    // Otherwise SQLite plans a prepared statement anew for each value of a LIMIT, and of other
+    // parameters.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(|error| place.error(error))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
@@ -131,7 +136,7 @@ fn connect(place: &Place, how: OpenFlags) -> Result<Connection, StoreError> {
 
 fn recognise(place: &Place) -> Result<(), StoreError> {
     let mut conn = connect(place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    // both of one moment: another process may be making the store
+    // reads both in one snapshot, because another process may be making the store
     let look = |conn: &mut Connection| -> rusqlite::Result<(i64, i64)> {
         let moment = conn.transaction()?;
         let tables = moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

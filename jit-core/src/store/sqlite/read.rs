@@ -1,4 +1,4 @@
-//! Looking: rows become records and entries.
+//! Reading of rows as records and entries.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) fn record(place: &Place, conn: &Connection, at: &RecordKey) -> Result
     row().map_err(|error| place.error(error))?.map(|raw| raw.into_record(at.clone())).transpose()
 }
 
-/// In one snapshot.
+/// Reads the records of these keys in one snapshot.
 pub(super) fn records(place: &Place, conn: &Connection, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
     conn.execute_batch(sql::SNAPSHOT).map_err(|error| place.error(error))?;
     let found = keys.iter().map(|at| record(place, conn, at)).collect();
@@ -93,7 +93,7 @@ pub(super) fn entries(
     rows.map(entry).collect()
 }
 
-/// A record's columns, in the order of every statement that reads one.
+/// Columns of a record, in the order of every statement that reads one.
 pub(super) struct Raw {
     version: i64,
     labels: Option<String>,
@@ -112,7 +112,7 @@ impl Raw {
     }
 }
 
-/// The key of a row that was found by its schedule.
+/// Returns the key of a row that was found by its schedule.
 pub(super) fn record_key(tenant: String, kind: &str, key: String) -> Result<RecordKey, StoreError> {
     let Some(kind) = Kind::parse(kind) else {
         return Err(damaged("record", &key, "its kind is unknown"));
@@ -123,7 +123,7 @@ pub(super) fn record_key(tenant: String, kind: &str, key: String) -> Result<Reco
     }
 }
 
-/// Columns lane, due, serial.
+/// Reads the columns lane, due, serial.
 pub(super) fn schedule(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Schedule>> {
     let Some(lane) = row.get::<_, Option<String>>(first)? else { return Ok(None) };
     let due = time(row.get(first.saturating_add(1))?);
@@ -140,12 +140,12 @@ pub(super) fn damaged(kind: &'static str, key: &str, why: &str) -> StoreError {
     StoreError::Damaged { kind, key: key.to_owned(), why: why.to_owned() }
 }
 
-/// A limit on rows, as SQLite takes it.
+/// Converts a limit on rows to SQLite's type.
 pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// A time as the file keeps it: microseconds since 1970, UTC.
+/// Converts a time to the form that the file keeps: microseconds since 1970, UTC.
 pub(super) fn micros(time: Time) -> i64 {
     time.timestamp_micros()
 }

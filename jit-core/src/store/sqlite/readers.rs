@@ -13,7 +13,7 @@ use super::error::Place;
 use super::open;
 use super::shared::Shared;
 
-/// A look takes microseconds: two are enough for one to take longer.
+/// Number of readers. A read takes microseconds, so with two of them one may take longer.
 const READERS: usize = 2;
 
 type Look = Box<dyn FnOnce(&Place, &Connection) + Send>;
@@ -49,7 +49,7 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Looks, in another thread.
+    /// Runs a read in another thread.
     pub(super) async fn look<T, F>(&self, look: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -57,7 +57,7 @@ impl Readers {
     {
         let (answer, answered) = oneshot::channel();
         self.desk.put(Box::new(move |place, conn| {
-            // Who asked may have gone.
+            // The caller may have gone.
             if !answer.is_closed() {
                 let _ = answer.send(look(place, conn));
             }

@@ -1,4 +1,4 @@
-//! What the threads of one open store share.
+//! State that the threads of one open store share.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pulse: watch::Sender<Pulse>,
     time: Mutex<Timekeeper>,
-    /// The latest time that anybody was told, and the latest mark kept; microseconds since 1970, UTC.
+    /// The latest time that was given out, and the latest mark kept; microseconds since 1970, UTC.
     told: AtomicI64,
     kept: AtomicI64,
 }
@@ -36,21 +36,21 @@ impl Shared {
     }
 
     pub(super) fn time(&self) -> MutexGuard<'_, Timekeeper> {
-        // A timekeeper is whole between any two of its statements that could panic: there are none.
+        // No statement of a timekeeper can panic, so it is always whole.
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody was told a later time than the file knows.
+    /// Checks whether a later time was given out than the file knows.
     pub(super) fn told(&self) -> bool {
         self.told.load(Ordering::Relaxed) > self.kept.load(Ordering::Relaxed)
     }
 
-    /// The file knows of this time.
+    /// Records that the file knows this time.
     pub(super) fn kept(&self, mark: Time) {
         self.kept.fetch_max(micros(mark), Ordering::Relaxed);
     }
 
-    /// Tells whoever waits, if there was a commit since.
+    /// Wakes all who wait, if there was a commit since.
     pub(super) fn announce(&self, pulse: u64) {
         self.pulse.send_if_modified(|known| {
             let newer = pulse > known.0;

@@ -1,9 +1,9 @@
 //! Every statement of the store, for review without reading Rust.
 
-/// What this software writes as `user_version`: the number of [`MIGRATIONS`].
+/// Schema version that this software writes as `user_version`: the number of [`MIGRATIONS`].
 pub(super) const SCHEMA: i64 = 1;
 
-/// Forward only; one is added, none is changed.
+/// Migrations, forward only. New ones are added; none is changed.
 pub(super) const MIGRATIONS: [&str; 1] = [r"
 -- The store's time, and the counters that every process shares. One row.
 CREATE TABLE meta (
@@ -106,7 +106,8 @@ WHEN EXISTS (SELECT 1 FROM numbers WHERE entry = NEW.entry)
 BEGIN SELECT RAISE(FAIL, 'the audit log is append-only'); END;
 "];
 
-/// One writer; what it keeps of the file in memory is bounded (16 MiB), and nothing is mapped.
+/// Settings of the one writer. Its memory for pages of the file is bounded (16 MiB), and nothing is
+/// mapped.
 pub(super) const WRITER_SETUP: &str = "
 PRAGMA cache_size = -16384;
 PRAGMA mmap_size = 0;
@@ -117,7 +118,7 @@ PRAGMA journal_size_limit = 67108864;
 PRAGMA wal_autocheckpoint = 8000;
 ";
 
-/// A reader keeps 8 MiB at most, and cannot write.
+/// Settings of a reader, which keeps 8 MiB at most and cannot write.
 pub(super) const READER_SETUP: &str = "
 PRAGMA cache_size = -8192;
 PRAGMA mmap_size = 0;
@@ -126,7 +127,7 @@ PRAGMA trusted_schema = OFF;
 PRAGMA query_only = ON;
 ";
 
-/// The watcher reads one row and moves the write-ahead log into the file.
+/// Settings of the watcher, which reads one row and moves the write-ahead log into the file.
 pub(super) const WATCHER_SETUP: &str = "
 PRAGMA cache_size = -1024;
 PRAGMA mmap_size = 0;
@@ -143,9 +144,9 @@ pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 pub(super) const SNAPSHOT: &str = "BEGIN DEFERRED";
 
-/// Whether another connection committed: changes with each of their commits.
+/// Returns a number that changes with each commit of another connection.
 pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
-/// Frames in the write-ahead log, and how many of them are in the file already.
+/// Counts the frames in the write-ahead log, and how many of them are in the file already.
 pub(super) const LOG_LENGTH: &str = "PRAGMA wal_checkpoint(NOOP)";
 pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
@@ -184,7 +185,8 @@ pub(super) const TURN_RECORD: &str = "
 SELECT version, labels, lane, due, serial, body, tenant, kind, key
 FROM records WHERE serial = ?1 AND lane = ?2 ORDER BY due, id LIMIT 1";
 
-/// The earliest record of each turn that comes before ?3 and that nobody has now (?2): those that nobody had, and those whose claim ended.
+/// Finds the earliest record of each turn that is due before ?3 and that nobody has claimed now
+/// (?2). It may never have been claimed, or its claim ended.
 pub(super) const UPCOMING: &str = "
 SELECT r.version, r.labels, r.lane, r.due, r.serial, r.body, r.tenant, r.kind, r.key
 FROM (SELECT * FROM (SELECT serial, due FROM turns WHERE lane = ?1 AND again IS NULL AND due < ?3 ORDER BY due LIMIT ?4)

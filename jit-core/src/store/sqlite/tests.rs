@@ -1,4 +1,4 @@
-//! What only this store promises: its file, its threads, its speed.
+//! Tests of what only this store promises: its file, its threads, its speed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::{SystemEntropy, after};
 use crate::id::{EntryId, NodeId};
 
-/// The file of a test's child process.
+/// Environment variable with the file of a test's child process.
 const CHILD: &str = "JIT_TEST_STORE";
 
 fn directory() -> (tempfile::TempDir, PathBuf) {
@@ -49,7 +49,8 @@ fn due(i: usize, due: Time) -> Write {
     }
 }
 
-/// This very test once more in a process of its own, which finds the file's path in its environment.
+/// Runs this same test once more in a separate process, which finds the file's path in its
+/// environment.
 fn child(test: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("store::sqlite::tests::{test}"), "--nocapture"]).env(CHILD, path);
@@ -150,14 +151,15 @@ async fn where_nothing_can_be_written_it_says_so_and_names_the_file() {
     SqliteStore::open(&path).unwrap().commit(put("one", b"x".to_vec())).await.unwrap();
     let (of_file, of_directory) = (std::fs::Permissions::from_mode(0o444), std::fs::Permissions::from_mode(0o555));
     std::fs::set_permissions(&path, of_file).unwrap();
-    // A directory that can be read, with a file that cannot be written; one that cannot be written; one without the file.
+    // A directory that can be read, with a file that cannot be written; one that cannot be written;
+    // one without the file.
     for (place, file_mode) in [(&path, 0o444), (&path, 0o666), (&directory.path().join("new.db"), 0)] {
         if place.exists() {
             std::fs::set_permissions(place, std::fs::Permissions::from_mode(file_mode)).unwrap();
         }
         std::fs::set_permissions(directory.path(), of_directory.clone()).unwrap();
         let mut command = child("where_nothing_can_be_written_it_says_so_and_names_the_file", place);
-        // The administrator may write everywhere: another user has to try.
+        // The administrator may write everywhere, so another user has to try.
         let copied = tempfile::tempdir().unwrap();
         if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
             std::fs::set_permissions(copied.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -188,7 +190,7 @@ async fn a_full_disk_is_told_keeps_what_was_committed_and_can_be_mended() {
                 Err(StoreError::Full { hint, .. }) => {
                     assert!(hint.contains("jit.db"), "{hint}");
                     println!("full {i}");
-                    // It can still be read, and time is still told.
+                    // The store can still be read, and still gives the time.
                     let first = RecordKey::new(&TenantId::main(), Kind::Access, "000000");
                     assert!(store.read(&first).await.unwrap().is_some());
                     store.now().await.unwrap();
@@ -201,7 +203,8 @@ async fn a_full_disk_is_told_keeps_what_was_committed_and_can_be_mended() {
     let (_directory, path) = directory();
     drop(SqliteStore::open(&path).unwrap());
     let child = child("a_full_disk_is_told_keeps_what_was_committed_and_can_be_mended", &path);
-    // No file may be longer than 1 MiB; the signal that says so is ignored, as services under a shell's limits do.
+    // No file may be longer than 1 MiB; the signal that says so is ignored, as services under a
+    // shell's limits do.
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\""]).arg(child.get_program());
     let done = limited.args(child.get_args()).env(CHILD, &path).output().unwrap();
@@ -337,7 +340,8 @@ fn every_statement_finds_its_rows_by_an_index() {
     }
 }
 
-/// Prints what DESIGN section 12 asks of the store. A million records take a minute: `--ignored` runs it.
+/// Prints the store's times with a million scheduled records. They take a minute, so only
+/// `--ignored` runs this test.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute and 1 GB of disk"]
 async fn a_million_scheduled_records() {

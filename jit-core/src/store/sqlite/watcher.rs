@@ -1,5 +1,5 @@
-//! The thread that notices what other processes commit, and moves the write-ahead log into the file, so that no commit
-//! has to wait for that.
+//! Thread that notices commits of other processes. It also moves the write-ahead log into the file,
+//! so that no commit has to wait for that.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use super::open;
 use super::shared::Shared;
 use super::sql;
 
-/// How late another process's commit may be noticed.
+/// Longest delay before a commit of another process is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The log is looked at after so many rounds with commits.
+/// Number of rounds with commits after which the log is looked at.
 const ROUNDS_PER_CHECKPOINT: u32 = 10;
-/// Frames (pages of 4 KiB) that are worth moving.
+/// Number of frames (pages of 4 KiB) that are worth moving.
 const FRAMES_WORTH_MOVING: i64 = 1000;
 
 pub(super) struct Watcher {
@@ -25,7 +25,7 @@ pub(super) struct Watcher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Wakes the watcher.
+/// Bell that wakes the watcher.
 #[derive(Default)]
 pub(super) struct Bell {
     wishes: Mutex<Wishes>,
@@ -34,14 +34,14 @@ pub(super) struct Bell {
 
 #[derive(Default)]
 struct Wishes {
-    /// How many wait for a commit.
+    /// Number of callers that wait for a commit.
     waiting: usize,
-    /// Whether this process committed since the log was looked at.
+    /// True if this process committed since the log was looked at.
     committed: bool,
     closed: bool,
 }
 
-/// While it lives, the watcher looks.
+/// Guard: while it lives, the watcher looks.
 pub(super) struct Watching<'a>(&'a Bell);
 
 impl Watcher {
@@ -92,7 +92,7 @@ impl fmt::Debug for Watcher {
 }
 
 impl Bell {
-    /// This process committed: the log has grown.
+    /// Records that this process committed, so the log has grown.
     pub(super) fn committed(&self) {
         let mut wishes = self.wishes();
         let first = !std::mem::replace(&mut wishes.committed, true);
@@ -124,7 +124,8 @@ fn watch(bell: &Bell, shared: &Shared, conn: &Connection) {
     let mut rounds = 0_u32;
     while let Some((waiting, committed)) = bell.next() {
         if waiting {
-            // What cannot be read now is read in the next round, and every call of the store says why.
+            // What cannot be read now is read in the next round; every call of the store reports
+            // the error.
             let _ = look(shared, conn, &mut version);
         }
         if committed {
@@ -133,7 +134,7 @@ fn watch(bell: &Bell, shared: &Shared, conn: &Connection) {
         if rounds >= ROUNDS_PER_CHECKPOINT {
             rounds = 0;
             bell.wishes().committed = false;
-            // One that fails is made up for by the next, or by the writer's own.
+            // If one checkpoint fails, the next one or the writer's own makes up for it.
             let _ = checkpoint(conn);
         }
         bell.pause();

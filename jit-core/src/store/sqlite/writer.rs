@@ -1,4 +1,4 @@
-//! The thread that writes. What waits for it while it syncs goes into its next transaction together.
+//! The thread that writes. Jobs that wait while it syncs go into its next transaction together.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use super::sql;
 use super::watcher::Bell;
 use crate::clock::Time;
 
-/// As many go into one transaction: more would keep other processes waiting.
+/// Largest number of jobs in one transaction: more would keep other processes waiting.
 const GROUP: usize = 256;
-/// A time that somebody was told is kept so soon, even when nothing is committed.
+/// Longest time after which a time that was given out is kept in the file, even when nothing is
+/// committed.
 const KEEP_MARK_EVERY: Duration = Duration::from_secs(10);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -99,9 +100,9 @@ struct Desk {
     conn: Connection,
     shared: Arc<Shared>,
     bell: Arc<Bell>,
-    /// Which kind of commit the connection is set to; not known at first.
+    /// Kind of commit that the connection is set to; not known at first.
     durable: Option<Durable>,
-    /// When the mark was kept last, of the elapsed time.
+    /// Elapsed time at which the mark was kept last.
     kept_at: Duration,
 }
 
@@ -117,13 +118,13 @@ enum Claiming {
     Unclaim(Vec<Claim>, Answer<()>),
 }
 
-/// Why a transaction came to nothing.
+/// Reason why a transaction came to nothing.
 enum Ended {
-    /// It did not begin: another try would fail alike.
+    /// The transaction did not begin; another try would fail in the same way.
     NotBegun(StoreError),
-    /// It began, and nothing of it was kept.
+    /// The transaction began, and nothing of it was kept.
     Undone(StoreError),
-    /// Whether it was kept is not known.
+    /// It is not known if the transaction was kept.
     Unknown(StoreError),
 }
 
@@ -159,7 +160,7 @@ impl Desk {
                 Job::AcceptClock(answer) => drop(answer.send(self.accept_clock())),
             }
         }
-        // Those who claim wait for no disk; so they come first.
+        // Claims wait for no disk, so they come first.
         if !claims.is_empty() {
             self.claims(claims);
         }
@@ -188,12 +189,12 @@ impl Desk {
         match done {
             Ok(answers) => {
                 for ((_, answer), committed) in jobs.into_iter().zip(answers) {
-                    // Who asked may have gone; the change is durable all the same.
+                    // The caller may have gone; the change is durable all the same.
                     let _ = answer.send(committed);
                 }
                 self.bell.committed();
             }
-            // One of them spoiled it for all; alone, the others go through.
+            // One of the jobs spoiled the transaction for all; alone, the others go through.
             Err(Ended::Undone(_)) if jobs.len() > 1 => {
                 for job in jobs {
                     self.commits(vec![job]);
@@ -250,7 +251,8 @@ impl Desk {
         }
     }
 
-    /// Kept before it is believed, and every other process on the file believes it with the mark.
+    /// Accepts the wall clock. The mark is kept before it is believed, and every other process on
+    /// the file believes it with the mark.
     fn accept_clock(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let done = self.transaction(Durable::Synced, |_, meta, _| {
@@ -268,9 +270,10 @@ impl Desk {
         }
     }
 
-    /// Keeps the latest time that anybody was told, where that is not kept yet.
+    /// Keeps the latest time that was given out, if the file does not know it yet.
     fn keep_mark(&mut self) {
-        // What cannot be kept now is kept with the next commit; and the next opening counts on from an older mark.
+        // If this fails, the next commit keeps the mark; and the next opening counts on from an
+        // older mark.
         let _ = self.transaction(Durable::NotSynced, |_, _, _| Ok(((), true)));
         self.kept_at = self.shared.clock.elapsed();
     }
@@ -280,7 +283,8 @@ impl Desk {
         KEEP_MARK_EVERY.saturating_sub(since)
     }
 
-    /// Does the work on what the file holds now, whoever wrote it. `work` says whether there is something to keep.
+    /// Runs the work in a transaction, on what the file holds now, whoever wrote it. `work` says
+    /// whether there is something to keep.
     fn transaction<T>(
         &mut self,
         durable: Durable,
@@ -318,7 +322,8 @@ impl Desk {
         }
     }
 
-    /// Begins, and reads the row that every process shares; its mark is already the time of this transaction.
+    /// Begins a transaction, and reads the row that every process shares. Its mark is already the
+    /// time of this transaction.
     fn begin(&mut self, durable: Durable) -> Result<Meta, StoreError> {
         if self.durable != Some(durable) {
             let setting = match durable {
