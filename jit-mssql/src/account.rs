@@ -1,4 +1,5 @@
-//! Names of accounts and roles as SQL Server keeps them: both are principals, of a database or of the server.
+//! Names of accounts and roles as SQL Server keeps them: both are principals, of a database or of
+//! the server.
 
 use jit_core::database::NameError;
 use jit_core::database::adapter::refused_name as refusal;
@@ -9,19 +10,22 @@ use crate::sql::Scope;
 /// Longest name, in UTF-16 units: `sysname` is `nvarchar(128)`.
 const LONGEST_NAME: usize = 128;
 
-/// What a role of the server is written with. No database role may begin with it, so that the two cannot be confused in a policy.
+/// Prefix of the server's roles. No database role may begin with it, so that the two cannot be
+/// confused in a policy.
 pub(crate) const SERVER_ROLE: &str = "server::";
 
-/// Principals that every database or server has and that stand for something else than one person: whose they are depends on who asks
-/// (`dbo`, `guest`), or everybody is in them (`public`), or nothing could take a role from them (`sa`).
+/// Names of principals that every database or server has and that stand for something else than one
+/// person. Some depend on who asks (`dbo`, `guest`). Everybody is in `public`. Nothing could take a
+/// role from `sa`.
 const RESERVED: [&str; 8] =
     ["public", "dbo", "guest", "sys", "information_schema", "sa", "system_function_schema", "sysadmin"];
 
-/// The account of this name: a user of the target's database, or a login where the target is `master`. Exactly as given: most servers
-/// find a name in another case too, and jit does not, so that two spellings are never one account (law 11).
+/// Returns the account of this name: a user of the target's database, or a login if the target is
+/// `master`. The name is taken exactly as given. Most servers find a name in another case too, and
+/// jit does not, so that two spellings are never one account (law 11).
 ///
 /// # Errors
-/// When the server would refuse it, cut it, or take it for something else.
+/// When the server would refuse the name, cut it, or take it for something else.
 pub(crate) fn account(name: &str) -> Result<Account, NameError> {
     let what = "an account";
     validate(what, name, name)?;
@@ -31,11 +35,13 @@ pub(crate) fn account(name: &str) -> Result<Account, NameError> {
     Account::new(name).map_err(|error| refusal(what, name, error.why))
 }
 
-/// The role of this name: `orders_write` is a role of the target's database; `server::orders_audit` is a role of the server, which only
-/// a target whose database is `master` has.
+/// Returns the role of this name. `orders_write` is a role of the target's database.
+/// `server::orders_audit` is a role of the server, which only a target whose database is `master`
+/// has.
 ///
 /// # Errors
-/// When the server would refuse it, cut it, or take it for something else; when the target has no such roles.
+/// When the server would refuse the name, cut it, or take it for something else; when the target
+/// has no such roles.
 pub(crate) fn role(scope: Scope, name: &str) -> Result<RoleName, NameError> {
     let what = "a role";
     let bare = match (scope, name.strip_prefix(SERVER_ROLE)) {
@@ -55,12 +61,12 @@ pub(crate) fn role(scope: Scope, name: &str) -> Result<RoleName, NameError> {
     RoleName::new(name).map_err(|error| refusal(what, name, error.why))
 }
 
-/// The role's name in the catalog.
+/// Returns the role's name in the catalog.
 pub(crate) fn bare(role: &RoleName) -> &str {
     role.as_str().strip_prefix(SERVER_ROLE).unwrap_or(role.as_str())
 }
 
-/// A catalog's name as the role that it is in this scope.
+/// Converts a catalog's name into the role's name in this scope.
 pub(crate) fn spelled(scope: Scope, name: &str) -> String {
     match scope {
         Scope::Database | Scope::AzureDatabase => name.to_owned(),
@@ -68,12 +74,12 @@ pub(crate) fn spelled(scope: Scope, name: &str) -> String {
     }
 }
 
-/// A name as it stands in a statement.
+/// Quotes a name for use in a statement.
 pub(crate) fn quoted(name: &str) -> String {
     format!("[{}]", name.replace(']', "]]"))
 }
 
-/// A text as it stands in a statement.
+/// Quotes a text for use in a statement.
 pub(crate) fn literal(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }

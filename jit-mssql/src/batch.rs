@@ -1,4 +1,5 @@
-//! A call that changes something: its orders in batches, each one transaction of one round trip, and who blocks it while it waits.
+//! Call that changes something. Its orders go in batches, each one transaction of one round trip.
+//! While a batch waits, its blocker is found out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,45 +15,47 @@ use crate::observe::{Asked, values};
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
-/// What the server said to one order.
+/// Answer of the server to one order.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// `ok`, or a word of the statement.
+    /// State of the order: `ok`, or a word of the statement.
     pub(crate) state: String,
-    /// The server's error, where it was one.
+    /// Number of the server's error, if it was one.
     pub(crate) number: Option<u32>,
-    /// Its message, or more about the word.
+    /// Message of the server's error, or more about the word.
     pub(crate) why: Option<String>,
 }
 
-/// How the orders of a call are told, and what the statement's own words mean.
+/// Kind of orders: how they are sent, and what the statement's own words mean.
 pub(crate) trait Orders {
-    /// What came with the answers, for one order.
+    /// Result that comes with the answers, for one order.
     type Shown;
-    /// The batch for so many orders.
+    /// Returns the batch for so many orders.
     fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String;
-    /// One order as it is asked.
+    /// Returns the subject of one order.
     fn subject(&self, order: usize) -> Option<&Subject>;
-    /// When the server must refuse it, by its own clock, and the order's two flags, powers and actors.
+    /// Returns the order's deadline by the server's own clock, and its two flags, powers and
+    /// actors.
     fn terms(&self, order: usize) -> (Time, bool, bool);
-    /// Reads what came behind the answers, one for each of these orders.
+    /// Reads the results behind the answers, one for each of these orders.
     fn shown(
         &self,
         connection: &Connection,
         results: &[Vec<Row>],
         orders: &[usize],
     ) -> Result<Vec<Self::Shown>, DatabaseError>;
-    /// An answer to the order that is neither `ok` nor an error.
+    /// Translates an answer to the order that is neither `ok` nor an error.
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
 }
 
-/// How often an order is tried again that another change met, or that a doomed transaction took with it.
+/// Number of tries for an order that another change collided with, or that a doomed transaction
+/// took with it.
 const TRIES: u32 = 20;
 
-/// How long one order waits where others, of other roles, wait behind it: this part of what is left.
+/// Part of the remaining time that one order waits while others, of other roles, wait behind it.
 const SHORT_WAIT: f64 = 0.15;
 
-/// Sends the orders, and tries again what may be. One result per order.
+/// Sends the orders, and tries again those that may be tried again. Returns one result per order.
 pub(crate) async fn drive<O: Orders>(
     connector: &Connector,
     connection: &mut Connection,
@@ -79,13 +82,13 @@ pub(crate) async fn drive<O: Orders>(
         if !connection.is_sound() {
             break;
         }
-        // behind those that were never sent
+        // Behind those that were never sent.
         pending.extend(again);
     }
     results
 }
 
-/// One batch; what has to be sent again.
+/// Runs one batch. Returns the orders that have to be sent again.
 async fn once<O: Orders>(
     connector: &Connector,
     connection: &mut Connection,
@@ -98,7 +101,7 @@ async fn once<O: Orders>(
     let roles: BTreeSet<&str> =
         batch.iter().filter_map(|&i| all.subject(i)).map(|subject| subject.role.as_str()).collect();
     let wait = if roles.len() > 1 { budget.left().mul_f64(SHORT_WAIT) } else { budget.patience() };
-    // What the call gives up must not be done later.
+    // Orders of a call that was given up must not be done later.
     let until = whole_micros(connection.server.clock.after(budget.statement()));
     let rows: Vec<Asked<'_>> = batch
         .iter()
@@ -145,7 +148,7 @@ async fn once<O: Orders>(
         let seen = shown.next().unwrap_or_else(|| Err(DatabaseError::unknown("the server did not show what it did")));
         let answer = answers.iter().find(|(index, _)| *index == n).map(|(_, answer)| answer);
         match answer {
-            // a doomed transaction ended before it came to this one
+            // A doomed transaction ended before it came to this order.
             None => again.push(order),
             Some(answer) if answer.state == "again" || error::is_a_collision(answer.number) => {
                 set(results, order, Err(DatabaseError::not_applied("other changes of the same roles came in between")));
@@ -194,7 +197,8 @@ fn answers_of(rows: &[Row]) -> Result<Vec<(usize, Answer)>, DatabaseError> {
     Ok(answers)
 }
 
-/// Waits for the work, and finds out on a connection of its own who blocks it where it takes half of its patience: afterwards nobody could say.
+/// Waits for the work. If that takes half of its patience, finds out its blocker on a connection of
+/// its own: afterwards nobody could say.
 async fn watched<T>(
     connector: &Connector,
     session: i32,

@@ -1,4 +1,5 @@
-//! What an account and a role came to own, what runs as them, and what they passed on.
+//! Objects that an account and a role own, code that runs as them, and permissions that they passed
+//! on.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
 impl Connection {
-    /// One answer per subject.
+    /// Returns the owned objects of each subject, one answer per subject.
     pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
         let mut all = Vec::with_capacity(subjects.len());
         for subjects in subjects.chunks(ROWS) {

@@ -1,4 +1,4 @@
-//! Can the broker do its work here, and what would mend it?
+//! Check of the broker: can it do its work here, and what would fix a problem?
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::row::Columns;
 use crate::sql::dead_man::{job, job_name, make};
 use crate::sql::{self, ROWS, Scope};
 
-/// Everything that is missing or dangerous.
+/// Finds everything that is missing or dangerous.
 pub(crate) async fn check(
     connection: &mut Connection,
     roles: &[RoleName],
@@ -39,7 +39,7 @@ pub(crate) async fn check(
     Ok(findings)
 }
 
-/// What the broker may do, as it sees it.
+/// Reads the broker's rights, as the broker sees them.
 async fn of_itself(connection: &mut Connection) -> Result<Row, DatabaseError> {
     let azure = connection.server.edition == AZURE_DATABASE;
     let text = if azure { sql::CHECK_BROKER_AZURE } else { sql::CHECK_BROKER };
@@ -48,7 +48,7 @@ async fn of_itself(connection: &mut Connection) -> Result<Row, DatabaseError> {
     row.ok_or_else(|| DatabaseError::not_applied("the server does not say what the broker may do"))
 }
 
-/// The broker's user in the database.
+/// Returns the broker's user in the database.
 pub(crate) async fn user(connection: &mut Connection) -> Result<String, DatabaseError> {
     of_itself(connection).await?.text("broker_user")
 }
@@ -130,7 +130,8 @@ fn of_the_server(server: &Server, row: &Row, findings: &mut Vec<Check>) -> Resul
     Ok(())
 }
 
-/// What runs whenever the broker changes a role, with the broker's rights; and who may impersonate every login.
+/// Adds findings about code that runs with the broker's rights whenever the broker changes a role.
+/// Adds those who may impersonate every login.
 async fn of_strangers_code(connection: &mut Connection, findings: &mut Vec<Check>) -> Result<(), DatabaseError> {
     let results = connection.run(sql::strangers_code(connection.server.scope), Vec::new()).await;
     let results = results.all().map_err(reading)?;
@@ -192,7 +193,7 @@ async fn of_the_roles(
     roles: &[RoleName],
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
-    // the statement asks for pairs of account and role
+    // The statement asks for pairs of account and role.
     let nobody = Account::new("-").map_err(|error| DatabaseError::not_applied(error.to_string()))?;
     let subjects: Vec<Subject> = roles
         .iter()

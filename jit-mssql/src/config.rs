@@ -1,4 +1,4 @@
-//! Where the server is and how it is reached.
+//! Address, password source and limits of a SQL Server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use crate::sql::Scope;
 
-/// Where a SQL Server is and how it is reached. Holds no password in readable form.
+/// Address of a SQL Server and settings to reach it. Holds no password in readable form.
 #[derive(Debug, Clone)]
 pub struct MsSqlConfig {
     pub(crate) host: String,
@@ -30,9 +30,9 @@ pub struct MsSqlConfig {
 #[derive(Debug, thiserror::Error)]
 #[error("the SQL Server is not configured right: {why}")]
 pub struct ConfigError {
-    /// What is wrong, and what would do.
+    /// Error in the configuration, and how to fix it.
     pub why: String,
-    /// The cause.
+    /// Cause of the error.
     #[source]
     pub source: Option<BoxError>,
 }
@@ -49,15 +49,16 @@ impl From<TlsError> for ConfigError {
     }
 }
 
-/// How a URL is written.
+/// Form of the URL, for error messages.
 const FORM: &str = "write mssql://broker@host:1433/database, special characters percent-encoded";
 
 impl MsSqlConfig {
-    /// From `mssql://broker@host:1433/database` (port 1433 where none is named). The database says which roles the target has: its own;
-    /// with `master`, those of the server. A password in the URL is taken out of it.
+    /// Reads `mssql://broker@host:1433/database` (port 1433 if none is named). The database decides
+    /// which roles the target has: its own, or, with `master`, those of the server. A password in
+    /// the URL is taken out of it.
     ///
     /// # Errors
-    /// When it is no such URL, names no host, user or database, or has parameters.
+    /// When the text is no such URL, names no host, user or database, or has parameters.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let Some(rest) = url.strip_prefix("mssql://") else {
             return Err(ConfigError::new("the URL does not begin with mssql://"));
@@ -106,54 +107,57 @@ impl MsSqlConfig {
         })
     }
 
-    /// Where the password comes from, instead of the URL.
+    /// Sets the source of the password, instead of the URL.
     #[must_use]
     pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// How the connection is protected. The default verifies the server's certificate and name by the system's roots.
+    /// Sets the protection of the connection. The default verifies the server's certificate and
+    /// name by the system's roots.
     #[must_use]
     pub fn tls(self, tls: TlsMode) -> Self {
         Self { tls, ..self }
     }
 
-    /// How many connections are open at once, at most (8 unless told).
+    /// Sets the greatest number of open connections (default 8).
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections: connections.max(1), ..self }
     }
 
-    /// How long a new connection may take, login included (5 s unless told).
+    /// Sets the time limit for a new connection, login included (default 5 s).
     #[must_use]
     pub fn connect_limit(self, connect_limit: Duration) -> Self {
         Self { connect_limit, ..self }
     }
 
-    /// How long a call may take that brings no limit of its own: looking, checking, identifying (10 s unless told).
+    /// Sets the time limit for calls that bring none of their own: looking, checking, identifying
+    /// (default 10 s).
     #[must_use]
     pub fn call_limit(self, call_limit: Duration) -> Self {
         Self { call_limit, ..self }
     }
 
-    /// How long after the end of the last access the server itself takes a role away, if nobody of ours has (60 s unless told).
+    /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
+    /// access the server itself takes a role away, if no process of jit has.
     #[must_use]
     pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
         Self { dead_man_grace, ..self }
     }
 
-    /// What a check says of how the server is verified.
+    /// Returns the check's finding about how the server is verified.
     pub(crate) fn tls_check(&self) -> Option<Check> {
         self.tls.checked()
     }
 
-    /// Whose roles the target has.
+    /// Returns the scope of the target's roles: the database, or the server.
     pub(crate) fn scope(&self) -> Scope {
         if self.database.eq_ignore_ascii_case("master") { Scope::Server } else { Scope::Database }
     }
 }
 
-/// `host`, `host:port` or `[::1]:port`.
+/// Splits `host`, `host:port` or `[::1]:port`.
 fn host_and_port(place: &str) -> Result<(String, u16), ConfigError> {
     let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
@@ -169,7 +173,7 @@ fn host_and_port(place: &str) -> Result<(String, u16), ConfigError> {
     if host.contains('\\') || host.contains("%5C") || host.contains("%5c") {
         return Err(ConfigError::new("the URL names an instance: write the port that it listens on instead"));
     }
-    // What stands here can be a part of a password with an unencoded @, so it is not repeated.
+    // The text can be a part of a password with an unencoded @, so the error does not repeat it.
     let wrong = || ConfigError::new(format!("the URL's port is no number from 1 to 65535: {FORM}"));
     let port = match port {
         Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong)?,

@@ -1,4 +1,4 @@
-//! How a connection comes to be: TLS, the password, and who it is that answers.
+//! Opening a connection: TLS, the password, and the identity of the server.
 
 use std::sync::Arc;
 
@@ -33,30 +33,30 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// A broker's connection. Dropping it closes the socket at once, whatever is under way.
+/// Connection of the broker. Dropping it closes the socket at once, whatever is under way.
 pub(crate) struct Connection {
     client: Client<Compat<Wire>>,
     /// The same socket, to see whether the other side has closed it.
     socket: std::net::TcpStream,
     pub(crate) server: Server,
-    /// Whether everything that was sent was answered without an error.
+    /// Set while everything that was sent was answered without an error.
     sound: bool,
 }
 
-/// Who answers on a connection.
+/// Server that answers on a connection.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) version: String,
     pub(crate) edition: i32,
     pub(crate) scope: Scope,
-    /// The realm, as the server itself identifies it.
+    /// Realm, as the server itself identifies it.
     pub(crate) realm: String,
     pub(crate) database: String,
     pub(crate) broker_login: String,
     pub(crate) session: i32,
-    /// Which run of it, as it said on this connection.
+    /// Run of the server, as it said on this connection.
     pub(crate) identity: Option<Identity>,
-    /// What its clock says.
+    /// Reading of the server's clock.
     pub(crate) clock: ServerClock,
 }
 
@@ -65,7 +65,7 @@ pub(crate) const EXPRESS: i32 = 4;
 pub(crate) const AZURE_DATABASE: i32 = 5;
 pub(crate) const AZURE_INSTANCE: i32 = 8;
 
-/// A value of a statement.
+/// Value of a statement's parameter.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Text(String),
@@ -75,7 +75,7 @@ pub(crate) enum Value {
     Time(Time),
 }
 
-/// What a batch answered: the results that came, and the error that ended it or came among them.
+/// Answer to a batch: the results that came, and the error that ended it or came among them.
 pub(crate) struct Answered {
     pub(crate) results: Vec<Vec<Row>>,
     pub(crate) error: Option<tiberius::error::Error>,
@@ -93,23 +93,24 @@ impl Connector {
         &self.config
     }
 
-    /// Whether passwords and statements travel readable.
+    /// Checks whether passwords and statements travel readable.
     pub(crate) fn is_plaintext(&self) -> bool {
         self.tls.is_none()
     }
 
-    /// A broker's connection to the configured database.
+    /// Opens a broker's connection to the configured database.
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
-        // boxed: a future of this size, in one call after the other, is too much for the stack of a thread
+        // Boxed: a future of this size, in one call after the other, is too much for the stack of a
+        // thread.
         self.password.connect(self.config.connect_limit, Box::pin(self.broker())).await
     }
 
-    /// Waits until the password is there: its source has a time limit of its own.
+    /// Waits until the password is known. Its source has a time limit of its own.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
         self.password.ready().await
     }
 
-    /// A refused password is read anew, once: it may have been rotated.
+    /// Logs in. A refused password is read again, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
         if let Some(password) = self.password.kept() {
             match self.attempt(Some(password.secret())).await {
@@ -123,7 +124,8 @@ impl Connector {
         self.greet(client, socket).await
     }
 
-    /// Follows one redirect, as a gateway answers (Azure SQL): the server that it names is verified like the first.
+    /// Connects, and follows one redirect, as a gateway answers (Azure SQL). The server that the
+    /// gateway names is verified like the first.
     async fn attempt(
         &self,
         password: Option<&SecretString>,
@@ -151,7 +153,8 @@ impl Connector {
         settings.port(port);
         settings.database(database);
         settings.application_name("jit");
-        // The wire is encrypted and verified already, or readable by the configuration's dangerous word.
+        // The wire is encrypted and verified already, or readable by the configuration's dangerous
+        // option.
         settings.encryption(EncryptionLevel::NotSupported);
         let secret = password.map(ExposeSecret::expose_secret).unwrap_or_default();
         settings.authentication(AuthMethod::sql_server(user, secret));
@@ -159,7 +162,7 @@ impl Connector {
         let client = if self.is_plaintext() {
             connecting.await?
         } else {
-            // It would warn that nothing is encrypted, which it cannot know.
+            // The driver would warn that nothing is encrypted, which it cannot know.
             connecting.with_subscriber(NoSubscriber::default()).await?
         };
         Ok((client, socket))
@@ -179,32 +182,35 @@ impl Connector {
             .and_then(|rows| rows.first())
             .ok_or_else(|| DatabaseError::not_applied("the server does not say who it is"))?;
         connection.server = Server::of(scope, row)?;
-        // a session of TDS stays where it is: another server, or another run of it, is another connection
+        // A session of TDS stays where it is: another server, or another run of it, is another
+        // connection.
         connection.server.identity = Some(connection.moment_of(answered.get(1..).unwrap_or_default())?.identity);
         Ok(connection)
     }
 }
 
 impl Connection {
-    /// Whether it can still be used, as far as is known here: nothing has come unasked, and the other side has not closed it.
+    /// Checks whether the connection can still be used, as far as is known on this side. Nothing
+    /// may have come unasked, and the other side must not have closed it.
     pub(crate) fn is_open(&self) -> bool {
         let silent = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
         self.sound && self.socket.peek(&mut [0; 1]).is_err_and(silent)
     }
 
-    /// The server, if it is the one that the call is meant for.
+    /// Returns the server's identity, if it is the server that the call is meant for.
     pub(crate) fn meant(&self, call: &Call) -> Result<Identity, DatabaseError> {
         let unknown = || DatabaseError::not_applied("the server did not say who it is");
         let identity = self.server.identity.clone().ok_or_else(unknown)?;
         call.meant_for(&identity).map(|()| identity)
     }
 
-    /// Whether everything that was sent was answered without an error.
+    /// Checks whether everything that was sent was answered without an error.
     pub(crate) fn is_sound(&self) -> bool {
         self.sound
     }
 
-    /// Sends one batch and reads all that it answers. Where this is dropped halfway the connection is not sound any more.
+    /// Sends one batch and reads all its answers. If this is dropped halfway, the connection is not
+    /// sound any more.
     pub(crate) async fn run(&mut self, text: &str, values: Vec<Value>) -> Answered {
         self.sound = false;
         let answered = send(&mut self.client, text, values).await;
@@ -250,7 +256,7 @@ async fn send(client: &mut Client<Compat<Wire>>, text: &str, values: Vec<Value>)
 }
 
 impl Answered {
-    /// All results, where nothing failed.
+    /// Returns all results, if nothing failed.
     pub(crate) fn all(self) -> Result<Vec<Vec<Row>>, tiberius::error::Error> {
         match self.error {
             Some(error) => Err(error),
@@ -288,7 +294,7 @@ impl Server {
             }
             Scope::Database | Scope::AzureDatabase => Scope::AzureDatabase,
         };
-        // 14 is 2017
+        // Version 14 is 2017.
         if major < 14 && !cloud {
             return Err(DatabaseError::rejected(
                 Rejection::Other,

@@ -1,4 +1,4 @@
-//! [`MsSqlDatabase`]: the contract, call by call.
+//! [`MsSqlDatabase`]: the contract [`Database`], call by call.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::sql::Scope;
 use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_man, grant, observe, revoke};
 
-/// One database of a SQL Server with its roles, or, where that is `master`, the server with its own.
+/// One database of a SQL Server with its roles, or the server with its own roles if the database is
+/// `master`.
 #[derive(Debug, Clone)]
 pub struct MsSqlDatabase {
     pool: Pool,
@@ -26,7 +27,8 @@ pub struct MsSqlDatabase {
 }
 
 impl MsSqlDatabase {
-    /// Validates the configuration, CA certificates included, and connects to nothing: the first call does.
+    /// Validates the configuration, CA certificates included. Connects to nothing: the first call
+    /// does.
     ///
     /// # Errors
     /// When the CA file cannot be used, or the system has no CA certificates and none are named.
@@ -35,12 +37,12 @@ impl MsSqlDatabase {
         Ok(Self { pool: Pool::new(config)?, scope })
     }
 
-    /// The limit of a call that brings none.
+    /// Returns the time limit of a call that brings none.
     fn limit(&self) -> Duration {
         self.pool.connector().config().call_limit
     }
 
-    /// A call that changes nothing, within the configured limit.
+    /// Makes a call that changes nothing, within the configured limit.
     async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
@@ -147,7 +149,7 @@ impl Database for MsSqlDatabase {
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let config = self.pool.connector().config();
-        // a server that answers says whether it is Azure's, and which user the login is
+        // A server that answers says whether it is Azure's, and which user the login is.
         let answered = self.read(async |lease| {
             let connection = lease.connection()?;
             let user = check::user(connection).await?;
@@ -157,7 +159,7 @@ impl Database for MsSqlDatabase {
         let azure = config.host.to_ascii_lowercase().ends_with(".database.windows.net");
         let unseen = if azure && self.scope.is_database() { Scope::AzureDatabase } else { self.scope };
         let (scope, user) = answered.unwrap_or_else(|_| (unseen, config.user.clone()));
-        // whoever has no user in a database is its guest
+        // A login without a user in a database is its guest.
         let user = if user == "guest" { &config.user } else { &user };
         let (database, login) = (config.database.as_str(), config.user.as_str());
         Ok(SetUp { scope, database, login, user, roles }.script())

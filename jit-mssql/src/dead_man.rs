@@ -1,5 +1,6 @@
-//! The dead-man: leases in a table, and a job of SQL Server Agent, the broker's own, that takes away what ran out. It outlives every process of
-//! ours, and a restart of the server.
+//! Dead man's switch: leases in a table, and a job of SQL Server Agent that takes away roles whose
+//! lease ran out. The broker owns the job. It outlives every process of ours, and a restart of the
+//! server.
 
 use std::time::Duration;
 
@@ -17,24 +18,24 @@ use crate::observe::{Asked, values};
 use crate::row::Columns;
 use crate::sql::{self, dead_man as statements};
 
-/// What there is for it on the server.
+/// State of the dead man's switch on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Its job looks.
+    /// Job of the switch looks at the leases.
     Live,
-    /// This edition has no SQL Server Agent.
+    /// Edition of the server has no SQL Server Agent.
     NoAgent,
-    /// Its tables or the right to them are missing.
+    /// Tables of the switch, or the right to them, are missing.
     NotMade,
-    /// Somebody else made or changed its tables, or may write to them.
+    /// Tables were made or changed by somebody else, or somebody else may write to them.
     Planted { owner: String },
-    /// They are there, and no job has ever looked.
+    /// Tables are there, and no job has ever looked.
     NeverLooked,
-    /// Its job looks no more.
+    /// Job of the switch does not look any more.
     Silent,
 }
 
-/// What to do about tables that are somebody else's.
+/// Message about tables that are somebody else's, with what to do about them.
 pub(crate) const PLANTED: &str = "its tables in schema `jit` were made or changed by somebody else, who could run code as the broker by them: look at what they are, drop them, and run the statements that the check of this target prints";
 
 impl State {
@@ -77,7 +78,7 @@ impl Connection {
         })
     }
 
-    /// The stores that have marks here.
+    /// Returns the stores that have marks here.
     pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
         let text = statements::all_marks(self.server.scope, &self.server.broker_login);
         let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
@@ -94,13 +95,14 @@ impl Connection {
         name_for(&[&self.server.broker_login, subject.account.as_str(), subject.role.as_str()])
     }
 
-    /// A packet of a call that was given up must not undo what is done later.
+    /// Returns the time until which this call's batches may act. A batch of a call that was given
+    /// up must not undo what is done later.
     fn until(&self, budget: Budget) -> Time {
         whole_micros(self.server.clock.after(budget.left()))
     }
 }
 
-/// One result per order.
+/// Arms the switch for these memberships. Returns one result per order.
 pub(crate) async fn arm(
     connection: &mut Connection,
     call: &Call,
@@ -175,7 +177,7 @@ async fn arm_some(
     Ok(each.collect())
 }
 
-/// One result per order.
+/// Disarms the switch for these memberships. Returns one result per order.
 pub(crate) async fn disarm(
     connection: &mut Connection,
     call: &Call,
@@ -224,7 +226,7 @@ async fn disarm_some(
     Ok(each.map(|fired_at| Disarmed { fired_at, identity: identity.clone() }).collect())
 }
 
-/// The tables were not touched, where they are not as they have to be.
+/// Translates an error. Tables that are not as they have to be were not touched.
 fn unsound(error: tiberius::error::Error) -> DatabaseError {
     if error.code() == Some(statements::UNSOUND) {
         return DatabaseError::rejected(Rejection::NoDeadMan, PLANTED);

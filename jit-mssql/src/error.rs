@@ -1,9 +1,9 @@
-//! What SQL Server's errors let us conclude.
+//! Translation of SQL Server's errors into [`DatabaseError`].
 
 use jit_core::database::{DatabaseError, Rejection};
 use tiberius::error::{Error, IoErrorKind};
 
-/// An error while connecting: nothing was sent yet.
+/// Translates an error while connecting: nothing was sent yet.
 pub(crate) fn connecting(error: Error) -> DatabaseError {
     let said = said(&error);
     let why = match error.code() {
@@ -20,12 +20,12 @@ pub(crate) fn connecting(error: Error) -> DatabaseError {
     DatabaseError::Unreachable { why, source: source(error) }
 }
 
-/// Whether the server refused the login: the password may have been rotated.
+/// Checks whether the server refused the login: the password may have been rotated.
 pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(error.code(), Some(18456 | 18486..=18488))
 }
 
-/// An error of a statement that changes nothing: whatever happened, nothing was applied.
+/// Translates an error of a statement that changes nothing. In every case nothing was applied.
 pub(crate) fn reading(error: Error) -> DatabaseError {
     match error.code() {
         Some(number) if !ends_the_connection(&error) => from_number(number, &said(&error)),
@@ -33,7 +33,7 @@ pub(crate) fn reading(error: Error) -> DatabaseError {
     }
 }
 
-/// An error of a batch that changes something, before its answers came.
+/// Translates an error of a batch that changes something, before its answers came.
 pub(crate) fn changing(error: Error) -> DatabaseError {
     match error.code() {
         Some(number) if !ends_the_connection(&error) => from_number(number, &said(&error)),
@@ -44,10 +44,11 @@ pub(crate) fn changing(error: Error) -> DatabaseError {
     }
 }
 
-/// An error that the server reported for an order which it did not apply.
+/// Translates an error that the server reported for an order which it did not apply.
 pub(crate) fn from_number(number: u32, message: &str) -> DatabaseError {
     let (rejection, why) = match number {
-        // "Cannot alter the role ..., because it does not exist or you do not have permission": the catalog has shown it a moment before.
+        // "Cannot alter the role ..., because it does not exist or you do not have permission". The
+        // catalog showed the role a moment before.
         15151 => (
             Rejection::PrivilegeMissing,
             format!(
@@ -95,12 +96,13 @@ pub(crate) fn from_number(number: u32, message: &str) -> DatabaseError {
     DatabaseError::rejected(rejection, why)
 }
 
-/// Whether the next try will do: a deadlock's victim.
+/// Checks whether the order was a deadlock's victim. The next try will succeed.
 pub(crate) fn is_a_collision(number: Option<u32>) -> bool {
     number == Some(1205)
 }
 
-/// From severity 20 on the server ends the connection, whatever it did before; 596 says that the session was killed.
+/// Checks whether the server ended the connection. From severity 20 on it does so, whatever it did
+/// before; 596 says that the session was killed.
 fn ends_the_connection(error: &Error) -> bool {
     match error {
         Error::Server(token) => token.class() >= 20 || matches!(token.code(), 596 | 6005 | 40613 | 40197 | 40501),
@@ -108,7 +110,8 @@ fn ends_the_connection(error: &Error) -> bool {
     }
 }
 
-/// The server's own words, or the driver's. Neither holds a password. The driver's advice on refused certificates is its own business.
+/// Returns the server's own message, or the driver's. Neither holds a password. Leaves out the
+/// driver's advice on refused certificates.
 pub(crate) fn said(error: &Error) -> String {
     match error {
         Error::Server(token) => token.message().to_owned(),
@@ -124,7 +127,7 @@ pub(crate) fn said(error: &Error) -> String {
     }
 }
 
-/// The cause, where it says more than the message already does.
+/// Returns the cause, if it says more than the message already does.
 fn source(error: Error) -> Option<jit_core::store::BoxError> {
     match error {
         Error::Server(_) | Error::Tls(_) => None,

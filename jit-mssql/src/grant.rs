@@ -10,7 +10,7 @@ use crate::batch::{Answer, Orders, drive};
 use crate::connect::{Connection, Connector, Server};
 use crate::sql;
 
-/// One result per order.
+/// Grants the memberships. Returns one result per order.
 pub(crate) async fn grant(
     connector: &Connector,
     connection: &mut Connection,

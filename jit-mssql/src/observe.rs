@@ -1,4 +1,4 @@
-//! Looking: what is held now, and by whom the server is.
+//! Looking: the memberships that are held now, and the identity of the server.
 
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
@@ -15,46 +15,48 @@ use crate::error::reading;
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
-/// Who answers, and when.
+/// Server that answers, and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
     pub(crate) now: Time,
     pub(crate) identity: Identity,
-    /// What is added to the server's local time to have UTC.
+    /// Difference that is added to the server's local time to get UTC.
     ahead: TimeDelta,
 }
 
-/// What [`Connection::look`] saw of one subject, with what ending its sessions needs beyond it.
+/// Result of [`Connection::look`] at one subject, with the extra facts that ending its sessions
+/// needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
-    /// In the order of `seen.sessions`.
+    /// Backends in the order of `seen.sessions`.
     pub(crate) backends: Vec<Backend>,
 }
 
-/// The number of a session and when it began, in the server's words: together they tell it from a later one of the same number.
+/// Number of a session and its beginning, in the server's words. Together they tell it from a later
+/// session of the same number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Backend {
     pub(crate) id: i32,
     pub(crate) began: String,
 }
 
-/// One row of what is asked.
+/// One row of a question about subjects.
 pub(crate) struct Asked<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) not_after: Time,
-    /// Whether there is something to do with what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
+    /// Flag about what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
     pub(crate) powers: bool,
     pub(crate) actors: bool,
 }
 
 impl<'a> Asked<'a> {
-    /// What is only looked for.
+    /// Makes a row that is only looked for.
     pub(crate) fn only(subject: &'a Subject, not_after: Time) -> Self {
         Self { subject, not_after, powers: false, actors: false }
     }
 
-    /// Its values, in the order of [`sql::asked`].
+    /// Returns the row's values, in the order of [`sql::asked`].
     fn values(&self) -> [Value; sql::COLUMNS] {
         let (account_id, account_sid) = parts(self.subject.account_id.as_ref());
         let (role_id, role_sid) = parts(self.subject.role_id.as_ref());
@@ -72,20 +74,21 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The values of all rows.
+/// Returns the values of all rows.
 pub(crate) fn values(rows: &[Asked<'_>]) -> Vec<Value> {
     rows.iter().flat_map(Asked::values).collect()
 }
 
 impl Connection {
-    /// The server's time and incarnation.
+    /// Returns the server's time and incarnation.
     pub(crate) async fn moment(&mut self) -> Result<Moment, DatabaseError> {
         let text = sql::observe(self.server.scope, &self.server.broker_login, 0, LOCK_WAIT_MS);
         let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
         self.moment_of(&results)
     }
 
-    /// All subjects, each at the moment that is read right before; the moment is the first one's.
+    /// Looks at all subjects, each at the moment that is read right before. Returns the moment of
+    /// the first one.
     pub(crate) async fn look(&mut self, subjects: &[&Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let mut looks = Vec::with_capacity(subjects.len());
         let mut first = None;
@@ -165,7 +168,7 @@ impl Connection {
         Ok(moment)
     }
 
-    /// Every direct holder of these roles.
+    /// Returns every direct holder of these roles.
     pub(crate) async fn holders(&mut self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let scope = self.server.scope;
         let mut holders = Vec::new();
@@ -174,7 +177,7 @@ impl Connection {
             let results = self.run(&sql::holders(scope, roles.len()), names).await.all().map_err(reading)?;
             for row in results.first().map(Vec::as_slice).unwrap_or_default() {
                 let (account, role) = (row.text("account_name")?, spelled(scope, &row.text("role_name")?));
-                // most servers find a name in another case too
+                // Most servers find a name in another case too.
                 let Some(role) = roles.iter().find(|asked| asked.as_str() == role) else { continue };
                 let Ok(account) = Account::new(&account) else {
                     tracing::warn!(account = ?account, "a holder has a name with control characters and cannot be managed: rename it");
@@ -193,10 +196,10 @@ impl Connection {
     }
 }
 
-/// How long a look waits for a change of the catalog that is under way.
+/// Time that a look waits for a change of the catalog that is under way, in milliseconds.
 pub(crate) const LOCK_WAIT_MS: u128 = 5_000;
 
-/// The observation of all subjects.
+/// Returns the observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation {
         server_time: moment.now,
@@ -205,13 +208,16 @@ pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     }
 }
 
-/// Stands in an incarnation before the date of the database.
+/// Text that stands in an incarnation before the date of the database.
 const CREATED: &str = "database of ";
-/// What the realms of databases of availability groups begin with.
+/// Beginning of the realms of databases in availability groups.
 pub(crate) const GROUP: &str = "mssql:group/";
 
-/// Whether the database that was seen as `before` can be the one that shows `now`: its server was started again later, and it was not made, or
-/// restored, anew. What is in an availability group is one database on all its replicas. How far its log is nobody shows to everybody.
+/// Says whether the database that was seen as `before` can be the one that shows `now`. That needs
+/// a later start of its server, and a database that was not made, or restored, anew.
+///
+/// A database in an availability group is one database on all its replicas. Nobody shows everybody
+/// how far its log is.
 pub(crate) fn continues(before: &Identity, now: &Identity) -> Continuity {
     let created = |of: &Identity| of.incarnation.split_once(CREATED).map(|(_, created)| created.to_owned());
     let started =
@@ -239,7 +245,8 @@ fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
     Ok(Moment { now, identity: Identity { realm, incarnation, position }, ahead: ahead(now.naive_utc(), local) })
 }
 
-/// The offset of local time, to the quarter of an hour: the two clocks were read one after the other.
+/// Returns the offset of local time, to the quarter of an hour: the two clocks were read one after
+/// the other.
 fn ahead(utc: NaiveDateTime, local: NaiveDateTime) -> TimeDelta {
     let quarter = 15 * 60_i64;
     let seconds = utc.signed_duration_since(local).num_seconds();
@@ -252,7 +259,7 @@ fn look_of(subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
     let role_id = object_id(row, "role_id", "role_sid")?;
     let name = row.maybe_text("account_name")?;
     let direct = if row.yes("direct")? { vec![edge(row.yes("admin")?)] } else { Vec::new() };
-    // whoever is in a directory's group is not in the server's catalog
+    // The members of a directory's group are not in the server's catalog.
     let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
     let members = if group { vec![format!("whoever is in the group {}", subject.account)] } else { Vec::new() };
     let seen = Seen {
@@ -271,7 +278,8 @@ fn look_of(subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
 fn session_of(row: &Row, moment: &Moment) -> Result<(Backend, Session), DatabaseError> {
     let backend = Backend { id: row.int("session_id")?, began: row.text("began")? };
     let since = whole_micros(after(row.naive("login_time")?.and_utc(), moment.ahead));
-    // A time to come is one from before the clocks were put back: then it is not known.
+    // A time in the future comes from before the clocks were put back: then the beginning is not
+    // known.
     let since = (since <= after(moment.now, TimeDelta::seconds(1))).then_some(since);
     let session = Session { id: backend.id.to_string(), account: row.maybe_text("login")?.unwrap_or_default(), since };
     Ok((backend, session))
@@ -281,12 +289,12 @@ fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, Data
     Ok(usize::try_from(row.int("n")?).ok().and_then(|n| looks.get_mut(n)))
 }
 
-/// The catalog names no grantor, and a role is used without being set.
+/// Makes the direct membership. The catalog names no grantor, and a role is used without being set.
 fn edge(admin: bool) -> Edge {
     Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin }
 }
 
-/// Number and security identifier, since numbers are given again: `7:0105...`.
+/// Reads a number with its security identifier, since numbers are reused: `7:0105...`.
 pub(crate) fn object_id(row: &Row, id: &str, sid: &str) -> Result<Option<ObjectId>, DatabaseError> {
     let Some(id) = row.maybe_int(id)? else { return Ok(None) };
     let sid = row.maybe_bytes(sid)?.unwrap_or_default();
@@ -294,7 +302,8 @@ pub(crate) fn object_id(row: &Row, id: &str, sid: &str) -> Result<Option<ObjectI
     Ok(Some(ObjectId(format!("{id}:{hex}"))))
 }
 
-/// Number and security identifier of an id of ours; 0 where there is none, and -1, which belongs to no principal, where it is no id.
+/// Splits an id of ours into number and security identifier. The number is 0 if there is no id. It
+/// is -1, which belongs to no principal, if the text is no id.
 pub(crate) fn parts(id: Option<&ObjectId>) -> (i32, Vec<u8>) {
     let Some(ObjectId(text)) = id else { return (0, Vec::new()) };
     let parsed = text.split_once(':').and_then(|(id, hex)| {

@@ -1,5 +1,5 @@
-//! A few open connections, kept warm. One that was not given back in good order is closed, never kept: what was sent on it may still
-//! be under way.
+//! Pool of a few open connections, kept warm. A connection that was not given back in good order is
+//! closed, never kept: what was sent on it may still be under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use jit_core::database::adapter::{Lends, Lent};
 use crate::config::{ConfigError, MsSqlConfig};
 use crate::connect::{Connection, Connector};
 
-/// The connections to one server.
+/// Pool of the connections to one server.
 #[derive(Clone)]
 pub(crate) struct Pool {
     connector: Arc<Connector>,
@@ -29,7 +29,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A connection lent for one call. Dropped without [`Lent::give_back`] (a call that was cancelled, timed out or failed) it is closed.
+/// Connection lent for one call. Dropping it without [`Lent::give_back`] (the call was cancelled,
+/// timed out or failed) closes it.
 pub(crate) struct Lease {
     lent: Option<Object<Opening>>,
 }
@@ -43,7 +44,8 @@ impl Manager for Opening {
     type Error = DatabaseError;
 
     async fn create(&self) -> Result<Connection, DatabaseError> {
-        // on the heap: a login is many nested calls of the driver, and a stack of 2 MiB is not for them alone
+        // On the heap: a login is many nested calls of the driver, and a stack of 2 MiB is not for
+        // them alone.
         Box::pin(self.connector.connect()).await
     }
 
@@ -75,7 +77,7 @@ impl Lends for Pool {
         self.connector.ready().await
     }
 
-    /// An open one if there is one.
+    /// Lends an open connection if there is one, otherwise a new one.
     async fn lend(&self, limit: Duration) -> Result<Lease, DatabaseError> {
         let limits = Timeouts { wait: Some(limit), create: Some(limit), recycle: None };
         match self.connections.timeout_get(&limits).await {
@@ -91,14 +93,14 @@ impl Lends for Pool {
 }
 
 impl Lease {
-    /// The connection itself; none only after it was given back.
+    /// Returns the connection itself. Fails only after the connection was given back.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, DatabaseError> {
         self.lent.as_deref_mut().ok_or_else(|| DatabaseError::not_applied("the connection was given back already"))
     }
 }
 
 impl Lent for Lease {
-    /// Whether something failed on it, it knows itself.
+    /// Gives the connection back. The connection itself knows whether something failed on it.
     fn give_back(mut self, _: bool) {
         if self.lent.as_ref().is_some_and(|lent| lent.is_sound()) {
             drop(self.lent.take());
@@ -109,7 +111,7 @@ impl Lent for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(lent) = self.lent.take() {
-            // out of the pool, and its socket is closed at once
+            // Taken out of the pool; its socket is closed at once.
             drop(Object::take(lent));
         }
     }

@@ -1,5 +1,6 @@
-//! Revoking: take the membership, then end sessions, then look. In this order: a client whose session is ended before the membership is gone
-//! comes back and has the role again. KILL is not allowed in a transaction, so it follows the commit.
+//! Revoking: take the membership, then end sessions, then look. The order matters: a client whose
+//! session ends before the membership is gone comes back and has the role again. KILL is not
+//! allowed in a transaction, so it follows the commit.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use crate::connect::{Connection, Connector, Server};
 use crate::observe::{Backend, Look, Moment};
 use crate::sql;
 
-/// One result per order.
+/// Revokes the memberships. Returns one result per order.
 pub(crate) async fn revoke(
     connector: &Connector,
     connection: &mut Connection,
@@ -53,8 +54,9 @@ pub(crate) async fn revoke(
         .collect()
 }
 
-/// Ends the sessions of accounts whose role could not be taken because of a lock, and tries once more: the lock may be one of theirs, and whose it
-/// is cannot always be told. What they open meanwhile ends behind the statement.
+/// Ends the sessions of accounts whose role could not be taken because of a lock, and tries once
+/// more. The lock may be one of theirs, and its holder cannot always be told. Sessions that they
+/// open meanwhile end behind the statement.
 async fn again_without_sessions(
     connector: &Connector,
     connection: &mut Connection,
@@ -71,7 +73,7 @@ async fn again_without_sessions(
     if places.is_empty() {
         return;
     }
-    // one that met the lock while it read the catalog is closed
+    // A connection that met the lock while it read the catalog is closed.
     if !connection.is_sound() {
         let Ok(fresh) = connector.connect().await else { return };
         *connection = fresh;
@@ -102,7 +104,8 @@ impl Orders for Revokes<'_> {
         self.0.get(order).map(|order| &order.subject)
     }
 
-    /// The server cannot withhold `SET ROLE`, so there is nothing to narrow. A revoke has no deadline but its call's.
+    /// Returns the order's terms. The server cannot withhold `SET ROLE`, so there is nothing to
+    /// narrow. A revoke has no deadline but its call's.
     fn terms(&self, order: usize) -> (Time, bool, bool) {
         let removes = self.0.get(order).is_some_and(|order| order.how == RevokeHow::Remove);
         (Time::MAX_UTC, removes, true)
@@ -124,20 +127,20 @@ impl Orders for Revokes<'_> {
     }
 }
 
-/// An order whose membership is gone, with what was seen right behind the commit.
+/// Order whose membership is gone, with a look taken right behind the commit.
 struct Revoked<'a> {
     order: &'a RevokeOrder,
     moment: Moment,
     first: Look,
-    /// Whether it was left to another store, which accounts for it.
+    /// Membership was left to another store, which accounts for it.
     theirs: bool,
 }
 
-/// The server keeps the beginning of a session to 1/300 s, rounded.
+/// Rounding of a session's beginning: the server keeps it to 1/300 s.
 const ROUNDED: TimeDelta = TimeDelta::milliseconds(4);
 
 impl Revoked<'_> {
-    /// Sessions that can have used the role and whose end was ordered.
+    /// Returns the sessions that can have used the role and whose end was ordered.
     fn to_end(&self, look: &Look) -> BTreeSet<Backend> {
         if self.theirs || self.order.sessions != Sessions::End {
             return BTreeSet::new();
@@ -161,7 +164,7 @@ impl Revoked<'_> {
             revoked_at: self.moment.now,
             server_time: last.now,
             identity: last.identity.clone(),
-            // as it was when the membership was to be taken
+            // The mark as it was when the membership was to be taken.
             seen: Seen { marked_by: self.first.seen.marked_by, ..look.seen },
         }
     }
@@ -177,7 +180,7 @@ async fn aftermath(
     let mut looks: Vec<Look> = revoked.iter().map(|one| one.first.clone()).collect();
     let mut last: Option<Moment> = None;
     let mut known = BTreeSet::new();
-    // The second round is for those that were logging in while the first look was taken.
+    // The second round is for sessions that were logging in during the first look.
     for _ in 0..2 {
         let all = revoked.iter().zip(&looks).flat_map(|(one, look)| one.to_end(look));
         let to_end: BTreeSet<Backend> = all.filter(|backend| !known.contains(backend)).collect();
@@ -207,7 +210,7 @@ async fn aftermath(
         .collect()
 }
 
-/// Sessions that were there and are no more.
+/// Returns sessions that were there and no longer are.
 fn gone(before: &Look, now: &Look) -> Vec<Session> {
     let all = before.backends.iter().zip(&before.seen.sessions);
     all.filter(|(backend, _)| !now.backends.contains(backend)).map(|(_, session)| session.clone()).collect()

@@ -5,7 +5,8 @@ use jit_core::clock::{Time, whole_micros};
 use jit_core::database::DatabaseError;
 use tiberius::Row;
 
-/// What a row holds, by column. A column that is missing, of another type, or NULL where it must not be, is an error.
+/// Columns of a row, read by name. A column that is missing, of another type, or NULL where it must
+/// not be, is an error.
 pub(crate) trait Columns {
     fn maybe_text(&self, column: &str) -> Result<Option<String>, DatabaseError>;
     fn maybe_int(&self, column: &str) -> Result<Option<i32>, DatabaseError>;
@@ -24,17 +25,17 @@ pub(crate) trait Columns {
         self.maybe_int(column)?.ok_or_else(|| garbled(column, "is NULL"))
     }
 
-    /// A CASE that says 1 or 0, or a function that says so; NULL is no.
+    /// Reads a CASE or a function that says 1 or 0; NULL is no.
     fn yes(&self, column: &str) -> Result<bool, DatabaseError> {
         Ok(self.maybe_int(column)? == Some(1))
     }
 
-    /// A time that the server gave in UTC.
+    /// Reads a time that the server gave in UTC.
     fn utc(&self, column: &str) -> Result<Time, DatabaseError> {
         Ok(whole_micros(self.naive(column)?.and_utc()))
     }
 
-    /// The same; none where it is NULL.
+    /// Reads such a time; `None` if it is NULL.
     fn maybe_utc(&self, column: &str) -> Result<Option<Time>, DatabaseError> {
         Ok(self.maybe_naive(column)?.map(|time| whole_micros(time.and_utc())))
     }

@@ -1,4 +1,4 @@
-//! Ending sessions, and being sure that they are gone.
+//! Ending sessions, and making sure that they are gone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use crate::observe::{Backend, parts};
 use crate::row::Columns;
 use crate::sql;
 
-/// First and longest pause between two looks at what is ending. A session whose transaction is rolled back can take as long as that did.
+/// First and longest pause between two looks at sessions that are ending. Rolling a session's
+/// transaction back can take as long as the transaction did.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// Sessions ended in one batch.
+/// Number of sessions that end in one batch.
 const AT_ONCE: usize = 500;
 
 impl Connection {
-    /// The sessions of these accounts, found without a look at the catalog, which may be locked.
+    /// Returns the sessions of these accounts, without a look at the catalog, which may be locked.
     pub(crate) async fn sessions_by_id(
         &mut self,
         subjects: impl Iterator<Item = &Subject>,
@@ -35,8 +36,8 @@ impl Connection {
         rows.iter().map(|row| Ok(Backend { id: row.int("session_id")?, began: row.text("began")? })).collect()
     }
 
-    /// Kills these sessions, all before waiting for any, and waits until they are gone or most of the call's time is. Those that
-    /// stay are seen by the look that follows.
+    /// Kills these sessions, all before waiting for any. Waits until they are gone or most of the
+    /// call's time is used up. The look that follows sees those that stay.
     pub(crate) async fn end_sessions(
         &mut self,
         call: &Call,
@@ -55,7 +56,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Those that could not be ended.
+    /// Kills these sessions. Returns those that could not be ended.
     pub(crate) async fn kill(&mut self, label: &str, sessions: &[&Backend]) -> Result<Vec<i32>, DatabaseError> {
         let ids: Vec<i32> = sessions.iter().map(|backend| backend.id).collect();
         let began = sessions.iter().map(|backend| Value::Text(backend.began.clone())).collect();
@@ -73,7 +74,7 @@ impl Connection {
         Ok(failed)
     }
 
-    /// Waits until none of them is there, or most of the time is used up.
+    /// Waits until none of these sessions is left, or most of the time is used up.
     pub(crate) async fn until_gone(
         &mut self,
         sessions: &BTreeSet<&Backend>,
@@ -81,7 +82,7 @@ impl Connection {
     ) -> Result<bool, DatabaseError> {
         let ids: Vec<i32> = sessions.iter().map(|backend| backend.id).collect();
         let text = sql::still_there(&ids);
-        // What must be left for the look that follows.
+        // Time that must be left for the look that follows.
         let floor = budget.patience().mul_f64(0.5);
         let mut pause = PAUSES.0;
         loop {

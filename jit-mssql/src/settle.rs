@@ -1,5 +1,6 @@
-//! Making sure that nothing of an earlier call can still arrive (law 15): as [`jit_core::database::adapter::settle`] says. A batch of ours shows its
-//! label before anything else, and checks its deadline around each statement that changes something.
+//! Making sure that nothing of an earlier call can still arrive (law 15), as
+//! [`jit_core::database::adapter::settle`] describes. A batch of ours shows its label before
+//! anything else. It checks its deadline around each statement that changes something.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,7 @@ impl Settling for Connection {
     }
 }
 
-/// Whether a session's context is this label; the server may pad it with zeros.
+/// Checks whether a session's context is this label. The server may pad it with zeros.
 fn shows(context: &[u8], label: &str) -> bool {
     let end = context.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
     context.get(..end).is_some_and(|shown| shown == label.as_bytes())

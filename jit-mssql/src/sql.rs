@@ -1,8 +1,12 @@
-//! Every statement that is sent, for review without reading anything else.
+//! Every statement that this adapter sends, for review without reading anything else.
 //!
-//! Where roles live differs in names only: what stands in braces is replaced by [`Scope::text`], by the words of a database (`sys.database_principals`,
-//! `ALTER ROLE`) or by those of the server (`sys.server_principals`, `ALTER SERVER ROLE`). Values travel as parameters (`@P1`, `@P2`...). What must stand in the text
-//! itself is a number, a binary literal that this module writes, or a name that the server itself puts into brackets (`QUOTENAME`) after reading it from its catalog.
+//! Statements about a database and about the server differ in names only. [`Scope::text`] replaces
+//! the words in braces. A database has `sys.database_principals` and `ALTER ROLE`; the server has
+//! `sys.server_principals` and `ALTER SERVER ROLE`.
+//!
+//! Values travel as parameters (`@P1`, `@P2`...). Only three things stand in the text itself:
+//! numbers, binary literals that this module writes, and names. The server itself puts a name into
+//! brackets (`QUOTENAME`) after reading it from its catalog.
 
 pub(crate) mod dead_man;
 pub(crate) mod set_up;
@@ -11,22 +15,23 @@ use std::fmt::Write;
 
 use jit_core::id::StoreId;
 
-/// Whose roles a target has.
+/// Scope of a target's roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of one database; accounts are its users.
+    /// Roles of one database; accounts are its users.
     Database,
-    /// The same in Azure SQL Database, where no database shows the server's own catalog.
+    /// Roles of one database in Azure SQL Database, where no database shows the server's own
+    /// catalog.
     AzureDatabase,
-    /// Those of the server; accounts are its logins. The target's database is `master`.
+    /// Roles of the server; accounts are its logins. The target's database is `master`.
     Server,
 }
 
 impl Scope {
-    /// The statement in the words of this scope.
+    /// Returns the statement in the words of this scope.
     pub(crate) fn text(self, template: &str) -> String {
         let words: [(&str, &str); 13] = match self {
-            // what holds other words of this list stands first
+            // Words that contain other words of this list stand first.
             Self::Database | Self::AzureDatabase => [
                 ("{of logins}", if self == Self::Database { OF_LOGINS } else { "" }),
                 ("{of leases}", OF_LEASES),
@@ -62,44 +67,49 @@ impl Scope {
         words.iter().fold(template, |text, (word, by)| text.replace(word, by))
     }
 
-    /// Whether the roles are those of one database.
+    /// Checks whether the roles are those of one database.
     pub(crate) fn is_database(self) -> bool {
         self != Self::Server
     }
 }
 
-/// Fixed database roles that give nothing which outlives a membership. Every other one is a power, those of later versions too.
+/// Fixed database roles that give nothing which outlives a membership. Every other fixed role is a
+/// power, those of later versions too.
 const HARMLESS_DATABASE_ROLES: &str = "N'db_datareader', N'db_datawriter', N'db_denydatareader', N'db_denydatawriter'";
 /// Fixed server roles that give nothing which outlives a membership: they only look (since 2022).
 const HARMLESS_SERVER_ROLES: &str = "N'##MS_ServerStateReader##', N'##MS_ServerPerformanceStateReader##', N'##MS_DefinitionReader##', \
 N'##MS_PerformanceDefinitionReader##', N'##MS_DatabaseConnector##'";
-/// Permissions in a database that give nothing which outlives a membership: reading and writing rows, running code, making tables and
-/// routines of one's own. What is not in this list is a power.
+/// Permissions in a database that give nothing which outlives a membership: reading and writing
+/// rows, running code, making tables and routines of one's own. Every permission not in this list
+/// is a power.
 const HARMLESS_IN_A_DATABASE: &str = "N'CONNECT', N'SELECT', N'INSERT', N'UPDATE', N'DELETE', N'EXECUTE', N'REFERENCES', N'VIEW DEFINITION', \
 N'VIEW DATABASE STATE', N'VIEW DATABASE PERFORMANCE STATE', N'VIEW PERFORMANCE DEFINITION', N'VIEW CHANGE TRACKING', N'SHOWPLAN', N'RECEIVE', \
 N'CREATE TABLE', N'CREATE VIEW', N'CREATE PROCEDURE', N'CREATE FUNCTION', N'CREATE TYPE', N'CREATE DEFAULT', N'CREATE RULE', N'CREATE SYNONYM', \
 N'CREATE AGGREGATE', N'CREATE QUEUE', N'CREATE XML SCHEMA COLLECTION', N'UNMASK', N'VIEW ANY COLUMN MASTER KEY DEFINITION', \
 N'VIEW ANY COLUMN ENCRYPTION KEY DEFINITION'";
-/// Permissions on a server that give nothing which outlives a membership: they let in, and let look.
+/// Permissions on a server that give nothing which outlives a membership: they let in, and let
+/// look.
 const HARMLESS_ON_A_SERVER: &str = "N'CONNECT SQL', N'CONNECT', N'VIEW SERVER STATE', N'VIEW SERVER PERFORMANCE STATE', N'VIEW ANY DATABASE', \
 N'VIEW ANY DEFINITION', N'VIEW ANY PERFORMANCE DEFINITION', N'VIEW ANY ERROR LOG', N'VIEW DEFINITION', N'CONNECT ANY DATABASE'";
 
-/// Whether the broker sees all members and all sessions. The views show less to those who may see less, and do not say so.
+/// Checks whether the broker sees all members and all sessions. The views show less to those who
+/// may see less, and do not say so.
 const SEES_A_DATABASE: &str = "HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') = 1 AND HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW SERVER STATE') = 1";
 const SEES_IN_AZURE: &str = "HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') = 1 AND HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DATABASE STATE') = 1";
 const SEES_A_SERVER: &str = "HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW ANY DEFINITION') = 1 AND HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW SERVER STATE') = 1";
 
-/// Which database a principal logs in to: a contained user to its own, a login to none. Users of different databases may share a SID.
-/// Unknown for those of a directory.
+/// Database that a principal logs in to: a contained user logs in to its own, a login to none.
+/// Users of different databases may share a SID. Unknown for principals of a directory.
 const HOME: &str = "CASE p.authentication_type WHEN 2 THEN CONVERT(int, DB_ID()) WHEN 4 THEN NULL ELSE 0 END";
 
-/// Whether a session (`s`) is one of an actor (`x`): it logged in as them, where they log in, or acts as them since.
+/// Checks whether a session (`s`) is one of an actor (`x`). The actor logged in, at the place where
+/// it logs in, or the session acts as the actor since.
 const IS_THEIRS: &str = "\
 ((s.original_security_id = x.sid AND (x.home IS NULL OR s.authenticating_database_id IS NULL OR s.authenticating_database_id = x.home \
   OR (x.home = 0 AND s.authenticating_database_id = 1))) \
 OR (s.security_id = x.sid AND s.original_security_id <> x.sid))";
 
-/// Whoever may impersonate the login of a user can act as that user.
+/// Adds logins that may impersonate the login of a user, since they can act as that user.
 const OF_LOGINS: &str = "\
 WITH acting (n, id) AS ( \
   SELECT f.n, d.grantee_principal_id FROM @found f JOIN sys.server_principals o ON o.sid = f.account_sid \
@@ -110,7 +120,8 @@ INSERT INTO @actor (n, sid, name, home, own) \
 SELECT DISTINCT a.n, p.sid, p.name, 0, 0 FROM acting a JOIN sys.server_principals p ON p.principal_id = a.id JOIN @found f ON f.n = a.n \
 WHERE p.type <> N'R' AND p.sid <> f.account_sid AND NOT EXISTS (SELECT 1 FROM @actor x WHERE x.n = a.n AND x.sid = p.sid); ";
 
-/// Whoever writes to the tables of the dead man's switch disarms it, unless the role itself is denied that on schema `jit`.
+/// Adds the power to write to the tables of the dead man's switch, since that disarms it. It is no
+/// power if the role itself is denied that on schema `jit`.
 const OF_LEASES: &str = "\
 INSERT INTO @power (role_id, what) \
 SELECT DISTINCT w.role_id, N'writes to schema jit (' + w.what + N')' FROM ( \
@@ -123,9 +134,17 @@ SELECT DISTINCT w.role_id, N'writes to schema jit (' + w.what + N')' FROM ( \
 WHERE SCHEMA_ID(N'jit') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {permissions} x WHERE x.class = 3 AND x.major_id = SCHEMA_ID(N'jit') \
   AND x.grantee_principal_id = w.role_id AND x.state = N'D' AND x.permission_name COLLATE DATABASE_DEFAULT = w.what); ";
 
-/// Who answers, in the first batch of a connection. A database is known by its broker identifier, which it keeps when it is renamed, detached or restored,
-/// together with the server's name, since a copy that was restored elsewhere has the same; in an availability group by its identifier there, which all
-/// replicas share. The server itself is known by its name and the identifier of `msdb`, which no two installations share. Everybody may read these.
+/// Identifies the server, in the first batch of a connection.
+///
+/// - A database is known by its broker identifier together with the server's name. It keeps the
+///   identifier when it is renamed, detached or restored, and a copy that was restored elsewhere
+///   has the same.
+/// - A database in an availability group is known by its identifier there, which all replicas
+///   share.
+/// - The server itself is known by its name and the identifier of `msdb`, which no two
+///   installations share.
+///
+/// Everybody may read these.
 pub(crate) const HELLO: &str = "\
 SET NOCOUNT ON; SET LOCK_TIMEOUT 2000; SET ROWCOUNT 0; SET IMPLICIT_TRANSACTIONS OFF; \
 SELECT CONVERT(nvarchar(256), SERVERPROPERTY(N'ServerName')) AS server_name, \
@@ -138,26 +157,31 @@ SELECT CONVERT(nvarchar(256), SERVERPROPERTY(N'ServerName')) AS server_name, \
   CONVERT(int, @@SPID) AS session_id, \
   SYSUTCDATETIME() AS now;";
 
-/// The server's clock, the clock of its sessions (local time) and its incarnation: `tempdb` is made anew at each start, and everybody may see when.
-/// A database of Azure SQL Database does not show it: there only a restore is seen, by the database's own date. Databases are found by name: their
-/// numbers in `sys.databases` are others there than `DB_ID()`.
+/// Reads the server's clock, the clock of its sessions (local time) and its incarnation. `tempdb`
+/// is made anew at each start, and everybody may see when.
+///
+/// A database of Azure SQL Database does not show that. There only a restore is seen, by the
+/// database's own date. Databases are found by name: their numbers in `sys.databases` differ from
+/// `DB_ID()` there.
 pub(crate) const MOMENT: &str = "\
 SELECT SYSUTCDATETIME() AS now, SYSDATETIME() AS local_now, \
   (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.name = N'tempdb') AS started, \
   (SELECT CONVERT(nvarchar(30), d.create_date, 126) FROM sys.databases d WHERE d.name = DB_NAME()) AS created;";
 
-/// The clock alone.
+/// Reads the clock alone.
 pub(crate) const NOW: &str = "SELECT SYSUTCDATETIME() AS now;";
 
-/// Settings of every batch that cut, reorder or hold back nothing: a server can give each new session others (`user options`).
+/// Settings of every batch, so that nothing is cut, reordered or held back. A server can give each
+/// new session others (`user options`).
 const SETTINGS: &str = "SET NOCOUNT ON; SET XACT_ABORT ON; SET ROWCOUNT 0; SET IMPLICIT_TRANSACTIONS OFF; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; \
 SET ANSI_PADDING ON; SET ARITHABORT ON; SET CONCAT_NULL_YIELDS_NULL ON; SET QUOTED_IDENTIFIER ON; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
 
-/// What every batch begins with: no row counts, an error ends it (one statement only where its own error is caught, see [`ANSWERS`]), no wait for a lock longer than this, and whose work it is, which others
-/// see in sys.dm_exec_requests and sys.dm_exec_sessions.
+/// Begins every batch. There are no row counts, an error ends the batch, and no wait for a lock is
+/// longer than this. (An error ends one statement only if its own error is caught, see
+/// [`ANSWERS`].) Others see the call's label in sys.dm_exec_requests and sys.dm_exec_sessions.
 pub(crate) fn begin(label: &str, lock_wait_ms: u128) -> String {
     let label: String = label.bytes().fold(String::new(), |mut hex, byte| {
-        // writing to a text cannot fail
+        // Writing to a text cannot fail.
         let _ = write!(hex, "{byte:02X}");
         hex
     });
@@ -165,21 +189,22 @@ pub(crate) fn begin(label: &str, lock_wait_ms: u128) -> String {
     format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; SET CONTEXT_INFO 0x{label}; ")
 }
 
-/// What every batch that shows a label ends with.
+/// Statement that ends every batch which shows a label.
 pub(crate) const END: &str = "SET CONTEXT_INFO 0x00;";
 
-/// Where what is asked stands: ids win over names, and 0 is no id of an account or role.
+/// Table of the asked rows: ids win over names, and 0 is no id of an account or role.
 const ASKED: &str = "\
 DECLARE @asked TABLE (n int NOT NULL PRIMARY KEY, account nvarchar(128) NOT NULL, account_id int NOT NULL, account_sid varbinary(85) NOT NULL, \
   role nvarchar(128) NOT NULL, role_id int NOT NULL, role_sid varbinary(85) NOT NULL, \
   not_after datetime2(7) NOT NULL, powers bit NOT NULL, actors bit NOT NULL); ";
 
-/// Values of one row of [`ASKED`].
+/// Number of values in one row of [`ASKED`].
 pub(crate) const COLUMNS: usize = 9;
-/// Rows asked at once: the server takes 2,100 parameters.
+/// Number of rows asked at once: the server takes 2,100 parameters.
 pub(crate) const ROWS: usize = 230;
 
-/// [`ASKED`] and its rows, numbered from 0; `@P1` is the first value of the first row.
+/// Declares [`ASKED`] and fills its rows, numbered from 0. `@P1` is the first value of the first
+/// row.
 pub(crate) fn asked(rows: usize) -> String {
     let mut text = format!(
         "{ASKED}INSERT INTO @asked (n, account, account_id, account_sid, role, role_id, role_sid, not_after, powers, actors) VALUES "
@@ -189,11 +214,12 @@ pub(crate) fn asked(rows: usize) -> String {
     text
 }
 
-/// Rows of VALUES, numbered from 0, with so many parameters each: those behind the first `before`.
+/// Writes rows of VALUES, numbered from 0, with so many parameters each. They use the parameters
+/// behind the first `before`.
 fn write_rows(text: &mut String, before: usize, rows: usize, columns: usize) {
     let mut parameter = before;
     for row in 0..rows {
-        // writing to a text cannot fail
+        // Writing to a text cannot fail.
         let _ = write!(text, "{}({row}", if row == 0 { "" } else { ", " });
         for _ in 0..columns {
             parameter = parameter.saturating_add(1);
@@ -203,7 +229,8 @@ fn write_rows(text: &mut String, before: usize, rows: usize, columns: usize) {
     }
 }
 
-/// Finds what is asked in the catalog. Names are compared byte by byte: a name in another case is another name, whatever the collation.
+/// Finds the asked accounts and roles in the catalog. Names are compared byte by byte: a name in
+/// another case is another name, whatever the collation.
 pub(crate) const FIND: &str = "\
 DECLARE @found TABLE (n int NOT NULL PRIMARY KEY, account_id int NULL, account_sid varbinary(85) NULL, account_name nvarchar(128) NULL, \
   account_type nvarchar(2) NULL, account_home int NULL, role_id int NULL, role_sid varbinary(85) NULL, role_name nvarchar(128) NULL); \
@@ -217,8 +244,8 @@ LEFT JOIN {principals} r ON r.type = N'R' \
   AND ((a.role_id = 0 AND r.name = a.role COLLATE Latin1_General_100_BIN2) \
     OR (a.role_id <> 0 AND r.principal_id = a.role_id AND r.sid = a.role_sid)); ";
 
-/// What the roles found give that outlives a membership: everything that is not known to be harmless, by what they hold themselves or through
-/// other roles.
+/// Lists the powers of the roles found: what outlives a membership. That is everything that is not
+/// known to be harmless, in what they hold themselves or through other roles.
 pub(crate) const POWERS: &str = "\
 DECLARE @held TABLE (role_id int NOT NULL, id int NOT NULL); \
 WITH held (role_id, id) AS ( \
@@ -235,8 +262,8 @@ FROM @held h JOIN {permissions} d ON d.grantee_principal_id = h.id \
 LEFT JOIN {principals} o ON d.class = {principal} AND o.principal_id = d.major_id \
 WHERE d.state = N'W' OR (d.state = N'G' AND d.permission_name NOT IN ({harmless})); {of leases}";
 
-/// Who can act as the accounts found: themselves, and whoever may impersonate them or their logins, by a role too. The sessions of all of these
-/// end with a window.
+/// Lists who can act as the accounts found: the accounts themselves, and those that may impersonate
+/// them or their logins, by a role too. The sessions of all of these end with a window.
 pub(crate) const ACTORS: &str = "\
 DECLARE @actor TABLE (n int NOT NULL, sid varbinary(85) NULL, name nvarchar(128) NOT NULL, home int NULL, own bit NOT NULL); \
 WITH acting (n, id) AS ( \
@@ -248,9 +275,16 @@ SELECT DISTINCT a.n, p.sid, p.name, {home}, 0 FROM acting a JOIN {principals} p 
 WHERE p.type IN (N'S', N'U', N'E', N'G', N'X') AND p.principal_id <> f.account_id; {of logins}\
 INSERT INTO @actor (n, sid, name, home, own) SELECT f.n, f.account_sid, f.account_name, f.account_home, 1 FROM @found f WHERE f.account_name IS NOT NULL; ";
 
-/// Shows what was found, six results behind [`MOMENT`]: one row for each question; the roles through which accounts hold it; who else can act as them; the sessions of all these;
-/// the marks of stores; and, as the last row of all, whether nothing was kept back.
-/// An account may pass a role on where it owns it or may alter it.
+/// Shows what was found, six results behind [`MOMENT`]:
+///
+/// - one row for each question;
+/// - the roles through which accounts hold it;
+/// - who else can act as the accounts;
+/// - the sessions of all these;
+/// - the marks of stores;
+/// - as the last row of all, whether nothing was kept back.
+///
+/// An account may pass a role on if it owns the role or may alter it.
 pub(crate) const SHOW: &str = "\
 SELECT f.n, f.account_id, f.account_sid, f.account_name, f.account_type, f.role_id, f.role_sid, f.role_name, \
   CASE WHEN EXISTS (SELECT 1 FROM {members} m WHERE m.role_principal_id = f.role_id AND m.member_principal_id = f.account_id) THEN 1 ELSE 0 END AS direct, \
@@ -269,7 +303,7 @@ FROM @actor x JOIN sys.dm_exec_sessions s ON s.is_user_process = 1 AND {is their
 SELECT k.n, k.store FROM @mark k ORDER BY k.n; \
 SELECT CASE WHEN {sees} THEN 1 ELSE 0 END AS whole; ";
 
-/// A look at all that is asked.
+/// Looks at all that is asked.
 pub(crate) fn observe(scope: Scope, broker_login: &str, rows: usize, lock_wait_ms: u128) -> String {
     let marks = dead_man::marks(scope, broker_login);
     let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, ACTORS].concat()) + &marks };
@@ -277,16 +311,19 @@ pub(crate) fn observe(scope: Scope, broker_login: &str, rows: usize, lock_wait_m
     format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
 }
 
-/// Where the answers of [`GRANT`] and [`REVOKE`] are kept. A rollback leaves it alone.
+/// Table of the answers of [`GRANT`] and [`REVOKE`]. A rollback leaves it alone.
 const ANSWERS: &str = "\
 DECLARE @answer TABLE (n int NOT NULL PRIMARY KEY, state nvarchar(20) NOT NULL, number int NULL, why nvarchar(4000) NULL); \
 DECLARE @n int = 0, @last int = (SELECT MAX(n) FROM @asked), @state nvarchar(20), @number int, @why nvarchar(4000), \
   @role nvarchar(128), @account nvarchar(128), @who nvarchar(128), @statement nvarchar(600), @doomed bit = 0; \
 SET XACT_ABORT OFF; ";
 
-/// Grants one after the other in one transaction. An error takes its own order only. Where the server dooms the whole transaction, or code on the
-/// server (a DDL trigger) ends it, nothing more is done: outside of the transaction it would be past its deadline. What was done before is done
-/// `again` by the next call, and so is everything if the time of one order passed while another waited for a lock.
+/// Grants one order after the other in one transaction. An error affects its own order only.
+///
+/// The server may doom the whole transaction, or code on the server (a DDL trigger) may end it.
+/// Then nothing more is done: outside of the transaction it would be past its deadline. The next
+/// call does `again` what was done before. It also repeats everything if the time of one order
+/// passed while another waited for a lock.
 pub(crate) const GRANT: &str = "\
 BEGIN TRANSACTION; \
 WHILE @n <= @last AND @doomed = 0 BEGIN \
@@ -321,7 +358,9 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
   SET @n = @n + 1; \
 END; ";
 
-/// Revokes likewise. What another store accounts for is left to it. What is not held (any more) is done: the catalog is looked at before the statement, as it is not known what the server says then.
+/// Revokes one order after the other in one transaction. What another store accounts for is left to
+/// it. What is not held (any more) counts as done. The catalog is read before the statement, as it
+/// is not known what the server says then.
 pub(crate) const REVOKE: &str = "\
 BEGIN TRANSACTION; \
 WHILE @n <= @last AND @doomed = 0 BEGIN \
@@ -348,7 +387,8 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
   SET @n = @n + 1; \
 END; ";
 
-/// The end of both: commits unless the transaction is doomed or somebody's time has passed while others waited, and answers.
+/// Ends both: commits unless the transaction is doomed or an order's time has passed while others
+/// waited, and answers.
 pub(crate) const ANSWER: &str = "\
 IF @doomed = 1 OR EXISTS (SELECT 1 FROM @answer b JOIN @asked a ON a.n = b.n WHERE b.state = N'ok' AND SYSUTCDATETIME() > a.not_after) BEGIN \
   IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; \
@@ -357,13 +397,14 @@ END ELSE COMMIT TRANSACTION; \
 SET XACT_ABORT ON; \
 SELECT b.n, b.state, b.number, b.why FROM @answer b ORDER BY b.n; ";
 
-/// A whole call that grants: answers, and the moment behind its commit.
+/// Returns a whole call that grants: answers, and the moment behind its commit.
 pub(crate) fn grant(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
     let body = scope.text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, GRANT, ANSWER].concat());
     format!("{}{body}{MOMENT} {END}", begin(label, lock_wait_ms))
 }
 
-/// A whole call that revokes: answers, and a look behind its commit. `powers` says here whether there is something to take from the catalog.
+/// Returns a whole call that revokes: answers, and a look behind its commit. `powers` says here
+/// whether there is something to take from the catalog.
 pub(crate) fn revoke(
     scope: Scope,
     broker_login: &str,
@@ -379,12 +420,13 @@ pub(crate) fn revoke(
     format!("{}{find}{marks}{revoke}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
 }
 
-/// Who blocks this session (`@P1`).
+/// Finds the session that blocks this session (`@P1`).
 pub(crate) const BLOCKERS: &str = "\
 SELECT CONVERT(int, s.session_id) AS session_id, s.original_login_name AS login, s.status AS status, r.wait_resource AS wait_resource \
 FROM sys.dm_exec_requests r JOIN sys.dm_exec_sessions s ON s.session_id = r.blocking_session_id WHERE r.session_id = @P1;";
 
-/// The sessions of so many security identifiers (`@P1`...), of this database's users and of logins.
+/// Lists the sessions of so many security identifiers (`@P1`...), of this database's users and of
+/// logins.
 pub(crate) fn sessions_of(sids: usize) -> String {
     let list: Vec<String> = (1..=sids).map(|n| format!("@P{n}")).collect();
     format!(
@@ -395,8 +437,9 @@ pub(crate) fn sessions_of(sids: usize) -> String {
     )
 }
 
-/// Ends sessions, each only if its number still belongs to who logged in then: numbers are given again. KILL takes no parameter. Answers with those that it
-/// could not end; one that is gone already (6106) is none of them.
+/// Ends sessions, each only if its number still belongs to the session that began then: numbers are
+/// reused. KILL takes no parameter. Answers with the sessions that it could not end. A session that
+/// is gone already (6106) is none of them.
 pub(crate) fn kill(label: &str, sessions: &[i32]) -> String {
     let mut text = begin(label, 1000);
     text.push_str("DECLARE @failed TABLE (session_id int NOT NULL, number int NULL, why nvarchar(4000) NULL); ");
@@ -414,7 +457,7 @@ pub(crate) fn kill(label: &str, sessions: &[i32]) -> String {
     text
 }
 
-/// Which of these numbers are in use, and since when.
+/// Lists those of these numbers that are in use, and since when.
 pub(crate) fn still_there(sessions: &[i32]) -> String {
     let list: Vec<String> = sessions.iter().map(ToString::to_string).collect();
     format!(
@@ -424,14 +467,15 @@ pub(crate) fn still_there(sessions: &[i32]) -> String {
     )
 }
 
-/// The broker's own other sessions and what they show: at once in their request, and where that has ended in the session.
+/// Lists the broker's own other sessions and what they show. The label shows at once in their
+/// request, and after the request has ended in the session.
 pub(crate) const LABELLED: &str = "\
 SELECT CONVERT(int, s.session_id) AS session_id, CONVERT(nvarchar(30), s.login_time, 126) AS began, \
   s.context_info AS of_session, r.context_info AS of_request \
 FROM sys.dm_exec_sessions s LEFT JOIN sys.dm_exec_requests r ON r.session_id = s.session_id \
 WHERE s.is_user_process = 1 AND s.session_id <> @@SPID AND s.original_login_name = ORIGINAL_LOGIN();";
 
-/// Every direct holder of these roles (`@P1`...).
+/// Lists every direct holder of these roles (`@P1`...).
 pub(crate) fn holders(scope: Scope, roles: usize) -> String {
     let list: Vec<String> = (1..=roles).map(|n| format!("@P{n}")).collect();
     scope.text(&HOLDERS.replace("{list}", &list.join(", ")))
@@ -445,8 +489,9 @@ SELECT r.name AS role_name, r.principal_id AS role_id, r.sid AS role_sid, u.name
 FROM {members} m JOIN {principals} r ON r.principal_id = m.role_principal_id JOIN {principals} u ON u.principal_id = m.member_principal_id \
 WHERE r.name IN ({list}) ORDER BY r.name, u.name;";
 
-/// What accounts and roles came to own (an object of a schema belongs to the schema's owner, where it has none of its own), what runs as
-/// them, and what they passed on, for each question.
+/// Lists the owned objects of accounts and roles, code that runs as them, and permissions that they
+/// passed on, for each question. An object of a schema belongs to the schema's owner if it has none
+/// of its own.
 pub(crate) fn belongings(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
     let show = match scope {
         Scope::Database | Scope::AzureDatabase => OF_THE_DATABASE,
@@ -492,7 +537,7 @@ SELECT f.n, N'permission ' + CONVERT(nvarchar(11), d.class) + N' ' + CONVERT(nva
   d.permission_name COLLATE DATABASE_DEFAULT + N' on ' + LOWER(d.class_desc COLLATE DATABASE_DEFAULT) + N' given to ' + p.name COLLATE DATABASE_DEFAULT \
 FROM @found f JOIN sys.server_permissions d ON d.grantor_principal_id IN (f.account_id, f.role_id) JOIN sys.server_principals p ON p.principal_id = d.grantee_principal_id; ";
 
-/// What the broker may do on the server and in the database.
+/// Reads the broker's rights on the server and in the database.
 pub(crate) const CHECK_BROKER: &str = "\
 SELECT IS_SRVROLEMEMBER(N'sysadmin') AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS broker_user, \
   HAS_PERMS_BY_NAME(NULL, NULL, N'ALTER ANY CONNECTION') AS may_kill, \
@@ -501,7 +546,7 @@ SELECT IS_SRVROLEMEMBER(N'sysadmin') AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS 
   HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW ANY DEFINITION') AS sees_server, \
   CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')) AS updateability;";
 
-/// The same where the server is Azure SQL Database, which has permissions of its databases only.
+/// Reads the same in Azure SQL Database, which has permissions of its databases only.
 pub(crate) const CHECK_BROKER_AZURE: &str = "\
 SELECT 0 AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS broker_user, \
   HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'KILL DATABASE CONNECTION') AS may_kill, \
@@ -510,7 +555,8 @@ SELECT 0 AS sysadmin, IS_ROLEMEMBER(N'db_owner') AS db_owner, USER_NAME() AS bro
   1 AS sees_server, \
   CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')) AS updateability;";
 
-/// Triggers on statements that change roles, and who may impersonate every login: two results.
+/// Lists triggers on statements that change roles, and logins that may impersonate every login: two
+/// results.
 pub(crate) fn strangers_code(scope: Scope) -> &'static str {
     match scope {
         Scope::AzureDatabase => {
@@ -525,7 +571,8 @@ pub(crate) fn strangers_code(scope: Scope) -> &'static str {
     }
 }
 
-/// What there is to say of each role; two results: the roles, and [`POWERS`] of those that there are.
+/// Reads the state of each role. There are two results: the roles, and [`POWERS`] of those that
+/// exist.
 pub(crate) fn check_roles(scope: Scope, rows: usize) -> String {
     let show = "\
 SELECT f.n, f.role_id, f.role_name, CASE WHEN r.is_fixed_role = 1 THEN 1 ELSE 0 END AS fixed, \

@@ -1,8 +1,13 @@
-//! The way to the server, encrypted and verified before the driver says its first word.
+//! Connection to the server, encrypted and verified before the driver sends its first byte.
 //!
-//! The driver (tiberius 0.13) would verify chain and name too, but adds a CA file to the system's roots instead of trusting it alone, and reads those roots from disk for
-//! every connection. So the two steps that come before the login are taken here (MS-TDS 2.2.6.5: PRELOGIN, then the TLS handshake inside PRELOGIN packets); the driver then
-//! speaks through the encrypted stream, and its own PRELOGIN is answered with what the server said. A server that offers no encryption is refused.
+//! The driver (tiberius 0.13) would verify chain and name too. But it adds a CA file to the
+//! system's roots instead of trusting it alone, and reads those roots from disk for every
+//! connection.
+//!
+//! So this module takes the two steps that come before the login (MS-TDS 2.2.6.5): PRELOGIN, then
+//! the TLS handshake inside PRELOGIN packets. The driver then speaks through the encrypted stream.
+//! Its own PRELOGIN is answered with what the server said. A server that offers no encryption is
+//! refused.
 
 use std::io;
 use std::pin::Pin;
@@ -20,16 +25,18 @@ use tokio_rustls::client::TlsStream;
 use crate::config::{ConfigError, MsSqlConfig};
 use jit_core::database::tls::client_config;
 
-/// Length of a TDS packet's header; its bytes 2 and 3 are the packet's length, header included.
+/// Length of a TDS packet's header. The header's bytes 2 and 3 are the packet's length, header
+/// included.
 const HEADER: usize = 8;
-/// The type of PRELOGIN packets, and of what carries the TLS handshake.
+/// Type of PRELOGIN packets, and of the packets that carry the TLS handshake.
 const PRELOGIN: u8 = 0x12;
-/// The option of a PRELOGIN message that says what is encrypted, and its values.
+/// Option of a PRELOGIN message that says what is encrypted, and its values.
 const ENCRYPTION: u8 = 1;
 const ENCRYPT_ON: u8 = 1;
 const ENCRYPT_NOT_SUPPORTED: u8 = 2;
 const ENCRYPT_REQUIRED: u8 = 3;
-/// What we say: a version of no meaning, encryption on, no instance, no thread, no multiple active result sets.
+/// PRELOGIN message of ours: a version of no meaning, encryption on, no instance, no thread, no
+/// multiple active result sets.
 const HELLO: [u8; 47] = [
     PRELOGIN, 1, 0, 47, 0, 0, 1, 0, // header
     0, 0, 26, 0, 6, // version
@@ -42,25 +49,25 @@ const HELLO: [u8; 47] = [
     ENCRYPT_ON, 0, 0, 0, 0, 0, 0,
 ];
 
-/// The stream that the driver speaks through.
+/// Stream that the driver speaks through.
 pub(crate) enum Wire {
-    /// Readable by everybody on the way; only by the configuration's dangerous word.
+    /// Readable by everybody on the network. Only the configuration's dangerous option allows it.
     Plain(TcpStream),
-    /// Encrypted, and the server is who it is said to be.
+    /// Encrypted, and the server's identity is verified.
     Covered(Box<Covered>),
 }
 
-/// An encrypted stream whose first exchange, the driver's PRELOGIN, is answered here.
+/// Encrypted stream whose first exchange, the driver's PRELOGIN, is answered here.
 pub(crate) struct Covered {
     stream: TlsStream<Packets>,
-    /// What the driver has said of its PRELOGIN; none once that is whole.
+    /// Bytes that the driver has sent of its PRELOGIN. `None` once that is whole.
     asked: Option<Vec<u8>>,
-    /// What it is answered.
+    /// Answer to the driver's PRELOGIN.
     answer: Vec<u8>,
 }
 
 impl Wire {
-    /// The handshakes before the login.
+    /// Performs the handshakes before the login.
     ///
     /// # Errors
     /// When the server offers no encryption, or is not who it should be.
@@ -86,7 +93,7 @@ impl Wire {
     }
 }
 
-/// One packet, header included. A PRELOGIN answer is a single one.
+/// Reads one packet, header included. A PRELOGIN answer is a single packet.
 async fn packet(tcp: &mut TcpStream) -> Result<Vec<u8>, Error> {
     let mut packet = vec![0; HEADER];
     tcp.read_exact(&mut packet).await?;
@@ -96,13 +103,13 @@ async fn packet(tcp: &mut TcpStream) -> Result<Vec<u8>, Error> {
     Ok(packet)
 }
 
-/// The length in a header; none where it is shorter than the header.
+/// Returns the length in a header. `None` if it is shorter than the header.
 fn length(packet: &[u8]) -> Option<usize> {
     let length = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
     Some(usize::from(length)).filter(|length| *length >= HEADER)
 }
 
-/// Where a PRELOGIN message says what is encrypted.
+/// Finds the byte of a PRELOGIN message that says what is encrypted.
 fn encryption(packet: &mut [u8]) -> Option<&mut u8> {
     let body = packet.get_mut(HEADER..)?;
     let options = body.chunks_exact(5).take_while(|option| option.first() != Some(&0xFF));
@@ -111,11 +118,11 @@ fn encryption(packet: &mut [u8]) -> Option<&mut u8> {
     body.get_mut(usize::from(offset))
 }
 
-/// A socket that carries the TLS handshake in packets, and afterwards what it is given.
+/// Socket that carries the TLS handshake in packets, and afterwards the bytes as they are.
 pub(crate) struct Packets {
     tcp: TcpStream,
     framed: bool,
-    /// Of the packet that is being read: its header so far, and what is left of its payload.
+    /// Header so far of the packet that is being read; `left` is what remains of its payload.
     header: Vec<u8>,
     left: usize,
     /// Packets that are being written.
@@ -170,7 +177,8 @@ impl AsyncRead for Packets {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // what was read into a packet stays one, though the last of the handshake has been written
+        // A packet that was begun is read to its end, even after the handshake's last message was
+        // written.
         if !self.framed && self.left == 0 && self.header.is_empty() {
             return Pin::new(&mut self.tcp).poll_read(context, buffer);
         }
@@ -202,7 +210,8 @@ impl AsyncWrite for Packets {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.pending.is_empty() {
-            // a handshake message of a client fits into one packet of the size that is not negotiated yet
+            // A client's handshake message fits into one packet of the size that is not negotiated
+            // yet.
             let pending = std::mem::take(&mut self.pending);
             for (part, last) in parts(&pending) {
                 let length = u16::try_from(part.len().saturating_add(HEADER)).map_err(io::Error::other)?.to_be_bytes();
@@ -220,7 +229,8 @@ impl AsyncWrite for Packets {
     }
 }
 
-/// Cut to the packet size that every server takes, 4,096 bytes; with whether it is the last part.
+/// Cuts a payload to the packet size that every server takes, 4,096 bytes. Says of each part
+/// whether it is the last.
 fn parts(payload: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     let most = 4_096_usize.saturating_sub(HEADER);
     let count = payload.len().div_ceil(most);
@@ -299,8 +309,9 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// How the server is verified; none where it is not, by the configuration's dangerous word. TLS 1.2 is the latest that servers speak inside
-/// PRELOGIN packets.
+/// Returns the TLS settings that verify the server. `None` if it is not verified, by the
+/// configuration's dangerous option. TLS 1.2 is the latest that servers speak inside PRELOGIN
+/// packets.
 pub(crate) fn verifying(config: &MsSqlConfig) -> Result<Option<ClientConfig>, ConfigError> {
     Ok(client_config(&config.tls, &[&rustls::version::TLS12])?)
 }
@@ -344,7 +355,7 @@ mod tests {
             Self { folder, issuer: Issuer::new(params, key) }
         }
 
-        /// Trusts only this one.
+        /// Trusts only this certificate.
         fn trusted(&self) -> Arc<ClientConfig> {
             let ca = Some(self.folder.path().join("ca.pem"));
             let config = MsSqlConfig::from_url("mssql://u@h/d").unwrap().tls(TlsMode::verify_full(ca));
@@ -352,7 +363,8 @@ mod tests {
         }
     }
 
-    /// A server that says this of encryption, shakes hands where it has to, and repeats what it is told.
+    /// Server that says this about encryption, shakes hands if it has to, and repeats what it is
+    /// told.
     async fn server(authority: &Authority, level: u8) -> u16 {
         let key = KeyPair::generate().unwrap();
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];

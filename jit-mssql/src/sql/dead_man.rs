@@ -1,8 +1,10 @@
-//! The statements of the dead man's switch: two tables of each broker, and a job of SQL Server Agent that acts on leases which ran out.
+//! Statements of the dead man's switch: two tables of each broker, and a job of SQL Server Agent
+//! that acts on leases which ran out.
 //!
-//! Nothing of it is code that anybody else could replace: what the job does stands in its own step, which belongs to the broker's login or to
-//! a sysadmin. The tables belong to `dbo`, and are looked at before each use: with anybody else's trigger, constraint, computed column, security
-//! policy or right to write on them they count as missing.
+//! Nothing of it is code that anybody else could replace. The job's code stands in its own step,
+//! which belongs to the broker's login or to a sysadmin. The tables belong to `dbo`, and are
+//! checked before each use. Anybody else's trigger, constraint, computed column, security policy or
+//! right to write on them makes them count as missing.
 
 use std::fmt::Write;
 
@@ -12,25 +14,26 @@ use jit_core::id::StoreId;
 use super::{COLUMNS, FIND, Scope, asked, write_rows};
 use crate::account::{literal, quoted};
 
-/// The error of a statement that found the tables missing or changed.
+/// Error number of a statement that found the tables missing or changed.
 pub(crate) const UNSOUND: u32 = 50_010;
 
-/// Which tables are a broker's.
+/// Returns the names of a broker's tables.
 fn tables(broker_login: &str) -> (String, String) {
     let whose = name_for(&[broker_login]);
     let whose = whose.get(..16).unwrap_or(&whose);
     (format!("leases_{whose}"), format!("looks_{whose}"))
 }
 
-/// The statement with the names of the broker's tables, in the words of the scope.
+/// Returns the statement with the names of the broker's tables, in the words of the scope.
 fn text(scope: Scope, template: &str, broker_login: &str) -> String {
     let (leases, looks) = tables(broker_login);
     let template = template.replace("{sound}", SOUND).replace("{leases}", &leases).replace("{looks}", &looks);
     scope.text(&template)
 }
 
-/// What a DBA makes once in a database. Each broker has tables of its own, so that none changes another's. What is there already and is not as
-/// it has to be is refused, never adopted. A name stands nowhere in them, since principals are renamed.
+/// Statements that a DBA runs once in a database to make the tables. Each broker has tables of its
+/// own, so that none changes another's. Tables that are there already and are not as they have to
+/// be are refused, never adopted. They hold no names, since principals are renamed.
 const TABLES: &str = "\
 IF SCHEMA_ID(N'jit') IS NULL EXEC (N'CREATE SCHEMA jit AUTHORIZATION dbo')
 GO
@@ -59,8 +62,9 @@ IF NOT ({sound}) THROW 50010, N'schema jit, or jit.{leases} or jit.{looks} in it
 GO
 ";
 
-/// Whether the tables are the broker's own ones, and nobody else has code on them or may write to them. `@broker` is the broker's user. Whatever belongs to a table
-/// but its primary key is code or can refuse a row: triggers, checks, defaults, foreign keys.
+/// Checks whether the tables are the broker's own, and nobody else has code on them or may write to
+/// them. `@broker` is the broker's user. Everything that belongs to a table except its primary key
+/// is code or can refuse a row: triggers, checks, defaults, foreign keys.
 const SOUND: &str = "EXISTS (SELECT 1 FROM sys.schemas s WHERE s.schema_id = SCHEMA_ID(N'jit') AND s.principal_id = 1)
   AND (SELECT COUNT(*) FROM sys.objects o WHERE o.schema_id = SCHEMA_ID(N'jit') AND o.name IN (N'{leases}', N'{looks}')
     AND o.type = N'U' AND o.principal_id IS NULL) = 2
@@ -72,9 +76,12 @@ const SOUND: &str = "EXISTS (SELECT 1 FROM sys.schemas s WHERE s.schema_id = SCH
     AND d.permission_name NOT IN (N'SELECT', N'VIEW DEFINITION') AND ((d.class = 3 AND d.major_id = SCHEMA_ID(N'jit'))
       OR (d.class = 1 AND d.major_id IN (OBJECT_ID(N'jit.{leases}'), OBJECT_ID(N'jit.{looks}')))))";
 
-/// What the job's step does: it looks five times, every other second. It takes away what ran out, with its sessions. It runs as the broker, so that it can do no more than the
-/// broker may. What fails stays, with why, and is tried again by the next look. Where a session of the account itself holds the lock that the
-/// statement waits for, sessions end first. Names are quoted here and nowhere else.
+/// Code of the job's step. It looks five times, every other second, and takes away roles whose
+/// lease ran out, with their sessions.
+///
+/// It runs as the broker, so that it can do no more than the broker may. What fails stays, with the
+/// reason, and is tried again by the next look. If a session of the account itself holds the lock
+/// that the statement waits for, sessions end first. Names are quoted here and nowhere else.
 const STEP: &str = "SET NOCOUNT ON; SET XACT_ABORT OFF; SET IMPLICIT_TRANSACTIONS OFF; SET LOCK_TIMEOUT 5000;
 DECLARE @broker int = USER_ID(), @look int = 0, @id char(64), @account_id int, @account_sid varbinary(85), @account nvarchar(128), @role_id int,
   @role nvarchar(128), @ends_sessions bit, @session int, @try int, @statement nvarchar(600);
@@ -150,13 +157,14 @@ END";
 
 /// Seconds between two starts of the job. The documentation wants an interval longer than 10 s.
 const EVERY_SECONDS: u32 = 12;
-/// It is said to be missing when it has not looked for so many seconds: three starts of the job.
+/// Seconds without a look after which the switch counts as missing: three starts of the job.
 const SILENT_SECONDS: u32 = 36;
 
-/// What a DBA runs for it, in the servers' own client, whose `GO` ends a batch.
+/// Returns the statements that a DBA runs to make the switch, in the servers' own client, whose
+/// `GO` ends a batch.
 pub(crate) fn make(scope: Scope, database: &str, broker_login: &str, broker_user: &str) -> String {
     let (at, login) = (quoted(database), quoted(broker_login));
-    // whoever has no user in a database is its guest, who must be given nothing
+    // A login without a user in a database is its guest, who must be given nothing.
     let stranger = broker_user == "guest";
     let (user, user_name) = if stranger { (login.clone(), broker_login) } else { (quoted(broker_user), broker_user) };
     let come_in = if stranger { format!("CREATE USER {user} FOR LOGIN {login}\nGO\n") } else { String::new() };
@@ -165,7 +173,8 @@ pub(crate) fn make(scope: Scope, database: &str, broker_login: &str, broker_user
     format!("USE {at}\nGO\n{come_in}{tables}{}", job(scope, database, broker_login))
 }
 
-/// The job alone. One that is there already is made anew, with what it has to do.
+/// Returns the statements that make the job alone. A job that is there already is made anew, with
+/// what it has to do.
 pub(crate) fn job(scope: Scope, database: &str, broker_login: &str) -> String {
     let name = literal(&job_name(database, broker_login));
     let step = text(scope, STEP, broker_login);
@@ -182,14 +191,16 @@ pub(crate) fn job(scope: Scope, database: &str, broker_login: &str) -> String {
     )
 }
 
-/// One for each broker of a database; names of jobs have 128 characters at the most.
+/// Returns the name of the job, one for each broker of a database. Names of jobs have 128
+/// characters at the most.
 pub(crate) fn job_name(database: &str, broker_login: &str) -> String {
     let name = format!("jit dead man's switch of {database} for {broker_login}");
     name.chars().take(if name.encode_utf16().count() > 128 { 60 } else { 128 }).collect()
 }
 
-/// Whether everything is there as it has to be, and how many seconds ago it looked last, which is NULL where it never has; and who owns the schema
-/// where something else is there.
+/// Checks whether everything is there as it has to be. Also reads how many seconds ago the job
+/// looked last, which is NULL if it never has. Also reads who owns the schema if something else is
+/// there.
 pub(crate) fn state(scope: Scope, broker_login: &str) -> String {
     text(scope, STATE, broker_login)
 }
@@ -208,18 +219,20 @@ SELECT @made AS made, CONVERT(int, CASE WHEN @ago > 1000000000 THEN 1000000000 E
     ISNULL((SELECT u.name FROM sys.schemas s JOIN sys.database_principals u ON u.principal_id = s.principal_id WHERE s.schema_id = SCHEMA_ID(N'jit')), N'') \
   END AS planted;";
 
-/// Whether one that looked so many seconds ago looks no more. A look to come is one from before the clock was put back.
+/// Checks whether a job that looked so many seconds ago does not look any more. A look in the
+/// future is one from before the clock was put back.
 pub(crate) fn is_silent(ago: i32) -> bool {
     ago.unsigned_abs() > SILENT_SECONDS
 }
 
-/// Whether a lease carries the mark of a store.
+/// Checks whether a lease carries the mark of a store.
 const MARKED: &str = "armed_by LIKE N'%/store:________________'";
 
-/// Whether the broker may read its tables, and can trust them. `@broker` is its user.
+/// Checks whether the broker may read its tables, and can trust them. `@broker` is its user.
 const READABLE: &str = "{sound} AND HAS_PERMS_BY_NAME(N'jit.{leases}', N'OBJECT', N'SELECT') = 1";
 
-/// Finds whose marks stand on what was found: what a store has armed, and what has not fired. Where the tables cannot be trusted there are none.
+/// Finds the stores whose marks stand on what was found: what a store has armed, and what has not
+/// fired. Tables that cannot be trusted have no marks.
 pub(crate) fn marks(scope: Scope, broker_login: &str) -> String {
     let all = format!(
         "DECLARE @broker int = USER_ID(); DECLARE @mark TABLE (n int NOT NULL PRIMARY KEY, store nvarchar(16) NOT NULL); \
@@ -230,7 +243,7 @@ pub(crate) fn marks(scope: Scope, broker_login: &str) -> String {
     text(scope, &all, broker_login)
 }
 
-/// All marks on what has not fired; no result where the tables cannot be trusted.
+/// Lists all marks on what has not fired. There is no result if the tables cannot be trusted.
 pub(crate) fn all_marks(scope: Scope, broker_login: &str) -> String {
     let all = format!(
         "SET NOCOUNT ON; DECLARE @broker int = USER_ID(); \
@@ -239,22 +252,25 @@ pub(crate) fn all_marks(scope: Scope, broker_login: &str) -> String {
     text(scope, &all, broker_login)
 }
 
-/// Whether a lease carries the mark of another store than this one.
+/// Checks whether a lease carries the mark of another store than this one.
 fn is_theirs(store: Option<&StoreId>) -> String {
     store.map_or_else(|| "1 = 0".to_owned(), |own| format!("({MARKED} AND RIGHT(armed_by, 16) <> N'{own}')"))
 }
 
-/// Values of one lease beside those of [`asked`]: its id, in how many milliseconds it fires, whether it ends sessions.
+/// Number of values of one lease beside those of [`asked`]: its id, in how many milliseconds it
+/// fires, and whether it ends sessions.
 const LEASE_COLUMNS: usize = 3;
-/// Leases armed at once, with one value more for whose call it is: the server takes 2,100 parameters.
+/// Number of leases armed at once, with one value more for the mark of the call: the server takes
+/// 2,100 parameters.
 pub(crate) const LEASES: usize = 150;
 
-/// Refuses to go on where the tables are not as they have to be.
+/// Refuses to go on if the tables are not as they have to be.
 const DEMAND: &str = "DECLARE @broker int = USER_ID(); \
 IF NOT ({sound}) THROW 50010, N'the tables of the dead man''s switch are missing, or somebody else has changed them', 1; ";
 
-/// Arms, or moves: what is asked, then the leases, then the mark of the call. What another store has armed, and what has not fired, stays. Answers
-/// with each as it stands.
+/// Arms leases, or moves them. The parameters are the asked rows, then the leases, then the mark of
+/// the call. What another store has armed, and what has not fired, stays. Answers with each lease
+/// as it stands.
 pub(crate) fn arm(scope: Scope, broker_login: &str, store: Option<&StoreId>, rows: usize) -> String {
     let theirs = is_theirs(store);
     let mut all = asked(rows);
@@ -266,7 +282,7 @@ pub(crate) fn arm(scope: Scope, broker_login: &str, store: Option<&StoreId>, row
     );
     write_rows(&mut all, rows.saturating_mul(COLUMNS), rows, LEASE_COLUMNS);
     let last = rows.saturating_mul(COLUMNS.saturating_add(LEASE_COLUMNS)).saturating_add(1);
-    // writing to a text cannot fail
+    // Writing to a text cannot fail.
     let _ = write!(
         all,
         "; BEGIN TRANSACTION; \
@@ -283,11 +299,12 @@ pub(crate) fn arm(scope: Scope, broker_login: &str, store: Option<&StoreId>, row
     text(scope, &all, broker_login)
 }
 
-/// Leases disarmed at once.
+/// Number of leases disarmed at once.
 pub(crate) const IDS: usize = 1_000;
 
-/// Disarms these (`@P2`...) until then (`@P1`): answers with those that were armed, and with those that still are. Whoever took the table away
-/// took the leases along. What another store has armed stays.
+/// Disarms these leases (`@P2`...) until a time (`@P1`). Answers with those that were armed, and
+/// with those that still are. Whoever took the table away took the leases along. What another store
+/// has armed stays.
 pub(crate) fn disarm(scope: Scope, broker_login: &str, store: Option<&StoreId>, ids: usize) -> String {
     let theirs = is_theirs(store);
     let list: Vec<String> = (2..ids.saturating_add(2)).map(|n| format!("@P{n}")).collect();

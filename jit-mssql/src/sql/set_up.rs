@@ -1,4 +1,5 @@
-//! The script that sets a database up from nothing, or mends it: for sqlcmd, which puts the variable `password` where it stands.
+//! Script that sets a database up from nothing, or repairs it. It is for sqlcmd, which fills in the
+//! variable `password`.
 
 use jit_core::id::RoleName;
 
@@ -6,19 +7,19 @@ use super::Scope;
 use super::dead_man::make;
 use crate::account::{bare, literal, quoted};
 
-/// What the script is for.
+/// Target, broker and roles that the script is for.
 #[derive(Debug)]
 pub(crate) struct SetUp<'a> {
     pub(crate) scope: Scope,
     pub(crate) database: &'a str,
     pub(crate) login: &'a str,
-    /// The login's user in the database.
+    /// User of the login in the database.
     pub(crate) user: &'a str,
     pub(crate) roles: &'a [RoleName],
 }
 
 impl SetUp<'_> {
-    /// The whole script.
+    /// Returns the whole script.
     pub(crate) fn script(&self) -> String {
         let parts = match self.scope {
             Scope::AzureDatabase => [self.contained_user(), self.roles(), String::new()],
@@ -66,7 +67,8 @@ impl SetUp<'_> {
         )
     }
 
-    /// Azure SQL Database has users of its databases, and no agent for a dead man's switch.
+    /// Makes the broker as a contained user. Azure SQL Database has users of its databases, and no
+    /// agent for a dead man's switch.
     fn contained_user(&self) -> String {
         let (user, name) = (quoted(self.login), literal(self.login));
         format!(
@@ -82,7 +84,8 @@ impl SetUp<'_> {
         )
     }
 
-    /// Roles that are missing are made, and can do nothing yet.
+    /// Makes the roles that are missing, which can do nothing yet, and lets the broker change all
+    /// of them.
     fn roles(&self) -> String {
         let (kind, catalog, to) = match self.scope {
             Scope::Database => ("ROLE", "sys.database_principals", quoted(self.user)),
@@ -120,7 +123,7 @@ mod tests {
             for name in ["r", "l"] {
                 assert!(text.contains(&format!("[{name}]]']")) && text.contains(&format!("N'{name}]'''")), "{text}");
             }
-            // only what sqlcmd fills in stands there, and always in quotes
+            // Only what sqlcmd fills in stands there, and always in quotes.
             assert_eq!(text.matches("$(").count(), text.matches("N'$(password)'").count());
         }
     }
