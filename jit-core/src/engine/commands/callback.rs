@@ -1,4 +1,4 @@
-//! Answers of outside systems that come later.
+//! Callbacks of outside systems that answer later.
 
 use super::super::Jit;
 use super::super::error::JitError;
@@ -11,12 +11,14 @@ use crate::approver::{Callback, CallbackRefused};
 use crate::fact::{Fact, What};
 
 impl Jit {
-    /// Takes the answer of an outside system that was asked and calls back, once, before its request lapses. Whoever sends it is known by
-    /// the signature that the approver checks, not by the caller.
+    /// Takes the answer of an outside system that was asked and calls back, once, before its
+    /// request lapses. The sender is authenticated by the signature that the approver checks, not
+    /// by the caller.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] for a token that is not awaited any more or never was, [`JitError::Refused`] where it is too late,
-    /// [`JitError::NotAllowed`] where it cannot be believed, which is in the log.
+    /// [`JitError::NotFound`] for a token that is not pending any more or never was,
+    /// [`JitError::Refused`] if it is too late, [`JitError::NotAllowed`] if the answer is not
+    /// authentic, which is logged.
     pub async fn callback(&self, callback: &Callback) -> Result<AccessView, JitError> {
         let core = &self.core;
         let settings = core.tenant(&self.tenant)?;
@@ -37,7 +39,7 @@ impl Jit {
         let access = core.load(&self.tenant, question.access, now).await?.access;
         let until = question.waits_until(&access, now);
         let asked = review(&access, &question, &record.at.key, until.unwrap_or(now));
-        // who cannot sign learns nothing, not even that it is too late
+        // a sender who cannot sign learns nothing, not even that it is too late
         match approver.answered(&asked, callback, now) {
             Ok(_) if until.is_none() => {
                 return Err(Refusal::State { state: access.state(), what: "decided on by this answer" }.into());

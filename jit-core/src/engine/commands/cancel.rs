@@ -1,4 +1,4 @@
-//! Taking a request back.
+//! Cancellation of a request.
 
 use super::super::Jit;
 use super::super::apply::Beside;
@@ -11,10 +11,10 @@ use crate::approval::Actor;
 use crate::id::AccessId;
 
 impl Jit {
-    /// Takes a request back before its role is granted. Its requester and its receiver may.
+    /// Cancels a request before its role is granted. Its requester and its grantee may do this.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where it is granted or over already.
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if it is granted or over already.
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         self.words(&settings, actor, "reason", why).await?;

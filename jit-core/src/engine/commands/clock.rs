@@ -1,4 +1,4 @@
-//! Accepting a clock that went back, or was away for long.
+//! Acceptance of a clock that went back, or was away for long.
 
 use super::super::Jit;
 use super::super::error::JitError;
@@ -9,18 +9,19 @@ use crate::policy::Action;
 use crate::store::ClockState;
 
 impl Jit {
-    /// What is to be said about the store's clock.
+    /// Returns the state of the store's clock.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// [`JitError::Store`] if the store cannot be reached.
     pub async fn clock(&self) -> Result<ClockState, JitError> {
         Ok(self.core.store.clock_state().await?)
     }
 
-    /// Accepts the wall clock as it is: new grants go on. The store's time still does not run backwards (law 10).
+    /// Accepts the wall clock as it is: new grants go on. The store's time still does not run
+    /// backwards (law 10).
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
     pub async fn accept_clock(&self, actor: &Actor) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Clock, None, None).await?;

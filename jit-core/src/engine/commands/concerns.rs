@@ -1,4 +1,4 @@
-//! Looking for what needs an operator.
+//! Search for everything that needs an operator.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,21 @@ use crate::clock::Time;
 use crate::id::{Principal, TargetName};
 use crate::store::{Kind, PageAsk};
 
-/// How many records are read at a time.
+/// Number of records that are read at a time.
 const PAGE: usize = 512;
 
 /// Everything in the store of a tenant that needs an operator. Times are the store's, UTC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Concerns {
-    /// Accesses whose role should be gone and is not known to be.
+    /// Accesses whose role should have ended and whose end is not verified.
     pub overdue: Vec<AccessView>,
     /// Emergency stops in force.
     pub stops: Vec<StopView>,
     /// Targets of this process that are written off, and since when.
     pub retired: BTreeMap<TargetName, Time>,
-    /// Targets that this process does not have and for which there is work: their open accesses. None of these: they were never contacted.
+    /// Targets with work that this process does not have, with their open accesses. A target
+    /// without accesses was never contacted.
     pub unconfigured: BTreeMap<TargetName, Vec<AccessView>>,
 }
 
@@ -35,22 +36,22 @@ pub struct Concerns {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StopView {
-    /// Its scope, as `jit resume` takes it.
+    /// Scope of the stop, as `jit resume` takes it.
     pub scope: Scope,
-    /// The principal who gave it.
+    /// Principal who ordered it.
     pub by: Principal,
-    /// The reason that was given; may be empty.
+    /// Reason that was given; may be empty.
     pub reason: String,
-    /// Its beginning, the store's time, UTC.
+    /// Beginning of the stop by the store's time, UTC.
     pub at: Time,
 }
 
 impl Jit {
-    /// Looks for what needs an operator: overdue accesses, stops in force, targets that are written off, work for targets that this
-    /// process does not have.
+    /// Returns everything that needs an operator: overdue accesses, stops in force, targets that
+    /// are written off, and work for targets that this process does not have.
     ///
     /// # Errors
-    /// [`JitError::Store`] where the store cannot be read.
+    /// [`JitError::Store`] if the store cannot be read.
     pub async fn concerns(&self) -> Result<Concerns, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let stops = self.core.stops(&self.tenant).await?.stops.stops;

@@ -1,4 +1,4 @@
-//! Confirming what a target is now, and what becomes of what is live where it was.
+//! Confirmation of a target that has changed, and the fate of what is live on its old server.
 
 use std::collections::BTreeSet;
 
@@ -22,21 +22,24 @@ use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::policy::Action;
 use crate::store::{Expect, Kind, PageAsk, Record, RecordKey, StoreError};
 
-/// What is live on the server that a target led to before, and not on the one that answers now.
+/// Accesses that are live on the server that a target led to before, and not on the one that
+/// answers now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Elsewhere {
-    /// The accesses, with their places: each is overdue once its window has closed, until that server answers again.
+    /// Accesses and their places. Each is overdue once its window has closed, until that server
+    /// answers again.
     pub accesses: Vec<AccessView>,
-    /// Whether the server that answers now listens where that one did and was started later: then it has its place.
+    /// True if the server that answers now listens where the old one did and was started later:
+    /// then it has taken its place.
     pub in_its_place: bool,
 }
 
 impl Jit {
-    /// What is live in another realm than the one that answers under the target's name now.
+    /// Returns what is live in another realm than the one that answers under the target's name now.
     ///
     /// # Errors
-    /// [`JitError::Database`] where it does not answer.
+    /// [`JitError::Database`] if the target does not answer.
     pub async fn live_elsewhere(&self, name: &TargetName) -> Result<Elsewhere, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
@@ -57,12 +60,15 @@ impl Jit {
         Ok(Elsewhere { accesses, in_its_place })
     }
 
-    /// Confirms that the target is what it is now, and that it has the same data as the server that it was: restored, failed over, or
-    /// upgraded. What is live there goes on here: it is looked for by name, and ends here in time. The number of accesses.
+    /// Confirms the target as it is now, with the same data as the old server: restored, failed
+    /// over, or upgraded. Returns the number of accesses that moved.
+    ///
+    /// What is live there goes on here: it is looked up by name, and ends here in time.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer,
-    /// [`JitError::TargetRefused`] where another target still leads to the server that it was.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
+    /// target does not answer, [`JitError::TargetRefused`] if another target still leads to the old
+    /// server.
     pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -94,7 +100,8 @@ impl Jit {
 }
 
 impl Core {
-    /// The accesses through this target that are live, or to be granted, in another realm than this one.
+    /// Returns the accesses through this target that are live, or to be granted, in another realm
+    /// than this one.
     pub(in crate::engine) async fn elsewhere(
         &self,
         tenant: &TenantId,
@@ -106,7 +113,7 @@ impl Core {
         self.open_where(tenant, through).await
     }
 
-    /// The accesses that are live, or to be granted, of which this is true.
+    /// Returns the open accesses that satisfy the predicate.
     pub(in crate::engine) async fn open_where(
         &self,
         tenant: &TenantId,
@@ -133,7 +140,8 @@ impl Core {
         }
     }
 
-    /// Moves one access, and its place, to the realm that has its data now. Ids of the old server mean nothing there: names do.
+    /// Moves one access, and its place, to the realm that has its data now. Ids of the old server
+    /// mean nothing there, but names do.
     async fn carry(
         &self,
         settings: &Tenant,
@@ -150,7 +158,7 @@ impl Core {
                 && let over = after(granting.intent.at, self.limits.claim)
                 && now < over
             {
-                // its statement may be on its way to the server that it was, and is to be known of there
+                // its statement may be on its way to the old server, and must be known of there
                 self.tasks.pause(to_std(span(now, over))).await;
                 continue;
             }
@@ -195,7 +203,8 @@ impl Core {
         Err(JitError::Busy)
     }
 
-    /// Moves the second looks, and what is to be taken away, likewise: from wherever the target was, also where nothing is live.
+    /// Moves second looks, and memberships to be taken away, in the same way. It moves them from
+    /// every earlier realm of the target, even if nothing is live there.
     async fn carry_looks(
         &self,
         settings: &Tenant,
@@ -259,7 +268,7 @@ impl Core {
         Err(JitError::Busy)
     }
 
-    /// The realm that the target is known by, where it is.
+    /// Returns the realm that the target is known by, if there is one.
     pub(in crate::engine) async fn realm_of(
         &self,
         tenant: &TenantId,
@@ -270,17 +279,18 @@ impl Core {
     }
 }
 
-/// The record of the account's holding in the realm.
+/// Returns the key of the account's holding in the realm.
 fn place(tenant: &TenantId, realm: &RealmId, account: &Account) -> RecordKey {
     RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account))
 }
 
-/// What the account holds in the realm, by the record of it.
+/// Decodes the account's holding in the realm from its record.
 fn held(record: Option<&Record>, tenant: &TenantId, realm: &RealmId, account: &Account) -> Result<Holding, StoreError> {
     record.map_or_else(|| Ok(Holding::new(tenant.clone(), realm.clone(), account.clone())), body)
 }
 
-/// Writes both places: what is left in the old one is due as before, what came to the new one is looked at now.
+/// Writes both places. What is left in the old one is due as before, and what came to the new one
+/// is looked at now.
 fn write_places(
     ledger: &mut Ledger<'_>,
     (old, was): (&Holding, Option<&Record>),

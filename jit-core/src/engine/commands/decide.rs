@@ -1,4 +1,4 @@
-//! Approving, denying and confirming.
+//! Commands to approve, deny and confirm.
 
 use super::super::Jit;
 use super::super::apply::Beside;
@@ -12,12 +12,16 @@ use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, 
 use crate::store::Write;
 
 impl Jit {
-    /// Says yes to a request, or to the extension that waits, for themselves or in the place of somebody who is away and delegated to them.
-    /// Pass the view that the person saw: the yes counts for the question that it shows, and for nothing else (law 19).
+    /// Approves a request, or the pending extension. The actor decides for themselves, or in the
+    /// place of somebody who is away and delegated to them.
+    ///
+    /// Pass the view that the person saw: the yes counts for the question that it shows, and for
+    /// nothing else (law 19).
     ///
     /// # Errors
-    /// [`JitError::Refused`] where the decision does not count (laws 8 and 19), [`JitError::FactorRefused`] where the second factor does
-    /// not; both are in the log. [`JitError::NotFound`].
+    /// [`JitError::Refused`] if the decision does not count (laws 8 and 19),
+    /// [`JitError::FactorRefused`] if the second factor does not; both are logged.
+    /// [`JitError::NotFound`].
     pub async fn approve(
         &self,
         actor: &Actor,
@@ -27,7 +31,7 @@ impl Jit {
         self.decide(actor, about.into(), Verdict::Approve, note).await
     }
 
-    /// Says no to a request, or to the extension that waits. It ends the request. It needs no second factor.
+    /// Denies a request, which ends it, or the pending extension. It needs no second factor.
     ///
     /// # Errors
     /// As [`Jit::approve`].
@@ -40,10 +44,11 @@ impl Jit {
         self.decide(actor, about.into(), Verdict::Deny, note).await
     }
 
-    /// Proves by the actor's second factor that it is they who asked, where policy demands that.
+    /// Proves by a second factor that the actor is the person who asked, where policy demands that.
     ///
     /// # Errors
-    /// [`JitError::FactorRefused`] where it proves nothing, [`JitError::Refused`] where none is awaited of them; [`JitError::NotFound`].
+    /// [`JitError::FactorRefused`] if it proves nothing, [`JitError::Refused`] if no proof is
+    /// expected of the actor; [`JitError::NotFound`].
     pub async fn confirm(&self, actor: &Actor, about: impl Into<About> + Send) -> Result<AccessView, JitError> {
         let mut about = about.into();
         for _ in 0..TRIES {
@@ -86,7 +91,7 @@ impl Jit {
                     }
                 }
             };
-            // whatever changes meanwhile, it is this one that was meant
+            // whatever changes meanwhile, this is the question that was meant
             about.question = Some(question);
             let approval = loaded.access.decidable();
             let now = self.core.store.now().await?;
@@ -118,8 +123,9 @@ impl Jit {
         Err(JitError::Busy)
     }
 
-    /// The decision as it counts: his own, or where he is not asked himself, that of somebody who is away; then with the record that lets him,
-    /// as it was read.
+    /// Returns the decision as it counts. It is the actor's own, or that of somebody who is away if
+    /// the actor is not asked in person. The latter comes with a guard of the delegation as it was
+    /// read.
     async fn as_whom(
         &self,
         settings: &Tenant,
@@ -131,7 +137,8 @@ impl Jit {
             let judged = approval.decide(decision.clone());
             !matches!(judged, Err(DecisionRefused::NotEntitled | DecisionRefused::NotYet))
         };
-        // a name that the directory does not know stands in for nobody, whatever was delegated to it
+        // a name that the directory does not know stands in for nobody, whatever was delegated to
+        // it
         if asked(&own) || !settings.directory.knows(&own.by).await? {
             return Ok((own, None));
         }

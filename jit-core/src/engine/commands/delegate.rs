@@ -1,4 +1,4 @@
-//! Deciding in the place of somebody who is away.
+//! Delegation of decisions by a person who is away.
 
 use chrono::TimeDelta;
 
@@ -14,18 +14,20 @@ use crate::fact::{Fact, What};
 use crate::id::{Principal, TenantId};
 use crate::store::{Kind, PageAsk, StoreError, Write, Writing};
 
-/// Longest time away: who is away for longer hands his work over for good.
+/// Longest time away. A person who is away for longer hands their work over for good.
 const LONGEST: TimeDelta = TimeDelta::days(90);
-/// How long a delegation that is over is kept: no request waits longer for its grant (30 days to decide, 30 days ahead).
+/// Time for which a delegation that is over is kept. No request waits longer for its grant (30 days
+/// to decide, 30 days ahead).
 const KEPT: TimeDelta = TimeDelta::days(90);
 
 impl Jit {
-    /// Lets somebody else decide in the actor's place until then. One that was in force before ends now; what was decided under it
-    /// counts. It never lets anybody decide on what he asked for or gets, and is not passed on.
+    /// Lets somebody else decide in the actor's place until this time. An earlier delegation ends
+    /// now; what was decided under it counts. A delegation never lets people decide on what they
+    /// requested or get themselves, and it is not passed on.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where it ends in the past, after more than 90 days, or goes to the actor himself, [`JitError::NotFound`]
-    /// where the directory does not know who is to decide.
+    /// [`JitError::Invalid`] if it ends in the past, ends after more than 90 days, or goes to the
+    /// actors themselves; [`JitError::NotFound`] if the directory does not know the delegate.
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         let human = settings.person(&actor.principal).await?.human;
@@ -63,10 +65,11 @@ impl Jit {
         .await
     }
 
-    /// Takes a delegation back. What was decided under it and not granted yet does not count any more.
+    /// Takes a delegation back. Decisions under it no longer count for anything that is not granted
+    /// yet.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where none is in force.
+    /// [`JitError::NotFound`] if none is in force.
     pub async fn end_delegation(&self, actor: &Actor) -> Result<(), JitError> {
         let now = self.core.store.now().await?;
         self.delegations(actor, Fact::new(What::DelegationEnded), |earlier| {
@@ -76,7 +79,7 @@ impl Jit {
         .await
     }
 
-    /// Changes the actor's delegations, where there is something to change.
+    /// Changes the actor's delegations; an error if there is nothing to change.
     async fn delegations(
         &self,
         actor: &Actor,
@@ -113,7 +116,7 @@ impl Jit {
 }
 
 impl Core {
-    /// What this one delegated, and its record as it was read.
+    /// Returns what this person delegated, and a guard of the record as it was read.
     pub(in crate::engine) async fn delegation(
         &self,
         tenant: &TenantId,
@@ -125,7 +128,8 @@ impl Core {
         Ok((given, guard(at, record.as_ref())))
     }
 
-    /// In whose place this one can decide then, in the order of their names, each with the record that says so as it was read.
+    /// Returns the people in whose place this person can decide at this time, in the order of their
+    /// names. Each comes with a guard of the delegation as it was read.
     pub(in crate::engine) async fn delegators(
         &self,
         tenant: &TenantId,

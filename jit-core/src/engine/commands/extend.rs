@@ -1,4 +1,4 @@
-//! Asking for more time.
+//! Requests for more time.
 
 use chrono::TimeDelta;
 
@@ -15,11 +15,12 @@ use crate::id::{AccessId, QuestionId};
 use crate::policy::Ruling;
 
 impl Jit {
-    /// Asks for more time in the open window: a new decision under policy as it is now. The sum stays under `max_total`.
+    /// Requests more time in the open window. It takes a new decision under policy as it is now.
+    /// The sum stays under `max_total`.
     ///
     /// # Errors
-    /// [`JitError::Denied`] where policy says no, [`JitError::Refused`] where the window is not open or would become too long,
-    /// [`JitError::NotAllowed`] to all but its requester and receiver.
+    /// [`JitError::Denied`] if policy says no, [`JitError::Refused`] if the window is not open or
+    /// would become too long, [`JitError::NotAllowed`] to all but its requester and grantee.
     pub async fn extend(
         &self,
         actor: &Actor,

@@ -1,4 +1,4 @@
-//! Setting second factors up, and taking them away.
+//! Enrolment and removal of second factors.
 
 use super::super::Jit;
 use super::super::error::JitError;
@@ -14,11 +14,15 @@ use crate::policy::Action;
 use crate::store::Write;
 
 impl Jit {
-    /// Begins to set a second factor up for the actor. It counts once he has given a first response by [`Jit::confirm_factor`]. Who has
-    /// one already has to give a response of it (by [`Actor::responding`]), or somebody has to take it away first.
+    /// Begins to set up a second factor for the actor. It counts once they have given a first
+    /// response by [`Jit::confirm_factor`].
+    ///
+    /// An actor who has one already must give a response of it (by [`Actor::responding`]), or
+    /// somebody must remove it first.
     ///
     /// # Errors
-    /// [`JitError::FactorRefused`], [`JitError::NotFound`] where there is no such factor; [`JitError::Invalid`] where it is not set up here.
+    /// [`JitError::FactorRefused`], [`JitError::NotFound`] if there is no such factor;
+    /// [`JitError::Invalid`] if it is not set up here.
     pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
@@ -50,10 +54,10 @@ impl Jit {
         Ok(enrolment)
     }
 
-    /// Ends the setting up of a second factor with a first response: from now on it counts.
+    /// Completes the setup of a second factor with a first response: from now on it counts.
     ///
     /// # Errors
-    /// [`JitError::FactorRefused`] where it is not right.
+    /// [`JitError::FactorRefused`] if the response is wrong.
     pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let Some(response) = &actor.response else {
@@ -69,10 +73,11 @@ impl Jit {
         Ok(())
     }
 
-    /// Takes somebody's second factor away, as when the device is lost. Whom `[[may]]` allows to `mfa` may.
+    /// Removes a person's second factor, for example when the device is lost. The actor needs a
+    /// `[[may]]` rule that allows `mfa`.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] where he has none.
+    /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] if the person has none.
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;

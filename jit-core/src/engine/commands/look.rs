@@ -1,4 +1,4 @@
-//! Looking at accesses.
+//! Queries about accesses.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use crate::policy::Explained;
 use crate::request::Request;
 use crate::store::{Kind, PageAsk, StoredEntry};
 
-/// How many records are read at a time.
+/// Number of records that are read at a time.
 const PAGE: usize = 512;
 /// States of accesses to which something can still happen.
 const OPEN: [&str; 5] = ["pending", "scheduled", "granting", "active", "revoking"];
-/// Every state.
+/// All states of accesses.
 const STATES: [&str; 12] = [
     "pending",
     "denied",
@@ -34,10 +34,10 @@ const STATES: [&str; 12] = [
 ];
 
 impl Jit {
-    /// The access as it stands.
+    /// Returns the access as it stands.
     ///
     /// # Errors
-    /// [`JitError::NotFound`]; another tenant's id answers so too (law 13).
+    /// [`JitError::NotFound`], also for another tenant's id (law 13).
     pub async fn access(&self, id: AccessId) -> Result<AccessView, JitError> {
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
@@ -54,10 +54,11 @@ impl Jit {
         Ok(view)
     }
 
-    /// Up to `limit` accesses that match, in the order in which they were asked for, after the one given.
+    /// Returns up to `limit` accesses that match, in the order of their requests, starting after
+    /// the given one.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where there is no such state.
+    /// [`JitError::Invalid`] if there is no such state.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -100,19 +101,20 @@ impl Jit {
         Ok(found)
     }
 
-    /// Entries of the log about the access, oldest first, as their canonical JSON.
+    /// Returns log entries about the access, oldest first, as their canonical JSON.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where there is no such access.
+    /// [`JitError::NotFound`] if there is no such access.
     pub async fn history(&self, id: AccessId, limit: usize) -> Result<Vec<StoredEntry>, JitError> {
         self.access(id).await?;
         Ok(self.core.store.entries_about(&self.tenant, &id.to_string(), limit).await?)
     }
 
-    /// Every rule with what it says to the request that this would be, in the order of the policy.
+    /// Explains what every rule says to this request, in the order of the policy, without making
+    /// the request.
     ///
     /// # Errors
-    /// As [`Jit::request`] where the request could not even be asked.
+    /// As [`Jit::request`], if the request could not even be made.
     pub async fn explain(
         &self,
         actor: &crate::approval::Actor,
@@ -127,16 +129,17 @@ impl Jit {
         settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)).await
     }
 
-    /// Who, by the directory, belongs to the groups that the access still waits for: whom to ask.
+    /// Returns the people who can decide on what the access is pending on, by the directory and the
+    /// plan: whom to ask.
     ///
     /// # Errors
-    /// [`JitError::NotFound`]; a directory that does not answer.
+    /// [`JitError::NotFound`]; [`JitError::Directory`] if the directory does not answer.
     pub async fn who_can_decide(&self, id: AccessId) -> Result<BTreeSet<crate::id::Principal>, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
         let access = &loaded.access;
-        // what lapsed is nobody's to decide
+        // nobody decides on what lapsed
         if access.lapses_at().is_none_or(|lapses_at| lapses_at <= now) {
             return Ok(BTreeSet::new());
         }

@@ -1,4 +1,4 @@
-//! Putting another policy in force.
+//! Change of the policy in force.
 
 use std::sync::Arc;
 
@@ -20,11 +20,13 @@ use crate::store::{Lane, Schedule, StoreError};
 const LONGEST_REVISION: usize = 256;
 
 impl Jit {
-    /// Puts another policy in force in this process, with the directory that it brings, if it brings one. What is pending is ruled again
-    /// by the pump, and what is live and no longer allowed ends.
+    /// Puts another policy in force in this process, with the directory that it brings, if any. The
+    /// pump rules again on what is pending. What is live and no longer allowed ends.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where it names what is not configured: the old one stays in force. [`JitError::Store`] where that cannot be recorded; the new policy is in force all the same.
+    /// [`JitError::Invalid`] if the policy names something that is not configured: the old one
+    /// stays in force. [`JitError::Store`] if the change cannot be recorded; the new policy is in
+    /// force all the same.
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
         let policy = Rules::new(Arc::new(policy), &self.core.tasks).await?;
         self.core.tenant(&self.tenant)?.brings(&policy)?;
@@ -35,14 +37,15 @@ impl Jit {
             tenant.policy = policy;
         })?;
         let _noting = self.core.noting.lock().await;
-        // which by now may be one that another call put in force
+        // by now another call may have put its policy in force
         let settings = self.core.tenant(&self.tenant)?;
         Ok(self.core.note_policy(&self.tenant, &settings).await?)
     }
 }
 
 impl Core {
-    /// Remembers which policy is in force. Where it is another than before, the log says so and everything open is ruled again.
+    /// Records which policy is in force. If it changed, this is logged and everything open is ruled
+    /// on again.
     pub(in crate::engine) async fn note_policy(&self, tenant: &TenantId, settings: &Tenant) -> Result<(), StoreError> {
         let key = policy_key(tenant);
         let record = self.store.read(&key).await?;
@@ -64,10 +67,11 @@ impl Core {
         }
     }
 
-    /// Where the directory says something else than it did, the log says so and everything open is ruled again.
+    /// Records what the directory says. If it changed, this is logged and everything open is ruled
+    /// on again.
     pub(in crate::engine) async fn note_directory(&self, tenant: &TenantId, settings: &Tenant) -> Result<(), JitError> {
         let Some(directory) = settings.directory.revision().await? else { return Ok(()) };
-        // whatever the directory says it by, a short text is kept
+        // whatever form the directory's revision has, a short text is kept
         let directory = match directory.len() {
             0..=LONGEST_REVISION => directory,
             _ => hex(&Sha256::digest(directory.as_bytes())),

@@ -1,4 +1,4 @@
-//! Comparing what a realm holds with what the store says, by hand.
+//! Manual comparison of a realm's memberships with the store.
 
 use std::collections::BTreeMap;
 
@@ -21,73 +21,75 @@ use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::policy::Action;
 use crate::store::{Kind, PageAsk, RecordKey, StoreError};
 
-/// So many memberships are looked at by one call.
+/// Number of memberships that one call looks at.
 const AT_ONCE: usize = 1_000;
 
-/// What to do about what is found.
+/// Action to take on differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconcile {
-    /// Only say it.
+    /// Report the differences only.
     Report,
-    /// End what vanished, and take away what our broker granted and no access accounts for. Standing memberships stay (law 6).
+    /// End what vanished, and take away what our broker granted and no access accounts for.
+    /// Standing memberships stay (law 6).
     Enforce,
 }
 
-/// One difference between a realm and the store.
+/// Difference between a realm and the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Drift {
-    /// A membership that is not ours: nothing is done about it (law 6).
+    /// Membership that is not ours: nothing is done about it (law 6).
     Standing {
-        /// Whose.
+        /// Account that holds it.
         account: Account,
-        /// Of which role.
+        /// Role that is held.
         role: RoleName,
-        /// By whose grant, where the server says.
+        /// Grantor, if the server says it.
         grantor: String,
     },
-    /// A membership that our broker granted and no live access accounts for.
+    /// Membership that our broker granted and no live access accounts for.
     Orphaned {
-        /// Whose.
+        /// Account that holds it.
         account: Account,
-        /// Of which role.
+        /// Role that is held.
         role: RoleName,
     },
-    /// A membership that another store accounts for, which works with the same broker: nothing is done about it.
+    /// Membership that another store with the same broker accounts for: nothing is done about it.
     OfAnotherStore {
-        /// Whose.
+        /// Account that holds it.
         account: Account,
-        /// Of which role.
+        /// Role that is held.
         role: RoleName,
-        /// Which store.
+        /// Store that accounts for it.
         store: StoreId,
     },
-    /// A membership by which the broker's own login can use a role: nothing is done about it.
+    /// Membership by which the broker's own login can use a role: nothing is done about it.
     UsableByBroker {
-        /// The broker.
+        /// Account of the broker.
         account: Account,
-        /// Of which role.
+        /// Role that is held.
         role: RoleName,
-        /// By whose grant, where the server says.
+        /// Grantor, if the server says it.
         grantor: String,
     },
-    /// A live access whose membership the database does not hold.
+    /// Live access whose membership is missing in the database.
     Vanished {
-        /// Which access.
+        /// Id of the access.
         access: AccessId,
-        /// Whose.
+        /// Account that should hold it.
         account: Account,
-        /// Of which role.
+        /// Role that should be held.
         role: RoleName,
     },
 }
 
 impl Jit {
-    /// Compares what the target's realm holds of all requestable roles with what the store says.
+    /// Compares all requestable roles' memberships in the target's realm with the store.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it, [`JitError::Database`] where the target does not answer.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
+    /// target does not answer.
     pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
@@ -120,7 +122,8 @@ impl Jit {
         }
         let mut holders = seen.holders;
         for holder in granted {
-            // of a role in the policy it is known already; of one that another tenant has, it is theirs to tell
+            // roles of the policy are known already, and another tenant's roles are theirs to
+            // report
             if !roles.contains(&holder.role) && self.core.owns(&self.tenant, &realm, &holder.role).await? {
                 others.push(holder);
             }
@@ -151,7 +154,7 @@ impl Jit {
         Ok(drifts.into_iter().map(|(drift, _)| drift).collect())
     }
 
-    /// Everything live of this tenant in the realm.
+    /// Returns all live accesses of this tenant in the realm.
     async fn live_in(&self, realm: &RealmId) -> Result<Vec<Access>, JitError> {
         let mut live = Vec::new();
         let mut after = None;
@@ -243,7 +246,7 @@ impl Core {
     }
 }
 
-/// The differences, each with the holder that it is about.
+/// Returns the differences, each with the holder that it is about.
 fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> Vec<(Drift, Option<&'h Holder>)> {
     let mut drifts = Vec::new();
     let same = |access: &Access, holder: &Holder| {
@@ -289,7 +292,8 @@ fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> V
     drifts
 }
 
-/// Says of what no access accounts for whether another store does: by its mark, which only the broker can have made.
+/// Finds memberships that another store accounts for. It recognises them by that store's mark,
+/// which only the broker can have made.
 async fn name_other_stores(
     database: &dyn Database,
     server: &Identity,

@@ -1,4 +1,4 @@
-//! Giving a role back before its window closes.
+//! Return of a role before its window closes.
 
 use super::super::Jit;
 use super::super::apply::Beside;
@@ -12,10 +12,10 @@ use crate::grant::Cause;
 use crate::id::AccessId;
 
 impl Jit {
-    /// Gives the role back before its window closes. Its requester and its receiver may.
+    /// Gives the role back before its window closes. Its requester and its grantee may do this.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to give back.
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to give back.
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         for _ in 0..TRIES {

@@ -1,4 +1,4 @@
-//! Asking for a role.
+//! Requests for a role.
 
 use std::time::Duration;
 
@@ -28,18 +28,21 @@ use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
-/// How long a request waits for the target's word on standing memberships: what it does not learn in time is learnt before the grant.
+/// Time for which a request waits for the target to report standing memberships. What it does not
+/// learn in time is learnt before the grant.
 const LOOK_WHEN_ASKED: Duration = Duration::from_millis(500);
 
 impl Jit {
-    /// Asks for a role. Where policy wants nobody's yes it is approved at once; the database grants it right after.
+    /// Requests a role. If policy needs nobody's approval, the request is approved at once and the
+    /// database grants the role right after.
     ///
     /// # Errors
-    /// [`JitError::Denied`] by policy, [`JitError::Standing`] where the role is held already, [`JitError::Stopped`] during an
-    /// emergency stop, [`JitError::NotFound`] and [`JitError::Invalid`] for what cannot be meant. Refusals are in the log.
+    /// [`JitError::Denied`] by policy, [`JitError::Standing`] if the role is held already,
+    /// [`JitError::Stopped`] during an emergency stop, [`JitError::NotFound`] and
+    /// [`JitError::Invalid`] for arguments that make no sense. Refusals are logged.
     pub async fn request(&self, actor: &Actor, ask: Ask) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        // a repeated request answers with the first one's access, whatever has become of what it asks
+        // a repeated request answers with the first one's access, whatever has changed since
         if let Some(before) = self.asked_before(actor, &ask).await? {
             return Ok(before);
         }
@@ -60,7 +63,7 @@ impl Jit {
         Err(JitError::Busy)
     }
 
-    /// What the same request led to, where it was made before.
+    /// Returns the access of the same request, if it was made before.
     async fn asked_before(&self, actor: &Actor, ask: &Ask) -> Result<Option<AccessView>, JitError> {
         let Some(key) = &ask.key else { return Ok(None) };
         let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
@@ -68,7 +71,7 @@ impl Jit {
         Ok(Some(self.access(access).await?))
     }
 
-    /// What is asked, with every name parsed and validated.
+    /// Builds the request, with every name parsed and validated.
     pub(super) async fn as_request(&self, settings: &Tenant, actor: &Actor, ask: &Ask) -> Result<Request, JitError> {
         let target = TargetName::new(ask.target.as_str())?;
         let database = settings.database(&target)?;
@@ -117,7 +120,7 @@ impl Jit {
         })
     }
 
-    /// One try; `None` where somebody else was in the way.
+    /// Tries the request once; `None` if somebody else was in the way.
     async fn try_request(
         &self,
         settings: &Tenant,
@@ -142,7 +145,7 @@ impl Jit {
             return Err(stop.refusal());
         }
         if let Err(refused) = known.usable(&request.target) {
-            // it may have been put right: then the next one is taken
+            // the target may have been repaired: then the next request is taken
             self.core.enrol(&self.tenant, &request.target).await?;
             return Err(refused);
         }
@@ -179,7 +182,7 @@ impl Jit {
                 .push(Fact::new(What::BreakGlass).with("reason", request.reason.as_str()).with("review_by", review_by));
         }
         facts.extend(access.asked_at_once());
-        // a second factor that came with the request is looked at where any stage demands one
+        // a second factor that came with the request is verified if any stage demands one
         let mut proven = Vec::new();
         if let Ok(mfa) = access.decidable().confirms(&actor.principal)
             && actor.response.is_some()
@@ -194,7 +197,7 @@ impl Jit {
         let mut ledger = Ledger::new(core, &self.tenant, settings, Some(actor), now);
         ledger.access(&access, Expect::Absent, &facts)?;
         ledger.change.writes.extend(proven);
-        // a stop, or a target written off, that comes in between has to be met
+        // a stop, or a target written off, that comes in between has to conflict
         ledger.change.writes.push(guard(stops_key(&self.tenant), at(0)));
         ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));
         if let Some(key) = key {
@@ -211,7 +214,8 @@ impl Jit {
         }
     }
 
-    /// Refuses what cannot be granted without a dead-man that is not there, where the target answers in time.
+    /// Refuses a request that needs a dead man's switch if the target reports in time that it has
+    /// none.
     async fn has_dead_man(&self, settings: &Tenant, request: &Request) -> Result<(), JitError> {
         let database = settings.database(&request.target)?;
         match self.core.tasks.within(LOOK_WHEN_ASKED, database.capabilities()).await {
@@ -226,7 +230,8 @@ impl Jit {
         }
     }
 
-    /// Refuses a role that is held already and not by us (law 6), where the target answers in time.
+    /// Refuses a role that is held already, and not by a grant of ours (law 6), if the target
+    /// answers in time.
     async fn standing(&self, settings: &Tenant, realm: &RealmId, request: &Request) -> Result<(), JitError> {
         match self.held_already(settings, realm, request).await? {
             None => Ok(()),
@@ -238,7 +243,8 @@ impl Jit {
         }
     }
 
-    /// How the role is held and not by us; none where it is not, or where the target does not answer in time.
+    /// Describes how the role is held, if not by a grant of ours. None if it is not held, or if the
+    /// target does not answer in time.
     async fn held_already(
         &self,
         settings: &Tenant,
@@ -288,7 +294,7 @@ impl Jit {
 }
 
 impl Tenant {
-    /// The reason why no rule gives the role, with the one that was probably meant.
+    /// Adds to the reason why no rule gives the role the name that was probably meant.
     async fn with_the_role_meant(&self, request: &Request, no_rule: bool, reason: String) -> Result<String, JitError> {
         if !no_rule {
             return Ok(reason);
@@ -304,7 +310,7 @@ impl Tenant {
 }
 
 impl Core {
-    /// Writes a refused request into the log.
+    /// Logs a refused request.
     async fn refuse_request<T>(
         &self,
         settings: &Tenant,
@@ -314,7 +320,7 @@ impl Core {
     ) -> Result<T, JitError> {
         let now = self.store.now().await?;
         let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
-        // of a text that cannot be taken nothing is kept
+        // of a text that is not acceptable nothing is kept
         let short = |text: &str| taken("text", text, LONGEST_NOTE).unwrap_or_default().to_owned();
         let what = if matches!(error, JitError::Standing { .. }) { What::Finding } else { What::RequestRefused };
         ledger.fact(
@@ -330,7 +336,7 @@ impl Core {
         Err(error)
     }
 
-    /// New grants wait while the clock cannot be trusted (law 10).
+    /// Refuses new grants while the clock cannot be trusted (law 10).
     pub(in crate::engine) async fn trust_clock(&self) -> Result<(), JitError> {
         match self.store.clock_state().await? {
             ClockState::Doubtful { mark, wall } => Err(JitError::ClockDoubtful {
@@ -340,7 +346,8 @@ impl Core {
         }
     }
 
-    /// The records that every emergency of its people changes, so that two asked for at once do not both go unnoticed.
+    /// Returns the records that every emergency of these people changes, so that of two at once one
+    /// conflicts.
     async fn emergencies(
         &self,
         settings: &Tenant,
@@ -358,7 +365,7 @@ impl Core {
         Ok(keys.into_iter().zip(read).collect())
     }
 
-    /// All live accesses of the account in the realm.
+    /// Returns all live accesses of the account in the realm.
     pub(in crate::engine) async fn live_of(
         &self,
         tenant: &crate::id::TenantId,
@@ -371,13 +378,13 @@ impl Core {
         let keys: Vec<RecordKey> = holding.live.iter().map(|id| access_key(tenant, *id)).collect();
         let now: Time = self.store.now().await?;
         let read = self.store.read_all(&keys).await?;
-        // one that is damaged is the pump's to end; it does not stand in the way of asking
+        // the pump ends damaged accesses; they do not stand in the way of asking
         Ok(read.iter().flatten().filter_map(|record| loaded(record, now).ok()).map(|loaded| loaded.access).collect())
     }
 }
 
 impl TargetRecord {
-    /// Whether new requests are taken for it.
+    /// Checks whether the target takes new requests.
     pub(in crate::engine) fn usable(&self, target: &TargetName) -> Result<(), JitError> {
         let refuse = |why: String| Err(JitError::TargetRefused { target: target.clone(), why });
         if self.retired.is_some() {

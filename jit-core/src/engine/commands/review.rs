@@ -1,4 +1,4 @@
-//! Reviewing what was done in an emergency.
+//! Reviews of emergency accesses.
 
 use super::super::Jit;
 use super::super::apply::Beside;
@@ -11,11 +11,12 @@ use crate::approval::Actor;
 use crate::id::AccessId;
 
 impl Jit {
-    /// Gives the review that an emergency owes. Whom its rule names under `review_by` can, and never who took the role.
+    /// Gives the review that an emergency owes. The people whom its rule names under `review_by`
+    /// can give it, but never the person who took the role.
     ///
     /// # Errors
-    /// [`JitError::Refused`] to others and where none is owed, which is in the log; [`JitError::Invalid`] without a note;
-    /// [`JitError::NotFound`].
+    /// [`JitError::Refused`] to others and if none is owed, which is logged; [`JitError::Invalid`]
+    /// without a note; [`JitError::NotFound`].
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
         for _ in 0..TRIES {
             let InForce { settings, guards, .. } = self.acting(actor).await?;

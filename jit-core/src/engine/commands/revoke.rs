@@ -1,4 +1,4 @@
-//! Taking a role away from somebody.
+//! Revocation of a role before its window closes.
 
 use super::super::Jit;
 use super::super::apply::Beside;
@@ -12,10 +12,11 @@ use crate::id::AccessId;
 use crate::policy::Action;
 
 impl Jit {
-    /// Takes the role away before its window closes. Whom `[[may]]` allows to `revoke` on the target may.
+    /// Takes the role away before its window closes. The actor needs a `[[may]]` rule that allows
+    /// `revoke` on the target.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] where there is nothing to take away.
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to take away.
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;

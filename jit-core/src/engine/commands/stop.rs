@@ -17,11 +17,13 @@ use crate::policy::Action;
 use crate::store::{Kind, Lane, PageAsk, Record, Schedule, StoreError};
 
 impl Jit {
-    /// Ends everything in the scope, pending, scheduled and live, and refuses what is new until [`Jit::resume`]. The stop is in force
-    /// when this returns; ending what lives is the pump's work and begins at once.
+    /// Ends everything in the scope, whether pending, scheduled or live. Refuses new requests until
+    /// [`Jit::resume`]. The stop is in force when this returns. The pump ends live accesses; it
+    /// begins at once.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it; only one for all targets allows stopping a principal or everything.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it. Stopping a principal or everything
+    /// takes a rule for all targets.
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
@@ -53,7 +55,7 @@ impl Jit {
         Err(JitError::Busy)
     }
 
-    /// Refuses what the actor does where these stops bind them.
+    /// Refuses the actor's command if these stops bind them.
     async fn still_acting(&self, settings: &Tenant, actor: &Actor, stops: Option<&Record>) -> Result<(), JitError> {
         let stops = self.core.stops_in(&self.tenant, stops).await?;
         match stops.of_person(settings, &actor.principal).await? {
@@ -62,7 +64,8 @@ impl Jit {
         }
     }
 
-    /// Refuses the scope where its name is not known and looks like one that is. It does not depend on a directory that is down.
+    /// Refuses the scope if its name is unknown and looks like a known one. A directory that is
+    /// down does not prevent the stop.
     async fn means_the_known(&self, settings: &Tenant, scope: &Scope) -> Result<(), JitError> {
         match scope {
             Scope::All => Ok(()),
@@ -80,10 +83,11 @@ impl Jit {
         }
     }
 
-    /// Returns the open accesses that a stop of this scope is or would be about, under every name of the person or the target.
+    /// Returns the open accesses that a stop of this scope ends or would end, under every name of
+    /// the person or the target.
     ///
     /// # Errors
-    /// [`JitError::Directory`] where nobody says whose they are.
+    /// [`JitError::Directory`] if nobody says whose they are.
     pub async fn stops_about(&self, scope: &Scope) -> Result<Vec<AccessView>, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let now = self.core.store.now().await?;
@@ -107,17 +111,18 @@ impl Jit {
         }
     }
 
-    /// Lifts the stop of this very scope. What it ended stays ended.
+    /// Lifts the stop of exactly this scope. What it ended stays ended.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where there is no such stop, [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    /// [`JitError::NotFound`] if there is no such stop, [`JitError::NotAllowed`] if no `[[may]]`
+    /// rule allows it.
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;
         for _ in 0..TRIES {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
-            // who was stopped meanwhile lifts nothing, least of all that
+            // a person who was stopped meanwhile lifts nothing, least of all their own stop
             self.still_acting(&settings, actor, record.as_ref()).await?;
             let mut stops: Stops = body_or_default(record.as_ref())?;
             let in_force = |stop: &&mut Stop| !stop.lifted && stop.scope == scope;
@@ -149,7 +154,7 @@ impl Jit {
     }
 }
 
-/// The target that has to be allowed for it; none: all of them.
+/// Returns the target that the actor's rule must cover; none means all targets.
 fn about(scope: &Scope) -> Option<&TargetName> {
     match scope {
         Scope::Target(target) => Some(target),

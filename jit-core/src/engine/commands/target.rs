@@ -1,4 +1,4 @@
-//! Targets: adding and removing, writing off, confirming a changed realm, checking the broker.
+//! Commands on targets: add and remove, write off, confirm a changed realm, check the broker.
 
 use std::sync::Arc;
 
@@ -20,26 +20,28 @@ use crate::id::{RoleName, TargetName};
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
 
-/// What a check says where roles cannot be made usable at once.
+/// Name of a check that fails where roles cannot be made usable at once.
 const DEFAULT_ROLE: &str = "default-role";
 
-/// What a look at a target showed.
+/// Result of a look at a target.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TargetReport {
-    /// Which server answered.
+    /// Server that answered.
     pub identity: Identity,
-    /// What it can do.
+    /// Capabilities of the server.
     pub capabilities: Capabilities,
-    /// What is wrong with the broker's account there, with the statement that mends it.
+    /// Problems of the broker's account there, each with the statement that fixes it.
     pub checks: Vec<Check>,
 }
 
 impl Jit {
-    /// Adds a target, or replaces the one of this name, in this process. It may be down: it is contacted by the pump.
+    /// Adds a target in this process, or replaces the one of this name. It may be down: the pump
+    /// contacts it.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] where its name could be taken for another target's; where the store cannot be written.
+    /// [`JitError::Invalid`] if its name could be mistaken for another target's;
+    /// [`JitError::Store`] if the store cannot be written.
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
         if let Some(like) = self.core.tenant(&self.tenant)?.target_like(&name) {
             return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
@@ -53,11 +55,11 @@ impl Jit {
         Ok(self.core.contact_now(&self.tenant, &name).await?)
     }
 
-    /// Removes a target from this process. What is live there stays due and is overdue until another node, or a target of the same
-    /// name, ends it.
+    /// Removes a target from this process. What is live there stays due. It becomes overdue until
+    /// another node, or a target of the same name, ends it.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where there is none.
+    /// [`JitError::NotFound`] if there is no such target.
     pub fn remove_target(&self, name: &TargetName) -> Result<(), JitError> {
         self.core.tenant(&self.tenant)?.database(name)?;
         self.core.reconfigure(&self.tenant, |tenant| {
@@ -65,18 +67,19 @@ impl Jit {
         })
     }
 
-    /// The targets of this process.
+    /// Returns the targets of this process.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where the tenant is not configured.
+    /// [`JitError::NotFound`] if the tenant is not configured.
     pub fn targets(&self) -> Result<Vec<TargetName>, JitError> {
         Ok(self.core.tenant(&self.tenant)?.databases.keys().cloned().collect())
     }
 
-    /// Asks the target who it is and whether the broker can do its work there, for all roles that policy makes requestable.
+    /// Asks the target for its identity, and checks whether the broker can do its work there for
+    /// all roles that policy makes requestable.
     ///
     /// # Errors
-    /// [`JitError::Database`] where it does not answer.
+    /// [`JitError::Database`] if the target does not answer.
     pub async fn check_target(&self, name: &TargetName) -> Result<TargetReport, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
@@ -87,7 +90,7 @@ impl Jit {
         checks.extend(database.check(&roles).await?);
         checks.extend(database.stores().await?.iter().map(another_store));
         if settings.policy.activates(name).await? {
-            // what a rule needs is no mere danger
+            // what a rule needs is more than a danger
             for check in checks.iter_mut().filter(|check| check.about.what == DEFAULT_ROLE) {
                 check.severity = Severity::Refusal;
             }
@@ -95,11 +98,13 @@ impl Jit {
         Ok(TargetReport { identity, capabilities, checks })
     }
 
-    /// One script that sets the target up for all roles that policy makes requestable, or mends it, for a DBA to run with the engine's own client: see
-    /// [`Database::set_up`]. The target need not answer.
+    /// Returns one script that sets the target up, or fixes it, for all roles that policy makes
+    /// requestable. A DBA runs it with the engine's own client: see [`Database::set_up`]. The
+    /// target need not answer.
     ///
     /// # Errors
-    /// [`JitError::NotFound`] where there is no such target, [`JitError::Database`] where its kind has no such script.
+    /// [`JitError::NotFound`] if there is no such target, [`JitError::Database`] if its kind has no
+    /// such script.
     pub async fn set_up_target(&self, name: &TargetName) -> Result<String, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let database = settings.database(name)?;
@@ -107,7 +112,7 @@ impl Jit {
         Ok(database.set_up(&roles).await?)
     }
 
-    /// Whether the server is the one that the target is known by.
+    /// Checks whether the server is the one that the target is known by.
     async fn identity_checks(
         &self,
         name: &TargetName,
@@ -130,12 +135,14 @@ impl Jit {
         Ok(other.map(finding).into_iter().collect())
     }
 
-    /// Writes a target off: what is live there is closed as `retired`, unverified for ever, and no longer tried (law 4). The number of
-    /// accesses that were closed. Where the target was confirmed to be another server since, only what is live on the one that it was is
-    /// written off, and the target stays in use.
+    /// Writes a target off and returns the number of accesses that were closed. What is live there
+    /// is closed as `retired`, stays unverified for ever, and is no longer tried (law 4).
+    ///
+    /// If the target was since confirmed to be another server, only what is live on the old server
+    /// is written off. The target then stays in use.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -150,7 +157,7 @@ impl Jit {
             }
             return Ok(lost.len());
         }
-        // one that was never contacted is nothing to write off
+        // a target that was never contacted is nothing to write off
         if self.core.store.read(&target_key(&self.tenant, name)).await?.is_none() {
             settings.database(name)?;
         }
@@ -172,12 +179,14 @@ impl Jit {
         }
     }
 
-    /// Confirms that the target is what it is now: another realm than before, or one that was written off and is to be used again. What is live
-    /// on the server that it was stays overdue until that one answers again, or is written off; where the data is the same, see
-    /// [`Self::confirm_same_data`].
+    /// Confirms the target as it is now: another realm than before, or a target that was written
+    /// off and is to be used again.
+    ///
+    /// What is live on the old server stays overdue until that server answers again or is written
+    /// off. If the data is the same, see [`Self::confirm_same_data`].
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] where no `[[may]]` rule allows it.
+    /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -194,7 +203,7 @@ impl Jit {
         self.core.enrol(&self.tenant, name).await
     }
 
-    /// Changes what is stored of a target.
+    /// Changes the stored record of a target.
     pub(super) async fn on_target(
         &self,
         settings: &Tenant,
@@ -209,7 +218,7 @@ impl Jit {
             let mut known: TargetRecord = body_or_default(record.as_ref())?;
             change(&mut known);
             let now = self.core.store.now().await?;
-            // without a realm it is contacted anew; one that is written off is not
+            // without a realm it is contacted anew; a target that is written off is not
             let is_contacted = known.realm.is_none() && known.retired.is_none();
             let schedule = is_contacted.then(|| Schedule::contact(&self.tenant, name, now));
             let mut ledger = Ledger::new(&self.core, &self.tenant, settings, Some(actor), now);
@@ -224,7 +233,7 @@ impl Jit {
     }
 }
 
-/// The roles that policy makes requestable on the target, as the engine spells them.
+/// Returns the roles that policy makes requestable on the target, as the engine spells them.
 async fn requestable(
     settings: &Tenant,
     name: &TargetName,
@@ -234,7 +243,7 @@ async fn requestable(
     roles.iter().map(|role| Ok(database.role(role.as_str())?)).collect()
 }
 
-/// What is said of another store that works with the broker.
+/// Reports another store that works with the broker.
 fn another_store(marks: &StoreMarks) -> Check {
     let StoreMarks { store, memberships } = marks;
     let message = format!(

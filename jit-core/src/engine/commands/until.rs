@@ -1,4 +1,4 @@
-//! Waiting for what becomes of an access.
+//! Waits until an access reaches a state.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use super::super::view::AccessView;
 use crate::clock::after;
 use crate::id::AccessId;
 
-/// How long after a commit it is looked whether another process changed the access: what this one changes is known at once, and
-/// many who wait do not read again for every commit of others.
+/// Pause after a commit before looking whether another process changed the access. Changes by this
+/// process are known at once, and many waiters do not read again for every commit of others.
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(20);
 
 impl Jit {
-    /// Waits until the role is usable, for so long at most.
+    /// Waits until the role is usable, up to the limit.
     ///
     /// # Errors
-    /// [`JitError::Ended`] where it was denied, lapsed, failed or is over; [`JitError::TimedOut`] where it still may come.
+    /// [`JitError::Ended`] if the access was denied, lapsed, failed or is over;
+    /// [`JitError::TimedOut`] if the role may still become usable.
     pub async fn until_active(&self, id: AccessId, limit: Duration) -> Result<AccessView, JitError> {
         let view =
             self.until(id, limit, |view| view.state == "active" || view.state == "revoking" || view.is_final()).await?;
@@ -29,10 +30,11 @@ impl Jit {
         Err(JitError::Ended { id, state: view.state, why })
     }
 
-    /// Waits until nothing more can happen to it: the role is gone and that was verified, or it never came.
+    /// Waits until nothing more can happen to the access: the role is revoked and verified, or it
+    /// was never granted.
     ///
     /// # Errors
-    /// [`JitError::TimedOut`] where it is not over in time.
+    /// [`JitError::TimedOut`] if the access is not over in time.
     pub async fn until_ended(&self, id: AccessId, limit: Duration) -> Result<AccessView, JitError> {
         self.until(id, limit, AccessView::is_final).await
     }
