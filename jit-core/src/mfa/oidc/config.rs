@@ -147,7 +147,7 @@ impl OidcConfig {
         Self { fresh_for: fresh, usable_for: at_most, ..self }
     }
 
-    /// Sets the HTTP client for the provider. Default: TLS verified, five seconds and 512 KiB at
+    /// Sets the HTTP options for the provider. Default: TLS verified, five seconds and 512 KiB at
     /// most.
     #[must_use]
     pub fn http(self, http: HttpConfig) -> Self {
