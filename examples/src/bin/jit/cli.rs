@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of the trial binary.
 
 mod workflow;
 
@@ -17,17 +17,17 @@ use crate::spans;
 
 pub(crate) use self::workflow::{Confirm, Delegate, Factor, Mfa, Review, Serve};
 
-/// Just-in-time access to database roles: asked for, approved, granted for a while, gone.
+/// Just-in-time access to database roles: request, approve, use for a while, revoke.
 #[derive(Debug, Parser)]
 #[command(name = "jit", version, disable_help_subcommand = true, infer_long_args = false)]
 pub(crate) struct Cli {
-    /// Where the configuration is
+    /// Path of the configuration file
     #[arg(long, global = true, env = "JIT_CONFIG", default_value = "jit.toml", value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// For which tenant of the configuration
+    /// Tenant of the configuration to work for
     #[arg(long, global = true, env = "JIT_TENANT")]
     pub(crate) tenant: Option<TenantId>,
-    /// Answers for machines: one JSON object, or one a line
+    /// Prints answers for machines: one JSON object, or one per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -38,32 +38,33 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes a commented jit.toml and policy.toml into this folder
     Init,
-    /// Checks store, clock, policy and what the broker may do on every target, and tells what needs an operator
+    /// Checks the store, the clock, the policy and what the broker may do on every target, and
+    /// tells what needs an operator
     Doctor(Doctor),
-    /// Asks for a role for a while
+    /// Requests a role for a limited time
     Request(Request),
-    /// Says yes to a request, or to more time
+    /// Approves a request, or more time
     Approve(Decide),
-    /// Says no to a request, or to more time
+    /// Denies a request, or more time
     Deny(Decide),
-    /// Proves by a second factor that it is you who asked
+    /// Confirms by a second factor that the request is yours
     Confirm(Confirm),
-    /// Takes a request back before its role is granted
+    /// Cancels a request before its role is granted
     Cancel(Cancel),
     /// Lets somebody else decide in your place while you are away
     Delegate(Delegate),
-    /// Gives the review that an emergency owes
+    /// Gives the review that is due after an emergency
     Review(Review),
-    /// Sets second factors up, and takes them away
+    /// Sets up second factors, and removes them
     #[command(subcommand)]
     Mfa(Mfa),
     /// Gives a role back before its window closes
     Release(Release),
-    /// Takes a role away before its window closes
+    /// Revokes a role before its window closes
     Revoke(Revoke),
     /// Asks for more time in an open window
     Extend(Extend),
-    /// Emergency stop: ends what is there, refuses what is new
+    /// Emergency stop: ends open accesses and refuses new requests
     Stop(Stop),
     /// Lifts an emergency stop
     Resume(Resume),
@@ -71,15 +72,15 @@ pub(crate) enum Command {
     List(List),
     /// Shows one access with its history
     Show(Show),
-    /// Follows what changes, until stopped
+    /// Follows changes, until stopped
     Watch,
     /// Does everything that is due now, once: for cron
     RunDue,
-    /// Ends windows when they close, until stopped: the pump in the foreground
+    /// Runs the pump in the foreground: ends windows when they close, until stopped
     Pump,
-    /// The pump, and an address at which outside systems answer later
+    /// Runs the pump, and listens at an address where outside systems answer later
     Serve(Serve),
-    /// Compares what targets hold with what the store says
+    /// Compares the roles held on targets with the store
     Reconcile(Reconcile),
     /// Writes a target off, or confirms what it is now
     #[command(subcommand)]
@@ -87,7 +88,7 @@ pub(crate) enum Command {
     /// Accepts a clock that went back, or was away for long
     #[command(subcommand)]
     Clock(Clock),
-    /// Looks after a store in PostgreSQL, as its owner
+    /// Maintains a store in PostgreSQL, as its owner
     #[command(subcommand)]
     Store(Store),
     /// Checks the policy, or explains what it says
@@ -100,38 +101,38 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct As {
-    /// Who does it; believed, and recorded as asserted by this user of the operating system
+    /// Principal who acts; believed, and recorded as asserted by this user of the operating system
     #[arg(long = "as", env = "JIT_AS", value_name = "PRINCIPAL")]
     pub(crate) who: Principal,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Request {
-    /// On which target
+    /// Target on which to request the role
     #[arg(long)]
     pub(crate) target: String,
-    /// Which role
+    /// Role to request
     #[arg(long)]
     pub(crate) role: String,
-    /// For how long, from when it is usable: 30m, 1h30m
+    /// Length of the window, from when the role is usable: 30m, 1h30m
     #[arg(long = "for", value_name = "DURATION", value_parser = spans::duration, allow_hyphen_values = true)]
     pub(crate) how_long: TimeDelta,
-    /// Why
+    /// Reason for the request
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-    /// Under which ticket
+    /// Ticket for the request
     #[arg(long)]
     pub(crate) ticket: Option<String>,
-    /// From then on instead of at once: 2027-01-31T22:00:00Z
+    /// Start of the window, instead of at once: 2027-01-31T22:00:00Z
     #[arg(long, value_name = "TIME", value_parser = spans::point)]
     pub(crate) at: Option<Time>,
-    /// For somebody else
+    /// Principal who gets the role, if it is somebody else
     #[arg(long, value_name = "PRINCIPAL")]
     pub(crate) on_behalf_of: Option<Principal>,
-    /// A repeated request with the same key answers with the first access
+    /// Key of the request: a repeated request with the same key answers with the first access
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// In an emergency: at once where a rule allows it, told loudly and reviewed afterwards
+    /// Emergency: grants at once where a rule allows it, told loudly and reviewed afterwards
     #[arg(long)]
     pub(crate) break_glass: bool,
     #[command(flatten)]
@@ -142,12 +143,13 @@ pub(crate) struct Request {
 
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
-    /// Which access
+    /// Access to decide on
     pub(crate) id: AccessId,
-    /// Which question about it, as notices and `jit show` have it: without it, the oldest that you have not answered
+    /// Question about it, as shown in notices and by `jit show`; without it, the oldest that you
+    /// have not answered
     #[arg(long, value_name = "QUESTION")]
     pub(crate) question: Option<QuestionId>,
-    /// In your words
+    /// Note in your own words
     #[arg(long, default_value = "")]
     pub(crate) note: String,
     #[command(flatten)]
@@ -158,9 +160,9 @@ pub(crate) struct Decide {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
-    /// Which access
+    /// Access to cancel
     pub(crate) id: AccessId,
-    /// Why
+    /// Reason for cancelling
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
     #[command(flatten)]
@@ -169,7 +171,7 @@ pub(crate) struct Cancel {
 
 #[derive(Debug, Args)]
 pub(crate) struct Release {
-    /// Which access
+    /// Access to give back
     pub(crate) id: AccessId,
     #[command(flatten)]
     pub(crate) actor: As,
@@ -177,9 +179,9 @@ pub(crate) struct Release {
 
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
-    /// Which access
+    /// Access to revoke
     pub(crate) id: AccessId,
-    /// Why
+    /// Reason for revoking
     #[arg(long)]
     pub(crate) reason: String,
     #[command(flatten)]
@@ -188,12 +190,12 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, Args)]
 pub(crate) struct Extend {
-    /// Which access
+    /// Access to extend
     pub(crate) id: AccessId,
-    /// How much longer: 15m
+    /// Additional time: 15m
     #[arg(long = "for", value_name = "DURATION", value_parser = spans::duration, allow_hyphen_values = true)]
     pub(crate) how_long: TimeDelta,
-    /// Why
+    /// Reason for more time
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
     #[command(flatten)]
@@ -204,7 +206,7 @@ pub(crate) struct Extend {
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// Why
+    /// Reason for the stop
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
     #[command(flatten)]
@@ -222,7 +224,7 @@ pub(crate) struct Resume {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Scope {
-    /// What this principal asked for or has
+    /// Everything that this principal asked for or has
     #[arg(long)]
     pub(crate) principal: Option<Principal>,
     /// Everything on this target
@@ -235,30 +237,31 @@ pub(crate) struct Scope {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only those in this state: pending, scheduled, active, revoking, revoked...
+    /// Only accesses in this state: pending, scheduled, active, revoking, revoked...
     #[arg(long)]
     pub(crate) state: Option<String>,
-    /// Only those asked for by, or for, this principal
+    /// Only accesses asked for by, or for, this principal
     #[arg(long)]
     pub(crate) principal: Option<Principal>,
-    /// Only those on this target
+    /// Only accesses on this target
     #[arg(long)]
     pub(crate) target: Option<String>,
-    /// Only those to which something can still happen
+    /// Only accesses to which something can still happen
     #[arg(long)]
     pub(crate) open: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Prints a script instead, for psql, mysql, mariadb or sqlcmd: it sets this target up from nothing, or mends it
+    /// Prints a script instead, for psql, mysql, mariadb or sqlcmd: it sets this target up from
+    /// nothing, or repairs it
     #[arg(long, value_name = "TARGET")]
     pub(crate) sql: Option<TargetName>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Which access
+    /// Access to show
     pub(crate) id: AccessId,
 }
 
@@ -267,7 +270,8 @@ pub(crate) struct Reconcile {
     /// Only this target
     #[arg(long)]
     pub(crate) target: Option<TargetName>,
-    /// Also end what vanished and take away what our broker granted and nobody accounts for
+    /// Also ends accesses that vanished, and revokes what our broker granted and no access accounts
+    /// for
     #[arg(long)]
     pub(crate) enforce: bool,
     #[command(flatten)]
@@ -276,9 +280,9 @@ pub(crate) struct Reconcile {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Target {
-    /// Writes a target off: what is live there is closed as retired, unverified for ever
+    /// Writes a target off: accesses that are live there are closed as retired, unverified for ever
     Retire(OneTarget),
-    /// Confirms that a target is what it is now, or is to be used again
+    /// Confirms that a target is what it is now, or that it is to be used again
     Confirm(ConfirmTarget),
 }
 
@@ -286,17 +290,19 @@ pub(crate) enum Target {
 pub(crate) struct ConfirmTarget {
     #[command(flatten)]
     pub(crate) one: OneTarget,
-    /// It has the same data as the server that it was: what is live there goes on here, and ends here in time
+    /// The target has the same data as the server that it was: accesses that are live there go on
+    /// here, and end here in time
     #[arg(long, conflicts_with = "other_data")]
     pub(crate) same_data: bool,
-    /// It has other data: what is live on the server that it was stays overdue until that one answers again, or is retired
+    /// The target has other data: accesses that are live on the server that it was stay overdue
+    /// until that server answers again, or is retired
     #[arg(long)]
     pub(crate) other_data: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct OneTarget {
-    /// Which target
+    /// Name of the target
     pub(crate) target: TargetName,
     #[command(flatten)]
     pub(crate) actor: As,
@@ -310,32 +316,33 @@ pub(crate) enum Clock {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Store {
-    /// Makes the store or brings it forward, and allows roles to use it
+    /// Creates the store or upgrades it, and allows roles to use it
     Migrate(Migrate),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// A role that nodes log in with: it may look, and call what changes the store, and write nothing by itself
+    /// Role that nodes log in with: it may read, and call what changes the store, and write nothing
+    /// by itself
     #[arg(long, value_name = "ROLE")]
     pub(crate) node: Vec<String>,
-    /// A role that may read the log and its checkpoints, and nothing else
+    /// Role that may read the log and its checkpoints, and nothing else
     #[arg(long, value_name = "ROLE")]
     pub(crate) auditor: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
-    /// Reads the policy and says everything that is wrong with it, or probably not meant
+    /// Reads the policy and reports everything that is wrong with it, or probably not meant
     Check {
-        /// Another file than the configured one
+        /// File to check, instead of the configured one
         file: Option<PathBuf>,
     },
-    /// Shows what every rule says to a request, without asking for anything
+    /// Shows what every rule says to a request, without making one
     Explain(Box<Request>),
-    /// Tries a table of cases: who asks for what, and what has to come of it
+    /// Tries a table of cases: who asks for what, and the expected result
     Test {
-        /// The table
+        /// File with the table of cases
         file: PathBuf,
     },
 }
@@ -344,30 +351,31 @@ pub(crate) enum Policy {
 pub(crate) enum Audit {
     /// Checks the log: of the store, or of an exported file
     Verify {
-        /// An exported file; without one the store's own log is checked
+        /// Exported file; without one the store's own log is checked
         file: Option<PathBuf>,
-        /// A public key that its checkpoints may be signed with: a file, or the key itself; may be given again
+        /// Public key that its checkpoints may be signed with: a file, or the key itself; may be
+        /// given more than once
         #[arg(long, value_name = "KEY")]
         public_key: Vec<String>,
     },
     /// Writes the log to a file that anyone with the public key can check
     Export {
-        /// The file to write; it must not be there yet
+        /// File to write; it must not exist yet
         file: PathBuf,
     },
     /// Proves that an entry is in the log
     Prove {
-        /// The id of an entry, or of an access for all its entries
+        /// Id of an entry, or of an access for all its entries
         id: String,
     },
-    /// Signs the log's size and root as they are now
+    /// Signs the log's current size and root
     Checkpoint,
 }
 
-/// Says what is wrong with a command line, in one line; help and version are no errors.
+/// Prints what is wrong with a command line, in one line; help and version are no errors.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // where nobody reads it there is nothing to add
+        // if it cannot be printed, nobody reads it
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -390,13 +398,14 @@ fn message(error: &clap::Error) -> String {
     {
         return format!("missing: {}", missing.join(", "));
     }
-    // `--for` takes a negative length, to refuse it as such, and so also what was meant to be the next option
+    // `--for` takes a negative length, to refuse it as such, and so also takes the next option as
+    // its value
     let given: Vec<String> = std::env::args().collect();
     let swallowed = given.iter().zip(given.iter().skip(1)).any(|(one, next)| one == "--for" && next.starts_with("--"));
     if swallowed {
         return "missing: a length of time after --for, like `30m`".to_owned();
     }
-    // what it is, without the usage and the pointer to the help that follow an empty line
+    // only the error, without the usage and the pointer to the help after the empty line
     let text = error.render().to_string();
     let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
     first.strip_prefix("error: ").map_or(first.clone(), str::to_owned)
@@ -405,7 +414,7 @@ fn message(error: &clap::Error) -> String {
 fn hint(error: &clap::Error) -> String {
     let suggested = |kind| match error.get(kind) {
         Some(ContextValue::String(one)) => Some(one.clone()),
-        // the nearest stands last
+        // the nearest suggestion comes last
         Some(ContextValue::Strings(several)) => several.last().cloned(),
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! `jit.toml`: strict, and placed against its own folder.
+//! Parser of `jit.toml`: strict, with paths relative to its own folder.
 
 mod workflow;
 
@@ -21,69 +21,70 @@ pub(crate) use self::workflow::{
     Approver, Condition, DirectoryAt, Http, Mail, MailTls, Oidc, Receiver, Secret, Workflow,
 };
 
-/// What is configured.
+/// Configuration of the binary.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where everything is kept.
+    /// Location of the store.
     pub(crate) store: StoreAt,
-    /// What is configured for each tenant; at least one.
+    /// Configuration of each tenant; at least one.
     pub(crate) tenants: BTreeMap<TenantId, TenantConfig>,
 }
 
-/// Where everything is kept.
+/// Location of the store, where everything is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreAt {
-    /// In this SQLite file.
+    /// Path of an SQLite file.
     Sqlite(PathBuf),
-    /// In this database of a PostgreSQL server, for many nodes.
+    /// Database of a PostgreSQL server, for many nodes.
     Postgres {
-        /// The database.
+        /// Server and database of the store.
         server: ServerConfig,
-        /// Where to listen, where a pooler stands before the server.
+        /// URL for listening, if a pooler stands before the server.
         listen_url: Option<String>,
     },
-    /// In memory, until the process ends.
+    /// Memory, until the process ends.
     Memory,
 }
 
-/// What is configured for one tenant.
+/// Configuration of one tenant.
 #[derive(Debug)]
 pub(crate) struct TenantConfig {
-    /// The policy.
+    /// Files of the policy.
     pub(crate) policy: PolicyFiles,
-    /// The databases, by the names that people ask for.
+    /// Databases, by the names that people ask for.
     pub(crate) targets: BTreeMap<String, ServerConfig>,
-    /// The log.
+    /// Settings of the log.
     pub(crate) audit: AuditConfig,
-    /// What approvals need around them.
+    /// Settings for the workflow around approvals.
     pub(crate) workflow: Workflow,
 }
 
-/// One database, as a target or for the store.
+/// Server and database, of a target or of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerConfig {
-    /// `postgres://user@host:5432/database`, `mysql://user@host:3306`; a password in it is refused.
+    /// URL like `postgres://user@host:5432/database` or `mysql://user@host:3306`; a password in it
+    /// is refused.
     pub(crate) url: String,
-    /// Where the user's password comes from.
+    /// Source of the user's password.
     pub(crate) password: Option<Password>,
-    /// How the connection is protected.
+    /// Protection of the connection.
     pub(crate) tls: TlsMode,
-    /// How long after the end the database itself takes a role away; none: as the adapter has it.
+    /// Time from the end until the database itself revokes a role; none: the adapter's default.
     pub(crate) dead_man_grace: Option<Duration>,
-    /// Administrators of a target of PostgreSQL, who do not count as members of accounts.
+    /// Administrators of a PostgreSQL target, who do not count as members of accounts.
     pub(crate) administrators: Vec<String>,
-    /// What its realm is called, where what the server says of itself is no identity.
+    /// Name of its realm, if what the server says of itself is no identity.
     pub(crate) realm: Option<String>,
 }
 
-/// Which adapter a URL asks for.
+/// Adapter that a URL asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
-    /// `postgres://`
+    /// Adapter for `postgres://` URLs.
     Postgres,
-    /// `mysql://` and `mariadb://`: which of the two it is, the server says.
+    /// Adapter for `mysql://` and `mariadb://` URLs: the server says which of the two it is.
     MySql,
-    /// `mssql://`
+    /// Adapter for `mssql://` URLs.
     MsSql,
 }
 
@@ -99,36 +100,36 @@ impl Engine {
 }
 
 impl ServerConfig {
-    /// Which adapter it asks for.
+    /// Returns the adapter that its URL asks for.
     pub(crate) fn engine(&self) -> Option<Engine> {
         Engine::of(&self.url)
     }
 }
 
-/// Where a password comes from.
+/// Source of a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Password {
-    /// A file that holds nothing else.
+    /// File that holds nothing else.
     File(PathBuf),
-    /// An environment variable.
+    /// Name of an environment variable.
     Env(String),
-    /// A program and its arguments.
+    /// Program and its arguments.
     Command(Vec<String>),
 }
 
-/// What becomes of the log.
+/// Settings of the audit log.
 #[derive(Debug, Default)]
 pub(crate) struct AuditConfig {
-    /// The key that signs its checkpoints; made on first use.
+    /// Key that signs its checkpoints; created on first use.
     pub(crate) signing_key: Option<PathBuf>,
-    /// A file that gets every entry.
+    /// File that gets every entry.
     pub(crate) file: Option<PathBuf>,
-    /// Under which name it is remembered how far that file has come; none: an id beside the file.
+    /// Name under which the position in that file is remembered; none: an id beside the file.
     pub(crate) name: Option<String>,
 }
 
 impl Config {
-    /// Reads it.
+    /// Reads the configuration from a file.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::NotFound {
@@ -137,7 +138,7 @@ impl Config {
             }
             Failure::configuration(format!("`{}` cannot be read: {error}", path.display()), "look at its permissions")
         })?;
-        // an empty parent adds nothing to what is beside it
+        // an empty parent adds nothing to paths relative to it
         let folder = path.parent().unwrap_or(Path::new(""));
         let reader = Reader { path, text: &text, folder };
         let file: File = toml::from_str(&text).map_err(|error| {
@@ -196,7 +197,7 @@ struct TenantTable {
 }
 
 impl TenantTable {
-    /// Whether something is configured beside the policy.
+    /// Checks whether something is configured beside the policy.
     fn has_more(&self) -> bool {
         self.cedar.is_some()
             || !self.targets.is_empty()
@@ -224,7 +225,7 @@ struct TargetTable {
     realm: Option<String>,
 }
 
-/// Where a password may come from: one of these.
+/// Possible sources of a password: one of these.
 struct Passwords {
     file: Option<PathBuf>,
     env: Option<String>,
@@ -246,7 +247,7 @@ struct AuditTable {
     name: Option<String>,
 }
 
-/// Knows where the text came from, for errors with their place and paths beside it.
+/// Reader that knows where the text came from, for the place of an error and for relative paths.
 struct Reader<'t> {
     path: &'t Path,
     text: &'t str,
@@ -415,7 +416,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A URL of an engine that this version knows, without a password in it.
+    /// Checks the URL: it must name an engine that this version knows, and hold no password.
     fn server_url(&self, what: &str, url: &Spanned<String>) -> Result<String, Failure> {
         let (at, url) = (url.span().start, url.get_ref());
         let Some((_, rest)) = url.split_once("://") else {
@@ -442,7 +443,7 @@ impl Reader<'_> {
         self.folder.join(path)
     }
 
-    /// An error with its place: line and column from 1, columns in characters.
+    /// Returns an error with its place: line and column from 1, columns in characters.
     fn wrong(&self, at: usize, what: &str) -> Failure {
         let before = self.text.get(..at).unwrap_or_default();
         let line = before.matches('\n').count().saturating_add(1);

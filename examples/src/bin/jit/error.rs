@@ -1,4 +1,4 @@
-//! What went wrong, in one line, with what to do and the exit code.
+//! Errors in one line, with a hint and the exit code.
 
 use std::process::ExitCode;
 
@@ -9,62 +9,62 @@ use jit_core::policy::PolicyError;
 use jit_core::store::StoreError;
 use jit_core::text::escaped;
 
-/// What went wrong.
+/// Failure of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// A stable word for machines.
+    /// Stable word for machines.
     pub(crate) kind: &'static str,
-    /// What happened.
+    /// Description of what happened.
     pub(crate) message: String,
-    /// What to do; empty where the message says it.
+    /// Hint what to do; empty if the message says it.
     pub(crate) hint: String,
     exit: Exit,
 }
 
-/// What the shell is told.
+/// Exit code for the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Refused or not found.
     Refused,
     /// Wrong usage or configuration.
     Usage,
-    /// A database or store could not be reached.
+    /// Database or store that could not be reached.
     Unreachable,
 }
 
 impl Failure {
-    /// One line each, whoever wrote what is in them.
+    /// Creates a failure; message and hint are one line each, whoever wrote what is in them.
     pub(crate) fn new(exit: Exit, kind: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let line = |text: String| escaped(&text).into_owned();
         Self { kind, message: line(message.into()), hint: line(hint.into()), exit }
     }
 
-    /// Wrong usage.
+    /// Creates a failure for wrong usage.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message, hint)
     }
 
-    /// Wrong configuration.
+    /// Creates a failure for a wrong configuration.
     pub(crate) fn configuration(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "configuration", message, hint)
     }
 
-    /// Refused.
+    /// Creates a failure for a refusal.
     pub(crate) fn refused(kind: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Refused, kind, message, hint)
     }
 
-    /// A database that does not answer.
+    /// Creates a failure for a database that does not answer.
     pub(crate) fn unreachable(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Unreachable, "database", message, hint)
     }
 
-    /// This machine does not do what it should.
+    /// Creates a failure for this machine, which does not do what it should.
     pub(crate) fn unusable(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Unreachable, "machine", message, hint)
     }
 
-    /// What to do: the hint, or the end of a message that says it itself.
+    /// Returns what to do: the hint, or the end of a message that says it itself.
     pub(crate) fn what_to_do(&self) -> &str {
         match self.hint.as_str() {
             "" => self.message.rsplit_once(": ").map_or("", |(_, end)| end),
@@ -117,7 +117,7 @@ impl From<StoreError> for Failure {
 }
 
 impl From<PolicyError> for Failure {
-    /// One line per problem, each with its place.
+    /// Converts an error of the policy: one line per problem, each with its place.
     fn from(error: PolicyError) -> Self {
         let failure = Self::new(Exit::Usage, "policy", "", "mend the policy, then try it with `jit policy check`");
         let lines: Vec<_> = error.to_string().lines().map(|line| escaped(line).into_owned()).collect();
@@ -146,7 +146,7 @@ fn from_store(error: &StoreError) -> Failure {
     Failure::new(exit, "store", one_line(&error.to_string()), hint)
 }
 
-/// A cause that speaks several lines is one line here.
+/// Puts the text of a cause into one line.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -1,7 +1,7 @@
-//! The trial binary: everything of the library from a shell, and the pump.
+//! Trial binary: everything of the library from a shell, and the pump.
 //!
-//! In its local mode whoever can read `jit.toml` holds the broker's credentials anyway, so `--as` is believed, and recorded as
-//! asserted by a user of the operating system.
+//! In its local mode anyone who can read `jit.toml` holds the broker's credentials anyway. So
+//! `--as` is believed, and recorded as asserted by a user of the operating system.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
@@ -31,7 +31,7 @@ use self::error::Failure;
 use self::output::Output;
 
 fn main() -> ExitCode {
-    // its own message could move the cursor, too
+    // the panic's own message could move the cursor, too
     std::panic::set_hook(Box::new(|panic| {
         let _ = writeln!(output::errors(Written::OneLine), "internal error: {panic}");
     }));
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };
-    // what happens to accesses is said by the commands themselves
+    // the commands themselves report what happens to accesses
     let quiet = || EnvFilter::new("error,jit_core::engine::ledger=off");
     let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| quiet());
     // an event is one line, whatever is in it; colours would be escaped like anything else
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         })
         .and_then(|runtime| {
             let result = runtime.block_on(commands::run(&cli, out));
-            // a lookup of names that hangs is not waited for
+            // a name lookup that hangs is not waited for
             runtime.shutdown_background();
             result
         });

@@ -1,4 +1,4 @@
-//! Where results and errors go: the only place that writes to a terminal.
+//! Output of results and errors: the only place that writes to a terminal.
 
 use std::io::{ErrorKind, Write};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::Failure;
 
-/// For people, or one JSON object a line.
+/// Output for people, or as one JSON object per line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -23,7 +23,7 @@ impl Output {
         self.json
     }
 
-    /// One result: an object for machines, or what `words` makes of it for people.
+    /// Prints one result: an object for machines, or the text of `words` for people.
     pub(crate) fn result<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) -> Result<(), Failure> {
         if !self.json {
             return self.write(&words());
@@ -33,12 +33,12 @@ impl Output {
         self.write(&line)
     }
 
-    /// A line that only people read.
+    /// Prints a line that only people read.
     pub(crate) fn words(self, text: &str) -> Result<(), Failure> {
         if self.json { Ok(()) } else { self.write(text) }
     }
 
-    /// The one line that says what went wrong.
+    /// Prints the one line that says what went wrong.
     pub(crate) fn failure(self, failure: &Failure) {
         let line = if self.json {
             let hint = failure.what_to_do();
@@ -48,13 +48,13 @@ impl Output {
         } else {
             format!("error: {} ({})", failure.message, failure.hint)
         };
-        // where errors cannot be written either there is nobody to tell
+        // if errors cannot be written either, there is nobody to tell
         let _ = writeln!(errors(self.written()), "{line}");
     }
 
-    /// Asks who sits there for something; it goes where errors go.
+    /// Asks the person at the terminal for something; the question goes to standard error.
     pub(crate) fn ask(self, text: &str) {
-        // where nobody can be asked the answer will be missing
+        // if nobody can be asked, the answer will be missing
         let _ = writeln!(errors(Written::Lines), "{text}");
     }
 
@@ -75,7 +75,7 @@ impl Output {
     }
 }
 
-/// Standard error. What others wrote is escaped there, whoever prints it.
+/// Returns a writer to standard error. It escapes what others wrote, whoever prints it.
 pub(crate) fn errors(how: Written) -> TextWriter<std::io::Stderr> {
     TextWriter::new(std::io::stderr(), how)
 }

@@ -1,4 +1,4 @@
-//! Accesses for people and for machines.
+//! Accesses as text, for people and for machines.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::spans::{from_now, said, shown};
 
-/// An access as machines get it: with those who can decide.
+/// Access as machines get it, with the people who can decide.
 #[derive(Debug, Serialize)]
 pub(crate) struct AccessLine<'a> {
     #[serde(flatten)]
@@ -20,7 +20,7 @@ pub(crate) struct AccessLine<'a> {
     pub(crate) can_decide: &'a BTreeSet<Principal>,
 }
 
-/// An access in a few aligned lines.
+/// Prints an access in a few aligned lines.
 pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: Time) -> String {
     let mut lines = Lines::default();
     lines.add("access", view.id);
@@ -97,7 +97,7 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     lines.0.join("\n")
 }
 
-/// One line of a table of accesses.
+/// Returns one row of a table of accesses.
 pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
     let when = match (view.state, view.expires_at, view.ended_at) {
         ("pending", _, _) => format!("asked {}", from_now(view.asked_at, now)),
@@ -117,7 +117,7 @@ pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
     [view.id.to_string(), state(view), role, view.principal.to_string(), when, note]
 }
 
-/// Columns as wide as what is in them; the last one is as long as it is.
+/// Prints a table. Each column is as wide as its longest text; the last one is not padded.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| escaped(cell).into_owned())).collect();
@@ -136,11 +136,11 @@ pub(crate) fn names(people: &BTreeSet<Principal>) -> String {
     people.iter().map(Principal::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// The state, with what is wrong about it.
+/// Returns the state, with what is wrong about it.
 fn state(view: &AccessView) -> String {
     match view.state {
         state if view.overdue => format!("{state} (overdue)"),
-        // which is recorded as soon as a pump runs
+        // it is recorded as soon as a pump runs
         "pending" if view.lapsed => "pending (lapsed)".to_owned(),
         state => state.to_owned(),
     }
@@ -157,7 +157,7 @@ fn receiver(view: &AccessView) -> String {
     text
 }
 
-/// Lines of a name and a text, the texts under each other: one line each, whatever is in it.
+/// Lines of a name and a text, with the texts aligned: one line each, whatever is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Vec<String>);
 
@@ -166,7 +166,7 @@ impl Lines {
         self.0.push(format!("{name:<11} {}", escaped(&text.to_string())));
     }
 
-    /// What the product says in several lines of its own.
+    /// Adds a text of the product itself that has several lines.
     pub(crate) fn lines(&mut self, name: &str, text: &str) {
         text.lines().enumerate().for_each(|(place, line)| self.add(if place == 0 { name } else { "" }, line));
     }

@@ -1,4 +1,4 @@
-//! The commands around approvals.
+//! Commands around approvals.
 
 use std::path::PathBuf;
 
@@ -9,23 +9,23 @@ use jit_core::id::{AccessId, Principal, QuestionId};
 use super::As;
 use crate::spans;
 
-/// What proves more than a password: at most one of them.
+/// Second factor of a command: at most one of them.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct Factor {
-    /// The code that your application shows now
+    /// Code that your application shows now
     #[arg(long, env = "JIT_TOTP", hide_env_values = true, value_name = "CODE")]
     pub(crate) totp: Option<String>,
-    /// A file with the token of a step-up at the provider; `-` reads it from standard input
+    /// File with the token of a step-up at the provider; `-` reads it from standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) oidc_token: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Confirm {
-    /// Which access
+    /// Access to confirm
     pub(crate) id: AccessId,
-    /// Which question about it, as notices and `jit show` have it
+    /// Question about it, as shown in notices and by `jit show`
     #[arg(long, value_name = "QUESTION")]
     pub(crate) question: Option<QuestionId>,
     #[command(flatten)]
@@ -36,13 +36,14 @@ pub(crate) struct Confirm {
 
 #[derive(Debug, Args)]
 pub(crate) struct Delegate {
-    /// Who decides meanwhile
+    /// Principal who decides meanwhile
     #[arg(long, value_name = "PRINCIPAL", required_unless_present = "end", conflicts_with = "end")]
     pub(crate) to: Option<Principal>,
-    /// Until then: 2027-01-31T22:00:00Z
+    /// End of the delegation: 2027-01-31T22:00:00Z
     #[arg(long, value_name = "TIME", value_parser = spans::point, required_unless_present = "end", conflicts_with = "end")]
     pub(crate) until: Option<Time>,
-    /// Takes it back: what was decided so and is not granted yet does not count
+    /// Takes the delegation back: decisions made by it do not count for roles that are not granted
+    /// yet
     #[arg(long)]
     pub(crate) end: bool,
     #[command(flatten)]
@@ -51,9 +52,9 @@ pub(crate) struct Delegate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Review {
-    /// Which access
+    /// Access to review
     pub(crate) id: AccessId,
-    /// What was found
+    /// Result of the review
     #[arg(long)]
     pub(crate) note: String,
     #[command(flatten)]
@@ -62,25 +63,25 @@ pub(crate) struct Review {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mfa {
-    /// Sets codes up: shows what your application scans, then takes a first code
+    /// Sets up codes: shows what your application scans, then takes a first code
     Enroll {
-        /// A code of the one that is set up already, to set it up anew
+        /// Code of the application that is set up already, to set it up anew
         #[arg(long, value_name = "CODE")]
         totp: Option<String>,
         #[command(flatten)]
         actor: As,
     },
-    /// Ends the setting up with a first code
+    /// Completes the set-up with a first code
     Confirm {
-        /// The code that your application shows now
+        /// Code that your application shows now
         #[arg(long, env = "JIT_TOTP", hide_env_values = true, value_name = "CODE")]
         totp: String,
         #[command(flatten)]
         actor: As,
     },
-    /// Takes somebody's codes away, as when the device is lost
+    /// Removes somebody's codes, as when the device is lost
     Remove {
-        /// Whose
+        /// Principal whose codes are removed
         #[arg(long, value_name = "PRINCIPAL")]
         of: Principal,
         #[command(flatten)]
@@ -90,7 +91,7 @@ pub(crate) enum Mfa {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where outside systems call back: POST /callbacks/TOKEN
+    /// Address where outside systems call back: POST /callbacks/TOKEN
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8400")]
     pub(crate) listen: std::net::SocketAddr,
 }

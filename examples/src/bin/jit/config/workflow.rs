@@ -1,4 +1,5 @@
-//! What the workflow around approvals needs: second factors, outside systems, receivers of notices, a directory.
+//! Settings of the workflow around approvals: second factors, outside systems, notifiers, a
+//! directory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,40 +13,40 @@ use super::{CommandLine, Password, Passwords, Reader};
 use crate::error::Failure;
 use crate::spans::duration;
 
-/// What is configured of the workflow for one tenant.
+/// Settings of the workflow for one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Workflow {
-    /// Where people decide, for notices; `{id}` stands for the access.
+    /// Address where people decide, for notices; `{id}` stands for the access.
     pub(crate) link: Option<String>,
     /// Codes of RFC 6238.
     pub(crate) totp: Option<Totp>,
     /// Step-up by OpenID Connect.
     pub(crate) oidc: Option<Oidc>,
-    /// Receivers of notices, by the names that policy has for them (`slack:dba`).
+    /// Notifiers, by the names that the policy has for them (`slack:dba`).
     pub(crate) notify: BTreeMap<String, Receiver>,
-    /// Outside systems, by the names that policy has for them.
+    /// Outside systems, by the names that the policy has for them.
     pub(crate) approvers: BTreeMap<String, Approver>,
-    /// Where people stand, where not in the policy.
+    /// Directory of people, if they are not in the policy.
     pub(crate) directory: Option<DirectoryAt>,
 }
 
-/// Codes of RFC 6238.
+/// Settings for codes of RFC 6238.
 #[derive(Debug)]
 pub(crate) struct Totp {
-    /// Whose codes people see in their application.
+    /// Issuer that people see beside the code in their application.
     pub(crate) issuer: String,
-    /// The key under which seeds are sealed; made on first use.
+    /// Key under which seeds are sealed; created on first use.
     pub(crate) key: PathBuf,
 }
 
-/// Step-up by OpenID Connect.
+/// Settings for step-up by OpenID Connect.
 #[derive(Debug)]
 pub(crate) struct Oidc {
     pub(crate) http: Http,
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) jwks_uri: Option<String>,
-    /// Which claim names the principal, and how it is made of his name.
+    /// Claim that names the principal; `template` says how the principal is made of it.
     pub(crate) claim: Option<String>,
     pub(crate) template: Option<String>,
     pub(crate) amr: Option<Vec<String>>,
@@ -53,40 +54,40 @@ pub(crate) struct Oidc {
     pub(crate) max_age: Option<Duration>,
 }
 
-/// A text that is a secret, or may be one.
+/// Text that is a secret, or may be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Secret {
-    /// It stands in the configuration.
+    /// Text in the configuration itself.
     Here(String),
-    /// It is read from elsewhere.
+    /// Source from which the text is read.
     From(Password),
 }
 
-/// How an outside system is spoken to.
+/// Settings for HTTP calls to an outside system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Http {
     /// Certificates that are trusted beside those of the system.
     pub(crate) ca: Option<PathBuf>,
-    /// Whether an address without TLS is used.
+    /// Addresses without TLS are allowed.
     pub(crate) plaintext: bool,
-    /// How long a call may take.
+    /// Time limit for one call.
     pub(crate) limit: Option<Duration>,
 }
 
-/// A receiver of notices.
+/// Notifier, which delivers notices.
 #[derive(Debug)]
 pub(crate) enum Receiver {
-    /// An incoming webhook of Slack.
+    /// Incoming webhook of Slack.
     Slack { http: Http, url: Secret },
-    /// Any program.
+    /// Webhook of any program.
     Webhook { http: Http, url: Secret, secret: Secret },
-    /// Mail.
+    /// Mail to some addresses.
     Email(Box<Mail>),
-    /// The process's own log.
+    /// Log of this process.
     Log,
 }
 
-/// How mail is sent.
+/// Settings for sending mail.
 #[derive(Debug)]
 pub(crate) struct Mail {
     pub(crate) host: String,
@@ -99,7 +100,7 @@ pub(crate) struct Mail {
     pub(crate) to: Vec<String>,
 }
 
-/// How the way to a mail server is protected.
+/// Protection of the connection to a mail server.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MailTls {
@@ -109,22 +110,22 @@ pub(crate) enum MailTls {
     DangerPlaintext,
 }
 
-/// An outside system.
+/// Outside system that approves.
 #[derive(Debug)]
 pub(crate) enum Approver {
     /// Jira: the ticket exists and is not done.
     Jira { http: Http, url: String, user: Option<String>, token: Option<Password>, assignee: Option<String> },
     /// GitHub: the issue exists and is open.
     Github { http: Http, url: String, repository: String, token: Option<Password>, assignee: Option<String> },
-    /// Another tracker.
+    /// Ticket in another tracker.
     Ticket { http: Http, url: String, token: Option<Password>, conditions: Vec<Condition> },
-    /// Any program.
+    /// Webhook of any program.
     Webhook { http: Http, url: Secret, secret: Secret, callback: Option<String> },
     /// Open Policy Agent.
     Opa { http: Http, url: Secret, token: Option<Password> },
 }
 
-/// Something that has to be true of a ticket.
+/// Condition that a ticket has to meet.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Condition {
@@ -135,7 +136,7 @@ pub(crate) struct Condition {
     pub(crate) requester: Option<String>,
 }
 
-/// A directory over HTTP.
+/// Directory over HTTP.
 #[derive(Debug)]
 pub(crate) struct DirectoryAt {
     pub(crate) http: Http,
@@ -145,7 +146,7 @@ pub(crate) struct DirectoryAt {
     pub(crate) valid: Option<Duration>,
 }
 
-/// `[mfa]`
+/// Table `[mfa]` of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MfaTable {
@@ -177,7 +178,7 @@ struct TotpTable {
     key: PathBuf,
 }
 
-/// `[notify.KIND.NAME]`
+/// Tables `[notify.KIND.NAME]` of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NotifyTables {
@@ -211,7 +212,8 @@ struct MailTable {
     to: Vec<String>,
 }
 
-/// What every outside system may have; which of it goes with which kind is checked by hand, with words.
+/// Keys that any outside system may have. The code checks, with clear errors, which of them each
+/// kind has.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpTable {
@@ -246,7 +248,7 @@ enum PlaintextWord {
     DangerAllowed,
 }
 
-/// The tables of one tenant.
+/// Tables of one tenant.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) link: Option<String>,
@@ -441,7 +443,7 @@ impl Reader<'_> {
         self.password(what, at, Passwords { file, env, command: table.token_command.take() })
     }
 
-    /// What is left over goes with another kind.
+    /// Refuses keys that are left over: they belong to another kind.
     fn nothing_else(&self, what: &str, left: &HttpTable, at: usize) -> Result<(), Failure> {
         let names = [
             ("kind", left.kind.is_some()),
