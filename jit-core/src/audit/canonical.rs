@@ -15,6 +15,7 @@ pub(super) struct Canonical<'a> {
 
 /// Checks the form of an entry.
 ///
+/// # Errors
 /// The reason why the form is wrong.
 pub(super) fn check(body: &[u8]) -> Result<Canonical<'_>, &'static str> {
     let text = str::from_utf8(body).map_err(|_| "it is not UTF-8")?;

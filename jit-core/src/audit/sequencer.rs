@@ -33,6 +33,7 @@ pub struct Advanced {
 /// commit. Another node may do the same at the same time without error. One of the two wins, and
 /// the other reports what is there.
 ///
+/// # Errors
 /// [`StoreError`]; [`StoreError::Damaged`] if head, tiles and numbers do not fit each other. Then
 /// the log stands still until somebody has looked, because anything after that would be signed.
 pub async fn advance(store: &dyn Store, tenant: &TenantId, limit: usize) -> Result<Advanced, StoreError> {
@@ -60,6 +61,7 @@ pub async fn advance(store: &dyn Store, tenant: &TenantId, limit: usize) -> Resu
 /// Signs and stores a checkpoint if the log grew since the last one. `None` if it did not, or if
 /// another node was faster. It signs a log only if the last checkpoint is a beginning of it.
 ///
+/// # Errors
 /// [`StoreError`]; [`StoreError::Damaged`] if the log does not continue what was signed before.
 pub async fn checkpoint(
     store: &dyn Store,

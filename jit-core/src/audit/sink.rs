@@ -29,6 +29,7 @@ pub trait AuditSink: Debug + Send + Sync + 'static {
     /// Takes entries of one tenant in the order of their numbers. `Ok` means that they are safe
     /// there. The same entries may come again if that answer is lost.
     ///
+    /// # Errors
     /// [`SinkError`]; the entries come again.
     async fn deliver(&self, batch: &[NumberedEntry]) -> Result<(), SinkError>;
 
