@@ -1,5 +1,6 @@
-//! Wrong use of the trial binary: each answered in one line that says what to do, with its exit code. The target never answers
-//! here; what needs a database is in examples/quickstart.sh.
+//! Tests of wrong use of the trial binary: each is answered in one line that says what to do, with
+//! its exit code. The target never answers here; examples/quickstart.sh tests what needs a
+//! database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::{BufRead, BufReader};
@@ -46,7 +47,7 @@ people = [{ group = "dba", quorum = 2 }]
 
 const ASK: [&str; 5] = ["request", "--target=orders-prod", "--role=orders_write", "--as=alice", "--json"];
 
-/// What a command answered.
+/// Answer of a command.
 struct Said {
     code: i32,
     out: String,
@@ -54,7 +55,7 @@ struct Said {
 }
 
 impl Said {
-    /// Fails as told, in one line that has this in it.
+    /// Checks that it fails with this code, in one line that contains this text.
     #[track_caller]
     fn fails(&self, code: i32, with: &str) {
         let Self { error, .. } = self;
@@ -80,7 +81,7 @@ fn jit(folder: &Path, arguments: &[&str]) -> Said {
     said(Command::new(env!("CARGO_BIN_EXE_jit")).args(arguments).current_dir(folder))
 }
 
-/// Nothing of whoever runs the tests decides what a command does.
+/// Removes the environment of the user who runs the tests: it must not decide what a command does.
 fn by_itself(command: &mut Command) -> &mut Command {
     ["JIT_CONFIG", "JIT_TENANT", "JIT_AS", "JIT_LOG"].iter().fold(command, |command, name| command.env_remove(name))
 }
@@ -177,7 +178,8 @@ fn a_database_that_does_not_answer_is_said_and_nothing_is_lost() {
     assert!(!format!("{}{}", doctor.out, doctor.error).contains("hunter2"));
 }
 
-/// One target of each engine, of which none answers, with the role of the README.
+/// Creates a folder with one target of each engine, none of which answers, and with the role of the
+/// README.
 fn targets_of_the_readme() -> TempDir {
     let folder = trial();
     let mut config = "policy = \"policy.toml\"\nstore = { url = \"sqlite:jit.db\" }\n".to_owned();
@@ -205,7 +207,7 @@ fn what_sets_a_target_up_is_printed_before_it_answers() {
         let told = jit(folder.path(), &["doctor", "--json", "--sql", name]).json();
         assert_eq!(told["script"].as_str().unwrap().trim_end(), said.out.trim_end());
     }
-    // nothing of the store is needed
+    // the store is not needed
     assert!(!folder.path().join("jit.db").exists());
     jit(folder.path(), &["doctor", "--sql", "nowhere"]).fails(1, "configured are");
 }

@@ -1,7 +1,8 @@
-//! What a team writes in its own service: an engine, its pump, one request and one decision.
+//! Example of jit in a team's own service: an engine, its pump, one request and one decision.
 //!
-//! It reads `policy.toml` (as `jit init` writes it), and the broker's password from `ORDERS_PASSWORD`; the database is the
-//! first argument, and a CA to trust instead of the system's the second: `embed postgres://jit_broker@db.example/orders ca.pem`.
+//! It reads `policy.toml` (as `jit init` writes it), and the broker's password from
+//! `ORDERS_PASSWORD`. The first argument is the database. The second one is a CA to trust instead
+//! of the system's: `embed postgres://jit_broker@db.example/orders ca.pem`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! An engine from what is configured.
+//! Building an engine from the configuration.
 
 mod workflow;
 
@@ -21,7 +21,7 @@ use jit_postgres::{ConfigError, PostgresConfig, PostgresDatabase, PostgresStore,
 use crate::config::{Config, Engine, Password, ServerConfig, StoreAt, TenantConfig};
 use crate::error::Failure;
 
-/// The engine, as the handle of the tenant that was asked for.
+/// Builds the engine, and returns the handle of the tenant that was asked for.
 pub(crate) async fn engine(config: &Config, tenant: Option<&TenantId>) -> Result<Jit, Failure> {
     if let Some(tenant) = tenant
         && !config.tenants.contains_key(tenant)
@@ -46,7 +46,7 @@ pub(crate) async fn engine(config: &Config, tenant: Option<&TenantId>) -> Result
     }
 }
 
-/// The store, opened.
+/// Opens the configured store.
 pub(crate) async fn store(at: &StoreAt) -> Result<Arc<dyn Store>, Failure> {
     Ok(match at {
         StoreAt::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
@@ -57,7 +57,7 @@ pub(crate) async fn store(at: &StoreAt) -> Result<Arc<dyn Store>, Failure> {
     })
 }
 
-/// Where the store of many nodes is.
+/// Returns the settings of a store for many nodes.
 pub(crate) fn shared_store(server: &ServerConfig, listen_url: Option<&str>) -> Result<StoreConfig, Failure> {
     let wrong = |error: ConfigError| {
         Failure::configuration(format!("the store: {error}"), "mend it under `[store]` in jit.toml")
@@ -90,14 +90,14 @@ async fn tenant_builder(id: &TenantId, settings: &TenantConfig) -> Result<Tenant
     workflow::workflow(builder, &settings.workflow).await
 }
 
-/// The key of this file, made where there is none.
+/// Reads the key from this file, or creates it if there is none.
 pub(crate) fn signing_key(path: &Path, tenant: &TenantId) -> Result<SigningKey, Failure> {
     SigningKey::load_or_create(path, &origin(tenant), &SystemEntropy).map_err(|error| {
         Failure::configuration(error.to_string(), "`[audit] signing_key` in jit.toml says where it is")
     })
 }
 
-/// The adapter that the URL's scheme names.
+/// Creates the adapter that the URL's scheme names.
 fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Failure> {
     let wrong = |error: &dyn Display| {
         Failure::configuration(format!("target `{name}`: {error}"), "mend it under `[targets]` in jit.toml")

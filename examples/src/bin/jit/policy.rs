@@ -1,4 +1,4 @@
-//! The policy of a tenant, from its files.
+//! Policy of a tenant, from its files.
 
 #[cfg(feature = "cedar")]
 mod cedar;
@@ -16,17 +16,17 @@ use jit_core::policy::{PolicyDocument, Warning};
 
 use crate::error::Failure;
 
-/// Where a policy stands.
+/// Files of one policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PolicyFiles {
-    /// The TOML document: people, and rules, or where the rules are Cedar's, plans.
+    /// TOML document: people, and rules, or plans if the rules are Cedar's.
     pub(crate) document: PathBuf,
-    /// The Cedar policies, where it is they that say who may ask for what.
+    /// Cedar policies, if they decide who may ask for what.
     pub(crate) cedar: Option<PathBuf>,
 }
 
 impl PolicyFiles {
-    /// The tenant with this policy, read and checked.
+    /// Adds this policy to the tenant, read and checked.
     pub(crate) fn add_to(&self, tenant: TenantBuilder) -> Result<TenantBuilder, Failure> {
         Ok(match &self.cedar {
             None => tenant.policy(PolicyDocument::load(&self.document)?),
@@ -34,7 +34,8 @@ impl PolicyFiles {
         })
     }
 
-    /// What is allowed and probably not meant, each with its place in the document.
+    /// Returns warnings about what is allowed and probably not meant, each with its place in the
+    /// document.
     pub(crate) fn check(&self) -> Result<Vec<Warning>, Failure> {
         Ok(match &self.cedar {
             None => PolicyDocument::load(&self.document)?.check(),
@@ -42,7 +43,7 @@ impl PolicyFiles {
         })
     }
 
-    /// Names the rules whose targets are not configured, a line each.
+    /// Names the rules whose targets are not configured, one line each.
     pub(crate) fn unmatched(&self, configured: &BTreeSet<TargetName>) -> Result<Vec<String>, Failure> {
         Ok(match &self.cedar {
             None => PolicyDocument::load(&self.document)?.unmatched(configured),

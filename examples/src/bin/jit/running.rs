@@ -1,21 +1,22 @@
-//! Telling that a pump runs on a store that is a file of this machine: `jit pump` and `jit serve` hold a lock beside it meanwhile.
-//! The pump of another program is not seen.
+//! Telling that a pump runs on a store that is a file of this machine. `jit pump` and `jit serve`
+//! hold a lock beside the file while they run. The pump of another program is not seen.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Warning of a command that leaves something to be done later while none runs.
+/// Warning of a command that leaves something to be done later while no pump runs.
 pub(crate) const NONE: &str = "warning: nothing runs the pump: run `jit run-due` or `jit pump`";
 
-/// Says that a pump runs, until what is returned is dropped. It runs all the same where that cannot be said.
+/// Announces that a pump runs, until the returned file is dropped. If that fails, the pump runs all
+/// the same.
 pub(crate) fn says(store: &Path) -> Option<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(beside(store)).ok()?;
     file.lock_shared().ok()?;
     Some(file)
 }
 
-/// Returns true where none runs; false where that cannot be told.
+/// Checks whether no pump runs; returns false if that cannot be told.
 pub(crate) fn is_none(store: &Path) -> bool {
     match File::open(beside(store)) {
         Ok(file) => file.try_lock().is_ok(),

@@ -1,4 +1,5 @@
-//! What a command made due is done before it ends, as far as the databases answer.
+//! Finishing the work that a command made due, before the command ends, as far as the databases
+//! answer.
 
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use tokio::time::{Instant, sleep};
 use crate::error::{Exit, Failure};
 use crate::spans;
 
-/// How long a command waits for a database that answers and is slow, or for a pump that is at it already.
+/// Longest wait of a command for a database that answers but is slow, or for a pump that already
+/// does the work.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two passes; work that another process does is seen so fast.
+/// Pause between two passes; work of another process is seen after this time.
 const BETWEEN: Duration = Duration::from_millis(50);
 
-/// Runs passes until the access has come to rest; how it stands then, and why it went no further, where it did not.
+/// Runs passes until the access has come to rest. Returns its state then, and the reason if it went
+/// no further.
 pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Option<Failure>), Failure> {
     let patience = Instant::now().checked_add(PATIENCE);
     loop {
@@ -35,7 +38,7 @@ pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Optio
     }
 }
 
-/// Runs passes until nothing that the stop is about is left to be ended; how much still is.
+/// Runs passes until the stop has nothing left to end. Returns the accesses that are still left.
 pub(crate) async fn settle_all(jit: &Jit, scope: &Scope) -> Result<Vec<AccessView>, Failure> {
     let patience = Instant::now().checked_add(PATIENCE);
     loop {
@@ -48,7 +51,7 @@ pub(crate) async fn settle_all(jit: &Jit, scope: &Scope) -> Result<Vec<AccessVie
     }
 }
 
-/// Whether nothing is due for it now.
+/// Checks whether nothing is due for it now.
 fn rests(view: &AccessView) -> bool {
     match view.state {
         "granting" | "revoking" => false,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use jit_core::clock::{Time, span, to_std, whole_micros};
 
-/// A length of time above zero: `30m`, `1h30m`.
+/// Parses a length of time above zero: `30m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
     let how = "write it like `30m`, `4h` or `1h30m`";
     let text = text.trim();
@@ -28,24 +28,24 @@ pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
     }
 }
 
-/// A point in time, RFC 3339.
+/// Parses a point in time, RFC 3339.
 pub(crate) fn point(text: &str) -> Result<Time, String> {
     DateTime::parse_from_rfc3339(text.trim())
         .map(|time| whole_micros(time.with_timezone(&Utc)))
         .map_err(|_| format!("`{}` is not a point in time: write it like `2027-01-31T22:00:00Z`", text.escape_debug()))
 }
 
-/// A time for people: to the second, UTC.
+/// Formats a time for people: to the second, UTC.
 pub(crate) fn shown(time: Time) -> String {
     time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// A time for machines: RFC 3339, UTC.
+/// Formats a time for machines: RFC 3339, UTC.
 pub(crate) fn stamped(time: Time) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// A length of time for people.
+/// Formats a length of time for people.
 pub(crate) fn said(delta: TimeDelta) -> String {
     let seconds = u64::try_from(delta.num_seconds().max(0)).unwrap_or_default();
     let whole = std::time::Duration::from_secs(seconds);
@@ -53,7 +53,7 @@ pub(crate) fn said(delta: TimeDelta) -> String {
     humantime::format_duration(short).to_string()
 }
 
-/// How far `time` is from now: `in 29m 58s`, `12s ago`.
+/// Formats the distance of `time` from now: `in 29m 58s`, `12s ago`.
 pub(crate) fn from_now(time: Time, now: Time) -> String {
     let left = span(now, time);
     let whole = |delta: TimeDelta| said(TimeDelta::seconds(delta.num_seconds()));

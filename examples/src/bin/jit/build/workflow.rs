@@ -1,4 +1,4 @@
-//! Second factors, outside systems, receivers and the directory from what is configured.
+//! Building second factors, outside systems, notifiers and the directory from the configuration.
 
 use std::collections::BTreeMap;
 
@@ -176,7 +176,7 @@ fn client(what: &str, given: &Http) -> Result<HttpClient, Failure> {
         .map_err(|error| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml"))
 }
 
-/// `Bearer` with a token, or `Basic` where a user goes with it.
+/// Returns the header with `Bearer` and a token, or with `Basic` if a user goes with it.
 async fn authorization(
     what: &str,
     user: Option<&str>,

@@ -22,7 +22,7 @@ use crate::error::{Exit, Failure};
 use crate::spans::{shown, stamped};
 use crate::{build, output::Output};
 
-/// How many entries are read at a time when one is looked for by its id.
+/// Number of entries that are read at a time in a search for an id.
 const PAGE: usize = 1_000;
 
 pub(super) async fn audit(at: &Context<'_>, command: &cli::Audit) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ pub(super) async fn audit(at: &Context<'_>, command: &cli::Audit) -> Result<(), 
     }
 }
 
-/// The store's own log.
+/// Verifies the store's own log.
 async fn verify(at: &Context<'_>, public_keys: &[String]) -> Result<(), Failure> {
     let log = Log::open(at).await?;
     let mut keys = given_keys(public_keys)?;
@@ -72,7 +72,7 @@ async fn verify(at: &Context<'_>, public_keys: &[String]) -> Result<(), Failure>
     })
 }
 
-/// An exported file: needs neither store nor configuration, only the public key.
+/// Verifies an exported file: it needs neither store nor configuration, only the public key.
 fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<(), Failure> {
     let mut keys = given_keys(public_keys)?;
     if keys.is_empty() {
@@ -111,7 +111,7 @@ fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<
     })
 }
 
-/// The log up to now, in a file that anyone with the public key can verify.
+/// Writes the log up to now to a file that anyone with the public key can verify.
 async fn export(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
     let log = Log::open(at).await?;
     log.sign().await?;
@@ -142,7 +142,7 @@ async fn export(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
     })
 }
 
-/// The way from entries to a signed root.
+/// Prints the path from entries to a signed root.
 async fn prove(at: &Context<'_>, id: &str) -> Result<(), Failure> {
     let wrong = |_| {
         Failure::usage(
@@ -180,7 +180,7 @@ fn say(out: Output, proof: &Proof, checkpoint: &Checkpoint) -> Result<(), Failur
     })
 }
 
-/// Signs the log as it stands.
+/// Signs the log in its current state.
 async fn checkpoint(at: &Context<'_>) -> Result<(), Failure> {
     let log = Log::open(at).await?;
     if log.key.is_none() {
@@ -193,11 +193,11 @@ async fn checkpoint(at: &Context<'_>) -> Result<(), Failure> {
     };
     let stated = latest.statement();
     let answer = json!({"size": stated.size, "root": stated.root, "at": stamped(stated.at), "note": latest.note()});
-    // the note is what people keep elsewhere: it is printed as it is
+    // people keep the note elsewhere: it is printed as it is
     at.out.result(&answer, || latest.note().trim_end().to_owned())
 }
 
-/// The log of the tenant that was asked for.
+/// Log of the tenant that was asked for.
 struct Log {
     jit: Jit,
     key: Option<Arc<SigningKey>>,
@@ -221,7 +221,7 @@ impl Log {
         self.jit.tenant_id()
     }
 
-    /// Numbers what has none, and signs what is there, where there is a key.
+    /// Numbers the entries without a number, and signs the log if there is a key.
     async fn sign(&self) -> Result<(), Failure> {
         while audit::advance(self.store(), self.tenant(), BATCH).await?.more {}
         if let Some(key) = &self.key {
@@ -262,7 +262,7 @@ fn given_keys(keys: &[String]) -> Result<Vec<VerifyingKey>, Failure> {
     keys.iter().map(read).collect()
 }
 
-/// Where the public half of a signing key is.
+/// Returns the path of the public half of a signing key.
 fn public_half(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
@@ -278,10 +278,10 @@ fn wrong_key(error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(error.to_string(), "the public key stands beside the signing key, in a file that ends in .pub")
 }
 
-/// Advice where the store's own log is not verified.
+/// Advice if the store's own log is not verified.
 const OF_THE_STORE: &str = "keep the store as it is, and compare it with what the sinks and the last good export hold; where the key was changed, give \
                             the earlier one by --public-key";
-/// Advice where a file is not.
+/// Advice if an exported file is not verified.
 const OF_A_FILE: &str = "give its log's own key by --public-key; if that was it, have it exported again and run `jit audit verify` on the store";
 
 fn tampered(broken: &dyn std::fmt::Display, hint: &str) -> Failure {

@@ -1,4 +1,4 @@
-//! Approving, denying, confirming, and taking a request back.
+//! Approving, denying, confirming, and cancelling a request.
 
 use chrono::TimeDelta;
 use jit_core::engine::{About, AccessView};
@@ -23,7 +23,7 @@ pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<()
     .await
 }
 
-/// A yes that was not the last one.
+/// Returns the sentence for a yes that was not the last one.
 fn recorded(what: &str, view: &AccessView) -> String {
     format!("your yes to {what} is recorded; still needed: {}", view.awaits.join("; "))
 }

@@ -17,7 +17,7 @@ use crate::error::{Exit, Failure};
 use crate::print::Lines;
 use crate::spans::{said, shown, stamped};
 
-/// Says what is well and what is not, with what mends it; fails where work would be refused.
+/// Reports what is well and what is not, with the fix; fails if work would be refused.
 pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     let config = at.config()?;
     let jit = at.engine_of(&config).await?;
@@ -71,7 +71,8 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
     worst.failure().map_or(Ok(()), Err)
 }
 
-/// Prints the script that sets the target up. Neither the store nor the log is needed for it, nor touched, and the target need not answer.
+/// Prints the script that sets the target up. It neither needs nor touches the store or the log,
+/// and the target need not answer.
 pub(super) async fn set_up(at: &Context<'_>, target: &TargetName) -> Result<(), Failure> {
     let mut config = at.config()?;
     config.store = StoreAt::Memory;
@@ -80,15 +81,15 @@ pub(super) async fn set_up(at: &Context<'_>, target: &TargetName) -> Result<(), 
     at.out.result(&json!({"target": target, "script": script}), || script.trim_end().to_owned())
 }
 
-/// How many accesses of a target are named one by one.
+/// Number of accesses of a target that are named one by one.
 const NAMED: usize = 5;
 
 #[derive(Debug, Default)]
 struct Worst {
     refusals: usize,
-    /// The targets that could not be checked, and why.
+    /// Targets that could not be checked, and why.
     unreachable: BTreeMap<TargetName, String>,
-    /// How many lines say that a role may be held and that nothing here ends it in time.
+    /// Number of lines that say that a role may be held and that nothing here ends it in time.
     held: usize,
 }
 
@@ -138,7 +139,7 @@ fn policy(config: &Config, jit: &Jit, configured: &BTreeSet<TargetName>) -> Resu
     Ok((words, json!({"file": path.to_string(), "warnings": warnings, "unmatched": unmatched})))
 }
 
-/// Adds what needs an operator, a line each with what to do.
+/// Adds what needs an operator, one line each with what to do.
 fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
     for view in &concerns.overdue {
         worst.held = worst.held.saturating_add(1);
@@ -220,7 +221,8 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     }
 }
 
-/// A mend of more lines than this is not printed among what is found: `--sql` prints it, and `--json`.
+/// Longest fix, in lines, that is printed among the findings: `--sql` and `--json` print longer
+/// ones.
 const LONGEST_MEND: usize = 24;
 
 fn said_of(check: &Check, target: Option<&TargetName>, lines: &mut Lines) {

@@ -1,4 +1,5 @@
-//! Connections from outside, limited in number and time: whatever strangers do, the pump has the descriptors that it needs.
+//! Connections from outside, limited in number and time. Whatever strangers do, the pump has the
+//! descriptors that it needs.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,18 +16,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// Most connections at a time. Never more than a quarter of the descriptors that this process may have.
+/// Most connections at a time. Never more than a quarter of the descriptors that this process may
+/// have.
 const MOST: u64 = 256;
-/// Most of them from one address.
+/// Most connections from one address.
 const MOST_OF_ONE: usize = 64;
 /// Longest life of a connection: the request, its body and the answer.
 const LIFE: Duration = Duration::from_secs(10);
-/// Pause where no connection can be taken.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// As many descriptors as this process asks for, where the system's hard limit allows them.
+/// Number of descriptors that this process asks for, if the system's hard limit allows them.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Takes connections within limits.
+/// Listener that accepts connections within limits.
 #[derive(Debug)]
 pub(super) struct LimitedListener {
     inner: TcpListener,
@@ -34,11 +36,11 @@ pub(super) struct LimitedListener {
     peers: Arc<Peers>,
 }
 
-/// How many connections each address has open.
+/// Number of open connections of each address.
 #[derive(Debug, Default)]
 struct Peers(Mutex<HashMap<IpAddr, usize>>);
 
-/// One place in the count of an address, until it is dropped.
+/// Place in the count of an address, until it is dropped.
 #[derive(Debug)]
 struct Peer {
     peers: Arc<Peers>,
@@ -46,14 +48,14 @@ struct Peer {
 }
 
 impl LimitedListener {
-    /// On top of a listener, with the descriptors of this process raised as far as they may be.
+    /// Wraps a listener, and raises the descriptors of this process as far as allowed.
     pub(super) fn new(inner: TcpListener) -> Self {
         let most = usize::try_from(MOST.min(descriptors() / 4)).unwrap_or(1).max(1);
         Self { inner, places: Arc::new(Semaphore::new(most)), peers: Arc::default() }
     }
 }
 
-/// Raises the soft limit of descriptors towards the hard one, and returns what there is then.
+/// Raises the soft limit of descriptors towards the hard one, and returns the limit then.
 fn descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS, |hard| hard.min(DESCRIPTORS));
@@ -68,7 +70,7 @@ fn descriptors() -> u64 {
 }
 
 impl Peers {
-    /// A place for one more connection of this address, if it has one left.
+    /// Takes a place for one more connection of this address, if it has one left.
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Peer> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let open = all.entry(address).or_default();
@@ -93,7 +95,8 @@ impl Drop for Peer {
     }
 }
 
-/// The network of an address that one party has for itself: IPv6 gives everybody 2^64 of them.
+/// Returns the network of an address that one party has for itself: IPv6 gives everybody 2^64
+/// addresses.
 fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -114,7 +117,7 @@ impl Listener for LimitedListener {
             };
             match self.inner.accept().await {
                 Ok((stream, address)) => {
-                    // one who has too many open is let go at once
+                    // a peer with too many open connections is dropped at once
                     let Some(peer) = self.peers.enter(party(address.ip())) else { continue };
                     let end = Box::pin(tokio::time::sleep(LIFE));
                     return (LimitedStream { stream, end, _place: place, _peer: peer }, address);
@@ -132,7 +135,7 @@ impl Listener for LimitedListener {
     }
 }
 
-/// A connection that ends when its time is over, whatever it waits for.
+/// Connection that ends when its time is over, whatever it waits for.
 #[derive(Debug)]
 pub(super) struct LimitedStream {
     stream: TcpStream,
@@ -142,7 +145,7 @@ pub(super) struct LimitedStream {
 }
 
 impl LimitedStream {
-    /// An error once its time is over; until then the task is woken when it is.
+    /// Fails once its time is over; until then it makes sure that the task is woken at that time.
     fn in_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.end.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),

@@ -1,4 +1,4 @@
-//! Changes to a live access: giving it back, taking it away, asking for more time.
+//! Changes to a live access: giving it back, revoking it, asking for more time.
 
 use jit_core::engine::AccessView;
 

@@ -9,9 +9,9 @@ use crate::cli;
 use crate::error::Failure;
 use crate::print::{self, AccessLine};
 
-/// How many accesses are read at a time.
+/// Number of accesses that are read at a time.
 const PAGE: usize = 500;
-/// How much of an access's history is shown.
+/// Number of entries of an access's history that are shown, at most.
 const HISTORY: usize = 10_000;
 
 pub(super) async fn list(at: &Context<'_>, list: &cli::List) -> Result<(), Failure> {
@@ -72,7 +72,7 @@ fn merged(line: &AccessLine<'_>, more: Value) -> Value {
     Value::Object(all)
 }
 
-/// One entry in one line: when, what, by whom, and its details.
+/// Prints one entry in one line: time, what happened, actor, and its details.
 pub(super) fn told(entry: &Value) -> String {
     let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
     let at = text("at").get(..19).unwrap_or_default().replace('T', " ");

@@ -1,4 +1,4 @@
-//! Setting codes up, and taking them away.
+//! Setting up codes, and removing them.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -29,7 +29,7 @@ pub(super) async fn mfa(at: &Context<'_>, command: &Mfa) -> Result<(), Failure> 
             let enrolment = jit.enrol_factor(&proving, &name).await?;
             let uri = enrolment.uri.expose_secret();
             at.out.result(&json!({"principal": who, "uri": uri}), || shown(uri))?;
-            // where nobody types, `jit mfa confirm` takes the first code
+            // without a terminal, `jit mfa confirm` takes the first code
             if at.out.is_json() || !std::io::stdin().is_terminal() {
                 return Ok(());
             }
@@ -53,7 +53,7 @@ async fn confirm(at: &Context<'_>, jit: &Jit, actor: Actor) -> Result<(), Failur
         .result(&json!({"principal": who, "enrolled": true}), || format!("set up: codes of `{who}` count from now on"))
 }
 
-/// What an application scans, and what is typed where it cannot.
+/// Returns the code that an application scans, and the key to type in if it cannot.
 fn shown(uri: &str) -> String {
     let secret = uri.split("secret=").nth(1).and_then(|rest| rest.split('&').next()).unwrap_or_default();
     let drawn = QrCode::new(uri.as_bytes()).map(|code| code.render::<Dense1x2>().quiet_zone(true).build());

@@ -1,4 +1,4 @@
-//! The commands, a file each.
+//! Commands of the trial binary, one file each.
 
 mod audit;
 mod clock;
@@ -44,13 +44,14 @@ use crate::print::{self, AccessLine};
 use crate::running;
 use crate::settle::settle;
 
-/// Does what was asked for.
+/// Runs the command that was given.
 pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
-    // a file that may not grow is then an error which can be told, instead of the end of the process
+    // with this, a file that may not grow is an error that can be reported, instead of the end of
+    // the process
     let _told = signal(SignalKind::from_raw(libc::SIGXFSZ));
     let at = Context { cli, out, opened: OnceLock::new(), file: OnceLock::new() };
     let done = dispatch(&at).await;
-    // no pump may come: what was done is in the log, signed, before this process ends
+    // perhaps no pump comes: so the command's work is in the log, signed, before this process ends
     if let Some(jit) = at.opened.get()
         && let Err(error) = jit.keep_log().await
     {
@@ -96,13 +97,13 @@ async fn dispatch(at: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-/// What every command gets.
+/// Context that every command gets.
 struct Context<'c> {
     cli: &'c Cli,
     out: Output,
-    /// The engine that the command opened, if it did.
+    /// Engine that the command opened, if it did.
     opened: OnceLock<Jit>,
-    /// Its store, where that is a file of this machine.
+    /// Path of its store, if that is a file of this machine.
     file: OnceLock<PathBuf>,
 }
 
@@ -128,7 +129,7 @@ impl Context<'_> {
         Actor::asserted(jit.tenant_id().clone(), who.who.clone(), os_user())
     }
 
-    /// The same with the second factor that was given.
+    /// Returns the actor with the second factor that was given.
     fn proving(&self, jit: &Jit, who: &cli::As, factor: &cli::Factor) -> Result<Actor, Failure> {
         let actor = self.actor(jit, who);
         let named = |name: &str| FactorName::new(name).map_err(|error| Failure::usage(error.to_string(), ""));
@@ -144,7 +145,7 @@ impl Context<'_> {
         Ok(actor.responding(named("oidc")?, token.trim()))
     }
 
-    /// Says in a sentence what was done, then how the access stands.
+    /// Prints a sentence on what was done, then the state of the access.
     async fn access(&self, jit: &Jit, view: &AccessView, sentence: &str) -> Result<(), Failure> {
         let can_decide = deciders(jit, view).await;
         let now = jit.store().now().await?;
@@ -159,7 +160,8 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Does what the command made due, says how the access stands then, and fails where it went no further.
+    /// Does what the command made due, prints the state of the access then, and fails if it went no
+    /// further.
     async fn finish(&self, jit: &Jit, id: AccessId, sentence: impl Fn(&AccessView) -> String) -> Result<(), Failure> {
         let (view, why) = settle(jit, id).await?;
         self.access(jit, &view, &sentence(&view)).await?;
@@ -167,11 +169,11 @@ impl Context<'_> {
     }
 }
 
-/// Whose yes would count now; nobody where nothing waits for people.
+/// Returns the people whose yes would count now; nobody if no decision is pending.
 async fn deciders(jit: &Jit, view: &AccessView) -> BTreeSet<Principal> {
     if view.state != "pending" && view.extension_micros.is_none() {
         return BTreeSet::new();
     }
-    // it is a help for the reader; the answer stands without it
+    // this only helps the reader; the answer is valid without it
     jit.who_can_decide(view.id).await.unwrap_or_default()
 }

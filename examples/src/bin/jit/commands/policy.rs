@@ -11,7 +11,7 @@ use super::request::ask;
 use crate::cli;
 use crate::error::Failure;
 
-/// Reads a policy: the configured one, or the document in the file.
+/// Checks a policy: the configured one, or the document in the file.
 pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure> {
     let policy = match file {
         Some(file) => file.to_owned().into(),
@@ -44,7 +44,7 @@ pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure
     })
 }
 
-/// What every rule says to a request.
+/// Prints what every rule says to a request.
 pub(super) async fn explain(at: &Context<'_>, request: &cli::Request) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.actor(&jit, &request.actor);

@@ -14,7 +14,7 @@ use crate::cli::As;
 use crate::error::Failure;
 use crate::spans::duration;
 
-/// A table of cases.
+/// Table of cases.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -22,13 +22,13 @@ struct Table {
     case: Vec<Spanned<Case>>,
 }
 
-/// Who asks for what, and what has to come of it.
+/// Case of the table: who asks for what, and the expected result.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// Who asks.
+    /// Principal who asks.
     who: Principal,
-    /// Who gets it, where that is somebody else.
+    /// Principal who gets the role, if it is somebody else.
     receiver: Option<Principal>,
     target: String,
     role: String,
@@ -40,24 +40,24 @@ struct Case {
     #[serde(default)]
     break_glass: bool,
     expect: Expect,
-    /// The rule that has to decide.
+    /// Rule that has to decide.
     rule: Option<String>,
-    /// What its answer has to say.
+    /// Text that its answer has to contain.
     says: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Expect {
-    /// A rule allows it, whatever it takes.
+    /// Some rule allows it, whatever it takes.
     Allowed,
-    /// A rule allows it and asks nobody.
+    /// Some rule allows it and asks nobody.
     AtOnce,
     /// No rule allows it, or it exceeds its limits.
     Denied,
 }
 
-/// Tries every case; fails where one comes out otherwise.
+/// Tries every case; fails if one has another result than expected.
 pub(super) async fn test(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
     let wrong = |message: String| Failure::configuration(message, "");
     let text = std::fs::read_to_string(file)
@@ -111,7 +111,7 @@ pub(super) async fn test(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
 }
 
 impl Case {
-    /// In which way it comes out otherwise than expected; none: it does not.
+    /// Returns how the result differs from the expected one; none: it does not.
     fn fails(&self, decided: Option<&Explained>) -> Option<String> {
         let (rule, says) = match decided {
             Some(decided) => (Some(decided.rule.as_str()), decided.why.as_str()),

@@ -1,4 +1,4 @@
-//! The pump in the foreground, and one pass of it.
+//! Pump in the foreground, and one pass of it.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::output::Output;
 use crate::running;
 use crate::spans::{shown, stamped};
 
-/// Runs the pump until SIGINT or SIGTERM, and says what happens.
+/// Runs the pump until SIGINT or SIGTERM, and prints what happens.
 pub(super) async fn pump(at: &Context<'_>) -> Result<(), Failure> {
     let jit = at.engine().await?;
     pumping(at, &jit).await
 }
 
-/// Runs the pump of this engine until SIGINT or SIGTERM, and says what happens.
+/// Runs the pump of this engine until SIGINT or SIGTERM, and prints what happens.
 pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> {
     let mut events = jit.events_of_all_tenants();
     let _runs = at.file.get().and_then(|store| running::says(store));
@@ -49,7 +49,7 @@ pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> 
     left_undone(&left.undone)
 }
 
-/// One pass over everything due.
+/// Makes one pass over everything due.
 pub(super) async fn run_due(at: &Context<'_>) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let mut events = jit.events_of_all_tenants();
@@ -78,7 +78,7 @@ pub(super) async fn run_due(at: &Context<'_>) -> Result<(), Failure> {
     Err(Failure::unreachable(message, "`jit doctor` says which; run it again when it is back"))
 }
 
-/// Fails where something that is due was not done, and names the first of it.
+/// Fails if something due was not done, and names the first such item.
 fn left_undone(undone: &Undone) -> Result<(), Failure> {
     let lines = lines_of(undone);
     let Some(first) = lines.first() else { return Ok(()) };
@@ -90,7 +90,7 @@ fn left_undone(undone: &Undone) -> Result<(), Failure> {
     Err(Failure::unreachable(message, hint))
 }
 
-/// What is due and was not done, a line each, with the reason.
+/// Lists what is due and was not done, one line each, with the reason.
 fn lines_of(undone: &Undone) -> Vec<String> {
     let of = |view: &AccessView, what: &str| {
         let why = view.trouble.as_deref().unwrap_or("it was not tried yet");
@@ -123,7 +123,7 @@ fn merge(answer: &mut Value, more: Value) {
     }
 }
 
-/// How long work in hand has when the pump is stopped: less than service managers wait.
+/// Time for work in hand when the pump is stopped: less than service managers wait.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Returns at SIGINT or SIGTERM.
@@ -167,7 +167,7 @@ fn say(out: Output, happened: &Happened) -> Result<(), Failure> {
     })
 }
 
-/// What happened, in the words of somebody who watches the pump.
+/// Describes an audit event in the words of somebody who watches the pump.
 fn words(fact: &Fact) -> &'static str {
     match fact.what {
         What::Granting => "granting",
@@ -209,7 +209,7 @@ fn why(fact: &Fact) -> String {
     text
 }
 
-/// The texts of a detail that is a list.
+/// Returns the texts of a detail that is a list.
 fn listed<'f>(fact: &'f Fact, name: &str) -> Vec<&'f str> {
     let Some(Detail::List(list)) = fact.details.get(name) else { return Vec::new() };
     let text = |detail: &'f Detail| match detail {

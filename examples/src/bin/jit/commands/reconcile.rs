@@ -1,4 +1,4 @@
-//! Comparing what targets hold with what the store says.
+//! Comparing the roles held on targets with the store.
 
 use jit_core::engine::{Drift, Reconcile};
 use jit_core::text::escaped;

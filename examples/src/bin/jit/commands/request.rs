@@ -14,7 +14,7 @@ pub(super) async fn request(at: &Context<'_>, request: &cli::Request) -> Result<
     at.finish(&jit, view.id(), sentence).await
 }
 
-/// What the command line asks for.
+/// Builds the request from the command line.
 pub(super) fn ask(request: &cli::Request) -> Ask {
     let mut ask = Ask::new(&request.target, &request.role, request.how_long).because(&request.reason);
     if let Some(ticket) = &request.ticket {
@@ -35,7 +35,7 @@ pub(super) fn ask(request: &cli::Request) -> Ask {
     ask
 }
 
-/// Where an access stands on its way to being usable.
+/// Describes the state of an access on its way to being usable.
 pub(super) fn sentence(view: &AccessView) -> String {
     let (who, role, target) = (&view.principal, &view.role, &view.target);
     match (view.state, view.expires_at) {

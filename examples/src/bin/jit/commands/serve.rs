@@ -1,4 +1,4 @@
-//! The pump, and an address at which outside systems answer later.
+//! Pump, and an address at which outside systems answer later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use super::pump::{pumping, stopped};
 use crate::cli;
 use crate::error::Failure;
 
-/// How long every refusal takes: longer than a look into the store, a signature and an entry of the log.
+/// Duration of every refusal: longer than a look into the store, a signature and an entry of the
+/// log.
 const REFUSAL: Duration = Duration::from_millis(250);
-/// Longest answer that is taken, in bytes.
+/// Longest answer that is accepted, in bytes.
 const LONGEST: usize = 64 * 1024;
 
 pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Failure> {
@@ -44,7 +45,7 @@ pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Fa
     let address = axum::serve::Listener::local_addr(&listener).map_err(cannot)?;
     at.out.result(&json!({"listening": address.to_string()}), || format!("outside systems call back at {address}"))?;
     let ends = async {
-        // where signals cannot be received the pump says so and ends too
+        // if signals cannot be received, the pump says so and ends too
         let _ = stopped().await;
     };
     let serving = async { axum::serve(listener, routes).with_graceful_shutdown(ends).await };
@@ -53,14 +54,14 @@ pub(super) async fn serve(at: &Context<'_>, serve: &cli::Serve) -> Result<(), Fa
     served.map_err(|error| Failure::unusable(format!("the address does not answer any more: {error}"), ""))
 }
 
-/// One request for a connection: its time is limited.
+/// Allows one request per connection: its time is limited.
 async fn closing<B: Send>(mut response: Response<B>) -> Response<B> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// Every refusal is the same, and takes the same time: which tokens there are, which are used, and whose signature was wrong is nobody's
-/// business. The log has it.
+/// Takes an answer from outside. Every refusal is the same, and takes the same time. So strangers
+/// do not learn which tokens exist, which are used, and whose signature was wrong. The log has it.
 async fn callback(
     State(tenants): State<Arc<Vec<Jit>>>,
     Path(token): Path<String>,
@@ -78,7 +79,7 @@ async fn callback(
         match jit.callback(&callback).await {
             Ok(_) => return (StatusCode::OK, "taken\n"),
             Err(JitError::NotFound { .. } | JitError::NotAllowed { .. }) => {}
-            // only to who has signed
+            // only a caller who has signed learns this
             Err(JitError::Refused(_)) => return (StatusCode::GONE, "too late\n"),
             Err(error) => {
                 tracing::error!(%error, "a callback could not be taken");

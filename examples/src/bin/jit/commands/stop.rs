@@ -14,7 +14,8 @@ pub(super) async fn stop(at: &Context<'_>, stop: &cli::Stop) -> Result<(), Failu
     let scope = scope(&stop.scope)?;
     is_known(&jit, &scope)?;
     jit.stop(&actor, scope.clone(), &stop.reason).await?;
-    // under every name of the person or the target: where nobody says now whose they are, the pump goes on
+    // under every name of the person or the target: if nobody can say now whose they are, the pump
+    // goes on
     let before = jit.stops_about(&scope).await?.len();
     let left = settle_all(&jit, &scope).await?;
     let ended = before.saturating_sub(left.len());
@@ -39,7 +40,8 @@ pub(super) async fn resume(at: &Context<'_>, resume: &cli::Resume) -> Result<(),
     at.out.result(&answer, || format!("resumed: {scope}; what the stop ended stays ended"))
 }
 
-/// Refuses a target that is not configured: a stop that is mistyped in a hurry would leave the one that was meant as it is.
+/// Refuses a target that is not configured. A name that is mistyped in a hurry would leave the
+/// intended target as it is.
 fn is_known(jit: &Jit, scope: &Scope) -> Result<(), Failure> {
     let targets = jit.targets()?;
     match scope {

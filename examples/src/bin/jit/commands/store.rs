@@ -1,4 +1,4 @@
-//! The store of many nodes, by its owner.
+//! Store of many nodes, maintained by its owner.
 
 use jit_postgres::{PostgresStore, StoreUsers};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::cli;
 use crate::config::StoreAt;
 use crate::error::Failure;
 
-/// Makes it or brings it forward, and allows who is to use it.
+/// Creates it or upgrades it, and allows roles to use it.
 pub(super) async fn migrate(at: &Context<'_>, migrate: &cli::Migrate) -> Result<(), Failure> {
     let config = at.config()?;
     let StoreAt::Postgres { server, listen_url } = &config.store else {

@@ -19,7 +19,7 @@ pub(super) async fn retire(at: &Context<'_>, asked: &cli::OneTarget) -> Result<(
 pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let (target, actor) = (&asked.one.target, at.actor(&jit, &asked.one.actor));
-    // one that does not answer now is contacted when it does
+    // a target that does not answer now is contacted when it does
     let elsewhere = jit.live_elsewhere(target).await.ok();
     let left = elsewhere.as_ref().map(|elsewhere| elsewhere.accesses.as_slice()).unwrap_or_default();
     let in_its_place = elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.in_its_place);

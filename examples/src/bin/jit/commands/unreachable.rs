@@ -1,8 +1,8 @@
-//! Mends for a target that cannot be reached, by the words of its error.
+//! Fixes for a target that cannot be reached, by the words of its error.
 
 use jit_core::id::TargetName;
 
-/// Words of errors, in small letters, and what mends them. The first that fits counts.
+/// Words of errors, in small letters, and the fix for each. The first that fits counts.
 const MENDS: [(&[&str], &str); 9] = [
     (
         &["does not support tls", "offers no tls", "speaks no tls"],
@@ -45,11 +45,11 @@ const MENDS: [(&[&str], &str); 9] = [
     ),
 ];
 
-/// Mend where the broker may not log in, or is not there.
+/// Fix if the broker may not log in, or its account does not exist.
 const LOGIN: &str = "put user, password and database of the target right; where the broker's account is missing, `jit doctor --sql TARGET` prints \
                      the script that makes it, and needs no connection for that";
 
-/// Returns the mend, in a sentence.
+/// Returns the fix, in a sentence.
 pub(super) fn mend(target: &TargetName, error: &str) -> String {
     let said = error.to_ascii_lowercase();
     let fits = |words: &&[&str]| words.iter().any(|word| said.contains(word));

@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::print::{self, AccessLine};
 use crate::spans::shown;
 
-/// What time alone changes (overdue) is seen so fast.
+/// Longest time until a change is seen that comes with time alone (overdue).
 const AT_LEAST: TimeDelta = TimeDelta::seconds(1);
 
 /// Prints what is open now, then every change, until stopped.

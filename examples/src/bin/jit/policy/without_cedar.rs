@@ -1,4 +1,4 @@
-//! Policies in Cedar, in a build that does not know it.
+//! Policies in Cedar, in a build without Cedar.
 
 use std::path::Path;
 
