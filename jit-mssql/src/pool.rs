@@ -44,8 +44,8 @@ impl Manager for Opening {
     type Error = DatabaseError;
 
     async fn create(&self) -> Result<Connection, DatabaseError> {
-        // On the heap: a login is many nested calls of the driver, and a stack of 2 MiB is not for
-        // them alone.
+        // Boxed: a login is many nested calls of the driver, and a stack of 2 MiB is not for them
+        // alone.
         Box::pin(self.connector.connect()).await
     }
 

@@ -102,8 +102,8 @@ const SEES_A_SERVER: &str = "HAS_PERMS_BY_NAME(NULL, NULL, N'VIEW ANY DEFINITION
 /// Users of different databases may share a SID. Unknown for principals of a directory.
 const HOME: &str = "CASE p.authentication_type WHEN 2 THEN CONVERT(int, DB_ID()) WHEN 4 THEN NULL ELSE 0 END";
 
-/// Checks whether a session (`s`) is one of an actor (`x`). The actor logged in, at the place where
-/// it logs in, or the session acts as the actor since.
+/// Checks whether a session (`s`) is one of an actor (`x`). It logged in as the actor, in the
+/// database where the actor logs in, or has acted as the actor since.
 const IS_THEIRS: &str = "\
 ((s.original_security_id = x.sid AND (x.home IS NULL OR s.authenticating_database_id IS NULL OR s.authenticating_database_id = x.home \
   OR (x.home = 0 AND s.authenticating_database_id = 1))) \
@@ -136,9 +136,9 @@ WHERE SCHEMA_ID(N'jit') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {permissions} 
 
 /// Identifies the server, in the first batch of a connection.
 ///
-/// - A database is known by its broker identifier together with the server's name. It keeps the
-///   identifier when it is renamed, detached or restored, and a copy that was restored elsewhere
-///   has the same.
+/// - A database is known by its broker identifier, which it keeps when it is renamed, detached or
+///   restored. The server's name belongs to it, since a copy that was restored elsewhere has the
+///   same identifier.
 /// - A database in an availability group is known by its identifier there, which all replicas
 ///   share.
 /// - The server itself is known by its name and the identifier of `msdb`, which no two

@@ -186,7 +186,7 @@ pub(crate) async fn drive<O: Orders>(
         }
         blame(connection, locked, &mut results).await;
         if pending.is_empty() || look.is_err() || budget.statement() < SHORT_WAIT {
-            // What was never sent has no answer yet.
+            // Orders that were never sent have no answer yet.
             return Outcome { results, idle, look, marks };
         }
         if more_waits {

@@ -45,8 +45,8 @@ impl From<TlsError> for ConfigError {
     }
 }
 
-/// Parameters of a URL that are passed on to the driver. Other settings protect the connection,
-/// name it and say what it may run.
+/// Parameters of a URL that are passed on to the driver. Those that protect the connection, name it
+/// or say what it may run are set elsewhere.
 const PARAMETERS: [&str; 8] = [
     "host",
     "port",

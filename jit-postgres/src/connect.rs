@@ -26,7 +26,7 @@ pub(crate) struct Connector {
     config: PostgresConfig,
     tls: Option<Tls>,
     password: Password,
-    /// Set once each connection was found to have a server process to itself.
+    /// Set once it was found that each connection has a server process to itself.
     direct: OnceCell<()>,
 }
 

@@ -106,8 +106,8 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
     }
 }
 
-/// Checks whether a prepared statement is missing or exists already. None of ours can be, so a
-/// pooler lends one connection to several clients.
+/// Checks whether a prepared statement is missing, or exists already. That does not happen to a
+/// connection of our own, so somebody lends one connection to several clients.
 fn is_lost(code: &SqlState) -> bool {
     *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
 }

@@ -850,8 +850,8 @@ LEFT JOIN pg_roles g ON g.oid = m.grantor \
 WHERE current_setting('server_version_num')::int >= 160000 AND m.grantor = $1 AND a.oid <> $1";
 
 /// Lists memberships through which the broker can use a role, except those of [`FOR_ITS_WORK`]. On
-/// 15 nobody can hold the admin option without a membership. There, memberships with it are what
-/// the broker grants with. `$1` the broker.
+/// 15 nobody can hold the admin option without such a membership. There, memberships with it are
+/// what the broker grants with. `$1` the broker.
 pub(crate) const USABLE: &str = "\
 SELECT {holders m} FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member \
 LEFT JOIN pg_roles g ON g.oid = m.grantor \
@@ -863,8 +863,8 @@ WHERE m.member = $1 AND (m.inherit_option OR m.set_option) AND r.rolname <> ALL 
 pub(crate) const FOR_ITS_WORK: [&str; 4] =
     ["pg_signal_backend", "pg_read_all_stats", "pg_read_all_settings", "pg_monitor"];
 
-/// Columns of memberships, in arrays that belong together. Stands in other statements as `{holders
-/// m}`.
+/// Columns of memberships, in arrays that belong together. `{holders m}` stands for them in other
+/// statements.
 const HOLDERS_OF: &str = "\
   count(*) AS memberships, array_agg(r.rolname::text ORDER BY r.oid, a.oid, m.grantor) AS roles, \
   array_agg(r.oid ORDER BY r.oid, a.oid, m.grantor) AS role_ids, \

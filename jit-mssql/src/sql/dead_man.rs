@@ -231,8 +231,8 @@ const MARKED: &str = "armed_by LIKE N'%/store:________________'";
 /// Checks whether the broker may read its tables, and can trust them. `@broker` is its user.
 const READABLE: &str = "{sound} AND HAS_PERMS_BY_NAME(N'jit.{leases}', N'OBJECT', N'SELECT') = 1";
 
-/// Finds the stores whose marks stand on what was found: what a store has armed, and what has not
-/// fired. Tables that cannot be trusted have no marks.
+/// Finds the stores whose marks stand on what was found: the stores of leases that have not fired.
+/// Tables that cannot be trusted have no marks.
 pub(crate) fn marks(scope: Scope, broker_login: &str) -> String {
     let all = format!(
         "DECLARE @broker int = USER_ID(); DECLARE @mark TABLE (n int NOT NULL PRIMARY KEY, store nvarchar(16) NOT NULL); \
@@ -243,7 +243,8 @@ pub(crate) fn marks(scope: Scope, broker_login: &str) -> String {
     text(scope, &all, broker_login)
 }
 
-/// Lists all marks on what has not fired. There is no result if the tables cannot be trusted.
+/// Lists all marks on leases that have not fired. There is no result if the tables cannot be
+/// trusted.
 pub(crate) fn all_marks(scope: Scope, broker_login: &str) -> String {
     let all = format!(
         "SET NOCOUNT ON; DECLARE @broker int = USER_ID(); \
@@ -269,8 +270,8 @@ const DEMAND: &str = "DECLARE @broker int = USER_ID(); \
 IF NOT ({sound}) THROW 50010, N'the tables of the dead man''s switch are missing, or somebody else has changed them', 1; ";
 
 /// Arms leases, or moves them. The parameters are the asked rows, then the leases, then the mark of
-/// the call. What another store has armed, and what has not fired, stays. Answers with each lease
-/// as it stands.
+/// the call. A lease that another store has armed and that has not fired stays. Answers with each
+/// lease as it stands.
 pub(crate) fn arm(scope: Scope, broker_login: &str, store: Option<&StoreId>, rows: usize) -> String {
     let theirs = is_theirs(store);
     let mut all = asked(rows);

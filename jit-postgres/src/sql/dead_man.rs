@@ -209,10 +209,10 @@ fn store_of(mark: &str) -> String {
     )
 }
 
-/// Finds the stores whose marks stand on memberships: what another store has armed, and what has
-/// not fired. The answer is JSON `[{i, role, account, store}]`. It is also in the setting
-/// `jit.marks`, for the statements sent behind it. `$1` JSON `[{i, account, account_id, role,
-/// role_id}]`.
+/// Finds the stores whose marks stand on memberships: the stores of leases that have not fired.
+///
+/// The answer is JSON `[{i, role, account, store}]`. It is also in the setting `jit.marks`, for the
+/// statements sent behind it. `$1` JSON `[{i, account, account_id, role, role_id}]`.
 pub(crate) fn marks(home: Home) -> String {
     format!(
         r"
@@ -256,8 +256,8 @@ pub(crate) fn stores(home: Home) -> String {
     )
 }
 
-/// Arms leases, or moves them. What another store has armed, and what has not fired, stays as it
-/// is.
+/// Arms leases, or moves them. A lease that another store has armed and that has not fired stays as
+/// it is.
 ///
 /// `$1` JSON `[{i, account, account_id, role, role_id, micros, ends}]`, `$2` the mark of the call,
 /// `$3` the time until which that may be done, `$4` the call's store.
@@ -621,8 +621,8 @@ pub(crate) fn make(broker: &str, home: Home) -> String {
 
 /// Returns the same statements for a home that is not known yet: the block chooses it.
 ///
-/// - Schema `jit` if it is free, or the broker's own, or nobody's that jit knows. The block then
-///   refuses the last.
+/// - Schema `jit` if it is free, or the broker's own. Also if it is nobody's that jit knows, which
+///   the block then refuses.
 /// - The broker's own schema if another broker has `jit`, or if there is one that is no stranger's.
 pub(crate) fn make_anywhere(broker: &str) -> String {
     let another = format!(

@@ -121,7 +121,7 @@ impl Store for PostgresStore {
         let mut pulse = self.shared.pulse.subscribe();
         while *pulse.borrow_and_update() == seen {
             let left = self.shared.until(until);
-            // By this node's reckoning the time has come, but the server's time counts.
+            // The time has come by this node's reckoning, but the server's time counts.
             if left.is_zero() && self.shared.now().await? >= until {
                 return Ok(());
             }

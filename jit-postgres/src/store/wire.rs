@@ -132,7 +132,7 @@ fn one<'c>(change: &'c Change, put: &mut impl FnMut(&[u8]) -> Span) -> Sent<'c> 
             }
         })
         .collect();
-    // In one order everywhere, so that two stores seldom wait for each other in a circle.
+    // Sorted in one order everywhere, so that two stores seldom wait for each other in a circle.
     writes.sort_by_key(|write| (write.tenant, write.kind, write.key));
     let entries = change.entries.iter().map(|entry| SentEntry {
         id: entry.id.to_string(),
