@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Shows jit on a throwaway server: asked for, approved, used, ended when the window closes, all of it in a log.
+# Shows jit on a throwaway server: request, approval, use, the end of the window, and the log.
 #
 #   examples/quickstart.sh [--engine postgres|mariadb|mysql] [--tour] [--no-pause]
 #
-# With --tour: tickets, codes, a manager, escalation and an emergency instead (it needs oathtool and python3 too).
-#
-# It needs a Debian (12 or later) or Ubuntu, and cargo. The server and openssl are used where they are, and installed from the
-# distribution where they are missing and this user may (MySQL, which Debian has not: unpacked into a cache folder). It runs as an unprivileged user in a folder of its own, on a port of
-# its own on 127.0.0.1, and leaves nothing behind.
+# With --tour instead: tickets, codes, a manager, escalation, an emergency (plus oathtool, python3).
+# It needs Debian (12 or later) or Ubuntu, and cargo. It uses the server and openssl that are here;
+# if they are missing and this user may, it installs them from the distribution (MySQL, which Debian
+# lacks, is unpacked into a cache folder). It runs as an unprivileged user in a folder of its own,
+# on a port of its own on 127.0.0.1, and leaves nothing behind.
 
 set -uo pipefail
 
@@ -60,7 +60,7 @@ else
     BOLD='' DIM='' GREEN='' RED='' PLAIN=''
 fi
 
-# --- saying -----------------------------------------------------------------------------------------------------------
+# --- saying ---------------------------------------------------------------------------------------
 
 step() {
     STEP=$((${STEP:-0} + 1))
@@ -90,11 +90,12 @@ cannot() {
     exit 2
 }
 
-# --- cleaning up ------------------------------------------------------------------------------------------------------
+# --- cleaning up ----------------------------------------------------------------------------------
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# Runs something long in a group of its own, so that it can be ended with all its children and the traps run at once.
+# Runs something long in a group of its own, so that it can be ended with all its children and the
+# traps run at once.
 at_length() {
     setsid "$@" &
     CHILD=$!
@@ -135,7 +136,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# --- what it needs ----------------------------------------------------------------------------------------------------
+# --- what it needs --------------------------------------------------------------------------------
 
 ROOT_BY=
 can_be_root() {
@@ -202,7 +203,7 @@ free_port() {
     return 1
 }
 
-# --- the stage --------------------------------------------------------------------------------------------------------
+# --- the stage ------------------------------------------------------------------------------------
 
 quietly() { "$@" >"$WORK/quiet.log" 2>&1 || { tail -n 15 "$WORK/quiet.log" >&2; fail "$1 did not work"; }; }
 
@@ -269,7 +270,8 @@ people = [{ group = "dba" }]            # one of them, never the requester
 TOML
 }
 
-# What an administrator runs to set the target up: the broker's account, its rights, and what ends a role when every process of jit is dead.
+# Sets the target up as an administrator: the broker's account, its rights, and the dead man's
+# switch, which ends a role when every process of jit is dead.
 set_up() {
     jit doctor --sql orders-prod >"$WORK/set-up.sql" 2>"$WORK/said" || { indented <"$WORK/said"; fail "jit doctor prints no script"; }
     { broker_password; cat "$WORK/set-up.sql"; } | as_admin || fail "what jit doctor prints cannot be run"
@@ -280,7 +282,7 @@ jit() { "$JIT" --config "$WORK/jit.toml" "$@"; }
 # The first field of this name in a JSON object on one line; good enough for ids, words and times.
 field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
-# --- the play ---------------------------------------------------------------------------------------------------------
+# --- the play -------------------------------------------------------------------------------------
 
 case $ENGINE in postgres) DO=-c WRITES='-U alice -c' ;; *) DO=-e WRITES='-u alice -e' ;; esac
 WRITE="INSERT INTO orders (item) VALUES ('a mended order')"
@@ -406,7 +408,7 @@ play() {
     good "found, and named: entry $number"
 }
 
-# ----------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/jit-quickstart.XXXXXX") || exit 2
 mkdir -m 700 "$WORK/tls"

@@ -1,4 +1,5 @@
-# MySQL and MariaDB for the quickstart: the distribution's, or, where it has no MySQL, Debian sid's, unpacked into a cache.
+# MySQL and MariaDB for the quickstart, from the distribution. If it has no MySQL: from Debian sid,
+# unpacked into a cache.
 
 ENGINE_SAID=
 CLIENT=mariadb
@@ -81,7 +82,8 @@ start_server() {
     local try
     for try in 1 2 3 4 5; do
         PORT=$(free_port) || fail "no port is free on 127.0.0.1"
-        # who comes by the socket is root, in a folder that is nobody else's; by the network nobody gets in without a password
+        # a client on the socket is root, and the folder of the socket is nobody else's; nobody gets in
+        # by the network without a password
         { options; printf 'port=%s\nbind-address=127.0.0.1\nsocket=%s\npid-file=%s\nssl-cert=%s\nssl-key=%s\nevent-scheduler=ON\n' \
             "$PORT" "$WORK/data/socket" "$WORK/data/pid" "$WORK/data/tls/server.pem" "$WORK/data/tls/server.key"; } >"$WORK/my.cnf"
         chmod 644 "$WORK/my.cnf"

@@ -1,4 +1,5 @@
-# The tour: everything that a careful team can demand before a role is granted. Sourced by quickstart.sh.
+# The tour: everything that a careful team can demand before a role is granted. Sourced by
+# quickstart.sh.
 
 need_for_the_tour() {
     # whoever commits something may be who tells of it: notices of every command are kept
@@ -94,7 +95,8 @@ enrol() {
     jit mfa enroll --as "$1" --json >"$WORK/enrolment" 2>"$WORK/said" || { indented <"$WORK/said"; fail "$1 cannot set codes up"; }
     (umask 077 && sed -n 's/.*secret=\([A-Z2-7]*\).*/\1/p' "$WORK/enrolment" >"$WORK/totp.$1")
     rm -f "$WORK/enrolment"
-    # the code of half a minute ago, so that the one of now is still to be used; it may run out just then
+    # the code of half a minute ago, so that the current one is still unused; it may run out just
+    # then
     for _ in 1 2 3; do
         jit mfa confirm --totp "$(code "$1" -30)" --as "$1" >"$WORK/said" 2>&1 && { indented <"$WORK/said"; return 0; }
     done
