@@ -82,8 +82,8 @@ start_server() {
     local try
     for try in 1 2 3 4 5; do
         PORT=$(free_port) || fail "no port is free on 127.0.0.1"
-        # a client on the socket is root, and the folder of the socket is nobody else's; nobody gets in
-        # by the network without a password
+        # a client on the socket is root, and the folder of the socket is nobody else's; nobody gets
+        # in by the network without a password
         { options; printf 'port=%s\nbind-address=127.0.0.1\nsocket=%s\npid-file=%s\nssl-cert=%s\nssl-key=%s\nevent-scheduler=ON\n' \
             "$PORT" "$WORK/data/socket" "$WORK/data/pid" "$WORK/data/tls/server.pem" "$WORK/data/tls/server.key"; } >"$WORK/my.cnf"
         chmod 644 "$WORK/my.cnf"
