@@ -285,7 +285,7 @@ impl Core {
             }
             None => return Ok(Some("what was granted there cannot be seen in time".to_owned())),
         };
-        // an account or a role that is gone, or has another name, says nothing
+        // an account or a role that is missing, or has another name, says nothing
         let missing = granted.iter().zip(&observation.seen).find(|(_, seen)| {
             seen.account_exists && seen.role_exists && seen.account_renamed.is_none() && seen.direct.is_empty()
         });

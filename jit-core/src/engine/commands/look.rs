@@ -70,7 +70,7 @@ impl Jit {
         }
         let open = filter.open || filter.state.as_deref().is_some_and(|state| OPEN.contains(&state));
         let label = open.then(|| ("open".to_owned(), "yes".to_owned()));
-        // where the label says all that is asked, nothing is read in vain
+        // if the label covers the whole filter, no record is read in vain
         let all_match = filter.state.is_none() && filter.principal.is_none() && filter.target.is_none();
         let mut found = Vec::new();
         let mut after = after.map(|id| id.to_string());

@@ -1,7 +1,9 @@
-//! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded when the store is back.
+//! Law 3's exception: while the store cannot be used, what is known to end is ended, and recorded
+//! when the store is back.
 //!
-//! What ends within the next minute is read ahead, and forgotten once its record says that it ended, or ends later. Nothing is claimed by
-//! that: whoever else works on it does the same, and the database does not mind being told twice.
+//! The ends of the next minute are read ahead. An end is forgotten once its record says that it
+//! ended, or ends later. Nothing is claimed by this. Another node that works on the same end does
+//! the same, and a database can be told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -26,66 +28,67 @@ use crate::holding::{Holding, closings};
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Lane, Record, RecordKey, StoreError};
 
-/// How far is read ahead.
+/// Period that is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
-/// How often.
+/// Interval between two reads ahead.
 const READ_EVERY: Duration = Duration::from_secs(10);
-/// How many accounts of a realm are read ahead at most: what is kept in memory is bounded.
+/// Largest number of accounts of a realm that are read ahead: memory is bounded.
 const MOST: usize = 2_048;
-/// How often it is looked whether something should have ended.
+/// Interval between two looks whether something should have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// So long after work could last not be kept in the store it counts as failing: while it does, work is tried again more often.
+/// Time for which the store counts as failing after it last could not keep work. Meanwhile, work is
+/// retried more often.
 const FAILING: Duration = Duration::from_secs(5);
-/// What was ended is ended again after so long, as long as its record does not say so.
+/// Pause before the same end is carried out again while its record does not show it.
 const AGAIN: TimeDelta = TimeDelta::seconds(10);
-/// How long the usual way has for an end, before it is asked whether the store can be used.
+/// Time for the usual way to carry out an end, before the store is checked.
 const USUAL: TimeDelta = TimeDelta::seconds(2);
-/// Ends the labels of what is sent without a claim.
+/// Suffix of the labels of calls that are sent without a claim.
 const AHEAD: &str = "ahead";
-/// A store that does not answer so fast cannot be used.
+/// Limit for an answer of the store: a slower store cannot be used.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What this process knows of the next minute.
+/// Ends of the next minute that this process knows.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// When it was read.
+    /// Time at which it was read.
     read: Option<Counted>,
     ends: Vec<End>,
 }
 
-/// A membership that goes when the last access ends which holds it.
+/// Membership that is revoked when the last access that holds it ends.
 #[derive(Debug, Clone)]
 pub(super) struct End {
     at: Time,
-    /// The account's holding.
+    /// Key of the account's holding.
     holding: RecordKey,
-    /// What is serial about it.
+    /// Serial key of the account.
     serial: String,
     target: TargetName,
     realm: RealmId,
-    /// The realm's server, as the store had it; none where it was never contacted.
+    /// Server of the realm, as the store had it; none if it was never contacted.
     known: Option<Identity>,
     order: RevokeOrder,
-    /// Not before then: it was ended here already.
+    /// Earliest time of the next try, if it was ended here already.
     again: Option<Time>,
 }
 
 impl End {
-    /// Whether both end the same membership.
+    /// Checks whether both end the same membership.
     fn same(&self, other: &Self) -> bool {
         self.holding == other.holding && self.order.subject == other.order.subject
     }
 }
 
 impl Ahead {
-    /// Takes out what should have ended by now.
+    /// Takes out the ends that should have happened by now.
     fn take_due(&mut self) -> Vec<End> {
         let Some(now) = self.read.map(Counted::now) else { return Vec::new() };
         self.ends.extract_if(.., |end| end.again.unwrap_or_else(|| after(end.at, USUAL)) <= now).collect()
     }
 }
 
-/// Nothing is begun for these accounts here as long as this lives.
+/// Guard for these accounts: nothing is begun for them here as long as it lives.
 struct Busy<'c> {
     core: &'c Core,
     serials: Vec<String>,
@@ -106,10 +109,10 @@ impl Drop for Busy<'_> {
 }
 
 impl Lanes {
-    /// Reads ahead and looks after what was read, until stopped.
+    /// Reads ahead, and carries out ends that were missed, until stopped.
     pub(super) async fn keep_ends(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut ahead = Ahead::default();
-        // what was ended here and is not in the log yet
+        // what was ended here and is not logged yet
         let mut ended: Vec<(End, Time)> = Vec::new();
         while !*stopped.borrow() {
             if ahead.read.is_none_or(|read| read.age() >= READ_EVERY)
@@ -140,8 +143,8 @@ impl Lanes {
         }
     }
 
-    /// Ends what is due, where the usual way is not open. What stays known, until its record says that it ended; `ended` is what is to be put into
-    /// the log.
+    /// Carries out the due ends if the usual way is not open. Returns the ends that stay known
+    /// until their record shows them; `ended` collects what is to be logged.
     async fn end_due(&self, due: Vec<End>, read: Option<Counted>, ended: &mut Vec<(End, Time)>) -> Vec<End> {
         if self.store_works().await {
             return due;
@@ -157,14 +160,14 @@ impl Lanes {
         known
     }
 
-    /// Whether the usual way is open: the store answers, and what was tried last could be kept there.
+    /// Checks whether the usual way is open: the store answers, and it could keep the last work.
     async fn store_works(&self) -> bool {
         let answers = self.core.tasks.within(ANSWER, self.core.store.now()).await;
         let failed = *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(answers, Some(Ok(_))) && failed.is_none_or(|failed| failed.elapsed() > FAILING)
     }
 
-    /// Remembers how work ended: whether the store could be used for it.
+    /// Remembers whether the store could be used for some work.
     pub(super) fn worked(&self, done: Result<(), &StoreError>) {
         let failed = match done {
             Ok(()) => None,
@@ -174,13 +177,14 @@ impl Lanes {
                 | StoreError::ReadOnly { .. }
                 | StoreError::OutcomeUnknown { .. },
             ) => Some(Instant::now()),
-            // about one record
+            // the error is about one record
             Err(_) => return,
         };
         *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 
-    /// The net of one pass: what these lanes have to end now, as far as it can be read.
+    /// Returns what these lanes have to end now, as far as it can be read: the safety net of one
+    /// pass.
     pub(super) async fn due_now(&self, lanes: &[Lane], now: Time) -> Vec<End> {
         let read = async {
             let mut ends = Vec::new();
@@ -196,7 +200,8 @@ impl Lanes {
         }
     }
 
-    /// The store was lost in the middle of a pass: what is known to be over is ended, and recorded by whoever reaches the store next.
+    /// Carries out the known ends, because the store was lost in the middle of a pass. Whoever
+    /// reaches the store next records them.
     pub(super) async fn end_known(&self, known: Vec<End>, now: Time) {
         if known.is_empty() {
             return;
@@ -209,7 +214,8 @@ impl Lanes {
         let _ = self.core.tasks.within(ANSWER, self.tell_ended(done)).await;
     }
 
-    /// What ends within the next minute; of what was known before, also what somebody has claimed meanwhile.
+    /// Reads the ends of the next minute. Ends known before stay, even if somebody has claimed them
+    /// meanwhile.
     async fn read_ahead(&self, before: &[End]) -> Result<Ahead, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
@@ -231,7 +237,7 @@ impl Lanes {
         Ok(Ahead { read, ends })
     }
 
-    /// What goes before `until` in these holdings.
+    /// Returns the memberships in these holdings that end before `until`.
     async fn ends_in(&self, records: &[Record], now: Time, until: Time) -> Result<Vec<End>, StoreError> {
         let mut ends = Vec::new();
         let holdings: Vec<(&RecordKey, Holding)> =
@@ -250,7 +256,7 @@ impl Lanes {
         for (at, holding) in &holdings {
             let known = servers.get(&realm_key(&holding.tenant, &holding.realm)).map(|it| it.seen(&holding.realm));
             let own: Vec<Option<Record>> = accesses.by_ref().take(holding.live.len()).collect();
-            // one that cannot be read could be what another one's membership stays for
+            // an access that cannot be read could be the reason why another one's membership stays
             let live: Option<Vec<Access>> =
                 own.iter().map(|record| Some(loaded(record.as_ref()?, now).ok()?.access)).collect();
             if let Some(live) = live {
@@ -260,7 +266,8 @@ impl Lanes {
         Ok(ends)
     }
 
-    /// What has changed since it was read ahead counts, where it can be read: it may have been extended, or given back.
+    /// Drops ends that have changed since they were read ahead, if that can be read: an access may
+    /// have been extended, or given back.
     async fn still(&self, due: Vec<End>, now: Time) -> Vec<End> {
         let keys: BTreeSet<RecordKey> = due.iter().map(|end| end.holding.clone()).collect();
         let keys: Vec<RecordKey> = keys.into_iter().collect();
@@ -274,7 +281,7 @@ impl Lanes {
         }
     }
 
-    /// Which memberships of the account go before `until`, and when.
+    /// Returns the memberships of the account that end before `until`, and when.
     fn ends_of(
         &self,
         at: &RecordKey,
@@ -318,7 +325,8 @@ impl Lanes {
         ends.collect()
     }
 
-    /// Tells the databases; what they did, and what is left for the next look.
+    /// Sends the revokes to the databases. Returns what they did, and what is left for the next
+    /// look.
     async fn end_now(&self, due: Vec<End>) -> (Vec<(End, Time)>, Vec<End>) {
         let (mut done, mut left) = (Vec::new(), Vec::new());
         let mut groups: BTreeMap<(TenantId, TargetName, RealmId), Vec<End>> = BTreeMap::new();
@@ -353,8 +361,9 @@ impl Lanes {
         (done, left)
     }
 
-    /// The server that these ends are for, where the target still leads to it: as it last said, or as it says now. What the store had of it last
-    /// counts, and what this process saw since.
+    /// Returns the server that these ends are for, if the target still leads to it. Its last
+    /// identification counts, or a new one now. It is compared with what the store had of it last,
+    /// and with what this process saw since.
     async fn the_server(
         &self,
         tenant: &TenantId,
@@ -375,7 +384,7 @@ impl Lanes {
         (known.is_none_or(goes_on) && self.core.may_be(tenant, database, &server)).then_some(server)
     }
 
-    /// Puts it into the log; what could not be put there yet.
+    /// Logs the ends, and returns those that could not be logged yet.
     async fn tell_ended(&self, ended: Vec<(End, Time)>) -> Vec<(End, Time)> {
         let mut left = Vec::new();
         for (end, server_time) in ended {
@@ -395,7 +404,7 @@ impl Lanes {
     }
 }
 
-/// Whether no membership is left that may be ours.
+/// Checks that no membership is left that may be ours.
 fn is_gone(report: &RevokeReport) -> bool {
     report.seen.direct.iter().all(|edge| matches!(edge.grantor, Grantor::Other(_)))
 }

@@ -1,4 +1,4 @@
-//! Who it is that answers for a target: asked before it is told anything, and what is remembered of it.
+//! Identification of the server behind a target before it is sent anything, and the record of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +18,21 @@ use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
 
-/// How long a server may take to say who it is. The adapter limits its own connect; a program that gives the password may take longer.
+/// Limit for a server to identify itself. The adapter limits its own connect; a program that gives
+/// the password may take longer.
 const IDENTIFY_WITHIN: Duration = Duration::from_secs(25);
 
-/// A server that is the one that it was.
+/// Server that is verified as the known one.
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
-    /// In which incarnation it is.
+    /// Incarnation of the server.
     pub(super) incarnation: String,
-    /// Why nothing is granted there until an operator has looked, where that is so.
+    /// Reason why nothing is granted there until an operator has looked, if there is one.
     pub(super) doubted: Option<String>,
 }
 
 impl Lanes {
-    /// Makes sure that the server answers and is the one that it was, before it is told anything.
+    /// Makes sure that the server answers and is the known one, before it is sent anything.
     pub(super) async fn ready(
         &self,
         lane: &Lane,
@@ -44,7 +45,7 @@ impl Lanes {
         if let Some(incarnation) = self.breaker(lane, |breaker| breaker.knows(tenant, target)) {
             let record = self.core.store.read(&realm_key(tenant, realm)).await?;
             let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
-            // another node may have learnt meanwhile that the realm's is another one
+            // another node may have learnt meanwhile that the realm has another server
             if known.as_ref().is_none_or(|known| known.incarnation == incarnation) {
                 return Ok(Ok(Ready { incarnation, doubted: known.and_then(|known| known.doubted) }));
             }
@@ -80,7 +81,8 @@ impl Lanes {
         identity.unwrap_or_else(|| Err(DatabaseError::unreachable("the database did not answer in time")))
     }
 
-    /// Another realm answers under the target's name: it is refused until an operator confirms it.
+    /// Records that another realm answers under the target's name. It is refused until an operator
+    /// confirms it.
     async fn stranger(
         &self,
         tenant: &TenantId,
@@ -90,7 +92,7 @@ impl Lanes {
     ) -> Result<(), StoreError> {
         let record = self.core.store.read(&target_key(tenant, target)).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;
-        // one that was confirmed is no stranger, although it is not where this work has to be done
+        // a realm that was confirmed is no stranger, although this work belongs elsewhere
         if known.stranger.as_ref() == Some(&identity.realm) || known.realm.as_ref() == Some(&identity.realm) {
             return Ok(());
         }
@@ -99,7 +101,8 @@ impl Lanes {
         self.remember((tenant, settings, target), record, &next, Some(fact)).await
     }
 
-    /// Remembers that another server with the same identifier answers under the target's name, and why it is taken for one; or that it does no more.
+    /// Records that another server with the same identifier answers under the target's name, and
+    /// why it is taken for one. Without a reason, records that this is over.
     async fn copy(
         &self,
         tenant: &TenantId,
@@ -118,7 +121,8 @@ impl Lanes {
         self.remember((tenant, settings, target), record, &next, fact).await
     }
 
-    /// Writes what is known of the target now, with what there is to tell. It is contacted when it was to be contacted before.
+    /// Stores what is known of the target now, and logs the event. The schedule of its contact
+    /// stays.
     async fn remember(
         &self,
         (tenant, settings, target): (&TenantId, &Tenant, &TargetName),
@@ -134,8 +138,8 @@ impl Lanes {
         ignore_conflict(ledger.commit().await)
     }
 
-    /// Remembers the incarnation of the realm's server, unless another one was confirmed since it was judged; where it changed, everything that is
-    /// gone there is looked at again (law 5).
+    /// Stores the incarnation of the realm's server, unless another one was confirmed since it was
+    /// judged. If it changed, everything that ended there is looked at again (law 5).
     pub(super) async fn incarnation(
         &self,
         tenant: &TenantId,
@@ -155,7 +159,7 @@ impl Lanes {
         self.is_incarnation(tenant, settings, target, (record, identity)).await
     }
 
-    /// The same, whatever was known: an operator says so.
+    /// Stores the incarnation whatever was known before, because an operator confirmed it.
     pub(in crate::engine) async fn confirmed(
         &self,
         tenant: &TenantId,
@@ -188,7 +192,8 @@ impl Lanes {
             return self.core.keep_position(tenant, &identity.realm, false).await;
         }
         if known.is_some() {
-            // before it is said and remembered: a crash in between only looks twice, and what is due brings the next node here
+            // before it is logged and stored: a crash in between only looks twice, and what is due
+            // brings the next node here
             self.look_at_all(tenant, &identity.realm).await?;
         }
         let now = self.core.store.now().await?;
@@ -208,7 +213,8 @@ impl Lanes {
         ignore_conflict(ledger.commit().await)
     }
 
-    /// Makes every holding of the realm due now that is watched or has a dead-man, which a restart may have ended.
+    /// Makes due now every holding of the realm that is watched or has a dead man's switch: a
+    /// restart may have ended the switch.
     async fn look_at_all(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
         for label in [WATCHED, ARMED] {
             self.look_at(tenant, label, realm).await?;
@@ -232,7 +238,7 @@ impl Lanes {
         }
     }
 
-    /// Makes the watches of one holding due now, whoever else changes it meanwhile.
+    /// Makes the watches of one holding due now, even if others change it meanwhile.
     async fn look_now(&self, mut record: Record) -> Result<(), StoreError> {
         loop {
             let Ok(mut holding) = body::<Holding>(&record) else {

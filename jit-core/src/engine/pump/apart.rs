@@ -1,4 +1,5 @@
-//! Passes that take their time go on beside their lane, and accounts whose calls hung are served apart: neither delays anybody else.
+//! Slow passes that go on beside their lane, and accounts served apart because their calls hung.
+//! Neither delays anybody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,15 +8,16 @@ use tokio::task::JoinHandle;
 
 use crate::store::Lane;
 
-/// How many passes of one lane may go on beside it. With so many its server is in trouble, and the lane waits.
+/// Number of passes of one lane that may go on beside it. With so many its server has problems, and
+/// the lane waits.
 const MOST: usize = 8;
 
-/// The passes that go on beside their lanes.
+/// Passes that go on beside their lanes.
 #[derive(Debug, Default)]
 pub(super) struct Apart(Mutex<BTreeMap<Lane, Vec<JoinHandle<()>>>>);
 
 impl Apart {
-    /// Whether another pass of the lane may go on beside it.
+    /// Checks whether another pass of the lane may go on beside it.
     pub(super) fn has_room(&self, lane: &Lane) -> bool {
         let mut all = self.lock();
         let Some(passes) = all.get_mut(lane) else { return true };
@@ -28,18 +30,18 @@ impl Apart {
         self.lock().entry(lane.clone()).or_default().push(pass);
     }
 
-    /// Waits until none is left.
+    /// Waits until no pass is left.
     pub(super) async fn finished(&self) {
         loop {
             let Some((_, passes)) = self.lock().pop_first() else { return };
             for pass in passes {
-                // what it came to it has said itself
+                // a pass reports its own outcome
                 let _ = pass.await;
             }
         }
     }
 
-    /// Breaks off what is left.
+    /// Breaks off the passes that are left.
     pub(super) fn abort(&self) {
         self.lock().values().flatten().for_each(JoinHandle::abort);
     }
@@ -49,7 +51,8 @@ impl Apart {
     }
 }
 
-/// Accounts, by their serial keys, of calls that hung: each is served in a pass of its own until one of its passes is answered.
+/// Accounts, by their serial keys, whose calls hung. Each is served in a pass of its own until one
+/// of its passes is answered.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Suspects(Mutex<BTreeSet<String>>);
 

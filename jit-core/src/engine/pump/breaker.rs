@@ -1,4 +1,5 @@
-//! Whether a lane's server answers. A server that does not is probed by one call at a time, every 5 s at the longest.
+//! Circuit breaker of a lane's server. A server that does not answer is probed by one call at a
+//! time, every 5 s at most.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +10,20 @@ use crate::id::{TargetName, TenantId};
 
 /// First wait after a failure; it doubles with each.
 const FIRST: TimeDelta = TimeDelta::milliseconds(250);
-/// Longest wait between two probes (DESIGN section 5).
+/// Longest wait between two probes.
 const LONGEST: TimeDelta = TimeDelta::seconds(5);
 
-/// For how long what can be done by another target is not tried by one that did not lead to the server.
+/// Time for which a target that did not lead to the server is avoided, if another target can do the
+/// work.
 const AVOIDED: TimeDelta = TimeDelta::seconds(60);
 
-/// What this process knows of a lane's server.
+/// State of a lane's server as this process knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Breaker {
-    /// The targets that said who they are since the server failed last, and in which incarnation each is: the others have to, before they are told
-    /// anything.
+    /// Targets that identified themselves since the server's last failure, each with its
+    /// incarnation. The others have to do so before they are sent anything.
     known: BTreeMap<(TenantId, TargetName), String>,
-    /// When each target last turned out not to lead there, or did not answer.
+    /// Time at which each target last did not lead there, or did not answer.
     lost: BTreeMap<(TenantId, TargetName), Time>,
     down: Option<Down>,
 }
@@ -34,22 +36,22 @@ struct Down {
 }
 
 impl Breaker {
-    /// When the next probe may be made; none while the server answers.
+    /// Returns the time of the next probe; none while the server answers.
     pub(super) fn probe_at(&self) -> Option<Time> {
         self.down.as_ref().map(|down| down.probe_at)
     }
 
-    /// Since when it does not answer.
+    /// Returns the time since which the server does not answer.
     pub(super) fn down_since(&self) -> Option<Time> {
         self.down.as_ref().map(|down| down.since)
     }
 
-    /// Whether it answered, and has not failed since.
+    /// Checks whether the server answered, and has not failed since.
     pub(super) fn is_up(&self) -> bool {
         self.down.is_none() && !self.known.is_empty()
     }
 
-    /// It did not answer. Whether that is news.
+    /// Records that the server did not answer. Returns true if that is new.
     pub(super) fn failed(&mut self, now: Time) -> bool {
         self.known.clear();
         let news = self.down.is_none();
@@ -61,35 +63,37 @@ impl Breaker {
         news
     }
 
-    /// The target did not lead there, or did not answer.
+    /// Records that the target did not lead there, or did not answer.
     pub(super) fn lost(&mut self, tenant: &TenantId, target: &TargetName, now: Time) {
         self.lost.insert((tenant.clone(), target.clone()), now);
     }
 
-    /// Whether it is not to be used for now where another one may lead there.
+    /// Checks whether the target is to be avoided for now, if another one may lead there.
     pub(super) fn has_lost(&self, tenant: &TenantId, target: &TargetName, now: Time) -> bool {
         let lost = self.lost.get(&(tenant.clone(), target.clone()));
         lost.is_some_and(|lost| now < after(*lost, AVOIDED))
     }
 
-    /// It did its work. Since when it had not, where that is news.
+    /// Records that the server did its work. Returns the time since which it had not, if that is
+    /// news.
     pub(super) fn answered(&mut self) -> Option<Time> {
         self.down.take().map(|down| down.since)
     }
 
-    /// The target said that it is the lane's server, in this incarnation.
+    /// Records that the target identified itself as the lane's server, in this incarnation.
     pub(super) fn identified(&mut self, tenant: &TenantId, target: &TargetName, incarnation: String) {
         let target = (tenant.clone(), target.clone());
         self.lost.remove(&target);
         self.known.insert(target, incarnation);
     }
 
-    /// The incarnation that the target was in when it said who it is; none: it has to say it (again).
+    /// Returns the incarnation in which the target identified itself; none if it has to do so
+    /// (again).
     pub(super) fn knows(&self, tenant: &TenantId, target: &TargetName) -> Option<String> {
         self.known.get(&(tenant.clone(), target.clone())).cloned()
     }
 
-    /// The target may be another server now.
+    /// Forgets the target's identity: it may be another server now.
     pub(super) fn forget(&mut self, tenant: &TenantId, target: &TargetName) {
         self.known.remove(&(tenant.clone(), target.clone()));
     }

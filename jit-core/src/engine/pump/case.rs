@@ -1,4 +1,4 @@
-//! One claimed holding with all its accesses, while a pass works on it.
+//! Account work: one claimed holding with all its accesses, while a pass works on it.
 
 use std::collections::BTreeMap;
 
@@ -14,37 +14,39 @@ use crate::holding::{Holding, Orphan, Watch};
 use crate::id::{AccessId, TargetName};
 use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
-/// One claimed holding with all its accesses.
+/// Account work: one claimed holding with all its accesses.
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) claim: Claim,
     pub(super) holding: Holding,
     version: u64,
     pub(super) accesses: BTreeMap<AccessId, Loaded>,
-    /// What happened to which access since the last commit.
+    /// Audit events of each access since the last commit.
     facts: BTreeMap<AccessId, Vec<Fact>>,
-    /// What happened that is about no access.
+    /// Audit events that are about no access.
     pub(super) findings: Vec<Fact>,
-    /// The events since the last commit, to be handled again where somebody else was in the way.
+    /// Events since the last commit, to be handled again if somebody else was in the way.
     events: Vec<(AccessId, Event)>,
     changed: bool,
-    /// Records by which its grants were judged: as they were then they have to be when the intent is committed.
+    /// Records by which its grants were judged. They must be unchanged when the intent is
+    /// committed.
     pub(super) guards: Vec<Write>,
-    /// The holding as it was read.
+    /// Holding as it was read.
     before: Holding,
 }
 
-/// What a commit of a case came to.
+/// Outcome of a commit of account work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// It is durable.
+    /// The commit is durable.
     Yes,
-    /// Somebody else changed a record, or took the claim: this pass has nothing more to do with it.
+    /// Somebody else changed a record, or took the claim. This pass has nothing more to do with it.
     No,
 }
 
 impl Case {
-    /// Reads what was claimed. A holding that cannot be read is reported, and left for the next pass.
+    /// Reads what was claimed. A holding that cannot be read is reported, and left for the next
+    /// pass.
     pub(super) async fn load(core: &Core, claimed: Vec<Claimed>, now: Time) -> Result<Vec<Self>, StoreError> {
         let mut cases = Vec::new();
         let mut keys = Vec::new();
@@ -107,12 +109,12 @@ impl Case {
         }
     }
 
-    /// All its accesses.
+    /// Returns all its accesses.
     pub(super) fn live(&self) -> Vec<&Access> {
         self.accesses.values().map(|loaded| &loaded.access).collect()
     }
 
-    /// Whether something of it has to end now.
+    /// Checks whether any of it has to end now.
     pub(super) fn ends(&self, now: Time) -> bool {
         let ends = |access: &Access| match access.grant() {
             Some(Grant::Active(active)) => active.window.end() <= now,
@@ -123,15 +125,15 @@ impl Case {
         self.live().into_iter().any(ends) || self.holding.orphans.iter().any(|orphan| orphan.retry_at <= now)
     }
 
-    /// A target by which its realm is reached: one that is not `lost`, where there is such a one.
+    /// Returns a target through which its realm is reached, preferably one that is not `lost`.
     pub(super) fn target(&self, settings: &Tenant, lost: impl Fn(&TargetName) -> bool) -> Option<TargetName> {
         let here = || self.targets().filter(|target| settings.databases.contains_key(*target));
         here().find(|target| !lost(target)).or_else(|| here().next()).cloned()
     }
 
-    /// The targets by which its realm may be reached.
+    /// Returns the targets through which its realm may be reached.
     pub(super) fn targets(&self) -> impl Iterator<Item = &TargetName> {
-        // a dead-man can be moved only where it was armed
+        // a dead man's switch can be moved only where it was armed
         let armed = self.holding.armed.iter().map(|armed| &armed.target);
         let live = self.accesses.values().map(|loaded| &loaded.access.request().target);
         let watched = self.holding.watched.iter().map(|watch| &watch.target);
@@ -161,18 +163,18 @@ impl Case {
         }
     }
 
-    /// Nothing is granted to the account until then.
+    /// Grants nothing to the account until this time.
     pub(super) fn quiet(&mut self, until: Time) {
         self.holding.quiet_until = self.holding.quiet_until.max(Some(until));
         self.changed = true;
     }
 
-    /// Says that the holding itself was changed.
+    /// Marks the holding itself as changed.
     pub(super) fn touch(&mut self) {
         self.changed = true;
     }
 
-    /// Takes in an access that ended and is watched, to let it handle what a second look showed.
+    /// Adds an access that ended and is watched, so that it can handle what a second look showed.
     pub(super) async fn join(&mut self, core: &Core, id: AccessId, now: Time) -> Result<bool, StoreError> {
         let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? else { return Ok(false) };
         self.take(id, &record, now);
@@ -184,7 +186,7 @@ impl Case {
         Ok(false)
     }
 
-    /// Who ended is watched, and no longer live.
+    /// Moves accesses that ended from the live ones to the watched ones.
     fn tidy(&mut self) {
         for (id, loaded) in &self.accesses {
             if in_holding(&loaded.access) || !self.holding.live.remove(id) {
@@ -195,8 +197,8 @@ impl Case {
         }
     }
 
-    /// Commits what is known before anything is sent (law 3). Where somebody else was in the way the case is dropped: nothing was
-    /// sent yet, and it is claimed again at once.
+    /// Commits what is known before anything is sent (law 3). If somebody else was in the way the
+    /// account work is dropped: nothing was sent yet, and it is claimed again at once.
     pub(super) async fn intend(&mut self, core: &Core, settings: &Tenant, now: Time) -> Result<Kept, StoreError> {
         if !self.changed {
             return Ok(Kept::Yes);
@@ -212,8 +214,8 @@ impl Case {
         }
     }
 
-    /// Commits what came of it and gives the claim back. Where somebody else was in the way the events are handled again: what was
-    /// done in the database was done.
+    /// Commits the results and gives the claim back. If somebody else was in the way the events are
+    /// handled again, because what was done in the database was done.
     pub(super) async fn record(&mut self, core: &Core, settings: &Tenant) -> Result<Kept, StoreError> {
         for _ in 0..TRIES {
             let now = core.store.now().await?;
@@ -270,7 +272,7 @@ impl Case {
         Ok(())
     }
 
-    /// Whether the event closes a window that is still open.
+    /// Checks whether the event closes a window that is still open.
     fn closes_early(&self, id: AccessId, event: &Event, now: Time) -> bool {
         let expired = matches!(event, Event::End { cause: Cause::Expired, .. });
         let grant = self.accesses.get(&id).and_then(|loaded| loaded.access.grant());
@@ -287,7 +289,8 @@ impl Case {
             self.holding = body(&record)?;
             self.version = record.version;
         }
-        // what this pass found out about watches and orphans stands beside what others added meanwhile
+        // what this pass found out about watches and orphans stands beside what others added
+        // meanwhile
         let done = |orphan: &Orphan| self.before.orphans.contains(orphan) && !mine.orphans.contains(orphan);
         self.holding.orphans.retain(|orphan| !done(orphan));
         let news: Vec<Watch> =
@@ -301,7 +304,7 @@ impl Case {
         });
         self.holding.watched.extend(news);
         self.holding.quiet_until = self.holding.quiet_until.max(mine.quiet_until);
-        // others only make a dead-man due
+        // others only make a dead man's switch due
         let mut armed = mine.armed;
         for one in &mut armed {
             let theirs = self.holding.armed.iter().find(|other| other.subject == one.subject);

@@ -1,4 +1,5 @@
-//! First contact: a target says which realm it is, and the requests that waited for that are placed there.
+//! First contact: a target identifies its realm, and the requests that waited for that are placed
+//! there.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ use crate::fact::{Fact, What};
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::store::{Change, Claimed, Kind, Lane, PageAsk, Schedule, StoreError};
 
-/// How long after its first contact a target is asked again whether requests wait for it: one may have been made meanwhile.
+/// Time after its first contact until a target is asked again whether requests wait for it. One may
+/// have been made meanwhile.
 const AGAIN: TimeDelta = TimeDelta::seconds(2);
 
 impl Core {
@@ -31,7 +33,7 @@ impl Core {
         let key = target_key(tenant, target);
         let record = self.store.read(&key).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;
-        // one that answered as another server may have been put right
+        // a target that answered as another server may have been repaired
         if record.is_some() && known.stranger.is_none() && known.copy.is_none() {
             return Ok(());
         }
@@ -50,12 +52,12 @@ impl Core {
         let schedule = Schedule::contact(tenant, target, self.store.now().await?);
         let write = put(key, record.as_ref(), &known, Some(schedule))?;
         let change = Change { writes: vec![write], ..Change::default() };
-        // who was in the way contacts it too, or has just done so
+        // whoever was in the way contacts it too, or has just done so
         ignore_conflict(self.store.commit(change).await.map(|committed| committed.at))
     }
 }
 
-/// That another server answers under a target's name.
+/// Returns the audit event that another server answers under a target's name.
 pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &RealmId) -> Fact {
     Fact::new(What::TargetRefused)
         .with("target", target.as_str())
@@ -64,7 +66,8 @@ pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &Re
         .with("why", "another server answers under its name: put the URL right, or confirm it")
 }
 
-/// That a server with the same identifier answers under a target's name, which is another one.
+/// Returns the audit event that another server with the same identifier answers under a target's
+/// name.
 pub(super) fn a_copy(target: &TargetName, found: &Identity, why: &str) -> Fact {
     Fact::new(What::TargetRefused)
         .with("target", target.as_str())
@@ -74,7 +77,7 @@ pub(super) fn a_copy(target: &TargetName, found: &Identity, why: &str) -> Fact {
 }
 
 impl Lanes {
-    /// Contacts the target; whether it answered.
+    /// Contacts the target, and returns true if it answered.
     pub(super) async fn contact(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let mut answered = true;
         for Claimed { record, claim } in claimed {
@@ -110,7 +113,7 @@ impl Lanes {
             let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
             let copy = match self.core.who_answers(&tenant, &target, database, &identity).await? {
                 Who::Another(why) if identity.realm == realm => Some(why),
-                // of a doubted realm its record says so
+                // the record of a doubted realm says so
                 Who::Another(_) | Who::Doubted(_) | Who::TheRealms => None,
             };
             if let Some(why) = copy.clone() {
@@ -122,7 +125,8 @@ impl Lanes {
                 ignore_conflict(ledger.commit().await)?;
                 continue;
             }
-            // who asked before the realm was known did so without this record in hand: looked for once more after it is
+            // requests made before the realm was known did not have this record in hand: they are
+            // looked for once more after it is
             let stranger = (identity.realm != realm).then(|| identity.realm.clone());
             let news = stranger.clone().filter(|_| stranger != known.stranger);
             let next = TargetRecord { realm: Some(realm.clone()), stranger, copy: None, ..known };

@@ -1,4 +1,4 @@
-//! Time between two readings of the store's.
+//! Store time counted between two reads.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Time, after};
 
-/// The store's time, counted on from when it was read: to ask again can be a round trip.
+/// Store time, counted on from when it was read: another read can take a round trip.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
     read: Time,
@@ -25,7 +25,7 @@ impl Counted {
         after(self.read, TimeDelta::from_std(self.age()).unwrap_or(TimeDelta::MAX))
     }
 
-    /// How long ago it was read.
+    /// Returns the time since it was read.
     pub(super) fn age(self) -> Duration {
         self.at.elapsed()
     }

@@ -1,4 +1,5 @@
-//! Dead-men: armed before a role is granted, moved with its window, disarmed when its end is verified (DESIGN section 8).
+//! Dead man's switches: armed before a role is granted, moved with its window, and disarmed when
+//! its end is verified.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,9 +28,9 @@ use crate::id::{AccessId, TargetName, TenantId};
 use crate::policy::DeadMan;
 use crate::store::{Kind, PageAsk, RecordKey, StoreError};
 
-/// How often it is looked whether a server with dead-men of ours was restarted.
+/// Interval between two looks whether a server with our dead man's switches was restarted.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How long it may take to say that.
+/// Limit for the server's answer to such a look.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 impl Case {
@@ -42,7 +43,7 @@ impl Case {
         }
     }
 
-    /// Whether the grant of one of these is about to be sent by the pass of this label.
+    /// Checks whether the pass of this label is about to send the grant of one of these.
     fn begins(&self, wanted: &WantedDeadMan, label: &str) -> bool {
         let begins = |id: &AccessId| match self.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
             Some(Grant::Granting(granting)) => granting.intent.label == label,
@@ -51,7 +52,8 @@ impl Case {
         wanted.accesses.iter().any(begins)
     }
 
-    /// Why nothing may be granted to this access, whose rule requires a dead-man; none where it is armed or not required.
+    /// Returns the reason why nothing may be granted to this access, whose rule requires a dead
+    /// man's switch. None if it is armed or not required.
     pub(super) fn without_dead_man(&self, id: AccessId, here: &DeadManHere) -> Option<DatabaseError> {
         let access = self.accesses.get(&id).map(|loaded| &loaded.access)?;
         let subject = access.grant().and_then(Grant::subject)?;
@@ -73,15 +75,15 @@ impl Case {
     }
 }
 
-/// A rule requires a dead-man where there is none.
+/// Returns the error if a rule requires a dead man's switch and there is none.
 pub(in crate::engine) fn missing(mend: &str) -> DatabaseError {
     let why = format!("its rule requires a dead-man, and the database has none: {mend}");
     DatabaseError::rejected(Rejection::NoDeadMan, why)
 }
 
 impl Pass<'_> {
-    /// Arms what is due: before the grants that need it, and for what is `over`, and not known to be gone, when its revoke was tried. Whether the
-    /// server answered.
+    /// Arms what is due before the grants that need it. With `over`, also arms what should have
+    /// ended and whose revoke was tried but is not verified. Returns whether the server answered.
     pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
         let (mut whose, mut orders) = (Vec::new(), Vec::new());
         for (place, case) in self.fit(now) {
@@ -93,7 +95,7 @@ impl Pass<'_> {
                 }
                 orders.push(ArmOrder {
                     subject: wanted.subject.clone(),
-                    // what is to be gone goes soon
+                    // what should have ended goes soon
                     ends_in: wanted.end.map(|end| to_std(span(now, end))).unwrap_or_default(),
                     sessions: wanted.sessions,
                     default_role: wanted.default_role.clone(),
@@ -167,12 +169,12 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
     let Some(entry) = case.holding.armed.iter_mut().find(|armed| same(&armed.subject, &wanted.subject)) else { return };
     let news = match answer {
         Ok(armed) => {
-            // that it was moved closer, to the end of a window that has begun, follows from that
+            // a move closer, to the end of a window that has begun, is no news
             let news = entry.end.is_none() || entry.end < wanted.end;
             (entry.end, entry.due, entry.trouble) = (wanted.end.or(entry.end).or(Some(now)), None, None);
             news.then_some(Event::DeadManArmed(armed))
         }
-        // it is armed once it is known who answers
+        // it is armed once the server is identified
         Err(error) if error.is_another_server() => {
             entry.due = Some(again(entry, now));
             None
@@ -189,7 +191,7 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
     }
 }
 
-/// When what failed is tried again: soon, and then less often.
+/// Returns the time of the next try after a failure: soon at first, then less often.
 fn again(entry: &ArmedDeadMan, now: Time) -> Time {
     after(now, if entry.trouble.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
 }
@@ -224,7 +226,8 @@ fn disarmed(case: &mut Case, subject: &Subject, answer: Result<Disarmed, Databas
 }
 
 impl Lanes {
-    /// Looks at every server that has a dead-man of ours, until stopped: a restart may have ended it.
+    /// Looks at every server that has a dead man's switch of ours, until stopped: a restart may
+    /// have ended it.
     pub(super) async fn keep_dead_men(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
             self.watch_dead_men().await;
@@ -236,7 +239,7 @@ impl Lanes {
         }
     }
 
-    /// The same once, unless that was within the last minute.
+    /// Looks at these servers once, unless that was done within the last minute.
     pub(super) async fn watch_dead_men(&self) {
         let now = Instant::now();
         let before = self.dead_men_seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
@@ -267,7 +270,8 @@ impl Lanes {
         if self.core.store.page(&ask).await?.is_empty() {
             return Ok(());
         }
-        // one that does not answer is nothing new to whoever has work there, and nothing to do about for this
+        // a server that does not answer is no news for its own work, and there is nothing to do
+        // here
         match self.core.tasks.within(LOOK_WITHIN, database.identify()).await {
             Some(Ok(identity)) if identity.realm == realm => {
                 match self.core.who_answers(tenant, target, database, &identity).await? {
@@ -282,8 +286,9 @@ impl Lanes {
 }
 
 impl Core {
-    /// Moves the dead-man of an access whose window is about to be recorded as longer: before that, so that it takes nothing too early.
-    /// Whether it is as late as it has to be, or there is none.
+    /// Moves the dead man's switch of an access before its longer window is recorded, so that it
+    /// takes nothing too early. An error says why the switch is not as late as it has to be; no
+    /// switch is no error.
     pub(in crate::engine) async fn move_dead_man(
         &self,
         settings: &Tenant,
@@ -310,7 +315,7 @@ impl Core {
             subject: subject.clone(),
             ends_in: to_std(span(now, end)),
             sessions: handling.sessions,
-            // what is put back is known to the pump, which arms it again
+            // the pump knows what is put back, and arms it again
             default_role: DefaultRole::Goes { back_to: access.default_before().map(str::to_owned) },
         };
         let limit = to_std(self.limits.call);

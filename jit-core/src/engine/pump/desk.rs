@@ -1,4 +1,5 @@
-//! The desk: everything that is due for people and needs no database. A dead target delays none of it.
+//! The desk: all due work that concerns people and needs no database. A dead target delays none of
+//! it.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::id::QuestionId;
 use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, Schedule, StoreError, Write, Writing};
 
 impl Lanes {
-    /// One pass over claimed records of the desk.
+    /// Runs one pass over claimed records of the desk.
     pub(super) async fn desk(self: &Arc<Self>, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         let done = claimed.into_iter().map(|claimed| self.desk_one(claimed));
         futures_util::future::join_all(done).await.into_iter().collect()
@@ -37,13 +38,15 @@ impl Lanes {
             }
             _ => {}
         }
-        // where the tenant is not configured here the claim is left to expire: given back, it would be had again at once
+        // if the tenant is not configured here the claim is left to expire: given back, it would be
+        // claimed again at once
         let Ok(settings) = self.core.tenant(&record.at.tenant) else { return Ok(()) };
         let now = self.core.store.now().await?;
         let loaded = match loaded(&record, now) {
             Ok(loaded) => loaded,
             Err(error) => {
-                // its role, where it has one, is taken away by its realm's lane: here the record is left as it is
+                // its realm's lane takes away its role, if it has one: here the record is left as
+                // it is
                 tracing::error!(%error, "an access is left alone by the desk");
                 return self.off_the_desk(&record, claim).await;
             }
@@ -56,8 +59,8 @@ impl Lanes {
         }
     }
 
-    /// Goes over everything open: what an emergency stop is about ends, and so does what another policy no longer allows. It begins
-    /// again where its node died.
+    /// Goes over everything open. Accesses in the scope of an emergency stop end, and so do those
+    /// that another policy no longer allows. The sweep starts again if its node dies.
     async fn sweep(&self, record: &Record, claim: Claim, sweep: &Sweep) -> Result<(), StoreError> {
         let tenant = &record.at.tenant;
         let Ok(settings) = self.core.tenant(tenant) else { return Ok(()) };
@@ -87,7 +90,8 @@ impl Lanes {
             from = page.last().map(|record| record.at.key.clone());
             if from.is_none() {
                 return match sweep {
-                    // nobody knew whose access it is, or what the stopped target is: all are gone over again
+                    // nobody knew whose access it is, or what the stopped target is: all are
+                    // checked again
                     Sweep::Stops(_) if !all_seen || stops.has_unknown_realm() => {
                         let due = after(self.core.store.now().await?, ELSEWHERE);
                         let schedule = record.schedule.clone().map(|schedule| Schedule { due, ..schedule });
@@ -103,7 +107,8 @@ impl Lanes {
         }
     }
 
-    /// One access of a sweep, read and judged again until nobody else is in the way; whether it was seen to.
+    /// Handles one access of a sweep. It is read and judged again until nobody else is in the way.
+    /// Returns true if it was handled.
     async fn sweep_one(
         &self,
         settings: &Tenant,
@@ -137,7 +142,8 @@ impl Lanes {
         Ok(false)
     }
 
-    /// Gives the claim back with the record as it is, no longer scheduled; where it was changed meanwhile it stays on the desk.
+    /// Gives the claim back with the record as it is, no longer scheduled. A record that was
+    /// changed meanwhile stays on the desk.
     async fn off_the_desk(&self, record: &Record, claim: Claim) -> Result<(), StoreError> {
         self.put_back(record, None, record.body.clone(), claim).await
     }
@@ -159,17 +165,17 @@ impl Lanes {
     }
 }
 
-/// Why everything open is gone over.
+/// Reason for a sweep over everything open.
 #[derive(Debug)]
 enum Sweep {
-    /// An emergency stop.
+    /// Emergency stops of the tenant.
     Stops(Stops),
-    /// Another policy: the one of this hash.
+    /// Another policy, with this hash.
     Policy(String),
 }
 
 impl Sweep {
-    /// What it means for the access; none: nothing.
+    /// Returns the event for the access; none if nothing changes.
     async fn event(
         &self,
         core: &Core,
@@ -189,7 +195,7 @@ impl Sweep {
             Self::Stops(_) => Ok(None),
             Self::Policy(_) => {
                 let ruling = core.ruling(settings, access.tenant(), access.request(), Some(access.id())).await?;
-                // whatever changes meanwhile is met when it is ruled again before its grant
+                // whatever changes meanwhile is met when it is ruled on again before its grant
                 let (fresh, _) = core.fresh(settings, access.tenant(), access.approval(), stops).await?;
                 Ok(Some(Event::RuleAgain { ruling, fresh, question: QuestionId::fresh(&*core.entropy) }))
             }

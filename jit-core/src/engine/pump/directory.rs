@@ -1,4 +1,5 @@
-//! Directories that change by themselves are looked at, so that who lost what he was entitled to does not keep what he has.
+//! Watch over directories that change by themselves. People who lost an entitlement do not keep
+//! what they have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use tokio::sync::watch;
 
 use super::Lanes;
 
-/// How often it is looked whether a directory changed; how old its answers are it decides itself.
+/// Interval between two looks whether a directory changed. The directory itself decides how old its
+/// answers may be.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl Lanes {
-    /// Looks until stopped.
+    /// Looks at the directories until stopped.
     pub(super) async fn keep_directories(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
             tokio::select! {
@@ -27,7 +29,7 @@ impl Lanes {
         }
     }
 
-    /// Looks once. Nobody's directory waits for another tenant's.
+    /// Looks at the directories once. Nobody's directory waits for another tenant's.
     pub(super) async fn watch_directories(&self) {
         let tenants = self.core.tenants().into_iter().filter(|(_, settings)| settings.directory_changes);
         let looks = tenants.map(|(tenant, settings)| async move {

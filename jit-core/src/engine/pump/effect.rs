@@ -1,4 +1,5 @@
-//! What the database is told, what has to go first; and what its answers mean for the cases.
+//! Calls that change the database, in their order, and the effect of their answers on the account
+//! work.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -22,19 +23,20 @@ use crate::holding::{Closing, closings, orphan_closing, same, verify, width};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
-/// How much of a claim has to be left over after a call, so that what it came to can still be recorded.
+/// Part of a claim that must be left after a call, so that its result can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
 
-/// How long the store may take to say which server is the realm's.
+/// Limit for the store to say which server is the realm's.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 
 impl Pass<'_> {
-    /// Tells the database: what has to go first.
+    /// Sends everything to the database: revokes first, then dead man's switches, then grants.
     pub(super) async fn effects(&mut self) -> Result<Served, StoreError> {
         let counted = Counted::from(self.core.store.now().await?);
         let (revoked, mut served) = self.revoke(counted.now()).await;
         if self.is_held_up() && matches!(served, Served::Answered { .. }) {
-            // one of them is the cause, and nobody knows which: each is tried again by itself, at once
+            // one of them is the cause, and nobody knows which: each is tried again by itself, at
+            // once
             let arrived = after(self.core.store.now().await?, needed(self.core));
             for (place, _, _) in revoked {
                 if let Some(case) = self.cases.get_mut(place) {
@@ -78,15 +80,18 @@ impl Pass<'_> {
         Ok(served)
     }
 
-    /// Whether a call for several accounts did not come back. One of them is the cause: the others are delayed by that one call, and by no
-    /// other of this pass.
+    /// Checks whether a call for several accounts did not come back. One of them is the cause. The
+    /// others are delayed by that one call, and by no other of this pass.
     fn is_held_up(&self) -> bool {
         self.cases.len() > 1 && self.hung.load(Ordering::Relaxed)
     }
 
-    /// The cases, with their places, whose claim lasts long enough for a call that is sent now: one that could be taken over before its answer is
-    /// recorded is not worked on, and the next pass does. Each call takes its time, so that it is asked before each. Nor is one for which this node
-    /// is ending something without a claim.
+    /// Returns the account work, with its places, whose claim lasts long enough for a call that is
+    /// sent now. If a claim could be taken over before its answer is recorded, the next pass does
+    /// the work.
+    ///
+    /// Each call takes time, so this is checked before each. Accounts for which this node is ending
+    /// something without a claim are left out.
     pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &Case)> {
         let needed = needed(self.core);
         let busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -181,14 +186,16 @@ impl Pass<'_> {
         (answered.chain(refused).collect(), served)
     }
 
-    /// Why the access may not be granted, where another store accounts for its membership.
+    /// Returns the reason why the access may not be granted, if another store accounts for its
+    /// membership.
     fn theirs(&self, place: usize, access: &Access) -> Option<DatabaseError> {
         let subject = access.grant().and_then(Grant::subject)?;
         let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, subject))?;
         Some(copied(&theirs.2))
     }
 
-    /// Tells the server: one answer for each order, and whether it does its work. Where a call did not come back it is asked whether it is there.
+    /// Sends a call to the server. Returns one answer for each order, and whether the server works.
+    /// If the call did not come back, the server is asked whether it is there.
     pub(super) async fn tell<T: Answer>(
         &self,
         call: &Call,
@@ -212,7 +219,7 @@ impl Pass<'_> {
         answers.resize_with(orders, || Err(DatabaseError::unknown("the adapter gave no answer for this order")));
         let mut restarted = false;
         for answer in &mut answers {
-            // one that does what it is told on whichever server is there proves nothing of the one that was meant
+            // an answer from whichever server was there proves nothing about the one that was meant
             if let Ok(done) = &*answer
                 && let Err(error) =
                     self.same_server(done.identity()).and_then(|()| meant.as_ref().map_err(copied).copied())
@@ -225,14 +232,15 @@ impl Pass<'_> {
         let refused = errors().any(DatabaseError::is_another_server);
         let served = match errors().find(|error| error.is_unreachable()) {
             Some(error) => Served::Unreachable(error.with_causes()),
-            // where it is back already, what was refused counts as failed, and is tried again later
+            // if it is back already, what was refused counts as failed, and is tried again later
             None => Served::Answered { restarted: restarted || refused && self.moved().await },
         };
         (answers, served)
     }
 
-    /// Whether the server that the pass is for is the realm's, as everybody knows it: another node may have learnt meanwhile that it is not. Where
-    /// the store does not say, what it said when the pass began counts.
+    /// Checks whether the pass's server is still the known server of the realm. Another node may
+    /// have learnt meanwhile that it is not. If the store does not answer, what it said when the
+    /// pass began counts.
     async fn is_meant(&self) -> Result<(), DatabaseError> {
         let Some(case) = self.cases.first() else { return Ok(()) };
         let key = realm_key(&case.holding.tenant, &self.server.realm);
@@ -246,7 +254,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whose work it is, and how long it may take: a database is told something from now on.
+    /// Returns the label, limit and server of a call. From now on, the work counts as sent to a
+    /// database.
     pub(super) fn call(&self) -> Call {
         self.held.sending();
         Call {
@@ -258,9 +267,9 @@ impl Pass<'_> {
     }
 }
 
-/// An answer that says which server gave it.
+/// Answer that says which server gave it.
 pub(super) trait Answer {
-    /// The server, as the very connection saw it.
+    /// Returns the server, as the very connection saw it.
     fn identity(&self) -> &Identity;
 }
 
@@ -288,12 +297,12 @@ impl Answer for Disarmed {
     }
 }
 
-/// How long a call is waited for: an adapter that keeps its limit has answered by then.
+/// Returns the time to wait for a call: an adapter that keeps its limit has answered by then.
 pub(super) fn patience(call: &Call) -> Duration {
     call.limit.saturating_add(Duration::from_millis(500))
 }
 
-/// How long a claim has to last for a call.
+/// Returns the time that a claim has to last for a call.
 pub(super) fn needed(core: &Core) -> TimeDelta {
     core.limits.call.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX)
 }

@@ -1,4 +1,4 @@
-//! What `jit doctor` says has to be mended before grants is enforced by the grant.
+//! Checks before a grant: what `jit doctor` says must be fixed first prevents the grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,21 @@ use crate::database::{Check, DatabaseError, Rejection, Severity};
 use crate::id::{RoleName, TargetName, TenantId};
 use crate::policy::Sessions;
 
-/// How long a check counts that found nothing.
+/// Time for which a check without findings counts.
 const GOOD_FOR: Duration = Duration::from_secs(60);
-/// What a check says of sessions that cannot be seen or ended: nothing to a rule that keeps them.
+/// Names of checks about sessions that cannot be seen or ended. They do not matter to a rule that
+/// keeps sessions.
 const OF_SESSIONS: [&str; 3] = ["signal-backend", "process", "view-sessions"];
 
-/// The roles of targets that were checked, and nothing was found.
+/// Roles of targets that were checked without findings.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Checked(Mutex<BTreeMap<(TenantId, TargetName), (String, Roles)>>);
 
 type Roles = BTreeMap<RoleName, Instant>;
 
 impl Checked {
-    /// Whether the role was found in order within the last minute, in this incarnation of the server.
+    /// Checks whether the role was found in order within the last minute, in this incarnation of
+    /// the server.
     fn is_good(&self, at: &(TenantId, TargetName), incarnation: &str, role: &RoleName) -> bool {
         let all = self.lock();
         let known = all.get(at).filter(|(of, _)| of == incarnation).and_then(|(_, roles)| roles.get(role));
@@ -42,7 +44,7 @@ impl Checked {
         roles.insert(role, Instant::now());
     }
 
-    /// What was found of the target does not count any more.
+    /// Forgets what was found of the target.
     pub(super) fn forget(&self, tenant: &TenantId, target: &TargetName) {
         self.lock().remove(&(tenant.clone(), target.clone()));
     }
@@ -52,11 +54,11 @@ impl Checked {
     }
 }
 
-/// What checks found of roles that are about to be granted; those that are in order are not among them.
+/// Findings of checks about roles that are about to be granted; roles in order are left out.
 pub(super) type Found = BTreeMap<RoleName, Result<Vec<Check>, String>>;
 
 impl Pass<'_> {
-    /// Checks the roles that are about to be granted, where that was not done within the last minute.
+    /// Checks the roles that are about to be granted, unless that was done within the last minute.
     pub(super) async fn check(&self, asked: &[Asked]) -> Found {
         let Some(case) = self.cases.first() else { return Found::new() };
         let at = (case.holding.tenant.clone(), self.target.clone());
@@ -85,7 +87,8 @@ impl Pass<'_> {
         found
     }
 
-    /// Why the access may not be granted, by what was found of its role and its realm.
+    /// Returns the reason why the access may not be granted, by the findings about its role and its
+    /// realm.
     pub(super) fn refused(&self, access: &Access) -> Option<DatabaseError> {
         if let Some(why) = &self.doubted {
             return Some(DatabaseError::rejected(Rejection::Other, why.clone()));
@@ -102,7 +105,7 @@ impl Pass<'_> {
         let mend = check.mend.as_ref().map_or_else(String::new, |mend| format!("; to mend it: {mend}"));
         let why = format!("{}{mend}", check.message);
         Some(match check.about.what.as_str() {
-            // it passes, as after a failover
+            // this passes, as after a failover
             "read-only" => DatabaseError::not_applied(why),
             "role" => DatabaseError::rejected(Rejection::NoSuchRole, why),
             _ => DatabaseError::rejected(Rejection::PrivilegeMissing, why),

@@ -1,11 +1,11 @@
-//! What is being worked on, so that a pump that has to stop can say so and give it back.
+//! Register of work in progress, so that a pump that has to stop can report it and give it back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::store::Claim;
 
-/// What is being worked on.
+/// Register of work in progress.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct InHand(Mutex<Hands>);
 
@@ -19,12 +19,13 @@ struct Hands {
 struct Hand {
     what: String,
     claims: Vec<Claim>,
-    /// A database was told something: it may still be at it, so that nobody else may begin before the claims run out.
+    /// True if a call was sent to a database. It may still be running, so nobody else may begin
+    /// before the claims run out.
     sent: bool,
 }
 
 impl InHand {
-    /// Counts these claims as being worked on, as long as what is returned lives.
+    /// Counts these claims as work in progress, as long as the returned guard lives.
     pub(super) fn take(&self, what: impl Into<String>, claims: Vec<Claim>) -> Held<'_> {
         let mut hands = self.lock();
         let id = hands.next;
@@ -33,7 +34,7 @@ impl InHand {
         Held { all: self, id }
     }
 
-    /// What is being worked on now, and the claims of it that can be given back.
+    /// Returns the work in progress, and those of its claims that can be given back.
     pub(super) fn unfinished(&self) -> (Vec<String>, Vec<Claim>) {
         let hands = self.lock();
         let what = hands.all.values().map(|hand| hand.what.clone()).collect();
@@ -46,7 +47,7 @@ impl InHand {
     }
 }
 
-/// Claims that are being worked on.
+/// Claims of work in progress.
 #[derive(Debug)]
 pub(super) struct Held<'h> {
     all: &'h InHand,
@@ -54,7 +55,7 @@ pub(super) struct Held<'h> {
 }
 
 impl Held<'_> {
-    /// A database is told something from now on.
+    /// Notes that a call is being sent to a database from now on.
     pub(super) fn sending(&self) {
         if let Some(hand) = self.all.lock().all.get_mut(&self.id) {
             hand.sent = true;

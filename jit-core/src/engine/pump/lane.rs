@@ -1,4 +1,4 @@
-//! The work of one lane, until nothing of it is due.
+//! Work of one lane, until nothing of it is due.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,18 +24,19 @@ use crate::fact::{Fact, What};
 use crate::id::{TargetName, TenantId};
 use crate::store::{Claim, ClaimAsk, Claimed, Lane, StoreError};
 
-/// A target without a dead-man is asked again after so long whether it has one now.
+/// Pause before a target without a dead man's switch is asked again whether it has one.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How many records a desk pass takes.
+/// Number of records that a desk pass takes.
 const DESK_BATCH: usize = 256;
-/// How long a lane waits for a pass. A longer one goes on beside it.
+/// Time for which a lane waits for a pass. A longer pass goes on beside the lane.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Accounts that are served together: whose, by which target. One whose call hung is served apart.
+/// Key of accounts that are served together: tenant and target. The serial key of an account whose
+/// call hung is added, so that it is served apart.
 type Whose = (TenantId, TargetName, Option<String>);
 
 impl Lanes {
-    /// Does what is due in the lane; how often something was claimed.
+    /// Does what is due in the lane, and returns how often work was claimed.
     pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let mut claims = 0_u64;
         loop {
@@ -49,8 +50,9 @@ impl Lanes {
                 return self.outside(lane).await;
             }
             let limit = match lane {
-                // a server that does not answer, or has not yet, is probed by one for each target, of which one may lead elsewhere for long: the
-                // others are not told that it failed
+                // A server that does not answer, or has not yet, is probed with one account for
+                // each target. One target may lead elsewhere for long; the other accounts are not
+                // told that it failed.
                 lane if lane.is_realm() && !self.breaker(lane, |breaker| breaker.is_up()) => {
                     self.core.targets().clamp(1, self.core.limits.batch)
                 }
@@ -77,7 +79,7 @@ impl Lanes {
         }
     }
 
-    /// Work that changes nothing in a database; whether it went on.
+    /// Does work that changes nothing in a database. Returns true if the lane can go on.
     async fn without_effect(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         if *lane == Lane::desk() {
             self.desk(claimed).await?;
@@ -87,7 +89,8 @@ impl Lanes {
         }
     }
 
-    /// Serves claimed holdings: first what has to end, then everything else (law 18). Whether the lane's server answered.
+    /// Serves claimed holdings: first what has to end, then everything else (law 18). Returns true
+    /// if the lane's server answered.
     async fn realm(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let now = self.core.store.now().await?;
         let mut stages: [BTreeMap<Whose, Vec<Case>>; 3] = Default::default();
@@ -154,7 +157,8 @@ impl Lanes {
         })
     }
 
-    /// Waits for a pass, but not for long: one that takes its time goes on beside the lane, whose other work does not wait for it.
+    /// Waits for a pass, but not for long. A slow pass goes on beside the lane, whose other work
+    /// does not wait for it.
     async fn finished<T: Send + 'static>(
         &self,
         lane: &Lane,
@@ -190,7 +194,8 @@ impl Lanes {
         }
     }
 
-    /// One pass over accounts of one tenant by one target. Says why where the server did not answer.
+    /// Runs one pass over accounts of one tenant through one target. Returns the reason if the
+    /// server did not answer.
     async fn serve(
         self: &Arc<Self>,
         lane: &Lane,
@@ -253,7 +258,7 @@ impl Lanes {
                 }
                 if restarted {
                     self.breaker(lane, |breaker| breaker.forget(tenant, target));
-                    // where it does not answer now, it has to before it is told anything
+                    // if it does not answer now, it has to before it is sent anything
                     let _ = self.ready(lane, tenant, &settings, target, &realm, database).await?;
                 }
                 Ok(None)
@@ -265,7 +270,7 @@ impl Lanes {
         }
     }
 
-    /// Gives back what nobody here can do.
+    /// Gives back the work that nobody here can do.
     async fn strand(&self, lane: &Lane, cases: Vec<Case>, now: Time) -> Result<(), StoreError> {
         let (mut claims, mut unserved) = (Vec::new(), Vec::new());
         for mut case in cases {
@@ -295,7 +300,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// The target was registered, or is another database now: it has to say who it is, and what waited for it is looked at.
+    /// Notes that the target was registered, or is another database now. It has to identify itself
+    /// again, and the work that waited for it is looked at.
     pub(in crate::engine) fn registered(&self, tenant: &TenantId, target: &TargetName) {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.core.checked.forget(tenant, target);
@@ -307,7 +313,8 @@ impl Lanes {
         self.done.notify_one();
     }
 
-    /// Whether the target can take a membership away by itself: asked once, and again after a while where it could not.
+    /// Asks whether the target has a dead man's switch. It is asked once, and again after a while
+    /// if it had none.
     async fn dead_man(&self, tenant: &TenantId, target: &TargetName, database: &Arc<dyn Database>) -> DeadManHere {
         let key = (tenant.clone(), target.clone());
         match self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned() {
@@ -326,7 +333,7 @@ impl Lanes {
         here
     }
 
-    /// What is known of that without asking.
+    /// Returns what is known of the target's dead man's switch, without asking.
     fn known_dead_man(&self, tenant: &TenantId, target: &TargetName) -> DeadManHere {
         let known = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(&(tenant.clone(), target.clone())).map(|(here, _)| here.clone());
@@ -373,7 +380,7 @@ pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(),
     }
 }
 
-/// What a command's error is to the pump: the store's own, or something to log.
+/// Turns a command's error into what the pump makes of it: a store error, or a warning in the log.
 pub(super) fn only_store(error: JitError) -> Result<(), StoreError> {
     match error {
         JitError::Store(error) => Err(error),

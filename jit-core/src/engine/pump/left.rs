@@ -1,4 +1,5 @@
-//! What accesses leave behind: looked at right before a grant and right after its end, and compared.
+//! Leftovers of accesses: a look right before a grant, another right after its end, and the
+//! comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,14 +15,14 @@ use crate::holding::{Closing, Verified, appeared, left_behind, lists_memberships
 use crate::id::{AccessId, Account, RoleName};
 use crate::store::StoreError;
 
-/// Longer it is not waited for: nobody's end is held up by what may be read later.
+/// Limit for the look at leftovers: no end is held up by what may be read later.
 const WITHIN: Duration = Duration::from_secs(2);
 
 impl Pass<'_> {
-    /// What the accounts and roles of these accesses own before they are granted, by access.
+    /// Returns the owned objects of the accounts and roles before these accesses are granted.
     pub(super) async fn owned(&self, compared: Vec<(AccessId, Subject)>) -> BTreeMap<AccessId, Owned> {
         let (ids, subjects): (Vec<AccessId>, Vec<Subject>) = compared.into_iter().unzip();
-        // beside the look, which may take as long
+        // runs beside the look, which may take as long
         let owned: Vec<Owned> = match self.belongings(&subjects, to_std(self.core.limits.call)).await {
             Ok(seen) => seen.iter().map(|things| Ok(things.as_deref().map(marks))).collect(),
             Err(why) => vec![Err(why); ids.len()],
@@ -29,7 +30,7 @@ impl Pass<'_> {
         ids.into_iter().zip(owned).collect()
     }
 
-    /// What these own now; or why that is not known.
+    /// Returns the owned objects of these now, or the reason why they are not known.
     async fn belongings(&self, subjects: &[Subject], within: Duration) -> Result<Vec<Belongings>, String> {
         if subjects.is_empty() {
             return Ok(Vec::new());
@@ -43,7 +44,7 @@ impl Pass<'_> {
         Ok(looked.each)
     }
 
-    /// Adds to the proofs of ends what their accesses leave behind.
+    /// Adds the leftovers of the accesses to the proofs of their ends.
     pub(super) async fn compare(&self, answered: &mut [(usize, Closing, Outcome)]) {
         let before = |case: usize, id: AccessId| self.cases.get(case)?.accesses.get(&id)?.access.owned_before();
         let compared = |(case, closing, outcome): &(usize, Closing, Outcome)| {
@@ -67,7 +68,8 @@ impl Pass<'_> {
         for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
             place = place.saturating_add(1);
-            // what it took was not renamed; but once it was seen that another may hold it, nothing explains that away
+            // What the dead man's switch took was not renamed. But once another account was seen
+            // that may hold it, nothing explains that away.
             let first = self.cases.get(*case).is_some_and(|case| is_first_try(case, closing));
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
@@ -79,7 +81,7 @@ impl Pass<'_> {
                 // what one of them shows holds for all: it is one membership
                 if perhaps_renamed && renamed.is_none() {
                     renamed = match seen {
-                        // what could be compared before has grown too much since
+                        // the objects could be compared before, but are too many now
                         Ok(None) if by_name => Some(not_looked_up(&too_many())),
                         Ok(seen) => self.renamed(before, seen, &closing.order, gone).await,
                         Err(why) if by_name => Some(not_looked_up(why)),
@@ -103,8 +105,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Why it is no proof that a membership, an account or a role is gone: it may be there under another name, as whoever came to hold the role
-    /// meanwhile, and not by an access of ours. Two accounts may also have swapped their names.
+    /// Returns the reason why a missing membership, account or role proves nothing. It may exist
+    /// under another name: an account that came to hold the role meanwhile, and not by an access of
+    /// ours. Two accounts may also have swapped their names.
     async fn renamed(
         &self,
         before: &BTreeSet<String>,
@@ -141,7 +144,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Whether the account holds the role by a live access.
+    /// Checks whether the account holds the role by a live access.
     async fn gives(&self, account: &Account, role: &RoleName) -> Result<bool, StoreError> {
         // a pass serves one realm of one tenant
         let Some(Case { holding, .. }) = self.cases.first() else { return Ok(false) };
@@ -151,20 +154,21 @@ impl Pass<'_> {
     }
 }
 
-/// As many are named at most.
+/// Largest number of suspects that are named.
 const MOST_SUSPECTS: usize = 10;
 
-/// What is said where a membership went by itself, and what its role's holders were before is not known, or too much to compare.
+/// Message if a membership went by itself, and the earlier holders of its role are unknown or too
+/// many to compare.
 const MAYBE_RENAMED: &str = "the account, the role or the membership was gone before its end, and it cannot be seen whether one of the role's \
                              holders is the same account under another name";
 
-/// Whether none of these ends was tried before.
+/// Checks that none of these ends was tried before.
 fn is_first_try(case: &Case, closing: &Closing) -> bool {
     let grants = closing.accesses.iter().filter_map(|id| case.accesses.get(id)?.access.grant());
     grants.into_iter().all(|grant| matches!(grant, Grant::Revoking(revoking) if revoking.failures == 0))
 }
 
-/// Whether it was not there any more when its end came.
+/// Checks whether the membership was already missing when its end came.
 fn is_missing(proof: &Verified) -> bool {
     !proof.evidence().gone.is_empty() || proof.evidence().gone_before
 }

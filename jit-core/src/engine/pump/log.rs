@@ -1,4 +1,4 @@
-//! Keeping the log: numbers for its entries, checkpoints, sinks; and the outbox.
+//! Upkeep of the log: numbers for its entries, checkpoints and sinks. Also delivers the outbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -16,27 +16,28 @@ use crate::id::TenantId;
 use crate::notify::{DeliverAsk, deliver_due};
 use crate::store::{Lane, StoreError};
 
-/// How often entries get their numbers (DESIGN section 7: at least every second).
+/// Interval at which entries get their numbers: it must not exceed one second.
 const EVERY: Duration = Duration::from_millis(500);
-/// How often a checkpoint is signed while entries arrive (DESIGN section 7).
+/// Interval at which a checkpoint is signed while entries arrive.
 pub(in crate::engine) const CHECKPOINT_EVERY: TimeDelta = TimeDelta::seconds(60);
-/// How many notices one step delivers.
+/// Number of notices that one step delivers.
 const NOTICES: usize = 64;
-/// How many entries a sink gets at a time.
+/// Number of entries that a sink gets at a time.
 const SINK_BATCH: usize = 1_024;
-/// How long the log waits for its sinks in one step: its entries get their numbers every second.
+/// Time for which the log waits for its sinks in one step. Entries must get their numbers every
+/// second.
 const SINKS_HAVE: Duration = Duration::from_millis(250);
-/// How long it waits for them at the end of a pass, and when the pump stops.
+/// Time for which the log waits for its sinks at the end of a pass, and when the pump stops.
 pub(in crate::engine) const SINKS_HAVE_LAST: Duration = Duration::from_secs(3);
 
-/// The sinks that are being fed, and why they took nothing last.
+/// Sinks that are being fed, and the last error of each.
 #[derive(Debug, Default)]
 pub(super) struct Sinks {
     busy: BTreeSet<(TenantId, String)>,
     troubles: BTreeMap<(TenantId, String), Option<String>>,
 }
 
-/// A sink is being fed as long as this lives.
+/// Guard: the sink is being fed as long as this lives.
 struct Feeding {
     lanes: Arc<Lanes>,
     at: (TenantId, String),
@@ -62,7 +63,8 @@ impl Lanes {
             if let Err(error) = self.write_log(CHECKPOINT_EVERY, SINKS_HAVE).await {
                 tracing::error!(%error, "the log cannot be kept; trying again");
             }
-            // in order, here and wherever else the engine selects: by chance a simulated history would not be repeatable
+            // In order, here and wherever else the engine selects: with a random order a simulated
+            // history would not be repeatable.
             tokio::select! {
                 biased;
                 _ = stopped.changed() => {}
@@ -78,8 +80,8 @@ impl Lanes {
         }
     }
 
-    /// Numbers what has no number, signs it where the last checkpoint is so old, and gives it to
-    /// the sinks. What fails for one tenant stops nothing for the others.
+    /// Numbers the entries that have no number, and delivers them to the sinks. Signs a checkpoint
+    /// if the last one is older than given. A failure for one tenant stops nothing for the others.
     pub(in crate::engine) async fn write_log(
         self: &Arc<Self>,
         checkpoint_after: TimeDelta,
@@ -124,7 +126,7 @@ impl Lanes {
         Ok(())
     }
 
-    /// Brings the sink up to date in a task of its own; none where one is at it already.
+    /// Brings the sink up to date in a task of its own; none if such a task is running already.
     fn feed(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -144,7 +146,7 @@ impl Lanes {
                     }
                     Err(audit::DeliverError::Store(error)) => return Err(error),
                     Err(error) => {
-                        // it lags and loses nothing: the next step tries again
+                        // the sink lags and loses nothing: the next step tries again
                         let why = error.to_string();
                         if lanes.sink_trouble(&busy.at, Some(why)) {
                             tracing::warn!(%tenant, sink = name, %error, "a sink of the log did not take its entries: it is tried again");
@@ -156,7 +158,7 @@ impl Lanes {
         }))
     }
 
-    /// Remembers why the sink took nothing; whether that is news: it is told once.
+    /// Stores the sink's last error. Returns true if it is new, so that it is reported once.
     fn sink_trouble(&self, at: &(TenantId, String), why: Option<String>) -> bool {
         let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = all.troubles.entry(at.clone()).or_default();
@@ -172,7 +174,7 @@ impl Lanes {
         Ok(last.is_none_or(|last| span(last.statement().at, now) >= after))
     }
 
-    /// Delivers what waits in an outbox; how many notices were looked at.
+    /// Delivers the notices of an outbox, and returns how many were looked at.
     pub(super) async fn deliver(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let core = &self.core;
         let found = lane.outbox_of().and_then(|(tenant, receiver)| {
@@ -181,7 +183,7 @@ impl Lanes {
             Some((tenant, receiver, notifier))
         });
         let Some((tenant, receiver, notifier)) = found else {
-            // its receiver is not registered here: another node may have it, or the next start
+            // its notifier is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
             let unserved =
                 lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "receiver of notices", name));

@@ -1,4 +1,5 @@
-//! What has to be known before anything is sent: that nothing of ours can still arrive, and what the database holds.
+//! Looks before anything is sent: that nothing of ours can still arrive, and what the database
+//! holds.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
-/// A membership that is looked at, and why.
+/// Membership to look at, and why.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) case: usize,
@@ -52,12 +53,13 @@ impl Pass<'_> {
         self.same_server(&settled)
     }
 
-    /// What has to be looked at.
+    /// Collects the memberships to look at.
     pub(super) async fn asked(&mut self) -> Result<Vec<Asked>, StoreError> {
         let now = self.core.store.now().await?;
         let mut asked = Vec::new();
         for (place, case) in self.cases.iter().enumerate() {
-            // what came back is known before something begins for which it would be somebody else's
+            // look at what may have come back before something begins for which it would be a
+            // standing membership
             for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
                 asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
             }
@@ -83,7 +85,8 @@ impl Pass<'_> {
         Ok(asked)
     }
 
-    /// The accesses among the asked that begin a grant whose leftovers will be compared, and what of.
+    /// Returns the accesses that begin a grant whose leftovers will be compared, each with its
+    /// subject.
     pub(super) fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Subject)> {
         let compared = asked.iter().filter_map(|asked| {
             let Why::Grant(id) = asked.why else { return None };
@@ -109,8 +112,9 @@ impl Pass<'_> {
         Ok(observation)
     }
 
-    /// Whether this answer came from the server that the pass is for. What another one says proves nothing (law 5): every answer of a pass
-    /// goes through here before anything counts as done.
+    /// Checks that this answer came from the server that the pass is for. What another server says
+    /// proves nothing (law 5). Every answer of a pass goes through here before anything counts as
+    /// done.
     pub(super) fn same_server(&self, answered: &Identity) -> Result<(), DatabaseError> {
         if *answered != self.server {
             return Err(DatabaseError::another_server(&self.server, answered));
@@ -123,13 +127,13 @@ impl Pass<'_> {
 }
 
 impl Case {
-    /// Whether a statement of an earlier pass may still arrive.
+    /// Checks whether a statement of an earlier pass may still arrive.
     pub(super) fn is_unsettled(&self) -> bool {
         self.live().into_iter().any(|access| unsettled(access).is_some())
     }
 }
 
-/// The intent of an earlier pass whose statement may still arrive.
+/// Returns the intent of an earlier pass whose statement may still arrive.
 fn unsettled(access: &Access) -> Option<&Intent> {
     match access.grant()? {
         Grant::Granting(granting) => Some(&granting.intent),

@@ -1,4 +1,5 @@
-//! The pump: one loop over lanes, no timer per grant. It claims what is due, does it, commits, waits.
+//! The pump: one loop over lanes, without a timer per grant. It claims what is due, does it,
+//! commits and waits.
 
 mod ahead;
 mod answers;
@@ -48,14 +49,14 @@ use crate::hex::random_hex;
 use crate::id::{TargetName, TenantId};
 use crate::store::{Lane, StoreError};
 
-/// How long the loop waits when nothing is due; every commit wakes it earlier.
+/// Longest wait of the loop when nothing is due; every commit wakes it earlier.
 const IDLE: TimeDelta = TimeDelta::seconds(60);
-/// How long a lane is left alone whose targets or receivers are not registered in this process.
+/// Time for which a lane is left alone if its targets or notifiers are not registered here.
 const ELSEWHERE: TimeDelta = TimeDelta::seconds(5);
-/// How long it waits before it asks a store again that could not be used.
+/// Pause before a store that could not be used is asked again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
-/// What the lanes' tasks share.
+/// State that the lanes' tasks share.
 #[derive(Debug)]
 pub(super) struct Lanes {
     core: Arc<Core>,
@@ -63,37 +64,38 @@ pub(super) struct Lanes {
     running: Mutex<BTreeMap<Lane, ()>>,
     apart: Apart,
     sinks: Mutex<Sinks>,
-    /// Lanes whose work this process cannot do (their targets are not registered here): looked at again then.
+    /// Lanes whose work this process cannot do, because their targets are not registered here. Each
+    /// has the time of the next look.
     elsewhere: Mutex<BTreeMap<Lane, Elsewhere>>,
-    /// What targets said of their dead-men, and when.
+    /// Last report of each target about its dead man's switch, and its time.
     dead_men: Mutex<BTreeMap<(TenantId, TargetName), (DeadManHere, Instant)>>,
-    /// When servers with dead-men were last asked whether they were restarted.
+    /// Time of the last look whether servers with dead man's switches were restarted.
     dead_men_seen: Mutex<Option<Instant>>,
-    /// Names this start of the node: one that is started again under its old name numbers its passes anew, and `settle` must not
-    /// take the calls of the one for those of the other.
+    /// Id of this start of the node. A node that restarts under its old name numbers its passes
+    /// anew. `settle` must not mistake the calls of one start for those of another.
     boot: String,
-    /// Counts the passes of this process, for their labels.
+    /// Counter of the passes of this process, for their labels.
     passes: AtomicU64,
-    /// When work could not be kept in the store, if none could since.
+    /// Time at which the store last failed to keep work; none if it has kept some since.
     store_failed: Mutex<Option<Instant>>,
-    /// How many pumps run in this process.
+    /// Number of pumps that run in this process.
     pumps: AtomicUsize,
-    /// The pump is to stop: nothing more is claimed.
+    /// True while the pump stops: nothing more is claimed.
     stopping: AtomicBool,
-    /// The pump has to stop at once: what is in hand is broken off.
+    /// Signal to stop at once: work in progress is broken off.
     cut: watch::Sender<bool>,
     done: Notify,
 }
 
-/// What one pass over everything due came to.
+/// Result of one pass over everything that is due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PassReport {
-    /// How often due work was claimed.
+    /// Number of times that due work was claimed.
     pub claims: u64,
     /// Lanes whose server did not answer.
     pub unreachable: u64,
-    /// What is due and was not done.
+    /// Work that is due and was not done.
     pub undone: Undone,
 }
 
@@ -130,7 +132,7 @@ impl Lanes {
                 next = next.min(due);
             } else if self.lock_running().insert(lane.clone(), ()).is_none() {
                 let lanes = Arc::clone(self);
-                // whoever waits for the lane is woken when it is idle again
+                // a waiter for the lane is woken when the lane is idle again
                 drop(self.core.tasks.spawn(async move {
                     let _idle = Idle { lanes: &lanes, lane: lane.clone() };
                     let work = async {
@@ -154,7 +156,8 @@ impl Lanes {
         }
     }
 
-    /// Does everything that is due now and what becomes due by it; lanes whose server does not answer are tried once.
+    /// Does everything that is due now, and what becomes due by it. Lanes whose server does not
+    /// answer are tried once.
     pub(super) async fn run_due(self: &Arc<Self>) -> Result<PassReport, StoreError> {
         let mut known = Vec::new();
         let mut at = Time::default();
@@ -166,7 +169,7 @@ impl Lanes {
         passed
     }
 
-    /// One pass; `known` is what it had to end, and `at` when it was read.
+    /// Runs one pass. Sets `known` to the ends that were due, and `at` to the time of that read.
     async fn pass(self: &Arc<Self>, known: &mut Vec<End>, at: &mut Time) -> Result<PassReport, StoreError> {
         self.watch_dead_men().await;
         self.watch_directories().await;
@@ -215,7 +218,7 @@ impl Lanes {
         }
     }
 
-    /// Names the calls of one pass.
+    /// Returns a new label for the calls of one pass.
     fn label(&self) -> String {
         format!("jit.{}.{}.{}", self.core.node, self.boot, self.passes.fetch_add(1, Ordering::Relaxed))
     }
@@ -244,7 +247,7 @@ impl Lanes {
     }
 }
 
-/// Marks the lane as idle again, also when its task panicked.
+/// Guard that marks the lane as idle again, also if its task panicked.
 #[derive(Debug)]
 struct Idle<'l> {
     lanes: &'l Lanes,

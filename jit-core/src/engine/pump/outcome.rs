@@ -1,4 +1,4 @@
-//! What the case of an account makes of what its database showed or answered.
+//! Effects of what the database showed or answered on the work of an account.
 
 use std::collections::BTreeSet;
 
@@ -20,31 +20,35 @@ pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
 /// Longest wait of one order that failed while its server answers.
 pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
-/// Marks of what was owned before a grant, none where that is too much; or why it could not be read.
+/// Marks of objects that were owned before a grant; none if they are too many. An error says why
+/// they could not be read.
 pub(super) type Owned = Result<Option<BTreeSet<String>>, String>;
 
-/// What a revoke came to: the proofs, or what is still there.
+/// Outcome of a revoke: the proofs, or what is still there.
 pub(super) type Outcome = Result<Vec<Verified>, Left>;
 
-/// What is still there.
+/// Failure of a revoke, with what is still there.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) why: String,
-    /// The server did not answer: it is tried as soon as it does, without a wait of its own.
+    /// True if the server did not answer: it is retried as soon as it does, without a wait of its
+    /// own.
     pub(super) at_once: bool,
-    /// What was sent may still arrive.
+    /// True if what was sent may still arrive.
     pub(super) unknown: bool,
-    /// The server was told, and may have done it: it was no other one, which refused.
+    /// True if the right server got the order and may have carried it out. It was no other server,
+    /// which refused.
     pub(super) told: bool,
-    /// Another server is in its place, which refused: it stays due, until it is known who that is.
+    /// True if another server is in its place and refused. The end stays due until that server is
+    /// identified.
     pub(super) moved: bool,
 }
 
-/// What a grant that begins is told.
+/// Arguments of a grant that begins.
 pub(super) struct Told<'t> {
     pub(super) label: &'t str,
     pub(super) not_after: Time,
-    /// What was owned before; none where that is nobody's business.
+    /// Objects owned before the grant; none if they are not compared.
     pub(super) before: Option<Owned>,
 }
 
@@ -56,7 +60,8 @@ pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen,
         let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
         match judge(access, &live, seen, asked, label, not_after) {
             Ok(clear) => match before {
-                // where an account has nothing but its name, only this shows later that it was not renamed
+                // if an account has nothing but its name, only this shows later that it was not
+                // renamed
                 Some(Err(why)) if access.must_compare() || seen.is_by_name() => not_told(&why, now),
                 Some(Ok(None)) if access.must_compare() => not_told(&too_many(), now),
                 Some(before) => Event::BeginGrant(clear.knowing(before.and_then(|marks| marks.ok_or_else(too_many)))),
@@ -114,7 +119,7 @@ pub(super) async fn look_again(
     Ok(())
 }
 
-/// Lets every access of the closing handle what came of it.
+/// Lets every access of the closing handle its outcome.
 pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
     if matches!(&outcome, Err(left) if left.moved) {
         return;
@@ -144,7 +149,7 @@ pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: T
     }
 }
 
-/// What a live access accounts for by now is no orphan any more: it goes when that access ends.
+/// Drops orphans that a live access accounts for by now: they are revoked when that access ends.
 pub(super) fn drop_accounted(case: &mut Case) {
     let live: Vec<Subject> =
         case.live().iter().filter_map(|access| access.grant().and_then(Grant::subject).cloned()).collect();

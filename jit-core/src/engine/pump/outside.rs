@@ -1,4 +1,4 @@
-//! Outside systems are asked: a lane each, so that one that is slow or gone delays nothing else.
+//! Questions to outside systems, one lane each: a slow or dead system delays nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::id::{ApproverName, TenantId};
 use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write};
 use crate::text::{cut, escaped};
 
-/// How long a question is claimed: longer than a call may take.
+/// Duration of a question's claim: longer than a call may take.
 const CLAIM: TimeDelta = TimeDelta::seconds(30);
-/// How many are asked at a time.
+/// Number of questions that are asked at a time.
 const AT_A_TIME: usize = 32;
-/// How long the first pause is after no answer, doubled each time.
+/// First pause after no answer, in seconds; it doubles each time.
 const FIRST_PAUSE: i64 = 1;
-/// Longest pause: within it a system that is back is noticed.
+/// Longest pause, in seconds: a system that is back is noticed within it.
 const LONGEST_PAUSE: i64 = 60;
 
 impl Lanes {
-    /// Asks what is due of one outside system; how many questions were looked at.
+    /// Asks the due questions to one outside system, and returns how many were looked at.
     pub(super) async fn outside(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let core = &self.core;
         let found = lane.outside_of().and_then(|(tenant, name)| {
@@ -86,7 +86,7 @@ impl Lanes {
         }
     }
 
-    /// It is asked again after a pause, and the log says why, once for one reason.
+    /// Asks again after a pause, and logs the reason once.
     async fn no_answer(
         &self,
         settings: &Tenant,
@@ -132,7 +132,7 @@ impl Lanes {
 }
 
 impl Core {
-    /// The access hears what the outside system said, and the question is over, in one commit.
+    /// Applies the outside system's answer to the access and closes the question, in one commit.
     pub(in crate::engine) async fn answered(
         &self,
         record: &Record,
@@ -163,7 +163,8 @@ impl Core {
             let beside = Beside { writes: vec![Write::deleting(record)], release, guards };
             let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
             if question.waits_until(&loaded.access, now).is_none() {
-                // it came while nobody waited for it any more: that it said so is in the log, and counts for nothing
+                // the answer came when nobody waited for it any more: it is logged, and counts for
+                // nothing
                 let fact = Fact::new(What::DecisionRefused)
                     .with("approver", approver.as_str())
                     .with("tried", if verdict == Verdict::Approve { "approve" } else { "deny" })
@@ -194,12 +195,12 @@ impl Core {
     }
 }
 
-/// How many details of an answer are kept.
+/// Number of details of an answer that are kept.
 const DETAILS: usize = 16;
-/// How many characters of an error, and of each text of an answer, are kept.
+/// Number of characters that are kept of an error, and of each text of an answer.
 const LONGEST_WHY: usize = 400;
 
-/// What the system is asked.
+/// Builds the question for the outside system.
 pub(in crate::engine) fn review(access: &Access, question: &ReviewRecord, token: &str, until: Time) -> Review {
     let approver = &question.approver;
     let request = access.request();

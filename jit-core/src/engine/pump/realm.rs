@@ -1,4 +1,5 @@
-//! One pass over the due accounts of a realm: look, record what is intended, tell the database, record what came of it.
+//! Pass over the due accounts of a realm: look, commit the intent, tell the database, commit the
+//! results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,58 +25,60 @@ use crate::holding::settled;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::store::StoreError;
 
-/// What a pass serves: the accounts of one tenant in one realm, through one target.
+/// One pass over the accounts of one tenant in one realm, through one target.
 #[derive(Debug)]
 pub(super) struct Pass<'p> {
     pub(super) core: &'p Core,
     pub(super) settings: &'p Tenant,
     pub(super) database: &'p Arc<dyn Database>,
     pub(super) cases: Vec<Case>,
-    /// By which target.
+    /// Target through which the pass works.
     pub(super) target: TargetName,
-    /// Whether it can take a membership away by itself.
+    /// Dead man's switch of the target, or the reason why there is none.
     pub(super) dead_man: DeadManHere,
-    /// Of all calls of this pass, for `settle`.
+    /// Label of all calls of this pass, for `settle`.
     pub(super) label: String,
-    /// The server that the pass is for, as it said who it is.
+    /// Server that the pass is for, as it identified itself.
     pub(super) server: Identity,
-    /// Whether grants may begin in it.
+    /// Stage of the pass, which says whether grants may begin in it.
     pub(super) stage: Stage,
-    /// Whether a call did not come back.
+    /// True if a call did not come back.
     pub(super) hung: AtomicBool,
-    /// What checks found of the roles that it grants.
+    /// Findings of checks about the roles that it grants.
     pub(super) found: Found,
-    /// Why nothing is granted there until an operator has looked, where that is so.
+    /// Reason why nothing is granted there until an operator has looked, if there is one.
     pub(super) doubted: Option<String>,
-    /// Memberships that another store turned out to account for when they were to be armed: nothing is granted there.
+    /// Memberships that proved to be another store's when they were to be armed: nothing is granted
+    /// there.
     pub(super) theirs: Vec<(usize, Subject, DatabaseError)>,
-    /// Its claims, as being worked on.
+    /// Claims of the pass, held as work in progress.
     pub(super) held: Held<'p>,
 }
 
-/// What a pass does for its accounts. Ends come first, in a pass of their own (law 18).
+/// Work that a pass does for its accounts. Ends come first, in a pass of their own (law 18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Takes away what has to end. No policy and no directory is asked.
+    /// Takes away what has to end. It asks no policy and no directory.
     Ends,
-    /// Everything that is due.
+    /// Does everything that is due.
     All,
 }
 
-/// How a pass ended.
+/// Outcome of a pass.
 #[derive(Debug)]
 pub(super) enum Served {
     /// The server answered.
     Answered {
-        /// It is in another incarnation than it was, or another server is in its place: it has to say who it is again.
+        /// True if the server has another incarnation, or another server took its place. It has to
+        /// identify itself again.
         restarted: bool,
     },
-    /// It did not.
+    /// The server did not answer, for this reason.
     Unreachable(String),
 }
 
 impl Served {
-    /// How both of two calls ended, one after the other.
+    /// Combines the outcomes of two calls, one after the other.
     pub(super) fn and(self, later: Self) -> Self {
         match (self, later) {
             (Self::Answered { restarted: one }, Self::Answered { restarted: two }) => {
@@ -87,7 +90,7 @@ impl Served {
 }
 
 impl Pass<'_> {
-    /// Does all of it. Accounts of a call that hung are served apart from then on.
+    /// Runs the whole pass. Accounts of a call that hung are served apart from then on.
     pub(super) async fn run(&mut self) -> Result<Served, StoreError> {
         let serials: Vec<String> = self.cases.iter().map(|case| case.claim.serial.clone()).collect();
         let tenant = self.cases.first().map(|case| case.holding.tenant.clone());
@@ -106,7 +109,7 @@ impl Pass<'_> {
         Ok(served)
     }
 
-    /// The log says that a call for several accounts did not come back, which delayed all of them.
+    /// Logs that a call for several accounts did not come back, which delayed all of them.
     async fn tell_hung(&self, tenant: &TenantId, accounts: usize) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let mut ledger = Ledger::new(self.core, tenant, self.settings, None, now);
@@ -131,7 +134,7 @@ impl Pass<'_> {
             None
         } else {
             let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
-            // side by side: nobody waits for the one because of the other
+            // side by side: neither look waits for the other
             let compared = self.owned(self.compared(&asked));
             let (observed, before, found) = tokio::join!(self.observe(&subjects), compared, self.check(&asked));
             (owned, self.found) = (before, found);
@@ -146,10 +149,10 @@ impl Pass<'_> {
         Ok(served)
     }
 
-    /// What has to be known first was not learnt: because the server is gone, or because one call hung.
+    /// Handles a look that failed, because the server is gone or one call hung.
     async fn not_known(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
         if error.is_another_server() && self.moved().await {
-            // nothing was told to it: what is due stays so, until it is known who it is
+            // nothing was sent to it: what is due stays due until the server is identified
             self.record().await?;
             return Ok(Served::Answered { restarted: true });
         }
@@ -168,7 +171,7 @@ impl Pass<'_> {
         Ok(Served::Answered { restarted: false })
     }
 
-    /// Whether the server answers at all, where one call of it hung.
+    /// Checks whether the server answers at all after one of its calls hung.
     pub(super) async fn is_there(&self) -> bool {
         match self.core.tasks.within(THERE_WITHIN, self.database.identify()).await {
             Some(Ok(identity)) => identity == self.server,
@@ -176,7 +179,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether another server, or another run of it, is really in the place of the one that the pass is for, where one answered.
+    /// Checks whether another server, or another run of it, has really taken the place of the
+    /// pass's server.
     pub(super) async fn moved(&self) -> bool {
         match self.core.tasks.within(THERE_WITHIN, self.database.identify()).await {
             Some(Ok(identity)) => identity != self.server,
@@ -184,7 +188,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Everything that is due is known to fail now; it says so, and is due again when the server is back.
+    /// Marks everything that is due as failed with this error. It is due again when the server is
+    /// back.
     pub(super) async fn unreachable(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
         let why = error.with_causes();
         let now = self.core.store.now().await?;
@@ -193,10 +198,10 @@ impl Pass<'_> {
         Ok(Served::Unreachable(why))
     }
 
-    /// Lets everything that is due know that it failed, and when it is tried again.
+    /// Tells everything that is due that it failed, and when it is retried.
     fn fails(&mut self, why: &str, retry_at: Time, now: Time) {
         for case in &mut self.cases {
-            // behind what is due by now, which may be another target's, whose server answers
+            // behind other work that is due by now: its target may have a server that answers
             if case.holding.postpone(now, retry_at) {
                 case.touch();
             }
@@ -240,7 +245,8 @@ impl Pass<'_> {
                             case.handle(id, Event::Settled(settled(seen, &asked.subject, wanted)), now);
                         }
                     }
-                    // what it was ruled by is as old as its claim, and nothing would be told: the next pass rules anew
+                    // its ruling is as old as its claim, and nothing would be sent: the next pass
+                    // rules anew
                     Why::Grant(_) if span(now, case.claim.until) < needed(self.core) => {}
                     Why::Grant(id) => {
                         let before = owned.remove(&id);
@@ -290,16 +296,16 @@ impl Pass<'_> {
     }
 }
 
-/// How long a server may take to show that it is there, where one call of it hung.
+/// Limit for a server to show that it is there after one of its calls hung.
 const THERE_WITHIN: Duration = Duration::from_secs(1);
 
-/// The accesses of the case whose database work is due.
+/// Returns the accesses of the account work whose database work is due.
 pub(super) fn due(case: &Case, now: Time) -> Vec<AccessId> {
     let is_due = |access: &Access| access.effect_due().is_some_and(|due| due <= now);
     case.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
 }
 
-/// Its window has closed.
+/// Returns the event of a window that has closed.
 pub(super) fn expired() -> Event {
     Event::End { cause: Cause::Expired, by: None, why: None }
 }

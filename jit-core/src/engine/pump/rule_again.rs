@@ -1,4 +1,4 @@
-//! Every case is ruled again right before its grant begins.
+//! New ruling on every access right before its grant begins.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, QuestionId};
 use crate::store::{ClockState, StoreError, Write};
 
-/// How long the directory may take before a grant: the ends of others wait behind it.
+/// Limit for the directory before a grant: the ends of others wait behind it.
 const RULED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Pass<'_> {
-    /// The case is ruled again before its grant begins (DESIGN section 3), and nothing begins during a stop or with a doubtful clock.
+    /// Rules again on every access before its grant begins. Nothing begins during a stop or with a
+    /// doubtful clock.
     pub(super) async fn rule_again(&mut self) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let is_scheduled = |access: &Access| matches!(access.grant(), Some(Grant::Scheduled(_)));
@@ -36,7 +37,7 @@ impl Pass<'_> {
         let key = stops_key(&tenant);
         let record = self.core.store.read(&key).await?;
         let stops = self.core.stops_in(&tenant, record.as_ref()).await?;
-        // a stop that is committed before the intent has to be met
+        // a stop that is committed before the intent has to conflict
         for (place, _) in beginning.iter().filter(|(_, ids)| !ids.is_empty()) {
             if let Some(case) = self.cases.get_mut(*place) {
                 case.guards = vec![guard(key.clone(), record.as_ref())];
@@ -45,7 +46,7 @@ impl Pass<'_> {
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
         let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
         let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));
-        // all at once: a directory that is slow holds nothing up for longer than one of them waits
+        // all at once: a slow directory delays nothing for longer than one of them waits
         let judged = futures_util::future::join_all(each.map(|(place, id)| async move {
             let case = cases.get(place)?;
             let access = &case.accesses.get(&id)?.access;
@@ -68,7 +69,8 @@ impl Pass<'_> {
     }
 }
 
-/// What an access hears before its grant: what stands in its way, or how it is ruled again; and the records by which it is.
+/// Returns the event for an access before its grant: an obstacle or a new ruling. Also returns
+/// guards of the records that the ruling read.
 async fn begin_or_not(
     core: &Core,
     settings: &Tenant,

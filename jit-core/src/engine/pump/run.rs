@@ -1,4 +1,4 @@
-//! The pump in the background: its loop, the keepers beside it, and how it stops.
+//! The pump in the background: its loop, the keepers beside it, and its stop.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -17,12 +17,12 @@ use crate::fact::{Fact, What};
 
 /// First wait before a keeper that died is started again; it doubles each time.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
-/// Longest such wait.
+/// Longest wait before such a restart.
 const AGAIN_LONGEST: Duration = Duration::from_secs(30);
-/// How long it may take to say what is left when the pump stops.
+/// Limit for reporting what is left when the pump stops.
 const SAY_WITHIN: Duration = Duration::from_secs(2);
 
-/// The running pump. Dropping it stops it after the work in hand.
+/// The running pump. Dropping it stops it after the work in progress.
 #[derive(Debug)]
 pub struct Pump {
     stop: watch::Sender<bool>,
@@ -30,14 +30,14 @@ pub struct Pump {
     task: Option<JoinHandle<()>>,
 }
 
-/// What a pump left behind when it stopped.
+/// Report of what a pump left behind when it stopped.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// Work that was broken off because the time was over. Its claims were given back, or run out within seconds where a database
-    /// may still be at it.
+    /// Work that was broken off because the time was over. Its claims were given back. If a
+    /// database may still be working, they run out within seconds instead.
     pub unfinished: Vec<String>,
-    /// What is due and was not done.
+    /// Work that is due and was not done.
     pub undone: Undone,
 }
 
@@ -52,15 +52,18 @@ impl Pump {
         Self { stop, lanes: Arc::clone(lanes), task: Some(task) }
     }
 
-    /// Finishes the work in hand, then stops. Says what is left.
+    /// Finishes the work in progress, then stops. Returns what is left.
     pub async fn stop(mut self) -> Stopped {
         let _ = self.stop.send(true);
         self.ended().await;
         self.left(Vec::new()).await
     }
 
-    /// The same within this time: what is in hand then is broken off and its claims are given back, so that another node can go on
-    /// with it at once. What a database may still be at is taken up again after its claim ran out, 10 s at the longest.
+    /// Stops within this time. Work still in progress then is broken off and its claims are given
+    /// back, so that another node can go on with it at once.
+    ///
+    /// Work that a database may still be doing is resumed after its claim has run out, 10 s at
+    /// most.
     pub async fn stop_within(mut self, limit: Duration) -> Stopped {
         let _ = self.stop.send(true);
         let lanes = Arc::clone(&self.lanes);
@@ -108,7 +111,7 @@ impl Drop for Pump {
     }
 }
 
-/// Counts a pump as running.
+/// Guard that counts a pump as running.
 struct Running(Arc<Lanes>);
 
 impl Drop for Running {
@@ -148,7 +151,7 @@ impl Lanes {
         }
         self.apart.finished().await;
         for keeper in keepers {
-            // what became of it it has said itself
+            // a keeper reports its own end
             let _ = keeper.await;
         }
         self.core.keep_positions().await;
@@ -156,7 +159,7 @@ impl Lanes {
         self.stopping.store(false, Ordering::Relaxed);
     }
 
-    /// Runs a keeper until the pump stops. One that dies is told of, and started again.
+    /// Runs a keeper until the pump stops. A keeper that dies is reported and started again.
     fn keep<F>(
         self: &Arc<Self>,
         what: &'static str,
@@ -187,7 +190,7 @@ impl Lanes {
         })
     }
 
-    /// What the work came to; none where it panicked, which is told.
+    /// Runs the work and returns its result; none if it panicked, which is reported.
     pub(super) async fn survives<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
         let panic = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(done) => return Some(done),

@@ -1,4 +1,4 @@
-//! What is due and was not done: what a pass, and a pump that stops, leave behind.
+//! Work that is due and was not done: the leftovers of a pass, and of a pump that stops.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -14,23 +14,23 @@ use crate::holding::Holding;
 use crate::id::TenantId;
 use crate::store::{Lane, StoreError};
 
-/// How many accounts of a realm are looked at for it.
+/// Largest number of accounts of a realm that are looked at.
 const MOST: usize = 1_024;
 
-/// What is due and was not done.
+/// Work that is due and was not done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undone {
-    /// Accesses whose role should be gone and is not known to be.
+    /// Accesses whose role should have ended and whose end is not verified.
     pub overdue: Vec<AccessView>,
-    /// Other accesses whose database work failed and is tried again. [`AccessView::trouble`] says why.
+    /// Other accesses whose database work failed and is retried. [`AccessView::trouble`] says why.
     pub failing: Vec<AccessView>,
     /// Work that is due and that this process cannot do.
     pub unserved: Vec<Unserved>,
 }
 
 impl Undone {
-    /// Whether everything due was done.
+    /// Checks whether everything due was done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.overdue.is_empty() && self.failing.is_empty() && self.unserved.is_empty()
@@ -41,11 +41,11 @@ impl Undone {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Unserved {
-    /// The tenant whose work it is.
+    /// Tenant that owns the work.
     pub tenant: TenantId,
-    /// What is not configured here: `target`, `receiver of notices`, `approver`.
+    /// Kind of what is not configured here: `target`, `receiver of notices`, `approver`.
     pub what: &'static str,
-    /// Its name.
+    /// Name of what is missing.
     pub name: String,
 }
 
@@ -56,7 +56,7 @@ impl Unserved {
 }
 
 impl Lanes {
-    /// What is due and was not done, of the tenants that are configured here.
+    /// Returns the work that is due and was not done, of the tenants that are configured here.
     pub(super) async fn undone(&self) -> Result<Undone, StoreError> {
         let store = &self.core.store;
         let now = store.now().await?;
@@ -75,12 +75,12 @@ impl Lanes {
         Ok(undone)
     }
 
-    /// How many pumps run in this process.
+    /// Returns the number of pumps that run in this process.
     pub(in crate::engine) fn pumps_here(&self) -> usize {
         self.pumps.load(Ordering::Relaxed)
     }
 
-    /// Why nothing moves, where the access's target does not answer.
+    /// Returns the reason why nothing moves, if the access's target does not answer.
     pub(in crate::engine) fn silent(&self, access: &Access) -> Option<String> {
         let target = &access.request().target;
         let lane = match access.realm() {
@@ -110,19 +110,19 @@ impl Lanes {
         Ok(())
     }
 
-    /// What of the lane's work this process cannot do.
+    /// Returns the work of the lane that this process cannot do.
     fn unserved(&self, lane: &Lane) -> Vec<Unserved> {
         let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
         elsewhere.get(lane).map(|left| left.unserved.clone()).unwrap_or_default()
     }
 
-    /// Names what is not configured here, where its tenant is.
+    /// Names what is not configured here, if its tenant is.
     pub(super) fn unserved_of(&self, tenant: &str, what: &'static str, name: &str) -> Option<Unserved> {
         let tenant = TenantId::new(tenant).ok().filter(|tenant| self.core.tenant(tenant).is_ok())?;
         Some(Unserved::new(&tenant, what, name))
     }
 
-    /// Leaves a lane alone for a while whose work this process cannot do.
+    /// Leaves a lane alone for a while, because this process cannot do its work.
     pub(super) fn leave_to_others(&self, lane: &Lane, now: Time, unserved: Vec<Unserved>) {
         let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
         elsewhere.insert(lane.clone(), Elsewhere { until: after(now, ELSEWHERE), unserved });
@@ -134,10 +134,10 @@ impl Lanes {
     }
 }
 
-/// A lane whose work this process cannot do.
+/// Lane whose work this process cannot do.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
-    /// When it is looked at again.
+    /// Time of the next look at it.
     until: Time,
     unserved: Vec<Unserved>,
 }
