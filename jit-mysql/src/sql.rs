@@ -366,8 +366,8 @@ pub(crate) const TELL_IN_MARIADB: &str = "SET @jit_1 = ?, @jit_2 = ?, @jit_3 = ?
 /// Sets the definers, as JSON, whose definitions are shown.
 pub(crate) const TELL_DEFINERS: &str = "SET @jit_1 = ?";
 pub(crate) const SHOW_DEFINITIONS_IN_MYSQL: &str = "CALL jit.definitions(@jit_1)";
-/// Shows definitions in MariaDB. The call may wait for locks, each separately, but not much longer
-/// than 1.5 s: nobody waits for the answer longer than 2 s.
+/// Shows definitions in MariaDB. The call may wait for locks, for each separately, and nobody waits
+/// for the answer longer than 2 s.
 pub(crate) const SHOW_DEFINITIONS_IN_MARIADB: &str =
     "SET STATEMENT max_statement_time = 1.5 FOR CALL jit.definitions(@jit_1)";
 /// Reads the events that are visible in MariaDB without the procedure, by a right that brokers had
