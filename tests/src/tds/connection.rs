@@ -20,7 +20,7 @@ use super::{
     world::{Context, Kind, Session, World},
 };
 
-/// Whether and how connections are encrypted.
+/// Encryption that the server offers, with its TLS acceptors.
 pub(crate) enum Security {
     None,
     Offered(TlsAcceptor),
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Security {
     }
 }
 
-/// Serves one client; an error is one of its socket, and nobody's concern.
+/// Serves one client. An error is one of its own socket and concerns nobody else.
 pub(crate) async fn serve(shared: Arc<Shared>, security: Arc<Security>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     let _ = handshake(shared, security, stream, peer).await;
@@ -126,7 +126,7 @@ where
     result
 }
 
-/// Lets the client in, or says why not.
+/// Lets the client in, or says why it may not come in.
 fn admit(
     w: &mut World,
     login: &Login7,
@@ -143,7 +143,7 @@ fn admit(
     }
     let mut context = None;
     let mut database = None;
-    // contained users come first where the database is contained
+    // where the database is contained, its own users are looked up first
     if let Some(db) = w.database_named(&login.database).filter(|d| d.contained) {
         let user = db.principals.values().find(|p| p.password.is_some() && fold(&p.name) == fold(&login.user));
         if let Some(user) = user {
@@ -200,7 +200,7 @@ fn admit(
     tokens.env_collation();
     tokens.env_text(2, "us_english", "");
     tokens.message(&told(5703, "Changed language setting to us_english."), &w.name);
-    // 7.4, or what the client can if that is less
+    // answer with TDS 7.4, or with the client's version if that is lower
     tokens.login_ack(
         &w.version,
         if login.version >= 0x7400_0004 || login.version < 0x7100_0000 { 0x7400_0004 } else { swap(login.version) },
@@ -213,7 +213,8 @@ fn admit(
     Ok((spid, database, tokens))
 }
 
-/// Below 7.4 the acknowledged version is the one that was asked for, in the form that servers write it.
+/// Turns the version that a client asked for into the form that servers acknowledge. Only versions
+/// below 7.4 need it.
 fn swap(version: u32) -> u32 {
     match version {
         0x7300_000b..=0x7300_ffff => 0x730b_0003,
@@ -233,7 +234,7 @@ where
     let (mut reading, mut writing) = tokio::io::split(stream);
     let (send, mut receive) = mpsc::channel(4);
     let aside = Arc::clone(shared);
-    // it reads also while a request runs: the client may ask to stop, or be gone
+    // the reader also reads while a request runs: the client may cancel it or leave
     let reader = tokio::spawn(async move {
         loop {
             let message = read_message(&mut reading).await;

@@ -1,20 +1,21 @@
-//! Errors as the server numbers them.
+//! Errors with the numbers that SQL Server gives them.
 
 /// An error message of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlError {
-    /// Its number in sys.messages.
+    /// Number of the message in sys.messages.
     pub number: i32,
     pub severity: u8,
     pub state: u8,
     pub message: String,
     pub line: u32,
-    /// Name resolution fails when a statement is compiled: a CATCH of the same level does not see it.
+    /// Error arises when a statement is compiled, as that of an unknown name. A CATCH of the same
+    /// level does not see it.
     pub(crate) compile: bool,
 }
 
 impl SqlError {
-    /// An error with the severity that its number has in the documentation.
+    /// Makes an error with the severity that the documentation gives its number.
     pub fn new(number: i32, message: impl Into<String>) -> Self {
         let severity = match number {
             102 | 103 | 105 | 113 | 156 | 1038 | 137 | 319 => 15,
@@ -53,23 +54,23 @@ impl std::fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
-/// Why a statement does not go on.
+/// Reason why a statement stops.
 #[derive(Debug, Clone)]
 pub(crate) enum Stop {
     Error(SqlError),
-    /// Another session holds what it needs: wait and do it again.
+    /// Another session holds a lock that the statement needs: wait, then run the statement again.
     Blocked {
         by: i32,
         resource: String,
         wait: &'static str,
     },
     Killed,
-    /// The client asked to stop.
+    /// Client asked to cancel the request.
     Attention,
     Return,
     Break,
     Continue,
-    /// The batch ends; its error is already told.
+    /// Batch ends; its error has already been sent.
     Batch,
 }
 

@@ -1,5 +1,6 @@
-//! A TDS server double: enough of TDS 7.4 and Transact-SQL that independent clients log in and manage roles, over a
-//! catalog in memory. What it proves is an adapter's own code and its conversation with a driver, not SQL Server.
+//! A TDS server double: enough of TDS 7.4 and Transact-SQL for independent clients to log in and
+//! manage roles, over a catalog in memory. It tests an adapter's own code and its conversation with
+//! a driver. It proves nothing about SQL Server itself.
 
 mod connection;
 mod error;

@@ -1,39 +1,39 @@
-//! What a server is started with.
+//! Options that a server starts with.
 
 use std::path::PathBuf;
 
 use crate::tls::Certificates;
 
-/// What a server is started with.
+/// Options that a server starts with.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub tls: Tls,
-    /// The password of `sa`.
+    /// Password of `sa`.
     pub sa_password: String,
-    /// Databases besides master, tempdb, model and msdb.
+    /// Names of the databases besides master, tempdb, model and msdb.
     pub databases: Vec<String>,
-    /// Contained ones: users with passwords.
+    /// Names of the contained databases, whose users have passwords.
     pub contained_databases: Vec<String>,
-    /// What SERVERPROPERTY('ProductVersion') says.
+    /// Version that SERVERPROPERTY('ProductVersion') returns.
     pub version: String,
     pub server_name: String,
     /// Batches run as `sa` before anybody connects: (database, text).
     pub setup: Vec<(String, String)>,
 }
 
-/// Whether conversations are encrypted.
+/// Encryption of the conversations.
 #[derive(Debug, Clone)]
 pub enum Tls {
-    /// A server without a certificate: clients that insist on encryption refuse it.
+    /// Server has no certificate: clients that insist on encryption refuse it.
     Refused,
-    /// Encrypted for every client that can, in the clear for those that say they cannot.
+    /// Encryption for every client that can; clients that cannot talk in the clear.
     Offered { certificate: PathBuf, key: PathBuf },
-    /// Nobody logs in in the clear.
+    /// Encryption for every client; nobody logs in in the clear.
     Forced { certificate: PathBuf, key: PathBuf },
 }
 
 impl Tls {
-    /// Forced, with these certificates.
+    /// Makes the forced variant with these certificates.
     pub fn with(files: &Certificates) -> Self {
         Self::Forced { certificate: files.certificate.clone(), key: files.key.clone() }
     }

@@ -1,4 +1,4 @@
-//! The server as tests hold it.
+//! The server as tests use it.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -19,10 +19,11 @@ use super::{
     world::{Session, World},
 };
 
-/// For the nesting of statements and expressions, which an interpreter without optimization walks with large frames.
+/// Stack of each thread, in bytes. Statements and expressions nest, and without optimization the
+/// interpreter walks them with large frames.
 pub(crate) const STACK: usize = 64 << 20;
 
-/// A running server; dropping it ends it.
+/// Running server; dropping it ends it.
 #[derive(Debug)]
 pub struct TdsServer {
     shared: Arc<Shared>,
@@ -33,21 +34,21 @@ pub struct TdsServer {
     agent: Option<std::thread::JoinHandle<()>>,
 }
 
-/// How it is told to listen no more, and says that it does not.
+/// Handle that tells the listener to stop, and reports that it has stopped.
 #[derive(Debug)]
 struct Listening {
     quit: tokio::sync::oneshot::Sender<()>,
     is_gone: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-/// The result of one query.
+/// Result of one query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
 }
 
-/// A session as [`TdsServer::sessions`] shows it.
+/// Session as [`TdsServer::sessions`] shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSeen {
     pub spid: i32,
@@ -55,13 +56,13 @@ pub struct SessionSeen {
     pub program: String,
     pub database: String,
     pub open_transactions: u32,
-    /// 0 when it waits for nobody.
+    /// Session that it waits for; 0 when it waits for nobody.
     pub blocked_by: i32,
     pub encrypted: bool,
     pub context_info: Option<Vec<u8>>,
 }
 
-/// The state with its lock; whoever waits for a change of it waits for `changed`.
+/// State of the server with its lock. Every waiter for a change waits for `changed`.
 #[derive(Debug)]
 pub(crate) struct Shared {
     world: Mutex<World>,
@@ -75,10 +76,10 @@ impl Shared {
 }
 
 impl TdsServer {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts a server on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// When it cannot listen, when its certificate cannot be read or when its setup fails.
+    /// If it cannot listen, if its certificate cannot be read, or if its setup fails.
     pub fn start(options: Options) -> Result<Self> {
         let shared = Arc::new(Shared { world: Mutex::new(World::new(&options)), changed: Condvar::new() });
         let mut server =
@@ -101,7 +102,7 @@ impl TdsServer {
             .thread_stack_size(STACK)
             .enable_all()
             .build()?;
-        // its files are read at each start
+        // the certificate files are read at each start
         let security = Arc::new(match &self.tls {
             Tls::Refused => Security::None,
             Tls::Offered { certificate, key } => Security::Offered(acceptor(certificate, key)?),
@@ -114,7 +115,7 @@ impl TdsServer {
             let accepting = async move {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 while let Ok((stream, peer)) = listener.accept().await {
-                    // a connection that breaks ends alone
+                    // a broken connection ends alone
                     tokio::spawn(connection::serve(Arc::clone(&shared), Arc::clone(&security), stream, peer));
                 }
             };
@@ -131,12 +132,13 @@ impl TdsServer {
         Ok(())
     }
 
-    /// Where it listens, or did before it was stopped.
+    /// Returns the port that it listens on, or listened on before it was stopped.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends all sessions, rolling back what is open, and listens no more. The catalog stays.
+    /// Ends all sessions, rolls back their open transactions, and stops listening. The catalog
+    /// stays.
     pub fn stop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         if let Some(Listening { quit, is_gone }) = self.listening.take() {
@@ -162,7 +164,8 @@ impl TdsServer {
         while Instant::now() < limit && !self.shared.world().sessions.is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        // only who has no runtime around may wait for one: its sockets are closed when this is over, as those of a stopped server are
+        // only a thread outside of a runtime may wait for one; after this join all sockets are
+        // closed, as those of a stopped server are
         let closing = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));
         let _ = closing.join();
         let mut world = self.shared.world();
@@ -170,22 +173,22 @@ impl TdsServer {
         left.into_iter().for_each(|spid| world.end_session(spid));
     }
 
-    /// Starts again where it was, with its catalog and a new start time.
+    /// Starts again on the same port, with the same catalog and a new start time.
     ///
     /// # Errors
-    /// When the port is taken meanwhile.
+    /// If the port has been taken meanwhile.
     pub fn start_again(&mut self) -> Result<()> {
         self.stop();
         {
             let mut world = self.shared.world();
             world.stopping = false;
-            // shown in steps of a three-hundredth of a second: two starts differ
+            // the start time is shown in steps of 1/300 second: two starts must differ
             let after = world.start.checked_add_signed(chrono::Duration::milliseconds(10)).unwrap_or(world.start);
             world.start = world.now().max(after);
             let tempdb = super::world::Database::new(2, "tempdb", false, world.start);
             world.databases.insert(2, tempdb);
         }
-        // the listener of before may live a moment longer
+        // the previous listener may live a moment longer
         let limit = Instant::now() + Duration::from_secs(5);
         loop {
             match self.listen() {
@@ -195,7 +198,8 @@ impl TdsServer {
         }
     }
 
-    /// Runs a batch past all permissions, in a session that nobody sees. It waits for locks five seconds at most.
+    /// Runs a batch without permission checks, in a session that nobody sees. It waits five seconds
+    /// at most for locks.
     ///
     /// # Errors
     /// The first error of the batch.
@@ -241,7 +245,7 @@ impl TdsServer {
         }
     }
 
-    /// The sessions of clients.
+    /// Returns the sessions of clients.
     pub fn sessions(&self) -> Vec<SessionSeen> {
         let world = self.shared.world();
         let seen = |s: &Session| SessionSeen {
@@ -257,7 +261,7 @@ impl TdsServer {
         world.sessions.values().filter(|s| !s.system).map(seen).collect()
     }
 
-    /// Whether a database user is a direct member of a role; false when there is no such thing.
+    /// Checks whether a database user is a direct member of a role. False if either does not exist.
     pub fn is_member(&self, database: &str, role: &str, user: &str) -> bool {
         let world = self.shared.world();
         let Some(db) = world.database_named(database) else { return false };
@@ -267,7 +271,7 @@ impl TdsServer {
         }
     }
 
-    /// Whether a login is a direct member of a server role.
+    /// Checks whether a login is a direct member of a server role.
     pub fn is_server_member(&self, role: &str, login: &str) -> bool {
         let world = self.shared.world();
         match (world.login_named(role), world.login_named(login)) {
@@ -276,17 +280,17 @@ impl TdsServer {
         }
     }
 
-    /// All databases become read-only (error 3906), or writable again.
+    /// Makes all databases read-only (error 3906), or writable again.
     pub fn set_read_only(&self, read_only: bool) {
         self.shared.world().read_only = read_only;
     }
 
-    /// The next so many role statements become deadlock victims (error 1205).
+    /// Makes this number of the next role statements deadlock victims (error 1205).
     pub fn deadlock_next(&self, statements: u32) {
         self.shared.world().deadlocks = statements;
     }
 
-    /// Moves the server's clock, from the machine's.
+    /// Sets the server's clock this much ahead of the machine's.
     pub fn set_clock(&self, ahead: chrono::Duration) {
         self.shared.world().clock = ahead;
     }
@@ -301,17 +305,17 @@ impl TdsServer {
         self.shared.changed.notify_all();
     }
 
-    /// What the last run of a job said if it failed.
+    /// Returns the error message of the last run of a job if that run failed.
     pub fn job_failure(&self, job: &str) -> Option<String> {
         self.shared.world().jobs.get(&super::sql::fold(job)).and_then(|job| job.failure.clone())
     }
 
-    /// Sends whoever logs in from now on to the server at this port of the machine.
+    /// Sends everybody who logs in from now on to the server at this port of the machine.
     pub fn route_to(&self, port: u16) {
         self.shared.world().route = Some(port);
     }
 
-    /// Azure SQL Database is engine edition 5; 3, the default, is Enterprise.
+    /// Sets the engine edition: 5 is Azure SQL Database; 3, the default, is Enterprise.
     pub fn set_engine_edition(&self, edition: i64) {
         self.shared.world().engine_edition = edition;
     }

@@ -12,7 +12,7 @@ type Talk = Client<Compat<TcpStream>>;
 
 const SECRET: &str = "Secret-of-ann-1";
 
-/// A login `ann` with a user in `app`, roles `readers` and `writers` there, and a table.
+/// Setup: a login `ann` with a user in `app`, roles `readers` and `writers` there, and a table.
 const SETUP: [(&str, &str); 2] = [
     (
         "master",
@@ -72,7 +72,7 @@ fn shown(data: &ColumnData<'static>) -> String {
     .unwrap_or_else(|| "NULL".to_owned())
 }
 
-/// All rows of all results, or the number of the first error; 0: the conversation broke.
+/// Returns all rows of all results, or the number of the first error. 0: the conversation broke.
 async fn ask(client: &mut Talk, sql: &str) -> Result<Vec<String>, u32> {
     let number = |error: tiberius::error::Error| error.code().unwrap_or(0);
     let results = client.simple_query(sql).await.map_err(number)?.into_results().await.map_err(number)?;
@@ -80,7 +80,7 @@ async fn ask(client: &mut Talk, sql: &str) -> Result<Vec<String>, u32> {
     Ok(results.into_iter().flatten().map(row).collect())
 }
 
-/// The one value of a query past all permissions.
+/// Returns the one value of a query, without permission checks.
 fn admin(server: &TdsServer, sql: &str) -> String {
     let sets = server.execute("app", sql).unwrap();
     let value = sets.last().and_then(|set| set.rows.first()).and_then(|row| row.first());
@@ -258,7 +258,7 @@ async fn who_may_not_alter_a_role_is_told_that_it_does_not_exist() {
     server.execute("app", "GRANT ALTER ON ROLE::readers TO ann").unwrap();
     assert_eq!(ask(&mut client, "ALTER ROLE readers ADD MEMBER ann").await, Ok(vec![]));
     assert_eq!(ask(&mut client, "ALTER ROLE writers ADD MEMBER ann").await, Err(15151));
-    // a role of the server is for those who may alter it, or are in it if it is fixed
+    // a server role can be changed only by a login with ALTER on it, or by a member if it is fixed
     assert_eq!(ask(&mut client, "ALTER SERVER ROLE watchers ADD MEMBER ann").await, Err(15151));
     assert_eq!(ask(&mut client, "ALTER SERVER ROLE sysadmin ADD MEMBER ann").await, Err(15151));
     assert_eq!(ask(&mut client, "CREATE ROLE mine").await, Err(15247));
@@ -277,7 +277,7 @@ async fn kill_needs_its_permission_and_no_transaction() {
     assert_eq!(ask(&mut killer, "DECLARE @me int = @@SPID; SELECT @me").await.unwrap().len(), 1);
     assert_eq!(ask(&mut killer, &format!("KILL {id}")).await, Ok(vec![]));
     assert!(ask(&mut victim, "SELECT 1").await.is_err());
-    // its number is used again
+    // the session number is used again
     let mut next = ann(&server).await;
     let mut again = String::new();
     for _ in 0..100 {
@@ -385,7 +385,7 @@ fn a_caught_error_leaves_the_transaction_unless_it_dooms_it() {
     };
     assert_eq!(caught("SET XACT_ABORT OFF", "ALTER ROLE readers ADD MEMBER nobody"), "15151 1");
     assert_eq!(caught("SET XACT_ABORT ON", "ALTER ROLE readers ADD MEMBER nobody"), "15151 -1");
-    // a name that cannot be resolved is seen a level further out
+    // an unknown name is an error that only an outer level catches
     assert_eq!(caught("SET XACT_ABORT OFF", "SELECT n FROM missing"), "208 1");
 }
 

@@ -11,7 +11,7 @@ use crate::tds::{
     world::{Context, Job, Schedule, Session, Step, World},
 };
 
-/// Those that there are, with the parameters of each that mean something here.
+/// Job procedures that exist here, with the parameters of each that have an effect.
 const OF_JOBS: [(&str, &[&str]); 6] = [
     ("sp_add_job", &["@job_name", "@enabled", "@description", "@owner_login_name"]),
     ("sp_add_jobstep", &["@job_name", "@step_name", "@subsystem", "@command", "@database_name"]),
@@ -32,11 +32,11 @@ const OF_JOBS: [(&str, &[&str]); 6] = [
     ("sp_delete_job", &["@job_name"]),
 ];
 
-/// The login that SQL Server Agent has.
+/// Login of SQL Server Agent.
 const SERVICE: &str = "NT SERVICE\\SQLSERVERAGENT";
 
 impl Machine {
-    /// Whether a procedure of this name is one of `msdb`'s for jobs.
+    /// Checks whether this is the name of a job procedure of `msdb`.
     pub(super) fn is_of_jobs(&self, name: &[String]) -> bool {
         let there = match name {
             [database, _, _] => fold(database) == "msdb",
@@ -76,7 +76,7 @@ fn number(given: &[Given], name: &str) -> Option<i64> {
     pick(given, usize::MAX, &[name]).and_then(|g| g.value.as_int())
 }
 
-/// The login that is to own a job.
+/// Returns the login that will own a job.
 fn owner(w: &World, given: &[Given]) -> Result<Option<i32>, Stop> {
     let Some(name) = text(given, "@owner_login_name") else { return Ok(None) };
     match w.login_named(&name) {
@@ -149,7 +149,7 @@ fn define_job(w: &mut World, procedure: &str, given: &[Given]) -> Result<(), Sto
     Ok(())
 }
 
-/// A schedule is daily here, in steps of seconds, minutes or hours.
+/// Reads a schedule: daily, in steps of seconds, minutes or hours.
 fn every(given: &[Given]) -> Result<u32, Stop> {
     if number(given, "@freq_type") != Some(4) || number(given, "@freq_interval") != Some(1) {
         return error(14266, "The specified '@freq_type' is invalid (valid values are: 4, each day).");
@@ -170,7 +170,7 @@ fn every(given: &[Given]) -> Result<u32, Stop> {
     }
 }
 
-/// Starts what is due, until the server stops.
+/// Starts the jobs that are due, until the server stops.
 pub(crate) fn serve_jobs(shared: &Arc<Shared>) {
     let mut world = shared.world();
     while !world.stopping {
@@ -183,7 +183,8 @@ pub(crate) fn serve_jobs(shared: &Arc<Shared>) {
                     (job.running, job.failure) = (false, failure);
                 }
             };
-            // without a thread it runs never again, which its history would say, too
+            // without a thread the job stays marked as running and never starts again; its history
+            // would show that too
             let _ = std::thread::Builder::new().name("tds job".to_owned()).stack_size(STACK).spawn(run);
         }
         let pause = std::time::Duration::from_millis(200);
@@ -191,7 +192,7 @@ pub(crate) fn serve_jobs(shared: &Arc<Shared>) {
     }
 }
 
-/// Runs its steps one after the other, as its owner.
+/// Runs the steps of a job one after the other, as the job's owner.
 fn run_job(shared: &Arc<Shared>, job: &Job) -> Result<(), String> {
     for (n, step) in job.steps.iter().enumerate() {
         let mut world = shared.world();

@@ -16,7 +16,7 @@ use crate::tds::{
     world::{Rel, Table, Undo, World, class},
 };
 
-/// What is changed, as it was before.
+/// Rows that a statement changes, as they were before.
 struct Held {
     columns: Vec<ColumnDef>,
     rows: Vec<Vec<Value>>,
@@ -30,7 +30,7 @@ enum Place {
 }
 
 impl Held {
-    /// As messages call it.
+    /// Returns the name that messages use.
     fn name(&self) -> String {
         match &self.place {
             Place::Table { table, .. } => format!("dbo.{}", table.name),
@@ -188,7 +188,7 @@ impl Machine {
                 after.push((new, true));
             }
         }
-        // those that stay first, so that a key which moves does not meet itself
+        // unchanged rows come first, so that a changed key does not collide with its own old value
         let (changed, kept): (Vec<_>, Vec<_>) = after.into_iter().partition(|r| r.1);
         held.rows = kept.into_iter().map(|r| r.0).collect();
         for (row, _) in changed {
@@ -238,7 +238,7 @@ impl Machine {
         Ok((count, gone))
     }
 
-    /// What is to be changed, with its permission and its lock.
+    /// Returns the rows to change, after it has checked the permission and taken the lock.
     fn held(&mut self, w: &mut World, target: &Target, permission: &str) -> Result<Held, Stop> {
         let name = match target {
             Target::Variable(name) => {
@@ -291,7 +291,7 @@ impl Machine {
                 let new = Table { rows: held.rows, identity: held.identity, ..table };
                 w.change(self.spid, Undo::Table(database, new.id, Some(new)));
             }
-            // no transaction takes back what is in a variable
+            // no transaction rolls back a table variable
             Place::Variable(name) => {
                 if let Some(t) = self.frame().tables.get_mut(&name) {
                     (t.rows, t.identity) = (held.rows, held.identity);
@@ -302,7 +302,7 @@ impl Machine {
     }
 }
 
-/// What OUTPUT shows, with the names of its columns.
+/// Returns the OUTPUT expressions with the names of their columns.
 fn returned(output: &[Item]) -> Result<Vec<(String, &Expr)>, Stop> {
     let each = output.iter().map(|item| match item {
         Item::Expr { expr, alias: Some(alias) } => Ok((alias.clone(), expr)),
@@ -312,7 +312,7 @@ fn returned(output: &[Item]) -> Result<Vec<(String, &Expr)>, Stop> {
     each.collect()
 }
 
-/// What UPDATE and DELETE are about, and under which name, where the FROM behind them says so.
+/// Returns the target of an UPDATE or DELETE and its name. The FROM clause may define an alias.
 fn aliased(target: &Target, from: Option<&From>) -> Result<(Target, String), Stop> {
     let own = match target {
         Target::Table(name) => name.last().cloned().unwrap_or_default(),
@@ -332,7 +332,7 @@ fn scope(held: &Held, alias: &str) -> Vec<Column> {
     held.columns.iter().map(|c| Column { table: alias.to_owned(), name: c.name.clone(), ty: c.ty }).collect()
 }
 
-/// The row in the types of its columns, if it may stand among the others.
+/// Converts the row to the types of its columns, and checks that it may stand among the others.
 fn fitting(held: &Held, row: Vec<Value>) -> Result<Vec<Value>, Stop> {
     let mut out = Vec::new();
     for (value, column) in row.into_iter().zip(&held.columns) {

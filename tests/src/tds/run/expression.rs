@@ -1,4 +1,4 @@
-//! Evaluating expressions.
+//! Evaluation of expressions.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::tds::{
     world::{Rel, World},
 };
 
-/// A column in scope.
+/// Column in scope.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub table: String,
@@ -25,23 +25,24 @@ pub(super) struct Column {
     pub ty: Ty,
 }
 
-/// The row at hand, with the rows of the queries around it.
+/// Current row, with the rows of the outer queries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
     pub columns: &'a [Column],
     pub values: &'a [Value],
-    /// The rows of the group, for aggregates.
+    /// Rows of the group, for aggregates.
     pub group: Option<&'a [Vec<Value>]>,
     pub up: Option<&'a Row<'a>>,
 }
 
-/// What expressions are evaluated against.
+/// Environment in which expressions are evaluated.
 pub(super) struct Eval<'a> {
     pub w: &'a World,
     pub m: &'a Machine,
     pub spid: i32,
     pub ctes: RefCell<HashMap<String, Rel>>,
-    /// Only types and names are wanted: all branches are looked at, and only what a compiler sees is an error.
+    /// Only types and names are wanted. All branches are visited, and only errors that a compiler
+    /// sees count.
     pub probe: Cell<bool>,
 }
 
@@ -54,7 +55,7 @@ impl Machine {
 }
 
 impl Eval<'_> {
-    /// The type of an expression, or what its names are wrong about.
+    /// Returns the type of an expression, or the error in its names.
     pub(super) fn probe(&self, e: &Expr, row: Up<'_>) -> Result<Ty, Stop> {
         let before = self.probe.replace(true);
         let result = self.expr(e, row);
@@ -100,7 +101,7 @@ impl Eval<'_> {
                 if self.probe.get() {
                     self.truth(e, row)?;
                 }
-                // a condition is no value
+                // a condition is not a value
                 return Err(Stop::Error(SqlError::new(
                     102,
                     "Incorrect syntax near a condition where a value is expected.",
@@ -245,12 +246,12 @@ impl Eval<'_> {
         if let (Data::Bin(x), Data::Bin(y)) = (&a.data, &b.data) {
             return Ok(Value { ty, data: Data::Bin([x.clone(), y.clone()].concat()) });
         }
-        // a number met by a string is added, not joined
+        // a number and a string are added, not concatenated
         let texts = (a.as_text().unwrap_or_default(), b.as_text().unwrap_or_default());
         Ok(Value { ty: Ty::NVarChar(None), data: Data::Str(texts.0 + &texts.1) }.cast(ty, 0)?)
     }
 
-    /// Three-valued: `None` is unknown.
+    /// Evaluates a condition with three-valued logic: `None` is unknown.
     pub(super) fn truth(&self, e: &Expr, row: Up<'_>) -> Result<Option<bool>, Stop> {
         let probing = self.probe.get();
         let flip = |t: Option<bool>, not: bool| t.map(|t| t != not);
@@ -347,7 +348,7 @@ impl Eval<'_> {
     }
 }
 
-/// Whether a collation that tells case apart is asked for.
+/// Checks whether the expression asks for a case-sensitive collation.
 fn exact(e: &Expr) -> bool {
     matches!(e, Expr::Collate(_, c) if c.to_uppercase().contains("_BIN") || c.to_uppercase().contains("_CS_"))
 }

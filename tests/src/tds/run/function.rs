@@ -1,4 +1,4 @@
-//! Functions, by the names of the documentation.
+//! Functions, under the names of the documentation.
 
 use super::expression::{Eval, Row, Up};
 use crate::tds::{
@@ -104,7 +104,7 @@ impl Eval<'_> {
                     i128::from(t.and_utc().timestamp()) * 1_000_000_000
                         + i128::from(t.and_utc().timestamp_subsec_nanos())
                 };
-                // it counts the borders that are crossed
+                // DATEDIFF counts the boundaries that are crossed
                 let n = nanos(b).div_euclid(step.into()) - nanos(a).div_euclid(step.into());
                 match Value::big(n as i64).cast(ty, 0) {
                     Ok(v) => v,
@@ -430,7 +430,7 @@ impl Eval<'_> {
     }
 }
 
-/// Nanoseconds of a part of a date.
+/// Returns the nanoseconds of a part of a date.
 fn part(name: &str) -> Option<i64> {
     Some(match name {
         "ns" | "nanosecond" => 1,

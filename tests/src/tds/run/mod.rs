@@ -1,4 +1,5 @@
-//! Running batches: control flow, errors and transactions here, the statements in the other files.
+//! Execution of batches. Control flow, errors and transactions are here, the statements in the
+//! other files.
 
 mod agent;
 mod data;
@@ -31,7 +32,7 @@ use super::{
     world::{Rel, World},
 };
 
-/// What becomes of the connection.
+/// Fate of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Stay,
@@ -46,31 +47,32 @@ pub(super) struct TableVariable {
     identity: i64,
 }
 
-/// The variables of a batch; an EXEC of text has its own.
+/// Variables of a batch. An EXEC of text has its own.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
     variables: HashMap<String, (Ty, Value)>,
     tables: HashMap<String, TableVariable>,
 }
 
-/// A session's interpreter.
+/// Interpreter of one session.
 #[derive(Debug)]
 pub(crate) struct Machine {
     shared: Arc<Shared>,
     spid: i32,
     out: Tokens,
-    /// Where results go instead of to the client: INSERT ... EXEC, and the double's own statements.
+    /// Results that do not go to the client: those of INSERT ... EXEC and of the double's own
+    /// statements.
     capture: Option<Vec<Rel>>,
     failed: Option<SqlError>,
     frames: Vec<Frame>,
-    /// The frame of each TRY that is open.
+    /// Frame of each open TRY.
     tries: Vec<usize>,
     caught: Vec<SqlError>,
     rowcount: i64,
     last_error: i32,
     nocount: bool,
     in_proc: bool,
-    /// Whether the client knows of a transaction.
+    /// Client has been told of a transaction.
     told_transaction: bool,
     prepared: HashMap<i64, (String, String)>,
 }
@@ -103,7 +105,7 @@ impl Machine {
         (self.capture.unwrap_or_default(), self.failed)
     }
 
-    /// The response that has gathered.
+    /// Returns the response so far, and empties it.
     pub(crate) fn take_response(&mut self) -> Vec<u8> {
         let mut out = std::mem::take(&mut self.out);
         out.finish(false);
@@ -125,7 +127,7 @@ impl Machine {
         }
     }
 
-    /// Ends a request: tells the error that is left, rolls back what cannot be committed.
+    /// Ends a request: sends the remaining error, and rolls back what cannot be committed.
     fn end(&mut self, result: Result<(), Stop>) -> End {
         let mut close = End::Stay;
         match result {
@@ -170,7 +172,7 @@ impl Machine {
         close
     }
 
-    /// A request that cannot be read.
+    /// Answers a request that cannot be parsed.
     pub(crate) fn refuse(&mut self, e: &SqlError) -> End {
         self.tell(e);
         self.out.done_error(false);
@@ -184,7 +186,7 @@ impl Machine {
         }
         let name = self.shared.world().name.clone();
         self.out.message(e, &name);
-        // what the documentation announces together
+        // the documentation announces these two errors together
         if e.number == 300 {
             self.out.message(
                 &SqlError::new(297, "The user does not have permission to perform this action.").at(e.line),
@@ -197,7 +199,7 @@ impl Machine {
         self.tell(&told(number, text));
     }
 
-    /// Parses text and runs it in a frame of its own, which it gives back.
+    /// Parses text, runs it in a frame of its own, and returns that frame.
     fn text(&mut self, sql: &str, frame: Frame) -> Result<Frame, Stop> {
         let lines = match parse(sql) {
             Ok(lines) => lines,
@@ -212,11 +214,11 @@ impl Machine {
         self.lines_in(&lines, frame)
     }
 
-    /// Runs these in this frame, and gives it back.
+    /// Runs these lines in this frame, and returns the frame.
     fn lines_in(&mut self, lines: &[Line], frame: Frame) -> Result<Frame, Stop> {
         let mut names: HashSet<String> = frame.variables.keys().cloned().collect();
         if let Err(e) = declared(lines, &mut names) {
-            // seen before anything of it runs
+            // an error of the compiler is raised before anything of the batch runs
             return match self.frames.is_empty() {
                 true => {
                     self.last_error = e.number;
@@ -238,7 +240,7 @@ impl Machine {
         let frame = self.frames.pop().unwrap_or_default();
         match result {
             Ok(()) | Err(Stop::Return) => Ok(frame),
-            // a level further out its names were resolved before
+            // an outer level resolved its names before, so there it is an ordinary error
             Err(Stop::Error(mut e)) => {
                 e.compile = false;
                 Err(Stop::Error(e))
@@ -251,7 +253,7 @@ impl Machine {
         lines.iter().try_for_each(|line| self.line(line))
     }
 
-    /// One statement; its error goes to the TRY around it, else to the client.
+    /// Runs one statement. Its error goes to the enclosing TRY, else to the client.
     fn line(&mut self, line: &Line) -> Result<(), Stop> {
         let result = match &line.stmt {
             Stmt::If { test, then, other } => match self.test(test) {
@@ -293,7 +295,8 @@ impl Machine {
         }
     }
 
-    /// An error: to the innermost TRY that can catch it, else to the client; `soft` ones do not heed XACT_ABORT.
+    /// Raises an error: to the innermost TRY that can catch it, else to the client. `soft` errors
+    /// ignore XACT_ABORT.
     fn raise(&mut self, e: SqlError, soft: bool) -> Result<(), Stop> {
         self.last_error = e.number;
         let level = self.frames.len();
@@ -309,7 +312,7 @@ impl Machine {
             }
             return Err(Stop::Error(e));
         }
-        // what has already happened is told first
+        // errors that have already happened are sent first
         self.tell(&e);
         if dooms {
             self.shared.world().rollback(self.spid);
@@ -342,7 +345,7 @@ impl Machine {
         self.patient(move |m, w| m.eval(w).truth(&test, None).map(|t| t == Some(true)))
     }
 
-    /// Does it, waiting for whoever is in the way and doing it again.
+    /// Does the work. While another session is in the way it waits, then does the work again.
     fn patient<T>(&mut self, mut work: impl FnMut(&mut Self, &mut World) -> Result<T, Stop>) -> Result<T, Stop> {
         let shared = Arc::clone(&self.shared);
         let mut world = shared.world();
@@ -362,7 +365,7 @@ impl Machine {
                 if result.is_err() {
                     world.undo_to(self.spid, mark);
                 }
-                // outside of a transaction a statement is one
+                // outside of a transaction each statement is its own transaction
                 if world.session(self.spid).transactions == 0 {
                     world.finish(self.spid);
                 }
@@ -393,7 +396,7 @@ impl Machine {
         }
     }
 
-    /// A result set, to wherever results go.
+    /// Sends a result set to the client, or to whatever captures results.
     fn result(&mut self, rel: Rel) {
         let count = rel.rows.len();
         self.rowcount = count as i64;
@@ -423,7 +426,7 @@ impl Machine {
         }
     }
 
-    /// sp_reset_connection: an open transaction is rolled back.
+    /// Does what sp_reset_connection does: rolls back an open transaction.
     pub(crate) fn reset(&mut self, home: i32) {
         let mut world = self.shared.world();
         world.rollback(self.spid);
@@ -458,10 +461,11 @@ impl Machine {
     }
 }
 
-/// The mark that [`Stmt::Throw`] ends the batch; states beyond 127 are not in use elsewhere.
+/// State that marks a batch ended by [`Stmt::Throw`]. Nothing else uses states above 127.
 pub(super) const THROWN: u8 = 254;
 
-/// Variables, those for tables too, have one name each in a batch, wherever in it they are declared.
+/// Checks that each variable of a batch has a name of its own, table variables included, wherever
+/// it is declared.
 fn declared(lines: &[Line], names: &mut HashSet<String>) -> Result<(), SqlError> {
     lines.iter().try_for_each(|line| match &line.stmt {
         Stmt::Declare(list) => list.iter().try_for_each(|(name, ..)| only_once(name, line.line, names)),

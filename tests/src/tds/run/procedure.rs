@@ -12,32 +12,32 @@ use crate::tds::{
     world::{AppLock, Context, class},
 };
 
-/// What a procedure is called with.
+/// Argument of a procedure call.
 #[derive(Debug, Clone)]
 pub(super) struct Given {
-    /// With its `@`; empty for one by position.
+    /// Name with its `@`; empty for a positional argument.
     pub(super) name: String,
     pub(super) value: Value,
     output: bool,
 }
 
-/// A parameter that comes back.
+/// Output parameter of a call.
 #[derive(Debug)]
 struct Output {
-    /// Its place among all that the procedure was called with.
+    /// Position among all arguments of the call.
     at: u16,
     name: String,
     value: Value,
 }
 
-/// What a procedure gives back: parameters by name, and its status.
+/// Result of a procedure: output parameters by name, and the status.
 #[derive(Debug, Default)]
 pub(super) struct Returned {
     outputs: Vec<Output>,
     status: i32,
 }
 
-/// The argument of this name or, among those without one, at this place.
+/// Returns the argument with one of these names, or the positional argument at this place.
 pub(super) fn pick<'a>(given: &'a [Given], at: usize, names: &[&str]) -> Option<&'a Given> {
     given.iter().find(|g| names.contains(&g.name.as_str())).or_else(|| given.get(at).filter(|g| g.name.is_empty()))
 }
@@ -51,7 +51,7 @@ pub(super) fn missing(procedure: &str, parameter: &str) -> Stop {
 }
 
 impl Machine {
-    /// EXEC of a procedure.
+    /// Runs an EXEC of a procedure.
     pub(super) fn procedure(&mut self, into: Option<&str>, name: &[String], args: &[Argument]) -> Result<(), Stop> {
         let mut given = Vec::new();
         for a in args {
@@ -74,7 +74,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A request that calls procedures.
+    /// Runs a request that calls procedures.
     pub(crate) fn calls(&mut self, calls: Vec<Rpc>) -> End {
         self.start("EXECUTE");
         self.in_proc = true;
@@ -89,7 +89,7 @@ impl Machine {
                     for output in &done.outputs {
                         self.out.return_value(output.at, &output.name, &output.value);
                     }
-                    // the last of all loses its mark when the response ends
+                    // the last one of all loses this mark when the response ends
                     self.out.done_proc(true);
                 }
                 Err(stop) => {
@@ -111,7 +111,7 @@ impl Machine {
         let short = name.last().map(|n| fold(n)).unwrap_or_default();
         match short.as_str() {
             "sp_executesql" => {
-                // whatever clients call the two that are its own
+                // clients name the first two arguments as they like, so both are taken by position
                 let text = given.first().and_then(|g| g.value.as_text());
                 let Some(text) = text else { return Err(missing(&short, "@statement")) };
                 let declared = given.get(1).and_then(|g| g.value.as_text()).unwrap_or_default();
@@ -185,7 +185,8 @@ impl Machine {
         }
     }
 
-    /// Text with parameters (behind so many of the procedure's own), in a frame of its own. SET options and EXECUTE AS last as long as it runs.
+    /// Runs text with parameters, in a frame of its own. The first `own` arguments belong to the
+    /// procedure itself. SET options and EXECUTE AS last only as long as the text runs.
     fn execute_text(&mut self, text: &str, declared: &str, given: &[Given], own: usize) -> Result<Returned, Stop> {
         let given = given.get(own..).unwrap_or_default();
         let parameters = parse_parameters(declared)?;
@@ -204,7 +205,7 @@ impl Machine {
         if given.len() > parameters.len() {
             return error(8144, "Procedure or function has too many arguments specified.");
         }
-        // what is made of text is in no chain of ownership
+        // dynamic text is not part of an ownership chain
         let frame = self.scoped(|m| {
             m.chain(None);
             m.text(text, frame)
@@ -212,14 +213,14 @@ impl Machine {
         Ok(Returned { outputs: outputs(&parameters, given, own, &frame), status: 0 })
     }
 
-    /// Whose rows a procedure may change for its caller.
+    /// Sets the owner whose rows a procedure may change for its caller.
     fn chain(&mut self, chain: Option<(i32, i32)>) {
         if let Some(s) = self.shared.world().session_mut(self.spid) {
             s.chain = chain;
         }
     }
 
-    /// A procedure that a user made.
+    /// Runs a procedure that a user made.
     fn stored_procedure(&mut self, name: &[String], given: &[Given]) -> Result<Returned, Stop> {
         let unknown = || error(2812, format!("Could not find stored procedure '{}'.", name.join(".")));
         let (database, schema, short) = match name {
@@ -271,7 +272,7 @@ impl Machine {
         Ok(Returned { outputs: outputs(&parameters, given, 0, &frame), status: 0 })
     }
 
-    /// Runs it, and puts back the options of the session and as whom it acts.
+    /// Does the work, then restores the session's options and execution context.
     pub(super) fn scoped<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
         let before = self.shared.world().session(self.spid).clone();
         let nocount = self.nocount;
@@ -297,7 +298,7 @@ impl Machine {
             let mut world = self.shared.world();
             let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
             if !of_session && s.transactions == 0 {
-                // outside of a transaction there is nothing that could own it
+                // outside of a transaction nothing could own the lock
                 return status(-999);
             }
             let before = s.lock_timeout;
@@ -372,7 +373,7 @@ impl Machine {
     }
 }
 
-/// The parameters that come back, behind so many of the procedure's own.
+/// Returns the output parameters. The first `own` arguments belong to the procedure itself.
 fn outputs(parameters: &[(String, Ty, bool)], given: &[Given], own: usize, frame: &Frame) -> Vec<Output> {
     let out = parameters.iter().enumerate().filter(|(_, (_, _, out))| *out);
     let asked = out.filter(|(i, (name, ..))| pick(given, *i, &[name]).is_some_and(|g| g.output));
@@ -384,7 +385,7 @@ fn outputs(parameters: &[(String, Ty, bool)], given: &[Given], own: usize, frame
     asked.map(one).collect()
 }
 
-/// Whether two sessions may hold these at once.
+/// Checks whether two sessions may hold these lock modes at once.
 fn compatible(a: &str, b: &str) -> bool {
     let (a, b) = (fold(a), fold(b));
     let pair = |x: &str, y: &str| (a == x && b == y) || (a == y && b == x);

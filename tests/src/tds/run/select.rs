@@ -13,10 +13,10 @@ use crate::tds::{
     world::{Rel, view},
 };
 
-/// A row, and where rows are grouped those of its group.
+/// Row, and the rows of its group where rows are grouped.
 type Unit = (Vec<Value>, Option<Vec<Vec<Value>>>);
 
-/// Rows with the columns that they are made of.
+/// Rows with the columns that they consist of.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Source {
     pub columns: Vec<Column>,
@@ -94,7 +94,7 @@ impl Eval<'_> {
             }
             Ok(rel)
         };
-        // recursive: the last member of a UNION ALL names the expression itself
+        // recursive: the last member of a UNION ALL refers to the expression itself
         if let Body::Set { kind: SetKind::UnionAll, left, right } = &cte.query.body
             && names(right, &cte.name)
         {
@@ -211,7 +211,7 @@ impl Eval<'_> {
         Ok(rel)
     }
 
-    /// By position, by alias, or by any expression over the source.
+    /// Returns the sort key: a position, an alias, or any expression over the source.
     fn order_key(&self, e: &Expr, columns: &[Column], out: &[Value], row: &Row<'_>) -> Result<Value, Stop> {
         match e {
             Expr::Literal(v) => {
@@ -239,7 +239,7 @@ impl Eval<'_> {
             Some(from) => self.from(from, up)?,
             None => Source { columns: Vec::new(), rows: vec![Vec::new()] },
         };
-        // what a compiler would find, also where there is no row
+        // raises the errors that a compiler would find, even when there is no row
         let nulls: Vec<Value> = source.columns.iter().map(|c| Value::null(c.ty)).collect();
         let empty = [nulls.clone()];
         let probe = Row { columns: &source.columns, values: &nulls, group: Some(&empty), up };
@@ -308,7 +308,7 @@ impl Eval<'_> {
             }
             source.rows = kept;
         }
-        // each with the rows that aggregates of it are over
+        // each row with the rows that its aggregates cover
         let mut units: Vec<Unit> = Vec::new();
         if grouped {
             let mut at: HashMap<String, usize> = HashMap::new();
@@ -436,7 +436,7 @@ impl Eval<'_> {
             self.probe.set(before);
             result?;
         }
-        // where an equality of two columns is asked for, only its candidates are looked at
+        // for an equality of two columns, only the matching rows are visited
         let index = on.and_then(|on| equality(on, &left.columns, &right.columns)).map(|(l, r)| {
             let mut map: HashMap<String, Vec<usize>> = HashMap::new();
             for (i, row) in right.rows.iter().enumerate() {
@@ -479,7 +479,7 @@ impl Eval<'_> {
         Ok(Source { columns, rows })
     }
 
-    /// OPENJSON over an array or an object, with a schema or without.
+    /// Runs OPENJSON over an array or an object, with or without a schema.
     fn openjson(
         &self,
         args: &[Expr],
@@ -549,7 +549,7 @@ impl Eval<'_> {
     }
 }
 
-/// `$`, `$.a.b`, `$[0]`, with `lax` or `strict` before it.
+/// Follows a path: `$`, `$.a.b`, `$[0]`, optionally after `lax` or `strict`.
 fn walk<'a>(json: &'a serde_json::Value, path: &str) -> Option<&'a serde_json::Value> {
     let path = path.trim_start_matches("lax ").trim_start_matches("strict ").trim().strip_prefix('$')?;
     let mut at = json;
@@ -562,7 +562,7 @@ fn walk<'a>(json: &'a serde_json::Value, path: &str) -> Option<&'a serde_json::V
     Some(at)
 }
 
-/// What the recursive part of an expression may not have.
+/// Checks that the recursive part of an expression has nothing that is forbidden there.
 fn recursive(body: &Body) -> Result<(), Stop> {
     fn outer(from: &From) -> bool {
         match from {
@@ -611,7 +611,7 @@ fn names(body: &Body, name: &str) -> bool {
     }
 }
 
-/// Where an AND of the condition equates a column of the one side with one of the other.
+/// Finds a part of the AND condition that equates a column of one side with one of the other.
 fn equality(on: &Expr, left: &[Column], right: &[Column]) -> Option<(usize, usize)> {
     let find = |columns: &[Column], name: &[String]| {
         let [table, column] = name else { return None };
@@ -622,7 +622,7 @@ fn equality(on: &Expr, left: &[Column], right: &[Column]) -> Option<(usize, usiz
         Expr::Binary("=", a, b) => match (&**a, &**b) {
             (Expr::Column(a), Expr::Column(b)) => {
                 let pair = find(left, a).zip(find(right, b)).or_else(|| find(left, b).zip(find(right, a)))?;
-                // texts of other types differ for equal values
+                // equal values of other types may differ as text
                 let same = matches!(
                     (left[pair.0].ty, right[pair.1].ty),
                     (
@@ -647,7 +647,7 @@ fn sort(rows: &mut [(Vec<Value>, Vec<Value>)], order: &[(Expr, bool)]) {
     });
 }
 
-/// One type a column, over what the compiler saw and what the rows hold.
+/// Finds one type for each column, from what the compiler saw and what the rows hold.
 fn unify(mut columns: Vec<(String, Ty)>, rows: Vec<Vec<Value>>) -> Result<Rel, Stop> {
     for row in &rows {
         for ((_, ty), v) in columns.iter_mut().zip(row) {
@@ -667,7 +667,7 @@ fn unify(mut columns: Vec<(String, Ty)>, rows: Vec<Vec<Value>>) -> Result<Rel, S
 }
 
 impl Eval<'_> {
-    /// A table, a view or what a WITH calls so.
+    /// Returns the rows of a table, a view or a common table expression.
     fn table(&self, name: &[String], dirty: bool) -> Result<Rel, Stop> {
         let unknown = || error(208, format!("Invalid object name '{}'.", name.join(".")));
         if let [only] = name
@@ -683,7 +683,7 @@ impl Eval<'_> {
         };
         let database = self.database(database)?;
         if fold(schema) == "sys" {
-            // one look past the locks, if that was asked for
+            // NOLOCK or READPAST skips the locks
             let spid = self.spid;
             let rel = if dirty { self.dirty_view(database, table)? } else { view(self.w, spid, database, table)? };
             return rel.map_or_else(unknown, Ok);
@@ -716,11 +716,12 @@ impl Eval<'_> {
     }
 
     fn dirty_view(&self, database: i32, name: &str) -> Result<Option<Rel>, Stop> {
-        // catalog views take no hints that would skip their locks; the management views have none to skip
+        // hints do not skip the locks of catalog views; management views have no locks
         view(self.w, self.spid, database, name)
     }
 
-    /// The database of this name, or the current one; error 916 where the session has no user in it.
+    /// Returns the database of this name, or the current one. Error 916 if the session has no user
+    /// in it.
     pub(super) fn database(&self, name: Option<&str>) -> Result<i32, Stop> {
         let session = self.w.session(self.spid);
         let Some(name) = name.filter(|n| !n.is_empty()) else { return Ok(session.database) };

@@ -1,4 +1,4 @@
-//! Single statements.
+//! Execution of single statements.
 
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ impl Machine {
                                 .transpose()?
                                 .map(|v| v.data)
                             {
-                                // it is binary(128): filled up with zeros
+                                // context_info is binary(128): padded with zeros
                                 Some(Data::Bin(mut b)) => {
                                     b.resize(128, 0);
                                     Some(b)
@@ -136,7 +136,7 @@ impl Machine {
                 }
             }
             Stmt::Begin | Stmt::Commit | Stmt::Rollback(_) | Stmt::Save(_) => {
-                // by hand: `patient` would take its own for an autocommit
+                // done by hand: `patient` would take this transaction for an autocommit
                 let shared = std::sync::Arc::clone(&self.shared);
                 let result = self.transaction_statement(&mut shared.world(), stmt);
                 shared.changed.notify_all();
@@ -233,7 +233,8 @@ impl Machine {
         }
     }
 
-    /// Runs what stands on changes of the database. Error 3609 where that ended the transaction.
+    /// Runs the triggers on changes of the database. Error 3609 if one of them ended the
+    /// transaction.
     fn triggers(&mut self) -> Result<(), Stop> {
         let (before, bodies) = {
             let w = self.shared.world();
@@ -308,7 +309,7 @@ impl Machine {
                 if let Some(wake) = &s.wake {
                     wake.notify_one();
                 }
-                // what an idle session had open is rolled back at once
+                // the open transaction of an idle session is rolled back at once
                 if idle {
                     w.rollback(target);
                 }
@@ -318,7 +319,7 @@ impl Machine {
         }
     }
 
-    /// Error 3906 or 3930 where nothing can be written.
+    /// Returns error 3906 or 3930 if nothing can be written.
     pub(super) fn writable(&self, w: &World, database: i32) -> Result<(), Stop> {
         let s = w.session(self.spid);
         if s.doomed {

@@ -1,4 +1,4 @@
-//! Transactions: BEGIN, COMMIT, ROLLBACK, by statement and by request.
+//! Transactions: BEGIN, COMMIT and ROLLBACK, as statements and as requests.
 
 use super::{End, Frame, Machine};
 use crate::tds::{Stop, error, sql::ast::Stmt, world::World};
@@ -45,10 +45,10 @@ impl Machine {
         Ok(())
     }
 
-    /// A transaction manager request (2.2.6.9): begin, commit, roll back.
+    /// Runs a transaction manager request (2.2.6.9): begin, commit or roll back.
     pub(crate) fn transaction(&mut self, body: &[u8]) -> End {
         let kind = body.first().copied().unwrap_or(0);
-        // bit 0 of the flags: another one begins at once
+        // bit 0 of the flags: another transaction begins at once
         let (sql, again) = match kind {
             5 => ("begin transaction", false),
             7 => ("commit transaction", body.get(3).is_some_and(|f| f & 1 != 0)),

@@ -1,8 +1,8 @@
-//! What a batch says.
+//! Syntax tree of a batch.
 
 use super::value::{Ty, Value};
 
-/// A name of one to four parts.
+/// Name of one to four parts.
 pub(crate) type Name = Vec<String>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub(crate) enum Expr {
 pub(crate) struct Query {
     pub ctes: Vec<Cte>,
     pub body: Body,
-    /// With whether it descends.
+    /// Sort expressions; true for a descending one.
     pub order: Vec<(Expr, bool)>,
     pub offset: Option<Expr>,
     pub fetch: Option<Expr>,
@@ -98,7 +98,7 @@ pub(crate) enum JoinKind {
     OuterApply,
 }
 
-/// A statement with its line.
+/// Statement with its line number.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Line {
     pub line: u32,
@@ -136,24 +136,24 @@ pub(crate) enum Change {
     Rename(String),
 }
 
-/// What GRANT and its kin are about.
+/// Securable of a GRANT, DENY or REVOKE.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Securable {
-    /// The database or the server, which the permission says.
+    /// Database or server, depending on the permission.
     Whole,
     Object(Name),
     Schema(String),
-    /// `ROLE::`, `USER::`, `APPLICATION ROLE::`
+    /// Principal of a database: `ROLE::`, `USER::`, `APPLICATION ROLE::`
     Principal(String),
-    /// `LOGIN::`, `SERVER ROLE::`
+    /// Principal of the server: `LOGIN::`, `SERVER ROLE::`
     ServerPrincipal(String),
     Database(String),
 }
 
-/// What a stored procedure does.
+/// Parameters and body of a stored procedure.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Routine {
-    /// Name, type, whether it goes out.
+    /// Parameters: name, type, and true for OUTPUT.
     pub parameters: Vec<(String, Ty, bool)>,
     pub body: Vec<Line>,
 }
@@ -286,7 +286,7 @@ pub(crate) enum Stmt {
         name: Name,
         if_exists: bool,
     },
-    /// On a table, or on the statements that change the database.
+    /// Trigger on a table, or on the statements that change the database.
     CreateTrigger {
         name: Name,
         on: Option<Name>,

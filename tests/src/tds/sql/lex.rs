@@ -1,13 +1,13 @@
-//! The words of a batch.
+//! Tokens of a batch.
 
 use crate::tds::SqlError;
 
-/// A word.
+/// Token of Transact-SQL.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token {
-    /// A name or keyword as written.
+    /// Name or keyword as written.
     Word(String),
-    /// A name in brackets or double quotes: never a keyword.
+    /// Name in brackets or double quotes: never a keyword.
     Quoted(String),
     Text {
         text: String,
@@ -21,13 +21,13 @@ pub(crate) enum Token {
     End,
 }
 
-/// Two signs first, so that the longest wins.
+/// Operators and signs. Those of two characters come first, so that the longest one matches.
 const SIGNS: [&str; 34] = [
     "<>", "!=", "<=", ">=", "!<", "!>", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "::", "(", ")", ",", ";", ".",
     "=", "<", ">", "+", "-", "*", "/", "%", "&", "|", "^", "~", ":", "$",
 ];
 
-/// The words with their lines.
+/// Splits a batch into its tokens with their line numbers.
 pub(crate) fn lex(sql: &str) -> Result<Vec<(Token, u32)>, SqlError> {
     let chars: Vec<char> = sql.chars().collect();
     let (mut at, mut line, mut out) = (0, 1_u32, Vec::new());
@@ -133,7 +133,7 @@ pub(crate) fn lex(sql: &str) -> Result<Vec<(Token, u32)>, SqlError> {
     Ok(out)
 }
 
-/// What stands between marks, a doubled closing mark being one.
+/// Returns the text between quotes, where a doubled closing quote stands for one.
 fn quoted(chars: &[char], open: usize, close: char) -> Option<(String, usize)> {
     let (mut at, mut text) = (open + 1, String::new());
     loop {

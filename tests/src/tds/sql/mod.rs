@@ -1,4 +1,5 @@
-//! Transact-SQL as text: words, grammar, values. The grammar follows the syntax conventions of Microsoft's reference.
+//! Transact-SQL as text: tokens, grammar, values. The grammar follows the syntax conventions of
+//! Microsoft's reference.
 
 pub(crate) mod ast;
 mod expression;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::tds::SqlError;
 
-/// A whole batch; nothing of it runs when any of it does not parse.
+/// Parses a whole batch. If any part has an error, nothing of the batch runs.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Line>, SqlError> {
     let mut p = Parser::new(sql)?;
     let mut out = Vec::new();
@@ -19,7 +19,8 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Line>, SqlError> {
     Ok(out)
 }
 
-/// The parameters that sp_executesql and sp_prepare declare: name, type, whether it goes out.
+/// Parses the parameters that sp_executesql and sp_prepare declare: name, type, and true for
+/// OUTPUT.
 pub(crate) fn parse_parameters(text: &str) -> Result<Vec<(String, Ty, bool)>, SqlError> {
     let mut p = Parser::new(text)?;
     if p.peek() == &Token::End {
@@ -74,7 +75,7 @@ impl Parser {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |t| t.1)
     }
 
-    /// Error 102 or 156 at the word that stands here.
+    /// Returns error 102 or 156 at the current token.
     pub(super) fn wrong<T>(&self) -> Result<T, SqlError> {
         let near = match self.peek() {
             Token::Word(w) if reserved(w) => {
@@ -102,7 +103,7 @@ impl Parser {
         matches!(self.ahead(n), Token::Word(w) if w.eq_ignore_ascii_case(word))
     }
 
-    /// Takes these keywords if all of them stand here.
+    /// Takes these keywords if all of them come next.
     pub(super) fn take(&mut self, words: &str) -> bool {
         let words: Vec<&str> = words.split(' ').collect();
         let all = words.iter().enumerate().all(|(i, w)| self.is_at(i, w));
@@ -130,7 +131,7 @@ impl Parser {
         if self.sign(sign) { Ok(()) } else { self.wrong() }
     }
 
-    /// Whether a name can start here.
+    /// Checks whether a name can start at the current token.
     pub(super) fn is_name(&self) -> bool {
         match self.peek() {
             Token::Quoted(_) => true,
@@ -149,7 +150,7 @@ impl Parser {
         }
     }
 
-    /// A name whose parts stand between dots; a middle one may be left out.
+    /// Parses a name whose parts are separated by dots. A middle part may be empty.
     pub(super) fn dotted(&mut self) -> Result<Name, SqlError> {
         let mut name = vec![self.name()?];
         while self.sign(".") {
@@ -203,7 +204,7 @@ impl Parser {
         Ok(out)
     }
 
-    /// Name, type, whether it goes out.
+    /// Parses parameters: name, type, and true for OUTPUT.
     fn parameters(&mut self) -> Result<Vec<(String, Ty, bool)>, SqlError> {
         self.list(|p| {
             let name = p.variable()?;
@@ -216,7 +217,7 @@ impl Parser {
         })
     }
 
-    /// The rest of the batch is what the trigger does.
+    /// Parses a trigger. Its body is the rest of the batch.
     fn trigger(&mut self) -> Result<Stmt, SqlError> {
         let name = self.dotted()?;
         self.want("on")?;
@@ -224,7 +225,7 @@ impl Parser {
         if !self.take("after") {
             self.want("for")?;
         }
-        // which statements it is for: for all of them here
+        // the list of statements is skipped: a trigger here runs for all of them
         while !self.take("as") {
             self.next();
         }
@@ -237,7 +238,7 @@ impl Parser {
         Ok(Stmt::CreateTrigger { name, on, body })
     }
 
-    /// The rest of the batch is what the procedure does.
+    /// Parses a procedure. Its body is the rest of the batch.
     fn procedure(&mut self, opens: bool, or_alter: bool) -> Result<Stmt, SqlError> {
         if !opens {
             let text = "'CREATE/ALTER PROCEDURE' must be the first statement in a query batch.";
@@ -278,7 +279,7 @@ impl Parser {
         Ok(names)
     }
 
-    /// A data type; `sysname` is nvarchar(128).
+    /// Parses a data type; `sysname` is nvarchar(128).
     pub(super) fn ty(&mut self) -> Result<Ty, SqlError> {
         let name = match self.next() {
             Token::Word(w) | Token::Quoted(w) => w.to_lowercase(),
@@ -499,7 +500,7 @@ impl Parser {
         if self.take("exec") || self.take("execute") {
             return self.execute();
         }
-        // a procedure may be called without EXEC where it opens the batch
+        // a procedure may be called without EXEC at the start of a batch
         if self.at == 0 && self.is_name() {
             return self.execute();
         }
@@ -529,7 +530,7 @@ impl Parser {
             if self.take("primary key") || self.take("unique") {
                 self.take("clustered");
                 self.take("nonclustered");
-                // over several columns: not enforced here
+                // a constraint over several columns is not enforced here
                 let names = self.names_in_brackets()?;
                 if let [only] = names.as_slice() {
                     columns.iter_mut().filter(|c| c.name.eq_ignore_ascii_case(only)).for_each(|c| c.unique = true);

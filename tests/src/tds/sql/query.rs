@@ -1,4 +1,4 @@
-//! Queries.
+//! Grammar of queries.
 
 use super::{
     ast::{Body, Cte, Expr, From, Item, JoinKind, Query, Select, SetKind},
@@ -146,7 +146,7 @@ impl Parser {
                 _ => self.name().map(Some),
             };
         }
-        // a label or the next statement cannot follow a column without AS unless it is a name
+        // without AS, only a name can be an alias: a label or the next statement cannot
         if self.is_name() && !self.is("throw") { self.name().map(Some) } else { Ok(None) }
     }
 
@@ -249,7 +249,7 @@ impl Parser {
         Ok(From::OpenJson { args, with, alias: self.table_alias()? })
     }
 
-    /// `WITH (hint, ...)`; true when it reads what is not committed or skips what is locked.
+    /// Parses `WITH (hint, ...)`. True if a hint reads uncommitted rows or skips locked ones.
     pub(super) fn hints(&mut self) -> Result<bool, SqlError> {
         if !(self.is("with") && matches!(self.ahead(1), Token::Sign("("))) {
             return Ok(false);

@@ -8,7 +8,7 @@ use super::{
 use crate::tds::SqlError;
 
 impl Parser {
-    /// One of these statements, if one starts here.
+    /// Parses one of these statements, if one starts here.
     pub(super) fn security(&mut self) -> Result<Option<Stmt>, SqlError> {
         let stmt = if self.take("create login") {
             self.create_login()?

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
 use crate::tds::SqlError;
 
-/// A type. A length of `None` is `max`.
+/// Data type. A length of `None` is `max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ty {
     Null,
@@ -25,7 +25,7 @@ pub enum Ty {
     DateTime2(u8),
 }
 
-/// What a value holds.
+/// Content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
     Null,
@@ -37,7 +37,7 @@ pub enum Data {
     Guid([u8; 16]),
 }
 
-/// A value with its type; NULL has a type too.
+/// Value with its type; NULL has a type too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
     pub ty: Ty,
@@ -45,7 +45,7 @@ pub struct Value {
 }
 
 impl Ty {
-    /// Data type precedence: the higher wins when two types meet.
+    /// Returns the data type precedence: where two types meet, the higher one wins.
     fn rank(self) -> u8 {
         match self {
             Ty::Null => 0,
@@ -129,14 +129,14 @@ impl Value {
     pub(crate) fn bit(b: bool) -> Self {
         Self { ty: Ty::Bit, data: Data::Int(i64::from(b)) }
     }
-    /// A string as long as it is.
+    /// Makes an nvarchar value of just this length.
     pub(crate) fn text(s: impl Into<String>) -> Self {
         let s = s.into();
         let n = s.encode_utf16().count();
         let ty = if n > 4000 { Ty::NVarChar(None) } else { Ty::NVarChar(Some(n.max(1) as u16)) };
         Self { ty, data: Data::Str(s) }
     }
-    /// A `sysname`.
+    /// Makes a `sysname` value.
     pub(crate) fn name(s: impl Into<String>) -> Self {
         Self { ty: Ty::NVarChar(Some(128)), data: Data::Str(s.into()) }
     }
@@ -156,7 +156,7 @@ impl Value {
         self.data == Data::Null
     }
 
-    /// As a whole number, where that works.
+    /// Returns the value as an integer, if that is possible.
     pub fn as_int(&self) -> Option<i64> {
         match &self.data {
             Data::Int(i) => Some(*i),
@@ -177,7 +177,7 @@ impl Value {
         }
     }
 
-    /// As text; `None` for NULL.
+    /// Returns the value as text; `None` for NULL.
     pub fn as_text(&self) -> Option<String> {
         Some(match &self.data {
             Data::Null => return None,
@@ -198,7 +198,7 @@ impl Value {
         })
     }
 
-    /// The value as another type, as CAST does it. `style` is CONVERT's.
+    /// Converts the value to another type, as CAST does. `style` is that of CONVERT.
     pub(crate) fn cast(&self, ty: Ty, style: i64) -> Result<Value, SqlError> {
         if self.is_null() || ty == Ty::Null {
             return Ok(Value { ty, data: self.data.clone() });
@@ -326,7 +326,8 @@ impl Value {
         Ok(Value { ty, data })
     }
 
-    /// Compares as the engine does: by the higher type, strings without case and trailing blanks unless `binary`.
+    /// Compares as the engine does: by the higher type. Strings compare without case and trailing
+    /// blanks unless `binary`.
     pub(crate) fn compare(&self, other: &Value, binary: bool) -> Result<Option<Ordering>, SqlError> {
         if self.is_null() || other.is_null() {
             return Ok(None);
@@ -353,7 +354,7 @@ impl Value {
     }
 }
 
-/// What the default collation takes for the same: case and trailing blanks do not count.
+/// Folds text as the default collation does: case and trailing blanks do not count.
 pub(crate) fn fold(s: &str) -> String {
     s.trim_end_matches(' ').to_lowercase()
 }
@@ -367,7 +368,7 @@ fn base() -> NaiveDateTime {
     NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN)
 }
 
-/// `datetime` counts three-hundredths of a second.
+/// Rounds to the steps of `datetime`, which are 1/300 second.
 fn round_datetime(t: NaiveDateTime) -> NaiveDateTime {
     let micros = t.and_utc().timestamp_micros();
     let ticks = (micros * 3 + 5_000).div_euclid(10_000);
@@ -407,7 +408,7 @@ pub(crate) fn unhex(s: &str) -> Option<Vec<u8>> {
     (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).ok()).collect()
 }
 
-/// The first three fields of a GUID are little-endian.
+/// Writes a GUID as text. Its first three fields are little-endian.
 fn guid_text(g: &[u8; 16]) -> String {
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let h = hex(&order.map(|i: usize| g[i]));
@@ -421,7 +422,7 @@ fn parse_guid(s: &str) -> Option<[u8; 16]> {
     Some(order.map(|i: usize| b[i]))
 }
 
-/// Another one at each call.
+/// Makes a different GUID at each call.
 pub(crate) fn random_guid() -> [u8; 16] {
     use std::hash::{BuildHasher, RandomState};
     let half = || RandomState::new().hash_one(0).to_le_bytes();

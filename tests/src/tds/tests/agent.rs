@@ -1,10 +1,10 @@
-//! Stored procedures, and SQL Server Agent that runs them.
+//! Tests of stored procedures, and of SQL Server Agent that runs them.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 
-/// A procedure of `dbo`, over a table that `ann` has no right to.
+/// Makes a server with a procedure of `dbo`, over a table on which `ann` has no permission.
 fn with_a_procedure() -> TdsServer {
     let server = plain();
     let batches = [
@@ -16,7 +16,7 @@ fn with_a_procedure() -> TdsServer {
     server
 }
 
-/// A job of ann's that runs this every ten seconds.
+/// Makes a server with a job of ann's that runs this command every ten seconds.
 fn with_a_job(command: &str) -> TdsServer {
     let server = with_a_procedure();
     let sql = format!(
@@ -31,7 +31,8 @@ fn with_a_job(command: &str) -> TdsServer {
     server
 }
 
-/// Jumps ten seconds, and waits until the log has something.
+/// Sets the clock this many seconds ahead, and checks whether the log gets a row within three
+/// seconds.
 fn until_logged(server: &TdsServer, jump: i64) -> bool {
     server.set_clock(chrono::Duration::seconds(jump));
     let begun = Instant::now();
@@ -51,7 +52,7 @@ async fn a_procedure_may_change_what_its_caller_may_not() {
     assert_eq!(ask(&mut client, "INSERT INTO dbo.log (who) VALUES (N'x')").await, Err(229));
     ask(&mut client, "EXEC dbo.note").await.unwrap();
     assert_eq!(admin(&server, "SELECT who FROM dbo.log"), "ann");
-    // text that it makes is not in the chain of ownership, and nothing is behind its end
+    // dynamic text is not part of the ownership chain, and the chain ends with the procedure
     let dynamic = "CREATE PROCEDURE dbo.dynamic AS EXEC sp_executesql N'INSERT INTO dbo.log (who) VALUES (N''y'')'";
     server.execute("app", dynamic).unwrap();
     server.execute("app", "GRANT EXECUTE ON dbo.dynamic TO ann").unwrap();

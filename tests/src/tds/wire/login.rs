@@ -1,8 +1,8 @@
-//! LOGIN7 (2.2.6.4).
+//! The LOGIN7 message (2.2.6.4).
 
 use super::{Reader, utf16};
 
-/// Who comes in, and where to.
+/// Account and database of a login request.
 #[derive(Debug)]
 pub(crate) struct Login7 {
     pub version: u32,
@@ -12,7 +12,7 @@ pub(crate) struct Login7 {
     pub program: String,
     pub interface: String,
     pub database: String,
-    /// Integrated security, federated authentication: not offered here.
+    /// Integrated security or federated authentication was asked for: not offered here.
     pub other_authentication: bool,
 }
 
@@ -33,7 +33,7 @@ impl Login7 {
         let password: Vec<u8> = field()?.iter().map(|b| (b ^ 0xa5).rotate_left(4)).collect();
         let program = utf16(field()?);
         let _server = field()?;
-        // the extension: not text
+        // the extension is not text
         r.bytes(4)?;
         let mut field = || -> Option<&[u8]> {
             let (offset, units) = (usize::from(r.u16()?), usize::from(r.u16()?));

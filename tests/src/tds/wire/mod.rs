@@ -15,7 +15,7 @@ pub(crate) use rpc::{Param, Rpc, parse_rpc, skip_headers};
 pub(crate) use tls::{Wrapped, acceptor};
 pub(crate) use token::Tokens;
 
-/// Reads little-endian fields; `None` when the bytes end early.
+/// Reader of little-endian fields; `None` when the bytes end early.
 pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
     }
-    /// UTF-16 of so many units.
+    /// Reads UTF-16 text of this number of units.
     pub(crate) fn utf16(&mut self, units: usize) -> Option<String> {
         Some(utf16(self.bytes(units * 2)?))
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What a message is, as the packet header says.
+/// Kinds of messages, as the packet header names them.
 pub(crate) mod kind {
     pub(crate) const BATCH: u8 = 1;
     pub(crate) const RPC: u8 = 3;
@@ -15,13 +15,13 @@ pub(crate) mod kind {
     pub(crate) const PRELOGIN: u8 = 18;
 }
 
-/// A whole message: its packets put together.
+/// Whole message, assembled from its packets.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub kind: u8,
-    /// The client asks for sp_reset_connection before it.
+    /// Client asks for sp_reset_connection before the message.
     pub reset: bool,
-    /// The client gave up sending it.
+    /// Client gave up sending the message.
     pub ignore: bool,
     pub body: Vec<u8>,
 }

@@ -1,16 +1,16 @@
-//! PRELOGIN (2.2.6.5): whether the conversation is encrypted.
+//! The PRELOGIN message (2.2.6.5), which negotiates encryption.
 
-/// The client's wish or the server's answer.
+/// Encryption that the client wishes or the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encryption {
-    /// The login only.
+    /// Encryption of the login only.
     Off,
     On,
     NotSupported,
     Required,
 }
 
-/// What of a PRELOGIN matters here.
+/// Fields of a PRELOGIN that matter here.
 #[derive(Debug)]
 pub(crate) struct Prelogin {
     pub encryption: Encryption,
@@ -39,7 +39,7 @@ impl Prelogin {
         }
     }
 
-    /// The server's answer.
+    /// Writes the server's answer.
     pub(crate) fn answer(version: &str, encryption: Encryption) -> Vec<u8> {
         let numbers: Vec<u16> = version.split('.').map(|n| n.parse().unwrap_or(0)).collect();
         let part = |i: usize| numbers.get(i).copied().unwrap_or(0);

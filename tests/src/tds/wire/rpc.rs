@@ -11,19 +11,19 @@ pub(crate) struct Rpc {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Param {
-    /// With its `@`; empty for one by position.
+    /// Name with its `@`; empty for a positional parameter.
     pub name: String,
     pub output: bool,
     pub value: Value,
 }
 
-/// The request without ALL_HEADERS.
+/// Returns the request without ALL_HEADERS.
 pub(crate) fn skip_headers(body: &[u8]) -> Option<&[u8]> {
     let total = Reader(body).u32()? as usize;
     body.get(total..)
 }
 
-/// All calls of the request; one that has a type not known here gives none.
+/// Parses all calls of the request. `None` if one has a type that is not known here.
 pub(crate) fn parse_rpc(body: &[u8]) -> Option<Vec<Rpc>> {
     let mut r = Reader(skip_headers(body)?);
     let mut calls = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn parse_rpc(body: &[u8]) -> Option<Vec<Rpc>> {
         r.u16()?;
         let mut params = Vec::new();
         while let Some(first) = r.0.first() {
-            // the mark between two calls
+            // separator of two calls
             if matches!(first, 0x80 | 0xff | 0xfe) {
                 r.u8()?;
                 break;

@@ -1,4 +1,4 @@
-//! TLS: the handshake travels in PRELOGIN packets, what follows is TLS as usual.
+//! TLS inside TDS: the handshake travels in PRELOGIN packets, everything after it is plain TLS.
 
 use std::{
     io,
@@ -22,13 +22,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Message;
 
-/// A TLS server with this certificate. TLS 1.2 only, as servers speak it below TDS 8.0.
+/// Makes a TLS server with this certificate. It speaks TLS 1.2 only, as servers do below TDS 8.0.
 pub(crate) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain =
         CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>().context("the certificate")?;
     let key = PrivateKeyDer::from_pem_file(key).context("the key")?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    // a certificate that rustls itself would not read is shown, too
+    // this also presents a certificate that rustls itself would reject
     let certified = CertifiedKey::new(chain, provider.key_provider.load_private_key(key)?);
     let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS12])?
@@ -37,18 +37,18 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The content type of TLS records that are none of the handshake's.
+/// Content type of TLS records with application data; records of the handshake have others.
 const APPLICATION_DATA: u8 = 23;
 
-/// A socket that wraps what is written into PRELOGIN packets, and unwraps what is read, until the handshake is done.
+/// Socket that wraps and unwraps PRELOGIN packets until the handshake is done.
 #[derive(Debug)]
 pub(crate) struct Wrapped {
     pub inner: TcpStream,
     pub handshake: bool,
-    /// What is read is TLS already.
+    /// Incoming bytes are plain TLS.
     bare: bool,
     header: Vec<u8>,
-    /// Left to read of the packet at hand.
+    /// Number of bytes left to read of the current packet.
     left: usize,
     out: Vec<u8>,
 }
@@ -90,7 +90,7 @@ impl AsyncRead for Wrapped {
                 return Poll::Ready(Ok(()));
             }
             this.header.extend_from_slice(part.filled());
-            // a client that resumes a TLS session is done before this side is: its data follows at once
+            // a client that resumes a TLS session finishes first: its data follows at once
             if this.header[0] == APPLICATION_DATA {
                 this.bare = true;
                 let n = this.header.len().min(buf.remaining());
@@ -120,7 +120,7 @@ impl AsyncRead for Wrapped {
 impl AsyncWrite for Wrapped {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.handshake {
-            // kept until the flush, so that a flight is one packet
+            // kept until the flush, so that a handshake flight is one packet
             self.out.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -139,7 +139,8 @@ impl AsyncWrite for Wrapped {
                 framed.extend_from_slice(chunk);
             }
             self.out.clear();
-            // a handshake flight is far below what a socket buffers: a short write would be a dead peer
+            // a handshake flight is far smaller than a socket's buffer: a short write means a dead
+            // peer
             match Pin::new(&mut self.inner).poll_write(cx, &framed) {
                 Poll::Ready(Ok(n)) if n == framed.len() => {}
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),

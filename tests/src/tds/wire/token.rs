@@ -9,11 +9,11 @@ use crate::tds::{
     sql::{Ty, Value},
 };
 
-/// A response as it grows.
+/// Response under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     pub bytes: Vec<u8>,
-    /// Where the last DONE-like token stands.
+    /// Position of the last DONE-like token.
     last_done: Option<usize>,
 }
 
@@ -42,7 +42,7 @@ impl Tokens {
         self.with_length(0xad, &body);
     }
 
-    /// A change of the environment with text values: 1 database, 2 language, 4 packet size.
+    /// Writes an environment change with text values: 1 database, 2 language, 4 packet size.
     pub(crate) fn env_text(&mut self, kind: u8, new: &str, old: &str) {
         let mut body = vec![kind];
         body.extend(short(new));
@@ -50,7 +50,7 @@ impl Tokens {
         self.with_length(0xe3, &body);
     }
 
-    /// The client is to go to another server.
+    /// Sends the client to another server.
     pub(crate) fn env_routing(&mut self, host: &str, port: u16) {
         let units: Vec<u16> = host.encode_utf16().collect();
         let mut new = vec![0];
@@ -68,7 +68,8 @@ impl Tokens {
         self.with_length(0xe3, &[7, 5, 0x09, 0x04, 0xd0, 0x00, 0x34, 0]);
     }
 
-    /// 8 begins a transaction, 9 commits it, 10 rolls it back; the descriptor is 0 outside.
+    /// Writes a transaction change: 8 begin, 9 commit, 10 rollback. The descriptor is 0 outside of
+    /// a transaction.
     pub(crate) fn env_transaction(&mut self, kind: u8, descriptor: u64) {
         let mut body = vec![kind];
         if kind == 8 {
@@ -83,12 +84,12 @@ impl Tokens {
         self.with_length(0xe3, &body);
     }
 
-    /// The answer to a reset of the connection.
+    /// Writes the answer to a reset of the connection.
     pub(crate) fn env_reset(&mut self) {
         self.with_length(0xe3, &[18, 0, 0]);
     }
 
-    /// ERROR, or INFO for a severity up to 10.
+    /// Writes ERROR, or INFO for a severity up to 10.
     pub(crate) fn message(&mut self, e: &SqlError, server: &str) {
         let mut body = Vec::new();
         body.extend(e.number.to_le_bytes());
@@ -145,12 +146,12 @@ impl Tokens {
         self.bytes.extend(rows.unwrap_or(0).to_le_bytes());
     }
 
-    /// A statement is done, and more follows.
+    /// Ends a statement; more follows.
     pub(crate) fn done(&mut self, in_proc: bool, command: u16, rows: Option<u64>) {
         self.done_token(if in_proc { 0xff } else { 0xfd }, 1, command, rows);
     }
 
-    /// A statement failed, and more follows.
+    /// Ends a failed statement; more follows.
     pub(crate) fn done_error(&mut self, in_proc: bool) {
         self.done_token(if in_proc { 0xff } else { 0xfd }, 3, 0, None);
     }

@@ -5,7 +5,7 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use super::{Reader, utf16};
 use crate::tds::sql::{Data, Ty, Value};
 
-/// SQL_Latin1_General_CP1_CI_AS.
+/// Default collation, SQL_Latin1_General_CP1_CI_AS.
 const COLLATION: [u8; 5] = [0x09, 0x04, 0xd0, 0x00, 0x34];
 
 /// Writes a TYPE_INFO.
@@ -76,7 +76,7 @@ pub(crate) fn put_value(out: &mut Vec<u8>, ty: Ty, value: &Value) {
     }
 }
 
-/// With a length of two bytes, or in parts when it may be of any length.
+/// Writes bytes with a two-byte length, or in chunks if they may have any length.
 fn put_bytes(out: &mut Vec<u8>, max: bool, bytes: &[u8]) {
     if !max {
         out.extend((bytes.len() as u16).to_le_bytes());
@@ -125,11 +125,11 @@ fn time_width(scale: u8) -> usize {
     }
 }
 
-/// Reads a TYPE_INFO with the value behind it, as parameters have them.
+/// Reads a TYPE_INFO and the value behind it, as parameters have them.
 pub(crate) fn take_param(r: &mut Reader<'_>) -> Option<Value> {
     let id = r.u8()?;
     match id {
-        // fixed lengths
+        // types of fixed length
         0x1f => Some(Value::NULL),
         0x30 => Some(Value::tiny(r.u8()?.into())),
         0x32 => Some(Value::bit(r.u8()? != 0)),
@@ -138,7 +138,7 @@ pub(crate) fn take_param(r: &mut Reader<'_>) -> Option<Value> {
         0x7f => Some(Value::big(r.u64()? as i64)),
         0x3e => Some(Value { ty: Ty::Float, data: Data::Float(f64::from_bits(r.u64()?)) }),
         0x3d => Some(Value::datetime(take_datetime(r.bytes(8)?)?)),
-        // a length of one byte
+        // types with a length of one byte
         0x26 | 0x68 | 0x24 | 0x6d | 0x6f | 0x28 | 0x2a | 0x2b | 0x6a | 0x6c => {
             let max = if id == 0x28 { 3 } else { r.u8()? };
             let (precision, scale) = if matches!(id, 0x6a | 0x6c) { (r.u8()?, r.u8()?) } else { (0, max) };
@@ -172,7 +172,7 @@ pub(crate) fn take_param(r: &mut Reader<'_>) -> Option<Value> {
                 }
             })
         }
-        // text and ntext: older drivers send long strings so
+        // text and ntext: older drivers send long strings as these
         0x63 => {
             r.u32()?;
             r.bytes(5)?;

@@ -1,4 +1,4 @@
-//! SQL Server Agent: jobs, their steps, and when they run. No transaction takes back what happens to them.
+//! SQL Server Agent: jobs, their steps and schedules. A rollback does not undo changes of jobs.
 
 use chrono::{NaiveDateTime, Timelike};
 
@@ -7,17 +7,17 @@ use super::World;
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub name: String,
-    /// A login.
+    /// Login that owns the job.
     pub owner: i32,
     pub enabled: bool,
     pub steps: Vec<Step>,
     pub schedules: Vec<Schedule>,
-    /// Whether it is to run on this server: without sp_add_jobserver it never does.
+    /// Job runs on this server. Without sp_add_jobserver it never does.
     pub targeted: bool,
     pub running: bool,
-    /// Until when it was looked at whether it is due.
+    /// Time up to which the schedules have been checked.
     pub seen: NaiveDateTime,
-    /// What the last run that failed said.
+    /// Error message of the last run that failed.
     pub failure: Option<String>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Step {
     pub command: String,
 }
 
-/// Every so many seconds of every day.
+/// Schedule of every day, with a step in seconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     pub enabled: bool,
@@ -36,10 +36,10 @@ pub(crate) struct Schedule {
 }
 
 impl Job {
-    /// Whether a schedule says that it starts, as of now.
+    /// Checks whether a schedule starts the job now.
     fn is_due(&mut self, now: NaiveDateTime) -> bool {
         let seen = std::mem::replace(&mut self.seen, now);
-        // a job that runs is not started a second time
+        // a running job is not started a second time
         let may = self.enabled && self.targeted && !self.running && !self.steps.is_empty();
         let times = |time: NaiveDateTime, every: u32| (time.date(), time.num_seconds_from_midnight() / every.max(1));
         may && self.schedules.iter().any(|s| s.enabled && times(seen, s.every) != times(now, s.every))
@@ -47,7 +47,7 @@ impl Job {
 }
 
 impl World {
-    /// The jobs that start now; they are marked as running.
+    /// Returns the jobs that start now, and marks them as running.
     pub(crate) fn due_jobs(&mut self) -> Vec<Job> {
         let (now, runs) = (self.now(), self.agent && !self.stopping);
         let due = |job: &mut Job| {

@@ -12,7 +12,7 @@ use crate::tds::sql::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A SQL login or user.
+    /// SQL login or user.
     Sql,
     Role,
 }
@@ -38,19 +38,19 @@ pub(crate) struct Principal {
     pub sid: Option<Vec<u8>>,
     pub kind: Kind,
     pub fixed: bool,
-    /// A contained user has one.
+    /// Password of a contained user.
     pub password: Option<String>,
     pub owner: Option<i32>,
     pub created: NaiveDateTime,
 }
 
-/// What a permission is on, whose it is and what it allows: (class, major id, grantee, permission).
+/// Key of a permission: (class, major id, grantee, permission).
 pub(crate) type Key = (u8, i32, i32, String);
 
-/// How it is held.
+/// State and grantor of a permission.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
-    /// G, W (with grant option) or D.
+    /// State: G (granted), W (granted with grant option) or D (denied).
     pub state: char,
     pub grantor: i32,
 }
@@ -73,19 +73,20 @@ pub(crate) struct Table {
     pub created: NaiveDateTime,
 }
 
-/// A stored procedure.
+/// Stored procedure of a schema.
 #[derive(Debug, Clone)]
 pub(crate) struct Procedure {
     pub id: i32,
     pub name: String,
     pub schema: i32,
     pub routine: Routine,
-    /// As which user it runs, where that is not whoever calls it.
+    /// User that it runs as, unless that is the caller.
     pub runs_as: Option<i32>,
     pub created: NaiveDateTime,
 }
 
-/// On a table, or (on none) run by each change of who is in a role. One on a table is seen, and does nothing.
+/// Trigger on a table, or on none: then each change of a role's members runs it. One on a table is
+/// visible, and does nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Trigger {
     pub id: i32,
@@ -102,7 +103,7 @@ pub(crate) struct Database {
     pub read_only: bool,
     pub owner: Vec<u8>,
     pub principals: BTreeMap<i32, Principal>,
-    /// (role, member)
+    /// Memberships as (role, member).
     pub members: BTreeSet<(i32, i32)>,
     pub permissions: BTreeMap<Key, Grant>,
     pub schemas: BTreeMap<i32, Schema>,
@@ -110,7 +111,7 @@ pub(crate) struct Database {
     pub procedures: BTreeMap<i32, Procedure>,
     pub triggers: Vec<Trigger>,
     pub created: NaiveDateTime,
-    /// Its broker identifier.
+    /// Service Broker identifier of the database.
     pub broker: [u8; 16],
 }
 
@@ -121,12 +122,12 @@ pub(crate) struct Rel {
     pub rows: Vec<Vec<Value>>,
 }
 
-/// Names compare without case.
+/// Compares two names without case.
 pub(crate) fn same(a: &str, b: &str) -> bool {
     fold(a) == fold(b)
 }
 
-/// The fixed server roles with their principal ids.
+/// Fixed server roles with their principal ids.
 const SERVER_ROLES: [(i32, &str); 9] = [
     (2, "public"),
     (3, "sysadmin"),
@@ -139,7 +140,7 @@ const SERVER_ROLES: [(i32, &str); 9] = [
     (10, "bulkadmin"),
 ];
 
-/// The fixed database roles with theirs.
+/// Fixed database roles with their principal ids.
 const DATABASE_ROLES: [(i32, &str); 9] = [
     (16384, "db_owner"),
     (16385, "db_accessadmin"),
@@ -223,7 +224,7 @@ impl Database {
         }
     }
 
-    /// Whether everybody may come in as guest.
+    /// Checks whether every login may come in as guest.
     pub(crate) fn guests(&self) -> bool {
         matches!(self.id, 1 | 2 | 4)
     }
@@ -246,24 +247,25 @@ impl Database {
         self.procedures.values().find(|p| p.schema == schema && same(&p.name, name))
     }
 
-    /// The number of the table or procedure of this name.
+    /// Returns the number of the table or procedure of this name.
     pub(crate) fn object_named(&self, schema: &str, name: &str) -> Option<i32> {
         let table = self.table_named(schema, name).map(|t| t.id);
         table.or_else(|| self.procedure_named(schema, name).map(|p| p.id))
     }
 
-    /// Whether something is in the schema.
+    /// Checks whether the schema contains anything.
     pub(crate) fn schema_in_use(&self, schema: i32) -> bool {
         self.tables.values().any(|t| t.schema == schema) || self.procedures.values().any(|p| p.schema == schema)
     }
 
-    /// The schema of a table or procedure.
+    /// Returns the schema of a table or procedure.
     pub(crate) fn schema_of(&self, object: i32) -> Option<i32> {
         let table = self.tables.get(&object).map(|t| t.schema);
         table.or_else(|| self.procedures.get(&object).map(|p| p.schema))
     }
 
-    /// The principal and every role that it is a member of, directly or through other roles; `public` too.
+    /// Returns the principal and every role that it is a member of, directly or through other
+    /// roles. `public` is included.
     pub(crate) fn closure(&self, id: i32) -> BTreeSet<i32> {
         let mut out: BTreeSet<i32> = [id, 0].into();
         loop {

@@ -1,9 +1,10 @@
-//! Locks. Changes of the catalog and of tables hold theirs until the transaction ends; readers wait for them.
+//! Locks. A change of the catalog or of a table holds its lock until the transaction ends; readers
+//! wait for it.
 
 use super::World;
 use crate::tds::error::{Stop, error};
 
-/// An exclusive lock on one thing.
+/// Exclusive lock on one resource.
 #[derive(Debug, Clone)]
 pub(crate) struct Lock {
     pub spid: i32,
@@ -11,7 +12,7 @@ pub(crate) struct Lock {
     pub kind: &'static str,
 }
 
-/// sp_getapplock's.
+/// Lock taken by sp_getapplock.
 #[derive(Debug, Clone)]
 pub(crate) struct AppLock {
     pub spid: i32,
@@ -23,7 +24,7 @@ pub(crate) struct AppLock {
 }
 
 impl World {
-    /// Takes it until the transaction ends, or says who holds it.
+    /// Takes a lock until the transaction ends, or says who holds it.
     pub(crate) fn lock(
         &mut self,
         spid: i32,
@@ -42,7 +43,7 @@ impl World {
         }
     }
 
-    /// A reader of this kind of things waits for whoever is changing one.
+    /// Makes a reader wait for a session that changes a resource of this kind.
     pub(crate) fn readable(&self, spid: i32, database: i32, kind: &str) -> Result<(), Stop> {
         if self.session(spid).dirty_reads || self.session(spid).system {
             return Ok(());
@@ -53,7 +54,8 @@ impl World {
         }
     }
 
-    /// Waiting in a circle would never end: the one that closes it is the victim.
+    /// Waits for a session. A wait that would close a circle never ends: it becomes the deadlock
+    /// victim.
     pub(crate) fn wait(&self, spid: i32, by: i32, resource: String, wait: &'static str) -> Result<(), Stop> {
         let mut at = by;
         for _ in 0..self.sessions.len() {

@@ -22,31 +22,31 @@ pub(crate) use view::view;
 
 use crate::tds::Options;
 
-/// Everything behind the server's one mutex.
+/// State behind the server's one mutex.
 #[derive(Debug)]
 pub(crate) struct World {
     pub name: String,
     pub version: String,
     pub engine_edition: i64,
-    /// Where a login is sent instead: a port of this machine.
+    /// Port of this machine to which logins are sent instead.
     pub route: Option<u16>,
     pub logins: BTreeMap<i32, Login>,
-    /// (role, member)
+    /// Memberships of server roles as (role, member).
     pub server_members: BTreeSet<(i32, i32)>,
     pub server_permissions: BTreeMap<Key, Grant>,
     pub databases: BTreeMap<i32, Database>,
     pub sessions: BTreeMap<i32, Session>,
     pub locks: BTreeMap<String, Lock>,
     pub app_locks: Vec<AppLock>,
-    /// SQL Server Agent's, by name.
+    /// Jobs of SQL Server Agent, by name.
     pub jobs: BTreeMap<String, Job>,
-    /// Whether SQL Server Agent runs.
+    /// SQL Server Agent is running.
     pub agent: bool,
     pub start: NaiveDateTime,
-    /// Added to the machine's clock.
+    /// Time added to the machine's clock.
     pub clock: chrono::Duration,
     pub read_only: bool,
-    /// How many of the next role statements become deadlock victims.
+    /// Number of the next role statements that become deadlock victims.
     pub deadlocks: u32,
     pub stopping: bool,
     next: i32,
@@ -94,7 +94,7 @@ impl World {
         id
     }
 
-    /// UTC by this server's clock.
+    /// Returns the UTC time of this server's clock.
     pub(crate) fn now(&self) -> NaiveDateTime {
         let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).naive_utc();
         now.checked_add_signed(self.clock).unwrap_or(now)

@@ -1,10 +1,11 @@
-//! Who may do what. The hierarchy and the fixed roles follow the permissions chapter of the documentation.
+//! Permission checks. The hierarchy and the fixed roles follow the permissions chapter of the
+//! documentation.
 
 use std::collections::BTreeSet;
 
 use super::{Context, World};
 
-/// Classes of securables, as sys.database_permissions numbers them.
+/// Classes of securables, with the numbers of sys.database_permissions.
 pub(crate) const DATABASE: u8 = 0;
 pub(crate) const OBJECT: u8 = 1;
 pub(crate) const SCHEMA: u8 = 3;
@@ -13,7 +14,7 @@ pub(crate) const SERVER: u8 = 100;
 pub(crate) const SERVER_PRINCIPAL: u8 = 101;
 
 impl World {
-    /// The login with its server roles, `public` (2) too.
+    /// Returns the login with its server roles, including `public` (2).
     pub(crate) fn server_closure(&self, id: i32) -> BTreeSet<i32> {
         let mut out: BTreeSet<i32> = [id, 2].into();
         loop {
@@ -30,7 +31,7 @@ impl World {
         }
     }
 
-    /// Whether the session has a permission of the server.
+    /// Checks whether the session has a permission on the server.
     pub(crate) fn may_server(&self, spid: i32, permission: &str) -> bool {
         let session = self.session(spid);
         session.system
@@ -62,12 +63,12 @@ impl World {
                 || (closure.contains(&5) && matches!(*p, "ALTER SERVER STATE" | "ALTER SETTINGS" | "SHUTDOWN"))
                 || (closure.contains(&9) && matches!(*p, "CREATE ANY DATABASE" | "ALTER ANY DATABASE"))
         });
-        // everybody sees the names of databases and connects, unless denied
+        // unless denied, everybody may connect and see the names of databases
         let public = matches!(permission, "CONNECT SQL" | "VIEW ANY DATABASE");
         !held(|s| s == 'D') && (fixed || public || held(|s| s != 'D'))
     }
 
-    /// Permission on one login or server role.
+    /// Checks whether the session has a permission on one login or server role.
     pub(crate) fn may_server_principal(&self, spid: i32, id: i32, permission: &str) -> bool {
         let session = self.session(spid);
         if session.system || self.may_server(spid, "CONTROL SERVER") {
@@ -91,7 +92,7 @@ impl World {
             })
     }
 
-    /// As which user the session acts in a database.
+    /// Returns the user that the session acts as in a database.
     pub(crate) fn user_in(&self, spid: i32, database: i32) -> Option<i32> {
         let session = self.session(spid);
         if session.system {
@@ -111,7 +112,7 @@ impl World {
         }
         let login = context.login?;
         let db = self.databases.get(&database)?;
-        // a login that is gone leaves its sessions without rights
+        // the sessions of a dropped login have no permissions
         if !self.logins.contains_key(&login) {
             return None;
         }
@@ -122,7 +123,7 @@ impl World {
         own.or_else(|| if db.guests() { Some(2) } else { None })
     }
 
-    /// Whether the session has a permission in a database.
+    /// Checks whether the session has a permission in a database.
     pub(crate) fn may(&self, spid: i32, database: i32, class: u8, major: i32, permission: &str) -> bool {
         if self.session(spid).system {
             return true;
@@ -136,7 +137,8 @@ impl World {
         self.user_in(spid, database).is_some_and(|user| self.user_may(database, user, class, major, permission))
     }
 
-    /// Ownership chaining: what a procedure does with rows of its owner's, its caller needs no permission for.
+    /// Checks for an ownership chain: a procedure's caller needs no permission on rows of the
+    /// procedure's owner.
     fn chained(&self, spid: i32, database: i32, object: i32, permission: &str) -> bool {
         let owner = self.databases.get(&database).and_then(|d| d.schemas.get(&d.schema_of(object)?).map(|s| s.owner));
         matches!(permission, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "EXECUTE")
@@ -193,7 +195,7 @@ impl World {
     }
 }
 
-/// The permission and those that imply it, at the server.
+/// Returns the permission and those that imply it, on the server.
 fn covering_server(permission: &str) -> Vec<&str> {
     let mut out = vec![permission];
     match permission {
@@ -210,7 +212,7 @@ fn covering_server(permission: &str) -> Vec<&str> {
     out
 }
 
-/// The permission and those that imply it, each with its securable.
+/// Returns the permission and those that imply it, each with its securable.
 fn covering(class: u8, major: i32, schema: i32, is_role: bool, permission: &str) -> Vec<(u8, i32, &str)> {
     let mut out = vec![(class, major, permission), (class, major, "CONTROL")];
     match class {

@@ -1,4 +1,4 @@
-//! Sessions: who is connected, as whom it acts, what it waits for.
+//! Sessions: the connected clients, their execution contexts and waits.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 use super::{Undo, World};
 use crate::tds::sql::Value;
 
-/// As whom a session acts: EXECUTE AS puts another one on top.
+/// Execution context of a session. EXECUTE AS puts another one on top.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub login: Option<i32>,
     pub login_name: String,
     pub sid: Vec<u8>,
-    /// (database, user) where it is bound to one: contained users and EXECUTE AS USER.
+    /// Context is bound to this (database, user): that of a contained user, or of EXECUTE AS USER.
     pub user: Option<(i32, i32)>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Session {
     pub context_info: Option<Vec<u8>>,
     pub values: BTreeMap<String, (Value, bool)>,
     pub transactions: u32,
-    /// It can only be rolled back.
+    /// Transaction can only be rolled back.
     pub doomed: bool,
     pub undo: Vec<Undo>,
     pub savepoints: Vec<(String, usize)>,
@@ -46,16 +46,16 @@ pub(crate) struct Session {
     pub wait_resource: String,
     pub killed: bool,
     pub attention: bool,
-    /// Wakes the connection's task.
+    /// Notification that wakes the connection's task.
     pub wake: Option<Arc<Notify>>,
-    /// Milliseconds; -1 waits for ever.
+    /// Lock timeout in milliseconds; -1 waits for ever.
     pub lock_timeout: i64,
     pub xact_abort: bool,
     pub dirty_reads: bool,
     pub concat_null: bool,
-    /// In which database and whose the procedure is that runs.
+    /// Database of the running procedure, and its owner.
     pub chain: Option<(i32, i32)>,
-    /// The double's own, of which nobody sees anything.
+    /// Session belongs to the double itself; nobody sees it.
     pub system: bool,
 }
 
@@ -107,7 +107,7 @@ impl Session {
         self.context().map(|c| c.login_name.clone()).unwrap_or_default()
     }
 
-    /// What sp_reset_connection puts back.
+    /// Restores what sp_reset_connection restores.
     pub(crate) fn reset(&mut self, database: i32) {
         self.contexts.truncate(1);
         self.database = database;
@@ -121,12 +121,12 @@ impl Session {
 }
 
 impl World {
-    /// Smallest free number above 50: numbers are used again.
+    /// Returns the smallest free number above 50. Numbers are used again.
     pub(crate) fn free_spid(&self) -> i32 {
         (51..).find(|n| !self.sessions.contains_key(n)).unwrap_or(i32::MAX)
     }
 
-    /// Rolls back what is open and forgets the session.
+    /// Rolls back the session's open transaction and forgets the session.
     pub(crate) fn end_session(&mut self, spid: i32) {
         self.rollback(spid);
         self.app_locks.retain(|l| l.spid != spid);

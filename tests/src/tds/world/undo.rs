@@ -1,8 +1,8 @@
-//! Transactions: what was there before, to put it back.
+//! Transactions: the previous state of the catalog, to restore it.
 
 use super::{Database, Grant, Key, Login, Principal, Procedure, Schema, Table, World};
 
-/// A thing of the catalog with what stood in its place.
+/// Entry of the catalog with its previous value.
 #[derive(Debug, Clone)]
 pub(crate) enum Undo {
     Login(i32, Option<Login>),
@@ -18,7 +18,7 @@ pub(crate) enum Undo {
 }
 
 impl World {
-    /// Puts things (or their absence) into the catalog, remembering what was there.
+    /// Changes entries of the catalog (or removes them), and remembers the previous values.
     pub(crate) fn change(&mut self, spid: i32, change: Undo) {
         let before = self.put(change);
         if let (Some(before), Some(session)) = (before, self.sessions.get_mut(&spid)) {
@@ -62,7 +62,7 @@ impl World {
         })
     }
 
-    /// Undoes back to a mark.
+    /// Undoes all changes back to a mark.
     pub(crate) fn undo_to(&mut self, spid: i32, mark: usize) {
         while let Some(undo) =
             self.sessions.get_mut(&spid).and_then(|s| if s.undo.len() > mark { s.undo.pop() } else { None })
@@ -76,7 +76,7 @@ impl World {
         self.finish(spid);
     }
 
-    /// Keeps what was done, and lets go of the locks.
+    /// Keeps the changes, and releases the locks.
     pub(crate) fn finish(&mut self, spid: i32) {
         if let Some(s) = self.sessions.get_mut(&spid) {
             s.undo.clear();

@@ -22,7 +22,7 @@ fn rel(columns: &[(&str, Ty)], rows: Vec<Vec<Value>>) -> Rel {
     Rel { columns, rows }
 }
 
-/// The view of this name in schema `sys`, as the session sees it in this database.
+/// Returns the view of this name in schema `sys`, as the session sees it in this database.
 pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Option<Rel>, Stop> {
     let name = name.to_lowercase();
     match name.as_str() {
@@ -114,7 +114,7 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
     }))
 }
 
-/// Error 300 (with 297 behind it) where the server's state may not be seen.
+/// Returns error 300 (followed by 297) if the session may not see the server's state.
 fn needs_state(w: &World, spid: i32) -> Result<(), Stop> {
     if w.may_server(spid, "VIEW SERVER STATE") {
         return Ok(());
@@ -126,7 +126,7 @@ fn databases(w: &World, spid: i32) -> Rel {
     let current = w.session(spid).database;
     let all = w.may_server(spid, "VIEW ANY DATABASE");
     let azure = w.engine_edition == 5;
-    // a database of Azure SQL Database shows itself and master only, under numbers that are not those of DB_ID()
+    // Azure SQL Database shows only itself and master, under other numbers than those of DB_ID()
     let shown = move |id: i32| if azure { id == 1 || id == current } else { all || id <= 2 || id == current };
     let rows = w.databases.values().filter(move |d| shown(d.id)).map(move |d| {
         vec![
@@ -240,7 +240,8 @@ fn state_desc(state: char) -> &'static str {
     }
 }
 
-/// The four letters of a permission; those not in this list are made up of its words.
+/// Returns the four-letter code of a permission. A code that is not in this list is made from the
+/// permission's words.
 fn code(permission: &str) -> String {
     let known = match permission {
         "SELECT" => "SL",
@@ -306,14 +307,15 @@ fn server_permissions(w: &World, spid: i32) -> Rel {
 }
 
 impl World {
-    /// Whether the session sees that there is this table or procedure.
+    /// Checks whether the session sees this table or procedure.
     pub(crate) fn sees_object(&self, spid: i32, database: i32, id: i32) -> bool {
         ["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "ALTER", "VIEW DEFINITION"]
             .iter()
             .any(|p| self.may(spid, database, OBJECT, id, p))
     }
 
-    /// Whether the session sees a principal of a database: itself, the fixed ones, its roles, and what it has a permission on.
+    /// Checks whether the session sees a principal of a database: itself, the fixed ones, its
+    /// roles, and those on which it has a permission.
     pub(crate) fn sees_principal(&self, spid: i32, database: i32, id: i32) -> bool {
         if self.session(spid).system {
             return true;
@@ -377,7 +379,8 @@ fn database_principals(w: &World, spid: i32, database: i32) -> Rel {
     )
 }
 
-/// One's own memberships; all of them with VIEW DEFINITION on the database (db_securityadmin has it).
+/// Returns the session's own memberships. VIEW DEFINITION on the database, which db_securityadmin
+/// has, shows all of them.
 fn database_role_members(w: &World, spid: i32, database: i32) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let me = w.user_in(spid, database);
@@ -412,7 +415,7 @@ fn schemas(w: &World, database: i32) -> Rel {
     )
 }
 
-/// Tables and procedures, or only the tables.
+/// Returns tables and procedures, or only the tables.
 fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let tables = db.tables.values().map(|t| (t.name.as_str(), t.id, t.schema, "U ", "USER_TABLE", t.created));
@@ -477,7 +480,7 @@ fn triggers(w: &World, database: i32) -> Rel {
     )
 }
 
-/// What procedures are made of; their text is not kept.
+/// Returns the definitions of procedures; their text is not kept.
 fn modules(w: &World, spid: i32, database: i32) -> Rel {
     let all = w.databases.get(&database).into_iter().flat_map(|d| d.procedures.values());
     let rows = all.filter(|p| w.sees_object(spid, database, p.id)).map(|p| {
@@ -522,7 +525,7 @@ fn columns(w: &World, spid: i32, database: i32) -> Rel {
     )
 }
 
-/// Without VIEW SERVER STATE one sees only one's own session.
+/// Returns the sessions. Without VIEW SERVER STATE a session sees only itself.
 fn sessions(w: &World, spid: i32) -> Rel {
     let all = w.may_server(spid, "VIEW SERVER STATE");
     let rows = w.sessions.values().filter(|s| !s.system && (all || s.spid == spid)).map(|s| {

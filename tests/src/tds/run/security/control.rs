@@ -1,4 +1,4 @@
-//! Permissions: GRANT, DENY, REVOKE, and whose something is.
+//! Permissions: GRANT, DENY, REVOKE, and ownership.
 
 use super::cannot;
 use crate::tds::run::Machine;
@@ -6,7 +6,7 @@ use crate::tds::sql::ast::Securable;
 use crate::tds::world::{Database, Grant, Key, Kind, Login, Principal, Schema, Undo, World, class};
 use crate::tds::{Stop, error};
 
-/// Permissions of the whole server that have not `SERVER` in their name.
+/// Permissions of the whole server without `SERVER` in their name.
 const OF_THE_SERVER: [&str; 14] = [
     "ALTER ANY CONNECTION",
     "ALTER ANY DATABASE",
@@ -29,7 +29,7 @@ fn of_the_server(permission: &str) -> bool {
 }
 
 impl Machine {
-    /// GRANT, DENY and REVOKE.
+    /// Runs GRANT, DENY and REVOKE.
     pub(super) fn control(
         &self,
         w: &mut World,
@@ -82,7 +82,7 @@ impl Machine {
                 .any(|id| db.permissions.get(&(kind, major, *id, permission.clone())).is_some_and(|g| g.state == 'W'));
             let security = db.closure(me).contains(&16386) && kind != class::PRINCIPAL;
             if !holds && !security && !w.may(spid, database, kind, major, "CONTROL") {
-                // what one may not see does not exist
+                // an object that the session may not see does not exist for it
                 return if w.may(spid, database, kind, major, permission) || kind == class::DATABASE {
                     error(4613, "Grantor does not have GRANT permission.")
                 } else {
@@ -135,7 +135,7 @@ impl Machine {
         let me = w.session(spid).context().and_then(|c| c.login).unwrap_or(1);
         let control = w.may_server(spid, "CONTROL SERVER")
             || (kind == class::SERVER_PRINCIPAL && w.may_server_principal(spid, major, "CONTROL"));
-        // securityadmin grants what is the server's
+        // securityadmin grants the permissions of the server
         let security = kind == class::SERVER && w.server_closure(me).contains(&4);
         let option = permissions.iter().all(|p| {
             w.server_closure(me)
@@ -240,14 +240,15 @@ impl Machine {
     }
 }
 
-/// How a permission is held after GRANT, DENY or REVOKE; nothing: not at all.
+/// Returns the state of a permission after GRANT, DENY or REVOKE. `None`: the permission is not
+/// held.
 fn after((statement, option): (char, bool), held: Option<char>) -> Option<char> {
     match (statement, option, held) {
-        // without the option, one that is there stays
+        // a plain GRANT leaves an existing grant option
         ('G', false, Some('W')) | ('G', true, _) => Some('W'),
         ('G', ..) => Some('G'),
         ('D', ..) => Some('D'),
-        // GRANT OPTION FOR leaves the permission
+        // REVOKE GRANT OPTION FOR leaves the permission
         (_, true, Some('W')) => Some('G'),
         (_, true, held) => held,
         _ => None,

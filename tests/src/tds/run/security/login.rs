@@ -1,4 +1,4 @@
-//! Logins, and roles of the server.
+//! Logins and server roles.
 
 use super::{cannot, exists_at_server, not_permitted, victim};
 use crate::tds::run::Machine;
@@ -112,7 +112,7 @@ impl Machine {
         if role.id == 2 {
             return error(15081, "Membership of the public role cannot be changed.");
         }
-        // to change a fixed one, one has to be in it
+        // only a member changes the membership of a fixed role
         let me = w.session(spid).context().and_then(|c| c.login);
         let within = me.is_some_and(|l| w.sysadmin(l) || w.server_closure(l).contains(&role.id));
         let may =
@@ -147,7 +147,7 @@ impl Machine {
             return error(15413, "Cannot make a role a member of itself.");
         }
         w.lock(spid, 0, "login", member.0)?;
-        // doing it twice says nothing
+        // the statement has no effect the second time, and no error
         if w.server_members.contains(&(role.id, member.0)) != there {
             w.change(spid, Undo::ServerMember((role.id, member.0), there));
         }

@@ -135,7 +135,7 @@ impl Machine {
     }
 }
 
-/// Error 15151, which does not tell what is missing from what is forbidden.
+/// Returns error 15151, which does not tell a missing principal from a forbidden one.
 fn cannot<T>(verb: &str, kind: &str, name: &str) -> Result<T, Stop> {
     error(15151, format!("Cannot {verb} the {kind} '{name}', because it does not exist or you do not have permission."))
 }
@@ -152,7 +152,7 @@ fn exists_at_server<T>(name: &str) -> Result<T, Stop> {
     error(15025, format!("The server principal '{name}' already exists."))
 }
 
-/// One of the deadlocks that the test asked for.
+/// Returns one of the deadlock errors that the test asked for.
 fn victim(w: &mut World, spid: i32) -> Result<(), Stop> {
     if w.deadlocks == 0 || w.session(spid).system {
         return Ok(());

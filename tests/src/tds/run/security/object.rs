@@ -68,7 +68,7 @@ impl Machine {
             db.procedure_named(schema, short).map(|p| (p.id, p.schema, p.name.clone()))
         });
         let (id, schema, name) = match old {
-            // it keeps its number, and who may run it
+            // a changed procedure keeps its number, and the permissions on it
             Some(old) if or_alter && w.may(self.spid, database, class::OBJECT, old.0, "ALTER") => old,
             _ => self.place(w, database, name, "PROCEDURE")?,
         };
@@ -105,7 +105,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A number, the schema and the name for what is made here, if that may be.
+    /// Returns the number, schema and name of a new object, after it has checked the permission.
     fn place(&self, w: &mut World, database: i32, name: &[String], kind: &str) -> Result<(i32, i32, String), Stop> {
         let spid = self.spid;
         let (schema, short) = parts(name);
@@ -162,7 +162,8 @@ impl Machine {
         Ok(())
     }
 
-    /// What is to be dropped, if it may be, with its permissions gone; none where nothing is there and that is all right.
+    /// Returns the object to drop, after it has checked the permission and removed the permissions
+    /// on it. `None` where the object is absent and IF EXISTS allows that.
     fn dropped(
         &self,
         w: &mut World,
@@ -195,7 +196,8 @@ impl Machine {
         Ok(Some(id))
     }
 
-    /// These are not undone, so that a transaction of the user may not hold them.
+    /// Runs the statements that cannot be undone, so that a user's transaction may not contain
+    /// them.
     pub(super) fn define_database(&self, w: &mut World, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         if w.session(spid).transactions > 0 {
@@ -257,7 +259,7 @@ impl Machine {
     }
 }
 
-/// Schema and name; where none is named it is `dbo`.
+/// Returns schema and name. The default schema is `dbo`.
 fn parts(name: &[String]) -> (&str, &str) {
     match name {
         [.., s, n] => (if s.is_empty() { "dbo" } else { s.as_str() }, n.as_str()),

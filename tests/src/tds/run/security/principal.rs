@@ -114,7 +114,7 @@ impl Machine {
         }
         let id = w.fresh_id();
         w.lock(spid, database, "principal", id)?;
-        // roles have a SID, too
+        // roles have a SID too
         let sid = sid.or_else(|| Some(random_guid().to_vec()));
         let principal =
             Principal { id, name: name.to_owned(), sid, kind, fixed: false, password, owner, created: w.now() };
@@ -135,7 +135,7 @@ impl Machine {
         if role.id == 0 {
             return error(15081, "Membership of the public role cannot be changed.");
         }
-        // members of fixed roles are for db_owner alone
+        // only db_owner changes the members of fixed roles
         let may = if role.fixed {
             w.session(spid).system
                 || w.user_in(spid, database).is_some_and(|u| u == 1 || db.closure(u).contains(&16384))
@@ -170,7 +170,7 @@ impl Machine {
         if there && (id == role.id || db.closure(role.id).contains(&id)) {
             return error(15413, "Cannot make a role a member of itself.");
         }
-        // doing it twice says nothing
+        // the statement has no effect the second time, and no error
         if db.members.contains(&(role.id, id)) != there {
             w.change(spid, Undo::Member(database, (role.id, id), there));
         }
