@@ -1,4 +1,4 @@
-//! A clock that stands still until it is told otherwise.
+//! A clock that stands still until it is set by hand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,14 @@ struct Face {
 }
 
 impl ManualClock {
-    /// Stands at this wall time, an hour after its boot.
+    /// Makes a clock that stands at this wall time, an hour after its boot.
     #[must_use]
     pub fn at(wall: Time) -> Self {
         Self { face: Arc::new(watch::Sender::new(Face { wall, elapsed: Duration::from_secs(3600), boot: 1 })) }
     }
 
-    /// Time passes: both the wall clock and the elapsed time go on, and who sleeps long enough wakes up.
+    /// Lets time pass: the wall clock and the elapsed time go on, and sleepers wake when their time
+    /// has come.
     pub fn advance(&self, how_long: Duration) {
         let delta = TimeDelta::from_std(how_long).unwrap_or(TimeDelta::MAX);
         self.face.send_modify(|face| {
@@ -38,12 +39,13 @@ impl ManualClock {
         });
     }
 
-    /// Somebody sets the wall clock, forward when positive; no time passes.
+    /// Steps the wall clock, forward if positive; no time passes.
     pub fn step_wall(&self, by: TimeDelta) {
         self.face.send_modify(|face| face.wall = after(face.wall, by));
     }
 
-    /// The machine was off for so long: the wall clock went on meanwhile, the elapsed time counts from a new start.
+    /// Reboots the machine after it was off for this long. The wall clock went on meanwhile; the
+    /// elapsed time counts from the new start.
     pub fn reboot(&self, off_for: Duration) {
         let delta = TimeDelta::from_std(off_for).unwrap_or(TimeDelta::MAX);
         self.face.send_modify(|face| {
@@ -55,7 +57,7 @@ impl ManualClock {
 }
 
 impl Default for ManualClock {
-    /// Stands at 2026-01-01T00:00:00Z.
+    /// Makes a clock that stands at 2026-01-01T00:00:00Z.
     fn default() -> Self {
         Self::at(DateTime::from_timestamp(1_767_225_600, 0).unwrap_or(DateTime::UNIX_EPOCH))
     }

@@ -1,4 +1,4 @@
-//! A database that fails as it is told to.
+//! A database wrapper that fails as a test tells it to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,64 +15,64 @@ use crate::database::{
 };
 use crate::id::{Account, RoleName};
 
-/// One of the calls of a [`Database`].
+/// A call of a [`Database`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
-    /// [`Database::identify`]
+    /// Call of [`Database::identify`].
     Identify,
-    /// [`Database::capabilities`]
+    /// Call of [`Database::capabilities`].
     Capabilities,
-    /// [`Database::check`]
+    /// Call of [`Database::check`].
     Check,
-    /// [`Database::observe`]
+    /// Call of [`Database::observe`].
     Observe,
-    /// [`Database::grant`]
+    /// Call of [`Database::grant`].
     Grant,
-    /// [`Database::revoke`]
+    /// Call of [`Database::revoke`].
     Revoke,
-    /// [`Database::settle`]
+    /// Call of [`Database::settle`].
     Settle,
-    /// [`Database::arm`]
+    /// Call of [`Database::arm`].
     Arm,
-    /// [`Database::disarm`]
+    /// Call of [`Database::disarm`].
     Disarm,
-    /// [`Database::belongings`]
+    /// Call of [`Database::belongings`].
     Belongings,
-    /// [`Database::holders`]
+    /// Call of [`Database::holders`].
     Holders,
 }
 
-/// How a call goes wrong.
+/// A way in which a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The server is not reached; nothing happens.
+    /// Server cannot be reached; nothing happens.
     Unreachable,
-    /// The server refuses for now; nothing happens.
+    /// Server refuses for now; nothing happens.
     NotApplied,
-    /// The answer is lost, and nothing happened.
+    /// Answer is lost, and nothing happened.
     LostBefore,
-    /// The answer is lost, and it happened.
+    /// Answer is lost, although the work was done.
     LostAfter,
-    /// Nothing happens until [`FaultyDatabase::release`], then everything as usual.
+    /// Call hangs until [`FaultyDatabase::release`], and then works as usual.
     Hang,
-    /// Nothing happens, ever.
+    /// Call hangs forever, and nothing happens.
     HangForever,
-    /// It happens, and the answer is late by so much of the clock's time.
+    /// Work is done, and the answer is late by this much of the clock's time.
     Late(Duration),
 }
 
-/// What happened so far to one method.
+/// Counts of one method's calls so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// How many calls began.
+    /// Number of calls that began.
     pub begun: u64,
-    /// How many are in the works.
+    /// Number of calls that are running.
     pub running: u64,
-    /// How many were in the works at once, at most.
+    /// Largest number of calls that ran at once.
     pub most: u64,
 }
 
-/// Wraps a database, and fails as it is told to.
+/// Wrapper of a database that fails as it is told to.
 #[derive(Debug)]
 pub struct FaultyDatabase<D> {
     inner: D,
@@ -86,30 +86,30 @@ struct State {
     next: BTreeMap<Method, VecDeque<Option<Fault>>>,
     always: BTreeMap<Method, Fault>,
     calls: BTreeMap<Method, Calls>,
-    /// Accounts with which no call comes back.
+    /// Accounts for which no call returns.
     stuck: BTreeSet<Account>,
-    /// Accounts with which every call panics.
+    /// Accounts for which every call panics.
     breaks: BTreeSet<Account>,
 }
 
 impl<D: Database> FaultyDatabase<D> {
-    /// A database without faults as yet. The clock is for late answers.
+    /// Wraps a database, without faults at first. The clock is for late answers.
     #[must_use]
     pub fn new(inner: D, clock: Arc<dyn Clock>) -> Self {
         Self { inner, clock, state: Mutex::default(), released: watch::Sender::new(0) }
     }
 
-    /// What is wrapped.
+    /// Returns the wrapped database.
     pub fn inner(&self) -> &D {
         &self.inner
     }
 
-    /// The next calls of the method go like this, one after the other; `None` is a call without a fault.
+    /// Scripts the next calls of the method, one after the other; `None` is a call without a fault.
     pub fn script(&self, method: Method, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.state().next.entry(method).or_default().extend(faults);
     }
 
-    /// Every call of the method goes like this once its script is done.
+    /// Sets the fault of every call of the method once its script is used up.
     pub fn always(&self, method: Method, fault: Option<Fault>) {
         let mut state = self.state();
         match fault {
@@ -118,22 +118,22 @@ impl<D: Database> FaultyDatabase<D> {
         }
     }
 
-    /// No call that is about this account comes back from now on.
+    /// Lets no call about this account return from now on.
     pub fn stick(&self, account: Account) {
         self.state().stuck.insert(account);
     }
 
-    /// Every call that is about this account panics from now on.
+    /// Makes every call about this account panic from now on.
     pub fn break_on(&self, account: Account) {
         self.state().breaks.insert(account);
     }
 
-    /// Lets every call go on that hangs now.
+    /// Lets every call continue that hangs now.
     pub fn release(&self) {
         self.released.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// What happened to the method so far.
+    /// Returns the counts of the method's calls so far.
     #[must_use]
     pub fn calls(&self, method: Method) -> Calls {
         self.state().calls.get(&method).copied().unwrap_or_default()
@@ -154,7 +154,7 @@ impl<D: Database> FaultyDatabase<D> {
         (fault, Running { state: &self.state, method })
     }
 
-    /// Never comes back where one of the accounts is stuck, and panics where one breaks.
+    /// Never returns if one of the accounts is stuck, and panics if one of them breaks.
     async fn unless_stuck(&self, accounts: impl Iterator<Item = &Account>) {
         let accounts: Vec<&Account> = accounts.collect();
         let (is_stuck, breaks) = {
@@ -170,7 +170,7 @@ impl<D: Database> FaultyDatabase<D> {
         }
     }
 
-    /// Runs the call as the script has it: the error is instead of whatever the call answered.
+    /// Runs the call as the script demands. A scripted error replaces the answer of the call.
     async fn run<T>(&self, method: Method, call: impl Future<Output = T>) -> Result<T, DatabaseError> {
         let (fault, _running) = self.begin(method);
         match fault {
@@ -197,7 +197,7 @@ impl<D: Database> FaultyDatabase<D> {
     }
 }
 
-/// Counts a call out, also one that was dropped.
+/// Guard that counts a running call, and counts it out when it ends or is dropped.
 struct Running<'a> {
     state: &'a Mutex<State>,
     method: Method,
@@ -293,7 +293,7 @@ impl<D: Database> Database for FaultyDatabase<D> {
     }
 }
 
-/// The same error for each of several orders.
+/// Returns the same error again, for each of several orders.
 fn again(error: &DatabaseError) -> DatabaseError {
     match error {
         DatabaseError::Unreachable { why, .. } => DatabaseError::unreachable(why.clone()),

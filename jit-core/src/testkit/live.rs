@@ -1,4 +1,4 @@
-//! Live accesses without a database: for stores that have to hold a million of them.
+//! Live accesses without a database, for stores that have to hold a million of them.
 
 use chrono::TimeDelta;
 
@@ -13,12 +13,15 @@ use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance}
 use crate::request::Request;
 use crate::store::{BoxError, Expect, Write};
 
-/// The writes that put one active access to this role by this account into a store, made by running the machines: asked for and
-/// granted at `since`, for so long, under a rule without stages. Where there is a database, the subject has the ids that it knows
-/// both by; where there is none, their names stand for them.
+/// Returns the writes that put one active access into a store, made by running the state machines.
+/// The account asked for the role and got it at `since`, for this duration, under a rule without
+/// stages.
+///
+/// If there is a database, the subject has the ids by which it knows account and role. If there is
+/// none, their names stand for the ids.
 ///
 /// # Errors
-/// When one of the names cannot be one.
+/// Returns an error if one of the names is not valid.
 pub fn active(
     target: &TargetName,
     realm: &RealmId,
@@ -65,7 +68,7 @@ pub fn active(
     Ok(writes)
 }
 
-/// A plan without stages.
+/// Returns a plan without stages.
 fn at_once() -> Result<Plan, BoxError> {
     let day = TimeDelta::hours(24);
     Ok(Plan {

@@ -1,4 +1,5 @@
-//! What tests of this crate, of its adapters and of an embedder's own implementations are made of.
+//! Building blocks for tests of this crate, of its adapters and of an embedder's own
+//! implementations.
 
 pub mod clock;
 pub mod database_laws;

@@ -1,4 +1,4 @@
-//! Many orders in one call, the same order twice, and many calls at once.
+//! Laws about many orders in one call, the same order twice, and many calls at once.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn contract_one_bad_order_does_not_fail_the_others(world: Arc<dyn World>) 
 async fn contract_answers_are_in_the_order_of_the_orders(world: Arc<dyn World>) -> Outcome {
     let first = Scene::new(world.clone()).await?;
     let second = Scene::new(world.clone()).await?;
-    // alternating roles, so that grouping by role has to be undone
+    // alternating roles, so that an adapter that groups by role has to restore the order
     let missing = world.fresh("nobody");
     let mut orders = Vec::new();
     for scene in [&first, &second, &first, &second] {
@@ -164,7 +164,7 @@ async fn contract_calls_at_once_on_one_role(world: Arc<dyn World>) -> Outcome {
     Ok(())
 }
 
-/// Each was done or is known not to be; one at least was done.
+/// Checks that each call was done or is known not to be done, and that at least one was done.
 fn certain<T>(all: Vec<Result<T, BoxError>>) -> Outcome {
     let mut done = false;
     for one in all {

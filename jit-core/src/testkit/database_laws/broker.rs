@@ -1,4 +1,4 @@
-//! What the broker's account may do and must not be, and what the server says of itself.
+//! Laws about the powers of the broker's account, and about what the server reports of itself.
 
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ laws! {
 async fn contract_least_privileged_broker_is_enough(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let findings = check(&scene).await?;
-    // throwaway servers run without fsync, which is said to be dangerous, and is; accounts with members are those of other laws
+    // expected dangers: throwaway servers run without fsync, and other laws leave accounts with
+    // members
     let expected = ["fsync", "account-members"];
     let well =
         |finding: &Check| finding.severity == Severity::Remark || expected.contains(&finding.about.what.as_str());
@@ -52,7 +53,7 @@ async fn contract_check_names_each_privilege_that_is_taken(world: Arc<dyn World>
     let scene = Scene::new(world.clone()).await?;
     let role = scene.database.role(&scene.role)?;
     let mends = async || {
-        // some rights are those of a session from its beginning
+        // some rights of a session are fixed when the session begins
         let fresh = world.database(Login::Broker).await?;
         let found = fresh.check(std::slice::from_ref(&role)).await?;
         Ok::<Vec<String>, BoxError>(found.into_iter().filter_map(|finding| finding.mend).collect())
@@ -86,7 +87,8 @@ async fn contract_check_names_the_missing_right_to_end_sessions(world: Arc<dyn W
     let scene = Scene::new(world.clone()).await?;
     world.act(Act::TakeSignal).await?;
     names(&check(&scene).await?, "signal-backend", None)?;
-    // without it a revoke takes the membership, and never says that the sessions are gone
+    // without this right a revoke takes the membership, and never reports that the sessions are
+    // gone
     scene.grant(Width::Inherit).await?;
     let session = scene.session().await?;
     match only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)? {
@@ -177,7 +179,7 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
     let before = scene.database.identify().await?;
     must(before == scene.database.identify().await?, "the identity changes by itself")?;
     must(before == scene.grant(Width::Inherit).await?.identity, "the grant names another incarnation")?;
-    // some servers know of their start in whole seconds only
+    // some servers know their start time in whole seconds only
     world.pass(std::time::Duration::from_millis(1_100)).await;
     world.act(Act::Restart).await?;
     let later = scene.database.identify().await?;
@@ -247,7 +249,8 @@ async fn check(scene: &Scene) -> Result<Vec<Check>, BoxError> {
     Ok(scene.database.check(&[scene.database.role(&scene.role)?]).await?)
 }
 
-/// One finding is about this privilege, refuses, and says how to mend it.
+/// Checks that a finding about this privilege refuses the broker and names the statement that fixes
+/// it.
 fn names(findings: &[Check], what: &str, on: Option<&str>) -> Outcome {
     let about = |finding: &&Check| finding.about.what == what && (on.is_none() || finding.about.on.as_deref() == on);
     let Some(finding) = findings.iter().find(about) else {

@@ -1,4 +1,5 @@
-//! The dead-man: the database itself takes the role away when nobody of ours does.
+//! Laws of the dead man's switch: the database itself takes the role away when this system does
+//! not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +31,10 @@ laws! {
 
 const SOON: Duration = Duration::ZERO;
 const LATER: Duration = Duration::from_secs(3_600);
-/// Longer than a dead-man that was armed for now takes: its grace, and what it takes to look.
+/// Time after which a switch that was armed for now has fired: its grace, and its look at the
+/// clock.
 const LONG_GONE: Duration = Duration::from_secs(6);
-/// How long it may take on a machine with much else to do.
+/// Limit for the switch on a machine with much other work.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 fn order(subject: Subject, ends_in: Duration) -> ArmOrder {
@@ -44,7 +46,8 @@ async fn arm(scene: &Scene, order: ArmOrder) -> Result<Armed, BoxError> {
     Ok(only(scene.database.arm(&call("a"), &[order]).await)??)
 }
 
-/// Granted, with a dead-man that fires now: armed first for later, as whoever is slow has it.
+/// Grants a role whose dead man's switch fires now. The switch is armed for later first, as if the
+/// caller were slow.
 async fn granted_and_over(scene: &Scene, width: Width, over: ArmOrder) -> Outcome {
     arm(scene, ArmOrder { ends_in: LATER, ..over.clone() }).await?;
     scene.grant(width).await?;
@@ -55,7 +58,7 @@ async fn disarm(scene: &Scene) -> Result<Disarmed, BoxError> {
     Ok(only(scene.database.disarm(&call("d"), &[scene.subject()?]).await)??)
 }
 
-/// Waits until the catalog shows it.
+/// Waits until the catalog shows at most this many rows.
 async fn until_gone(scene: &Scene, rows: usize) -> Outcome {
     let begun = std::time::Instant::now();
     while scene.rows().await? > rows {
@@ -75,11 +78,11 @@ async fn until_ended(scene: &Scene, session: &mut Box<dyn super::UserSession>) -
     Ok(())
 }
 
-/// Waits until it is known to have fired; when that was.
+/// Waits until the switch is known to have fired, and checks the reported time.
 async fn fired(scene: &Scene) -> Outcome {
     let begun = std::time::Instant::now();
     let now = scene.world.server_time().await?;
-    // it says so once it has done all of its work
+    // the switch reports that it fired once all of its work is done
     loop {
         scene.world.pass(Duration::from_millis(300)).await;
         if let Some(fired_at) = disarm(scene).await?.fired_at {
@@ -105,7 +108,7 @@ async fn law_04_dead_man_takes_the_role_and_its_sessions(world: Arc<dyn World>) 
     until_ended(&scene, &mut session).await?;
     scene.usable(Tried::Denied).await?;
     fired(&scene).await?;
-    // a revoke that comes later finds nothing to do
+    // a later revoke finds nothing to do
     let report = scene.revoke(RevokeHow::Remove).await?;
     must(report.seen.direct.is_empty(), "it is there again")
 }
@@ -127,7 +130,7 @@ async fn law_04_dead_man_fires_whatever_the_defaults_are(world: Arc<dyn World>) 
     let defaults = world.hostile_defaults().ok_or("there are no defaults to be had")?;
     let mut scene = Scene::new(world).await?;
     scene.world.act(Act::Run { statement: &defaults.put }).await?;
-    // what is open already has the defaults from before
+    // open connections still have the earlier defaults
     scene.database = scene.world.database(super::Login::Broker).await?;
     granted_and_over(&scene, Width::Inherit, order(scene.subject()?, SOON)).await?;
     until_gone(&scene, 0).await?;
@@ -144,7 +147,7 @@ async fn law_04_dead_man_has_nothing_that_a_stranger_planted(world: Arc<dyn Worl
     let role = scene.database.role(&scene.role)?;
     for Plant { put, taken, named } in scene.world.plants() {
         scene.world.act(Act::Run { statement: &put }).await?;
-        // the adapter that has used it before, and one that sees it for the first time
+        // both the adapter that used the switch before, and one that sees it for the first time
         for database in [Arc::clone(&scene.database), scene.world.database(super::Login::Broker).await?] {
             let armed = only(database.arm(&call("a"), &[order(scene.subject()?, LATER)]).await)?;
             let rejected = matches!(armed, Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan, .. }));
@@ -200,7 +203,8 @@ async fn law_11_dead_man_of_names_that_need_quotes(world: Arc<dyn World>) -> Out
     Ok(())
 }
 
-/// One that found nothing to take explains nothing: the account may have another name.
+/// Shows that a switch that found nothing to take explains nothing: the account may have another
+/// name.
 async fn law_05_dead_man_says_whether_it_took_the_membership(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     arm(&scene, order(scene.subject()?, SOON)).await?;

@@ -1,4 +1,5 @@
-//! Default roles, where an engine has them: a grant makes the role usable at once, and what was there before comes back.
+//! Laws about default roles, if an engine has them: a grant makes the role usable at once, and the
+//! default role from before comes back.
 
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ async fn contract_activation_by_the_session_leaves_default_roles_alone(world: Ar
     defaults(&scene, &[&before]).await
 }
 
-/// A role that the account holds by somebody else's grant, and that is its default role.
+/// Makes a role that the account holds through another grantor, and that is its default role.
 pub(super) async fn standing_default(scene: &Scene, hint: &str) -> Result<String, BoxError> {
     let role = scene.world.fresh(hint);
     let (by, width, admin) = (By::Admin, Width::SetRole, false);

@@ -1,13 +1,13 @@
-//! Which law shows the adapter coping with which measured fact.
+//! Measured facts about the engines, and the laws that show how an adapter copes with them.
 
-/// Something that a real server was seen to do.
+/// Behaviour that was seen on a real server.
 #[derive(Debug, Clone, Copy)]
 pub struct Fact {
-    /// Its short name; a law cites it.
+    /// Short name; a law cites it.
     pub id: &'static str,
-    /// The fact.
+    /// The fact in one sentence.
     pub says: &'static str,
-    /// Where no law of this suite can show it: why, or where it is shown.
+    /// Reason or place, if no law of this suite shows the fact.
     pub elsewhere: Option<&'static str>,
 }
 
@@ -15,7 +15,8 @@ const fn fact(id: &'static str, says: &'static str) -> Fact {
     Fact { id, says, elsewhere: None }
 }
 
-/// What was measured on PostgreSQL 15 to 18, MySQL 9.7, MariaDB 10.11 and 11.8, timings left out. [`super::DatabaseLaw::facts`] says which law shows which.
+/// Facts measured on PostgreSQL 15 to 18, MySQL 9.7, MariaDB 10.11 and 11.8, without timings.
+/// [`super::DatabaseLaw::facts`] names the facts that a law shows.
 pub const FACTS: &[Fact] = &[
     fact("pg-one-row", "15 keeps one row per (role, member): our REVOKE deletes a standing one"),
     fact(

@@ -1,4 +1,4 @@
-//! Accounts and roles that were renamed or dropped while a window was open, or never were.
+//! Laws about accounts and roles that were renamed or dropped in an open window, or never existed.
 
 use std::sync::Arc;
 

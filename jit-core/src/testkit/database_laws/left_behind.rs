@@ -1,4 +1,5 @@
-//! What an account or a role came to own outlives the membership, and is seen.
+//! Laws about leftovers: objects that an account or a role came to own outlive the membership, and
+//! are seen.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ async fn contract_belongings_show_what_was_made_in_a_window(world: Arc<dyn World
     let scene = Scene::new(world).await?;
     scene.world.act(Act::LetMake { role: &scene.role }).await?;
     let before = owned(&scene).await?;
-    // what lets make routines is a power on MariaDB
+    // on MariaDB, the right to make routines counts as a power
     let order = scene.order_accepting(scene.soon().await?, Stance::Refused, Stance::Accepted)?;
     scene.send_grant(order).await??;
     let mut session = scene.session().await?;

@@ -1,6 +1,8 @@
-//! The laws of every [`Database`](crate::database::Database), as data: each runs against a fresh [`World`].
+//! Laws that every [`Database`](crate::database::Database) keeps, as data. Each law runs against a
+//! fresh [`World`].
 //!
-//! An adapter's own test makes a world for each law and runs it; what a world lacks is shown as ignored, never as passed:
+//! An adapter's own test makes a world for each law and runs the law in it. If the world lacks
+//! something, the test is shown as ignored, never as passed:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -11,7 +13,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! for law in database_laws().iter().filter(|law| law.name.starts_with("law_07")) {
-//!     let world: Arc<dyn World> = Arc::new(MockWorld::new(MockServer::new(Profile::postgres(17), Arc::new(SystemClock))));
+//!     let server = MockServer::new(Profile::postgres(17), Arc::new(SystemClock));
+//!     let world: Arc<dyn World> = Arc::new(MockWorld::new(server));
 //!     match law.missing(&*world) {
 //!         Some(why) => println!("{} ignored: {why}", law.name),
 //!         None => (law.run)(world).await.unwrap(),
@@ -51,40 +54,40 @@ pub use world::{
 
 use crate::store::BoxError;
 
-/// What a law answers: nothing, or how it was broken.
+/// Outcome of a law: nothing, or an error that says how the law was broken.
 pub type Outcome = Result<(), BoxError>;
 
 /// Runs a law against a world.
 pub type Run = fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// One law.
+/// A single law, with what it needs to run.
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseLaw {
-    /// `law_06_...` by the law's number, `contract_...` where it is only the contract's.
+    /// Name: `law_06_...` by the law's number, or `contract_...` if only the contract demands it.
     pub name: &'static str,
-    /// What the engine and the environment need for it.
+    /// Needs of the law that the engine and the environment have to meet.
     pub needs: &'static [Need],
-    /// Which of the engines' measured facts it shows the adapter coping with, by [`Fact::id`].
+    /// Measured facts that the adapter is shown to cope with, by [`Fact::id`].
     pub facts: &'static [&'static str],
-    /// Runs it.
+    /// Function that runs the law.
     pub run: Run,
 }
 
 impl DatabaseLaw {
-    /// Why it cannot be run in this world.
+    /// Returns why the law cannot run in this world; none if it can.
     #[must_use]
     pub fn missing(&self, world: &dyn World) -> Option<&'static str> {
         self.needs.iter().find_map(|need| world.lacks(*need))
     }
 
-    /// Whether it stops and restarts its server.
+    /// Checks whether the law stops and restarts its server.
     #[must_use]
     pub fn wants_own_server(&self) -> bool {
         self.needs.contains(&Need::OwnServer)
     }
 }
 
-/// Every law, in the order of their names.
+/// Returns every law, in the order of the names.
 #[must_use]
 pub fn database_laws() -> Vec<DatabaseLaw> {
     let rooms = [
@@ -108,7 +111,7 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
     laws
 }
 
-/// The laws of one room: `name: [needs], [facts];`.
+/// Defines the laws of one module: `name: [needs], [facts];`.
 macro_rules! laws {
     ($($name:ident: [$($need:ident),*], [$($fact:literal),*];)*) => {
         pub(super) const LAWS: &[super::DatabaseLaw] = &[$(super::DatabaseLaw {
@@ -121,7 +124,7 @@ macro_rules! laws {
 }
 use laws;
 
-/// Breaks the law unless it holds.
+/// Returns an error unless the condition holds.
 fn must(holds: bool, otherwise: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(otherwise.into().into()) }
 }

@@ -1,4 +1,4 @@
-//! Law 11: no trust in names.
+//! Laws about names: law 11 trusts none.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ async fn law_11_what_the_engine_would_alter_is_refused(world: Arc<dyn World>) ->
     Ok(())
 }
 
-/// Grant, use, revoke.
+/// Grants, uses and revokes the role.
 async fn round(world: Arc<dyn World>, account: String, role: String) -> Outcome {
     let scene = Scene::named(world, account, role).await?;
     scene.grant(Width::Inherit).await?;

@@ -1,4 +1,4 @@
-//! The way to the server: TLS, passwords, and what may never be said of them (law 12).
+//! Laws about the way to the server: TLS, passwords, and what may never be told of them (law 12).
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ async fn contract_tls_refuses_a_wrong_host(world: Arc<dyn World>) -> Outcome {
 async fn contract_tls_refuses_a_certificate_that_has_expired(world: Arc<dyn World>) -> Outcome {
     world.database(Login::Broker).await?.identify().await?;
     world.act(Act::Show { certificate: Certificate::Expired }).await?;
-    // a server may take a moment to show another one
+    // a server may take a moment to show another certificate
     for _ in 0..100 {
         if world.database(Login::Broker).await?.identify().await.is_err() {
             break;
@@ -54,7 +54,7 @@ async fn contract_tls_knows_a_nameless_certificate_by_the_expected_name_only(wor
                 .map_err(|error| format!("{certificate:?}, {login:?}: {error}"))?;
         }
     }
-    // the whole work is done over it
+    // all work is done over this connection
     let database = world.database(Login::NameInCertificate).await?;
     let told = checks_of(&database, "tls-name").await?;
     must(told.severity == Severity::Remark && told.message.contains(CERTIFICATE_NAME), format!("{told:?}"))?;
@@ -69,14 +69,15 @@ async fn contract_tls_takes_no_common_name_where_there_are_others(world: Arc<dyn
     refused(&world, Login::Broker, &["certificate"]).await
 }
 
-/// What the check says of this.
+/// Returns the finding about this subject.
 async fn checks_of(database: &Arc<dyn Database>, what: &str) -> Result<Check, BoxError> {
     let checks = database.check(&[]).await?;
     let told = checks.iter().find(|check| check.about.what == what).cloned();
     told.ok_or_else(|| format!("nothing is told of {what}: {checks:?}").into())
 }
 
-/// The login leads to the server. One that was told to show another certificate may take a moment.
+/// Checks that the login leads to the server. A server that changes its certificate may take a
+/// moment.
 async fn answers(world: &Arc<dyn World>, login: Login) -> Outcome {
     let mut last = None;
     for _ in 0..100 {
@@ -106,7 +107,8 @@ async fn contract_nobody_there_is_unreachable(world: Arc<dyn World>) -> Outcome 
     refused(&world, Login::NobodyThere, &[]).await
 }
 
-/// The login leads nowhere, the error says why, and nothing says the password.
+/// Checks that the login leads nowhere, that the error says why, and that nothing tells the
+/// password.
 async fn refused(world: &Arc<dyn World>, login: Login, words: &[&str]) -> Outcome {
     let database = world.database(login).await?;
     let answer = database.identify().await;
@@ -132,7 +134,7 @@ async fn contract_rotated_password_is_picked_up(world: Arc<dyn World>) -> Outcom
 async fn contract_idle_connections_that_died_are_replaced(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     scene.grant(Width::Inherit).await?;
-    // rotation ends the broker's connections; the second one finds a pool that has been refilled
+    // rotation ends the broker's connections; the second rotation meets a pool that was refilled
     for _ in 0..2 {
         world.act(Act::RotatePassword).await?;
         eventually(|| async { scene.observe().await.map(drop) }).await?;
@@ -140,7 +142,8 @@ async fn contract_idle_connections_that_died_are_replaced(world: Arc<dyn World>)
     Ok(())
 }
 
-/// A connection may turn out dead only when it is used: a second try has to find a living one.
+/// Tries twice: a connection may turn out dead only when it is used, and the second try has to find
+/// a living one.
 async fn eventually<F: Future<Output = Outcome>>(mut what: impl FnMut() -> F) -> Outcome {
     let first = what().await;
     let Err(error) = first else { return Ok(()) };

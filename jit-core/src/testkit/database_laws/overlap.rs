@@ -1,4 +1,4 @@
-//! Law 7: what overlapping grants of one membership leave to the longer one.
+//! Laws about overlapping grants of one membership: the longer grant keeps what it needs (law 7).
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Law 5: a transaction prepared in the window must not commit after it unseen.
+//! Laws about prepared transactions: one prepared in the window must not commit after it unseen
+//! (law 5).
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ async fn law_05_prepared_transaction_is_rolled_back_by_rule(world: Arc<dyn World
 
 async fn law_05_prepared_transaction_that_cannot_be_rolled_back_is_reported(world: Arc<dyn World>) -> Outcome {
     let (scene, gid) = scene_with_prepared(world.clone()).await?;
-    // the membership has to go all the same, and the end stays unverified while the transaction is there
+    // the membership has to go anyway; the end stays unverified while the transaction exists
     let report = revoke(&scene, Prepared::Rollback).await?;
     must(scene.rows().await? == 0, "the membership is still there")?;
     let (seen, rolled_back) = (!report.seen.prepared.is_empty(), report.rolled_back.contains(&gid));

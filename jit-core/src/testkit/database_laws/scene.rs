@@ -1,4 +1,5 @@
-//! What nearly every law begins with: an account, a role, the broker's adapter, and orders for them.
+//! Common beginning of nearly every law: an account, a role, the broker's adapter, and orders for
+//! them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ pub(super) struct Scene {
     pub(super) account: String,
     pub(super) role: String,
     access: AccessId,
-    /// The default role that was there before the last grant.
+    /// Default role that was there before the last grant.
     default_before: Mutex<Option<String>>,
 }
 
@@ -44,7 +45,7 @@ impl Scene {
         Ok(Self { world, database, account, role, access, default_before: Mutex::default() })
     }
 
-    /// One more account in the same world.
+    /// Makes one more account in the same world.
     pub(super) async fn another(&self, hint: &str) -> Result<String, BoxError> {
         let account = self.world.fresh(hint);
         self.world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
@@ -64,7 +65,7 @@ impl Scene {
         })
     }
 
-    /// The subject with the ids that the server shows now.
+    /// Returns the membership with the ids that the server shows now.
     pub(super) async fn subject_by_id(&self) -> Result<Subject, BoxError> {
         let seen = self.observe().await?;
         let mut subject = self.subject()?;
@@ -96,7 +97,7 @@ impl Scene {
         RevokeOrder { access: self.access, subject, how, sessions, prepared, default_role }
     }
 
-    /// A deadline in good time.
+    /// Returns a deadline that leaves enough time.
     pub(super) async fn soon(&self) -> Result<Time, BoxError> {
         Ok(after(self.world.server_time().await?, TimeDelta::seconds(60)))
     }
@@ -110,7 +111,7 @@ impl Scene {
         only(observation.seen)
     }
 
-    /// The account as the adapter writes it.
+    /// Returns the account as the adapter writes it.
     pub(super) fn canonical(&self, account: &str) -> String {
         self.database.account(account).map_or_else(|error| error.to_string(), |account| account.as_str().to_owned())
     }
@@ -144,32 +145,32 @@ impl Scene {
         self.world.session(&self.account).await
     }
 
-    /// A membership by somebody, behind this system's back.
+    /// Adds a membership by some grantor, behind this system's back.
     pub(super) async fn standing(&self, by: By) -> Outcome {
         let (role, to) = (&self.role, &self.account);
         self.world.act(Act::Grant { role, to, by, width: Width::SetRole, admin: false }).await
     }
 
-    /// How often the account is in the role, as an administrator reads it.
+    /// Counts the account's rows in the role, as an administrator reads them.
     pub(super) async fn rows(&self) -> Result<usize, BoxError> {
         let rows = self.world.members(&self.role).await?;
         Ok(rows.iter().filter(|row| row.member == self.account).count())
     }
 
-    /// A new session of the account can, or cannot, use the role without `SET ROLE`.
+    /// Checks that a new session of the account can, or cannot, use the role without `SET ROLE`.
     pub(super) async fn usable(&self, expected: Tried) -> Outcome {
         let mut session = self.session().await?;
         expect(&mut session, Attempt::Write(&self.role), expected).await
     }
 }
 
-/// An attempt has to go like this.
+/// Checks that an attempt has the expected result.
 pub(super) async fn expect(session: &mut Box<dyn UserSession>, what: Attempt<'_>, expected: Tried) -> Outcome {
     let tried = session.attempt(what).await?;
     must(tried == expected, format!("{what:?} in session {}: {tried:?} instead of {expected:?}", session.id()))
 }
 
-/// The only one of one.
+/// Returns the only element of the list.
 pub(super) fn only<T>(all: Vec<T>) -> Result<T, BoxError> {
     let count = all.len();
     let mut all = all.into_iter();
@@ -179,22 +180,23 @@ pub(super) fn only<T>(all: Vec<T>) -> Result<T, BoxError> {
     }
 }
 
-/// A call of its own, with time enough.
+/// Makes a call with a fresh label and enough time.
 pub(super) fn call(what: &str) -> Call {
     call_within(what, Duration::from_secs(40))
 }
 
-/// A call of its own, with this limit.
+/// Makes a call with a fresh label and this limit.
 pub(super) fn call_within(what: &str, limit: Duration) -> Call {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let number = CALLS.fetch_add(1, Ordering::Relaxed);
     Call { label: format!("jit/law/{}/{what}{number}", std::process::id()), limit, server: None, store: None }
 }
 
-/// The proof of an approval that demands nothing, for tests of an adapter: as ever, made by the machine (law 1).
+/// Makes the proof of an approval that demands nothing, for tests of an adapter. The state machine
+/// makes it, as always (law 1).
 ///
 /// # Errors
-/// Never, unless the machine is broken.
+/// Fails only if the state machine is broken.
 pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
     let (requester, receiver) = (Principal::new("alice")?, Principal::new("alice")?);
     let hour = TimeDelta::hours(1);

@@ -1,4 +1,4 @@
-//! Law 5: who used the role is put out with it.
+//! Laws about sessions: a revoke also ends the sessions that used the role (law 5).
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ async fn law_05_session_of_a_member_of_the_account_is_ended(world: Arc<dyn World
     let order = scene.order_accepting(scene.soon().await?, Stance::Accepted, Stance::Refused)?;
     scene.send_grant(order).await??;
     let mut session = world.session(&bob).await?;
-    // where only what was granted to him himself can be set, he becomes the account
+    // where only direct grants can be set, bob becomes the account first
     if session.attempt(Attempt::SetRole(&scene.role)).await? != Tried::Done {
         expect(&mut session, Attempt::SetRole(&scene.account), Tried::Done).await?;
     }
@@ -131,7 +131,7 @@ async fn contract_account_with_members_is_refused(world: Arc<dyn World>) -> Outc
     must(scene.rows().await? == 0, "it was granted all the same")
 }
 
-/// Makes somebody a member of the account, who is returned.
+/// Makes another account a member of the account, and returns it.
 async fn with_member(scene: &Scene) -> Result<String, crate::store::BoxError> {
     let bob = scene.another("bob").await?;
     let (role, to) = (scene.account.as_str(), bob.as_str());

@@ -1,4 +1,4 @@
-//! Laws 2 and 15: nothing lands after its deadline, and nothing after it was settled.
+//! Laws 2 and 15: nothing takes effect after its deadline, and nothing after it was settled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ async fn nothing_lands(scene: &Scene, rows: usize) -> Outcome {
 async fn law_15_settle_waits_until_the_deadline_is_past(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     let not_after = after(world.server_time().await?, TimeDelta::milliseconds(1_200));
-    // a statement on its way through the network has no connection that could be ended
+    // a statement that is still in the network has no connection that could be ended
     settle(&scene, &call("g"), not_after).await?;
     must(world.server_time().await? > not_after, "settle answered before the deadline")
 }

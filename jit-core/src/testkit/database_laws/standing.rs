@@ -1,4 +1,5 @@
-//! Law 6: what was there before us is not ours.
+//! Laws about standing memberships: what was there before a grant does not belong to this system
+//! (law 6).
 
 use std::sync::Arc;
 
@@ -19,14 +20,14 @@ laws! {
 async fn law_06_standing_membership_survives(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.standing(By::Admin).await?;
-    // the look before the statement is what keeps it: the engine orders nothing over it
+    // the look before the statement protects the membership: the engine orders nothing for it
     let how = crate::holding::standing(None, &[], &scene.observe().await?, &scene.subject()?);
     must(how.is_some(), "it was not taken for a standing membership")?;
     if !scene.database.capabilities().await?.grantor_recorded {
         must(scene.rows().await? == 1, "looking changed something")?;
         return scene.usable(Tried::Done).await;
     }
-    // where the server keeps grantors apart even a grant and a revoke leave it
+    // a server that keeps grantors apart keeps the membership even after a grant and a revoke
     let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
     drop(scene.send_grant(order).await?);
     let report = scene.revoke(RevokeHow::Remove).await?;
@@ -41,7 +42,7 @@ async fn law_06_standing_membership_by_our_own_grantor_survives(world: Arc<dyn W
     let before = scene.observe().await?;
     must(before.direct.len() == 1, "it was not seen before the grant")?;
     scene.grant(Width::SetRole).await?;
-    // the engine knows from the look before its intent that it is not ours
+    // the engine looked before its intent, and so knows that the membership is not its own
     let report = scene.revoke(RevokeHow::Nothing).await?;
     must(scene.rows().await? == 1, "the standing membership is gone")?;
     must(report.seen.direct.len() == 1, "it is not in the report")
@@ -91,7 +92,7 @@ async fn law_06_membership_through_another_role_survives(world: Arc<dyn World>) 
     scene.usable(Tried::Done).await
 }
 
-/// Puts the account into the role by way of another role, whose name it returns.
+/// Puts the account into the role through another role, and returns the other role's name.
 async fn through_a_team(scene: &Scene) -> Result<String, crate::store::BoxError> {
     let team = scene.world.fresh("team");
     let by = By::Admin;

@@ -1,4 +1,5 @@
-//! Two stores that work with one broker: what one of them accounts for is left alone by the other.
+//! Laws about two stores that work with one broker: each leaves alone what the other one accounts
+//! for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) ->
         Ok::<_, BoxError>(one.map_or(0, |marks| marks.memberships))
     };
     must(count(theirs.clone()).await? == 1, "the store is not listed")?;
-    // nothing that we do touches it
+    // our calls do not touch the other store's membership
     let armed = only(database.arm(&by(&ours, "a"), &[order(Duration::ZERO)]).await)?;
     let refused =
         matches!(&armed, Err(error) if error.is_another_store() && error.to_string().contains(theirs.as_str()));
@@ -59,14 +60,14 @@ async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) ->
     let disarmed = only(database.disarm(&by(&ours, "d"), std::slice::from_ref(&subject)).await)??;
     must(disarmed.fired_at.is_none(), "it is said to have fired")?;
     must(count(theirs.clone()).await? == 1, "another store's was disarmed")?;
-    // whoever has armed it moves it, takes it away, and leaves no mark
+    // the store that armed the switch moves it, disarms it, and leaves no mark
     only(database.arm(&by(&theirs, "a"), &[order(LATER)]).await)??;
     let report = only(database.revoke(&by(&theirs, "r"), &[order_away]).await)??;
     must(scene.rows().await? == 0, format!("its own store does not take it: {report:?}"))?;
     expect(&mut session, Attempt::Ping, Tried::Ended).await?;
     only(database.disarm(&by(&theirs, "d"), std::slice::from_ref(&subject)).await)??;
     must(count(theirs.clone()).await? == 0, "a mark is left")?;
-    // one that has fired, or names no store, is nobody's
+    // a switch that has fired, or that names no store, belongs to nobody
     only(database.arm(&call("a"), &[order(LATER)]).await)??;
     must(scene.observe().await?.marked_by.is_none(), "a mark of nobody")?;
     only(database.arm(&by(&ours, "a"), &[order(LATER)]).await)??;
@@ -74,7 +75,7 @@ async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) ->
     Ok(())
 }
 
-/// One host: an engine with a store of its own.
+/// A single host: an engine with a store of its own.
 struct Host {
     jit: Jit,
     actor: Actor,
@@ -108,7 +109,7 @@ impl Host {
         self.jit.request(&self.actor, ask).await
     }
 
-    /// Asks, and has it.
+    /// Requests the role, and checks that the access is active.
     async fn usable(&self, scene: &Scene) -> Result<AccessView, BoxError> {
         let asked = self.ask(scene).await?;
         self.jit.run_due().await?;
@@ -117,7 +118,7 @@ impl Host {
         Ok(access)
     }
 
-    /// Gives it back, and has it ended.
+    /// Releases the access, and checks that it is revoked.
     async fn ended(&self, access: &AccessView) -> Result<AccessView, BoxError> {
         self.jit.release(&self.actor, access.id()).await?;
         self.jit.run_due().await?;
@@ -131,11 +132,11 @@ async fn law_06_two_stores_with_one_broker_are_told_apart(world: Arc<dyn World>)
     let scene = Scene::new(world).await?;
     let target = TargetName::new("db")?;
     let (one, two) = (Host::new(&scene, "required").await?, Host::new(&scene, "off").await?);
-    // two has it without a mark: one does not take that over
+    // `two` holds the membership without a mark: `one` does not take it over
     let unmarked = two.usable(&scene).await?;
     let refused = one.ask(&scene).await;
     must(matches!(&refused, Err(JitError::Standing { .. })), format!("what another store granted: {refused:?}"))?;
-    // once another store accounts for it, its end leaves it there
+    // another store accounts for the membership now, so the end of `two` leaves it there
     let (other, subject) = (StoreId::fresh(&SystemEntropy), scene.subject_by_id().await?);
     only(scene.database.arm(&by(&other, "a"), &[arming(&subject, LATER)]).await)??;
     let ended = two.ended(&unmarked).await?;
@@ -168,7 +169,7 @@ async fn law_06_two_stores_with_one_broker_are_told_apart(world: Arc<dyn World>)
     must(scene.rows().await? == 0, "its own store does not end it")?;
     let checks = two.jit.check_target(&target).await?.checks;
     must(checks.iter().all(|check| check.about.what != "another-store"), "a mark is left")?;
-    // two has it now, and ends it
+    // `two` gets the membership now, and ends it
     let host = Host::on(&scene, "required", Arc::clone(&two.store)).await?;
     let access = host.usable(&scene).await?;
     host.ended(&access).await?;

@@ -1,4 +1,4 @@
-//! What an engine's test environment offers the laws: the database under test, and the powers of the people around it.
+//! Test environment of an engine: the database under test, and the powers of the people around it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,300 +9,310 @@ use crate::clock::Time;
 use crate::database::{Database, Width};
 use crate::store::BoxError;
 
-/// A server with one broker of its own, least-privileged, and nobody else's names in it. A law gets a fresh one, so that laws
-/// run in parallel on one server.
+/// A server with a least-privileged broker of its own, and no other names. Each law gets a fresh
+/// world, so that laws run in parallel on one server.
 #[async_trait]
 pub trait World: Debug + Send + Sync {
-    /// Why this cannot be had here, in the words of the engine's facts; `None` where it can.
+    /// Returns why the environment lacks this, in the words of the engine's facts; `None` if it has
+    /// it.
     fn lacks(&self, need: Need) -> Option<&'static str>;
 
-    /// A name that nothing on the server has yet and that holds the hint unchanged.
+    /// Returns a name that is new on the server and contains the hint unchanged.
     fn fresh(&self, hint: &str) -> String;
 
-    /// The longest name that the engine takes whole.
+    /// Length of the longest name that the engine accepts uncut.
     fn longest_name(&self) -> usize;
 
-    /// Whether that counts bytes; else characters.
+    /// Checks whether that length counts bytes; otherwise it counts characters.
     fn counts_bytes(&self) -> bool;
 
-    /// Names that the engine would refuse, cut or take for something else, besides the too long ones.
+    /// Returns names that the engine would refuse, cut or misread, apart from those that are too
+    /// long.
     fn refused_names(&self) -> Vec<String>;
 
-    /// The broker's own account.
+    /// Returns the name of the broker's own account.
     fn broker(&self) -> String;
 
-    /// The adapter under test, logged in like this. The same login may answer with the same value.
+    /// Returns the adapter under test with this login. The same login may return the same value.
     ///
     /// # Errors
-    /// When it cannot be constructed.
+    /// Returns an error if the adapter cannot be constructed.
     async fn database(&self, login: Login) -> Result<Arc<dyn Database>, BoxError>;
 
-    /// Something that a DBA does by hand.
+    /// Does what a DBA does by hand.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// Returns an error if the server refuses it.
     async fn act(&self, act: Act<'_>) -> Result<(), BoxError>;
 
-    /// A session of the account.
+    /// Opens a session of the account.
     ///
     /// # Errors
-    /// When the server refuses the login.
+    /// Returns an error if the server refuses the login.
     async fn session(&self, account: &str) -> Result<Box<dyn UserSession>, BoxError>;
 
-    /// A transaction of somebody else's that stays open and has touched this membership: orders for it wait.
+    /// Opens a foreign transaction that touched this membership and stays open: orders for the
+    /// membership wait.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// Returns an error if the server refuses it.
     async fn hold(&self, role: &str, account: &str) -> Result<Box<dyn Hold>, BoxError>;
 
-    /// The catalog as an administrator reads it, without the adapter: the role's direct members.
+    /// Reads the role's direct members from the catalog as an administrator, without the adapter.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if the catalog cannot be read.
     async fn members(&self, role: &str) -> Result<Vec<Row>, BoxError>;
 
-    /// What the README has a DBA give the broker, each right for itself, roles apart. Empty where [`Need::Privileges`] is lacking.
+    /// Returns the rights that the README has a DBA give the broker, one by one, without the roles.
+    /// Empty if [`Need::Privileges`] is lacking.
     fn privileges(&self) -> Vec<Privilege> {
         Vec::new()
     }
 
-    /// What a stranger could have put where the dead man's switch is kept, each by itself. Empty where
-    /// [`Need::Planted`] is lacking.
+    /// Returns what a stranger could plant where the dead man's switch is kept, one by one. Empty
+    /// if [`Need::Planted`] is lacking.
     fn plants(&self) -> Vec<Plant> {
         Vec::new()
     }
 
-    /// Defaults of the database or of the broker's account that would cut, block or redirect what the broker does, all of them together.
+    /// Returns defaults of the database or the broker's account that would cut, block or redirect
+    /// the broker's work, all in one plant.
     fn hostile_defaults(&self) -> Option<Plant> {
         None
     }
 
-    /// How many of the broker's statements wait for a lock.
+    /// Number of the broker's statements that wait for a lock.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if the number cannot be read.
     async fn waiting(&self) -> Result<usize, BoxError>;
 
-    /// The server's own clock, UTC.
+    /// Reads the server's own clock, in UTC.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if the clock cannot be read.
     async fn server_time(&self) -> Result<Time, BoxError>;
 
-    /// Lets so much time pass on the server's clock.
+    /// Lets this much time pass on the server's clock.
     async fn pass(&self, how_long: std::time::Duration);
 }
 
-/// One right of the broker's.
+/// A right of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Privilege {
-    /// The statement that gives it.
+    /// Statement that gives the right.
     pub given: String,
-    /// The statement that takes it.
+    /// Statement that takes the right.
     pub taken: String,
-    /// What the mending statement of a check has to have in it.
+    /// Words that a check's remedy has to contain.
     pub named: Vec<String>,
 }
 
-/// Something that is put in the broker's way by hand.
+/// An obstacle that is put in the broker's way by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plant {
-    /// The statements that put it there.
+    /// Statements that put it there.
     pub put: String,
-    /// The statements that take it away again.
+    /// Statements that take it away again.
     pub taken: String,
-    /// A word that the check has to say of it.
+    /// Word that the check has to contain.
     pub named: String,
 }
 
-/// What a law needs of the engine or of its environment.
+/// A need that a law has of the engine or of its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Need {
-    /// The catalog keeps one membership per grantor.
+    /// Catalog keeps one membership per grantor.
     GrantorRecorded,
-    /// The catalog keeps one membership per role and member, whoever granted it.
+    /// Catalog keeps one membership per role and member, whoever granted it.
     OneRowPerMember,
-    /// A grant can withhold `SET ROLE`.
+    /// Grant can withhold `SET ROLE`.
     SetOption,
-    /// Default roles: what of its roles a session has from its beginning.
+    /// Default roles: roles that are active from the beginning of a session.
     DefaultRoles,
-    /// The rights of the broker can be taken one by one.
+    /// Broker's rights can be taken one by one.
     Privileges,
-    /// Somebody plants things where the dead man's switch is kept, and where the broker looks for names.
+    /// Stranger can plant objects where the dead man's switch is kept, and where the broker looks
+    /// up names.
     Planted,
-    /// The adapter sees what somebody owns.
+    /// Adapter sees the objects that an account or a role owns.
     Belongings,
-    /// A dead-man, which fires a second after the end.
+    /// Dead man's switch, which fires a second after the end.
     DeadMan,
-    /// An account can be granted like a role.
+    /// Account can be granted like a role.
     AccountMembers,
-    /// The server shows who holds a lock.
+    /// Server shows who holds a lock.
     BlockersShown,
-    /// A role alone may hold the power to create accounts, and the engine lets it.
+    /// Engine lets a role alone hold the power to create accounts.
     CanGrant,
     /// Lasting ids: a renamed account is found again.
     LastingIds,
-    /// Two-phase transactions.
+    /// Transactions with two-phase commit.
     Prepared,
-    /// Cursors.
+    /// Cursors that stay open.
     Cursors,
     /// Two databases that share one realm.
     TwoDatabases,
-    /// A network with TLS and passwords.
+    /// Network with TLS and passwords.
     Network,
-    /// A server that may be restarted and stopped: a world of its own.
+    /// Server that may be restarted and stopped: a world of its own.
     OwnServer,
 }
 
-/// How the adapter logs in.
+/// Logins and connections that the adapter can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Login {
-    /// As the least-privileged broker, by password, over verified TLS.
+    /// Least-privileged broker, by password, over verified TLS.
     Broker,
-    /// The same, into another database of the realm.
+    /// The same broker, into another database of the realm.
     OtherDatabase,
-    /// As a superuser.
+    /// Superuser instead of a broker.
     Superuser,
-    /// As a broker that everything was forgotten for: it may log in.
+    /// Broker that has no rights at all beside the login.
     Nobody,
-    /// Trusting a CA that has not signed the server's certificate.
+    /// Trust in a CA that has not signed the server's certificate.
     UnknownCa,
-    /// By a host name that the certificate does not have.
+    /// Host name that the certificate does not have.
     WrongHost,
-    /// Through somebody who says that the server speaks no TLS.
+    /// Man in the middle who claims that the server speaks no TLS.
     Stripped,
-    /// Without TLS, by the spelled-out dangerous mode.
+    /// Connection without TLS, by the dangerous mode that has to be spelled out.
     Plaintext,
-    /// By the name of the certificates of [`Act::Show`], [`CERTIFICATE_NAME`], instead of the host's.
+    /// Name of the certificates of [`Act::Show`], [`CERTIFICATE_NAME`], instead of the host's name.
     NameInCertificate,
-    /// By another such name.
+    /// Another expected name of this kind.
     AnotherName,
-    /// By that name, trusting a CA that has not signed the server's certificate.
+    /// That name, with trust in a CA that has not signed the server's certificate.
     NameByUnknownCa,
-    /// By the chain of the certificate alone.
+    /// Chain of the certificate alone, without a name.
     ChainAlone,
-    /// By the chain alone, trusting a CA that has not signed the server's certificate.
+    /// Chain alone, with trust in a CA that has not signed the server's certificate.
     ChainByUnknownCa,
-    /// With a password that is not the broker's. It is [`WRONG_PASSWORD`].
+    /// Wrong password for the broker: [`WRONG_PASSWORD`].
     WrongPassword,
-    /// To a port where nobody listens.
+    /// Port on which nobody listens.
     NobodyThere,
 }
 
-/// The common name of the certificates of [`Act::Show`]: none that a host could have.
+/// Common name of the certificates of [`Act::Show`]: a name that no host can have.
 pub const CERTIFICATE_NAME: &str = "project:instance";
 
-/// What [`Login::WrongPassword`] offers, to be looked for where no password may stand.
+/// Password of [`Login::WrongPassword`]: tests search for it in places where no password may
+/// appear.
 pub const WRONG_PASSWORD: &str = "wr0ng-hunter2-secret";
 
-/// Something that a DBA does by hand.
+/// An action that a DBA does by hand.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Act<'a> {
-    /// A login.
+    /// Creates a login.
     CreateAccount {
-        /// Its name.
+        /// Name of the account.
         account: &'a str,
-        /// Whether it inherits by default.
+        /// Flag: the account inherits by default.
         inherits: bool,
     },
-    /// A role with a table of its own that only the role may read and write, grantable by the broker.
+    /// Creates a role that the broker can grant. It has a table that only the role may read and
+    /// write.
     CreateRole {
-        /// Its name.
+        /// Name of the role.
         role: &'a str,
     },
-    /// A membership, granted by somebody.
+    /// Adds a membership that somebody grants.
     Grant {
-        /// What (an account can be it, too).
+        /// Role that is granted; it can also be an account.
         role: &'a str,
-        /// To whom.
+        /// Member that receives the role.
         to: &'a str,
-        /// By whom.
+        /// Grantor of the membership.
         by: By,
-        /// How wide.
+        /// Scope of the membership.
         width: Width,
-        /// With the admin option.
+        /// Flag: the admin option is included.
         admin: bool,
     },
-    /// Takes away whatever this one granted.
+    /// Takes away whatever this grantor granted.
     Revoke {
-        /// What.
+        /// Role that is revoked.
         role: &'a str,
-        /// From whom.
+        /// Member that loses the role.
         from: &'a str,
-        /// By whom.
+        /// Grantor whose grants are revoked.
         by: By,
     },
     /// Renames an account or a role.
     Rename {
-        /// From.
+        /// Name before the change.
         from: &'a str,
-        /// To.
+        /// Name after the change.
         to: &'a str,
     },
-    /// Drops an account or a role, its memberships with it.
+    /// Drops an account or a role with its memberships.
     Drop {
-        /// Which.
+        /// Name of the account or the role.
         name: &'a str,
     },
     /// Gives the role the power to create accounts.
     LetCreateAccounts {
-        /// Which.
+        /// Name of the role.
         role: &'a str,
     },
     /// Takes the broker's right to grant this role.
     TakeAdminOption {
-        /// Which.
+        /// Name of the role.
         role: &'a str,
     },
-    /// Takes the broker's right to grant this role, and gives it to a group that the broker is in.
+    /// Moves the broker's right to grant this role to a group that the broker is in.
     AdminThroughGroup {
-        /// Which.
+        /// Name of the role.
         role: &'a str,
     },
     /// Takes the broker's right to end sessions.
     TakeSignal,
-    /// Lets the broker act as the account, which is what ending its prepared transactions takes.
+    /// Lets the broker act as the account, which it needs to end the account's prepared
+    /// transactions.
     LetActAs {
-        /// Which.
+        /// Name of the account.
         account: &'a str,
     },
-    /// Changes the broker's password, on the server and where the adapter reads it, and ends the broker's connections.
+    /// Changes the broker's password, on the server and where the adapter reads it. Ends the
+    /// broker's connections.
     RotatePassword,
-    /// Gives or takes one of [`World::privileges`].
+    /// Runs a statement, such as one of [`World::privileges`].
     Run {
-        /// Its statement.
+        /// Statement to run.
         statement: &'a str,
     },
     /// Lets the role make objects where the tests keep theirs.
     LetMake {
-        /// Which.
+        /// Name of the role.
         role: &'a str,
     },
-    /// Turns off what dead-men need, or on again.
+    /// Turns off, or on again, what dead man's switches need.
     LetDeadMen {
-        /// On.
+        /// Flag: on if true.
         live: bool,
     },
     /// Commits a prepared transaction, as an administrator.
     CommitPrepared {
-        /// Its name.
+        /// Name of the transaction.
         gid: &'a str,
     },
-    /// Has the server show another certificate, of the same authority as before.
+    /// Makes the server show another certificate, of the same authority as before.
     Show {
-        /// Which.
+        /// Certificate to show.
         certificate: Certificate,
     },
     /// Stops the server and starts it again.
     Restart,
     /// Stops the server.
     Stop,
-    /// Starts it again, as a standby where so asked: it reads only.
+    /// Starts the server again, as a read-only standby if asked.
     Start {
-        /// Whether it may only read.
+        /// Flag: the server only reads.
         read_only: bool,
     },
 }
@@ -311,105 +321,106 @@ pub enum Act<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Certificate {
-    /// Right in everything but its time.
+    /// Expired certificate that is right in everything else.
     Expired,
-    /// Without alternative names; its common name is [`CERTIFICATE_NAME`].
+    /// Certificate without alternative names; its common name is [`CERTIFICATE_NAME`].
     Nameless,
-    /// The same, of X.509 version 1.
+    /// The same certificate, of X.509 version 1.
     NamelessFirstVersion,
-    /// With that common name, and the alternative name of a host that the server is not.
+    /// Certificate with that common name, and the alternative name of another host.
     Elsewhere,
 }
 
-/// By whom something is granted.
+/// Grantor of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// The server's administrator.
+    /// Administrator of the server.
     Admin,
-    /// Our broker's account, by hand, behind this system's back.
+    /// Broker's own account, by hand, behind this system's back.
     Broker,
 }
 
-/// One direct membership as an administrator reads it.
+/// A direct membership as an administrator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Who is in.
+    /// Name of the member.
     pub member: String,
-    /// Who granted it.
+    /// Name of the grantor.
     pub grantor: String,
-    /// Whether its privileges are inherited. Where the engine has it on the account, that is said here.
+    /// Flag: privileges are inherited. Some engines keep this on the account; it is repeated here.
     pub inherits: bool,
-    /// Whether `SET ROLE` is allowed.
+    /// Flag: `SET ROLE` is allowed.
     pub set: bool,
-    /// Whether it carries the admin option.
+    /// Flag: the member has the admin option.
     pub admin: bool,
 }
 
 /// A session of a user.
 #[async_trait]
 pub trait UserSession: Send {
-    /// The server's own id of it.
+    /// Returns the server's own id of the session.
     fn id(&self) -> String;
 
-    /// Tries something.
+    /// Tries something as the user.
     ///
     /// # Errors
-    /// When it failed otherwise than by missing privileges or by the session's end.
+    /// Returns an error if it failed for another reason than missing privileges or the session's
+    /// end.
     async fn attempt(&mut self, what: Attempt<'_>) -> Result<Tried, BoxError>;
 }
 
-/// What a user tries.
+/// An action that a user tries.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Attempt<'a> {
-    /// To become the role.
+    /// Becomes the role.
     SetRole(&'a str),
-    /// To read the role's table.
+    /// Reads the role's table.
     Read(&'a str),
-    /// To write to the role's table.
+    /// Writes to the role's table.
     Write(&'a str),
-    /// To open a cursor on the role's table, in a transaction that stays open.
+    /// Opens a cursor on the role's table, in a transaction that stays open.
     OpenCursor(&'a str),
-    /// To fetch a row from that cursor.
+    /// Fetches a row from that cursor.
     Fetch,
-    /// To write to the role's table and prepare the transaction under this name.
+    /// Writes to the role's table and prepares the transaction under this name.
     Prepare {
-        /// Which role's table.
+        /// Role that owns the table.
         role: &'a str,
-        /// Its name.
+        /// Name of the transaction.
         gid: &'a str,
     },
-    /// To make an object that runs or holds something, by the role's right.
+    /// Makes an object that runs or holds something, by the role's right.
     Make {
-        /// By which role's right.
+        /// Role whose right is used.
         role: &'a str,
-        /// Its name.
+        /// Name of the object.
         name: &'a str,
     },
-    /// To do something that needs no privilege at all.
+    /// Does something that needs no privilege at all.
     Ping,
 }
 
-/// How an attempt went.
+/// Result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tried {
-    /// It worked.
+    /// Attempt worked as asked.
     Done,
-    /// The privilege is missing.
+    /// Privilege is missing.
     Denied,
-    /// The session is gone.
+    /// Session is gone.
     Ended,
 }
 
-/// An open transaction of somebody else's.
+/// An open transaction that belongs to somebody else.
 #[async_trait]
 pub trait Hold: Send {
-    /// The session that holds it, as the server names it.
+    /// Returns the id of the session that holds it, as the server names it.
     fn id(&self) -> String;
 
-    /// Rolls it back.
+    /// Rolls the transaction back.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// Returns an error if the server refuses it.
     async fn release(self: Box<Self>) -> Result<(), BoxError>;
 }

@@ -1,4 +1,4 @@
-//! The adapter for the mock: what it does for the broker.
+//! Adapter for the mock: the calls that the broker makes.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
 pub struct MockDatabase {
     server: MockServer,
     login: &'static str,
-    /// As many rows the server shows of a list at most, as `sql_select_limit` has it.
+    /// Largest number of rows that the server shows of a list, like `sql_select_limit`.
     most_rows: usize,
 }
 
@@ -139,7 +139,7 @@ impl Database for MockDatabase {
         self.up()?;
         let Some(latest) = orders.iter().map(|order| order.not_after).max() else { return self.identity() };
         loop {
-            // also what arrived while this waited
+            // also ends statements that arrived while this waited
             let labelled = |label: &String| orders.iter().any(|order| order.label == *label);
             self.server.catalog().waiting.retain(|waiting| !labelled(&waiting.label));
             let left = span(self.server.now(), latest);
@@ -229,20 +229,20 @@ impl MockDatabase {
         Self { server, login, most_rows: usize::MAX }
     }
 
-    /// The same, whose server cuts every answer to so many rows.
+    /// Returns the same adapter, with a server that cuts every answer to this many rows.
     pub(crate) fn cut_to(&self, most_rows: usize) -> Self {
         Self { most_rows, ..self.clone() }
     }
 
-    /// A list as the server shows it: with a row of its own at the end, unless it is cut.
+    /// Returns a list as the server shows it: with an extra last row, unless it is cut.
     fn shown<T>(&self, rows: impl IntoIterator<Item = T>) -> Vec<Option<T>> {
         rows.into_iter().map(Some).chain([None]).take(self.most_rows).collect()
     }
 
-    /// A list of the catalog, whole.
+    /// Returns a whole list of the catalog.
     ///
     /// # Errors
-    /// Where it was cut: what is missing in it may be there.
+    /// Returns an error if the list was cut: an entry that is missing in it may still exist.
     fn list<T>(&self, rows: impl IntoIterator<Item = T>) -> Result<Vec<T>, DatabaseError> {
         let mut shown = self.shown(rows);
         match shown.pop() {
@@ -255,7 +255,8 @@ impl MockDatabase {
         if self.server.catalog().up { Ok(()) } else { Err(DatabaseError::unreachable("the server is down")) }
     }
 
-    /// Whether it is up and the one that the call is meant for.
+    /// Checks that the server is up and is the one that the call is meant for. Returns its
+    /// identity.
     fn meant(&self, call: &Call) -> Result<Identity, DatabaseError> {
         self.up()?;
         let identity = self.identity()?;
@@ -380,7 +381,7 @@ impl MockDatabase {
         }
         let mut rolled_back = Vec::new();
         if order.prepared == PreparedRule::Rollback {
-            // the server lets only their owner end them, or who may become the owner
+            // only their owner may end them, or an account that may become the owner
             let mine = |owner: &str| {
                 let (broker, owner) = (self.broker(&catalog), catalog.id(owner));
                 broker.zip(owner).is_some_and(|(broker, owner)| catalog.may_become(broker, owner))
@@ -397,7 +398,7 @@ impl MockDatabase {
         Ok(RevokeReport { seen, was_held, default_kept, ended, rolled_back, revoked_at, server_time, identity })
     }
 
-    /// The default role that was there.
+    /// Puts back the earlier default role.
     fn put_back(&self, catalog: &mut Catalog, order: &RevokeOrder) {
         let DefaultRole::Goes { back_to } = &order.default_role else { return };
         let names = (catalog.id(order.subject.account.as_str()), catalog.id(order.subject.role.as_str()));
@@ -415,7 +416,7 @@ impl MockDatabase {
         let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
         let member = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
         let (Some(role), Some(member), Some(grantor)) = (role, member, self.broker(catalog)) else { return Ok(None) };
-        // before 16 a revoke takes whatever is there: only what bears our name is ours
+        // before 16 a revoke takes whatever is there: only rows with our name are ours
         let named = catalog.profile.is_postgres();
         let ours = |row: &super::catalog::Member| {
             (row.role, row.member) == (role, member) && (!named || row.grantor == grantor)
@@ -430,7 +431,7 @@ impl MockDatabase {
         Ok(Some(Statement::Revoke { grantor, role, member, how }))
     }
 
-    /// Runs the statement, after whoever is in its way.
+    /// Runs the statement, once nothing blocks it.
     async fn execute(&self, call: &Call, now: Time, statement: Statement) -> Result<(), DatabaseError> {
         let (Statement::Grant { role, member, .. } | Statement::Revoke { role, member, .. }) = statement;
         let limit = call.limit.checked_div(2).unwrap_or_default();
@@ -458,7 +459,7 @@ impl MockDatabase {
         }
     }
 
-    /// Those who can act as the account, without ourselves.
+    /// Returns the accounts that can act as this account, without the broker.
     fn acting_as(&self, catalog: &Catalog, account: u32) -> BTreeSet<u32> {
         let mut acting = catalog.acting_as(account);
         if let Some(broker) = self.broker(catalog) {
@@ -481,7 +482,7 @@ impl MockDatabase {
             ..Seen::default()
         };
         if !catalog.profile.is_postgres() {
-            // no ids, only names
+            // the engine has no ids, only names
             (seen.account_id, seen.role_id) = (None, None);
         }
         let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
@@ -529,19 +530,20 @@ impl MockDatabase {
     }
 }
 
-/// The store that accounts for the membership, where that is another than the call's.
+/// Returns the store that accounts for the membership, if it is another than the call's store.
 fn anothers(catalog: &Catalog, call: &Call, subject: &Subject) -> Option<StoreId> {
     let one = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key))?;
     one.store().filter(|store| call.is_another(store))
 }
 
-/// Role and member.
+/// Returns the ids of role and member.
 fn member_key(catalog: &Catalog, subject: &Subject) -> Option<(u32, u32)> {
     let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str())?;
     Some((role, by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str())?))
 }
 
-/// Who is in the role, and in which roles the account is: without ids, a renamed account is seen by these only.
+/// Lists the members of the role and the roles of the account. Without ids, only these lists show a
+/// renamed account.
 fn memberships(catalog: &Catalog, subject: &Subject) -> Vec<Thing> {
     let (account, role) = (catalog.id(subject.account.as_str()), catalog.id(subject.role.as_str()));
     let about = |row: &super::catalog::Member| Some(row.member) == account || Some(row.role) == role;
@@ -559,7 +561,8 @@ fn object(id: u32) -> ObjectId {
     ObjectId(id.to_string())
 }
 
-/// An id, where given, wins: a renamed account is found, another one under the old name is not.
+/// Finds an account or a role. An id, if given, wins: a renamed account is found, and another
+/// account under the old name is not.
 fn by_id_or_name(catalog: &Catalog, id: Option<&ObjectId>, name: &str) -> Option<u32> {
     match id {
         Some(id) => id.0.parse().ok().filter(|id| catalog.names.contains_key(id)),
@@ -567,7 +570,7 @@ fn by_id_or_name(catalog: &Catalog, id: Option<&ObjectId>, name: &str) -> Option
     }
 }
 
-/// A connection that is ended takes the later orders of its call with it.
+/// Returns the error for later orders of a call whose connection was ended.
 fn went_with<T>(before: &[Result<T, DatabaseError>]) -> Option<DatabaseError> {
     let ended = matches!(before.last(), Some(Err(DatabaseError::OutcomeUnknown { .. })));
     ended.then(|| DatabaseError::unknown("the connection was ended"))

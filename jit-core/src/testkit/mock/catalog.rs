@@ -1,4 +1,4 @@
-//! The server's state and what its statements do to it.
+//! State of the server, and the effect of its statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ pub(super) struct Backend {
     pub(super) current: u32,
     pub(super) since: Time,
     pub(super) cursor: bool,
-    /// What it has of roles for as long as it lives, where the engine has default roles.
+    /// Roles that the session has as long as it lives, if the engine has default roles.
     pub(super) active: Option<BTreeSet<u32>>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Held {
     member: u32,
 }
 
-/// A statement that waits for the transaction of somebody else. It does not notice that its client has gone.
+/// A statement that waits for another transaction. It does not notice that its client has gone.
 #[derive(Debug)]
 pub(super) struct Waiting {
     id: u64,
@@ -59,7 +59,7 @@ pub(super) struct Waiting {
     answer: oneshot::Sender<()>,
 }
 
-/// What the broker has the server do.
+/// A statement that the broker sends to the server.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Statement {
     Grant { grantor: u32, role: u32, member: u32, width: Width, activate: bool },
@@ -68,26 +68,26 @@ pub(super) enum Statement {
 
 #[derive(Debug)]
 pub(super) struct Catalog {
-    /// Which copy of another server it is; 0: none.
+    /// Number of this copy of another server; 0: not a copy.
     pub(super) copy: u64,
     pub(super) profile: Profile,
     pub(super) up: bool,
     pub(super) read_only: bool,
     pub(super) starts: u64,
-    /// How often memberships were changed.
+    /// Number of changes to memberships so far.
     pub(super) written: u64,
     pub(super) signals: bool,
     pub(super) names: BTreeMap<u32, Name>,
     pub(super) members: Vec<Member>,
-    /// Default roles, where the engine has such.
+    /// Default roles by account, if the engine has them.
     pub(super) defaults: BTreeMap<u32, BTreeSet<u32>>,
     pub(super) backends: BTreeMap<u32, Backend>,
     pub(super) prepared: BTreeMap<String, u32>,
-    /// How long after the end dead-men fire; none: the scheduler is off.
+    /// Grace after the end before dead man's switches fire; none: the scheduler is off.
     pub(super) dead_man_grace: Option<TimeDelta>,
-    /// Who made what.
+    /// Objects with their owners.
     pub(super) things: Vec<(u32, String)>,
-    /// By role and member.
+    /// Dead man's switches by role and member.
     pub(super) dead_men: BTreeMap<(u32, u32), MockDeadMan>,
     held: Vec<Held>,
     pub(super) waiting: Vec<Waiting>,
@@ -97,7 +97,8 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// The same data in another server, which was started from it: nobody is logged in, and nothing is under way.
+    /// Returns a copy of the data in another server that was started from it. Nobody is logged in
+    /// there, and nothing is under way.
     pub(super) fn copied(&self, copy: u64) -> Self {
         Self {
             copy,
@@ -148,13 +149,13 @@ impl Catalog {
         }
     }
 
-    /// The server's time: no two looks at it are of the same microsecond.
+    /// Reads the server's time: two reads never return the same microsecond.
     pub(super) fn tick(&mut self, wall: Time) -> Time {
         self.latest = wall.max(after(self.latest, TimeDelta::microseconds(1)));
         self.latest
     }
 
-    /// A number that nothing has yet, for an OID or a process.
+    /// Returns an unused number for an OID or a process.
     pub(super) fn fresh(&mut self) -> u32 {
         self.next = self.next.wrapping_add(1);
         self.next
@@ -168,7 +169,8 @@ impl Catalog {
         self.names.get(&id).map_or_else(|| id.to_string(), |row| row.name.clone())
     }
 
-    /// Everything that this one is a member of, itself included, along the rows that count.
+    /// Returns every role that this one is a member of, itself included. Only rows that `counts`
+    /// accepts are followed.
     pub(super) fn reach(&self, from: u32, counts: impl Fn(&Member) -> bool) -> BTreeSet<u32> {
         let mut reached = BTreeSet::from([from]);
         let mut edge = vec![from];
@@ -182,13 +184,13 @@ impl Catalog {
         reached
     }
 
-    /// Everybody who can act as this one.
+    /// Returns everybody who can act as this account.
     pub(super) fn acting_as(&self, account: u32) -> BTreeSet<u32> {
         let others = self.names.keys().filter(|id| **id != account);
         others.filter(|id| self.reach(**id, |_| true).contains(&account)).copied().collect()
     }
 
-    /// Whether the table of this role can be used in the session.
+    /// Checks whether the session can use this role's table.
     pub(super) fn may_use(&self, backend: &Backend, role: u32) -> bool {
         let superuser = self.names.get(&backend.current).is_some_and(|row| row.superuser);
         superuser
@@ -198,7 +200,7 @@ impl Catalog {
             }
     }
 
-    /// A session of this one, with its default roles.
+    /// Makes a session of this login, with its default roles.
     pub(super) fn backend(&self, login: u32, since: Time) -> Backend {
         let held = |role: &&u32| self.members.iter().any(|row| row.member == login && row.role == **role);
         let active = self.profile.default_roles().then(|| {
@@ -208,13 +210,13 @@ impl Catalog {
         Backend { login, current: login, since, cursor: false, active }
     }
 
-    /// The session after `SET ROLE`.
+    /// Returns the session after `SET ROLE`.
     pub(super) fn becoming(&self, backend: Backend, role: u32) -> Backend {
         let active = backend.active.as_ref().map(|_| self.reach(role, |_| true));
         Backend { current: role, active, ..backend }
     }
 
-    /// Makes the role a default one of the account, or the only one.
+    /// Makes the role a default role of the account, or its only one.
     pub(super) fn activate(&mut self, account: u32, role: u32) {
         let defaults = self.defaults.entry(account).or_default();
         if self.profile.one_default_role() {
@@ -223,7 +225,7 @@ impl Catalog {
         defaults.insert(role);
     }
 
-    /// Makes it one no more, where it is one.
+    /// Removes the role from the default roles of the account, if it is one.
     pub(super) fn deactivate(&mut self, account: u32, role: u32, back_to: Option<u32>) {
         let was = self.defaults.get_mut(&account).is_some_and(|defaults| defaults.remove(&role));
         if let (true, true, Some(back_to)) = (was, self.profile.one_default_role(), back_to) {
@@ -239,7 +241,7 @@ impl Catalog {
         }
     }
 
-    /// Whether a login may `SET ROLE`.
+    /// Checks whether a login may `SET ROLE`.
     pub(super) fn may_become(&self, login: u32, role: u32) -> bool {
         let superuser = self.names.get(&login).is_some_and(|row| row.superuser);
         let direct = |row: &Member| row.member == login && row.role == role;
@@ -251,7 +253,7 @@ impl Catalog {
             }
     }
 
-    /// What the role allows that outlives a membership in it.
+    /// Returns the powers of the role that outlive a membership in it.
     pub(super) fn powers(&self, role: u32) -> Vec<String> {
         let reached = self.reach(role, |_| true);
         let mut powers = BTreeSet::new();
@@ -269,7 +271,7 @@ impl Catalog {
         powers.into_iter().collect()
     }
 
-    /// Whether this one itself may grant the role.
+    /// Checks whether this account itself may grant the role.
     pub(super) fn may_grant(&self, grantor: u32, role: u32) -> bool {
         self.members.iter().any(|row| row.role == role && row.member == grantor && row.admin)
     }
@@ -293,7 +295,7 @@ impl Catalog {
         }
     }
 
-    /// GRANT. Before 16 one over an existing row changes nothing but the admin option.
+    /// Runs GRANT. Before 16, a grant over an existing row changes nothing but the admin option.
     pub(super) fn grant(&mut self, grantor: u32, role: u32, member: u32, inherit: bool, set: bool, admin: bool) {
         self.written = self.written.wrapping_add(1);
         let per_grantor = self.profile.per_grantor();
@@ -309,22 +311,23 @@ impl Catalog {
         }
     }
 
-    /// REVOKE. Before 16 whatever the grantor: there is one row.
+    /// Runs REVOKE. Before 16, the grantor does not matter: there is one row.
     pub(super) fn revoke(&mut self, grantor: u32, role: u32, member: u32) {
         self.written = self.written.wrapping_add(1);
         let per_grantor = self.profile.per_grantor();
         self.members.retain(|row| (row.role, row.member) != (role, member) || per_grantor && row.grantor != grantor);
-        // MariaDB leaves it set
+        // MariaDB leaves the default role set
         if self.profile.default_roles() && !self.profile.one_default_role() {
             self.deactivate(member, role, None);
         }
     }
 
-    /// Who blocks a statement about this membership. Before 16 only the same membership is in the way.
+    /// Returns the session that blocks a statement about this membership. Before 16, only a
+    /// transaction on the same membership blocks.
     pub(super) fn blocker(&self, role: u32, member: u32) -> Option<u32> {
         let (per_grantor, postgres) = (self.profile.per_grantor(), self.profile.is_postgres());
         let same = |held: &&Held| held.role == role && (per_grantor || held.member == member);
-        // elsewhere whoever locks the tables of accounts is in everybody's way
+        // elsewhere a lock on the tables of accounts blocks everybody
         self.held.iter().find(|held| !postgres || same(held)).map(|held| held.pid)
     }
 
@@ -332,7 +335,8 @@ impl Catalog {
         self.held.push(Held { pid, role, member });
     }
 
-    /// The transaction is rolled back: what waited for it runs now, client or no client.
+    /// Rolls the transaction back. Statements that waited for it run now, with or without their
+    /// client.
     pub(super) fn release(&mut self, pid: u32, now: Time) {
         self.held.retain(|held| held.pid != pid);
         for waiting in std::mem::take(&mut self.waiting) {
@@ -347,7 +351,7 @@ impl Catalog {
         }
     }
 
-    /// Puts a statement in the queue; the answer comes when it has run, and never when it was ended.
+    /// Puts a statement in the queue. The answer comes when it has run, and never if it was ended.
     pub(super) fn wait(&mut self, label: &str, until: Time, statement: Statement) -> (u64, oneshot::Receiver<()>) {
         self.next_wait = self.next_wait.wrapping_add(1);
         let (answer, answered) = oneshot::channel();
@@ -369,7 +373,7 @@ impl Catalog {
         self.defaults.values_mut().for_each(|defaults| defaults.retain(|role| *role != id));
     }
 
-    /// Every session and statement ends.
+    /// Stops the server: every session and statement ends.
     pub(super) fn stop(&mut self) {
         self.up = false;
         self.backends.clear();

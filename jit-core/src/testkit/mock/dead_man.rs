@@ -1,4 +1,4 @@
-//! The mock's dead-man: what its scheduler does by itself.
+//! Dead man's switch of the mock: the work that its scheduler does by itself.
 
 use chrono::TimeDelta;
 
@@ -7,30 +7,31 @@ use crate::clock::{Time, after};
 use crate::database::{RevokeHow, store_in};
 use crate::id::StoreId;
 
-/// One membership's.
+/// Dead man's switch of one membership.
 #[derive(Debug, Clone)]
 pub(super) struct MockDeadMan {
     pub(super) fires_at: Time,
     pub(super) fired_at: Option<Time>,
-    /// Whether there was something to take.
+    /// Flag: there was something to take.
     pub(super) took: bool,
     pub(super) grantor: u32,
     pub(super) ends_sessions: bool,
-    /// The default role is put back, to this one.
+    /// Default role to put back, if the default role goes with the membership.
     pub(super) default_goes: Option<Option<u32>>,
-    /// By whose call it was armed.
+    /// Mark of the call that armed the switch.
     pub(super) armed_by: String,
 }
 
 impl MockDeadMan {
-    /// The store that accounts for the membership by it.
+    /// Returns the store that accounts for the membership by this switch.
     pub(super) fn store(&self) -> Option<StoreId> {
         store_in(&self.armed_by).filter(|_| self.fired_at.is_none())
     }
 }
 
 impl Catalog {
-    /// Does what is due by now. What is locked is tried at the next look, as a scheduler does.
+    /// Fires the switches that are due. A locked membership is retried at the next look, as a
+    /// scheduler does.
     pub(super) fn fire(&mut self, now: Time) {
         if !self.up || self.read_only || self.dead_men.is_empty() {
             return;
@@ -59,7 +60,7 @@ impl Catalog {
     }
 }
 
-/// When one fires that is armed now.
+/// Returns the time at which a switch fires that is armed now.
 pub(super) fn fires_at(now: Time, ends_in: std::time::Duration, grace: TimeDelta) -> Time {
     after(after(now, TimeDelta::from_std(ends_in).unwrap_or(TimeDelta::MAX)), grace)
 }

@@ -1,7 +1,9 @@
-//! A database server in memory, with the quirks that were measured on real ones, and an adapter for it.
+//! A database server in memory, with the quirks that were measured on real servers, and an adapter
+//! for it.
 //!
-//! It is for tests of what stands above a [`Database`](crate::database::Database): it is fast, needs no server, and its clock may be
-//! one set by hand. What it claims of an engine is held against the real one by running the same laws on both.
+//! Use it to test code that works with a [`Database`](crate::database::Database). It is fast, needs
+//! no server, and runs on a clock that can be set by hand. The same laws run on the mock and on the
+//! real engines, so that its behaviour is checked against theirs.
 
 mod adapter;
 mod catalog;

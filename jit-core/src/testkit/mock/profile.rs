@@ -1,4 +1,4 @@
-//! Which server the mock is.
+//! Profile of the server that the mock plays.
 
 use crate::database::{Capabilities, DeadManHere, NameError};
 
@@ -17,19 +17,22 @@ enum Engine {
 }
 
 impl Profile {
-    /// PostgreSQL of this major version; 15 and older know neither grantors nor options of a membership.
+    /// Profile of PostgreSQL in this major version. Versions up to 15 know neither grantors nor
+    /// options of a membership.
     #[must_use]
     pub const fn postgres(version: u32) -> Self {
         Self { engine: Engine::Postgres, version }
     }
 
-    /// MySQL of this major version: default roles in a list, of which a REVOKE takes what it revokes.
+    /// Profile of MySQL in this major version. It has a list of default roles, and a REVOKE removes
+    /// its role from the list.
     #[must_use]
     pub const fn mysql(version: u32) -> Self {
         Self { engine: Engine::MySql, version }
     }
 
-    /// MariaDB of this major version: one default role, which a REVOKE leaves set.
+    /// Profile of MariaDB in this major version. It has one default role, which a REVOKE leaves
+    /// set.
     #[must_use]
     pub const fn mariadb(version: u32) -> Self {
         Self { engine: Engine::MariaDb, version }
@@ -45,7 +48,7 @@ impl Profile {
         Self::mariadb(11),
     ];
 
-    /// As tests call it.
+    /// Name of the profile in tests.
     #[must_use]
     pub fn name(self) -> String {
         let engine = match self.engine {
@@ -56,7 +59,8 @@ impl Profile {
         format!("mock-{engine}-{}", self.version)
     }
 
-    /// One row per grantor, with INHERIT and SET options; and an open transaction blocks the whole role.
+    /// Checks whether there is one row per grantor, with INHERIT and SET options. If so, an open
+    /// transaction blocks the whole role.
     #[must_use]
     pub(super) fn per_grantor(self) -> bool {
         self.is_postgres() && self.version >= 16
@@ -66,22 +70,23 @@ impl Profile {
         self.engine == Engine::Postgres
     }
 
-    /// Whether a row at least bears its grantor's name, so that a REVOKE of ours takes no other.
+    /// Checks whether a row at least names its grantor, so that a REVOKE of ours takes no other
+    /// row.
     pub(in super::super) fn names_grantors(self) -> bool {
         self.is_postgres()
     }
 
-    /// Whether there are default roles: a session has them from its beginning, and keeps what it has.
+    /// Checks whether there are default roles: a session starts with them, and keeps what it has.
     pub(super) fn default_roles(self) -> bool {
         !self.is_postgres()
     }
 
-    /// Whether an account has one default role only.
+    /// Checks whether an account has only one default role.
     pub(super) fn one_default_role(self) -> bool {
         self.engine == Engine::MariaDb
     }
 
-    /// Whether an account can be granted like a role.
+    /// Checks whether an account can be granted like a role.
     pub(super) fn account_members(self) -> bool {
         self.engine != Engine::MariaDb
     }
@@ -103,12 +108,12 @@ impl Profile {
         }
     }
 
-    /// Longest name, in bytes, or in characters where those count.
+    /// Length of the longest name, in bytes, or in characters if the engine counts those.
     pub(super) fn longest_name(self) -> usize {
         if self.is_postgres() { 63 } else { 32 }
     }
 
-    /// Names that are no account's and no role's.
+    /// Returns names that no account and no role can have.
     pub(super) fn refused_names(self) -> &'static [&'static str] {
         if self.is_postgres() {
             &["", "public", "none", "pg_monitor", "pg_x", "nul\0"]
@@ -117,7 +122,7 @@ impl Profile {
         }
     }
 
-    /// What the engine would cut, refuse, or take for something else.
+    /// Checks a name: fails if the engine would cut, refuse or misread it.
     pub(super) fn name_problem(self, what: &'static str, name: &str) -> Result<(), NameError> {
         let length = if self.is_postgres() { name.len() } else { name.chars().count() };
         let why = if name.is_empty() {

@@ -1,4 +1,4 @@
-//! The server, and what its administrator and its users do by hand.
+//! The mock server, and the manual work of its administrator and its users.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use crate::database::{ObjectId, Width};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Attempt, Row, Tried};
 
-/// The account that every mock server has for us.
+/// Account that every mock server has for the broker.
 pub(super) const BROKER: &str = "jit_broker";
-/// The administrator of every mock server.
+/// Administrator of every mock server.
 pub(super) const ADMIN: &str = "postgres";
 
-/// Stands in an incarnation before the number of a copy.
+/// Separator before the number of a copy in an incarnation.
 pub(super) const COPY: &str = " of copy ";
 
 /// A database server in memory. A clone is the same server.
@@ -34,7 +34,8 @@ impl fmt::Debug for MockServer {
 }
 
 impl MockServer {
-    /// A fresh server with an administrator and a least-privileged broker. Its time is the clock's wall time.
+    /// Makes a fresh server with an administrator and a least-privileged broker. Its time is the
+    /// clock's wall time.
     #[must_use]
     pub fn new(profile: Profile, clock: Arc<dyn Clock>) -> Self {
         static SERVERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
@@ -42,7 +43,7 @@ impl MockServer {
         Self::of_realm(profile, clock, realm)
     }
 
-    /// The same, of this realm: nobody else's.
+    /// Makes the same server with this realm, which no other server may use.
     #[must_use]
     pub fn of_realm(profile: Profile, clock: Arc<dyn Clock>, realm: u64) -> Self {
         let server = Self { catalog: Arc::new(Mutex::new(Catalog::new(profile))), clock, realm };
@@ -57,7 +58,8 @@ impl MockServer {
         catalog.names.insert(id, Name { name: name.to_owned(), inherits, superuser, creates: superuser });
     }
 
-    /// Nobody panics while he holds it, so a poisoned lock is a whole catalog.
+    /// Locks the catalog. Nobody panics while holding the lock, so a poisoned lock still guards a
+    /// whole catalog.
     pub(super) fn catalog(&self) -> MutexGuard<'_, Catalog> {
         let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
         if !catalog.dead_men.is_empty() {
@@ -66,12 +68,13 @@ impl MockServer {
         catalog
     }
 
-    /// Turns its scheduler on or off: with it there is a dead-man, which fires so long after the end.
+    /// Turns the scheduler on or off. While it is on, dead man's switches fire this long after the
+    /// end.
     pub fn set_dead_man(&self, grace: Option<chrono::TimeDelta>) {
         self.catalog().dead_man_grace = grace;
     }
 
-    /// Its dead-men: role, account, when each fires, when it fired.
+    /// Returns the dead man's switches: role, account, the time each fires, the time it fired.
     pub(crate) fn dead_men(&self) -> Vec<(String, String, Time, Option<Time>)> {
         let catalog = self.catalog();
         let one = |((role, member), it): (&(u32, u32), &super::dead_man::MockDeadMan)| {
@@ -80,19 +83,19 @@ impl MockServer {
         catalog.dead_men.iter().map(one).collect()
     }
 
-    /// The adapter, logged in as the broker.
+    /// Returns the adapter, logged in as the broker.
     #[must_use]
     pub fn database(&self) -> MockDatabase {
         MockDatabase::new(self.clone(), BROKER)
     }
 
-    /// The realm, as the server identifies itself.
+    /// Returns the realm, as the server identifies itself.
     #[must_use]
     pub fn realm(&self) -> String {
         format!("mock:{}", self.realm)
     }
 
-    /// The server's own time, UTC.
+    /// Reads the server's own time, in UTC.
     #[must_use]
     pub fn now(&self) -> Time {
         let wall = self.clock.wall();
@@ -102,7 +105,7 @@ impl MockServer {
     /// Creates an account that inherits what it is granted.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// Returns an error if the name is taken.
     pub fn create_account(&self, account: &str) -> Result<(), BoxError> {
         self.create(account, true)
     }
@@ -110,7 +113,7 @@ impl MockServer {
     /// Creates an account or role.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// Returns an error if the name is taken.
     pub(super) fn create(&self, name: &str, inherits: bool) -> Result<(), BoxError> {
         if self.catalog().id(name).is_some() {
             return Err(format!("`{name}` exists already").into());
@@ -122,7 +125,7 @@ impl MockServer {
     /// Creates a role that the broker may grant.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// Returns an error if the name is taken.
     pub fn create_role(&self, role: &str) -> Result<(), BoxError> {
         self.create(role, true)?;
         let mut catalog = self.catalog();
@@ -131,16 +134,16 @@ impl MockServer {
         Ok(())
     }
 
-    /// Grants a membership by hand: a standing one.
+    /// Grants a standing membership by hand.
     ///
     /// # Errors
-    /// When one of the names is missing.
+    /// Returns an error if one of the names is missing.
     pub fn grant(&self, role: &str, to: &str, grantor: &str, width: Width, admin: bool) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let (role, to, grantor) = (find(&catalog, role)?, find(&catalog, to)?, find(&catalog, grantor)?);
         catalog.grant(grantor, role, to, true, width == Width::SetRole, admin);
         if catalog.profile.default_roles() {
-            // a role that is granted is not used yet
+            // a granted role is not active yet
             catalog.defaults.insert(to, [role].into());
         }
         Ok(())
@@ -149,7 +152,7 @@ impl MockServer {
     /// Revokes a membership by hand.
     ///
     /// # Errors
-    /// When one of the names is missing.
+    /// Returns an error if one of the names is missing.
     pub fn revoke(&self, role: &str, from: &str, grantor: &str) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let (role, from, grantor) = (find(&catalog, role)?, find(&catalog, from)?, find(&catalog, grantor)?);
@@ -160,7 +163,7 @@ impl MockServer {
     /// Renames an account or role.
     ///
     /// # Errors
-    /// When it is missing, or the new name is taken.
+    /// Returns an error if the old name is missing, or the new name is taken.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let id = find(&catalog, from)?;
@@ -176,7 +179,7 @@ impl MockServer {
     /// Drops an account or role, with its memberships. Its sessions live on.
     ///
     /// # Errors
-    /// When it is missing.
+    /// Returns an error if the name is missing.
     pub fn drop_name(&self, name: &str) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let id = find(&catalog, name)?;
@@ -184,10 +187,10 @@ impl MockServer {
         Ok(())
     }
 
-    /// The role's direct members.
+    /// Returns the direct members of the role.
     ///
     /// # Errors
-    /// When the role is missing.
+    /// Returns an error if the role is missing.
     pub fn members(&self, role: &str) -> Result<Vec<Row>, BoxError> {
         let catalog = self.catalog();
         let role = find(&catalog, role)?;
@@ -204,7 +207,7 @@ impl MockServer {
     /// Logs an account in.
     ///
     /// # Errors
-    /// When it is missing, or the server is down.
+    /// Returns an error if the account is missing, or the server is down.
     pub fn session(&self, account: &str) -> Result<MockSession, BoxError> {
         let now = self.now();
         let mut catalog = self.catalog();
@@ -219,10 +222,11 @@ impl MockServer {
         Ok(MockSession { server: self.clone(), pid })
     }
 
-    /// Opens a transaction that touched this membership: orders about it wait until it is released.
+    /// Opens a transaction that touched this membership. Orders for the membership wait until it is
+    /// released.
     ///
     /// # Errors
-    /// When one of the names is missing.
+    /// Returns an error if one of the names is missing.
     pub fn hold(&self, role: &str, account: &str) -> Result<MockHold, BoxError> {
         let mut catalog = self.catalog();
         let (role, account) = (find(&catalog, role)?, find(&catalog, account)?);
@@ -232,8 +236,9 @@ impl MockServer {
         Ok(MockHold { server: self.clone(), pid })
     }
 
-    /// A byte for byte copy of it, as a snapshot restored beside it: it calls itself the same, holds what this one holds now, and is
-    /// another server. Nobody is logged in there.
+    /// Makes a byte for byte copy, like a snapshot that was restored beside the original. The copy
+    /// has the same realm and the same memberships, and is another server. Nobody is logged in
+    /// there.
     #[must_use]
     pub fn copy(&self) -> Self {
         static COPIES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
@@ -241,20 +246,21 @@ impl MockServer {
         Self { catalog: Arc::new(Mutex::new(catalog)), clock: Arc::clone(&self.clock), realm: self.realm }
     }
 
-    /// A copy of it as it is now that stands where this one stood, for when this one is down: it was started later there, and nothing but
-    /// what was written since tells it from a restart of this one.
+    /// Makes a copy that takes the original's place, for use when the original is down. It was
+    /// started later, and only what was written since tells it from a restart of the original.
     #[must_use]
     pub fn copy_in_its_place(&self) -> Self {
         let copy = self.copy();
         let mut catalog = copy.catalog();
         let number = std::mem::replace(&mut catalog.copy, self.catalog().copy);
-        // no start of this one has its number
+        // no start of the original has this number
         catalog.starts = catalog.starts.wrapping_add(number.wrapping_mul(1_000));
         drop(catalog);
         copy
     }
 
-    /// Becomes such a copy of another server, this one of its copies. What was here before is gone. No dead-man runs in it.
+    /// Turns this server into the numbered copy of another server. Its earlier data is gone. No
+    /// dead man's switch runs in it.
     pub(crate) fn copies(&self, original: &Self, copy: u64) {
         let mut copied = original.catalog().copied(copy);
         copied.dead_man_grace = None;
@@ -262,17 +268,17 @@ impl MockServer {
         *self.catalog() = copied;
     }
 
-    /// Which of the copies of a server it is that ran so; 0: none.
+    /// Returns the number of the copy that ran with this incarnation; 0: not a copy.
     pub(crate) fn copy_that_ran(incarnation: &str) -> u64 {
         incarnation.split_once(COPY).and_then(|(_, copy)| copy.parse().ok()).unwrap_or_default()
     }
 
-    /// Whether it has an account or role of this id.
+    /// Checks whether the server has an account or role with this id.
     pub(crate) fn has_id(&self, id: &ObjectId) -> bool {
         id.0.parse().is_ok_and(|id: u32| self.catalog().names.contains_key(&id))
     }
 
-    /// Whether it has an account or role of this name.
+    /// Checks whether the server has an account or role with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.catalog().id(name).is_some()
     }
@@ -282,7 +288,7 @@ impl MockServer {
         self.catalog().stop();
     }
 
-    /// Starts it again, as another incarnation.
+    /// Starts the server again, as another incarnation.
     pub fn start(&self, read_only: bool) {
         self.catalog().start(read_only);
     }
@@ -300,22 +306,22 @@ pub struct MockSession {
 }
 
 impl MockSession {
-    /// The server's own id of it.
+    /// Returns the server's own id of the session.
     #[must_use]
     pub fn id(&self) -> String {
         self.pid.to_string()
     }
 
-    /// Whether the server still has it.
+    /// Checks whether the server still has the session.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.server.catalog().backends.contains_key(&self.pid)
     }
 
-    /// Tries something.
+    /// Tries something as the user.
     ///
     /// # Errors
-    /// When a role is missing or a name of a transaction taken.
+    /// Returns an error if a role is missing, or the name of a transaction is taken.
     pub fn attempt(&mut self, what: Attempt<'_>) -> Result<Tried, BoxError> {
         let mut catalog = self.server.catalog();
         let Some(backend) = catalog.backends.get(&self.pid).cloned() else {
@@ -360,7 +366,7 @@ impl Drop for MockSession {
     }
 }
 
-/// An open transaction of somebody else's.
+/// An open transaction that belongs to somebody else.
 #[derive(Debug)]
 pub struct MockHold {
     server: MockServer,
@@ -368,13 +374,13 @@ pub struct MockHold {
 }
 
 impl MockHold {
-    /// The session that holds it.
+    /// Returns the id of the session that holds it.
     #[must_use]
     pub fn id(&self) -> String {
         self.pid.to_string()
     }
 
-    /// Rolls it back; what waited for it runs.
+    /// Rolls the transaction back; statements that waited for it run.
     pub fn release(self) {}
 }
 

@@ -13,7 +13,7 @@ use crate::database::{Database, Width};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, World};
 
-/// How long after the end dead-men fire.
+/// Grace after the end before dead man's switches fire.
 const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 
 /// A mock server and everybody around it.
@@ -24,7 +24,7 @@ pub struct MockWorld {
 }
 
 impl MockWorld {
-    /// A world around this server, which nobody else should use.
+    /// Makes a world around this server, which nobody else should use.
     #[must_use]
     pub fn new(server: MockServer) -> Self {
         server.set_dead_man(Some(GRACE));
@@ -112,7 +112,7 @@ impl World for MockWorld {
                 Ok(())
             }
             Act::Run { statement } => Err(format!("the mock runs no `{statement}`").into()),
-            // a role of the mock can make whatever it likes
+            // a role of the mock can make any object
             Act::LetMake { .. } => Ok(()),
             Act::TakeSignal => {
                 server.catalog().signals = false;

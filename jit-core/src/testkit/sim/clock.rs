@@ -17,18 +17,18 @@ pub(super) struct SimClock {
 }
 
 impl SimClock {
-    /// Begins at 2026-01-01T00:00:00Z.
+    /// Makes a clock that begins at 2026-01-01T00:00:00Z.
     pub(super) fn new() -> Self {
         Self { start: Instant::now(), off: Mutex::new(TimeDelta::zero()) }
     }
 
-    /// Somebody sets the wall clock.
+    /// Steps the wall clock, as a person would set it.
     pub(super) fn step(&self, by: TimeDelta) {
         let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         *off = off.checked_add(&by).unwrap_or(*off);
     }
 
-    /// What a clock would say that nobody ever set.
+    /// Returns the time of a clock that nobody ever set.
     pub(super) fn true_time(&self) -> Time {
         let origin = DateTime::from_timestamp(1_767_225_600, 0).unwrap_or(DateTime::UNIX_EPOCH);
         whole_micros(after(origin, TimeDelta::from_std(self.start.elapsed()).unwrap_or_default()))

@@ -21,41 +21,42 @@ use crate::id::{Account, RoleName};
 use crate::store::Record;
 use crate::testkit::mock::{MockDatabase, MockServer};
 
-/// A database as one node reaches it. What is sent to the server arrives there whatever becomes of the node.
+/// A database as one node reaches it. Statements that were sent arrive at the server even if the
+/// node dies.
 #[derive(Debug)]
 pub(super) struct SimDatabase {
     who: Who,
-    /// The place of its target.
+    /// Index of its target.
     target: usize,
-    /// The server that it leads to at first.
+    /// Server to which it leads at first.
     first: MockDatabase,
 }
 
-/// Where a call goes.
+/// Destination of a call.
 #[derive(Debug, Clone)]
 struct There {
     server: usize,
     inner: MockDatabase,
-    /// The server that is looked at in the end, where that is another.
+    /// Server that is observed at the end, if it is another one.
     then: Option<MockDatabase>,
 }
 
-/// How a call goes wrong.
+/// A way in which a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Unreachable,
     NotApplied,
-    /// Nothing happened, and nobody knows.
+    /// Nothing happened, and the caller cannot know.
     LostBefore,
-    /// It happened, and nobody knows.
+    /// The work was done, and the caller cannot know.
     LostAfter,
-    /// Nobody knows, and it arrives after a while.
+    /// The caller cannot know, and the statement arrives after a while.
     LostLate,
-    /// It takes long, and all is well.
+    /// The call takes long, and all is well.
     Slow,
-    /// It arrives after a while, perhaps after the call was given up.
+    /// The statement arrives after a while, perhaps after the call was given up.
     Late,
-    /// It arrives, and the answer never comes.
+    /// The statement arrives, and the answer never comes.
     Hang,
     /// The server is restarted right before.
     RestartBefore,
@@ -63,11 +64,11 @@ enum Fault {
     RestartAfter,
     /// The server shows fewer rows than there are.
     Cut,
-    /// The adapter panics.
+    /// The adapter panics in the call.
     Panic,
 }
 
-/// What the server answers to each order.
+/// Answers of the server, one for each order.
 type Answers<T> = Vec<Result<T, DatabaseError>>;
 
 impl SimDatabase {
@@ -76,7 +77,7 @@ impl SimDatabase {
         Some(Self { who, target, first })
     }
 
-    /// Where the next call goes, whose answers are cut as the weather has it.
+    /// Returns the destination of the next call.
     fn there(&self, changes: bool) -> There {
         let world = self.world();
         let (server, then) = world.there(self.target, changes);
@@ -84,7 +85,7 @@ impl SimDatabase {
         There { server, inner: at(server), then: then.map(at) }
     }
 
-    /// The server, as it answers in this weather: it may show fewer rows than there are.
+    /// Returns the server as it answers in this weather: it may show fewer rows than there are.
     fn weathered(&self, inner: &MockDatabase, fault: Option<Fault>) -> MockDatabase {
         match fault {
             Some(Fault::Cut) => {
@@ -124,7 +125,7 @@ impl SimDatabase {
         Some(fault)
     }
 
-    /// A call that changes nothing.
+    /// Makes a call that changes nothing.
     async fn look<T, F>(&self, call: impl FnOnce(There) -> F) -> Result<T, DatabaseError>
     where
         F: Future<Output = Result<T, DatabaseError>>,
@@ -161,7 +162,8 @@ impl SimDatabase {
         answer
     }
 
-    /// Who sends what is meant for the server that the call names, to the one that is there.
+    /// Returns the sender of a call: it is meant for the server that the call names, and goes to
+    /// the server that is there.
     fn sender(&self, call: &Call, there: &There) -> Sender {
         let meant = call.server.as_ref().and_then(|meant| server_by(meant.realm.as_str(), &meant.incarnation));
         let (node, boot, now) = (self.who.node, self.who.boot, self.world().now());
@@ -246,7 +248,7 @@ impl SimDatabase {
         }
     }
 
-    /// Who may send orders for dead-men does.
+    /// Records orders for dead man's switches, and checks that their sender may send them.
     fn about_dead_men<'s>(
         &self,
         (there, call): (&There, &Call),
@@ -257,14 +259,15 @@ impl SimDatabase {
         let mut inside = self.world().inside();
         let sent = subjects.try_for_each(|subject| {
             let about = (subject.account.as_str(), subject.role.as_str());
-            // an account that was made anew under the name of a dropped one keeps its own
+            // a new account with the name of a dropped account keeps its own switch
             let disarms = disarms && !inside.oracle.is_of_nobody(by.server, subject);
             inside.oracle.sends_dead_man(by, &call.label, about, disarms)
         });
         sent.map(|()| Vec::new())
     }
 
-    /// Whether a packet that is sent now arrives while its call waits for it: later the server refuses it, by its own clock.
+    /// Returns a check whether a packet that is sent now arrives while its call waits for it.
+    /// Later, the server refuses it by its own clock.
     fn in_time(&self, call: &Call) -> impl Fn() -> bool + Send + 'static {
         let world = Arc::clone(self.world());
         let until = after(world.now(), TimeDelta::from_std(call.limit).unwrap_or_default());
@@ -276,7 +279,7 @@ impl SimDatabase {
     }
 }
 
-/// The server's side of a statement.
+/// Server side of a statement.
 #[derive(Debug, Clone)]
 struct Server {
     world: Arc<World>,
@@ -288,7 +291,7 @@ impl Server {
         self.world.inside().stops.get(self.server).copied()
     }
 
-    /// Whether all of them may go on.
+    /// Checks whether all of the statements may go on.
     fn arrive(&self, statements: &[u64]) -> bool {
         let mut inside = self.world.inside();
         statements.iter().all(|statement| inside.oracle.arrives(*statement))
@@ -310,12 +313,12 @@ impl Server {
     }
 }
 
-/// The adapter panics, which nobody has to read of.
+/// Panics as an adapter would, without a message on the console.
 fn panics() -> ! {
     std::panic::resume_unwind(Box::new("simulated".to_owned()))
 }
 
-/// The report of a revoke, with what another server shows.
+/// Returns the report of a revoke, with what another server shows.
 async fn looked_at(
     then: &MockDatabase,
     report: RevokeReport,
@@ -331,7 +334,7 @@ fn all_late<T, O>(orders: &[O]) -> Answers<T> {
     orders.iter().map(|_| Err(DatabaseError::not_applied("the deadline is past"))).collect()
 }
 
-/// The server stops and starts again, as another incarnation.
+/// Stops the server and starts it again, as another incarnation.
 pub(super) fn restart(world: &World, server: usize) {
     stop(world, server);
     if let Some(it) = world.servers.get(server) {
@@ -342,7 +345,7 @@ pub(super) fn restart(world: &World, server: usize) {
     }
 }
 
-/// The server stops: what was on its way to it is gone.
+/// Stops the server: whatever was on its way to it is lost.
 pub(super) fn stop(world: &World, server: usize) {
     if let Some(it) = world.servers.get(server) {
         it.stop();
@@ -401,7 +404,8 @@ impl Database for SimDatabase {
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
         match self.first.continues(before, now) {
-            // hands take roles away and restart servers here, and no operator says of what is missing then that it is the same server
+            // hands take roles away and restart servers here, and afterwards no operator confirms
+            // that it is the same server
             Continuity::Restarted => Continuity::Same,
             other => other,
         }
@@ -480,7 +484,7 @@ impl Database for SimDatabase {
         let ineffective = {
             let mut inside = self.world().inside();
             let rate = inside.weather.database;
-            // what is looked at elsewhere may not have happened at all
+            // a revoke that is observed elsewhere may not have happened at all
             let rate = if there.then.is_some() { 500 } else { rate.checked_div(4).unwrap_or_default() };
             inside.random.chance(rate)
         };
@@ -560,7 +564,7 @@ impl Database for SimDatabase {
             if !arrives() {
                 return all_late(&orders_of);
             }
-            // what fired is known no more when it is disarmed
+            // a switch that fired is unknown once it is disarmed
             let now = world.now();
             let fired = world.inside().oracle.dead_men_fired(now);
             world.hold(fired);

@@ -1,4 +1,4 @@
-//! Histories are drawn from their seeds.
+//! Drawing of histories from their seeds.
 
 use super::Options;
 use super::outside::{Calls, Proves};
@@ -75,11 +75,11 @@ const ROUGH: [(u64, Sort); 11] = [
 ];
 
 impl History {
-    /// What the seed says, so many steps of it.
+    /// Draws the history of the seed, with this many steps.
     pub(super) fn of(seed: u64, options: &Options) -> Self {
         let mut random = Random::of(seed, 0x5EED);
         let quiet = random.chance(125);
-        // where few people ask for few roles, their accesses overlap; or one owes many reviews
+        // if few people ask for few roles, their accesses overlap; or one person owes many reviews
         let few = random.chance(500).then(|| if random.chance(300) { 2 } else { 0 });
         let nodes = if random.chance(250) { 3 } else { 2 };
         let mut history = Self {
@@ -93,7 +93,7 @@ impl History {
             renaming: false,
             steps: Vec::new(),
         };
-        // drawn apart, so that all others are as they were
+        // drawn separately, so that all other draws stay as they were
         let mut apart = Random::of(seed, 0xA9A7);
         history.moving = options.moves && !quiet && apart.chance(400);
         history.renaming = options.moves && !quiet && apart.chance(300);
@@ -122,7 +122,7 @@ impl History {
 struct Draw {
     random: Random,
     nodes: u64,
-    /// Where few ask, the first of the two roles that they ask for.
+    /// First of the two roles that are asked for, if few people ask.
     few: Option<usize>,
 }
 
@@ -152,7 +152,7 @@ impl Draw {
             }
             Sort::Confirm => Step::Confirm { node, pick, proves: self.proves() },
             Sort::Delegate => {
-                // those who may decide later only, or anybody
+                // people who may decide only later, or anybody
                 let to = self.random.one(&[6, 7]).unwrap_or(6);
                 let to = if self.random.chance(700) { to } else { self.place(PEOPLE.len()) };
                 let who = self.random.one(&[3, 4, 5]).unwrap_or(4);
@@ -235,7 +235,8 @@ impl Draw {
                 let strangers = [Lead::First, Lead::Stranger, Lead::Copy { fresh: true }, Lead::Copy { fresh: false }];
                 let target = self.random.chance(650).then(|| self.place(TARGETS.len()));
                 let to = self.random.one(&strangers).unwrap_or(Lead::First);
-                // few calls change something: one of the next of those, and time enough for it to come
+                // few calls change something, so one of the next changing calls is taken, with
+                // enough time for it to come
                 let amid = self.random.chance(400);
                 let calls = if amid {
                     Some(self.random.below(2))
@@ -293,7 +294,7 @@ impl Draw {
         let who = self.account();
         let longest = if self.few.is_some() { 150 } else { 60 };
         let role = self.role();
-        // some begin so late that what was said is old by then
+        // some begin so late that the approvals are old by then
         let latest = self.random.one(&[60, 200]).unwrap_or(60);
         Step::Request {
             node,

@@ -1,4 +1,4 @@
-//! The end of a history: everything works again, and everything ends.
+//! End of a history: everything works again, and everything ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::id::{TargetName, TenantId};
 use crate::store::BoxError;
 
 impl Stage {
-    /// Everything works again.
+    /// Makes everything work again.
     async fn mend(&mut self) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);
         {
@@ -32,8 +32,8 @@ impl Stage {
                 restart(&world, server);
             }
         }
-        // what was given by hand where no grantor is recorded is in the way of seeing that ours is gone: it may be ours, or one of ours under
-        // another name, and the operator is asked to take it away
+        // a grant by hand without a recorded grantor hides whether our membership is gone: it may
+        // be ours, or one of ours under another name; the operator is asked to take it away
         let by_hand = world.inside().oracle.given_where_nobody_says();
         for held in by_hand {
             if let Some(it) = world.servers.get(held.0) {
@@ -43,14 +43,15 @@ impl Stage {
             inside.oracle.standing.remove(&held);
             inside.oracle.by_hand.remove(&held);
         }
-        // who is paused goes on within 40 s
+        // paused nodes go on within 40 s
         tokio::time::sleep(Duration::from_secs(45)).await;
         self.lead_home();
         for node in 0..self.nodes.len() {
             self.start(node).await?;
             self.policy(node, 0).await;
         }
-        // what was begun is done again, and for all targets of the realm: one that leads to where it was would be refused for ever
+        // a confirmation that was begun is done again, for all targets of the realm: a target that
+        // leads to the old server would be refused forever
         let carried = self.world.inside().carried.clone();
         for target in carried {
             let others = self.world.inside().oracle.left_where_it_was(target);
@@ -67,7 +68,7 @@ impl Stage {
         self.take(Step::Resume { node: 0 }).await
     }
 
-    /// Every target leads to the server that it is known to be.
+    /// Leads every target to its known server.
     fn lead_home(&self) {
         self.homes().into_iter().enumerate().for_each(|(target, home)| self.world.lead(target, home));
     }
@@ -77,7 +78,7 @@ impl Stage {
         (0..oracle.homes.len()).map(|target| oracle.home(target)).collect()
     }
 
-    /// Every target leads to a server where something of it lives, to each of them in turn.
+    /// Leads every target to a server with something alive on it, to each of these servers in turn.
     fn lead_where_something_lives(&self, round: usize) {
         for (target, home) in self.homes().into_iter().enumerate() {
             let of = |case: &&Case| !case.is_final() && place_of(case.target()) == Some(target);
@@ -93,7 +94,7 @@ impl Stage {
         }
     }
 
-    /// Everything works again, and time passes: everything ends.
+    /// Makes everything work again, lets time pass, and checks that everything ends.
     pub(super) async fn finish(&mut self) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);
         world.begin(u64::MAX >> 1);
@@ -112,7 +113,7 @@ impl Stage {
         if world.failure().is_some() {
             return Ok(());
         }
-        // what came back from a backup is found by the second looks, at the latest after a day
+        // a membership from a backup is found by the second looks, after a day at the latest
         for pause in [70, 3_700, 90_000] {
             self.take(Step::Jump { secs: pause }).await?;
             tokio::time::sleep(Duration::from_secs(70)).await;
@@ -135,7 +136,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The logs are whole (laws 9 and 5 stand on them).
+    /// Checks that the logs are complete (laws 9 and 5 depend on them).
     async fn logs(&mut self) {
         let world = Arc::clone(&self.world);
         for name in ["default", "other"] {

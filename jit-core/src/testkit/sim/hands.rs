@@ -1,4 +1,4 @@
-//! What people do to the servers by hand.
+//! Changes that people make on the servers by hand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use super::world::{Move, Power};
 use crate::database::Width;
 use crate::testkit::mock::MockServer;
 
-/// The administrator of every server.
+/// Administrator of every server.
 pub(super) const ADMIN: &str = "postgres";
 
 impl Stage {
-    /// What is done to the servers by hand.
+    /// Does a step by hand on a server.
     pub(super) fn by_hand(&mut self, step: Step) {
         let world = &self.world;
         let at = |server: usize, account: usize, role: usize| {
             let (server, account, role) = (world.servers.get(server)?, PEOPLE.get(account)?, ROLES.get(role)?);
-            // who is called otherwise is not found by his name
+            // a renamed account is not found by its old name
             let found = server.has(account);
             found.then_some((server, *account, *role))
         };
@@ -53,7 +53,7 @@ impl Stage {
                 world.count("membership changed by hand");
                 if !give {
                     if world.inside().oracle.standing.remove(&held).is_some() {
-                        // it was there, so it can be taken
+                        // the membership was there, so it can be taken
                         let _ = it.revoke(role, account, ADMIN);
                     }
                 } else if it.grant(role, account, ADMIN, Width::SetRole, false).is_ok()
@@ -81,7 +81,7 @@ impl Stage {
                     let held = (server, role.to_owned(), account.to_owned());
                     let mut inside = world.inside();
                     inside.oracle.by_hand.remove(&held);
-                    // what is given by hand later is not what came back from a backup
+                    // a grant that comes later by hand is not the membership from a backup
                     inside.oracle.restored.remove(&held);
                 }
             }
@@ -114,7 +114,7 @@ impl Stage {
         }
     }
 
-    /// Another server answers under a name, at once or at one of its next calls.
+    /// Lets another server answer under a name, at once or at one of the next calls.
     pub(super) fn lead(&self, step: Step) {
         let Step::Lead { target, to, calls, amid, back } = step else { return };
         let first = straight();
@@ -159,7 +159,8 @@ impl Stage {
         }
     }
 
-    /// An account gets another name, with all that it holds. Where nothing but its name is known of it, its sessions are closed.
+    /// Renames an account, with all that it holds. If only names are known on the server, its
+    /// sessions are closed.
     fn rename(&self, server: usize, it: &MockServer, account: &str) {
         let now = format!("{account}-left");
         if it.rename(account, &now).is_err() {
@@ -186,7 +187,7 @@ impl Stage {
         self.world.disturbed();
     }
 
-    /// An account is dropped, with its sessions, and another one gets its name.
+    /// Drops an account with its sessions, and gives its name to a new account.
     fn make_anew(&self, server: usize, it: &MockServer, account: &str) {
         if it.drop_name(account).is_err() || it.create_account(account).is_err() {
             return;
@@ -204,7 +205,7 @@ impl Stage {
         self.world.inside().held = 0;
     }
 
-    /// The server comes back from a backup in which something still was that is gone.
+    /// Restores the server from a backup that still has a membership which is gone now.
     fn reappear(&self, server: usize, pick: u64) {
         let world = &self.world;
         let Some(it) = world.servers.get(server) else { return };

@@ -1,11 +1,15 @@
-//! The simulator: the real engine on several nodes, over a simulated store, databases, clocks, receivers of notices, outside systems that
-//! decide, and people with second factors, who delegate, take roles in emergencies and review that. One seed is one
-//! history, byte for byte, with faults at every await; the laws of the design are looked after at every commit, at every statement
-//! and after every step. A history that breaks one is made as short as possible.
+//! The simulator runs the real engine on several nodes. The store, the databases, the clocks, the
+//! notifiers and the outside systems that decide are simulated. So are people with second factors,
+//! who delegate, take roles in emergencies and review these.
 //!
-//! Where the store fails over to a replica that is behind, its nodes are started again: one that lived through it would still have in
-//! its hands what it read before. Servers come to answer under another's name, copies of them among those, and accounts are renamed.
-//! Not in a history are targets that are retired, and prepared transactions.
+//! One seed is one history, byte for byte, with faults at every await. The laws are checked at
+//! every commit, at every statement and after every step. A history that breaks a law is made as
+//! short as possible.
+//!
+//! If the store fails over to a replica that is behind, its nodes are started again: a node that
+//! lived through it would still hold what it read before. Servers come to answer under another
+//! server's name, copies of servers among them, and accounts are renamed. Histories contain no
+//! retired targets and no prepared transactions.
 
 mod clock;
 mod database;
@@ -32,20 +36,20 @@ use self::shrink::shrink;
 use self::stage::Stage;
 use self::steps::History;
 
-/// How histories are made.
+/// Options for making histories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// How many steps a history has.
+    /// Number of steps in a history.
     pub steps: usize,
-    /// Whether one that breaks a law is made shorter.
+    /// Flag: a history that breaks a law is made shorter.
     pub shrinks: bool,
-    /// Whether names lead to other servers and to copies, and accounts are renamed, in a part of the histories. Not every history of that kind
-    /// holds yet.
+    /// Flag: in a part of the histories, names lead to other servers and to copies, and accounts
+    /// are renamed. Not every history of that kind holds yet.
     pub moves: bool,
 }
 
 impl Default for Options {
-    /// 220 steps, and what fails is made shorter; nothing moves.
+    /// Returns 220 steps, with shrinking of failures; nothing moves.
     fn default() -> Self {
         Self { steps: 220, shrinks: true, moves: false }
     }
@@ -54,7 +58,7 @@ impl Default for Options {
 /// Runs the history of this seed.
 ///
 /// # Errors
-/// [`Failure`] where a law was broken, with the steps that are enough for it.
+/// Returns [`Failure`] if a law was broken, with the steps that are enough to break it.
 pub fn simulate(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     let history = History::of(seed, options);
     let violation = match run(&history, false).0 {

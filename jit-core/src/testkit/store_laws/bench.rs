@@ -1,4 +1,4 @@
-//! What every law works with.
+//! Workbench of every law: a place for stores, and short forms for writes and claims.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -30,12 +30,12 @@ impl Bench {
         Ok(Self { clock, place, follows_clock: factory.follows_clock() })
     }
 
-    /// One more process on the place.
+    /// Opens one more store on the place, as another process would.
     pub(super) async fn open(&self) -> Result<Arc<dyn Store>, Broken> {
         self.place.open().await.map_err(|error| Broken(format!("the place does not open: {error}")))
     }
 
-    /// Lets so much of the store's time pass.
+    /// Lets this much of the store's time pass.
     pub(super) async fn pass(&self, how_long: Duration) {
         if self.follows_clock {
             self.clock.advance(how_long);
@@ -53,7 +53,7 @@ pub(super) fn node(name: &str) -> Result<NodeId, Broken> {
     NodeId::new(name).map_err(|error| Broken(error.to_string()))
 }
 
-/// An access of the default tenant.
+/// Returns the key of an access of the default tenant.
 pub(super) fn at(key: &str) -> RecordKey {
     RecordKey::new(&TenantId::main(), Kind::Access, key)
 }
@@ -71,7 +71,7 @@ pub(super) fn guard(at: &RecordKey, expect: Expect) -> Write {
     Write { at: at.clone(), expect, what: Writing::Guard }
 }
 
-/// A write that is due in the lane.
+/// Returns a write that is due in the lane.
 pub(super) fn due(at: &RecordKey, expect: Expect, lane: &Lane, due: Time, serial: &str) -> Write {
     let schedule = Some(Schedule { lane: lane.clone(), due, serial: serial.to_owned() });
     let what = Writing::Put { body: b"due".to_vec(), schedule, labels: BTreeMap::new() };
@@ -123,7 +123,7 @@ pub(super) async fn claim_for(
     Ok(store.claim(&ClaimAsk { lane: lane.clone(), limit, how_long, node: node(who)? }).await?)
 }
 
-/// The one claim that there is to have.
+/// Claims the only record that can be claimed.
 pub(super) async fn claim_one(store: &dyn Store, lane: &Lane, who: &str) -> Result<Claimed, Broken> {
     let mut claimed = claim(store, lane, 10, who).await?;
     match (claimed.pop(), claimed.is_empty()) {

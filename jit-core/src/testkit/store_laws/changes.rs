@@ -1,4 +1,4 @@
-//! Records and changes: versions, conflicts, all or nothing.
+//! Laws about records and changes: versions, conflicts, all or nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

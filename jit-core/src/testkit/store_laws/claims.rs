@@ -1,4 +1,4 @@
-//! Claims: one per serial key, whoever asks, until it expires.
+//! Laws about claims: one per serial key, whoever asks, until it expires.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ async fn what_is_due_is_claimed_earliest_first(bench: Bench) -> Result<(), Broke
     same(claim(&*store, &lane, 9, "n1").await?.len(), 0, "nothing is left")?;
     same(claimed_keys(&claim(&*store, &other, 9, "n1").await?), vec!["elsewhere"], "the other lane")?;
 
-    // Of those that expired, too, the earliest comes first.
+    // Expired claims, too, are given out earliest first.
     bench.pass(PAST_THE_CLAIM).await;
     let again = claim(&*store, &lane, 9, "n2").await?;
     same(claimed_keys(&again), vec!["first", "second", "third"], "once more")
@@ -107,7 +107,7 @@ async fn law_14_many_who_claim_never_share(bench: Bench) -> Result<(), Broken> {
     one.commit(writes(records)).await?;
     let tasks = (0..20).map(|i| {
         let store = Arc::clone(if i % 2 == 0 { one } else { &stores[1] });
-        // none of them ends before the last one asks, however slow the machine is
+        // no claim ends before the last one asks, however slow the machine is
         let how_long = TimeDelta::minutes(5);
         tokio::spawn(async move {
             let ask = ClaimAsk { lane: Lane::desk(), limit: 3, how_long, node: node(&format!("n{i}"))? };
@@ -133,7 +133,7 @@ async fn law_14_a_claimed_record_stays_claimed_when_it_changes(bench: Bench) -> 
     store.commit(writes([due(&at("two"), Expect::Absent, &lane, later(now, -2_000), "serial")])).await?;
     same(claim(&*store, &lane, 9, "n2").await?.len(), 0, "a claim of what changed meanwhile")?;
 
-    // The end of the work: a new time to look, and the claim given back, in one change.
+    // The end of the work: one change sets a new due time and releases the claim.
     let mut done = writes([due(&key, Expect::Version(2), &lane, later(now, 60_000), "serial")]);
     done.release = vec![held];
     store.commit(done).await?;
@@ -172,7 +172,7 @@ async fn a_claim_that_nobody_took_over_still_counts(bench: Bench) -> Result<(), 
     let key = put_due(&*store, "one", &Lane::desk(), "serial").await?;
     let held = claim_one(&*store, &Lane::desk(), "n1").await?.claim;
     bench.pass(PAST_THE_CLAIM).await;
-    // Others claim elsewhere meanwhile; that is no taking over.
+    // Others claim elsewhere meanwhile, which does not take this claim over.
     put_due(&*store, "other", &Lane::from_stored("realm:r".to_owned()), "other").await?;
     claim(&*store, &Lane::from_stored("realm:r".to_owned()), 9, "n2").await?;
     let mut change = writes([write(&key, Expect::Version(1), "late, but nobody else began")]);

@@ -1,4 +1,4 @@
-//! Which store it is.
+//! Laws about the identity of a store.
 
 use futures_util::future::join_all;
 
@@ -15,7 +15,7 @@ pub(super) fn laws() -> Vec<StoreLaw> {
 
 async fn a_store_is_one_for_all_processes_and_not_another(bench: Bench) -> Result<(), Broken> {
     let (one, two) = (bench.open().await?, bench.open().await?);
-    // at once: who comes second takes what the first has made
+    // at once: the second one takes the identity that the first one made
     let all = join_all([&one, &two, &one, &two].map(|store| identity(&**store, &SystemEntropy))).await;
     let all = all.into_iter().collect::<Result<Vec<_>, _>>()?;
     hold!(all.iter().all(|id| Some(id) == all.first()), "one store is several: {all:?}");

@@ -1,4 +1,4 @@
-//! Lanes and waiting: when somebody must look next.
+//! Laws about lanes and waiting: the time at which somebody must look next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub(super) fn laws() -> Vec<StoreLaw> {
     ]
 }
 
-/// Long enough for a commit of another process to be noticed on a busy machine.
+/// Time in which a commit of another process is noticed, even on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
-/// Nobody may wake within this without a reason.
+/// Time within which nobody may wake without a reason.
 const A_WHILE: Duration = Duration::from_millis(150);
 
 async fn each_lane_says_when_its_earliest_is_due(bench: Bench) -> Result<(), Broken> {
@@ -43,7 +43,7 @@ async fn each_lane_says_when_its_earliest_is_due(bench: Bench) -> Result<(), Bro
         vec![(lane("desk"), later(now, -5)), (lane("realm:a"), later(now, 7)), (lane("realm:b"), later(now, 90))];
     same(store.lanes().await?, wanted, "the lanes")?;
 
-    // A change of the schedule, its end, and a move to another lane.
+    // A changed schedule, a removed schedule, and a move to another lane.
     let moved = due(&at("4"), Expect::Version(1), &lane("desk"), later(now, 1), "4");
     let changes = [due(&at("2"), Expect::Version(1), &lane("realm:b"), later(now, 900), "2"), moved];
     store.commit(writes(changes)).await?;
@@ -65,7 +65,8 @@ async fn a_lane_whose_due_work_is_claimed_says_when_that_ends(bench: Bench) -> R
         put_due(&*store, &format!("{i}"), &lane, &format!("{i}")).await?;
     }
     let next = |lanes: Vec<(Lane, _)>| lanes.into_iter().map(|(_, time)| time).collect::<Vec<_>>();
-    // long enough that none ends while this is asked, on a store with a clock of its own and a machine with much else to do
+    // long enough that no claim ends in between, even on a busy machine and a store with its own
+    // clock
     let (held, past) = (Duration::from_secs(5), Duration::from_millis(5_100));
     let two = claims(&claim_for(&*store, &lane, 2, "n1", held).await?);
     let found = next(store.lanes().await?);
@@ -75,7 +76,8 @@ async fn a_lane_whose_due_work_is_claimed_says_when_that_ends(bench: Bench) -> R
     let ends: Vec<_> = two.iter().map(|claim| claim.until).min().into_iter().collect();
     same(next(store.lanes().await?), ends.clone(), "the end of the first claim")?;
 
-    // One that is not due yet and comes before that end, one that comes after, and one whose serial key is claimed.
+    // A record that is due before that end, a record that is due after it, and a record whose
+    // serial key is claimed.
     store.commit(writes([due(&at("late"), Expect::Absent, &lane, later(third.until, 60_000), "late")])).await?;
     same(next(store.lanes().await?), ends, "the end of the claim before a later one")?;
     store.commit(writes([due(&at("soon"), Expect::Absent, &lane, later(now, 4_999), "soon")])).await?;
@@ -112,7 +114,7 @@ async fn what_comes_is_read_ahead_and_not_claimed(bench: Bench) -> Result<(), Br
     same(keys(&ahead(9).await?), vec!["first", "second", "third"], "what comes")?;
     same(keys(&ahead(2).await?), vec!["first", "second"], "the first two")?;
     same(store.upcoming(&Lane::outbox(&TenantId::main(), "x"), minute, 9).await?.len(), 0, "another lane")?;
-    // what somebody works on is his, until his claim ends
+    // claimed work is not read ahead until its claim ends
     claim_one(&*store, &lane, "n1").await?;
     same(keys(&ahead(9).await?), vec!["second", "third"], "what nobody works on")?;
     bench.pass(PAST_THE_CLAIM).await;
@@ -200,7 +202,8 @@ async fn claims_wake_nobody(bench: Bench) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Until the process knows every commit that there was: a late notice must not count for a later commit.
+/// Waits until the process knows every commit so far: a late notice must not count for a later
+/// commit.
 async fn settle(store: &Arc<dyn Store>) -> Result<(), Broken> {
     loop {
         let (seen, now) = (store.pulse().await?, store.now().await?);

@@ -1,4 +1,4 @@
-//! Entries of the audit log and their numbers.
+//! Laws about entries of the audit log and their numbers.
 
 use super::bench::{Bench, at, conflict, entries, entry, numbers, same, write, writes};
 use super::{Broken, StoreLaw, laws};

@@ -1,4 +1,4 @@
-//! The contract of [`Store`] as laws that any implementation can be held to.
+//! Contract of [`Store`], as laws that any implementation can be checked against.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -12,7 +12,10 @@
 //!
 //! #[async_trait::async_trait]
 //! impl StoreFactory for Memory {
-//!     async fn place(&self, clock: &ManualClock) -> Result<Box<dyn StorePlace>, jit_core::store::BoxError> {
+//!     async fn place(
+//!         &self,
+//!         clock: &ManualClock,
+//!     ) -> Result<Box<dyn StorePlace>, jit_core::store::BoxError> {
 //!         Ok(Box::new(Place(Arc::new(MemoryStore::new(Arc::new(clock.clone()))))))
 //!     }
 //!
@@ -40,7 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// What follows are tests, although they are compiled into the library for others.
+// Everything below is tests, although it is compiled into the library for others.
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod bench;
@@ -62,7 +65,7 @@ use self::bench::Bench;
 use super::ManualClock;
 use crate::store::{BoxError, Store, StoreError};
 
-/// Every law of the contract.
+/// Returns every law of the contract.
 #[must_use]
 pub fn store_laws() -> Vec<StoreLaw> {
     [changes::laws(), claims::laws(), identity::laws(), lanes::laws(), pages::laws(), log::laws(), time::laws()]
@@ -71,17 +74,17 @@ pub fn store_laws() -> Vec<StoreLaw> {
         .collect()
 }
 
-/// One law.
+/// A single law of the contract.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreLaw {
-    /// What it demands; those of the design are called `law_NN_...`.
+    /// Name of the law; a numbered law of the system is called `law_NN_...`.
     pub name: &'static str,
     needs: Needs,
     run: fn(Bench) -> BoxFuture<'static, Result<(), Broken>>,
 }
 
 impl StoreLaw {
-    /// Why the law says nothing of the factory's stores; none: it holds for them.
+    /// Returns why the law is skipped for the factory's stores; none if it applies to them.
     #[must_use]
     pub fn skipped(&self, factory: &dyn StoreFactory) -> Option<&'static str> {
         match self.needs {
@@ -93,10 +96,11 @@ impl StoreLaw {
         }
     }
 
-    /// Holds a new place of the factory to the law. It takes a tokio runtime of several threads, with its timers.
+    /// Checks the law in a new place of the factory. The caller needs a tokio runtime of several
+    /// threads, with its timers.
     ///
     /// # Errors
-    /// [`Broken`] when the law is not kept, or the place cannot be opened.
+    /// Returns [`Broken`] if the law is not kept, or the place cannot be opened.
     pub async fn check(&self, factory: &dyn StoreFactory) -> Result<Outcome, Broken> {
         if let Some(why) = self.skipped(factory) {
             return Ok(Outcome::Skipped(why));
@@ -111,39 +115,39 @@ impl StoreLaw {
 /// Makes places for stores.
 #[async_trait]
 pub trait StoreFactory: Debug + Send + Sync {
-    /// A place where nothing is kept yet, for stores on this clock.
+    /// Makes an empty place, for stores on this clock.
     ///
     /// # Errors
-    /// Whatever prevents that.
+    /// Returns whatever error prevents that.
     async fn place(&self, clock: &ManualClock) -> Result<Box<dyn StorePlace>, BoxError>;
 
-    /// Whether a place keeps what was committed when every store on it is gone.
+    /// Checks whether a place keeps what was committed after every store on it is gone.
     fn durable(&self) -> bool;
 
-    /// Whether the stores' time is made of the clock that they are given. Where it is not, laws that set the clock are
-    /// skipped, and the others really wait (a few seconds in all).
+    /// Checks whether the stores take their time from the given clock. If not, laws that set the
+    /// clock are skipped, and the other laws really wait (a few seconds in all).
     fn follows_clock(&self) -> bool {
         true
     }
 }
 
-/// Where stores keep things.
+/// Place where stores keep their data.
 #[async_trait]
 pub trait StorePlace: Debug + Send + Sync {
     /// Opens a store there, as one more process would.
     ///
     /// # Errors
-    /// Whatever prevents that.
+    /// Returns whatever error prevents that.
     async fn open(&self) -> Result<Arc<dyn Store>, BoxError>;
 }
 
-/// What came of a law.
+/// Result of checking a law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It is kept.
+    /// Law is kept.
     Kept,
-    /// It says nothing of such a store; why.
+    /// Law does not apply to such a store, for this reason.
     Skipped(&'static str),
 }
 
@@ -161,13 +165,13 @@ impl From<StoreError> for Broken {
 #[derive(Debug, Clone, Copy)]
 enum Needs {
     Nothing,
-    /// Laws about opening again.
+    /// Laws that open the store again.
     Durable,
-    /// Laws that set the clock and open again.
+    /// Laws that set the clock and open the store again.
     Clock,
 }
 
-/// Says of what a law was broken.
+/// Breaks the law with a message unless the condition holds.
 macro_rules! hold {
     ($that:expr, $($said:tt)+) => {
         if !$that {
@@ -176,7 +180,7 @@ macro_rules! hold {
     };
 }
 
-/// A list of laws by the names of their functions.
+/// Makes a list of laws from the names of their functions.
 macro_rules! laws {
     ($needs:ident: $($name:ident),+ $(,)?) => {
         vec![$(crate::testkit::store_laws::StoreLaw {

@@ -1,4 +1,4 @@
-//! Pages, and tenants as walls.
+//! Laws about pages, and about tenants as walls.
 
 use super::bench::{
     Bench, at, conflict, delete, entries, entry, keys, labelled, numbers, same, tenant, version, write, writes,

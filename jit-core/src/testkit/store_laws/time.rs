@@ -1,4 +1,4 @@
-//! The store's time (law 10).
+//! Laws about the store's time (law 10).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ async fn law_10_a_step_ahead_while_open_ends_nothing(bench: Bench) -> Result<(),
 async fn law_10_a_clock_set_back_between_two_processes_changes_nothing(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
     commit_at(&*store).await?;
-    // A time that somebody was only told counts as well.
+    // A time that was only read counts as well.
     bench.clock.advance(Duration::from_secs(5));
     let told = store.now().await?;
     drop(store);
@@ -106,7 +106,8 @@ async fn law_10_a_clock_set_back_between_two_processes_changes_nothing(bench: Be
 async fn law_10_processes_on_one_place_share_its_time(bench: Bench) -> Result<(), Broken> {
     let one = bench.open().await?;
     bench.clock.step_wall(TimeDelta::minutes(30));
-    // The second one believes the new wall clock; from its first commit on, so does the first.
+    // The second process believes the new wall clock. From its first commit on, so does the first
+    // one.
     let other = bench.open().await?;
     let theirs = commit_at(&*other).await?;
     let mine = commit_at(&*one).await?;
@@ -117,7 +118,7 @@ async fn law_10_processes_on_one_place_share_its_time(bench: Bench) -> Result<()
 }
 
 async fn law_10_a_clock_two_days_off_waits_for_a_word(bench: Bench) -> Result<(), Broken> {
-    // Twice two days back, and then to two days ahead of where time stands.
+    // Twice two days back, and then to two days ahead of the store's time.
     for days in [-2, -2, 6] {
         let store = bench.open().await?;
         let mark = commit_at(&*store).await?;

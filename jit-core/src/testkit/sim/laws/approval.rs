@@ -1,4 +1,4 @@
-//! Laws 1, 8 and 16 before a grant: who said what, by what right, with which proof.
+//! Laws 1, 8 and 16 before a grant: who decided, with which right and which proof.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,28 @@ use super::said::REVIEW;
 use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after, span};
 
-/// How long a pass may go on that began before a stop: a call of the store that hangs (20 s), and its claim (10 s).
+/// Time for which a pass may continue that began before a stop: a call of the store that hangs (20
+/// s), and its claim (10 s).
 const PASS: TimeDelta = TimeDelta::seconds(30);
-/// A pass that began before something else was said, or another policy was put in force, may end after it.
+/// Time for which a pass may continue that began before a decision, or before another policy was
+/// put in force.
 const RECENT: TimeDelta = TimeDelta::seconds(60);
-/// Every second factor of the simulated policy has `within = "1m"`.
+/// Limit of every second factor of the simulated policy: `within = "1m"`.
 const WITHIN: TimeDelta = TimeDelta::seconds(60);
-/// Every escalation of it has `after = "20s"`.
+/// Delay of every escalation of the simulated policy: `after = "20s"`.
 const ESCALATES: TimeDelta = TimeDelta::seconds(20);
-/// So long the tracker's yes is good for a grant: 60 s, and the pass that found it good.
+/// Time for which the tracker's yes is good for a grant: 60 s, and the pass that found it good.
 const AGAIN: TimeDelta = TimeDelta::seconds(90);
 
-/// What the simulated policies demand for a role.
+/// Demands of the simulated policies for a role.
 #[derive(Debug, Default)]
 struct Demands {
     ticket: bool,
-    /// A second factor of the requester.
+    /// Flag: a second factor of the requester is needed.
     code: bool,
     board: bool,
     people: usize,
-    /// A second factor of everybody who says yes.
+    /// Flag: a second factor of everybody who says yes is needed.
     codes: bool,
     escalates: bool,
 }
@@ -45,11 +47,11 @@ impl Demands {
     }
 }
 
-/// Why it may not be granted, and the law that says so.
+/// Reason why a role may not be granted, with the law that says so.
 type Lack = (u8, String);
 
 impl Oracle {
-    /// Laws 1 and 8, and stops: a grant is about to be ordered.
+    /// Checks laws 1 and 8, and stops, when a grant is about to be ordered.
     pub(super) fn intended(&mut self, node: usize, id: &str, case: &Case, intent: &IntentRecord, at: Time) -> Lawful {
         if case.start.is_some_and(|start| at < start) {
             return Err(broken(1, format!("{id} begins before its start")));
@@ -59,10 +61,11 @@ impl Oracle {
         }
         let request = &case.request;
         let parties = [request.requester.as_str(), request.receiver.as_str()];
-        // one that was suspended goes on with what it knew; what it intends then it does not send (law 14)
+        // a suspended node goes on with what it knew; it does not send what it intends then (law
+        // 14)
         let suspended = self.stale_since.get(node).copied().flatten().is_some_and(|since| span(since, at) < RECENT);
-        // one that was suspended while its intent was on the way to the store cannot know how old that is by now: it has to be right when it was
-        // made, and must not be sent
+        // a node that was suspended while its intent was on its way cannot know the intent's age:
+        // the intent has to be right for the time when it was made, and must not be sent
         match self.allows(node, id, case, &case.heard, at) {
             Err(_) if suspended && intent.at < at => {
                 self.allows(node, id, case, &case.heard, intent.at)?;
@@ -83,7 +86,8 @@ impl Oracle {
         }
     }
 
-    /// Whether what was said is enough by a policy that the node has in force, or had a moment ago.
+    /// Checks whether the approvals satisfy a policy that the node has in force, or had a moment
+    /// ago.
     pub(super) fn allows(&self, node: usize, id: &str, case: &Case, said: &ApprovalRecord, at: Time) -> Lawful {
         let policies = match self.in_force.get(node) {
             Some(policy) if span(policy.since, at) < RECENT => vec![policy.now, policy.before],
@@ -98,7 +102,7 @@ impl Oracle {
         }
     }
 
-    /// What this policy finds missing.
+    /// Returns what is missing under this policy.
     fn lacks(&self, policy: usize, id: &str, case: &Case, said: &ApprovalRecord, at: Time) -> Option<Lack> {
         let request = &case.request;
         let parties = [request.requester.as_str(), request.receiver.as_str()];
@@ -148,8 +152,9 @@ impl Oracle {
         Some((law, format!("the yes of {by:?} does not do (it counts {} of {})", counted.len(), demands.people)))
     }
 
-    /// Whether the one in whose place he decided let him, and did not take that back before the grant: who was a moment faster counts, for what
-    /// a grant is ruled by is committed with it.
+    /// Checks whether the absent approver allowed the substitute, and did not withdraw that before
+    /// the decision. The first of the two to commit counts, because the state that governs a grant
+    /// is committed with it.
     fn may_stand_in(&self, one: &DecisionRecord) -> bool {
         let Some(away) = &one.in_place_of else { return true };
         let given = self.desk.instead.get(&away.who).into_iter().flatten();
@@ -158,14 +163,14 @@ impl Oracle {
             .any(|given| given.to == one.by && given.since <= one.at && one.at < given.until && !given.back)
     }
 
-    /// One in whose place somebody decided on what is not granted yet.
+    /// Returns an approver in whose place somebody decided on an access that is not granted yet.
     pub(in super::super) fn away(&self) -> Option<String> {
         let open = self.cases.values().filter(|case| matches!(case.state.as_str(), "pending" | "scheduled"));
         let mut away = open.flat_map(|case| &case.heard.decisions).filter_map(|one| one.in_place_of.as_ref());
         away.next().map(|away| away.who.clone())
     }
 
-    /// Whether the human has had an emergency, for more than a moment, that nobody has reviewed.
+    /// Checks whether the human owes a review of an emergency for more than a moment.
     fn owes(&self, human_is: &str, at: Time) -> bool {
         let own = self.cases.values().filter(|case| human(&case.request.requester) == human_is);
         let mut owed = own.filter_map(|case| case.review.as_ref()).filter(|review| review.given.is_none());
@@ -177,13 +182,13 @@ fn said_yes(heard: &HeardRecord, approver: &str) -> bool {
     heard.answer.approver == approver && heard.answer.verdict == "approve"
 }
 
-/// The humans whose one decision it is.
+/// Returns the humans who share this one decision.
 fn humans(one: &DecisionRecord) -> BTreeSet<&str> {
     let away = one.in_place_of.as_ref().map(|away| human(&away.who));
     std::iter::once(human(&one.by)).chain(away).collect()
 }
 
-/// Whether there are so many decisions of which no two are one human's.
+/// Checks whether there are enough decisions that no two share a human.
 fn distinct(all: &[&DecisionRecord], needed: usize) -> bool {
     let Some(left) = needed.checked_sub(1) else { return true };
     all.iter().enumerate().any(|(place, one)| {
@@ -193,7 +198,7 @@ fn distinct(all: &[&DecisionRecord], needed: usize) -> bool {
     })
 }
 
-/// Whether a principal may say yes under this policy.
+/// Checks whether a principal may say yes under this policy.
 pub(super) fn entitled(policy: usize, principal: &str) -> bool {
     match principal {
         "bob" => policy == 0,
@@ -202,12 +207,12 @@ pub(super) fn entitled(policy: usize, principal: &str) -> bool {
     }
 }
 
-/// Whether he may too after a while.
+/// Checks whether the principal may also say yes after an escalation.
 pub(super) fn leads(principal: &str) -> bool {
     matches!(principal, "frank" | "mallory")
 }
 
-/// Whether he may take a role in an emergency.
+/// Checks whether the principal may take a role in an emergency.
 fn on_call(policy: usize, principal: &str) -> bool {
     match principal {
         "dave" => policy == 0,
@@ -216,7 +221,7 @@ fn on_call(policy: usize, principal: &str) -> bool {
     }
 }
 
-/// Whether the policy lets this principal have this role at all.
+/// Checks whether the policy lets this principal have this role at all.
 fn allowed(policy: usize, tenant: &str, principal: &str, role: &str) -> bool {
     tenant != "default" || policy == 0 || role != "reader" || principal != "dave"
 }

@@ -1,4 +1,4 @@
-//! What may be committed.
+//! Laws about what may be committed.
 
 use chrono::TimeDelta;
 
@@ -13,7 +13,7 @@ use crate::database::ObjectId;
 use crate::store::Record;
 use crate::testkit::sim::steps::is_second;
 
-/// What people are told of.
+/// Audit events that people are told of.
 const TOLD: [&str; 28] = [
     "requested",
     "reminder",
@@ -45,11 +45,12 @@ const TOLD: [&str; 28] = [
     "target-refused",
 ];
 
-/// A look is no older than that when its intent is committed: a call of the store that hangs (20 s), and the look itself.
+/// Largest age of a look when its intent is committed: a call of the store that hangs (20 s), and
+/// the look itself.
 const LOOKED: TimeDelta = TimeDelta::seconds(30);
 
 impl Oracle {
-    /// Something was committed by a node. `record` reads what the store has now.
+    /// Checks what a node committed. `holding` reads what the store has now.
     pub(in super::super) fn committed(
         &mut self,
         node: usize,
@@ -208,7 +209,8 @@ impl Oracle {
         if verified { self.gone(id, kept) } else { Ok(()) }
     }
 
-    /// Where it went to another realm, an operator said so (law 5).
+    /// Checks that an access which went to another realm did so by an operator's confirmation (law
+    /// 5).
     fn follows(&mut self, id: &str, case: &Case, before: Option<&Case>, at: Time) -> Lawful {
         let Some(before) = before.filter(|before| before.realm.is_some() && before.realm != case.realm) else {
             return Ok(());
@@ -223,7 +225,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// More time is asked for, or given: that takes what the role takes.
+    /// Checks an extension that is asked for or given: it takes the same approvals as the role.
     #[allow(clippy::too_many_arguments)]
     fn more(
         &mut self,
@@ -256,8 +258,8 @@ impl Oracle {
         case.server.is_some_and(|server| !self.others(id, server, &case.request.account, &case.request.role).is_empty())
     }
 
-    /// From now on the membership may be ours. What was given by hand since it was last looked at cannot be told from that where rows bear nobody's
-    /// name: it was observed absent.
+    /// Records that the membership may be ours from now on. If rows have no grantor, a grant by
+    /// hand since the last look cannot be told from ours: the membership was observed absent.
     fn mingle(&mut self, case: &Case) {
         let Some(server) = case.server else { return };
         let held = (server, case.request.role.clone(), case.request.account.clone());
@@ -270,7 +272,7 @@ impl Oracle {
         self.ever_ours.insert(held);
     }
 
-    /// Law 15: what is concluded of a statement, while it may still arrive.
+    /// Checks law 15: nothing is concluded about a statement that may still arrive.
     fn settled(&self, id: &str, case: &Case, state: &str, grant: &GrantRecord) -> Lawful {
         let concluded = case.unsettled && state != "granting" && grant.unsettled.is_none();
         if !concluded {
@@ -288,7 +290,7 @@ impl Oracle {
         if counted { Ok(()) } else { Err(broken(2, format!("{id} counts from later than its statement"))) }
     }
 
-    /// Law 13: a role of a realm is one tenant's.
+    /// Checks law 13: a role of a realm belongs to one tenant.
     fn owner(&self, id: &str) -> Lawful {
         let Some(case) = self.cases.get(id).filter(|case| case.is_live()) else { return Ok(()) };
         let other = self.cases.iter().find(|(_, other)| {
@@ -303,7 +305,7 @@ impl Oracle {
         }
     }
 
-    /// Law 5: it is said to be gone.
+    /// Checks law 5: a membership that is reported as gone is gone.
     fn gone(&self, id: &str, kept: bool) -> Lawful {
         let Some(case) = self.cases.get(id) else { return Ok(()) };
         let Some(server) = case.server else { return Ok(()) };
@@ -324,7 +326,7 @@ impl Oracle {
             return Ok(());
         }
         let Some(removed) = self.removed.get(&held) else { return Ok(()) };
-        // who was carried over by name, and is called otherwise there, is not found
+        // an account that was carried over by name, and has another name there, is not found
         let carried = self.confirmed.iter().any(|(tenant, _, at)| (tenant, *at) == (&case.tenant, server));
         if carried && self.called_otherwise(server).iter().any(|(_, was)| was == account) {
             return Ok(());
@@ -338,7 +340,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 4: what lives is on somebody's list, in time.
+    /// Checks law 4: every live access is in a holding that is due in time.
     fn placed(&self, id: &str, holding: &dyn Fn(&str, &str, &str) -> Option<Record>) -> Lawful {
         let Some(case) = self.cases.get(id) else { return Ok(()) };
         let Some(realm) = &case.realm else { return Ok(()) };
@@ -362,7 +364,7 @@ impl Oracle {
             _ => None,
         };
         match latest {
-            // what is overdue is due by now, whatever else made it due
+            // overdue work is due by now, whatever else made it due
             Some(latest) if schedule.due > latest.max(self.latest.unwrap_or(latest)) => {
                 lost("its holding is due after it")
             }
@@ -371,7 +373,8 @@ impl Oracle {
     }
 }
 
-/// Law 2: no window is longer than what was asked for, with what was added, and it begins when the role was usable.
+/// Checks law 2: a window is not longer than the request with its extensions, and it begins when
+/// the role was usable.
 fn lengths(id: &str, case: &Case, grant: &GrantRecord, at: Time) -> Lawful {
     let asked = TimeDelta::microseconds(case.request.duration);
     if grant.is == "granting" {
@@ -399,7 +402,7 @@ fn lengths(id: &str, case: &Case, grant: &GrantRecord, at: Time) -> Lawful {
     }
 }
 
-/// What the rules of the simulated policies allow with extensions.
+/// Returns the longest window, with extensions, under the rules of the simulated policies.
 fn most(request: &RequestRecord) -> TimeDelta {
     match (request.break_glass, request.target.as_str()) {
         (true, _) => TimeDelta::minutes(1),
@@ -410,7 +413,7 @@ fn most(request: &RequestRecord) -> TimeDelta {
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
-/// What can come after what.
+/// Checks whether a state may follow another one.
 fn may_follow(was: &str, state: &str) -> bool {
     let after: &[&str] = match was {
         "" => &["pending", "scheduled"],
@@ -425,7 +428,7 @@ fn may_follow(was: &str, state: &str) -> bool {
     was == state || after.contains(&state)
 }
 
-/// Which entries tell of a state.
+/// Checks whether an entry tells of a state.
 fn tells(what: &str, state: &str) -> bool {
     match state {
         "pending" => matches!(what, "requested" | "ruled-again"),
@@ -435,7 +438,7 @@ fn tells(what: &str, state: &str) -> bool {
     }
 }
 
-/// A span in the log, which has whole seconds, in microseconds.
+/// Converts a duration of the log, in whole seconds, to microseconds.
 fn micros(value: &serde_json::Value) -> Option<i64> {
     value.as_i64()?.checked_mul(1_000_000)
 }

@@ -1,5 +1,6 @@
-//! Dead-men, on the first server of every second history: armed before the role is granted, fired when nobody else takes it, and not before.
-//! Only of roles whose rule requires one: for all others it may be missing.
+//! Laws of dead man's switches, on the first server of every second history. A switch is armed
+//! before the role is granted. It fires if nobody else takes the role, and not before. Only roles
+//! whose rule requires a switch are checked: for all others it may be missing.
 
 use chrono::TimeDelta;
 
@@ -7,44 +8,46 @@ use super::statement::Sender;
 use super::{Case, Held, Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
 
-/// So long after the end they fire.
+/// Grace after the end before a switch fires.
 pub(in super::super) const GRACE: TimeDelta = TimeDelta::seconds(10);
-/// How much later one can be armed than its pass counted: a pass that waits for a store which hangs (20 s), its claim (10 s), and its call (8 s).
+/// Largest delay between the time that a pass counted with and the arming: a wait for a store that
+/// hangs (20 s), its claim (10 s), and its call (8 s).
 const LATE: TimeDelta = TimeDelta::seconds(40);
-/// The server that has a scheduler.
+/// Server that has a scheduler.
 pub(in super::super) const SERVER: usize = 0;
 
-/// Whether histories of this seed have dead-men.
+/// Checks whether histories of this seed have dead man's switches.
 pub(in super::super) fn has(seed: u64) -> bool {
     seed.checked_div(3).unwrap_or_default().is_multiple_of(2)
 }
 
-/// Whether rules about this role require one.
+/// Checks whether rules about this role require a switch.
 fn is_guarded(server: usize, role: &str) -> bool {
     server == SERVER && matches!(role, "writer" | "admin")
 }
 
 impl Oracle {
-    /// Whether it can be known when it fires: the server's clock was never put, and nobody who was paused, or knows less than was known
-    /// once, had a say.
+    /// Checks whether it is known when the switch fires: the server's clock was never set by hand,
+    /// and no paused or less informed node moved the switch.
     fn is_certain(&self, held: &Held) -> bool {
         self.dead_men && is_guarded(held.0, &held.1) && !self.clock_was_put && !self.loose.contains(held)
     }
 
-    /// The clock of a server is put by hand: what counts by it fires early or late.
+    /// Records that the clock of a server is set by hand: its switches fire early or late.
     pub(in super::super) fn puts_clock(&mut self, server: usize) {
         self.clock_was_put |= server == SERVER;
     }
 
-    /// Whoever goes on behind a store that lost its tail may move them as that has it.
+    /// Marks every switch as loose: nodes behind a store that lost its tail may move them by its
+    /// older knowledge.
     pub(super) fn loosen_all(&mut self) {
         for (role, account, ..) in self.dead_men_of(SERVER) {
             self.loose.insert((SERVER, role, account));
         }
     }
 
-    /// An order for a dead-man is about to be sent, by the pump or because a window is about to be extended; one that disarms only when nothing is
-    /// held any more that somebody could forget.
+    /// Checks an order for a switch that the pump, or an extension of a window, is about to send.
+    /// An order to disarm may be sent only if no membership is held that could be forgotten.
     pub(in super::super) fn sends_dead_man(
         &mut self,
         by: Sender,
@@ -58,7 +61,7 @@ impl Oracle {
         if disarms && fresh && self.is_ours(by.server, account, role).is_some() && !self.is_nobodys(&held) {
             return Err(broken(4, format!("the dead-man of `{account}` is disarmed, who has `{role}`")));
         }
-        // an extension is no work of a claim: it may be overtaken by a pass that does not know of it yet
+        // an extension needs no claim: a pass that does not know it yet may overtake it
         if !fresh || extends {
             self.loose.insert(held);
         } else {
@@ -67,7 +70,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// A grant is about to be sent by who holds its claim.
+    /// Checks that the switch is armed when the holder of the claim is about to send a grant.
     pub(super) fn is_armed(&self, id: &str, case: &Case, held: &Held, now: Time) -> Lawful {
         if !self.dead_men || !is_guarded(held.0, &held.1) || self.clock_was_put {
             return Ok(());
@@ -81,7 +84,7 @@ impl Oracle {
                 format!("`{}` is granted to `{}` for {id}, and no dead-man is armed", held.1, held.2),
             ));
         };
-        // both clocks run alike
+        // both clocks run at the same speed
         let (fires_in, ends_in) = (span(server.now(), fires_at), span(now, end));
         if after(now, fires_in) < after(now, ends_in) {
             let why = format!("the dead-man of {id} fires in {fires_in}, and its window may last {ends_in}");
@@ -90,7 +93,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// What fired since the last time was taken away by the server itself.
+    /// Records the switches that fired since the last check: the server itself took the membership
+    /// away.
     pub(in super::super) fn dead_men_fired(&mut self, now: Time) -> Lawful {
         let all = self.dead_men_of(SERVER);
         for (role, account, _, fired_at) in all {
@@ -114,14 +118,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 4: with nobody there to take it, the server does.
+    /// Checks law 4: if nobody else takes the membership, the server does.
     pub(super) fn outlives_nobody(&self, held: &Held, now: Time) -> Lawful {
         let about = || self.cases.values().filter(|case| case.is_about(held.0, &held.2, &held.1));
         let retired = about().any(|case| case.state == "retired");
-        // it stays where it was armed when a window is closed before its end
+        // the switch stays as it was armed if a window is closed before its end
         let end = |case: &Case| case.window.as_ref().map(|window| window.end).max(case.latest_end);
         let Some(until) = about().filter(|case| case.is_live()).filter_map(end).max() else { return Ok(()) };
-        // a start of the server has it armed anew
+        // after a start of the server the switch is armed anew
         let until = self.guarded_stopped.map_or(until, |stopped| until.max(stopped));
         let late = now > after(after(until, GRACE), LATE);
         if late && !retired && self.is_certain(held) && !self.restored.contains_key(held) && !self.locks {

@@ -1,4 +1,4 @@
-//! What is known once the store has lost its tail.
+//! Knowledge that is left once the store has lost its tail.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::said::Desk;
 use super::{Case, Held, Oracle};
 use crate::clock::Time;
 
-/// What was known from what had been committed.
+/// Knowledge from what had been committed.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Remembered {
     cases: BTreeMap<String, Case>,
@@ -22,7 +22,8 @@ pub(in super::super) struct Remembered {
 }
 
 impl Oracle {
-    /// Whether it was given by hand, or by a statement that the store has forgotten, be it that it has not been answered yet.
+    /// Checks whether the membership was given by hand, or by a statement that the store has
+    /// forgotten, even one without an answer yet.
     pub(super) fn is_nobodys(&self, held: &Held) -> bool {
         let forgotten = self.statements.values().filter(|sent| sent.forgotten && !sent.over);
         let mut about = forgotten.map(|sent| (sent.server, sent.role.as_str(), sent.account.as_str()));
@@ -43,7 +44,8 @@ impl Oracle {
         }
     }
 
-    /// The store has failed over: only this is known, and what the databases did for the rest is nobody's.
+    /// Resets the knowledge after the store has failed over. Whatever the databases did since then
+    /// belongs to nobody.
     pub(in super::super) fn failed_over(&mut self, to: Remembered) {
         let Remembered { cases, order, incarnations, looks, stops, entries, desk, places, homes } = to;
         (self.desk, self.places, self.homes, self.looks) = (desk, places, homes, looks);
@@ -67,7 +69,8 @@ impl Oracle {
         for server in 0..self.servers.len() {
             for (role, account, wide) in self.ours(server) {
                 let mut known = self.others("", server, &account, role);
-                // what the store knows was for one who was dropped since: who has his name now got it by an intent that it has lost
+                // the store knows an account that was dropped since; the new account of that name
+                // got its role by an intent that the store has lost
                 known.retain(|(_, case)| !self.is_missing(server, case.account_id.as_ref()));
                 let as_wide = known.iter().any(|(_, case)| case.request.target == "wide");
                 if known.is_empty() || wide && !as_wide {

@@ -1,5 +1,5 @@
-//! The laws, checked by looking on: at what is committed, at what is sent to the databases, at what they hold. Nothing of the
-//! engine is asked.
+//! The laws, checked from outside: what is committed, what is sent to the databases, and what they
+//! hold. The engine itself is asked nothing.
 
 mod approval;
 mod commit;
@@ -27,10 +27,10 @@ pub(super) use place::server_by;
 pub(super) use reading::Reading;
 pub(super) use statement::{Sender, Sent};
 
-/// What must not be.
+/// A state or an event that breaks a law.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Violation {
-    /// The number of the law in the design; 0: nothing panics, everything ends.
+    /// Number of the law; 0 if no law is meant: nothing panics, everything ends.
     pub(super) law: u8,
     pub(super) why: String,
 }
@@ -50,48 +50,49 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that is known of one access, from what was committed of it.
+/// Knowledge about one access, from what was committed about it.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) tenant: String,
     request: RequestRecord,
     realm: Option<String>,
-    /// The server that its realm is on.
+    /// Server that its realm is on.
     pub(super) server: Option<usize>,
-    /// The id by which its account was observed there; none where nothing but the account's name counts.
+    /// Id by which the account was observed there; none if only the account's name counts.
     account_id: Option<ObjectId>,
     pub(super) state: String,
     start: Option<Time>,
     /// Every intent to grant that was ever recorded.
     intents: Vec<IntentRecord>,
-    /// The statement that may still arrive, as the record has it.
+    /// Flag: the record has a statement that may still arrive.
     unsettled: bool,
     ever_revoking: bool,
     latest_end: Option<Time>,
     window: Option<WindowRecord>,
-    /// Which ends were put off, and when: a node without the store cannot have heard of the last.
+    /// Ends that were put off, with the time of it: a node without the store cannot know the last
+    /// one.
     put_off: Vec<(Time, Time)>,
-    /// By how much its window was made longer, with an entry that says so, microseconds.
+    /// Total of its extensions that have an entry, in microseconds.
     extended: i64,
     since: Option<Time>,
-    /// What was said on it.
+    /// Approval record of the request.
     heard: ApprovalRecord,
-    /// What was said on the extension that waits.
+    /// Approval record of the pending extension.
     more: Option<ApprovalRecord>,
-    /// Everything that was asked about it, in its order.
+    /// Every question that was asked about it, in order.
     asked: Vec<String>,
-    /// How many extensions were given.
+    /// Number of extensions that were given.
     extensions: usize,
-    /// What is owed after an emergency.
+    /// Review that is owed after an emergency.
     review: Option<ReviewRecord>,
-    /// Whether people were told that it is overdue.
+    /// Flag: people were told that it is overdue.
     alerted: bool,
-    /// When the statement of the last intent was executed, the store's time.
+    /// Time at which the statement of the last intent was executed, by the store's clock.
     executed: Option<Time>,
 }
 
 impl Case {
-    /// Whether the database may hold something on its behalf.
+    /// Checks whether the database may hold something for it.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state.as_str(), "granting" | "active" | "revoking")
     }
@@ -100,18 +101,18 @@ impl Case {
         !self.is_live() && !matches!(self.state.as_str(), "pending" | "scheduled")
     }
 
-    /// What signed words about it are bound to.
+    /// Returns the nonce to which signed answers about it are bound.
     pub(super) fn nonce(&self, id: &str) -> String {
         self.more.as_ref().unwrap_or(&self.heard).nonce(id)
     }
 
-    /// A question about it, one that is closed as well.
+    /// Picks a question about it; it may be a closed one.
     pub(super) fn question(&self, pick: u64) -> Option<String> {
         let place = usize::try_from(pick.checked_rem(self.asked.len() as u64)?).ok()?;
         self.asked.iter().rev().nth(place.min(2)).cloned()
     }
 
-    /// Whether something that proves who the requester is may be awaited of him.
+    /// Checks whether the requester may still have to prove who they are.
     pub(super) fn awaits_proof(&self) -> bool {
         self.state == "pending" && (self.request.role == "owner" || self.request.break_glass)
     }
@@ -124,14 +125,14 @@ impl Case {
         &self.request.requester
     }
 
-    /// This is asked about it now.
+    /// Records the question that is asked about it now.
     fn is_asked(&mut self, question: &str) {
         if self.asked.last().is_none_or(|last| last != question) {
             self.asked.push(question.to_owned());
         }
     }
 
-    /// Whether its review is owed still.
+    /// Checks whether its review is still owed.
     pub(super) fn owes(&self) -> bool {
         self.review.as_ref().is_some_and(|review| review.given.is_none())
     }
@@ -141,12 +142,12 @@ impl Case {
     }
 }
 
-/// The server of a realm.
+/// Returns the server of a realm.
 pub(super) fn server_of(realm: &str) -> Option<usize> {
     realm.strip_prefix("mock:")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// Which policy a node has in force, and had.
+/// Policy that a node has in force, and the one before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InForce {
     pub(super) now: usize,
@@ -154,21 +155,21 @@ pub(super) struct InForce {
     pub(super) since: Time,
 }
 
-/// Who holds the claim on a serial key.
+/// Holder of the claim on a serial key.
 #[derive(Debug, Clone)]
 pub(super) struct Holder {
-    /// The node, and which start of it.
+    /// Node, and the number of its start.
     pub(super) by: (usize, u64),
     pub(super) fencing: u64,
     pub(super) until: Time,
 }
 
-/// One whose sessions are watched.
+/// A login whose sessions are watched.
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) server: usize,
     pub(super) account: String,
-    /// The server's time.
+    /// Start of the session, by the server's clock.
     pub(super) since: Time,
     pub(super) session: crate::testkit::mock::MockSession,
 }
@@ -176,92 +177,95 @@ pub(super) struct Login {
 /// A membership that came back from a backup.
 #[derive(Debug, Clone)]
 pub(super) struct Restored {
-    /// Whose it was.
+    /// Tenant that it belonged to.
     pub(super) tenant: String,
-    /// The store's time.
+    /// Time of the restore, by the store's clock.
     pub(super) since: Time,
 }
 
 /// A membership of one server: role and account.
 pub(super) type Held = (usize, String, String);
 
-/// What is known of the whole.
+/// Knowledge about the whole simulated world.
 #[derive(Debug)]
 pub(super) struct Oracle {
     pub(super) servers: Vec<MockServer>,
     pub(super) cases: BTreeMap<String, Case>,
-    /// In the order of their making.
+    /// Ids of the accesses, in the order of their creation.
     pub(super) order: Vec<String>,
-    /// Decisions and reviews that were really called for: by whom, on what.
+    /// Calls for decisions and reviews that were really made: by whom, on which access.
     pub(super) called: BTreeSet<(String, String)>,
-    /// The same with the question that was named; none named is the empty one.
+    /// The same calls with the question that they named; empty if they named none.
     pub(super) meant: BTreeSet<(String, String, String)>,
-    /// What outside systems really said: which, about what, yes or no.
+    /// Answers that outside systems really gave: the system, the subject, yes or no.
     pub(super) words: Vec<(String, String, bool)>,
     desk: Desk,
     pub(super) in_force: Vec<InForce>,
-    /// When each node was paused last, or its claims were lost.
+    /// Time at which each node was last paused, or last lost its claims.
     pub(super) stale_since: Vec<Option<Time>>,
-    /// When the store failed each node last.
+    /// Time at which the store last failed each node.
     pub(super) store_failed: Vec<Option<Time>>,
     pub(super) holders: BTreeMap<String, Holder>,
     pub(super) statements: BTreeMap<u64, Sent>,
     next_statement: u64,
-    /// Which start of which node sent statements as this.
+    /// Node and start that sent statements with this label.
     labels: BTreeMap<String, (usize, u64)>,
-    /// Servers on which what was given by hand and what is ours are one row that bears nobody's name.
+    /// Servers on which a grant by hand and ours become one row without a grantor.
     merged: Vec<bool>,
-    /// Memberships that were ours once, or were about to be: since then nobody can tell there who gave what.
+    /// Memberships that were ours once, or were about to be. Since then nobody can tell there who
+    /// gave what.
     ever_ours: BTreeSet<Held>,
     /// Memberships given by hand, with the server's time of it.
     pub(super) standing: BTreeMap<Held, Time>,
-    /// What was intended, and is not in the store any more since it failed over.
+    /// Intents that are no longer in the store since it failed over.
     lost: BTreeSet<String>,
-    /// Intents, each with its access, that reached the store when they were not allowed any more: they must not be sent.
+    /// Intents, each with its access, that reached the store when they were not allowed any more:
+    /// they must not be sent.
     too_late: BTreeSet<(String, String)>,
-    /// Memberships under our name that were given by hand, or by what the store has forgotten.
+    /// Memberships under our name that were given by hand, or by an intent that the store has
+    /// forgotten.
     pub(super) by_hand: BTreeSet<Held>,
-    /// What came back from a backup, and has to be found.
+    /// Memberships that came back from a backup, and have to be found.
     pub(super) restored: BTreeMap<Held, Restored>,
-    /// Where what is gone is looked at again, or was for the last time: the realm, by access.
+    /// Realm of the second look, or of the last one, by access.
     looks: BTreeMap<String, String>,
-    /// Realms that are on another server than at first, by an operator's word, for a tenant.
+    /// Realms that an operator moved to another server, by tenant.
     places: BTreeMap<(String, String), usize>,
-    /// The servers that the targets are known to be.
+    /// Servers that the targets are known to be.
     pub(super) homes: Vec<usize>,
-    /// What operators confirmed to have a realm's data: for which tenant, of which realm, which server.
+    /// Confirmations by operators that a server has a realm's data: tenant, realm, server.
     confirmed: BTreeSet<(String, String, usize)>,
-    /// What servers held that nobody is to change.
+    /// Memberships on servers that nobody may change.
     frozen: BTreeMap<usize, BTreeSet<(String, String, String)>>,
-    /// Accounts that were renamed: the name that each had, by server and the name that it has.
+    /// Earlier names of renamed accounts, by server and present name.
     renamed: BTreeMap<(usize, String), String>,
-    /// Accounts that were dropped and made anew, by server: who has the name now is somebody else.
+    /// Accounts, by server, that were dropped and made anew: the name now belongs to somebody else.
     anew: BTreeSet<(usize, String)>,
-    /// When it was last noticed, by which tenant, that a server is in another incarnation.
+    /// Time at which a tenant last noticed that a server is in another incarnation.
     incarnations: BTreeMap<(String, usize), Time>,
-    /// When a membership of ours was last taken away, the server's time.
+    /// Time at which a membership of ours was last taken away, by the server's clock.
     removed: BTreeMap<Held, Time>,
     pub(super) logins: Vec<Login>,
-    /// Whether the first server has dead-men.
+    /// Flag: the first server has dead man's switches.
     pub(super) dead_men: bool,
-    /// Those that fired, the last time of each, the server's.
+    /// Time at which each switch last fired, by the server's clock.
     fired: BTreeMap<Held, Time>,
-    /// What came about how often.
+    /// Number of times that each interesting event came about.
     pub(super) came_about: BTreeMap<&'static str, u64>,
-    /// Memberships whose dead-man somebody may have armed who knew less than others.
+    /// Memberships whose switch may have been armed by a node that knew less than others.
     loose: BTreeSet<Held>,
-    /// Whether the clock of the server with dead-men was put.
+    /// Flag: the clock of the server with the switches was set by hand.
     clock_was_put: bool,
-    /// When the server with dead-men stopped last, the store's time.
+    /// Time at which the server with the switches last stopped, by the store's clock.
     guarded_stopped: Option<Time>,
-    /// Whether something is locked there, or the server writes nothing.
+    /// Flag: something is locked there, or the server writes nothing.
     pub(super) locks: bool,
     stops: Vec<StopRecord>,
-    /// Since when everything works, the store's time.
+    /// Time since which everything works, by the store's clock.
     pub(super) calm_since: Option<Time>,
-    /// Since when all works that people are told with.
+    /// Time since which everything works that is needed to notify people.
     pub(super) desk_since: Option<Time>,
-    /// How long after its end something may be left while everything works.
+    /// Time after its end for which something may be left while everything works.
     pub(super) grace: chrono::TimeDelta,
     latest: Option<Time>,
     pub(super) entries: BTreeMap<String, u64>,
@@ -325,18 +329,18 @@ impl Oracle {
         }
     }
 
-    /// One more of these.
+    /// Counts one more event of this kind.
     fn comes_about(&mut self, what: &'static str) {
         let count = self.came_about.entry(what).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Whether what is given by hand now is nobody's to tell from ours.
+    /// Checks whether a grant by hand cannot be told from ours now.
     pub(super) fn is_mingled(&self, held: &Held) -> bool {
         self.merged.get(held.0) == Some(&true) && self.ever_ours.contains(held)
     }
 
-    /// The memberships that bear our name: role and account, and whether SET ROLE is in them.
+    /// Returns the memberships with our name: role, account, and whether they include SET ROLE.
     fn ours(&self, server: usize) -> Vec<(&'static str, String, bool)> {
         let mut ours = Vec::new();
         for role in super::steps::ROLES {
@@ -350,17 +354,17 @@ impl Oracle {
         self.ours(server).into_iter().find(|(held, member, _)| *held == role && member == account).map(|(.., set)| set)
     }
 
-    /// The live cases of this membership, but for one.
+    /// Returns the other live accesses with this membership.
     fn others<'c>(&'c self, but: &str, server: usize, account: &str, role: &str) -> Vec<(&'c String, &'c Case)> {
         let all = self.cases.iter().filter(|(id, case)| id.as_str() != but && case.is_live());
         all.filter(|(_, case)| case.is_about(server, account, role)).collect()
     }
 }
 
-/// What the broker is called on every server.
+/// Name of the broker's account on every server.
 pub(super) const BROKER: &str = "jit_broker";
 
-/// The human behind a principal.
+/// Returns the human behind a principal.
 fn human(principal: &str) -> &str {
     match principal {
         "alice-dba" => "alice",

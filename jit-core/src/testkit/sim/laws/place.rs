@@ -1,4 +1,4 @@
-//! Which server a realm is on, for whom; what comes of another one, and of accounts that are called otherwise.
+//! Servers of the realms, by tenant; checks of other servers, and of accounts that were renamed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::testkit::mock::MockServer;
 
 use super::super::steps::{ROLES, copy_of, is_second, place_of, tenant_of};
 
-/// The server that shows this identity.
+/// Returns the server that shows this identity.
 pub(in super::super) fn server_by(realm: &str, incarnation: &str) -> Option<usize> {
     match MockServer::copy_that_ran(incarnation) {
         0 => server_of(realm),
@@ -19,7 +19,7 @@ pub(in super::super) fn server_by(realm: &str, incarnation: &str) -> Option<usiz
 }
 
 impl Oracle {
-    /// The members of a role, an account that was renamed by the name that it had.
+    /// Lists the members of a role. A renamed account is listed by its earlier name.
     pub(super) fn members(&self, server: usize, role: &str) -> Vec<Row> {
         let mut rows = self.servers.get(server).and_then(|server| server.members(role).ok()).unwrap_or_default();
         for row in &mut rows {
@@ -30,7 +30,8 @@ impl Oracle {
         rows
     }
 
-    /// Its dead-men, likewise: role, account, when each fires, when it fired.
+    /// Lists the server's dead man's switches, also by earlier names: role, account, the time each
+    /// fires, the time it fired.
     pub(super) fn dead_men_of(&self, server: usize) -> Vec<(String, String, Time, Option<Time>)> {
         let mut dead_men = self.servers.get(server).map(MockServer::dead_men).unwrap_or_default();
         for (_, account, ..) in &mut dead_men {
@@ -41,13 +42,14 @@ impl Oracle {
         dead_men
     }
 
-    /// The server of a realm, as this tenant has it.
+    /// Returns the server of a realm, as this tenant knows it.
     pub(super) fn place(&self, tenant: &str, realm: &str) -> Option<usize> {
         let placed = self.places.get(&(tenant.to_owned(), realm.to_owned())).copied();
         placed.or_else(|| server_of(realm))
     }
 
-    /// The server that the target is known to be. Where only another target of its realm was confirmed elsewhere, it is where the realm is.
+    /// Returns the server that the target is known to be. If only another target of its realm was
+    /// confirmed elsewhere, the target is where the realm is.
     pub(in super::super) fn home(&self, target: usize) -> usize {
         let first = super::super::steps::straight().get(target).copied().unwrap_or_default();
         let home = self.homes.get(target).copied().unwrap_or(first);
@@ -56,7 +58,8 @@ impl Oracle {
         placed.filter(|_| home == first).unwrap_or(home)
     }
 
-    /// The other targets of this one's tenant that are known to be where its realm was, and where that is now.
+    /// Returns the tenant's other targets that are known to be at the realm's old server, each with
+    /// the realm's new server.
     pub(in super::super) fn left_where_it_was(&self, target: usize) -> Vec<(usize, usize)> {
         let first = super::super::steps::straight();
         let (Some(was), Some(now)) = (first.get(target), self.homes.get(target)) else { return Vec::new() };
@@ -67,8 +70,8 @@ impl Oracle {
         same.map(|(place, _)| (place, *now)).collect()
     }
 
-    /// Whether every target leads to the server that it is known to be, and nothing lives elsewhere; and no account is missing where
-    /// it cannot be found by anything but its name.
+    /// Checks whether every target leads to its known server, and nothing lives elsewhere. No
+    /// account may be missing on a server that finds accounts by name only.
     pub(in super::super) fn is_straight(&self, leads: &[usize]) -> bool {
         let at_home = |case: &Case| {
             let home = place_of(&case.request.target).map(|target| self.home(target));
@@ -79,13 +82,13 @@ impl Oracle {
         straight && !lost && self.cases.values().filter(|case| !case.is_final()).all(at_home)
     }
 
-    /// Nobody is to change anything on it: no target is known to be this server.
+    /// Freezes a server: no target is known to be this server, so nobody may change anything on it.
     pub(in super::super) fn freezes(&mut self, server: usize) {
         let rows = self.rows(server);
         self.frozen.insert(server, rows);
     }
 
-    /// Whether that is so.
+    /// Checks whether the server is frozen.
     pub(in super::super) fn is_frozen(&self, server: usize) -> bool {
         self.frozen.contains_key(&server)
     }
@@ -98,7 +101,7 @@ impl Oracle {
         ROLES.iter().flat_map(of).collect()
     }
 
-    /// Law 5: what is meant for another server changes nothing.
+    /// Checks law 5: a call that is meant for another server changes nothing.
     pub(super) fn strangers_are_left_alone(&self) -> Lawful {
         for (server, rows) in &self.frozen {
             let now = self.rows(*server);
@@ -110,13 +113,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether a copy may be made, or made anew: nothing is known to be there, and all accounts have their names.
+    /// Checks whether a copy may be made, or made anew: nothing is known to be there, and all
+    /// accounts have their names.
     pub(in super::super) fn may_be_copied(&self, server: usize, copy: usize) -> bool {
         let used = self.homes.contains(&copy) || self.places.values().any(|place| *place == copy);
         !used && !self.renamed.keys().any(|(at, _)| *at == server)
     }
 
-    /// A copy was made: what is held there is nobody's.
+    /// Records a new copy: its memberships belong to nobody.
     pub(in super::super) fn is_copied(&mut self, server: usize, copy: usize) {
         self.by_hand.retain(|held| held.0 != copy);
         self.standing.retain(|held, _| held.0 != copy);
@@ -132,7 +136,7 @@ impl Oracle {
         self.freezes(copy);
     }
 
-    /// What the log says of targets and realms: which servers they are from now on.
+    /// Reads from the log which servers targets and realms are from now on.
     pub(super) fn is_told(&mut self, tenant: &str, entry: &EntryRecord, at: Time) -> Lawful {
         let (Some(realm), Some(incarnation)) = (entry.text("realm"), entry.text("incarnation")) else { return Ok(()) };
         let Some(server) = server_by(realm, incarnation) else { return Ok(()) };
@@ -158,7 +162,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// The realm is on another server from now on. Law 5: an operator said so.
+    /// Records that the realm is on another server from now on. Law 5: an operator has to confirm
+    /// it.
     fn is_elsewhere(&mut self, tenant: &str, realm: &str, server: usize, at: Time) -> Lawful {
         if !self.confirmed.contains(&(tenant.to_owned(), realm.to_owned(), server)) {
             return Err(broken(5, format!("server {server} is taken for that of {realm}, and nobody confirmed that")));
@@ -176,7 +181,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// The access is on another server from now on, by an operator's word: what is left where it was is nobody's.
+    /// Records that an operator moved the access to another server. Its leftovers on the old server
+    /// belong to nobody.
     pub(super) fn is_carried(&mut self, case: &Case, was: Option<usize>, at: Time) {
         let (Some(was), Some(server)) = (was, case.server) else { return };
         let (role, account) = (case.request.role.clone(), case.request.account.clone());
@@ -194,7 +200,7 @@ impl Oracle {
         }
     }
 
-    /// Where what is gone is looked at again from now on.
+    /// Records the realms of the second looks from now on.
     pub(super) fn looks_are(&mut self, holdings: &[HoldingRecord]) {
         for holding in holdings {
             for watch in &holding.watched {
@@ -206,9 +212,10 @@ impl Oracle {
         }
     }
 
-    /// Whether all that is known of this membership is looked at again on another server only: an operator said that the same data is there, and
-    /// it stays there when another one says later that the target is, with other data, what it was before. Reconciliation still finds what came
-    /// back here.
+    /// Checks whether every second look at this membership happens on another server. An operator
+    /// said that the same data is there. The looks stay there even if another operator later says
+    /// that the target is, with other data, the old server again. Reconciliation still finds what
+    /// came back here.
     pub(super) fn is_looked_at_elsewhere(&self, (server, role, account): &Held, tenant: &str) -> bool {
         let about =
             self.cases.iter().filter(|(_, case)| case.tenant == tenant && case.is_about(*server, account, role));
@@ -220,7 +227,8 @@ impl Oracle {
         looks.peek().is_some() && looks.all(carried)
     }
 
-    /// Whether a realm that it was on is known to be on another server now, or a target that led to it is.
+    /// Checks whether a realm on this server, or a target that led to it, is known to be on another
+    /// server now.
     pub(super) fn is_left(&self, server: usize) -> bool {
         let moved =
             self.homes.iter().zip(super::super::steps::straight()).any(|(home, first)| {
@@ -229,18 +237,18 @@ impl Oracle {
         server >= super::super::steps::SERVERS || moved
     }
 
-    /// An account is called otherwise now.
+    /// Records that an account has another name now.
     pub(in super::super) fn is_called(&mut self, server: usize, was: &str, now: &str) {
         self.renamed.insert((server, now.to_owned()), was.to_owned());
     }
 
-    /// Everybody of the server who is called otherwise, with the name that he had.
+    /// Returns the renamed accounts of the server, each with its earlier name.
     pub(in super::super) fn called_otherwise(&self, server: usize) -> Vec<(String, String)> {
         let of = self.renamed.iter().filter(|((at, _), _)| *at == server);
         of.map(|((_, now), was)| (now.clone(), was.clone())).collect()
     }
 
-    /// He is called as he was.
+    /// Records that an account has its earlier name again.
     pub(in super::super) fn is_called_again(&mut self, server: usize, now: &str, at: Time) {
         let Some(was) = self.renamed.remove(&(server, now.to_owned())) else { return };
         // under this name it can be seen only since then
@@ -248,24 +256,25 @@ impl Oracle {
         self.standing.iter_mut().filter(|(held, _)| of(held)).for_each(|(_, since)| *since = at);
     }
 
-    /// The account was dropped, with all that it held.
+    /// Records that the account was dropped, with all that it held.
     pub(in super::super) fn is_dropped(&mut self, server: usize, account: &str) {
         let of = |held: &Held| held.0 == server && held.2 == account;
         self.anew.insert((server, account.to_owned()));
         self.standing.retain(|held, _| !of(held));
         self.by_hand.retain(|held| !of(held));
         self.restored.retain(|held, _| !of(held));
-        // what was ours stays so in `ever_ours`: where nothing but names is known, nobody can see that the account was dropped. What is given to
-        // the new one by hand is then, by name, the membership that was absent before our intent and is held now
+        // our memberships stay in `ever_ours`: if only names are known, nobody can see that the
+        // account was dropped; a grant by hand to the new account is then, by name, the membership
+        // that was absent before our intent and is held now
         self.loose.extend(ROLES.iter().map(|role| (server, (*role).to_owned(), account.to_owned())));
     }
 
-    /// Whether who is there cannot be told from one of that name by anything else.
+    /// Checks whether an account of this server is known by its name only.
     pub(in super::super) fn has_names_only(&self, server: usize) -> bool {
         is_second(server) && self.merged.get(server) == Some(&true)
     }
 
-    /// Whether the row is ours.
+    /// Checks whether the row is ours.
     pub(super) fn bears_our_name(row: &Row) -> bool {
         row.grantor == BROKER && row.member != BROKER
     }

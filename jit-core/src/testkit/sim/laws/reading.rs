@@ -1,4 +1,4 @@
-//! A change, read without the engine's own types.
+//! Changes of the store, read without the engine's own types.
 
 use std::fmt;
 
@@ -17,13 +17,15 @@ pub(in super::super) struct Reading {
     pub(super) stops: Option<StopsRecord>,
     pub(super) delegations: Vec<DelegationsRecord>,
     pub(super) holdings: Vec<HoldingRecord>,
-    /// What else is written.
+    /// Other records that are written.
     others: Vec<String>,
 }
 
 impl Reading {
+    /// Reads a change.
+    ///
     /// # Errors
-    /// Where it cannot be read.
+    /// Returns an error if it cannot be read.
     pub(in super::super) fn of(change: &Change) -> Result<Self, Violation> {
         let mut reading = Self {
             accesses: Vec::new(),

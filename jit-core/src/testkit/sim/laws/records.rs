@@ -1,4 +1,4 @@
-//! What the store holds, read without the engine's own types: only what the laws need.
+//! Records of the store, read without the engine's own types: only what the laws need.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ pub(super) struct AccessRecord {
     pub(super) review: Option<ReviewRecord>,
 }
 
-/// What was said on a request or an extension.
+/// Approval record of a request or an extension.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct ApprovalRecord {
-    /// What is asked.
+    /// Question that is asked.
     #[serde(default)]
     pub(super) question: String,
     pub(super) opened_at: Time,
@@ -36,7 +36,7 @@ pub(super) struct ApprovalRecord {
 }
 
 impl ApprovalRecord {
-    /// What signed words about it are bound to.
+    /// Returns the nonce to which signed answers about it are bound.
     pub(super) fn nonce(&self, id: &str) -> String {
         if id.ends_with(&self.question) { id.to_owned() } else { format!("{id}.{}", self.question) }
     }
@@ -115,7 +115,7 @@ pub(super) struct RequestRecord {
     pub(super) break_glass: bool,
 }
 
-// read once and taken apart at once
+// read once, and taken apart immediately
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -172,7 +172,7 @@ pub(super) struct HoldingRecord {
     pub(super) orphans: Vec<OrphanRecord>,
 }
 
-/// A second look that is to come.
+/// A second look that is still to come.
 #[derive(Debug, Deserialize)]
 pub(super) struct WatchRecord {
     pub(super) access: String,
@@ -228,21 +228,21 @@ pub(super) struct EntryRecord {
 }
 
 impl ApprovalRecord {
-    /// Every yes of a person.
+    /// Returns every yes of a person.
     pub(super) fn yes(&self) -> Vec<&DecisionRecord> {
         self.decisions.iter().filter(|one| one.verdict == "approve").collect()
     }
 }
 
 impl EntryRecord {
-    /// The text of a detail.
+    /// Returns the text of a detail.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.details.get(name).and_then(Value::as_str)
     }
 }
 
 impl StopRecord {
-    /// Whether it is about this target or one of these people.
+    /// Checks whether the stop covers this target or one of these people.
     pub(super) fn meets(&self, target: &str, people: [&str; 2]) -> bool {
         if self.scope.as_str() == Some("all") {
             return true;

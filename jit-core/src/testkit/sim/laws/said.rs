@@ -1,4 +1,5 @@
-//! What was said: that it was, by whom, with which proof, once (laws 8 and 9).
+//! Laws about decisions and answers: they were really made, by this person, with this proof, and
+//! once (laws 8 and 9).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,30 +10,31 @@ use super::records::{AnswerRecord, ApprovalRecord, DelegationsRecord, EntryRecor
 use super::{Case, Lawful, Oracle, broken, human};
 use crate::clock::{Time, after};
 
-/// Every review of it is owed `within = "1m"`.
+/// Delay after which every review of the simulated policy is due: `within = "1m"`.
 pub(super) const REVIEW: TimeDelta = TimeDelta::seconds(60);
 
-/// What is known of what people said to nobody's access in particular, from what was committed.
+/// Knowledge from the commits about delegations and used proofs, apart from single accesses.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Desk {
-    /// What proved something, or was an answer.
+    /// Proofs and answers that were used.
     used: BTreeSet<String>,
-    /// Who decides in whose place.
+    /// Delegations, by the absent approver.
     pub(super) instead: BTreeMap<String, Vec<Instead>>,
 }
 
-/// Somebody decides in another's place.
+/// A delegation: somebody decides in another's place.
 #[derive(Debug, Clone)]
 pub(super) struct Instead {
     pub(super) to: String,
     pub(super) since: Time,
     pub(super) until: Time,
-    /// Whether it was taken back.
+    /// Flag: the delegation was withdrawn.
     pub(super) back: bool,
 }
 
 impl Oracle {
-    /// Law 9: what counts as said was said in this commit, with an entry; and an outside system really said it.
+    /// Checks law 9: each decision was committed with its entry, and an outside system really gave
+    /// its answer.
     pub(super) fn heard(
         &self,
         id: &str,
@@ -62,7 +64,8 @@ impl Oracle {
                     .iter()
                     .any(|earlier| human(&earlier.by) == human(&one.by) || away_is(earlier, &one.by))
             };
-            // a yes that names nothing gives more time only where it cannot have been meant for the request
+            // a yes that names no question extends a window only if it cannot have been meant for
+            // the request
             let plain = meant("") && (one.verdict == "deny" || request.is_none_or(before));
             if one.question != now.question || !(plain || meant(&one.question)) {
                 return Err(broken(19, format!("{id} counts a word of `{}` about another question", one.by)));
@@ -95,7 +98,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 8: what proves something proves one thing, once, and nothing else than it was made for.
+    /// Checks law 8: a proof proves one thing, once, and only what it was made for.
     pub(super) fn used_up(&mut self, entry: &EntryRecord) -> Lawful {
         let actor = entry.actor.as_deref().unwrap_or_default();
         if let Some(nonce) = entry.text("factor_nonce")
@@ -117,7 +120,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 9: who decides in whose place stands in the log.
+    /// Checks law 9: each delegation is in the log.
     pub(super) fn stands_in(&mut self, record: DelegationsRecord, entries: &[(String, EntryRecord)]) -> Lawful {
         let tells = |(_, entry): &(String, EntryRecord)| {
             let what = matches!(entry.what.as_str(), "delegated" | "delegation-ended");
@@ -134,7 +137,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// What is owed after an emergency, and who gave it.
+    /// Checks the review that is owed after an emergency, and who gave it.
     pub(super) fn owed(
         &self,
         node: usize,
@@ -153,7 +156,7 @@ impl Oracle {
                 _ => Ok(()),
             };
         };
-        // more time after a review is not what was reviewed: another is owed from then on
+        // more time after a review was not reviewed: another review is owed from then on
         let again = told.iter().any(|entry| entry.what == "extended");
         let before = case.review.as_ref().filter(|before| !again || before.given.is_none());
         if again && review.given.is_some() {
@@ -185,7 +188,7 @@ impl Oracle {
         }
     }
 
-    /// What a grant was given for, so that it can be seen whether histories have much of it.
+    /// Counts the grounds of a grant, which shows how often histories have each of them.
     pub(super) fn comes_about_by(&mut self, request: &RequestRecord, said: &ApprovalRecord) {
         let yes = said.yes();
         let role = if request.break_glass { "emergency" } else { request.role.as_str() };
@@ -204,7 +207,7 @@ impl Oracle {
         }
     }
 
-    /// The same of what was said.
+    /// Counts what was decided and answered, likewise.
     pub(super) fn comes_about_of(&mut self, told: &[&EntryRecord]) {
         for entry in told {
             match entry.what.as_str() {
@@ -218,7 +221,7 @@ impl Oracle {
     }
 }
 
-/// Whether it was decided in the place of this one's human.
+/// Checks whether the decision was made in the place of this principal's human.
 fn away_is(one: &super::records::DecisionRecord, who: &str) -> bool {
     one.in_place_of.as_ref().is_some_and(|away| human(&away.who) == human(who))
 }

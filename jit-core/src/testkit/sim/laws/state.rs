@@ -1,4 +1,4 @@
-//! What the databases may hold, at any time.
+//! Laws about the memberships that the databases may hold at any time.
 
 use chrono::TimeDelta;
 
@@ -6,11 +6,12 @@ use super::{Case, Held, Lawful, Oracle, Restored, broken};
 use crate::clock::{Time, after, span};
 use crate::testkit::sim::steps::{ROLES, is_second};
 
-/// How long people may not be told while the store works: a call of it that hangs (20 s), and a dead node's claim (10 s).
+/// Time for which people may not be told while the store works: a call of the store that hangs (20
+/// s), and a dead node's claim (10 s).
 const DESK: TimeDelta = TimeDelta::seconds(35);
 
 impl Oracle {
-    /// Everything that must be true at any time.
+    /// Checks everything that must be true at any time.
     pub(in super::super) fn look(&self, now: Time) -> Lawful {
         for server in 0..self.servers.len() {
             for (role, account, _) in self.ours(server) {
@@ -24,7 +25,7 @@ impl Oracle {
         self.overdue_moves(now)
     }
 
-    /// Laws 1, 2 and 4: what is held and ours is held on behalf of somebody, and no longer than that.
+    /// Checks laws 1, 2 and 4: a membership of ours is held for an access, and no longer than that.
     fn justified(&self, server: usize, account: &str, role: &str, now: Time) -> Lawful {
         let held = (server, role.to_owned(), account.to_owned());
         if self.is_nobodys(&held) {
@@ -36,7 +37,7 @@ impl Oracle {
         }
         let until = about.iter().filter(|case| case.is_live()).filter_map(|case| end(case)).max();
         let Some(until) = until else {
-            // it was retired, or is said to be gone: that is checked when it is said
+            // the access was retired, or is reported as gone: that is checked when it is reported
             return if about.iter().any(|case| case.state == "retired") {
                 Ok(())
             } else {
@@ -50,13 +51,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether something that was due then should be done by now.
+    /// Checks whether work that was due then should be done by now.
     fn is_late(&self, due: Time, now: Time) -> bool {
         let calm = self.calm_since.is_some_and(|since| span(since, now) > self.grace);
         calm && now > after(due, self.grace)
     }
 
-    /// Law 6: nobody but people takes away what people gave.
+    /// Checks law 6: only people take away what people gave.
     fn standing_stands(&self) -> Lawful {
         for (server, role, account) in self.standing.keys() {
             let rows = self.members(*server, role);
@@ -67,13 +68,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 4: whatever is due moves while everything works.
+    /// Checks law 4: due work moves while everything works.
     fn overdue_moves(&self, now: Time) -> Lawful {
         for (id, case) in &self.cases {
             let due = match (case.state.as_str(), &case.window) {
                 ("granting", _) => case.intents.last().map(|intent| after(intent.at, TimeDelta::seconds(60))),
                 ("active", Some(window)) => Some(window.end),
-                // on a server that knows no grantors, what is given by hand meanwhile cannot be told from ours
+                // on a server without grantors, a grant that comes by hand meanwhile cannot be told
+                // from ours
                 ("revoking", _) if !self.disputed(case) => case.since,
                 ("scheduled", _) => case.start.map(|start| after(start, TimeDelta::seconds(60))),
                 _ => None,
@@ -85,7 +87,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 4: what is overdue is told, whether its server answers or not.
+    /// Checks law 4: people are told of overdue ends, even if the server does not answer.
     fn people_are_told(&self, now: Time) -> Lawful {
         let grace = self.grace.min(DESK);
         let works = self.desk_since.is_some_and(|since| span(since, now) > grace);
@@ -104,7 +106,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Law 5: that the server came back in another state is a reason to look again at all that is gone.
+    /// Checks law 5: if the server came back in another state, everything that is gone is looked at
+    /// again.
     fn restored_is_found(&self, now: Time) -> Lawful {
         for (held, restored) in &self.restored {
             let (server, role, account) = held;
@@ -121,8 +124,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether what was given by hand is in the way of seeing that it is gone: the same membership, or, where nothing but names is known, one of
-    /// the role or the account, which may be the same under another name.
+    /// Checks whether grants by hand hide that the access is gone. They do so if they are the same
+    /// membership. If only names are known, another grant of the role or the account does so as
+    /// well: it may be the same one under another name.
     fn disputed(&self, case: &Case) -> bool {
         let given = self.standing.keys().chain(&self.by_hand).filter(|held| is_second(held.0));
         given.filter(|held| case.server == Some(held.0)).any(|held| {
@@ -134,13 +138,14 @@ impl Oracle {
 }
 
 impl Oracle {
-    /// A membership of the server that is gone, role and account, and whose case is over as it should be.
+    /// Picks a membership of the server that is gone, and whose access ended as it should. Returns
+    /// role, account and tenant.
     pub(in super::super) fn revoked(&self, server: usize, pick: u64) -> Option<(String, String, String)> {
         let gone = self.order.iter().filter_map(|id| self.cases.get(id)).filter(|case| case.state == "revoked");
-        // to whom it was given is in the backup, not who has his name now
+        // the backup has the account that got the role, not a later account of that name
         let is_there =
             |case: &&Case| self.has_names_only(server) || !self.anew.contains(&(server, case.request.account.clone()));
-        // what is looked at again goes where an operator said that its target's data is
+        // second looks go to the server with the target's data, by an operator's word
         let stays =
             |case: &&Case| !self.confirmed.iter().any(|(tenant, _, at)| *tenant == case.tenant && *at != server);
         let gone = gone.filter(|case| case.server == Some(server)).filter(is_there).filter(stays);
@@ -150,7 +155,8 @@ impl Oracle {
         Some((case.request.role.clone(), case.request.account.clone(), case.tenant.clone()))
     }
 
-    /// Memberships of servers that know no grantors, which nobody has an access to and which no backup brought back: somebody gave them by hand.
+    /// Returns memberships on servers without grantors that no access explains and no backup
+    /// brought back. Somebody gave them by hand.
     pub(in super::super) fn given_where_nobody_says(&self) -> Vec<Held> {
         let servers = (0..self.servers.len()).filter(|server| is_second(*server) && !self.is_frozen(*server));
         let rows = servers.flat_map(|server| {
@@ -166,7 +172,7 @@ impl Oracle {
         rows.filter(|held| standing(held) || !wanted(held) && !self.restored.contains_key(held)).collect()
     }
 
-    /// Law 5: what came back is found and taken away again.
+    /// Checks law 5: a membership that came back is found and taken away again.
     pub(in super::super) fn left_of_restored(&self) -> Lawful {
         let here = |(held, restored): &(&Held, &Restored)| {
             !self.is_left(held.0) && !self.is_looked_at_elsewhere(held, &restored.tenant)
@@ -181,13 +187,13 @@ impl Oracle {
         }
     }
 
-    /// At the end: everything is over, and nothing of ours is left.
+    /// Checks the end: everything is over, and nothing of ours is left.
     pub(in super::super) fn over_now(&self) -> Lawful {
         if let Some((id, case)) = self.cases.iter().find(|(_, case)| !case.is_final()) {
             return Err(broken(4, format!("{id} is {} for ever", case.state)));
         }
         for server in 0..self.servers.len() {
-            // where no grantor is recorded, what was given by hand under our name is nobody's
+            // without a recorded grantor, a grant by hand under our name belongs to nobody
             let known = |account: &String, role: &str| {
                 (is_second(server) || self.is_left(server))
                     && self.by_hand.contains(&(server, role.to_owned(), account.clone()))
@@ -201,7 +207,7 @@ impl Oracle {
     }
 }
 
-/// When it is to be gone.
+/// Returns the time at which the membership has to be gone.
 fn end(case: &Case) -> Option<Time> {
     match case.state.as_str() {
         "granting" => case.latest_end,
