@@ -1,4 +1,4 @@
-//! Everything that the database laws are run on.
+//! Engines that the database laws run on.
 
 use std::sync::Arc;
 
@@ -13,30 +13,31 @@ use crate::world::mssql::{self, MsSqlWorld, Place};
 use crate::world::mysql::{self, MySqlWorld};
 use crate::world::postgres::{self, PostgresWorld};
 
-/// One engine in one version.
+/// Database engine in one version.
 #[derive(Debug, Clone)]
 pub enum Engine {
-    /// In memory.
+    /// Mock server in memory.
     Mock(Profile),
     /// A PostgreSQL server that the supervisor keeps running.
     Postgres(RunningPostgres),
-    /// A MySQL or MariaDB server that it keeps running.
+    /// A MySQL or MariaDB server that the supervisor keeps running.
     MySql(RunningMySql),
-    /// A double that speaks like SQL Server, and is not one: what it shows is the adapter's conversation with the driver. One for each law.
+    /// Double that speaks like SQL Server but is not one. It tests the adapter's conversation with
+    /// the driver. Each law gets its own.
     TdsDouble,
     /// The SQL Server that `JIT_MSSQL_URL` names.
     SqlServer(Place),
-    /// One that is not there.
+    /// Engine that is not available.
     Absent {
-        /// Its name.
+        /// Name of the engine.
         name: String,
-        /// Why not.
+        /// Reason why it is not available.
         why: String,
     },
 }
 
 impl Engine {
-    /// All of them: the mocks, and what the supervisor says it has or was told to skip.
+    /// Returns all engines: the mocks, and those that the supervisor runs or was told to skip.
     #[must_use]
     pub fn all(servers: &Servers) -> Vec<Self> {
         let mocks = Profile::ALL.into_iter().map(Self::Mock);
@@ -51,7 +52,7 @@ impl Engine {
         mocks.chain(postgres).chain(mysql).chain([Self::TdsDouble, sql_server]).chain(absent).collect()
     }
 
-    /// As in the names of tests: `postgres-17`.
+    /// Returns the name as tests use it: `postgres-17`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -64,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// Why the law cannot be run here.
+    /// Returns the reason why the law cannot be run here.
     #[must_use]
     pub fn ignores(&self, law: &DatabaseLaw) -> Option<String> {
         match self {
@@ -84,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// A fresh world for this law.
+    /// Makes a fresh world for this law.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -110,14 +111,15 @@ impl Engine {
         })
     }
 
-    /// Its job looks every ten seconds at the most, so that only laws about it wait for it.
+    /// Adds the dead man's switch only for laws about it: its job runs only every ten seconds, so
+    /// they have to wait.
     async fn sql_server(&self, law: &DatabaseLaw, world: MsSqlWorld) -> Result<Arc<MsSqlWorld>> {
         let about = law.needs.iter().any(|need| matches!(need, Need::DeadMan | Need::Privileges));
         Ok(Arc::new(if about { world.with_dead_man().await? } else { world }))
     }
 }
 
-/// The name of the SQL Server that the environment names.
+/// Name under which tests list the SQL Server of the environment.
 const SQL_SERVER: &str = "sql-server";
 
 fn absent_one(why: &str) -> Engine {

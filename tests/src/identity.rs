@@ -1,4 +1,4 @@
-//! An engine over servers that change under their names: what the tests of who a server is have in common.
+//! An engine over servers that change under their names. The tests of server identity share it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,19 @@ use jit_core::id::{AccessId, Principal, TargetName, TenantId};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{BoxError, MemoryStore};
 
-/// Longest wait for what has to come.
+/// Longest wait for an expected event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Somebody who is known.
+/// Makes an authenticated actor of this name.
 ///
 /// # Errors
-/// When that cannot be a name.
+/// When the name is invalid.
 pub fn actor(name: &str) -> Result<Actor, BoxError> {
     Ok(Actor::authenticated(TenantId::main(), Principal::new(name)?, "test"))
 }
 
-/// An engine whose policy gives this role at once, on all targets, without a dead man's switch. `frank` administers.
+/// Makes an engine whose policy gives this role at once, on all targets, without a dead man's
+/// switch. `frank` is the administrator.
 ///
 /// # Errors
 /// When it cannot be built.
@@ -38,7 +39,7 @@ pub async fn engine(role: &str, targets: &[(&str, &Arc<dyn Database>)]) -> Resul
     Ok(builder.build().await?)
 }
 
-/// Asks for the role, and waits until it is usable.
+/// Requests the role, and waits until it is usable.
 ///
 /// # Errors
 /// When it is not granted.
@@ -51,7 +52,7 @@ pub async fn usable(
 ) -> Result<AccessId, BoxError> {
     let ask = || Ask::new(target, role, length).because("a test needs it");
     let mut access = jit.request(&actor(account)?, ask()).await;
-    // where another server answered until now, a refusal has the target looked at again
+    // if another server answered before, the refusal makes the engine look at the target again
     for _ in 0..50 {
         match access {
             Err(error) if error.kind() == "target-refused" => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -62,10 +63,10 @@ pub async fn usable(
     Ok(jit.until_active(access?.id(), PATIENCE).await?.id())
 }
 
-/// That new requests are refused on the target.
+/// Checks that new requests are refused on the target.
 ///
 /// # Errors
-/// When they are not, or for another reason.
+/// When a request is accepted, or refused for another reason.
 pub async fn refused(jit: &Jit, target: &str, account: &str, role: &str) -> Result<(), BoxError> {
     let ask = Ask::new(target, role, TimeDelta::minutes(1)).because("a test needs it");
     match jit.request(&actor(account)?, ask).await {
@@ -75,7 +76,7 @@ pub async fn refused(jit: &Jit, target: &str, account: &str, role: &str) -> Resu
     }
 }
 
-/// Waits until the access is overdue, and a little more: nothing ends it.
+/// Waits until the access is overdue and a little longer, and checks that it has not ended.
 ///
 /// # Errors
 /// When it ends.
@@ -91,19 +92,19 @@ pub async fn stays_due(jit: &Jit, id: AccessId) -> Result<(), BoxError> {
     if view.overdue { Ok(()) } else { Err(format!("it is {}, by another server's word", view.state).into()) }
 }
 
-/// Waits until it is gone, and verified.
+/// Waits until the access is revoked and verified.
 ///
 /// # Errors
-/// When it is not.
+/// When it does not end so.
 pub async fn revoked(jit: &Jit, id: AccessId) -> Result<(), BoxError> {
     let view = jit.until_ended(id, PATIENCE).await?;
     if view.state == "revoked" { Ok(()) } else { Err(format!("it is {}", view.state).into()) }
 }
 
-/// An operator's word that the target has the same data.
+/// Confirms, as an operator, that the target has the same data.
 ///
 /// # Errors
-/// When it is not taken.
+/// When the engine refuses that.
 pub async fn same_data(jit: &Jit, target: &str) -> Result<(), BoxError> {
     jit.confirm_same_data(&actor("frank")?, &TargetName::new(target)?).await?;
     Ok(())

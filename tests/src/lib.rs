@@ -1,4 +1,5 @@
-//! What the tests of the whole are made of: throwaway servers, worlds of the laws around them.
+//! Common parts of the integration tests: throwaway servers, and the worlds in which the laws run
+//! around them.
 #![forbid(unsafe_code)]
 
 pub mod engine;

@@ -1,4 +1,4 @@
-//! Programs outside of jit, each a process of its own: over HTTP, and a mail server.
+//! Programs outside of jit, each in its own process: one that speaks HTTP, and a mail server.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::tls::Certificates;
 
-/// Longest wait for something that has to arrive: what a killed process was about to deliver is another's after 120 s, and what failed for
-/// a while is tried again after as long.
+/// Longest wait for something that has to arrive. A delivery that a killed process had claimed is
+/// free again after 120 s, and a delivery that failed for a while is retried after as long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A running `outside`; it ends with this value.
+/// Running `outside` process; it ends with this value.
 #[derive(Debug)]
 pub struct Outside {
     process: Child,
@@ -24,7 +24,7 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Starts it: the binary of this name beside the test's own.
+    /// Starts the process. Its binary lies beside the test's own.
     ///
     /// # Errors
     /// When it does not start.
@@ -41,23 +41,23 @@ impl Outside {
         Ok(Self { process, address: address.trim().to_owned() })
     }
 
-    /// What answers under this name.
+    /// Returns the URL of this name.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("{}/at/{name}", self.address)
     }
 
-    /// It answers so from now on.
+    /// Sets the answers under this name.
     ///
     /// # Errors
-    /// When it does not take that.
+    /// When the process refuses that.
     pub fn behaves(&self, name: &str, behaviour: &Value) -> Result<()> {
         let (status, _) = post(&format!("{}/behave/{name}", self.address), &[], &behaviour.to_string())?;
         ensure!(status == 200, "it does not take how to behave");
         Ok(())
     }
 
-    /// What it heard under this name.
+    /// Returns the requests that it received under this name.
     ///
     /// # Errors
     /// When it does not answer.
@@ -66,10 +66,10 @@ impl Outside {
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// Waits until it heard something of which this is true.
+    /// Waits until it has received a request for which `is` returns true.
     ///
     /// # Errors
-    /// When it does not in time.
+    /// When no such request arrives in time.
     pub fn hears(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
         arrives(|| self.heard(name), is).with_context(|| format!("`{name}` never hears {what}"))
     }
@@ -82,17 +82,18 @@ impl Drop for Outside {
     }
 }
 
-/// A running mail server; it ends with this value.
+/// Running mail server; it ends with this value.
 #[derive(Debug)]
 pub struct MailServer {
     process: Child,
-    /// On 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
     mails: Arc<Mutex<Vec<Value>>>,
 }
 
 impl MailServer {
-    /// Starts it; it demands STARTTLS and this login (name and password), or offers neither.
+    /// Starts the server. It demands STARTTLS and this login (name and password), or offers
+    /// neither.
     ///
     /// # Errors
     /// When it does not start: Debian's `python3-aiosmtpd` is needed.
@@ -117,16 +118,16 @@ impl MailServer {
         Ok(Self { process, port, mails })
     }
 
-    /// What arrived.
+    /// Returns the mails that have arrived.
     #[must_use]
     pub fn mails(&self) -> Vec<Value> {
         self.mails.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until a mail arrived that has this in it.
+    /// Waits until a mail with this text has arrived.
     ///
     /// # Errors
-    /// When it does not in time.
+    /// When none arrives in time.
     pub fn receives(&self, text: &str) -> Result<Value> {
         let has = |mail: &Value| mail["text"].as_str().is_some_and(|whole| whole.contains(text));
         arrives(|| Ok(self.mails()), has).with_context(|| format!("no mail with `{text}`"))
@@ -140,7 +141,7 @@ impl Drop for MailServer {
     }
 }
 
-/// Waits until there is one of which this is true.
+/// Waits until one of all items matches.
 fn arrives(all: impl Fn() -> Result<Vec<Value>>, is: impl Fn(&Value) -> bool) -> Result<Value> {
     let begun = Instant::now();
     loop {
@@ -153,7 +154,7 @@ fn arrives(all: impl Fn() -> Result<Vec<Value>>, is: impl Fn(&Value) -> bool) ->
     }
 }
 
-/// POSTs it by hand; status and body of the answer.
+/// Sends a POST request, without an HTTP library. Returns status and body of the answer.
 ///
 /// # Errors
 /// When there is no answer.
@@ -180,7 +181,8 @@ fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result
     Ok((status, body.to_owned()))
 }
 
-/// The header `webhook-signature`, made without jit's own code: HMAC-SHA-256 over `id.timestamp.body` (Standard Webhooks).
+/// Computes the header `webhook-signature` without jit's own code: HMAC-SHA-256 over
+/// `id.timestamp.body` (Standard Webhooks).
 #[must_use]
 pub fn signature(secret: &[u8], id: &str, timestamp: i64, body: &str) -> String {
     use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! Everything that the store laws are run on.
+//! Kinds of stores that the store laws run on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,33 +15,33 @@ use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
 use crate::pooler::Pooler;
 use crate::servers::{RunningPostgres, Servers};
 
-/// The version behind the pooler.
+/// PostgreSQL version behind the pooler.
 const POOLED: u32 = 18;
-/// The versions of PostgreSQL that the store is held to its laws on: the oldest and the newest.
+/// PostgreSQL versions on which the store is tested: the oldest and the newest.
 const VERSIONS: [u32; 2] = [15, 18];
 
-/// One kind of store.
+/// Kind of store.
 #[derive(Debug, Clone)]
 pub enum Places {
-    /// In memory.
+    /// Store in memory.
     Memory,
-    /// In a file.
+    /// Store in a SQLite file.
     Sqlite,
-    /// On a server that the supervisor keeps running.
+    /// Store on a PostgreSQL server that the supervisor keeps running.
     Postgres(RunningPostgres),
-    /// On one, behind a pooler in transaction mode.
+    /// Store on such a server, behind a pooler in transaction mode.
     Pooled(RunningPostgres),
-    /// On one that is not there.
+    /// Store whose server is not available.
     Absent {
-        /// Its name.
+        /// Name of the kind.
         name: String,
-        /// Why not.
+        /// Reason why it is not available.
         why: String,
     },
 }
 
 impl Places {
-    /// All of them.
+    /// Returns all kinds of stores.
     #[must_use]
     pub fn all(servers: &Servers) -> Vec<Self> {
         let versions = VERSIONS.map(|major| format!("postgres-{major}"));
@@ -56,7 +56,7 @@ impl Places {
             .collect()
     }
 
-    /// As in the names of tests: `store-postgres-18`.
+    /// Returns the name as tests use it: `store-postgres-18`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -114,7 +114,8 @@ impl StorePlace for InFile {
     }
 }
 
-/// A database of its own, made by its owner for a node that may do as little as a node needs.
+/// Store in a database of its own. Its owner made it for a node with the least privileges that a
+/// node needs.
 #[derive(Debug)]
 pub struct OnPostgres {
     running: RunningPostgres,
@@ -122,16 +123,17 @@ pub struct OnPostgres {
 }
 
 impl OnPostgres {
-    /// What the node's role logs in with.
+    /// Password of the node's role.
     pub const PASSWORD: &str = "node secret";
 
-    /// An empty database with a store in it, and a role for its nodes and one for its auditors.
+    /// Makes an empty database with a store in it, a role for its nodes and a role for its
+    /// auditors.
     ///
     /// # Errors
-    /// When the server refuses that.
+    /// When the server refuses a statement.
     pub async fn make(running: &RunningPostgres) -> Result<Self> {
         static PLACES: AtomicU64 = AtomicU64::new(0);
-        // several processes of tests may use one server, one after the other
+        // several test processes may use one server, one after the other
         let number = PLACES.fetch_add(1, Ordering::Relaxed);
         let name = format!("store_{}_{number}", std::process::id());
         let admin = running.admin("postgres").await?;
@@ -151,27 +153,29 @@ impl OnPostgres {
         Ok(place)
     }
 
-    /// The database's name; its roles are called so with `_owner`, `_node` and `_auditor` behind.
+    /// Returns the database's name. The names of its roles have `_owner`, `_node` and `_auditor`
+    /// behind it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// Returns the server of the database.
     #[must_use]
     pub fn server(&self) -> &RunningPostgres {
         &self.running
     }
 
-    /// As a node logs in, by verified TLS, through this port of 127.0.0.1.
+    /// Returns the configuration of a node that logs in by verified TLS, through this port of
+    /// 127.0.0.1.
     ///
     /// # Errors
-    /// When the configuration is none.
+    /// When the configuration is invalid.
     pub fn node(&self, port: u16) -> Result<PostgresConfig> {
         self.node_by(port, &self.running.ca)
     }
 
-    /// The same, where this authority signed what answers there.
+    /// Returns the same configuration with this certificate authority.
     fn node_by(&self, port: u16, ca: &Path) -> Result<PostgresConfig> {
         let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new(Self::PASSWORD.into()));
         let url = format!("postgres://{0}_node@127.0.0.1:{port}/{0}", self.name);
@@ -188,7 +192,7 @@ impl StorePlace for OnPostgres {
     }
 }
 
-/// The same behind PgBouncer; only LISTEN goes around it.
+/// Same store behind PgBouncer; only LISTEN bypasses the pooler.
 #[derive(Debug)]
 struct BehindPooler {
     place: OnPostgres,

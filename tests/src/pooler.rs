@@ -1,4 +1,4 @@
-//! A pooler: PgBouncer.
+//! The connection pooler PgBouncer.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,16 +13,16 @@ use crate::server::{User, end, free_port, signal};
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
-/// How long a client of the pooler has one connection to the server.
+/// Time for which a client of the pooler keeps one connection to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolMode {
-    /// For one transaction: each has the connection that is free then.
+    /// Connection is kept for one transaction; the next one takes whichever is free.
     Transaction,
-    /// As long as it stays.
+    /// Connection is kept for the client's whole session.
     Session,
 }
 
-/// One before a server, for one role. It ends when it is dropped.
+/// Pooler before a server, for one role. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Pooler {
     process: Child,
@@ -32,20 +32,20 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Where Debian's package has it.
+    /// Path in Debian's package.
     const PROGRAM: &str = "/usr/sbin/pgbouncer";
-    /// So few connections to the server that those who come have to share them.
+    /// Number of connections to the server: so few that clients have to share them.
     const SHARED: usize = 2;
 
-    /// Starts one before this database, which it logs in to as this role, in transaction mode.
+    /// Starts a pooler in transaction mode before this database. It logs in as this role.
     ///
     /// # Errors
-    /// When it is missing, or does not start.
+    /// When PgBouncer is missing, or does not start.
     pub async fn before(running: &RunningPostgres, database: &str, role: &str, password: &str) -> Result<Self> {
         Self::start(PoolMode::Transaction, running, database, role, password).await
     }
 
-    /// Starts one of this mode.
+    /// Starts a pooler in this mode.
     ///
     /// # Errors
     /// As [`Self::before`].
@@ -88,13 +88,13 @@ impl Pooler {
         Ok(pooler)
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Returns its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The authority that signed its certificate.
+    /// Returns the authority that signed its certificate.
     #[must_use]
     pub fn ca(&self) -> &Path {
         &self.ca

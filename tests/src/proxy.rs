@@ -1,4 +1,5 @@
-//! A TCP proxy that freezes a conversation at a moment of the test's choice: a crash "between" two steps.
+//! A TCP proxy that freezes a conversation at a moment that the test chooses, to simulate a crash
+//! between two steps.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +10,22 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Which way bytes go.
+/// Direction in which bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// From the client to the server: the server has not seen what is held.
+    /// Direction from the client to the server: the server has not seen the held bytes.
     ToServer,
-    /// From the server to the client: the server has done what the held bytes answer.
+    /// Direction from the server to the client: the server has done the work that the held bytes
+    /// answer.
     ToClient,
 }
 
-/// The moment at which everything stops.
+/// Moment at which everything stops.
 #[derive(Debug, Clone)]
 struct Trap {
     way: Way,
-    /// Bytes to the server that have to contain this; for [`Way::ToClient`] it is their answer that is held.
+    /// Bytes that spring the trap on their way to the server. For [`Way::ToClient`] the answer to
+    /// them is held.
     needle: Vec<u8>,
 }
 
@@ -37,11 +40,11 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     trap: Mutex<Option<Trap>>,
-    /// From the moment that the trap is sprung until everything may go on.
+    /// True from the moment that the trap is sprung until `thaw`.
     frozen: watch::Sender<bool>,
-    /// While nobody gets through.
+    /// True while nobody gets through.
     cut: watch::Sender<bool>,
-    /// The port of the server that it leads to.
+    /// Port of the server that it leads to.
     server: watch::Sender<u16>,
 }
 
@@ -49,7 +52,7 @@ impl Proxy {
     /// Listens on a port of its own, for the server on this port.
     ///
     /// # Errors
-    /// When no port is to be had.
+    /// When no port is free.
     pub async fn before(server: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -83,23 +86,23 @@ impl Proxy {
         Ok(Self { address, shared, task })
     }
 
-    /// Its port on 127.0.0.1.
+    /// Returns its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// From now on: the first bytes to the server that contain the needle are held, or the answer to them, and whatever else is sent
-    /// to the server after that, by all conversations.
+    /// Sets a trap for the first bytes to the server that contain the needle. It holds them, or the
+    /// answer to them. It also holds whatever all conversations send to the server after that.
     pub fn freeze(&self, way: Way, needle: &str) {
         let trap = Trap { way, needle: needle.as_bytes().to_vec() };
         *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
-    /// Waits for the moment.
+    /// Waits until the trap is sprung.
     ///
     /// # Errors
-    /// When it does not come for half a minute.
+    /// When that does not happen within half a minute.
     pub async fn caught(&self) -> Result<()> {
         let mut frozen = self.shared.frozen.subscribe();
         let limit = std::time::Duration::from_secs(30);
@@ -122,7 +125,7 @@ impl Proxy {
         self.shared.server.send_replace(server);
     }
 
-    /// Lets everything that is held go on, also where its client is gone.
+    /// Lets everything that is held go on, even if its client is gone.
     pub fn thaw(&self) {
         self.shared.frozen.send_replace(false);
     }
@@ -161,7 +164,7 @@ async fn converse(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (holds_answer, answer_held) = watch::channel(false);
     let up = tokio::spawn(to_server_way(from_client, to_server, Arc::clone(&shared), holds_answer));
     to_client_way(from_server, to_client, &shared, answer_held).await;
-    // what is held for the server still arrives there, whoever is gone on the other side
+    // the bytes held for the server still arrive there, even if the client is gone
     let _ = up.await;
 }
 
@@ -175,7 +178,7 @@ async fn to_server_way(
     while let Ok(read) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         if shared.springs(bytes) == Some(Way::ToClient) {
-            // these go on; nothing after them does
+            // these bytes go on, later ones wait
             let _ = holds_answer.send(true);
         } else {
             shared.hold().await;

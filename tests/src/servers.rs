@@ -1,4 +1,4 @@
-//! What the supervisor says of the servers that it keeps running.
+//! Description of the servers that the supervisor keeps running.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Flavour;
 
-/// Names the file in which the supervisor describes its servers.
+/// Environment variable with the path of the file in which the supervisor describes its servers.
 pub const VARIABLE: &str = "JIT_TEST_SERVERS";
 
 /// Every engine that tests know how to start, by name.
@@ -22,65 +22,65 @@ pub const KNOWN: [(&str, Kind); 7] = [
     ("mariadb-11.8", Kind::MySql(Flavour::MariaDb118)),
 ];
 
-/// What an engine is.
+/// Kind of engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// PostgreSQL of this major version.
     Postgres(u32),
-    /// MySQL, or MariaDB.
+    /// MySQL or MariaDB in one version.
     MySql(Flavour),
 }
 
-/// What the supervisor has.
+/// Servers that the supervisor has.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Servers {
     /// Servers that run.
     pub running: Vec<Running>,
-    /// Engines that do not, with the reason.
+    /// Engines that do not run, with the reason.
     pub absent: BTreeMap<String, String>,
 }
 
-/// One server that runs.
+/// Server that is running.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Running {
-    /// PostgreSQL.
+    /// PostgreSQL server and its address.
     Postgres(RunningPostgres),
-    /// MySQL, or MariaDB.
+    /// MySQL or MariaDB server and its address.
     MySql(RunningMySql),
 }
 
-/// A PostgreSQL server that runs.
+/// PostgreSQL server that is running.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunningPostgres {
-    /// Its major version.
+    /// Major version of the server.
     pub major: u32,
-    /// On 127.0.0.1 and 127.0.0.2.
+    /// Port on 127.0.0.1 and 127.0.0.2.
     pub port: u16,
-    /// Where its socket is; everybody may log in by it.
+    /// Folder of its socket; everybody may log in by it.
     pub socket: PathBuf,
-    /// The authority that signed its certificate, which is for 127.0.0.1 and localhost only.
+    /// Authority that signed its certificate, which is for 127.0.0.1 and localhost only.
     pub ca: PathBuf,
-    /// One that did not.
+    /// Authority that did not sign it.
     pub other_ca: PathBuf,
 }
 
-/// A MySQL or MariaDB server that runs.
+/// MySQL or MariaDB server that is running.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunningMySql {
-    /// Which.
+    /// Product and version of the server.
     pub flavour: Flavour,
-    /// On 127.0.0.1 and 127.0.0.2.
+    /// Port on 127.0.0.1 and 127.0.0.2.
     pub port: u16,
-    /// Its socket; root may log in by it, without a password.
+    /// Socket of the server; root may log in by it, without a password.
     pub socket: PathBuf,
-    /// The authority that signed its certificate, which is for 127.0.0.1 and localhost only.
+    /// Authority that signed its certificate, which is for 127.0.0.1 and localhost only.
     pub ca: PathBuf,
-    /// One that did not.
+    /// Authority that did not sign it.
     pub other_ca: PathBuf,
 }
 
 impl Running {
-    /// As in the names of tests.
+    /// Returns the name as tests use it.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -91,7 +91,7 @@ impl Running {
 }
 
 impl RunningPostgres {
-    /// As in the names of tests.
+    /// Returns the name as tests use it.
     #[must_use]
     pub fn name(&self) -> String {
         format!("postgres-{}", self.major)
@@ -99,7 +99,7 @@ impl RunningPostgres {
 }
 
 impl RunningMySql {
-    /// As in the names of tests.
+    /// Returns the name as tests use it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.flavour.name()
@@ -107,10 +107,10 @@ impl RunningMySql {
 }
 
 impl Servers {
-    /// As the supervisor of this run has written it; without one, nothing runs.
+    /// Reads the file that the supervisor of this run has written. Without one, no server runs.
     ///
     /// # Errors
-    /// When its file cannot be read.
+    /// When the file cannot be read.
     pub fn of_this_run() -> Result<Self> {
         let Some(path) = std::env::var_os(VARIABLE) else {
             let why = "no servers: run ./tests/run.sh";
@@ -121,7 +121,7 @@ impl Servers {
         serde_json::from_str(&text).context("the supervisor's file is not as it should be")
     }
 
-    /// Those of PostgreSQL that run.
+    /// Iterates over the running PostgreSQL servers.
     pub fn postgres(&self) -> impl Iterator<Item = &RunningPostgres> {
         self.running.iter().filter_map(|running| match running {
             Running::Postgres(running) => Some(running),
@@ -129,7 +129,7 @@ impl Servers {
         })
     }
 
-    /// Those of MySQL and MariaDB that run.
+    /// Iterates over the running MySQL and MariaDB servers.
     pub fn mysql(&self) -> impl Iterator<Item = &RunningMySql> {
         self.running.iter().filter_map(|running| match running {
             Running::MySql(running) => Some(running),

@@ -1,4 +1,4 @@
-//! A target that a printed script sets up, and the client that runs it.
+//! A target that a printed script sets up, and the client that runs the script.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,20 +15,21 @@ use jit_core::store::{BoxError, MemoryStore};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-/// What may take so long on a machine with much else to do.
+/// Longest wait for one step on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server behind a target.
+/// Catalog of the server behind a target.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Whether alice is in the role.
+    /// Checks whether alice is in the role.
     async fn is_held(&self) -> Result<bool, BoxError>;
 
-    /// Whether the server itself will take it away within the next minute.
+    /// Checks whether the server itself will take the role away within the next minute.
     async fn fires_soon(&self) -> Result<bool, BoxError>;
 }
 
-/// A target called `db`. Alice may have its roles at once, for as long as the database itself would take them away.
+/// Target called `db`. Alice may have its roles at once, for as long as the database itself would
+/// take them away.
 #[derive(Debug)]
 pub struct Target {
     jit: Jit,
@@ -37,10 +38,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// With these roles.
+    /// Makes a target with these roles.
     ///
     /// # Errors
-    /// When they cannot be asked for.
+    /// When the engine cannot be built.
     pub async fn new(database: Arc<dyn Database>, roles: &[&str]) -> Result<Self, BoxError> {
         let policy = format!(
             "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = {roles:?}\nrequesters = [\"alice\"]\nmax = \"1h\"\n\
@@ -52,30 +53,31 @@ impl Target {
         Ok(Self { jit, alice, name: TargetName::new("db")? })
     }
 
-    /// What sets it up.
+    /// Returns the script that sets the target up.
     ///
     /// # Errors
-    /// When nothing does.
+    /// When the adapter has none.
     pub async fn script(&self) -> Result<String, BoxError> {
         Ok(self.jit.set_up_target(&self.name).await?)
     }
 
-    /// What a check finds that somebody should mend.
+    /// Returns the findings of a check that need a fix.
     ///
     /// # Errors
-    /// When it cannot be checked.
+    /// When the target cannot be checked.
     pub async fn wrong(&self) -> Result<Vec<Check>, BoxError> {
         let checks = self.jit.check_target(&self.name).await?.checks;
-        // a server that is known to be lost never waits for the disk
+        // a throwaway server never waits for the disk
         let to_mend =
             |check: &Check| check.about.what != "fsync" && (check.mend.is_some() || check.severity != Severity::Remark);
         Ok(checks.into_iter().filter(to_mend).collect())
     }
 
-    /// Has the role for a window and gives it back; then for one that nobody of ours ends.
+    /// Opens two windows of the role: one that alice gives back, and one that only the database
+    /// ends.
     ///
     /// # Errors
-    /// When it is not held then, or is held afterwards.
+    /// When the role is not held within a window, or is held afterwards.
     pub async fn windows(&self, role: &str, catalog: &dyn Catalog) -> Result<(), BoxError> {
         let pump = self.jit.start();
         let access = self.begin(role, TimeDelta::minutes(30), catalog).await?;
@@ -107,7 +109,7 @@ impl Target {
     }
 }
 
-/// A moment later, unless it has taken too long.
+/// Waits a moment before another try, unless it has taken too long.
 async fn again(begun: Instant, otherwise: &str) -> Result<(), BoxError> {
     if begun.elapsed() > PATIENCE {
         return Err(otherwise.into());
@@ -116,7 +118,7 @@ async fn again(begun: Instant, otherwise: &str) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Lets a database's own client run the script: what it said where it fails.
+/// Runs the script with a database's own client. A failed run returns what the client printed.
 ///
 /// # Errors
 /// When there is no such client.
@@ -124,7 +126,7 @@ pub async fn run(client: &mut Command, script: &str) -> Result<Result<(), String
     let mut child =
         client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
     let mut stdin = child.stdin.take().ok_or("no way in")?;
-    // one that fails reads no more
+    // a client that fails stops reading
     let (_, output) = tokio::join!(
         async {
             let written = stdin.write_all(script.as_bytes()).await;

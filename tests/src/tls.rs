@@ -1,4 +1,4 @@
-//! Certificates for one server.
+//! Certificates of one server.
 
 use std::path::{Path, PathBuf};
 
@@ -13,24 +13,24 @@ use x509_cert::Version;
 use x509_cert::der::asn1::BitString;
 use x509_cert::der::{Decode, Encode};
 
-/// The server's certificate.
+/// File name of the server's certificate.
 const SERVER: &str = "server.pem";
 
-/// Where the files are.
+/// Paths of the certificate files.
 #[derive(Debug, Clone)]
 pub struct Certificates {
-    /// The authority that signed the server's certificate.
+    /// Authority that signed the server's certificate.
     pub ca: PathBuf,
-    /// One that did not.
+    /// Authority that did not sign it.
     pub other_ca: PathBuf,
-    /// The server's, for 127.0.0.1 and localhost.
+    /// Certificate of the server, for 127.0.0.1 and localhost.
     pub certificate: PathBuf,
-    /// Its key.
+    /// Key of the server's certificate.
     pub key: PathBuf,
 }
 
 impl Certificates {
-    /// Makes them, in this folder.
+    /// Makes the files in this folder.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -64,7 +64,8 @@ impl Certificates {
     }
 }
 
-/// Puts another certificate of the same authority, whose file is given, in the place of the server's. The server has to read it again.
+/// Replaces the server's certificate with another one of the same authority, which has `ca` as its
+/// file. The server has to read it again.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -74,7 +75,7 @@ pub fn show(ca: &Path, certificate: Certificate) -> Result<()> {
     Ok(())
 }
 
-/// How a login verifies the server.
+/// Returns the way in which a login verifies the server.
 #[must_use]
 pub fn mode(login: Login, ca: Option<PathBuf>, other_ca: &Path) -> TlsMode {
     let other = other_ca.to_owned();
@@ -95,7 +96,7 @@ fn file_of(certificate: Certificate) -> String {
     format!("{certificate:?}.pem")
 }
 
-/// The same certificate as one of version 1, which has no extensions, in PEM.
+/// Returns the same certificate in version 1, which has no extensions, as PEM.
 fn first_version(certificate: &[u8], issuer: &KeyPair) -> Result<String> {
     let mut certificate = x509_cert::Certificate::from_der(certificate)?;
     certificate.tbs_certificate.version = Version::V1;

@@ -8,7 +8,7 @@ use jit_core::store::BoxError;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
-/// The tests of a binary.
+/// Tests of one binary.
 #[derive(Debug)]
 pub struct Trials {
     runtime: Arc<Runtime>,
@@ -17,7 +17,7 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// No test yet. None may take longer than `patience`.
+    /// Makes an empty list of tests. No test may take longer than `patience`.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -39,13 +39,14 @@ impl Trials {
         }));
     }
 
-    /// Names a test that cannot be run, and why: the server is not there.
+    /// Adds a test that cannot be run, with the reason: its server is not available.
     pub fn leave_out(&mut self, server: &str, name: &str, why: String) {
         let trial = Trial::test(format!("{server}/{name}"), || Ok(()));
         self.all.push(trial.with_kind(why).with_ignored_flag(true));
     }
 
-    /// Runs them, so many at once unless the command line says otherwise, and ends the process.
+    /// Runs the tests, this many at once unless the command line says otherwise, and ends the
+    /// process.
     pub fn run(self, at_once: usize) -> ! {
         let mut arguments = Arguments::from_args();
         arguments.test_threads = arguments.test_threads.or(Some(at_once));

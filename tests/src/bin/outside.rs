@@ -1,7 +1,8 @@
-//! A program outside of jit, as its own process: trackers, workflow tools, chats and policy engines are played by it over real HTTP. It
-//! keeps what it hears, and answers as it was told.
+//! A program outside of jit, as its own process. Over real HTTP it plays trackers, workflow tools,
+//! chats and policy engines. It keeps the requests that it receives, and answers as the test told
+//! it.
 //!
-//! `outside` prints its address; it ends with its standard input.
+//! `outside` prints its address. It ends with its standard input.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-/// How it answers under one name.
+/// Answer that it gives under one name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 struct Behaviour {
     status: u16,
     body: String,
     delay_ms: u64,
-    /// Instead of the body: so many bytes.
+    /// Number of bytes to send instead of the body.
     bytes: usize,
     headers: BTreeMap<String, String>,
 }
@@ -36,14 +37,14 @@ impl Default for Behaviour {
     }
 }
 
-/// What it heard.
+/// Request that it received.
 #[derive(Debug, Clone, Serialize)]
 struct Heard {
     method: String,
     path: String,
     headers: BTreeMap<String, String>,
     body: String,
-    /// What it answered.
+    /// Status that it answered.
     status: u16,
 }
 

@@ -1,4 +1,5 @@
-//! The supervisor: starts the servers, runs a command beside them, stops them however it ends.
+//! The supervisor. It starts the servers, runs a command beside them, and stops them however the
+//! command ends.
 //!
 //! `servers [--list-facts] -- COMMAND...`
 
@@ -21,7 +22,7 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some((first, command)) if first == "--" && !command.is_empty() => {
-            // one thread: servers are told to end when the thread that started them does
+            // one thread: a server is told to end when the thread that started it ends
             tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(command))
         }
         _ => bail!("usage: servers -- COMMAND..., or servers --list-facts"),
@@ -49,7 +50,7 @@ async fn beside_servers(command: &[String], folder: &std::path::Path) -> Result<
     for (name, _) in left_out {
         servers.absent.insert(name.to_owned(), "skipped by JIT_TEST_SKIP".to_owned());
     }
-    // side by side: some take seconds to be made
+    // all at once: some take seconds to be made
     let started = try_join_all(wanted.into_iter().map(|(name, kind)| async move {
         let one = One::start(kind).await;
         one.with_context(|| format!("{name} does not run; JIT_TEST_SKIP={name} leaves it out"))
@@ -78,12 +79,12 @@ async fn beside_servers(command: &[String], folder: &std::path::Path) -> Result<
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// The command and all that it started. They end with it.
+/// Process group of the command. Everything in it ends with this value.
 struct Group(u32);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // nobody may be left to tell
+        // the group may already be gone
         let _ = Command::new("kill")
             .args(["-TERM", "--"])
             .arg(format!("-{}", self.0))
@@ -92,7 +93,7 @@ impl Drop for Group {
     }
 }
 
-/// One server, which ends with this.
+/// Running server, which ends with this value.
 enum One {
     Postgres(Cluster),
     MySql(MySqlServer),
@@ -113,7 +114,7 @@ impl One {
         }
     }
 
-    /// What it says of itself, and where it listens.
+    /// Returns the server's version text and its address.
     async fn version(&self) -> Result<String> {
         let (version, port) = match self {
             Self::Postgres(cluster) => {

@@ -1,5 +1,6 @@
-//! Ten bad minutes: three real pumps on one PostgresStore and two realms, under load, killed, paused and cut off at random, one of them well
-//! at any moment. Afterwards store and databases have to agree. `tests/storm.sh [SECONDS] [SEED]`.
+//! Ten bad minutes. Three real pumps work on one PostgresStore and two realms, under load. They are
+//! killed, paused and cut off at random, but one of them is well at any moment. Afterwards the
+//! store and the databases have to agree. `tests/storm.sh [SECONDS] [SEED]`.
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -27,13 +28,14 @@ use tokio::process::{Child, Command};
 const NODES: usize = 3;
 const ACCOUNTS: u64 = 40;
 const ROLES: [&str; 2] = ["reads", "writes"];
-/// Two names of the first realm, one of the second.
+/// Target names: two of the first realm, one of the second.
 const TARGETS: [&str; 3] = ["north", "north2", "south"];
-/// A role may outlive its window so long while its realm answers: a claim of a node that died (10 s), and the next one's work.
+/// Longest time that a role may outlive its window while its realm answers. The claim of a dead
+/// node takes 10 s, and then the next node has to do the work.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Between two looks at the catalogs.
+/// Pause between two looks at the catalogs.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long everything may take to end once nothing bad happens any more.
+/// Time within which everything has to end once nothing bad happens any more.
 const CALM: Duration = Duration::from_secs(90);
 
 const POLICY: &str = r#"
@@ -61,7 +63,7 @@ set_role = "allowed"
 people = [{ group = "dba" }]
 "#;
 
-/// Which number comes next: splitmix64, so that a seed tells what happened when.
+/// Random numbers by splitmix64: a seed determines what happens when.
 struct Dice(u64);
 
 impl Dice {
@@ -104,7 +106,7 @@ async fn main() -> Result<()> {
     ground.agree(&asked, &seen).await
 }
 
-/// Servers, the store, and an engine that only asks.
+/// Servers, the store, and an engine that only sends requests.
 struct Ground {
     north: Cluster,
     south: Cluster,
@@ -114,15 +116,15 @@ struct Ground {
     jit: Jit,
 }
 
-/// What somebody asked for.
+/// Access that was requested.
 #[derive(Debug)]
 struct Asked {
     id: AccessId,
-    /// When giving it back was recorded.
+    /// Time at which its release was recorded.
     released: Option<Time>,
 }
 
-/// One membership that was seen.
+/// Membership that was seen in a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Held {
     realm: usize,
@@ -164,7 +166,7 @@ impl Ground {
         [self.north.running().clone(), self.south.running().clone()]
     }
 
-    /// What a node is configured with: every way of its own.
+    /// Returns the configuration of a node, with connections of its own through these proxies.
     fn config(&self, ways: &[Proxy; 3]) -> String {
         let [home, north, south] = ways;
         let name = self.place.name();
@@ -189,7 +191,8 @@ impl Ground {
         text
     }
 
-    /// Store, catalogs and log say the same; nothing is lost or doubled; nothing outlived its window for long.
+    /// Checks that store, catalogs and log agree, that nothing is lost or doubled, and that no role
+    /// outlived its window for long.
     async fn agree(&self, asked: &[Asked], seen: &[(Time, Held)]) -> Result<()> {
         let mut states: BTreeMap<&str, usize> = BTreeMap::new();
         let mut windows: BTreeMap<Held, Vec<(Time, Time, AccessId)>> = BTreeMap::new();
@@ -198,7 +201,7 @@ impl Ground {
             *states.entry(view.state).or_default() += 1;
             ensure!(view.is_final(), "{id} is {}", view.state);
             self.told_once(&view).await?;
-            // one that was never known to be usable may have been held until that was verified
+            // an access never seen active may have been held until its end was verified
             let window = view.activated_at.zip(view.expires_at).or(view.ended_at.map(|ended| (view.asked_at, ended)));
             if let Some((from, to)) = window {
                 let held = Held {
@@ -215,7 +218,7 @@ impl Ground {
         let (mut longest, mut whose) = (TimeDelta::zero(), None);
         for (at, held) in seen {
             let Some(windows) = windows.get(held) else { anyhow::bail!("{held:?} was seen and nobody asked for it") };
-            // the end of the latest window that began before it was seen
+            // the end of the latest window that began before the membership was seen
             let (end, id) = windows
                 .iter()
                 .filter(|(from, _, _)| *from <= *at + TimeDelta::seconds(30))
@@ -270,7 +273,7 @@ impl Ground {
     }
 }
 
-/// People who ask, agree, and give back, until it is over.
+/// Plays the people: they request, approve and give back until the time is over.
 async fn load(ground: &Ground, over: Instant, seed: u64) -> Result<Vec<Asked>> {
     let mut dice = Dice(seed);
     let mut asked = Vec::new();
@@ -320,7 +323,7 @@ fn kind(error: &anyhow::Error) -> String {
     error.downcast_ref::<JitError>().map_or_else(|| error.to_string(), |error| error.kind().to_owned())
 }
 
-/// The pumps, and what was done to them.
+/// Pumps, and the faults that were caused in them.
 struct Nodes {
     folder: PathBuf,
     pumps: Vec<Option<Child>>,
@@ -368,11 +371,11 @@ impl Nodes {
     }
 }
 
-/// Does something bad to some node, again and again; one may suffer from several things at once.
+/// Causes one fault after another in random nodes. A node may suffer from several at once.
 async fn storm(ground: &Ground, over: Instant, seed: u64) -> Result<Nodes> {
     let mut dice = Dice(seed);
     let mut nodes = Nodes::start(ground).await?;
-    // what has to be put right again, and when
+    // faults to be repaired, with the time of the repair
     let mut later: Vec<(Instant, usize, Bad)> = Vec::new();
     loop {
         let calm = Instant::now() >= over;
@@ -394,7 +397,7 @@ async fn storm(ground: &Ground, over: Instant, seed: u64) -> Result<Nodes> {
         }
         tokio::time::sleep(dice.millis(200, 2_500)).await;
         let node = dice.below(NODES as u64) as usize;
-        // one of them is well at any moment: where none is, nobody could end a window in time
+        // one node is well at any moment: without any, no window could end in time
         let mut unwell: BTreeSet<usize> = later.iter().map(|(_, node, _)| *node).collect();
         unwell.insert(node);
         if unwell.len() == NODES {
@@ -435,7 +438,7 @@ enum Bad {
     Cut(usize),
 }
 
-/// Looks at both catalogs, again and again, by the servers' clock (which is the store's).
+/// Reads both catalogs again and again, with the time of the servers' clock (which is the store's).
 async fn look(realms: [RunningPostgres; 2], seen: Arc<Mutex<Vec<(Time, Held)>>>) -> Result<()> {
     let admins = [realms[0].admin("postgres").await?, realms[1].admin("postgres").await?];
     loop {
@@ -470,7 +473,7 @@ fn actor(name: &str) -> Result<Actor> {
     Ok(Actor::authenticated(TenantId::main(), Principal::new(name)?, "storm"))
 }
 
-/// `jit`, as it was built beside this.
+/// Returns the path of `jit`, built beside this binary.
 fn binary() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let binary = here.parent().map(|folder: &Path| folder.join("jit")).context("no folder")?;

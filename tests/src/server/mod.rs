@@ -1,4 +1,4 @@
-//! Throwaway servers.
+//! Servers that the tests start and throw away.
 
 pub mod mysql;
 pub mod postgres;
@@ -14,19 +14,19 @@ use anyhow::{Context, Result, ensure};
 pub use mysql::{Durability, Flavour, MySqlServer, Scheduler, Settings};
 pub use postgres::{Cluster, binaries};
 
-/// How a server goes down.
+/// Way in which a server goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Down {
-    /// Sessions are cut off, everything is written.
+    /// Sessions are cut off, and everything is written.
     Fast,
-    /// The processes are gone without a word.
+    /// Processes are killed without notice.
     Killed,
 }
 
-/// Moves the clock that a process sees.
+/// Library that changes the clock that a process sees.
 pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// As whom the server runs: never as root, which it refuses.
+/// User that the server runs as: never root, which servers refuse.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User(Option<(u32, u32)>);
 
@@ -50,7 +50,7 @@ impl User {
         Ok(())
     }
 
-    /// The same for all that is in it.
+    /// Gives this folder and everything in it to the user.
     pub(crate) async fn own_all(self, folder: &Path) -> Result<()> {
         let Some((user, group)) = self.0 else { return Ok(()) };
         let mut chown = Command::new("chown");
@@ -58,7 +58,7 @@ impl User {
         finish(chown, Stdio::null()).await
     }
 
-    /// A command that ends with us, however we end.
+    /// Makes a command that ends with this process, however this process ends.
     pub(crate) fn command(self, program: &Path) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "QUIT"]);
@@ -80,8 +80,9 @@ pub fn signal(process: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a process that was told to end has ended. One that hangs is killed together with what it started: a test that is
-/// over must not wait for ever, and a server whose clock is moved by libfaketime has been seen to hang.
+/// Waits until a process that was told to end has ended. A process that hangs is killed together
+/// with its children. A finished test must not wait for ever, and a server under libfaketime has
+/// been seen to hang.
 ///
 /// # Errors
 /// When it cannot be waited for.
@@ -92,7 +93,7 @@ pub(crate) fn end(process: &mut Child) -> std::io::Result<()> {
             let children = children_of(process.id());
             process.kill()?;
             for child in children {
-                // it may have ended with its parent
+                // the child may have ended with its parent
                 let _ = Command::new("kill").arg("-KILL").arg(child).stderr(Stdio::null()).status();
             }
             process.wait()?;
@@ -108,14 +109,15 @@ fn children_of(process: u32) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Keeps a server's `data` of this folder as it is now, as a storage snapshot does. The server has to be stopped.
+/// Copies the server's `data` of this folder, as a storage snapshot does. The server has to be
+/// stopped.
 pub(crate) async fn save(folder: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(folder.join("data")).arg(folder.join("saved"));
     finish(copy, Stdio::null()).await
 }
 
-/// Puts what was saved in the place of `data`, and keeps that instead.
+/// Replaces `data` with the saved copy, and keeps the previous `data` as the saved one.
 pub(crate) fn exchange(folder: &Path) -> Result<()> {
     let (data, saved, aside) = (folder.join("data"), folder.join("saved"), folder.join("aside"));
     std::fs::rename(&data, &aside)?;
@@ -123,16 +125,17 @@ pub(crate) fn exchange(folder: &Path) -> Result<()> {
     Ok(std::fs::rename(&aside, &saved)?)
 }
 
-/// A port of 127.0.0.1 for a server that can be stopped and started again. The system hands out none of these by itself
-/// (`ip_local_port_range` begins at 32768), so that no connection and no other listener takes it while the server is down.
+/// Finds a port of 127.0.0.1 for a server that can be stopped and started again. The system never
+/// hands out these ports by itself (`ip_local_port_range` begins at 32768). So no connection and no
+/// other listener takes the port while the server is down.
 ///
 /// # Errors
-/// When every one is taken.
+/// When every port is taken.
 pub(crate) fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const PORTS: std::ops::Range<u16> = 20_000..32_000;
     let count = u32::from(PORTS.end - PORTS.start);
-    // programs that run at the same time begin at different ones
+    // programs that run at the same time begin at different ports
     let first = std::process::id().wrapping_mul(127) % count;
     let mut ports = (0..count).map(|_| {
         let next = (first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % count;
@@ -141,7 +144,8 @@ pub(crate) fn free_port() -> Result<u16> {
     ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
-/// Runs it to its end, which has to be a good one. It is started by this thread, with which it would end.
+/// Runs a command to its end, which has to be a success. This thread starts it, and it would end
+/// with this thread.
 pub(crate) async fn finish(command: Command, input: Stdio) -> Result<()> {
     let output = tokio::process::Command::from(command).current_dir("/").stdin(input).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -149,14 +153,15 @@ pub(crate) async fn finish(command: Command, input: Stdio) -> Result<()> {
     Ok(())
 }
 
-/// The end of a log.
+/// Returns the end of a log.
 pub(crate) fn last_words(log: &Path) -> String {
     let log = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// Where `run.sh` keeps what it brings, when a bench runs by itself.
+/// Returns the folder in which `run.sh` keeps the servers that it brings, for a bench that runs by
+/// itself.
 pub(crate) fn cache() -> PathBuf {
     std::env::var_os("JIT_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/jit-tests"), PathBuf::from)
 }

@@ -1,4 +1,4 @@
-//! A throwaway MySQL or MariaDB server.
+//! MySQL and MariaDB servers that the tests start and throw away.
 
 use std::fmt;
 use std::fs::Permissions;
@@ -17,7 +17,7 @@ use super::{Down, User, cache, end, exchange, finish, free_port, last_words, sav
 use crate::servers::RunningMySql;
 use crate::tls::Certificates;
 
-/// A server of its own. It is stopped and removed when dropped.
+/// Server of one test. It is stopped and removed when dropped.
 pub struct MySqlServer {
     running: RunningMySql,
     program: Program,
@@ -33,53 +33,53 @@ impl fmt::Debug for MySqlServer {
     }
 }
 
-/// Which server, in which version.
+/// Server product and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flavour {
-    /// MySQL 9.7, or what has come after it.
+    /// MySQL 9.7, or a later version.
     MySql97,
-    /// MariaDB 10.11.
+    /// MariaDB of version 10.11.
     MariaDb1011,
-    /// MariaDB 11.8.
+    /// MariaDB of version 11.8.
     MariaDb118,
 }
 
-/// What is not as usual.
+/// Settings that differ from the usual ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings<'a> {
-    /// Whether it may be killed.
+    /// Durability of its writes: decides whether it may be killed.
     pub durability: Durability,
-    /// Whether its events run.
+    /// State of its event scheduler.
     pub scheduler: Scheduler,
-    /// Lines at the end of its option file, which win.
+    /// Lines at the end of its option file, which override earlier ones.
     pub lines: &'a str,
 }
 
-/// Whether a server waits for the disk.
+/// Durability of a server's writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// It is known to be lost, so it never waits.
+    /// Server never waits for the disk, as its data will be thrown away.
     #[default]
     Lost,
-    /// It keeps its word when it is killed.
+    /// Server keeps every committed write when it is killed.
     Kept,
 }
 
-/// Whether the event scheduler runs.
+/// State of the event scheduler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheduler {
-    /// From the start.
+    /// Scheduler runs from the start.
     #[default]
     On,
-    /// Not before somebody turns it on: MariaDB's default.
+    /// Scheduler runs only after somebody turns it on: MariaDB's default.
     Off,
 }
 
 impl Flavour {
-    /// All of them.
+    /// All products and versions.
     pub const ALL: [Self; 3] = [Self::MySql97, Self::MariaDb1011, Self::MariaDb118];
 
-    /// As in the names of tests.
+    /// Returns the name as tests use it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Flavour {
         }
     }
 
-    /// Whether it is MariaDB.
+    /// Checks whether the product is MariaDB.
     #[must_use]
     pub fn is_mariadb(self) -> bool {
         self != Self::MySql97
@@ -97,10 +97,10 @@ impl Flavour {
 }
 
 impl MySqlServer {
-    /// The database that the tests keep their tables in.
+    /// Database in which the tests keep their tables.
     pub const DATABASE: &str = "jit_tests";
 
-    /// Makes a server that is known to be lost, so it never waits for the disk, and starts it.
+    /// Makes and starts a server that never waits for the disk, as its data will be thrown away.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -108,7 +108,7 @@ impl MySqlServer {
         Self::start_with(flavour, Settings::default()).await
     }
 
-    /// Makes one that keeps its word when it is killed.
+    /// Makes and starts a server that keeps every committed write when it is killed.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -116,7 +116,7 @@ impl MySqlServer {
         Self::start_with(flavour, Settings { durability: Durability::Kept, ..Settings::default() }).await
     }
 
-    /// Makes one with these settings, and starts it.
+    /// Makes and starts a server with these settings.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -132,7 +132,8 @@ impl MySqlServer {
         let folder = tempfile::Builder::new().prefix("jit-my").permissions(Permissions::from_mode(0o755)).tempdir()?;
         user.own(folder.path())?;
         let at = |name: &str| folder.path().join(name);
-        // its own: a MariaDB that starts removes what others have under way in a shared one
+        // a folder of its own: a starting MariaDB removes the files of other servers in a shared
+        // one
         std::fs::create_dir(at("tmp"))?;
         user.own(&at("tmp"))?;
         program.copy_of_new(user, folder.path()).await.with_context(|| format!("making a new {}", flavour.name()))?;
@@ -147,7 +148,8 @@ impl MySqlServer {
             other_ca: certificates.other_ca.clone(),
         };
         let durable = settings.durability == Durability::Kept;
-        // who comes by the network is never `localhost`, so that nobody but who has the socket is root
+        // clients from the network never count as `localhost`, so only those with access to the
+        // socket are root
         let mut lines = format!(
             "[mysqld]\n{own}port={port}\nbind-address=127.0.0.1,127.0.0.2\nsocket={socket}\npid-file={pid}\ntmpdir={tmp}\n\
              ssl-cert={certificate}\nssl-key={key}\nskip-name-resolve=ON\nmax-connections=400\n\
@@ -164,7 +166,7 @@ impl MySqlServer {
         if !flavour.is_mariadb() {
             lines += "mysqlx=OFF\nskip-log-bin\n";
         } else {
-            // off by default, and only with it MariaDB says who blocks whom; MySQL has it on
+            // off by default in MariaDB, which needs it to show who blocks whom; MySQL has it on
             lines += "performance-schema=ON\nperformance-schema-instrument='wait/lock/metadata/sql/mdl=ON'\n";
         }
         if !durable {
@@ -174,13 +176,13 @@ impl MySqlServer {
         Ok(Self { running, program, user, folder, process: None, durable })
     }
 
-    /// How it is reached.
+    /// Returns the addresses and certificates of the server.
     #[must_use]
     pub fn running(&self) -> &RunningMySql {
         &self.running
     }
 
-    /// Starts it.
+    /// Starts the server process.
     ///
     /// # Errors
     /// When it does not answer within a minute.
@@ -192,12 +194,12 @@ impl MySqlServer {
         Ok(())
     }
 
-    /// Starts it so that it writes nothing, like a replica.
+    /// Starts the server so that it writes nothing, like a replica.
     ///
     /// # Errors
     /// When it does not answer within a minute.
     pub async fn start_read_only(&mut self) -> Result<()> {
-        // MariaDB has nothing that would bind those whom read_only does not
+        // accounts exempt from read_only: MariaDB has no option that binds them
         let super_too = if self.running.flavour.is_mariadb() { None } else { Some("--super-read-only=ON") };
         let options: Vec<&str> = std::iter::once("--read-only=ON").chain(super_too).collect();
         self.start_as(&options).await
@@ -227,10 +229,10 @@ impl MySqlServer {
         }
     }
 
-    /// Stops it.
+    /// Stops the server process.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the signal cannot be sent.
     pub fn stop(&mut self, how: Down) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         match how {
@@ -244,31 +246,33 @@ impl MySqlServer {
         Ok(())
     }
 
-    /// Keeps its data as it is now, as a storage snapshot does. It has to be stopped.
+    /// Copies its data as a storage snapshot does. The server has to be stopped.
     ///
     /// # Errors
-    /// When that cannot be copied.
+    /// When the data cannot be copied.
     pub async fn save(&self) -> Result<()> {
         save(self.folder.path()).await
     }
 
-    /// Removes what was saved.
+    /// Removes the saved copy.
     ///
     /// # Errors
-    /// When nothing was.
+    /// When there is no saved copy.
     pub fn forget_saved(&self) -> Result<()> {
         Ok(std::fs::remove_dir_all(self.folder.path().join("saved"))?)
     }
 
-    /// Puts what was saved in the place of its data, and keeps that instead: another server at the same place. It has to be stopped.
+    /// Replaces its data with the saved copy, and keeps the previous data as the saved one: another
+    /// server at the same place. The server has to be stopped.
     ///
     /// # Errors
-    /// When nothing was saved.
+    /// When there is no saved copy.
     pub fn exchange(&self) -> Result<()> {
         exchange(self.folder.path())
     }
 
-    /// A byte for byte copy of it that runs beside it. It has to be stopped while that is made.
+    /// Starts a byte for byte copy of the server beside it. The server has to be stopped while the
+    /// copy is made.
     ///
     /// # Errors
     /// When it cannot be copied, or the copy does not start.
@@ -288,7 +292,8 @@ impl MySqlServer {
         Ok(copy)
     }
 
-    /// Lets it call itself something else from its next start on, with the same data: a MySQL as after a failover, a MariaDB as on another host.
+    /// Gives the server another identifier from its next start on, with the same data: like a MySQL
+    /// after a failover, or a MariaDB on another host.
     ///
     /// # Errors
     /// When its files cannot be written.
@@ -296,7 +301,7 @@ impl MySqlServer {
         if !self.running.flavour.is_mariadb() {
             return Ok(std::fs::remove_file(self.folder.path().join("data/auto.cnf"))?);
         }
-        // its identifier is made of the host and the port
+        // MariaDB's identifier consists of the host and the port
         self.running.port = free_port()?;
         let file = self.folder.path().join("my.cnf");
         let lines = std::fs::read_to_string(&file)?;
@@ -311,7 +316,7 @@ impl MySqlServer {
 impl Drop for MySqlServer {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // at once: nothing of it will be read again
+            // killed at once: nobody will read its data again
             let _ = process.kill();
             let _ = end(&mut process);
         }
@@ -319,7 +324,7 @@ impl Drop for MySqlServer {
 }
 
 impl RunningMySql {
-    /// A session of the administrator.
+    /// Opens a session of the administrator.
     ///
     /// # Errors
     /// When the server refuses it.
@@ -328,18 +333,18 @@ impl RunningMySql {
         Conn::new(OptsBuilder::default().socket(socket).user(Some("root")).stmt_cache_size(0)).await
     }
 
-    /// A session of anybody, by the network over verified TLS.
+    /// Opens a session of this user, by the network over verified TLS.
     ///
     /// # Errors
     /// When the server refuses it.
     pub async fn session(&self, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
         let tls = SslOpts::default().with_root_certs(vec![self.ca.clone().into()]).with_disable_built_in_roots(true);
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.port).stmt_cache_size(0);
-        // the driver would go on by the socket, where the account is another one
+        // the driver would switch to the socket, where the server sees another account
         Conn::new(options.prefer_socket(false).ssl_opts(tls).user(Some(user)).pass(Some(password))).await
     }
 
-    /// What it calls itself.
+    /// Returns the version text of the server.
     ///
     /// # Errors
     /// When the server cannot be asked.
@@ -353,19 +358,21 @@ impl RunningMySql {
     }
 }
 
-/// Where a server's program is, and how it is run.
+/// Program of a server, with its paths.
 #[derive(Debug, Clone)]
 struct Program {
     flavour: Flavour,
-    /// What would be `/usr`.
+    /// Folder that stands for `/usr`.
     prefix: PathBuf,
-    /// Whether it was unpacked together with its libraries, which are run by their own loader.
+    /// Program was unpacked together with its libraries; their own loader runs it.
     unpacked: bool,
 }
 
 impl Program {
+    /// Finds the program of this product and version.
+    ///
     /// # Errors
-    /// When it is nowhere, with what to do.
+    /// When it is not found; the error says what to do.
     fn of(flavour: Flavour) -> Result<Self> {
         let unpacked = flavour != Flavour::MariaDb1011;
         let prefix = if unpacked { cache().join(flavour.name()).join("usr") } else { PathBuf::from("/usr") };
@@ -388,14 +395,14 @@ impl Program {
         command
     }
 
-    /// Where its share is: MariaDB 11 has another name for it.
+    /// Returns its `share` folder, which has another name in MariaDB 11.
     fn share(&self) -> PathBuf {
         let names = ["share/mariadb", "share/mysql"].map(|name| self.prefix.join(name));
         let [mariadb, mysql] = names;
         if self.flavour.is_mariadb() && mariadb.join("english").exists() { mariadb } else { mysql }
     }
 
-    /// Lines of an option file that say where everything is.
+    /// Returns lines of an option file with all paths.
     fn options(&self, data: &Path) -> String {
         let (prefix, share) = (self.prefix.display(), self.share());
         let mut lines = format!("basedir={prefix}\ndatadir={}\nlc-messages-dir={}\n", data.display(), share.display());
@@ -407,7 +414,8 @@ impl Program {
         lines
     }
 
-    /// Puts what a new server has into `data` of this folder. That takes MySQL seconds, so the first one is kept for those to come.
+    /// Puts the data of a new server into `data` of this folder. MySQL takes seconds to make it, so
+    /// the first one is kept and copied later.
     async fn copy_of_new(&self, user: User, folder: &Path) -> Result<()> {
         let home = cache().join(self.flavour.name());
         let kept = home.join("data");
@@ -418,7 +426,7 @@ impl Program {
             let Ok(fresh) = made else { return self.make_new(user, folder).await };
             user.own(fresh.path())?;
             self.make_new(user, fresh.path()).await?;
-            // somebody else may have been quicker
+            // another process may have been faster
             if std::fs::rename(fresh.path().join("data"), &kept).is_err() {
                 ensure!(kept.exists(), "{} cannot be written", home.display());
             }
@@ -429,7 +437,8 @@ impl Program {
         user.own_all(&folder.join("data")).await
     }
 
-    /// Makes a new server's `data` in this folder, with a root that has no password, and is on this machine only.
+    /// Makes a new server's `data` in this folder. Its root has no password, and logs in on this
+    /// machine only.
     async fn make_new(&self, user: User, folder: &Path) -> Result<()> {
         let (data, option_file, tmp) = (folder.join("data"), folder.join("new.cnf"), folder.join("new.tmp"));
         std::fs::create_dir(&tmp)?;
@@ -440,7 +449,7 @@ impl Program {
         if !self.flavour.is_mariadb() {
             command.arg("--initialize-insecure");
             finish(command, Stdio::null()).await?;
-            // the next one gets an id of its own
+            // removed, so that each copy gets an id of its own
             return Ok(std::fs::remove_file(data.join("auto.cnf"))?);
         }
         std::fs::create_dir(&data)?;
@@ -451,7 +460,8 @@ impl Program {
         finish(command, std::fs::File::open(&statements)?.into()).await
     }
 
-    /// What makes MariaDB's own tables: one statement a line, as `mariadbd --bootstrap` reads them.
+    /// Returns the statements that make MariaDB's own tables, one a line, as `mariadbd --bootstrap`
+    /// reads them.
     fn system_tables(&self) -> Result<String> {
         let before = "create database if not exists mysql;\nuse mysql;\nset @auth_root_socket=NULL;\nset @skip_auth_anonymous=1;\n";
         let mut text = before.to_owned();

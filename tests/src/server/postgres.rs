@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL server.
+//! PostgreSQL servers that the tests start and throw away.
 
 use std::fmt;
 use std::fs::Permissions;
@@ -15,7 +15,7 @@ use super::{Down, FAKETIME, User, cache, end, exchange, finish, free_port, last_
 use crate::servers::RunningPostgres;
 use crate::tls::Certificates;
 
-/// A server of its own. It is stopped and removed when dropped.
+/// Server of one test. It is stopped and removed when dropped.
 pub struct Cluster {
     running: RunningPostgres,
     binaries: PathBuf,
@@ -23,7 +23,8 @@ pub struct Cluster {
     folder: TempDir,
     process: Option<Child>,
     durable: bool,
-    /// By how much its clock is off, as libfaketime reads it; none: it has the machine's.
+    /// File with the offset of its clock, which libfaketime reads. `None`: the clock is the
+    /// machine's.
     clock: Option<PathBuf>,
 }
 
@@ -34,7 +35,7 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Makes a server that is known to be lost, so it never waits for the disk, and starts it.
+    /// Makes and starts a server that never waits for the disk, as its data will be thrown away.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -44,7 +45,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes one that keeps its word when it is killed: with fsync.
+    /// Makes and starts a server that keeps every committed write when it is killed (fsync is on).
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -52,7 +53,8 @@ impl Cluster {
         Self::start_durable_with(major, "").await
     }
 
-    /// As [`Self::start_durable`], with these lines at the end of its `postgresql.conf`.
+    /// Does the same as [`Self::start_durable`], with these lines at the end of its
+    /// `postgresql.conf`.
     ///
     /// # Errors
     /// When its binaries are missing or it does not start.
@@ -62,7 +64,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// As [`Self::start_fresh`], with a clock that [`Self::set_clock`] sets.
+    /// Does the same as [`Self::start_fresh`], with a clock that [`Self::set_clock`] sets.
     ///
     /// # Errors
     /// When libfaketime or its binaries are missing, or it does not start.
@@ -75,10 +77,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Sets its clock so many seconds off the machine's.
+    /// Sets its clock this many seconds ahead of the machine's.
     ///
     /// # Errors
-    /// When it has none of its own.
+    /// When it has no clock of its own.
     pub fn set_clock(&self, seconds: i64) -> Result<()> {
         let clock = self.clock.as_ref().context("this server has the machine's clock")?;
         Ok(std::fs::write(clock, format!("{seconds:+}\n"))?)
@@ -96,7 +98,8 @@ impl Cluster {
         let certificates = Certificates::make(folder.path())?;
         user.own(&certificates.key)?;
         std::fs::set_permissions(&certificates.key, Permissions::from_mode(0o600))?;
-        // who comes by the socket is believed: administrators and users of the tests; by the network nobody is
+        // everybody may log in by the socket: administrators and users of the tests; the network
+        // needs a password
         std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n")?;
         let running = RunningPostgres {
             major,
@@ -122,13 +125,13 @@ impl Cluster {
         Ok(Self { running, binaries, user, folder, process: None, durable, clock: None })
     }
 
-    /// How it is reached.
+    /// Returns the addresses and certificates of the server.
     #[must_use]
     pub fn running(&self) -> &RunningPostgres {
         &self.running
     }
 
-    /// Starts it.
+    /// Starts the server process.
     ///
     /// # Errors
     /// When it does not answer within a minute.
@@ -139,7 +142,8 @@ impl Cluster {
         let mut command = match &self.clock {
             None => self.user.command(&postgres),
             Some(clock) => {
-                // not before the user is another one: libfaketime keeps something that belongs to who started it
+                // faketime is loaded after the change of user: it keeps a file that belongs to the
+                // user that started it
                 let mut command = self.user.command(Path::new("env"));
                 command.args([&format!("LD_PRELOAD={FAKETIME}"), "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"]);
                 command.arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display())).arg(postgres);
@@ -174,7 +178,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts it as a standby of nobody: it answers, and writes nothing.
+    /// Starts the server as a standby without a primary: it answers, and writes nothing.
     ///
     /// # Errors
     /// When it does not answer within a minute.
@@ -183,17 +187,17 @@ impl Cluster {
         self.start().await
     }
 
-    /// Stops it.
+    /// Stops the server process.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the signal cannot be sent.
     pub fn stop(&mut self, how: Down) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         match how {
             Down::Fast => signal(process.id(), "INT")?,
             Down::Killed => {
                 ensure!(self.durable, "a server without fsync is not for killing: it promises nothing");
-                // its children notice that the postmaster has died, and go
+                // the children notice that the postmaster has died, and exit
                 process.kill()?;
             }
         }
@@ -204,31 +208,33 @@ impl Cluster {
         Ok(())
     }
 
-    /// Keeps its data as it is now, as a storage snapshot does. It has to be stopped.
+    /// Copies its data as a storage snapshot does. The server has to be stopped.
     ///
     /// # Errors
-    /// When that cannot be copied.
+    /// When the data cannot be copied.
     pub async fn save(&self) -> Result<()> {
         save(self.folder.path()).await
     }
 
-    /// Removes what was saved.
+    /// Removes the saved copy.
     ///
     /// # Errors
-    /// When nothing was.
+    /// When there is no saved copy.
     pub fn forget_saved(&self) -> Result<()> {
         Ok(std::fs::remove_dir_all(self.folder.path().join("saved"))?)
     }
 
-    /// Puts what was saved in the place of its data, and keeps that instead: another server at the same place. It has to be stopped.
+    /// Replaces its data with the saved copy, and keeps the previous data as the saved one: another
+    /// server at the same place. The server has to be stopped.
     ///
     /// # Errors
-    /// When nothing was saved.
+    /// When there is no saved copy.
     pub fn exchange(&self) -> Result<()> {
         exchange(self.folder.path())
     }
 
-    /// A byte for byte copy of it that runs beside it. It has to be stopped while that is made.
+    /// Starts a byte for byte copy of the server beside it. The server has to be stopped while the
+    /// copy is made.
     ///
     /// # Errors
     /// When it cannot be copied, or the copy does not start.
@@ -249,18 +255,19 @@ impl Cluster {
         Ok(copy)
     }
 
-    /// What is told to a later version of all accounts and roles: what `pg_dumpall` says of them, without who granted a membership. That of 16 and
-    /// later leaves it away for an earlier server; that of the server's own version, which is here, does not.
+    /// Dumps all accounts and roles with `pg_dumpall`, to restore them in a later version. The
+    /// grantors of memberships are left out. `pg_dumpall` of 16 and later leaves them out for an
+    /// earlier server, but this one has the server's own version and does not.
     ///
     /// # Errors
-    /// When it is missing, or fails.
+    /// When `pg_dumpall` is missing, or fails.
     pub async fn dumped_accounts(&self) -> Result<String> {
         let mut dump = self.user.command(&self.binaries.join("pg_dumpall"));
         let port = self.running.port.to_string();
         dump.args(["--globals-only", "-U", "postgres", "-p", &port, "-h"]).arg(&self.running.socket);
         let said = tokio::process::Command::from(dump).output().await?;
         ensure!(said.status.success(), "pg_dumpall: {}", String::from_utf8_lossy(&said.stderr));
-        // what is for psql alone says nothing of them
+        // lines for psql alone concern no account
         let said = String::from_utf8(said.stdout)?;
         let statements = said.lines().filter(|line| !line.starts_with('\\'));
         Ok(statements
@@ -283,7 +290,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // at once: nothing of it will be read again
+            // killed at once: nobody will read its data again
             if signal(process.id(), "QUIT").is_err() {
                 let _ = process.kill();
             }
@@ -293,7 +300,7 @@ impl Drop for Cluster {
 }
 
 impl RunningPostgres {
-    /// A session of the administrator in this database.
+    /// Opens a session of the administrator in this database.
     ///
     /// # Errors
     /// When the server refuses it.
@@ -301,7 +308,7 @@ impl RunningPostgres {
         self.session("postgres", database).await
     }
 
-    /// A session of anybody, who is believed: by the socket.
+    /// Opens a session of this user by the socket, which needs no password.
     ///
     /// # Errors
     /// When the server refuses it.
@@ -315,10 +322,10 @@ impl RunningPostgres {
     }
 }
 
-/// Where `initdb` and `postgres` of this version are.
+/// Returns the folder of `initdb` and `postgres` of this version.
 ///
 /// # Errors
-/// When they are nowhere, with what to do.
+/// When they are not found; the error says what to do.
 pub fn binaries(major: u32) -> Result<PathBuf> {
     let cached = cache().join(format!("postgres-{major}/native/bin"));
     let places = [PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")), cached];

@@ -1,4 +1,4 @@
-//! Worlds of the database laws around real servers.
+//! Worlds in which the database laws run on real servers.
 
 pub mod mssql;
 pub mod mysql;

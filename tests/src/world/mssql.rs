@@ -1,4 +1,4 @@
-//! A SQL Server, or what speaks like one, and everybody around it, for the laws.
+//! The world of the laws on SQL Server, or on the double that speaks like one.
 
 mod place;
 mod session;
@@ -28,11 +28,11 @@ use crate::tds::TdsServer;
 pub use place::{Place, double};
 pub use session::{MsSqlSession, OpenTransaction};
 
-/// A broker of its own on a server, and the people around it.
+/// Broker of its own on a server, and the people around it.
 #[derive(Debug)]
 pub struct MsSqlWorld {
     place: Place,
-    /// The double that is its own: it may be stopped.
+    /// Double that only this world uses: it may be stopped.
     own: Option<tokio::sync::Mutex<TdsServer>>,
     number: u64,
     names: AtomicU64,
@@ -40,11 +40,11 @@ pub struct MsSqlWorld {
     password: Password,
     has_dead_man: bool,
     listeners: Mutex<Vec<JoinHandle<()>>>,
-    /// Who may act as whom.
+    /// Users that may be impersonated, by the account that may do so.
     actors: Mutex<BTreeMap<String, String>>,
 }
 
-/// Why SQL Server cannot give it; the double has no cursors either.
+/// Returns the reason why SQL Server, or the double, cannot provide this.
 #[must_use]
 pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
     match need {
@@ -60,7 +60,7 @@ pub fn lacks(need: Need, double: bool) -> Option<&'static str> {
     }
 }
 
-/// Why a law cannot be kept here although nothing that it names is missing.
+/// Returns the reason why a law cannot be kept here although nothing that it needs is missing.
 #[must_use]
 pub fn ignores(law: &DatabaseLaw, double: bool) -> Option<&'static str> {
     let named = match law.name {
@@ -76,7 +76,7 @@ pub fn ignores(law: &DatabaseLaw, double: bool) -> Option<&'static str> {
 }
 
 impl MsSqlWorld {
-    /// A world on a server that others use, too.
+    /// Makes a world on a server that others use too.
     ///
     /// # Errors
     /// When the server refuses to make its broker.
@@ -84,7 +84,7 @@ impl MsSqlWorld {
         Self::new(place, None).await
     }
 
-    /// A world on a double of its own.
+    /// Makes a world on a double of its own.
     ///
     /// # Errors
     /// When it does not start, or refuses to make its broker.
@@ -96,11 +96,11 @@ impl MsSqlWorld {
     async fn new(place: Place, own: Option<tokio::sync::Mutex<TdsServer>>) -> Result<Self> {
         static WORLDS: AtomicU64 = AtomicU64::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-        // several processes of tests may use one server, one after the other
+        // several test processes may use one server, one after the other
         let broker = format!("jit_broker_{}_{number}", std::process::id());
         let password = format!("Secret-of-{broker}");
         let (quoted, secret) = (quoted(&broker), literal(&password));
-        // the least-privileged broker
+        // the broker with the least privileges
         place
             .run(
                 "master",
@@ -126,10 +126,11 @@ impl MsSqlWorld {
         })
     }
 
-    /// Makes what the check of a target prints for the dead-man, as it is printed, and waits until it looks.
+    /// Runs the script that a check of the target prints for the dead man's switch, and waits until
+    /// the job looks.
     ///
     /// # Errors
-    /// When the server refuses it, or it never looks.
+    /// When the server refuses the script, or the job never looks.
     pub async fn with_dead_man(mut self) -> Result<Self> {
         let told = async {
             let database = self.database(Login::Broker).await?;
@@ -145,13 +146,13 @@ impl MsSqlWorld {
         Ok(self)
     }
 
-    /// Where it is.
+    /// Returns the address of the server.
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// What the names of the broker's own tables end with.
+    /// Returns the suffix of the names of the broker's own tables.
     fn whose(&self) -> String {
         name_for(&[&self.broker]).get(..16).unwrap_or_default().to_owned()
     }
@@ -186,7 +187,8 @@ impl MsSqlWorld {
         TlsMode::verify_full(self.place.ca.clone())
     }
 
-    /// Somebody on the way, at this address: who says that the server speaks no TLS, or only passes on.
+    /// Starts a man in the middle at this address. It claims that the server speaks no TLS, or only
+    /// passes everything on.
     async fn between(&self, host: &str, strips: bool) -> Result<u16, BoxError> {
         let listener = TcpListener::bind((host, 0)).await?;
         let (port, server) = (listener.local_addr()?.port(), (self.place.host.clone(), self.place.port));
@@ -225,7 +227,8 @@ impl MsSqlWorld {
     }
 }
 
-/// What a check prints, as the servers' own client takes it: a batch ends with `GO`, and `USE` says where the next ones run.
+/// Splits a printed script into batches with their databases, as the server's own client does. A
+/// batch ends with `GO`; `USE` names the database of the next ones.
 #[must_use]
 pub fn printed_batches(statements: &str) -> Vec<(String, String)> {
     let mut at = "master".to_owned();
@@ -239,7 +242,8 @@ pub fn printed_batches(statements: &str) -> Vec<(String, String)> {
     batches
 }
 
-/// Passes on one PRELOGIN exchange, with "not supported" where the server says what is encrypted.
+/// Passes on one PRELOGIN exchange, and writes "not supported" where the server announces
+/// encryption.
 async fn strip(client: &mut TcpStream, server: &mut TcpStream) -> std::io::Result<()> {
     for step in 0..2 {
         let (from, to) = if step == 0 { (&mut *client, &mut *server) } else { (&mut *server, &mut *client) };
@@ -273,7 +277,7 @@ impl World for MsSqlWorld {
 
     fn fresh(&self, hint: &str) -> String {
         let (process, number) = (std::process::id(), self.names.fetch_add(1, Ordering::Relaxed));
-        // a backslash stands between a domain and a name of Windows, which no login with a password has
+        // a backslash separates a Windows domain from a name, and no login with a password has one
         format!("{}_{process}_{}_{number}", hint.replace('\\', "/"), self.number)
     }
 
@@ -282,7 +286,7 @@ impl World for MsSqlWorld {
     }
 
     fn counts_bytes(&self) -> bool {
-        // UTF-16 units
+        // it counts UTF-16 units
         false
     }
 
@@ -355,7 +359,7 @@ impl World for MsSqlWorld {
                 ))
                 .await
             }
-            // nobody is in a user, but others may act as it
+            // a user has no members, but other accounts may impersonate it
             Act::Grant { role, to, .. } if !self.is_a_role(role).await? => {
                 self.actors.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), role.to_owned());
                 self.sql(&format!("GRANT IMPERSONATE ON USER::{} TO {}", quoted(role), quoted(to))).await
@@ -410,7 +414,7 @@ impl World for MsSqlWorld {
                 if live {
                     return self.until_dead_men(&*self.database(Login::Broker).await?).await;
                 }
-                // as if that had been so for a while
+                // as if the agent had been off for a while
                 let looks = format!("jit.looks_{}", self.whose());
                 self.sql(&format!("UPDATE {looks} SET looked_at = DATEADD(minute, -1, looked_at)")).await
             }
@@ -515,7 +519,7 @@ impl World for MsSqlWorld {
     }
 }
 
-/// Where a name stands in a statement.
+/// Quotes a name for use in a statement.
 pub(crate) fn quoted(name: &str) -> String {
     format!("[{}]", name.replace(']', "]]"))
 }

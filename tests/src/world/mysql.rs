@@ -1,4 +1,4 @@
-//! A MySQL or MariaDB server and everybody around it, for the laws.
+//! The world of the laws on MySQL and MariaDB.
 
 mod broker;
 mod session;
@@ -28,10 +28,11 @@ use crate::servers::RunningMySql;
 pub use session::{LockedRoles, MySqlSession};
 use stripper::Stripper;
 
-/// What accounts log in with, our broker apart.
+/// Password of all accounts except the broker.
 pub const PASSWORD: &str = "secret of an account";
 
-/// Laws in which somebody blocks every GRANT and REVOKE of a server, which must be their own then: the engines have no narrower lock.
+/// Laws in which somebody blocks every GRANT and REVOKE of a server. They need a server of their
+/// own, as the engines have no narrower lock.
 const HOLDING: [&str; 6] = [
     "law_15_settle_ends_a_waiting_grant_and_nothing_lands_later",
     "law_15_settle_ends_a_waiting_revoke_and_nothing_lands_later",
@@ -41,19 +42,19 @@ const HOLDING: [&str; 6] = [
     "law_04_blocked_revoke_says_who_blocks_it_and_succeeds_later",
 ];
 
-/// A broker of its own on a server, and the people around it.
+/// Broker of its own on a server, and the people around it.
 #[derive(Debug)]
 pub struct MySqlWorld {
     running: RunningMySql,
     own: Option<tokio::sync::Mutex<MySqlServer>>,
     broker: String,
     password: Password,
-    /// Names that are roles: what else there is are accounts of every host.
+    /// Names of roles. All other names are accounts of every host.
     roles: Mutex<BTreeSet<String>>,
     strippers: Mutex<Vec<Stripper>>,
 }
 
-/// Why these engines cannot give it.
+/// Returns the reason why these engines cannot provide this.
 #[must_use]
 pub fn lacks(flavour: Flavour, need: Need) -> Option<&'static str> {
     match need {
@@ -70,14 +71,14 @@ pub fn lacks(flavour: Flavour, need: Need) -> Option<&'static str> {
     }
 }
 
-/// Whether the law is to have a server that is nobody else's.
+/// Checks whether the law needs a server that nobody else uses.
 #[must_use]
 pub fn wants_own_server(law: &jit_core::testkit::database_laws::DatabaseLaw) -> bool {
     law.wants_own_server() || HOLDING.contains(&law.name)
 }
 
 impl MySqlWorld {
-    /// A world on a server that others use, too.
+    /// Makes a world on a server that others use too.
     ///
     /// # Errors
     /// When the server refuses to make its broker.
@@ -85,7 +86,7 @@ impl MySqlWorld {
         Self::new(running, None).await
     }
 
-    /// A world on a server that is nobody else's: it may be stopped, and locked.
+    /// Makes a world on a server that nobody else uses: it may be stopped, and locked.
     ///
     /// # Errors
     /// When the server refuses to make its broker.
@@ -106,7 +107,8 @@ impl MySqlWorld {
         Ok(Self { running, own, broker, password: Password::new(&password), roles, strippers })
     }
 
-    /// The broker's adapter, which finds the server at another port of 127.0.0.1, and believes who answers there.
+    /// Returns the broker's adapter for a server at another port of 127.0.0.1. It trusts whatever
+    /// answers there.
     ///
     /// # Errors
     /// When the configuration is refused.
@@ -114,12 +116,12 @@ impl MySqlWorld {
         Ok(Arc::new(MySqlDatabase::new(self.config("127.0.0.1", port, TlsMode::DangerPlaintext)?)?))
     }
 
-    /// Each statement for itself, by the administrator.
+    /// Runs each statement by itself, as the administrator.
     async fn sql(&self, statements: &[String]) -> Result<(), BoxError> {
         run(self.running.admin().await?, statements).await
     }
 
-    /// The same by our broker's account.
+    /// Runs each statement by itself, as the administrator or our broker.
     async fn sql_by(&self, by: By, statements: &[String]) -> Result<(), BoxError> {
         match by {
             By::Admin => self.sql(statements).await,
@@ -131,12 +133,12 @@ impl MySqlWorld {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The name as statements have it: a role's, or an account's.
+    /// Writes a role or an account as statements do.
     fn named(&self, name: &str) -> String {
         if self.roles().contains(name) { quoted(name) } else { account(name) }
     }
 
-    /// Whom a default role is set for: only accounts have one.
+    /// Returns the statement that sets a default role, for accounts only: nothing else has one.
     fn default_role(&self, role: &str, to: &str) -> Option<String> {
         let word = if self.running.flavour.is_mariadb() { "FOR" } else { "TO" };
         let is_account = !self.roles().contains(to);
@@ -160,7 +162,7 @@ impl MySqlWorld {
         Ok(self.own.as_ref().ok_or("this server is not its own")?.lock().await)
     }
 
-    /// Ends every connection of the broker's, and waits until they are gone.
+    /// Ends every connection of the broker, and waits until they are gone.
     async fn end_broker(&self) -> Result<(), BoxError> {
         let mut admin = self.running.admin().await?;
         for _ in 0..500 {
@@ -170,7 +172,7 @@ impl MySqlWorld {
                 return Ok(admin.disconnect().await?);
             }
             for id in ids {
-                // it may be gone by now
+                // the connection may be gone already
                 let _ = admin.query_drop(format!("KILL {id}")).await;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -186,15 +188,15 @@ async fn run(mut conn: Conn, statements: &[String]) -> Result<(), BoxError> {
     Ok(conn.disconnect().await?)
 }
 
-/// A name that nobody else has: MySQL takes 32 characters, so what is added has to be short.
+/// Returns a name that nobody else has. MySQL takes 32 characters, so the suffix has to be short.
 fn fresh(hint: &str) -> String {
     static NAMES: AtomicU64 = AtomicU64::new(0);
     let number = NAMES.fetch_add(1, Ordering::Relaxed);
-    // several processes of tests may use one server, one after the other
+    // several test processes may use one server, one after the other
     format!("{hint}_{}_{}", short(u64::from(std::process::id())), short(number))
 }
 
-/// In base 36.
+/// Writes a number in base 36.
 fn short(mut number: u64) -> String {
     let mut digits = Vec::new();
     loop {
@@ -252,7 +254,7 @@ impl World for MySqlWorld {
             | Login::NameByUnknownCa
             | Login::ChainAlone
             | Login::ChainByUnknownCa => self.config(host, port, tls())?,
-            // a schema is no realm of its own either: another target is another way to the same server
+            // a schema is not a realm of its own: another target is another way to the same server
             Login::OtherDatabase => self.config("localhost", port, tls())?,
             Login::Superuser | Login::Nobody => {
                 let user = fresh("somebody");
@@ -303,7 +305,7 @@ impl World for MySqlWorld {
                 let option = if admin { " WITH ADMIN OPTION" } else { "" };
                 let grant = format!("GRANT {} TO {}{option}", self.named(role), self.named(to));
                 self.sql_by(by, &[grant]).await?;
-                // a role that is granted is not used yet
+                // a granted role is not active yet
                 self.sql(self.default_role(role, to).as_slice()).await
             }
             Act::Revoke { role, from, by } => {
@@ -347,7 +349,7 @@ impl World for MySqlWorld {
             }
             Act::Show { certificate } => {
                 crate::tls::show(&self.running.ca, certificate)?;
-                // MySQL refuses to reload one that has expired, and starts with it
+                // MySQL refuses to reload an expired certificate, but starts with it
                 self.act(Act::Restart).await
             }
             Act::Run { statement } => self.sql(&[statement.to_owned()]).await,
@@ -442,17 +444,17 @@ fn create_account(name: &str, password: &str) -> String {
     format!("CREATE USER {} IDENTIFIED BY {}", account(name), literal(password))
 }
 
-/// Where a name stands in a statement.
+/// Quotes a name for use in a statement.
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// An account, of every host.
+/// Writes an account of every host.
 fn account(name: &str) -> String {
     format!("{}@'%'", quoted(name))
 }
 
-/// The role's own table. Its name is the role's, as far as 64 characters go.
+/// Returns the role's own table. Its name is the role's, cut to 64 characters.
 fn table(role: &str) -> String {
     let name: String = if role.chars().count() > 64 {
         role.chars().take(32).chain(short(hash(role)).chars()).collect()

@@ -1,4 +1,4 @@
-//! A broker's password, where its adapter reads it.
+//! The broker's password, which its adapter reads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jit_core::database::{Credentials, CredentialsError};
 use secrecy::{ExposeSecret, SecretString};
 
-/// A password that can be changed while adapters hold it. A clone is the same one.
+/// Password that can be changed while adapters hold it. All clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Password(Arc<Mutex<SecretString>>);
 

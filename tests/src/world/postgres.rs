@@ -1,4 +1,4 @@
-//! A PostgreSQL server and everybody around it, for the laws.
+//! The world of the laws on PostgreSQL.
 
 mod plants;
 mod session;
@@ -26,7 +26,7 @@ use crate::server::{Cluster, Down, free_port};
 use crate::servers::RunningPostgres;
 pub use session::{OpenTransaction, PostgresSession};
 
-/// A broker of its own on a server, and the people around it.
+/// Broker of its own on a server, and the people around it.
 #[derive(Debug)]
 pub struct PostgresWorld {
     running: RunningPostgres,
@@ -34,13 +34,13 @@ pub struct PostgresWorld {
     number: u64,
     names: AtomicU64,
     broker: String,
-    /// Where its leases are.
+    /// Schema of its leases.
     schema: String,
     password: Password,
     listeners: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Why PostgreSQL of this version cannot give it.
+/// Returns the reason why PostgreSQL of this version cannot provide this.
 #[must_use]
 pub fn lacks(major: u32, need: Need) -> Option<&'static str> {
     match need {
@@ -53,7 +53,7 @@ pub fn lacks(major: u32, need: Need) -> Option<&'static str> {
 }
 
 impl PostgresWorld {
-    /// A world on a server that others use, too.
+    /// Makes a world on a server that others use too.
     ///
     /// # Errors
     /// When the server refuses to make its broker.
@@ -61,7 +61,7 @@ impl PostgresWorld {
         Self::new(running, None).await
     }
 
-    /// A world on a server that is nobody else's: it may be stopped.
+    /// Makes a world on a server that nobody else uses: it may be stopped.
     ///
     /// # Errors
     /// When the server refuses to make its broker.
@@ -72,10 +72,10 @@ impl PostgresWorld {
     async fn new(running: RunningPostgres, own: Option<tokio::sync::Mutex<Cluster>>) -> Result<Self> {
         static WORLDS: AtomicU64 = AtomicU64::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-        // several processes of tests may use one server, one after the other
+        // several test processes may use one server, one after the other
         let broker = format!("jit_broker_{}_{number}", std::process::id());
         let password = format!("secret of {broker}");
-        // the least-privileged broker
+        // the broker with the least privileges
         let (attributes, signal) =
             if running.major < 16 { ("NOINHERIT", "") } else { ("INHERIT", " WITH INHERIT TRUE") };
         let admin = running.admin("postgres").await?;
@@ -89,7 +89,7 @@ impl PostgresWorld {
         Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
     }
 
-    /// The broker's adapter for the server at this port, where the same accounts are.
+    /// Returns the broker's adapter for the server at this port, which has the same accounts.
     ///
     /// # Errors
     /// When it cannot be configured.
@@ -98,7 +98,7 @@ impl PostgresWorld {
         Ok(Arc::new(PostgresDatabase::new(config)?))
     }
 
-    /// The broker's adapter for a target that names these administrators.
+    /// Returns the broker's adapter for a target with these administrators.
     ///
     /// # Errors
     /// When the configuration is refused.
@@ -114,7 +114,7 @@ impl PostgresWorld {
         Ok(())
     }
 
-    /// The statement that lets our broker grant the role, and nothing else.
+    /// Returns the statement that lets our broker grant the role, and nothing else.
     fn let_broker_grant(&self, role: &str) -> String {
         let options = if self.running.major < 16 { "ADMIN OPTION" } else { "ADMIN OPTION, INHERIT FALSE, SET FALSE" };
         format!("GRANT {} TO {} WITH {options}", quoted(role), self.broker)
@@ -130,7 +130,7 @@ impl PostgresWorld {
             .dead_man_grace(Duration::from_secs(1)))
     }
 
-    /// Somebody on the way who says that the server speaks no TLS.
+    /// Starts a man in the middle who claims that the server speaks no TLS. Returns its port.
     async fn stripper(&self) -> Result<u16, BoxError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let (port, server) = (listener.local_addr()?.port(), self.running.port);
@@ -148,16 +148,18 @@ impl PostgresWorld {
     }
 }
 
-/// Lets the broker have a dead man's switch, as doctor has it: in a schema of its own, which is returned, as worlds share a database.
+/// Installs a dead man's switch for the broker, as doctor prints it. Worlds share a database, so it
+/// stands in a schema of its own, whose name is returned.
 async fn let_dead_men(admin: &Client, broker: &str) -> Result<String> {
     let oid: u32 = admin.query_one("SELECT oid FROM pg_roles WHERE rolname = $1", &[&broker]).await?.try_get(0)?;
     one_by_one(admin, &jit_postgres::dead_mans_switch(broker, Some(oid))).await?;
     Ok(format!("jit_of_{oid}"))
 }
 
-/// Statements about what all worlds of a server share: one world after the other, for the server refuses two at once.
+/// Runs statements that change what all worlds of a server share. The server refuses two at once,
+/// so a lock lets one world in after the other.
 async fn one_by_one(admin: &Client, statements: &str) -> Result<()> {
-    // one transaction, until whose end the lock is held
+    // one transaction: the lock is held until its end
     Ok(admin.batch_execute(&format!("SELECT pg_advisory_xact_lock(4711); {statements}")).await?)
 }
 
@@ -409,7 +411,7 @@ impl World for PostgresWorld {
 }
 
 impl PostgresWorld {
-    /// The statement, as if this one had sent it.
+    /// Returns the statement as this user would send it.
     fn by(&self, by: By, statement: &str) -> String {
         match by {
             By::Admin => statement.to_owned(),
@@ -418,7 +420,7 @@ impl PostgresWorld {
     }
 }
 
-/// Where a name stands in a statement.
+/// Quotes a name for use in a statement.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -427,12 +429,12 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Whether the server says that a privilege is missing.
+/// Checks whether the server says that a privilege is missing.
 fn is_denied(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
-/// Whether the session is gone.
+/// Checks whether the session is gone.
 fn is_ended(client: &Client, error: &tokio_postgres::Error) -> bool {
     client.is_closed() || error.is_closed() || error.code() == Some(&tokio_postgres::error::SqlState::ADMIN_SHUTDOWN)
 }

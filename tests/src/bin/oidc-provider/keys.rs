@@ -1,4 +1,4 @@
-//! The provider's keys. They sign by themselves, without the library that verifies what they signed.
+//! Keys of the provider. They sign by themselves, without the library that verifies the signatures.
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-/// One key of each type.
+/// Signing keys, one of each type.
 pub(crate) struct Keys {
     generation: u32,
     rsa: RsaKeyPair,
@@ -22,7 +22,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// New ones; their names tell them from those before.
+    /// Generates new keys. Their names contain the generation, so they differ from earlier ones.
     pub(crate) fn generate(generation: u32) -> Result<Self> {
         Ok(Self {
             generation,
@@ -37,12 +37,12 @@ impl Keys {
         self.generation
     }
 
-    /// As `jwks_uri` has them, with one beside them that only encrypts.
+    /// Returns the public keys as `jwks_uri` lists them, with another one that only encrypts.
     pub(crate) fn public(&self) -> Vec<Value> {
         let rsa = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
         let (n, e) = (URL_SAFE_NO_PAD.encode(rsa.n), URL_SAFE_NO_PAD.encode(rsa.e));
         let curve = |pair: &EcdsaKeyPair| {
-            // the point, uncompressed: 4, then the halves
+            // the uncompressed point: the byte 4, then both halves
             let (x, y) = pair
                 .public_key()
                 .as_ref()
@@ -61,7 +61,7 @@ impl Keys {
         ]
     }
 
-    /// The public RSA key as a PEM file.
+    /// Returns the public RSA key as a PEM file.
     pub(crate) fn rsa_pem(&self) -> Result<String> {
         let der: PublicKeyX509Der<'_> = self.rsa.public_key().as_der()?;
         let text = STANDARD.encode(der.as_ref());
@@ -70,7 +70,7 @@ impl Keys {
         Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")))
     }
 
-    /// A token that says what the body says, whatever it is.
+    /// Signs a token with these claims, whatever they are.
     pub(crate) fn token(&self, algorithm: &str, claims: &[u8]) -> Result<String> {
         let kind = match algorithm {
             "RS256" | "PS256" => "rsa",

@@ -1,15 +1,17 @@
-//! An identity provider for tests, as a process of its own: it publishes keys and signs whatever it is given.
+//! An identity provider for tests, as its own process. It publishes keys and signs whatever it is
+//! given.
 //!
-//! `oidc-provider` prints its issuer as the first line and ends when its input does.
+//! `oidc-provider` prints its issuer as the first line. It ends when its input does.
 //!
 //! | request | what for |
 //! | --- | --- |
 //! | `GET /.well-known/openid-configuration`, `GET /keys` | as every provider has them |
 //! | `GET /rsa.pem` | its public RSA key |
 //! | `POST /sign?ES256` | a token that says what the body says |
-//! | `POST /rotate` | from now on it has other keys, under other names |
-//! | `POST /behave` | how it answers the first two: `well`, `slow`, `failing`, `huge`, `endless`, `html`, `moved` |
-//! | `GET /asked` | how often it was asked for its keys |
+//! | `POST /rotate` | replaces the keys by others, under other names |
+//! | `POST /behave` | sets the answers: `well`, `slow`, `failing`, `huge`, `endless`, `html`,
+//! `moved` |
+//! | `GET /asked` | the number of requests for its keys |
 
 mod keys;
 
@@ -37,7 +39,7 @@ struct State {
     asked: u64,
 }
 
-/// What is answered: status, type and body.
+/// Answer to a request: status, type and body.
 type Answer = (&'static str, &'static str, Vec<u8>);
 
 #[tokio::main(flavor = "current_thread")]
@@ -55,7 +57,7 @@ async fn main() -> Result<()> {
         let (stream, _) = listener.accept().await?;
         let provider = Arc::clone(&provider);
         tokio::spawn(async move {
-            // who was told to answer badly is hung up on
+            // clients hang up on a provider that was told to answer badly
             if let Err(error) = provider.serve(stream).await {
                 eprintln!("oidc-provider: {error:#}");
             }
@@ -64,7 +66,7 @@ async fn main() -> Result<()> {
 }
 
 impl Provider {
-    /// One request of a connection, which is closed then.
+    /// Serves the one request of a connection, then closes it.
     async fn serve(&self, stream: TcpStream) -> Result<()> {
         let mut stream = BufReader::new(stream);
         let Some((method, path, body)) = request(&mut stream).await? else { return Ok(()) };
@@ -79,7 +81,7 @@ impl Provider {
         write(stream.get_mut(), status, kind, "", &body).await
     }
 
-    /// What every provider publishes, as this one was told to.
+    /// Returns a published document, in the way that the test has told.
     async fn published(&self, path: &str, stream: &mut TcpStream) -> Result<()> {
         let (behaves, keys) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +116,7 @@ impl Provider {
         write(stream, "200 OK", json, "", &good).await
     }
 
-    /// What only a test says.
+    /// Answers the requests that only a test sends.
     fn told(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = |text: String| Ok(("200 OK", "text/plain", text.into_bytes()));

@@ -1,4 +1,4 @@
-//! Where a server is, and its administrator.
+//! The address of a server, and its administrator.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use super::literal;
 use crate::tds::{Options, TdsServer, Tls};
 use crate::tls::Certificates;
 
-/// The password of every account that a law makes.
+/// Password of every account that a law makes.
 pub(super) const SECRET: &str = "Secret-of-a-user-1";
 
-/// The driver's client.
+/// Client of the driver.
 pub(super) type Talk = Client<Compat<TcpStream>>;
 
-/// Where a server is, and its administrator.
+/// Address of a server, and its administrator.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Its host, which is in its certificate.
+    /// Host name, which is in its certificate.
     pub host: String,
-    /// Its port.
+    /// Port of the server.
     pub port: u16,
-    /// A database that laws may make roles in.
+    /// Database in which laws may make roles.
     pub database: String,
-    /// A login in sysadmin, and its password.
+    /// Login in sysadmin, and its password.
     pub administrator: (String, String),
-    /// The authority that signed its certificate; none: one of the system's.
+    /// Authority that signed its certificate. `None`: one that the system trusts.
     pub ca: Option<PathBuf>,
-    /// One that did not.
+    /// Authority that did not sign it.
     pub other_ca: PathBuf,
-    /// Where the files are.
+    /// Folder of the certificate files.
     _folder: Arc<tempfile::TempDir>,
 }
 
@@ -62,11 +62,12 @@ pub fn double() -> Result<(Place, TdsServer)> {
 }
 
 impl Place {
-    /// A real server, by `JIT_MSSQL_URL` (`mssql://sa:password@host:1433/database`) and, where the system does not trust it, the authority in
-    /// `JIT_MSSQL_CA`; none where there is no such variable.
+    /// Reads the address of a real server from `JIT_MSSQL_URL`
+    /// (`mssql://sa:password@host:1433/database`). `JIT_MSSQL_CA` names the authority, if the
+    /// system does not trust the server. `None` without that variable.
     ///
     /// # Errors
-    /// When it is no such URL.
+    /// When the URL is invalid.
     pub fn of_the_environment() -> Result<Option<Self>> {
         let Ok(url) = std::env::var("JIT_MSSQL_URL") else { return Ok(None) };
         let wrong = "JIT_MSSQL_URL is not mssql://login:password@host:port/database";
@@ -87,7 +88,7 @@ impl Place {
         }))
     }
 
-    /// A session of this login.
+    /// Opens a session of this login.
     pub(super) async fn login(&self, database: &str, login: &str, password: &str) -> Result<Talk> {
         let mut config = tiberius::Config::new();
         config.host(&self.host);
@@ -104,26 +105,26 @@ impl Place {
         Ok(Client::connect(config, tcp.compat_write()).await?)
     }
 
-    /// A session of the administrator.
+    /// Opens a session of the administrator.
     pub(super) async fn admin(&self, database: &str) -> Result<Talk> {
         let (login, password) = &self.administrator;
         self.login(database, login, password).await
     }
 
-    /// Does this as the administrator.
+    /// Runs the statements as the administrator.
     pub(super) async fn run(&self, database: &str, statements: &str) -> Result<()> {
         self.rows(database, statements).await.with_context(|| format!("administrator: {statements}"))?;
         Ok(())
     }
 
-    /// The last rows that the administrator is answered.
+    /// Returns the last rows of the statements, run as the administrator.
     pub(super) async fn rows(&self, database: &str, statements: &str) -> Result<Vec<Row>> {
         let mut client = self.admin(database).await?;
         let results = client.simple_query(statements).await?.into_results().await?;
         Ok(results.into_iter().next_back().unwrap_or_default())
     }
 
-    /// The number that the administrator is answered.
+    /// Returns the number that a statement of the administrator yields.
     pub(super) async fn number(&self, database: &str, statement: &str) -> Result<i32> {
         let rows = self.rows(database, statement).await?;
         rows.first().context("no row")?.try_get(0)?.context("no number")
@@ -142,7 +143,7 @@ impl Place {
             }
             for row in &rows {
                 let id: i32 = row.try_get("id")?.context("no id")?;
-                // it may have gone by itself
+                // the session may have ended by itself
                 let _ = self.run("master", &format!("KILL {id}")).await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -151,7 +152,7 @@ impl Place {
     }
 }
 
-/// Does this, in this session.
+/// Runs the statements in this session.
 pub(super) async fn execute(client: &mut Talk, statements: &str) -> Result<(), tiberius::error::Error> {
     client.simple_query(statements).await?.into_results().await.map(drop)
 }

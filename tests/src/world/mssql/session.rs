@@ -9,20 +9,20 @@ use tiberius::error::Error;
 use super::place::{Place, Talk, execute};
 use super::{literal, quoted};
 
-/// A session of a user.
+/// Session of a user.
 #[derive(Debug)]
 pub struct MsSqlSession {
     client: Talk,
     id: i32,
-    /// As whom it may act.
+    /// User that it may impersonate.
     acts_as: Option<String>,
 }
 
 impl MsSqlSession {
-    /// Logs in.
+    /// Logs in, and returns the session.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses the login.
     pub async fn open(place: &Place, account: &str, password: &str, acts_as: Option<String>) -> Result<Self, BoxError> {
         let mut client = place.login(&place.database, account, password).await?;
         let id = number(&mut client, "SELECT CONVERT(int, @@SPID) AS id").await?;
@@ -35,12 +35,12 @@ async fn number(client: &mut Talk, text: &str) -> Result<i32, BoxError> {
     Ok(row.context("no row")?.try_get(0)?.context("no number")?)
 }
 
-/// Whether the server says that a permission is missing.
+/// Checks whether the server says that a permission is missing.
 fn is_denied(error: &Error) -> bool {
     matches!(error.code(), Some(229 | 230 | 262 | 15151))
 }
 
-/// Whether the session is gone: the connection is, or the server says so before it is.
+/// Checks whether the session is gone: its connection is closed, or the server announces that.
 fn is_ended(error: &Error) -> bool {
     match error {
         Error::Server(token) => token.class() >= 20 || token.code() == 596,
@@ -56,7 +56,7 @@ impl UserSession for MsSqlSession {
 
     async fn attempt(&mut self, what: Attempt<'_>) -> Result<Tried, BoxError> {
         let statements = match what {
-            // a role needs not be set: who is in it has it
+            // a role does not have to be set: every member has it
             Attempt::SetRole(role) => {
                 let act = self.acts_as.take().map(|other| format!("EXECUTE AS USER = {}; ", literal(&other)));
                 let act = act.unwrap_or_default();
@@ -90,7 +90,7 @@ impl UserSession for MsSqlSession {
     }
 }
 
-/// A transaction of an administrator that has changed a role and stays open.
+/// Transaction of an administrator that has changed a role and stays open.
 #[derive(Debug)]
 pub struct OpenTransaction {
     client: Talk,
@@ -98,15 +98,15 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// Touches this membership.
+    /// Changes this membership in an open transaction.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses that.
     pub async fn begin(place: &Place, role: &str, account: &str) -> Result<Self, BoxError> {
         let mut client = place.admin(&place.database).await?;
         let id = number(&mut client, "SELECT CONVERT(int, @@SPID) AS id").await?;
         let (role, account) = (quoted(role), quoted(account));
-        // adding who is in the role already changes nothing
+        // adding an existing member would change nothing
         let touch = format!(
             "BEGIN TRANSACTION; ALTER ROLE {role} DROP MEMBER {account}; ALTER ROLE {role} ADD MEMBER {account};"
         );

@@ -1,4 +1,4 @@
-//! The least-privileged broker, as a DBA makes it.
+//! The broker with the least privileges, as a DBA makes it.
 
 use anyhow::Result;
 use jit_core::testkit::database_laws::Privilege;
@@ -8,19 +8,20 @@ use mysql_async::prelude::Queryable as _;
 use super::{literal, quoted};
 use crate::server::Flavour;
 
-/// Makes the broker's account, which may look and end sessions, and grant nothing yet.
+/// Returns the statements that make the broker's account. It may read the catalog and end sessions,
+/// but not grant anything yet.
 pub(super) fn least_privileged(flavour: Flavour, broker: &str, password: &str) -> Vec<String> {
     let mut statements = vec![format!("CREATE USER {broker} IDENTIFIED BY {}", literal(password))];
     statements.extend(privileges(flavour, broker));
     statements
 }
 
-/// What it is given, each privilege for itself, as the README has it.
+/// Returns the statements that grant the broker's privileges one by one, as the README lists them.
 pub(super) fn privileges(flavour: Flavour, broker: &str) -> Vec<String> {
     if flavour.is_mariadb() { on_mariadb(broker) } else { on_mysql(broker) }
 }
 
-/// The privilege that such a statement gives, with the one that takes it.
+/// Returns the privilege of a GRANT statement, with the REVOKE statement that takes it.
 pub(super) fn taken_and_named(given: String) -> Privilege {
     let taken = given.replacen("GRANT ", "REVOKE ", 1).replacen(" TO ", " FROM ", 1);
     let (what, rest) = given.trim_start_matches("GRANT ").split_once(" ON ").unwrap_or_default();
@@ -42,9 +43,9 @@ fn on_mysql(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
-        // not authentication_string
+        // authentication_string is left out
         format!("GRANT SELECT ({}) ON mysql.user TO {broker}", jit_mysql::USER_COLUMNS_IN_MYSQL),
-        // who blocks whom
+        // to see who blocks whom
         format!("GRANT SELECT ON performance_schema.metadata_locks TO {broker}"),
         format!("GRANT SELECT ON performance_schema.threads TO {broker}"),
         format!("GRANT SELECT ON performance_schema.data_locks TO {broker}"),
@@ -63,9 +64,9 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.tables_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.procs_priv TO {broker}"),
         format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
-        // not authentication_string
+        // authentication_string is left out
         format!("GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO {broker}"),
-        // who may drop its events
+        // to see who may drop its events
         format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.definitions TO {broker}"),
@@ -74,12 +75,13 @@ fn on_mariadb(broker: &str) -> Vec<String> {
     ]
 }
 
-/// The right to make events in the broker's own database.
+/// Returns the statement that lets the broker make events in its own database.
 fn event_on(broker: &str) -> String {
     format!("GRANT EVENT ON {}.* TO {broker}", jit_mysql::home(&broker.replace(['`', '\''], "")))
 }
 
-/// Makes what sets default roles for brokers, and what shows them definitions, once on a server; and the database of the broker's events.
+/// Makes the shared procedures that set default roles and show definitions, once on a server. Also
+/// makes the database of the broker's events.
 pub(super) async fn make_procedures(admin: &mut Conn, flavour: Flavour, broker: &str) -> Result<()> {
     let procedures =
         if flavour.is_mariadb() { jit_mysql::procedures_in_mariadb() } else { jit_mysql::procedures_in_mysql() };
@@ -100,7 +102,7 @@ pub(super) fn let_grant(role: &str, broker: &str) -> String {
     format!("GRANT {} TO {broker} WITH ADMIN OPTION", quoted(role))
 }
 
-/// Takes its right to end sessions.
+/// Takes away the broker's right to end sessions.
 pub(super) fn take_signal(flavour: Flavour, broker: &str) -> String {
     let privilege = if flavour.is_mariadb() { "CONNECTION ADMIN" } else { "CONNECTION_ADMIN" };
     format!("REVOKE {privilege} ON *.* FROM {broker}")

@@ -1,4 +1,4 @@
-//! Sessions of users, and one that is in the way of every GRANT and REVOKE.
+//! Sessions of users, and a session that blocks every GRANT and REVOKE.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use mysql_async::{Conn, Error};
 use super::{quoted, table};
 use crate::servers::RunningMySql;
 
-/// A session of a user.
+/// Session of a user.
 #[derive(Debug)]
 pub struct MySqlSession {
     conn: Conn,
@@ -19,10 +19,10 @@ pub struct MySqlSession {
 }
 
 impl MySqlSession {
-    /// Logs in.
+    /// Logs in, and returns the session.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses the login.
     pub async fn open(running: &RunningMySql, account: &str, password: &str) -> Result<Self, BoxError> {
         let conn = running.session(account, password).await?;
         let id = conn.id();
@@ -54,12 +54,13 @@ impl UserSession for MySqlSession {
     }
 }
 
-/// Whether the server says that a privilege is missing: on a database, a table or a column, or of a role.
+/// Checks whether the server says that a privilege is missing: on a database, a table, a column or
+/// a role.
 fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Server(error) if [1044, 1142, 1143, 1227, 1959, 3530].contains(&error.code))
 }
 
-/// Whether the session is gone: cut off, killed, or shut down with the server.
+/// Checks whether the session is gone: cut off, killed, or shut down with the server.
 fn is_ended(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Driver(mysql_async::DriverError::ConnectionClosed) => true,
@@ -68,7 +69,8 @@ fn is_ended(error: &Error) -> bool {
     }
 }
 
-/// A session of an administrator that locks what GRANT and REVOKE change, and stays open. Reading and logging in go on meanwhile.
+/// Session of an administrator that locks what GRANT and REVOKE change, and stays open. Reads and
+/// logins go on meanwhile.
 pub struct LockedRoles {
     conn: Conn,
     release: &'static str,
@@ -81,14 +83,14 @@ impl fmt::Debug for LockedRoles {
 }
 
 impl LockedRoles {
-    /// Locks them.
+    /// Locks the roles until it is released.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses that.
     pub async fn lock(running: &RunningMySql) -> Result<Self, BoxError> {
         let mut conn = running.admin().await?;
         let (lock, release): (&[&str], _) = if running.flavour.is_mariadb() {
-            // LOCK TABLES lets a waiting GRANT hold up everybody who would only read
+            // with LOCK TABLES, a waiting GRANT would also block everybody who only reads
             (&["FLUSH TABLES WITH READ LOCK"], "UNLOCK TABLES")
         } else {
             (&["START TRANSACTION", "SELECT COUNT(*) FROM mysql.role_edges FOR UPDATE"], "ROLLBACK")

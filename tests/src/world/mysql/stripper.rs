@@ -1,10 +1,10 @@
-//! Somebody on the way who says that the server speaks no TLS.
+//! A man in the middle who claims that the server speaks no TLS.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// One before a server. It ends when it is dropped.
+/// Proxy before a server. It ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Stripper {
     port: u16,
@@ -47,7 +47,8 @@ async fn strip(mut client: TcpStream, server: u16) -> std::io::Result<()> {
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// Takes CLIENT_SSL (bit 11) out of a greeting: protocol, version up to a NUL, 4 bytes of thread, 8 of salt, a filler, capabilities.
+/// Clears CLIENT_SSL (bit 11) in a greeting. Its fields are protocol, version up to a NUL, 4 bytes
+/// of thread, 8 of salt, a filler, capabilities.
 fn without_tls(greeting: &mut [u8]) {
     let version = greeting.iter().skip(1).position(|byte| *byte == 0).unwrap_or_default();
     let second_byte = 1 + version + 1 + 4 + 8 + 1 + 1;

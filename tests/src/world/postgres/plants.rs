@@ -1,11 +1,11 @@
-//! What a stranger could put where the broker keeps its leases, or where it looks for names.
+//! Objects that a stranger could put into the broker's lease schema or search path.
 
 use jit_core::testkit::database_laws::Plant;
 
-/// Somebody who is neither the broker nor a superuser.
+/// Role that is neither the broker nor a superuser.
 const STRANGER: &str = "pg_monitor";
 
-/// Each thing by itself, in the broker's schema.
+/// Returns all plants, each by itself, in the broker's schema.
 pub(super) fn all(schema: &str) -> Vec<Plant> {
     let leases = format!("{schema}.leases");
     let columns = "broker oid NOT NULL, role oid NOT NULL, account oid NOT NULL, fires_at timestamptz NOT NULL, \
@@ -22,7 +22,7 @@ pub(super) fn all(schema: &str) -> Vec<Plant> {
     );
     let functions = format!("DROP FUNCTION {schema}.planted(); DROP FUNCTION {schema}.planted(int4)");
     let plant = |put: String, taken: String, named: &str| Plant { put, taken, named: named.to_owned() };
-    // each comes back to the owner of the other
+    // ownership goes back: each object gets the owner of the other
     let restored = format!(
         "DO $$ BEGIN EXECUTE format('ALTER SCHEMA {schema} OWNER TO %I', \
          (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = '{leases}'::regclass)); END $$"
@@ -105,7 +105,8 @@ pub(super) fn all(schema: &str) -> Vec<Plant> {
     all
 }
 
-/// A search path on which names of the server's own are somebody else's, and settings that cut, block or end what the broker does.
+/// Returns a search path with somebody else's objects under the server's own names, and settings
+/// that cut, block or end the broker's work.
 pub(super) fn defaults(broker: &str) -> Plant {
     let schema = format!("planted_for_{broker}");
     let settings = [
@@ -128,7 +129,7 @@ pub(super) fn defaults(broker: &str) -> Plant {
         ("session_replication_role", "replica".to_owned()),
         ("client_encoding", "LATIN1".to_owned()),
         ("standard_conforming_strings", "off".to_owned()),
-        // a role that the broker may set: of its own it then has nothing
+        // a role that the broker may set: it then has none of its own rights
         ("role", "pg_signal_backend".to_owned()),
     ];
     let set: Vec<String> =

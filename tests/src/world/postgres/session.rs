@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::{is_denied, is_ended, literal, quoted};
 use crate::servers::RunningPostgres;
 
-/// A session of a user.
+/// Session of a user.
 #[derive(Debug)]
 pub struct PostgresSession {
     client: Client,
@@ -16,10 +16,10 @@ pub struct PostgresSession {
 }
 
 impl PostgresSession {
-    /// Logs in.
+    /// Logs in, and returns the session.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses the login.
     pub async fn open(running: &RunningPostgres, account: &str) -> Result<Self, BoxError> {
         let client = running.session(account, "postgres").await?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
@@ -61,7 +61,7 @@ impl UserSession for PostgresSession {
     }
 }
 
-/// A transaction of an administrator that has granted something and stays open.
+/// Transaction of an administrator that has granted something and stays open.
 #[derive(Debug)]
 pub struct OpenTransaction {
     client: Client,
@@ -69,10 +69,11 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// Touches this membership. Before 16 only the same row is in the way, so an existing one is changed: the admin option.
+    /// Changes this membership in an open transaction. Before 16 only a change of the same row
+    /// blocks others, so it changes an existing membership: the admin option.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses that.
     pub async fn begin(running: &RunningPostgres, role: &str, account: &str) -> Result<Self, BoxError> {
         let client = running.admin("postgres").await?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
