@@ -1,11 +1,12 @@
-//! Simulated histories: the laws hold in all of them. The seeds are fixed; `tests/simulate.sh` runs as many others as wanted.
+//! Simulated histories: the laws hold in all of them. The seeds are fixed; `tests/simulate.sh` runs
+//! as many others as wanted.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jit_core::testkit::sim::{Options, simulate};
 
-/// How many histories are run here, unoptimised; `.ci/run` runs some thousand more, optimised.
+/// Number of histories that run here, unoptimised; `.ci/run` runs some thousand more, optimised.
 const SEEDS: u64 = 200;
 
 #[test]

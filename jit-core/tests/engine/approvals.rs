@@ -1,4 +1,5 @@
-//! The whole workflow: outside systems, second factors, delegation, escalation, emergencies, and who is told.
+//! The whole workflow: outside systems, second factors, delegation, escalation, emergencies, and
+//! notices.
 
 mod scene;
 
@@ -31,14 +32,15 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     );
     scene.jit.run_due().await.unwrap();
     assert_eq!(scene.view(&access).await.state, "active");
-    // what it said a moment ago still counts
+    // the recent answer still counts
     assert_eq!(scene.tracker.times(), 1);
     let asked = scene.tracker.last();
     assert_eq!(
         (asked.ticket.as_deref(), asked.requester.as_str(), asked.role.as_str()),
         (Some("OPS-12"), "alice", "reader")
     );
-    // one that starts later is asked about when it starts, and says something else by then
+    // for an access that starts later, the tracker is asked at the start, and its answer is another
+    // by then
     let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(2);
     let later = scene.jit.request(&actor("dave"), ask("reader").ticket("OPS-13").starting(start)).await.unwrap();
     scene.jit.run_due().await.unwrap();
@@ -83,7 +85,7 @@ async fn an_outside_system_that_gives_no_answer_is_asked_again_and_the_log_says_
     assert_eq!((scene.tracker.times(), failed), (5, 1));
 }
 
-/// An outside system and a second factor.
+/// An outside system, and also a second factor, that breaks as it is told.
 #[derive(Debug, Clone)]
 struct Broken(Breaks);
 
@@ -119,13 +121,13 @@ async fn law_18_an_outside_system_or_a_factor_that_panics_or_hangs_is_one_that_d
         let staged = jit.request(&actor("dave"), ask("writer")).await.unwrap();
         let error = jit.confirm(&actor("dave").responding(totp(), "123456"), staged.id()).await.unwrap_err();
         assert!(error.to_string().contains(why), "{breaks:?}: {error}");
-        // another node's answers
+        // another node gets answers
         scene.later(Duration::from_secs(60)).await;
         assert_eq!((scene.view(&asked).await.state, scene.view(&staged).await.state), ("active", "pending"));
     }
 }
 
-/// Panics when it is told something for the first time.
+/// Notifier that panics at its first notice.
 #[derive(Debug)]
 struct PanicsOnce(AtomicBool, Chat);
 
@@ -212,7 +214,7 @@ async fn a_stage_demands_the_factors_that_it_names_and_takes_each_code_once() {
     }
     let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
     assert_eq!(access.awaits, ["a second factor of `alice`"]);
-    // a wrong one proves nothing, nor does somebody else's
+    // neither a wrong code nor somebody else's code proves anything
     for (who, code) in [("alice", "000000".to_owned()), ("bob", scene.code("alice"))] {
         let error = scene.jit.confirm(&actor(who).responding(totp(), code), access.id()).await.unwrap_err();
         assert!(["factor-refused", "refused"].contains(&error.kind()), "{error}");
@@ -261,7 +263,7 @@ async fn the_sixth_wrong_code_locks_and_is_in_the_log() {
     scene.enrol("alice").await;
     let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
     let wrong = actor("alice").responding(totp(), "000000");
-    // on two nodes by turns: what is counted is counted for all
+    // on two nodes in turn: wrong codes are counted across nodes
     let other = scene.node().await;
     for number in 0..6 {
         let jit = if number % 2 == 0 { &scene.jit } else { &other };
@@ -341,7 +343,7 @@ async fn law_08_who_is_away_is_stood_in_for_by_one_and_counts_once() {
     assert_eq!(approved.decisions[0].in_place_of.as_ref().map(Principal::as_str), Some("bob"));
     scene.jit.run_due().await.unwrap();
     assert_eq!(scene.view(&access).await.state, "active");
-    // taken back before the grant, what was decided under it does not count
+    // if the delegation is withdrawn before the grant, decisions under it do not count
     let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(1);
     let later = scene.jit.request(&actor("dave"), ask("admin").starting(start)).await.unwrap();
     scene.jit.approve(&actor("erin"), later.id(), "").await.unwrap();
@@ -351,7 +353,7 @@ async fn law_08_who_is_away_is_stood_in_for_by_one_and_counts_once() {
     assert_eq!(scene.view(&later).await.state, "pending");
     assert!(scene.jit.approve(&actor("erin"), later.id(), "").await.is_err());
     scene.jit.approve(&carol, later.id(), "").await.unwrap();
-    // one that ran out by itself counts for what was decided before
+    // decisions under a delegation that expired by itself still count
     scene.jit.delegate(&carol, &erin, scene.jit.store().now().await.unwrap() + TimeDelta::minutes(5)).await.unwrap();
     let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(1);
     let last = scene.jit.request(&actor("alice"), ask("admin").starting(start)).await.unwrap();
@@ -371,14 +373,14 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
     let usable = scene.view(&access).await;
     assert_eq!((usable.state, usable.break_glass), ("active", true));
     assert!(usable.review.as_ref().is_some_and(|review| review.given.is_none()));
-    // of several notices of one commit the later ones are due a moment later
+    // of several notices of one commit, the later ones are due a moment later
     scene.later(Duration::from_millis(1)).await;
     assert_eq!(scene.chat.field(What::BreakGlass, "reason"), "the site is down");
     assert_eq!(scene.chat.field(What::BreakGlass, "review_by"), "any of (one of group `security`)");
     for who in ["carol", "bob", "alice"] {
         assert_eq!(scene.jit.review(&actor(who), access.id(), "fine").await.unwrap_err().kind(), "refused", "{who}");
     }
-    // nobody reviews: it stays visible, and the next one needs a second person
+    // nobody reviews: the review stays visible, and the next emergency needs a second person
     scene.later(Duration::from_secs(3_600)).await;
     scene.later(Duration::from_secs(3_600)).await;
     let overdue = scene.view(&access).await;
@@ -411,11 +413,11 @@ async fn emergencies_in_a_row_or_at_once_are_never_one_persons_alone() {
     states.sort_unstable();
     assert_eq!(states, ["pending", "scheduled"]);
     scene.jit.run_due().await.unwrap();
-    // over early, and still not reviewed
+    // ended early, and still not reviewed
     let open = scene.jit.list(&Filter { open: true, ..Filter::default() }, None, 9).await.unwrap();
     let had = open.iter().find(|view| view.state == "active").unwrap();
     assert_eq!(scene.jit.request(&carol, emergency("writer")).await.unwrap().state, "pending");
-    // a review of what was had until then is none of more time
+    // a review covers the access until then, not an extension
     scene.jit.review(&actor("frank"), had.id(), "seen").await.unwrap();
     let longer = scene.jit.extend(&carol, had.id(), TimeDelta::minutes(5), "still down").await.unwrap();
     assert!(longer.review.is_some_and(|review| review.given.is_none()));
@@ -426,7 +428,8 @@ async fn emergencies_in_a_row_or_at_once_are_never_one_persons_alone() {
     assert_eq!(scene.jit.request(&actor("bob"), emergency("writer")).await.unwrap().state, "scheduled");
 }
 
-/// Says yes to an extension, and has it replaced by a longer one before the yes arrives.
+/// Approver that says yes to an extension, and replaces the extension by a longer one before the
+/// yes arrives.
 #[derive(Debug, Default, Clone)]
 struct Meddling(std::sync::Arc<std::sync::OnceLock<jit_core::engine::Jit>>);
 
@@ -462,7 +465,7 @@ async fn law_19_an_answer_counts_for_the_question_that_was_put() {
         jit.run_due().await.unwrap();
         scene.view(&access).await
     };
-    // one that answers later
+    // the system answers later
     let access = active("alice").await;
     assert_eq!(access.state, "active");
     let later = jit.store().now().await.unwrap() + TimeDelta::minutes(9);
@@ -485,7 +488,7 @@ async fn law_19_an_answer_counts_for_the_question_that_was_put() {
     assert_eq!(scene.view(&access).await.expires_at, access.expires_at, "the yes to 5 minutes gave 40");
     jit.callback(&second).await.unwrap();
     assert_eq!(scene.view(&access).await.expires_at.unwrap() - access.expires_at.unwrap(), TimeDelta::minutes(40));
-    // one that was asked and answers while the question is replaced
+    // the system answers while its question is replaced
     let meddling = Meddling::default();
     let node = scene.node_with(&text, meddling.clone()).await;
     meddling.0.set(node.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Many at once.
+//! Tests with many calls, tasks and processes at once.
 
 use std::sync::Arc;
 
@@ -122,7 +122,8 @@ async fn a_command_that_is_dropped_at_any_await_is_whole_or_absent() {
                 tokio::task::yield_now().await;
             }
         }
-        // what was sent to the store goes on without its caller, and may arrive between the two looks
+        // a change that was sent to the store goes on without its caller, and may arrive between
+        // the two reads
         let (view, told) = loop {
             let view = jit.access(access.id()).await.unwrap();
             let told = told(&jit, &view).await;

@@ -1,4 +1,4 @@
-//! The dead-man: the database ends a role by itself when nobody of ours does (DESIGN section 8).
+//! The dead man's switch: the database ends a role by itself if no node of this system does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use jit_core::testkit::mock::MockServer;
 
 use crate::stage::*;
 
-/// So long after the end it fires.
+/// Grace after the end before the switch fires.
 const GRACE: TimeDelta = TimeDelta::milliseconds(300);
 
 fn with_dead_man() -> MockServer {
@@ -58,7 +58,7 @@ async fn law_04_every_node_is_dead_and_the_role_goes_all_the_same() {
     assert!(place(&log, "granting") < place(&log, "dead-man-armed"), "{log:?}");
     assert!(place(&log, "dead-man-armed") <= place(&log, "active"), "{log:?}");
     let session = server.session("alice").unwrap();
-    // nobody works any more
+    // no node works any more
     drop(jit);
     tokio::time::sleep(Duration::from_millis(550)).await;
     assert_eq!(held(&server, "reader"), 1, "it fired before its grace was over");
@@ -80,7 +80,7 @@ async fn law_04_one_that_ended_in_time_leaves_nothing_armed() {
     let access = usable(&jit, "alice", "reader", 3_600_000).await;
     jit.release(&actor("alice"), access.id()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
-    // held by hand from now on: nothing of ours may take it
+    // held by hand from now on: this system must not take it
     server.grant("reader", "alice", "jit_broker", jit_core::database::Width::SetRole, false).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(held(&server, "reader"), 1);
@@ -135,7 +135,7 @@ async fn law_02_it_moves_with_an_extension_before_that_is_recorded() {
     let before = jit.access(access.id()).await.unwrap();
     let longer = jit.extend(&actor("alice"), access.id(), TimeDelta::hours(1), "more").await.unwrap();
     assert!(longer.expires_at > before.expires_at);
-    // nobody works any more, and yet it is not taken at the end that it had
+    // no node works any more, and yet the role is not taken at its earlier end
     drop(jit);
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     assert_eq!(held(&server, "reader"), 1, "it was taken at the end that it had before");
@@ -151,7 +151,7 @@ async fn law_04_a_new_incarnation_has_it_armed_anew() {
     let before = database.calls(Method::Arm).begun;
     server.stop();
     server.start(false);
-    // whatever has to do with the server next finds out
+    // the next contact with the server finds out
     usable(&jit, "dave", "reader", 3_600_000).await;
     until(async || database.calls(Method::Arm).begun >= before + 2).await;
     assert_eq!(jit.access(access.id()).await.unwrap().state, "active");
@@ -170,10 +170,10 @@ async fn law_04_it_stays_while_the_revoke_fails_in_a_new_incarnation_too() {
     server.start(false);
     tokio::time::sleep(Duration::from_millis(850)).await;
     database.script(Method::Revoke, [Some(Fault::NotApplied), Some(Fault::NotApplied)]);
-    // a start that looks whether dead-men are still armed
+    // an engine that checks at its start whether the switches are still armed
     let jit = engine_with(store, POLICY, database.clone()).await;
     assert_eq!(jit.access(access.id()).await.unwrap().state, "revoking");
-    // nobody works any more
+    // no node works any more
     drop(jit);
     until(async || held(&server, "reader") == 0).await;
 }

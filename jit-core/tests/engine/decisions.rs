@@ -1,4 +1,5 @@
-//! Who decides (law 8), who may (law 16), whose it is (law 13).
+//! People and their rights: who decides (law 8), who may do what (law 16), and whose access it is
+//! (law 13).
 
 use jit_core::approval::Actor;
 use jit_core::engine::Jit;
@@ -58,7 +59,7 @@ async fn law_08_who_lost_his_entitlement_does_not_count_for_more_time_either() {
     jit.reload_policy(policy(&without_bob)).await.unwrap();
     let asked = jit.approve(&actor("carol"), &asked, "").await.unwrap();
     assert_eq!(asked.expires_at, active.expires_at, "one who may not decide any more counted");
-    // that she means the extension she has to say
+    // erin has to say that the yes is meant for the extension
     assert_eq!(jit.approve(&actor("erin"), access.id(), "").await.unwrap_err().kind(), "refused");
     let longer = jit.approve(&actor("erin"), &asked, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(30));
@@ -132,7 +133,7 @@ async fn law_13_another_tenants_access_is_not_found() {
     assert_eq!(first.approve(&of(&two, "bob"), access.id(), "").await.unwrap_err().kind(), "not-found");
     first.approve(&of(&one, "bob"), access.id(), "").await.unwrap();
     first.run_due().await.unwrap();
-    // the realm's role is the first tenant's now
+    // the realm's role belongs to the first tenant now
     let other = second.request(&of(&two, "dave"), ask("writer", 60_000)).await;
     let refused = match other {
         Err(error) => error.kind() == "target-refused",
@@ -151,7 +152,7 @@ async fn law_19_a_yes_to_the_request_gives_no_more_time() {
     let asked = jit.request(&alice, ask("writer", 600_000)).await.unwrap();
     jit.approve(&carol, &asked, "").await.unwrap();
     let active = jit.until_active(asked.id(), PATIENCE).await.unwrap();
-    // one was enough, and the second hears who it was
+    // one yes was enough, and the second approver is told who gave it
     let late = jit.approve(&bob, asked.id(), "").await.unwrap_err();
     assert!(late.kind() == "refused" && late.to_string().contains("`carol`"), "{late}");
     let first = jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(5), "not done yet").await.unwrap();
@@ -159,7 +160,7 @@ async fn law_19_a_yes_to_the_request_gives_no_more_time() {
         let error = error.unwrap_err();
         assert!(error.to_string().contains(&first.question.to_string()), "{error}");
     }
-    // the view of the first extension says nothing about the second, neither yes nor no
+    // the view of the first extension decides nothing about the second, neither yes nor no
     jit.deny(&carol, asked.id(), "no").await.unwrap();
     let second = jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(40), "much longer").await.unwrap();
     assert_ne!(first.question, second.question);
@@ -168,7 +169,8 @@ async fn law_19_a_yes_to_the_request_gives_no_more_time() {
     assert_eq!(jit.access(asked.id()).await.unwrap().expires_at, active.expires_at);
     let longer = jit.approve(&bob, &second, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), chrono::TimeDelta::minutes(40));
-    // given more time that another agreed to, a plain yes of one who agreed to the request only is none to still more
+    // another approver agreed to the first extension; an approver of the request alone cannot
+    // extend again with a plain yes
     jit.extend(&alice, asked.id(), chrono::TimeDelta::minutes(1), "again").await.unwrap();
     assert!(jit.approve(&carol, asked.id(), "").await.is_err());
     pump.stop().await;
@@ -213,7 +215,7 @@ async fn law_16_nothing_that_a_stopped_person_does_counts() {
     for (place, refused) in refused.into_iter().enumerate() {
         assert!(refused.is_err(), "{place}");
     }
-    // what he agreed to before and is not granted yet does not count while he is stopped
+    // bob's earlier yes to an access that is not granted yet does not count while bob is stopped
     tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
     jit.run_due().await.unwrap();
     assert_eq!(jit.access(early.id()).await.unwrap().state, "pending");
@@ -232,7 +234,7 @@ async fn only_somebody_whom_the_directory_knows_stands_in() {
     assert_eq!(delegate("nobody").await.unwrap_err().kind(), "not-found");
     delegate("mallory").await.unwrap();
     let asked = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
-    // who left meanwhile stands in for nobody any more
+    // a person who left meanwhile no longer stands in for anybody
     jit.reload_policy(policy(&POLICY.replace(", \"mallory\"]", "]"))).await.unwrap();
     assert!(jit.approve(&actor("mallory"), &asked, "").await.is_err());
     jit.reload_policy(policy(POLICY)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Databases that fail (laws 3, 4, 15).
+//! Tests with databases that fail (laws 3, 4, 15).
 
 use std::time::Duration;
 

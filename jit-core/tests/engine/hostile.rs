@@ -1,4 +1,4 @@
-//! Code that is not ours: it panics, hangs and answers nonsense, and delays nobody else (law 18).
+//! Foreign code that panics, hangs or answers nonsense delays nobody else (law 18).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -146,7 +146,7 @@ async fn one_account_delays_others_once(goes_wrong: impl Fn(&Faulty, jit_core::i
         assert_eq!(view.state, "revoked");
     }
     jit.resume(&actor("frank"), Scope::All).await.unwrap();
-    // once: from now on that account has passes of its own
+    // only once: from now on, this account has passes of its own
     for _ in 0..2 {
         let mut again = Vec::new();
         for who in ["dave", "mallory"] {
@@ -190,7 +190,7 @@ async fn files_of_two_hosts_at_one_path_each_get_the_whole_log() {
     }
 }
 
-/// A sink that never takes anything, or panics.
+/// A sink that hangs at every delivery, or panics.
 #[derive(Debug)]
 struct Stuck(&'static str, bool);
 
@@ -284,7 +284,8 @@ async fn law_14_a_pump_that_has_to_stop_says_what_is_unfinished_and_gives_back_w
     pump.stop().await;
 }
 
-/// The people of the policy, in a directory that is at its third revision when it has panicked once.
+/// The people of the policy, in a directory that panics at its second revision and goes on with its
+/// third.
 #[derive(Debug)]
 struct PanicsOnce(ListedDirectory, AtomicUsize);
 
@@ -332,7 +333,7 @@ async fn law_18_a_directory_that_panicked_is_looked_at_again() {
     pump.stop().await;
 }
 
-/// Keeps nothing.
+/// Notifier that keeps nothing.
 #[derive(Debug)]
 struct Deaf;
 

@@ -1,4 +1,5 @@
-//! Who a server is: names that move, copies with the same identifier, and what becomes of what is live on the server that was.
+//! Identity of servers: names that move, copies with the same identifier, and the fate of live
+//! accesses on the earlier server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ async fn law_05_a_copy_under_the_name_proves_nothing_and_the_end_comes_with_the_
     pump.stop().await;
 }
 
-/// An engine that knows one server by two names.
+/// Builds an engine that knows one server by two names.
 async fn by_two_names(store: &Arc<MemoryStore>, server: &MockServer) -> Jit {
     let builder = Jit::builder().shared_store(Arc::clone(store) as Arc<dyn Store>).policy(policy(POLICY));
     let jit = builder.database("pg", server.database()).database("pg2", server.database()).build().await.unwrap();
@@ -104,7 +105,8 @@ async fn law_05_a_server_that_was_only_restarted_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_05_an_earlier_copy_in_its_place_is_no_restart_of_it() {
-    // a copy that was made before the grant, and one from between it and what was seen later; the first has written more since than the original
+    // one copy is from before the grant, and the other from between the grant and the last look;
+    // the first copy has written more since then than the original
     for (early, late) in [(true, false), (false, true)] {
         let server = server(17);
         let mut copy = server.copy_in_its_place();
@@ -124,7 +126,7 @@ async fn law_05_an_earlier_copy_in_its_place_is_no_restart_of_it() {
             jit.until_ended(other.id(), PATIENCE).await.unwrap();
         }
         server.stop();
-        // what was seen outlives the process that saw it
+        // the last look outlives the process that made it
         pump.stop().await;
         drop(jit);
         let holds = held(&copy, "reader");
@@ -158,7 +160,7 @@ async fn law_05_a_server_that_lost_what_it_had_goes_on_when_an_operator_says_so(
     assert_ne!(jit.access(access.id()).await.unwrap().state, "revoked", "nobody said that it has the same data");
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
-    // the first one comes back after all, and what it still has goes there
+    // the first server comes back after all, and the role that it still has goes there
     server.start(false);
     lead(&jit, &server).await;
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
@@ -224,7 +226,8 @@ async fn law_13_a_tenant_that_has_not_looked_since_a_restart_keeps_nobodys_serve
     let access = usable(&jit, "alice", "reader", 3_600_000).await;
     // a target is contacted twice at first, 2 s apart, and then only when there is something to do
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    // one tenant moves to a copy while the server that it was is down; that one comes back, and only the other tenant is there
+    // one tenant moves to a copy while the old server is down; the old server comes back, and only
+    // the other tenant uses it
     let copy = old.copy();
     old.stop();
     lead(&jit, &copy).await;
@@ -262,7 +265,7 @@ async fn law_05_what_a_failover_brought_back_is_looked_for_although_nothing_is_l
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 1_000).await;
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
-    // what was promoted had not heard of the end
+    // the promoted server had not heard of the end
     new.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
     lead(&jit, &new).await;
     assert_eq!(jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap(), 0);
@@ -327,7 +330,7 @@ async fn law_07_two_servers_of_one_declared_realm_are_both_refused_until_an_oper
     let second = other.database().in_realm("orders").unwrap();
     jit.put_target(wide.clone(), Arc::new(second) as Arc<dyn Database>).await.unwrap();
     let on_wide = || Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the other one");
-    // it is refused at once, or waits for the first contact and is never granted
+    // the request is refused at once, or waits for the first contact and is never granted
     if let Ok(asked) = jit.request(&actor("dave"), on_wide()).await {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_ne!(jit.access(asked.id()).await.unwrap().state, "active");
@@ -341,10 +344,10 @@ async fn law_07_two_servers_of_one_declared_realm_are_both_refused_until_an_oper
         let report = jit.check_target(&name).await.unwrap();
         assert!(report.checks.iter().any(|check| check.about.what == "realm"), "doctor is content with `{name}`");
     }
-    // what was granted before goes where it was granted
+    // earlier grants are revoked on the server where they were made
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!((held(&one, "reader"), held(&other, "reader")), (0, 0));
-    // named apart, and looked at
+    // the two servers get different realms, and an operator confirms both
     let apart = other.database().in_realm("staging").unwrap();
     jit.put_target(wide.clone(), Arc::new(apart) as Arc<dyn Database>).await.unwrap();
     jit.request(&actor(mallory), ask("reader", 60_000)).await.unwrap_err();
@@ -384,13 +387,13 @@ async fn law_04_what_an_upgrade_brought_along_by_another_grantor_is_not_called_r
     let jit = engine(old.database()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 1_500).await;
-    // as pg_upgrade leaves it
+    // the state that pg_upgrade leaves
     new.grant("reader", "alice", "postgres", Width::SetRole, false).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
     overdue(&jit, &access).await;
-    // who granted it there takes it
+    // the grantor on that server revokes it
     new.revoke("reader", "alice", "postgres").unwrap();
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
     pump.stop().await;
@@ -402,7 +405,8 @@ async fn law_04_a_target_that_leads_elsewhere_holds_up_no_end_by_another() {
     let store = Arc::new(MemoryStore::new(clock()));
     let jit = by_two_names(&store, &server).await;
     let pump = jit.start();
-    // both are of one account, and what was granted first decides by which name it is reached
+    // both accesses belong to one account, and the first grant decides by which name the account is
+    // reached
     let first = usable(&jit, "alice", "reader", 3_600_000).await;
     let ask = Ask::new("pg2", "writer", TimeDelta::milliseconds(2_500)).because("a test needs it");
     let second = jit.request(&actor("alice"), ask).await.unwrap();
@@ -424,7 +428,7 @@ async fn law_05_a_node_that_did_not_hear_that_the_realm_moved_tells_the_old_serv
         (engine_on(Arc::clone(&store), server.database()).await, engine_on(store, server.database()).await);
     let deaf = two.start();
     let access = usable(&two, "alice", "reader", 3_600_000).await;
-    // one moves to the copy, with all that is there; two goes on with the server that it knows
+    // `one` moves to the copy, with all accesses; `two` goes on with the server that it knows
     let copy = server.copy();
     lead(&one, &copy).await;
     one.confirm_same_data(&actor("frank"), &pg()).await.unwrap();

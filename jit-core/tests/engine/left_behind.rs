@@ -1,4 +1,4 @@
-//! What stays behind when an access ends: what the account or the role came to own in its window.
+//! Leftovers of an access: objects that the account or the role came to own in its window.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn what_was_made_in_the_window_is_told_at_its_end_and_what_was_there_is_no
     assert!(left.len() == 1 && left[0].contains("copy_of_orders"), "{left:?}");
     let log = told(&jit, &first).await;
     assert!(log.contains(&"finding".to_owned()), "{log:?}");
-    // what is there by now is nothing of the next one's
+    // objects that exist by now are no leftovers of the next access
     let second = usable(&jit, "alice", "reader", 3_600_000).await;
     make(&server, "another");
     jit.release(&actor("alice"), second.id()).await.unwrap();
@@ -82,7 +82,7 @@ async fn an_access_that_was_never_granted_leaves_nothing_behind() {
     let server = server(17);
     let database = faulty(&server);
     let jit = engine_with(POLICY, database.clone()).await;
-    // whoever is a member of the account would get the role, too: it is rejected
+    // a member of the account would get the role as well, so the grant is rejected
     server.grant("alice", "bob", "postgres", jit_core::database::Width::SetRole, false).unwrap();
     database.script(Method::Belongings, [None, Some(Fault::NotApplied)]);
     let pump = jit.start();

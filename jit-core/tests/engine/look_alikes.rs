@@ -1,4 +1,5 @@
-//! Names that could be taken for a known one are refused where they come in, and name the known one.
+//! Look-alike names: a name that could be taken for a known one is refused at the entrance, and the
+//! error names the known one.
 
 use std::sync::Arc;
 
@@ -33,14 +34,14 @@ async fn law_08_nobody_takes_part_under_a_name_that_looks_like_a_known_one() {
     );
     let target = Scope::Target(TargetName::new("Pg").unwrap());
     named(&jit.stop(&actor("frank"), target, "stop").await.unwrap_err(), "pg");
-    // a name that looks like nobody's is nobody's business, and what was refused is in the log
+    // a name that looks like no known one is allowed, and refused names are in the log
     jit.request(&actor("zoe"), ask("reader", 60_000)).await.ok();
     jit.keep_log().await.unwrap();
     let log = jit.store().entries(jit.tenant_id(), 0, 1_000).await.unwrap();
     assert!(log.iter().any(|entry| String::from_utf8_lossy(&entry.body).contains("ｂob")));
 }
 
-/// On PostgreSQL two accounts can differ by case alone.
+/// Shows two accounts that differ by case alone, as PostgreSQL allows.
 #[tokio::test]
 async fn two_known_names_that_differ_by_case_both_work() {
     let server = server(17);
@@ -93,7 +94,7 @@ fn a_policy_with_two_names_of_one_look_is_refused() {
     for other in ["ａlice", "аlice"] {
         let text = POLICY.replace("\"dave\"", &format!("\"{other}\""));
         assert!(refused(&text).contains("could be taken for each other"), "{other}");
-        // as another name of the same human it is fine
+        // as another name of the same human it is allowed
         let same = text.replace("[\"alice-dba\"]", &format!("[\"alice-dba\", \"{other}\"]"));
         policy(&same);
     }

@@ -1,4 +1,5 @@
-//! The engine over embedded stores and mock servers: the laws as somebody who embeds it would see them kept.
+//! Tests of the engine over embedded stores and mock servers: they see the laws kept as an embedder
+//! would.
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! What operators do: stop, retire, confirm, reconcile; and what is looked at again.
+//! Work of operators: stop, retire, confirm, reconcile. Also second looks at what was revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,7 +193,7 @@ async fn what_needs_an_operator_is_told() {
     jit.run_due().await.unwrap();
     let overdue = jit.concerns().await.unwrap().overdue;
     assert_eq!(overdue.iter().map(AccessView::id).collect::<Vec<_>>(), [access.id()]);
-    // another process does not have the target any more
+    // another process no longer has the target
     let other = Jit::builder().shared_store(store as Arc<dyn Store>).policy(policy(POLICY)).build().await.unwrap();
     let told = other.concerns().await.unwrap();
     assert_eq!(told.unconfigured[&pg()].iter().map(AccessView::id).collect::<Vec<_>>(), [access.id()]);
@@ -234,7 +234,7 @@ async fn law_01_a_live_access_whose_record_was_altered_is_taken_away() {
     let what = Writing::Put { body: forged.into_bytes(), schedule: record.schedule, labels: record.labels };
     let write = Write { at, expect: Expect::Version(record.version), what };
     jit.store().commit(Change { writes: vec![write], ..Change::default() }).await.unwrap();
-    // whoever touches it ends it: here the one who gives it back
+    // whoever touches it ends it: here the requester who releases it
     let _ = jit.release(&actor("alice"), access.id()).await;
     jit.run_due().await.unwrap();
     assert_eq!(held(&server, "writer"), 0);

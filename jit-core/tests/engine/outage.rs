@@ -1,4 +1,4 @@
-//! Targets that are down (law 4).
+//! Tests with targets that are down (law 4).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ async fn law_04_a_window_that_closes_while_the_target_is_down_is_overdue_and_end
 }
 
 const MANY: usize = 10_000;
-/// How long they may take on a machine with much else to do.
+/// Limit for many ends on a machine with much other work.
 const PATIENCE_OF_MANY: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_not
     tokio::time::sleep(Duration::from_secs(2).saturating_sub(began.elapsed())).await;
     let probed = database.calls(Method::Identify).begun - before;
     assert!((1..=20).contains(&probed), "{probed} probes in two seconds");
-    // all of this while the target is down and its revokes are due
+    // all of this happens while the target is down and its revokes are due
     jit.until_ended(ends.id(), PATIENCE_OF_MANY).await.unwrap();
     assert_eq!(jit.until_ended(lapses.id(), PATIENCE_OF_MANY).await.unwrap().state, "lapsed");
     assert_eq!(database.calls(Method::Identify).most, 1, "probes ran beside each other");

@@ -1,4 +1,4 @@
-//! Overlapping grants of one membership (law 7) and standing ones (law 6).
+//! Overlapping grants of one membership (law 7), and standing memberships (law 6).
 
 use chrono::TimeDelta;
 use jit_core::database::Width;

@@ -1,4 +1,5 @@
-//! A ruling that a stop, another policy, or the end of a delegation overtakes before it is committed does not count (laws 8, 16 and 19).
+//! Overtaken rulings: a ruling does not count if a stop, another policy, or the end of a delegation
+//! is committed before it (laws 8, 16 and 19).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,18 +13,18 @@ use jit_core::store::MemoryStore;
 
 use crate::stage::*;
 
-/// What happens between the reading and the commit.
+/// An event between the reading and the commit.
 #[derive(Debug, Clone)]
 enum Meanwhile {
     Stop(Scope),
     Reload(String),
-    /// Who is looked up takes back what they delegated.
+    /// Person who is looked up withdraws their delegation.
     TakeBack,
     /// Bob agrees to it, too.
     Agree(AccessId),
 }
 
-/// The people of the policy. While one of them is looked up, something happens.
+/// The people of the policy, in a directory that lets an event happen during a lookup.
 #[derive(Debug, Clone)]
 struct Meddling {
     people: ListedDirectory,
@@ -32,7 +33,7 @@ struct Meddling {
 }
 
 impl Meddling {
-    /// While this one is looked up next, that happens.
+    /// Lets the event happen during the next lookup of this person.
     fn when(&self, who: &str, meanwhile: Meanwhile) {
         *self.next.lock().unwrap() = Some((Principal::new(who).unwrap(), meanwhile));
     }
@@ -169,7 +170,7 @@ async fn law_16_who_is_stopped_while_they_delegate_delegates_nothing() {
     assert_eq!(error.kind(), "not-allowed", "{error}");
 }
 
-/// Bob lets dave, who may not decide himself, decide in his place.
+/// Lets dave, who has no right to decide, decide in bob's place.
 async fn delegated(jit: &Jit) {
     let until = jit.store().now().await.unwrap() + TimeDelta::hours(1);
     jit.delegate(&actor("bob"), &Principal::new("dave").unwrap(), until).await.unwrap();
@@ -182,7 +183,7 @@ async fn law_08_a_grant_that_the_end_of_a_delegation_overtakes_does_not_begin() 
     let access = jit.request(&actor("alice"), ask("writer", 600_000)).await.unwrap();
     let approved = jit.approve(&actor("dave"), access.id(), "").await.unwrap();
     assert_eq!(approved.state, "scheduled");
-    // looked up after the delegation was read
+    // bob is looked up after the delegation was read
     people.when("bob", Meanwhile::TakeBack);
     jit.run_due().await.unwrap();
     assert!(people.next.lock().unwrap().is_none(), "nobody was looked up");

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Common ground of the tests: the policy, servers, engines and people.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// A server with the accounts and roles of the policy.
+/// Makes a server with the accounts and roles of the policy.
 pub fn server(version: u32) -> MockServer {
     let server = MockServer::new(Profile::postgres(version), clock());
     for account in ["alice", "dave", "mallory", "bob"] {
@@ -99,13 +99,13 @@ pub fn ask(role: &str, millis: i64) -> Ask {
     Ask::new("pg", role, TimeDelta::milliseconds(millis)).because("a test needs it")
 }
 
-/// Asked for and usable.
+/// Requests an access, and waits until it is usable.
 pub async fn usable(jit: &Jit, who: &str, role: &str, millis: i64) -> AccessView {
     let access = jit.request(&actor(who), ask(role, millis)).await.unwrap();
     jit.until_active(access.id(), PATIENCE).await.unwrap()
 }
 
-/// What the log says of the access, in order.
+/// Returns the kinds of the access's log entries, in order.
 pub async fn told(jit: &Jit, access: &AccessView) -> Vec<String> {
     let entries = jit.history(access.id(), 1_000).await.unwrap();
     entries.iter().map(|entry| field(&entry.body, "what")).collect()
@@ -116,12 +116,12 @@ pub fn field(body: &[u8], name: &str) -> String {
     entry[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// How many memberships the role has beside the broker's own.
+/// Counts the memberships of the role, without the broker's own.
 pub fn held(server: &MockServer, role: &str) -> usize {
     server.members(role).unwrap().into_iter().filter(|row| row.member != "jit_broker").count()
 }
 
-/// How code that is not ours goes wrong.
+/// A way in which foreign code goes wrong.
 #[derive(Debug, Clone, Copy)]
 pub enum Breaks {
     Away,
@@ -139,7 +139,8 @@ impl Breaks {
     }
 }
 
-/// A store that counts what the engine commits about accesses: the log's own work is not a step of a case. Claims and commits break as it is told.
+/// A store that counts the engine's commits about accesses, without those of the log's own work.
+/// Claims and commits break as it is told.
 #[derive(Debug, Default)]
 pub struct Counting {
     pub inner: MemoryStore,

@@ -1,4 +1,5 @@
-//! Two stores that work with one broker: a broker belongs to one store, and who breaks that is told.
+//! Two stores that work with one broker: a broker belongs to one store, and a breach of that is
+//! reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ fn with_dead_man() -> MockServer {
     server
 }
 
-/// The other store.
+/// Id of the other store.
 const OTHER: &str = "0123456789abcdef";
 
 fn membership(server: &MockServer) -> (Subject, Call) {
@@ -35,7 +36,7 @@ fn membership(server: &MockServer) -> (Subject, Call) {
     (subject, Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store })
 }
 
-/// The other store arms the membership.
+/// Arms the membership's switch as the other store.
 async fn mark(server: &MockServer) {
     let (subject, call) = membership(server);
     let default_role = DefaultRole::Goes { back_to: None };
@@ -43,7 +44,7 @@ async fn mark(server: &MockServer) {
     server.database().arm(&call, &[order]).await.pop().unwrap().unwrap();
 }
 
-/// The other store's access ends.
+/// Ends the access of the other store.
 async fn end_the_others(server: &MockServer) {
     server.revoke("reader", "alice", "jit_broker").unwrap();
     let (subject, call) = membership(server);
@@ -68,7 +69,7 @@ async fn law_06_the_end_of_one_stores_access_leaves_what_another_store_accounts_
     assert!(told(&jit, &ended).await.contains(&"finding".to_owned()));
     assert_eq!(held(&server, "reader"), 1, "the other's membership went with it");
     assert!(session.is_open(), "the other's session ended");
-    // asked for again it is refused, in words, and in the log
+    // a new request is refused, with the reason, and this is in the log
     let refused = jit.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
     assert!(matches!(&refused, JitError::Standing { finding } if finding.contains("another store")), "{refused}");
     let found = jit.reconcile(&actor("frank"), &TargetName::new("pg").unwrap(), Reconcile::Enforce).await.unwrap();
@@ -80,7 +81,7 @@ async fn law_06_the_end_of_one_stores_access_leaves_what_another_store_accounts_
     let checks = jit.check_target(&TargetName::new("pg").unwrap()).await.unwrap().checks;
     assert!(checks.iter().any(|check| check.about.what == "another-store" && check.severity == Severity::Danger));
     end_the_others(&server).await;
-    // and now it can be had
+    // the role can be granted now
     usable(&jit, "alice", "reader", 3_600_000).await;
     pump.stop().await;
 }
@@ -104,7 +105,7 @@ async fn law_06_what_another_store_marks_between_look_and_grant_is_not_granted()
     let database = faulty(&server);
     let jit = engine(Arc::clone(&database)).await;
     let access = jit.request(&actor("alice"), ask("reader", 3_600_000)).await.unwrap();
-    // the look finds nothing yet: it is the arming that finds the other store's mark
+    // the look finds nothing yet; the arming finds the other store's mark
     database.script(Method::Arm, [Some(Fault::Hang)]);
     let passes = tokio::spawn({
         let jit = jit.clone();

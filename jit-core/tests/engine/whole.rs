@@ -1,4 +1,4 @@
-//! Whole cases, from request to end.
+//! Whole accesses, from request to end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

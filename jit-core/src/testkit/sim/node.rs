@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use super::world::{Ambush, World};
 use crate::engine::simulated;
 
-/// Says when the tasks of a node may go on.
+/// Gate that decides when the tasks of a node may go on.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
@@ -31,7 +31,7 @@ enum Mode {
     Dead,
 }
 
-/// Which start of which node.
+/// Identity of a node's start.
 #[derive(Debug, Clone)]
 pub(super) struct Who {
     pub(super) node: usize,
@@ -57,7 +57,7 @@ impl Gate {
         self.state().panicked
     }
 
-    /// Every task ends where it is.
+    /// Ends every task where it is.
     pub(super) fn kill(&self) {
         let tasks = {
             let mut state = self.state();
@@ -113,14 +113,15 @@ impl simulated::Gate for Gate {
         self.state().panicked = true;
     }
 
-    /// The log is kept less often than it is: a history has many seconds, and little happens in most.
+    /// Makes pauses of the log keeping longer: a history has many seconds, and little happens in
+    /// most of them.
     fn pause(&self, how_long: Duration) -> Duration {
         how_long.saturating_mul(16)
     }
 }
 
 impl Who {
-    /// The node is paused for so long.
+    /// Pauses the node for this long.
     pub(super) fn pause(&self, millis: u64) {
         self.world.count("node paused");
         self.world.stale(self.node);
@@ -133,7 +134,7 @@ impl Who {
         }));
     }
 
-    /// The node dies.
+    /// Kills the node: its tasks end.
     pub(super) fn kill(&self) {
         self.world.count("node killed");
         self.world.disturbed();
@@ -142,7 +143,8 @@ impl Who {
         self.gate.kill();
     }
 
-    /// Before or after a call of the node: whether it is to be hit here, and if so, it is.
+    /// Kills or pauses the node, before or after one of its calls, if the ambush is meant for this
+    /// place.
     pub(super) async fn strike(&self, ambush: Option<&Ambush>, after: bool) {
         let Some(ambush) = ambush.filter(|ambush| ambush.after == after) else { return };
         match ambush.pause {

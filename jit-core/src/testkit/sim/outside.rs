@@ -1,5 +1,5 @@
-//! What is outside of the engine: those who are told, a tracker of tickets, a change board, and what people prove who they are with.
-//! They fail as a database does, or do not answer.
+//! The world outside of the engine: notifiers, a tracker of tickets, a change board, and second
+//! factors. They fail as a database does, or do not answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,49 +15,49 @@ use crate::clock::{Time, after};
 use crate::mfa::{Challenge, Factor, FactorError, Once, Verified};
 use crate::notify::{Notice, Notifier, NotifyError};
 
-/// The tracker of tickets: it answers at once, and a ticket may be closed later.
+/// Tracker of tickets: it answers at once, and a ticket may be closed later.
 pub(super) const TRACKER: &str = "tracker";
-/// The change board: it mostly calls back.
+/// Change board: it mostly calls back.
 pub(super) const BOARD: &str = "board";
-/// Numbers that count upwards, as those of TOTP.
+/// Factor with numbers that count upwards, like TOTP.
 pub(super) const CODE: &str = "code";
-/// Signed words about one access, as those of OIDC.
+/// Factor with signed words about one access, like OIDC.
 pub(super) const TOKEN: &str = "token";
 
-/// How long a token is good.
+/// Time for which a token is good.
 const TOKEN_LASTS: TimeDelta = TimeDelta::minutes(5);
-/// So many wrong codes in a row are too many.
+/// Number of wrong codes in a row that locks the factor.
 const MOST_WRONG: u64 = 6;
-/// For so long no code is looked at then.
+/// Time for which a locked factor looks at no code.
 const LOCKED: TimeDelta = TimeDelta::minutes(1);
 
-/// What is known out there.
+/// State of the world outside.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
-    /// When the ticket of an access is closed.
+    /// Time at which the ticket of an access is closed.
     closes: BTreeMap<String, Time>,
-    /// What the board was asked.
+    /// Questions that the board was asked.
     pub(super) questions: Vec<Review>,
-    /// What it called back with.
+    /// Callbacks that were sent so far.
     pub(super) called: Vec<Callback>,
-    /// The last number of each person.
+    /// Last number of each person.
     pub(super) numbers: BTreeMap<String, u64>,
 }
 
-/// How somebody calls back.
+/// A kind of callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Calls {
-    /// The board does.
+    /// Board calls back itself.
     Board { yes: bool },
-    /// What it sent comes once more.
+    /// Earlier callback is sent once more.
     Again,
-    /// Somebody else makes it up.
+    /// Somebody else makes the callback up.
     Forged,
-    /// The board's words about one question come as those about another.
+    /// Board's words about one question arrive as an answer to another.
     Misplaced,
 }
 
-/// What somebody proves with that it is he.
+/// A proof that a person gives with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proves {
     Nothing,
@@ -69,7 +69,8 @@ pub(super) enum Proves {
 }
 
 impl World {
-    /// What one outside of the engine is asked fails, or hangs for longer than anybody waits.
+    /// Decides whether something outside of the engine fails, or hangs for longer than anybody
+    /// waits.
     async fn lets_down(&self, whom: &'static str) -> bool {
         let (fails, hangs) = {
             let mut inside = self.inside();
@@ -87,7 +88,7 @@ impl World {
         fails
     }
 
-    /// An outside system says this, whether it is heard or not: under a number of its own.
+    /// Records an answer of an outside system, heard or not. Returns its number.
     fn says(&self, approver: &str, review: &Review, yes: bool) -> u64 {
         let mut inside = self.inside();
         let number = inside.oracle.words.len() as u64;
@@ -99,7 +100,7 @@ impl World {
         self.inside().random.chance(permille)
     }
 
-    /// The words of a person, to be given to a factor of this name: none where he has none of the kind.
+    /// Returns a person's words for a factor, with the factor's name; none if they prove nothing.
     pub(super) fn proof(
         &self,
         who: &str,
@@ -127,7 +128,7 @@ impl World {
         }
     }
 
-    /// What comes in from the board, or as if.
+    /// Makes a callback from the board, or one that pretends to be.
     pub(super) fn callback(&self, pick: u64, calls: Calls) -> Option<Callback> {
         let (question, other, before) = {
             let inside = self.inside();
@@ -160,7 +161,7 @@ impl World {
     }
 }
 
-/// Those who are told.
+/// Notifier that reaches the people.
 #[derive(Debug)]
 pub(super) struct People(pub(super) Arc<World>);
 
@@ -196,7 +197,7 @@ impl Approver for Tracker {
         };
         world.count(if open { "tracker: open" } else { "tracker: closed" });
         let said = said(world.says(TRACKER, review, open));
-        // it said so, and nobody hears it
+        // it gave its answer, and nobody hears it
         if world.lets_down("tracker: fails").await {
             return Err(ApproverError::new("simulated"));
         }
@@ -249,7 +250,7 @@ fn said(number: u64) -> Said {
     Said { note: String::new(), details: BTreeMap::from([("number".to_owned(), number.to_string())]) }
 }
 
-/// Each number is good once, and none below the last.
+/// Factor of numbers: each number is good once, and none below the last.
 #[derive(Debug)]
 pub(super) struct Codes;
 
@@ -286,7 +287,7 @@ impl Factor for Codes {
     }
 }
 
-/// Each is good once, for one access, for a while.
+/// Factor of tokens: each is good once, for one access, for a while.
 #[derive(Debug)]
 pub(super) struct Tokens;
 

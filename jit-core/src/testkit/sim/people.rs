@@ -1,4 +1,4 @@
-//! What people and outside systems say to the engine.
+//! Calls that people and outside systems make to the engine.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::id::{AccessId, FactorName, Principal, TenantId};
 use crate::store::BoxError;
 
 impl Stage {
-    /// What is said to the engine.
+    /// Makes the step's call to the engine.
     pub(super) async fn by_people(&mut self, step: Step) -> Result<(), BoxError> {
         match step {
             Step::Request { .. } => self.request(step).await,
@@ -26,7 +26,7 @@ impl Stage {
         }
     }
 
-    /// The person, with what he proves who he is with.
+    /// Makes the actor for a person, with the proof that they give.
     fn proving(&self, who: &str, proves: Proves, id: Option<AccessId>, pick: u64) -> Result<Actor, BoxError> {
         let by = actor("default", who)?;
         let nonce = |id: AccessId| {
@@ -68,7 +68,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What is said in the other tenant, or from there.
+    /// Makes a call in the other tenant, or from there.
     async fn elsewhere(&mut self, step: Step) -> Result<(), BoxError> {
         let tenant = TenantId::new("other")?;
         match step {
@@ -121,7 +121,7 @@ impl Stage {
             Step::Delegate { node, who, to, secs } => {
                 let (Some(who), Some(to)) = (PEOPLE.get(who), PEOPLE.get(to)) else { return Ok(()) };
                 let until = secs.map(|secs| after(self.world.now(), seconds(secs)));
-                // it is taken back rather where it matters
+                // prefer to end the delegation of an approver for whom somebody already decided
                 let away = self.world.inside().oracle.away().filter(|_| until.is_none());
                 let (by, to) = (actor("default", away.as_deref().unwrap_or(who))?, Principal::new(*to)?);
                 let command = |jit: Jit| async move {
@@ -138,7 +138,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What is said afterwards, or from outside.
+    /// Makes the calls of reviewers and of outside systems.
     async fn says(&mut self, step: Step) -> Result<(), BoxError> {
         match step {
             Step::Review { node, who, pick } => {
@@ -221,7 +221,8 @@ impl Stage {
         Ok(())
     }
 
-    /// What this one decides on: what waits, something that is closed, or whatever it is.
+    /// Picks the question that this person decides on: the pending one, a closed one, or none
+    /// named.
     fn about(&self, who: &str, id: AccessId, pick: u64) -> Result<About, BoxError> {
         let mut inside = self.world.inside();
         let case = inside.oracle.cases.get(&id.to_string()).filter(|_| !pick.is_multiple_of(3));
@@ -231,12 +232,12 @@ impl Stage {
         Ok(About::question(id, question.map(|question| question.parse()).transpose()?))
     }
 
-    /// From now on what this one says of it may count.
+    /// Records that this person's decisions on the access may count from now on.
     fn calls_for(&self, who: &str, id: AccessId) {
         self.world.inside().oracle.called.insert((who.to_owned(), id.to_string()));
     }
 
-    /// One of the accesses that owe a review.
+    /// Picks an access that owes a review.
     fn owing(&self, pick: u64) -> Option<AccessId> {
         let inside = self.world.inside();
         let owing: Vec<&String> =

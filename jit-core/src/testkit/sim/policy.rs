@@ -1,11 +1,12 @@
-//! What everybody may do in a history. The laws know it too, on their own: see `laws`.
+//! Policies of a history. The laws know the same rules on their own: see `laws`.
 
-/// The policy of tenant `default`, the first or the second.
+/// Returns the policy of tenant `default`, the first or the second.
 pub(super) fn default(second: bool) -> String {
     format!("{}{RULES}", if second { SECOND } else { FIRST })
 }
 
-/// The same where the first server has dead-men: rules about some roles require one there.
+/// Returns the same policy for a first server with dead man's switches: rules about some roles
+/// require one there.
 pub(super) fn guarded(policy: &str) -> String {
     let rule = |rule: &str| {
         let guards = ["write", "administer"].into_iter().find(|name| rule.starts_with(&format!("name = \"{name}\"\n")));
@@ -28,7 +29,8 @@ oncall = ["alice", "dave", "erin"]
 leads = ["frank", "mallory"]
 "#;
 
-/// Under the second one `bob` decides nothing any more, and `dave` may not read, nor is he on call.
+/// Groups of the second policy: `bob` decides nothing any more, and `dave` may not read and is not
+/// on call.
 const SECOND: &str = r#"
 version = 1
 [groups]
@@ -114,7 +116,7 @@ mfa = { of = "approver", within = "1m" }
 escalate = { after = "20s", to = "group:leads" }
 "#;
 
-/// The policy of tenant `other`, on the same server.
+/// Policy of tenant `other`, on the same server.
 pub(super) const OTHER: &str = r#"
 version = 1
 [[may]]

@@ -1,10 +1,10 @@
-//! Random numbers that a seed decides.
+//! Random numbers that depend on a seed only.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Entropy;
 
-/// SplitMix64: small, fast, and good enough to choose by.
+/// SplitMix64: small, fast, and good enough for choices.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -13,7 +13,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another one, that what is drawn from this one does not change.
+    /// Makes another generator for a purpose, so that its draws do not change those of others.
     pub(super) fn of(seed: u64, what: u64) -> Self {
         let mut random = Self(seed ^ what.wrapping_mul(0xD6E8_FEB8_6659_FD93));
         let _ = random.next();
@@ -27,28 +27,28 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below this; zero where that is zero.
+    /// Draws a number below the limit; zero if the limit is zero.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.next().checked_rem(limit).unwrap_or(0)
     }
 
-    /// From the one to the other, both included.
+    /// Draws a number between the two, both included.
     pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
         least.saturating_add(self.below(most.saturating_sub(least).saturating_add(1)))
     }
 
-    /// So often in a thousand.
+    /// Draws true this many times in a thousand.
     pub(super) fn chance(&mut self, permille: u64) -> bool {
         self.below(1000) < permille
     }
 
-    /// One of them.
+    /// Draws one element of the list.
     pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         let place = usize::try_from(self.below(of.len() as u64)).unwrap_or_default();
         of.get(place).copied()
     }
 
-    /// One of them, the first number being how often.
+    /// Draws one element, weighted by its first number.
     pub(super) fn weighted<T: Copy>(&mut self, of: &[(u64, T)]) -> Option<T> {
         let total = of.iter().map(|(weight, _)| weight).sum();
         let mut left = self.below(total);
@@ -62,7 +62,7 @@ impl Random {
     }
 }
 
-/// Entropy that a seed decides.
+/// Entropy that depends on a seed only.
 #[derive(Debug)]
 pub(super) struct SeededEntropy(Mutex<Random>);
 

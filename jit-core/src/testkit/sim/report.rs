@@ -1,4 +1,4 @@
-//! What a history came to.
+//! Result of a history.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,23 +6,23 @@ use std::fmt;
 use super::laws::Violation;
 use super::steps::{History, Step};
 
-/// What a history came to in which every law held.
+/// Report of a history in which every law held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Of which seed.
+    /// Seed of the history.
     pub seed: u64,
-    /// How many steps it had.
+    /// Number of its steps.
     pub events: usize,
-    /// How many nodes.
+    /// Number of its nodes.
     pub nodes: usize,
-    /// How many accesses there were.
+    /// Number of its accesses.
     pub accesses: usize,
-    /// How often an access became usable while another of the same membership lived.
+    /// Number of accesses that became usable while another one of the same membership lived.
     pub overlaps: u64,
-    /// What happened how often, faults among it.
+    /// Number of times that each thing happened, faults included.
     pub counts: BTreeMap<&'static str, u64>,
-    /// A hash of everything that happened, in its order: the same seed has the same.
+    /// Hash of everything that happened, in order: the same seed has the same hash.
     pub trace: u64,
 }
 
@@ -30,15 +30,15 @@ pub struct Report {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Failure {
-    /// Of which seed.
+    /// Seed of the history.
     pub seed: u64,
-    /// Which law of the design was broken; 0: something panicked, or did not end.
+    /// Number of the law that was broken; 0: something panicked, or did not end.
     pub law: u8,
-    /// How.
+    /// Description of the violation.
     pub why: String,
-    /// The steps that are enough for it, each with its number in the whole history.
+    /// Steps that are enough to break it, each with its number in the whole history.
     pub steps: Vec<String>,
-    /// What happened in them, line by line.
+    /// Events of these steps, line by line.
     pub trace: Vec<String>,
 }
 

@@ -1,11 +1,12 @@
-//! Leaving out what a failure does not need.
+//! Shrinking: leaves out the steps that a failure does not need.
 
 use super::steps::History;
 
-/// How often a history is run again at most.
+/// Largest number of times that a history is run again.
 const TRIES: usize = 400;
 
-/// The shortest history found in which the same law is broken: first without halves, then without ever smaller parts.
+/// Returns the shortest history found that breaks the same law: first without halves, then without
+/// ever smaller parts.
 pub(super) fn shrink(history: &History, law: u8, breaks: impl Fn(&History) -> Option<u8>) -> History {
     let mut best = history.clone();
     let mut tries = 0_usize;

@@ -1,4 +1,4 @@
-//! A history as it runs: the nodes, and what each step does.
+//! Stage of a running history: the nodes, and the effect of each step.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) struct Stage {
     pub(super) holds: Vec<MockHold>,
 }
 
-/// One node, whether it runs or not.
+/// A node, running or not.
 #[derive(Debug)]
 pub(super) struct Node {
     gate: Arc<Gate>,
@@ -43,7 +43,7 @@ pub(super) struct Node {
     runs: Option<(Jit, Pump)>,
 }
 
-/// What a step is told by a command.
+/// Answer of a command to a step.
 pub(super) type Answer = Result<Option<AccessView>, JitError>;
 
 impl Stage {
@@ -74,7 +74,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Starts the node, where it does not run.
+    /// Starts the node, if it does not run.
     pub(super) async fn start(&mut self, node: usize) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);
         let Some(it) = self.nodes.get_mut(node) else { return Ok(()) };
@@ -136,12 +136,12 @@ impl Stage {
         Some(Who { node, boot: it.boot, gate: Arc::clone(&it.gate), world: Arc::clone(&self.world) })
     }
 
-    /// A command on a node: waited for a moment, and left to itself then.
+    /// Runs a command on a node. The step waits for it for a moment, and then leaves it to itself.
     pub(super) async fn command<F>(&self, node: usize, name: &'static str, make: impl FnOnce(Jit) -> F)
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        // whoever finds a node dead goes to the next
+        // a caller that finds a node dead goes to the next one
         let all = self.nodes.iter().cycle().skip(node).take(self.nodes.len());
         let Some(it) = all.into_iter().find(|it| !it.gate.is_dead()) else { return };
         let Some((jit, _)) = &it.runs else { return };
@@ -161,12 +161,12 @@ impl Stage {
         drop(tokio::time::timeout(Duration::from_millis(patience), task).await);
     }
 
-    /// One of the later accesses to which something can still happen.
+    /// Picks one of the later accesses to which something can still happen.
     pub(super) fn pick(&self, pick: u64) -> Option<AccessId> {
         self.pick_of(pick, |case| !case.is_final())
     }
 
-    /// One of the later accesses that are so, or any.
+    /// Picks one of the later accesses that satisfy the condition, or any.
     pub(super) fn pick_of(&self, pick: u64, is_so: impl Fn(&Case) -> bool) -> Option<AccessId> {
         let inside = self.world.inside();
         let order = &inside.oracle.order;
@@ -179,7 +179,7 @@ impl Stage {
         recent.get(place).copied().or_else(any).filter(own)?.parse().ok()
     }
 
-    /// Does one step.
+    /// Carries out one step.
     pub(super) async fn take(&mut self, step: Step) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);
         world.note(format_args!("{step:?}"));
@@ -235,14 +235,14 @@ impl Stage {
         let Some(policy) = self.policies.get(which).cloned() else { return };
         let Some(it) = self.nodes.get_mut(node) else { return };
         it.policy = which;
-        // where it does not run, it finds the policy when it starts
+        // a node that does not run finds the policy when it starts
         if self.who(node).is_none() {
             in_force(&self.world, node, which);
             return;
         }
         let world = Arc::clone(&self.world);
         let command = |jit: Jit| async move {
-            // of two commands that wait for the node, the last that it gets to
+            // if two commands wait for the node, the one that it reaches last counts
             in_force(&world, node, which);
             jit.reload_policy(policy).await.map(|()| None)
         };
@@ -258,7 +258,8 @@ impl Stage {
         Ok(())
     }
 
-    /// What a target is now is confirmed by an operator: of one that leads elsewhere than it did, where there is one.
+    /// Lets an operator confirm a target that leads to another server than its known one, if there
+    /// is one.
     async fn confirm_target(&self, node: usize, pick: u64, same: bool) -> Result<(), BoxError> {
         let moved: Vec<usize> = {
             let inside = self.world.inside();
@@ -276,7 +277,7 @@ impl Stage {
         self.confirm(node, target, same).await
     }
 
-    /// An operator confirms what answers under the target's name.
+    /// Lets an operator confirm the server that answers under the target's name.
     pub(super) async fn confirm(&self, node: usize, target: usize, same: bool) -> Result<(), BoxError> {
         let name = TargetName::new(TARGETS.get(target).map_or(ELSEWHERE, |(name, _)| name))?;
         let tenant = tenant_of(target);
@@ -293,8 +294,8 @@ impl Stage {
         Ok(())
     }
 
-    /// The store's machine crashed: everything committed is there, and no claim.
-    /// All nodes are started again: whoever lived through it would go on with what it read before.
+    /// Lets the store fail over to a replica that is `behind` steps back. All nodes are started
+    /// again: a node that lived through it would go on with what it read before.
     async fn fail_over(&mut self, behind: usize) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);
         world.count("store failed over, its tail lost");
@@ -325,7 +326,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Every node is stopped, so that nothing of the history goes on.
+    /// Stops every node, so that nothing of the history goes on.
     pub(super) fn close(&mut self) {
         self.nodes.iter().for_each(|node| node.gate.kill());
         self.world.inside().oracle.logins.clear();
@@ -340,11 +341,11 @@ pub(super) fn actor(tenant: &str, who: &str) -> Result<Actor, BoxError> {
     Ok(Actor::authenticated(TenantId::new(tenant)?, Principal::new(who)?, "simulated"))
 }
 
-/// The laws are told which policy the node has from now on.
+/// Tells the laws which policy the node has from now on.
 fn in_force(world: &World, node: usize, which: usize) {
     let now = world.now();
     if let Some(it) = world.inside().oracle.in_force.get_mut(node) {
-        // the same once more changes nothing
+        // the same policy again changes nothing
         if it.now != which {
             *it = InForce { now: which, before: it.now, since: now };
         }

@@ -1,49 +1,51 @@
-//! What happens in a history: drawn from its seed before it begins, so that steps can be left out of it.
+//! Steps of a history. They are drawn from its seed before it begins, so that steps can be left
+//! out.
 
 use super::outside::{Calls, Proves};
 
-/// Who there is. The first four have accounts on every server.
+/// Everybody in a history. The first four have accounts on every server.
 pub(super) const PEOPLE: [&str; 8] = ["alice", "dave", "erin", "bob", "carol", "alice-dba", "frank", "mallory"];
-/// Those with accounts.
+/// Number of people with accounts.
 pub(super) const ACCOUNTS: usize = 4;
-/// Which roles there are.
+/// Names of the roles.
 pub(super) const ROLES: [&str; 5] = ["reader", "writer", "admin", "owner", "other"];
-/// The targets, each with the place of its server.
+/// Targets, each with the index of its server.
 pub(super) const TARGETS: [(&str, usize); 4] = [("a1", 0), ("a2", 0), ("wide", 0), ("b1", 1)];
-/// The target of the other tenant, behind those: it leads to the first server.
+/// Target of the other tenant, after the others: it leads to the first server.
 pub(super) const ELSEWHERE: &str = "o1";
-/// The servers that targets lead to at first. The second knows no grantors.
+/// Number of servers that targets lead to at first. The second one knows no grantors.
 pub(super) const SERVERS: usize = 2;
-/// All servers: behind those, for each, one that has nothing to do with it, and one that is a copy of it.
+/// Number of all servers. After the first ones come an unrelated server and a copy for each of
+/// them.
 pub(super) const ALL_SERVERS: usize = 6;
 
-/// The server that has nothing to do with this one, and may answer under its name.
+/// Returns the unrelated server that may answer under this one's name.
 pub(super) fn stranger_to(server: usize) -> usize {
     server.saturating_add(SERVERS)
 }
 
-/// The server that is a copy of this one.
+/// Returns the server that is a copy of this one.
 pub(super) fn copy_of(server: usize) -> usize {
     server.saturating_add(SERVERS).saturating_add(SERVERS)
 }
 
-/// Whether the server knows no grantors, as the second.
+/// Checks whether the server knows no grantors, like the second one.
 pub(super) fn is_second(server: usize) -> bool {
     server.checked_rem(SERVERS) == Some(1)
 }
 
-/// The place of a target, the other tenant's behind the others.
+/// Returns the index of a target; the other tenant's target comes last.
 pub(super) fn place_of(target: &str) -> Option<usize> {
     let place = TARGETS.iter().position(|(name, _)| *name == target);
     place.or((target == ELSEWHERE).then_some(TARGETS.len()))
 }
 
-/// Whose the target of this place is.
+/// Returns the tenant of the target with this index.
 pub(super) fn tenant_of(target: usize) -> &'static str {
     if target < TARGETS.len() { "default" } else { "other" }
 }
 
-/// Where the targets lead at first.
+/// Returns the servers that the targets lead to at first.
 pub(super) fn straight() -> Vec<usize> {
     TARGETS.iter().map(|(_, server)| *server).chain([0]).collect()
 }
@@ -53,34 +55,34 @@ pub(super) fn straight() -> Vec<usize> {
 pub(super) struct History {
     pub(super) seed: u64,
     pub(super) nodes: usize,
-    /// The major version of the first server; the second is a 15.
+    /// Major version of the first server, a PostgreSQL.
     pub(super) version: u32,
-    /// Whether a node keeps its name when it is started again.
+    /// Flag: a node keeps its name when it is started again.
     pub(super) same_name: bool,
-    /// Nothing ever fails: what is due has to be done at once.
+    /// Flag: nothing ever fails, so due work has to be done at once.
     pub(super) quiet: bool,
-    /// Whether the store has a replica to fail over to.
+    /// Flag: the store has a replica to fail over to.
     pub(super) replicated: bool,
-    /// Whether other servers come to answer under the names of targets.
+    /// Flag: other servers come to answer under the names of targets.
     pub(super) moving: bool,
-    /// Whether accounts are renamed.
+    /// Flag: accounts are renamed.
     pub(super) renaming: bool,
-    /// Each with a number of its own, which it keeps when others are left out.
+    /// Steps, each with a number that it keeps when others are left out.
     pub(super) steps: Vec<(u64, Step)>,
 }
 
-/// Which server answers under a name.
+/// Server that comes to answer under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lead {
-    /// The one that it was at first.
+    /// Server that answered at first.
     First,
-    /// One that has nothing to do with it.
+    /// Server that has nothing to do with it.
     Stranger,
-    /// A copy of it, made at that moment or earlier.
+    /// Copy of the server, made at that moment or earlier.
     Copy { fresh: bool },
 }
 
-/// One thing that happens. Nodes and accesses are picked among those that there are then.
+/// A single step. Nodes and accesses are picked among those that exist at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Request {
@@ -89,22 +91,22 @@ pub(super) enum Step {
         role: usize,
         target: usize,
         secs: u64,
-        /// For somebody else.
+        /// Grantee, if it is somebody else.
         receiver: Option<usize>,
         start_in: u64,
         keyed: bool,
-        /// In an emergency.
+        /// Flag: break-glass, in an emergency.
         emergency: bool,
         proves: Proves,
     },
-    /// A request in the other tenant.
+    /// Request in the other tenant.
     RequestElsewhere {
         node: usize,
         who: usize,
         role: usize,
         secs: u64,
     },
-    /// Somebody of one tenant reaches for an access of the other.
+    /// Attempt by somebody of one tenant to reach an access of the other.
     Intrude {
         node: usize,
         pick: u64,
@@ -116,26 +118,26 @@ pub(super) enum Step {
         yes: bool,
         proves: Proves,
     },
-    /// The requester proves that it is he.
+    /// Proof by the requester of who they are.
     Confirm {
         node: usize,
         pick: u64,
         proves: Proves,
     },
-    /// Somebody lets another decide in his place, or takes that back.
+    /// Delegation of decisions to another person, or its withdrawal.
     Delegate {
         node: usize,
         who: usize,
         to: usize,
         secs: Option<u64>,
     },
-    /// Somebody reviews an emergency.
+    /// Review of an emergency.
     Review {
         node: usize,
         who: usize,
         pick: u64,
     },
-    /// An outside system calls back, or somebody who says that he is it.
+    /// Callback of an outside system, or of somebody who pretends to be it.
     Callback {
         node: usize,
         pick: u64,
@@ -179,11 +181,11 @@ pub(super) enum Step {
     Pass {
         millis: u64,
     },
-    /// Everything stands still for so long, as a machine that is suspended.
+    /// Suspension of the whole machine: everything stands still for this long.
     Jump {
         secs: u64,
     },
-    /// How often calls fail from now on, in a thousand.
+    /// Failure rates of calls from now on, in a thousand.
     Weather {
         store: u64,
         database: u64,
@@ -198,7 +200,7 @@ pub(super) enum Step {
         node: usize,
         millis: u64,
     },
-    /// The node is killed, or paused, at one of its next awaits.
+    /// Kill or pause of the node at one of its next awaits.
     Ambush {
         node: usize,
         calls: u64,
@@ -213,26 +215,26 @@ pub(super) enum Step {
         server: usize,
         read_only: bool,
     },
-    /// A membership that is given, or taken, by hand.
+    /// Membership that is given or taken by hand.
     Standing {
         server: usize,
         account: usize,
         role: usize,
         give: bool,
     },
-    /// One that the broker's own account gave by hand.
+    /// Membership that the broker's own account gives by hand.
     Orphan {
         server: usize,
         account: usize,
         role: usize,
     },
-    /// One of ours is taken away by hand.
+    /// Membership of ours that is taken away by hand.
     Vanish {
         server: usize,
         account: usize,
         role: usize,
     },
-    /// The server comes back from a backup in which it still was.
+    /// Restore of the server from a backup that still has a membership which is gone.
     Reappear {
         server: usize,
         pick: u64,
@@ -255,35 +257,39 @@ pub(super) enum Step {
         millis: i64,
     },
     LoseClaims,
-    /// Another server answers under the target's name, or under all names that lead to the first server.
+    /// Move of a name: another server answers under the target's name, or under all names of the
+    /// first server.
     Lead {
         target: Option<usize>,
         to: Lead,
-        /// After so many calls of the target, be it in the middle of a pass; at once where none.
+        /// Number of the target's calls before the move, even in the middle of a pass; none: at
+        /// once.
         calls: Option<u64>,
-        /// In the middle of the call that changes something: what it did is done, and another server is looked at.
+        /// Flag: the move happens in the middle of a changing call. The call's work is done, and
+        /// another server is observed.
         amid: bool,
-        /// After so many milliseconds it leads back.
+        /// Milliseconds after which the name leads back.
         back: Option<u64>,
     },
-    /// An operator confirms what a target is now.
+    /// Confirmation by an operator of the server behind a target.
     ConfirmTarget {
         node: usize,
         pick: u64,
-        /// With the same data.
+        /// Flag: the server has the same data.
         same: bool,
     },
-    /// An account is renamed, or dropped and made anew under its name.
+    /// Rename of an account, or its drop with a new account under its name.
     Rename {
         server: usize,
         account: usize,
         anew: bool,
     },
-    /// Who was renamed gets his name back.
+    /// Return of the renamed accounts to their earlier names.
     RenameBack {
         server: usize,
     },
-    /// The store fails over to a replica that is so many steps behind, and its nodes are started again.
+    /// Failover of the store to a replica that is this many steps behind; its nodes are started
+    /// again.
     FailOver {
         behind: usize,
     },

@@ -13,20 +13,21 @@ use crate::store::{
     StoreError, StoredEntry,
 };
 
-/// The store as one node reaches it: its calls take time, fail, hang, and are where the node dies.
+/// The store as one node reaches it: its calls take time, fail and hang, and a node may die in
+/// them.
 #[derive(Debug)]
 pub(super) struct SimStore {
     who: Who,
 }
 
-/// How a call goes wrong.
+/// A way in which a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Before,
     After,
     HangBefore,
     HangAfter,
-    /// It takes long, and all is well.
+    /// The call takes long, and all is well.
     Slow,
 }
 
@@ -66,7 +67,7 @@ impl SimStore {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Runs the call as the weather has it.
+    /// Runs the call in the present weather.
     async fn run<T>(&self, changes: bool, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let answer = self.weathered(changes, call).await;
         if matches!(answer, Err(StoreError::Unavailable { .. } | StoreError::OutcomeUnknown { .. })) {
@@ -167,11 +168,12 @@ impl Store for SimStore {
 
     async fn wait(&self, seen: Pulse, until: Time) -> Result<(), StoreError> {
         let world = &self.who.world;
-        // not as the store itself waits: it naps for a second at a time, and a watch channel wakes in an order by chance
+        // not as the store itself waits: it naps for a second at a time, and a watch channel wakes
+        // in random order
         let committed = world.committed.notified();
         if world.store.pulse().await? == seen {
             let left = to_std(span(world.store.now().await?, until));
-            // a wake-up that is lost is no loss: the caller looks again
+            // a lost wake-up does no harm: the caller looks again
             drop(tokio::time::timeout(left.saturating_add(Duration::from_millis(1)), committed).await);
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What all nodes of a history share: the store, the servers, their clocks, the weather, and who looks on.
+//! World that all nodes of a history share: the store, the servers, their clocks, the weather, and
+//! the observer of the laws.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write};
@@ -20,58 +21,59 @@ use crate::id::TenantId;
 use crate::store::{BoxError, Kind, MemoryStore, Record, RecordKey, Replica, Store};
 use crate::testkit::mock::{MockServer, Profile};
 
-/// What all nodes of a history share.
+/// World that all nodes of a history share.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) clock: Arc<SimClock>,
     pub(super) server_clocks: Vec<Arc<SimClock>>,
     pub(super) servers: Vec<MockServer>,
     pub(super) store: MemoryStore,
-    /// Woken by every commit.
+    /// Signal that every commit sends.
     pub(super) committed: Notify,
     pub(super) gates: Mutex<Vec<Arc<Gate>>>,
-    /// What the store held before each of the last steps, the latest first.
+    /// Content of the store before each of the last steps, the latest first.
     replicas: Mutex<VecDeque<(Replica, Remembered)>>,
     inside: Mutex<Inside>,
     seed: u64,
     began: Time,
 }
 
-/// What changes while a history runs.
+/// State that changes while a history runs.
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) random: Random,
     pub(super) oracle: Oracle,
     pub(super) weather: Weather,
     pub(super) ambushes: Vec<Ambush>,
-    /// Which server each target leads to.
+    /// Server that each target leads to.
     pub(super) leads: Vec<usize>,
     pub(super) moves: Vec<Move>,
-    /// Targets that were confirmed with the same data, or were to be: who gave the command does not hear of every end of it.
+    /// Targets that were confirmed with the same data, or were to be: a command's sender does not
+    /// always learn how it ended.
     pub(super) carried: BTreeSet<usize>,
-    /// Whether everything was put right, for good.
+    /// Flag: everything was repaired, for good.
     pub(super) mended: bool,
-    /// Counts the copies that were made.
+    /// Number of copies that were made.
     pub(super) copies: u64,
-    /// Counts the times that each server stopped.
+    /// Number of times that each server stopped.
     pub(super) stops: Vec<u64>,
     pub(super) up: Vec<Power>,
     pub(super) held: usize,
     pub(super) outside: Outside,
     pub(super) tally: BTreeMap<&'static str, u64>,
-    /// What the history looks like, byte for byte.
+    /// Trace of the history, byte for byte.
     trace: Trace,
     failure: Option<Violation>,
 }
 
-/// How often calls fail, in a thousand.
+/// Failure rates of calls, in a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Weather {
     pub(super) store: u64,
     pub(super) database: u64,
 }
 
-/// What a server does.
+/// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Power {
     Up,
@@ -79,7 +81,7 @@ pub(super) enum Power {
     Down,
 }
 
-/// The node is killed or paused at one of its next calls.
+/// Kill or pause of a node at one of its next calls.
 #[derive(Debug, Clone)]
 pub(super) struct Ambush {
     pub(super) node: usize,
@@ -89,12 +91,12 @@ pub(super) struct Ambush {
     pub(super) pause: Option<u64>,
 }
 
-/// A target leads to another server from one of its next calls on.
+/// Move of a target to another server, from one of its next calls on.
 #[derive(Debug, Clone)]
 pub(super) struct Move {
     pub(super) target: usize,
     pub(super) calls: u64,
-    /// In the middle of one that changes something.
+    /// Flag: the move happens in the middle of a call that changes something.
     pub(super) amid: bool,
     pub(super) to: usize,
 }
@@ -117,16 +119,19 @@ impl Write for Trace {
     }
 }
 
-/// How long something may be left over after its end, once everything works again: a hanging store (20 s), a dead node's claim
-/// (12 s), the longest wait of one order (15 s) or of a probe (5 s), and a call that hangs (8 s).
+/// Time after its end for which something may be left, once everything works again. It covers a
+/// hanging store (20 s) and a dead node's claim (12 s). It also covers the longest wait of one
+/// order (15 s) or of a probe (5 s), and a call that hangs (8 s).
 const GRACE: TimeDelta = TimeDelta::seconds(60);
-/// The same where nothing ever fails: what is taken back while it is being granted is settled first, past its deadline of 4 s.
+/// The same time if nothing ever fails: a grant that is withdrawn while it runs is settled first,
+/// past its deadline of 4 s.
 const QUIET: TimeDelta = TimeDelta::seconds(8);
 
-/// So many steps a replica may be behind.
+/// Largest number of steps that a replica may be behind.
 pub(super) const BEHIND: usize = 4;
 
-/// The second server, one that knows no grantors: PostgreSQL 15, MySQL or MariaDB, by the history's seed.
+/// Returns the profile of the second server, which knows no grantors: PostgreSQL 15, MySQL or
+/// MariaDB, by the history's seed.
 fn second(seed: u64) -> Profile {
     match seed % 3 {
         0 => Profile::postgres(15),
@@ -144,7 +149,7 @@ impl World {
         for number in 0..ALL_SERVERS {
             let place = usize::from(is_second(number));
             let (Some(clock), Some(profile)) = (server_clocks.get(place), profiles.get(place)) else { continue };
-            // a copy calls itself as its original does
+            // a copy has the realm of its original
             let realm = if number >= copy_of(0) { place } else { number };
             let realm = u64::try_from(realm).unwrap_or_default().saturating_add(1);
             let server = MockServer::of_realm(*profile, Arc::clone(clock) as Arc<dyn Clock>, realm);
@@ -213,17 +218,18 @@ impl World {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store's time.
+    /// Reads the store's time.
     pub(super) fn now(&self) -> Time {
         self.store.now().now_or_never().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// What is drawn from now on depends on this step alone, so that others can be left out.
+    /// Begins a step: random draws depend on this step alone from now on, so that others can be
+    /// left out.
     pub(super) fn begin(&self, number: u64) {
         self.inside().random = Random::of(self.seed, number.wrapping_add(1));
     }
 
-    /// The store's replica has come so far.
+    /// Takes a replica of the store in its present state.
     pub(super) fn replicate(&self) {
         let seen = (self.store.replica(), self.inside().oracle.remembered());
         let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,10 +237,11 @@ impl World {
         replicas.truncate(BEHIND);
     }
 
-    /// The store fails over: what was committed since is lost, and nobody knows of it.
+    /// Lets the store fail over: what was committed since the replica is lost, and nobody knows of
+    /// it.
     pub(super) fn fail_over(&self, behind: usize) {
         let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
-        // what comes after it never was
+        // what comes after this replica never happened
         let behind = behind.min(replicas.len());
         replicas.drain(..behind);
         let Some((replica, remembered)) = replicas.front().cloned() else { return };
@@ -244,7 +251,7 @@ impl World {
         self.committed.notify_waiters();
     }
 
-    /// Something happened that makes this history what it is.
+    /// Writes an event into the trace.
     pub(super) fn note(&self, what: fmt::Arguments<'_>) {
         let at = self.clock.elapsed().as_micros();
         let mut inside = self.inside();
@@ -255,14 +262,14 @@ impl World {
         let _ = write!(inside.trace, "{at} {what}");
     }
 
-    /// One more of these.
+    /// Counts one more event of this kind.
     pub(super) fn count(&self, what: &'static str) {
         let mut inside = self.inside();
         let count = inside.tally.entry(what).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// A law was looked after; the first that is broken counts.
+    /// Records the result of a check; the first violation counts.
     pub(super) fn hold(&self, lawful: Lawful) {
         let Err(violation) = lawful else { return };
         self.note(format_args!("{violation}"));
@@ -283,18 +290,19 @@ impl World {
         (inside.trace.hash, inside.trace.lines.clone().unwrap_or_default())
     }
 
-    /// The record of a holding, as the store has it.
+    /// Reads the record of a holding, as the store has it.
     pub(super) fn holding(&self, tenant: &str, realm: &str, account: &str) -> Option<Record> {
         let key = RecordKey::new(&TenantId::new(tenant).ok()?, Kind::Holding, crate::names::join([realm, account]));
         self.store.read(&key).now_or_never()?.ok()?
     }
 
-    /// Everything that must be true at any time.
+    /// Checks everything that must be true at any time.
     pub(super) fn look(&self) {
         let now = self.now();
         let off = span(self.clock.true_time(), now).abs();
         let passed = span(self.began, self.clock.true_time());
-        // a wall clock is followed by 2 s, and then by a thousandth of what passed
+        // the store's time follows a wall clock by 2 s, and then by a thousandth of the time that
+        // passed
         let spare = passed.checked_div(1000).unwrap_or_default();
         if off > TimeDelta::milliseconds(2_100).checked_add(&spare).unwrap_or_default() {
             self.hold(Err(broken(10, format!("the store's time is off by {off}"))));
@@ -314,7 +322,7 @@ impl World {
         }
     }
 
-    /// Whether everything works that the engine needs.
+    /// Checks whether everything works that the engine needs.
     fn works(&self) -> bool {
         let runs = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|gate| gate.runs());
         let inside = self.inside();
@@ -323,19 +331,19 @@ impl World {
         runs && fair && straight && inside.up.iter().all(|power| *power == Power::Up)
     }
 
-    /// Whether everything works that people are told with.
+    /// Checks whether everything works that is needed to notify people.
     fn tells(&self) -> bool {
         let runs = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|gate| gate.runs());
         let inside = self.inside();
         runs && inside.weather.store == 0 && inside.ambushes.is_empty()
     }
 
-    /// Something went wrong just now.
+    /// Records that something just went wrong.
     pub(super) fn disturbed(&self) {
         self.inside().oracle.calm_since = None;
     }
 
-    /// The store fails the node.
+    /// Records that the store failed the node.
     pub(super) fn store_failed(&self, node: usize) {
         let now = self.now();
         if let Some(failed) = self.inside().oracle.store_failed.get_mut(node) {
@@ -343,12 +351,12 @@ impl World {
         }
     }
 
-    /// What the node claimed before may be somebody else's by now.
+    /// Records that the node's earlier claims may belong to another node by now.
     pub(super) fn stale(&self, node: usize) {
         self.stale_in(node, TimeDelta::zero());
     }
 
-    /// The same of one that goes on after so long.
+    /// Records the same for a node that goes on after this long.
     pub(super) fn stale_in(&self, node: usize, how_long: TimeDelta) {
         let now = after(self.now(), how_long);
         let mut inside = self.inside();
@@ -358,7 +366,8 @@ impl World {
         }
     }
 
-    /// Which server the target leads to for one call, and to which in the middle of it, where that is another.
+    /// Returns the server that the target leads to for one call, and another server if it changes
+    /// in the middle of the call.
     pub(super) fn there(&self, target: usize, changes: bool) -> (usize, Option<usize>) {
         let mut inside = self.inside();
         let now = inside.leads.get(target).copied().unwrap_or_default();
@@ -385,7 +394,7 @@ impl World {
         }
     }
 
-    /// The target leads there from now on.
+    /// Leads the target to this server from now on.
     pub(super) fn lead(&self, target: usize, to: usize) {
         self.disturbed();
         let mut inside = self.inside();
@@ -403,7 +412,7 @@ impl World {
         });
     }
 
-    /// Makes a copy of the server, or makes it anew, where nobody uses the old one.
+    /// Makes a copy of the server, or a new one if nobody uses the old copy.
     pub(super) fn copy(&self, server: usize) {
         let copy = copy_of(server);
         let mut inside = self.inside();
@@ -421,7 +430,7 @@ impl World {
         self.count("copies made");
     }
 
-    /// The ambush that is due at this call of the node, if one is.
+    /// Takes the ambush that is due at this call of the node, if there is one.
     pub(super) fn ambush(&self, node: usize, in_store: bool) -> Option<Ambush> {
         let mut inside = self.inside();
         let place = inside.ambushes.iter().position(|it| it.node == node && it.in_store == in_store)?;
@@ -435,7 +444,7 @@ impl World {
         }
     }
 
-    /// A call takes its time: none, its turn, or a few milliseconds.
+    /// Waits as a call does: not at all, for a few turns, or for a few milliseconds.
     pub(super) async fn latency(&self) {
         let (turns, millis) = {
             let mut inside = self.inside();

@@ -1,4 +1,4 @@
-//! Two nodes, a tracker, chats, and people with codes.
+//! Scene of the tests: two nodes, a tracker, chats, and people with codes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -77,7 +77,7 @@ start_within = "24h"
 people = [{ group = "dba" }]
 "#;
 
-/// Answers as it is told, and counts how often it is asked.
+/// Tracker that answers as it is told, and counts the questions.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     replies: Mutex<Vec<Result<Reply, String>>>,
@@ -125,7 +125,7 @@ impl Approver for Shared {
     }
 }
 
-/// Keeps what it is told.
+/// Notifier that keeps its notices.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Chat(Arc<Mutex<Vec<Notice>>>);
 
@@ -182,13 +182,13 @@ impl Scene {
         Self { clock, server, store, key, tracker, chat, other, jit, seeds: Mutex::default() }
     }
 
-    /// Another node on the same store.
+    /// Builds another node on the same store.
     pub(super) async fn node(&self) -> Jit {
         let Self { clock, server, store, key, tracker, chat, other, .. } = self;
         node(clock, server, store, key, tracker, chat, other).await
     }
 
-    /// Another one with another tracker, under this policy.
+    /// Builds another node with its own tracker, under this policy.
     pub(super) async fn node_with(&self, text: &str, tracker: impl Approver) -> Jit {
         Jit::builder()
             .shared_store(Arc::clone(&self.store) as Arc<dyn Store>)
@@ -211,7 +211,7 @@ impl Scene {
         self.jit.access(access.id()).await.unwrap()
     }
 
-    /// Sets the factor up, with a first code.
+    /// Sets up the factor of a person, and confirms it with a first code.
     pub(super) async fn enrol(&self, who: &str) {
         let enrolment = self.jit.enrol_factor(&actor(who), &totp()).await.unwrap();
         let uri = secrecy::ExposeSecret::expose_secret(&enrolment.uri).to_owned();

@@ -1,4 +1,4 @@
-//! What may be sent to a database, and what it does there.
+//! Laws about statements: what may be sent to a database, and what it does there.
 
 use chrono::TimeDelta;
 
@@ -9,67 +9,68 @@ use crate::database::{GrantOrder, ObjectId, RevokeHow, RevokeOrder, Subject};
 use crate::store::Record;
 use crate::testkit::sim::steps::is_second;
 
-/// A statement on its way.
+/// A statement on its way to a server.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Sent {
     tenant: Option<String>,
     pub(in super::super) server: usize,
-    /// The server that it went to, whichever it is meant for.
+    /// Server that it went to, whichever server it is meant for.
     at: usize,
     pub(in super::super) account: String,
     pub(in super::super) role: String,
     pub(in super::super) label: String,
-    /// The access, where it is a grant.
+    /// Id of the access, if it is a grant.
     pub(in super::super) grants: Option<String>,
-    /// When the server refuses it, by its own clock.
+    /// Time after which the server refuses it, by the server's own clock.
     pub(in super::super) not_after: Option<Time>,
-    /// It has reached the server and waits there.
+    /// Flag: it has reached the server and waits there.
     pub(in super::super) arrived: bool,
-    /// It was ended, or came to its end.
+    /// Flag: it was ended, or came to its end.
     pub(in super::super) over: bool,
-    /// The store has lost its intent: nobody can know of it.
+    /// Flag: the store has lost its intent, so nobody can know of it.
     pub(super) forgotten: bool,
 }
 
 impl Sent {
-    /// Whether it is about this membership.
+    /// Checks whether the statement is about this membership.
     pub(super) fn is_about(&self, server: usize, role: &str, account: &str) -> bool {
         (self.server, self.role.as_str(), self.account.as_str()) == (server, role, account)
     }
 }
 
-/// Who sends it.
+/// Sender of a statement.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Sender {
     pub(in super::super) node: usize,
     pub(in super::super) boot: u64,
-    /// The server that it is meant for.
+    /// Server that it is meant for.
     pub(in super::super) server: usize,
-    /// The server that answers.
+    /// Server that answers the call.
     pub(in super::super) at: usize,
     pub(in super::super) now: Time,
 }
 
-/// How long after a pause a node may work on what it claimed before.
+/// Time after a pause for which a node may work on what it claimed before.
 const STALE: TimeDelta = TimeDelta::seconds(60);
-/// Ends the label of what is sent without a claim (law 3's exception).
+/// Suffix of the labels of calls that are sent without a claim (law 3's exception).
 const AHEAD: &str = ".ahead";
-/// How long after the store failed a node it may take it as failing: a machine that was suspended does not count that time.
+/// Time for which a node may take the store as failing after a failure: a suspended machine does
+/// not count the suspension.
 const FAILED: TimeDelta = TimeDelta::hours(2);
-/// How old at most is what a node without the store knows: it reads a minute ahead.
+/// Largest age of the knowledge of a node without the store: it reads a minute ahead.
 const UNHEARD: TimeDelta = TimeDelta::seconds(65);
-/// How far ahead of the observed server time the engine puts a `not_after`.
+/// Distance from the observed server time to a `not_after` that the engine sets.
 const CALL: TimeDelta = TimeDelta::seconds(4);
 
 impl Oracle {
-    /// Whether a statement can still have an effect.
+    /// Checks whether a statement can still have an effect.
     pub(super) fn may_arrive(&self, sent: &Sent) -> bool {
         let late = |not_after: Time| self.servers.get(sent.server).is_none_or(|server| server.now() > not_after);
         // another server refuses it
         sent.at == sent.server && !sent.over && !sent.forgotten && (sent.arrived || !sent.not_after.is_some_and(late))
     }
 
-    /// A grant is about to be sent.
+    /// Records a grant that is about to be sent, and checks it.
     pub(in super::super) fn sends_grant(
         &mut self,
         by: Sender,
@@ -77,7 +78,7 @@ impl Oracle {
         order: &GrantOrder,
     ) -> Result<u64, super::Violation> {
         let id = order.access().to_string();
-        // what is ended by its label must not be somebody else's
+        // a label ends calls, so no other start of a node may use it
         let first = *self.labels.entry(label.to_owned()).or_insert((by.node, by.boot));
         if first != (by.node, by.boot) {
             return Err(broken(15, format!("`{label}` is the label of two starts of node {}", by.node)));
@@ -107,14 +108,15 @@ impl Oracle {
         if fresh {
             self.is_armed(&id, case, &held, by.now)?;
         }
-        // one that was given back since its intent is taken away right after
+        // an access that was given back since its intent is revoked right after
         if fresh && !matches!(case.state.as_str(), "granting" | "revoking") {
             return Err(broken(3, format!("a grant for {id} is sent, which is {}", case.state)));
         }
         let observed = after(order.not_after(), TimeDelta::zero().checked_sub(&CALL).unwrap_or_default());
-        // where no grantor is recorded, what was given by hand after ours was taken by hand cannot be told from ours
+        // without a recorded grantor, a grant by hand that came after ours was taken by hand cannot
+        // be told from ours
         let alike = is_second(by.server) && !self.others(&id, by.server, account, role).is_empty();
-        // who is called otherwise now is not found by his name
+        // a renamed account is not found by its old name
         let found = subject.account_id.is_some() || self.servers.get(by.server).is_some_and(|it| it.has(account));
         if let Some(since) = self.standing.get(&held).filter(|since| **since < observed && !alike && found) {
             return Err(broken(6, format!("`{role}` is granted to `{account}`, who holds it since {since}")));
@@ -125,7 +127,7 @@ impl Oracle {
         Ok(self.sent((by, account, role), label, &id, true, Some(order.not_after())))
     }
 
-    /// A revoke is about to be sent.
+    /// Records a revoke that is about to be sent, and checks it.
     pub(in super::super) fn sends_revoke(
         &mut self,
         by: Sender,
@@ -168,8 +170,9 @@ impl Oracle {
                 let why = format!("`{role}` is taken from `{account}` while `{}` may still give it", sent.label);
                 return Err(broken(15, why));
             }
-            // a case that was granted to an account which is not there wants nothing of whoever has the name now: the account was dropped, or
-            // an operator confirmed a copy from before the account was made
+            // an access that was granted to a missing account needs nothing from the present
+            // account of that name: the account was dropped, or an operator confirmed a copy from
+            // before the account was made
             let wanted = self.others(&id, by.server, account, role).into_iter().find(|(_, other)| {
                 matches!(other.state.as_str(), "granting" | "active")
                     && !self.is_missing(by.server, other.account_id.as_ref())
@@ -183,37 +186,39 @@ impl Oracle {
         Ok(self.sent((by, account, role), label, &id, false, None))
     }
 
-    /// Whether its account is not on the server, whoever has its name there now.
+    /// Checks whether the account is missing on the server, whoever has its name there now.
     pub(in super::super) fn is_of_nobody(&self, server: usize, subject: &Subject) -> bool {
         self.is_missing(server, subject.account_id.as_ref())
     }
 
-    /// Whether its account is found on the server: by its id, or, where that is not known, by its name.
+    /// Checks whether the account is found on the server: by its id, or by its name if no id is
+    /// known.
     pub(in super::super) fn finds(&self, server: usize, subject: &Subject) -> bool {
         let Some(server) = self.servers.get(server) else { return false };
         subject.account_id.as_ref().map_or_else(|| server.has(subject.account.as_str()), |id| server.has_id(id))
     }
 
-    /// Whether the server has no account of this id; where only the name is known, nobody can say so.
+    /// Checks whether the server has no account of this id. Without an id, the answer is always no.
     pub(super) fn is_missing(&self, server: usize, account: Option<&ObjectId>) -> bool {
         account.zip(self.servers.get(server)).is_some_and(|(id, server)| !server.has_id(id))
     }
 
-    /// Law 3's exception: no intent and no claim, but only while the store fails, and only what is over.
+    /// Checks law 3's exception: a revoke without intent and claim is allowed only while the store
+    /// fails, and only for an access that is over.
     fn ends_ahead(&self, by: Sender, id: &str, order: &RevokeOrder) -> Lawful {
         let failed = self.store_failed.get(by.node).copied().flatten();
-        // to a node that was suspended in the middle of a question, the store has not answered
+        // the store has not answered a node that was suspended in the middle of a question
         let suspended = self.stale_since.get(by.node).copied().flatten();
         let woke = suspended.is_some_and(|suspended| span(suspended, by.now) < STALE);
         if !woke && failed.is_none_or(|failed| span(failed, by.now) > FAILED) {
             return Err(broken(3, format!("{id} is ended without an intent, and the store works")));
         }
         let unheard = |(end, at): &(Time, Time)| *end <= by.now && span(*at, by.now) < UNHEARD;
-        // nor what was heard before a suspension, which lets nothing grow old on the node
+        // the same holds for news from before a suspension: no time passes on a suspended node
         let unheard = |put_off: &(Time, Time)| {
             unheard(put_off) || put_off.0 <= by.now && suspended.is_some_and(|suspended| suspended >= put_off.1)
         };
-        // what was ordered has its intent in the store already
+        // an access that is being revoked has its intent in the store already
         let over = |case: &super::Case| {
             case.state == "revoking"
                 || case.window.as_ref().is_some_and(|window| window.end <= by.now)
@@ -255,7 +260,8 @@ impl Oracle {
         self.next_statement
     }
 
-    /// Law 14: the sender holds the claim on the account; whether it has to. One that was paused, or whose claims were lost, cannot know.
+    /// Checks law 14: the sender holds the claim on the account. Returns false if the sender was
+    /// paused or lost its claims, and so cannot know.
     pub(super) fn claimed(&self, by: Sender, account: &str) -> Result<bool, super::Violation> {
         let stale = self.stale_since.get(by.node).copied().flatten();
         if stale.is_some_and(|stale| span(stale, by.now) < STALE) {
@@ -269,11 +275,13 @@ impl Oracle {
         }
     }
 
-    /// Law 14: nothing else is under way for the account. Revokes may be: one whose answer was lost is sent again at once, for the role
-    /// is to go, and it does not matter which of them takes it.
+    /// Checks law 14: no other statement is under way for the account. Several revokes may be: a
+    /// revoke whose answer was lost is sent again at once, and it does not matter which of them
+    /// takes the role.
     ///
-    /// What another tenant has under way for the same account is about another role (law 13), and is settled by its own passes: the
-    /// claim keeps the passes apart, not what is left over from them.
+    /// Statements of another tenant for the same account are about another role (law 13). That
+    /// tenant's own passes settle them: the claim keeps passes apart, not the statements that they
+    /// left.
     fn serial(&self, server: usize, account: &str, label: &str, id: &str, grants: bool) -> Lawful {
         let tenant = self.cases.get(id).map(|case| case.tenant.as_str());
         let other = self.statements.values().find(|sent| {
@@ -293,7 +301,7 @@ impl Oracle {
         }
     }
 
-    /// It has reached the server; whether it may go on.
+    /// Records that the statement has reached the server. Returns whether it may go on.
     pub(in super::super) fn arrives(&mut self, statement: u64) -> bool {
         match self.statements.get_mut(&statement) {
             Some(sent) if !sent.over => {
@@ -304,12 +312,13 @@ impl Oracle {
         }
     }
 
-    /// Whether it was not ended meanwhile: the orders of one call come one after the other.
+    /// Checks that the statement was not ended meanwhile: the orders of one call run one after the
+    /// other.
     pub(in super::super) fn goes_on(&self, statement: u64) -> bool {
         self.statements.get(&statement).is_some_and(|sent| !sent.over)
     }
 
-    /// It came to its end; whether it had an effect.
+    /// Records the end of a statement, and whether it had an effect.
     pub(in super::super) fn over(&mut self, statement: u64, applied: bool, now: Time) {
         let Some(sent) = self.statements.get_mut(&statement) else { return };
         sent.over = true;
@@ -325,7 +334,7 @@ impl Oracle {
         }
     }
 
-    /// A membership of ours was taken away.
+    /// Records that a membership of ours was taken away.
     pub(in super::super) fn removed(&mut self, server: usize, account: &str, role: &str, at: Time) {
         let held = (server, role.to_owned(), account.to_owned());
         self.by_hand.remove(&held);
@@ -333,13 +342,14 @@ impl Oracle {
         self.removed.insert(held, at);
     }
 
-    /// The broker's connections with this label were ended, with all that they had still to do.
+    /// Records that the broker's connections with this label were ended, with all that they still
+    /// had to do.
     pub(in super::super) fn ended(&mut self, server: usize, label: &str) {
         let ended = |sent: &&mut Sent| sent.at == server && sent.label == label && sent.arrived;
         self.statements.values_mut().filter(ended).for_each(|sent| sent.over = true);
     }
 
-    /// The server stopped: what was on its way to it is gone.
+    /// Records that the server stopped: whatever was on its way to it is lost.
     pub(in super::super) fn stopped(&mut self, server: usize, now: Time) {
         if server == super::GUARDED {
             self.guarded_stopped = Some(now);
