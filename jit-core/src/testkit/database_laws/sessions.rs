@@ -53,7 +53,7 @@ async fn law_05_session_of_a_member_of_the_account_is_ended(world: Arc<dyn World
     let order = scene.order_accepting(scene.soon().await?, Stance::Accepted, Stance::Refused)?;
     scene.send_grant(order).await??;
     let mut session = world.session(&bob).await?;
-    // where only direct grants can be set, bob becomes the account first
+    // some engines set only roles that were granted directly: there, bob becomes the account first
     if session.attempt(Attempt::SetRole(&scene.role)).await? != Tried::Done {
         expect(&mut session, Attempt::SetRole(&scene.account), Tried::Done).await?;
     }

@@ -241,7 +241,7 @@ impl World {
     /// it.
     pub(super) fn fail_over(&self, behind: usize) {
         let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
-        // what comes after this replica never happened
+        // everything after this replica never happened
         let behind = behind.min(replicas.len());
         replicas.drain(..behind);
         let Some((replica, remembered)) = replicas.front().cloned() else { return };

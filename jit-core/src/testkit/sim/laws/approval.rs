@@ -152,8 +152,8 @@ impl Oracle {
         Some((law, format!("the yes of {by:?} does not do (it counts {} of {})", counted.len(), demands.people)))
     }
 
-    /// Checks whether the absent approver allowed the substitute, and did not withdraw that before the
-    /// grant. The first of the two to commit counts, because the state that governs a grant is
+    /// Checks whether the absent approver allowed the substitute, and did not withdraw that before
+    /// the grant. The first of the two to commit counts, because the state that governs a grant is
     /// committed with it.
     fn may_stand_in(&self, one: &DecisionRecord) -> bool {
         let Some(away) = &one.in_place_of else { return true };
