@@ -1,7 +1,9 @@
-//! The aims of DESIGN section 12, measured: each row beside a raw floor of the same run, on this machine, with fsync on.
+//! The performance aims, measured. Each row stands beside a raw floor of the same run, on this
+//! machine, with fsync on.
 //!
-//! `cargo bench -p jit-tests --bench aims` prints the table, `-- NAME...` only the rows whose names contain one of these words, and
-//! `-- million-shared` the one that takes a quarter of an hour.
+//! `cargo bench -p jit-tests --bench aims` prints the table. `-- NAME...` prints only the rows
+//! whose names contain one of these words. `-- million-shared` prints the one that takes a quarter
+//! of an hour.
 
 #![allow(
     missing_docs,
@@ -37,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut table = Table::default();
-    // first, because it measures the memory of the process
+    // runs first, because it measures the memory of the process
     if wanted("million") && !words.iter().any(|word| word == "million-shared") {
         million::rows(&mut table).await?;
     }
@@ -65,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
     if wanted("wake") {
         nodes::wake(&mut table).await?;
     }
-    // takes a quarter of an hour: only when it is asked for
+    // takes a quarter of an hour, so it runs only on request
     if words.iter().any(|word| word == "million-shared") {
         nodes::million(&mut table).await?;
     }

@@ -1,4 +1,4 @@
-//! The log: durable entries a second, proofs and verification in a log of 1,000,000.
+//! The audit log: durable entries a second, proofs and verification in a log of 1,000,000.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ async fn durable(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// One insert after the other by hand, each durable.
+/// Inserts one row after the other by hand, each durable.
 fn raw(folder: &std::path::Path) -> Result<String> {
     let raw = rusqlite::Connection::open(folder.join("raw.db"))?;
     raw.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (b BLOB)")?;

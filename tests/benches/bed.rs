@@ -1,4 +1,5 @@
-//! What the rows stand on: a real PostgreSQL with fsync, a broker, accounts, an engine on a SqliteStore.
+//! The test bed of the rows: a real PostgreSQL with fsync, a broker, accounts, and an engine on a
+//! SqliteStore.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ max = "4h"
 people = [{ group = "dba" }]
 "#;
 
-/// PostgreSQL's default buffers, and room for a session of one account in ten of ten thousand.
+/// PostgreSQL's default buffers, and connections for one in ten of 10,000 accounts.
 const SETTINGS: &str = "shared_buffers = 128MB\nmax_connections = 1200";
 
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// A cluster with `users` accounts `u0`..., and an engine.
+    /// Makes a cluster with `users` accounts `u0`..., and an engine.
     pub async fn make(users: usize) -> Result<Self> {
         let cluster = Cluster::start_durable_with(17, SETTINGS).await?;
         let admin = cluster.running().admin("postgres").await?;
@@ -68,7 +69,7 @@ impl Bed {
         Ok(Self { cluster, jit, folder })
     }
 
-    /// Another store for the same cluster.
+    /// Replaces the store, on the same cluster.
     pub async fn fresh(&mut self) -> Result<()> {
         self.folder = tempfile::tempdir()?;
         self.jit = engine(&self.cluster, SqliteStore::open(self.folder.path().join("jit.db"))?).await?;
@@ -80,7 +81,7 @@ impl Bed {
     }
 }
 
-/// Makes the roles `u0`, `u1`..., so many at once as the server has locks for.
+/// Makes the roles `u0`, `u1`..., as many at once as the server has locks for.
 pub async fn roles(admin: &tokio_postgres::Client, letter: char, count: usize, options: &str) -> Result<()> {
     for start in (0..count).step_by(1_000) {
         let last = count.min(start + 1_000) - 1;
@@ -93,7 +94,7 @@ pub async fn roles(admin: &tokio_postgres::Client, letter: char, count: usize, o
     Ok(())
 }
 
-/// `u0,u1,...`: these roles' names for a statement.
+/// Returns the names of these roles for a statement: `u0,u1,...`.
 pub fn names(letter: char, numbers: std::ops::Range<usize>) -> String {
     numbers.map(|number| format!("{letter}{number}")).collect::<Vec<_>>().join(",")
 }

@@ -1,4 +1,4 @@
-//! A ruling on 1,000 Cedar policies.
+//! A ruling with 1,000 Cedar policies.
 
 use std::fmt::Write as _;
 use std::time::Duration;

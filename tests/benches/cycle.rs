@@ -1,4 +1,4 @@
-//! Full cycles a second, from request to revoked, so many in parallel.
+//! Full cycles a second, from request to revoked, with several in parallel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +55,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// One cycle of this user, from request to revoked.
+/// Runs one cycle of this user, from request to revoked.
 pub async fn once(jit: &Jit, number: usize) -> Result<()> {
     let who = user(number);
     let access = jit.request(&who, Ask::new("pg", "free", TimeDelta::hours(1)).because("bench")).await?;

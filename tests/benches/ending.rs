@@ -1,4 +1,4 @@
-//! The end of windows: one after the other, many together, an emergency stop.
+//! The end of windows: one after the other, many together, and an emergency stop.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     stop(table).await
 }
 
-/// 100 windows end a second, each with one session.
+/// Ends 100 windows a second, each with one session.
 async fn steady(table: &mut Table) -> Result<()> {
     let bed = Bed::make(STEADY + BY_HAND).await?;
     let admin = bed.admin().await?;
@@ -45,7 +45,7 @@ async fn steady(table: &mut Table) -> Result<()> {
         floor.push(started.elapsed());
     }
     let pump = bed.jit.start();
-    // each asks for so long that the ends lie 10 ms apart, the first in 4 s
+    // the windows are so long that their ends lie 10 ms apart, the first in 4 s
     let began = Instant::now();
     let mut ids = Vec::new();
     for number in 0..STEADY {
@@ -75,7 +75,7 @@ fn lag(ended: &AccessView) -> Duration {
     (at - end).to_std().unwrap_or_default()
 }
 
-/// 1,000 windows of one role end together.
+/// Ends 1,000 windows of one role together.
 async fn together(table: &mut Table, members: usize) -> Result<()> {
     let bed = Bed::make(TOGETHER).await?;
     let admin = bed.admin().await?;
@@ -96,7 +96,7 @@ async fn together(table: &mut Table, members: usize) -> Result<()> {
     for access in &asked {
         bed.jit.until_active(access.id(), PATIENCE).await?;
     }
-    // all ends are moved to one moment: everybody gives it back at once
+    // all ends come at one moment: everybody releases their access at once
     let started = Instant::now();
     try_join_all(users.iter().zip(&asked).map(|(who, access)| bed.jit.release(who, access.id()))).await?;
     let ordered = started.elapsed();
@@ -151,7 +151,7 @@ async fn stop(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The floor of a stop: the same by hand.
+/// Measures the floor of a stop: the same by hand.
 async fn by_hand(bed: &Bed) -> Result<Duration> {
     let admin = bed.admin().await?;
     for start in (0..STOPPED).step_by(1_000) {
@@ -168,7 +168,7 @@ async fn by_hand(bed: &Bed) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// Opens a session of one account in ten.
+/// Opens a session for one account in ten.
 async fn open(bed: &Bed) -> Result<Vec<tokio_postgres::Client>> {
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {
@@ -178,7 +178,7 @@ async fn open(bed: &Bed) -> Result<Vec<tokio_postgres::Client>> {
     Ok(sessions)
 }
 
-/// Returns when no session of such accounts is left.
+/// Waits until no session of these accounts is left.
 async fn gone(admin: &tokio_postgres::Client, like: &str) -> Result<()> {
     let look = "SELECT 1 FROM pg_stat_activity WHERE usename LIKE $1 LIMIT 1";
     while admin.query_opt(look, &[&like]).await?.is_some() {

@@ -1,4 +1,5 @@
-//! A thousand ends at once, on each engine: by the adapter alone, one in ten with an open session.
+//! A thousand ends at once on each engine, by the adapter alone. One account in ten has an open
+//! session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The server, for what is sent by hand.
+/// Server, for the statements that are sent by hand.
 enum Server {
     Postgres(RunningPostgres),
     MySql(RunningMySql),
@@ -49,7 +50,7 @@ impl Server {
         Ok(())
     }
 
-    /// How many transactions it committed, or statements it got.
+    /// Returns the number of transactions that it committed, or of statements that it received.
     async fn counted(&self) -> Result<u64> {
         Ok(match self {
             Self::Postgres(running) => {
@@ -67,7 +68,7 @@ impl Server {
         })
     }
 
-    /// One statement for all of them.
+    /// Returns one statement for all accounts.
     fn by_hand(&self, verb: &str, role: &str, accounts: &[String]) -> String {
         let (word, quoted): (_, Vec<String>) = match self {
             Self::Postgres(_) => (verb, accounts.iter().map(|account| format!("\"{account}\"")).collect()),

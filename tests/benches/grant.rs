@@ -1,4 +1,4 @@
-//! Last approval to the GRANT's commit.
+//! Time from the last approval to the commit of the GRANT.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A restart with 1,000,000 live grants in three realms, one of them stopped.
+//! A restart with 1,000,000 live grants in three realms, one of which is stopped.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ use crate::table::Table;
 
 const LIVE: usize = 1_000_000;
 const DUE: usize = 3_000;
-/// Says to a process of this bench that it is the one that starts again.
+/// Environment variable that makes a process of this bench the one that starts again.
 const CHILD: &str = "JIT_BENCH_RESTART";
 
 pub async fn rows(table: &mut Table) -> Result<()> {
@@ -65,7 +65,7 @@ async fn fill(path: &Path) -> Result<()> {
     let mut change = Change::default();
     for number in 0..LIVE {
         let (target, realm) = &realms[number % 3];
-        // some are due already, the others end over the next hours
+        // some windows are due already, the others end over the next hours
         let seconds = if number < DUE { 7_100 } else { 8_000 + (number % 70_000) as i64 };
         let duration = TimeDelta::seconds(seconds);
         let account = Account::new(format!("u{number}"))?;

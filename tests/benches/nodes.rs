@@ -1,4 +1,5 @@
-//! Several nodes on one PostgresStore: how fast one wakes another, and three of them over a million live grants.
+//! Several nodes on one PostgresStore: the time until one wakes another, and three nodes over a
+//! million live grants.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -28,15 +29,16 @@ const POLL: Duration = Duration::from_secs(1);
 
 const LIVE: usize = 1_000_000;
 const NODES: usize = 3;
-/// Endings a second, and for how long.
+/// Number of windows that end each second, for `SECONDS` seconds.
 const RATE: usize = 200;
 const SECONDS: usize = 300;
-/// From the last record to the first end, in which the nodes start.
+/// Seconds from the last record to the first end; the nodes start within them.
 const START: i64 = 60;
-/// Says to a process of this bench that it is a node, and where everything is.
+/// Environment variable that makes a process of this bench a node, with the addresses that it
+/// needs.
 const CHILD: &str = "JIT_BENCH_NODE";
 
-/// An approval made on one node is usable through another node's pump.
+/// Measures how fast an approval on one node becomes usable through another node's pump.
 pub async fn wake(table: &mut Table) -> Result<()> {
     let bed = Bed::make(TOLD + ASKED).await?;
     let place = OnPostgres::make(bed.cluster.running()).await?;
@@ -53,7 +55,8 @@ pub async fn wake(table: &mut Table) -> Result<()> {
         for number in users {
             let ask = Ask::new("pg", "asked", TimeDelta::hours(1)).because("bench");
             let access = desk.request(&user(number), ask).await?;
-            // the request itself is noticed first; and an approval may come at any moment of the interval
+            // the other node notices the request first; an approval may come at any moment of the
+            // interval
             tokio::time::sleep(Duration::from_millis(20 + (number as u64 * 137) % 400)).await;
             let started = Instant::now();
             desk.approve(&actor("bob"), access.id(), "").await?;
@@ -82,7 +85,7 @@ async fn engine(bed: &Bed, store: StoreConfig) -> Result<Jit> {
     Ok(Jit::builder().store(store).policy(policy).database("pg", database(&bed.cluster)?).build().await?)
 }
 
-/// Three nodes over a million live grants, of which 200 a second end for five minutes.
+/// Measures three nodes over a million live grants, of which 200 a second end for five minutes.
 pub async fn million(table: &mut Table) -> Result<()> {
     if let Some(where_) = std::env::var_os(CHILD) {
         return node(&where_.to_string_lossy()).await;
@@ -91,7 +94,7 @@ pub async fn million(table: &mut Table) -> Result<()> {
     let bed = Bed::make(ending + TOLD).await?;
     let running = bed.cluster.running();
     let admin = bed.admin().await?;
-    // those that end are real memberships; the others end long after
+    // the windows that end are real memberships; the others end long after
     for start in (0..ending + TOLD).step_by(1_000) {
         let names = names('u', start..(start + 1_000).min(ending + TOLD));
         admin.batch_execute(&format!("GRANT free TO {names} GRANTED BY jit_broker")).await?;
@@ -144,7 +147,8 @@ pub async fn million(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The accounts that are in `ids` are those of the server; the others' windows end when the bench is over.
+/// Fills the store. The accounts in `ids` exist on the server; the windows of the others end after
+/// the bench.
 async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u32>) -> Result<()> {
     let store = PostgresStore::open(StoreConfig::new(config.clone().call_limit(Duration::from_secs(120)))).await?;
     let (target, role) = (TargetName::new("pg")?, RoleName::new("free")?);
@@ -169,12 +173,12 @@ async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u
     };
     let ending = RATE * SECONDS;
     write(ending..LIVE, &|place| TimeDelta::hours(2) + TimeDelta::seconds((place % 70_000) as i64)).await?;
-    // those that end soon come last: the first of them ends when the nodes have started
+    // windows that end soon are written last: the first of them ends when the nodes have started
     let micros = |place: usize| TimeDelta::microseconds((place * 1_000_000 / RATE) as i64);
     write(0..ending, &|place| TimeDelta::seconds(START) + micros(place)).await
 }
 
-/// One of the nodes.
+/// Runs one of the nodes.
 async fn node(at: &str) -> Result<()> {
     let mut words = at.splitn(4, ' ');
     let mut word = || words.next().context("no address");

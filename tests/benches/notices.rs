@@ -1,4 +1,4 @@
-//! A cycle while a receiver of notices fails, beside one while it takes everything.
+//! A cycle while an endpoint of notices fails, beside a cycle while it accepts everything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     }
     let mut taken = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        // they take turns, so that both see the same machine
+        // both engines take turns, so that they see the same machine
         for (place, ((jit, _), taken)) in engines.iter().zip(&mut taken).enumerate() {
             let started = Instant::now();
             once(jit, place * ROUNDS + round).await?;
@@ -63,7 +63,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Answers every request alike.
+/// Endpoint that answers every request alike.
 struct Receiver {
     port: u16,
     asked: Arc<AtomicUsize>,

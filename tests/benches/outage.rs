@@ -1,4 +1,4 @@
-//! A target back after an outage.
+//! A target that is back after an outage.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
         bed.jit.until_active(access.id(), PATIENCE).await?;
     }
     bed.cluster.stop(Down::Fast)?;
-    // windows of 6 s, and 5 s past the end is overdue (law 4)
+    // windows last 6 s, and 5 s past the end they are overdue (law 4)
     tokio::time::sleep(Duration::from_secs(15)).await;
     let overdue = bed.jit.list(&Filter { open: true, ..Filter::default() }, None, OVERDUE * 2).await?;
     let marked = overdue.iter().filter(|view| view.overdue).count();

@@ -1,4 +1,4 @@
-//! A ruling on 1,000 rules. Run with feature `cedar`, the same in Cedar stands beside it.
+//! A ruling with 1,000 rules. With feature `cedar`, the same in Cedar stands beside it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ pub fn rows(table: &mut Table) -> Result<()> {
     crate::cedar::rows(table, &person, each)
 }
 
-/// How long a ruling takes on average that plans role `role_999` for the person.
+/// Measures the average time of a ruling that plans role `role_999` for the person.
 pub fn ruling(policy: &dyn Policy, target: &TargetName, person: &Person, rounds: u32) -> Result<Duration> {
     let role = RoleName::new("role_999")?;
     let question = Question {

@@ -1,4 +1,4 @@
-//! The table that is printed, and the figures in it.
+//! The printed table, and the figures in it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// What was measured, its raw floor in the same run, and the aim.
+    /// Adds a row: what was measured, the figure, its raw floor in the same run, and the aim.
     pub fn row(&mut self, what: &str, measured: String, floor: String, aim: &str) {
         eprintln!("{what}: {measured} (floor {floor}; aim {aim})");
         self.rows.push([what.to_owned(), measured, floor, aim.to_owned()]);
@@ -22,7 +22,7 @@ impl Table {
     }
 }
 
-/// Sorted durations.
+/// Durations in ascending order.
 #[derive(Debug)]
 pub struct Spread(Vec<Duration>);
 

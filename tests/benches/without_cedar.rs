@@ -1,4 +1,4 @@
-//! Built without feature `cedar`: no rows.
+//! The stand-in for a build without feature `cedar`: no rows.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The scripts of `tests/cases`: what an attacker, or the operator of an odd server, does to the `jit` binary and real servers of its own, and what
-//! has to come of it. Each ends with 0 where that holds.
+//! Runs the scripts of `tests/cases`. Each plays an attacker, or the operator of an odd server,
+//! against the `jit` binary and real servers of its own. A script ends with 0 if jit behaves as it
+//! must.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +10,14 @@ use anyhow::{Context, Result, ensure};
 use jit_tests::servers::Servers;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Which server a script needs, by what it says.
+/// Servers that a script needs, by a word in its text.
 const NEEDS: [(&str, &str); 4] =
     [(" 15\n", "postgres-15"), (" 17", "postgres-17"), ("mysql", "mysql-9.7"), ("mariadb", "mariadb-10.11")];
 
 fn main() -> Result<()> {
     let servers = Servers::of_this_run()?;
     let mut arguments = Arguments::from_args();
-    // each starts servers of its own
+    // each script starts servers of its own
     arguments.test_threads = arguments.test_threads.or(Some(3));
     let binary = env::current_exe()?.parent().and_then(Path::parent).context("no target folder")?.join("jit");
     ensure!(binary.exists(), "{} is missing: cargo build -p jit-examples --bin jit", binary.display());
@@ -49,7 +50,7 @@ fn scripts() -> Result<Vec<PathBuf>> {
 }
 
 fn run(script: &Path, binary: &Path, number: usize) -> Result<(), Failed> {
-    // ports of its own: scripts run beside each other
+    // ports of its own: scripts run in parallel
     let first = 20_000_usize.saturating_add(number.saturating_mul(300));
     let ports = format!("{first}-{}", first.saturating_add(299));
     let mut command = Command::new("timeout");

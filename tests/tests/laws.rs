@@ -1,5 +1,5 @@
-//! The laws of a database on everything that there is: `postgres-17/law_06_standing_membership_survives`; and those of a store:
-//! `store-sqlite/law_10_commits_and_looks_never_go_back`.
+//! Runs the laws of a database on every engine: `postgres-17/law_06_standing_membership_survives`.
+//! Runs the laws of a store on every store: `store-sqlite/law_10_commits_and_looks_never_go_back`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use jit_tests::servers::Servers;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
-/// Longest that one law takes on a machine with much else to do.
+/// Longest time of one law on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() -> anyhow::Result<()> {
@@ -70,7 +70,7 @@ fn trial(
     };
     let trial = Trial::test(name, run);
     match ignored {
-        // the reason stands where the kind of a test is printed
+        // the reason is printed in the place of the test's kind
         Some(why) => trial.with_kind(why).with_ignored_flag(true),
         None => trial,
     }

@@ -1,4 +1,5 @@
-//! What only SQL Server has: roles of the server, contained users, fixed roles, SQL Server Agent, Azure's differences. On the double.
+//! Tests of features that only SQL Server has: server roles, contained users, fixed roles, SQL
+//! Server Agent, Azure's differences. They run on the double.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,11 +28,11 @@ type Talk = Client<Compat<TcpStream>>;
 
 const SECRET: &str = "Secret-of-somebody-1";
 
-/// The broker's login and alice's, and what the broker needs on every server.
+/// Logins of the broker and of alice, and the broker's permissions that every server needs.
 const LOGINS: &str = "CREATE LOGIN jit_broker WITH PASSWORD = 'Secret-of-somebody-1'; CREATE LOGIN alice WITH PASSWORD = 'Secret-of-somebody-1'; \
     GRANT ALTER ANY CONNECTION TO jit_broker; GRANT VIEW SERVER STATE TO jit_broker";
 
-/// A server with people on it.
+/// Server with accounts on it.
 struct Stage {
     server: TdsServer,
     ca: PathBuf,
@@ -43,7 +44,7 @@ impl Stage {
         Self::with(&[&[("master", LOGINS)], setup].concat())
     }
 
-    /// With nobody but who is made here.
+    /// Starts a server with only the accounts that `setup` makes.
     fn with(setup: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Certificates::make(folder.path()).unwrap();
@@ -73,7 +74,7 @@ impl Stage {
         Client::connect(config, tcp.compat_write()).await.unwrap()
     }
 
-    /// Does what a check prints.
+    /// Runs a script that a check prints.
     fn run_printed(&self, statements: &str) {
         for (at, batch) in printed_batches(statements) {
             self.server.execute(&at, &batch).unwrap_or_else(|error| panic!("{error:?}: {batch}"));
@@ -81,7 +82,7 @@ impl Stage {
     }
 }
 
-/// One role of alice's, through the adapter.
+/// Role of alice's, used through the adapter.
 struct Job {
     database: MsSqlDatabase,
     access: AccessId,
@@ -96,7 +97,7 @@ impl Job {
             subject: Subject { account, account_id: None, role, role_id: None },
             database,
         };
-        // as the engine has it: from now on by what it is, not by its name
+        // as the engine does: from now on by id, not by name
         let seen = job.seen().await;
         (job.subject.account_id, job.subject.role_id) = (seen.account_id, seen.role_id);
         job
@@ -211,7 +212,7 @@ async fn what_is_left_behind_on_the_server_is_seen() {
     assert_eq!(left_behind(&marks(&before), &owned().await), ["server role leftover"]);
 }
 
-/// A database of its own, which knows its users' passwords.
+/// Setup of a contained database, which keeps its users' passwords.
 const BOX: &str = "CREATE USER jit_broker FOR LOGIN jit_broker; GRANT VIEW DEFINITION TO jit_broker; \
     CREATE USER alice WITH PASSWORD = 'Secret-of-somebody-1'; CREATE ROLE writer; GRANT ALTER ON ROLE::writer TO jit_broker; \
     CREATE TABLE dbo.t (n int NOT NULL); INSERT INTO dbo.t (n) VALUES (7); GRANT SELECT ON OBJECT::dbo.t TO writer";
@@ -232,7 +233,7 @@ async fn law_05_a_contained_user_is_given_a_role_and_loses_it_with_the_sessions(
     assert!(number(&mut again, "SELECT n FROM dbo.t").await.is_err());
 }
 
-/// A role of one's own inside a fixed one.
+/// Setup of a role of one's own inside a fixed role.
 const FIXED: &str = "CREATE USER jit_broker FOR LOGIN jit_broker; GRANT VIEW DEFINITION TO jit_broker; CREATE USER alice FOR LOGIN alice; \
     CREATE ROLE readers; ALTER ROLE db_datareader ADD MEMBER readers; GRANT ALTER ON ROLE::readers TO jit_broker; \
     CREATE TABLE dbo.t (n int NOT NULL); INSERT INTO dbo.t (n) VALUES (7)";
@@ -247,12 +248,12 @@ async fn a_fixed_role_is_given_by_a_role_of_ones_own_inside_it() {
     assert_eq!(number(&mut session, "SELECT n FROM dbo.t").await.unwrap(), 7);
     job.revoke().await;
     assert!(number(&mut session, "SELECT 1").await.is_err());
-    // the fixed one itself is db_owner's to give, which the check says
+    // only db_owner may give the fixed role itself, and the check says so
     let fixed = Job::new(stage.database("app"), "db_datareader").await;
     let refusals = fixed.refusals().await;
     let mend = refusals.first().and_then(|check| check.mend.clone()).unwrap_or_default();
     assert!(mend.contains("ALTER ROLE [db_datareader] ADD MEMBER"), "{refusals:?}");
-    // one that gives what outlives it is named as such
+    // a role with permissions that outlive the membership is reported as such
     stage.server.execute("app", "ALTER ROLE db_securityadmin ADD MEMBER readers").unwrap();
     let all = job.database.check(std::slice::from_ref(&job.subject.role)).await.unwrap();
     assert!(
@@ -288,7 +289,7 @@ async fn azure_is_asked_for_its_own_privileges_and_has_no_agent() {
     for expected in ["GRANT KILL DATABASE CONNECTION TO [jit_broker]", "GRANT VIEW DATABASE STATE TO [jit_broker]"] {
         assert!(mends.iter().any(|mend| mend == expected), "{mends:?}");
     }
-    // the server's own roles cannot be given there
+    // server roles cannot be granted on Azure
     let server = stage.database("master").identify().await.unwrap_err();
     assert!(server.to_string().contains("no server roles"), "{server}");
 }
@@ -334,7 +335,7 @@ async fn law_02_a_trigger_that_rolls_back_lets_nothing_run_outside_of_the_transa
     let answers = job.database.grant(&job.call("g"), &orders).await;
     assert!(answers[0].is_err() && answers[1].is_ok(), "{answers:?}");
     assert!(!stage.server.is_member("app", "readers", "alice") && stage.server.is_member("app", "readers", "bob"));
-    // whoever may change the trigger has the broker's rights
+    // anybody who may change the trigger has the broker's rights
     let found = job.database.check(&[]).await.unwrap();
     assert!(found.iter().any(|check| check.about.what == "trigger" && check.severity == Severity::Danger), "{found:?}");
 }
@@ -405,7 +406,7 @@ async fn law_17_tables_that_somebody_else_made_or_put_code_on_are_no_dead_mans_s
     let leases =
         printed.split_whitespace().find_map(|word| word.strip_prefix("OBJECT::jit.leases_")).unwrap().to_owned();
     stage.run_printed(&printed);
-    // a second time it changes nothing
+    // a second run changes nothing
     stage.run_printed(&printed);
     until(async || matches!(job.database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
     let on_the_table = format!("CREATE TRIGGER own ON jit.leases_{leases} AFTER INSERT AS PRINT 'mine'");
@@ -421,7 +422,7 @@ async fn law_17_tables_that_somebody_else_made_or_put_code_on_are_no_dead_mans_s
     };
     let refused = job.database.arm(&job.call("a"), &[order]).await.pop().unwrap().unwrap_err();
     assert!(refused.to_string().contains("somebody else"), "{refused}");
-    // nor does the set-up take over what is there
+    // the script does not take over foreign objects either
     let again = printed_batches(&printed).into_iter().map(|(at, batch)| stage.server.execute(&at, &batch));
     assert!(again.filter_map(Result::err).any(|error| error.to_string().contains("somebody else")));
 }
@@ -444,7 +445,8 @@ async fn law_04_a_lock_of_the_accounts_own_session_does_not_keep_the_role() {
     assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"), "{report:?}");
 }
 
-/// What sqlcmd does with the script: its own commands and variables are not the server's. Ends at the first error.
+/// Runs the script as sqlcmd does, which handles its own commands and variables itself. Ends at the
+/// first error.
 fn set_up(stage: &Stage, script: &str, password: &str) -> Result<(), String> {
     let script = script.replace("$(password)", password);
     let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with(':')).collect();
@@ -454,7 +456,7 @@ fn set_up(stage: &Stage, script: &str, password: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What somebody should mend.
+/// Returns the findings of a check that need a fix.
 async fn wrong(database: &MsSqlDatabase, role: &RoleName) -> Vec<Check> {
     let all = database.check(std::slice::from_ref(role)).await.unwrap();
     all.into_iter().filter(|check| check.mend.is_some() || check.severity != Severity::Remark).collect()
@@ -475,7 +477,7 @@ async fn law_17_a_database_is_set_up_from_nothing_and_mended() {
     assert!(stage.server.is_member("app", "readers", "alice"));
     let report = job.revoke().await;
     assert!(report.seen.direct.is_empty() && !stage.server.is_member("app", "readers", "alice"), "{report:?}");
-    // by a server that answers it is the same script, which mends what was taken
+    // the server answers now, and the script is the same; it restores what was taken
     assert_eq!(database.set_up(std::slice::from_ref(&role)).await.unwrap(), script);
     for (at, taken) in [
         ("app", "REVOKE ALTER ON ROLE::readers FROM jit_broker"),

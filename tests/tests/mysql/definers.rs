@@ -1,4 +1,5 @@
-//! What runs with somebody's rights: whatever it is, whoever made it and wherever. MariaDB lets a role be a definer, whose rights are there for good.
+//! Tests of code that runs with a definer's rights, of every kind, wherever it is and whoever made
+//! it. MariaDB lets a role be a definer, whose rights never end.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use mysql_async::prelude::Queryable as _;
 use crate::must;
 use crate::scene::Scene;
 
-/// An account with databases of its own, in which it may do everything.
+/// Account with databases of its own, in which it may do everything.
 struct Home {
     scene: Scene,
-    /// The database; there is another one, called `<own>.a`.
+    /// Name of the database; there is another one, called `<own>.a`.
     own: String,
     admin: Conn,
 }
@@ -33,7 +34,8 @@ impl Home {
         Ok(Self { scene, own, admin })
     }
 
-    /// Who the definers are of what the account makes as far as the server lets it choose, in statements and as they are told.
+    /// Returns the definer of what the account makes, as far as the server lets it choose: as
+    /// statements write it, and as findings show it.
     fn definer(&self) -> (&'static str, String) {
         if self.scene.running.flavour.is_mariadb() {
             ("DEFINER = CURRENT_ROLE", self.scene.role.clone())
@@ -42,7 +44,8 @@ impl Home {
         }
     }
 
-    /// The account's statements: `{own}` is its database, `{t}` the role's table, `{by}` whom it takes as definer.
+    /// Runs the account's statements: `{own}` is its database, `{t}` the role's table, `{by}` the
+    /// definer that it chooses.
     async fn makes(&self, statements: &[&str]) -> Result<(), BoxError> {
         let mut session = self.scene.running.session(&self.scene.account, PASSWORD).await?;
         let (by, table) = (self.definer().0, format!("{}.t", self.scene.schema));
@@ -53,7 +56,7 @@ impl Home {
         Ok(session.disconnect().await?)
     }
 
-    /// The same in a window.
+    /// Runs the statements within a window.
     async fn makes_in_a_window(&self, statements: &[&str]) -> Result<(), BoxError> {
         self.scene.grant(&self.scene.account).await?;
         self.makes(statements).await?;
@@ -68,7 +71,7 @@ impl Home {
     }
 }
 
-/// In a database of the account's own, for which the role needs no right at all.
+/// Checks code in a database of the account's own, for which the role needs no right at all.
 pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     let mariadb = running.flavour.is_mariadb();
     let home = Home::new(Scene::new(running).await?).await?;
@@ -76,9 +79,9 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     let before = marks(&home.owned().await?);
     home.makes_in_a_window(&[
         "CREATE {by} VIEW `{own}`.v AS SELECT n FROM {t}",
-        // it was there before, and had nobody's rights but the account's
+        // existed before, with only the account's rights
         "CREATE OR REPLACE {by} VIEW `{own}`.old AS SELECT n FROM {t}",
-        // it reads like one that was there before
+        // reads like the name of a view that existed before
         "CREATE {by} VIEW `{own}.a`.b AS SELECT n FROM {t}",
         "CREATE {by} SQL SECURITY INVOKER VIEW `{own}`.harmless AS SELECT n FROM {t}",
         "CREATE TABLE `{own}`.t (n INT)",
@@ -89,7 +92,7 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     ])
     .await?;
     let (own, (_, whose)) = (&home.own, home.definer());
-    // why it is told
+    // the reason why it is reported: it can still be read
     let reads = home.makes(&["SELECT * FROM `{own}`.v"]).await;
     must(reads.is_ok() == mariadb, format!("after the window: {reads:?}"))?;
     let left = left_behind(&before, &home.owned().await?);
@@ -100,7 +103,7 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
         must(left.iter().any(|left| left.starts_with(&told)), format!("`{told}` is not among {left:?}"))?;
     }
     must(left.len() == made.len(), format!("{left:?}"))?;
-    // what was left by one window and does something else after the next one
+    // a view left by one window is replaced in the next
     let before = marks(&home.owned().await?);
     home.makes_in_a_window(&["CREATE OR REPLACE {by} VIEW `{own}`.v AS SELECT n + 1 AS n FROM {t}"]).await?;
     let left = left_behind(&before, &home.owned().await?);
@@ -109,7 +112,8 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     Ok(home.admin.disconnect().await?)
 }
 
-/// Who renames a view and waits for something else has it locked: MariaDB would show all views but this one.
+/// Checks that a look does not miss a view. A rename that waits for another table keeps the view
+/// locked, and MariaDB would show all views but this one.
 pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
     let mut home = Home::new(Scene::alone(running.flavour).await?).await?;
     home.makes(&["CREATE TABLE `{own}`.z (n INT)"]).await?;
@@ -137,7 +141,8 @@ pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
     Ok(home.admin.disconnect().await?)
 }
 
-/// MariaDB's brokers had no procedure to see definitions by, but a right to see events.
+/// Checks a broker of an earlier version: without the procedure that shows definitions, but in
+/// MariaDB with a right to see events.
 pub(crate) async fn earlier(running: RunningMySql) -> Result<(), BoxError> {
     let mut home = Home::new(Scene::alone(running.flavour).await?).await?;
     let broker = format!("'{}'@'%'", home.scene.world.broker());

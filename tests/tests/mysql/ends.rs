@@ -1,4 +1,4 @@
-//! Whole windows, what outlives them, and which rights do.
+//! Tests of whole windows, of what outlives them, and of the rights that do.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use mysql_async::prelude::Queryable as _;
 use crate::scene::{Path, Scene};
 use crate::{PATIENCE, must};
 
-/// The engine, from request to verified revoke: two windows overlap, and the account's own default role is back when both are over.
+/// Runs the engine from request to verified revoke. Two windows overlap, and the account's own
+/// default role is back when both are over.
 pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (own, other) = (scene.world.fresh("own"), scene.world.fresh("other"));
@@ -42,7 +43,7 @@ pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     must(ended.state == "revoked", format!("it is {}", ended.state))?;
     must(scene.uses(&mut session, Path::CurrentDatabase).await.is_err(), "its session lives")?;
     let mut kept = defaults().await?;
-    // MySQL has both by default, MariaDB the latest
+    // MySQL keeps both as default roles, MariaDB only the latest
     kept.retain(|role| *role != own);
     must(kept == [other.as_str()], format!("the other access's role is no default any more: {kept:?}"))?;
     jit.release(&alice, long).await?;
@@ -52,7 +53,8 @@ pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Somebody took the role in its window: the end is verified, and tells it apart from one that jit brought about.
+/// Checks a role that somebody took within its window. The end is verified, and the report says
+/// that jit did not bring it about.
 pub(crate) async fn gone_before(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
@@ -72,7 +74,8 @@ pub(crate) async fn gone_before(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// An event outlives the window in which it was made, with its definer's rights; so do a view and a trigger.
+/// Checks that an event, a view and a trigger of a window are reported. They outlive the window
+/// with their definer's rights.
 pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (schema, role) = (&scene.schema, &scene.role);
@@ -117,7 +120,8 @@ pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// A right to a table that was passed on with a role: to somebody else, and to the account itself.
+/// Checks a right to a table that was passed on with a role: to somebody else, and to the account
+/// itself.
 pub(crate) async fn passed_on(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (schema, other) = (&scene.schema, scene.world.fresh("bob"));
@@ -144,7 +148,7 @@ pub(crate) async fn passed_on(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// Rights on the server's own tables, on `jit`, and on everything.
+/// Checks rights on the server's own tables, on `jit`, and on everything.
 pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
@@ -179,7 +183,7 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
         admin.query_drop(format!("REVOKE {right} FROM `{role}`")).await?;
     }
     must(seen().await?.is_none(), "powers stay when they are taken")?;
-    // what an administrator made runs with an administrator's rights
+    // a routine that an administrator made runs with an administrator's rights
     let schema = &scene.schema;
     admin.query_drop(format!("CREATE PROCEDURE {schema}.own() SQL SECURITY INVOKER DO 0")).await?;
     admin.query_drop(format!("GRANT EXECUTE ON {schema}.* TO `{role}`")).await?;
@@ -192,7 +196,7 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
             .is_some_and(|said| said.matches("EXECUTE on").count() == 1 && said.contains(&format!("{schema}.own"))),
         format!("{powers:?}"),
     )?;
-    // and so it does where they administer by a role, or are one
+    // the same holds for a definer who administers by a role, or is a role
     let definer = format!("{role}m");
     let (kind, right) = if mariadb { ("ROLE", "CREATE USER") } else { ("USER", "ROLE_ADMIN") };
     let made = [
@@ -211,7 +215,7 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// A prepared transaction outlives its session and its role, and anybody commits it.
+/// Checks a prepared transaction. It outlives its session and its role, and anybody can commit it.
 pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let subject = scene.subject(&scene.account)?;
@@ -228,7 +232,7 @@ pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
         session.query_drop(format!("XA {step} '{}'", scene.schema)).await?;
     }
     scene.revoke(&scene.account, Sessions::End).await?;
-    // InnoDB shows its transactions as they were up to 0.1 s ago
+    // InnoDB shows its transactions with a delay of up to 0.1 s
     let told = async |is: bool| {
         for _ in 0..50 {
             let left = left_behind(&before, &owned().await?);
@@ -241,7 +245,7 @@ pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
     };
     must(told(true).await?, "it is not told")?;
     let mut again = scene.running.session(&scene.account, PASSWORD).await?;
-    // why it is told
+    // the reason why it is reported: another session can commit it
     again.query_drop(format!("XA COMMIT '{}'", scene.schema)).await?;
     must(told(false).await?, "it is told when it is gone")
 }

@@ -1,4 +1,4 @@
-//! Who answers under a target's name: earlier copies, other identifiers.
+//! Tests of a target's identity: earlier copies, other identifiers.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use mysql_async::prelude::Queryable as _;
 use crate::must;
 use crate::scene::Scene;
 
-/// A copy that was saved before is started in the place of a server, where nothing but what it lacks tells it from that one.
+/// Starts an earlier copy in the place of a server. Only the changes that it lacks tell the copy
+/// from the server.
 pub(crate) async fn copy_in_place(running: RunningMySql) -> Result<(), BoxError> {
     let mut server = MySqlServer::start_fresh(running.flavour).await?;
     let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
@@ -42,7 +43,8 @@ pub(crate) async fn copy_in_place(running: RunningMySql) -> Result<(), BoxError>
     Ok(())
 }
 
-/// The target's address leads to a copy while jit is connected: what that one says of a revoke proves nothing, whatever it calls itself.
+/// Leads the target's address to a copy while jit is connected. The copy's answer to a revoke
+/// proves nothing, whatever its identifier.
 pub(crate) async fn moved_address(running: RunningMySql) -> Result<(), BoxError> {
     let mut server = MySqlServer::start_fresh(running.flavour).await?;
     let Scene { world, account, role, .. } = Scene::new(server.running().clone()).await?;
@@ -61,7 +63,7 @@ pub(crate) async fn moved_address(running: RunningMySql) -> Result<(), BoxError>
         let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
         proxy.lead_to(copy.running().port);
         jit.release(&actor(&account)?, id).await?;
-        // also when it was tried again, on a connection to that one
+        // also after retries, on a connection to the copy
         for _ in 0..4 {
             stays_due(&jit, id).await?;
         }
@@ -74,7 +76,8 @@ pub(crate) async fn moved_address(running: RunningMySql) -> Result<(), BoxError>
     Ok(())
 }
 
-/// A server comes back that calls itself something else, with the same data: without a declaration an operator has to say so, with one it goes on.
+/// Brings a server back under another identifier, with the same data. Without a declared realm an
+/// operator has to confirm it; with one, work goes on.
 pub(crate) async fn another_identifier(running: RunningMySql) -> Result<(), BoxError> {
     for realm in [None, Some("orders")] {
         let mut server = MySqlServer::start_fresh(running.flavour).await?;
@@ -108,7 +111,7 @@ pub(crate) async fn another_identifier(running: RunningMySql) -> Result<(), BoxE
     Ok(())
 }
 
-/// Whether the account is in any role.
+/// Checks whether the account is in any role.
 async fn held(running: &RunningMySql, account: &str) -> Result<bool, BoxError> {
     let table = if running.flavour.is_mariadb() { "roles_mapping WHERE User" } else { "role_edges WHERE TO_USER" };
     let user = account.split('@').next().unwrap_or(account).trim_matches('\'');

@@ -1,4 +1,4 @@
-//! What a look has to see: all of it, whatever the names are, and what everybody holds.
+//! Tests of what a look must see: all rows, whatever the names are, and what everybody holds.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::scene::Scene;
 use crate::{PATIENCE, must};
 
-/// Something between us and the server lets one row through, whatever limit the broker sets.
+/// Lets only one row through between us and the server, whatever limit the broker sets.
 pub(crate) async fn cut(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     scene.grant(&scene.account).await?;
@@ -54,7 +54,8 @@ pub(crate) async fn cut(running: RunningMySql) -> Result<(), BoxError> {
     must(database.holders(&[subject.role]).await.is_err(), "holders that were cut are no error")
 }
 
-/// The server lets each session have 50 rows: 60 members are all seen, and all taken.
+/// Limits each session of the server to 50 rows. All 60 members are seen nevertheless, and all are
+/// revoked.
 pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::alone(running.flavour).await?;
     let accounts: Vec<String> = (0..60).map(|_| scene.world.fresh("p")).collect();
@@ -98,7 +99,8 @@ pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// An account that takes the role along under another name is not gone, and neither is the role.
+/// Renames an account within its window. It keeps the role under the new name, so neither counts as
+/// gone.
 pub(crate) async fn renamed(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
@@ -125,7 +127,8 @@ pub(crate) async fn renamed(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// PUBLIC in MariaDB, `mandatory_roles` in MySQL, directly and through another role.
+/// Checks grants to everybody: PUBLIC in MariaDB, `mandatory_roles` in MySQL, directly and through
+/// another role.
 pub(crate) async fn everybody(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let base = scene.world.fresh("base");
@@ -165,7 +168,7 @@ pub(crate) async fn everybody(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// An e-mail address is a whole user name here, and reads as a user and a host.
+/// Checks an e-mail address as a whole user name, which reads like a user and a host.
 pub(crate) async fn alike(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mail = format!("{}@x.org", scene.account);
@@ -178,7 +181,8 @@ pub(crate) async fn alike(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// Two accounts, or two roles, swap their names while one of them holds the other: nobody is gone, and neither is the role.
+/// Swaps the names of two accounts while one of them holds the role. Neither the account nor the
+/// role counts as gone.
 pub(crate) async fn swapped(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;

@@ -1,5 +1,6 @@
-//! What only MySQL and MariaDB have: what open sessions keep, accounts of several hosts, procedures and events that can be replaced, settings of the
-//! server that reach into every session. `mariadb-11.8/law_05_...`.
+//! Tests of features that only MySQL and MariaDB have. Open sessions keep roles, accounts have
+//! several hosts, procedures and events can be replaced, and settings of the server reach into
+//! every session. `mariadb-11.8/law_05_...`.
 
 mod definers;
 mod ends;
@@ -22,7 +23,7 @@ use jit_tests::trials::Trials;
 
 use crate::scene::{Ender, Path};
 
-/// Longest that one test takes on a machine with much else to do.
+/// Longest time of one test on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() -> Result<()> {

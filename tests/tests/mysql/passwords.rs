@@ -1,4 +1,5 @@
-//! A server that asks for the password in the clear, as those do that check it elsewhere (a cloud's tokens, PAM, LDAP).
+//! Tests of a server that asks for the password in the clear, as servers do that check it elsewhere
+//! (a cloud's tokens, PAM, LDAP).
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::must;
 
-/// What such a server was given, by TLS or not; nothing where the client left.
+/// Answer of the client: true if it uses TLS, and the password; `None` if the client left.
 type Given = (bool, Option<Vec<u8>>);
 
 pub(crate) async fn in_the_clear(running: RunningMySql) -> Result<(), BoxError> {
@@ -36,7 +37,7 @@ pub(crate) async fn in_the_clear(running: RunningMySql) -> Result<(), BoxError> 
     let secret = "the broker's own secret";
     for (login, expected) in [
         (Login::Plaintext, Some((false, None))),
-        // anybody whom that authority knows can pose as the server
+        // anybody with a certificate of that authority can pose as the server
         (Login::ChainAlone, Some((true, None))),
         (Login::UnknownCa, None),
         (Login::Broker, Some((true, Some([secret.as_bytes(), b"\0"].concat())))),
@@ -48,7 +49,7 @@ pub(crate) async fn in_the_clear(running: RunningMySql) -> Result<(), BoxError> 
         let tls = tls.clone();
         let server = async move {
             let (client, _) = listener.accept().await?;
-            // once is enough
+            // one connection is enough
             drop(listener);
             ask(client, &tls, version).await
         };
@@ -59,9 +60,9 @@ pub(crate) async fn in_the_clear(running: RunningMySql) -> Result<(), BoxError> 
     Ok(())
 }
 
-/// Greets, asks for the password in the clear, and refuses it.
+/// Greets the client, asks for the password in the clear, and refuses it.
 async fn ask(mut client: TcpStream, tls: &TlsAcceptor, version: &str) -> Result<Given, BoxError> {
-    // everything but compression
+    // all capabilities except compression
     let able = (!0x20_u32).to_le_bytes();
     let greeting = [
         &[10],
@@ -75,7 +76,7 @@ async fn ask(mut client: TcpStream, tls: &TlsAcceptor, version: &str) -> Result<
     ];
     send(&mut client, 0, &greeting.concat()).await?;
     let (number, answer) = receive(&mut client).await?;
-    // what has no name in it asks for TLS
+    // a short answer without a name asks for TLS
     if answer.len() > 32 {
         return Ok((false, switch(client, number).await?));
     }

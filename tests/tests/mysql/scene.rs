@@ -18,23 +18,23 @@ use jit_tests::world::mysql::{MySqlWorld, PASSWORD};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-/// What ends a membership.
+/// Mechanism that ends a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ender {
     Revoke,
     DeadMan,
 }
 
-/// How an open session uses a role.
+/// Way in which an open session uses a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// In the database that it has chosen.
+    /// Access to the database that the session has chosen.
     CurrentDatabase,
-    /// In another one.
+    /// Access to another database.
     OtherDatabase,
-    /// By a statement that it prepared before.
+    /// Use of a statement that it prepared before.
     Prepared,
-    /// In a transaction that it began before.
+    /// Use of a transaction that it began before.
     Transaction,
 }
 
@@ -51,20 +51,20 @@ impl Path {
     }
 }
 
-/// A role on a database of its own, an account, and the broker's adapter.
+/// Role on a database of its own, an account, and the broker's adapter.
 pub(crate) struct Scene {
     pub(crate) world: MySqlWorld,
     pub(crate) running: RunningMySql,
     pub(crate) database: Arc<dyn Database>,
     pub(crate) account: String,
     pub(crate) role: String,
-    /// What the role may use: all of it, as application roles often do.
+    /// Database that the role may use as a whole, as application roles often may.
     pub(crate) schema: String,
     pub(crate) access: AccessId,
 }
 
 impl Scene {
-    /// An engine whose policy gives these roles at once, and the account's owner.
+    /// Makes an engine whose policy gives these roles at once, and the account's owner as actor.
     pub(crate) async fn jit(&self, roles: &[&String]) -> Result<(Jit, Actor), BoxError> {
         let policy = format!(
             "version = 1\n[[rule]]\nname = \"at once\"\ntargets = [\"db\"]\nroles = {roles:?}\nrequesters = [\"*\"]\nmax = \"1h\"\n"
@@ -82,7 +82,7 @@ impl Scene {
         Self::of(MySqlWorld::within(running.clone()).await?, running).await
     }
 
-    /// On a server that no other test uses.
+    /// Makes a scene on a server that no other test uses.
     pub(crate) async fn alone(flavour: Flavour) -> Result<Self, BoxError> {
         let server = MySqlServer::start_fresh(flavour).await?;
         let running = server.running().clone();
@@ -112,7 +112,8 @@ impl Scene {
         self.grant_with(account, Stance::Refused).await
     }
 
-    /// Grants it to the account, with this stance on what outlives a membership and on who can act as the account.
+    /// Grants the role to the account. The stance covers rights that outlive a membership, and
+    /// people who can act as the account.
     pub(crate) async fn grant_with(&self, account: &str, stance: Stance) -> Result<(), BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let witness: Witness = witness(self.access)?;
@@ -141,7 +142,7 @@ impl Scene {
         Ok(report)
     }
 
-    /// Takes the dead-man back.
+    /// Disarms the dead man's switch.
     pub(crate) async fn disarm(&self, account: &str) -> Result<(), BoxError> {
         let call =
             Call { label: format!("d{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
@@ -149,12 +150,12 @@ impl Scene {
         Ok(())
     }
 
-    /// The database of the broker's events.
+    /// Returns the database of the broker's events.
     pub(crate) fn home(&self) -> String {
         jit_mysql::home(&format!("{}@%", self.world.broker()))
     }
 
-    /// Arms the dead-man for so much later.
+    /// Arms the dead man's switch to fire after `ends_in`.
     pub(crate) async fn arm(&self, account: &str, ends_in: Duration) -> Result<(), BoxError> {
         let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
         let order = ArmOrder { subject, ends_in, sessions: Sessions::End, default_role };
@@ -164,7 +165,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Arms the dead-man for now, and waits until it has fired.
+    /// Arms the dead man's switch for now, and waits until it has fired.
     pub(crate) async fn fires(&self, account: &str) -> Result<(), BoxError> {
         self.arm(account, Duration::ZERO).await?;
         let mut admin = self.running.admin().await?;
@@ -178,12 +179,12 @@ impl Scene {
         Err("the dead-man does not fire".into())
     }
 
-    /// Whether the account is in this role.
+    /// Checks whether the account is in this role.
     pub(crate) async fn holds(&self, role: &str) -> Result<bool, BoxError> {
         Ok(self.world.members(role).await?.iter().any(|row| row.member == self.account))
     }
 
-    /// A session of the account that is on this path, and used the role there.
+    /// Opens a session of the account, and uses the role in it on this path.
     pub(crate) async fn session(&self, path: Path) -> Result<Conn, BoxError> {
         let mut session = self.running.session(&self.account, PASSWORD).await?;
         let schema = &self.schema;

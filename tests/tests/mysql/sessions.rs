@@ -1,4 +1,4 @@
-//! What open sessions keep, whose session is which, and who stands in the way.
+//! Tests of sessions: what open ones keep, which account each belongs to, and who blocks a revoke.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use mysql_async::{Conn, OptsBuilder};
 use crate::must;
 use crate::scene::{Ender, Path, Scene};
 
-/// The end of a window takes it from a session that has it open, on every path.
+/// Ends a window while a session uses the role, on every path. The session loses it.
 pub(crate) async fn loses(running: RunningMySql, path: Path) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     scene.grant(&scene.account).await?;
@@ -27,7 +27,7 @@ pub(crate) async fn loses(running: RunningMySql, path: Path) -> Result<(), BoxEr
     must(matches!(used, Err(mysql_async::Error::Server(_))), format!("a new session has the role: {used:?}"))
 }
 
-/// Why sessions are ended: what is measured where they are left alone.
+/// Measures why sessions have to be ended: it revokes a role, and leaves the sessions alone.
 pub(crate) async fn keeps(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     scene.grant(&scene.account).await?;
@@ -44,7 +44,8 @@ pub(crate) async fn keeps(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// `'alice'@'%'` and `'alice'@'localhost'` are two: one gets the role and loses its sessions, the other nothing of both.
+/// Tells `'alice'@'%'` from `'alice'@'localhost'`. The first gets the role and loses its sessions,
+/// the other is left alone.
 pub(crate) async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let here = format!("{}@localhost", scene.account);
@@ -69,7 +70,8 @@ pub(crate) async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), 
     must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
 }
 
-/// An account of the same user name that is made within the window, and is more specific, takes no session away.
+/// Makes a more specific account of the same user name within the window. The older account's
+/// session ends all the same.
 pub(crate) async fn came_later(running: RunningMySql, ends: Ender) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     scene.arm(&scene.account, Duration::from_secs(3600)).await?;
@@ -91,7 +93,7 @@ pub(crate) async fn came_later(running: RunningMySql, ends: Ender) -> Result<(),
     scene.disarm(&scene.account).await
 }
 
-/// Patterns of hosts, where a session comes from, and how far that is the same.
+/// Checks patterns of hosts against the origin of a session.
 pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
@@ -108,7 +110,7 @@ pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
         ("192.168.0.0/16", "192.168.2.77:9", 2),
         ("::1", "::1:4711", 2),
         ("db%.example", "DB7.example:4711", 2),
-        // the server shows a name, and the pattern is about addresses
+        // the server shows a host name, but the pattern is about addresses
         ("10.0.%", "db7.example:4711", 1),
         ("10.0.0.0/8", "db7.example:4711", 1),
         ("10.0.%", "localhost", 0),
@@ -131,7 +133,8 @@ pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// Who may act as the account is a member of it, and their sessions end with its own.
+/// Checks an account that may act as the account by PROXY. It counts as a member, and its sessions
+/// end too.
 pub(crate) async fn proxied(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let bobby = scene.world.fresh("bobby");
@@ -147,7 +150,8 @@ pub(crate) async fn proxied(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// A lock on the tables of roles does not hold up the revoke that ends its session.
+/// Locks the tables of roles in the account's session. The revoke ends that session, and is not
+/// held up.
 pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let table = if scene.running.flavour.is_mariadb() { "roles_mapping" } else { "role_edges" };
@@ -162,7 +166,8 @@ pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// What runs in an event uses its definer's roles, and is shown with the host of the account itself, whatever that is.
+/// Ends a running event, which uses its definer's roles. Its session shows the host of the account
+/// itself, even if that is a pattern.
 pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
@@ -190,7 +195,7 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
         must(running().await? == 1, format!("{host}: the event that runs is not seen"))?;
-        // the server's own rule, as the dead man's switch has it
+        // the same rule as SQL, as the dead man's switch uses it
         let place: Option<String> =
             admin.exec_first("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = ?", (&account,)).await?;
         admin.exec_drop("SET @p = ?, @o = LOWER(?)", (host, place)).await?;

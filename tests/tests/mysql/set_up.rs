@@ -1,4 +1,4 @@
-//! The script that sets a server up, run by the servers' own client on one that is nobody else's.
+//! Tests of the set-up script. The servers' own client runs it, on a server that nobody else uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use tokio::process::Command;
 use crate::must;
 
 const PASSWORD: &str = "it's \"secret\" \\ `password`";
-/// The second one needs every kind of quotes.
+/// Roles to set up; the second name needs every kind of quotes.
 const ROLES: [&str; 2] = ["orders_write", "o'neil \"\\ `x"];
 
 struct Scene {
     server: MySqlServer,
     target: Target,
-    /// As it is printed while nobody knows the broker.
+    /// Script as it is printed before the broker exists.
     script: String,
 }
 
@@ -52,7 +52,7 @@ impl Scene {
         Ok(session.disconnect().await?)
     }
 
-    /// Everything that a script could change, as one text.
+    /// Returns everything that a script could change, as one text.
     async fn everything(&self) -> Result<String, BoxError> {
         let mut admin = self.server.running().admin().await?;
         let mut all = Vec::new();
@@ -65,7 +65,7 @@ impl Scene {
             "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'jit%' ORDER BY 1",
             "SELECT EVENT_NAME, DEFINER FROM information_schema.EVENTS ORDER BY 1",
         ] {
-            // the broker may not be there
+            // the broker may not exist yet
             for row in admin.query::<Row, _>(query).await.unwrap_or_default() {
                 let values = row.unwrap().iter().map(|value| value.as_sql(true)).collect::<Vec<_>>();
                 all.push(values.join(" "));
@@ -83,12 +83,12 @@ impl Scene {
         run(&mut client, &format!("{}{script}", password.unwrap_or_default())).await
     }
 
-    /// What is printed now, which may be by a server that answers.
+    /// Runs the script that is printed now, when the server may already answer.
     async fn runs(&self, password: Option<&str>) -> Result<(), BoxError> {
         Ok(self.run(&self.target.script().await?, password).await??)
     }
 
-    /// It fails because of this, and changes nothing.
+    /// Checks that the script fails for this reason, and changes nothing.
     async fn refuses(&self, why: &str) -> Result<(), BoxError> {
         let before = self.everything().await?;
         let answer = self.run(&self.script, Some(PASSWORD)).await?;
@@ -133,12 +133,12 @@ pub(crate) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> 
     scene.run(&scene.script, Some(PASSWORD)).await??;
     scene.is_sound().await?;
     scene.target.windows("orders_write", &scene).await?;
-    // a second time it changes nothing, by what is printed now that the server answers
+    // a second run changes nothing, with the script that is printed now that the server answers
     let before = scene.everything().await?;
     scene.runs(None).await?;
     let after = scene.everything().await?;
     must(before == after, format!("it was\n{before}\nand is\n{after}"))?;
-    // and it brings back what was taken
+    // a further run restores each privilege that was taken
     let (kill, catalog) = match scene.is_mariadb() {
         true => {
             ("REVOKE CONNECTION ADMIN ON *.* FROM jit_broker", "REVOKE SELECT ON mysql.roles_mapping FROM jit_broker")
@@ -204,7 +204,7 @@ pub(crate) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
         scene.refuses(why).await?;
         scene.sql("root", &[taken]).await?;
     }
-    // the other server's script is of no use
+    // the other server's script is refused
     let (scheme, why) =
         if scene.is_mariadb() { ("mysql", "the server is MariaDB") } else { ("mariadb", "the server is MySQL") };
     let other = Target::new(database(scene.server.running(), scheme, "jit_broker")?, &ROLES).await?;
@@ -213,7 +213,7 @@ pub(crate) async fn planted(running: RunningMySql) -> Result<(), BoxError> {
     scene.sql("root", &[&format!("REVOKE ALL PRIVILEGES ON {home}.* FROM mallory")]).await?;
     scene.run(&scene.script, Some(PASSWORD)).await??;
     scene.is_sound().await?;
-    // what somebody puts in its place later is refused as well
+    // a foreign object that comes later is refused too
     scene.sql("root", &["DROP PROCEDURE jit.default_role"]).await?;
     scene.sql("mallory", &[procedure]).await?;
     scene.refuses("jit.default_role is not what jit makes").await

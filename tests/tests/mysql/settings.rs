@@ -1,4 +1,5 @@
-//! What a server sets for everybody. A server of its own, since it would reach into every other test.
+//! Tests of settings for all sessions. They run on a server of their own, since they would affect
+//! every other test.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use mysql_async::prelude::Queryable as _;
 use crate::must;
 use crate::scene::{Path, Scene};
 
-/// Each cuts, blocks, reorders or rewrites what a session reads and writes that does not set its own.
+/// Settings of both servers. Each cuts, blocks, reorders or rewrites the reads and writes of
+/// sessions that do not override it.
 const OF_BOTH: [&str; 20] = [
     "sql_select_limit = 1",
     "sql_safe_updates = 1",
@@ -56,10 +58,11 @@ const OF_MARIADB: [&str; 7] = [
     "sql_if_exists = 1",
 ];
 
-/// Under each of them a role is given, seen and taken with its sessions, and under all of the harmless ones the dead man's switch fires.
+/// Grants, sees and revokes a role under each setting, with its sessions. The dead man's switch
+/// fires too.
 pub(crate) async fn settings(running: RunningMySql) -> Result<(), BoxError> {
     let mut scene = Scene::alone(running.flavour).await?;
-    // so that a look has more than one row
+    // with these roles a look has more than one row
     for hint in ["first", "second", "third"] {
         let role = scene.world.fresh(hint);
         scene.world.act(Act::CreateRole { role: &role }).await?;
@@ -79,11 +82,12 @@ pub(crate) async fn settings(running: RunningMySql) -> Result<(), BoxError> {
     Ok(admin.disconnect().await?)
 }
 
-/// A window by connections that begin under the settings, and one that the dead man's switch ends.
+/// Runs one window with connections that begin under the setting, and another one that the dead
+/// man's switch ends.
 async fn whole(here: &mut Scene, admin: &mut Conn) -> Result<(), BoxError> {
     here.database = here.world.database(Login::Broker).await?;
     let subject = here.subject(&here.account)?;
-    // a look before anything is there: what it saw must not be all that is ever seen
+    // a look before anything exists: later looks must not repeat its result
     here.database.observe(std::slice::from_ref(&subject)).await?;
     here.grant(&here.account).await?;
     must(holds(here, admin).await?, "it is granted, and not held")?;
@@ -105,13 +109,13 @@ async fn whole(here: &mut Scene, admin: &mut Conn) -> Result<(), BoxError> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     must(!holds(here, admin).await?, "the dead man's switch does not take it")?;
-    // its sessions are ended after that
+    // the switch ends the sessions after that
     tokio::time::sleep(Duration::from_secs(1)).await;
     must(here.uses(&mut session, Path::OtherDatabase).await.is_err(), "its session outlives the dead man's switch")?;
     here.disarm(&here.account).await
 }
 
-/// Whether the role is held, as a session sees it that began before.
+/// Checks whether the role is held, by a session that began before the setting.
 async fn holds(here: &Scene, admin: &mut Conn) -> Result<bool, BoxError> {
     let (table, member, role) = if here.running.flavour.is_mariadb() {
         ("roles_mapping", "User", "Role")

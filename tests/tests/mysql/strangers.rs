@@ -1,4 +1,5 @@
-//! Procedures and events that somebody replaced or changed. A server of its own, since all brokers of a server call the same procedures.
+//! Tests of procedures and events that somebody replaced or changed. They need a server of their
+//! own, since all brokers of a server call the same procedures.
 
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use mysql_async::prelude::Queryable as _;
 use crate::must;
 use crate::scene::Scene;
 
-/// A server with a role that a planted procedure gives the account, whoever calls it.
+/// Server with planted procedures. Their bodies grant another role to the account, whoever calls
+/// them.
 struct Planted {
     scene: Scene,
     other: String,
     admin: Conn,
 }
 
-/// How a procedure is changed.
+/// Change of a procedure.
 type Change = fn(&Planted, &str) -> Vec<String>;
 
 const CHANGES: [(&str, Change); 8] = [
@@ -52,7 +54,7 @@ impl Planted {
         Ok(Self { scene, other, admin })
     }
 
-    /// What a planted body does as whoever runs it.
+    /// Returns the statement that a planted body runs as its caller.
     fn gives(&self) -> String {
         format!("GRANT `{}` TO `{}`@'%'", self.other, self.scene.account)
     }
@@ -68,7 +70,7 @@ impl Planted {
         Ok(())
     }
 
-    /// The statements that make the procedure, and the one that names it.
+    /// Returns the statements that make the procedure, and the CREATE statement alone.
     fn made(&self, name: &str) -> (Vec<String>, String) {
         let mariadb = self.scene.running.flavour.is_mariadb();
         let all = if mariadb { jit_mysql::procedures_in_mariadb() } else { jit_mysql::procedures_in_mysql() };
@@ -78,7 +80,7 @@ impl Planted {
         (settings.cloned().chain([create.clone()]).collect(), create)
     }
 
-    /// Puts the changed one in its place.
+    /// Replaces the procedure with the changed one.
     async fn plant(&mut self, name: &str, change: Change) -> Result<(), BoxError> {
         let (mut all, create) = self.made(name);
         all.pop();
@@ -97,14 +99,15 @@ impl Planted {
         self.run(&all).await
     }
 
-    /// Whether a check says that this is dangerous.
+    /// Checks whether a check reports this as dangerous.
     async fn told(&self, about: &str) -> Result<bool, BoxError> {
         let found = self.scene.database.check(&[]).await?;
         Ok(found.iter().any(|one| one.severity == Severity::Danger && one.about.what == about && one.mend.is_some()))
     }
 }
 
-/// Each change by itself: the grant that needs the procedure is refused or taken back, and says why; nothing of the planted body is done.
+/// Plants each change by itself. The grant that needs the procedure is refused or taken back, and
+/// says why. The planted body never runs.
 pub(crate) async fn procedures(running: RunningMySql) -> Result<(), BoxError> {
     let mut planted = Planted::new(&running).await?;
     let account = planted.scene.account.clone();
@@ -131,7 +134,8 @@ pub(crate) async fn procedures(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The event of a lease looks at the procedure too, and takes the role all the same.
+/// Fires the event of a lease while the procedure is changed. It does not call the procedure, and
+/// takes the role all the same.
 pub(crate) async fn fires(running: RunningMySql) -> Result<(), BoxError> {
     let mut planted = Planted::new(&running).await?;
     let account = planted.scene.account.clone();
@@ -148,7 +152,7 @@ pub(crate) async fn fires(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// An event of a stranger's in the broker's database, and a lease that somebody changed.
+/// Plants a stranger's event in the broker's database, and changes the event of a lease.
 pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     let mut planted = Planted::new(&running).await?;
     let (account, home) = (planted.scene.account.clone(), planted.scene.home());
@@ -163,7 +167,7 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     planted.run(&[format!("DROP EVENT {home}.planted")]).await?;
     planted.scene.grant(&account).await?;
     let broker = format!("'{}'@'%'", planted.scene.world.broker());
-    // what counts again once it is armed again, and what is not the broker's any more
+    // true: counts as armed after the next arming; false: no longer belongs to the broker
     for (what, change, again) in [
         ("another body", format!("ALTER DEFINER = {broker} EVENT {{lease}} DO {}", planted.gives()), true),
         ("turned off", format!("ALTER DEFINER = {broker} EVENT {{lease}} DISABLE"), true),
@@ -198,7 +202,8 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Who may drop what is in the broker's database, by a pattern that matches its name, and a routine that its events would find first.
+/// Plants a right to drop objects in the broker's database, by a pattern that matches its name, and
+/// a routine that its events would find first.
 pub(crate) async fn rights(running: RunningMySql) -> Result<(), BoxError> {
     let mut planted = Planted::new(&running).await?;
     let (account, home) = (planted.scene.account.clone(), planted.scene.home());
@@ -220,12 +225,12 @@ pub(crate) async fn rights(running: RunningMySql) -> Result<(), BoxError> {
         planted.scene.arm(&account, hour).await.map_err(|error| format!("{what}, mended: {error}"))?;
         planted.scene.disarm(&account).await?;
     }
-    // to read what is there is no danger
+    // a right to read the broker's database is harmless
     planted.run(&[format!("GRANT SELECT ON `%`.* TO '{account}'@'%'")]).await?;
     planted.scene.arm(&account, hour).await
 }
 
-/// The settings with which the broker makes its events.
+/// Settings with which the broker makes its events.
 const MADE_WITH: (&str, &str) = (
     "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES', SESSION time_zone = '+00:00'",

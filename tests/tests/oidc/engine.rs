@@ -1,4 +1,4 @@
-//! A person approves with a token, through the whole engine.
+//! Approves with a token, through the whole engine.
 
 use chrono::TimeDelta;
 use jit_core::approval::Actor;

@@ -11,7 +11,7 @@ async fn a_rotated_key_counts_after_one_fetch_and_the_old_one_no_longer() {
     assert_eq!(scene.provider.asked(), 2);
     let why = scene.refused(&old).await;
     assert_eq!(why, "the token is signed with the key `p256-1`, which is not one of the provider's");
-    // the unknown key was the reason of a fetch less than half a minute ago
+    // the unknown key already caused a fetch within the last half minute
     assert_eq!(scene.provider.asked(), 2);
 }
 
@@ -65,7 +65,7 @@ async fn a_provider_that_answers_badly_is_as_good_as_none() {
     scene.provider.behave("well");
     scene.clock.advance(5 * SECOND);
     scene.verify(&scene.token(json!({}))).await.unwrap();
-    // and what is known by then goes on
+    // the keys known by then stay valid
     scene.provider.behave("failing");
     scene.clock.advance(600 * SECOND);
     scene.verify(&scene.token(json!({}))).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_provider_that_answers_badly_is_as_good_as_none() {
 #[tokio::test]
 async fn a_provider_that_speaks_for_another_is_not_believed() {
     let scene = Scene::new();
-    // the same process by another name: its discovery document says whose it is
+    // the same process under another name: its discovery document names its real issuer
     let alias = scene.provider.issuer.replace("127.0.0.1", "localhost");
     let factor = OidcFactor::new(trusting(&alias, &scene.clock)).unwrap();
     let scene = Scene { factor, ..scene };

@@ -1,4 +1,4 @@
-//! The step-up by OpenID Connect against an identity provider that is a process of its own.
+//! Tests of the OpenID Connect step-up, with an identity provider in its own process.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +28,7 @@ use provider::Provider;
 const ACCESS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A provider, a factor that trusts it, and the clock that the factor has.
+/// Provider, a factor that trusts it, and the clock of the factor.
 struct Scene {
     provider: Provider,
     factor: OidcFactor,
@@ -47,7 +47,7 @@ impl Scene {
         Self { factor: OidcFactor::new(config).unwrap(), provider, clock }
     }
 
-    /// What a good token says, with these changes: null leaves a claim out.
+    /// Returns the claims of a good token with these changes; null leaves a claim out.
     fn claims(&self, changes: Value) -> Value {
         let now = self.clock.wall().timestamp();
         let mut claims = json!({
@@ -63,7 +63,7 @@ impl Scene {
         claims
     }
 
-    /// A token that the provider signs.
+    /// Returns a token that the provider signs.
     fn token(&self, changes: Value) -> String {
         self.provider.token("ES256", &self.claims(changes))
     }
@@ -82,7 +82,7 @@ impl Scene {
         self.factor.verify(&challenge, &SecretString::from(token.to_owned())).await
     }
 
-    /// Why the token proves nothing.
+    /// Returns the reason why the token proves nothing.
     async fn refused(&self, token: &str) -> String {
         match self.verify(token).await {
             Err(FactorError::Wrong { why, .. }) => why,
@@ -90,7 +90,7 @@ impl Scene {
         }
     }
 
-    /// Why nothing can be said of the token.
+    /// Returns the reason why the token cannot be checked.
     async fn unavailable(&self, token: &str) -> String {
         match self.verify(token).await {
             Err(FactorError::Unavailable { why, .. }) => why,

@@ -1,10 +1,10 @@
-//! The provider's process, as a test has it.
+//! The provider's process, for use in a test.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-/// A running provider; it ends with this value.
+/// Running provider; it ends with this value.
 pub(crate) struct Provider {
     process: Child,
     pub(crate) issuer: String,
@@ -22,13 +22,13 @@ impl Provider {
         Self { process, issuer: issuer.trim().to_owned() }
     }
 
-    /// Its process ends, and nothing listens any more.
+    /// Ends the process, so that nothing listens any more.
     pub(crate) fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// A token that says this, signed.
+    /// Returns a signed token with these claims.
     pub(crate) fn token(&self, algorithm: &str, claims: &serde_json::Value) -> String {
         self.ask("POST", &format!("/sign?{algorithm}"), &claims.to_string())
     }
@@ -41,7 +41,7 @@ impl Provider {
         self.ask("POST", "/behave", how);
     }
 
-    /// How often it was asked for its keys.
+    /// Returns the number of requests for its keys.
     pub(crate) fn asked(&self) -> u64 {
         self.ask("GET", "/asked", "").parse().unwrap()
     }
@@ -50,7 +50,7 @@ impl Provider {
         self.ask("GET", "/rsa.pem", "")
     }
 
-    /// Its keys; that is counted too.
+    /// Fetches its keys, which counts as a request.
     pub(crate) fn keys(&self) -> serde_json::Value {
         serde_json::from_str(&self.ask("GET", "/keys", "")).unwrap()
     }

@@ -84,7 +84,7 @@ async fn a_public_key_is_no_secret_to_sign_with() {
 #[tokio::test]
 async fn a_key_of_another_provider_or_another_purpose_is_refused() {
     let (scene, other) = (Scene::new(), Provider::start());
-    // of the same name, and it says what ours would say
+    // signed by a key of the same name, with the same claims
     let forged = other.token("ES256", &scene.claims(json!({})));
     assert_eq!(scene.refused(&forged).await, "the token's signature is not right");
     let encrypts = scene.provider.token("enc", &scene.claims(json!({})));
@@ -101,7 +101,7 @@ async fn a_token_that_is_used_twice_is_known_by_the_same_key() {
     assert_eq!(first, once(token).await);
     assert_eq!(first.until.timestamp(), scene.clock.wall().timestamp() + 360);
     assert_ne!(first.key, once(scene.token(json!({ "jti": "two" }))).await.key);
-    // ECDSA signs the same words differently each time: still it is one token
+    // ECDSA signs the same claims differently each time, yet it is one token
     let (a, b) = (scene.token(json!({ "jti": null })), scene.token(json!({ "jti": null })));
     assert_ne!(a, b);
     assert_eq!(once(a).await.key, once(b).await.key);
@@ -112,7 +112,7 @@ fn signed_part(header: &Value, claims: &Value) -> String {
     format!("{}.{}", part(header), part(claims))
 }
 
-/// RFC 2104 with SHA-256.
+/// Computes an HMAC (RFC 2104) with SHA-256.
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mut block = if key.len() > 64 { Sha256::digest(key).to_vec() } else { key.to_vec() };
     block.resize(64, 0);

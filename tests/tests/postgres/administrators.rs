@@ -1,4 +1,4 @@
-//! Administrators that are members of the accounts that they made.
+//! Tests of administrators who are members of the accounts that they made.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jit_core::testkit::database_laws::{Act, World as _};
 use crate::must;
 use crate::scene::Scene;
 
-/// An administrator, and an account that they made and are a member of, in the place of the scene's.
+/// Replaces the scene's account with one that an administrator made, and is a member of.
 async fn made_by_an_administrator(scene: Scene) -> Result<(Scene, String), BoxError> {
     let (steward, account) = (scene.world.fresh("steward"), scene.world.fresh("carol"));
     let make = format!(
@@ -74,7 +74,7 @@ pub(crate) async fn administrators(scene: Scene) -> Result<(), BoxError> {
     must(as_member.is_none_or(|check| check.about.what != "account-members"), format!("{as_member:?}"))?;
     scene.sql(&mend).await?;
 
-    // somebody else is refused as before
+    // another member is refused as before
     let other = scene.world.fresh("eve");
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
     scene.sql(&format!("GRANT {{account}} TO {other}")).await?;

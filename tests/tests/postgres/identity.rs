@@ -1,4 +1,4 @@
-//! Who answers under a target's name: earlier copies, copied folders, upgrades.
+//! Tests of a target's identity: earlier copies, copied folders, upgrades.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use jit_tests::servers::RunningPostgres;
 
 use crate::scene::Scene;
 
-/// A copy that was saved before is started in the place of a cluster, where nothing but what it lacks tells it from that one.
+/// Starts an earlier copy in the place of a cluster. Only the changes that it lacks tell the copy
+/// from the cluster.
 pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
     let mut cluster = Cluster::start_fresh(17).await?;
     let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
@@ -22,7 +23,7 @@ pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
     world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;
     let jit = engine(&role, &[("db", &database)]).await?;
     let pump = jit.start();
-    // before the grant, and after it, but before something else that was seen
+    // a copy from before the grant, then one from after it but before something else that was seen
     for later in [false, true] {
         if !later {
             cluster.stop(Down::Fast)?;
@@ -62,7 +63,7 @@ pub(crate) async fn copy_in_place() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Two clusters from one copied folder share their system identifier, and are two.
+/// Runs two clusters from one copied folder. They share their system identifier, but are two.
 pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     let mut cluster = Cluster::start_fresh(17).await?;
     let Scene { world, database, account, role, .. } = Scene::new(cluster.running().clone()).await?;
@@ -73,9 +74,9 @@ pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     let jit = engine(&role, &[("db", &database)]).await?;
     let pump = jit.start();
     let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::seconds(5)).await?;
-    // whoever comes second is the copy
+    // the second one counts as the copy
     jit.put_target(TargetName::new("copy")?, Arc::clone(&other)).await?;
-    // it may be taken before the first contact, and is granted never
+    // a request may be accepted before the first contact, but is never granted
     let longer = usable(&jit, "copy", &account, &role, chrono::TimeDelta::minutes(30));
     if tokio::time::timeout(Duration::from_secs(3), longer).await.is_ok_and(|granted| granted.is_ok()) {
         return Err("it was granted on the copy, which counts as the original".into());
@@ -85,7 +86,7 @@ pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     if held(cluster.running(), &role, &account).await? {
         return Err("the role stays for an access on the copy".into());
     }
-    // named apart they are two, and each has its own
+    // with a declared realm they are two, and each has its own memberships
     let apart = declared(other, Some("staging"))?;
     jit.put_target(TargetName::new("copy")?, apart).await?;
     jit.confirm_target(&actor("frank")?, &TargetName::new("copy")?).await?;
@@ -97,7 +98,8 @@ pub(crate) async fn copied_folder() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The target's address leads to another server while jit is connected: what that one says of a revoke proves nothing.
+/// Leads the target's address to another server while jit is connected. The other server's answer
+/// to a revoke proves nothing.
 pub(crate) async fn moved_address(major: u32) -> Result<(), BoxError> {
     let mut cluster = Cluster::start_fresh(major).await?;
     let Scene { world, account, role, .. } = Scene::new(cluster.running().clone()).await?;
@@ -119,7 +121,7 @@ pub(crate) async fn moved_address(major: u32) -> Result<(), BoxError> {
         let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
         proxy.lead_to(elsewhere.port);
         jit.release(&actor(&account)?, id).await?;
-        // also when it was tried again, on a connection to that one
+        // also after retries, on a connection to the other server
         for _ in 0..4 {
             stays_due(&jit, id).await?;
         }
@@ -136,7 +138,8 @@ pub(crate) async fn moved_address(major: u32) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A dump of 15 brings memberships to 17, where the bootstrap superuser has granted them.
+/// Restores a dump of 15 in 17, where the bootstrap superuser becomes the grantor of all
+/// memberships.
 pub(crate) async fn upgraded() -> Result<(), BoxError> {
     let old = Cluster::start_fresh(15).await?;
     let Scene { world, database, account, role, .. } = Scene::new(old.running().clone()).await?;
@@ -145,7 +148,7 @@ pub(crate) async fn upgraded() -> Result<(), BoxError> {
     let id = usable(&jit, "db", &account, &role, chrono::TimeDelta::hours(1)).await?;
     let new = Cluster::start_fresh(17).await?;
     let admin = new.running().admin("postgres").await?;
-    // the superuser is there already
+    // the superuser exists already
     let dump = old.dumped_accounts().await?.replace("CREATE ROLE postgres;", "");
     admin.batch_execute(&dump).await?;
     if !held(new.running(), &role, &account).await? {
@@ -162,7 +165,7 @@ pub(crate) async fn upgraded() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Whether the account is in the role, whoever granted that.
+/// Checks whether the account is in the role, whoever granted it.
 async fn held(running: &RunningPostgres, role: &str, account: &str) -> Result<bool, BoxError> {
     let admin = running.admin("postgres").await?;
     let statement =

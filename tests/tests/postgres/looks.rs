@@ -1,4 +1,4 @@
-//! What a look at the server must find, whatever strangers made there.
+//! Tests of what a look at the server must find, whatever strangers made there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use jit_tests::servers::RunningPostgres;
 use crate::must;
 use crate::scene::Scene;
 
-/// A broker's adapter for one database of this server.
+/// Makes a broker's adapter for one database of this server.
 fn database_in(
     running: &RunningPostgres,
     (broker, password): (&str, &str),
@@ -31,7 +31,8 @@ fn found<'a>(checks: &'a [Check], what: &str) -> Option<&'a Check> {
     checks.iter().find(|check| check.about.what == what)
 }
 
-/// A transaction prepared under SET ROLE belongs to the role, and nothing says who prepared it.
+/// Prepares a transaction under SET ROLE. It belongs to the role, and nothing shows who prepared
+/// it.
 pub(crate) async fn prepared_as_role(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     let gid = scene.world.fresh("as the role");
@@ -74,7 +75,7 @@ pub(crate) async fn members_of_the_broker(scene: Scene) -> Result<(), BoxError> 
     scene.sql(&check.mend.ok_or("nothing is said to mend it")?).await?;
     must(told().await?.is_none(), "it is told after it was mended")?;
     if scene.running.major >= 16 {
-        // as the server gives it to who makes the broker's account
+        // as the server grants it to the one who makes the broker's account
         scene.sql(&format!("GRANT {broker} TO {mallory} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")).await?;
         let check = told().await?.ok_or("nobody says that mallory can make herself a member")?;
         must(check.severity == Severity::Remark && check.mend.is_none(), format!("{check:?}"))?;
@@ -82,7 +83,7 @@ pub(crate) async fn members_of_the_broker(scene: Scene) -> Result<(), BoxError> 
     Ok(())
 }
 
-/// The broker may not use the schema, so asking for something in it by name would fail.
+/// Plants a schema that the broker may not use. A lookup by name in it would fail.
 pub(crate) async fn strangers_schema(scene: Scene) -> Result<(), BoxError> {
     let (place, mallory, broker) = (scene.world.fresh("place"), scene.world.fresh("mallory"), scene.world.broker());
     let admin = scene.running.admin("postgres").await?;
@@ -99,7 +100,7 @@ pub(crate) async fn strangers_schema(scene: Scene) -> Result<(), BoxError> {
     Ok(admin.batch_execute(&format!("DROP DATABASE {place} WITH (FORCE)")).await?)
 }
 
-/// An administrator lets the broker end sessions by a function, as on servers that a vendor runs.
+/// Lets the broker end sessions by an administrator's function, as on a vendor's servers.
 pub(crate) async fn planted_sessions(major: u32) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(major).await?;
     let running = cluster.running();
@@ -128,7 +129,7 @@ pub(crate) async fn planted_sessions(major: u32) -> Result<(), BoxError> {
         steward.batch_execute(&statements).await?;
         must(mend().await?.is_none(), "it is made, and not relied on")?;
     }
-    // who could put something else there
+    // rights to replace the function
     for (give, take) in [
         ("GRANT CREATE ON SCHEMA jit_sessions TO mallory", "REVOKE CREATE ON SCHEMA jit_sessions FROM mallory"),
         ("ALTER SCHEMA jit_sessions OWNER TO mallory", "ALTER SCHEMA jit_sessions OWNER TO steward"),

@@ -1,5 +1,5 @@
-//! What only PostgreSQL has: what its roles can beyond their objects, locks on its catalog, names in another encoding, and the store in it.
-//! `postgres-17/law_...`.
+//! Tests of features that only PostgreSQL has: rights of roles beyond their objects, locks on its
+//! catalog, names in another encoding, and the store in it. `postgres-17/law_...`.
 
 mod administrators;
 mod identity;
@@ -21,7 +21,7 @@ use jit_tests::trials::Trials;
 
 use crate::scene::Scene;
 
-/// Longest that one test takes on a machine with much else to do.
+/// Longest time of one test on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn main() -> Result<()> {
@@ -83,7 +83,7 @@ fn main() -> Result<()> {
                 });
             }
         }
-        // before, only a superuser can lock a table of the catalog in a mode that is in the way
+        // before 17, only a superuser can lock a table of the catalog in a mode that blocks others
         if running.major >= 17 {
             all.add("law_04_a_lock_of_the_account_on_the_catalog_keeps_no_role", memberships::locked_catalog);
             all.add_alone("the_dead_mans_switch_ends_who_locks_what_it_reads_first", switch::locked_catalog);
@@ -106,7 +106,7 @@ struct Tests<'a> {
 }
 
 impl Tests<'_> {
-    /// One about an account, a role, and the broker's adapter.
+    /// Adds a test about an account, a role, and the broker's adapter.
     fn add<F>(&mut self, name: &str, test: impl FnOnce(Scene) -> F + Send + 'static)
     where
         F: Future<Output = Result<(), BoxError>> + Send,
@@ -114,7 +114,7 @@ impl Tests<'_> {
         self.add_plain(name, |running| async move { test(Scene::new(running).await?).await });
     }
 
-    /// On a server of its own, of this major version.
+    /// Adds a test on a server of its own, of this major version.
     fn add_alone<F>(&mut self, name: &str, test: impl FnOnce(u32) -> F + Send + 'static)
     where
         F: Future<Output = Result<(), BoxError>> + Send,

@@ -1,4 +1,4 @@
-//! What the broker granted, as whom, and what it finds in the way.
+//! Tests of the memberships that the broker granted, of their grantor, and of what blocks a revoke.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) async fn locked(scene: Scene) -> Result<(), BoxError> {
     scene.sql("GRANT {role} TO {account} WITH ADMIN OPTION").await?;
     let other = scene.world.fresh("bob");
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
-    // an open transaction that granted the role is in the way of every revoke of it
+    // an open transaction that granted the role blocks every revoke of it
     let session = scene.running.session(&scene.account, "postgres").await?;
     session.batch_execute(&format!("BEGIN; GRANT {} TO {other}", scene.role)).await?;
     let report = scene.revoke().await?;
@@ -68,10 +68,10 @@ pub(crate) async fn gone_before(scene: Scene) -> Result<(), BoxError> {
     must(scene.revoke().await?.was_held == Some(false), "it was gone already")
 }
 
-/// Two accounts swap their names while one of them holds the role.
+/// Swaps the names of two accounts while one of them holds the role.
 pub(crate) async fn swapped(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
-    // as the engine has it: from now on by what it is
+    // as the engine does: from now on by id
     let seen = scene.database.observe(&[scene.subject()?]).await?.seen.pop().ok_or("nothing")?;
     let subject = Subject { account_id: seen.account_id, role_id: seen.role_id, ..scene.subject()? };
     let (other, between) = (scene.world.fresh("bob"), scene.world.fresh("between"));
@@ -86,7 +86,7 @@ pub(crate) async fn swapped(scene: Scene) -> Result<(), BoxError> {
     must(session.batch_execute("SELECT 1").await.is_err(), "its session lives")
 }
 
-/// A lock that another call of ours holds is not said to be a person's.
+/// Checks that a lock held by another call of ours is not reported as a person's.
 pub(crate) async fn locked_by_us(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     let other = scene.world.fresh("bob");
@@ -98,7 +98,7 @@ pub(crate) async fn locked_by_us(scene: Scene) -> Result<(), BoxError> {
     let error = scene.revoke().await.err().ok_or("it was revoked all the same")?.to_string();
     must(error.contains("another call of jit") && !error.contains(&broker), error.clone())?;
     must(ours.batch_execute("ROLLBACK").await.is_ok(), "our own session was ended")?;
-    // somebody else's is named, and ours beside it is not
+    // the lock of a person is named, and ours beside it is not
     let admin = scene.running.admin("postgres").await?;
     admin.batch_execute(&format!("BEGIN; GRANT {} TO {other}", scene.role)).await?;
     let waits = ours.batch_execute(&grant);
@@ -109,7 +109,7 @@ pub(crate) async fn locked_by_us(scene: Scene) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A lock of the account's on the tables of roles, under which they can still be read.
+/// Locks the tables of roles in the account's session, in a mode that still allows reads.
 pub(crate) async fn locked_catalog(scene: Scene) -> Result<(), BoxError> {
     for table in ["pg_auth_members", "pg_authid"] {
         scene.sql(&format!("GRANT MAINTAIN ON {table} TO {{role}}")).await?;

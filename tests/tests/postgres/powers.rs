@@ -1,4 +1,4 @@
-//! Which rights outlive a membership, and what is left behind.
+//! Tests of the rights that outlive a membership, and of leftovers.
 
 use jit_core::database::{DatabaseError, Rejection};
 use jit_core::holding::{left_behind, marks};
@@ -129,7 +129,8 @@ pub(crate) async fn passed_on(scene: Scene) -> Result<(), BoxError> {
     must(!left.iter().any(|one| one.contains("still")), format!("what nobody touched is told: {left:?}"))
 }
 
-/// Who may SET ROLE to a role that may log in gives it a password, and comes back as the role when the membership is gone.
+/// Sets a password on a role that may log in. A member can do that by SET ROLE, and come back as
+/// the role after the revoke.
 pub(crate) async fn password(scene: Scene) -> Result<(), BoxError> {
     scene.sql("ALTER ROLE {role} LOGIN; GRANT {role} TO {account}").await?;
     let session = scene.running.session(&scene.account, "postgres").await?;

@@ -13,7 +13,7 @@ use jit_core::testkit::database_laws::{Act, Login, World as _, witness};
 use jit_tests::servers::RunningPostgres;
 use jit_tests::world::postgres::PostgresWorld;
 
-/// An account, a role, and the broker's adapter.
+/// Account, a role, and the broker's adapter.
 pub(crate) struct Scene {
     pub(crate) world: PostgresWorld,
     pub(crate) running: RunningPostgres,
@@ -37,7 +37,7 @@ impl Scene {
     pub(crate) async fn sql(&self, statements: &str) -> Result<(), BoxError> {
         let text = statements.replace("{role}", &self.role).replace("{account}", &self.account);
         let text = text.replace("{broker}", &self.world.broker());
-        // one after the other: statements about what all tests share
+        // one after the other: these statements change what all tests share
         let locked = format!("SELECT pg_advisory_xact_lock(4711); {text}");
         Ok(self.running.admin("postgres").await?.batch_execute(&locked).await?)
     }

@@ -1,4 +1,4 @@
-//! The script that sets a target up, run by psql on a server of its own.
+//! Tests of the set-up script, run by psql on a server of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio::process::Command;
 use crate::must;
 
 const PASSWORD: &str = "it's \"secret\" \\ :password";
-/// The second one needs every kind of quotes.
+/// Roles to set up; the second name needs every kind of quotes.
 const ROLES: [&str; 2] = ["orders_write", "o'neil \"\\ :x"];
 
-/// Everything that a script could change, as one text.
+/// Query for everything that a script could change, as one text.
 const EVERYTHING: &str = "SELECT concat_ws('; ', \
     (SELECT string_agg(a::text, ', ' ORDER BY a.oid) FROM pg_authid a), \
     (SELECT string_agg(concat(m.roleid, m.member, m.grantor, m.admin_option, to_jsonb(m)), ', ' ORDER BY m.roleid, m.member, m.grantor) FROM pg_auth_members m), \
@@ -56,12 +56,12 @@ impl Scene {
         psql(self.cluster.running(), user, database, password, &self.script).await
     }
 
-    /// By the superuser, for whom it has to work.
+    /// Runs the script as the superuser, for whom it has to work.
     async fn runs(&self, password: Option<&str>) -> Result<(), BoxError> {
         Ok(self.run_by("postgres", "orders", password).await??)
     }
 
-    /// It fails because of this, and changes nothing.
+    /// Checks that the script fails for this reason, and changes nothing.
     async fn refuses(&self, why: &str) -> Result<(), BoxError> {
         let before = self.text(EVERYTHING).await?;
         let answer = self.run_by("postgres", "orders", Some(PASSWORD)).await?;
@@ -114,7 +114,7 @@ async fn psql(
 
 pub(crate) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(major).await?;
-    // without its password there is no account, and in another database nothing to do
+    // no account is made without its password, and nothing in another database
     let answer = scene.run_by("postgres", "orders", None).await?;
     must(answer.as_ref().is_err_and(|said| said.contains("no password")), format!("{answer:?}"))?;
     let answer = scene.run_by("postgres", "orders", Some("")).await?;
@@ -125,12 +125,12 @@ pub(crate) async fn from_nothing(major: u32) -> Result<(), BoxError> {
     scene.runs(Some(PASSWORD)).await?;
     scene.is_sound().await?;
     scene.target.windows("orders_write", &scene).await?;
-    // a second time it changes nothing
+    // a second run changes nothing
     let before = scene.text(EVERYTHING).await?;
     scene.runs(None).await?;
     let after = scene.text(EVERYTHING).await?;
     must(before == after, format!("it was\n{before}\nand is\n{after}"))?;
-    // and it brings back what was taken
+    // a further run restores each privilege that was taken
     for taken in [
         "REVOKE orders_write FROM jit_broker CASCADE",
         "REVOKE pg_signal_backend FROM jit_broker",
@@ -144,7 +144,7 @@ pub(crate) async fn from_nothing(major: u32) -> Result<(), BoxError> {
         scene.runs(None).await?;
         scene.is_sound().await.map_err(|error| format!("{taken}: {error}"))?;
     }
-    // another broker of the same database has a place of its own
+    // another broker of the same database has a schema of its own
     let other = Target::new(database(scene.cluster.running(), "other_broker")?, &ROLES).await?;
     psql(scene.cluster.running(), "postgres", "orders", Some(PASSWORD), &other.script().await?).await??;
     let wrong = other.wrong().await?;
@@ -182,7 +182,7 @@ pub(crate) async fn planted(major: u32) -> Result<(), BoxError> {
     }
     scene.runs(Some(PASSWORD)).await?;
     scene.is_sound().await?;
-    // what somebody puts on it later is refused as well
+    // a foreign trigger that comes later is refused too
     scene
         .sql(
             "postgres",
@@ -193,7 +193,7 @@ pub(crate) async fn planted(major: u32) -> Result<(), BoxError> {
     scene.refuses("has trigger own").await
 }
 
-/// By an administrator who is no superuser, as vendors have it.
+/// Runs the script as an administrator who is not a superuser, as on a vendor's servers.
 pub(crate) async fn by_an_administrator(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(major).await?;
     scene
@@ -207,7 +207,7 @@ pub(crate) async fn by_an_administrator(major: u32) -> Result<(), BoxError> {
         scene.run_by("administrator", "orders", password).await??;
         scene.is_sound().await?;
     }
-    // where they may end sessions, and may not pass that on, it is done by a function
+    // a function ends sessions if the administrator may do that, but may not pass the right on
     scene
         .sql(
             "postgres",

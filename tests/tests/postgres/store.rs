@@ -1,4 +1,5 @@
-//! What a login to the store of many nodes can see, break or hold up: an auditor's, and a node's.
+//! Tests of the logins to the store of many nodes: what an auditor or a node can see, break or hold
+//! up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::must;
 
-/// A function of the auditor's, as cheap as the planner can be told, sees no row that the views leave out.
+/// Plants an auditor's function with the lowest cost that the planner accepts. It sees no row that
+/// the views leave out.
 pub(crate) async fn auditor(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     running
@@ -54,7 +56,8 @@ pub(crate) async fn auditor(running: RunningPostgres) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What a thief of a node's password tells the store of the time is refused, or counts for nothing.
+/// Tells the store false times, as a thief of a node's password could. They are refused, or have no
+/// effect.
 pub(crate) async fn time(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     let store = place.open().await?;
@@ -70,7 +73,7 @@ pub(crate) async fn time(running: RunningPostgres) -> Result<(), BoxError> {
             "SELECT jit.set_back(0, '100 years')",
             "SELECT jit.accept_clock('{told}')",
         ] {
-            // some are refused, and some do nothing
+            // some calls are refused, and some have no effect
             let _ = node.batch_execute(&call.replace("{told}", told)).await;
         }
     }
@@ -84,7 +87,8 @@ pub(crate) async fn time(running: RunningPostgres) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Functions of a stranger's that fit a call better than the server's own are called neither by the owner, who makes the store, nor by a node.
+/// Plants functions that fit a call better than the server's own. Neither the owner, who makes the
+/// store, nor a node calls them.
 pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     let admin = running.admin(place.name()).await?;
@@ -113,7 +117,7 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
             ))
             .await?;
     }
-    // they are called by who takes no care
+    // a careless caller does call them
     admin.batch_execute("RESET ROLE; SELECT quote_ident('a'::name); SELECT unnest(ARRAY['a'])").await?;
     let called = async || -> Result<Vec<String>, BoxError> {
         let rows = admin.query("SELECT what FROM public.called", &[]).await?;
@@ -133,14 +137,15 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     must(called.is_empty(), format!("planted functions were called: {called:?}"))
 }
 
-/// As the owner of the database logs in.
+/// Returns the configuration with which the owner of the database logs in.
 fn owner(place: &OnPostgres) -> Result<StoreConfig, BoxError> {
     let socket = place.server().socket.to_string_lossy().replace('/', "%2F");
     let url = format!("postgres://{0}_owner@{socket}:{1}/{0}", place.name(), place.server().port);
     Ok(StoreConfig::new(PostgresConfig::from_url(&url)?))
 }
 
-/// A schema `jit` that a stranger made, or may make something in, is neither used by a node nor brought forward.
+/// Plants a schema `jit` that a stranger made, or may create objects in. Neither does a node use
+/// it, nor a migration.
 pub(crate) async fn planted_schema(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     let (admin, stranger) = (running.admin(place.name()).await?, format!("{}_auditor", place.name()));
@@ -168,7 +173,7 @@ pub(crate) async fn planted_schema(running: RunningPostgres) -> Result<(), BoxEr
         admin.batch_execute(&said(taken)).await?;
         place.open().await.map_err(|error| format!("{taken}: {error}"))?;
     }
-    // before there is any store
+    // before any store exists
     admin
         .batch_execute(&format!(
             "DROP SCHEMA jit CASCADE; CREATE SCHEMA jit AUTHORIZATION {stranger}; CREATE TABLE jit.meta (schema int); \
@@ -178,7 +183,7 @@ pub(crate) async fn planted_schema(running: RunningPostgres) -> Result<(), BoxEr
     refused(&format!("belongs to `{stranger}`")).await
 }
 
-/// Nobody connects to the database of a store but who uses it.
+/// Checks that only the users of a store may connect to its database.
 pub(crate) async fn closed(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     let stranger = format!("{}_stranger", place.name());
@@ -193,7 +198,7 @@ pub(crate) async fn closed(running: RunningPostgres) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Whatever a reader locks, nodes claim and commit.
+/// Locks everything that a reader may lock. Nodes claim and commit all the same.
 pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
     let place = OnPostgres::make(&running).await?;
     let store = place.open().await?;
@@ -234,7 +239,8 @@ async fn put_due(store: &dyn jit_core::store::Store, key: &str) -> Result<(), Bo
     Ok(())
 }
 
-/// A server whose certificate names no host is known by the name that is expected, or by who signed for it.
+/// Connects to a server whose certificate names no host. It is trusted by the expected name, or by
+/// the authority that signed it.
 pub(crate) async fn store_by_name(running: RunningPostgres) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(running.major).await?;
     let running = cluster.running();

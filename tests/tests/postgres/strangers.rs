@@ -1,4 +1,4 @@
-//! Code of somebody else that would run as the broker.
+//! Tests of code of other people that would run as the broker.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use jit_postgres::{PostgresConfig, PostgresDatabase};
 use crate::must;
 use crate::scene::Scene;
 
-/// A superuser's login trigger that runs a function of mallory's: whatever mallory makes of it runs as whoever logs in (17 and later).
+/// Makes a superuser's login trigger that runs a function of mallory's. Mallory can put anything
+/// into it, and it runs as whoever logs in (17 and later).
 pub(crate) async fn login_trigger(scene: Scene) -> Result<(), BoxError> {
     let (place, mallory, broker) = (scene.world.fresh("place"), scene.world.fresh("mallory"), scene.world.broker());
     let admin = scene.running.admin("postgres").await?;
@@ -34,7 +35,7 @@ pub(crate) async fn login_trigger(scene: Scene) -> Result<(), BoxError> {
     };
     must(!refused().await?, "a superuser's own function is refused")?;
     there.batch_execute(&format!("ALTER FUNCTION app.logged_in() OWNER TO {mallory}")).await?;
-    // what she can do with it
+    // what mallory can do with it
     let hers = scene.running.session(&mallory, &place).await?;
     let body = format!("IF current_user = '{broker}' THEN GRANT {} TO {mallory}; END IF;", scene.role);
     hers.batch_execute(&format!(

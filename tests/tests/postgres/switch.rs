@@ -1,4 +1,4 @@
-//! What can be in the way of the dead man's switch: locks, strangers, and rights that it lacks.
+//! Tests of what can block the dead man's switch: locks, strangers, and missing rights.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio_postgres::error::SqlState;
 use crate::must;
 use crate::scene::Scene;
 
-/// Longest that the switch may take for one end: a lock holds it up for seconds, several times.
+/// Longest time of the switch for one end: a lock holds it up for seconds, several times.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Grants the role, and lets it end this long from now, and one second more.
+/// Grants the role, and arms the switch to end it after `ends_in` plus one second.
 async fn grant_and_arm(scene: &Scene, powers: Stance, ends_in: Duration) -> Result<(), BoxError> {
     scene.try_grant(powers).await??;
     let order =
@@ -50,27 +50,28 @@ async fn is_taken(scene: &Scene) -> Result<(), BoxError> {
     tokio::time::timeout(SOON, taken).await.map_err(|_| "the role was not taken")?
 }
 
-/// What the check says of the switch.
+/// Returns the check's message about the switch.
 async fn told(scene: &Scene) -> Result<String, BoxError> {
     let found = scene.database.check(&[]).await?;
     let about = found.iter().filter(|check| check.about.what == "dead-man" && check.severity > Severity::Remark);
     Ok(about.map(|check| check.message.clone()).collect::<Vec<_>>().join("; "))
 }
 
-/// Where the broker's leases are.
+/// Returns the name of the table of the broker's leases.
 async fn leases(scene: &Scene, admin: &Client) -> Result<String, BoxError> {
     let query = "SELECT 'jit_of_' || oid || '.leases' FROM pg_roles WHERE rolname = $1";
     Ok(admin.query_one(query, &[&scene.world.broker()]).await?.try_get(0)?)
 }
 
-/// The process of the broker's sentinel.
+/// Returns the process of the broker's sentinel.
 async fn sentinel(scene: &Scene, admin: &Client) -> Result<Option<i32>, BoxError> {
     let query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'jit sentinel' AND usename = $1";
     let row = admin.query_opt(query, &[&scene.world.broker()]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Another one would be started only while jit lives.
+/// Locks the leases longer than the sentinel waits. It must survive, since only a running jit would
+/// start another one.
 pub(crate) async fn locked_leases(scene: Scene) -> Result<(), BoxError> {
     let admin = scene.running.admin("postgres").await?;
     let leases = leases(&scene, &admin).await?;
@@ -91,7 +92,8 @@ pub(crate) async fn locked_leases(scene: Scene) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// 17 and later: before, only a superuser can lock a table of the catalog in a mode that is in the way.
+/// Locks a table of the catalog that the switch reads. Before 17, only a superuser can lock one in
+/// a mode that blocks others.
 pub(crate) async fn locked_catalog(major: u32) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(major).await?;
     let scene = Scene::new(cluster.running().clone()).await?;
@@ -103,7 +105,8 @@ pub(crate) async fn locked_catalog(major: u32) -> Result<(), BoxError> {
     is_taken(&scene).await
 }
 
-/// 16 and later: before, every member can act as the account.
+/// Leaves the session of a mere administrator of the account alone. Before 16, every member can act
+/// as the account.
 pub(crate) async fn mere_admin(scene: Scene) -> Result<(), BoxError> {
     let other = scene.world.fresh("eve");
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
@@ -119,7 +122,7 @@ pub(crate) async fn mere_admin(scene: Scene) -> Result<(), BoxError> {
 pub(crate) async fn by_the_function(major: u32) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(major).await?;
     let scene = Scene::new(cluster.running().clone()).await?;
-    // as vendors have it
+    // as on a vendor's servers
     scene
         .sql(
             "CREATE ROLE administrator LOGIN CREATEROLE; GRANT pg_signal_backend TO administrator; \
@@ -148,7 +151,8 @@ pub(crate) async fn planted_cron(major: u32) -> Result<(), BoxError> {
     is_taken(&scene).await
 }
 
-/// What a job of `pg_cron` runs, in a session of its own with the search path that the database has: it takes the role, and calls nothing of mallory's.
+/// Runs the job of `pg_cron` in a session with the search path of the database. The job takes the
+/// role, and calls nothing of mallory's.
 pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
     let settings =
         "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\ncron.use_background_workers = on";
@@ -159,7 +163,7 @@ pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
     let (admin, broker) = (scene.running.admin("postgres").await?, scene.world.broker());
     let job = "SELECT command FROM cron.job WHERE active AND username = $1";
     let job: String = admin.query_one(job, &[&broker]).await?.try_get(0)?;
-    // as every database has it that came from 14 or earlier
+    // as in every database that came from 14 or earlier
     admin
         .batch_execute(
             "CREATE ROLE mallory; GRANT CREATE ON SCHEMA public TO mallory; \
@@ -176,7 +180,7 @@ pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
     {
         must(session.batch_execute(careless).await.is_err(), format!("{careless}: it finds nothing of hers"))?;
     }
-    // the sentinel is not to be the one
+    // the job has to do it, so the sentinel is ended
     let due = format!(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'jit sentinel'; \
          UPDATE {} SET fires_at = pg_catalog.clock_timestamp()",
@@ -188,7 +192,8 @@ pub(crate) async fn hostile_path(major: u32) -> Result<(), BoxError> {
     must(members.iter().all(|row| row.member != scene.account), "the job took nothing")
 }
 
-/// What is armed keeps a session in its database: doctor says so, and how that goes.
+/// Arms the switch, whose sentinel keeps a session in its database. Doctor reports that, with the
+/// statement that drops the database.
 pub(crate) async fn in_use(scene: Scene) -> Result<(), BoxError> {
     let (place, broker) = (scene.world.fresh("place"), scene.world.broker());
     let admin = scene.running.admin("postgres").await?;
@@ -209,7 +214,7 @@ pub(crate) async fn in_use(scene: Scene) -> Result<(), BoxError> {
     grant_and_arm(&scene, Stance::Refused, Duration::from_secs(600)).await?;
     must(sentinel(&scene, &admin).await?.is_some(), "no sentinel is awake")?;
     drop(scene.database);
-    // until nothing but the sentinel is there
+    // waits until only the sentinel is left
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name <> 'jit sentinel'";
     while admin.query_one(others, &[&place]).await?.try_get::<_, i64>(0)? > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -232,7 +237,7 @@ pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
             "DROP ROLE carol; DROP ROLE loaders",
             "carol",
         ),
-        // the account of whoever is granted it would write them
+        // the account that is granted the role could write the leases
         ("GRANT pg_write_all_data TO {role}", "REVOKE pg_write_all_data FROM {role}", scene.role.as_str()),
     ] {
         scene.sql(given).await?;
@@ -240,7 +245,7 @@ pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
         must(told.contains(&format!("{who} may write every table")), format!("{given}: it says: {told}"))?;
         scene.sql(taken).await?;
     }
-    // who reads all, and who could set the broker's password anyway
+    // somebody who may read everything, and somebody who could set the broker's password anyway
     let options = if major < 16 { "ADMIN OPTION" } else { "ADMIN TRUE, INHERIT FALSE, SET FALSE" };
     scene
         .sql(&format!(
@@ -252,7 +257,8 @@ pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
     must(told.is_empty(), format!("it says of the switch: {told}"))
 }
 
-/// The schema that would be the broker's own, made by somebody else, does not stop the script where the common one is in use.
+/// Plants a schema under the name that the broker's own would have. It does not stop the script
+/// where the common schema is in use.
 pub(crate) async fn planted_own_schema(major: u32) -> Result<(), BoxError> {
     let cluster = Cluster::start_fresh(major).await?;
     let running = cluster.running();

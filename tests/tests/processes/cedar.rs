@@ -1,4 +1,4 @@
-//! Policies in Cedar, from `jit.toml` to the membership.
+//! Tests of policies in Cedar, from `jit.toml` to the membership.
 
 use anyhow::{Context, Result, ensure};
 
@@ -31,7 +31,8 @@ pub(crate) fn all(tests: &mut Tests) {
     });
 }
 
-/// Alice may ask for the role, for which a DBA says yes, and frank may revoke.
+/// Writes a policy in Cedar: alice may request the role, a DBA approves it, and frank may revoke
+/// it.
 fn in_cedar(stage: &Stage) -> Result<()> {
     let config = std::fs::read_to_string(stage.path(Way::Straight.file()))?;
     let (own, others) = config.split_once("policy = \"policy.toml\"").context("no policy")?;
@@ -71,7 +72,8 @@ permit(principal == Jit::Principal::"frank", action == Jit::Action::"revoke", re
     )
 }
 
-/// Who is not permitted, for longer than `@max`, and in words that the policy does not take.
+/// Checks the refusals: of people without permission, of windows longer than `@max`, and of reasons
+/// that the policy forbids.
 async fn refused(stage: &Stage) -> Result<()> {
     let asks = async |who: &str, how_long: &str, why: &str| {
         let ask =

@@ -1,4 +1,5 @@
-//! Every process of ours is killed, the server is restarted, and the role and its sessions are gone all the same (DESIGN section 8).
+//! Kills every process of ours and restarts the server. The role and its sessions are gone all the
+//! same (law 4).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +22,14 @@ use tokio::process::Child;
 use crate::stage::{Said, command_in, end, ended};
 use crate::{MAJOR, Tests};
 
-/// So long after the end it fires, as the test configures it.
+/// Time after the end at which the switch fires, as the test configures it.
 const GRACE: TimeDelta = TimeDelta::seconds(2);
-/// How late it may be on a machine with much else to do: what looks every other second, and what it does then.
+/// Longest delay of the switch on a busy machine. It looks every other second, and then does its
+/// work.
 const LATE: TimeDelta = TimeDelta::seconds(20);
-/// `pg_cron` looks once a minute.
+/// Interval of one minute at which `pg_cron` looks.
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// Debian's version, which has `pg_cron` as a package.
+/// PostgreSQL version of Debian, which has `pg_cron` as a package.
 const WITH_CRON: u32 = 15;
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -86,7 +88,7 @@ pub(crate) fn all(tests: &mut Tests) {
         let cluster = Cluster::start_durable(MAJOR).await?;
         let stranger = cluster.running().admin("postgres").await?;
         let case = Case::on_postgres(cluster, false).await?;
-        // every kind by which one was ever known, in each mode
+        // every kind of lock that ever marked a sentinel, in each mode
         for lock in ["pg_advisory_lock", "pg_advisory_lock_shared"] {
             let keys = "unnest(ARRAY[1785295988, 1785295989]) k, pg_roles r WHERE r.rolname LIKE 'jit_broker%'";
             stranger
@@ -129,7 +131,7 @@ pub(crate) fn all(tests: &mut Tests) {
             let url =
                 format!("postgres://{broker}:{}@localhost:{}/postgres", password.replace(' ', "%20"), pooler.port());
             let config = PostgresConfig::from_url(&url)?.tls(TlsMode::verify_full(Some(pooler.ca().to_owned())));
-            // by whoever comes first, and by whoever comes later
+            // for the first connection and for later ones
             for _ in 0..3 {
                 let found = PostgresDatabase::new(config.clone())?.identify().await;
                 let right = match (mode, &found) {
@@ -145,7 +147,7 @@ pub(crate) fn all(tests: &mut Tests) {
         let case = Case::on_postgres(Cluster::start_durable(MAJOR).await?, false).await?;
         let access = case.granted("20s").await?;
         case.world.act(Act::Restart).await.map_err(whole)?;
-        // the next start, which does not live to see the end either
+        // the next start, which is killed before the end too
         let pump = case.pump()?;
         tokio::time::sleep(Duration::from_secs(8)).await;
         killed(pump).await?;
@@ -160,7 +162,7 @@ pub(crate) fn all(tests: &mut Tests) {
     });
 }
 
-/// A server of its own, and a folder for the processes.
+/// Server of its own, and a folder for the processes.
 struct Case {
     world: Arc<dyn World>,
     folder: TempDir,
@@ -240,7 +242,7 @@ impl Case {
         Ok(command_in(self.folder.path(), "jit.toml", &["pump"])?.spawn()?)
     }
 
-    /// An access that a process granted which was killed then, and no other lives.
+    /// Makes an access, and kills the process that granted it. No other process is alive then.
     async fn granted(&self, how_long: &str) -> Result<Value> {
         let pump = self.pump()?;
         let ask = ["request", "--json", "--target", "orders", "--role", &self.role, "--for", how_long, "--as", "alice"];
@@ -254,21 +256,21 @@ impl Case {
 
     async fn session(&self) -> Result<Box<dyn UserSession>> {
         let mut session = self.world.session(&self.account).await.map_err(whole)?;
-        // where the role can be set, it is
+        // where the role can be set, the session sets it
         let _ = session.attempt(Attempt::SetRole(&self.role)).await.map_err(whole)?;
         let tried = session.attempt(Attempt::Read(&self.role)).await.map_err(whole)?;
         ensure!(tried == Tried::Done, "the role is not usable: {tried:?}");
         Ok(session)
     }
 
-    /// Waits until the membership is gone, which has to be after the grace and not long after.
+    /// Waits until the membership is gone. That must be after the grace period, and not long after.
     async fn fires(&self, access: &Value, late: TimeDelta) -> Result<()> {
         let due: Time = after(end(access)?, GRACE);
         loop {
             let rows = self.world.members(&self.role).await.map_err(whole)?;
             let now = Utc::now();
             if !rows.iter().any(|row| row.member == self.account) {
-                // the window began a moment after the dead-man was armed for it
+                // the window began a moment after the switch was armed for it
                 ensure!(now > due - TimeDelta::seconds(1), "it fired at {now}, before its time {due}");
                 return Ok(());
             }
@@ -287,7 +289,8 @@ impl Case {
         anyhow::bail!("its session lives on")
     }
 
-    /// Granted by a process that is killed; the server is restarted, and somebody comes in then.
+    /// Grants an access, kills the process, and restarts the server. A session that opens then ends
+    /// too.
     async fn fires_after_a_restart(&self, how_long: &str, late: TimeDelta) -> Result<()> {
         let access = self.granted(how_long).await?;
         self.world.act(Act::Restart).await.map_err(whole)?;
@@ -297,19 +300,19 @@ impl Case {
         self.is_told(&access).await
     }
 
-    /// Nothing is asked for where the rule's dead-man is missing.
+    /// Checks that a request is refused without the dead man's switch that its rule requires.
     async fn is_refused(&self, with: &str) -> Result<()> {
-        // the first contact
+        // makes the first contact with the target
         self.jit(&["run-due"]).await?.done()?;
         let ask = ["request", "--target", "orders", "--role", &self.role, "--for", "10m", "--as", "alice"];
         self.jit(&ask).await?.fails(1, with)?;
         Ok(())
     }
 
-    /// The next start sees what happened, and logs it.
+    /// Checks that the next start sees what happened, and logs it.
     async fn is_told(&self, access: &Value) -> Result<()> {
         let id = access["id"].as_str().context("no id")?;
-        // it says that it fired once it has ended the sessions, too
+        // the switch says that it fired only after it has ended the sessions
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.jit(&["run-due"]).await?.done()?;
         let access = self.jit(&["show", id, "--json"]).await?.done()?.json()?;

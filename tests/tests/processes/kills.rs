@@ -1,4 +1,5 @@
-//! `kill -9` around every step of a grant and of a revoke: store, catalog and sessions agree afterwards.
+//! Runs `kill -9` around every step of a grant and of a revoke. Store, catalog and sessions agree
+//! afterwards.
 
 use std::time::Duration;
 
@@ -9,15 +10,15 @@ use tokio::process::Child;
 use crate::Tests;
 use crate::stage::{BY_TLS, Stage, end};
 
-/// In the packet that looks before a grant.
+/// Text in the packet that looks before a grant.
 pub(crate) const LOOK: &str = "WITH RECURSIVE subject";
-/// In the packet that grants.
+/// Text in the packet that grants.
 pub(crate) const GRANT: &str = "\"set_role\":";
-/// In the first packet of a connection.
+/// Text in the first packet of a connection.
 pub(crate) const HELLO: &str = "may_identify";
-/// In the packet that revokes.
+/// Text in the packet that revokes.
 pub(crate) const REVOKE: &str = "\"narrow\":";
-/// In the packet that ends sessions.
+/// Text in the packet that ends sessions.
 pub(crate) const TERMINATE: &str = "pg_terminate_backend(o.pid)";
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -61,14 +62,14 @@ pub(crate) fn all(tests: &mut Tests) {
     });
 }
 
-/// When the lock is freed for which the killed process' statement waits.
+/// Moment at which the lock is freed for which the killed process's statement waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Freed {
     BeforeTakeOver,
     AfterTakeOver,
 }
 
-/// What is still there when a revoking process is killed.
+/// Leftovers at the moment when a revoking process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Both,
@@ -83,7 +84,7 @@ async fn kill(mut victim: Child) -> Result<()> {
     Ok(())
 }
 
-/// A grant is frozen where the needle says, its process killed, and another goes on.
+/// Freezes a grant at the needle, kills its process, and lets another one go on.
 async fn granting(stage: &Stage, way: To, needle: &str, state: &str, member: bool) -> Result<()> {
     let id = stage.asks("orders", "10m").await?;
     stage.proxy.freeze(way, needle);
@@ -96,7 +97,7 @@ async fn granting(stage: &Stage, way: To, needle: &str, state: &str, member: boo
     kill(victim).await?;
     let _pump = stage.pump()?;
     stage.until(&id, &["active", "failed"]).await?;
-    // what was on its way arrives now, of a process that is long dead
+    // the held packet of the dead process arrives now
     stage.proxy.thaw();
     stage.until_plain_gone().await?;
     let agreed = stage.agree(&id, latest_end).await?;
@@ -104,7 +105,7 @@ async fn granting(stage: &Stage, way: To, needle: &str, state: &str, member: boo
     stage.closes(&id).await
 }
 
-/// A GRANT commits after its client was killed, or would.
+/// Kills a process while its GRANT waits for a lock. The GRANT commits afterwards, or would.
 async fn waiting_grant(stage: &Stage, freed: Freed) -> Result<()> {
     let id = stage.asks("orders", "10m").await?;
     let locker = stage.lock_role().await?;
@@ -121,7 +122,7 @@ async fn waiting_grant(stage: &Stage, freed: Freed) -> Result<()> {
     }
     let _pump = stage.pump()?;
     if freed == Freed::AfterTakeOver {
-        // the survivor has sent something of its own by then, which waits as well
+        // the survivor has sent its own statement by then, which waits as well
         stage.until_broker(&format!("wait_event_type = 'Lock' AND {BY_TLS}"), 1).await?;
         ensure!(!stage.is_member().await?, "it holds a role for which it waits");
         locker.batch_execute("ROLLBACK").await?;
@@ -131,7 +132,7 @@ async fn waiting_grant(stage: &Stage, freed: Freed) -> Result<()> {
     stage.closes(&id).await
 }
 
-/// A revoke is frozen where the needle says, its process killed, and another goes on.
+/// Freezes a revoke at the needle, kills its process, and lets another one go on.
 async fn revoking(stage: &Stage, way: To, needle: &str, state: &str, left: Left) -> Result<()> {
     let id = stage.holds("3s").await?;
     let session = stage.session().await?;
@@ -151,7 +152,7 @@ async fn revoking(stage: &Stage, way: To, needle: &str, state: &str, left: Left)
     ensure!(session.batch_execute("SELECT 1").await.is_err(), "its session lives on");
     stage.agree(&id, None).await?;
     let again = stage.holds("10m").await?;
-    // the old REVOKE arrives when the same membership is another access'
+    // the old REVOKE arrives when another access holds the same membership
     stage.proxy.thaw();
     stage.until_plain_gone().await?;
     ensure!(stage.is_member().await?, "a REVOKE of a dead process took what another access holds");

@@ -1,4 +1,5 @@
-//! Real processes of the trial binary on a real PostgreSQL: killed, stopped, raced, and used wrongly.
+//! Runs real processes of the trial binary on a real PostgreSQL: killed, stopped, raced, and used
+//! wrongly.
 #![allow(clippy::indexing_slicing)]
 
 mod cedar;
@@ -26,14 +27,14 @@ use jit_tests::servers::{RunningPostgres, Servers};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
-/// Longest that one test takes on a machine with much else to do.
+/// Longest time of one test on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The version that all of it is run on; what differs between versions is in the laws.
+/// PostgreSQL version of all these tests; the laws cover the differences between versions.
 const MAJOR: u32 = 17;
 
 fn main() -> Result<()> {
     let mut arguments = Arguments::from_args();
-    // they wait for the end of a claim most of the time
+    // most of the time a test waits for the end of a claim
     arguments.test_threads = arguments.test_threads.or(Some(10));
     let servers = Servers::of_this_run()?;
     let mut tests = Tests {
@@ -56,33 +57,33 @@ fn main() -> Result<()> {
     libtest_mimic::run(&arguments, tests.trials).exit()
 }
 
-/// What is run.
+/// Tests to run.
 struct Tests {
     server: Option<RunningPostgres>,
-    /// Which servers were left out, and why.
+    /// Servers that were left out, with the reasons.
     absent: BTreeMap<String, String>,
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
 }
 
-/// What a test stands on.
+/// Server and store of a test.
 #[derive(Debug, Clone)]
 struct Ground {
     server: RunningPostgres,
     store: StoreKind,
 }
 
-/// Where the processes of a test keep what they know.
+/// Kind of store that the processes of a test use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoreKind {
-    /// In one file.
+    /// Store in one file.
     File,
-    /// In a database of the server.
+    /// Store in a database of the server.
     Shared,
 }
 
 impl Ground {
-    /// A new store for its processes; none: a file will do.
+    /// Makes a new store for the processes. `None`: a file will do.
     async fn store(&self) -> Result<Option<OnPostgres>> {
         match self.store {
             StoreKind::File => Ok(None),
@@ -92,7 +93,7 @@ impl Ground {
 }
 
 impl Tests {
-    /// A test on a store in a file.
+    /// Adds a test on a store in a file.
     fn add<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -100,7 +101,7 @@ impl Tests {
         self.add_on(StoreKind::File, name, test);
     }
 
-    /// A test on a store in a file, and once more on a shared one.
+    /// Adds a test on a store in a file, and once more on a shared one.
     fn add_both<F>(&mut self, name: &str, test: impl FnOnce(Ground) -> F + Clone + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -109,7 +110,8 @@ impl Tests {
         self.add_on(StoreKind::Shared, &format!("shared/{name}"), test);
     }
 
-    /// A test that starts a server of its own, of this kind; left out where that is.
+    /// Adds a test that starts a server of this kind for itself. Without such a server it is left
+    /// out.
     fn add_with<F>(&mut self, kind: &str, name: &str, test: impl FnOnce() -> F + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -133,7 +135,7 @@ impl Tests {
         let runtime = Arc::clone(&self.runtime);
         let run = move || -> Result<(), Failed> {
             let ground = Ground { server, store };
-            // in a task: one that blocks its thread fails as well
+            // in a task, so that a test that blocks its thread fails as well
             let task = async { tokio::time::timeout(PATIENCE, tokio::spawn(test(ground))).await };
             let done = runtime.block_on(task).map_err(|_| format!("it takes longer than {PATIENCE:?}"))??;
             done.map_err(|error| Failed::from(format!("{error:#}")))

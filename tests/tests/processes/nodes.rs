@@ -1,4 +1,5 @@
-//! Several nodes on one store: any of them may die, be paused, be cut off or have a wrong clock.
+//! Tests of several nodes on one store: any of them may die, be paused, be cut off or have a wrong
+//! clock.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tokio::process::Child;
 use crate::stage::{PATIENCE, Stage, Way, end, ended, signal};
 use crate::{MAJOR, StoreKind, Tests};
 
-/// How late a role may be gone on a machine with much else to do: the next claim, and the call.
+/// Longest delay of a revoke on a busy machine: the next claim, and the call.
 const LATE: Duration = Duration::from_secs(5);
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -58,12 +59,12 @@ async fn killed(stage: &Stage) -> Result<()> {
     stage.closes(&id).await
 }
 
-/// However many nodes are paused, and wherever: the others go on at once.
+/// Pauses several nodes at once, at any point of their work. The others go on at once.
 async fn paused(stage: &Stage) -> Result<()> {
     let pumps: Vec<Child> = (0..3).map(|_| stage.pump()).collect::<Result<_>>()?;
     for round in 0..6 {
         let id = stage.asks("orders", "10m").await?;
-        // at some moment of the work that this begins
+        // pauses at some moment of the work that this begins
         let approve = ["approve", &id, "--as=bob"];
         let approving = stage.jit(&approve);
         let pausing = async {
@@ -74,7 +75,7 @@ async fn paused(stage: &Stage) -> Result<()> {
         paused?;
         approved?.done()?;
         let begun = Instant::now();
-        // commits of everybody else, while they hold whatever they hold
+        // commits of other processes, while the paused nodes hold whatever they hold
         let other = stage.asks("stock", "1h").await?;
         stage.jit(&["cancel", &other, "--as=alice"]).await?.done()?;
         let took = begun.elapsed();
@@ -99,7 +100,7 @@ async fn wrong_clocks(stage: &Stage) -> Result<()> {
         stage.logged(command)
     };
     let mut pumps = vec![off("+2h")?, stage.pump()?, off("-2h")?];
-    // each of them alone, too, has the last word on one window
+    // each wrong clock also ends one window alone
     for alone in [None, Some("+2h"), Some("-2h")] {
         if let Some(by) = alone {
             pumps.clear();
@@ -127,7 +128,8 @@ async fn wrong_clocks(stage: &Stage) -> Result<()> {
     stage.closes(&id).await
 }
 
-/// Two stores are open while the clock of their server is set back by an hour, and one opens after it was two days back.
+/// Sets the server's clock back by an hour while two stores are open. Another store opens after the
+/// clock was two days back.
 async fn server_clock() -> Result<()> {
     let cluster = Cluster::start_with_clock(MAJOR).await?;
     let place = OnPostgres::make(cluster.running()).await?;
@@ -136,7 +138,7 @@ async fn server_clock() -> Result<()> {
     };
     let stores = [open().await?, open().await?];
     let (start, began) = (stores[0].now().await?, Instant::now());
-    // what one store was told and committed nowhere, another knows a poll later
+    // a time that one store saw, but never committed, reaches the other one with the next poll
     let told = TimeDelta::milliseconds(1_500);
     let (mut last, mut each) = (start, [start; 2]);
     for hours in [0, -1, -2] {
@@ -165,7 +167,7 @@ async fn server_clock() -> Result<()> {
     }
     let now = other.now().await?;
     ensure!(now >= last - told, "{now} after {last}");
-    // it counts on from where it was, also with a clock that is doubtful
+    // the time counts on from where it was, even with a doubtful clock
     tokio::time::sleep(Duration::from_secs(2)).await;
     ensure!(other.now().await? >= now + Duration::from_secs(1), "the store's time stands still");
     one.accept_clock().await?;
@@ -174,7 +176,8 @@ async fn server_clock() -> Result<()> {
     Ok(())
 }
 
-/// Neither a node, nor the owner, nor an auditor changes an entry; an auditor reads the log and nothing else.
+/// Checks that nobody changes an entry: no node, no owner, no auditor. An auditor reads the log and
+/// nothing else.
 async fn closed_log(stage: &Stage) -> Result<()> {
     let id = stage.holds("10m").await?;
     stage.jit(&["audit", "verify"]).await?.done()?;
@@ -209,7 +212,7 @@ async fn closed_log(stage: &Stage) -> Result<()> {
     stage.closes(&id).await
 }
 
-/// A pump whose way to the store can be cut.
+/// Starts a pump whose connection to the store can be cut.
 fn cuttable(stage: &Stage, way: &Proxy) -> Result<Child> {
     let store = stage.store.as_ref().context("no shared store")?;
     let config = std::fs::read_to_string(stage.path("jit.toml"))?;
@@ -220,7 +223,8 @@ fn cuttable(stage: &Stage, way: &Proxy) -> Result<Child> {
     stage.logged(stage.command_with("cut.toml", &["pump"])?)
 }
 
-/// The store cannot be reached by anybody while a window ends: the node ends it, and records it when the store is back.
+/// Cuts the store off while a window ends. The node ends the window, and records it when the store
+/// is back.
 async fn store_away(stage: &Stage) -> Result<()> {
     let store = stage.store.as_ref().context("no shared store")?;
     let way = Proxy::before(store.server().port).await?;
@@ -228,7 +232,7 @@ async fn store_away(stage: &Stage) -> Result<()> {
     let id = stage.holds("15s").await?;
     let session = stage.session().await?;
     let end = end(&stage.access(&id).await?)?;
-    // long enough for the node to have read what comes
+    // long enough for the node to have read the coming ends
     tokio::time::sleep(Duration::from_secs(12)).await;
     way.cut();
     loop {
@@ -246,7 +250,7 @@ async fn store_away(stage: &Stage) -> Result<()> {
     way.mend();
     stage.until(&id, &["revoked"]).await?;
     ensure!(session.batch_execute("SELECT 1").await.is_err(), "its session lives on");
-    // also where the node is stopped before it has had the time
+    // the event is logged even if the node is stopped before it had the time
     signal(&pump, "TERM")?;
     let pump = ended(pump).await?;
     ensure!(pump.code == Some(0), "the pump did not stop well: {}", stage.pump_said());
@@ -257,7 +261,8 @@ async fn store_away(stage: &Stage) -> Result<()> {
     stage.closes(&id).await
 }
 
-/// One node's way to the store is cut while it works; another does the work, and the first comes back.
+/// Cuts one node off from the store while it works. Another one does the work, and the first comes
+/// back.
 async fn cut_off(stage: &Stage) -> Result<()> {
     let store = stage.store.as_ref().context("no shared store")?;
     let way = Proxy::before(store.server().port).await?;
@@ -270,7 +275,7 @@ async fn cut_off(stage: &Stage) -> Result<()> {
     ensure!(begun.elapsed() < PATIENCE, "it took {:?}", begun.elapsed());
     way.mend();
     drop(second);
-    // the first is back at work
+    // the first node works again
     let again = stage.holds("3s").await?;
     stage.until(&again, &["revoked"]).await?;
     drop(first);

@@ -1,4 +1,4 @@
-//! A server that is down when a window ends.
+//! Stops a server, which is down when a window ends.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ async fn down(elsewhere: &Ground) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(other.options().await?.is_none(), "the other server's role is still held");
-    // whoever ends the pump is told that it leaves something behind
+    // a stopped pump reports by its exit code that it leaves something behind
     signal(&pump, "TERM")?;
     ensure!(ended(pump).await?.code == Some(3), "a pump that leaves something overdue ends as if all were well");
     let pump = stage.pump()?;

@@ -1,4 +1,4 @@
-//! Two accesses of one membership, through two names of one cluster.
+//! Grants two accesses to one membership, through two names of one cluster.
 
 use anyhow::{Result, ensure};
 

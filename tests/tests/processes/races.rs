@@ -1,4 +1,5 @@
-//! Many processes on one SQLite file: one outcome each, and whoever came too late is told so.
+//! Runs many processes on one SQLite file. There is one outcome each, and whoever came too late is
+//! told so.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +66,7 @@ fn done(all: &[Said]) -> usize {
     all.iter().filter(|said| said.code == Some(0)).count()
 }
 
-/// Who did not succeed was refused, in one line.
+/// Checks that everybody who did not succeed was refused, in one line.
 fn one_line_each(all: &[Said]) -> Result<()> {
     for said in all.iter().filter(|said| said.code != Some(0)) {
         ensure!(said.code == Some(1), "{said:?}");

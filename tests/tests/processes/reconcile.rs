@@ -1,4 +1,5 @@
-//! What somebody with the broker's password did behind the store's back, as `jit reconcile` tells it.
+//! Acts with the broker's password behind the store's back, and checks the report of `jit
+//! reconcile`.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -35,7 +36,8 @@ pub(crate) fn all(tests: &mut Tests) {
             ] {
                 ensure!(said.contains(&line), "{said} has no `{line}`");
             }
-            // what our broker gave goes, and what it can use is for a person to take
+            // the membership that our broker granted is revoked; the one that it can use itself is
+            // left to a person
             expect(&stage, &["--enforce"], &json!([orphaned, usable])).await?;
             expect(&stage, &[], &json!([usable])).await
         },

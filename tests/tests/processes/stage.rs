@@ -1,4 +1,5 @@
-//! A folder with a configuration, a store and a policy; roles of its own on a server; and the `jit` binary.
+//! The stage of a test: a folder with a configuration, a store and a policy, roles of its own on a
+//! server, and the `jit` binary.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,38 +18,39 @@ use tokio_postgres::Client;
 
 use crate::Ground;
 
-/// Long enough for a claim to run out (10 s) and its work to be done by somebody else on a busy machine.
+/// Longest wait of a test. Within it a claim runs out (10 s), and another node does the work on a
+/// busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// True of a session that came by TLS, so not through the proxy.
+/// Condition for a session that came by TLS, so not through the proxy.
 pub(crate) const BY_TLS: &str = "EXISTS (SELECT FROM pg_stat_ssl s WHERE s.pid = pg_stat_activity.pid AND s.ssl)";
-/// Between two looks.
+/// Pause between two looks.
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// Everything around one or two processes.
+/// Surroundings of one or two processes.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) running: RunningPostgres,
     pub(crate) admin: Client,
     pub(crate) folder: TempDir,
-    /// Where the store is, if it is not in the folder.
+    /// Shared store, if the store is not in the folder.
     pub(crate) store: Option<OnPostgres>,
-    /// Before the server, for whoever uses [`Way::Proxied`].
+    /// Proxy before the server, for processes that use [`Way::Proxied`].
     pub(crate) proxy: Proxy,
     pub(crate) broker: String,
     pub(crate) account: String,
     pub(crate) role: String,
 }
 
-/// How a process reaches the database.
+/// Connection of a process to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Verified TLS.
+    /// Connection by verified TLS.
     Straight,
-    /// By the proxy, which has to read what is said.
+    /// Connection through the proxy, which has to read the conversation.
     Proxied,
 }
 
-/// What a command answered.
+/// Output of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -66,13 +68,13 @@ impl Way {
 }
 
 impl Said {
-    /// It was done.
+    /// Checks that the command succeeded.
     pub(crate) fn done(self) -> Result<Self> {
         ensure!(self.code == Some(0), "{:?}: {}{}", self.code, self.out, self.error);
         Ok(self)
     }
 
-    /// It failed as told, in one line that has this in it.
+    /// Checks that the command failed with this code, and with one line that contains this text.
     pub(crate) fn fails(self, code: i32, with: &str) -> Result<Self> {
         ensure!(self.code == Some(code), "exit code {:?} instead of {code}: {}{}", self.code, self.out, self.error);
         ensure!(self.error.contains(with), "`{}` has no `{with}`", self.error);
@@ -86,12 +88,12 @@ impl Said {
 }
 
 impl Stage {
-    /// Makes it: `alice` may ask for one role, for which `bob` or `carol` say yes.
+    /// Makes a stage: `alice` may request one role, and `bob` or `carol` approve it.
     pub(crate) async fn on(ground: &Ground) -> Result<Self> {
         Self::with(&ground.server, ground.store().await?).await
     }
 
-    /// The same on this server, with the store there, or in a file.
+    /// Makes a stage on this server, with this shared store, or with one in a file.
     pub(crate) async fn with(running: &RunningPostgres, store: Option<OnPostgres>) -> Result<Self> {
         static STAGES: AtomicU64 = AtomicU64::new(0);
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +121,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The target under this name, as its own configuration would have it.
+    /// Returns the configuration of the target under this name.
     pub(crate) fn target(&self, name: &str, database: &str, way: Way) -> String {
         let (port, tls) = match way {
             Way::Straight => {
@@ -144,7 +146,7 @@ impl Stage {
         )
     }
 
-    /// The store, reached by this port of 127.0.0.1 where it is a server's.
+    /// Returns the configuration of the store. A shared one is reached by this port of 127.0.0.1.
     pub(crate) fn store_at(&self, port: u16) -> String {
         let Some(store) = &self.store else { return "[store]\nurl = \"sqlite:jit.db\"\n".to_owned() };
         let (name, ca) = (store.name(), store.server().ca.display().to_string());
@@ -195,7 +197,7 @@ people = [{{ group = "dba", quorum = 2 }}]
         self.folder.path().join(name)
     }
 
-    /// Adds to a file of the folder.
+    /// Appends text to a file of the folder.
     pub(crate) fn append(&self, name: &str, text: &str) -> Result<()> {
         let before = std::fs::read_to_string(self.path(name))?;
         self.write(name, &(before + text))
@@ -207,32 +209,32 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     // ---- processes
 
-    /// The binary with these arguments; it is killed when its handle is dropped.
+    /// Returns the binary with these arguments. It is killed when its handle is dropped.
     pub(crate) fn command(&self, way: Way, arguments: &[&str]) -> Result<Command> {
         self.command_with(way.file(), arguments)
     }
 
-    /// The same with this configuration.
+    /// Returns the same command with this configuration.
     pub(crate) fn command_with(&self, config: &str, arguments: &[&str]) -> Result<Command> {
         command_in(self.folder.path(), config, arguments)
     }
 
-    /// Runs it to its end.
+    /// Runs the binary to its end.
     pub(crate) async fn jit(&self, arguments: &[&str]) -> Result<Said> {
         ended(self.command(Way::Straight, arguments)?.spawn()?).await
     }
 
-    /// Starts it with the proxy before its server.
+    /// Starts the binary, with the proxy before its server.
     pub(crate) fn victim(&self, arguments: &[&str]) -> Result<Child> {
         Ok(self.command(Way::Proxied, arguments)?.spawn()?)
     }
 
-    /// A pump of another process, which reaches the server.
+    /// Starts a pump in another process, which reaches the server.
     pub(crate) fn pump(&self) -> Result<Child> {
         self.logged(self.command(Way::Straight, &["pump"])?)
     }
 
-    /// Starts it; what it says goes into the pumps' log.
+    /// Starts the command; its output goes into the pumps' log.
     pub(crate) fn logged(&self, mut command: Command) -> Result<Child> {
         let log = std::fs::File::options().create(true).append(true).open(self.path("pump.log"))?;
         Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
@@ -240,19 +242,19 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     // ---- accesses
 
-    /// Asks for the role; which access that is.
+    /// Requests the role, and returns the id of the access.
     pub(crate) async fn asks(&self, target: &str, how_long: &str) -> Result<String> {
         self.asks_for(target, &self.role, how_long).await
     }
 
-    /// Asks for that role; which access that is.
+    /// Requests this role, and returns the id of the access.
     pub(crate) async fn asks_for(&self, target: &str, role: &str, how_long: &str) -> Result<String> {
         let ask = ["request", "--json", "--target", target, "--role", role, "--for", how_long, "--as", "alice"];
         let said = self.jit(&ask).await?.done()?;
         Ok(said.json()?["id"].as_str().context("no id")?.to_owned())
     }
 
-    /// Asks, and gets it from bob; which access that is.
+    /// Requests the role, lets bob approve it, and returns the id of the access.
     pub(crate) async fn holds(&self, how_long: &str) -> Result<String> {
         let id = self.asks("orders", how_long).await?;
         self.jit(&["approve", &id, "--as=bob"]).await?.done()?;
@@ -268,7 +270,7 @@ people = [{{ group = "dba", quorum = 2 }}]
         Ok(self.access(id).await?["state"].as_str().context("no state")?.to_owned())
     }
 
-    /// Waits until the access is in one of these states; how it is then.
+    /// Waits until the access is in one of these states, and returns it.
     pub(crate) async fn until(&self, id: &str, states: &[&str]) -> Result<Value> {
         let begun = Instant::now();
         loop {
@@ -301,7 +303,7 @@ people = [{{ group = "dba", quorum = 2 }}]
         Ok(())
     }
 
-    /// Whether the account may SET ROLE, where it is a member.
+    /// Returns whether a member may SET ROLE. `None`: the account is no member.
     pub(crate) async fn options(&self) -> Result<Option<bool>> {
         let rows = self
             .admin
@@ -314,20 +316,20 @@ people = [{{ group = "dba", quorum = 2 }}]
         rows.first().map(|row| Ok(row.try_get(0)?)).transpose()
     }
 
-    /// A session of the account that took the role.
+    /// Opens a session of the account that has set the role.
     pub(crate) async fn session(&self) -> Result<Client> {
         let session = self.running.session(&self.account, "postgres").await?;
         session.batch_execute(&format!("SET ROLE {}", self.role)).await?;
         Ok(session)
     }
 
-    /// How many sessions of this user there are for which this holds.
+    /// Counts the sessions of this user that fulfil this condition.
     pub(crate) async fn sessions(&self, user: &str, which: &str) -> Result<i64> {
         let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND {which}");
         Ok(self.admin.query_one(&sql, &[&user]).await?.try_get(0)?)
     }
 
-    /// Waits until this is true of the broker's sessions.
+    /// Waits until this many sessions of the broker fulfil the condition.
     pub(crate) async fn until_broker(&self, which: &str, how_many: i64) -> Result<()> {
         let begun = Instant::now();
         while self.sessions(&self.broker, which).await? != how_many {
@@ -337,7 +339,8 @@ people = [{{ group = "dba", quorum = 2 }}]
         Ok(())
     }
 
-    /// Waits until the server has done all that came through the proxy, and those sessions are over.
+    /// Waits until the server has done everything that came through the proxy, and those sessions
+    /// are over.
     pub(crate) async fn until_plain_gone(&self) -> Result<()> {
         self.until_broker(&format!("NOT {BY_TLS}"), 0).await
     }
@@ -350,7 +353,7 @@ people = [{{ group = "dba", quorum = 2 }}]
         Ok(())
     }
 
-    /// An open transaction that has changed the role's members, so that nobody else can.
+    /// Opens a transaction that has changed the role's members, so that nobody else can.
     pub(crate) async fn lock_role(&self) -> Result<Client> {
         let locker = self.running.admin("postgres").await?;
         locker.batch_execute(&format!("BEGIN; GRANT {} TO postgres", self.role)).await?;
@@ -359,7 +362,8 @@ people = [{{ group = "dba", quorum = 2 }}]
 
     // ---- agreement
 
-    /// Store, catalog and sessions say the same of the only access, and it ends no later than it might.
+    /// Checks that store, catalog and sessions agree about the only access, and that it ends no
+    /// later than `latest_end`.
     pub(crate) async fn agree(&self, id: &str, latest_end: Option<Time>) -> Result<String> {
         let access = self.access(id).await?;
         let state = access["state"].as_str().context("no state")?.to_owned();
@@ -382,7 +386,8 @@ people = [{{ group = "dba", quorum = 2 }}]
         Ok(state)
     }
 
-    /// Ends what is active, and checks what is left: no membership, no session, a sound log that tells it once.
+    /// Ends an active access, and checks what is left: no membership, no session, and a sound log
+    /// that tells each event once.
     pub(crate) async fn closes(&self, id: &str) -> Result<()> {
         if self.state(id).await? == "active" {
             self.jit(&["release", id, "--as=alice"]).await?.done()?;
@@ -401,7 +406,8 @@ people = [{{ group = "dba", quorum = 2 }}]
     }
 }
 
-/// The binary in this folder, with this configuration; it is killed when its handle is dropped.
+/// Returns the binary in this folder, with this configuration. It is killed when its handle is
+/// dropped.
 pub(crate) fn command_in(folder: &Path, config: &str, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(binary()?);
     command.arg("--config").arg(config).args(arguments).current_dir(folder).kill_on_drop(true);
@@ -412,25 +418,25 @@ pub(crate) fn command_in(folder: &Path, config: &str, arguments: &[&str]) -> Res
     Ok(command)
 }
 
-/// When the access is to be over.
+/// Returns the end of the access.
 pub(crate) fn end(access: &Value) -> Result<Time> {
     let end = access["expires_at"].as_str().with_context(|| format!("no end: {access}"))?;
     Ok(end.parse()?)
 }
 
-/// Waits for its end.
+/// Waits for the end of the process, and returns its output.
 pub(crate) async fn ended(child: Child) -> Result<Said> {
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.context("it does not end")??;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Said { code: output.status.code(), out: text(&output.stdout), error: text(&output.stderr) })
 }
 
-/// Sends a signal.
+/// Sends a signal to the process.
 pub(crate) fn signal(child: &Child, name: &str) -> Result<()> {
     jit_tests::server::signal(child.id().context("it has ended")?, name)
 }
 
-/// `jit`, as it was built beside this test.
+/// Returns the path of `jit`, built beside this test.
 fn binary() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let target = here.parent().and_then(Path::parent).context("no target folder")?;

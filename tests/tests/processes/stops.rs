@@ -1,4 +1,5 @@
-//! SIGSTOP before a send, SIGCONT after another process took over: the one that was stopped can neither record nor cause anything.
+//! Sends SIGSTOP before a packet, and SIGCONT after another process took over. The stopped process
+//! can neither record nor cause anything.
 
 use anyhow::{Result, ensure};
 use jit_tests::proxy::Way as To;

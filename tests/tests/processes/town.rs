@@ -1,4 +1,5 @@
-//! A server, the programs around jit that a careful team has, and the `jit` binary configured for all of them.
+//! A careful team's surroundings: a server, the programs around jit, and the `jit` binary
+//! configured for all of them.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use tokio::process::Child;
 
 use crate::stage::{Said, command_in, ended};
 
-/// Texts that must not come out anywhere; each is the secret of something.
+/// Secrets that must not appear in any output.
 pub(crate) const TRACKER_TOKEN: &str = "MARKER-tracker-token";
 pub(crate) const OPA_TOKEN: &str = "MARKER-opa-token";
 pub(crate) const CHAT_PATH: &str = "MARKER-chat-path";
 pub(crate) const MAIL_PASSWORD: &str = "MARKER-mail-password";
-/// The bytes of the webhook secrets.
+/// Bytes of the webhook secrets.
 pub(crate) const SIGNING: &[u8] = b"MARKER-signing-secret-of-32-byte";
 
-/// The whole.
+/// Everything that the tests of a careful team use.
 pub(crate) struct Town {
     pub(crate) world: Arc<dyn World>,
     pub(crate) outside: Outside,
@@ -188,19 +189,19 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
         let said = ended(command.env("JIT_LOG", "trace").spawn()?).await?;
         let log = self.said();
         let before = std::fs::read_to_string(&log).unwrap_or_default();
-        // what is enrolled is shown once, to its owner
+        // the enrolled secret is shown once, to its owner
         if !arguments.contains(&"enroll") {
             std::fs::write(log, format!("{before}{}{}", said.out, said.error))?;
         }
         Ok(said)
     }
 
-    /// Where what commands say is kept.
+    /// Returns the path of the file that keeps the output of commands.
     pub(crate) fn said(&self) -> std::path::PathBuf {
         self.folder.path().join("said.log")
     }
 
-    /// Runs in the background; what it says is kept.
+    /// Runs the binary in the background, and keeps its output.
     pub(crate) fn runs(&self, arguments: &[&str]) -> Result<Child> {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("background.log"))?;
         let mut command = command_in(self.folder.path(), "jit.toml", arguments)?;
@@ -212,7 +213,8 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
         std::fs::read_to_string(self.folder.path().join("background.log")).unwrap_or_default()
     }
 
-    /// Sets codes up; their secret, in base32. The code of half a minute ago is used up by it.
+    /// Enrols somebody for codes, and returns their secret in base32. This uses up the code of half
+    /// a minute ago.
     pub(crate) async fn enrols(&self, who: &str) -> Result<String> {
         let said = self.jit(&["mfa", "enroll", "--json", "--as", who]).await?.done()?.json()?;
         let uri = said["uri"].as_str().context("no uri")?;
@@ -221,7 +223,7 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
         for _ in 0..5 {
             let code = oathtool(&secret, -30)?;
             let said = self.jit(&["mfa", "confirm", "--totp", &code, "--as", who]).await?;
-            // its half minute may end before it is looked at
+            // the half minute of a code may end before the code is checked
             if !said.error.contains("not right") {
                 said.done()?;
                 return Ok(secret);
@@ -246,7 +248,7 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
     }
 }
 
-/// The code that an independent generator shows so many seconds from now.
+/// Returns the code that an independent generator shows this many seconds from now.
 pub(crate) fn oathtool(secret: &str, seconds: i64) -> Result<String> {
     let at = format!("@{}", chrono::Utc::now().timestamp().saturating_add(seconds));
     let made = Command::new("oathtool").args(["--totp", "--base32", "--now", &at, secret]).output();

@@ -1,4 +1,5 @@
-//! Approvals as a careful team has them, from asking to the end: tickets, codes, people, outside systems, notices.
+//! Tests of approvals in a careful team, from request to end: tickets, codes, people, outside
+//! systems, notices.
 
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub(crate) fn all(tests: &mut Tests, servers: &Servers) {
     });
 }
 
-/// Asked with a ticket and a code, answered by the manager, a DBA and somebody on call; usable, told to everybody, proven by the log.
+/// Tells a whole story. A request with a ticket and a code is approved by the manager, a DBA and
+/// somebody on call. It becomes usable, everybody is told, and the log proves it.
 async fn story(town: Town) -> Result<()> {
     let mut secrets = Vec::new();
     for who in ["alice", "dana", "bob", "grace"] {
@@ -56,7 +58,7 @@ async fn story(town: Town) -> Result<()> {
     let ask: Vec<&str> = ask.iter().map(String::as_str).collect();
     let asked = town.jit(&ask).await?.done()?.json()?;
     let id = asked["id"].as_str().context("no id")?;
-    // the tracker is asked first, and the code that came with the request counts after it
+    // the tracker is asked first, and the code of the request counts after that
     for _ in 0..100 {
         let awaits = town.access(id).await?["awaits"].to_string();
         ensure!(!awaits.contains("a second factor of"), "the code is asked for again: {awaits}");
@@ -78,7 +80,7 @@ async fn story(town: Town) -> Result<()> {
     let _ = session.attempt(Attempt::SetRole(&town.role)).await;
     let tried = session.attempt(Attempt::Read(&town.role)).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     ensure!(tried == Tried::Done, "the role is not usable: {tried:?}");
-    // the same code is not taken again, whatever for
+    // the same code is not accepted again, whatever it is for
     refused(&town, &["mfa", "confirm", "--as=bob", "--totp", &bob_code], "used already").await?;
     everybody_was_told(&town, id)?;
     town.jit(&["release", id, "--as=alice"]).await?.done()?;
@@ -90,7 +92,7 @@ async fn story(town: Town) -> Result<()> {
     law_12_no_secret_comes_out(&town, &secrets)
 }
 
-/// It is refused, and says this.
+/// Checks that the command is refused, with this text.
 async fn refused(town: &Town, arguments: &[&str], says: &str) -> Result<()> {
     let said = town.jit(arguments).await?;
     ensure!(
@@ -154,7 +156,8 @@ async fn the_log_proves_it(town: &Town, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Law 12: whatever comes out, at the most talkative level, holds none of the secrets that were planted.
+/// Checks law 12: no output contains any of the planted secrets, even at the most detailed log
+/// level.
 fn law_12_no_secret_comes_out(town: &Town, seeds: &[String]) -> Result<()> {
     use base64::Engine as _;
     let signing = base64::engine::general_purpose::STANDARD.encode(SIGNING);
@@ -189,14 +192,14 @@ fn law_12_no_secret_comes_out(town: &Town, seeds: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Dave asks for alice, which takes the board's yes; how it stands then.
+/// Requests the role for alice as dave, which the board has to approve, and returns the access.
 async fn asks_the_board(town: &Town) -> Result<Value> {
     let ask = ["request", "--json", "--target", "orders", "--role", &town.role, "--for", "10m"];
     let whose = ["--as", "dave", "--on-behalf-of", "alice"];
     town.jit(&[ask.as_slice(), &whose].concat()).await?.done()?.json()
 }
 
-/// It is signed as the specification has it.
+/// Checks the signature as the specification defines it.
 fn is_signed(heard: &Value) -> Result<()> {
     let header = |name: &str| heard["headers"][name].as_str().unwrap_or_default();
     let body = heard["body"].as_str().context("no body")?;
@@ -205,7 +208,8 @@ fn is_signed(heard: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The board answers at once, or later: once, signed, for its own access, in time.
+/// Lets the board answer at once, or later. An answer counts once, if it is signed, for its own
+/// access and in time.
 async fn calls_back(town: Town) -> Result<()> {
     town.outside
         .behaves("board", &json!({ "body": json!({"decision": "approve", "reason": "on the list"}).to_string() }))?;
@@ -274,7 +278,7 @@ async fn calls_back(town: Town) -> Result<()> {
     Ok(())
 }
 
-/// What cannot be understood is not a yes, and the log says why.
+/// Checks that an answer that cannot be understood does not approve, and that the log says why.
 async fn is_no_yes(town: Town) -> Result<()> {
     let approve = json!({"decision": "approve"}).to_string();
     let cases = [
@@ -298,7 +302,7 @@ async fn is_no_yes(town: Town) -> Result<()> {
         ensure!(told.contains("approver-failed") && told.contains(why), "{behaviour}: no `{why}` in {told}");
         town.jit(&["cancel", id, "--as=dave"]).await?.done()?;
     }
-    // one that nobody listens at
+    // an address that nobody listens at
     let config = std::fs::read_to_string(town.folder.path().join("jit.toml"))?;
     town.write("jit.toml", &config.replace(&town.outside.url("board"), "http://127.0.0.1:1/at/board"))?;
     let asked = asks_the_board(&town).await?;
@@ -308,8 +312,8 @@ async fn is_no_yes(town: Town) -> Result<()> {
     Ok(())
 }
 
-/// A mail server that another authority vouches for, or that offers no STARTTLS, gets nothing, not even the login; nothing is lost by that,
-/// nor by a wrong password.
+/// Checks that an untrusted mail server gets nothing, not even the login: one of another authority,
+/// or one without STARTTLS. Neither that nor a wrong password loses a notice.
 async fn mail_waits(town: Town) -> Result<()> {
     town.outside.behaves("board", &json!({ "body": json!({"decision": "approve"}).to_string() }))?;
     let config = std::fs::read_to_string(town.folder.path().join("jit.toml"))?;
@@ -321,7 +325,7 @@ async fn mail_waits(town: Town) -> Result<()> {
         let access = asks_the_board(&town).await?;
         let id = access["id"].as_str().context("no id")?.to_owned();
         town.until(&id, "active").await?;
-        // whichever process delivers says it
+        // the process that delivers says it, whichever it is
         let said = || Ok::<_, std::io::Error>(town.background() + &std::fs::read_to_string(town.said())?);
         for _ in 0..600 {
             if said()?.contains(why) {
@@ -354,7 +358,8 @@ async fn mail_waits(town: Town) -> Result<()> {
     Ok(())
 }
 
-/// A receiver fails for a minute: afterwards it has every notice, once by its key, in the order of each access; roles come and go meanwhile.
+/// Lets an endpoint fail for a minute. Afterwards it has every notice, once by its key, in the
+/// order of each access. Roles come and go meanwhile.
 async fn fails_for_a_minute(town: Town) -> Result<()> {
     town.outside.behaves("board", &json!({ "body": json!({"decision": "approve"}).to_string() }))?;
     town.outside.behaves("siem", &json!({ "status": 503 }))?;
@@ -366,7 +371,7 @@ async fn fails_for_a_minute(town: Town) -> Result<()> {
         let asked = std::time::Instant::now();
         let access = asks_the_board(&town).await?;
         let id = access["id"].as_str().context("no id")?.to_owned();
-        // the pump may have the question, or the end
+        // the pump may be the one that asks the board or ends the window
         town.until(&id, "active").await.context("a receiver that fails is in the way")?;
         town.jit(&["release", &id, "--as=alice"]).await?.done()?;
         town.until(&id, "revoked").await.context("a receiver that fails is in the way of the end")?;

@@ -1,4 +1,5 @@
-//! Wrong use that only a real server answers: one clear line that says what to do.
+//! Tests of wrong use that only a real server reveals. Each gets one clear line that says what to
+//! do.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -18,7 +19,7 @@ pub(crate) fn all(tests: &mut Tests) {
         stage.write("password", "hunter2\n")?;
         let said = stage.jit(&["approve", &id, "--as=bob"]).await?.fails(3, "password")?;
         ensure!(!format!("{said:?}").contains("hunter2"), "the password is told: {said:?}");
-        // nothing is lost: it is granted once the password is right
+        // nothing is lost: the access is granted once the password is right
         stage.write("password", &format!("the secret of {}", stage.broker))?;
         stage.jit(&["run-due"]).await?.done()?;
         stage.until(&id, &["active"]).await?;
@@ -87,7 +88,7 @@ pub(crate) fn all(tests: &mut Tests) {
     });
 }
 
-/// Runs it as somebody who may read everything and write nothing.
+/// Runs the command as somebody who may read everything and write nothing.
 async fn as_a_reader(stage: &Stage, arguments: &[&str]) -> Result<Said> {
     let folder = stage.folder.path();
     let is_root = std::fs::metadata(folder).is_ok_and(|there| there.uid() == 0);

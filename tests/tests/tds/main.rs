@@ -1,5 +1,5 @@
-//! The TDS double as a client sees it that knows nothing of this workspace nor of the driver that the adapter has: `python-tds`.
-//! Where that is missing the tests are ignored, and say so.
+//! Tests of the TDS double with an independent client, `python-tds`. It knows neither this
+//! workspace nor the adapter's driver. Without it the tests are ignored, and say so.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 const SCRIPT: &str = include_str!("client.py");
 
-/// What is there before anybody connects.
+/// Setup of the server, before anybody connects.
 const SETUP: [(&str, &str); 2] = [
     ("master", "CREATE LOGIN ann WITH PASSWORD = 'Secret-of-ann-1'"),
     (
@@ -32,7 +32,7 @@ fn main() {
         let trial = Trial::test(case.to_owned(), run);
         let about_tls = case.contains("tls") || case.contains("authority");
         match if about_tls { encryption } else { client } {
-            // the reason stands where the kind of a test is printed
+            // the reason is printed in the place of the test's kind
             Some(why) => trial.with_kind(why).with_ignored_flag(true),
             None => trial,
         }
@@ -40,12 +40,12 @@ fn main() {
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-/// Functions of the script without arguments.
+/// Returns the functions of the script without arguments.
 fn cases() -> impl Iterator<Item = &'static str> {
     SCRIPT.lines().filter_map(|line| line.strip_prefix("def ")?.strip_suffix("():"))
 }
 
-/// The first of these that does not run here.
+/// Returns the reason of the first need that is not met here.
 fn lacks(needs: &[(&str, &'static str)]) -> Option<&'static str> {
     let has = |code: &str| {
         let python = Command::new("python3").args(["-c", code]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -54,7 +54,7 @@ fn lacks(needs: &[(&str, &'static str)]) -> Option<&'static str> {
     needs.iter().find_map(|(code, why)| (!has(code)).then_some(*why))
 }
 
-/// One case; not encrypted, the client is given no authority.
+/// Runs one case. Without encryption, the client is given no authority.
 fn run(case: &str, encrypted: bool) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let files = Certificates::make(folder.path())?;
