@@ -1,5 +1,6 @@
 #!/bin/bash
-# Brings a server from another Debian suite into a folder, complete or not at all; touches nothing on the system.
+# Brings a server from another Debian suite into a folder, complete or not at all. Changes nothing
+# on the system.
 #
 #   tests/bring-deb.sh FOLDER SUITE PACKAGE PROGRAM
 #

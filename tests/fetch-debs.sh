@@ -1,5 +1,6 @@
 #!/bin/bash
-# Unpacks packages of another Debian suite, with the libraries that they need, into a folder; touches nothing on the system.
+# Unpacks packages of another Debian suite, with the libraries that they need, into a folder.
+# Changes nothing on the system.
 #
 #   tests/fetch-debs.sh SUITE FOLDER PACKAGE...
 set -euo pipefail

@@ -1,13 +1,16 @@
 #!/bin/bash
 # Breaks the engine on purpose, one law at a time, and shows that the simulator notices.
 #
-# Breaks the adapters, too: a patch that begins with `caught-by: BINARY FILTER` is run against these tests on real servers instead; one that
-# begins with `caught-with: NAME=VALUE` by histories of the simulator under that setting.
+# Breaks the adapters too. A patch that begins with `caught-by: BINARY FILTER` is run against these
+# tests on real servers instead. One that begins with `caught-with: NAME=VALUE` is run against
+# histories of the simulator under that setting.
 #
 #   ./tests/mutants.sh --check              only whether every patch still applies
-#   ./tests/mutants.sh [SEEDS] [NAME...]    each patch of tests/mutants (or these), with SEEDS histories (500) at the most
+#   ./tests/mutants.sh [SEEDS] [NAME...]    each patch of tests/mutants (or these), with at most
+#                                           SEEDS histories (500)
 #
-# Works on a copy; nothing here is changed. Says of each patch which law is broken in which history; fails if one passes.
+# Works on a copy; nothing here is changed. Says of each patch which law is broken in which history.
+# Fails if a patch passes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD

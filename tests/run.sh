@@ -1,10 +1,12 @@
 #!/bin/bash
-# Runs every test, with real servers. Brings what is missing, as far as it may: on Debian 12 as root, everything.
+# Runs every test, with real servers. Brings what is missing, as far as it may: on Debian 12 as
+# root, everything.
 #
 #   ./tests/run.sh [FILTER...]
 #
-#   JIT_TEST_SKIP=postgres-16,...   leaves servers out (postgres-15 to -18, mysql-9.7, mariadb-10.11, mariadb-11.8); they are
-#                                   named as skipped at the end
+#   JIT_TEST_SKIP=postgres-16,...   leaves servers out (postgres-15 to -18, mysql-9.7,
+#                                   mariadb-10.11, mariadb-11.8); they are named as skipped at
+#                                   the end
 #   JIT_TEST_CACHE=FOLDER           where server binaries are kept between runs
 #
 # A table says which laws hold on which engine. The last line is `N passed, N failed, N skipped`.
@@ -165,7 +167,8 @@ if [ "$status" -ne 0 ] && [[ $summary == *" 0 failed,"* ]]; then
     say "something failed outside of the tests (status $status): see above"
     summary=${summary/ 0 failed,/ 1 failed,}
 fi
-# which laws hold on what: the supervisor has said the versions, and a law that does not apply says why where its kind stands
+# prints which laws hold on which server: the supervisor has printed the versions, and a law that
+# does not apply has its reason in the place of the test's kind
 awk '
     /^[a-z0-9.-]+: .* on port [0-9]+$/ {
         engine = $1; sub(/:$/, "", engine); version = $0

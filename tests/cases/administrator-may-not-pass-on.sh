@@ -1,8 +1,9 @@
 #!/bin/bash
-# The administrator of a managed server may end sessions, and may not pass that right on (PostgreSQL 16 and later).
+# The administrator of a managed server may end sessions, but may not pass that right on (PostgreSQL
+# 16 and later).
 #
-# Must be: what doctor prints can be run by them (a function of theirs that ends sessions of accounts that are no superusers, say), and then sessions end with
-# their windows.
+# Must be: the administrator can run what doctor prints (for example, a function of theirs that ends
+# sessions of accounts that are not superusers). Then sessions end with their windows.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_in prod postgres postgres <<'S'
 create role managed nologin; grant pg_signal_backend, pg_read_all_stats, pg_monitor to managed;

@@ -1,7 +1,9 @@
 #!/bin/bash
-# `jit run-due` gives the all-clear (exit code 0) while an access is overdue: cron and serverless set-ups hear nothing of it.
+# `jit run-due` gives the all-clear (exit code 0) while an access is overdue, so cron and serverless
+# set-ups hear nothing of it.
 #
-# Must be: not 0 as long as something that is due has not been done; and where no such target is configured, its name is said.
+# Must be: the exit code is not 0 as long as something that is due has not been done. If its target
+# is not configured, the target is named.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; fresh prod; without_dead_man
 control=$(ask dave orders_read 1s); sleep 1.2; run_due

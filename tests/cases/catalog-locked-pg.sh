@@ -1,7 +1,9 @@
 #!/bin/bash
-# Who holds a role keeps it by a lock on the catalog that the REVOKE waits for (PostgreSQL 17: a role in pg_maintain).
+# A grantee keeps a role by a lock on the catalog that the REVOKE waits for (PostgreSQL 17: a role
+# in pg_maintain).
 #
-# Must be: where the revoke cannot get through because of the account's own sessions, these are ended first, and it is revoked then.
+# Must be: if the account's own sessions block the revoke, these are ended first, and then the role
+# is revoked.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; pg prod postgres orders "create role keeper nologin" "grant pg_maintain to keeper"; pg_may_grant prod keeper
 fresh prod 'dead_man_grace = "2s"'; rule keeper

@@ -1,8 +1,9 @@
 #!/bin/bash
-# What `jit doctor` prints for the dead-man cannot be run by the administrator of a managed server (MariaDB, MySQL).
+# The administrator of a managed server cannot run what `jit doctor` prints for the dead man's
+# switch (MariaDB, MySQL).
 #
-# Must be: what doctor prints can be run by such an administrator (procedures are not affected), or doctor says before which setting of the server it
-# takes (log_bin_trust_function_creators).
+# Must be: such an administrator can run what doctor prints (procedures are not affected), or doctor
+# says before which setting of the server it takes (log_bin_trust_function_creators).
 . "$(dirname "$0")/lib.sh"
 faults=()
 for kind in mariadb mysql; do

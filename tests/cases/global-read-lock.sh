@@ -1,7 +1,9 @@
 #!/bin/bash
-# Who holds a role keeps it by a global read lock that the REVOKE waits for (MySQL, MariaDB: a role with RELOAD, as DBAs have).
+# A grantee keeps a role by a global read lock that the REVOKE waits for (MySQL, MariaDB: a role
+# with RELOAD, as DBAs have).
 #
-# Must be: where the revoke cannot get through because of the account's own sessions, these are ended first, and it is revoked then.
+# Must be: if the account's own sessions block the revoke, these are ended first, and then the role
+# is revoked.
 . "$(dirname "$0")/lib.sh"
 for kind in mysql mariadb; do
   need_my $kind; step $kind; my_start $kind $kind; my_world $kind; my $kind "create role keeper; grant reload on *.* to keeper"; my_may_grant $kind keeper

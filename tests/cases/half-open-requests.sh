@@ -1,7 +1,8 @@
 #!/bin/bash
 # Strangers stop the ends of windows by connecting to the address for callbacks.
 #
-# Must be: connections from outside are limited in number and time; the pump always gets what it needs.
+# Must be: connections from outside are limited in number and time, and the pump always gets what it
+# needs.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; jit_toml; plain_policy; target orders-prod "$(pg_url prod)"
 free_port; port=$REPLY; ulimit -Sn 1024

@@ -1,7 +1,9 @@
 #!/bin/bash
-# A managed server gives nobody the right to end sessions, but a procedure that does it (MariaDB, MySQL).
+# A managed server gives nobody the right to end sessions, but has a procedure that does it
+# (MariaDB, MySQL).
 #
-# Must be: where the broker may call the vendor's procedure (mysql.rds_kill, mysql.az_kill), that is used, and counts as the right to end sessions.
+# Must be: if the broker may call the vendor's procedure (mysql.rds_kill, mysql.az_kill), jit uses
+# it, and counts it as the right to end sessions.
 . "$(dirname "$0")/lib.sh"
 faults=()
 for kind in mariadb mysql; do

@@ -2,11 +2,12 @@
 #
 #   . "$(dirname "$0")/lib.sh"
 #
-# and ends with `right`, `wrong WHY` or `cannot WHY` (exit codes 0, 1, 2). Whatever else fails in it ends it with 2: a case that could not
-# be set up says nothing about the product.
+# and ends with `right`, `wrong WHY` or `cannot WHY` (exit codes 0, 1, 2). Any other failure ends it
+# with 2: a case that could not be set up says nothing about the product.
 #
-# Servers are known by a name that the case gives them: `pg_start prod 17`, then `pg prod alice orders "select 1"`, ${PORT[prod]}.
-# Everything listens on 127.0.0.1, lives in one temporary folder ($W), and is gone when the case ends, however it ends.
+# Servers are known by a name that the case gives them: `pg_start prod 17`, then `pg prod alice
+# orders "select 1"`, ${PORT[prod]}. Everything listens on 127.0.0.1, lives in one temporary folder
+# ($W), and is gone when the case ends, however it ends.
 set -Eeuo pipefail
 export LC_ALL=C.UTF-8
 unset PGPASSWORD PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGOPTIONS MYSQL_HOST MYSQL_TCP_PORT MYSQL_PWD JIT_CONFIG JIT_TENANT JIT_AS JIT_TOTP
@@ -72,7 +73,8 @@ until_true() {
 }
 # A value out of JSON on standard input (its first line): `show $ID | json 'd["state"]'`
 json() { "$PYTHON" -c 'import json,sys; d=json.loads(sys.stdin.readline()); print('"$1"')'; }
-# Starts it in the background, to be ended with the case; STARTED[-1] is its process. It ends when the case is killed, too.
+# Starts a command in the background, to be ended with the case; STARTED[-1] is its process. It also
+# ends when the case is killed.
 background() { setpriv --pdeathsig KILL -- "$@" & STARTED+=($!); }
 # Receivers of webhooks: "PORT LOG ANSWER ANSWER-TO-EXTENSIONS"... (tools/webhook.py)
 hooks() {
@@ -81,7 +83,8 @@ hooks() {
 }
 stop() { kill -TERM "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
 
-# A free port of 127.0.0.1, outside of what the system hands out by itself; JIT_CASES_PORTS=FIRST-LAST has them elsewhere.
+# Finds a free port of 127.0.0.1, outside of the range that the system hands out by itself.
+# JIT_CASES_PORTS=FIRST-LAST sets another range.
 PORTS=${JIT_CASES_PORTS:-20000-31999}; next_port=$((${PORTS%-*} + ($$ * 7) % (${PORTS#*-} - ${PORTS%-*} + 1)))
 free_port() { # sets REPLY
   local tries
@@ -127,7 +130,7 @@ pg_bin() { # MAJOR: where initdb and postgres are
 need_pg() { pg_bin "$1" >/dev/null || cannot "PostgreSQL $1 is missing: the project's ./tests/run.sh brings it"; }
 PSQL=$(ls /usr/lib/postgresql/*/bin/psql 2>/dev/null | tail -1 || true); PSQL=${PSQL:-psql}
 
-# pg_start NAME MAJOR [SETTING...]: a new cluster. By its socket everybody is believed, by the network nobody without a password.
+# pg_start NAME MAJOR [SETTING...]: a new cluster. Its socket needs no password, the network does.
 pg_start() {
   local name=$1 major=$2; shift 2; need_pg "$major"; command -v "$PSQL" >/dev/null || cannot "psql is missing"
   mkdir "$W/$name"; own "$W/$name"; DATA[$name]=$W/$name/data KIND[$name]=$major
@@ -147,7 +150,8 @@ pg_up() {
   local name=$1; run_server "$name" "$(pg_bin "${KIND[$name]}")/postgres" -D "${DATA[$name]}"
   until_true 30 pg "$name" postgres postgres 'select 1' || cannot "PostgreSQL ${KIND[$name]} does not start: $(complaint "$name")"
 }
-# pg_copy FROM TO: TO is a byte for byte copy of the folder of FROM, which is stopped meanwhile, as a storage snapshot would make it.
+# pg_copy FROM TO: TO is a byte for byte copy of the folder of FROM, as a storage snapshot would
+# make it. FROM is stopped meanwhile.
 pg_copy() {
   down "$1" INT; mkdir "$W/$2"; cp -a "${DATA[$1]}" "$W/$2/data"; rm -f "$W/$2/data/postmaster.pid"; own "$W/$2"
   DATA[$2]=$W/$2/data KIND[$2]=${KIND[$1]}; free_port; PORT[$2]=$REPLY; pg_settings "$2"
@@ -162,7 +166,8 @@ pg() {
 # The same, with SQL on standard input.
 pg_in() { "$PSQL" -X -q -At -v ON_ERROR_STOP=1 -h "$W/$1" -p "${PORT[$1]}" -U "$2" -d "$3" -f -; }
 
-# pg_world NAME: a database `orders` with a table and roles, people, and the broker as the README has it.
+# pg_world NAME: a database `orders` with a table and roles, people, and the broker as the README
+# describes it.
 pg_world() {
   pg "$1" postgres postgres "create database orders"
   pg_in "$1" postgres orders <<'S'
@@ -188,8 +193,9 @@ pg_member() { # NAME ROLE ACCOUNT: 0 or 1 (or more, by several grantors)
 pg_holds() { [ "$(pg_member "$@")" != 0 ]; }
 pg_holds_not() { [ "$(pg_member "$@")" = 0 ]; }
 pg_url() { printf 'postgres://jit_broker@127.0.0.1:%s/%s' "${PORT[$1]}" "${2:-orders}"; }
-# A session that stays, and runs what is written to it: pg_session NAME USER DATABASE; then `say "select 1000 + 1"`, and `said 1001` tells whether it
-# has answered (errors repeat the statement, so that what is waited for should not stand in it).
+# Opens a session that stays, and runs what is written to it: pg_session NAME USER DATABASE. Then
+# `say "select 1000 + 1"` sends a statement, and `said 1001` tells whether it has answered. (Errors
+# repeat the statement, so the expected text should not stand in it.)
 pg_session() { open_session "$PSQL" -X -q -At -h "$W/$1" -p "${PORT[$1]}" -U "$2" -d "$3"; }
 open_session() {
   local n=${#STARTED[@]}; mkfifo "$W/session.$n"; SAID=$W/said.$n; : >"$SAID"
@@ -218,7 +224,8 @@ my_command() { # KIND FOLDER: sets COMMAND
       --lc-messages-dir="$usr/share/mysql" --secure-file-priv=NULL --datadir="$2/data" --tmpdir="$2/tmp")
   else COMMAND=("$usr/sbin/mariadbd" --no-defaults --datadir="$2/data" --tmpdir="$2/tmp"); fi
 }
-# my_start NAME mysql|mariadb [OPTION...]: a new server. root comes by the socket, without a password.
+# my_start NAME mysql|mariadb [OPTION...]: a new server. root logs in by the socket, without a
+# password.
 my_start() {
   local name=$1 kind=$2 kept; shift 2; need_my "$kind"
   mkdir "$W/$name" "$W/$name/tmp"; DATA[$name]=$W/$name/data KIND[$name]=$kind
@@ -260,7 +267,8 @@ my_session() { # NAME USER: as pg_session
   open_session mariadb --no-defaults -N -B --unbuffered --force --skip-reconnect --skip-ssl -h127.0.0.1 -P"${PORT[$1]}" "-u$2" "-ppw-$2"
 }
 my_url() { printf '%s://jit_broker@127.0.0.1:%s' "${KIND[$1]}" "${PORT[$1]}"; }
-# my_world NAME: a database `orders` with a table and roles, people, and a broker that has nothing yet but the roles to grant.
+# my_world NAME: a database `orders` with a table and roles, people, and a broker that has nothing
+# yet except the roles to grant.
 my_world() {
   my_in "$1" <<'S'
 create database orders; create table orders.stuck (id int); insert into orders.stuck values (1);
@@ -283,13 +291,14 @@ my_holds_not() { [ "$(my_member "$@")" = 0 ]; }
 export BROKER_PW=pw-broker
 jit() { (cd "$W" && exec timeout -k 5 "${LIMIT:-60}" "$JIT" "$@"); }
 
-# jit.toml with its store in a file of its own; targets are added by `target`, anything else by `toml`, the policy is read by `policy`.
+# Writes jit.toml, with its store in a file of its own. `target` adds targets, `toml` adds anything
+# else, and `policy` reads the policy.
 jit_toml() {
   printf 'policy = "policy.toml"\n[store]\nurl = "sqlite:jit.db"\n[audit]\nsigning_key = "audit.key"\nfile = "audit.jsonl"\n' >"$W/jit.toml"
 }
 toml() { cat >>"$W/jit.toml"; }
-# The same with its store in a database `jitstore` of that PostgreSQL server, made by `jit store migrate`; then jit logs in as `jit_node`. There is an
-# auditor, too: `jit_auditor`.
+# Writes the same with its store in a database `jitstore` of that PostgreSQL server, made by `jit
+# store migrate`. Then jit logs in as `jit_node`. There is an auditor too: `jit_auditor`.
 jit_toml_in() { # NAME
   pg_in "$1" postgres postgres <<'S'
 create role jit_owner login password 'pw-owner'; create role jit_node login password 'pw-node'; create role jit_auditor login password 'pw-auditor';
@@ -311,7 +320,8 @@ target() { # NAME URL [LINE...]: without TLS, to a server of this machine
     for line in "$@"; do case $line in tls*) ;; *) printf '%s\n' "$line" ;; esac; done; } >>"$W/jit.toml"
 }
 policy() { cat >"$W/policy.toml"; }
-# A policy for those who need none of their own: `orders_read` for the asking, `orders_write` with the yes of a dba.
+# Writes a policy for cases that need none of their own: `orders_read` at once on request,
+# `orders_write` with the approval of a dba.
 plain_policy() {
   policy <<'T'
 version = 1
@@ -351,7 +361,8 @@ ask() {
   [ -z "$answer" ] || printf '%s\n' "$answer" | json 'd["id"]'
   return $code
 }
-# The same where a refusal may be right: ID is empty then. (With exit code 3 it was taken, and the database has not granted it.)
+# Asks where a refusal may be right: ID is empty then. (Exit code 3: the request was accepted, but
+# the database has not granted it.)
 asks() {
   try ask "$@"
   case $RC in 0 | 3) ID=$OUT; return 0 ;; 1) ID=; return 0 ;; esac
@@ -368,8 +379,9 @@ expires() { show "$1" | json 'd.get("expires_at") or ""'; }
 serve() { setpriv --pdeathsig KILL -- "$JIT" serve --listen "127.0.0.1:$1" >>"$W/serve.log" 2>&1 & STARTED+=($!); PUMP=$!; until_true 20 listens "$1"; }
 pump() { setpriv --pdeathsig KILL -- "$JIT" pump >>"$W/pump.log" 2>&1 & STARTED+=($!); PUMP=$!; }
 
-# Whether a text for people holds what could move their cursor, forge a line or turn the order of letters around: control characters but the end of a
-# line, line and paragraph separators, and everything that is invisible (Cf). Reads standard input.
+# Checks whether a text for people contains what could move their cursor, forge a line or change the
+# order of letters. These are control characters except the end of a line, line and paragraph
+# separators, and everything invisible (Cf). Reads standard input.
 unclean() {
   "$PYTHON" -c '
 import sys, unicodedata
@@ -377,7 +389,8 @@ text = sys.stdin.buffer.read().decode("utf-8", "replace")
 sys.exit(0 if any(c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in text) else 1)'
 }
 
-# What `jit doctor` prints to mend all targets, as one script for the engine's own client (what is not SQL is left out).
+# Prints the fixes of `jit doctor` for all targets, as one script for the engine's own client
+# (anything but SQL is left out).
 mends() {
   try jit doctor --json
   [ -n "$OUT" ] || cannot "jit doctor says nothing: ${ERRORS:0:200}"
@@ -413,8 +426,8 @@ verdict() {
   right "$@"
 }
 
-# fresh NAME: another server is the only target, with an empty store; plain_policy, and what `jit doctor` asks for is done there.
-# Further arguments are lines of the target.
+# fresh NAME: makes another server the only target, with an empty store and plain_policy, and does
+# there what `jit doctor` asks for. Further arguments are lines of the target.
 fresh() {
   local name=$1; shift
   rm -f jit.db* audit.* pump.log; jit_toml; plain_policy
@@ -426,7 +439,8 @@ fresh() {
 without_dead_man() { sed -i 's/^max = "4h"/max = "4h"\ndead_man = "off"/' policy.toml; }
 run_due() { try jit run-due; }   # RC, OUT
 
-# tells ACCESS WORD...: whether all of these words stand anywhere in what is shown of the access or told of it: `jit show`, and what the last run said.
+# tells ACCESS WORD...: checks whether all of these words stand anywhere in what is shown of the
+# access or told about it: `jit show`, and the output of the last run.
 tells() {
   local access=$1 word; shift
   { show "$access"; printf '%s\n' "${OUT:-}" "${ERRORS:-}"; } >told

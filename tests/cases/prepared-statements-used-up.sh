@@ -1,8 +1,9 @@
 #!/bin/bash
-# Any account can use up what a server gives to everybody: the prepared statements (MySQL, MariaDB: max_prepared_stmt_count). Nothing of jit may
-# need one to take a role away.
+# Any account can use up a resource of the whole server: the prepared statements (MySQL, MariaDB:
+# max_prepared_stmt_count). Jit must not need one to take a role away.
 #
-# Must be: mallory, who holds no role, has used up all of them. A window ends in time all the same, by a pump and, without one, by the dead man's switch.
+# Must be: after mallory, who holds no role, has used up all of them, a window still ends in time:
+# by a pump and, without one, by the dead man's switch.
 . "$(dirname "$0")/lib.sh"
 for kind in mysql mariadb; do
   need_my $kind; step $kind; my_start $kind $kind --max-prepared-stmt-count=40; my_world $kind

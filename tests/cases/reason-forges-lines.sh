@@ -1,8 +1,8 @@
 #!/bin/bash
-# Who asks writes what the one who decides sees on the screen.
+# The requester writes the text that the approver sees on the screen.
 #
-# Must be: texts of people cannot move the cursor, begin a line of their own or change the order of letters: escaped where they are printed, or refused
-# where they come in.
+# Must be: texts of people cannot move the cursor, begin a line of their own or change the order of
+# letters. They are escaped where they are printed, or refused where they come in.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; jit_toml; plain_policy; target orders-prod "$(pg_url prod)"
 plain=$(ask dave orders_write 1h orders-prod --reason "OPS-12: stuck orders"); jit show "$plain" >plain

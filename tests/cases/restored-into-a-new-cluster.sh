@@ -1,8 +1,10 @@
 #!/bin/bash
-# A cluster is dumped and restored into a new one at the same address, with an access live (PostgreSQL 15): what confirm and retire do about it.
+# A cluster is dumped and restored into a new one at the same address, with an access live
+# (PostgreSQL 15). The question is what confirm and retire do about it.
 #
-# Must be: the operator can say that the data is the same, and the access ends on the new server; or at least: reconcile connects what is there with the
-# access that gave it, and what is written off is what the lost server had, not what the new one has.
+# Must be: the operator can say that the data is the same, and the access ends on the new server. Or
+# at least: reconcile connects what is there with the access that gave it, and only what the lost
+# server had is written off, not what the new one has.
 . "$(dirname "$0")/lib.sh"
 pg_start old 15; pg_world old; fresh old; without_dead_man
 alice=$(ask alice orders_read 5s); pg_holds old orders_read alice || cannot "nothing is granted"

@@ -1,8 +1,10 @@
 #!/bin/bash
-# A requestable role contains another one; the wider one is live by an access, the narrower is asked for (PostgreSQL 17, MariaDB).
+# A requestable role contains another one. The wider role is live by an access, and the narrower one
+# is requested (PostgreSQL 17, MariaDB).
 #
-# Must be: granted, and there until its own end, past that of the wider one. Or refused with the name of the access by which she has it, and no standing
-# finding in the log.
+# Must be: the narrower role is granted, and stays until its own end, past that of the wider one. Or
+# it is refused with the name of the access that gives it already, and the log has no finding about
+# standing access.
 . "$(dirname "$0")/lib.sh"
 for kind in 17 mariadb; do
   is=pg; [ $kind != mariadb ] || is=my

@@ -1,7 +1,9 @@
 #!/bin/bash
-# Two people say yes at about the same time, and one was enough: what the second one hears.
+# Two people approve at about the same time, and one approval was enough: the answer to the second
+# one.
 #
-# Must be: done, as there is nothing more to decide; or refused (exit code 1) with the name of who has already agreed.
+# Must be: it succeeds, as there is nothing more to decide; or it is refused (exit code 1), with the
+# name of the person who has already approved.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; fresh prod
 id=$(ask alice orders_write 60s); in_state "$id" pending || cannot "it does not wait for a yes"

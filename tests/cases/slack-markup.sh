@@ -1,7 +1,8 @@
 #!/bin/bash
 # A reason forges the fields of a message in Slack.
 #
-# Must be: texts of people are sent where Slack formats nothing (plain_text without emoji), or so that no line, field, mention or icon can be made of them.
+# Must be: texts of people are sent where Slack formats nothing (plain_text without emoji), or so
+# that they cannot make a line, field, mention or icon.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; jit_toml; plain_policy; target orders-prod "$(pg_url prod)"
 free_port; hooks "$REPLY slack.log ok ok"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A tenant's question goes to another tenant's system.
 #
-# Must be: no name of one tenant can be read as another's. A name that cannot be told apart is refused, or kept apart.
+# Must be: no name of one tenant can be read as another's. A name that cannot be told apart is
+# refused, or kept apart.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod
 printf %s whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo= >secret; chmod 600 secret

@@ -1,7 +1,9 @@
 #!/bin/bash
-# A session on a standby keeps a role that was revoked on the primary, and the end counts as verified.
+# A session on a standby keeps a role that was revoked on the primary, and the end counts as
+# verified.
 #
-# Must be: sessions on standbys end, too; or, as long as they are not looked at, doctor or the entry of the end says so.
+# Must be: sessions on standbys end too. Or, as long as jit does not look at them, doctor or the
+# audit event of the end says so.
 . "$(dirname "$0")/lib.sh"
 need_pg 15; [ -x /usr/lib/postgresql/15/bin/pg_basebackup ] || cannot "pg_basebackup is missing: the project's ./tests/run.sh brings it"
 pg_start prod 15; pg_world prod

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Texts of 120,000 letters are taken into record, log and notices.
 #
-# Must be: every text that people give has one; a longer one is refused, and nothing is recorded of it but the refusal.
+# Must be: every text that people give has a longest length. A longer one is refused, and only the
+# refusal is recorded.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; jit_toml; plain_policy; target orders-prod "$(pg_url prod)"
 big=$(head -c 120000 /dev/zero | tr '\0' x); faults=()

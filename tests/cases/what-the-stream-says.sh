@@ -1,7 +1,9 @@
 #!/bin/bash
-# At the end of a window somebody else's grant of the same role stands (PostgreSQL 17): what run-due prints of it.
+# At the end of a window, another grantor's grant of the same role still stands (PostgreSQL 17):
+# what run-due prints about it.
 #
-# Must be: who reads the stream learns that alice still has the role: it names the other grantor, too.
+# Must be: readers of the stream learn that alice still has the role. It names the other grantor
+# too.
 . "$(dirname "$0")/lib.sh"
 pg_start prod 17; pg_world prod; fresh prod; without_dead_man
 id=$(ask alice orders_read 2s); pg_holds prod orders_read alice || cannot "nothing is granted"
