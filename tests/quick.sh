@@ -1,0 +1,22 @@
+#!/bin/bash
+# Runs the quick tests: no server, no Cedar, no supervisor. For the inner loop, before ./.ci/run.
+#
+#   ./tests/quick.sh [FILTER...]     only the tests whose names hold one of these
+#
+# Runs the unit tests of jit-core and of the adapters, and the engine on mock databases.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+command -v cargo >/dev/null || [ ! -x "$cargo_home/bin/cargo" ] || PATH=$cargo_home/bin:$PATH
+command -v cargo >/dev/null || {
+    printf 'quick: cargo is missing: install Rust 1.89 or later, see https://rustup.rs\n' >&2
+    exit 1
+}
+
+packages=()
+for package in jit-core jit-postgres jit-mysql jit-mssql; do packages+=(--package "$package"); done
+features=jit-core/email,jit-core/http,jit-core/oidc,jit-core/sqlite,jit-core/testkit,jit-core/totp
+begun=$SECONDS
+cargo test --locked --quiet "${packages[@]}" --features "$features" --lib --test engine -- "$@"
+printf 'quick: all passed in %s s\n' "$((SECONDS - begun))"
