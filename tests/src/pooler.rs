@@ -48,7 +48,7 @@ impl Pooler {
     /// Starts a pooler in this mode.
     ///
     /// # Errors
-    /// As [`Self::before`].
+    /// The same as those of [`Self::before`].
     pub async fn start(
         mode: PoolMode,
         running: &RunningPostgres,

@@ -1,5 +1,5 @@
-//! Acts with the broker's password behind the store's back, and checks the report of `jit
-//! reconcile`.
+//! Acts with the broker's password behind the store's back, and checks what `jit reconcile`
+//! reports.
 
 use anyhow::{Result, ensure};
 use serde_json::json;

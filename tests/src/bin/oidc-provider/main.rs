@@ -3,14 +3,13 @@
 //!
 //! `oidc-provider` prints its issuer as the first line. It ends when its input does.
 //!
-//! | request | what for |
+//! | request | effect or answer |
 //! | --- | --- |
 //! | `GET /.well-known/openid-configuration`, `GET /keys` | as every provider has them |
 //! | `GET /rsa.pem` | its public RSA key |
 //! | `POST /sign?ES256` | a token that says what the body says |
 //! | `POST /rotate` | replaces the keys by others, under other names |
-//! | `POST /behave` | sets the answers: `well`, `slow`, `failing`, `huge`, `endless`, `html`,
-//! `moved` |
+//! | `POST /behave` | the manner: `well`, `slow`, `failing`, `huge`, `endless`, `html`, `moved` |
 //! | `GET /asked` | the number of requests for its keys |
 
 mod keys;
