@@ -192,7 +192,7 @@ text_id!(
 );
 text_id!(
     /// A notifier, as policy names it (`slack:dba`).
-    ReceiverName,
+    NotifierName,
     "receiver",
     given
 );
@@ -219,13 +219,14 @@ impl StoreId {
     }
 }
 
-impl TenantId {
-    /// Returns the tenant of installations that have only one: `default`.
-    #[must_use]
-    pub fn main() -> Self {
+impl Default for TenantId {
+    /// Returns the tenant of installations that have only one. Its name is `default`.
+    fn default() -> Self {
         Self("default".to_owned())
     }
+}
 
+impl TenantId {
     /// Returns the owner of records that belong to no tenant. No tenant can have this name.
     #[must_use]
     pub(crate) fn everywhere() -> Self {

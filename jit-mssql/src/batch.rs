@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::adapter::{Budget, copied, late, none_applied};
-use jit_core::database::{Call, DatabaseError, Subject};
+use jit_core::database::{Call, DatabaseError, Membership};
 use tiberius::Row;
 
 use crate::connect::{Connection, Connector, Server, Value};
@@ -33,7 +33,7 @@ pub(crate) trait Orders {
     /// Returns the batch for so many orders.
     fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String;
     /// Returns the subject of one order.
-    fn subject(&self, order: usize) -> Option<&Subject>;
+    fn membership(&self, order: usize) -> Option<&Membership>;
     /// Returns the order's deadline by the server's own clock, and its two flags, powers and
     /// actors.
     fn terms(&self, order: usize) -> (Time, bool, bool);
@@ -99,7 +99,7 @@ async fn once<O: Orders>(
     results: &mut [Result<O::Shown, DatabaseError>],
 ) -> Vec<usize> {
     let roles: BTreeSet<&str> =
-        batch.iter().filter_map(|&i| all.subject(i)).map(|subject| subject.role.as_str()).collect();
+        batch.iter().filter_map(|&i| all.membership(i)).map(|membership| membership.role.as_str()).collect();
     let wait = if roles.len() > 1 { budget.left().mul_f64(SHORT_WAIT) } else { budget.patience() };
     // Orders of a call that was given up must not be done later.
     let until = whole_micros(connection.server.clock.after(budget.statement()));
@@ -107,7 +107,7 @@ async fn once<O: Orders>(
         .iter()
         .filter_map(|&i| {
             let (not_after, powers, actors) = all.terms(i);
-            Some(Asked { subject: all.subject(i)?, not_after: not_after.min(until), powers, actors })
+            Some(Asked { membership: all.membership(i)?, not_after: not_after.min(until), powers, actors })
         })
         .collect();
     let text = O::text(&connection.server, call, rows.len(), wait.as_millis().max(1));
@@ -156,7 +156,7 @@ async fn once<O: Orders>(
             }
             Some(answer) if ["ok", "nothing", "theirs"].contains(&answer.state.as_str()) => set(results, order, seen),
             Some(answer) => {
-                let role = all.subject(order).map(|subject| subject.role.as_str()).unwrap_or_default();
+                let role = all.membership(order).map(|membership| membership.role.as_str()).unwrap_or_default();
                 let refusal = match (answer.state.as_str(), answer.number) {
                     ("late", _) => Some(late()),
                     ("locked", _) | (_, Some(1222)) => Some(locked(blocker.as_deref(), role)),

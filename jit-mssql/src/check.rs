@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, Severity, Subject};
+use jit_core::database::{Check, DatabaseError, Membership, Severity};
 use jit_core::id::{Account, RoleName};
 use tiberius::Row;
 
 use crate::account::{bare, literal, quoted};
 use crate::connect::{AZURE_DATABASE, Connection, Server};
-use crate::dead_man::{PLANTED, State};
+use crate::dead_mans_switch::{PLANTED, State};
 use crate::error::reading;
 use crate::observe::{Asked, values};
 use crate::row::Columns;
-use crate::sql::dead_man::{job, job_name, make};
+use crate::sql::dead_mans_switch::{job, job_name, make};
 use crate::sql::{self, ROWS, Scope};
 
 /// Finds everything that is missing or dangerous.
@@ -30,8 +30,8 @@ pub(crate) async fn check(
     of_the_broker(&connection.server, azure, &row, &mut findings)?;
     of_the_server(&connection.server, &row, &mut findings)?;
     of_strangers_code(connection, &mut findings).await?;
-    let dead_man = connection.dead_man().await?;
-    findings.extend(of_the_dead_man(&connection.server, &user, dead_man));
+    let dead_mans_switch = connection.dead_mans_switch().await?;
+    findings.extend(of_the_dead_mans_switch(&connection.server, &user, dead_mans_switch));
     for roles in roles.chunks(ROWS) {
         of_the_roles(connection, &user, roles, &mut findings).await?;
     }
@@ -75,7 +75,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
         ));
     }
     if !row.yes("may_kill")? {
-        let mend = if azure {
+        let remedy = if azure {
             format!("GRANT KILL DATABASE CONNECTION TO {user}")
         } else {
             format!("USE master; GRANT ALTER ANY CONNECTION TO {login}")
@@ -84,11 +84,11 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             Severity::Refusal,
             ("signal-backend", None),
             format!("the broker `{name}` cannot end sessions, not even its own earlier ones"),
-            Some(mend),
+            Some(remedy),
         ));
     }
     if !row.yes("sees_sessions")? {
-        let mend = if azure {
+        let remedy = if azure {
             format!("GRANT VIEW DATABASE STATE TO {user}")
         } else {
             format!("USE master; GRANT VIEW SERVER STATE TO {login}")
@@ -97,10 +97,10 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             Severity::Refusal,
             ("view-sessions", None),
             format!("the broker `{name}` sees no sessions but its own, so it could not say that a user's are gone"),
-            Some(mend),
+            Some(remedy),
         ));
     }
-    let (sees, mend) = match server.scope {
+    let (sees, remedy) = match server.scope {
         Scope::Database | Scope::AzureDatabase => {
             (row.yes("sees_database")?, format!("GRANT VIEW DEFINITION TO {user}"))
         }
@@ -111,7 +111,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             Severity::Refusal,
             ("view-definition", None),
             format!("the broker `{name}` cannot see who is in a role"),
-            Some(mend),
+            Some(remedy),
         ));
     }
     Ok(())
@@ -158,7 +158,7 @@ async fn of_strangers_code(connection: &mut Connection, findings: &mut Vec<Check
     Ok(())
 }
 
-fn of_the_dead_man(server: &Server, user: &str, state: State) -> Option<Check> {
+fn of_the_dead_mans_switch(server: &Server, user: &str, state: State) -> Option<Check> {
     let Server { scope, database, broker_login, .. } = server;
     let severity = if matches!(state, State::Planted { .. }) { Severity::Danger } else { Severity::Remark };
     let (why, statements) = match state {
@@ -195,11 +195,11 @@ async fn of_the_roles(
 ) -> Result<(), DatabaseError> {
     // The statement asks for pairs of account and role.
     let nobody = Account::new("-").map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    let subjects: Vec<Subject> = roles
+    let memberships: Vec<Membership> = roles
         .iter()
-        .map(|role| Subject { account: nobody.clone(), account_id: None, role: role.clone(), role_id: None })
+        .map(|role| Membership { account: nobody.clone(), account_id: None, role: role.clone(), role_id: None })
         .collect();
-    let rows: Vec<Asked<'_>> = subjects.iter().map(|subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
+    let rows: Vec<Asked<'_>> = memberships.iter().map(|membership| Asked::only(membership, Time::UNIX_EPOCH)).collect();
     let text = sql::check_roles(connection.server.scope, rows.len());
     let results = connection.run(&text, values(&rows)).await.all().map_err(reading)?;
     let [found, powers] = results.as_slice() else {
@@ -241,7 +241,7 @@ fn of_a_role(
         return Ok(());
     }
     if !row.yes("may_alter")? {
-        let (message, mend) = if row.yes("fixed")? && server.scope.is_database() {
+        let (message, remedy) = if row.yes("fixed")? && server.scope.is_database() {
             (
                 format!(
                     "only db_owner may give the fixed role `{name}`, and the broker must not be that: make a role of your own, put it into `{name}`, and request that"
@@ -263,7 +263,7 @@ fn of_a_role(
                 format!("{before}GRANT ALTER ON {kind}::{quoted} TO {broker}"),
             )
         };
-        findings.push(finding(Severity::Refusal, ("admin-option", on()), message, Some(mend)));
+        findings.push(finding(Severity::Refusal, ("admin-option", on()), message, Some(remedy)));
     }
     if !powers.is_empty() {
         findings.push(finding(

@@ -23,7 +23,7 @@ pub struct MsSqlConfig {
     pub(crate) connections: usize,
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
-    pub(crate) dead_man_grace: Duration,
+    pub(crate) dead_mans_switch_grace: Duration,
 }
 
 /// The configuration cannot be used. Never holds a password.
@@ -103,7 +103,7 @@ impl MsSqlConfig {
             connections: 8,
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
-            dead_man_grace: DEAD_MAN_GRACE,
+            dead_mans_switch_grace: DEAD_MAN_GRACE,
         })
     }
 
@@ -142,8 +142,8 @@ impl MsSqlConfig {
     /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
     /// access the server itself takes a role away, if no process of jit has.
     #[must_use]
-    pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
-        Self { dead_man_grace, ..self }
+    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
+        Self { dead_mans_switch_grace, ..self }
     }
 
     /// Returns the check's finding about how the server is verified.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
-    Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
-    Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
+    GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, Owned, RevokeOrder, RevokeReport,
+    SettleOrder, StoreMarks,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -16,7 +16,7 @@ use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
 use crate::pool::{Lease, Pool};
 use crate::sql::Scope;
 use crate::sql::set_up::SetUp;
-use crate::{account, check, dead_man, grant, observe, revoke};
+use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 
 /// One database of a SQL Server with its roles, or the server with its own roles if the database is
 /// `master`.
@@ -72,8 +72,8 @@ impl Database for MsSqlDatabase {
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
             let connection = lease.connection()?;
-            let dead_man = connection.dead_man().await?.here();
-            Ok(capabilities(&connection.server, dead_man))
+            let dead_mans_switch = connection.dead_mans_switch().await?.here();
+            Ok(capabilities(&connection.server, dead_mans_switch))
         })
         .await
     }
@@ -83,9 +83,9 @@ impl Database for MsSqlDatabase {
         self.read(async |lease| check::check(lease.connection()?, roles, tls).await).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        let subjects: Vec<&Subject> = subjects.iter().collect();
-        let (moment, looks) = self.read(async |lease| lease.connection()?.look(&subjects).await).await?;
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        let memberships: Vec<&Membership> = memberships.iter().collect();
+        let (moment, looks) = self.read(async |lease| lease.connection()?.look(&memberships).await).await?;
         Ok(observe::observation(moment, looks))
     }
 
@@ -108,17 +108,17 @@ impl Database for MsSqlDatabase {
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        let grace = self.pool.connector().config().dead_man_grace;
+        let grace = self.pool.connector().config().dead_mans_switch_grace;
         change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => dead_man::arm(connection, call, orders, grace, budget).await,
+            Ok(connection) => dead_mans_switch::arm(connection, call, orders, grace, budget).await,
             Err(error) => none_applied(orders.len(), &error),
         })
         .await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => dead_man::disarm(connection, call, orders, budget).await,
+            Ok(connection) => dead_mans_switch::disarm(connection, call, orders, budget).await,
             Err(error) => none_applied(orders.len(), &error),
         })
         .await
@@ -139,8 +139,8 @@ impl Database for MsSqlDatabase {
         result
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.connection()?.belongings(subjects).await).await
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        self.read(async |lease| lease.connection()?.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -170,7 +170,7 @@ impl Database for MsSqlDatabase {
     }
 }
 
-fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
+fn capabilities(server: &Server, dead_mans_switch: DeadMansSwitch) -> Capabilities {
     let engine = match server.edition {
         AZURE_DATABASE => "Azure SQL Database",
         AZURE_INSTANCE => "Azure SQL Managed Instance",
@@ -188,7 +188,7 @@ fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
         version: server.version.clone(),
         grantor_recorded: false,
         set_option: false,
-        dead_man,
+        dead_mans_switch,
         sessions_keep_role: true,
         remarks,
     }

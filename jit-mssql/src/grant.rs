@@ -2,7 +2,7 @@
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
 use jit_core::policy::Stance;
 use tiberius::Row;
 
@@ -30,8 +30,8 @@ impl Orders for Grants<'_> {
         sql::grant(server.scope, &call.label, rows, lock_wait_ms)
     }
 
-    fn subject(&self, order: usize) -> Option<&Subject> {
-        self.0.get(order).map(GrantOrder::subject)
+    fn membership(&self, order: usize) -> Option<&Membership> {
+        self.0.get(order).map(GrantOrder::membership)
     }
 
     fn terms(&self, order: usize) -> (Time, bool, bool) {
@@ -53,7 +53,7 @@ impl Orders for Grants<'_> {
 
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
-        let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+        let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
         let why = answer.why.as_deref().unwrap_or_default();
         let (rejection, why) = match answer.state.as_str() {
             "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}` (in exactly this spelling)")),

@@ -71,15 +71,15 @@
 
 mod account;
 mod batch;
-mod belongings;
 mod check;
 mod config;
 mod connect;
 mod database;
-mod dead_man;
+mod dead_mans_switch;
 mod error;
 mod grant;
 mod observe;
+mod owned_objects;
 mod pool;
 mod revoke;
 mod row;

@@ -3,8 +3,8 @@
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
 use jit_core::database::{
-    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, Rejection, Seen,
-    Session, Subject, Width,
+    Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
+    ObjectId, Observation, Rejection, Seen, Session,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tiberius::Row;
@@ -43,7 +43,7 @@ pub(crate) struct Backend {
 
 /// One row of a question about subjects.
 pub(crate) struct Asked<'a> {
-    pub(crate) subject: &'a Subject,
+    pub(crate) membership: &'a Membership,
     pub(crate) not_after: Time,
     /// Flag about what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
     pub(crate) powers: bool,
@@ -52,19 +52,19 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Makes a row that is only looked for.
-    pub(crate) fn only(subject: &'a Subject, not_after: Time) -> Self {
-        Self { subject, not_after, powers: false, actors: false }
+    pub(crate) fn only(membership: &'a Membership, not_after: Time) -> Self {
+        Self { membership, not_after, powers: false, actors: false }
     }
 
     /// Returns the row's values, in the order of [`sql::asked`].
     fn values(&self) -> [Value; sql::COLUMNS] {
-        let (account_id, account_sid) = parts(self.subject.account_id.as_ref());
-        let (role_id, role_sid) = parts(self.subject.role_id.as_ref());
+        let (account_id, account_sid) = parts(self.membership.account_id.as_ref());
+        let (role_id, role_sid) = parts(self.membership.role_id.as_ref());
         [
-            Value::Text(self.subject.account.as_str().to_owned()),
+            Value::Text(self.membership.account.as_str().to_owned()),
             Value::Int(account_id),
             Value::Bytes(account_sid),
-            Value::Text(bare(&self.subject.role).to_owned()),
+            Value::Text(bare(&self.membership.role).to_owned()),
             Value::Int(role_id),
             Value::Bytes(role_sid),
             Value::Time(self.not_after),
@@ -89,14 +89,15 @@ impl Connection {
 
     /// Looks at all subjects, each at the moment that is read right before. Returns the moment of
     /// the first one.
-    pub(crate) async fn look(&mut self, subjects: &[&Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
-        let mut looks = Vec::with_capacity(subjects.len());
+    pub(crate) async fn look(&mut self, memberships: &[&Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        let mut looks = Vec::with_capacity(memberships.len());
         let mut first = None;
-        for subjects in subjects.chunks(ROWS) {
-            let rows: Vec<Asked<'_>> = subjects.iter().map(|&subject| Asked::only(subject, Time::UNIX_EPOCH)).collect();
+        for memberships in memberships.chunks(ROWS) {
+            let rows: Vec<Asked<'_>> =
+                memberships.iter().map(|&membership| Asked::only(membership, Time::UNIX_EPOCH)).collect();
             let text = sql::observe(self.server.scope, &self.server.broker_login, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
-            let (moment, more) = self.shown(&results, subjects)?;
+            let (moment, more) = self.shown(&results, memberships)?;
             first.get_or_insert(moment);
             looks.extend(more);
         }
@@ -111,7 +112,7 @@ impl Connection {
     pub(crate) fn shown(
         &self,
         results: &[Vec<Row>],
-        subjects: &[&Subject],
+        memberships: &[&Membership],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let moment = self.moment_of(results)?;
         let [_, found, through, actors, sessions, marks, whole] = results else {
@@ -125,14 +126,14 @@ impl Connection {
                 "the broker does not see all members and sessions: run the check of this target, which names the statement that mends it",
             ));
         }
-        if found.len() != subjects.len() {
+        if found.len() != memberships.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",
             ));
         }
         let mut looks: Vec<Look> = Vec::with_capacity(found.len());
-        for (subject, row) in subjects.iter().zip(found) {
-            looks.push(look_of(subject, row)?);
+        for (membership, row) in memberships.iter().zip(found) {
+            looks.push(look_of(membership, row)?);
         }
         for row in through {
             if let Some(look) = at(&mut looks, row)? {
@@ -254,18 +255,18 @@ fn ahead(utc: NaiveDateTime, local: NaiveDateTime) -> TimeDelta {
     TimeDelta::try_seconds(quarters.saturating_mul(quarter)).unwrap_or_default()
 }
 
-fn look_of(subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
+fn look_of(membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
     let account_id = object_id(row, "account_id", "account_sid")?;
     let role_id = object_id(row, "role_id", "role_sid")?;
     let name = row.maybe_text("account_name")?;
     let direct = if row.yes("direct")? { vec![edge(row.yes("admin")?)] } else { Vec::new() };
     // The members of a directory's group are not in the server's catalog.
     let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
-    let members = if group { vec![format!("whoever is in the group {}", subject.account)] } else { Vec::new() };
+    let members = if group { vec![format!("whoever is in the group {}", membership.account)] } else { Vec::new() };
     let seen = Seen {
         account_exists: account_id.is_some(),
         account_id,
-        account_renamed: name.filter(|name| name != subject.account.as_str()),
+        account_renamed: name.filter(|name| name != membership.account.as_str()),
         role_exists: role_id.is_some(),
         role_id,
         direct,
@@ -290,8 +291,8 @@ fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, Data
 }
 
 /// Makes the direct membership. The catalog names no grantor, and a role is used without being set.
-fn edge(admin: bool) -> Edge {
-    Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin }
+fn edge(admin: bool) -> MembershipGrant {
+    MembershipGrant { grantor: Grantor::Unknown, scope: MembershipScope::SetRole, admin }
 }
 
 /// Reads a number with its security identifier, since numbers are reused: `7:0105...`.

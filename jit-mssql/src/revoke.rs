@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
+use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
 use jit_core::policy::Sessions;
 use tiberius::Row;
 
@@ -79,7 +79,7 @@ async fn again_without_sessions(
         *connection = fresh;
     }
     let held: Vec<RevokeOrder> = places.iter().filter_map(|&place| orders.get(place).cloned()).collect();
-    let Ok(theirs) = connection.sessions_by_id(held.iter().map(|order| &order.subject)).await else { return };
+    let Ok(theirs) = connection.sessions_by_id(held.iter().map(|order| &order.membership)).await else { return };
     if theirs.is_empty() || connection.end_sessions(call, &theirs, budget).await.is_err() {
         return;
     }
@@ -100,8 +100,8 @@ impl Orders for Revokes<'_> {
         sql::revoke(server.scope, &server.broker_login, call.store.as_ref(), &call.label, rows, lock_wait_ms)
     }
 
-    fn subject(&self, order: usize) -> Option<&Subject> {
-        self.0.get(order).map(|order| &order.subject)
+    fn membership(&self, order: usize) -> Option<&Membership> {
+        self.0.get(order).map(|order| &order.membership)
     }
 
     /// Returns the order's terms. The server cannot withhold `SET ROLE`, so there is nothing to
@@ -117,8 +117,8 @@ impl Orders for Revokes<'_> {
         results: &[Vec<Row>],
         orders: &[usize],
     ) -> Result<Vec<(Moment, Look)>, DatabaseError> {
-        let subjects: Vec<&Subject> = orders.iter().filter_map(|&order| self.subject(order)).collect();
-        let (moment, looks) = connection.shown(results, &subjects)?;
+        let memberships: Vec<&Membership> = orders.iter().filter_map(|&order| self.membership(order)).collect();
+        let (moment, looks) = connection.shown(results, &memberships)?;
         Ok(looks.into_iter().map(|look| (moment.clone(), look)).collect())
     }
 
@@ -187,10 +187,10 @@ async fn aftermath(
         if to_end.is_empty() {
             break;
         }
-        let subjects: Vec<&Subject> = revoked.iter().map(|one| &one.order.subject).collect();
+        let memberships: Vec<&Membership> = revoked.iter().map(|one| &one.order.membership).collect();
         let ending = async {
             connection.end_sessions(call, &to_end, budget).await?;
-            connection.look(&subjects).await
+            connection.look(&memberships).await
         };
         match ending.await {
             Ok((moment, seen)) => (last, looks) = (Some(moment), seen),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, Subject};
+use jit_core::database::{Call, DatabaseError, Membership};
 
 use crate::connect::{Connection, Value};
 use crate::error::reading;
@@ -23,10 +23,12 @@ impl Connection {
     /// Returns the sessions of these accounts, without a look at the catalog, which may be locked.
     pub(crate) async fn sessions_by_id(
         &mut self,
-        subjects: impl Iterator<Item = &Subject>,
+        memberships: impl Iterator<Item = &Membership>,
     ) -> Result<BTreeSet<Backend>, DatabaseError> {
-        let sids: BTreeSet<Vec<u8>> =
-            subjects.map(|subject| parts(subject.account_id.as_ref()).1).filter(|sid| !sid.is_empty()).collect();
+        let sids: BTreeSet<Vec<u8>> = memberships
+            .map(|membership| parts(membership.account_id.as_ref()).1)
+            .filter(|sid| !sid.is_empty())
+            .collect();
         let sids: Vec<Value> = sids.into_iter().take(sql::ROWS).map(Value::Bytes).collect();
         if sids.is_empty() {
             return Ok(BTreeSet::new());

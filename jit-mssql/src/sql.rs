@@ -8,7 +8,7 @@
 //! numbers, binary literals that this module writes, and names. The server itself puts a name into
 //! brackets (`QUOTENAME`) after reading it from its catalog.
 
-pub(crate) mod dead_man;
+pub(crate) mod dead_mans_switch;
 pub(crate) mod set_up;
 
 use std::fmt::Write;
@@ -305,7 +305,7 @@ SELECT CASE WHEN {sees} THEN 1 ELSE 0 END AS whole; ";
 
 /// Looks at all that is asked.
 pub(crate) fn observe(scope: Scope, broker_login: &str, rows: usize, lock_wait_ms: u128) -> String {
-    let marks = dead_man::marks(scope, broker_login);
+    let marks = dead_mans_switch::marks(scope, broker_login);
     let find = if rows == 0 { String::new() } else { scope.text(&[&asked(rows), FIND, ACTORS].concat()) + &marks };
     let show = if rows == 0 { String::new() } else { scope.text(SHOW) };
     format!("{SETTINGS}SET LOCK_TIMEOUT {lock_wait_ms}; {find}{MOMENT} {show}")
@@ -415,7 +415,7 @@ pub(crate) fn revoke(
 ) -> String {
     let another = store.map_or_else(|| "1 = 0".to_owned(), |own| format!("k.store <> N'{own}'"));
     let find = scope.text(&[&asked(rows), FIND, ACTORS].concat());
-    let marks = dead_man::marks(scope, broker_login);
+    let marks = dead_mans_switch::marks(scope, broker_login);
     let revoke = scope.text(&[ANSWERS, REVOKE, ANSWER].concat()).replace("{another}", &another);
     format!("{}{find}{marks}{revoke}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
 }
@@ -492,7 +492,7 @@ WHERE r.name IN ({list}) ORDER BY r.name, u.name;";
 /// Lists the owned objects of accounts and roles, code that runs as them, and permissions that they
 /// passed on, for each question. An object of a schema belongs to the schema's owner if it has none
 /// of its own.
-pub(crate) fn belongings(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
+pub(crate) fn owned_objects(scope: Scope, rows: usize, lock_wait_ms: u128) -> String {
     let show = match scope {
         Scope::Database | Scope::AzureDatabase => OF_THE_DATABASE,
         Scope::Server => OF_THE_SERVER,
@@ -595,7 +595,7 @@ mod tests {
                 revoke(scope, "jit_broker", None, "l", 2, 5),
                 holders(scope, 2),
                 check_roles(scope, 1),
-                belongings(scope, 2, 5),
+                owned_objects(scope, 2, 5),
             ] {
                 assert!(!text.contains('{') && !text.contains('}'), "{text}");
             }

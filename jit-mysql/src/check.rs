@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, DeadManHere, FOLLOWS_THE_HOST, Severity};
+use jit_core::database::{Check, DatabaseError, DeadMansSwitch, FOLLOWS_THE_HOST, Severity};
 use jit_core::id::RoleName;
 
 use crate::account::Name;
-use crate::belongings::definitions;
 use crate::connect::Connection;
 use crate::default_role::{Standing, procedure};
 use crate::error::{self, reading};
 use crate::observe::{Look, MANDATORY_ROLES, Named, number, text};
+use crate::owned_objects::definitions;
 use crate::sql::routines::{Killer, Routine};
 use crate::sql::{self, Flavour};
 
@@ -98,7 +98,7 @@ async fn of_the_broker(
         ));
     }
     of_the_procedures(connection, broker, findings).await?;
-    of_the_dead_man(connection, broker, findings).await?;
+    of_the_dead_mans_switch(connection, broker, findings).await?;
     if connection.server.flavour == Flavour::MySql && connection.list(sql::BLOCKERS, ().into()).await.is_err() {
         findings.push(finding(
             Severity::Remark,
@@ -120,7 +120,7 @@ async fn of_the_procedures(
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let (flavour, to) = (connection.server.flavour, broker.quoted());
-    let mend = |routine: &Routine, standing: &Standing| match standing {
+    let remedy = |routine: &Routine, standing: &Standing| match standing {
         Standing::Fit => None,
         Standing::NotAllowed => Some(format!("GRANT EXECUTE ON PROCEDURE jit.{} TO {to}", routine.name)),
         Standing::Missing | Standing::Unfit(_) => {
@@ -139,7 +139,7 @@ async fn of_the_procedures(
                 routine.name,
                 standing.why()
             ),
-            mend(routine, &standing),
+            remedy(routine, &standing),
         ));
     }
     let routine = definitions(flavour);
@@ -158,40 +158,40 @@ async fn of_the_procedures(
             routine.name,
             standing.why()
         ),
-        mend(routine, &standing),
+        remedy(routine, &standing),
     ));
     Ok(())
 }
 
 /// Checks the dead man's switch, which revokes a role when every process of jit is dead, and who
 /// could get in its way.
-async fn of_the_dead_man(
+async fn of_the_dead_mans_switch(
     connection: &mut Connection,
     broker: &Name,
     findings: &mut Vec<Check>,
 ) -> Result<(), DatabaseError> {
     let home = connection.home();
-    let (others, state) = (connection.others().await?, connection.dead_man_state().await?);
-    if let DeadManHere::Missing { mend } = state.here(others.as_deref()) {
-        let (severity, why, mend) = if !state.strangers.is_empty() {
+    let (others, state) = (connection.others().await?, connection.dead_mans_switch_state().await?);
+    if let DeadMansSwitch::Unavailable { remedy } = state.here(others.as_deref()) {
+        let (severity, why, remedy) = if !state.strangers.is_empty() {
             let why = format!("the broker's database `{home}` holds events or routines of others: {}", state.strangers);
-            (Severity::Danger, why, mend)
+            (Severity::Danger, why, remedy)
         } else if let Some(others) = others.as_deref().filter(|others| !others.is_empty()) {
             let why = format!("others may change or drop what is in the broker's database `{home}`: {others}");
-            (Severity::Danger, why, mend)
-        } else if mend == sql::dead_man::SCHEDULER_ON {
+            (Severity::Danger, why, remedy)
+        } else if remedy == sql::dead_mans_switch::SCHEDULER_ON {
             let why = "the event scheduler is off (it is so after every restart, too, unless `event_scheduler = ON` stands in the server's option file)";
             (Severity::Remark, why.to_owned(), "SET GLOBAL event_scheduler = ON".to_owned())
         } else {
             let why = format!("the broker's database `{home}` is missing, or the right EVENT on it");
-            let statements = sql::dead_man::dead_man_for(&connection.server.broker, &broker.quoted());
+            let statements = sql::dead_mans_switch::dead_mans_switch_for(&connection.server.broker, &broker.quoted());
             (Severity::Remark, why, statements.join(";\n"))
         };
         findings.push(finding(
             severity,
             ("dead-man", None),
             format!("nothing ends a role when every process of jit is dead: {why}"),
-            Some(mend),
+            Some(remedy),
         ));
     }
     // in MySQL the check of the catalog demands this table, because role privileges are read from
@@ -201,10 +201,10 @@ async fn of_the_dead_man(
             Severity::Remark,
             ("see-rights", Some(home.clone())),
             format!("the broker {broker} cannot see who else may change or drop what is in its database `{home}`: it cannot read mysql.db"),
-            Some(format!("GRANT {} TO {}", sql::dead_man::SEE_OTHERS_IN_MARIADB, broker.quoted())),
+            Some(format!("GRANT {} TO {}", sql::dead_mans_switch::SEE_OTHERS_IN_MARIADB, broker.quoted())),
         ));
     }
-    for row in connection.list(sql::dead_man::OF_EARLIER_VERSIONS, ().into()).await? {
+    for row in connection.list(sql::dead_mans_switch::OF_EARLIER_VERSIONS, ().into()).await? {
         let name = text(&row, "name")?;
         findings.push(finding(
             Severity::Danger,
@@ -290,8 +290,8 @@ async fn of_the_roles(
         let (quoted, to) = (flavour.quoted_role(&named.role), broker.quoted());
         let Look { seen, powers, .. } = look;
         if !seen.role_exists {
-            let mend = Some(format!("CREATE ROLE {quoted}"));
-            findings.push(finding(Severity::Refusal, ("role", on()), format!("there is no role `{role}`"), mend));
+            let remedy = Some(format!("CREATE ROLE {quoted}"));
+            findings.push(finding(Severity::Refusal, ("role", on()), format!("there is no role `{role}`"), remedy));
             continue;
         }
         if !seen.direct.iter().any(|edge| edge.admin) {
@@ -304,7 +304,7 @@ async fn of_the_roles(
         }
         // a role that the broker holds through a role of everybody is held by everybody
         if let Some(by) = seen.through.iter().find(|by| everybody.contains(*by)) {
-            let mend = match flavour {
+            let remedy = match flavour {
                 Flavour::MySql => format!("take `{by}` out of mandatory_roles"),
                 Flavour::MariaDb => format!("REVOKE {quoted} FROM PUBLIC"),
             };
@@ -312,7 +312,7 @@ async fn of_the_roles(
                 Severity::Refusal,
                 ("mandatory", on()),
                 format!("everybody holds `{role}`, by {by}: there is nothing to request, and it cannot be revoked"),
-                Some(mend),
+                Some(remedy),
             ));
         }
         if !powers.is_empty() {

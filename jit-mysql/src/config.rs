@@ -25,7 +25,7 @@ pub struct MySqlConfig {
     pub(crate) connections: usize,
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
-    pub(crate) dead_man_grace: Duration,
+    pub(crate) dead_mans_switch_grace: Duration,
 }
 
 /// Address on which a server listens.
@@ -109,7 +109,7 @@ impl MySqlConfig {
             connections: 8,
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
-            dead_man_grace: DEAD_MAN_GRACE,
+            dead_mans_switch_grace: DEAD_MAN_GRACE,
         })
     }
 
@@ -148,8 +148,8 @@ impl MySqlConfig {
     /// Sets the time from the end of the last access until the server itself revokes a role, if jit
     /// has not done it before (60 s by default).
     #[must_use]
-    pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
-        Self { dead_man_grace, ..self }
+    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
+        Self { dead_mans_switch_grace, ..self }
     }
 
     /// Checks whether it is a Unix socket, where nobody in between can read.

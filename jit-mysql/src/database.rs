@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
-    Granted, Holders, Identity, NameError, Observation, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
-    Subject, TlsMode,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
+    GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, Owned, RevokeOrder, RevokeReport,
+    SettleOrder, StoreMarks, TlsMode,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -17,7 +17,7 @@ use crate::connect::Server;
 use crate::pool::{Lease, Pool};
 use crate::sql::Flavour;
 use crate::sql::set_up::SetUp;
-use crate::{account, check, dead_man, grant, observe, revoke};
+use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 
 /// Database of one MySQL or MariaDB server.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ impl Database for MySqlDatabase {
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
-            let dead_man = lease.dead_man().await?;
-            Ok(capabilities(&lease.server, dead_man))
+            let dead_mans_switch = lease.dead_mans_switch().await?;
+            Ok(capabilities(&lease.server, dead_mans_switch))
         })
         .await
     }
@@ -76,9 +76,9 @@ impl Database for MySqlDatabase {
         self.read(async |lease| check::check(lease, roles, tls).await).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
-            let (moment, looks) = lease.look(subjects).await?;
+            let (moment, looks) = lease.look(memberships).await?;
             Ok(observe::observation(moment, looks))
         })
         .await
@@ -96,16 +96,16 @@ impl Database for MySqlDatabase {
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        let grace = self.pool.connector().config().dead_man_grace;
+        let grace = self.pool.connector().config().dead_mans_switch_grace;
         change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_man::arm(lease, call, orders, grace, budget).await
+            dead_mans_switch::arm(lease, call, orders, grace, budget).await
         })
         .await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_man::disarm(lease, call, orders, budget).await
+            dead_mans_switch::disarm(lease, call, orders, budget).await
         })
         .await
     }
@@ -124,8 +124,8 @@ impl Database for MySqlDatabase {
         result
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.belongings(subjects).await).await
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        self.read(async |lease| lease.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -148,7 +148,7 @@ impl Database for MySqlDatabase {
     }
 }
 
-fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
+fn capabilities(server: &Server, dead_mans_switch: DeadMansSwitch) -> Capabilities {
     let mut remarks = vec![
         "the catalog names no grantor, and keeps one membership per role and account".to_owned(),
         "SET ROLE cannot be withheld".to_owned(),
@@ -173,7 +173,7 @@ fn capabilities(server: &Server, dead_man: DeadManHere) -> Capabilities {
         grantor_recorded: false,
         set_option: false,
         sessions_keep_role: true,
-        dead_man,
+        dead_mans_switch,
         remarks,
     }
 }

@@ -1,7 +1,7 @@
 //! Granting: one packet for each role, then the default roles.
 
 use jit_core::database::adapter::{Budget, copied, none_applied};
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Subject};
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
 use jit_core::policy::{Activation, Stance};
 
 use crate::block::Group;
@@ -17,9 +17,9 @@ pub(crate) async fn grant(
     orders: &[GrantOrder],
     budget: Budget,
 ) -> Vec<Result<Granted, DatabaseError>> {
-    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject().clone()).collect();
+    let memberships: Vec<Membership> = orders.iter().map(|order| order.membership().clone()).collect();
     // nothing was sent yet that changes anything
-    let looks = match connection.look_with_powers(&subjects).await {
+    let looks = match connection.look_with_powers(&memberships).await {
         Ok((moment, looks)) => match call.meant_for(&moment.identity) {
             Ok(()) => looks,
             Err(error) => return none_applied(orders.len(), &error),
@@ -33,7 +33,7 @@ pub(crate) async fn grant(
         Err(error) => return none_applied(orders.len(), &error),
     };
     let flavour = connection.server.flavour;
-    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+    let named: Vec<Named> = memberships.iter().map(|membership| Named::of(flavour, membership)).collect();
     let mut results: Vec<Result<(), DatabaseError>> = Vec::with_capacity(orders.len());
     for ((order, look), named) in orders.iter().zip(&looks).zip(&named) {
         let refused = refusal(&connection.server.broker, order, named, look);
@@ -50,7 +50,7 @@ pub(crate) async fn grant(
             *place = result;
         }
     }
-    see_what_was_done(connection, &subjects, &mut results).await;
+    see_what_was_done(connection, &memberships, &mut results).await;
     for (((order, look), named), result) in orders.iter().zip(&looks).zip(&named).zip(&mut results) {
         if result.is_ok()
             && wants_default(order, look)
@@ -101,14 +101,14 @@ async fn not_activated(
 /// of its accounts; the catalog shows it, and nothing can arrive later.
 async fn see_what_was_done(
     connection: &mut Connection,
-    subjects: &[Subject],
+    memberships: &[Membership],
     results: &mut [Result<(), DatabaseError>],
 ) {
     let interrupted = |result: &Result<(), DatabaseError>| matches!(result, Err(DatabaseError::NotApplied { .. }));
     if !results.iter().any(interrupted) {
         return;
     }
-    match connection.look(subjects).await {
+    match connection.look(memberships).await {
         Ok((_, looks)) => {
             for (result, look) in results.iter_mut().zip(looks).filter(|(result, _)| interrupted(result)) {
                 if !look.seen.direct.is_empty() {
@@ -126,11 +126,11 @@ async fn see_what_was_done(
 
 fn wants_default(order: &GrantOrder, look: &Look) -> bool {
     order.activation() == Activation::Default
-        && !look.seen.default_roles.iter().any(|role| role == order.subject().role.as_str())
+        && !look.seen.default_roles.iter().any(|role| role == order.membership().role.as_str())
 }
 
 fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Option<DatabaseError> {
-    let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+    let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
     let seen = &look.seen;
     let (rejection, why) = if !seen.role_exists {
         (Rejection::NoSuchRole, format!("there is no role `{role}`"))

@@ -78,17 +78,17 @@
 //! - All statements are in `sql.rs` and `sql/`, for review.
 
 mod account;
-mod belongings;
 mod block;
 mod check;
 mod config;
 mod connect;
 mod database;
-mod dead_man;
+mod dead_mans_switch;
 mod default_role;
 mod error;
 mod grant;
 mod observe;
+mod owned_objects;
 mod pool;
 mod powers;
 mod relay;
@@ -101,7 +101,7 @@ mod unblock;
 
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
-pub use sql::dead_man::{LEASES, dead_man_for, home};
+pub use sql::dead_mans_switch::{LEASES, dead_mans_switch_for, home};
 pub use sql::hosts::{certain, perhaps, specific};
 pub use sql::rights::USER_COLUMNS as USER_COLUMNS_IN_MYSQL;
 pub use sql::routines::{procedures_in_mariadb, procedures_in_mysql};

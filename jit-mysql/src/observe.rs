@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, Observation, Seen, Session, Subject, Width,
+    Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
+    Observation, Seen, Session,
 };
 use jit_core::id::{Account, RealmId, RoleName};
 use mysql_async::Row;
@@ -16,7 +17,7 @@ use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::reading;
 use crate::sessions::may_be;
-use crate::sql::dead_man::Namesakes;
+use crate::sql::dead_mans_switch::Namesakes;
 use crate::sql::{self, Flavour, Read};
 
 /// Server that answered, and its time.
@@ -84,9 +85,9 @@ struct Catalog {
 impl Named {
     /// Parses the names of a subject. A name that no server can have becomes one that no account
     /// has.
-    pub(crate) fn of(flavour: Flavour, subject: &Subject) -> Self {
+    pub(crate) fn of(flavour: Flavour, membership: &Membership) -> Self {
         let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::of("", "-"));
-        Self { account: name(subject.account.as_str()), role: flavour.role(&name(subject.role.as_str())) }
+        Self { account: name(membership.account.as_str()), role: flavour.role(&name(membership.role.as_str())) }
     }
 }
 
@@ -231,12 +232,12 @@ impl Connection {
     }
 
     /// Looks at all subjects; the moment's time was read right before.
-    pub(crate) async fn look(&mut self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
-        if subjects.is_empty() {
+    pub(crate) async fn look(&mut self, memberships: &[Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+        if memberships.is_empty() {
             return Ok((self.moment().await?, Vec::new()));
         }
         let flavour = self.server.flavour;
-        self.look_at(&subjects.iter().map(|subject| Named::of(flavour, subject)).collect::<Vec<_>>()).await
+        self.look_at(&memberships.iter().map(|membership| Named::of(flavour, membership)).collect::<Vec<_>>()).await
     }
 
     /// Looks at subjects by their names.
@@ -259,7 +260,7 @@ impl Connection {
             catalog.sessions = self.sessions_of(named, &catalog).await?;
             let looks = named.iter().zip(marks).map(|(one, mark)| {
                 let mut look = catalog.look(one, mark.namesakes.as_ref());
-                (look.seen.marked_by, look.seen.taken_by_dead_man) = (mark.store, mark.taken);
+                (look.seen.marked_by, look.seen.taken_by_dead_mans_switch) = (mark.store, mark.taken);
                 look
             });
             return Ok((moment, looks.collect()));
@@ -332,8 +333,11 @@ impl Connection {
                 tracing::warn!(account = ?member.user, "a holder has a name with control characters and cannot be managed: rename it");
                 continue;
             };
-            let edge =
-                Edge { grantor: Grantor::Unknown, width: Width::SetRole, admin: number(row, "with_admin")? != 0 };
+            let edge = MembershipGrant {
+                grantor: Grantor::Unknown,
+                scope: MembershipScope::SetRole,
+                admin: number(row, "with_admin")? != 0,
+            };
             holders.push(Holder { role, role_id: None, account, account_id: None, edge });
         }
         Ok(Holders { identity: self.moment().await?.identity, holders })
@@ -392,9 +396,9 @@ impl Catalog {
         let Named { account, role } = named;
         let known = self.known(account, there);
         let held = self.held.get(account);
-        let direct = held.and_then(|held| held.get(role)).map(|admin| Edge {
+        let direct = held.and_then(|held| held.get(role)).map(|admin| MembershipGrant {
             grantor: Grantor::Unknown,
-            width: Width::SetRole,
+            scope: MembershipScope::SetRole,
             admin: *admin,
         });
         let others = held.into_iter().flat_map(BTreeMap::keys).filter(|via| *via != role);

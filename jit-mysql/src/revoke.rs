@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::{Budget, none_applied};
-use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject};
+use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
 use jit_core::policy::Sessions;
 
 use crate::account::Name;
@@ -26,11 +26,12 @@ pub(crate) async fn revoke(
     orders: &[RevokeOrder],
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
-    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
-    let named: Vec<Named> = subjects.iter().map(|subject| Named::of(connection.server.flavour, subject)).collect();
+    let memberships: Vec<Membership> = orders.iter().map(|order| order.membership.clone()).collect();
+    let named: Vec<Named> =
+        memberships.iter().map(|membership| Named::of(connection.server.flavour, membership)).collect();
     // even the look can be blocked: until then only the accounts' names are known
     let whose = InTheWay { accounts: ending_of(orders, &named), ..InTheWay::default() };
-    let before = match unblocked(pool, &whose, connection.look(&subjects)).await {
+    let before = match unblocked(pool, &whose, connection.look(&memberships)).await {
         Ok((moment, looks)) => match call.meant_for(&moment.identity) {
             Ok(()) => looks,
             Err(error) => return none_applied(orders.len(), &error),
@@ -59,7 +60,7 @@ pub(crate) async fn revoke(
         let done = if *applied { connection.deactivate(order, named, look).await } else { Ok(()) };
         troubles.push(done.err());
     }
-    let mut reports = match aftermath(connection, call, orders, &subjects, &applied, budget).await {
+    let mut reports = match aftermath(connection, call, orders, &memberships, &applied, budget).await {
         Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => {
             let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
@@ -76,9 +77,9 @@ pub(crate) async fn revoke(
             Ok(()) => {}
         }
     }
-    for (((report, order), look), trouble) in reports.iter_mut().zip(orders).zip(&before).zip(troubles) {
+    for (((report, order), look), last_error) in reports.iter_mut().zip(orders).zip(&before).zip(troubles) {
         if let Ok(report) = report {
-            report.default_kept = trouble;
+            report.default_kept = last_error;
             let told = order.how == RevokeHow::Remove && !is_theirs(call, look);
             report.was_held = told.then_some(!look.seen.direct.is_empty());
             report.seen.marked_by.clone_from(&look.seen.marked_by);
@@ -119,11 +120,11 @@ async fn aftermath(
     connection: &mut Connection,
     call: &Call,
     orders: &[RevokeOrder],
-    subjects: &[Subject],
+    memberships: &[Membership],
     applied: &[bool],
     budget: Budget,
 ) -> Result<Vec<RevokeReport>, DatabaseError> {
-    let (revoked, first) = connection.look(subjects).await?;
+    let (revoked, first) = connection.look(memberships).await?;
     // no session of another server is ended
     call.meant_for(&revoked.identity)?;
     let (mut last, mut looks) = (revoked.clone(), first.clone());
@@ -135,7 +136,7 @@ async fn aftermath(
             break;
         }
         connection.end_sessions(&to_end, budget).await?;
-        (last, looks) = connection.look(subjects).await?;
+        (last, looks) = connection.look(memberships).await?;
         to_end = ending(orders, &looks, applied, |id| !known.contains(&id));
         known.extend(to_end.iter().copied());
     }

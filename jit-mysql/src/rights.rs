@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::{DatabaseError, Subject};
+use jit_core::database::{DatabaseError, Membership};
 use mysql_async::Row;
 
 use crate::account::Name;
@@ -19,13 +19,13 @@ impl Connection {
     /// Looks at all subjects, and at the rights of each role that outlive a membership.
     pub(crate) async fn look_with_powers(
         &mut self,
-        subjects: &[Subject],
+        memberships: &[Membership],
     ) -> Result<(Moment, Vec<Look>), DatabaseError> {
-        if subjects.is_empty() {
+        if memberships.is_empty() {
             return Ok((self.moment().await?, Vec::new()));
         }
         let flavour = self.server.flavour;
-        let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+        let named: Vec<Named> = memberships.iter().map(|membership| Named::of(flavour, membership)).collect();
         self.look_at_with_powers(&named).await
     }
 

@@ -5,7 +5,7 @@
 //! No statement is prepared: the server has only so many prepared statements for all accounts
 //! (`max_prepared_stmt_count`), and any account can use up all of them.
 
-pub(crate) mod dead_man;
+pub(crate) mod dead_mans_switch;
 pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;

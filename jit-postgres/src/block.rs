@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, Identity, Subject};
+use jit_core::database::{Call, DatabaseError, Identity, Membership};
 use jit_core::id::StoreId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -104,7 +104,7 @@ pub(crate) async fn drive<O: Orders>(
     all: &O,
     count: usize,
     mut pending: Vec<usize>,
-    (subjects, unblock): (&[Subject], Option<&Unblock<'_>>),
+    (memberships, unblock): (&[Membership], Option<&Unblock<'_>>),
 ) -> Outcome {
     let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
     let mut idle = BTreeSet::new();
@@ -135,9 +135,9 @@ pub(crate) async fn drive<O: Orders>(
         let work = async {
             tokio::join!(
                 biased;
-                connection.marks(if marked { subjects } else { &[] }, wait.min(SHORT_WAIT)),
+                connection.marks(if marked { memberships } else { &[] }, wait.min(SHORT_WAIT)),
                 join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
-                connection.look(subjects)
+                connection.look(memberships)
             )
         };
         let (found, answers, look) = match unblock.filter(|_| tries > 0) {

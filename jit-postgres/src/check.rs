@@ -1,13 +1,13 @@
 //! Check of the broker: can it do its work here, and what would fix a problem?
 
 use jit_core::database::adapter::finding;
-use jit_core::database::{Check, DatabaseError, DeadManKind, Severity};
+use jit_core::database::{Check, DatabaseError, Severity, SwitchKind};
 use jit_core::id::RoleName;
 use tokio_postgres::Row;
 
 use crate::account::quoted;
 use crate::connect::Connection;
-use crate::dead_man::State;
+use crate::dead_mans_switch::State;
 use crate::error::reading;
 use crate::said::Said;
 use crate::sql::{self, Catalog};
@@ -37,7 +37,7 @@ pub(crate) async fn check(
     let broker: String = server.try_get("broker").map_err(reading)?;
     let administrator =
         !server.try_get::<_, bool>("can_signal").map_err(reading)? && is_managed(&server).map_err(reading)?;
-    of_the_dead_man(&connection.dead_man_state().await?, &broker, administrator, &mut findings);
+    of_the_dead_mans_switch(&connection.dead_mans_switch_state().await?, &broker, administrator, &mut findings);
     for row in &of_broker {
         of_a_member_of_the_broker(connection, &broker, row, &mut findings).map_err(reading)?;
     }
@@ -79,12 +79,12 @@ fn of_administrators(
         findings.push(finding(Severity::Danger, ("administrators", Some(name)), message, None));
     }
     let mut now = Vec::new();
-    let mut mend = Vec::new();
+    let mut remedy = Vec::new();
     for row in members {
         if row.try_get("named")? {
             let (Said(member), accounts) = (row.try_get("member")?, accounts_of(row)?);
             now.push(format!("`{member}` of {}", accounts.said));
-            mend.extend(
+            remedy.extend(
                 accounts
                     .first
                     .iter()
@@ -101,7 +101,7 @@ fn of_administrators(
             "administrators ({}) are not counted as members of accounts, and their sessions are not ended with an account's: they can act as every account that they made ({now}), and so use its roles, until `REVOKE account FROM administrator GRANTED BY administrator` takes that away",
             named.join(", ")
         ),
-        (!mend.is_empty()).then(|| mend.join(";\n")),
+        (!remedy.is_empty()).then(|| remedy.join(";\n")),
     ));
     Ok(())
 }
@@ -174,7 +174,7 @@ fn of_a_member_of_the_broker(
     }
     let revoke = format!("REVOKE {} FROM {}", quoted(broker), quoted(&member));
     let grantors: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("grantors")?.unwrap_or_default();
-    let mend = if connection.server.catalog == Catalog::PerGrantor {
+    let remedy = if connection.server.catalog == Catalog::PerGrantor {
         let each = grantors.into_iter().map(|Said(grantor)| format!("{revoke} GRANTED BY {}", quoted(&grantor)));
         each.collect::<Vec<_>>().join(";\n")
     } else {
@@ -183,20 +183,22 @@ fn of_a_member_of_the_broker(
     let message = format!(
         "`{member}` is a member of the broker `{broker}`: they can act as it, grant every role that it grants, and take back what it granted"
     );
-    findings.push(finding(Severity::Danger, about, message, Some(mend)));
+    findings.push(finding(Severity::Danger, about, message, Some(remedy)));
     Ok(())
 }
 
-fn of_the_dead_man(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
+fn of_the_dead_mans_switch(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
     let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
-    if let Some(mend) = state.statements(broker) {
+    if let Some(remedy) = state.statements(broker) {
         // A login that is no superuser can make objects of the broker only as a member of the
         // broker.
         let name = quoted(broker);
-        let mend = if administrator {
-            format!("GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;\n{mend}REVOKE {name} FROM CURRENT_USER")
+        let remedy = if administrator {
+            format!(
+                "GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;\n{remedy}REVOKE {name} FROM CURRENT_USER"
+            )
         } else {
-            mend
+            remedy
         };
         let (severity, why) = if state.faults.is_empty() {
             (Severity::Remark, "its table in this database, or the right to it, is missing".to_owned())
@@ -204,12 +206,12 @@ fn of_the_dead_man(state: &State, broker: &str, administrator: bool, findings: &
             (Severity::Danger, format!("what is there cannot be trusted, and is not used: {}", state.faults.join("; ")))
         };
         let message = format!("nothing ends a role when every process of jit is dead: {why}");
-        findings.push(finding(severity, about(None), message, Some(mend)));
+        findings.push(finding(severity, about(None), message, Some(remedy)));
     }
     if let Some(note) = state.note() {
         findings.push(finding(Severity::Remark, about(Some("pg_cron")), note, None));
     }
-    if state.kind() == Some(DeadManKind::Sentinel) {
+    if state.kind() == Some(SwitchKind::Sentinel) {
         findings.push(finding(
             Severity::Remark,
             about(Some("sentinel")),
@@ -254,7 +256,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
     if !row.try_get::<_, bool>("can_signal")? {
         let option = if fifteen { "" } else { " WITH INHERIT TRUE" };
         let grant = format!("GRANT pg_signal_backend TO {broker}{option}");
-        let (more, mend) = if is_managed(row)? {
+        let (more, remedy) = if is_managed(row)? {
             // An administrator who may end sessions cannot pass that on.
             let more = format!(
                 "; who cannot run `{grant}`, and may end sessions, lets it do so by a function (the other way is that statement)"
@@ -267,7 +269,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             Severity::Refusal,
             ("signal-backend", None),
             format!("the broker `{name}` cannot end sessions{more}"),
-            Some(mend),
+            Some(remedy),
         ));
     }
     if let Some(Said(owner)) = row.try_get("signals_by")? {
@@ -285,7 +287,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
         let grant = format!("GRANT pg_read_all_stats TO {broker} WITH INHERIT TRUE, SET FALSE");
         // An administrator who cannot pass the right on is not told to: it helps, and is not
         // needed.
-        let (more, mend) = if fifteen {
+        let (more, remedy) = if fifteen {
             ("; before 16 it could only by inheriting the roles that it grants, too".to_owned(), None)
         } else if is_managed(row)? {
             (format!("; where somebody may, run `{grant}`"), None)
@@ -298,7 +300,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             format!(
                 "the broker `{name}` cannot see when a session began, so it ends again those that come back during a revoke{more}"
             ),
-            mend,
+            remedy,
         ));
     }
     let triggers: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("login_triggers")?.unwrap_or_default();

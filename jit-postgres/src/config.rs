@@ -18,7 +18,7 @@ pub struct PostgresConfig {
     pub(crate) connections: usize,
     pub(crate) connect_limit: Duration,
     pub(crate) call_limit: Duration,
-    pub(crate) dead_man_grace: Duration,
+    pub(crate) dead_mans_switch_grace: Duration,
     pub(crate) administrators: Vec<String>,
 }
 
@@ -94,7 +94,7 @@ impl PostgresConfig {
             connections: 8,
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
-            dead_man_grace: DEAD_MAN_GRACE,
+            dead_mans_switch_grace: DEAD_MAN_GRACE,
             administrators: Vec::new(),
         })
     }
@@ -134,8 +134,8 @@ impl PostgresConfig {
     /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
     /// access the server itself takes a role away, if no process of jit has.
     #[must_use]
-    pub fn dead_man_grace(self, dead_man_grace: Duration) -> Self {
-        Self { dead_man_grace, ..self }
+    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
+        Self { dead_mans_switch_grace, ..self }
     }
 
     /// Sets the roles of administrators. From PostgreSQL 16 on, a server can make the creator of an

@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::account::account;
 use crate::config::{ConfigError, PostgresConfig};
 use crate::error;
-use crate::sql::dead_man::Home;
+use crate::sql::dead_mans_switch::Home;
 use crate::sql::{self, Catalog, Wal};
 
 /// Opens connections to one server.
@@ -53,7 +53,7 @@ pub(crate) struct Statements {
     pub(crate) grant: OnceCell<Statement>,
     pub(crate) revoke: OnceCell<Statement>,
     pub(crate) still_there: OnceCell<Statement>,
-    pub(crate) belongings: OnceCell<Statement>,
+    pub(crate) owned_objects: OnceCell<Statement>,
     pub(crate) homes: OnceCell<Statement>,
     pub(crate) home: OnceCell<Home>,
     pub(crate) awake: OnceCell<Statement>,

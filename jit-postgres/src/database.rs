@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
 use jit_core::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, Disarmed, GrantOrder,
-    Granted, Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
-    StoreMarks, Subject,
+    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
+    GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder,
+    RevokeReport, SettleOrder, StoreMarks,
 };
 use jit_core::id::{Account, RoleName};
 
@@ -16,7 +16,7 @@ use crate::connect::Connection;
 use crate::pool::{Lease, Pool};
 use crate::settle::Settler;
 use crate::sql::{Catalog, set_up};
-use crate::{account, check, dead_man, grant, observe, revoke};
+use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 
 /// Time that a look waits for the table of leases.
 const MARKS_WAIT: Duration = Duration::from_secs(1);
@@ -66,8 +66,8 @@ impl Database for PostgresDatabase {
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
         self.read(async |lease| {
-            let dead_man = lease.dead_man().await?;
-            Ok(capabilities(lease, dead_man))
+            let dead_mans_switch = lease.dead_mans_switch().await?;
+            Ok(capabilities(lease, dead_mans_switch))
         })
         .await
     }
@@ -77,13 +77,13 @@ impl Database for PostgresDatabase {
         self.read(async |lease| check::check(lease, roles, config.tls_check(), &config.administrators).await).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
         self.read(async |lease| {
             tokio::try_join!(lease.prepare_look(), async {
                 lease.prepare_marks().await;
                 Ok(())
             })?;
-            let (looked, marks) = tokio::join!(biased; lease.look(subjects), lease.marks(subjects, MARKS_WAIT));
+            let (looked, marks) = tokio::join!(biased; lease.look(memberships), lease.marks(memberships, MARKS_WAIT));
             Ok(observe::observation(looked?, marks))
         })
         .await
@@ -103,14 +103,14 @@ impl Database for PostgresDatabase {
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_man::arm(self.pool.connector(), lease, call, orders, budget).await
+            dead_mans_switch::arm(self.pool.connector(), lease, call, orders, budget).await
         })
         .await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_man::disarm(lease, call, orders, budget).await
+            dead_mans_switch::disarm(lease, call, orders, budget).await
         })
         .await
     }
@@ -129,8 +129,8 @@ impl Database for PostgresDatabase {
         result
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.belongings(subjects).await).await
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        self.read(async |lease| lease.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -152,7 +152,7 @@ impl Database for PostgresDatabase {
     }
 }
 
-fn capabilities(connection: &Connection, dead_man: DeadManHere) -> Capabilities {
+fn capabilities(connection: &Connection, dead_mans_switch: DeadMansSwitch) -> Capabilities {
     let server = &connection.server;
     let per_grantor = server.catalog == Catalog::PerGrantor;
     let mut remarks = vec![
@@ -168,7 +168,7 @@ fn capabilities(connection: &Connection, dead_man: DeadManHere) -> Capabilities 
         grantor_recorded: per_grantor,
         set_option: per_grantor,
         sessions_keep_role: true,
-        dead_man,
+        dead_mans_switch,
         remarks,
     }
 }

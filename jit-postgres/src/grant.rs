@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, late};
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Rejection, Width};
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, MembershipScope, Rejection};
 use jit_core::policy::Stance;
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -81,15 +81,15 @@ impl Orders for Grants<'_> {
         let mut groups: BTreeMap<_, Vec<(usize, &GrantOrder)>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.0.get(i) else { continue };
-            let subject = order.subject();
-            let key = (subject.role.as_str(), subject.role_id.as_ref(), order.width());
+            let membership = order.membership();
+            let key = (membership.role.as_str(), membership.role_id.as_ref(), order.scope());
             groups.entry(key).or_default().push((i, order));
         }
-        let groups = groups.into_iter().map(|((role, role_id, width), orders)| {
+        let groups = groups.into_iter().map(|((role, role_id, scope), orders)| {
             let ones = orders.iter().map(|&(i, order)| One {
                 i,
-                account: order.subject().account.as_str(),
-                account_id: oid(order.subject().account_id.as_ref()),
+                account: order.membership().account.as_str(),
+                account_id: oid(order.membership().account_id.as_ref()),
                 not_after: order.not_after(),
                 members: order.account_members() == Stance::Accepted,
                 powers: order.can_grant() == Stance::Accepted,
@@ -97,7 +97,7 @@ impl Orders for Grants<'_> {
             let ask = Ask {
                 role,
                 role_id: oid(role_id),
-                set_role: width == Width::SetRole,
+                set_role: scope == MembershipScope::SetRole,
                 administrators: &connection.server.administrators,
                 orders: ones.collect(),
             };
@@ -108,7 +108,7 @@ impl Orders for Grants<'_> {
 
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
-        let (account, role) = (order.subject().account.as_str(), order.subject().role.as_str());
+        let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
         let why = answer.why.as_deref().unwrap_or_default();
         let (rejection, why) = match answer.state.as_str() {
             "late" => return Some(late()),

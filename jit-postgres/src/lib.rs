@@ -69,16 +69,16 @@
 //! - All statements stand in `sql.rs` and `sql/`, for review.
 
 mod account;
-mod belongings;
 mod block;
 mod check;
 mod config;
 mod connect;
 mod database;
-mod dead_man;
+mod dead_mans_switch;
 mod error;
 mod grant;
 mod observe;
+mod owned_objects;
 mod pool;
 mod prepared;
 mod revoke;
@@ -91,5 +91,5 @@ mod unblock;
 
 pub use config::{ConfigError, PostgresConfig};
 pub use database::PostgresDatabase;
-pub use dead_man::dead_mans_switch;
+pub use dead_mans_switch::dead_mans_switch;
 pub use store::{PostgresStore, StoreConfig, StoreUsers};

@@ -2,8 +2,8 @@
 
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
-    Continuity, DatabaseError, Edge, Grantor, Holder, Holders, Identity, ObjectId, Observation, OfTheBroker, Prepared,
-    Seen, Session, Subject, Width,
+    Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
+    ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tokio_postgres::types::ToSql;
@@ -50,9 +50,9 @@ impl Connection {
     }
 
     /// Looks at all subjects at one moment. The moment's time was read right before.
-    pub(crate) async fn look(&self, subjects: &[Subject]) -> Result<(Moment, Vec<Look>), DatabaseError> {
+    pub(crate) async fn look(&self, memberships: &[Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         // Sent one behind the other without waiting: the server reads the clock first.
-        let (moment, looks) = tokio::join!(biased; self.moment(), self.looks(subjects));
+        let (moment, looks) = tokio::join!(biased; self.moment(), self.looks(memberships));
         Ok((moment?, looks?))
     }
 
@@ -63,23 +63,23 @@ impl Connection {
         observe.map(|_| ())
     }
 
-    async fn looks(&self, subjects: &[Subject]) -> Result<Vec<Look>, DatabaseError> {
-        if subjects.is_empty() {
+    async fn looks(&self, memberships: &[Membership]) -> Result<Vec<Look>, DatabaseError> {
+        if memberships.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = Asked::of(subjects);
+        let asked = Asked::of(memberships);
         let statement = self.observe_statement().await?;
         let rows = self
             .client
             .query(statement, &asked.with(&self.server.broker, &self.server.administrators))
             .await
             .map_err(reading)?;
-        if rows.len() != subjects.len() {
+        if rows.len() != memberships.len() {
             return Err(DatabaseError::not_applied(
                 "the server answered for another number of subjects than was asked",
             ));
         }
-        subjects.iter().zip(&rows).map(|(subject, row)| look_of(&self.server, subject, row)).collect()
+        memberships.iter().zip(&rows).map(|(membership, row)| look_of(&self.server, membership, row)).collect()
     }
 
     pub(crate) async fn moment_statement(&self) -> Result<&Statement, DatabaseError> {
@@ -202,12 +202,12 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    pub(crate) fn of(subjects: &'a [Subject]) -> Self {
+    pub(crate) fn of(memberships: &'a [Membership]) -> Self {
         Self {
-            accounts: subjects.iter().map(|subject| subject.account.as_str()).collect(),
-            account_ids: subjects.iter().map(|subject| oid(subject.account_id.as_ref())).collect(),
-            roles: subjects.iter().map(|subject| subject.role.as_str()).collect(),
-            role_ids: subjects.iter().map(|subject| oid(subject.role_id.as_ref())).collect(),
+            accounts: memberships.iter().map(|membership| membership.account.as_str()).collect(),
+            account_ids: memberships.iter().map(|membership| oid(membership.account_id.as_ref())).collect(),
+            roles: memberships.iter().map(|membership| membership.role.as_str()).collect(),
+            role_ids: memberships.iter().map(|membership| oid(membership.role_id.as_ref())).collect(),
         }
     }
 
@@ -237,7 +237,7 @@ fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
     Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
 }
 
-fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, DatabaseError> {
+fn look_of(server: &Server, membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
     let account: Option<u32> = row.try_get("account").map_err(reading)?;
     let role: Option<u32> = row.try_get("role").map_err(reading)?;
     let name: Option<Said> = row.try_get("account_name").map_err(reading)?;
@@ -248,7 +248,7 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         account_id: account.and_then(object_id),
         account_exists: account.is_some(),
         alike: Vec::new(),
-        account_renamed: name.map(String::from).filter(|name| name != subject.account.as_str()),
+        account_renamed: name.map(String::from).filter(|name| name != membership.account.as_str()),
         role_id: role.and_then(object_id),
         role_exists: role.is_some(),
         direct: edges_of(server, row)?,
@@ -259,21 +259,21 @@ fn look_of(server: &Server, subject: &Subject, row: &Row) -> Result<Look, Databa
         prepared: prepared_of(row)?,
         default_roles: Vec::new(),
         marked_by: None,
-        taken_by_dead_man: false,
+        taken_by_dead_mans_switch: false,
     };
     Ok(Look { seen, backends })
 }
 
-fn edges_of(server: &Server, row: &Row) -> Result<Vec<Edge>, DatabaseError> {
+fn edges_of(server: &Server, row: &Row) -> Result<Vec<MembershipGrant>, DatabaseError> {
     let grantors: Vec<Option<u32>> = list(row, "grantors")?;
     let names: Vec<Option<Said>> = list(row, "grantor_names")?;
     let sets: Vec<bool> = list(row, "sets")?;
     let admins: Vec<bool> = list(row, "admins")?;
     let edges = grantors.into_iter().zip(names).zip(sets.into_iter().zip(admins));
     Ok(edges
-        .map(|((grantor, name), (set, admin))| Edge {
+        .map(|((grantor, name), (set, admin))| MembershipGrant {
             grantor: grantor_of(server, grantor, name.map(String::from)),
-            width: width_of(set),
+            scope: width_of(set),
             admin,
         })
         .collect())
@@ -319,8 +319,8 @@ fn grantor_of(server: &Server, grantor: Option<u32>, name: Option<String>) -> Gr
     }
 }
 
-fn width_of(set: bool) -> Width {
-    if set { Width::SetRole } else { Width::Inherit }
+fn width_of(set: bool) -> MembershipScope {
+    if set { MembershipScope::SetRole } else { MembershipScope::Inherit }
 }
 
 fn object_id(oid: u32) -> Option<ObjectId> {

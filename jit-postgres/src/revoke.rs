@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::{Budget, late};
-use jit_core::database::{Call, DatabaseError, RevokeHow, RevokeOrder, RevokeReport, Session, Subject};
+use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Session};
 use jit_core::id::StoreId;
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
@@ -28,18 +28,18 @@ pub(crate) async fn revoke(
     orders: &[RevokeOrder],
     budget: Budget,
 ) -> Vec<Result<RevokeReport, DatabaseError>> {
-    let subjects: Vec<Subject> = orders.iter().map(|order| order.subject.clone()).collect();
+    let memberships: Vec<Membership> = orders.iter().map(|order| order.membership.clone()).collect();
     connection.prepare_marks().await;
     let store = call.store.as_ref().filter(|_| connection.has_marks());
     let asked = Revokes { orders, catalog: connection.server.catalog, store };
     // The sessions of these accounts end anyway.
     let ending = orders.iter().filter(|order| order.sessions == Sessions::End && order.how != RevokeHow::Nothing);
-    let ending: Vec<Subject> = ending.map(|order| order.subject.clone()).collect();
-    let unblock = Unblock { connector, call, budget, subjects: ending };
-    let unblock = (!unblock.subjects.is_empty()).then_some(&unblock);
+    let ending: Vec<Membership> = ending.map(|order| order.membership.clone()).collect();
+    let unblock = Unblock { connector, call, budget, memberships: ending };
+    let unblock = (!unblock.memberships.is_empty()).then_some(&unblock);
     let pending = asked.that_need_a_statement();
     let told = !pending.is_empty();
-    let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&subjects, unblock)).await;
+    let outcome = drive(connection, call, budget, &asked, orders.len(), pending, (&memberships, unblock)).await;
     let mut marks = outcome.marks;
     marks.resize(orders.len(), None);
     // A membership that another store accounts for is left to that store.
@@ -66,7 +66,7 @@ pub(crate) async fn revoke(
                 connection,
                 call,
                 orders,
-                subjects: &subjects,
+                memberships: &memberships,
                 applied,
                 revoked: moment,
                 budget,
@@ -146,7 +146,8 @@ impl Orders for Revokes<'_> {
         let mut groups: BTreeMap<_, Vec<(usize, &RevokeOrder)>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.orders.get(i) else { continue };
-            let key = (order.subject.role.as_str(), order.subject.role_id.as_ref(), order.how == RevokeHow::Narrow);
+            let key =
+                (order.membership.role.as_str(), order.membership.role_id.as_ref(), order.how == RevokeHow::Narrow);
             groups.entry(key).or_default().push((i, order));
         }
         // A packet of a call that was given up must not take what is granted later.
@@ -154,8 +155,8 @@ impl Orders for Revokes<'_> {
         let groups = groups.into_iter().map(|((role, role_id, narrow), orders)| {
             let ones = orders.iter().map(|&(i, order)| One {
                 i,
-                account: order.subject.account.as_str(),
-                account_id: oid(order.subject.account_id.as_ref()),
+                account: order.membership.account.as_str(),
+                account_id: oid(order.membership.account_id.as_ref()),
             });
             let ask = Ask { role, role_id: oid(role_id), until, narrow, store: self.store, orders: ones.collect() };
             Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
@@ -174,7 +175,7 @@ struct Aftermath<'a> {
     connection: &'a Connection,
     call: &'a Call,
     orders: &'a [RevokeOrder],
-    subjects: &'a [Subject],
+    memberships: &'a [Membership],
     applied: Vec<bool>,
     revoked: Moment,
     budget: Budget,
@@ -193,13 +194,13 @@ impl Aftermath<'_> {
                 break;
             }
             self.connection.end_sessions(self.call, &to_end, self.budget).await?;
-            (last, looks) = self.connection.look(self.subjects).await?;
+            (last, looks) = self.connection.look(self.memberships).await?;
             to_end = self.to_end(&looks, |backend| !known.contains(&backend));
             known.extend(to_end.iter().copied());
         }
         let rolled_back = self.roll_back(&looks).await;
         if !rolled_back.is_empty() {
-            (last, looks) = self.connection.look(self.subjects).await?;
+            (last, looks) = self.connection.look(self.memberships).await?;
         }
         Ok(self.reports(&first, looks, &rolled_back, &last))
     }

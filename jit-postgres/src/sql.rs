@@ -9,7 +9,7 @@
 //! their results come back in `jit.answer`. The server itself looks names up and quotes them. A
 //! prepared statement, planned once per connection, decides in advance what the block has to do.
 
-pub(crate) mod dead_man;
+pub(crate) mod dead_mans_switch;
 pub(crate) mod set_up;
 
 use jit_core::database::Identity;
@@ -292,7 +292,7 @@ SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', sta
 /// A membership that is not there needs no statement. Nor does one that is not ours, if the catalog
 /// says whose it is. Our own look decides, since a REVOKE of a missing membership succeeds with a
 /// warning. A membership that another store than `store` accounts for needs no statement either.
-/// The marks that [`dead_man::marks`] read right before say so; `store` is null if nothing was
+/// The marks that [`dead_mans_switch::marks`] read right before say so; `store` is null if nothing was
 /// read.
 pub(crate) const REVOKE: &str = r"
 WITH ask AS MATERIALIZED (

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, Subject};
+use jit_core::database::{Call, DatabaseError, Membership};
 
 use crate::connect::{Connection, Connector};
 use crate::error::reading;
@@ -24,7 +24,7 @@ pub(crate) struct Unblock<'a> {
     pub(crate) call: &'a Call,
     pub(crate) budget: Budget,
     /// Accounts whose sessions end anyway.
-    pub(crate) subjects: Vec<Subject>,
+    pub(crate) memberships: Vec<Membership>,
 }
 
 impl Unblock<'_> {
@@ -32,7 +32,7 @@ impl Unblock<'_> {
     /// its own.
     pub(crate) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        if self.subjects.is_empty() {
+        if self.memberships.is_empty() {
             return work.await;
         }
         let why = tokio::select! {
@@ -62,7 +62,7 @@ impl Unblock<'_> {
     }
 
     async fn in_the_way(&self, connection: &Connection) -> Result<BTreeSet<Backend>, DatabaseError> {
-        let asked = Asked::of(&self.subjects);
+        let asked = Asked::of(&self.memberships);
         let text = connection.server.catalog.text(sql::IN_THE_WAY);
         let parameters = asked.of_accounts(&connection.server, &self.call.label);
         let rows = connection.client.query(&text, &parameters).await.map_err(reading)?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jit_core::audit::{self, EntryContext, SigningKey};
+use jit_core::audit_event::{AuditEvent, EventKind};
 use jit_core::clock::{SystemEntropy, Time};
-use jit_core::fact::{Fact, What};
 use jit_core::id::{NodeId, TenantId};
 use jit_core::store::{Change, NewEntry, SqliteStore, Store};
 
@@ -22,14 +22,15 @@ pub async fn rows(table: &mut Table) -> Result<()> {
 
 fn entry(tenant: &TenantId, node: &NodeId, at: Time) -> NewEntry {
     let context = EntryContext { tenant, access: None, actor: None, node, at, common: BTreeMap::new() };
-    let fact = Fact::new(What::Requested).with("reason", "stuck orders after the release").with("ticket", "OPS-12");
+    let fact =
+        AuditEvent::new(EventKind::Requested).with("reason", "stuck orders after the release").with("ticket", "OPS-12");
     context.entry(&fact, &SystemEntropy).to_store()
 }
 
 async fn durable(table: &mut Table) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let store = Arc::new(SqliteStore::open(folder.path().join("jit.db"))?);
-    let (tenant, node) = (TenantId::main(), NodeId::new("bench")?);
+    let (tenant, node) = (TenantId::default(), NodeId::new("bench")?);
     let raw = raw(folder.path())?;
     for (parallel, count, aim) in [(1_usize, 2_000_usize, "4,000/s"), (256, 60_000, "80,000/s")] {
         let started = Instant::now();
@@ -68,7 +69,7 @@ fn raw(folder: &std::path::Path) -> Result<String> {
 async fn million(table: &mut Table) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path().join("jit.db"))?;
-    let (tenant, node) = (TenantId::main(), NodeId::new("bench")?);
+    let (tenant, node) = (TenantId::default(), NodeId::new("bench")?);
     let at = store.now().await?;
     for _ in 0..ENTRIES / 10_000 {
         let entries = (0..10_000).map(|_| entry(&tenant, &node, at)).collect();

@@ -117,7 +117,7 @@ pub async fn engine(cluster: &Cluster, store: SqliteStore) -> Result<Jit> {
 }
 
 pub fn actor(name: &str) -> Actor {
-    Actor::authenticated(TenantId::main(), Principal::new(name).unwrap(), "bench")
+    Actor::authenticated(TenantId::default(), Principal::new(name).unwrap(), "bench")
 }
 
 pub fn user(number: usize) -> Actor {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use chrono::TimeDelta;
-use jit_core::engine::{Ask, Jit};
+use jit_core::engine::{AccessRequest, Jit};
 
 use crate::bed::{Bed, PATIENCE, user};
 use crate::table::{Table, per_second};
@@ -58,7 +58,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
 /// Runs one cycle of this user, from request to revoked.
 pub async fn once(jit: &Jit, number: usize) -> Result<()> {
     let who = user(number);
-    let access = jit.request(&who, Ask::new("pg", "free", TimeDelta::hours(1)).because("bench")).await?;
+    let access = jit.request(&who, AccessRequest::new("pg", "free", TimeDelta::hours(1)).because("bench")).await?;
     let access = jit.until_active(access.id(), PATIENCE).await?;
     jit.release(&who, access.id()).await?;
     let ended = jit.until_ended(access.id(), PATIENCE).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
-use jit_core::engine::{AccessView, Ask, Filter, Scope};
+use jit_core::engine::{AccessRequest, AccessView, Filter, Scope};
 
 use crate::bed::{Bed, PATIENCE, actor, names, roles, user};
 use crate::table::{Spread, Table, millis};
@@ -51,7 +51,7 @@ async fn steady(table: &mut Table) -> Result<()> {
     for number in 0..STEADY {
         let end = Duration::from_millis(4_000 + 10 * number as u64);
         let left = TimeDelta::from_std(end.saturating_sub(began.elapsed()))?;
-        let access = bed.jit.request(&user(number), Ask::new("pg", "free", left).because("bench")).await?;
+        let access = bed.jit.request(&user(number), AccessRequest::new("pg", "free", left).because("bench")).await?;
         ids.push(access.id());
     }
     let mut lags = Vec::new();
@@ -90,8 +90,9 @@ async fn together(table: &mut Table, members: usize) -> Result<()> {
     let floor = started.elapsed();
     let pump = bed.jit.start();
     let users: Vec<_> = (0..TOGETHER).map(user).collect();
-    let asked =
-        users.iter().map(|who| bed.jit.request(who, Ask::new("pg", "free", TimeDelta::seconds(20)).because("bench")));
+    let asked = users
+        .iter()
+        .map(|who| bed.jit.request(who, AccessRequest::new("pg", "free", TimeDelta::seconds(20)).because("bench")));
     let asked = try_join_all(asked).await?;
     for access in &asked {
         bed.jit.until_active(access.id(), PATIENCE).await?;
@@ -122,8 +123,9 @@ async fn stop(table: &mut Table) -> Result<()> {
     let pump = bed.jit.start();
     let users: Vec<_> = (0..STOPPED).map(user).collect();
     for some in users.chunks(1_000) {
-        let asked =
-            some.iter().map(|who| bed.jit.request(who, Ask::new("pg", "free", TimeDelta::hours(1)).because("bench")));
+        let asked = some
+            .iter()
+            .map(|who| bed.jit.request(who, AccessRequest::new("pg", "free", TimeDelta::hours(1)).because("bench")));
         for access in try_join_all(asked).await? {
             bed.jit.until_active(access.id(), PATIENCE).await?;
         }

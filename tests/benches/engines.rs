@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use chrono::TimeDelta;
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, Subject, Width};
+use jit_core::database::{
+    Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
+};
 use jit_core::id::AccessId;
 use jit_core::policy::{Activation, Prepared, Sessions, Stance};
 use jit_core::testkit::database_laws::{Act, Login, World, witness};
@@ -122,9 +124,9 @@ async fn engine(table: &mut Table, name: &str, server: Server, world: Arc<dyn Wo
     Ok(())
 }
 
-fn subject(database: &dyn Database, account: &str, role: &str) -> Result<Subject> {
+fn membership(database: &dyn Database, account: &str, role: &str) -> Result<Membership> {
     let (account, role) = (database.account(account)?, database.role(role)?);
-    Ok(Subject { account, account_id: None, role, role_id: None })
+    Ok(Membership { account, account_id: None, role, role_id: None })
 }
 
 async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts: &[String]) -> Result<()> {
@@ -134,8 +136,8 @@ async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts:
     let soon = now + TimeDelta::seconds(60);
     let refused = Stance::Refused;
     let order = |account: &String| {
-        let subject = subject(database, account, role)?;
-        let order = GrantOrder::new(&witness, subject, Width::SetRole, soon, refused, refused);
+        let membership = membership(database, account, role)?;
+        let order = GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon, refused, refused);
         Ok(order.activated(Activation::Session))
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
@@ -150,8 +152,8 @@ async fn revoke(database: &dyn Database, role: &str, accounts: &[String]) -> Res
     let access = AccessId::fresh(jit_core::clock::Time::UNIX_EPOCH, &SystemEntropy);
     let order = |account: &String| {
         let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
-        let (subject, default_role) = (subject(database, account, role)?, DefaultRole::Stays);
-        Ok(RevokeOrder { access, subject, how, sessions, prepared, default_role })
+        let (membership, default_role) = (membership(database, account, role)?, DefaultRole::Stays);
+        Ok(RevokeOrder { access, membership, how, sessions, prepared, default_role })
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
     let call = Call { label: "bench.r".to_owned(), limit: Duration::from_secs(30), server: None, store: None };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use chrono::TimeDelta;
-use jit_core::engine::Ask;
+use jit_core::engine::AccessRequest;
 
 use crate::bed::{Bed, PATIENCE, actor, user};
 use crate::table::{Spread, Table};
@@ -12,16 +12,16 @@ use crate::table::{Spread, Table};
 const ROUNDS: usize = 400;
 
 pub async fn rows(table: &mut Table) -> Result<()> {
-    for dead_man in [false, true] {
-        approvals(table, dead_man).await?;
+    for dead_mans_switch in [false, true] {
+        approvals(table, dead_mans_switch).await?;
     }
     Ok(())
 }
 
-async fn approvals(table: &mut Table, dead_man: bool) -> Result<()> {
+async fn approvals(table: &mut Table, dead_mans_switch: bool) -> Result<()> {
     let bed = Bed::make(ROUNDS * 2).await?;
     let admin = bed.admin().await?;
-    if dead_man {
+    if dead_mans_switch {
         admin.batch_execute(&jit_postgres::dead_mans_switch("jit_broker", None)).await?;
     }
     let pump = bed.jit.start();
@@ -32,7 +32,7 @@ async fn approvals(table: &mut Table, dead_man: bool) -> Result<()> {
         let started = Instant::now();
         admin.batch_execute(&format!("GRANT asked TO u{}", ROUNDS + round)).await?;
         floor.push(started.elapsed());
-        let ask = Ask::new("pg", "asked", TimeDelta::hours(1)).because("bench");
+        let ask = AccessRequest::new("pg", "asked", TimeDelta::hours(1)).because("bench");
         let access = bed.jit.request(&user(round), ask).await?;
         let mut events = bed.jit.events();
         let started = Instant::now();
@@ -48,7 +48,7 @@ async fn approvals(table: &mut Table, dead_man: bool) -> Result<()> {
     pump.stop().await;
     let (floor, taken) = (Spread::of(floor.split_off(20)), Spread::of(taken.split_off(20)));
     let ratio = taken.at(50).as_secs_f64() / floor.at(50).max(Duration::from_nanos(1)).as_secs_f64();
-    let with = if dead_man { ", a dead-man armed and moved" } else { "" };
+    let with = if dead_mans_switch { ", a dead-man armed and moved" } else { "" };
     table.row(
         &format!("last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore{with}"),
         format!("{}, {ratio:.1} x the floor", taken.said()),

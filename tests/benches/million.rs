@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use jit_core::clock::{Clock, SystemClock, SystemEntropy, after};
-use jit_core::database::Subject;
+use jit_core::database::Membership;
 use jit_core::engine::Jit;
 use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::policy::PolicyDocument;
@@ -69,8 +69,8 @@ async fn fill(path: &Path) -> Result<()> {
         let seconds = if number < DUE { 7_100 } else { 8_000 + (number % 70_000) as i64 };
         let duration = TimeDelta::seconds(seconds);
         let account = Account::new(format!("u{number}"))?;
-        let subject = Subject { account, account_id: None, role: role.clone(), role_id: None };
-        let writes = live::active(target, realm, subject, since, duration, &SystemEntropy)
+        let membership = Membership { account, account_id: None, role: role.clone(), role_id: None };
+        let writes = live::active(target, realm, membership, since, duration, &SystemEntropy)
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         change.writes.extend(writes);
         if change.writes.len() >= 10_000 {

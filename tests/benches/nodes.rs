@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
 use jit_core::clock::{SystemEntropy, after};
-use jit_core::database::{FixedCredentials, ObjectId, Subject, TlsMode};
-use jit_core::engine::{Ask, Jit};
+use jit_core::database::{FixedCredentials, Membership, ObjectId, TlsMode};
+use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{Change, Store};
@@ -53,7 +53,7 @@ pub async fn wake(table: &mut Table) -> Result<()> {
         let mut events = other.events();
         let mut taken = Vec::new();
         for number in users {
-            let ask = Ask::new("pg", "asked", TimeDelta::hours(1)).because("bench");
+            let ask = AccessRequest::new("pg", "asked", TimeDelta::hours(1)).because("bench");
             let access = desk.request(&user(number), ask).await?;
             // the other node notices the request first; an approval may come at any moment of the
             // interval
@@ -160,8 +160,8 @@ async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u
             let account = Account::new(format!("u{place}"))?;
             let id = |name: &str| ids.get(name).map(|id| ObjectId(id.to_string()));
             let (account_id, role_id) = (id(account.as_str()), id(role.as_str()));
-            let subject = Subject { account, account_id, role: role.clone(), role_id };
-            let writes = live::active(&target, realm, subject, since, duration, &SystemEntropy)
+            let membership = Membership { account, account_id, role: role.clone(), role_id };
+            let writes = live::active(&target, realm, membership, since, duration, &SystemEntropy)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
             change.writes.extend(writes);
             if change.writes.len() >= 2_000 {

@@ -25,10 +25,10 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     let (well, ill) =
         (Receiver::listens(StatusCode::OK).await?, Receiver::listens(StatusCode::SERVICE_UNAVAILABLE).await?);
     let mut engines = Vec::new();
-    for receiver in [&well, &ill] {
-        let store = SqliteStore::open(folder.path().join(format!("{}.db", receiver.port)))?;
+    for notifier_name in [&well, &ill] {
+        let store = SqliteStore::open(folder.path().join(format!("{}.db", notifier_name.port)))?;
         let http = HttpClient::new(HttpConfig { plaintext: Plaintext::DangerousAllowed, ..HttpConfig::default() })?;
-        let url = format!("http://127.0.0.1:{}/", receiver.port).into();
+        let url = format!("http://127.0.0.1:{}/", notifier_name.port).into();
         let notifier = WebhookNotifier::new(http, url, vec!["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz".parse()?]);
         let jit = Jit::builder().store(store).policy(PolicyDocument::parse(POLICY, "bench")?);
         let jit = jit.database("pg", database(&bed.cluster)?).notifier("siem", notifier).build().await?;

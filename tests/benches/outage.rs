@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
-use jit_core::engine::{Ask, Filter};
+use jit_core::engine::{AccessRequest, Filter};
 use jit_tests::server::Down;
 
 use crate::bed::{Bed, PATIENCE, user};
@@ -17,8 +17,9 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     let mut bed = Bed::make(OVERDUE).await?;
     let pump = bed.jit.start();
     let users: Vec<_> = (0..OVERDUE).map(user).collect();
-    let asked =
-        users.iter().map(|who| bed.jit.request(who, Ask::new("pg", "free", TimeDelta::seconds(6)).because("bench")));
+    let asked = users
+        .iter()
+        .map(|who| bed.jit.request(who, AccessRequest::new("pg", "free", TimeDelta::seconds(6)).because("bench")));
     let asked = try_join_all(asked).await?;
     for access in &asked {
         bed.jit.until_active(access.id(), PATIENCE).await?;

@@ -50,7 +50,7 @@ pub fn ruling(policy: &dyn Policy, target: &TargetName, person: &Person, rounds:
         target,
         role: &role,
         requester: person,
-        receiver: person,
+        grantee: person,
         duration: TimeDelta::minutes(30),
         reason: "because",
         ticket: None,

@@ -114,8 +114,8 @@ impl Engine {
     /// Adds the dead man's switch only for laws about it: its job runs only every ten seconds, so
     /// they have to wait.
     async fn sql_server(&self, law: &DatabaseLaw, world: MsSqlWorld) -> Result<Arc<MsSqlWorld>> {
-        let about = law.needs.iter().any(|need| matches!(need, Need::DeadMan | Need::Privileges));
-        Ok(Arc::new(if about { world.with_dead_man().await? } else { world }))
+        let about = law.needs.iter().any(|need| matches!(need, Need::DeadMansSwitch | Need::Privileges));
+        Ok(Arc::new(if about { world.with_dead_mans_switch().await? } else { world }))
     }
 }
 

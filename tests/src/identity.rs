@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::database::Database;
-use jit_core::engine::{Ask, Jit};
+use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{AccessId, Principal, TargetName, TenantId};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{BoxError, MemoryStore};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the name is invalid.
 pub fn actor(name: &str) -> Result<Actor, BoxError> {
-    Ok(Actor::authenticated(TenantId::main(), Principal::new(name)?, "test"))
+    Ok(Actor::authenticated(TenantId::default(), Principal::new(name)?, "test"))
 }
 
 /// Makes an engine whose policy gives this role at once, on all targets, without a dead man's
@@ -50,7 +50,7 @@ pub async fn usable(
     role: &str,
     length: TimeDelta,
 ) -> Result<AccessId, BoxError> {
-    let ask = || Ask::new(target, role, length).because("a test needs it");
+    let ask = || AccessRequest::new(target, role, length).because("a test needs it");
     let mut access = jit.request(&actor(account)?, ask()).await;
     // if another server answered before, the refusal makes the engine look at the target again
     for _ in 0..50 {
@@ -68,7 +68,7 @@ pub async fn usable(
 /// # Errors
 /// When a request is accepted, or refused for another reason.
 pub async fn refused(jit: &Jit, target: &str, account: &str, role: &str) -> Result<(), BoxError> {
-    let ask = Ask::new(target, role, TimeDelta::minutes(1)).because("a test needs it");
+    let ask = AccessRequest::new(target, role, TimeDelta::minutes(1)).because("a test needs it");
     match jit.request(&actor(account)?, ask).await {
         Err(error) if error.kind() == "target-refused" => Ok(()),
         Err(error) => Err(error.into()),

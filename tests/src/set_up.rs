@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::database::{Check, Database, Severity};
-use jit_core::engine::{Ask, Jit};
+use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{AccessId, Principal, TargetName, TenantId};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::{BoxError, MemoryStore};
@@ -49,7 +49,7 @@ impl Target {
         );
         let policy = PolicyDocument::parse(&policy, "test")?;
         let jit = Jit::builder().store(MemoryStore::default()).policy(policy).database("db", database).build().await?;
-        let alice = Actor::authenticated(TenantId::main(), Principal::new("alice")?, "test");
+        let alice = Actor::authenticated(TenantId::default(), Principal::new("alice")?, "test");
         Ok(Self { jit, alice, name: TargetName::new("db")? })
     }
 
@@ -68,8 +68,9 @@ impl Target {
     pub async fn wrong(&self) -> Result<Vec<Check>, BoxError> {
         let checks = self.jit.check_target(&self.name).await?.checks;
         // a throwaway server never waits for the disk
-        let to_mend =
-            |check: &Check| check.about.what != "fsync" && (check.mend.is_some() || check.severity != Severity::Remark);
+        let to_mend = |check: &Check| {
+            check.about.what != "fsync" && (check.remedy.is_some() || check.severity != Severity::Remark)
+        };
         Ok(checks.into_iter().filter(to_mend).collect())
     }
 
@@ -103,7 +104,7 @@ impl Target {
     }
 
     async fn begin(&self, role: &str, length: TimeDelta, catalog: &dyn Catalog) -> Result<AccessId, BoxError> {
-        let access = self.jit.request(&self.alice, Ask::new("db", role, length).because("OPS-12")).await?;
+        let access = self.jit.request(&self.alice, AccessRequest::new("db", role, length).because("OPS-12")).await?;
         let access = self.jit.until_active(access.id(), PATIENCE).await?.id();
         if catalog.is_held().await? { Ok(access) } else { Err("it is usable and not held".into()) }
     }

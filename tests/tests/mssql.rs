@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use jit_core::clock::SystemEntropy;
 use jit_core::database::{
-    ArmOrder, Call, Check, Database, DeadManHere, DeadManKind, DefaultRole, FixedCredentials, GrantOrder, RevokeHow,
-    RevokeOrder, RevokeReport, Seen, Severity, Subject, TlsMode, Width,
+    ArmOrder, Call, Check, Database, DeadMansSwitch, DefaultRole, FixedCredentials, GrantOrder, Membership,
+    MembershipScope, RevokeHow, RevokeOrder, RevokeReport, Seen, Severity, SwitchKind, TlsMode,
 };
-use jit_core::holding::{left_behind, marks};
+use jit_core::holding::{leftovers, marks};
 use jit_core::id::{AccessId, RoleName};
 use jit_core::policy::{Prepared, Sessions, Stance};
 use jit_core::testkit::database_laws::witness;
@@ -60,7 +60,7 @@ impl Stage {
         let config = MsSqlConfig::from_url(&url).unwrap();
         let config = config.credentials(Arc::new(FixedCredentials::new(SECRET.into())));
         let tls = TlsMode::verify_full(Some(self.ca.clone()));
-        MsSqlDatabase::new(config.tls(tls).dead_man_grace(Duration::from_secs(1))).unwrap()
+        MsSqlDatabase::new(config.tls(tls).dead_mans_switch_grace(Duration::from_secs(1))).unwrap()
     }
 
     async fn alice(&self, database: &str) -> Talk {
@@ -86,7 +86,7 @@ impl Stage {
 struct Job {
     database: MsSqlDatabase,
     access: AccessId,
-    subject: Subject,
+    membership: Membership,
 }
 
 impl Job {
@@ -94,12 +94,12 @@ impl Job {
         let (account, role) = (database.account("alice").unwrap(), database.role(role).unwrap());
         let mut job = Self {
             access: AccessId::fresh(chrono::Utc::now(), &SystemEntropy),
-            subject: Subject { account, account_id: None, role, role_id: None },
+            membership: Membership { account, account_id: None, role, role_id: None },
             database,
         };
         // as the engine does: from now on by id, not by name
         let seen = job.seen().await;
-        (job.subject.account_id, job.subject.role_id) = (seen.account_id, seen.role_id);
+        (job.membership.account_id, job.membership.role_id) = (seen.account_id, seen.role_id);
         job
     }
 
@@ -108,22 +108,28 @@ impl Job {
     }
 
     async fn seen(&self) -> Seen {
-        let observation = self.database.observe(std::slice::from_ref(&self.subject)).await.unwrap();
+        let observation = self.database.observe(std::slice::from_ref(&self.membership)).await.unwrap();
         observation.seen.into_iter().next().unwrap()
     }
 
     async fn grant(&self) {
         let soon = self.database.observe(&[]).await.unwrap().server_time + TimeDelta::seconds(60);
         let witness = witness(self.access).unwrap();
-        let order =
-            GrantOrder::new(&witness, self.subject.clone(), Width::SetRole, soon, Stance::Refused, Stance::Refused);
+        let order = GrantOrder::new(
+            &witness,
+            self.membership.clone(),
+            MembershipScope::SetRole,
+            soon,
+            Stance::Refused,
+            Stance::Refused,
+        );
         self.database.grant(&self.call("g"), &[order]).await.pop().unwrap().unwrap();
     }
 
     async fn revoke(&self) -> RevokeReport {
         let order = RevokeOrder {
             access: self.access,
-            subject: self.subject.clone(),
+            membership: self.membership.clone(),
             how: RevokeHow::Remove,
             sessions: Sessions::End,
             prepared: Prepared::Report,
@@ -133,7 +139,7 @@ impl Job {
     }
 
     async fn refusals(&self) -> Vec<Check> {
-        let all = self.database.check(std::slice::from_ref(&self.subject.role)).await.unwrap();
+        let all = self.database.check(std::slice::from_ref(&self.membership.role)).await.unwrap();
         all.into_iter().filter(|check| check.severity == Severity::Refusal).collect()
     }
 }
@@ -158,7 +164,7 @@ async fn law_05_a_role_of_the_server_is_given_used_and_taken_with_its_sessions()
     job.grant().await;
     assert!(stage.server.is_server_member("audit", "alice"));
     assert!(number(&mut session, SESSIONS).await.unwrap() > 1);
-    let holders = job.database.holders(std::slice::from_ref(&job.subject.role)).await.unwrap().holders;
+    let holders = job.database.holders(std::slice::from_ref(&job.membership.role)).await.unwrap().holders;
     let who: Vec<(&str, &str)> = holders.iter().map(|holder| (holder.role.as_str(), holder.account.as_str())).collect();
     assert_eq!(who, [("server::audit", "alice")]);
     let report = job.revoke().await;
@@ -168,21 +174,22 @@ async fn law_05_a_role_of_the_server_is_given_used_and_taken_with_its_sessions()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_04_the_dead_man_takes_a_role_of_the_server_and_its_sessions() {
+async fn law_04_the_dead_mans_switch_takes_a_role_of_the_server_and_its_sessions() {
     let stage = Stage::new(&[("master", SERVER_ROLE)]);
     let job = Job::new(stage.database("master"), "server::audit").await;
     let printed =
         job.database.check(&[]).await.unwrap().into_iter().find(|check| check.about.what == "dead-man").unwrap();
-    stage.run_printed(&printed.mend.unwrap());
-    until(async || matches!(job.database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+    stage.run_printed(&printed.remedy.unwrap());
+    until(async || matches!(job.database.capabilities().await.unwrap().dead_mans_switch, DeadMansSwitch::Available(_)))
+        .await;
     let order = |ends_in| ArmOrder {
-        subject: job.subject.clone(),
+        membership: job.membership.clone(),
         ends_in,
         sessions: Sessions::End,
         default_role: DefaultRole::Stays,
     };
     let armed = job.database.arm(&job.call("a"), &[order(Duration::from_secs(3_600))]).await.pop().unwrap().unwrap();
-    assert_eq!(armed.kind, DeadManKind::AgentJob);
+    assert_eq!(armed.kind, SwitchKind::AgentJob);
     job.grant().await;
     let mut session = stage.alice("master").await;
     job.database.arm(&job.call("b"), &[order(Duration::ZERO)]).await.pop().unwrap().unwrap();
@@ -194,7 +201,7 @@ async fn law_04_the_dead_man_takes_a_role_of_the_server_and_its_sessions() {
     }
     assert!(!lives, "its session lives");
     let disarmed =
-        job.database.disarm(&job.call("d"), std::slice::from_ref(&job.subject)).await.pop().unwrap().unwrap();
+        job.database.disarm(&job.call("d"), std::slice::from_ref(&job.membership)).await.pop().unwrap().unwrap();
     assert!(disarmed.fired_at.is_some());
 }
 
@@ -203,13 +210,13 @@ async fn what_is_left_behind_on_the_server_is_seen() {
     let stage = Stage::new(&[("master", SERVER_ROLE)]);
     let job = Job::new(stage.database("master"), "server::audit").await;
     let owned = async || {
-        let all = job.database.belongings(std::slice::from_ref(&job.subject)).await.unwrap().each;
+        let all = job.database.owned_objects(std::slice::from_ref(&job.membership)).await.unwrap().each;
         all.into_iter().next().unwrap().unwrap()
     };
     let before = owned().await;
     let made = "CREATE SERVER ROLE leftover AUTHORIZATION alice";
     stage.server.execute("master", made).unwrap();
-    assert_eq!(left_behind(&marks(&before), &owned().await), ["server role leftover"]);
+    assert_eq!(leftovers(&marks(&before), &owned().await), ["server role leftover"]);
 }
 
 /// Setup of a contained database, which keeps its users' passwords.
@@ -251,11 +258,11 @@ async fn a_fixed_role_is_given_by_a_role_of_ones_own_inside_it() {
     // only db_owner may give the fixed role itself, and the check says so
     let fixed = Job::new(stage.database("app"), "db_datareader").await;
     let refusals = fixed.refusals().await;
-    let mend = refusals.first().and_then(|check| check.mend.clone()).unwrap_or_default();
-    assert!(mend.contains("ALTER ROLE [db_datareader] ADD MEMBER"), "{refusals:?}");
+    let remedy = refusals.first().and_then(|check| check.remedy.clone()).unwrap_or_default();
+    assert!(remedy.contains("ALTER ROLE [db_datareader] ADD MEMBER"), "{refusals:?}");
     // a role with permissions that outlive the membership is reported as such
     stage.server.execute("app", "ALTER ROLE db_securityadmin ADD MEMBER readers").unwrap();
-    let all = job.database.check(std::slice::from_ref(&job.subject.role)).await.unwrap();
+    let all = job.database.check(std::slice::from_ref(&job.membership.role)).await.unwrap();
     assert!(
         all.iter().any(|check| check.about.what == "can-grant" && check.message.contains("db_securityadmin")),
         "{all:?}"
@@ -281,13 +288,15 @@ async fn azure_is_asked_for_its_own_privileges_and_has_no_agent() {
     let database = stage.database("app");
     let capabilities = database.capabilities().await.unwrap();
     assert_eq!(capabilities.engine, "Azure SQL Database");
-    let DeadManHere::Missing { mend } = capabilities.dead_man else { panic!("{:?}", capabilities.dead_man) };
-    assert!(mend.contains("no SQL Server Agent"), "{mend}");
+    let DeadMansSwitch::Unavailable { remedy } = capabilities.dead_mans_switch else {
+        panic!("{:?}", capabilities.dead_mans_switch)
+    };
+    assert!(remedy.contains("no SQL Server Agent"), "{remedy}");
     let role = database.role("readers").unwrap();
     let mends: Vec<String> =
-        database.check(&[role]).await.unwrap().into_iter().filter_map(|check| check.mend).collect();
+        database.check(&[role]).await.unwrap().into_iter().filter_map(|check| check.remedy).collect();
     for expected in ["GRANT KILL DATABASE CONNECTION TO [jit_broker]", "GRANT VIEW DATABASE STATE TO [jit_broker]"] {
-        assert!(mends.iter().any(|mend| mend == expected), "{mends:?}");
+        assert!(mends.iter().any(|remedy| remedy == expected), "{mends:?}");
     }
     // server roles cannot be granted on Azure
     let server = stage.database("master").identify().await.unwrap_err();
@@ -326,12 +335,13 @@ async fn law_02_a_trigger_that_rolls_back_lets_nothing_run_outside_of_the_transa
         ROLLBACK TRANSACTION";
     stage.server.execute("app", no_alice).unwrap();
     let job = Job::new(stage.database("app"), "readers").await;
-    let mut bob = job.subject.clone();
+    let mut bob = job.membership.clone();
     (bob.account, bob.account_id) = (job.database.account("bob").unwrap(), None);
     let soon = job.database.observe(&[]).await.unwrap().server_time + TimeDelta::seconds(60);
     let witness = witness(job.access).unwrap();
-    let orders = [job.subject.clone(), bob]
-        .map(|subject| GrantOrder::new(&witness, subject, Width::SetRole, soon, Stance::Refused, Stance::Refused));
+    let orders = [job.membership.clone(), bob].map(|membership| {
+        GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon, Stance::Refused, Stance::Refused)
+    });
     let answers = job.database.grant(&job.call("g"), &orders).await;
     assert!(answers[0].is_err() && answers[1].is_ok(), "{answers:?}");
     assert!(!stage.server.is_member("app", "readers", "alice") && stage.server.is_member("app", "readers", "bob"));
@@ -360,7 +370,7 @@ async fn law_05_a_look_that_is_not_shown_everything_is_none() {
     let job = Job::new(stage.database("app"), "readers").await;
     job.grant().await;
     stage.server.execute("master", "REVOKE VIEW SERVER STATE FROM jit_broker").unwrap();
-    let looked = job.database.observe(std::slice::from_ref(&job.subject)).await.unwrap_err();
+    let looked = job.database.observe(std::slice::from_ref(&job.membership)).await.unwrap_err();
     assert!(looked.to_string().contains("does not see"), "{looked}");
 }
 
@@ -369,7 +379,7 @@ async fn a_role_is_harmless_only_by_what_is_known_to_be() {
     let stage = Stage::new(&[("app", FIXED)]);
     let job = Job::new(stage.database("app"), "readers").await;
     let gives = async |power: &str| {
-        let all = job.database.check(std::slice::from_ref(&job.subject.role)).await.unwrap();
+        let all = job.database.check(std::slice::from_ref(&job.membership.role)).await.unwrap();
         all.iter().any(|check| check.about.what == "can-grant" && check.message.contains(power))
     };
     assert!(!gives("").await);
@@ -402,20 +412,21 @@ async fn law_17_tables_that_somebody_else_made_or_put_code_on_are_no_dead_mans_s
     let check = async || {
         job.database.check(&[]).await.unwrap().into_iter().find(|check| check.about.what == "dead-man").unwrap()
     };
-    let printed = check().await.mend.unwrap();
+    let printed = check().await.remedy.unwrap();
     let leases =
         printed.split_whitespace().find_map(|word| word.strip_prefix("OBJECT::jit.leases_")).unwrap().to_owned();
     stage.run_printed(&printed);
     // a second run changes nothing
     stage.run_printed(&printed);
-    until(async || matches!(job.database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+    until(async || matches!(job.database.capabilities().await.unwrap().dead_mans_switch, DeadMansSwitch::Available(_)))
+        .await;
     let on_the_table = format!("CREATE TRIGGER own ON jit.leases_{leases} AFTER INSERT AS PRINT 'mine'");
     stage.server.execute("app", &on_the_table).unwrap();
-    let (here, told) = (job.database.capabilities().await.unwrap().dead_man, check().await);
-    assert!(matches!(here, DeadManHere::Missing { .. }), "{here:?}");
+    let (here, told) = (job.database.capabilities().await.unwrap().dead_mans_switch, check().await);
+    assert!(matches!(here, DeadMansSwitch::Unavailable { .. }), "{here:?}");
     assert!(told.severity == Severity::Danger && told.message.contains("dbo"), "{told:?}");
     let order = ArmOrder {
-        subject: job.subject.clone(),
+        membership: job.membership.clone(),
         ends_in: Duration::from_secs(60),
         sessions: Sessions::End,
         default_role: DefaultRole::Stays,
@@ -459,7 +470,7 @@ fn set_up(stage: &Stage, script: &str, password: &str) -> Result<(), String> {
 /// Returns the findings of a check that need a fix.
 async fn wrong(database: &MsSqlDatabase, role: &RoleName) -> Vec<Check> {
     let all = database.check(std::slice::from_ref(role)).await.unwrap();
-    all.into_iter().filter(|check| check.mend.is_some() || check.severity != Severity::Remark).collect()
+    all.into_iter().filter(|check| check.remedy.is_some() || check.severity != Severity::Remark).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,7 +481,8 @@ async fn law_17_a_database_is_set_up_from_nothing_and_mended() {
     let role = database.role("readers").unwrap();
     let script = database.set_up(std::slice::from_ref(&role)).await.unwrap();
     set_up(&stage, &script, SECRET).unwrap();
-    until(async || matches!(database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+    until(async || matches!(database.capabilities().await.unwrap().dead_mans_switch, DeadMansSwitch::Available(_)))
+        .await;
     assert_eq!(wrong(&database, &role).await, []);
     let job = Job::new(stage.database("app"), "readers").await;
     job.grant().await;
@@ -487,7 +499,8 @@ async fn law_17_a_database_is_set_up_from_nothing_and_mended() {
         stage.server.execute(at, taken).unwrap();
         assert_ne!(wrong(&database, &role).await, [], "{taken}");
         set_up(&stage, &script, "").unwrap();
-        until(async || matches!(database.capabilities().await.unwrap().dead_man, DeadManHere::By(_))).await;
+        until(async || matches!(database.capabilities().await.unwrap().dead_mans_switch, DeadMansSwitch::Available(_)))
+            .await;
         assert_eq!(wrong(&database, &role).await, [], "{taken}");
     }
 }

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::audit::JsonLines;
 use jit_core::database::{EnvCredentials, TlsMode};
-use jit_core::engine::{Ask, Jit};
+use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::TenantId;
 use jit_core::policy::PolicyDocument;
 use jit_core::store::SqliteStore;
@@ -35,9 +35,9 @@ async fn main() -> anyhow::Result<()> {
     let pump = jit.start();
 
     // alice and bob are principals whom the service has authenticated
-    let alice = Actor::authenticated(TenantId::main(), "alice".parse()?, "oidc");
-    let bob = Actor::authenticated(TenantId::main(), "bob".parse()?, "oidc");
-    let ask = Ask::new("orders-prod", "orders_write", TimeDelta::minutes(30)).because("OPS-12: stuck orders");
+    let alice = Actor::authenticated(TenantId::default(), "alice".parse()?, "oidc");
+    let bob = Actor::authenticated(TenantId::default(), "bob".parse()?, "oidc");
+    let ask = AccessRequest::new("orders-prod", "orders_write", TimeDelta::minutes(30)).because("OPS-12: stuck orders");
     let access = jit.request(&alice, ask).await?;
     jit.approve(&bob, access.id(), "go ahead").await?;
     let access = jit.until_active(access.id(), Duration::from_secs(10)).await?;

@@ -4,8 +4,8 @@ use super::event::{Refusal, Step, Waits};
 use super::handle::Answer;
 use super::{Access, Phase};
 use crate::approval::{self, Approval, ApprovalState, Confirmation, Decision, DecisionRefused, Mfa, Verdict};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::id::{Principal, QuestionId};
 use crate::request::Closed;
@@ -23,7 +23,7 @@ pub(super) enum Said {
 impl Access {
     /// Applies what was said to the request, or to the extension that is pending.
     pub(super) fn hear(&self, said: Said, now: Time) -> Answer {
-        let refuse = |why| self.refuse(why, What::DecisionRefused, said.tried());
+        let refuse = |why| self.refuse(why, EventKind::DecisionRefused, said.tried());
         let waiting = match (&self.phase, &self.extension) {
             (Phase::Pending(pending), _) if now < pending.lapses_at => &self.approval,
             (Phase::Approved(Grant::Active(_)), Some(extension)) if now < extension.lapses_at => &extension.approval,
@@ -130,7 +130,7 @@ impl Step {
             ApprovalState::Satisfied => {
                 access.schedule_if_satisfied(now);
                 if access.grant().is_some() {
-                    self.facts.push(Fact::new(What::Satisfied));
+                    self.facts.push(AuditEvent::new(EventKind::Satisfied));
                 }
             }
         }
@@ -189,19 +189,21 @@ impl Said {
     }
 
     /// Returns the audit event for it.
-    fn fact(&self) -> Fact {
-        let what = |verdict| if verdict == Verdict::Approve { What::Approved } else { What::Denied };
+    fn fact(&self) -> AuditEvent {
+        let what = |verdict| if verdict == Verdict::Approve { EventKind::Approved } else { EventKind::Denied };
         let fact = match self {
             Self::Decision(decision) => {
                 let away = decision.in_place_of.as_ref().map(|away| away.who.as_str());
-                let fact = Fact::new(what(decision.verdict)).with("human", decision.snapshot.human.as_str());
+                let fact = AuditEvent::new(what(decision.verdict)).with("human", decision.snapshot.human.as_str());
                 let fact = noted(fact, &decision.note).maybe("in_place_of", away);
                 decision.proven.iter().fold(fact, proven)
             }
-            Self::Confirmation(confirmation) => proven(Fact::new(What::Confirmed), &confirmation.proven),
+            Self::Confirmation(confirmation) => proven(AuditEvent::new(EventKind::Confirmed), &confirmation.proven),
             Self::Answer(answer) => {
-                let fact =
-                    noted(Fact::new(what(answer.verdict)).with("approver", answer.approver.as_str()), &answer.note);
+                let fact = noted(
+                    AuditEvent::new(what(answer.verdict)).with("approver", answer.approver.as_str()),
+                    &answer.note,
+                );
                 let details = answer.details.iter();
                 details.fold(fact, |fact, (name, detail)| fact.with(&format!("approver_{name}"), detail.as_str()))
             }
@@ -210,11 +212,11 @@ impl Said {
     }
 }
 
-fn noted(fact: Fact, note: &str) -> Fact {
+fn noted(fact: AuditEvent, note: &str) -> AuditEvent {
     fact.maybe("note", (!note.is_empty()).then_some(note))
 }
 
-fn proven(fact: Fact, proven: &approval::Proven) -> Fact {
+fn proven(fact: AuditEvent, proven: &approval::Proven) -> AuditEvent {
     let fact = fact.with("factor", proven.factor.as_str()).with("proven_at", proven.at);
     proven.details.iter().fold(fact, |fact, (name, detail)| fact.with(&format!("factor_{name}"), detail.as_str()))
 }

@@ -2,9 +2,9 @@
 
 use super::event::{Found, Step};
 use super::{Access, Phase};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::database::{Granted, Rejection};
-use crate::fact::{Fact, What};
 use crate::grant::{ALERT_AGAIN, Active, Cause, Ended, Grant, Granting, OVERDUE_AFTER, Revoking, Scheduled, Window};
 use crate::holding::{Clear, Verified};
 
@@ -20,16 +20,16 @@ impl Access {
             return self.unchanged();
         }
         let intent = clear.intent(now);
-        let fact = Fact::new(What::Granting)
+        let fact = AuditEvent::new(EventKind::Granting)
             .with("observed", clear.observed())
             .with("label", intent.label.as_str())
             .with("not_after", intent.not_after);
         let granting = Granting {
             intent,
-            subject: clear.subject().clone(),
+            membership: clear.membership().clone(),
             latest_end: self.latest_end(now),
             give_up: scheduled.give_up,
-            trouble: None,
+            last_error: None,
         };
         let fact = fact.with("latest_end", granting.latest_end).maybe("default_role_before", clear.default_before());
         let fact = fact.maybe("not_compared", clear.not_compared());
@@ -42,9 +42,9 @@ impl Access {
     pub(super) fn standing(&self, how: &str, now: Time) -> Step {
         let Some(Grant::Scheduled(_)) = self.grant() else { return self.unchanged() };
         let why = Some(how.to_owned());
-        let ended = Ended { at: now, cause: Cause::Standing, why, subject: None, window: None, evidence: None };
-        let mut step = self.with_grant(Grant::Failed(ended), Fact::new(What::Finding).with("why", how));
-        step.facts.push(Fact::new(What::Failed).with("cause", Cause::Standing.as_str()));
+        let ended = Ended { at: now, cause: Cause::Standing, why, membership: None, window: None, evidence: None };
+        let mut step = self.with_grant(Grant::Failed(ended), AuditEvent::new(EventKind::Finding).with("why", how));
+        step.facts.push(AuditEvent::new(EventKind::Failed).with("cause", Cause::Standing.as_str()));
         step
     }
 
@@ -56,13 +56,13 @@ impl Access {
     fn activate(&self, granting: &Granting, activated_at: Time, granted: Option<&Granted>) -> Step {
         let server_time = granted.map(|granted| granted.server_time);
         let window = Window::begin(activated_at, self.request.duration, granting.latest_end, server_time);
-        let fact = Fact::new(What::Active)
+        let fact = AuditEvent::new(EventKind::Active)
             .with("activated_at", activated_at)
             .with("end", window.end())
             .maybe("server_time", server_time)
             .maybe("incarnation", granted.map(|granted| granted.identity.incarnation.as_str()));
         let alert_at = after(window.end(), OVERDUE_AFTER);
-        let active = Active { subject: granting.subject.clone(), window, warned: false, alert_at };
+        let active = Active { membership: granting.membership.clone(), window, warned: false, alert_at };
         let mut step = self.with_grant(Grant::Active(active), fact);
         step.access.owe_review(activated_at);
         step
@@ -70,17 +70,17 @@ impl Access {
 
     pub(super) fn not_granted(&self, why: String, retry_at: Time) -> Step {
         let (start, give_up, known) = match self.grant() {
-            Some(Grant::Granting(granting)) if granting.trouble.is_none() => {
+            Some(Grant::Granting(granting)) if granting.last_error.is_none() => {
                 (granting.intent.at, granting.give_up, false)
             }
             Some(Grant::Scheduled(scheduled)) => {
-                (scheduled.start, scheduled.give_up, scheduled.trouble.as_ref() == Some(&why))
+                (scheduled.start, scheduled.give_up, scheduled.last_error.as_ref() == Some(&why))
             }
             // the outcome was unknown before: only what is seen after settling counts (law 15)
             _ => return self.unchanged(),
         };
-        let fact = Fact::new(What::GrantDelayed).with("why", why.as_str());
-        let scheduled = Scheduled { start, give_up, retry_at, trouble: Some(why) };
+        let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str());
+        let scheduled = Scheduled { start, give_up, retry_at, last_error: Some(why) };
         let mut step = self.with_grant(Grant::Scheduled(scheduled), fact);
         if known {
             // the log has an entry for this reason: repeated tries add none
@@ -91,11 +91,11 @@ impl Access {
 
     pub(super) fn grant_unknown(&self, why: String) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
-        if granting.trouble.as_ref() == Some(&why) {
+        if granting.last_error.as_ref() == Some(&why) {
             return self.unchanged();
         }
-        let fact = Fact::new(What::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
-        let granting = Granting { trouble: Some(why), ..granting.clone() };
+        let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
+        let granting = Granting { last_error: Some(why), ..granting.clone() };
         self.with_grant(Grant::Granting(granting), fact)
     }
 
@@ -103,7 +103,7 @@ impl Access {
     /// nothing is held on its behalf.
     pub(super) fn grant_rejected(&self, rejection: Rejection, why: &str, now: Time) -> Step {
         let Some(Grant::Granting(granting)) = self.grant() else { return self.unchanged() };
-        if granting.trouble.is_some() {
+        if granting.last_error.is_some() {
             // the outcome was unknown before: only what is seen after settling counts (law 15)
             return self.unchanged();
         }
@@ -112,12 +112,12 @@ impl Access {
 
     /// Gives the grant up. `untouched` is true if no statement of it can have been applied.
     fn give_up(&self, granting: &Granting, rejection: Rejection, why: &str, untouched: bool, now: Time) -> Step {
-        let fact = Fact::new(What::Revoking)
+        let fact = AuditEvent::new(EventKind::Revoking)
             .with("cause", Cause::Rejected.as_str())
             .with("rejection", rejection.as_str())
             .with("why", why);
         let revoking = Revoking {
-            subject: granting.subject.clone(),
+            membership: granting.membership.clone(),
             cause: Cause::Rejected,
             why: Some(why.to_owned()),
             since: now,
@@ -127,7 +127,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: None,
+            last_error: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }
@@ -140,9 +140,9 @@ impl Access {
                 Found::Held => self.activate(granting, granting.intent.at, None),
                 Found::Absent => {
                     let Granting { give_up, .. } = *granting;
-                    let why = granting.trouble.clone();
-                    let scheduled = Scheduled { start: granting.intent.at, give_up, retry_at: now, trouble: why };
-                    let fact = Fact::new(What::GrantDelayed).with("why", "the statement did not arrive");
+                    let why = granting.last_error.clone();
+                    let scheduled = Scheduled { start: granting.intent.at, give_up, retry_at: now, last_error: why };
+                    let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", "the statement did not arrive");
                     self.with_grant(Grant::Scheduled(scheduled), fact)
                 }
                 Found::Lost => self.give_up(granting, Rejection::Other, LOST, false, now),
@@ -170,20 +170,21 @@ impl Access {
         evidence.gone_before &= revoking.failures == 0 && revoking.window.is_some();
         if revoking.untouched {
             // the role was never granted: objects that the account owns now are no leftovers of it
-            (evidence.left_behind, evidence.not_compared) = (Vec::new(), None);
+            (evidence.leftovers, evidence.not_compared) = (Vec::new(), None);
         }
-        let what = if revoking.window.is_some() { What::Revoked } else { What::Failed };
-        let fact = Fact::new(what)
+        let what = if revoking.window.is_some() { EventKind::Revoked } else { EventKind::Failed };
+        let fact = AuditEvent::new(what)
             .with("cause", revoking.cause.as_str())
             .with("failures", i64::from(revoking.failures))
             .maybe("why", revoking.why.as_deref())
-            .maybe("trouble", revoking.trouble.as_deref());
+            .maybe("trouble", revoking.last_error.as_deref());
         let fact = evidence.tell(fact);
-        let left = (!evidence.left_behind.is_empty()).then(|| {
-            let why = format!("left behind: {}", evidence.left_behind.join("; "));
-            Fact::new(What::Finding).with("why", why)
+        let left = (!evidence.leftovers.is_empty()).then(|| {
+            let why = format!("left behind: {}", evidence.leftovers.join("; "));
+            AuditEvent::new(EventKind::Finding).with("why", why)
         });
-        let kept = evidence.default_kept.as_ref().map(|why| Fact::new(What::Finding).with("why", why.as_str()));
+        let kept =
+            evidence.default_kept.as_ref().map(|why| AuditEvent::new(EventKind::Finding).with("why", why.as_str()));
         let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was left: {why}"));
         let why = match (&revoking.why, &theirs) {
             // a grant that was refused for this reason states it already
@@ -191,12 +192,12 @@ impl Access {
             (Some(why), Some(theirs)) => Some(format!("{why}; {theirs}")),
             (why, theirs) => why.clone().or(theirs.clone()),
         };
-        let theirs = theirs.map(|why| Fact::new(What::Finding).with("why", why));
+        let theirs = theirs.map(|why| AuditEvent::new(EventKind::Finding).with("why", why));
         let ended = Ended {
             at: now,
             cause: revoking.cause,
             why,
-            subject: Some(revoking.subject.clone()),
+            membership: Some(revoking.membership.clone()),
             window: revoking.window.clone(),
             evidence: Some(evidence),
         };
@@ -212,32 +213,34 @@ impl Access {
     pub(super) fn end_failed(&self, why: &str, retry_at: Time, now: Time) -> Step {
         let Some(Grant::Revoking(revoking)) = self.grant() else { return self.unchanged() };
         let first = revoking.failures == 0;
-        let known = revoking.trouble.as_deref() == Some(why);
+        let known = revoking.last_error.as_deref() == Some(why);
         let mut next = Revoking {
             failures: revoking.failures.saturating_add(1),
             retry_at,
-            trouble: Some(why.to_owned()),
+            last_error: Some(why.to_owned()),
             ..revoking.clone()
         };
         let mut facts = Vec::new();
         if !known || first {
-            facts.push(Fact::new(What::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)));
+            facts.push(
+                AuditEvent::new(EventKind::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)),
+            );
         }
         if first && revoking.alert_at <= after(now, OVERDUE_AFTER) {
             // one failed revoke is overdue (law 4); if people were told within the last hour, they
             // know
             next.alert_at = after(now, ALERT_AGAIN);
-            facts.push(Fact::new(What::Overdue).with("cause", next.cause.as_str()).with("why", why));
+            facts.push(AuditEvent::new(EventKind::Overdue).with("cause", next.cause.as_str()).with("why", why));
         }
         Step { access: Self { phase: Phase::Approved(Grant::Revoking(next)), ..self.clone() }, facts }
     }
 
     pub(super) fn reappeared(&self, how: &str, now: Time) -> Step {
         let (Some(Grant::Revoked(ended)) | Some(Grant::Failed(ended))) = self.grant() else { return self.unchanged() };
-        let Some(subject) = ended.subject.clone() else { return self.unchanged() };
-        let fact = Fact::new(What::Reappeared).with("why", how);
+        let Some(membership) = ended.membership.clone() else { return self.unchanged() };
+        let fact = AuditEvent::new(EventKind::Reappeared).with("why", how);
         let revoking = Revoking {
-            subject,
+            membership,
             cause: Cause::Reappeared,
             why: Some(how.to_owned()),
             since: now,
@@ -247,7 +250,7 @@ impl Access {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: None,
+            last_error: None,
         };
         self.with_grant(Grant::Revoking(revoking), fact)
     }

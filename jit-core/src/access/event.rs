@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 
 use super::Access;
 use crate::approval::{Answer, Confirmation, Decision, DecisionRefused, Fresh, Plan, Snapshot};
+use crate::audit_event::AuditEvent;
 use crate::clock::Time;
 use crate::database::{Armed, Granted, Rejection};
-use crate::fact::Fact;
 use crate::grant::Cause;
 use crate::holding::{Clear, Verified};
 use crate::id::{Principal, QuestionId, RealmId};
@@ -105,14 +105,14 @@ pub enum Event {
         retry_at: Time,
     },
     /// The dead man's switch is armed for a later end than before.
-    DeadManArmed(Armed),
+    SwitchArmed(Armed),
     /// The dead man's switch is missing, or differs from what it has to be.
-    DeadManMissing {
+    SwitchMissing {
         /// Description of the difference.
         why: String,
     },
     /// The dead man's switch had fired.
-    DeadManFired {
+    SwitchFired {
         /// Time at which it fired, by the server's clock, UTC.
         fired_at: Time,
     },
@@ -170,7 +170,7 @@ pub struct Step {
     pub access: Access,
     /// Audit events of this step. It has none if nothing happened that people have to read, such as
     /// another try or a target that was placed.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<AuditEvent>,
 }
 
 /// Result of an event that was refused. Nothing changed, and the log records the refusal.
@@ -179,7 +179,7 @@ pub struct Refused {
     /// Reason for the refusal.
     pub why: Refusal,
     /// Audit events of the refusal.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<AuditEvent>,
 }
 
 /// Reason why an event was refused.

@@ -6,8 +6,8 @@ use super::event::{Extend, Refusal, Step};
 use super::handle::Answer;
 use super::{Access, Extension, Phase};
 use crate::approval::{Approval, ApprovalState, Fresh};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
-use crate::fact::{Fact, What};
 use crate::grant::{Active, Grant, OVERDUE_AFTER};
 use crate::id::QuestionId;
 use crate::policy::Ruling;
@@ -19,7 +19,7 @@ impl Access {
         if active.window.end() <= now {
             return Err(self.impossible(tried));
         }
-        let refuse = |why| Err(self.refuse(why, What::ExtensionRefused, tried));
+        let refuse = |why| Err(self.refuse(why, EventKind::ExtensionRefused, tried));
         if self.extension.is_some() {
             return refuse(Refusal::ExtensionWaits);
         }
@@ -40,7 +40,7 @@ impl Access {
         let extension = Extension { by, longer, reason, lapses_at, escalated, approval };
         let mut step = self.unchanged();
         step.facts.push(
-            Fact::new(What::ExtensionRequested)
+            AuditEvent::new(EventKind::ExtensionRequested)
                 .with("longer", extension.longer)
                 .with("question", extension.approval.question().to_string())
                 .with("reason", extension.reason.as_str())
@@ -70,7 +70,7 @@ impl Access {
                 let ruled = extension.approval.ruled_again(plan, fresh, question);
                 if ruled.question() != extension.approval.question() {
                     let plan = ruled.plan();
-                    let fact = Fact::new(What::RuledAgain)
+                    let fact = AuditEvent::new(EventKind::RuledAgain)
                         .with("rule", plan.rule.as_str())
                         .with("policy", plan.policy.as_str());
                     step.facts.push(fact.with("extension", true).with("question", ruled.question().to_string()));
@@ -79,7 +79,7 @@ impl Access {
             }
             Ruling::Denied { reason, .. } => {
                 step.access.extension = None;
-                step.facts.push(Fact::new(What::ExtensionRefused).with("why", reason));
+                step.facts.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", reason));
             }
         }
         step
@@ -94,7 +94,7 @@ impl Step {
         let decided = Extension { approval, ..extension };
         match decided.approval.state() {
             ApprovalState::Waiting { .. } => self.access.extension = Some(decided),
-            ApprovalState::Refused => self.facts.push(Fact::new(What::ExtensionRefused).with("why", no)),
+            ApprovalState::Refused => self.facts.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", no)),
             ApprovalState::Satisfied => {
                 if let Some(Grant::Active(active)) = self.access.grant().cloned() {
                     self.lengthen(&active, &decided, now);
@@ -107,7 +107,8 @@ impl Step {
     pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension, now: Time) {
         let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);
         let alert_at = after(window.end(), OVERDUE_AFTER);
-        self.facts.push(Fact::new(What::Extended).with("longer", extension.longer).with("end", window.end()));
+        self.facts
+            .push(AuditEvent::new(EventKind::Extended).with("longer", extension.longer).with("end", window.end()));
         let active = Active { window, warned: false, alert_at, ..active.clone() };
         self.access.phase = Phase::Approved(Grant::Active(active));
         self.access.extended.push(extension.clone());

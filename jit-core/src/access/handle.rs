@@ -4,8 +4,8 @@ use super::decide::Said;
 use super::event::{Event, Refusal, Refused, Step};
 use super::{Access, Phase, asked_outside};
 use crate::approval::Parties;
+use crate::audit_event::{AuditEvent, EventKind, stamp};
 use crate::clock::Time;
-use crate::fact::{Fact, What, stamp};
 use crate::grant::{Active, Cause, Ended, Grant, Granting, Revoking};
 use crate::id::{Principal, RealmId};
 use crate::request::Closed;
@@ -57,12 +57,14 @@ impl Access {
             Event::End { cause, by, why } => self.end(cause, by.as_ref(), why, now),
             Event::Ended(verified) => Ok(self.ended(&verified, now)),
             Event::EndFailed { why, retry_at } => Ok(self.end_failed(&why, retry_at, now)),
-            Event::DeadManArmed(armed) => Ok(self.tell(
-                Fact::new(What::DeadManArmed).with("by", armed.kind.as_str()).with("fires_at", stamp(armed.fires_at)),
+            Event::SwitchArmed(armed) => Ok(self.tell(
+                AuditEvent::new(EventKind::SwitchArmed)
+                    .with("by", armed.kind.as_str())
+                    .with("fires_at", stamp(armed.fires_at)),
             )),
-            Event::DeadManMissing { why } => Ok(self.tell(Fact::new(What::DeadManMissing).with("why", why))),
-            Event::DeadManFired { fired_at } => {
-                Ok(self.tell(Fact::new(What::DeadManFired).with("fired_at", stamp(fired_at))))
+            Event::SwitchMissing { why } => Ok(self.tell(AuditEvent::new(EventKind::SwitchMissing).with("why", why))),
+            Event::SwitchFired { fired_at } => {
+                Ok(self.tell(AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at))))
             }
             Event::Reappeared(how) => Ok(self.reappeared(&how, now)),
             Event::Extend(extend) => self.extend(extend, now),
@@ -76,37 +78,37 @@ impl Access {
     }
 
     /// Returns a step that changes nothing but adds an audit event.
-    fn tell(&self, fact: Fact) -> Step {
+    fn tell(&self, fact: AuditEvent) -> Step {
         Step { facts: vec![fact], ..self.unchanged() }
     }
 
-    pub(super) fn with_grant(&self, grant: Grant, fact: Fact) -> Step {
+    pub(super) fn with_grant(&self, grant: Grant, fact: AuditEvent) -> Step {
         self.with_phase(Phase::Approved(grant), fact)
     }
 
-    pub(super) fn with_phase(&self, phase: Phase, fact: Fact) -> Step {
+    pub(super) fn with_phase(&self, phase: Phase, fact: AuditEvent) -> Step {
         Step { access: Self { phase, ..self.clone() }, facts: vec![fact] }
     }
 
-    pub(super) fn refuse(&self, why: Refusal, what: What, tried: &str) -> Refused {
-        let fact = Fact::new(what).with("tried", tried).with("why", why.to_string()).with("state", self.state());
+    pub(super) fn refuse(&self, why: Refusal, what: EventKind, tried: &str) -> Refused {
+        let fact = AuditEvent::new(what).with("tried", tried).with("why", why.to_string()).with("state", self.state());
         Refused { why, facts: vec![fact] }
     }
 
     /// Returns the refusal of an action that is impossible in this state.
     pub(super) fn impossible(&self, what: &'static str) -> Refused {
-        self.refuse(Refusal::State { state: self.state(), what }, What::CommandRefused, what)
+        self.refuse(Refusal::State { state: self.state(), what }, EventKind::CommandRefused, what)
     }
 
     fn cancel(&self, by: &Principal, why: &str, now: Time) -> Answer {
-        let Parties { requester, receiver } = &self.request.parties;
+        let Parties { requester, grantee } = &self.request.parties;
         match &self.phase {
             Phase::Pending(_) => {
                 let closed = Closed { at: now, why: why.to_owned(), by: Some(by.clone()) };
-                Ok(self.with_phase(Phase::Cancelled(closed), Fact::new(What::Cancelled).with("why", why)))
+                Ok(self.with_phase(Phase::Cancelled(closed), AuditEvent::new(EventKind::Cancelled).with("why", why)))
             }
             Phase::Approved(Grant::Scheduled(_)) => self.end(Cause::Released, Some(by), Some(why.to_owned()), now),
-            Phase::Cancelled(_) if by == requester || by == receiver => Ok(self.unchanged()),
+            Phase::Cancelled(_) if by == requester || by == grantee => Ok(self.unchanged()),
             _ => Err(self.impossible("cancelled")),
         }
     }
@@ -118,7 +120,7 @@ impl Access {
             return Ok(self.unchanged());
         }
         let fact = |what| {
-            Fact::new(what)
+            AuditEvent::new(what)
                 .with("cause", cause.as_str())
                 .maybe("why", why.as_deref())
                 .maybe("by", by.map(Principal::as_str))
@@ -128,17 +130,17 @@ impl Access {
             Phase::Pending(_) => {
                 let closed = Closed { at: now, why: words, by: by.cloned() };
                 Ok(match cause {
-                    Cause::NoLongerAllowed => self.with_phase(Phase::Denied(closed), fact(What::Denied)),
-                    _ => self.with_phase(Phase::Cancelled(closed), fact(What::Cancelled)),
+                    Cause::NoLongerAllowed => self.with_phase(Phase::Denied(closed), fact(EventKind::Denied)),
+                    _ => self.with_phase(Phase::Cancelled(closed), fact(EventKind::Cancelled)),
                 })
             }
             Phase::Approved(Grant::Scheduled(_)) => {
-                let ended = Ended { at: now, cause, why: why.clone(), subject: None, window: None, evidence: None };
-                Ok(self.with_grant(Grant::Withdrawn(ended), fact(What::Withdrawn)))
+                let ended = Ended { at: now, cause, why: why.clone(), membership: None, window: None, evidence: None };
+                Ok(self.with_grant(Grant::Withdrawn(ended), fact(EventKind::Withdrawn)))
             }
             Phase::Approved(Grant::Granting(granting)) => {
                 let revoking = Revoking {
-                    subject: granting.subject.clone(),
+                    membership: granting.membership.clone(),
                     cause,
                     why: why.clone(),
                     since: now,
@@ -148,13 +150,13 @@ impl Access {
                     failures: 0,
                     retry_at: now,
                     alert_at: crate::clock::after(now, crate::grant::OVERDUE_AFTER),
-                    trouble: None,
+                    last_error: None,
                 };
-                Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
+                Ok(self.with_grant(Grant::Revoking(revoking), fact(EventKind::Revoking)).closing_extension())
             }
             Phase::Approved(Grant::Active(active)) => {
                 let revoking = Revoking {
-                    subject: active.subject.clone(),
+                    membership: active.membership.clone(),
                     cause,
                     why: why.clone(),
                     since: now,
@@ -170,9 +172,9 @@ impl Access {
                     } else {
                         crate::clock::after(now, crate::grant::OVERDUE_AFTER)
                     },
-                    trouble: None,
+                    last_error: None,
                 };
-                Ok(self.with_grant(Grant::Revoking(revoking), fact(What::Revoking)).closing_extension())
+                Ok(self.with_grant(Grant::Revoking(revoking), fact(EventKind::Revoking)).closing_extension())
             }
             // it is ending already: another cause changes nothing
             Phase::Approved(Grant::Revoking(_)) => Ok(self.unchanged()),
@@ -187,28 +189,28 @@ impl Access {
         let Some(was) = self.realm.clone().filter(|was| *was != realm && !self.is_final()) else {
             return self.unchanged();
         };
-        let fact = Fact::new(What::TargetConfirmed).with("was", was.as_str()).with("realm", realm.as_str());
+        let fact = AuditEvent::new(EventKind::TargetConfirmed).with("was", was.as_str()).with("realm", realm.as_str());
         let mut access = Self { realm: Some(realm), ..self.clone() };
         if let Phase::Approved(
-            Grant::Granting(Granting { subject, .. })
-            | Grant::Active(Active { subject, .. })
-            | Grant::Revoking(Revoking { subject, .. }),
+            Grant::Granting(Granting { membership, .. })
+            | Grant::Active(Active { membership, .. })
+            | Grant::Revoking(Revoking { membership, .. }),
         ) = &mut access.phase
         {
-            (subject.account_id, subject.role_id) = (None, None);
+            (membership.account_id, membership.role_id) = (None, None);
         }
         Step { access, facts: vec![fact] }
     }
 
     fn retire(&self, by: &Principal, now: Time) -> Answer {
-        let fact = Fact::new(What::Retired).with("verified", false).with("by", by.as_str());
+        let fact = AuditEvent::new(EventKind::Retired).with("verified", false).with("by", by.as_str());
         match &self.phase {
             Phase::Approved(grant) if grant.is_live() => {
                 let ended = Ended {
                     at: now,
                     cause: Cause::Retired,
                     why: Some("unverified for ever: the role may still be held".to_owned()),
-                    subject: grant.subject().cloned(),
+                    membership: grant.membership().cloned(),
                     window: self.window().cloned(),
                     evidence: None,
                 };
@@ -230,7 +232,9 @@ impl Step {
     /// Closes the pending extension, because its grant is ending.
     fn closing_extension(mut self) -> Self {
         if self.access.extension.take().is_some() {
-            self.facts.push(Fact::new(What::ExtensionRefused).with("why", "the access ended before it was decided"));
+            self.facts.push(
+                AuditEvent::new(EventKind::ExtensionRefused).with("why", "the access ended before it was decided"),
+            );
         }
         self
     }

@@ -24,9 +24,9 @@ pub use review::{OwedReview, ReviewGiven};
 pub use stored::DamagedAccess;
 
 use crate::approval::{Approval, ApprovalState, Plan, Witness};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
-use crate::database::Width;
-use crate::fact::{Fact, What};
+use crate::database::MembershipScope;
 use crate::grant::{Cause, Grant, OVERDUE_AFTER, Window, warn_at};
 use crate::holding::same;
 use crate::id::{AccessId, ApproverName, Principal, QuestionId, RealmId, TenantId};
@@ -211,15 +211,15 @@ impl Access {
 
     /// Returns the scope of the membership that the plan asks for.
     #[must_use]
-    pub fn width(&self) -> Width {
+    pub fn scope(&self) -> MembershipScope {
         self.approval.plan().handling.set_role
     }
 
     /// Returns the scope that the database has to hold for this access now; none if it needs no
     /// membership.
     #[must_use]
-    pub fn wants(&self) -> Option<Width> {
-        self.grant().and_then(|grant| grant.wants(self.width()))
+    pub fn wants(&self) -> Option<MembershipScope> {
+        self.grant().and_then(|grant| grant.wants(self.scope()))
     }
 
     /// Returns the time in which the role is or was usable; none if it never was.
@@ -357,7 +357,7 @@ impl Access {
     /// Returns the audit events about the outside systems that a new access asks. Later ones come
     /// from [`Access::handle`].
     #[must_use]
-    pub fn asked_at_once(&self) -> Vec<Fact> {
+    pub fn asked_at_once(&self) -> Vec<AuditEvent> {
         self.asks_outside().iter().map(asked_outside).collect()
     }
 
@@ -368,10 +368,10 @@ impl Access {
 
     /// Returns what is still missing, for people to read.
     #[must_use]
-    pub fn awaits(&self) -> Vec<String> {
+    pub fn pending_on(&self) -> Vec<String> {
         match (&self.phase, &self.extension) {
-            (Phase::Pending(_), _) => self.approval.awaits(),
-            (Phase::Approved(_), Some(extension)) => extension.approval.awaits(),
+            (Phase::Pending(_), _) => self.approval.pending_on(),
+            (Phase::Approved(_), Some(extension)) => extension.approval.pending_on(),
             (Phase::Approved(Grant::Scheduled(_)), None) if self.realm.is_none() => {
                 vec![format!("the first contact with target `{}`", self.request.target)]
             }
@@ -381,11 +381,11 @@ impl Access {
 
     /// Returns the last error while the work is tried again.
     #[must_use]
-    pub fn trouble(&self) -> Option<&str> {
+    pub fn last_error(&self) -> Option<&str> {
         match self.grant()? {
-            Grant::Scheduled(scheduled) => scheduled.trouble.as_deref(),
-            Grant::Granting(granting) => granting.trouble.as_deref(),
-            Grant::Revoking(revoking) => revoking.trouble.as_deref(),
+            Grant::Scheduled(scheduled) => scheduled.last_error.as_deref(),
+            Grant::Granting(granting) => granting.last_error.as_deref(),
+            Grant::Revoking(revoking) => revoking.last_error.as_deref(),
             _ => None,
         }
     }
@@ -394,8 +394,8 @@ impl Access {
     /// there are any, else names.
     #[must_use]
     pub fn same_membership(&self, other: &Self) -> bool {
-        let subject = |access: &Self| access.grant().and_then(Grant::subject).cloned();
-        match (subject(self), subject(other)) {
+        let membership = |access: &Self| access.grant().and_then(Grant::membership).cloned();
+        match (membership(self), membership(other)) {
             (Some(one), Some(two)) => same(&one, &two),
             _ => self.request.role == other.request.role,
         }
@@ -416,7 +416,7 @@ impl Access {
             _ => None,
         };
         let give_up = asked_again.unwrap_or_else(|| after(start, self.approval.plan().limits.grant_within));
-        let scheduled = crate::grant::Scheduled { start, give_up, retry_at: start, trouble: None };
+        let scheduled = crate::grant::Scheduled { start, give_up, retry_at: start, last_error: None };
         self.phase = Phase::Approved(Grant::Scheduled(scheduled));
     }
 
@@ -433,8 +433,8 @@ impl Access {
 }
 
 /// Returns the audit event that an outside system is asked.
-fn asked_outside(approver: &ApproverName) -> Fact {
-    Fact::new(What::AskedOutside).with("approver", approver.as_str())
+fn asked_outside(approver: &ApproverName) -> AuditEvent {
+    AuditEvent::new(EventKind::AskedOutside).with("approver", approver.as_str())
 }
 
 /// Returns the stage and time of the escalation that has not been announced yet.

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::{Access, Phase};
 use crate::approval::{Approval, Handling, Limits, Plan, Requirement, Stage};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::database::{Subject, Width};
-use crate::fact::{Fact, What};
+use crate::database::{Membership, MembershipScope};
 use crate::grant::{Cause, Evidence, Grant, Intent, OVERDUE_AFTER, Revoking};
 use crate::id::{AccessId, RealmId, RuleName, TenantId};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::request::Request;
 
 /// An access that is not believed and whose role may be held. It can only end.
@@ -24,7 +24,7 @@ pub struct Ending {
     /// Access that is ending.
     pub access: Access,
     /// Audit event of the ending.
-    pub fact: Fact,
+    pub fact: AuditEvent,
 }
 
 /// Parts of a record that are needed to revoke its role, each as far as it is readable.
@@ -54,14 +54,14 @@ impl Remains {
             }
             _ => return None,
         }
-        let by_name = || Subject {
+        let by_name = || Membership {
             account: self.request.account.clone(),
             account_id: None,
             role: self.request.role.clone(),
             role_id: None,
         };
         let revoking = Revoking {
-            subject: part(grant, "subject").unwrap_or_else(by_name),
+            membership: part(grant, "subject").unwrap_or_else(by_name),
             cause: Cause::Damaged,
             why: Some(why.to_owned()),
             since: now,
@@ -71,14 +71,14 @@ impl Remains {
             failures: 0,
             retry_at: now,
             alert_at: after(now, OVERDUE_AFTER),
-            trouble: None,
+            last_error: None,
         };
         let plan = part(&self.approval, "plan").or_else(unmeetable)?;
         // no decision is believed: only the handling of the end is taken from the plan
         let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
         let phase = Phase::Approved(Grant::Revoking(revoking));
         let access = Access::begun(self.id, self.tenant, self.realm, self.request, approval, phase);
-        let fact = Fact::new(What::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
+        let fact = AuditEvent::new(EventKind::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
         Some(Ending { access, fact })
     }
 }
@@ -100,13 +100,13 @@ fn unmeetable() -> Option<Plan> {
         limits: Limits { max: none, max_total: none, decide_by: none, start_within: none, grant_within: none },
         handling: Handling {
             sessions: Sessions::End,
-            set_role: Width::SetRole,
+            set_role: MembershipScope::SetRole,
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
             activation: Activation::Default,
-            dead_man: DeadMan::default(),
-            left_behind: LeftBehind::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
         },
     })
 }

@@ -6,8 +6,8 @@ use super::Access;
 use super::event::{Refusal, Step};
 use super::handle::Answer;
 use crate::approval::{DecisionRefused, Snapshot};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::fact::{Fact, What};
 use crate::id::Principal;
 
 /// The review that is owed after an emergency.
@@ -97,13 +97,13 @@ impl Access {
             review.told = true;
             let due = review.due;
             let human = step.access.owes().map(|human| human.as_str().to_owned());
-            step.facts.push(Fact::new(What::ReviewOverdue).with("due", due).maybe("owed_by", human));
+            step.facts.push(AuditEvent::new(EventKind::ReviewOverdue).with("due", due).maybe("owed_by", human));
         }
         step
     }
 
     pub(super) fn reviewed(&self, by: &Principal, snapshot: &Snapshot, note: String, now: Time) -> Answer {
-        let refuse = |why| Err(self.refuse(why, What::DecisionRefused, "review"));
+        let refuse = |why| Err(self.refuse(why, EventKind::DecisionRefused, "review"));
         let owed = self.review.as_ref().filter(|review| review.given.is_none());
         let (Some(owed), Some(break_glass)) = (owed, &self.approval.plan().break_glass) else {
             return refuse(Refusal::State { state: self.state(), what: "reviewed: no review is owed" });
@@ -111,14 +111,14 @@ impl Access {
         let parties = &self.request.parties;
         if snapshot.is_party()
             || snapshot.human == break_glass.human
-            || [&parties.requester, &parties.receiver].contains(&by)
+            || [&parties.requester, &parties.grantee].contains(&by)
         {
             return refuse(Refusal::Decision(DecisionRefused::OwnRequest));
         }
         if !break_glass.review_by.names(by, snapshot) {
             return refuse(Refusal::Decision(DecisionRefused::NotEntitled));
         }
-        let fact = Fact::new(What::Reviewed)
+        let fact = AuditEvent::new(EventKind::Reviewed)
             .with("human", snapshot.human.as_str())
             .with("note", note.as_str())
             .with("overdue", owed.is_overdue(now));

@@ -3,8 +3,8 @@
 use super::event::Step;
 use super::{Access, Phase};
 use crate::approval::{ApprovalState, Fresh};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::id::QuestionId;
 use crate::policy::Ruling;
@@ -23,14 +23,16 @@ impl Access {
         let plan = match ruling {
             Ruling::Planned(plan) => plan,
             Ruling::Denied { rule, reason, policy } => {
-                let fact = Fact::new(What::Denied)
+                let fact = AuditEvent::new(EventKind::Denied)
                     .with("why", reason.as_str())
                     .with("policy", policy)
                     .maybe("rule", rule.map(|rule| rule.as_str().to_owned()));
                 return self.with_phase(Phase::Denied(Closed { at: now, why: reason, by: None }), fact);
             }
         };
-        let fact = Fact::new(What::RuledAgain).with("rule", plan.rule.as_str()).with("policy", plan.policy.as_str());
+        let fact = AuditEvent::new(EventKind::RuledAgain)
+            .with("rule", plan.rule.as_str())
+            .with("policy", plan.policy.as_str());
         let ruled = self.approval.ruled_again(plan, fresh, question);
         let begins = !waits && self.request.start.is_none_or(|start| start <= now);
         let approval = if begins { ruled.without_stale(now) } else { ruled.clone() };

@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
+use crate::audit_event::EventKind;
 use crate::database::{Granted, Rejection};
-use crate::fact::What;
 use crate::grant::Cause;
 use crate::holding::{Look, Watch};
 use crate::policy::Ruling;

@@ -102,7 +102,7 @@ impl TryFrom<Stored> for Approval {
             stored;
         let asked = question.unwrap_or_else(|| QuestionId::of(access));
         let mut deciders = BTreeSet::new();
-        let party = |who: &Principal| *who == parties.requester || *who == parties.receiver;
+        let party = |who: &Principal| *who == parties.requester || *who == parties.grantee;
         let possible = decisions.iter().all(|decision| {
             let away = decision.in_place_of.as_ref().map(|away| &away.who);
             !party(&decision.by) && !away.is_some_and(party) && deciders.insert(&decision.by)

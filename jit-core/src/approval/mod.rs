@@ -1,8 +1,8 @@
 //! Plans of policy, the people who may say yes, and the machine that tells if a plan is met. Pure.
 
-mod awaits;
 mod decision;
 mod machine;
+mod pending_on;
 mod people;
 mod plan;
 mod quorum;
@@ -13,8 +13,8 @@ pub use decision::{Answer, Confirmation, Decision, Fresh, InPlaceOf, Proven, Ver
 pub use machine::{Approval, ApprovalState, DecisionRefused, Witness};
 pub use people::{Actor, Evidence, Parties, Snapshot};
 pub use plan::{
-    BreakGlass, Escalation, Handling, Limits, Mfa, MfaOf, Outside, Plan, Requirement, Stage,
-    Subject as RequirementSubject, TooManyWays, Who,
+    BreakGlass, Escalation, Handling, Limits, Mfa, MfaOf, Outside, Party as RequirementParty, Plan, Requirement, Stage,
+    TooManyWays, Who,
 };
 
 pub(crate) use plan::Need;

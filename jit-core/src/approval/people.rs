@@ -63,7 +63,8 @@ pub struct Parties {
     /// Principal who asked for the role.
     pub requester: Principal,
     /// Principal who gets the role.
-    pub receiver: Principal,
+    #[serde(rename = "receiver")]
+    pub grantee: Principal,
 }
 
 /// Directory's answer about one decider, at the time of the decision or when it was asked again.
@@ -74,19 +75,19 @@ pub struct Snapshot {
     /// Human behind the requester.
     pub requester: Principal,
     /// Human behind the grantee.
-    pub receiver: Principal,
+    pub grantee: Principal,
     /// Groups that contain the decider's own name.
     pub groups: BTreeSet<Group>,
     /// True if the decider is the manager of the requester.
     pub manages_requester: bool,
     /// True if the decider is the manager of the grantee.
-    pub manages_receiver: bool,
+    pub manages_grantee: bool,
 }
 
 impl Snapshot {
     /// Checks whether the decider is the requester or the grantee, under whatever alias.
     #[must_use]
     pub fn is_party(&self) -> bool {
-        self.human == self.requester || self.human == self.receiver
+        self.human == self.requester || self.human == self.grantee
     }
 }

@@ -9,8 +9,8 @@ use super::decision::Proven;
 use super::people::Snapshot;
 use super::quorum::entitled;
 use crate::clock::{Time, micros, span};
-use crate::id::{ApproverName, FactorName, Group, Principal, ReceiverName, RuleName};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
+use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RuleName};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 
 /// A plan: what policy demands for a request, and how the grant is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct Plan {
     pub handling: Handling,
     /// Notifiers that are told. An empty set means all of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub notify: BTreeSet<ReceiverName>,
+    pub notify: BTreeSet<NotifierName>,
     /// Review that is owed afterwards, if this is an emergency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
@@ -118,7 +118,7 @@ pub enum Requirement {
         quorum: u32,
     },
     /// The manager of the requester or the grantee.
-    ManagerOf(Subject),
+    ManagerOf(Party),
     /// One named person.
     Person(Principal),
     /// Any one of these requirements.
@@ -128,11 +128,12 @@ pub enum Requirement {
 /// Person whose manager is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Subject {
+pub enum Party {
     /// Principal who asked for the role.
     Requester,
     /// Principal who gets the role.
-    Receiver,
+    #[serde(rename = "receiver")]
+    Grantee,
 }
 
 /// Kind of person who has to say yes once.
@@ -141,7 +142,7 @@ pub enum Who {
     /// A member of the group.
     Group(Group),
     /// The manager of the requester or the grantee.
-    ManagerOf(Subject),
+    ManagerOf(Party),
     /// One named person.
     Person(Principal),
 }
@@ -263,8 +264,8 @@ impl Requirement {
         match self {
             Self::Group { group, quorum: 1 } => format!("one of group `{group}`"),
             Self::Group { group, quorum } => format!("{quorum} of group `{group}`"),
-            Self::ManagerOf(Subject::Requester) => "the manager of the requester".to_owned(),
-            Self::ManagerOf(Subject::Receiver) => "the manager of the receiver".to_owned(),
+            Self::ManagerOf(Party::Requester) => "the manager of the requester".to_owned(),
+            Self::ManagerOf(Party::Grantee) => "the manager of the receiver".to_owned(),
             Self::Person(person) => format!("`{person}`"),
             Self::Any(options) => {
                 let options: Vec<String> = options.iter().map(Self::describe).collect();
@@ -337,7 +338,7 @@ pub struct Handling {
     /// Rule for sessions at the end of the window.
     pub sessions: Sessions,
     /// Scope of the membership, which tells if `SET ROLE` is allowed.
-    pub set_role: crate::database::Width,
+    pub set_role: crate::database::MembershipScope,
     /// Rule for an account that has members.
     pub account_members: Stance,
     /// Rule for prepared transactions at the end.
@@ -350,8 +351,10 @@ pub struct Handling {
     /// Rule for the dead man's switch: the database itself removes the membership if no node is
     /// alive.
     #[serde(default)]
-    pub dead_man: DeadMan,
+    #[serde(rename = "dead_man")]
+    pub dead_mans_switch: DeadMansSwitchPolicy,
     /// Rule for reporting leftovers.
     #[serde(default)]
-    pub left_behind: LeftBehind,
+    #[serde(rename = "left_behind")]
+    pub leftovers: Leftovers,
 }

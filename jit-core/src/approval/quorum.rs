@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::decision::Decision;
 use super::people::Snapshot;
-use super::plan::{MOST_WAYS, Need, Requirement, Stage, Subject, TooManyWays, Who};
+use super::plan::{MOST_WAYS, Need, Party, Requirement, Stage, TooManyWays, Who};
 use crate::id::Principal;
 
 /// Number of the needed people who are there, in the best way, and number that this way needs.
@@ -30,8 +30,8 @@ pub(super) fn entitled(who: &Who, name: &Principal, snapshot: &Snapshot) -> bool
     }
     match who {
         Who::Group(group) => snapshot.groups.contains(group),
-        Who::ManagerOf(Subject::Requester) => snapshot.manages_requester,
-        Who::ManagerOf(Subject::Receiver) => snapshot.manages_receiver,
+        Who::ManagerOf(Party::Requester) => snapshot.manages_requester,
+        Who::ManagerOf(Party::Grantee) => snapshot.manages_grantee,
         Who::Person(person) => name == person,
     }
 }

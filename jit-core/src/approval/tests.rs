@@ -8,9 +8,9 @@ use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 
 use super::*;
-use crate::database::Width;
+use crate::database::MembershipScope;
 use crate::id::{AccessId, Group, Principal, QuestionId, RuleName};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 
 /// A person as the directory has them: a name, a human behind it, and their rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ struct Somebody {
     human: usize,
     groups: BTreeSet<usize>,
     manages_requester: bool,
-    manages_receiver: bool,
+    manages_grantee: bool,
 }
 
 /// Number of the requester's name and human, then of the grantee's, among the numbers of
@@ -41,10 +41,10 @@ impl Somebody {
         Snapshot {
             human: name(self.human),
             requester: name(REQUESTER),
-            receiver: name(RECEIVER),
+            grantee: name(RECEIVER),
             groups: self.groups.iter().copied().map(group).collect(),
             manages_requester: self.manages_requester,
-            manages_receiver: self.manages_receiver,
+            manages_grantee: self.manages_grantee,
         }
     }
 
@@ -74,8 +74,8 @@ impl Somebody {
         !self.is_party()
             && match requirement {
                 Requirement::Group { group: asked, .. } => self.groups.iter().any(|own| group(*own) == *asked),
-                Requirement::ManagerOf(RequirementSubject::Requester) => self.manages_requester,
-                Requirement::ManagerOf(RequirementSubject::Receiver) => self.manages_receiver,
+                Requirement::ManagerOf(RequirementParty::Requester) => self.manages_requester,
+                Requirement::ManagerOf(RequirementParty::Grantee) => self.manages_grantee,
                 Requirement::Person(person) => name(self.name) == *person,
                 Requirement::Any(options) => options.iter().any(|option| self.is_asked_by(option)),
             }
@@ -108,8 +108,8 @@ fn all_of(stages: &[Stage]) -> Vec<Requirement> {
 fn requirement() -> impl Strategy<Value = Requirement> {
     let one = prop_oneof![
         4 => (0..3_usize, 1..4_u32).prop_map(|(number, quorum)| Requirement::Group { group: group(number), quorum }),
-        1 => Just(Requirement::ManagerOf(RequirementSubject::Requester)),
-        1 => Just(Requirement::ManagerOf(RequirementSubject::Receiver)),
+        1 => Just(Requirement::ManagerOf(RequirementParty::Requester)),
+        1 => Just(Requirement::ManagerOf(RequirementParty::Grantee)),
         2 => (0..NAMES).prop_map(|number| Requirement::Person(name(number))),
     ];
     one.prop_recursive(2, 4, 3, |inner| proptest::collection::vec(inner, 1..3).prop_map(Requirement::Any))
@@ -129,7 +129,7 @@ fn everybody() -> impl Strategy<Value = Vec<Somebody>> {
             human: alias_of.unwrap_or(name),
             groups: (0..3).filter(|bit| groups & (1 << bit) != 0).collect(),
             manages_requester: manages & 6 == 6,
-            manages_receiver: manages & 5 == 5,
+            manages_grantee: manages & 5 == 5,
         };
         all.into_iter().enumerate().map(somebody).collect()
     })
@@ -144,13 +144,13 @@ fn plan(stages: Vec<Stage>) -> Plan {
         limits: Limits { max: hour, max_total: hour, decide_by: hour, start_within: hour, grant_within: hour },
         handling: Handling {
             sessions: Sessions::End,
-            set_role: Width::Inherit,
+            set_role: MembershipScope::Inherit,
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
             activation: Activation::Default,
-            dead_man: DeadMan::default(),
-            left_behind: LeftBehind::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
         },
         notify: BTreeSet::new(),
         break_glass: None,
@@ -169,7 +169,7 @@ fn other() -> QuestionId {
 fn approval(stages: Vec<Stage>) -> Approval {
     Approval::new(
         access(),
-        Parties { requester: name(REQUESTER), receiver: name(RECEIVER) },
+        Parties { requester: name(REQUESTER), grantee: name(RECEIVER) },
         plan(stages),
         DateTime::UNIX_EPOCH,
     )
@@ -269,7 +269,7 @@ proptest! {
             };
             prop_assert_eq!(approval.state(), expected);
             prop_assert_eq!(approval.witness().is_some(), expected == ApprovalState::Satisfied);
-            prop_assert_eq!(approval.awaits().is_empty(), !waits(expected));
+            prop_assert_eq!(approval.pending_on().is_empty(), !waits(expected));
         }
     }
 
@@ -336,7 +336,7 @@ proptest! {
 fn a_person_whom_the_plan_names_and_the_directory_no_longer_knows_does_not_count() {
     let by_name = Stage { people: vec![Requirement::Person(name(5))], ..Stage::default() };
     let person =
-        Somebody { name: 5, human: 5, groups: BTreeSet::new(), manages_requester: false, manages_receiver: false };
+        Somebody { name: 5, human: 5, groups: BTreeSet::new(), manages_requester: false, manages_grantee: false };
     let approval = approval(vec![by_name.clone()]).decide(person.decides(Verdict::Approve)).unwrap();
     assert!(approval.witness().is_some());
     assert_eq!(approval.ruled_again(plan(vec![by_name]), &[], other()).state(), ApprovalState::Waiting { stage: 0 });
@@ -349,7 +349,7 @@ fn law_08_a_stored_approval_with_an_impossible_decision_does_not_load() {
         human,
         groups: [0].into(),
         manages_requester: false,
-        manages_receiver: false,
+        manages_grantee: false,
     };
     let stage = Stage { people: vec![Requirement::Group { group: group(0), quorum: 2 }], ..Stage::default() };
     let with = |people: &[Somebody]| {
@@ -378,7 +378,7 @@ fn law_01_a_stored_conclusion_does_not_load() {
 fn what_is_awaited_is_said_by_requirement() {
     let stage = Stage {
         people: vec![
-            Requirement::ManagerOf(RequirementSubject::Requester),
+            Requirement::ManagerOf(RequirementParty::Requester),
             Requirement::Group { group: group(0), quorum: 2 },
         ],
         ..Stage::default()
@@ -390,24 +390,24 @@ fn what_is_awaited_is_said_by_requirement() {
                 human: number,
                 groups: [0].into(),
                 manages_requester: number == 2,
-                manages_receiver: false,
+                manages_grantee: false,
             };
             (number, person)
         })
         .collect();
     let first = approval(vec![stage]);
-    assert_eq!(first.awaits(), ["the manager of the requester", "2 more of group `g0` (2 needed)"]);
+    assert_eq!(first.pending_on(), ["the manager of the requester", "2 more of group `g0` (2 needed)"]);
     let second = first.decide(people[&3].decides(Verdict::Approve)).unwrap();
-    assert_eq!(second.awaits(), ["the manager of the requester", "1 more of group `g0` (2 needed)"]);
+    assert_eq!(second.pending_on(), ["the manager of the requester", "1 more of group `g0` (2 needed)"]);
     let third = second.decide(people[&2].decides(Verdict::Approve)).unwrap();
-    assert_eq!(third.awaits(), ["1 more of group `g0` (2 needed)"]);
-    assert!(third.decide(people[&4].decides(Verdict::Approve)).unwrap().awaits().is_empty());
+    assert_eq!(third.pending_on(), ["1 more of group `g0` (2 needed)"]);
+    assert!(third.decide(people[&4].decides(Verdict::Approve)).unwrap().pending_on().is_empty());
 }
 
 #[test]
 fn law_19_what_is_said_about_another_question_does_not_count() {
     let stage = Stage { people: vec![Requirement::Group { group: group(0), quorum: 1 }], ..Stage::default() };
-    let person = Somebody { name: 5, human: 5, groups: [0].into(), manages_requester: false, manages_receiver: false };
+    let person = Somebody { name: 5, human: 5, groups: [0].into(), manages_requester: false, manages_grantee: false };
     let request = approval(vec![stage.clone()]);
     let more = approval(vec![stage.clone()]).asked_as(other());
     let yes = person.decides(Verdict::Approve);

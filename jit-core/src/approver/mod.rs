@@ -71,7 +71,7 @@ pub struct Review {
     /// Principal who asked for the role.
     pub requester: Principal,
     /// Principal who gets the role.
-    pub receiver: Principal,
+    pub grantee: Principal,
     /// Account of the grantee on the target.
     pub account: Account,
     /// Requested duration; for an extension, the additional time.

@@ -24,7 +24,7 @@ pub(super) fn shown(review: &Review) -> Value {
         "target": review.target,
         "role": review.role,
         "requester": review.requester,
-        "receiver": review.receiver,
+        "receiver": review.grantee,
         "account": review.account,
         "duration_seconds": review.duration.num_seconds(),
         "start": review.start.map(stamp),

@@ -184,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fact::Detail;
+    use crate::audit_event::Detail;
 
     #[test]
     fn only_the_canonical_form_passes() {

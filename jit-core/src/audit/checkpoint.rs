@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::hash::Hash;
 use super::key::{SigningKey, VerifyingKey};
+use crate::audit_event::stamp;
 use crate::clock::Time;
-use crate::fact::stamp;
 use crate::id::TenantId;
 
 /// A signed statement of a log's size and root. Anyone who holds the public key can check it with
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_checkpoint_is_the_note_computed_outside() {
         let statement = Statement {
-            origin: origin(&TenantId::main()),
+            origin: origin(&TenantId::default()),
             size: 8,
             root: Hash::parse("XcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=").unwrap(),
             at: "2026-11-05T12:00:00Z".parse().unwrap(),
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(signed.note(), NOTE);
         let read = Checkpoint::read(NOTE).unwrap();
         assert_eq!(read, signed);
-        read.verify(&TenantId::main(), &keys()).unwrap();
+        read.verify(&TenantId::default(), &keys()).unwrap();
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
                 let mut bytes = NOTE.as_bytes().to_vec();
                 bytes[place] ^= bit;
                 let Ok(note) = String::from_utf8(bytes) else { continue };
-                let verified = Checkpoint::read(&note).and_then(|read| read.verify(&TenantId::main(), &keys()));
+                let verified = Checkpoint::read(&note).and_then(|read| read.verify(&TenantId::default(), &keys()));
                 assert!(verified.is_err(), "byte {place}: {note:?}");
             }
         }
@@ -255,9 +255,9 @@ mod tests {
         let other = SigningKey::generate("witness.example", &crate::clock::SystemEntropy).unwrap();
         let witnessed = format!("{NOTE}{}\n", other.sign("something else"));
         let read = Checkpoint::read(&witnessed).unwrap();
-        read.verify(&TenantId::main(), &keys()).unwrap();
-        assert!(read.verify(&TenantId::main(), &[other.verifying_key().clone()]).is_err());
-        assert!(read.verify(&TenantId::main(), &[]).is_err());
+        read.verify(&TenantId::default(), &keys()).unwrap();
+        assert!(read.verify(&TenantId::default(), &[other.verifying_key().clone()]).is_err());
+        assert!(read.verify(&TenantId::default(), &[]).is_err());
     }
 
     #[test]

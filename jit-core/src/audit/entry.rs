@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, Detail};
 use crate::clock::{Entropy, Time};
-use crate::fact::{Detail, Fact};
 use crate::id::{AccessId, EntryId, NodeId, TenantId};
 use crate::store::NewEntry;
 
@@ -41,7 +41,7 @@ pub struct EntryContext<'a> {
 impl EntryContext<'_> {
     /// Makes the entry of this audit event.
     #[must_use]
-    pub fn entry(&self, fact: &Fact, entropy: &dyn Entropy) -> Entry {
+    pub fn entry(&self, fact: &AuditEvent, entropy: &dyn Entropy) -> Entry {
         let id = EntryId::fresh(self.at, entropy);
         let mut fields = self.common.clone();
         fields.insert("what".to_owned(), fact.what.as_str().into());

@@ -19,7 +19,7 @@ use super::checkpoint::Checkpoint;
 use super::head::{LogHead, read_checkpoint};
 use super::tile::{TILE_WIDTH, Tile, TileId};
 use crate::id::TenantId;
-use crate::store::{Kind, PageAsk, Store, StoreError, StoredEntry};
+use crate::store::{Kind, PageQuery, Store, StoreError, StoredEntry};
 
 pub(super) use self::line::{checkpoint_line, entry_line};
 pub use self::verify::{Exported, verify_export};
@@ -59,7 +59,7 @@ pub async fn export(
 ) -> Result<Checkpoint, ExportError> {
     let size = LogHead::read(store, tenant).await?.checkpointed;
     let mut checkpoints =
-        PageAsk { tenant: tenant.clone(), kind: Kind::Checkpoint, label: None, after: None, limit: 1 };
+        PageQuery { tenant: tenant.clone(), kind: Kind::Checkpoint, label: None, after: None, limit: 1 };
     let mut next = next_checkpoint(store, &mut checkpoints).await?;
     let mut last = None;
     writeln!(out, "{}", header_line(tenant, size))?;
@@ -84,7 +84,7 @@ pub async fn export(
     last.ok_or_else(|| ExportError::NoCheckpoint { tenant: tenant.clone() })
 }
 
-async fn next_checkpoint(store: &dyn Store, ask: &mut PageAsk) -> Result<Option<Checkpoint>, StoreError> {
+async fn next_checkpoint(store: &dyn Store, ask: &mut PageQuery) -> Result<Option<Checkpoint>, StoreError> {
     let Some(record) = store.page(ask).await?.into_iter().next() else { return Ok(None) };
     let checkpoint = read_checkpoint(&record)?;
     ask.after = Some(record.at.key);

@@ -11,7 +11,7 @@ use super::head::latest_checkpoint;
 use super::key::VerifyingKey;
 use super::proof::{ProofError, ProofPlan, verify_inclusion};
 use super::read::read_tiles;
-use crate::fact::Detail;
+use crate::audit_event::Detail;
 use crate::id::{AccessId, TenantId};
 use crate::store::{Store, StoreError, StoredEntry};
 

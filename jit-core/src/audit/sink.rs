@@ -16,7 +16,7 @@ use super::checkpoint::Checkpoint;
 use super::hash::Hash;
 use super::head::{LogHead, put, read_checkpoint};
 use crate::id::{EntryId, TenantId};
-use crate::store::{BoxError, Change, Expect, Kind, PageAsk, RecordKey, Store, StoreError};
+use crate::store::{BoxError, Change, Expect, Kind, PageQuery, RecordKey, Store, StoreError};
 
 /// A place outside the store that keeps the log.
 #[async_trait]
@@ -208,7 +208,7 @@ async fn covered(
     cursor: &Cursor,
     limit: usize,
 ) -> Result<Vec<Checkpoint>, StoreError> {
-    let ask = PageAsk {
+    let ask = PageQuery {
         tenant: tenant.clone(),
         kind: Kind::Checkpoint,
         label: None,

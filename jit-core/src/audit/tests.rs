@@ -8,8 +8,8 @@ use std::sync::Arc;
 use self::touched::{Touch, Touched};
 use super::head::put;
 use super::*;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{SystemEntropy, Time};
-use crate::fact::{Fact, What};
 use crate::id::{AccessId, NodeId, TenantId};
 use crate::store::{Change, Expect, MemoryStore, RecordKey, Store, StoreError, Write, Writing};
 use crate::testkit::ManualClock;
@@ -27,7 +27,7 @@ impl Log {
     pub(super) fn new() -> Self {
         Self {
             store: Arc::new(MemoryStore::new(Arc::new(ManualClock::default()))),
-            tenant: TenantId::main(),
+            tenant: TenantId::default(),
             key: SigningKey::generate("jit/default", &SystemEntropy).unwrap(),
             access: AccessId::fresh(Time::UNIX_EPOCH, &SystemEntropy),
         }
@@ -60,7 +60,7 @@ impl Log {
             at,
             common: BTreeMap::new(),
         };
-        let fact = Fact::new(What::Revoked).with("verified", true);
+        let fact = AuditEvent::new(EventKind::Revoked).with("verified", true);
         let entries = (0..entries).map(|_| context.entry(&fact, &SystemEntropy).to_store()).collect();
         self.store.commit(Change { entries, ..Change::default() }).await.unwrap();
     }

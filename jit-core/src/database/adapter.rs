@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
-use super::{Call, Check, DatabaseError, LostPrivilege, NameError, SettleOrder, Severity};
+use super::{Call, Check, CheckSubject, DatabaseError, NameError, SettleOrder, Severity};
 use crate::clock::{Time, after, span, to_std};
 
 /// Remaining time of a call.
@@ -304,10 +304,10 @@ pub fn finding(
     severity: Severity,
     about: (&str, Option<String>),
     message: impl Into<String>,
-    mend: Option<String>,
+    remedy: Option<String>,
 ) -> Check {
-    let about = LostPrivilege { what: about.0.to_owned(), on: about.1 };
-    Check { severity, about, message: message.into(), mend }
+    let about = CheckSubject { what: about.0.to_owned(), on: about.1 };
+    Check { severity, about, message: message.into(), remedy }
 }
 
 /// Splits `scheme://user:password@rest` into the URL without the password, and the password. The

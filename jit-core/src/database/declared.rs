@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
-    Subject,
+    Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
+    StoreMarks,
 };
 use crate::id::{Account, InvalidId, RealmId, RoleName};
 
@@ -112,8 +112,8 @@ impl<D: Database> Database for DeclaredRealm<D> {
         Ok(checks)
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        let observation = self.inner.observe(subjects).await?;
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        let observation = self.inner.observe(memberships).await?;
         Ok(Observation { identity: self.declared(&observation.identity), ..observation })
     }
 
@@ -136,13 +136,13 @@ impl<D: Database> Database for DeclaredRealm<D> {
         answers.map(|one| one.map(|one| Armed { identity: self.declared(&one.identity), ..one })).collect()
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         let answers = self.inner.disarm(&self.call(call), orders).await.into_iter();
         answers.map(|one| one.map(|one| Disarmed { identity: self.declared(&one.identity), ..one })).collect()
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        let owned = self.inner.belongings(subjects).await?;
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        let owned = self.inner.owned_objects(memberships).await?;
         Ok(Owned { identity: self.declared(&owned.identity), ..owned })
     }
 

@@ -86,7 +86,7 @@ pub enum Rejection {
     /// The role can create accounts or grant, and the rule does not accept that.
     RoleCanGrant,
     /// The database has no dead man's switch, and the rule requires one.
-    NoDeadMan,
+    NoDeadMansSwitch,
     /// Another store that works with the same broker accounts for the membership.
     AnotherStore,
     /// The server refuses for another lasting reason.
@@ -103,7 +103,7 @@ impl Rejection {
             Self::PrivilegeMissing => "privilege missing",
             Self::AccountHasMembers => "account has members",
             Self::RoleCanGrant => "role can grant",
-            Self::NoDeadMan => "no dead-man",
+            Self::NoDeadMansSwitch => "no dead-man",
             Self::AnotherStore => "another store",
             Self::Other => "other",
         }

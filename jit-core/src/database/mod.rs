@@ -2,13 +2,13 @@
 //! state of its own and decides nothing.
 
 pub mod adapter;
-mod belongings;
 mod credentials;
-mod dead_man;
+mod dead_mans_switch;
 mod declared;
 mod error;
 mod mark;
 mod order;
+mod owned_objects;
 mod password;
 mod seen;
 pub mod tls;
@@ -20,21 +20,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use belongings::{Belongings, MOST_THINGS, Owned, Thing};
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
-pub use dead_man::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadManHere, DeadManKind, Disarmed};
+pub use dead_mans_switch::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadMansSwitch, Disarmed, SwitchKind};
 pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub(crate) use error::anothers;
 pub use error::{DatabaseError, NameError, Rejection};
 pub use mark::{StoreMarks, store_in};
-pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder, Width};
+pub use order::{DefaultRole, GrantOrder, MembershipScope, RevokeHow, RevokeOrder, SettleOrder};
+pub use owned_objects::{MOST_OWNED_OBJECTS, Owned, OwnedObject, OwnedObjects};
 pub use password::{Known, Password};
 pub use seen::{
-    Check, Edge, Grantor, Holder, Holders, LostPrivilege, ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
-    Severity, Subject,
+    Check, CheckSubject, Grantor, Holder, Holders, Membership, MembershipGrant, ObjectId, Observation, OfTheBroker,
+    Prepared, Seen, Session, Severity,
 };
 pub use tls::TlsMode;
 
@@ -92,7 +92,7 @@ pub trait Database: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`DatabaseError`]. A subject that does not exist is no error.
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError>;
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError>;
 
     /// Grants memberships and returns one result per order, in their order. One bad order never
     /// fails the others, and the call is idempotent. Orders for one role share one statement if the
@@ -120,20 +120,20 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// Arms the dead man's switch of each membership, or moves it. Returns one result per order, in
     /// their order; the call is idempotent. Nothing of it arrives after the call's limit.
     ///
-    /// A target without a dead man's switch answers [`Rejection::NoDeadMan`]. The switch carries
+    /// A target without a dead man's switch answers [`Rejection::NoDeadMansSwitch`]. The switch carries
     /// the mark of the call's store ([`Call::mark`]). A switch that another store armed and that
     /// has not fired stays as it is; the answer is then [`Rejection::AnotherStore`].
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let _ = call;
-        orders.iter().map(|_| Err(no_dead_man())).collect()
+        orders.iter().map(|_| Err(no_dead_mans_switch())).collect()
     }
 
     /// Disarms the dead man's switch of each membership, and says if it had fired. Returns one
     /// result per order, in their order; the call is idempotent. Nothing of it arrives after the
     /// call's limit. A switch that another store than the call's armed stays.
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         let _ = call;
-        orders.iter().map(|_| Err(no_dead_man())).collect()
+        orders.iter().map(|_| Err(no_dead_mans_switch())).collect()
     }
 
     /// Lists the owned objects of each account and role, and the rights that the account passed on.
@@ -141,8 +141,8 @@ pub trait Database: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`DatabaseError`]. [`Rejection::Other`] if this kind of database cannot say.
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        let _ = subjects;
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        let _ = memberships;
         Err(DatabaseError::rejected(Rejection::Other, "jit does not see on this kind of database what somebody owns"))
     }
 
@@ -183,8 +183,8 @@ pub trait Database: Debug + Send + Sync + 'static {
     }
 }
 
-fn no_dead_man() -> DatabaseError {
-    DatabaseError::rejected(Rejection::NoDeadMan, "this kind of database has no dead-man in jit yet")
+fn no_dead_mans_switch() -> DatabaseError {
+    DatabaseError::rejected(Rejection::NoDeadMansSwitch, "this kind of database has no dead-man in jit yet")
 }
 
 /// Shared databases implement the contract too.
@@ -214,8 +214,8 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).check(roles).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        (**self).observe(subjects).await
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        (**self).observe(memberships).await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
@@ -234,12 +234,12 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).arm(call, orders).await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         (**self).disarm(call, orders).await
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        (**self).belongings(subjects).await
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        (**self).owned_objects(memberships).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -348,7 +348,7 @@ pub struct Capabilities {
     /// True if an open session keeps a revoked role until it ends.
     pub sessions_keep_role: bool,
     /// Dead man's switch of this server, or the way to turn it on.
-    pub dead_man: DeadManHere,
+    pub dead_mans_switch: DeadMansSwitch,
     /// Remarks for people (`server roles take up to 5 minutes to apply`).
     pub remarks: Vec<String>,
 }

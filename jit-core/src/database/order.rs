@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seen::Subject;
+use super::seen::Membership;
 use crate::approval::Witness;
 use crate::clock::Time;
 use crate::id::AccessId;
@@ -11,7 +11,7 @@ use crate::policy::{Activation, Prepared, Sessions, Stance};
 /// Scope of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Width {
+pub enum MembershipScope {
     /// Role's privileges are inherited. `SET ROLE` is withheld if the engine can do so.
     Inherit,
     /// Role's privileges are inherited, and `SET ROLE` is allowed.
@@ -22,8 +22,8 @@ pub enum Width {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantOrder {
     access: AccessId,
-    subject: Subject,
-    width: Width,
+    membership: Membership,
+    scope: MembershipScope,
     not_after: Time,
     account_members: Stance,
     can_grant: Stance,
@@ -38,14 +38,14 @@ impl GrantOrder {
     #[must_use]
     pub fn new(
         witness: &Witness,
-        subject: Subject,
-        width: Width,
+        membership: Membership,
+        scope: MembershipScope,
         not_after: Time,
         account_members: Stance,
         can_grant: Stance,
     ) -> Self {
         let (access, activation) = (witness.access(), Activation::default());
-        Self { access, subject, width, not_after, account_members, can_grant, activation }
+        Self { access, membership, scope, not_after, account_members, can_grant, activation }
     }
 
     /// Returns the order with this activation instead of the default one.
@@ -62,14 +62,14 @@ impl GrantOrder {
 
     /// Returns the account and the role.
     #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.subject
+    pub fn membership(&self) -> &Membership {
+        &self.membership
     }
 
     /// Returns the scope of the membership.
     #[must_use]
-    pub fn width(&self) -> Width {
-        self.width
+    pub fn scope(&self) -> MembershipScope {
+        self.scope
     }
 
     /// Returns the time after which the server must refuse the order, by its own clock, UTC.
@@ -105,7 +105,7 @@ pub struct RevokeOrder {
     pub access: AccessId,
     /// Account and role. Ids win over names if they are given, so that a renamed account is still
     /// found.
-    pub subject: Subject,
+    pub membership: Membership,
     /// Extent: the whole membership, only the wider part, or nothing of it.
     pub how: RevokeHow,
     /// Handling of the account's sessions.

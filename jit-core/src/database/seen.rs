@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::order::Width;
+use super::order::MembershipScope;
 use crate::clock::Time;
 use crate::id::{Account, RoleName, StoreId};
 
@@ -14,7 +14,7 @@ pub struct ObjectId(pub String);
 
 /// One membership to look at or to change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Subject {
+pub struct Membership {
     /// Account's name when the role was asked for.
     pub account: Account,
     /// Account's lasting id, once seen. If given, the look goes by it.
@@ -55,7 +55,7 @@ pub struct Seen {
     pub role_exists: bool,
     /// Direct memberships of the account in the role, one per grantor on engines that record
     /// grantors.
-    pub direct: Vec<Edge>,
+    pub direct: Vec<MembershipGrant>,
     /// Other roles through which the account holds the role.
     pub through: Vec<String>,
     /// Accounts that can act as this account (they are members of it) and so hold the role through
@@ -80,7 +80,8 @@ pub struct Seen {
     /// whose accounts have no lasting ids. There a look by name cannot tell a membership that the
     /// switch took from one under a new name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub taken_by_dead_man: bool,
+    #[serde(rename = "taken_by_dead_man")]
+    pub taken_by_dead_mans_switch: bool,
 }
 
 impl Seen {
@@ -105,11 +106,12 @@ impl Seen {
 
 /// One direct membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edge {
+pub struct MembershipGrant {
     /// Grantor of the membership.
     pub grantor: Grantor,
     /// Scope of the membership.
-    pub width: Width,
+    #[serde(rename = "width")]
+    pub scope: MembershipScope,
     /// True if it carries the admin option.
     pub admin: bool,
 }
@@ -169,7 +171,7 @@ pub struct Holder {
     /// Account's lasting id.
     pub account_id: Option<ObjectId>,
     /// Membership of the account in the role.
-    pub edge: Edge,
+    pub edge: MembershipGrant,
 }
 
 /// Memberships that involve the broker's login, whatever the role.
@@ -191,11 +193,11 @@ pub struct Check {
     /// Severity of the finding.
     pub severity: Severity,
     /// Privilege or setting that the finding is about.
-    pub about: LostPrivilege,
+    pub about: CheckSubject,
     /// Problem, in a sentence.
     pub message: String,
     /// Fix: the statement (or setting), ready to copy.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
 }
 
 /// Severity of a [`Check`].
@@ -213,7 +215,7 @@ pub enum Severity {
 /// Subject of a [`Check`]: a short stable word (`admin-option`, `signal-backend`, `superuser`) and
 /// its object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LostPrivilege {
+pub struct CheckSubject {
     /// Stable word of the privilege or setting.
     pub what: String,
     /// Role or object that it applies to, if any.

@@ -2,18 +2,18 @@
 
 use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
-use super::ledger::Ledger;
 use super::records::RoleOwner;
 use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
+use super::unit_of_work::UnitOfWork;
 use super::view::AccessView;
 use crate::access::{Access, Event, Refused, Step};
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::fact::{Fact, What};
 use crate::grant::{Grant, Window};
-use crate::holding::{ArmedDeadMan, Holding, mode, same};
+use crate::holding::{ArmedSwitch, Holding, mode, same};
 use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
-use crate::policy::DeadMan;
+use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
 /// Access as it was read.
@@ -23,7 +23,7 @@ pub(super) struct Loaded {
     pub(super) version: u64,
     /// Findings for the log why the record is not believed. The access is then the rest of it, and
     /// it is ending.
-    pub(super) damage: Vec<Fact>,
+    pub(super) damage: Vec<AuditEvent>,
 }
 
 /// Outcome of an event.
@@ -66,11 +66,11 @@ impl Core {
         let now = self.store.now().await?;
         let before = &loaded.access;
         let tenant = before.tenant();
-        let mut ledger = Ledger::new(self, tenant, settings, actor, now);
-        ledger.change.writes.extend(beside.guards);
+        let mut unit_of_work = UnitOfWork::new(self, tenant, settings, actor, now);
+        unit_of_work.change.writes.extend(beside.guards);
         let again = self.extension_again(settings, before, &event, now).await?;
         let (again, by) = again.unzip();
-        add_guards(&mut ledger.change.writes, by.into_iter().flatten());
+        add_guards(&mut unit_of_work.change.writes, by.into_iter().flatten());
         let ruled = again.map(|again| before.handle(again, now)).transpose().map_err(|refused| refused.why)?;
         let from = ruled.as_ref().map_or(before, |ruled| &ruled.access);
         let step = match from.handle(event, now) {
@@ -82,42 +82,42 @@ impl Core {
                     // the question is over, or is another question now: whoever tries again has to
                     // see that
                     Some(ruled) if ruled.access.decidable().question() != before.decidable().question() => {
-                        let facts: Vec<Fact> = ruled.facts.iter().cloned().chain(facts).collect();
-                        ledger.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
-                        self.place(&mut ledger, Some(before), &ruled.access, now).await?;
+                        let facts: Vec<AuditEvent> = ruled.facts.iter().cloned().chain(facts).collect();
+                        unit_of_work.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
+                        self.place(&mut unit_of_work, Some(before), &ruled.access, now).await?;
                     }
-                    _ => ledger.about(before, &facts)?,
+                    _ => unit_of_work.about(before, &facts)?,
                 }
-                ledger.change.release = beside.release;
-                return match ledger.commit().await {
+                unit_of_work.change.release = beside.release;
+                return match unit_of_work.commit().await {
                     Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
                     other => other.map_err(JitError::from).and(Err(why.into())),
                 };
             }
         };
         if let Some(end) = lengthened(before, &step.access)
-            && let Err(error) = self.move_dead_man(settings, &step.access, end).await?
+            && let Err(error) = self.move_dead_mans_switch(settings, &step.access, end).await?
         {
             // the pump moves it right after, but a rule that requires a switch must not rely on
             // that
-            if mode(&step.access) == DeadMan::Required {
+            if mode(&step.access) == DeadMansSwitchPolicy::Required {
                 return Err(error.into());
             }
             tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead-man is not moved yet");
         }
         let view = AccessView::of(&step.access, now);
         let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));
-        let facts: Vec<Fact> = facts.cloned().chain(step.facts).collect();
+        let facts: Vec<AuditEvent> = facts.cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
             return Ok(Applied::Done(Box::new(view)));
         }
-        ledger.access(&step.access, Expect::Version(loaded.version), &facts)?;
+        unit_of_work.access(&step.access, Expect::Version(loaded.version), &facts)?;
         // a record that is not believed is not believed about its place either
         let was = loaded.damage.is_empty().then_some(before);
-        self.place(&mut ledger, was, &step.access, now).await?;
-        ledger.change.writes.extend(beside.writes);
-        ledger.change.release = beside.release;
-        match ledger.commit().await {
+        self.place(&mut unit_of_work, was, &step.access, now).await?;
+        unit_of_work.change.writes.extend(beside.writes);
+        unit_of_work.change.release = beside.release;
+        match unit_of_work.commit().await {
             Ok(_) => Ok(Applied::Done(Box::new(view))),
             Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
             Err(error) => Err(error.into()),
@@ -172,7 +172,7 @@ impl Core {
     /// Updates the holding for an access that joined it, left it or is due at another time.
     pub(super) async fn place(
         &self,
-        ledger: &mut Ledger<'_>,
+        unit_of_work: &mut UnitOfWork<'_>,
         before: Option<&Access>,
         access: &Access,
         now: Time,
@@ -192,7 +192,7 @@ impl Core {
         let (record, owner) = (read.first().and_then(Option::as_ref), read.get(1).and_then(Option::as_ref));
         match owner.map(body::<RoleOwner>).transpose()? {
             None if holds => {
-                ledger.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?);
+                unit_of_work.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?);
             }
             Some(owner) if holds && owner.tenant != *tenant => {
                 return Err(JitError::of_another_tenant(&access.request().target, &access.request().role));
@@ -213,15 +213,15 @@ impl Core {
         // written off
         let live = matches!(access.grant(), Some(Grant::Active(_)));
         let retired = matches!(access.grant(), Some(Grant::Retired(_)));
-        let subject = access.grant().and_then(Grant::subject);
-        let mine = |armed: &ArmedDeadMan| subject.is_some_and(|subject| same(&armed.subject, subject));
+        let membership = access.grant().and_then(Grant::membership);
+        let mine = |armed: &ArmedSwitch| membership.is_some_and(|membership| same(&armed.membership, membership));
         holding.armed.retain(|armed| !(retired && mine(armed)));
         for armed in holding.armed.iter_mut().filter(|armed| live && moved && mine(armed)) {
             armed.due = Some(now);
         }
         let follow = holding.armed.iter().filter_map(|armed| armed.due).min();
         let due = [known, follow, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
-        ledger.holding(&holding, expect(record), due)?;
+        unit_of_work.holding(&holding, expect(record), due)?;
         Ok(())
     }
 }
@@ -247,7 +247,8 @@ pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
     };
     match damaged.ending {
         Some(ending) => {
-            let finding = Fact::new(What::Finding).with("why", format!("its record is damaged: {}", damaged.why));
+            let finding =
+                AuditEvent::new(EventKind::Finding).with("why", format!("its record is damaged: {}", damaged.why));
             Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.fact] })
         }
         None => {

@@ -8,11 +8,11 @@ use crate::id::{AccessId, Principal, QuestionId};
 
 /// Request for a role. A duration is mandatory, everything else is optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct AccessRequest {
     pub(crate) target: String,
     pub(crate) role: String,
     pub(crate) duration: TimeDelta,
-    pub(crate) receiver: Option<Principal>,
+    pub(crate) grantee: Option<Principal>,
     pub(crate) reason: String,
     pub(crate) ticket: Option<String>,
     pub(crate) start: Option<Time>,
@@ -20,7 +20,7 @@ pub struct Ask {
     pub(crate) break_glass: bool,
 }
 
-impl Ask {
+impl AccessRequest {
     /// Creates a request for this role of this target. The duration counts from the moment when the
     /// role is usable.
     pub fn new(target: impl Into<String>, role: impl Into<String>, duration: TimeDelta) -> Self {
@@ -28,7 +28,7 @@ impl Ask {
             target: target.into(),
             role: role.into(),
             duration,
-            receiver: None,
+            grantee: None,
             reason: String::new(),
             ticket: None,
             start: None,
@@ -64,8 +64,8 @@ impl Ask {
 
     /// Requests the role for somebody else.
     #[must_use]
-    pub fn on_behalf_of(self, receiver: Principal) -> Self {
-        Self { receiver: Some(receiver), ..self }
+    pub fn on_behalf_of(self, grantee: Principal) -> Self {
+        Self { grantee: Some(grantee), ..self }
     }
 
     /// Sets an idempotency key. A repeated request of the same actor with the same key returns the

@@ -7,7 +7,7 @@ use super::Jit;
 use super::contain::{self, Rules};
 use super::core::{Core, Tenant};
 use super::error::JitError;
-use super::pump::Lanes;
+use super::pump::Pump;
 use super::tasks::Tasks;
 use crate::alike::{Known, is_disguise};
 use crate::approver::Approver;
@@ -16,7 +16,7 @@ use crate::clock::{Entropy, SystemEntropy};
 use crate::database::Database;
 use crate::directory::Directory;
 use crate::hex::random_hex;
-use crate::id::{ApproverName, FactorName, NodeId, ReceiverName, StoreId, TargetName, TenantId};
+use crate::id::{ApproverName, FactorName, NodeId, NotifierName, StoreId, TargetName, TenantId};
 use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::policy::Policy;
@@ -145,7 +145,7 @@ impl TenantBuilder {
         }
         let notifiers = once(id, "receivers of notices", self.notifiers)?.into_iter();
         let notifiers = notifiers.map(|(name, one)| {
-            let name = ReceiverName::new(name)?;
+            let name = NotifierName::new(name)?;
             Ok((String::from(name), contain::notifier(one, tasks)))
         });
         let notifiers = notifiers.collect::<Result<_, JitError>>()?;
@@ -160,7 +160,7 @@ impl TenantBuilder {
         let (link, key) = (self.link, self.key);
         let tenant =
             Tenant { policy, directory, directory_changes, databases, notifiers, approvers, factors, link, sinks, key };
-        tenant.brings(&tenant.policy)?;
+        tenant.validate_rules(&tenant.policy)?;
         Ok(tenant)
     }
 }
@@ -284,7 +284,7 @@ impl Builder {
         }
         let given = self.main.given();
         if self.main.policy.is_some() || all.is_empty() {
-            let main = TenantId::main();
+            let main = TenantId::default();
             if all.contains_key(&main) {
                 let why = format!("tenant `{main}` is given twice: by itself, and by what is given without a tenant");
                 return Err(JitError::invalid(why));
@@ -307,8 +307,8 @@ impl Builder {
             let tenant = tenant.build(&id, &self.tasks, own.as_ref()).await?;
             tenants.insert(id, Arc::new(tenant));
         }
-        let first = tenants.keys().next().cloned().unwrap_or_else(TenantId::main);
-        let tenant = if tenants.contains_key(&TenantId::main()) { TenantId::main() } else { first };
+        let first = tenants.keys().next().cloned().unwrap_or_default();
+        let tenant = if tenants.contains_key(&TenantId::default()) { TenantId::default() } else { first };
         let core = Arc::new(Core::new(store, own, entropy, node, self.tasks, tenants));
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
@@ -316,7 +316,7 @@ impl Builder {
                 core.enrol(&id, target).await?;
             }
         }
-        let lanes = Lanes::new(&core);
+        let lanes = Pump::new(&core);
         Ok(Jit { core, lanes, tenant })
     }
 }

@@ -151,13 +151,13 @@ fn unknown(tenant: &TenantId) -> JitError {
 impl Tenant {
     /// Checks that everything exists that the policy mentions by name. If something were missing,
     /// requests would wait for it until they lapse.
-    pub(super) fn brings(&self, policy: &Rules) -> Result<(), JitError> {
+    pub(super) fn validate_rules(&self, policy: &Rules) -> Result<(), JitError> {
         let mentions = policy.mentions();
-        let receivers = mentions.receivers.iter().map(|name| name.as_str());
-        let receiver = receivers.into_iter().find(|name| !self.notifiers.contains_key(*name));
+        let notifiers = mentions.notifiers.iter().map(|name| name.as_str());
+        let notifier_name = notifiers.into_iter().find(|name| !self.notifiers.contains_key(*name));
         let approver = mentions.approvers.iter().find(|name| !self.approvers.contains_key(*name));
         let factor = mentions.factors.iter().find(|name| !self.factors.contains_key(*name));
-        let missing = receiver.map(|name| ("receiver of notices", name));
+        let missing = notifier_name.map(|name| ("receiver of notices", name));
         let missing = missing.or(approver.map(|name| ("approver", name.as_str())));
         let missing = missing.or(factor.map(|name| ("second factor", name.as_str())));
         if let Some((what, name)) = missing {

@@ -95,14 +95,14 @@ pub enum JitError {
         why: String,
     },
     /// The access did not reach the state in the given time. It still may.
-    #[error("access {id} is still {state}: {awaits}")]
+    #[error("access {id} is still {state}: {pending_on}")]
     TimedOut {
         /// Id of the access.
         id: AccessId,
         /// State in which it is now.
         state: &'static str,
         /// Decisions and conditions that it is pending on.
-        awaits: String,
+        pending_on: String,
     },
     /// Others changed the same access again and again: try again.
     #[error("the case was changed by others at the same time again and again: try again")]

@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast};
 
 use super::view::AccessView;
+use crate::audit_event::AuditEvent;
 use crate::clock::Time;
-use crate::fact::Fact;
 use crate::id::{AccessId, TenantId};
 
 /// Something that happened. It is published after it was committed. A slow subscriber misses some
 /// events and has to read the log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Happened {
+pub struct EngineEvent {
     /// Tenant in which it happened.
     pub tenant: TenantId,
     /// Audit event that happened.
-    pub fact: Fact,
+    pub fact: AuditEvent,
     /// Time of the event by the store's clock, UTC.
     pub at: Time,
     /// Access as it is now, if the event is about one.
@@ -32,9 +32,9 @@ const KEPT: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Events {
     /// Channel of all tenants.
-    all: broadcast::Sender<Happened>,
+    all: broadcast::Sender<EngineEvent>,
     /// Channel of each tenant.
-    tenants: Mutex<BTreeMap<TenantId, broadcast::Sender<Happened>>>,
+    tenants: Mutex<BTreeMap<TenantId, broadcast::Sender<EngineEvent>>>,
     pub(super) waiters: Waiters,
 }
 
@@ -46,7 +46,7 @@ impl Default for Events {
 
 impl Events {
     /// Publishes an event that was committed.
-    pub(super) fn tell(&self, happened: Happened) {
+    pub(super) fn tell(&self, happened: EngineEvent) {
         if let Some(view) = &happened.access {
             self.waiters.changed(view.id);
         }
@@ -59,12 +59,12 @@ impl Events {
     }
 
     /// Subscribes to the events of all tenants from now on.
-    pub(super) fn of_all(&self) -> broadcast::Receiver<Happened> {
+    pub(super) fn of_all(&self) -> broadcast::Receiver<EngineEvent> {
         self.all.subscribe()
     }
 
     /// Subscribes to the events of this tenant from now on.
-    pub(super) fn of(&self, tenant: &TenantId) -> broadcast::Receiver<Happened> {
+    pub(super) fn of(&self, tenant: &TenantId) -> broadcast::Receiver<EngineEvent> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.entry(tenant.clone()).or_insert_with(|| broadcast::Sender::new(KEPT)).subscribe()
     }

@@ -8,7 +8,6 @@ mod contain;
 mod core;
 mod error;
 mod events;
-mod ledger;
 mod notices;
 mod people;
 mod prove;
@@ -18,17 +17,18 @@ pub(crate) mod records;
 pub(crate) mod simulated;
 mod stops;
 mod tasks;
+mod unit_of_work;
 mod view;
 mod who;
 
 use std::sync::Arc;
 
-pub use ask::{About, Ask, Filter, Scope};
+pub use ask::{About, AccessRequest, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
 pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
 pub use error::JitError;
-pub use events::Happened;
-pub use pump::{PassReport, Pump, Stopped, Undone, Unserved};
+pub use events::EngineEvent;
+pub use pump::{PassReport, PumpHandle, Stopped, Undone, Unserved};
 pub use view::{AccessView, AnswerView, DecisionView, ReviewView};
 
 use self::core::Core;
@@ -43,7 +43,7 @@ use crate::store::Store;
 #[derive(Debug, Clone)]
 pub struct Jit {
     core: Arc<Core>,
-    lanes: Arc<pump::Lanes>,
+    lanes: Arc<pump::Pump>,
     tenant: TenantId,
 }
 
@@ -91,8 +91,8 @@ impl Jit {
 
     /// Runs the pump in the background until it is stopped.
     #[must_use]
-    pub fn start(&self) -> Pump {
-        Pump::start(&self.lanes)
+    pub fn start(&self) -> PumpHandle {
+        PumpHandle::start(&self.lanes)
     }
 
     /// Does all work that is due now, once: for cron and serverless. Work on a server that does not
@@ -135,13 +135,13 @@ impl Jit {
     /// Subscribes to the events of this tenant that this process causes from now on. A slow
     /// subscriber misses some events and has to read the log.
     #[must_use]
-    pub fn events(&self) -> tokio::sync::broadcast::Receiver<Happened> {
+    pub fn events(&self) -> tokio::sync::broadcast::Receiver<EngineEvent> {
         self.core.events.of(&self.tenant)
     }
 
     /// Subscribes to the events of all tenants of this process, for its operator.
     #[must_use]
-    pub fn events_of_all_tenants(&self) -> tokio::sync::broadcast::Receiver<Happened> {
+    pub fn events_of_all_tenants(&self) -> tokio::sync::broadcast::Receiver<EngineEvent> {
         self.core.events.of_all()
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::core::Tenant;
 use crate::access::Access;
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, Detail, EventKind, stamp};
 use crate::clock::to_std;
-use crate::fact::{Detail, Fact, What, stamp};
 use crate::grant::{Grant, Window};
 
 /// Returns the notifiers that tell of this event: those that the rule names, or all of them. None
 /// if people are not told of it.
-pub(super) fn receivers<'s>(settings: &'s Tenant, access: Option<&Access>, what: What) -> Vec<&'s str> {
+pub(super) fn grantees<'s>(settings: &'s Tenant, access: Option<&Access>, what: EventKind) -> Vec<&'s str> {
     if !is_told(what) {
         return Vec::new();
     }
@@ -28,7 +28,7 @@ pub(super) fn receivers<'s>(settings: &'s Tenant, access: Option<&Access>, what:
 pub(super) fn fields(
     settings: &Tenant,
     access: Option<&Access>,
-    fact: &Fact,
+    fact: &AuditEvent,
     actor: Option<&Actor>,
 ) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
@@ -49,7 +49,7 @@ pub(super) fn fields(
         let request = access.request();
         put("target", request.target.to_string());
         put("role", request.role.to_string());
-        put("principal", request.parties.receiver.to_string());
+        put("principal", request.parties.grantee.to_string());
         put("requester", request.parties.requester.to_string());
         put("account", request.account.to_string());
         put("state", access.state().to_owned());
@@ -57,13 +57,13 @@ pub(super) fn fields(
         put("ticket", request.ticket.clone().unwrap_or_default());
         put("rule", access.approval().plan().rule.to_string());
         put("duration", humantime::format_duration(to_std(request.duration)).to_string());
-        put("awaits", access.awaits().join(", "));
+        put("awaits", access.pending_on().join(", "));
         if let Some(extension) = access.extension().filter(|_| asks(fact)) {
             // the notice shows what is asked now, not the first request
             put("reason", extension.reason.clone());
             put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
         }
-        if asks(fact) && !access.awaits().is_empty() {
+        if asks(fact) && !access.pending_on().is_empty() {
             put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
         }
         let granting = match access.grant() {
@@ -78,8 +78,11 @@ pub(super) fn fields(
 }
 
 /// Checks whether the event asks people for a decision.
-fn asks(fact: &Fact) -> bool {
-    matches!(fact.what, What::Requested | What::Reminder | What::Escalated | What::ExtensionRequested)
+fn asks(fact: &AuditEvent) -> bool {
+    matches!(
+        fact.what,
+        EventKind::Requested | EventKind::Reminder | EventKind::Escalated | EventKind::ExtensionRequested
+    )
 }
 
 fn words(detail: &Detail) -> Option<String> {
@@ -92,37 +95,37 @@ fn words(detail: &Detail) -> Option<String> {
 }
 
 /// Checks whether people are told of this event.
-fn is_told(what: What) -> bool {
+fn is_told(what: EventKind) -> bool {
     matches!(
         what,
-        What::Requested
-            | What::Reminder
-            | What::Escalated
-            | What::Approved
-            | What::Denied
-            | What::Cancelled
-            | What::Lapsed
-            | What::Active
-            | What::EndingSoon
-            | What::ExtensionRequested
-            | What::Extended
-            | What::ExtensionRefused
-            | What::Revoked
-            | What::Failed
-            | What::Withdrawn
-            | What::Overdue
-            | What::Finding
-            | What::Reappeared
-            | What::Retired
-            | What::DeadManFired
-            | What::BreakGlass
-            | What::Reviewed
-            | What::ReviewOverdue
-            | What::FactorLocked
-            | What::Stopped
-            | What::TargetLost
-            | What::PumpDied
-            | What::TargetBack
-            | What::TargetRefused
+        EventKind::Requested
+            | EventKind::Reminder
+            | EventKind::Escalated
+            | EventKind::Approved
+            | EventKind::Denied
+            | EventKind::Cancelled
+            | EventKind::Lapsed
+            | EventKind::Active
+            | EventKind::EndingSoon
+            | EventKind::ExtensionRequested
+            | EventKind::Extended
+            | EventKind::ExtensionRefused
+            | EventKind::Revoked
+            | EventKind::Failed
+            | EventKind::Withdrawn
+            | EventKind::Overdue
+            | EventKind::Finding
+            | EventKind::Reappeared
+            | EventKind::Retired
+            | EventKind::SwitchFired
+            | EventKind::BreakGlass
+            | EventKind::Reviewed
+            | EventKind::ReviewOverdue
+            | EventKind::FactorLocked
+            | EventKind::Stopped
+            | EventKind::TargetLost
+            | EventKind::PumpDied
+            | EventKind::TargetBack
+            | EventKind::TargetRefused
     )
 }

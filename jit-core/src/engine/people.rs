@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use super::core::{Core, Tenant};
 use super::error::JitError;
-use super::ledger::Ledger;
 use super::records::owes_label;
 use super::stops::StopsNow;
+use super::unit_of_work::UnitOfWork;
 use crate::access::Access;
 use crate::alike::refusal;
 use crate::approval::{Actor, Approval, Fresh, Parties, Snapshot};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
-use crate::fact::{Fact, What};
 use crate::id::{AccessId, Principal, TargetName, TenantId};
 use crate::policy::{Action, Question, Ruling};
 use crate::request::Request;
-use crate::store::{Kind, PageAsk, StoreError, Write};
+use crate::store::{Kind, PageQuery, StoreError, Write};
 
 impl Tenant {
     /// Looks up the person with all groups that policy could ask about.
@@ -52,14 +52,14 @@ impl Tenant {
         &self,
         request: &'q Request,
         requester: &'q Person,
-        receiver: &'q Person,
+        grantee: &'q Person,
         owes_review: bool,
     ) -> Question<'q> {
         Question {
             target: &request.target,
             role: &request.role,
             requester,
-            receiver,
+            grantee,
             duration: request.duration,
             reason: &request.reason,
             ticket: request.ticket.as_deref(),
@@ -80,18 +80,18 @@ impl Tenant {
         let none = BTreeSet::new();
         let decider = self.directory.person(decider, groups).await?;
         let requester = self.directory.person(&parties.requester, &none).await?;
-        let receiver = if parties.receiver == parties.requester {
+        let grantee = if parties.grantee == parties.requester {
             requester.clone()
         } else {
-            self.directory.person(&parties.receiver, &none).await?
+            self.directory.person(&parties.grantee, &none).await?
         };
         let manages = |person: &Person| person.manager.as_ref().is_some_and(|manager| *manager == decider.principal);
         Ok(Snapshot {
             manages_requester: manages(&requester),
-            manages_receiver: manages(&receiver),
+            manages_grantee: manages(&grantee),
             human: decider.human,
             requester: requester.human,
-            receiver: receiver.human,
+            grantee: grantee.human,
             groups: decider.groups,
         })
     }
@@ -108,10 +108,10 @@ impl Tenant {
             Err(DirectoryError::Unknown { .. }) => Ok(Snapshot {
                 human: decider.clone(),
                 requester: parties.requester.clone(),
-                receiver: parties.receiver.clone(),
+                grantee: parties.grantee.clone(),
                 groups: BTreeSet::new(),
                 manages_requester: false,
-                manages_receiver: false,
+                manages_grantee: false,
             }),
             other => other,
         }
@@ -128,22 +128,22 @@ impl Core {
         request: &Request,
         itself: Option<AccessId>,
     ) -> Result<Ruling, JitError> {
-        let Parties { requester, receiver } = &request.parties;
+        let Parties { requester, grantee } = &request.parties;
         let requester_is = match settings.person(requester).await {
             Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, settings)),
             other => other?,
         };
-        let receiver_is = if receiver == requester {
+        let grantee_is = if grantee == requester {
             requester_is.clone()
         } else {
-            match settings.person(receiver).await {
+            match settings.person(grantee).await {
                 Err(DirectoryError::Unknown { who }) => return Ok(unknown(&who, settings)),
                 other => other?,
             }
         };
-        let humans = BTreeSet::from([&requester_is.human, &receiver_is.human]);
+        let humans = BTreeSet::from([&requester_is.human, &grantee_is.human]);
         let owes = request.break_glass && self.owes_review(tenant, humans, itself).await?;
-        settings.policy.rule(&settings.question(request, &requester_is, &receiver_is, owes)).await
+        settings.policy.rule(&settings.question(request, &requester_is, &grantee_is, owes)).await
     }
 
     /// Checks whether one of the humans has another emergency that has begun or ended and has no
@@ -157,7 +157,7 @@ impl Core {
         let itself = itself.map(|id| id.to_string());
         for human in humans {
             let label = Some(owes_label(human));
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: None, limit: 2 };
+            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after: None, limit: 2 };
             let page = self.store.page(&ask).await?;
             if page.iter().any(|record| Some(&record.at.key) != itself.as_ref()) {
                 return Ok(true);
@@ -257,13 +257,13 @@ impl Core {
         error: JitError,
     ) -> Result<T, JitError> {
         let now: Time = self.store.now().await?;
-        let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
-        let fact = Fact::new(What::CommandRefused).with("why", error.to_string());
+        let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
+        let fact = AuditEvent::new(EventKind::CommandRefused).with("why", error.to_string());
         match about {
-            Some(access) => ledger.about(access, &[fact])?,
-            None => ledger.fact(fact),
+            Some(access) => unit_of_work.about(access, &[fact])?,
+            None => unit_of_work.fact(fact),
         }
-        ledger.commit().await?;
+        unit_of_work.commit().await?;
         Err(error)
     }
 }

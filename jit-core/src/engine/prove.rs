@@ -2,12 +2,12 @@
 
 use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
-use super::ledger::Ledger;
 use super::records::{OnceRecord, factor_key, once_key, put, put_bytes};
+use super::unit_of_work::UnitOfWork;
 use crate::access::Access;
 use crate::approval::{Actor, Mfa, Proven};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::fact::{Fact, What};
 use crate::id::FactorName;
 use crate::mfa::{Challenge, FactorError, Once, Response};
 use crate::names::join;
@@ -102,22 +102,22 @@ impl Core {
         error: &FactorError,
     ) -> Result<Option<JitError>, JitError> {
         let why = error.to_string();
-        let fact = |what| Fact::new(what).with("factor", name.as_str()).with("why", why.as_str());
-        let mut facts = vec![fact(What::FactorRefused)];
+        let fact = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
+        let mut facts = vec![fact(EventKind::FactorRefused)];
         let mut writes = Vec::new();
         if let FactorError::Wrong { keep, locked_until, .. } = error {
             let key = factor_key(&actor.tenant, name, &actor.principal);
             writes.extend(keep.as_ref().map(|keep| put_bytes(key, record, keep.clone())));
-            facts.extend(locked_until.map(|until| fact(What::FactorLocked).with("until", until)));
+            facts.extend(locked_until.map(|until| fact(EventKind::FactorLocked).with("until", until)));
         }
         let now = self.store.now().await?;
-        let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
+        let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
         match access {
-            Some(access) => ledger.about(access, &facts)?,
-            None => facts.into_iter().for_each(|fact| ledger.fact(fact)),
+            Some(access) => unit_of_work.about(access, &facts)?,
+            None => facts.into_iter().for_each(|fact| unit_of_work.fact(fact)),
         }
-        ledger.change.writes.extend(writes);
-        match ledger.commit().await {
+        unit_of_work.change.writes.extend(writes);
+        match unit_of_work.commit().await {
             Ok(_) => Ok(Some(JitError::FactorRefused { why })),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -122,7 +122,7 @@ pub(super) struct ReviewRecord {
     pub(super) failures: u32,
     /// Last error: the log has it once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) trouble: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 /// Something that was used once and cannot be used again.

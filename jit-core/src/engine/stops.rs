@@ -133,9 +133,9 @@ impl StopsNow {
                     *stopped == request.target || realm.is_some_and(|realm| self.is_at(stop, stopped, realm))
                 }
                 Scope::Principal(stopped) => {
-                    let (requester, receiver) = (&request.parties.requester, &request.parties.receiver);
+                    let (requester, grantee) = (&request.parties.requester, &request.parties.grantee);
                     is_same_human(settings, stop, stopped, requester).await?
-                        || requester != receiver && is_same_human(settings, stop, stopped, receiver).await?
+                        || requester != grantee && is_same_human(settings, stop, stopped, grantee).await?
                 }
             };
             if about {

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::access::{Access, Phase, ReviewGiven};
 use crate::approval::{Answer, Verdict};
+use crate::audit_event::stamp;
 use crate::clock::{Time, micros};
-use crate::fact::stamp;
 use crate::grant::{Cause, Evidence, Grant};
 use crate::id::{
     AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
@@ -68,7 +68,7 @@ pub struct AccessView {
     /// True once that time is over, until a pump records that.
     pub lapsed: bool,
     /// Decisions and conditions that are still missing.
-    pub awaits: Vec<String>,
+    pub pending_on: Vec<String>,
     /// Question asked now, or else the last one: the request or an extension. A decision names it.
     pub question: QuestionId,
     /// Nonce to which a signed second factor about the question is bound (the `nonce` of an ID
@@ -77,7 +77,7 @@ pub struct AccessView {
     /// Last error, while the step is retried. It also says if the target does not answer, and since
     /// when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    pub last_error: Option<String>,
     /// Decisions that people made.
     pub decisions: Vec<DecisionView>,
     /// Length of the extension that waits for decisions, microseconds.
@@ -166,7 +166,7 @@ impl AccessView {
             state: access.state(),
             target: request.target.clone(),
             role: request.role.clone(),
-            principal: request.parties.receiver.clone(),
+            principal: request.parties.grantee.clone(),
             requester: request.parties.requester.clone(),
             account: request.account.clone(),
             reason: request.reason.clone(),
@@ -182,10 +182,10 @@ impl AccessView {
             overdue: access.is_overdue(now),
             lapses_at,
             lapsed: over.is_some(),
-            awaits: over.map_or_else(|| access.awaits(), |at| vec![undecided(at)]),
+            pending_on: over.map_or_else(|| access.pending_on(), |at| vec![undecided(at)]),
             question: access.decidable().question(),
             nonce: access.nonce(),
-            trouble: access.trouble().map(str::to_owned),
+            last_error: access.last_error().map(str::to_owned),
             decisions: decisions
                 .map(|decision| DecisionView {
                     by: decision.by.clone(),

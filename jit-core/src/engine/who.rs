@@ -15,12 +15,12 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 
 use super::core::Core;
-use super::ledger::Ledger;
 use super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
+use super::unit_of_work::UnitOfWork;
 use crate::access::Access;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, span, to_std};
-use crate::database::{Continuity, Database, Identity, Subject, is_declared};
-use crate::fact::{Fact, What};
+use crate::database::{Continuity, Database, Identity, Membership, is_declared};
 use crate::grant::Grant;
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
@@ -245,7 +245,7 @@ impl Core {
     ) -> Result<Option<String>, StoreError> {
         let now = self.store.now().await?;
         let there = |access: &Access| access.realm() == Some(&found.realm);
-        let mut granted: Vec<(Access, Subject)> = Vec::new();
+        let mut granted: Vec<(Access, Membership)> = Vec::new();
         for access in self.open_where(tenant, there).await? {
             // since this time the role may have been taken: by its dead man's switch, or by a
             // revoke of ours
@@ -256,19 +256,20 @@ impl Core {
                 }
                 _ => continue,
             };
-            let Some(subject) = access.grant().and_then(Grant::subject).cloned() else { continue };
+            let Some(membership) = access.grant().and_then(Grant::membership).cloned() else { continue };
             if taken <= now {
                 let key = Holding::key(&found.realm, &access.request().account);
                 let record = self.store.read(&RecordKey::new(tenant, Kind::Holding, key)).await?;
                 let holding: Option<Holding> = record.as_ref().map(body).transpose()?;
                 let may_be = |holding: Holding| {
-                    holding.dead_man(&subject).is_some() || holding.quiet_until.is_some_and(|told| told >= taken)
+                    holding.dead_mans_switch(&membership).is_some()
+                        || holding.quiet_until.is_some_and(|told| told >= taken)
                 };
                 if holding.is_none_or(may_be) {
                     continue;
                 }
             }
-            granted.push((access, subject));
+            granted.push((access, membership));
             if granted.len() == MOST_LOOKED_FOR {
                 break;
             }
@@ -276,8 +277,8 @@ impl Core {
         if granted.is_empty() {
             return Ok(None);
         }
-        let subjects: Vec<Subject> = granted.iter().map(|(_, subject)| subject.clone()).collect();
-        let observation = match self.tasks.within(to_std(self.limits.call), database.observe(&subjects)).await {
+        let memberships: Vec<Membership> = granted.iter().map(|(_, membership)| membership.clone()).collect();
+        let observation = match self.tasks.within(to_std(self.limits.call), database.observe(&memberships)).await {
             Some(Ok(observation)) if observation.identity == *found => observation,
             Some(Ok(_)) => return Ok(Some("it changes from one answer to the next".to_owned())),
             Some(Err(error)) => {
@@ -289,8 +290,8 @@ impl Core {
         let missing = granted.iter().zip(&observation.seen).find(|(_, seen)| {
             seen.account_exists && seen.role_exists && seen.account_renamed.is_none() && seen.direct.is_empty()
         });
-        Ok(missing.map(|((access, subject), _)| {
-            format!("role `{}`, which was granted there by {}, is not there", subject.role, access.id())
+        Ok(missing.map(|((access, membership), _)| {
+            format!("role `{}`, which was granted there by {}, is not there", membership.role, access.id())
         }))
     }
 
@@ -301,11 +302,11 @@ impl Core {
         let (Some(record), Ok(settings)) = (self.store.read(&key).await?, self.tenant(tenant)) else { return Ok(()) };
         let known: RealmRecord = body(&record)?;
         let next = RealmRecord { doubted: Some(why.to_owned()), ..known };
-        let mut ledger = Ledger::new(self, tenant, &settings, None, self.store.now().await?);
-        ledger.change.writes.push(put(key, Some(&record), &next, None)?);
-        let fact = Fact::new(What::TargetRefused).with("target", other.target.as_str());
-        ledger.fact(fact.with("answers_as", found.realm.as_str()).with("why", why));
-        match ledger.commit().await {
+        let mut unit_of_work = UnitOfWork::new(self, tenant, &settings, None, self.store.now().await?);
+        unit_of_work.change.writes.push(put(key, Some(&record), &next, None)?);
+        let fact = AuditEvent::new(EventKind::TargetRefused).with("target", other.target.as_str());
+        unit_of_work.fact(fact.with("answers_as", found.realm.as_str()).with("why", why));
+        match unit_of_work.commit().await {
             // somebody else was faster, and found the same
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),

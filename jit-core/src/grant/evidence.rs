@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit_event::{AuditEvent, Detail, stamp};
 use crate::clock::Time;
-use crate::fact::{Detail, Fact, stamp};
 use crate::id::{AccessId, RealmId};
 
 /// Observations of the database at the end of a grant. Only [`crate::holding::verify`] decides that
@@ -23,7 +23,8 @@ pub struct Evidence {
     pub gone_before: bool,
     /// True if the dead man's switch reports that it removed the membership.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub taken_by_dead_man: bool,
+    #[serde(rename = "taken_by_dead_man")]
+    pub taken_by_dead_mans_switch: bool,
     /// Number of sessions that were ended.
     pub sessions_ended: u32,
     /// Number of sessions that were left alone, because the rule says so or because another access
@@ -46,7 +47,8 @@ pub struct Evidence {
     pub default_kept: Option<String>,
     /// Leftovers: what the account or the role came to own meanwhile, and what was passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_behind: Vec<String>,
+    #[serde(rename = "left_behind")]
+    pub leftovers: Vec<String>,
     /// Reason why the leftovers are unknown, if they should have been compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
@@ -61,7 +63,7 @@ pub type StillHeldBy = AccessId;
 impl Evidence {
     /// Adds the evidence to the audit event of the end.
     #[must_use]
-    pub fn tell(&self, fact: Fact) -> Fact {
+    pub fn tell(&self, fact: AuditEvent) -> AuditEvent {
         let list = |texts: &[String]| {
             (!texts.is_empty()).then(|| Detail::List(texts.iter().map(|text| text.as_str().into()).collect()))
         };
@@ -71,7 +73,7 @@ impl Evidence {
             .maybe("realm", self.realm.as_ref().map(RealmId::as_str))
             .with("incarnation", self.incarnation.as_str())
             .maybe("gone_before", self.gone_before.then_some(true))
-            .maybe("taken_by_dead_man", self.taken_by_dead_man.then_some(true))
+            .maybe("taken_by_dead_man", self.taken_by_dead_mans_switch.then_some(true))
             .with("sessions_ended", i64::from(self.sessions_ended))
             .with("sessions_kept", i64::from(self.sessions_kept))
             .maybe("rolled_back", list(&self.rolled_back))
@@ -79,7 +81,7 @@ impl Evidence {
             .maybe("still_held_by", list(&held))
             .maybe("gone", list(&self.gone))
             .maybe("default_kept", self.default_kept.as_deref())
-            .maybe("left_behind", list(&self.left_behind))
+            .maybe("left_behind", list(&self.leftovers))
             .maybe("not_compared", self.not_compared.as_deref())
             .maybe("another_store", self.another_store.as_deref())
     }

@@ -12,7 +12,7 @@ pub use evidence::{Evidence, StillHeldBy};
 pub use window::{ALERT_AGAIN, OVERDUE_AFTER, Window, warn_at};
 
 use crate::clock::Time;
-use crate::database::{Subject, Width};
+use crate::database::{Membership, MembershipScope};
 
 /// State of a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,8 @@ pub struct Scheduled {
     pub retry_at: Time,
     /// Error of the last try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    pub last_error: Option<String>,
 }
 
 /// Intent that is recorded before the statement is sent (law 3).
@@ -70,14 +71,16 @@ pub struct Granting {
     /// Intent that was recorded before the statement.
     pub intent: Intent,
     /// Membership, by the ids that were observed.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub membership: Membership,
     /// Latest end of any window of this grant, UTC (law 2).
     pub latest_end: Time,
     /// Time at which tries to grant end, UTC.
     pub give_up: Time,
     /// Reason why the outcome is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    pub last_error: Option<String>,
 }
 
 /// Data of an active grant, see [`Grant::Active`].
@@ -85,7 +88,8 @@ pub struct Granting {
 #[serde(deny_unknown_fields)]
 pub struct Active {
     /// Membership that is held.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub membership: Membership,
     /// Window in which the role is usable.
     pub window: Window,
     /// True once people were told that it ends soon.
@@ -99,7 +103,8 @@ pub struct Active {
 #[serde(deny_unknown_fields)]
 pub struct Revoking {
     /// Membership that has to be revoked.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub membership: Membership,
     /// Cause of the end.
     pub cause: Cause,
     /// Details of the cause, in words.
@@ -124,7 +129,8 @@ pub struct Revoking {
     pub alert_at: Time,
     /// Error of the last try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    pub last_error: Option<String>,
 }
 
 /// Description of how a grant ended.
@@ -140,7 +146,8 @@ pub struct Ended {
     pub why: Option<String>,
     /// Membership, if it was observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Subject>,
+    #[serde(rename = "subject")]
+    pub membership: Option<Membership>,
     /// Window in which the role was usable; none if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
@@ -164,14 +171,14 @@ impl Grant {
 
     /// Returns the membership, once it was observed.
     #[must_use]
-    pub fn subject(&self) -> Option<&Subject> {
+    pub fn membership(&self) -> Option<&Membership> {
         match self {
             Self::Scheduled(_) => None,
-            Self::Granting(Granting { subject, .. })
-            | Self::Active(Active { subject, .. })
-            | Self::Revoking(Revoking { subject, .. }) => Some(subject),
+            Self::Granting(Granting { membership, .. })
+            | Self::Active(Active { membership, .. })
+            | Self::Revoking(Revoking { membership, .. }) => Some(membership),
             Self::Revoked(ended) | Self::Failed(ended) | Self::Withdrawn(ended) | Self::Retired(ended) => {
-                ended.subject.as_ref()
+                ended.membership.as_ref()
             }
         }
     }
@@ -179,7 +186,7 @@ impl Grant {
     /// Returns the scope that the database has to hold for this grant now; none if it needs no
     /// membership.
     #[must_use]
-    pub fn wants(&self, width: Width) -> Option<Width> {
-        matches!(self, Self::Granting(_) | Self::Active(_)).then_some(width)
+    pub fn wants(&self, scope: MembershipScope) -> Option<MembershipScope> {
+        matches!(self, Self::Granting(_) | Self::Active(_)).then_some(scope)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::access::{Access, Found};
 use crate::clock::Time;
-use crate::database::{Grantor, Seen, Subject, Width, anothers};
+use crate::database::{Grantor, Membership, MembershipScope, Seen, anothers};
 use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 
@@ -12,7 +12,7 @@ use crate::id::AccessId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clear {
     access: AccessId,
-    subject: Subject,
+    membership: Membership,
     observed: &'static str,
     label: String,
     not_after: Time,
@@ -30,8 +30,8 @@ impl Clear {
 
     /// Returns the membership, by the ids that were observed.
     #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.subject
+    pub fn membership(&self) -> &Membership {
+        &self.membership
     }
 
     /// Returns the state that was observed: `absent`, or `ours`.
@@ -49,7 +49,7 @@ impl Clear {
 
     /// Adds what the account and the role owned before, or the reason why that is not known.
     #[must_use]
-    pub fn knowing(self, before: Result<BTreeSet<String>, String>) -> Self {
+    pub fn with_owned_before(self, before: Result<BTreeSet<String>, String>) -> Self {
         let (before, not_compared) = match before {
             Ok(before) => (Some(before), None),
             Err(why) => (None, Some(why)),
@@ -88,7 +88,7 @@ pub fn judge(
     access: &Access,
     live: &[&Access],
     seen: &Seen,
-    asked: &Subject,
+    asked: &Membership,
     label: &str,
     not_after: Time,
 ) -> Result<Clear, String> {
@@ -96,19 +96,19 @@ pub fn judge(
         return Err(how);
     }
     let observed = if seen.direct.is_empty() { "absent" } else { "ours" };
-    let subject = observed_subject(seen, asked);
+    let membership = observed_subject(seen, asked);
     let default_before = default_before(live, seen, asked);
     let (label, before, not_compared) = (label.to_owned(), None, None);
-    Ok(Clear { access: access.id(), subject, observed, label, not_after, default_before, before, not_compared })
+    Ok(Clear { access: access.id(), membership, observed, label, not_after, default_before, before, not_compared })
 }
 
 /// Returns the default role to restore in the end. It is the present one, or, if another access set
 /// that, the one before.
-fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
+fn default_before(live: &[&Access], seen: &Seen, asked: &Membership) -> Option<String> {
     let now = seen.default_roles.first()?;
     let whose = live.iter().find(|other| {
         let role =
-            other.grant().filter(|grant| grant.is_live()).and_then(Grant::subject).map(|held| held.role.as_str());
+            other.grant().filter(|grant| grant.is_live()).and_then(Grant::membership).map(|held| held.role.as_str());
         other.is_activated() && role == Some(now.as_str())
     });
     match whose {
@@ -122,8 +122,8 @@ fn default_before(live: &[&Access], seen: &Seen, asked: &Subject) -> Option<Stri
 /// Describes how the role is held already and not by us (law 6); none if it is not. `but` is the
 /// access that asks, in `live` or not.
 #[must_use]
-pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Subject) -> Option<String> {
-    let Subject { account, role, .. } = asked;
+pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Membership) -> Option<String> {
+    let Membership { account, role, .. } = asked;
     if let Some(store) = &seen.marked_by {
         return Some(anothers(account, role, store));
     }
@@ -132,8 +132,8 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Su
     if let Some(through) = seen.through.iter().find(|through| !by_ours(through)) {
         return Some(format!("`{account}` holds `{role}` already, through `{through}`"));
     }
-    let subject = observed_subject(seen, asked);
-    let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &subject));
+    let membership = observed_subject(seen, asked);
+    let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &membership));
     seen.direct.iter().find_map(|edge| match &edge.grantor {
         Grantor::Broker | Grantor::Unknown if ours => None,
         // it may belong to another store with the same broker, or to a lost record
@@ -146,26 +146,26 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Su
     })
 }
 
-fn observed_subject(seen: &Seen, asked: &Subject) -> Subject {
-    Subject { account_id: seen.account_id.clone(), role_id: seen.role_id.clone(), ..asked.clone() }
+fn observed_subject(seen: &Seen, asked: &Membership) -> Membership {
+    Membership { account_id: seen.account_id.clone(), role_id: seen.role_id.clone(), ..asked.clone() }
 }
 
 /// Checks whether the database holds the membership for a live access, or may hold it.
-fn holds(access: &Access, subject: &Subject) -> bool {
+fn holds(access: &Access, membership: &Membership) -> bool {
     let Some(grant) = access.grant().filter(|grant| grant.is_live()) else { return false };
     let untouched = matches!(grant, Grant::Revoking(revoking) if revoking.untouched);
-    !untouched && grant.subject().is_some_and(|held| same(held, subject))
+    !untouched && grant.membership().is_some_and(|held| same(held, membership))
 }
 
 /// Checks whether a live access gives the account this role, by the server's name for it.
 fn gives(access: &Access, role: &str) -> bool {
-    let held = access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject);
+    let held = access.grant().filter(|grant| grant.is_live()).and_then(Grant::membership);
     held.is_some_and(|held| held.role.as_str() == role && holds(access, held))
 }
 
 /// Checks whether both are the same membership of the account. Ids are compared if both have them,
 /// else the role's name. An account that was dropped and created again is another one.
-pub(crate) fn same(one: &Subject, other: &Subject) -> bool {
+pub(crate) fn same(one: &Membership, other: &Membership) -> bool {
     let account = match (&one.account_id, &other.account_id) {
         (Some(one), Some(other)) => one == other,
         _ => true,
@@ -181,21 +181,21 @@ pub(crate) fn same(one: &Subject, other: &Subject) -> bool {
 /// live accesses want together, because a narrower grant over a wider one narrows it (PostgreSQL 16
 /// and later).
 #[must_use]
-pub fn width(access: &Access, live: &[&Access]) -> Width {
-    let subject = access.grant().and_then(Grant::subject);
-    let together = |other: &&&Access| match (subject, other.grant().and_then(Grant::subject)) {
-        (Some(subject), Some(held)) => same(held, subject),
+pub fn scope(access: &Access, live: &[&Access]) -> MembershipScope {
+    let membership = access.grant().and_then(Grant::membership);
+    let together = |other: &&&Access| match (membership, other.grant().and_then(Grant::membership)) {
+        (Some(membership), Some(held)) => same(held, membership),
         _ => false,
     };
-    live.iter().filter(together).filter_map(|other| other.wants()).fold(access.width(), Width::max)
+    live.iter().filter(together).filter_map(|other| other.wants()).fold(access.scope(), MembershipScope::max)
 }
 
 /// Tells what the database holds of a grant whose outcome was unknown, once it is settled. A
 /// membership that was absent before our intent and is held now is ours.
 #[must_use]
-pub fn settled(seen: &Seen, asked: &Subject, width: Width) -> Found {
+pub fn settled(seen: &Seen, asked: &Membership, scope: MembershipScope) -> Found {
     let ours = |grantor: &Grantor| !matches!(grantor, Grantor::Other(_));
-    if seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.width >= width) {
+    if seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.scope >= scope) {
         return Found::Held;
     }
     if is_lost(seen, asked) { Found::Lost } else { Found::Absent }
@@ -203,7 +203,7 @@ pub fn settled(seen: &Seen, asked: &Subject, width: Width) -> Found {
 
 /// Checks whether an account or role that is known by name only is not found. It may be there under
 /// another name.
-pub(super) fn is_lost(seen: &Seen, asked: &Subject) -> bool {
+pub(super) fn is_lost(seen: &Seen, asked: &Membership) -> bool {
     let ids = [&seen.account_id, &seen.role_id, &asked.account_id, &asked.role_id];
     ids.into_iter().all(Option::is_none) && !(seen.account_exists && seen.role_exists)
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::Access;
-use crate::database::Thing;
+use crate::database::OwnedObject;
 use crate::database::adapter::name_for;
 use crate::id::{Account, RoleName};
-use crate::policy::{LeftBehind, Stance};
+use crate::policy::{Leftovers, Stance};
 
 /// Highest number of leftovers that are named.
 const MOST_NAMED: usize = 100;
@@ -15,11 +15,11 @@ const ALTERED: &str = ", altered";
 
 /// Returns short marks of the objects that were there before.
 #[must_use]
-pub fn marks(things: &[Thing]) -> BTreeSet<String> {
+pub fn marks(things: &[OwnedObject]) -> BTreeSet<String> {
     things.iter().flat_map(|thing| [Some(mark(thing)), version_mark(thing)]).flatten().collect()
 }
 
-fn mark(thing: &Thing) -> String {
+fn mark(thing: &OwnedObject) -> String {
     let mut mark = short(name_for(&[&thing.id]));
     if thing.membership.is_some() {
         // there may be hundreds of these
@@ -28,7 +28,7 @@ fn mark(thing: &Thing) -> String {
     mark
 }
 
-fn version_mark(thing: &Thing) -> Option<String> {
+fn version_mark(thing: &OwnedObject) -> Option<String> {
     thing.version.as_ref().map(|version| short(name_for(&[&thing.id, version])))
 }
 
@@ -38,7 +38,7 @@ fn short(mut mark: String) -> String {
 }
 
 /// Returns the report about one object that is new or altered.
-fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
+fn news(before: &BTreeSet<String>, thing: &OwnedObject) -> Option<String> {
     if !before.contains(&mark(thing)) {
         return Some(thing.what.clone());
     }
@@ -48,7 +48,7 @@ fn news(before: &BTreeSet<String>, thing: &Thing) -> Option<String> {
 
 /// Returns the objects that were not there before, or were altered since, for people to read.
 #[must_use]
-pub fn left_behind(before: &BTreeSet<String>, now: &[Thing]) -> Vec<String> {
+pub fn leftovers(before: &BTreeSet<String>, now: &[OwnedObject]) -> Vec<String> {
     let theirs = now.iter().filter(|thing| thing.membership.is_none());
     let mut news: Vec<String> = theirs.filter_map(|thing| news(before, thing)).collect();
     if let Some(more) = news.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
@@ -77,7 +77,7 @@ fn kind(what: &str) -> String {
 /// If the account or the role is gone by name, one of these may be the same under another name.
 /// Empty if memberships were not listed before, or are not listed now.
 #[must_use]
-pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Account, RoleName)> {
+pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [OwnedObject]) -> Vec<&'t (Account, RoleName)> {
     if !lists_memberships(before, now) {
         return Vec::new();
     }
@@ -87,7 +87,7 @@ pub fn appeared<'t>(before: &BTreeSet<String>, now: &'t [Thing]) -> Vec<&'t (Acc
 
 /// Checks whether memberships were listed, before and now. The broker's own is always among them.
 #[must_use]
-pub fn lists_memberships(before: &BTreeSet<String>, now: &[Thing]) -> bool {
+pub fn lists_memberships(before: &BTreeSet<String>, now: &[OwnedObject]) -> bool {
     now.iter().any(|thing| thing.membership.is_some() && before.contains(&mark(thing)))
 }
 
@@ -95,7 +95,7 @@ impl Access {
     /// Checks whether the access compares its leftovers.
     #[must_use]
     pub fn compares(&self) -> bool {
-        self.approval().plan().handling.left_behind == LeftBehind::Report || self.must_compare()
+        self.approval().plan().handling.leftovers == Leftovers::Report || self.must_compare()
     }
 
     /// Checks whether the role can make objects that outlive it. Then nothing is granted without
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_was_altered_under_its_name_is_told_and_what_was_not_is_not() {
-        let thing = |id: &str, version: Option<&str>| Thing {
+        let thing = |id: &str, version: Option<&str>| OwnedObject {
             id: id.to_owned(),
             what: format!("function {id}"),
             version: version.map(str::to_owned),
@@ -120,15 +120,15 @@ mod tests {
         };
         let before = marks(&[thing("f", Some("1")), thing("g", Some("1")), thing("h", None)]);
         let now = [thing("f", Some("2")), thing("g", Some("1")), thing("h", None), thing("i", Some("1"))];
-        assert_eq!(left_behind(&before, &now), ["function f, altered", "function i"]);
+        assert_eq!(leftovers(&before, &now), ["function f, altered", "function i"]);
     }
 
     #[test]
     fn a_flood_of_one_kind_hides_nothing_of_another() {
-        let thing = |what: String| Thing { id: what.clone(), what, version: None, membership: None };
-        let mut now: Vec<Thing> = (0..200).map(|n| thing(format!("table own{n}"))).collect();
+        let thing = |what: String| OwnedObject { id: what.clone(), what, version: None, membership: None };
+        let mut now: Vec<OwnedObject> = (0..200).map(|n| thing(format!("table own{n}"))).collect();
         now.push(thing("zright to letters".to_owned()));
-        let told = left_behind(&BTreeSet::new(), &now);
+        let told = leftovers(&BTreeSet::new(), &now);
         assert_eq!((told.len(), told.first().map(String::as_str)), (101, Some("zright to letters")));
     }
 }

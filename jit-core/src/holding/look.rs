@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::{is_lost, same};
 use crate::access::Access;
 use crate::clock::{Time, after};
-use crate::database::{Grantor, Seen, Subject, anothers};
+use crate::database::{Grantor, Membership, Seen, anothers};
 use crate::grant::{Cause, Grant};
 use crate::id::{AccessId, TargetName};
 
@@ -23,7 +23,8 @@ pub struct Watch {
     /// Target that reaches the account.
     pub target: TargetName,
     /// Membership that is watched.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub membership: Membership,
     /// Time at which it was verified gone, by the store's clock, UTC.
     pub gone_at: Time,
     /// Incarnation of the server that showed it.
@@ -48,9 +49,9 @@ pub enum Look {
 impl Watch {
     /// Creates the watch over a membership that was just verified gone.
     #[must_use]
-    pub fn new(access: AccessId, target: TargetName, subject: Subject, now: Time, incarnation: String) -> Self {
+    pub fn new(access: AccessId, target: TargetName, membership: Membership, now: Time, incarnation: String) -> Self {
         let next = after(now, LOOKS.first().copied().unwrap_or_default());
-        Self { access, target, subject, gone_at: now, incarnation, looks: 0, next }
+        Self { access, target, membership, gone_at: now, incarnation, looks: 0, next }
     }
 
     /// Returns the watch after one more look; none after the last.
@@ -61,7 +62,7 @@ impl Watch {
     #[must_use]
     pub fn looked(&self, now: Time, seen: &Seen, incarnation: &str) -> Option<Self> {
         let mut next = self.clone();
-        if !is_lost(seen, &self.subject) {
+        if !is_lost(seen, &self.membership) {
             incarnation.clone_into(&mut next.incarnation);
         }
         let planned = |looks: u8| LOOKS.get(usize::from(looks)).map(|wait| after(self.gone_at, *wait));
@@ -80,16 +81,16 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
     // a grant in progress does not account for it yet, and may never do so
     let held_now = |access: &&Access| {
         let grant = access.grant().filter(|grant| grant.is_live() && !matches!(grant, Grant::Granting(_)));
-        grant.and_then(Grant::subject).is_some_and(|held| same(held, &watch.subject))
+        grant.and_then(Grant::membership).is_some_and(|held| same(held, &watch.membership))
     };
     if live.iter().any(|access| held_now(access) && access.id() != watch.access) {
         return Look::Gone;
     }
     if let Some(store) = &seen.marked_by {
-        return Look::Finding(anothers(&watch.subject.account, &watch.subject.role, store));
+        return Look::Finding(anothers(&watch.membership.account, &watch.membership.role, store));
     }
     let restarted = incarnation != watch.incarnation;
-    let role = &watch.subject.role;
+    let role = &watch.membership.role;
     for edge in &seen.direct {
         match (&edge.grantor, restarted) {
             (Grantor::Broker, _) => {
@@ -116,8 +117,8 @@ impl Access {
         if ended.cause == Cause::Rejected {
             return None;
         }
-        let subject = ended.subject.clone()?;
+        let membership = ended.membership.clone()?;
         let incarnation = ended.evidence.as_ref()?.incarnation.clone();
-        Some(Watch::new(self.id(), self.request().target.clone(), subject, ended.at, incarnation))
+        Some(Watch::new(self.id(), self.request().target.clone(), membership, ended.at, incarnation))
     }
 }

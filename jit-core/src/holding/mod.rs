@@ -1,6 +1,6 @@
 //! The memberships of one account in one realm, decided over all its live accesses. Pure.
 
-mod dead_man;
+mod dead_mans_switch;
 mod judge;
 mod left;
 mod look;
@@ -12,16 +12,16 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use dead_man::{ArmedDeadMan, WantedDeadMan, mode, wanted_dead_men};
+pub use dead_mans_switch::{ArmedSwitch, WantedSwitch, mode, wanted_dead_mans_switches};
 pub(crate) use judge::same;
-pub use judge::{Clear, judge, settled, standing, width};
-pub use left::{appeared, left_behind, lists_memberships, marks};
+pub use judge::{Clear, judge, scope, settled, standing};
+pub use left::{appeared, leftovers, lists_memberships, marks};
 pub use look::{Look, Watch, look};
 pub use verify::{Closing, Verified, closings, orphan_closing, verify};
 
 use crate::access::Access;
 use crate::clock::Time;
-use crate::database::Subject;
+use crate::database::Membership;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::names::join;
 use crate::store::{Lane, Schedule};
@@ -50,7 +50,7 @@ pub struct Holding {
     pub orphans: Vec<Orphan>,
     /// Dead man's switches that are in the database for the account, or may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub armed: Vec<ArmedDeadMan>,
+    pub armed: Vec<ArmedSwitch>,
     /// Time until which a revoke of unknown outcome may still arrive, UTC. It would take away what
     /// is granted before (law 15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,8 @@ pub struct Orphan {
     /// Target that reaches the account.
     pub target: TargetName,
     /// Membership that has to be revoked.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub membership: Membership,
     /// Time of the next try, by the store's clock, UTC.
     pub retry_at: Time,
 }

@@ -7,8 +7,8 @@ use crate::access::tests::model::{access, at, id, plan, question};
 use crate::access::{Event, Extend, Found};
 use crate::clock::after;
 use crate::database::{
-    DefaultRole, Edge, Granted, Grantor, Identity, ObjectId, Prepared, Rejection, RevokeHow, RevokeReport, Seen,
-    Session, Subject, Width,
+    DefaultRole, Granted, Grantor, Identity, Membership, MembershipGrant, MembershipScope, ObjectId, Prepared,
+    Rejection, RevokeHow, RevokeReport, Seen, Session,
 };
 use crate::grant::{Cause, Grant};
 use crate::id::RoleName;
@@ -22,13 +22,14 @@ fn next(access: &Access, event: Event, now: Time) -> Access {
     access.handle(event, now).unwrap().access
 }
 
-fn subject(access: &Access) -> Subject {
+fn membership(access: &Access) -> Membership {
     let request = access.request();
-    Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
+    Membership { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
 }
 
-fn seen(edges: &[(Grantor, Width)]) -> Seen {
-    let direct = edges.iter().map(|(grantor, width)| Edge { grantor: grantor.clone(), width: *width, admin: false });
+fn seen(edges: &[(Grantor, MembershipScope)]) -> Seen {
+    let direct =
+        edges.iter().map(|(grantor, scope)| MembershipGrant { grantor: grantor.clone(), scope: *scope, admin: false });
     let id = |text: &str| Some(ObjectId(text.to_owned()));
     Seen {
         account_id: id("account 1"),
@@ -41,7 +42,7 @@ fn seen(edges: &[(Grantor, Width)]) -> Seen {
 }
 
 fn granting_where(access: &Access, seen: &Seen) -> Access {
-    let clear = judge(access, &[], seen, &subject(access), "node-1", at(62)).unwrap();
+    let clear = judge(access, &[], seen, &membership(access), "node-1", at(62)).unwrap();
     next(access, Event::BeginGrant(clear), at(2))
 }
 
@@ -124,10 +125,10 @@ fn law_07_what_others_hold_stays_and_is_narrowed_where_the_ended_one_was_wider()
     let (wide, narrow) = (active(1, WIDE), active(2, NARROW));
     let ended = ending(&wide);
     let closing = closings(&[&ended, &narrow], at(11)).remove(0);
-    assert_eq!((closing.order.how, closing.stays), (RevokeHow::Narrow, Some(Width::Inherit)));
+    assert_eq!((closing.order.how, closing.stays), (RevokeHow::Narrow, Some(MembershipScope::Inherit)));
     assert_eq!(closing.still_held_by, [id(2)]);
-    assert!(verify(&closing, &report(seen(&[(Grantor::Broker, Width::SetRole)]))).is_err());
-    let verified = verify(&closing, &report(seen(&[(Grantor::Broker, Width::Inherit)]))).unwrap();
+    assert!(verify(&closing, &report(seen(&[(Grantor::Broker, MembershipScope::SetRole)]))).is_err());
+    let verified = verify(&closing, &report(seen(&[(Grantor::Broker, MembershipScope::Inherit)]))).unwrap();
     assert_eq!(verified[0].evidence().still_held_by, [id(2)]);
 
     let ended = ending(&narrow);
@@ -138,8 +139,8 @@ fn law_07_what_others_hold_stays_and_is_narrowed_where_the_ended_one_was_wider()
 #[test]
 fn law_07_a_narrower_grant_over_a_wider_one_grants_as_wide_as_both_want() {
     let (wide, narrow) = (active(1, WIDE), granting(2, NARROW));
-    assert_eq!(width(&narrow, &[&wide, &narrow]), Width::SetRole);
-    assert_eq!(width(&narrow, &[&ending(&wide), &narrow]), Width::Inherit);
+    assert_eq!(scope(&narrow, &[&wide, &narrow]), MembershipScope::SetRole);
+    assert_eq!(scope(&narrow, &[&ending(&wide), &narrow]), MembershipScope::Inherit);
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn law_06_a_rejected_grant_is_only_looked_at_and_what_it_finds_is_not_ours() {
     let rejected = next(&granting(1, NARROW), rejected, at(3));
     let closing = closings(&[&rejected], at(11)).remove(0);
     assert_eq!((closing.order.how, closing.order.sessions), (RevokeHow::Nothing, Sessions::Keep));
-    let mut standing = seen(&[(Grantor::Unknown, Width::SetRole)]);
+    let mut standing = seen(&[(Grantor::Unknown, MembershipScope::SetRole)]);
     standing.prepared = vec![prepared()];
     standing.sessions = vec![session(0)];
     let verified = verify(&closing, &report(standing)).unwrap().remove(0);
@@ -187,15 +188,15 @@ fn law_05_what_is_left_keeps_the_end_unverified() {
     let ended = ending(&active(1, NARROW));
     let closing = closings(&[&ended], at(11)).remove(0);
     let left = |seen: Seen| verify(&closing, &report(seen)).unwrap_err();
-    assert!(left(seen(&[(Grantor::Broker, Width::Inherit)])).contains("still shows"));
-    assert!(left(seen(&[(Grantor::Unknown, Width::SetRole)])).contains("still shows"));
+    assert!(left(seen(&[(Grantor::Broker, MembershipScope::Inherit)])).contains("still shows"));
+    assert!(left(seen(&[(Grantor::Unknown, MembershipScope::SetRole)])).contains("still shows"));
     assert!(left(Seen { sessions: vec![session(11)], ..seen(&[]) }).contains("sessions are still open"));
     let no_time = Session { since: None, ..session(0) };
     assert!(left(Seen { sessions: vec![no_time], ..seen(&[]) }).contains("sessions"));
     assert!(left(Seen { prepared: vec![prepared()], ..seen(&[]) }).contains("ROLLBACK PREPARED 'it''s'"));
 
     // a session that began after the revoke never had the role; grants by others are residual
-    let others = seen(&[(Grantor::Other("dba".to_owned()), Width::SetRole)]);
+    let others = seen(&[(Grantor::Other("dba".to_owned()), MembershipScope::SetRole)]);
     let fine = Seen { sessions: vec![session(12)], through: vec!["staff".to_owned()], ..others };
     let verified = verify(&closing, &report(fine)).unwrap().remove(0);
     assert_eq!(verified.evidence().residual, ["through role `staff`", "granted by `dba`"]);
@@ -232,14 +233,14 @@ fn law_05_who_is_not_found_by_his_name_may_hold_it_under_another() {
 fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     let asking = access(1, NARROW, 0);
     let ours = active(2, NARROW);
-    let judged = |live: &[&Access], seen: &Seen| judge(&asking, live, seen, &subject(&asking), "node-1", at(62));
+    let judged = |live: &[&Access], seen: &Seen| judge(&asking, live, seen, &membership(&asking), "node-1", at(62));
     assert_eq!(judged(&[], &seen(&[])).unwrap().observed(), "absent");
-    let unknown = seen(&[(Grantor::Unknown, Width::SetRole)]);
+    let unknown = seen(&[(Grantor::Unknown, MembershipScope::SetRole)]);
     assert!(judged(&[], &unknown).is_err());
     assert!(judged(&[&asking], &unknown).is_err(), "its own wish makes it not ours");
     assert_eq!(judged(&[&ours], &unknown).unwrap().observed(), "ours");
-    assert!(judged(&[&ours], &seen(&[(Grantor::Other("dba".to_owned()), Width::Inherit)])).is_err());
-    let brokers = seen(&[(Grantor::Broker, Width::Inherit)]);
+    assert!(judged(&[&ours], &seen(&[(Grantor::Other("dba".to_owned()), MembershipScope::Inherit)])).is_err());
+    let brokers = seen(&[(Grantor::Broker, MembershipScope::Inherit)]);
     assert_eq!(judged(&[&ours], &brokers).unwrap().observed(), "ours");
     assert!(
         judged(&[], &brokers).unwrap_err().contains("no access here accounts for it"),
@@ -247,14 +248,17 @@ fn law_06_what_is_held_already_is_refused_and_ours_is_not() {
     );
     assert!(judged(&[&ours], &Seen { through: vec!["staff".to_owned()], ..seen(&[]) }).is_err());
 
-    let found = |seen: &Seen, width| settled(seen, &subject(&asking), width);
-    assert_eq!(found(&seen(&[(Grantor::Broker, Width::Inherit)]), Width::SetRole), Found::Absent);
-    assert_eq!(found(&seen(&[(Grantor::Unknown, Width::SetRole)]), Width::SetRole), Found::Held);
-    assert_eq!(found(&seen(&[(Grantor::Other("dba".to_owned()), Width::SetRole)]), Width::Inherit), Found::Absent);
+    let found = |seen: &Seen, scope| settled(seen, &membership(&asking), scope);
+    assert_eq!(found(&seen(&[(Grantor::Broker, MembershipScope::Inherit)]), MembershipScope::SetRole), Found::Absent);
+    assert_eq!(found(&seen(&[(Grantor::Unknown, MembershipScope::SetRole)]), MembershipScope::SetRole), Found::Held);
+    assert_eq!(
+        found(&seen(&[(Grantor::Other("dba".to_owned()), MembershipScope::SetRole)]), MembershipScope::Inherit),
+        Found::Absent
+    );
     let by_id = Seen { account_exists: false, account_id: None, ..seen(&[]) };
-    assert_eq!(found(&by_id, Width::Inherit), Found::Absent, "where ids tell accounts apart, it is gone");
+    assert_eq!(found(&by_id, MembershipScope::Inherit), Found::Absent, "where ids tell accounts apart, it is gone");
     let by_name = Seen { role_id: None, ..by_id };
-    assert_eq!(found(&by_name, Width::Inherit), Found::Lost, "it may be held under another name");
+    assert_eq!(found(&by_name, MembershipScope::Inherit), Found::Lost, "it may be held under another name");
 }
 
 #[test]
@@ -288,8 +292,8 @@ fn law_05_it_is_looked_at_again_after_a_minute_an_hour_and_a_day() {
     assert_eq!(watch.looked(at(90_000), &there, "boot 1"), None);
     // an account known by name only, and not found, does not count as seen
     let lost = Seen { account_id: None, role_id: None, account_exists: false, ..there };
-    let subject = Subject { account_id: None, role_id: None, ..watch.subject.clone() };
-    let by_name = Watch { subject, ..watch };
+    let membership = Membership { account_id: None, role_id: None, ..watch.membership.clone() };
+    let by_name = Watch { membership, ..watch };
     assert_eq!(by_name.looked(at(20), &lost, "boot 2").unwrap().incarnation, "boot 1");
 }
 
@@ -297,9 +301,9 @@ fn law_05_it_is_looked_at_again_after_a_minute_an_hour_and_a_day() {
 fn law_05_what_comes_back_is_ours_by_its_grantor_or_by_a_new_incarnation() {
     let gone = revoked(&ending(&active(1, NARROW)));
     let watch = gone.watch().unwrap();
-    let unknown = seen(&[(Grantor::Unknown, Width::SetRole)]);
-    let broker = seen(&[(Grantor::Broker, Width::Inherit)]);
-    let other = seen(&[(Grantor::Other("dba".to_owned()), Width::Inherit)]);
+    let unknown = seen(&[(Grantor::Unknown, MembershipScope::SetRole)]);
+    let broker = seen(&[(Grantor::Broker, MembershipScope::Inherit)]);
+    let other = seen(&[(Grantor::Other("dba".to_owned()), MembershipScope::Inherit)]);
     assert_eq!(look(&watch, &[], &seen(&[]), "boot 2"), Look::Gone);
     assert_eq!(look(&watch, &[], &other, "boot 2"), Look::Gone);
     assert!(matches!(look(&watch, &[], &unknown, "boot 1"), Look::Finding(_)));
@@ -350,7 +354,7 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     let of = |number, role, live: &[&Access], seen: &Seen| {
         let asking = access(number, NARROW, role);
         let seen = &Seen { role_id: Some(ObjectId(format!("id {role}"))), ..seen.clone() };
-        let clear = judge(&asking, live, seen, &subject(&asking), "node-1", at(62)).unwrap();
+        let clear = judge(&asking, live, seen, &membership(&asking), "node-1", at(62)).unwrap();
         granted(&next(&asking, Event::BeginGrant(clear), at(2)))
     };
     let goes = |live: &[&Access]| closings(live, at(11)).remove(0).order.default_role;
@@ -368,7 +372,7 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
     assert_eq!(goes(&[&ending(&first), &twin]), DefaultRole::Stays);
     assert_eq!(goes(&[&ending(&twin)]), to("before"));
     // the dead man's switch does the same, and is armed while they are live
-    let fires = |live: &[&Access]| wanted_dead_men(live).remove(0).default_role;
+    let fires = |live: &[&Access]| wanted_dead_mans_switches(live).remove(0).default_role;
     assert_eq!(fires(&[&first]), to("before"));
     assert_eq!(fires(&[&first, &twin]), to("before"));
     assert_eq!(fires(&[&first, &second]), to("role2"));
@@ -382,7 +386,7 @@ fn law_07_the_default_role_that_was_there_first_comes_back_last() {
 fn law_05_a_default_role_that_is_still_set_is_not_gone() {
     let ended = ending(&active(1, NARROW));
     let closing = closings(&[&ended], at(11)).remove(0);
-    let role = closing.order.subject.role.as_str().to_owned();
+    let role = closing.order.membership.role.as_str().to_owned();
     let still = report(Seen { default_roles: vec![role], ..seen(&[]) });
     assert!(verify(&closing, &still).unwrap_err().contains("default role"));
 }
@@ -392,7 +396,7 @@ fn law_06_a_role_within_one_that_a_live_access_gives_is_not_held_for_good() {
     let (wider, asked) = (active(1, NARROW), access(2, NARROW, 0));
     let mut within = seen(&[]);
     within.through = vec![wider.request().role.to_string()];
-    let narrower = Subject { role: RoleName::new("within").unwrap(), ..subject(&asked) };
+    let narrower = Membership { role: RoleName::new("within").unwrap(), ..membership(&asked) };
     assert_eq!(standing(None, &[&wider], &within, &narrower), None);
     assert_eq!(standing(None, &[&ending(&wider)], &within, &narrower), None);
     // without an access that gives it, somebody granted it for good
@@ -423,7 +427,7 @@ fn law_05_a_role_that_was_gone_before_its_end_is_told_apart() {
 fn law_04_a_default_role_that_nobody_can_change_does_not_keep_an_end_open() {
     let ended = ending(&active(1, NARROW));
     let closing = closings(&[&ended], at(11)).remove(0);
-    let role = closing.order.subject.role.as_str().to_owned();
+    let role = closing.order.membership.role.as_str().to_owned();
     let mut kept = report(Seen { default_roles: vec![role.clone()], ..seen(&[]) });
     kept.default_kept = Some("its definer is gone".to_owned());
     let proof = verify(&closing, &kept).unwrap().remove(0);

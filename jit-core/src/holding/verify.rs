@@ -5,7 +5,7 @@ use crate::access::Access;
 use crate::approval::Plan;
 use crate::clock::Time;
 use crate::database::{
-    DefaultRole, Grantor, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, Subject, Width, anothers,
+    DefaultRole, Grantor, Membership, MembershipScope, RevokeHow, RevokeOrder, RevokeReport, Seen, Session, anothers,
 };
 use crate::grant::{Evidence, Grant, Window};
 use crate::id::{AccessId, RoleName};
@@ -35,9 +35,9 @@ impl Verified {
 
     /// Adds the leftovers of the access, or the reason why they are not known.
     #[must_use]
-    pub fn leaving(mut self, left: Result<Vec<String>, String>) -> Self {
+    pub fn with_leftovers(mut self, left: Result<Vec<String>, String>) -> Self {
         match left {
-            Ok(left) => self.evidence.left_behind = left,
+            Ok(left) => self.evidence.leftovers = left,
             Err(why) => self.evidence.not_compared = Some(why),
         }
         self
@@ -59,7 +59,7 @@ pub struct Closing {
     /// Accesses that end with it.
     pub accesses: Vec<AccessId>,
     /// Scope that stays; none if the membership goes.
-    pub stays: Option<Width>,
+    pub stays: Option<MembershipScope>,
     /// Accesses for which it stays.
     pub still_held_by: Vec<AccessId>,
     /// Other roles that the account holds by live accesses, through which this one may be held.
@@ -78,16 +78,16 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
     let mut closings: Vec<Closing> = Vec::new();
     for access in live {
         let Some(Grant::Revoking(revoking)) = access.grant() else { continue };
-        let done = closings.iter().any(|closing| proves(&closing.order.subject, &revoking.subject));
+        let done = closings.iter().any(|closing| proves(&closing.order.membership, &revoking.membership));
         let granting = |other: &&&Access| match other.grant() {
-            Some(Grant::Granting(granting)) => same(&granting.subject, &revoking.subject),
+            Some(Grant::Granting(granting)) => same(&granting.membership, &revoking.membership),
             _ => false,
         };
         if done || revoking.unsettled.is_some() || revoking.retry_at > now || live.iter().any(|other| granting(&other))
         {
             continue;
         }
-        closings.push(closing(access.id(), &revoking.subject, live));
+        closings.push(closing(access.id(), &revoking.membership, live));
     }
     closings
 }
@@ -95,11 +95,12 @@ pub fn closings(live: &[&Access], now: Time) -> Vec<Closing> {
 /// Returns the ending of a membership that no access accounts for; none if a live access holds it
 /// now.
 #[must_use]
-pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> Option<Closing> {
-    let held = live.iter().any(|access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, orphan)));
+pub fn orphan_closing(orphan: &Membership, live: &[&Access], nobody: AccessId) -> Option<Closing> {
+    let held =
+        live.iter().any(|access| access.grant().and_then(Grant::membership).is_some_and(|held| same(held, orphan)));
     let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
     let default_role = DefaultRole::Goes { back_to: None };
-    let order = RevokeOrder { access: nobody, subject: orphan.clone(), how, sessions, prepared, default_role };
+    let order = RevokeOrder { access: nobody, membership: orphan.clone(), how, sessions, prepared, default_role };
     (!held).then_some(Closing {
         order,
         accesses: Vec::new(),
@@ -112,35 +113,35 @@ pub fn orphan_closing(orphan: &Subject, live: &[&Access], nobody: AccessId) -> O
 
 /// Checks whether an observation of one membership holds for the other. Both must be looked up by
 /// the same ids, or both by name.
-fn proves(one: &Subject, other: &Subject) -> bool {
+fn proves(one: &Membership, other: &Membership) -> bool {
     same(one, other) && one.account_id == other.account_id && one.role_id == other.role_id
 }
 
-fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
+fn closing(first: AccessId, membership: &Membership, live: &[&Access]) -> Closing {
     let (mut accesses, mut since) = (Vec::new(), Vec::new());
     let mut still_held_by = Vec::new();
-    let mut stays: Option<Width> = None;
-    let mut ended: Option<Width> = None;
+    let mut stays: Option<MembershipScope> = None;
+    let mut ended: Option<MembershipScope> = None;
     let mut plans: Vec<&Plan> = Vec::new();
     for access in live {
-        if !access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject)) {
+        if !access.grant().and_then(Grant::membership).is_some_and(|held| same(held, membership)) {
             continue;
         }
         match access.grant() {
             // if one is known by its id and the other by name only, one can be gone while the other
             // is there
-            Some(Grant::Revoking(revoking)) if !proves(subject, &revoking.subject) => {}
+            Some(Grant::Revoking(revoking)) if !proves(membership, &revoking.membership) => {}
             Some(Grant::Revoking(revoking)) if revoking.unsettled.is_none() => {
                 accesses.push(access.id());
                 since.push(revoking.since);
                 if !revoking.untouched {
-                    ended = ended.max(Some(access.width()));
+                    ended = ended.max(Some(access.scope()));
                     plans.push(access.approval().plan());
                 }
             }
             _ => {
-                if let Some(width) = access.wants() {
-                    stays = stays.max(Some(width));
+                if let Some(scope) = access.wants() {
+                    stays = stays.max(Some(scope));
                     still_held_by.push(access.id());
                 }
             }
@@ -161,16 +162,16 @@ fn closing(first: AccessId, subject: &Subject, live: &[&Access]) -> Closing {
     };
     let rollback = plans.iter().any(|plan| plan.handling.prepared == Prepared::Rollback);
     let prepared = if rollback { Prepared::Rollback } else { Prepared::Report };
-    let default_role = default_role(subject, &accesses, live);
-    let order = RevokeOrder { access: first, subject: subject.clone(), how, sessions, prepared, default_role };
-    let others = others(subject, live);
+    let default_role = default_role(membership, &accesses, live);
+    let order = RevokeOrder { access: first, membership: membership.clone(), how, sessions, prepared, default_role };
+    let others = others(membership, live);
     Closing { order, accesses, stays, still_held_by, others, since }
 }
 
 /// Returns the roles that the account holds by other live accesses.
-fn others(subject: &Subject, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
+fn others(membership: &Membership, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
     let other = |access: &&&Access| {
-        let held = access.grant().and_then(Grant::subject).filter(|held| !same(held, subject))?;
+        let held = access.grant().and_then(Grant::membership).filter(|held| !same(held, membership))?;
         access.wants().map(|_| (access.id(), held.role.clone()))
     };
     live.iter().filter_map(|access| other(&access)).collect()
@@ -180,10 +181,10 @@ fn others(subject: &Subject, live: &[&Access]) -> Vec<(AccessId, RoleName)> {
 ///
 /// On an engine with a single default role, the replacement is the role of the latest other access
 /// that wants a default role. Without one, it is the default role before ours.
-pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
+pub(super) fn default_role(membership: &Membership, ending: &[AccessId], live: &[&Access]) -> DefaultRole {
     let ended: Vec<&&Access> =
         live.iter().filter(|access| ending.contains(&access.id()) && access.is_activated()).collect();
-    let held = |access: &Access| access.grant().and_then(Grant::subject).is_some_and(|held| same(held, subject));
+    let held = |access: &Access| access.grant().and_then(Grant::membership).is_some_and(|held| same(held, membership));
     // the dead man's switch is armed while they are live
     let mut others = live.iter().filter(|access| !ending.contains(&access.id()) && access.wants_default());
     if ended.is_empty() || others.clone().any(|access| held(access)) {
@@ -192,7 +193,7 @@ pub(super) fn default_role(subject: &Subject, ending: &[AccessId], live: &[&Acce
     let since = |access: &&&Access| access.window().map(Window::activated_at);
     let latest = others.by_ref().max_by_key(since).map(|access| access.request().role.as_str().to_owned());
     let before = || ended.iter().find_map(|access| access.default_before()).map(str::to_owned);
-    let back_to = latest.or_else(before).filter(|role| role != subject.role.as_str());
+    let back_to = latest.or_else(before).filter(|role| role != membership.role.as_str());
     DefaultRole::Goes { back_to }
 }
 
@@ -224,13 +225,13 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     for edge in &seen.direct {
         match &edge.grantor {
             // ids of another server mean nothing, and the grantor there is whoever moved the data
-            Grantor::Other(grantor) if !untouched && closing.order.subject.role_id.is_none() => left.push(format!(
+            Grantor::Other(grantor) if !untouched && closing.order.membership.role_id.is_none() => left.push(format!(
                 "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
                  `REVOKE ... GRANTED BY` as that one"
             )),
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
             Grantor::Broker | Grantor::Unknown if theirs.is_some() => {
-                let Subject { account, role, .. } = &closing.order.subject;
+                let Membership { account, role, .. } = &closing.order.membership;
                 residual.push("held on behalf of another store".to_owned());
                 another_store = theirs.map(|store| anothers(account, role, store));
             }
@@ -238,7 +239,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
-                Some(stays) if edge.width <= stays || edge.grantor == Grantor::Unknown => {}
+                Some(stays) if edge.scope <= stays || edge.grantor == Grantor::Unknown => {}
                 Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),
                 None => left.push("the catalog still shows the membership".to_owned()),
             },
@@ -266,7 +267,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
     if closing.order.how == RevokeHow::Remove && theirs.is_none() {
         left.extend(prepared_left(seen));
     }
-    let role = &closing.order.subject.role;
+    let role = &closing.order.membership.role;
     // without its membership it gives nothing, and retrying the end for ever would hide that it
     // ended
     let mut kept_default = None;
@@ -296,7 +297,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         realm: Some(identity.realm.clone()),
         incarnation: identity.incarnation.clone(),
         gone_before,
-        taken_by_dead_man: gone_before && seen.taken_by_dead_man,
+        taken_by_dead_mans_switch: gone_before && seen.taken_by_dead_mans_switch,
         sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX),
         sessions_kept: kept,
         rolled_back: rolled_back.clone(),
@@ -304,7 +305,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         still_held_by,
         gone,
         default_kept: kept_default,
-        left_behind: Vec::new(),
+        leftovers: Vec::new(),
         not_compared: None,
         another_store,
     };

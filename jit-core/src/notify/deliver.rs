@@ -11,18 +11,20 @@ use super::backoff::{is_given_up, retry_at};
 use super::notice::OutboxRecord;
 use super::notifier::{Notifier, NotifyError};
 use crate::audit::EntryContext;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Entropy, Time, after};
-use crate::fact::{Fact, What};
 use crate::id::{NodeId, TenantId};
-use crate::store::{Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, PageAsk, Record, Store, StoreError, Write};
+use crate::store::{
+    Change, Claim, ClaimRequest, Claimed, Expect, Kind, Lane, PageQuery, Record, Store, StoreError, Write,
+};
 
 /// Request to deliver the due notices of one outbox.
 #[derive(Debug, Clone, Copy)]
-pub struct DeliverAsk<'a> {
+pub struct DeliveryRequest<'a> {
     /// Tenant whose outbox it is.
     pub tenant: &'a TenantId,
     /// Name of the notifier.
-    pub receiver: &'a str,
+    pub notifier_name: &'a str,
     /// Node that delivers.
     pub node: &'a NodeId,
     /// Largest number of queues (accesses); they are delivered at the same time.
@@ -52,11 +54,11 @@ pub struct Outbox {
 pub async fn deliver_due(
     store: &dyn Store,
     notifier: &dyn Notifier,
-    ask: DeliverAsk<'_>,
+    ask: DeliveryRequest<'_>,
     entropy: &dyn Entropy,
 ) -> Result<Outbox, StoreError> {
-    let lane = Lane::outbox(ask.tenant, ask.receiver);
-    let claim = ClaimAsk { lane, limit: ask.limit, how_long: HOLD, node: ask.node.clone() };
+    let lane = Lane::outbox(ask.tenant, ask.notifier_name);
+    let claim = ClaimRequest { lane, limit: ask.limit, how_long: HOLD, node: ask.node.clone() };
     let claimed = store.claim(&claim).await?;
     let run = Run { store, notifier, ask, entropy };
     let mut total = Outbox::default();
@@ -89,7 +91,7 @@ const PAGE: usize = 64;
 struct Run<'a> {
     store: &'a dyn Store,
     notifier: &'a dyn Notifier,
-    ask: DeliverAsk<'a>,
+    ask: DeliveryRequest<'a>,
     entropy: &'a dyn Entropy,
 }
 
@@ -104,7 +106,7 @@ impl Run<'_> {
 
     async fn deliver_in_order(self, claimed: &Claimed) -> Result<Outbox, StoreError> {
         let ours = OutboxRecord::read(&claimed.record)?;
-        let ask = PageAsk {
+        let ask = PageQuery {
             tenant: self.ask.tenant.clone(),
             kind: Kind::Notice,
             label: Some(ours.queue_label()),
@@ -170,8 +172,8 @@ impl Run<'_> {
         stored.tries = stored.tries.saturating_add(1);
         // logs one reason only once, because tries are frequent
         if stored.last_error.as_ref() != Some(&why) {
-            let (receiver, event) = (stored.receiver.as_str(), stored.notice.event.as_str());
-            tracing::warn!(tenant = %self.ask.tenant, receiver, event, why, "a notice is not delivered yet");
+            let (notifier_name, event) = (stored.notifier_name.as_str(), stored.notice.event.as_str());
+            tracing::warn!(tenant = %self.ask.tenant, notifier_name, event, why, "a notice is not delivered yet");
         }
         stored.last_error = Some(why.clone());
         let retry_after = match error {
@@ -183,8 +185,8 @@ impl Run<'_> {
             self.commit(claim, vec![stored.write(expect, Some(due))?], None).await?;
             return Ok(Some(due));
         }
-        let fact = Fact::new(What::NoticeDropped)
-            .with("receiver", stored.receiver.as_str())
+        let fact = AuditEvent::new(EventKind::NoticeDropped)
+            .with("receiver", stored.notifier_name.as_str())
             .with("notice", stored.notice.id.to_string())
             .with("event", stored.notice.event.as_str())
             .with("tries", i64::from(stored.tries))
@@ -218,7 +220,7 @@ impl Run<'_> {
         self,
         claim: &Claim,
         writes: Vec<Write>,
-        said: Option<(&EntryContext<'_>, &Fact)>,
+        said: Option<(&EntryContext<'_>, &AuditEvent)>,
     ) -> Result<(), StoreError> {
         let entries = said.map(|(context, fact)| context.entry(fact, self.entropy).to_store()).into_iter().collect();
         let change = Change { writes, entries, fences: vec![claim.clone()], ..Change::default() };

@@ -201,8 +201,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::audit_event::EventKind;
     use crate::clock::{SystemEntropy, Time};
-    use crate::fact::What;
     use crate::id::TenantId;
 
     fn config() -> EmailConfig {
@@ -228,7 +228,8 @@ mod tests {
         ];
         let fields: BTreeMap<String, String> =
             fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        let notice = Notice::new(TenantId::main(), None, What::Requested, fields, Time::UNIX_EPOCH, &SystemEntropy);
+        let notice =
+            Notice::new(TenantId::default(), None, EventKind::Requested, fields, Time::UNIX_EPOCH, &SystemEntropy);
         let mail = String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap();
         assert_eq!(mail, String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap().as_str());
         assert!(mail.contains(&format!("Message-ID: <{}@jit.invalid>", notice.id)), "{mail}");

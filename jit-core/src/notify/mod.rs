@@ -15,7 +15,7 @@ mod webhook;
 mod words;
 
 pub use backoff::{GIVE_UP_AFTER, GIVE_UP_TRIES};
-pub use deliver::{DeliverAsk, Outbox, deliver_due};
+pub use deliver::{DeliveryRequest, Outbox, deliver_due};
 #[cfg(feature = "email")]
 pub use email::{Email, EmailConfig, EmailError, MailTls};
 pub use notice::{Notice, OutboxRecord, dead_label};

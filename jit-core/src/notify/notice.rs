@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use crate::audit_event::EventKind;
 use crate::clock::{Entropy, Time, after};
-use crate::fact::What;
 use crate::id::{AccessId, EntryId, TenantId};
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
@@ -23,8 +23,8 @@ pub struct Notice {
     /// order.
     pub access: Option<AccessId>,
     /// Event that the notice tells of.
-    pub event: What,
-    /// Further fields, in words and names (`target`, `role`, `principal`, `awaits`).
+    pub event: EventKind,
+    /// Further fields, in words and names (`target`, `role`, `principal`, `pending_on`).
     pub fields: BTreeMap<String, String>,
     /// Time of the event (the store's time), UTC.
     pub at: Time,
@@ -36,7 +36,7 @@ impl Notice {
     pub fn new(
         tenant: TenantId,
         access: Option<AccessId>,
-        event: What,
+        event: EventKind,
         fields: BTreeMap<String, String>,
         at: Time,
         entropy: &dyn Entropy,
@@ -52,10 +52,10 @@ impl Notice {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when it cannot be written as JSON, which no notice of the engine is.
-    pub fn write(&self, receiver: &str, now: Time) -> Result<Write, StoreError> {
+    pub fn write(&self, notifier_name: &str, now: Time) -> Result<Write, StoreError> {
         let stored = OutboxRecord {
             notice: self.clone(),
-            receiver: receiver.to_owned(),
+            notifier_name: notifier_name.to_owned(),
             tries: 0,
             first_due: now,
             last_error: None,
@@ -74,7 +74,9 @@ impl Notice {
     ) -> Result<Vec<Write>, StoreError> {
         let order = notices.into_iter().zip(0..);
         order
-            .map(|((receiver, notice), place)| notice.write(receiver, after(now, TimeDelta::microseconds(place))))
+            .map(|((notifier_name, notice), place)| {
+                notice.write(notifier_name, after(now, TimeDelta::microseconds(place)))
+            })
             .collect()
     }
 }
@@ -86,7 +88,8 @@ pub struct OutboxRecord {
     /// Notice to deliver.
     pub notice: Notice,
     /// Name of the notifier.
-    pub receiver: String,
+    #[serde(rename = "receiver")]
+    pub notifier_name: String,
     /// Number of failed tries.
     pub tries: u32,
     /// Time at which the first try was due (the store's time), UTC.
@@ -95,7 +98,7 @@ pub struct OutboxRecord {
     pub last_error: Option<String>,
 }
 
-/// Returns the label of notices that were given up, for [`crate::store::PageAsk`]. Their records
+/// Returns the label of notices that were given up, for [`crate::store::PageQuery`]. Their records
 /// stay until somebody deletes them.
 #[must_use]
 pub fn dead_label() -> (String, String) {
@@ -119,7 +122,7 @@ impl OutboxRecord {
     /// delivered one after the other.
     pub(super) fn queue(&self) -> String {
         let about = self.notice.access.map_or_else(|| self.notice.id.to_string(), |access| access.to_string());
-        format!("{}/{about}", self.receiver)
+        format!("{}/{about}", self.notifier_name)
     }
 
     /// Returns the label of its queue.
@@ -132,9 +135,9 @@ impl OutboxRecord {
         let Notice { tenant, id, .. } = &self.notice;
         // keys sort by the time of the first try: the order of a queue
         let micros = u64::try_from(self.first_due.timestamp_micros()).unwrap_or_default();
-        let at = RecordKey::new(tenant, Kind::Notice, format!("{micros:020}/{id}/{}", self.receiver));
+        let at = RecordKey::new(tenant, Kind::Notice, format!("{micros:020}/{id}/{}", self.notifier_name));
         let body = serde_json::to_vec(self).map_err(|error| damaged(&at.key, &error))?;
-        let lane = Lane::outbox(tenant, &self.receiver);
+        let lane = Lane::outbox(tenant, &self.notifier_name);
         let serial = format!("notice:{}", join([tenant.as_str(), &self.queue()]));
         let label = if due.is_some() { self.queue_label() } else { dead_label() };
         let schedule = due.map(|due| Schedule { lane, due, serial });

@@ -9,7 +9,7 @@ use super::notice::Notice;
 use super::notifier::{Notifier, NotifyError};
 use super::webhook::{judge, unanswered};
 use super::words::line;
-use crate::fact::What;
+use crate::audit_event::EventKind;
 use crate::http::{HttpClient, HttpRequest};
 use crate::text::{cut, escaped};
 
@@ -115,20 +115,20 @@ enum Tone {
 }
 
 /// Returns the loudness of an event.
-fn tone(event: What) -> Tone {
+fn tone(event: EventKind) -> Tone {
     match event {
-        What::BreakGlass
-        | What::Overdue
-        | What::Reappeared
-        | What::ReviewOverdue
-        | What::DeadManFired
-        | What::Finding
-        | What::FactorLocked
-        | What::TargetLost
-        | What::PumpDied
-        | What::TargetRefused
-        | What::Retired
-        | What::Stopped => Tone::Loud,
+        EventKind::BreakGlass
+        | EventKind::Overdue
+        | EventKind::Reappeared
+        | EventKind::ReviewOverdue
+        | EventKind::SwitchFired
+        | EventKind::Finding
+        | EventKind::FactorLocked
+        | EventKind::TargetLost
+        | EventKind::PumpDied
+        | EventKind::TargetRefused
+        | EventKind::Retired
+        | EventKind::Stopped => Tone::Loud,
         _ => Tone::Plain,
     }
 }
@@ -140,13 +140,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::audit_event::EventKind;
     use crate::clock::{SystemEntropy, Time};
-    use crate::fact::What;
     use crate::id::{AccessId, TenantId};
 
-    fn notice(event: What, fields: BTreeMap<String, String>) -> Notice {
+    fn notice(event: EventKind, fields: BTreeMap<String, String>) -> Notice {
         let access = AccessId::fresh(Time::UNIX_EPOCH, &SystemEntropy);
-        Notice::new(TenantId::main(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
+        Notice::new(TenantId::default(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
     }
 
     /// Collects every text that Slack is told to show, with whether Slack may interpret it.
@@ -179,7 +179,7 @@ mod tests {
             ("link", "https://jit.example.com/a/1"),
         ];
         let fields = fields.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-        let payload = payload(&notice(What::Requested, fields));
+        let payload = payload(&notice(EventKind::Requested, fields));
         let shown = payload.to_string();
         for part in [
             "alice asks for orders_write on orders-prod",
@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn what_people_wrote_makes_no_field_no_mention_and_no_icon() {
         let evil = "x\n*Role*\norders_read <!channel> :white_check_mark: `bob`";
-        for event in [What::Requested, What::Denied, What::Finding, What::Stopped, What::Escalated] {
+        for event in
+            [EventKind::Requested, EventKind::Denied, EventKind::Finding, EventKind::Stopped, EventKind::Escalated]
+        {
             let names =
                 ["principal", "role", "target", "reason", "ticket", "note", "why", "by", "to", "scope", "awaits"];
             let fields = names.iter().map(|name| ((*name).to_owned(), evil.to_owned())).collect();
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_emergency_looks_like_one() {
-        let shown = payload(&notice(What::BreakGlass, BTreeMap::new())).to_string();
+        let shown = payload(&notice(EventKind::BreakGlass, BTreeMap::new())).to_string();
         assert!(shown.contains("🚨 EMERGENCY"), "{shown}");
     }
 
@@ -223,7 +225,7 @@ mod tests {
         #[test]
         fn whatever_a_notice_holds_slacks_limits_are_kept(
             texts_given in proptest::collection::vec(proptest::option::of("(\\PC|[<>&\n]|é){0,4000}"), 14),
-            event in prop_oneof![Just(What::Requested), Just(What::Overdue), Just(What::Finding), Just(What::PolicyChanged)],
+            event in prop_oneof![Just(EventKind::Requested), Just(EventKind::Overdue), Just(EventKind::Finding), Just(EventKind::PolicyChanged)],
         ) {
             let names = ["principal", "role", "target", "duration", "expires_at", "ticket", "rule", "by", "note", "why",
                 "reason", "awaits", "link", "requester"];

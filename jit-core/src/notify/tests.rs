@@ -5,16 +5,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
+use crate::audit_event::EventKind;
 use crate::clock::{SystemEntropy, Time};
-use crate::fact::What;
 use crate::id::{AccessId, NodeId, TenantId};
-use crate::store::{Change, Kind, Lane, MemoryStore, PageAsk, Store};
+use crate::store::{Change, Kind, Lane, MemoryStore, PageQuery, Store};
 use crate::testkit::ManualClock;
 
 /// Answers as it is told, notice by notice, and keeps what it received.
 #[derive(Debug, Default)]
 struct Mailbox {
-    taken: Mutex<Vec<(What, String)>>,
+    taken: Mutex<Vec<(EventKind, String)>>,
     answers: Mutex<Vec<NotifyError>>,
 }
 
@@ -23,7 +23,7 @@ impl Mailbox {
         self.answers.lock().unwrap().extend(errors);
     }
 
-    fn taken(&self) -> Vec<What> {
+    fn taken(&self) -> Vec<EventKind> {
         self.taken.lock().unwrap().iter().map(|(what, _)| *what).collect()
     }
 }
@@ -57,7 +57,7 @@ impl Post {
         Self {
             store: Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
             clock,
-            tenant: TenantId::main(),
+            tenant: TenantId::default(),
             node: NodeId::new("node-1").unwrap(),
             mailbox: Mailbox::default(),
         }
@@ -67,7 +67,7 @@ impl Post {
         AccessId::fresh(Time::UNIX_EPOCH, &SystemEntropy)
     }
 
-    async fn send(&self, access: AccessId, events: &[What]) {
+    async fn send(&self, access: AccessId, events: &[EventKind]) {
         let now = self.store.now().await.unwrap();
         let notices: Vec<Notice> = events
             .iter()
@@ -82,17 +82,17 @@ impl Post {
     }
 
     async fn deliver(&self) -> Outbox {
-        let ask = DeliverAsk { tenant: &self.tenant, receiver: "slack:dba", node: &self.node, limit: 16 };
+        let ask = DeliveryRequest { tenant: &self.tenant, notifier_name: "slack:dba", node: &self.node, limit: 16 };
         deliver_due(&*self.store, &self.mailbox, ask, &SystemEntropy).await.unwrap()
     }
 
     async fn left(&self, label: Option<(String, String)>) -> usize {
-        let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Notice, label, after: None, limit: 100 };
+        let ask = PageQuery { tenant: self.tenant.clone(), kind: Kind::Notice, label, after: None, limit: 100 };
         self.store.page(&ask).await.unwrap().len()
     }
 }
 
-const STORY: [What; 3] = [What::Requested, What::Active, What::Revoked];
+const STORY: [EventKind; 3] = [EventKind::Requested, EventKind::Active, EventKind::Revoked];
 
 #[tokio::test]
 async fn notices_are_delivered_in_their_order_and_are_gone() {
@@ -112,9 +112,9 @@ async fn later_notices_of_an_access_wait_behind_one_that_is_tried_again_and_othe
     post.mailbox.fails_with([temporary()]);
     assert_eq!(post.deliver().await, Outbox { delivered: 0, delayed: 1, dropped: 0 });
     post.send(one, &STORY[2..]).await;
-    post.send(other, &[What::Overdue]).await;
+    post.send(other, &[EventKind::Overdue]).await;
     assert_eq!(post.deliver().await.delivered, 1);
-    assert_eq!(post.mailbox.taken(), [What::Overdue]);
+    assert_eq!(post.mailbox.taken(), [EventKind::Overdue]);
     post.clock.advance(Duration::from_secs(3));
     assert_eq!(post.deliver().await.delivered, 3);
     assert_eq!(post.mailbox.taken()[1..], STORY);
@@ -201,7 +201,7 @@ impl Notifier for Sleeper {
 async fn a_notifier_that_never_answers_is_given_up_for_now() {
     let post = Post::new();
     post.send(post.access(), &STORY).await;
-    let ask = DeliverAsk { tenant: &post.tenant, receiver: "slack:dba", node: &post.node, limit: 16 };
+    let ask = DeliveryRequest { tenant: &post.tenant, notifier_name: "slack:dba", node: &post.node, limit: 16 };
     let outbox = deliver_due(&*post.store, &Sleeper, ask, &SystemEntropy).await.unwrap();
     assert_eq!(outbox, Outbox { delivered: 0, delayed: 1, dropped: 0 });
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::Plan;
 use crate::clock::Time;
 use crate::directory::{Directory, Person};
-use crate::id::{ApproverName, FactorName, Group, Principal, ReceiverName, RoleName, RuleName, TargetName};
+use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RoleName, RuleName, TargetName};
 
 /// Longest time of an access from its activation, extensions included, whatever policy says (law
 /// 2).
@@ -87,7 +87,7 @@ pub struct Question<'a> {
     /// Account that asks (the requester), with their groups.
     pub requester: &'a Person,
     /// Account that gets the role (the grantee), with their groups.
-    pub receiver: &'a Person,
+    pub grantee: &'a Person,
     /// Requested duration of the role.
     pub duration: TimeDelta,
     /// Reason that the requester gave.
@@ -108,7 +108,7 @@ pub struct Question<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mentions {
     /// Notifiers that notices go to.
-    pub receivers: BTreeSet<ReceiverName>,
+    pub notifiers: BTreeSet<NotifierName>,
     /// Outside systems that decide.
     pub approvers: BTreeSet<ApproverName>,
     /// People whom rules name one by one. Nobody takes part under a name that looks like one of
@@ -123,7 +123,7 @@ pub struct Mentions {
 impl Mentions {
     /// Adds the names that a plan mentions.
     pub fn of_plan(&mut self, plan: &Plan) {
-        self.receivers.extend(plan.notify.iter().cloned());
+        self.notifiers.extend(plan.notify.iter().cloned());
         for stage in &plan.stages {
             self.approvers.extend(stage.outside.iter().map(|asked| asked.approver.clone()));
             self.factors.extend(stage.mfa.iter().filter_map(|mfa| mfa.factor.clone()));
@@ -229,7 +229,7 @@ pub enum Activation {
 /// do it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DeadMan {
+pub enum DeadMansSwitchPolicy {
     /// The switch is used where the target has one.
     #[default]
     WhenPossible,
@@ -242,7 +242,7 @@ pub enum DeadMan {
 /// Treatment of leftovers: what the account or the role came to own, and what was passed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LeftBehind {
+pub enum Leftovers {
     /// Leftovers are reported, as far as the database shows them.
     #[default]
     Report,

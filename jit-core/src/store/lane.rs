@@ -31,8 +31,8 @@ impl Lane {
 
     /// Returns the lane of the notices to one notifier.
     #[must_use]
-    pub fn outbox(tenant: &TenantId, receiver: &str) -> Self {
-        Self(format!("outbox:{}", join([tenant.as_str(), receiver])))
+    pub fn outbox(tenant: &TenantId, notifier_name: &str) -> Self {
+        Self(format!("outbox:{}", join([tenant.as_str(), notifier_name])))
     }
 
     /// Returns the lane of the questions to one outside system.
@@ -58,8 +58,8 @@ impl Lane {
     /// Returns the tenant and the notifier whose notices this lane holds, if it is an outbox.
     #[must_use]
     pub fn outbox_of(&self) -> Option<(&str, &str)> {
-        let [tenant, receiver] = split(self.0.strip_prefix("outbox:")?)?;
-        Some((tenant, receiver))
+        let [tenant, notifier_name] = split(self.0.strip_prefix("outbox:")?)?;
+        Some((tenant, notifier_name))
     }
 
     /// Takes the text of a store's own column.

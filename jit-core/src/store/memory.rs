@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use super::check::conflict;
 use super::waiting::wait;
 use super::{
-    Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Expect, Lane, PageAsk, Pulse, Record, RecordKey, Schedule,
-    Store, StoreError, StoredEntry, Timekeeper, Writing,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Expect, Lane, PageQuery, Pulse, Record, RecordKey,
+    Schedule, Store, StoreError, StoredEntry, Timekeeper, Writing,
 };
 use crate::clock::{Clock, SystemClock, Time, after};
 use crate::id::{EntryId, TenantId};
@@ -136,7 +136,7 @@ impl Store for MemoryStore {
         Ok(Committed { at })
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         Ok(self.inside().claim(ask))
     }
 
@@ -169,7 +169,7 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|at| inside.records.get(at).cloned()).collect())
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         let from = RecordKey::new(&ask.tenant, ask.kind, ask.after.clone().unwrap_or_default());
         let from = if ask.after.is_some() { Bound::Excluded(from) } else { Bound::Included(from) };
         let inside = self.inside();
@@ -277,7 +277,7 @@ impl Inside {
         }
     }
 
-    fn claim(&mut self, ask: &ClaimAsk) -> Vec<Claimed> {
+    fn claim(&mut self, ask: &ClaimRequest) -> Vec<Claimed> {
         let now = self.time.now();
         let until = after(now, ask.how_long);
         let mut claimed = Vec::new();

@@ -75,7 +75,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError>;
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Gives claims back before they expire. A claim that is no longer held is ignored.
     ///
@@ -117,7 +117,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError>;
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError>;
 
     /// Returns numbered entries of the tenant's log, at most `limit`, beginning with number `from`.
     /// The first entry has number 0.
@@ -346,7 +346,7 @@ pub struct Committed {
 
 /// Request for claims on due records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimAsk {
+pub struct ClaimRequest {
     /// Lane to claim from.
     pub lane: Lane,
     /// Largest number of records to claim.
@@ -383,7 +383,7 @@ pub struct Claimed {
 
 /// Request for one page of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageAsk {
+pub struct PageQuery {
     /// Tenant whose records are listed.
     pub tenant: TenantId,
     /// Kind of the records.

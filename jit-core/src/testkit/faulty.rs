@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder, StoreMarks,
-    Subject,
+    Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
+    StoreMarks,
 };
 use crate::id::{Account, RoleName};
 
@@ -36,8 +36,8 @@ pub enum Method {
     Arm,
     /// Call of [`Database::disarm`].
     Disarm,
-    /// Call of [`Database::belongings`].
-    Belongings,
+    /// Call of [`Database::owned_objects`].
+    OwnedObjects,
     /// Call of [`Database::holders`].
     Holders,
 }
@@ -238,19 +238,19 @@ impl<D: Database> Database for FaultyDatabase<D> {
         self.run(Method::Check, self.inner.check(roles)).await?
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        self.unless_stuck(subjects.iter().map(|subject| &subject.account)).await;
-        self.run(Method::Observe, self.inner.observe(subjects)).await?
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        self.unless_stuck(memberships.iter().map(|membership| &membership.account)).await;
+        self.run(Method::Observe, self.inner.observe(memberships)).await?
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        self.unless_stuck(orders.iter().map(|order| &order.subject().account)).await;
+        self.unless_stuck(orders.iter().map(|order| &order.membership().account)).await;
         let answers = self.run(Method::Grant, self.inner.grant(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        self.unless_stuck(orders.iter().map(|order| &order.subject.account)).await;
+        self.unless_stuck(orders.iter().map(|order| &order.membership.account)).await;
         let answers = self.run(Method::Revoke, self.inner.revoke(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
@@ -260,20 +260,20 @@ impl<D: Database> Database for FaultyDatabase<D> {
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        self.unless_stuck(orders.iter().map(|order| &order.subject.account)).await;
+        self.unless_stuck(orders.iter().map(|order| &order.membership.account)).await;
         let answers = self.run(Method::Arm, self.inner.arm(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        self.unless_stuck(orders.iter().map(|subject| &subject.account)).await;
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
+        self.unless_stuck(orders.iter().map(|membership| &membership.account)).await;
         let answers = self.run(Method::Disarm, self.inner.disarm(call, orders)).await;
         answers.unwrap_or_else(|error| orders.iter().map(|_| Err(again(&error))).collect())
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        self.unless_stuck(subjects.iter().map(|subject| &subject.account)).await;
-        self.run(Method::Belongings, self.inner.belongings(subjects)).await?
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        self.unless_stuck(memberships.iter().map(|membership| &membership.account)).await;
+        self.run(Method::OwnedObjects, self.inner.owned_objects(memberships)).await?
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {

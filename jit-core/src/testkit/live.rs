@@ -5,11 +5,11 @@ use chrono::TimeDelta;
 use crate::access::{Access, Event};
 use crate::approval::{Handling, Limits, Parties, Plan};
 use crate::clock::{Entropy, Time, after};
-use crate::database::{Granted, Identity, ObjectId, Seen, Subject, Width};
+use crate::database::{Granted, Identity, Membership, MembershipScope, ObjectId, Seen};
 use crate::engine::records::{write_access, write_holding};
 use crate::holding::{Holding, judge};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::request::Request;
 use crate::store::{BoxError, Expect, Write};
 
@@ -25,18 +25,18 @@ use crate::store::{BoxError, Expect, Write};
 pub fn active(
     target: &TargetName,
     realm: &RealmId,
-    subject: Subject,
+    membership: Membership,
     since: Time,
     duration: TimeDelta,
     entropy: &dyn Entropy,
 ) -> Result<Vec<Write>, BoxError> {
-    let tenant = TenantId::main();
-    let Subject { account, account_id, role, role_id } = subject;
+    let tenant = TenantId::default();
+    let Membership { account, account_id, role, role_id } = membership;
     let principal = Principal::new(account.as_str())?;
     let request = Request {
         target: target.clone(),
         role: role.clone(),
-        parties: Parties { requester: principal.clone(), receiver: principal },
+        parties: Parties { requester: principal.clone(), grantee: principal },
         account: account.clone(),
         duration,
         start: None,
@@ -47,7 +47,7 @@ pub fn active(
     };
     let id = AccessId::fresh(since, entropy);
     let access = Access::new(id, tenant.clone(), Some(realm.clone()), request, at_once()?, since);
-    let subject = Subject { account: account.clone(), account_id: None, role: role.clone(), role_id: None };
+    let membership = Membership { account: account.clone(), account_id: None, role: role.clone(), role_id: None };
     let seen = Seen {
         account_id: account_id.or_else(|| Some(ObjectId(account.to_string()))),
         account_exists: true,
@@ -55,7 +55,7 @@ pub fn active(
         role_exists: true,
         ..Seen::default()
     };
-    let clear = judge(&access, &[&access], &seen, &subject, "testkit", after(since, TimeDelta::seconds(4)))?;
+    let clear = judge(&access, &[&access], &seen, &membership, "testkit", after(since, TimeDelta::seconds(4)))?;
     let access = access.handle(Event::BeginGrant(clear), since).map_err(|refused| refused.why)?.access;
     let identity = Identity { realm: realm.clone(), incarnation: "testkit".to_owned(), position: String::new() };
     let granted = Granted { server_time: since, identity };
@@ -78,13 +78,13 @@ fn at_once() -> Result<Plan, BoxError> {
         limits: Limits { max: day, max_total: day, decide_by: day, start_within: day, grant_within: day },
         handling: Handling {
             sessions: Sessions::End,
-            set_role: Width::Inherit,
+            set_role: MembershipScope::Inherit,
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
             activation: Activation::Default,
-            dead_man: DeadMan::default(),
-            left_behind: LeftBehind::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
         },
         notify: std::collections::BTreeSet::new(),
         break_glass: None,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::approver::{Approver, ApproverError, Callback, Reply, Review, Said};
-use jit_core::engine::{AccessView, Ask, Filter, Jit, JitError};
-use jit_core::fact::What;
+use jit_core::audit_event::EventKind;
+use jit_core::engine::{AccessRequest, AccessView, Filter, Jit, JitError};
 use jit_core::id::Principal;
 use jit_core::mfa::{Challenge, Factor, FactorError, Verified};
 use jit_core::notify::{Notice, Notifier, NotifyError};
@@ -27,7 +27,7 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     let scene = Scene::new().await;
     let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
     assert_eq!(
-        (access.state, access.awaits.as_slice()),
+        (access.state, access.pending_on.as_slice()),
         ("pending", ["the answer of `tracker`".to_owned()].as_slice())
     );
     scene.jit.run_due().await.unwrap();
@@ -64,7 +64,7 @@ async fn a_ticket_that_is_looked_at_again_costs_nobody_what_was_said_meanwhile()
     scene.jit.approve(&actor("grace"), access.id(), "").await.unwrap();
     scene.jit.run_due().await.unwrap();
     let view = scene.view(&access).await;
-    assert_eq!((view.state, scene.tracker.times()), ("active", 2), "{:?}", view.awaits);
+    assert_eq!((view.state, scene.tracker.times()), ("active", 2), "{:?}", view.pending_on);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn law_18_a_notice_whose_receiver_panicked_is_told_again() {
     assert_eq!(heard.events(), []);
     scene.clock.advance(Duration::from_secs(60));
     jit.run_due().await.unwrap();
-    assert_eq!(heard.events(), [What::Requested]);
+    assert_eq!(heard.events(), [EventKind::Requested]);
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_stage_demands_the_factors_that_it_names_and_takes_each_code_once() {
         scene.enrol(who).await;
     }
     let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
-    assert_eq!(access.awaits, ["a second factor of `alice`"]);
+    assert_eq!(access.pending_on, ["a second factor of `alice`"]);
     // neither a wrong code nor somebody else's code proves anything
     for (who, code) in [("alice", "000000".to_owned()), ("bob", scene.code("alice"))] {
         let error = scene.jit.confirm(&actor(who).responding(totp(), code), access.id()).await.unwrap_err();
@@ -244,7 +244,7 @@ async fn law_08_one_code_proves_one_decision_on_two_nodes_at_once() {
     let mut waiting = Vec::new();
     for who in ["alice", "dave"] {
         let access = scene.jit.request(&scene.with_code(who), ask("writer")).await.unwrap();
-        assert_eq!(access.awaits, ["one of group `dba`"], "the requester's code came with the request");
+        assert_eq!(access.pending_on, ["one of group `dba`"], "the requester's code came with the request");
         waiting.push(access);
     }
     let other = scene.node().await;
@@ -275,7 +275,7 @@ async fn the_sixth_wrong_code_locks_and_is_in_the_log() {
     let count = |what: &str| told.iter().filter(|one| *one == what).count();
     assert_eq!((count("factor-refused"), count("factor-locked"), count("confirmed")), (7, 1, 0));
     scene.later(Duration::from_secs(15 * 60)).await;
-    assert!(scene.chat.events().contains(&What::FactorLocked));
+    assert!(scene.chat.events().contains(&EventKind::FactorLocked));
     scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap();
 }
 
@@ -306,19 +306,24 @@ async fn nobody_decides_for_ten_minutes_and_others_may() {
     let early = scene.jit.approve(&scene.with_code("grace"), access.id(), "").await.unwrap_err();
     assert_eq!(early.kind(), "refused");
     scene.later(Duration::from_secs(10 * 60)).await;
-    assert_eq!(scene.chat.field(What::Escalated, "to"), "oncall");
+    assert_eq!(scene.chat.field(EventKind::Escalated, "to"), "oncall");
     scene.later(Duration::from_secs(10 * 60)).await;
-    assert_eq!(scene.chat.field(What::Reminder, "awaits"), "one of group `dba`");
+    assert_eq!(scene.chat.field(EventKind::Reminder, "awaits"), "one of group `dba`");
     assert!(scene.jit.who_can_decide(access.id()).await.unwrap().contains(&Principal::new("grace").unwrap()));
     scene.jit.approve(&scene.with_code("grace"), access.id(), "").await.unwrap();
     scene.jit.run_due().await.unwrap();
     assert_eq!(scene.view(&access).await.state, "active");
     let events = scene.chat.events();
-    for told in [What::Requested, What::Escalated, What::Reminder, What::Approved, What::Active] {
+    for told in
+        [EventKind::Requested, EventKind::Escalated, EventKind::Reminder, EventKind::Approved, EventKind::Active]
+    {
         assert_eq!(events.iter().filter(|event| **event == told).count(), 1, "{told}");
     }
-    assert!(!scene.other.events().contains(&What::Requested), "the rule names who is told");
-    assert_eq!(scene.chat.field(What::Requested, "link"), format!("https://jit.example.com/accesses/{}", access.id()));
+    assert!(!scene.other.events().contains(&EventKind::Requested), "the rule names who is told");
+    assert_eq!(
+        scene.chat.field(EventKind::Requested, "link"),
+        format!("https://jit.example.com/accesses/{}", access.id())
+    );
 }
 
 #[tokio::test]
@@ -366,7 +371,8 @@ async fn law_08_who_is_away_is_stood_in_for_by_one_and_counts_once() {
 async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else() {
     let scene = Scene::new().await;
     scene.enrol("carol").await;
-    let emergency = || Ask::new("pg", "writer", TimeDelta::minutes(10)).because("the site is down").break_glass();
+    let emergency =
+        || AccessRequest::new("pg", "writer", TimeDelta::minutes(10)).because("the site is down").break_glass();
     assert_eq!(scene.jit.request(&actor("alice"), emergency()).await.unwrap_err().kind(), "denied");
     let access = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
     scene.jit.run_due().await.unwrap();
@@ -375,8 +381,8 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
     assert!(usable.review.as_ref().is_some_and(|review| review.given.is_none()));
     // of several notices of one commit, the later ones are due a moment later
     scene.later(Duration::from_millis(1)).await;
-    assert_eq!(scene.chat.field(What::BreakGlass, "reason"), "the site is down");
-    assert_eq!(scene.chat.field(What::BreakGlass, "review_by"), "any of (one of group `security`)");
+    assert_eq!(scene.chat.field(EventKind::BreakGlass, "reason"), "the site is down");
+    assert_eq!(scene.chat.field(EventKind::BreakGlass, "review_by"), "any of (one of group `security`)");
     for who in ["carol", "bob", "alice"] {
         assert_eq!(scene.jit.review(&actor(who), access.id(), "fine").await.unwrap_err().kind(), "refused", "{who}");
     }
@@ -386,10 +392,10 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
     let overdue = scene.view(&access).await;
     assert_eq!(overdue.state, "revoked");
     assert!(overdue.review.is_some_and(|review| review.overdue));
-    assert_eq!(scene.chat.events().iter().filter(|event| **event == What::ReviewOverdue).count(), 1);
+    assert_eq!(scene.chat.events().iter().filter(|event| **event == EventKind::ReviewOverdue).count(), 1);
     let second = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
     assert_eq!(second.state, "pending");
-    assert_eq!(second.awaits, ["any of (one of group `dba`, one of group `security`)"]);
+    assert_eq!(second.pending_on, ["any of (one of group `dba`, one of group `security`)"]);
     assert!(scene.jit.approve(&actor("carol"), second.id(), "").await.is_err());
     scene.jit.cancel(&actor("carol"), second.id(), "").await.unwrap();
     assert_eq!(scene.jit.review(&actor("frank"), access.id(), " ").await.unwrap_err().kind(), "invalid");
@@ -405,7 +411,8 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
 async fn emergencies_in_a_row_or_at_once_are_never_one_persons_alone() {
     let scene = Scene::new().await;
     scene.jit.reload_policy(policy(&POLICY.replace(", mfa = { within = \"1m\" } }", " }"))).await.unwrap();
-    let emergency = |role: &str| Ask::new("pg", role, TimeDelta::minutes(10)).because("the site is down").break_glass();
+    let emergency =
+        |role: &str| AccessRequest::new("pg", role, TimeDelta::minutes(10)).because("the site is down").break_glass();
     let carol = actor("carol");
     let one = || scene.jit.request(&carol, emergency("writer"));
     let both = tokio::join!(one(), one());

@@ -104,7 +104,8 @@ async fn a_hanging_target_delays_no_other() {
     database.always(Method::Grant, Some(Fault::HangForever));
     jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
     let began = std::time::Instant::now();
-    let other = jit_core::engine::Ask::new("pg-two", "reader", chrono::TimeDelta::milliseconds(300)).because("x");
+    let other =
+        jit_core::engine::AccessRequest::new("pg-two", "reader", chrono::TimeDelta::milliseconds(300)).because("x");
     let other = jit.request(&actor("alice"), other).await.unwrap();
     jit.until_ended(other.id(), PATIENCE).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "the other target waited {:?}", began.elapsed());

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
+use jit_core::audit_event::EventKind;
 use jit_core::directory::{Directory, DirectoryError, ListedDirectory, Person};
-use jit_core::engine::{Ask, Jit, Scope};
-use jit_core::fact::What;
+use jit_core::engine::{AccessRequest, Jit, Scope};
 use jit_core::id::{Group, Principal, RoleName, TargetName};
 use jit_core::notify::{Notice, Notifier, NotifyError};
 use jit_core::policy::{Action, Explained, Policy, PolicyDocument, Question, Ruling};
@@ -255,7 +255,7 @@ async fn law_14_a_pump_that_has_to_stop_says_what_is_unfinished_and_gives_back_w
     let mut asked = Vec::new();
     for target in ["pg", "pg-two"] {
         for who in ["alice", "dave"] {
-            let ask = Ask::new(target, "reader", TimeDelta::hours(1)).because("a test needs it");
+            let ask = AccessRequest::new(target, "reader", TimeDelta::hours(1)).because("a test needs it");
             asked.push(jit.request(&actor(who), ask).await.unwrap().id());
         }
     }
@@ -322,7 +322,7 @@ async fn law_18_a_directory_that_panicked_is_looked_at_again() {
         let told = async {
             loop {
                 let fact = events.recv().await.unwrap().fact;
-                if fact.what == What::DirectoryChanged {
+                if fact.what == EventKind::DirectoryChanged {
                     break fact;
                 }
             }
@@ -390,9 +390,10 @@ async fn law_18_ends_come_before_begins() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let mut events = jit.events();
     jit.run_due().await.unwrap();
-    let told: Vec<What> = std::iter::from_fn(|| events.try_recv().ok()).map(|happened| happened.fact.what).collect();
+    let told: Vec<EventKind> =
+        std::iter::from_fn(|| events.try_recv().ok()).map(|happened| happened.fact.what).collect();
     let place = |what| told.iter().position(|told| *told == what).unwrap();
-    assert!(place(What::Revoked) < place(What::Granting), "{told:?}");
+    assert!(place(EventKind::Revoked) < place(EventKind::Granting), "{told:?}");
 }
 
 #[tokio::test]
@@ -420,7 +421,8 @@ async fn what_is_committed_is_told_although_the_caller_is_gone_and_to_its_tenant
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     asked += jit.list(&jit_core::engine::Filter::default(), None, 100).await.unwrap().len();
-    let told = std::iter::from_fn(|| mine.try_recv().ok()).filter(|told| told.fact.what == What::Requested).count();
+    let told =
+        std::iter::from_fn(|| mine.try_recv().ok()).filter(|told| told.fact.what == EventKind::Requested).count();
     assert_eq!(told, asked);
     assert!(asked > 0 && theirs.try_recv().is_err());
 }
@@ -434,12 +436,12 @@ async fn whoever_waits_is_told_why_nothing_moves() {
     assert!(no_pump.to_string().contains("no pump runs"), "{no_pump}");
     server.stop();
     jit.run_due().await.unwrap();
-    let trouble = jit.access(access.id()).await.unwrap().trouble.unwrap();
-    assert!(trouble.contains("`pg` does not answer since"), "{trouble}");
+    let last_error = jit.access(access.id()).await.unwrap().last_error.unwrap();
+    assert!(last_error.contains("`pg` does not answer since"), "{last_error}");
     let down = jit.until_active(access.id(), Duration::from_millis(20)).await.unwrap_err();
     assert!(down.to_string().contains("does not answer since"), "{down}");
     server.start(false);
     let pump = jit.start();
-    assert_eq!(jit.until_active(access.id(), PATIENCE).await.unwrap().trouble, None);
+    assert_eq!(jit.until_active(access.id(), PATIENCE).await.unwrap().last_error, None);
     pump.stop().await;
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
-use jit_core::database::{Database, InRealm as _, Width};
-use jit_core::engine::{Ask, Jit};
+use jit_core::database::{Database, InRealm as _, MembershipScope};
+use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{TargetName, TenantId};
 use jit_core::store::{MemoryStore, Store};
 use jit_core::testkit::mock::MockServer;
@@ -116,7 +116,7 @@ async fn law_05_an_earlier_copy_in_its_place_is_no_restart_of_it() {
         let access = usable(&jit, "alice", "reader", 3_500).await;
         if early {
             for _ in 0..9 {
-                copy.grant("writer", "mallory", "jit_broker", Width::Inherit, false).unwrap();
+                copy.grant("writer", "mallory", "jit_broker", MembershipScope::Inherit, false).unwrap();
             }
         }
         if late {
@@ -184,7 +184,7 @@ async fn law_07_a_copy_is_no_second_name_of_the_original() {
     let wide = TargetName::new("wide").unwrap();
     jit.put_target(wide, Arc::new(copy.database()) as Arc<dyn Database>).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let longer = Ask::new("wide", "reader", TimeDelta::hours(1)).because("a longer one on the copy");
+    let longer = AccessRequest::new("wide", "reader", TimeDelta::hours(1)).because("a longer one on the copy");
     let refused = jit.request(&actor("alice"), longer).await.unwrap_err();
     assert_eq!(refused.kind(), "target-refused", "{refused}");
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
@@ -248,7 +248,7 @@ async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_writte
     let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, old.database()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 2_000).await;
-    new.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
     assert_eq!(jit.live_elsewhere(&pg()).await.unwrap().accesses.len(), 1);
@@ -266,7 +266,7 @@ async fn law_05_what_a_failover_brought_back_is_looked_for_although_nothing_is_l
     let access = usable(&jit, "alice", "reader", 1_000).await;
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
     // the promoted server had not heard of the end
-    new.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
     lead(&jit, &new).await;
     assert_eq!(jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap(), 0);
     for _ in 0..100 {
@@ -305,12 +305,12 @@ async fn a_declared_realm_names_a_copy_apart_and_survives_another_identifier() {
     let jit = builder.database("wide", copy.database().in_realm("staging").unwrap()).build().await.unwrap();
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 2_000).await;
-    let longer = Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the copy");
+    let longer = AccessRequest::new("wide", "reader", TimeDelta::hours(1)).because("on the copy");
     let longer = jit.request(&actor("alice"), longer).await.unwrap();
     jit.until_active(longer.id(), PATIENCE).await.unwrap();
     // a failover to a server with another identifier and the same data
     let promoted = crate::stage::server(17);
-    promoted.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    promoted.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
     let under_its_name = promoted.database().in_realm("orders").unwrap();
     jit.put_target(pg(), Arc::new(under_its_name) as Arc<dyn Database>).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
@@ -329,7 +329,7 @@ async fn law_07_two_servers_of_one_declared_realm_are_both_refused_until_an_oper
     let wide = TargetName::new("wide").unwrap();
     let second = other.database().in_realm("orders").unwrap();
     jit.put_target(wide.clone(), Arc::new(second) as Arc<dyn Database>).await.unwrap();
-    let on_wide = || Ask::new("wide", "reader", TimeDelta::hours(1)).because("on the other one");
+    let on_wide = || AccessRequest::new("wide", "reader", TimeDelta::hours(1)).because("on the other one");
     // the request is refused at once, or waits for the first contact and is never granted
     if let Ok(asked) = jit.request(&actor("dave"), on_wide()).await {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -388,7 +388,7 @@ async fn law_04_what_an_upgrade_brought_along_by_another_grantor_is_not_called_r
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 1_500).await;
     // the state that pg_upgrade leaves
-    new.grant("reader", "alice", "postgres", Width::SetRole, false).unwrap();
+    new.grant("reader", "alice", "postgres", MembershipScope::SetRole, false).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
@@ -408,7 +408,7 @@ async fn law_04_a_target_that_leads_elsewhere_holds_up_no_end_by_another() {
     // both accesses belong to one account, and the first grant decides by which name the account is
     // reached
     let first = usable(&jit, "alice", "reader", 3_600_000).await;
-    let ask = Ask::new("pg2", "writer", TimeDelta::milliseconds(2_500)).because("a test needs it");
+    let ask = AccessRequest::new("pg2", "writer", TimeDelta::milliseconds(2_500)).because("a test needs it");
     let second = jit.request(&actor("alice"), ask).await.unwrap();
     jit.approve(&actor("bob"), second.id(), "").await.unwrap();
     jit.until_active(second.id(), PATIENCE).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jit_core::engine::{Ask, Jit, JitError, Scope, TenantBuilder};
+use jit_core::engine::{AccessRequest, Jit, JitError, Scope, TenantBuilder};
 use jit_core::id::{Principal, TargetName, TenantId};
 use jit_core::store::MemoryStore;
 
@@ -29,7 +29,9 @@ async fn law_08_nobody_takes_part_under_a_name_that_looks_like_a_known_one() {
     named(&jit.stop(&actor("Frank"), Scope::All, "stop").await.unwrap_err(), "frank");
     named(&jit.request(&actor("dave"), ask("Reader", 60_000)).await.unwrap_err(), "reader");
     named(
-        &jit.request(&actor("dave"), Ask::new("PG", "reader", chrono::TimeDelta::minutes(1))).await.unwrap_err(),
+        &jit.request(&actor("dave"), AccessRequest::new("PG", "reader", chrono::TimeDelta::minutes(1)))
+            .await
+            .unwrap_err(),
         "pg",
     );
     let target = Scope::Target(TargetName::new("Pg").unwrap());

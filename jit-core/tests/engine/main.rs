@@ -12,12 +12,12 @@
 
 mod approvals;
 mod concurrent;
-mod dead_man;
+mod dead_mans_switch;
 mod decisions;
 mod faults;
 mod hostile;
 mod identity;
-mod left_behind;
+mod leftovers;
 mod look_alikes;
 mod operators;
 mod outage;

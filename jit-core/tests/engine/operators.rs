@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::database::Width;
-use jit_core::engine::{AccessView, Ask, Concerns, Drift, Jit, PassReport, Reconcile, Scope};
+use jit_core::database::MembershipScope;
+use jit_core::engine::{AccessRequest, AccessView, Concerns, Drift, Jit, PassReport, Reconcile, Scope};
 use jit_core::id::TargetName;
 use jit_core::store::{Change, Expect, Kind, MemoryStore, RecordKey, Store, Write, Writing};
 use jit_core::testkit::ManualClock;
@@ -91,8 +91,8 @@ async fn reconciliation_names_what_drifted_and_takes_away_only_what_is_ours() {
     let pump = jit.start();
     let vanished = usable(&jit, "alice", "reader", 3_600_000).await;
     server.revoke("reader", "alice", "jit_broker").unwrap();
-    server.grant("reader", "bob", "postgres", Width::SetRole, false).unwrap();
-    server.grant("reader", "dave", "jit_broker", Width::Inherit, false).unwrap();
+    server.grant("reader", "bob", "postgres", MembershipScope::SetRole, false).unwrap();
+    server.grant("reader", "dave", "jit_broker", MembershipScope::Inherit, false).unwrap();
     let frank = actor("frank");
     let found = jit.reconcile(&frank, &pg(), Reconcile::Report).await.unwrap();
     let has = |wanted: fn(&Drift) -> bool| found.iter().any(wanted);
@@ -141,7 +141,7 @@ async fn law_05_what_is_gone_is_looked_at_again_and_taken_away_again() {
     let log = jit.store().entries(jit.tenant_id(), 0, 100).await.unwrap();
     let still = log.iter().filter(|entry| field(&entry.body, "what") == "still-gone").count();
     assert_eq!(still, 1, "it was not looked at after a minute");
-    server.grant("reader", "alice", "jit_broker", Width::Inherit, false).unwrap();
+    server.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
     clock.advance(Duration::from_secs(3_600));
     jit.run_due().await.unwrap();
     let again = jit.access(access.id()).await.unwrap();
@@ -161,13 +161,13 @@ async fn what_nobody_decided_in_time_says_so_before_a_pump_runs() {
     clock.advance(Duration::from_secs(31 * 60));
     let view = jit.access(asked.id()).await.unwrap();
     assert_eq!((view.state, view.lapsed), ("pending", true));
-    assert!(view.awaits[0].contains("it lapses as soon as a pump runs"), "{:?}", view.awaits);
+    assert!(view.pending_on[0].contains("it lapses as soon as a pump runs"), "{:?}", view.pending_on);
     assert!(jit.who_can_decide(asked.id()).await.unwrap().is_empty());
     let late = jit.approve(&actor("bob"), asked.id(), "").await.unwrap_err();
     assert!(late.to_string().contains("nobody decided in time"), "{late}");
     jit.run_due().await.unwrap();
     let view = jit.access(asked.id()).await.unwrap();
-    assert_eq!((view.state, view.lapsed, view.awaits.len()), ("lapsed", false, 0));
+    assert_eq!((view.state, view.lapsed, view.pending_on.len()), ("lapsed", false, 0));
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn an_extension_is_a_decision_of_its_own_and_never_beyond_the_total() {
     let active = jit.until_active(access.id(), PATIENCE).await.unwrap();
     let asked = jit.extend(&alice, access.id(), TimeDelta::minutes(30), "not done yet").await.unwrap();
     assert_eq!(asked.expires_at, active.expires_at, "it was extended without a yes");
-    assert_eq!(asked.awaits, ["one of group `dba`"]);
+    assert_eq!(asked.pending_on, ["one of group `dba`"]);
     assert!(jit.approve(&alice, access.id(), "").await.is_err());
     let longer = jit.approve(&actor("carol"), &asked, "").await.unwrap();
     assert_eq!(longer.expires_at.unwrap() - active.expires_at.unwrap(), TimeDelta::minutes(30));
@@ -277,7 +277,7 @@ async fn a_stop_is_about_a_person_and_a_realm_under_every_name() {
     jit.run_due().await.unwrap();
     let pump = jit.start();
     let frank = actor("frank");
-    let ask_too = |millis| Ask::new("pg-too", "reader", TimeDelta::milliseconds(millis)).because("a test");
+    let ask_too = |millis| AccessRequest::new("pg-too", "reader", TimeDelta::milliseconds(millis)).because("a test");
     let mine = usable(&jit, "alice", "reader", 3_600_000).await;
     let other = usable(&jit, "dave", "reader", 3_600_000).await;
     jit.stop(&frank, Scope::Principal(actor("alice-dba").principal), "a stolen laptop").await.unwrap();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use jit_core::clock::{SystemEntropy, after};
-use jit_core::database::Subject;
-use jit_core::engine::{Ask, Filter, Jit};
+use jit_core::database::Membership;
+use jit_core::engine::{AccessRequest, Filter, Jit};
 use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::store::{Change, MemoryStore, Store};
 use jit_core::testkit::faulty::Method;
@@ -67,8 +67,8 @@ async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_not
     let mut change = Change::default();
     for number in 0..MANY {
         let (since, account) = (after(now, -TimeDelta::hours(1)), Account::new(format!("u{number}")).unwrap());
-        let subject = Subject { account, account_id: None, role: role.clone(), role_id: None };
-        let writes = live::active(&target, &realm, subject, since, TimeDelta::minutes(59), &SystemEntropy);
+        let membership = Membership { account, account_id: None, role: role.clone(), role_id: None };
+        let writes = live::active(&target, &realm, membership, since, TimeDelta::minutes(59), &SystemEntropy);
         change.writes.extend(writes.unwrap());
     }
     store.commit(change).await.unwrap();
@@ -76,9 +76,11 @@ async fn law_04_ten_thousand_due_revokes_cause_one_probe_at_a_time_and_delay_not
     let before = database.calls(Method::Identify).begun;
     let pump = jit.start();
     let began = Instant::now();
-    let lapses =
-        jit.request(&actor("alice"), Ask::new("pg-two", "writer", TimeDelta::hours(1)).because("x")).await.unwrap();
-    let ends = Ask::new("pg-two", "reader", TimeDelta::milliseconds(300)).because("x");
+    let lapses = jit
+        .request(&actor("alice"), AccessRequest::new("pg-two", "writer", TimeDelta::hours(1)).because("x"))
+        .await
+        .unwrap();
+    let ends = AccessRequest::new("pg-two", "reader", TimeDelta::milliseconds(300)).because("x");
     let ends = jit.request(&actor("alice"), ends).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2).saturating_sub(began.elapsed())).await;
     let probed = database.calls(Method::Identify).begun - before;

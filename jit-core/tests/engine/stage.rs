@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::clock::{Clock, SystemClock, Time};
 use jit_core::database::Database;
-use jit_core::engine::{AccessView, Ask, Jit};
+use jit_core::engine::{AccessRequest, AccessView, Jit};
 use jit_core::id::{Principal, TenantId};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::*;
@@ -92,11 +92,11 @@ pub async fn engine_on(store: Arc<dyn Store>, database: impl Database) -> Jit {
 }
 
 pub fn actor(name: &str) -> Actor {
-    Actor::authenticated(TenantId::main(), Principal::new(name).unwrap(), "test")
+    Actor::authenticated(TenantId::default(), Principal::new(name).unwrap(), "test")
 }
 
-pub fn ask(role: &str, millis: i64) -> Ask {
-    Ask::new("pg", role, TimeDelta::milliseconds(millis)).because("a test needs it")
+pub fn ask(role: &str, millis: i64) -> AccessRequest {
+    AccessRequest::new("pg", role, TimeDelta::milliseconds(millis)).because("a test needs it")
 }
 
 /// Requests an access, and waits until it is usable.
@@ -175,7 +175,7 @@ impl Store for Counting {
         }
         self.inner.commit(change).await
     }
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.holds().await?;
         self.inner.claim(ask).await
     }
@@ -194,7 +194,7 @@ impl Store for Counting {
     async fn read_all(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
         self.inner.read_all(keys).await
     }
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         self.inner.page(ask).await
     }
     async fn entries(&self, tenant: &TenantId, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -206,10 +206,10 @@ impl Store for Counting {
     async fn entries_about(
         &self,
         tenant: &TenantId,
-        subject: &str,
+        membership: &str,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        self.inner.entries_about(tenant, subject, limit).await
+        self.inner.entries_about(tenant, membership, limit).await
     }
     async fn accept_clock(&self) -> Result<(), StoreError> {
         self.inner.accept_clock().await

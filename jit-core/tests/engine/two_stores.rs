@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::database::{ArmOrder, Call, Database, DefaultRole, Severity, Subject};
+use jit_core::database::{ArmOrder, Call, Database, DefaultRole, Membership, Severity};
 use jit_core::engine::{Drift, JitError, Reconcile};
 use jit_core::id::{StoreId, TargetName};
 use jit_core::policy::Sessions;
@@ -15,45 +15,45 @@ use jit_core::testkit::mock::MockServer;
 
 use crate::stage::*;
 
-fn with_dead_man() -> MockServer {
+fn with_dead_mans_switch() -> MockServer {
     let server = server(17);
-    server.set_dead_man(Some(TimeDelta::seconds(1)));
+    server.set_dead_mans_switch(Some(TimeDelta::seconds(1)));
     server
 }
 
 /// Id of the other store.
 const OTHER: &str = "0123456789abcdef";
 
-fn membership(server: &MockServer) -> (Subject, Call) {
+fn membership(server: &MockServer) -> (Membership, Call) {
     let database = server.database();
-    let subject = Subject {
+    let membership = Membership {
         account: database.account("alice").unwrap(),
         account_id: None,
         role: database.role("reader").unwrap(),
         role_id: None,
     };
     let store = Some(StoreId::new(OTHER).unwrap());
-    (subject, Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store })
+    (membership, Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store })
 }
 
 /// Arms the membership's switch as the other store.
 async fn mark(server: &MockServer) {
-    let (subject, call) = membership(server);
+    let (membership, call) = membership(server);
     let default_role = DefaultRole::Goes { back_to: None };
-    let order = ArmOrder { subject, ends_in: Duration::from_secs(3_600), sessions: Sessions::End, default_role };
+    let order = ArmOrder { membership, ends_in: Duration::from_secs(3_600), sessions: Sessions::End, default_role };
     server.database().arm(&call, &[order]).await.pop().unwrap().unwrap();
 }
 
 /// Ends the access of the other store.
 async fn end_the_others(server: &MockServer) {
     server.revoke("reader", "alice", "jit_broker").unwrap();
-    let (subject, call) = membership(server);
-    server.database().disarm(&call, &[subject]).await.pop().unwrap().unwrap();
+    let (membership, call) = membership(server);
+    server.database().disarm(&call, &[membership]).await.pop().unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_06_the_end_of_one_stores_access_leaves_what_another_store_accounts_for() {
-    let server = with_dead_man();
+    let server = with_dead_mans_switch();
     let text = POLICY.replace("max = \"4h\"\n", "max = \"4h\"\ndead_man = \"off\"\n");
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
     let builder = jit_core::engine::Jit::builder().shared_store(store).policy(policy(&text));
@@ -101,7 +101,7 @@ async fn law_06_what_another_store_granted_without_a_mark_is_not_granted_again()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_06_what_another_store_marks_between_look_and_grant_is_not_granted() {
-    let server = with_dead_man();
+    let server = with_dead_mans_switch();
     let database = faulty(&server);
     let jit = engine(Arc::clone(&database)).await;
     let access = jit.request(&actor("alice"), ask("reader", 3_600_000)).await.unwrap();
@@ -125,7 +125,7 @@ async fn law_06_what_another_store_marks_between_look_and_grant_is_not_granted()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_in_another_process_is_the_same_store_and_a_new_one_is_another() {
-    let server = with_dead_man();
+    let server = with_dead_mans_switch();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
     let jit = engine_on(Arc::clone(&store), server.database()).await;
     let pump = jit.start();

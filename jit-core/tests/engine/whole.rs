@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::engine::Ask;
+use jit_core::engine::AccessRequest;
 use jit_core::store::{MemoryStore, SqliteStore, Store};
 
 use crate::stage::*;
@@ -21,7 +21,7 @@ async fn a_case_from_request_to_verified_revoke_on_both_stores() {
         let pump = jit.start();
         let access = jit.request(&actor("alice"), ask("writer", 600)).await.unwrap();
         assert_eq!(access.state, "pending");
-        assert_eq!(access.awaits, ["one of group `dba`"]);
+        assert_eq!(access.pending_on, ["one of group `dba`"]);
         assert_eq!(held(&server, "writer"), 0);
         jit.approve(&actor("bob"), access.id(), "go ahead").await.unwrap();
         let active = jit.until_active(access.id(), PATIENCE).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_target_that_is_down_at_the_start_is_contacted_when_it_comes() {
     let pump = jit.start();
     let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
     assert_eq!(access.state, "scheduled");
-    assert!(access.awaits[0].contains("first contact"), "{:?}", access.awaits);
+    assert!(access.pending_on[0].contains("first contact"), "{:?}", access.pending_on);
     server.start(false);
     jit.until_active(access.id(), PATIENCE).await.unwrap();
     pump.stop().await;
@@ -117,10 +117,10 @@ async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_meant_is_refused_with_what_would_do() {
     let jit = engine(server(17).database()).await;
-    let refused = async |ask: Ask| jit.request(&actor("alice"), ask).await.unwrap_err().to_string();
+    let refused = async |ask: AccessRequest| jit.request(&actor("alice"), ask).await.unwrap_err().to_string();
     assert!(refused(ask("reader", 0)).await.contains("longer than zero"));
     assert!(refused(ask("reader", -5)).await.contains("longer than zero"));
-    assert!(refused(Ask::new("nowhere", "reader", TimeDelta::hours(1))).await.contains("configured are"));
+    assert!(refused(AccessRequest::new("nowhere", "reader", TimeDelta::hours(1))).await.contains("configured are"));
     assert!(refused(ask("writer", 7_200_000)).await.contains("at most"));
     assert!(refused(ask("nothing", 1_000)).await.contains("no rule lets"));
     let gone = jit_core::id::AccessId::fresh(jit.store().now().await.unwrap(), &jit_core::clock::SystemEntropy);

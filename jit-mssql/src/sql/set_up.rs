@@ -4,7 +4,7 @@
 use jit_core::id::RoleName;
 
 use super::Scope;
-use super::dead_man::make;
+use super::dead_mans_switch::make;
 use crate::account::{bare, literal, quoted};
 
 /// Target, broker and roles that the script is for.

@@ -4,7 +4,7 @@
 use super::routines::{
     DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL, DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, administers, unfit,
 };
-use super::{ADMINISTERS_MARIADB, ADMINISTERS_MYSQL, Flavour, TABLES_OF_MARIADB, TABLES_OF_MYSQL, dead_man};
+use super::{ADMINISTERS_MARIADB, ADMINISTERS_MYSQL, Flavour, TABLES_OF_MARIADB, TABLES_OF_MYSQL, dead_mans_switch};
 use crate::account::Name;
 
 /// Subject of the script: the server and the broker's account.
@@ -36,12 +36,12 @@ impl SetUp<'_> {
              SET NAMES utf8mb4 COLLATE utf8mb4_bin;\n\
              SET SESSION sql_mode = 'STRICT_ALL_TABLES';\n"
         );
-        [begin, self.guards(), self.account(), self.rights(), self.dead_man(), self.procedures()].concat()
+        [begin, self.guards(), self.account(), self.rights(), self.dead_mans_switch(), self.procedures()].concat()
     }
 
     fn guards(&self) -> String {
         let broker = format!("{}@{}", self.broker.user, self.broker.host);
-        let home = dead_man::home(&broker);
+        let home = dead_mans_switch::home(&broker);
         let (is_mariadb, other, administers_all) = match self.flavour {
             Flavour::MySql => {
                 ("VERSION() LIKE '%MariaDB%'", "MariaDB: begin the URL with mariadb://", ADMINISTERS_MYSQL.as_slice())
@@ -115,7 +115,7 @@ impl SetUp<'_> {
         let to = self.broker.quoted();
         let (kill, tables, more): (_, &[(&str, &str)], &[&str]) = match self.flavour {
             Flavour::MySql => ("CONNECTION_ADMIN", &TABLES_OF_MYSQL, &LOCKS_OF_MYSQL),
-            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[dead_man::SEE_OTHERS_IN_MARIADB]),
+            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[dead_mans_switch::SEE_OTHERS_IN_MARIADB]),
         };
         let mut all = format!(
             "\n-- it sees and ends sessions, reads who holds what, and grants each requestable role\nGRANT PROCESS, {kill} ON *.* TO {to};\n"
@@ -135,9 +135,10 @@ impl SetUp<'_> {
         all
     }
 
-    fn dead_man(&self) -> String {
+    fn dead_mans_switch(&self) -> String {
         let Name { user, host } = self.broker;
-        let statements = dead_man::dead_man_for(&format!("{user}@{host}"), &self.broker.quoted()).join(";\n");
+        let statements =
+            dead_mans_switch::dead_mans_switch_for(&format!("{user}@{host}"), &self.broker.quoted()).join(";\n");
         let (on, note) = match self.flavour {
             Flavour::MySql => ("SET PERSIST event_scheduler = ON", ""),
             Flavour::MariaDb => {

@@ -5,7 +5,7 @@
 use jit_core::id::RoleName;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::{dead_man, make_end_session, refuse_sessions_taken};
+use super::{dead_mans_switch, make_end_session, refuse_sessions_taken};
 
 /// Returns the script. It is one transaction: if something is in its way, nothing is changed.
 pub(crate) fn script(broker: &str, database: &str, roles: &[RoleName]) -> String {
@@ -104,7 +104,7 @@ GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;
 \else
 GRANT {name} TO CURRENT_USER;
 \endif
-{dead_man}\if :jit_super
+{dead_mans_switch}\if :jit_super
 \else
 REVOKE {name} FROM CURRENT_USER;
 \endif
@@ -118,7 +118,7 @@ COMMIT;
         end_session = make_end_session(&name),
         grants = grants("ADMIN OPTION, INHERIT FALSE, SET FALSE"),
         grants_15 = grants("ADMIN OPTION"),
-        dead_man = dead_man::make_anywhere(broker),
+        dead_mans_switch = dead_mans_switch::make_anywhere(broker),
     )
 }
 

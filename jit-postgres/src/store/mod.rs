@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use jit_core::clock::{Entropy as _, SystemEntropy, Time};
 use jit_core::id::TenantId;
 use jit_core::store::{
-    Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Lane, PageAsk, Pulse, Record, RecordKey, Store,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
     StoreError, StoredEntry,
 };
 use tokio_postgres::Row;
@@ -145,7 +145,7 @@ impl Store for PostgresStore {
         self.writer.commit(change).await
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let (told, lane, node) = (self.shared.told(), ask.lane.as_str(), ask.node.as_str());
         let (most, how_long) = (limit(ask.limit), seconds(ask.how_long));
         let parameters = [
@@ -208,7 +208,7 @@ impl Store for PostgresStore {
         Ok(found)
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         let (tenant, kind, limit) = (ask.tenant.as_str(), ask.kind.as_str(), limit(ask.limit));
         let mut parameters: Vec<shared::Parameter<'_>> =
             vec![(&tenant, Type::TEXT), (&kind, Type::TEXT), (&ask.after, Type::TEXT), (&limit, Type::INT8)];

@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use jit_core::approval::Actor;
 use jit_core::clock::Time;
 use jit_core::database::{FixedCredentials, TlsMode};
-use jit_core::engine::{AccessView, Ask, Filter, Jit, JitError, Reconcile};
+use jit_core::engine::{AccessRequest, AccessView, Filter, Jit, JitError, Reconcile};
 use jit_core::id::{AccessId, Principal, TargetName, TenantId};
 use jit_core::policy::PolicyDocument;
 use jit_postgres::{PostgresConfig, PostgresDatabase, PostgresStore, StoreConfig};
@@ -286,7 +286,7 @@ async fn load(ground: &Ground, over: Instant, seed: u64) -> Result<Vec<Asked>> {
         let (release, after) = (dice.below(4) == 0, dice.millis(200, 5_000));
         let jit = ground.jit.clone();
         tasks.spawn(async move {
-            let access = jit.request(&who, Ask::new(target, role, duration).because("storm")).await?;
+            let access = jit.request(&who, AccessRequest::new(target, role, duration).because("storm")).await?;
             if role == "writes" {
                 jit.approve(&actor("bob")?, access.id(), "").await?;
             }
@@ -470,7 +470,7 @@ fn database(running: &RunningPostgres) -> Result<PostgresDatabase> {
 }
 
 fn actor(name: &str) -> Result<Actor> {
-    Ok(Actor::authenticated(TenantId::main(), Principal::new(name)?, "storm"))
+    Ok(Actor::authenticated(TenantId::default(), Principal::new(name)?, "storm"))
 }
 
 /// Returns the path of `jit`, built beside this binary.

@@ -12,7 +12,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
 use jit_core::database::adapter::name_for;
-use jit_core::database::{Database, DeadManHere, TlsMode};
+use jit_core::database::{Database, DeadMansSwitch, TlsMode};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
     Act, By, DatabaseLaw, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
@@ -38,7 +38,7 @@ pub struct MsSqlWorld {
     names: AtomicU64,
     broker: String,
     password: Password,
-    has_dead_man: bool,
+    has_dead_mans_switch: bool,
     listeners: Mutex<Vec<JoinHandle<()>>>,
     /// Users that may be impersonated, by the account that may do so.
     actors: Mutex<BTreeMap<String, String>>,
@@ -120,7 +120,7 @@ impl MsSqlWorld {
             names,
             broker,
             password: Password::new(&password),
-            has_dead_man: false,
+            has_dead_mans_switch: false,
             listeners,
             actors,
         })
@@ -131,18 +131,18 @@ impl MsSqlWorld {
     ///
     /// # Errors
     /// When the server refuses the script, or the job never looks.
-    pub async fn with_dead_man(mut self) -> Result<Self> {
+    pub async fn with_dead_mans_switch(mut self) -> Result<Self> {
         let told = async {
             let database = self.database(Login::Broker).await?;
             let found = database.check(&[]).await?.into_iter().find(|check| check.about.what == "dead-man");
-            let statements = found.and_then(|check| check.mend).ok_or("the check does not say how it is made")?;
+            let statements = found.and_then(|check| check.remedy).ok_or("the check does not say how it is made")?;
             for (at, batch) in printed_batches(&statements) {
                 self.place.run(&at, &batch).await?;
             }
-            self.until_dead_men(&*database).await
+            self.until_dead_mans_switches(&*database).await
         };
         told.await.map_err(|error: BoxError| anyhow::anyhow!("{error}"))?;
-        self.has_dead_man = true;
+        self.has_dead_mans_switch = true;
         Ok(self)
     }
 
@@ -157,9 +157,9 @@ impl MsSqlWorld {
         name_for(&[&self.broker]).get(..16).unwrap_or_default().to_owned()
     }
 
-    async fn until_dead_men(&self, database: &dyn Database) -> Result<(), BoxError> {
+    async fn until_dead_mans_switches(&self, database: &dyn Database) -> Result<(), BoxError> {
         for _ in 0..600 {
-            if matches!(database.capabilities().await?.dead_man, DeadManHere::By(_)) {
+            if matches!(database.capabilities().await?.dead_mans_switch, DeadMansSwitch::Available(_)) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -180,7 +180,7 @@ impl MsSqlWorld {
     fn config(&self, host: &str, port: u16, user: &str, tls: TlsMode) -> Result<MsSqlConfig, BoxError> {
         let config = MsSqlConfig::from_url(&format!("mssql://{user}@{host}:{port}/{}", self.place.database))?;
         let config = config.credentials(Arc::new(self.password.clone())).tls(tls).connections(4);
-        Ok(config.dead_man_grace(Duration::from_secs(1)))
+        Ok(config.dead_mans_switch_grace(Duration::from_secs(1)))
     }
 
     fn tls(&self) -> TlsMode {
@@ -412,7 +412,7 @@ impl World for MsSqlWorld {
             Act::LetDeadMen { live } => {
                 self.own().await?.set_agent(live);
                 if live {
-                    return self.until_dead_men(&*self.database(Login::Broker).await?).await;
+                    return self.until_dead_mans_switches(&*self.database(Login::Broker).await?).await;
                 }
                 // as if the agent had been off for a while
                 let looks = format!("jit.looks_{}", self.whose());
@@ -492,7 +492,7 @@ impl World for MsSqlWorld {
             of("VIEW SERVER STATE", "master"),
             of("VIEW DEFINITION", &database),
         ];
-        if self.has_dead_man {
+        if self.has_dead_mans_switch {
             privileges.extend(all.split(", ").map(|right| on(right, "leases", all)));
             privileges.extend(of_looks.split(", ").map(|right| on(right, "looks", of_looks)));
         }

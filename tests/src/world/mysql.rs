@@ -155,7 +155,7 @@ impl MySqlWorld {
             .credentials(Arc::new(self.password.clone()))
             .tls(tls)
             .connections(4)
-            .dead_man_grace(Duration::from_secs(1)))
+            .dead_mans_switch_grace(Duration::from_secs(1)))
     }
 
     async fn own(&self) -> Result<tokio::sync::MutexGuard<'_, MySqlServer>, BoxError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
-use jit_core::database::{Database, TlsMode, Width};
+use jit_core::database::{Database, MembershipScope, TlsMode};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
     Act, By, Hold, Login, Need, Plant, Privilege, Row, UserSession, WRONG_PASSWORD, World,
@@ -84,7 +84,7 @@ impl PostgresWorld {
                 "CREATE ROLE {broker} LOGIN {attributes} PASSWORD '{password}'; GRANT pg_signal_backend TO {broker}{signal}"
             ))
             .await?;
-        let schema = let_dead_men(&admin, &broker).await?;
+        let schema = let_dead_mans_switches(&admin, &broker).await?;
         let (names, listeners) = (AtomicU64::new(0), Mutex::default());
         Ok(Self { running, own, number, names, broker, schema, password: Password::new(&password), listeners })
     }
@@ -127,7 +127,7 @@ impl PostgresWorld {
             .credentials(Arc::new(self.password.clone()))
             .tls(tls)
             .connections(4)
-            .dead_man_grace(Duration::from_secs(1)))
+            .dead_mans_switch_grace(Duration::from_secs(1)))
     }
 
     /// Starts a man in the middle who claims that the server speaks no TLS. Returns its port.
@@ -150,7 +150,7 @@ impl PostgresWorld {
 
 /// Installs a dead man's switch for the broker, as doctor prints it. Worlds share a database, so it
 /// stands in a schema of its own, whose name is returned.
-async fn let_dead_men(admin: &Client, broker: &str) -> Result<String> {
+async fn let_dead_mans_switches(admin: &Client, broker: &str) -> Result<String> {
     let oid: u32 = admin.query_one("SELECT oid FROM pg_roles WHERE rolname = $1", &[&broker]).await?.try_get(0)?;
     one_by_one(admin, &jit_postgres::dead_mans_switch(broker, Some(oid))).await?;
     Ok(format!("jit_of_{oid}"))
@@ -259,11 +259,11 @@ impl World for PostgresWorld {
                 ))
                 .await
             }
-            Act::Grant { role, to, by, width, admin } => {
+            Act::Grant { role, to, by, scope, admin } => {
                 let admin = if admin { "ADMIN TRUE" } else { "ADMIN FALSE" };
-                let options = match (sixteen, width) {
-                    (true, Width::SetRole) => format!(" WITH {admin}, INHERIT TRUE, SET TRUE"),
-                    (true, Width::Inherit) => format!(" WITH {admin}, INHERIT TRUE, SET FALSE"),
+                let options = match (sixteen, scope) {
+                    (true, MembershipScope::SetRole) => format!(" WITH {admin}, INHERIT TRUE, SET TRUE"),
+                    (true, MembershipScope::Inherit) => format!(" WITH {admin}, INHERIT TRUE, SET FALSE"),
                     (false, _) if admin == "ADMIN TRUE" => " WITH ADMIN OPTION".to_owned(),
                     (false, _) => String::new(),
                 };
@@ -304,7 +304,7 @@ impl World for PostgresWorld {
             Act::Run { statement } => Ok(one_by_one(&self.running.admin("postgres").await?, statement).await?),
             Act::LetMake { role } => self.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quoted(role))).await,
             Act::LetDeadMen { live: true } => {
-                let_dead_men(&self.running.admin("postgres").await?, &self.broker).await?;
+                let_dead_mans_switches(&self.running.admin("postgres").await?, &self.broker).await?;
                 Ok(())
             }
             Act::LetDeadMen { live: false } => {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use jit_core::database::Thing;
-use jit_core::holding::{left_behind, marks};
+use jit_core::database::OwnedObject;
+use jit_core::holding::{leftovers, marks};
 use jit_core::policy::Sessions;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::World as _;
@@ -64,9 +64,9 @@ impl Home {
         must(!self.scene.holds(&self.scene.role).await?, "the role is held")
     }
 
-    async fn owned(&self) -> Result<Vec<Thing>, BoxError> {
-        let subject = self.scene.subject(&self.scene.account)?;
-        let owned = self.scene.database.belongings(&[subject]).await?.each.pop().flatten();
+    async fn owned(&self) -> Result<Vec<OwnedObject>, BoxError> {
+        let membership = self.scene.membership(&self.scene.account)?;
+        let owned = self.scene.database.owned_objects(&[membership]).await?.each.pop().flatten();
         Ok(owned.ok_or("too many")?)
     }
 }
@@ -95,7 +95,7 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     // the reason why it is reported: it can still be read
     let reads = home.makes(&["SELECT * FROM `{own}`.v"]).await;
     must(reads.is_ok() == mariadb, format!("after the window: {reads:?}"))?;
-    let left = left_behind(&before, &home.owned().await?);
+    let left = leftovers(&before, &home.owned().await?);
     let made =
         ["view {}.v", "view {}.old", "view {}.a.b", "trigger {}.r", "event {}.e", "procedure {}.p", "function {}.f"];
     for made in made {
@@ -106,7 +106,7 @@ pub(crate) async fn everywhere(running: RunningMySql) -> Result<(), BoxError> {
     // a view left by one window is replaced in the next
     let before = marks(&home.owned().await?);
     home.makes_in_a_window(&["CREATE OR REPLACE {by} VIEW `{own}`.v AS SELECT n + 1 AS n FROM {t}"]).await?;
-    let left = left_behind(&before, &home.owned().await?);
+    let left = leftovers(&before, &home.owned().await?);
     let told = format!("view {own}.v, which runs with the rights of `{whose}`, altered");
     must(left == [told], format!("{left:?}"))?;
     Ok(home.admin.disconnect().await?)
@@ -118,7 +118,8 @@ pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
     let mut home = Home::new(Scene::alone(running.flavour).await?).await?;
     home.makes(&["CREATE TABLE `{own}`.z (n INT)"]).await?;
     home.makes_in_a_window(&["CREATE {by} VIEW `{own}`.v AS SELECT n FROM {t}"]).await?;
-    let shows = |things: &[Thing]| things.iter().any(|thing| thing.what.starts_with(&format!("view {}.v,", home.own)));
+    let shows =
+        |things: &[OwnedObject]| things.iter().any(|thing| thing.what.starts_with(&format!("view {}.v,", home.own)));
     must(shows(&home.owned().await?), "it is not told")?;
     let mut holding = home.scene.running.session(&home.scene.account, PASSWORD).await?;
     holding.query_drop(format!("LOCK TABLES `{}`.z READ", home.own)).await?;
@@ -159,7 +160,7 @@ pub(crate) async fn earlier(running: RunningMySql) -> Result<(), BoxError> {
     let event = told.iter().any(|told| told.starts_with(&format!("event {}.e,", home.own)));
     must(event == running.flavour.is_mariadb(), format!("{told:?}"))?;
     let found = home.scene.database.check(&[]).await?;
-    let named = found.iter().any(|one| one.about.what == "definitions" && one.mend.is_some());
+    let named = found.iter().any(|one| one.about.what == "definitions" && one.remedy.is_some());
     must(named, format!("{found:?}"))?;
     Ok(home.admin.disconnect().await?)
 }

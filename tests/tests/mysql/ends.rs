@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jit_core::database::Width;
-use jit_core::engine::Ask;
-use jit_core::holding::{left_behind, marks};
+use jit_core::database::MembershipScope;
+use jit_core::engine::AccessRequest;
+use jit_core::holding::{leftovers, marks};
 use jit_core::id::RoleName;
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
@@ -24,16 +24,17 @@ pub(crate) async fn whole_job(running: RunningMySql) -> Result<(), BoxError> {
     for role in [&own, &other] {
         scene.world.act(Act::CreateRole { role }).await?;
     }
-    let standing = Act::Grant { role: &own, to: &scene.account, by: By::Admin, width: Width::SetRole, admin: false };
+    let standing =
+        Act::Grant { role: &own, to: &scene.account, by: By::Admin, scope: MembershipScope::SetRole, admin: false };
     scene.world.act(standing).await?;
     let (jit, alice) = scene.jit(&[&scene.role, &other]).await?;
     let pump = jit.start();
     let ask = async |role: &str, length| {
-        let access = jit.request(&alice, Ask::new("db", role, length).because("OPS-12")).await?;
+        let access = jit.request(&alice, AccessRequest::new("db", role, length).because("OPS-12")).await?;
         Ok::<_, BoxError>(jit.until_active(access.id(), PATIENCE).await?.id())
     };
     let defaults = async || {
-        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        let seen = scene.database.observe(&[scene.membership(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
         Ok::<_, BoxError>(seen.default_roles)
     };
     let short = ask(&scene.role, chrono::TimeDelta::seconds(3)).await?;
@@ -60,7 +61,7 @@ pub(crate) async fn gone_before(running: RunningMySql) -> Result<(), BoxError> {
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
     let pump = jit.start();
     for taken in [false, true] {
-        let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+        let ask = AccessRequest::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
         let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
         if taken {
             scene.world.act(Act::Revoke { role: &scene.role, from: &scene.account, by: By::Admin }).await?;
@@ -83,9 +84,9 @@ pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
     admin.query_drop(format!("GRANT EVENT, TRIGGER, CREATE VIEW ON {schema}.* TO `{role}`")).await?;
     let old = format!("CREATE EVENT {schema}.old ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1");
     admin.query_drop(old.replacen("EVENT", &format!("DEFINER = `{}`@`%` EVENT", scene.account), 1)).await?;
-    let subject = scene.subject(&scene.account)?;
+    let membership = scene.membership(&scene.account)?;
     let owned = async || {
-        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        let all = scene.database.owned_objects(std::slice::from_ref(&membership)).await?.each.pop().flatten();
         Ok::<_, BoxError>(all.ok_or("too many")?)
     };
     let before = owned().await?;
@@ -107,7 +108,7 @@ pub(crate) async fn definitions(running: RunningMySql) -> Result<(), BoxError> {
         session.query_drop(format!("CREATE {event} {schema}.f ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")).await?;
     }
     scene.revoke(&scene.account, Sessions::End).await?;
-    let left = left_behind(&marks(&before), &owned().await?);
+    let left = leftovers(&marks(&before), &owned().await?);
     let mut expected = vec!["event {}.e", "trigger {}.r", "view {}.v"];
     if as_role {
         expected.push("event {}.f");
@@ -128,9 +129,9 @@ pub(crate) async fn passed_on(running: RunningMySql) -> Result<(), BoxError> {
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
     let mut admin = scene.running.admin().await?;
     admin.query_drop(format!("GRANT SELECT, INSERT ON {schema}.* TO `{}` WITH GRANT OPTION", scene.role)).await?;
-    let subject = scene.subject(&scene.account)?;
+    let membership = scene.membership(&scene.account)?;
     let owned = async || {
-        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        let all = scene.database.owned_objects(std::slice::from_ref(&membership)).await?.each.pop().flatten();
         Ok::<_, BoxError>(all.ok_or("too many")?)
     };
     let before = marks(&owned().await?);
@@ -140,7 +141,7 @@ pub(crate) async fn passed_on(running: RunningMySql) -> Result<(), BoxError> {
         session.query_drop(format!("GRANT SELECT ON {schema}.t TO '{account}'@'%'")).await?;
     }
     scene.revoke(&scene.account, Sessions::End).await?;
-    let left = left_behind(&before, &owned().await?);
+    let left = leftovers(&before, &owned().await?);
     for account in [&other, &scene.account] {
         let what = format!("Select on table {schema}.t for {account}@%");
         must(left.contains(&what), format!("`{what}` is not among {left:?}"))?;
@@ -218,9 +219,9 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
 /// Checks a prepared transaction. It outlives its session and its role, and anybody can commit it.
 pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
-    let subject = scene.subject(&scene.account)?;
+    let membership = scene.membership(&scene.account)?;
     let owned = async || {
-        let all = scene.database.belongings(std::slice::from_ref(&subject)).await?.each.pop().flatten();
+        let all = scene.database.owned_objects(std::slice::from_ref(&membership)).await?.each.pop().flatten();
         Ok::<_, BoxError>(all.ok_or("too many")?)
     };
     let before = marks(&owned().await?);
@@ -235,7 +236,7 @@ pub(crate) async fn prepared(running: RunningMySql) -> Result<(), BoxError> {
     // InnoDB shows its transactions with a delay of up to 0.1 s
     let told = async |is: bool| {
         for _ in 0..50 {
-            let left = left_behind(&before, &owned().await?);
+            let left = leftovers(&before, &owned().await?);
             if left.iter().any(|left| left.contains("prepared transaction")) == is {
                 return Ok::<_, BoxError>(true);
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jit_core::database::{Call, Database as _, DefaultRole, RevokeHow, RevokeOrder, Subject, Width};
-use jit_core::engine::Ask;
+use jit_core::database::{Call, Database as _, DefaultRole, Membership, MembershipScope, RevokeHow, RevokeOrder};
+use jit_core::engine::AccessRequest;
 use jit_core::policy::{Prepared, Sessions};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, By, Login, World as _};
@@ -47,11 +47,11 @@ pub(crate) async fn cut(running: RunningMySql) -> Result<(), BoxError> {
         }
     });
     let database = scene.world.database_at(port)?;
-    let subject = scene.subject(&scene.account)?;
-    let seen = database.observe(std::slice::from_ref(&subject)).await;
+    let membership = scene.membership(&scene.account)?;
+    let seen = database.observe(std::slice::from_ref(&membership)).await;
     let why = seen.as_ref().err().map(ToString::to_string).unwrap_or_default();
     must(why.contains("cut"), format!("a look that was cut is no error: {seen:?}"))?;
-    must(database.holders(&[subject.role]).await.is_err(), "holders that were cut are no error")
+    must(database.holders(&[membership.role]).await.is_err(), "holders that were cut are no error")
 }
 
 /// Limits each session of the server to 50 rows. All 60 members are seen nevertheless, and all are
@@ -61,7 +61,13 @@ pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
     let accounts: Vec<String> = (0..60).map(|_| scene.world.fresh("p")).collect();
     for account in &accounts {
         scene.world.act(Act::CreateAccount { account, inherits: true }).await?;
-        let grant = Act::Grant { role: &scene.role, to: account, by: By::Broker, width: Width::Inherit, admin: false };
+        let grant = Act::Grant {
+            role: &scene.role,
+            to: account,
+            by: By::Broker,
+            scope: MembershipScope::Inherit,
+            admin: false,
+        };
         scene.world.act(grant).await?;
     }
     let mut admin = scene.running.admin().await?;
@@ -69,25 +75,28 @@ pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
     let cut: Vec<String> = scene.running.admin().await?.query("SELECT User FROM mysql.user").await?;
     must(cut.len() == 50, format!("it lets a session have {} rows", cut.len()))?;
     let database = scene.world.database(Login::Broker).await?;
-    let subjects = accounts.iter().map(|account| scene.subject(account)).collect::<Result<Vec<_>, _>>()?;
+    let memberships = accounts.iter().map(|account| scene.membership(account)).collect::<Result<Vec<_>, _>>()?;
     let mut held = 0;
-    for seen in database.observe(&subjects).await?.seen {
+    for seen in database.observe(&memberships).await?.seen {
         must(seen.account_exists, "an account is not seen")?;
         held += seen.direct.len();
     }
     must(held == 60, format!("{held} members are seen"))?;
-    let holders = database.holders(&[scene.subject(&scene.account)?.role]).await?.holders;
-    let held = holders.iter().filter(|holder| subjects.iter().any(|subject| subject.account == holder.account)).count();
+    let holders = database.holders(&[scene.membership(&scene.account)?.role]).await?.holders;
+    let held = holders
+        .iter()
+        .filter(|holder| memberships.iter().any(|membership| membership.account == holder.account))
+        .count();
     must(held == 60, format!("{held} holders are listed"))?;
-    let order = |subject: &Subject| RevokeOrder {
+    let order = |membership: &Membership| RevokeOrder {
         access: scene.access,
-        subject: subject.clone(),
+        membership: membership.clone(),
         how: RevokeHow::Remove,
         sessions: Sessions::End,
         prepared: Prepared::Report,
         default_role: DefaultRole::Stays,
     };
-    let orders: Vec<RevokeOrder> = subjects.iter().map(order).collect();
+    let orders: Vec<RevokeOrder> = memberships.iter().map(order).collect();
     let call = Call { label: format!("r{}", scene.access), limit: PATIENCE, server: None, store: None };
     for report in database.revoke(&call, &orders).await {
         let report = report?;
@@ -105,7 +114,7 @@ pub(crate) async fn renamed(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
     let pump = jit.start();
-    let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+    let ask = AccessRequest::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
     let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
     let other = scene.world.fresh("other");
     scene.world.act(Act::Rename { from: &scene.account, to: &other }).await?;
@@ -149,7 +158,7 @@ pub(crate) async fn everybody(running: RunningMySql) -> Result<(), BoxError> {
         admin.query_drop(take).await
     };
     let through = async || {
-        let seen = scene.database.observe(&[scene.subject(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
+        let seen = scene.database.observe(&[scene.membership(&scene.account)?]).await?.seen.pop().ok_or("nothing")?;
         Ok::<_, BoxError>(seen.through)
     };
     must(through().await?.is_empty(), "it is held already")?;
@@ -174,7 +183,7 @@ pub(crate) async fn alike(running: RunningMySql) -> Result<(), BoxError> {
     let mail = format!("{}@x.org", scene.account);
     let mut admin = scene.running.admin().await?;
     admin.query_drop(format!("CREATE USER '{mail}'@'%' IDENTIFIED BY '{PASSWORD}'")).await?;
-    let seen = scene.database.observe(&[scene.subject(&mail)?]).await?.seen.pop().ok_or("nothing")?;
+    let seen = scene.database.observe(&[scene.membership(&mail)?]).await?.seen.pop().ok_or("nothing")?;
     let expected = [format!("'{}'@'%'", scene.account), format!("'{mail}'@'%'")];
     must(!seen.account_exists && seen.alike == expected, format!("{:?}", seen.alike))?;
     admin.query_drop(format!("DROP USER '{mail}'@'%'")).await?;
@@ -187,7 +196,7 @@ pub(crate) async fn swapped(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let (jit, alice) = scene.jit(&[&scene.role]).await?;
     let pump = jit.start();
-    let ask = Ask::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
+    let ask = AccessRequest::new("db", scene.role.as_str(), chrono::TimeDelta::minutes(30)).because("OPS-12");
     let access = jit.until_active(jit.request(&alice, ask).await?.id(), PATIENCE).await?.id();
     let (other, between) = (scene.world.fresh("other"), scene.world.fresh("between"));
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;

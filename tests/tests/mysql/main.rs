@@ -38,13 +38,13 @@ fn main() -> Result<()> {
         all.add("fact_open_sessions_keep_what_they_had", sessions::keeps);
         all.add("law_05_accounts_of_two_hosts_are_kept_apart", |running| sessions::two_hosts(running, Ender::Revoke));
         all.add("law_05_the_dead_man_keeps_accounts_of_two_hosts_apart", |running| {
-            sessions::two_hosts(running, Ender::DeadMan)
+            sessions::two_hosts(running, Ender::DeadMansSwitchPolicy)
         });
         all.add("law_05_an_account_that_came_later_takes_no_session", |running| {
             sessions::came_later(running, Ender::Revoke)
         });
         all.add("law_05_an_account_that_came_later_takes_no_session_from_the_dead_man", |running| {
-            sessions::came_later(running, Ender::DeadMan)
+            sessions::came_later(running, Ender::DeadMansSwitchPolicy)
         });
         all.add("law_05_the_dead_man_tells_hosts_apart_as_the_server_does", sessions::hosts);
         all.add("law_05_a_session_by_proxy_ends", sessions::proxied);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jit_core::approval::{Actor, Witness};
 use jit_core::database::{
-    ArmOrder, Call, Database, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+    ArmOrder, Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
+    RevokeReport,
 };
 use jit_core::engine::Jit;
 use jit_core::id::{AccessId, Principal, TenantId};
@@ -22,7 +23,7 @@ use mysql_async::prelude::Queryable as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ender {
     Revoke,
-    DeadMan,
+    DeadMansSwitchPolicy,
 }
 
 /// Way in which an open session uses a role.
@@ -75,7 +76,7 @@ impl Scene {
             .database("db", Arc::clone(&self.database))
             .build()
             .await?;
-        Ok((jit, Actor::authenticated(TenantId::main(), Principal::new(self.account.as_str())?, "test")))
+        Ok((jit, Actor::authenticated(TenantId::default(), Principal::new(self.account.as_str())?, "test")))
     }
 
     pub(crate) async fn new(running: RunningMySql) -> Result<Self, BoxError> {
@@ -103,9 +104,9 @@ impl Scene {
         Ok(Self { world, running, database, account, role, schema, access })
     }
 
-    pub(crate) fn subject(&self, account: &str) -> Result<Subject, BoxError> {
+    pub(crate) fn membership(&self, account: &str) -> Result<Membership, BoxError> {
         let account = self.database.account(account)?;
-        Ok(Subject { account, account_id: None, role: self.database.role(&self.role)?, role_id: None })
+        Ok(Membership { account, account_id: None, role: self.database.role(&self.role)?, role_id: None })
     }
 
     pub(crate) async fn grant(&self, account: &str) -> Result<(), BoxError> {
@@ -117,8 +118,8 @@ impl Scene {
     pub(crate) async fn grant_with(&self, account: &str, stance: Stance) -> Result<(), BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let witness: Witness = witness(self.access)?;
-        let subject = self.subject(account)?;
-        let order = GrantOrder::new(&witness, subject, Width::Inherit, soon, stance, stance);
+        let membership = self.membership(account)?;
+        let order = GrantOrder::new(&witness, membership, MembershipScope::Inherit, soon, stance, stance);
         let call =
             Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         for granted in self.database.grant(&call, &[order]).await {
@@ -130,7 +131,7 @@ impl Scene {
     pub(crate) async fn revoke(&self, account: &str, sessions: Sessions) -> Result<RevokeReport, BoxError> {
         let order = RevokeOrder {
             access: self.access,
-            subject: self.subject(account)?,
+            membership: self.membership(account)?,
             how: RevokeHow::Remove,
             sessions,
             prepared: Prepared::Report,
@@ -146,7 +147,7 @@ impl Scene {
     pub(crate) async fn disarm(&self, account: &str) -> Result<(), BoxError> {
         let call =
             Call { label: format!("d{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
-        self.database.disarm(&call, &[self.subject(account)?]).await.pop().ok_or("no answer")??;
+        self.database.disarm(&call, &[self.membership(account)?]).await.pop().ok_or("no answer")??;
         Ok(())
     }
 
@@ -157,8 +158,8 @@ impl Scene {
 
     /// Arms the dead man's switch to fire after `ends_in`.
     pub(crate) async fn arm(&self, account: &str, ends_in: Duration) -> Result<(), BoxError> {
-        let (subject, default_role) = (self.subject(account)?, DefaultRole::Goes { back_to: None });
-        let order = ArmOrder { subject, ends_in, sessions: Sessions::End, default_role };
+        let (membership, default_role) = (self.membership(account)?, DefaultRole::Goes { back_to: None });
+        let order = ArmOrder { membership, ends_in, sessions: Sessions::End, default_role };
         let call =
             Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;

@@ -57,14 +57,14 @@ pub(crate) async fn two_hosts(running: RunningMySql, ends: Ender) -> Result<(), 
     let mut local = Conn::new(by_socket.user(Some(scene.account.clone())).pass(Some(PASSWORD))).await?;
     must(scene.uses(&mut local, Path::OtherDatabase).await.is_err(), "the other account has the role")?;
     let mut remote = scene.session(Path::OtherDatabase).await?;
-    let seen = scene.database.observe(&[scene.subject(&scene.account)?, scene.subject(&here)?]).await?.seen;
+    let seen = scene.database.observe(&[scene.membership(&scene.account)?, scene.membership(&here)?]).await?.seen;
     let ids: Vec<Vec<String>> =
         seen.iter().map(|seen| seen.sessions.iter().map(|session| session.id.clone()).collect()).collect();
     must(ids == [vec![remote.id().to_string()], vec![local.id().to_string()]], format!("whose is which: {ids:?}"))?;
     must(seen.iter().map(|seen| seen.direct.len()).eq([1, 0]), "who holds it was not told apart")?;
     match ends {
         Ender::Revoke => drop(scene.revoke(&scene.account, Sessions::End).await?),
-        Ender::DeadMan => scene.fires(&scene.account).await?,
+        Ender::DeadMansSwitchPolicy => scene.fires(&scene.account).await?,
     }
     must(scene.uses(&mut remote, Path::OtherDatabase).await.is_err(), "its session lives")?;
     must(local.query_drop("DO 1").await.is_ok(), "the other account's session was ended")
@@ -87,7 +87,7 @@ pub(crate) async fn came_later(running: RunningMySql, ends: Ender) -> Result<(),
             let report = scene.revoke(&scene.account, Sessions::End).await?;
             must(report.ended.len() == 1 && report.seen.sessions.is_empty(), format!("sessions: {report:?}"))?;
         }
-        Ender::DeadMan => scene.fires(&scene.account).await?,
+        Ender::DeadMansSwitchPolicy => scene.fires(&scene.account).await?,
     }
     must(session.query_drop("DO 1").await.is_err(), "its session lives")?;
     scene.disarm(&scene.account).await
@@ -184,7 +184,7 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
             ))
             .await?;
         let running = async || {
-            let seen = scene.database.observe(&[scene.subject(&named)?]).await?.seen.pop().ok_or("nothing")?;
+            let seen = scene.database.observe(&[scene.membership(&named)?]).await?.seen.pop().ok_or("nothing")?;
             Ok::<_, BoxError>(seen.sessions.len())
         };
         let of_it = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?";

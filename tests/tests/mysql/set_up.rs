@@ -124,7 +124,7 @@ fn database(running: &RunningMySql, scheme: &str, broker: &str) -> Result<Arc<My
     let config = MySqlConfig::from_url(&format!("{scheme}://{broker}@127.0.0.1:{}", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
     let config = config.tls(TlsMode::verify_full(Some(running.ca.clone())));
-    Ok(Arc::new(MySqlDatabase::new(config.dead_man_grace(Duration::from_secs(1)))?))
+    Ok(Arc::new(MySqlDatabase::new(config.dead_mans_switch_grace(Duration::from_secs(1)))?))
 }
 
 pub(crate) async fn from_nothing(running: RunningMySql) -> Result<(), BoxError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::Width;
+use jit_core::database::MembershipScope;
 use jit_core::policy::Sessions;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, By, Login, World as _};
@@ -66,8 +66,13 @@ pub(crate) async fn settings(running: RunningMySql) -> Result<(), BoxError> {
     for hint in ["first", "second", "third"] {
         let role = scene.world.fresh(hint);
         scene.world.act(Act::CreateRole { role: &role }).await?;
-        let standing =
-            Act::Grant { role: &role, to: &scene.account, by: By::Admin, width: Width::SetRole, admin: false };
+        let standing = Act::Grant {
+            role: &role,
+            to: &scene.account,
+            by: By::Admin,
+            scope: MembershipScope::SetRole,
+            admin: false,
+        };
         scene.world.act(standing).await?;
     }
     let mut admin = scene.running.admin().await?;
@@ -86,12 +91,12 @@ pub(crate) async fn settings(running: RunningMySql) -> Result<(), BoxError> {
 /// man's switch ends.
 async fn whole(here: &mut Scene, admin: &mut Conn) -> Result<(), BoxError> {
     here.database = here.world.database(Login::Broker).await?;
-    let subject = here.subject(&here.account)?;
+    let membership = here.membership(&here.account)?;
     // a look before anything exists: later looks must not repeat its result
-    here.database.observe(std::slice::from_ref(&subject)).await?;
+    here.database.observe(std::slice::from_ref(&membership)).await?;
     here.grant(&here.account).await?;
     must(holds(here, admin).await?, "it is granted, and not held")?;
-    let seen = here.database.observe(&[subject]).await?.seen.pop().ok_or("nothing")?;
+    let seen = here.database.observe(&[membership]).await?.seen.pop().ok_or("nothing")?;
     must(seen.direct.len() == 1, format!("it is held, and not seen: {seen:?}"))?;
     let mut session = here.running.session(&here.account, PASSWORD).await?;
     let report = here.revoke(&here.account, Sessions::End).await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::{DeadManHere, Severity};
+use jit_core::database::{DeadMansSwitch, Severity};
 use jit_core::policy::Sessions;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};
@@ -102,7 +102,7 @@ impl Planted {
     /// Checks whether a check reports this as dangerous.
     async fn told(&self, about: &str) -> Result<bool, BoxError> {
         let found = self.scene.database.check(&[]).await?;
-        Ok(found.iter().any(|one| one.severity == Severity::Danger && one.about.what == about && one.mend.is_some()))
+        Ok(found.iter().any(|one| one.severity == Severity::Danger && one.about.what == about && one.remedy.is_some()))
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn procedures(running: RunningMySql) -> Result<(), BoxError> {
             planted.plant(name, change).await?;
             must(planted.told(about).await?, format!("{name} with {what}: the check does not say so"))?;
             let granted = planted.scene.grant(&account).await;
-            let _ = planted.scene.database.belongings(&[planted.scene.subject(&account)?]).await;
+            let _ = planted.scene.database.owned_objects(&[planted.scene.membership(&account)?]).await;
             must(!planted.scene.holds(&planted.other).await?, format!("{name} with {what}: it was called"))?;
             if name == "default_role" {
                 let why = granted.err().map(|error| error.to_string()).unwrap_or_default();
@@ -160,8 +160,8 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
         format!("CREATE DEFINER = '{account}'@'%' EVENT {home}.planted ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1");
     planted.run(&[event]).await?;
     must(planted.told("dead-man").await?, "the check does not name the stranger's event")?;
-    let here = planted.scene.database.capabilities().await?.dead_man;
-    must(matches!(here, DeadManHere::Missing { .. }), format!("{here:?}"))?;
+    let here = planted.scene.database.capabilities().await?.dead_mans_switch;
+    must(matches!(here, DeadMansSwitch::Unavailable { .. }), format!("{here:?}"))?;
     let hour = Duration::from_secs(3600);
     must(planted.scene.arm(&account, hour).await.is_err(), "it is armed beside a stranger's event")?;
     planted.run(&[format!("DROP EVENT {home}.planted")]).await?;
@@ -208,7 +208,7 @@ pub(crate) async fn rights(running: RunningMySql) -> Result<(), BoxError> {
     let mut planted = Planted::new(&running).await?;
     let (account, home) = (planted.scene.account.clone(), planted.scene.home());
     let hour = Duration::from_secs(3600);
-    for (what, plant, mend) in [
+    for (what, plant, remedy) in [
         (
             "a right on a pattern",
             format!("GRANT EVENT ON `jit%`.* TO '{account}'@'%'"),
@@ -218,10 +218,10 @@ pub(crate) async fn rights(running: RunningMySql) -> Result<(), BoxError> {
     ] {
         planted.run(&[plant]).await?;
         must(planted.told("dead-man").await?, format!("{what}: the check does not name it"))?;
-        let here = planted.scene.database.capabilities().await?.dead_man;
-        must(matches!(here, DeadManHere::Missing { .. }), format!("{what}: {here:?}"))?;
+        let here = planted.scene.database.capabilities().await?.dead_mans_switch;
+        must(matches!(here, DeadMansSwitch::Unavailable { .. }), format!("{what}: {here:?}"))?;
         must(planted.scene.arm(&account, hour).await.is_err(), format!("{what}: it is armed all the same"))?;
-        planted.run(&[mend]).await?;
+        planted.run(&[remedy]).await?;
         planted.scene.arm(&account, hour).await.map_err(|error| format!("{what}, mended: {error}"))?;
         planted.scene.disarm(&account).await?;
     }

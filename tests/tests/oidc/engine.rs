@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use jit_core::approval::Actor;
-use jit_core::engine::{AccessView, Ask, Jit};
+use jit_core::engine::{AccessRequest, AccessView, Jit};
 use jit_core::id::FactorName;
 use jit_core::policy::PolicyDocument;
 use jit_core::store::MemoryStore;
@@ -44,7 +44,7 @@ async fn engine(scene: &Scene) -> Jit {
 }
 
 fn actor(name: &str) -> Actor {
-    Actor::authenticated(TenantId::main(), Principal::new(name).unwrap(), "test")
+    Actor::authenticated(TenantId::default(), Principal::new(name).unwrap(), "test")
 }
 
 fn with(token: &str) -> Actor {
@@ -94,6 +94,6 @@ async fn an_approval_takes_a_token_of_its_own_access_once_and_the_log_says_whose
 }
 
 async fn request(jit: &Jit) -> AccessView {
-    let ask = Ask::new("pg", "writer", TimeDelta::minutes(10)).because("a test needs it");
+    let ask = AccessRequest::new("pg", "writer", TimeDelta::minutes(10)).because("a test needs it");
     jit.request(&actor("alice"), ask).await.unwrap()
 }

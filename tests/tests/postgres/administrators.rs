@@ -67,12 +67,12 @@ pub(crate) async fn administrators(scene: Scene) -> Result<(), BoxError> {
     let told: Vec<_> = checks.iter().filter(|check| check.about.what == "administrators").collect();
     let once = told.iter().filter(|check| check.message.contains(&scene.account)).count();
     must(once == 1 && told.iter().any(|check| check.message.contains("nobody_of_this_name")), format!("{told:?}"))?;
-    let mend = format!("REVOKE \"{}\" FROM \"{steward}\" GRANTED BY \"{steward}\"", scene.account);
-    let mended = told.iter().filter_map(|check| check.mend.as_ref()).find(|text| text.contains(&mend));
-    must(mended.is_some(), format!("`{mend}` is not told: {told:?}"))?;
+    let remedy = format!("REVOKE \"{}\" FROM \"{steward}\" GRANTED BY \"{steward}\"", scene.account);
+    let mended = told.iter().filter_map(|check| check.remedy.as_ref()).find(|text| text.contains(&remedy));
+    must(mended.is_some(), format!("`{remedy}` is not told: {told:?}"))?;
     let as_member = checks.iter().find(|check| check.about.on.as_deref() == Some(&steward));
     must(as_member.is_none_or(|check| check.about.what != "account-members"), format!("{as_member:?}"))?;
-    scene.sql(&mend).await?;
+    scene.sql(&remedy).await?;
 
     // another member is refused as before
     let other = scene.world.fresh("eve");
@@ -92,13 +92,13 @@ pub(crate) async fn members_of_administrators(scene: Scene) -> Result<(), BoxErr
     refused_for_members(scene.try_grant(Stance::Refused).await?)
 }
 
-pub(crate) async fn administrators_and_dead_man(scene: Scene) -> Result<(), BoxError> {
+pub(crate) async fn administrators_and_dead_mans_switch(scene: Scene) -> Result<(), BoxError> {
     let (scene, steward) = made_by_an_administrator(scene).await?;
     scene.try_grant(Stance::Refused).await??;
     let theirs = scene.running.session(&steward, "postgres").await?;
     let own = scene.running.session(&scene.account, "postgres").await?;
     let order = ArmOrder {
-        subject: scene.subject()?,
+        membership: scene.membership()?,
         ends_in: Duration::ZERO,
         sessions: Sessions::End,
         default_role: DefaultRole::Stays,

@@ -47,7 +47,7 @@ pub(crate) async fn prepared_as_role(scene: Scene) -> Result<(), BoxError> {
     }
     let order = RevokeOrder {
         access: scene.access,
-        subject: scene.subject()?,
+        membership: scene.membership()?,
         how: RevokeHow::Remove,
         sessions: Sessions::End,
         prepared: Prepared::Rollback,
@@ -72,13 +72,13 @@ pub(crate) async fn members_of_the_broker(scene: Scene) -> Result<(), BoxError> 
     scene.sql(&format!("CREATE ROLE {mallory} LOGIN; GRANT {broker} TO {mallory}")).await?;
     let check = told().await?.ok_or("nobody says that mallory can act as the broker")?;
     must(check.severity == Severity::Danger && check.message.contains(&mallory), format!("{check:?}"))?;
-    scene.sql(&check.mend.ok_or("nothing is said to mend it")?).await?;
+    scene.sql(&check.remedy.ok_or("nothing is said to mend it")?).await?;
     must(told().await?.is_none(), "it is told after it was mended")?;
     if scene.running.major >= 16 {
         // as the server grants it to the one who makes the broker's account
         scene.sql(&format!("GRANT {broker} TO {mallory} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")).await?;
         let check = told().await?.ok_or("nobody says that mallory can make herself a member")?;
-        must(check.severity == Severity::Remark && check.mend.is_none(), format!("{check:?}"))?;
+        must(check.severity == Severity::Remark && check.remedy.is_none(), format!("{check:?}"))?;
     }
     Ok(())
 }
@@ -115,10 +115,10 @@ pub(crate) async fn planted_sessions(major: u32) -> Result<(), BoxError> {
     let (steward, mallory) = (running.session("steward", "orders").await?, running.session("mallory", "orders").await?);
     steward.batch_execute("CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD 'secret'").await?;
     let database = database_in(running, ("jit_broker", "secret"), "orders")?;
-    let mend = async || -> Result<Option<String>, BoxError> {
-        Ok(found(&database.check(&[]).await?, "signal-backend").and_then(|check| check.mend.clone()))
+    let remedy = async || -> Result<Option<String>, BoxError> {
+        Ok(found(&database.check(&[]).await?, "signal-backend").and_then(|check| check.remedy.clone()))
     };
-    let statements = mend().await?.ok_or("nothing is said to mend it")?;
+    let statements = remedy().await?.ok_or("nothing is said to mend it")?;
     mallory.batch_execute("CREATE SCHEMA jit_sessions; GRANT ALL ON SCHEMA jit_sessions TO PUBLIC").await?;
     must(steward.batch_execute(&statements).await.is_err(), "mallory's schema is adopted")?;
     let there = "SELECT count(*)::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'jit_sessions'";
@@ -127,7 +127,7 @@ pub(crate) async fn planted_sessions(major: u32) -> Result<(), BoxError> {
     mallory.batch_execute("DROP SCHEMA jit_sessions").await?;
     for _ in 0..2 {
         steward.batch_execute(&statements).await?;
-        must(mend().await?.is_none(), "it is made, and not relied on")?;
+        must(remedy().await?.is_none(), "it is made, and not relied on")?;
     }
     // rights to replace the function
     for (give, take) in [
@@ -136,9 +136,9 @@ pub(crate) async fn planted_sessions(major: u32) -> Result<(), BoxError> {
     ] {
         let admin = running.admin("orders").await?;
         admin.batch_execute(give).await?;
-        must(mend().await?.is_some(), format!("{give}: it is relied on"))?;
+        must(remedy().await?.is_some(), format!("{give}: it is relied on"))?;
         admin.batch_execute(take).await?;
-        must(mend().await?.is_none(), format!("{take}: it is not relied on"))?;
+        must(remedy().await?.is_none(), format!("{take}: it is not relied on"))?;
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ fn main() -> Result<()> {
             );
             all.add(
                 "the_dead_mans_switch_leaves_the_sessions_of_administrators",
-                administrators::administrators_and_dead_man,
+                administrators::administrators_and_dead_mans_switch,
             );
             all.add_plain("a_store_knows_a_nameless_server_by_the_expected_name", store::store_by_name);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::{Grantor, Subject};
+use jit_core::database::{Grantor, Membership};
 use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World as _};
@@ -72,15 +72,15 @@ pub(crate) async fn gone_before(scene: Scene) -> Result<(), BoxError> {
 pub(crate) async fn swapped(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     // as the engine does: from now on by id
-    let seen = scene.database.observe(&[scene.subject()?]).await?.seen.pop().ok_or("nothing")?;
-    let subject = Subject { account_id: seen.account_id, role_id: seen.role_id, ..scene.subject()? };
+    let seen = scene.database.observe(&[scene.membership()?]).await?.seen.pop().ok_or("nothing")?;
+    let membership = Membership { account_id: seen.account_id, role_id: seen.role_id, ..scene.membership()? };
     let (other, between) = (scene.world.fresh("bob"), scene.world.fresh("between"));
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
     for (from, to) in [(&scene.account, &between), (&other, &scene.account), (&between, &other)] {
         scene.world.act(Act::Rename { from, to }).await?;
     }
     let session = scene.running.session(&other, "postgres").await?;
-    let report = scene.revoke_of(subject).await?;
+    let report = scene.revoke_of(membership).await?;
     must(report.was_held == Some(true), "whoever has the name now was taken for the account")?;
     must(scene.world.members(&scene.role).await?.iter().all(|row| row.member != other), "it holds the role still")?;
     must(session.batch_execute("SELECT 1").await.is_err(), "its session lives")

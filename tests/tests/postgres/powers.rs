@@ -1,7 +1,7 @@
 //! Tests of the rights that outlive a membership, and of leftovers.
 
 use jit_core::database::{DatabaseError, Rejection};
-use jit_core::holding::{left_behind, marks};
+use jit_core::holding::{leftovers, marks};
 use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::World as _;
@@ -101,11 +101,11 @@ pub(crate) async fn passed_on(scene: Scene) -> Result<(), BoxError> {
         ))
         .await?;
     let owned = async || -> Result<Vec<_>, BoxError> {
-        let owned = scene.database.belongings(&[scene.subject()?]).await?.each.pop().flatten();
+        let owned = scene.database.owned_objects(&[scene.membership()?]).await?.each.pop().flatten();
         Ok(owned.ok_or("too many")?)
     };
     let before = marks(&owned().await?);
-    must(left_behind(&before, &owned().await?).is_empty(), "what was there before is news")?;
+    must(leftovers(&before, &owned().await?).is_empty(), "what was there before is news")?;
     scene
         .sql(&mine(
             "SET ROLE {role}; GRANT SELECT ON {schema}.letters TO {account}; CREATE POLICY everything ON {schema}.ledger USING (true); \
@@ -113,7 +113,7 @@ pub(crate) async fn passed_on(scene: Scene) -> Result<(), BoxError> {
              CREATE OR REPLACE FUNCTION {schema}.counts() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 2::bigint'; RESET ROLE",
         ))
         .await?;
-    let left = left_behind(&before, &owned().await?);
+    let left = leftovers(&before, &owned().await?);
     for (what, more) in [
         ("letters", "SELECT"),
         ("ledger", "policy"),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::{
-    Call, Database, DatabaseError, DefaultRole, GrantOrder, RevokeHow, RevokeOrder, RevokeReport, Subject, Width,
+    Call, Database, DatabaseError, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
+    RevokeReport,
 };
 use jit_core::id::AccessId;
 use jit_core::policy::{Prepared, Sessions, Stance};
@@ -42,15 +43,21 @@ impl Scene {
         Ok(self.running.admin("postgres").await?.batch_execute(&locked).await?)
     }
 
-    pub(crate) fn subject(&self) -> Result<Subject, BoxError> {
+    pub(crate) fn membership(&self) -> Result<Membership, BoxError> {
         let (account, role) = (self.database.account(&self.account)?, self.database.role(&self.role)?);
-        Ok(Subject { account, account_id: None, role, role_id: None })
+        Ok(Membership { account, account_id: None, role, role_id: None })
     }
 
     pub(crate) async fn try_grant(&self, powers: Stance) -> Result<Result<(), DatabaseError>, BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
-        let order =
-            GrantOrder::new(&witness(self.access)?, self.subject()?, Width::SetRole, soon, Stance::Refused, powers);
+        let order = GrantOrder::new(
+            &witness(self.access)?,
+            self.membership()?,
+            MembershipScope::SetRole,
+            soon,
+            Stance::Refused,
+            powers,
+        );
         let call =
             Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
         let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
@@ -58,13 +65,13 @@ impl Scene {
     }
 
     pub(crate) async fn revoke(&self) -> Result<RevokeReport, BoxError> {
-        self.revoke_of(self.subject()?).await
+        self.revoke_of(self.membership()?).await
     }
 
-    pub(crate) async fn revoke_of(&self, subject: Subject) -> Result<RevokeReport, BoxError> {
+    pub(crate) async fn revoke_of(&self, membership: Membership) -> Result<RevokeReport, BoxError> {
         let order = RevokeOrder {
             access: self.access,
-            subject,
+            membership,
             how: RevokeHow::Remove,
             sessions: Sessions::End,
             prepared: Prepared::Report,

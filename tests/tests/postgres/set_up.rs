@@ -93,7 +93,7 @@ fn database(running: &RunningPostgres, broker: &str) -> Result<Arc<PostgresDatab
     let config = PostgresConfig::from_url(&format!("postgres://{broker}@127.0.0.1:{}/orders", running.port))?;
     let config = config.credentials(Arc::new(FixedCredentials::new(PASSWORD.into())));
     let config = config.tls(TlsMode::verify_full(Some(running.ca.clone())));
-    Ok(Arc::new(PostgresDatabase::new(config.dead_man_grace(Duration::from_secs(1)))?))
+    Ok(Arc::new(PostgresDatabase::new(config.dead_mans_switch_grace(Duration::from_secs(1)))?))
 }
 
 async fn psql(

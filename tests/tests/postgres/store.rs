@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use jit_core::id::{NodeId, TenantId};
-use jit_core::store::{BoxError, Change, ClaimAsk, Expect, Kind, Lane, RecordKey, Schedule, Write, Writing};
+use jit_core::store::{BoxError, Change, ClaimRequest, Expect, Kind, Lane, RecordKey, Schedule, Write, Writing};
 use jit_core::testkit::database_laws::{Certificate, Login};
 use jit_core::testkit::store_laws::StorePlace as _;
 use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig, StoreUsers};
@@ -129,7 +129,8 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     PostgresStore::migrate(&owner(&place)?, &users).await?;
     let store = place.open().await?;
     put_due(&*store, "one").await?;
-    let ask = ClaimAsk { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let ask =
+        ClaimRequest { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
     let claimed = store.claim(&ask).await?;
     let keys: Vec<RecordKey> = claimed.iter().map(|claimed| claimed.record.at.clone()).collect();
     must(store.read_all(&keys).await?.into_iter().flatten().count() == 1, "what was put there is not read")?;
@@ -223,7 +224,8 @@ pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
     }
     let begun = Instant::now();
     put_due(&*store, "one").await?;
-    let ask = ClaimAsk { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let ask =
+        ClaimRequest { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
     let claimed = store.claim(&ask).await?;
     must(claimed.len() == 1, "nothing is claimed")?;
     let took = begun.elapsed();
@@ -233,7 +235,7 @@ pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
 async fn put_due(store: &dyn jit_core::store::Store, key: &str) -> Result<(), BoxError> {
     let schedule = Some(Schedule { lane: Lane::desk(), due: store.now().await?, serial: key.to_owned() });
     let what = Writing::Put { body: b"due".to_vec(), schedule, labels: BTreeMap::new() };
-    let at = RecordKey::new(&TenantId::main(), Kind::Access, key);
+    let at = RecordKey::new(&TenantId::default(), Kind::Access, key);
     let write = Write { at, expect: Expect::Absent, what };
     store.commit(Change { writes: vec![write], ..Change::default() }).await?;
     Ok(())

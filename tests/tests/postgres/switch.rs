@@ -23,8 +23,12 @@ const SOON: Duration = Duration::from_secs(60);
 /// Grants the role, and arms the switch to end it after `ends_in` plus one second.
 async fn grant_and_arm(scene: &Scene, powers: Stance, ends_in: Duration) -> Result<(), BoxError> {
     scene.try_grant(powers).await??;
-    let order =
-        ArmOrder { subject: scene.subject()?, ends_in, sessions: Sessions::End, default_role: DefaultRole::Stays };
+    let order = ArmOrder {
+        membership: scene.membership()?,
+        ends_in,
+        sessions: Sessions::End,
+        default_role: DefaultRole::Stays,
+    };
     let call = Call { label: format!("a{}", scene.access), limit: Duration::from_secs(10), server: None, store: None };
     scene.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
     Ok(())
@@ -130,10 +134,11 @@ pub(crate) async fn by_the_function(major: u32) -> Result<(), BoxError> {
         )
         .await?;
     let found = scene.database.check(&[]).await?;
-    let mut mends = found.iter().filter_map(|check| check.mend.as_deref());
-    let mend =
-        mends.find(|mend| mend.contains("CREATE FUNCTION jit_sessions.end_session")).ok_or("no function is told")?;
-    scene.sql(mend).await?;
+    let mut mends = found.iter().filter_map(|check| check.remedy.as_deref());
+    let remedy = mends
+        .find(|remedy| remedy.contains("CREATE FUNCTION jit_sessions.end_session"))
+        .ok_or("no function is told")?;
+    scene.sql(remedy).await?;
     let own = scene.running.session(&scene.account, "postgres").await?;
     grant_and_arm(&scene, Stance::Refused, Duration::ZERO).await?;
     ends(&own).await

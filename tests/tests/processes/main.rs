@@ -3,7 +3,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod cedar;
-mod dead_man;
+mod dead_mans_switch;
 mod kills;
 mod nodes;
 mod outage;
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         trials: Vec::new(),
     };
     cedar::all(&mut tests);
-    dead_man::all(&mut tests);
+    dead_mans_switch::all(&mut tests);
     kills::all(&mut tests);
     stops::all(&mut tests);
     nodes::all(&mut tests);

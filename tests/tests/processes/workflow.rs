@@ -60,9 +60,9 @@ async fn story(town: Town) -> Result<()> {
     let id = asked["id"].as_str().context("no id")?;
     // the tracker is asked first, and the code of the request counts after that
     for _ in 0..100 {
-        let awaits = town.access(id).await?["awaits"].to_string();
-        ensure!(!awaits.contains("a second factor of"), "the code is asked for again: {awaits}");
-        if awaits.contains("manager") {
+        let pending_on = town.access(id).await?["awaits"].to_string();
+        ensure!(!pending_on.contains("a second factor of"), "the code is asked for again: {pending_on}");
+        if pending_on.contains("manager") {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -170,9 +170,9 @@ fn law_12_no_secret_comes_out(town: &Town, seeds: &[String]) -> Result<()> {
         let bytes = std::fs::read(town.folder.path().join(name)).unwrap_or_default();
         came_out.push((name.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
     }
-    for receiver in ["chat", "siem", "jira", "opa"] {
-        for heard in town.outside.heard(receiver)? {
-            came_out.push((format!("what `{receiver}` was sent"), heard["body"].to_string()));
+    for notifier_name in ["chat", "siem", "jira", "opa"] {
+        for heard in town.outside.heard(notifier_name)? {
+            came_out.push((format!("what `{notifier_name}` was sent"), heard["body"].to_string()));
         }
     }
     came_out.extend(town.mail.mails().iter().map(|mail| ("a mail".to_owned(), mail.to_string())));

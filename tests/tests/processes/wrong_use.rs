@@ -47,15 +47,15 @@ pub(crate) fn all(tests: &mut Tests) {
         let (broker, role) = (&stage.broker, &stage.role);
         let mends = [format!("GRANT \"{role}\" TO \"{broker}\""), format!("GRANT pg_signal_backend TO \"{broker}\"")];
         let before = stage.jit(&["doctor"]).await?;
-        ensure!(!mends.iter().any(|mend| before.out.contains(mend)), "{before:?}");
+        ensure!(!mends.iter().any(|remedy| before.out.contains(remedy)), "{before:?}");
         stage
             .admin
             .batch_execute(&format!("REVOKE pg_signal_backend FROM {broker}; REVOKE {role} FROM {broker}"))
             .await?;
         let said = stage.jit(&["doctor"]).await?;
         ensure!(said.code != Some(0), "{said:?}");
-        for mend in mends {
-            ensure!(said.out.contains(&mend), "{} has no `{mend}`", said.out);
+        for remedy in mends {
+            ensure!(said.out.contains(&remedy), "{} has no `{remedy}`", said.out);
         }
         let id = stage.asks("orders", "10m").await?;
         stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "to mend it: GRANT")?;

@@ -70,7 +70,7 @@ pub(crate) struct ServerConfig {
     /// Protection of the connection.
     pub(crate) tls: TlsMode,
     /// Time from the end until the database itself revokes a role; none: the adapter's default.
-    pub(crate) dead_man_grace: Option<Duration>,
+    pub(crate) dead_mans_switch_grace: Option<Duration>,
     /// Administrators of a PostgreSQL target, who do not count as members of accounts.
     pub(crate) administrators: Vec<String>,
     /// Name of its realm, if what the server says of itself is no identity.
@@ -219,7 +219,7 @@ struct TargetTable {
     password_command: Option<Spanned<CommandLine>>,
     #[serde(default)]
     tls: TlsMode,
-    dead_man_grace: Option<Spanned<String>>,
+    dead_mans_switch_grace: Option<Spanned<String>>,
     #[serde(default)]
     administrators: Vec<String>,
     realm: Option<String>,
@@ -270,7 +270,7 @@ impl Reader<'_> {
             directory: file.directory,
         };
         if table.policy.is_some() || file.tenants.is_empty() {
-            tenants.insert(TenantId::main(), self.tenant(table, 0, "the top level")?);
+            tenants.insert(TenantId::default(), self.tenant(table, 0, "the top level")?);
         } else if table.has_more() {
             return Err(self.wrong(
                 0,
@@ -305,7 +305,7 @@ impl Reader<'_> {
                     url,
                     password,
                     tls,
-                    dead_man_grace: None,
+                    dead_mans_switch_grace: None,
                     administrators: Vec::new(),
                     realm: None,
                 },
@@ -361,11 +361,11 @@ impl Reader<'_> {
     }
 
     fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<ServerConfig, Failure> {
-        let dead_man_grace = table.dead_man_grace.map(|given| {
+        let dead_mans_switch_grace = table.dead_mans_switch_grace.map(|given| {
             let read = duration(given.get_ref()).map(to_std);
             read.map_err(|why| self.wrong(given.span().start, &format!("`dead_man_grace`: {why}")))
         });
-        let dead_man_grace = dead_man_grace.transpose()?;
+        let dead_mans_switch_grace = dead_mans_switch_grace.transpose()?;
         let what = format!("target `{name}`");
         let url = self.server_url(&what, &table.url)?;
         let password = self.password(
@@ -377,7 +377,7 @@ impl Reader<'_> {
             return Err(self.wrong(at, &format!("{what} has `administrators`, which only a target of PostgreSQL has")));
         }
         let (administrators, realm) = (table.administrators, table.realm);
-        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_man_grace, administrators, realm })
+        Ok(ServerConfig { url, password, tls: self.tls(table.tls), dead_mans_switch_grace, administrators, realm })
     }
 
     fn password(&self, what: &str, at: usize, given: Passwords) -> Result<Option<Password>, Failure> {

@@ -26,7 +26,7 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     lines.add("access", view.id);
     lines.add("state", state(view));
     lines.add("role", format!("{} on {}", view.role, view.target));
-    lines.add("for", receiver(view));
+    lines.add("for", grantee(view));
     if !view.reason.is_empty() {
         lines.add("reason", &view.reason);
     }
@@ -49,8 +49,8 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if let Some(more) = view.extension_micros {
         lines.add("asks for", format!("{} more", said(chrono::TimeDelta::microseconds(more))));
     }
-    if !view.awaits.is_empty() {
-        lines.add("awaits", view.awaits.join(", "));
+    if !view.pending_on.is_empty() {
+        lines.add("awaits", view.pending_on.join(", "));
     }
     if !can_decide.is_empty() {
         lines.add("can decide", names(can_decide));
@@ -86,12 +86,12 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if let Some(cause) = &view.cause {
         lines.add("cause", cause);
     }
-    if let Some(trouble) = &view.trouble {
-        lines.add("trouble", trouble);
+    if let Some(last_error) = &view.last_error {
+        lines.add("trouble", last_error);
     }
     if let Some(evidence) = &view.evidence {
         evidence.residual.iter().for_each(|held| lines.add("still held", held));
-        evidence.left_behind.iter().for_each(|what| lines.add("left behind", what));
+        evidence.leftovers.iter().for_each(|what| lines.add("left behind", what));
         evidence.not_compared.iter().for_each(|why| lines.add("left behind", format!("not known: {why}")));
     }
     lines.0.join("\n")
@@ -107,11 +107,11 @@ pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
         _ => String::new(),
     };
     let held = view.evidence.as_ref().map(|evidence| evidence.residual.join("; ")).unwrap_or_default();
-    let note = match (&view.trouble, view.awaits.as_slice()) {
-        (Some(trouble), _) => trouble.clone(),
+    let note = match (&view.last_error, view.pending_on.as_slice()) {
+        (Some(last_error), _) => last_error.clone(),
         (None, []) if !held.is_empty() => format!("still held: {held}"),
         (None, []) => view.cause.clone().unwrap_or_default(),
-        (None, awaits) => format!("awaits {}", awaits.join(", ")),
+        (None, pending_on) => format!("awaits {}", pending_on.join(", ")),
     };
     let role = format!("{} on {}", view.role, view.target);
     [view.id.to_string(), state(view), role, view.principal.to_string(), when, note]
@@ -146,7 +146,7 @@ fn state(view: &AccessView) -> String {
     }
 }
 
-fn receiver(view: &AccessView) -> String {
+fn grantee(view: &AccessView) -> String {
     let mut text = view.principal.to_string();
     if view.account.as_str() != view.principal.as_str() {
         text.push_str(&format!(", account {}", view.account));

@@ -29,7 +29,7 @@ pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Optio
             return Ok((view, why));
         }
         // a server that does not answer now is not waited for: the next pass, or a pump, goes on
-        let down = report.unreachable > 0 && (view.trouble.is_some() || !view.awaits.is_empty());
+        let down = report.unreachable > 0 && (view.last_error.is_some() || !view.pending_on.is_empty());
         if down || patience.is_none_or(|until| Instant::now() >= until) {
             let why = Some(waiting(&view));
             return Ok((view, why));
@@ -55,7 +55,7 @@ pub(crate) async fn settle_all(jit: &Jit, scope: &Scope) -> Result<Vec<AccessVie
 fn rests(view: &AccessView) -> bool {
     match view.state {
         "granting" | "revoking" => false,
-        "scheduled" => view.starts_at.is_some() && view.trouble.is_none() && view.awaits.is_empty(),
+        "scheduled" => view.starts_at.is_some() && view.last_error.is_none() && view.pending_on.is_empty(),
         _ => true,
     }
 }
@@ -66,10 +66,10 @@ fn ended(view: &AccessView) -> Failure {
 }
 
 fn waiting(view: &AccessView) -> Failure {
-    let why = match (&view.trouble, view.awaits.as_slice()) {
-        (Some(trouble), _) => trouble.clone(),
+    let why = match (&view.last_error, view.pending_on.as_slice()) {
+        (Some(last_error), _) => last_error.clone(),
         (None, []) => "the database takes its time".to_owned(),
-        (None, awaits) => format!("it awaits {}", awaits.join(", ")),
+        (None, pending_on) => format!("it awaits {}", pending_on.join(", ")),
     };
     let (id, state, role, target) = (view.id, view.state, &view.role, &view.target);
     let (message, hint) = match state {

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::approval::{
-    Decision, Evidence, Fresh, Handling, Limits, Parties, Requirement, RequirementSubject, Snapshot, Stage, Verdict,
+    Decision, Evidence, Fresh, Handling, Limits, Parties, Requirement, RequirementParty, Snapshot, Stage, Verdict,
 };
 use crate::database::{
-    Edge, GrantOrder, Grantor, Identity, ObjectId, Prepared, RevokeHow, RevokeOrder, RevokeReport, Seen, Session,
-    Subject,
+    GrantOrder, Grantor, Identity, Membership, MembershipGrant, ObjectId, Prepared, RevokeHow, RevokeOrder,
+    RevokeReport, Seen, Session,
 };
 use crate::grant::Granting;
 use crate::holding::{self, Closing, Verified, closings, judge, look, settled, verify};
 use crate::id::{Account, Group, RealmId, RoleName, RuleName, TargetName};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared as PreparedRule, Sessions, Stance};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared as PreparedRule, Sessions, Stance};
 
 pub(super) const START: i64 = 1_800_000_000;
 
@@ -41,10 +41,10 @@ pub(super) fn snapshot(name: &str, left: bool) -> Snapshot {
     Snapshot {
         human: who(human),
         requester: who("alice"),
-        receiver: who("alice"),
+        grantee: who("alice"),
         groups: dba.then(|| group("dba")).into_iter().collect(),
         manages_requester: name == "bob" && !left,
-        manages_receiver: name == "bob" && !left,
+        manages_grantee: name == "bob" && !left,
     }
 }
 
@@ -78,10 +78,8 @@ pub(crate) fn question(now: Time) -> QuestionId {
 pub(crate) fn plan(kind: usize) -> Plan {
     let people = |people| Stage { people, ..Stage::default() };
     let dba = Requirement::Group { group: group("dba"), quorum: 2 };
-    let boss = Requirement::Any(vec![
-        Requirement::ManagerOf(RequirementSubject::Requester),
-        Requirement::Person(who("frank")),
-    ]);
+    let boss =
+        Requirement::Any(vec![Requirement::ManagerOf(RequirementParty::Requester), Requirement::Person(who("frank"))]);
     let stages = match kind {
         1 => vec![people(vec![dba]), people(vec![boss])],
         2 => vec![people(vec![Requirement::Person(who("frank"))])],
@@ -101,13 +99,13 @@ pub(crate) fn plan(kind: usize) -> Plan {
         },
         handling: Handling {
             sessions: if kind == 2 { Sessions::Keep } else { Sessions::End },
-            set_role: if kind % 2 == 1 { Width::SetRole } else { Width::Inherit },
+            set_role: if kind % 2 == 1 { MembershipScope::SetRole } else { MembershipScope::Inherit },
             account_members: Stance::Refused,
             prepared: if kind == 1 { PreparedRule::Rollback } else { PreparedRule::Report },
             can_grant: Stance::Refused,
             activation: Activation::Default,
-            dead_man: DeadMan::default(),
-            left_behind: LeftBehind::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
         },
         notify: BTreeSet::new(),
         break_glass: None,
@@ -123,7 +121,7 @@ pub(crate) fn access(number: usize, kind: usize, role: usize) -> Access {
     let request = Request {
         target: TargetName::new("orders").unwrap(),
         role: RoleName::new(format!("role{role}")).unwrap(),
-        parties: Parties { requester: alice.clone(), receiver: alice },
+        parties: Parties { requester: alice.clone(), grantee: alice },
         account: Account::new("alice").unwrap(),
         duration: TimeDelta::minutes([30, 60, 20, 24 * 60][kind]),
         start: None,
@@ -133,7 +131,7 @@ pub(crate) fn access(number: usize, kind: usize, role: usize) -> Access {
         break_glass: false,
     };
     let realm = RealmId::new("postgres:1").unwrap();
-    Access::new(id(number), TenantId::main(), Some(realm), request, plan(kind), at(0))
+    Access::new(id(number), TenantId::default(), Some(realm), request, plan(kind), at(0))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,7 +291,7 @@ pub(super) const CAUSES: [Cause; 13] = [
 #[derive(Debug, Default)]
 struct Rows {
     /// Scope of our grant. `OneRow` does not record the scope.
-    ours: Option<Width>,
+    ours: Option<MembershipScope>,
     /// Another person granted it.
     standing: bool,
     /// A person changed our row by hand or wrote it off, or a failover restored it. Nobody can know
@@ -321,31 +319,33 @@ impl Server {
         format!("boot {}", self.incarnation)
     }
 
-    fn role(subject: &Subject) -> usize {
-        usize::from(subject.role.as_str() == "role1")
+    fn role(membership: &Membership) -> usize {
+        usize::from(membership.role.as_str() == "role1")
     }
 
-    fn knows(&self, subject: &Subject) -> bool {
-        subject.account_id.as_ref().is_none_or(|id| *id == self.account_id())
+    fn knows(&self, membership: &Membership) -> bool {
+        membership.account_id.as_ref().is_none_or(|id| *id == self.account_id())
     }
 
     fn account_id(&self) -> ObjectId {
         ObjectId(format!("account {}", self.account))
     }
 
-    fn seen(&self, subject: &Subject) -> Seen {
-        let role_id = Some(ObjectId(format!("id of {}", subject.role)));
-        if !self.knows(subject) {
+    fn seen(&self, membership: &Membership) -> Seen {
+        let role_id = Some(ObjectId(format!("id of {}", membership.role)));
+        if !self.knows(membership) {
             return Seen { role_id, role_exists: true, ..Seen::default() };
         }
-        let rows = &self.roles[Self::role(subject)];
-        let edge = |grantor, width| Edge { grantor, width, admin: false };
+        let rows = &self.roles[Self::role(membership)];
+        let edge = |grantor, scope| MembershipGrant { grantor, scope, admin: false };
         let direct = match self.engine {
-            Engine::OneRow if rows.ours.is_some() || rows.standing => vec![edge(Grantor::Unknown, Width::SetRole)],
+            Engine::OneRow if rows.ours.is_some() || rows.standing => {
+                vec![edge(Grantor::Unknown, MembershipScope::SetRole)]
+            }
             Engine::OneRow => Vec::new(),
             Engine::PerGrantor => {
-                let ours = rows.ours.map(|width| edge(Grantor::Broker, width));
-                let other = rows.standing.then(|| edge(Grantor::Other("dba".to_owned()), Width::SetRole));
+                let ours = rows.ours.map(|scope| edge(Grantor::Broker, scope));
+                let other = rows.standing.then(|| edge(Grantor::Other("dba".to_owned()), MembershipScope::SetRole));
                 ours.into_iter().chain(other).collect()
             }
         };
@@ -363,23 +363,23 @@ impl Server {
 
     /// Applies a statement of ours. Returns false if the server rejects it.
     fn grant(&mut self, order: &GrantOrder) -> bool {
-        let known = self.knows(order.subject());
+        let known = self.knows(order.membership());
         let engine = self.engine;
-        let rows = &mut self.roles[Self::role(order.subject())];
+        let rows = &mut self.roles[Self::role(order.membership())];
         match engine {
             _ if !known => {}
             // a no-op over the existing row
             Engine::OneRow if rows.standing => {}
-            Engine::OneRow => rows.ours = Some(Width::SetRole),
+            Engine::OneRow => rows.ours = Some(MembershipScope::SetRole),
             // the row takes the options of the statement
-            Engine::PerGrantor => rows.ours = Some(order.width()),
+            Engine::PerGrantor => rows.ours = Some(order.scope()),
         }
         known
     }
 
     fn revoke(&mut self, order: &RevokeOrder, fault: Fault, now: Time) -> RevokeReport {
-        let known = self.knows(&order.subject);
-        let rows = &mut self.roles[Self::role(&order.subject)];
+        let known = self.knows(&order.membership);
+        let rows = &mut self.roles[Self::role(&order.membership)];
         if known && fault != Fault::EdgeStays {
             match (order.how, self.engine) {
                 (RevokeHow::Remove, Engine::OneRow) => {
@@ -390,7 +390,7 @@ impl Server {
                     rows.ours = None;
                     rows.excused = rows.excused && rows.standing;
                 }
-                (RevokeHow::Narrow, Engine::PerGrantor) => rows.ours = rows.ours.map(|_| Width::Inherit),
+                (RevokeHow::Narrow, Engine::PerGrantor) => rows.ours = rows.ours.map(|_| MembershipScope::Inherit),
                 (RevokeHow::Narrow, Engine::OneRow) | (RevokeHow::Nothing, _) => {}
             }
         }
@@ -404,7 +404,7 @@ impl Server {
             rolled_back = std::mem::take(&mut self.prepared).into_iter().map(|one| one.gid).collect();
         }
         RevokeReport {
-            seen: self.seen(&order.subject),
+            seen: self.seen(&order.membership),
             was_held,
             default_kept: None,
             ended,
@@ -466,9 +466,9 @@ impl World {
         self.accesses.iter().collect()
     }
 
-    fn asked(&self, i: usize) -> Subject {
+    fn asked(&self, i: usize) -> Membership {
         let request = self.accesses[i].request();
-        Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
+        Membership { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
     }
 
     fn role_of(&self, i: usize) -> usize {
@@ -622,12 +622,12 @@ impl World {
         if !self.event(i, event) {
             return;
         }
-        if let Some(Grant::Granting(Granting { subject, intent, latest_end, .. })) = self.accesses[i].grant() {
+        if let Some(Grant::Granting(Granting { membership, intent, latest_end, .. })) = self.accesses[i].grant() {
             let access = &self.accesses[i];
-            let width = holding::width(access, &self.all());
+            let scope = holding::scope(access, &self.all());
             let witness = access.witness().unwrap();
-            let (subject, refused) = (subject.clone(), Stance::Refused);
-            let order = GrantOrder::new(&witness, subject, width, intent.not_after, refused, refused);
+            let (membership, refused) = (membership.clone(), Stance::Refused);
+            let order = GrantOrder::new(&witness, membership, scope, intent.not_after, refused, refused);
             self.trails[i].latest_end = Some(*latest_end);
             self.trails[i].extended = TimeDelta::zero();
             self.trails[i].sent = Some(order);
@@ -644,7 +644,7 @@ impl World {
                 return;
             }
             // the outcome was unknown before: no certain answer comes after that
-            _ if self.accesses[i].trouble().is_some() => return,
+            _ if self.accesses[i].last_error().is_some() => return,
             Answer::UnknownApplied => {
                 if in_time {
                     self.server.grant(&order);
@@ -672,13 +672,13 @@ impl World {
     }
 
     fn settle(&mut self, i: usize) {
-        let subject = match self.accesses[i].grant() {
-            Some(Grant::Granting(granting)) => granting.subject.clone(),
-            Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => revoking.subject.clone(),
+        let membership = match self.accesses[i].grant() {
+            Some(Grant::Granting(granting)) => granting.membership.clone(),
+            Some(Grant::Revoking(revoking)) if revoking.unsettled.is_some() => revoking.membership.clone(),
             _ => return,
         };
         self.trails[i].sent = None;
-        let found = settled(&self.server.seen(&subject), &subject, self.accesses[i].width());
+        let found = settled(&self.server.seen(&membership), &membership, self.accesses[i].scope());
         assert!(self.event(i, Event::Settled(found)), "settling is always an answer");
     }
 
@@ -725,7 +725,7 @@ impl World {
 
     fn look(&mut self) {
         for (i, watch) in self.watches.clone() {
-            let seen = self.server.seen(&watch.subject);
+            let seen = self.server.seen(&watch.membership);
             let incarnation = self.server.incarnation();
             let looked = look(&watch, &self.all(), &seen, &incarnation);
             if let Look::Reappeared(how) = looked {
@@ -745,12 +745,12 @@ impl World {
         self.server.incarnation += 1;
         self.server.sessions.clear();
         for (i, watch) in &self.watches {
-            let role = Server::role(&watch.subject);
+            let role = Server::role(&watch.membership);
             let live = self.may_be_ours(role);
-            let known = self.server.knows(&watch.subject);
+            let known = self.server.knows(&watch.membership);
             let rows = &mut self.server.roles[role];
             if lost && !live && known && !rows.standing {
-                rows.ours = Some(self.accesses[*i].width());
+                rows.ours = Some(self.accesses[*i].scope());
             }
             // without a named grantor, a row seen in a new incarnation counts as ours
             rows.excused = true;
@@ -824,12 +824,12 @@ impl World {
         for fact in &step.facts {
             let trail = &mut self.trails[i];
             match fact.what {
-                What::Extended => {
+                EventKind::Extended => {
                     let grown = span(before.window().unwrap().end(), after_it.window().unwrap().end());
                     trail.extended = trail.extended.checked_add(&grown).unwrap();
                     trail.overdue_told = None;
                 }
-                What::Overdue => {
+                EventKind::Overdue => {
                     assert!(after_it.is_overdue(after(self.now, TimeDelta::seconds(1))), "{before:?} {after_it:?}");
                     if let Some(told) = trail.overdue_told {
                         let gap = span(told, self.now);
@@ -837,7 +837,7 @@ impl World {
                     }
                     trail.overdue_told = Some(self.now);
                 }
-                What::Reappeared => trail.overdue_told = None,
+                EventKind::Reappeared => trail.overdue_told = None,
                 _ => {}
             }
         }
@@ -892,18 +892,18 @@ impl World {
         }
         let account = Some(self.server.account_id());
         let of_role = |access: &&Access| {
-            let subject = access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject);
-            subject.is_some_and(|subject| Server::role(subject) == role && subject.account_id == account)
+            let membership = access.grant().filter(|grant| grant.is_live()).and_then(Grant::membership);
+            membership.is_some_and(|membership| Server::role(membership) == role && membership.account_id == account)
         };
         let live: Vec<&Access> = self.accesses.iter().filter(of_role).collect();
-        if let Some(width) = rows.ours {
-            let widest = live.iter().map(|access| access.width()).max();
+        if let Some(scope) = rows.ours {
+            let widest = live.iter().map(|access| access.scope()).max();
             assert!(widest.is_some(), "law 4: a membership of ours that no access answers for: {:?}", self.accesses);
-            let wider = self.server.engine == Engine::PerGrantor && Some(width) > widest;
+            let wider = self.server.engine == Engine::PerGrantor && Some(scope) > widest;
             assert!(!wider, "law 7: wider than any live access wants");
         }
         for access in live.iter().filter(|access| access.state() == "active") {
-            let held = rows.ours.is_some_and(|width| width >= access.width());
+            let held = rows.ours.is_some_and(|scope| scope >= access.scope());
             assert!(held, "law 7: an active access lost its membership: {access:?}");
         }
     }
@@ -960,7 +960,7 @@ fn check_access(access: &Access, trail: &Trail) {
         assert!(total <= crate::policy::CEILING, "law 2: longer than the ceiling");
     }
     if let Some(Grant::Revoked(ended) | Grant::Failed(ended)) = access.grant() {
-        let verified = ended.evidence.is_some() || ended.cause == Cause::Standing && ended.subject.is_none();
+        let verified = ended.evidence.is_some() || ended.cause == Cause::Standing && ended.membership.is_none();
         assert!(verified, "law 5: ended and not verified: {access:?}");
     }
 }

@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 use super::model::{access, at, id, plan, question, said};
 use super::*;
 use crate::approval::Verdict;
-use crate::database::{Identity, Seen, Subject};
+use crate::database::{Identity, Membership, Seen};
 use crate::holding::{closings, judge, verify};
 
 fn next(access: &Access, event: Event, now: Time) -> Access {
     access.handle(event, now).unwrap().access
 }
 
-fn subject(access: &Access) -> Subject {
+fn membership(access: &Access) -> Membership {
     let request = access.request();
-    Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
+    Membership { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None }
 }
 
 fn begun(access: &Access, now: Time) -> Access {
-    let asked = subject(access);
+    let asked = membership(access);
     let clear = judge(access, &[], &Seen::default(), &asked, "node-1", after(now, TimeDelta::minutes(1))).unwrap();
     next(access, Event::BeginGrant(clear), now)
 }
@@ -114,7 +114,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
 
     let closing = closings(&[&loaded], at(11)).remove(0);
     assert_eq!(closing.order.how, crate::database::RevokeHow::Remove);
-    assert_eq!(closing.order.subject.role, access.request().role);
+    assert_eq!(closing.order.membership.role, access.request().role);
     let report = crate::database::RevokeReport {
         seen: Seen::default(),
         was_held: Some(true),
@@ -279,7 +279,7 @@ fn law_02_an_extension_that_lapsed_with_the_window_does_not_lengthen_it() {
 #[test]
 fn law_04_overdue_counts_from_the_end_of_the_window_and_is_told_once_an_hour() {
     let end = active().window().unwrap().end();
-    let told = |step: &Step| step.facts.iter().filter(|fact| fact.what == What::Overdue).count();
+    let told = |step: &Step| step.facts.iter().filter(|fact| fact.what == EventKind::Overdue).count();
     let late = after(end, TimeDelta::seconds(6));
     let step = active().handle(Event::Tick, late).unwrap();
     assert_eq!(told(&step), 1);
@@ -291,7 +291,7 @@ fn law_04_overdue_counts_from_the_end_of_the_window_and_is_told_once_an_hour() {
         let failed = Event::EndFailed { why: "no answer".to_owned(), retry_at: after(late, TimeDelta::seconds(5)) };
         let failed = revoking.handle(failed, late).unwrap();
         assert_eq!(told(&failed), 0);
-        assert!(failed.facts.iter().any(|fact| fact.what == What::RevokeFailed));
+        assert!(failed.facts.iter().any(|fact| fact.what == EventKind::RevokeFailed));
         let hour = after(late, TimeDelta::hours(1));
         assert_eq!(told(&failed.access.handle(Event::Tick, hour).unwrap()), 1);
     }

@@ -143,7 +143,7 @@ impl Approval {
     /// Checks whether the decider, or the absent person they act for, is the requester or the
     /// grantee. It compares names and humans.
     pub(super) fn is_party(&self, decision: &Decision) -> bool {
-        let names = [&self.parties.requester, &self.parties.receiver];
+        let names = [&self.parties.requester, &self.parties.grantee];
         let (standing, away) = decision.standing();
         decision.snapshot.is_party() || away.is_party() || names.contains(&&decision.by) || names.contains(&standing)
     }

@@ -311,7 +311,7 @@ proptest! {
         stages in proptest::collection::vec(stage(), 0..4), everybody in everybody(), acts in proptest::collection::vec(act(), 0..20),
     ) {
         let access: AccessId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
-        let parties = Parties { requester: name(REQUESTER), receiver: name(RECEIVER) };
+        let parties = Parties { requester: name(REQUESTER), grantee: name(RECEIVER) };
         let mut approval = Approval::new(access, parties, plan(stages.clone()), at(OPENED));
         let mut judge = Judge {
             stages, everybody, decisions: Vec::new(), confirmations: Vec::new(), answers: Vec::new(),
@@ -403,7 +403,7 @@ proptest! {
             let (expected, _) = judge.state(now);
             prop_assert_eq!(approval.state(), expected);
             prop_assert_eq!(approval.witness().is_some(), expected == ApprovalState::Satisfied);
-            prop_assert_eq!(approval.awaits().is_empty(), !waits(expected));
+            prop_assert_eq!(approval.pending_on().is_empty(), !waits(expected));
             // a stored approval loads unchanged, with the same state
             let stored = serde_json::to_value(&approval).unwrap();
             prop_assert_eq!(serde_json::from_value::<Approval>(stored).unwrap(), approval.clone());

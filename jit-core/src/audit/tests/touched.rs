@@ -77,7 +77,7 @@ impl Store for Touched {
         self.store.commit(change).await
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.store.claim(ask).await
     }
 
@@ -101,7 +101,7 @@ impl Store for Touched {
         self.store.read_all(keys).await
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         self.store.page(ask).await
     }
 

@@ -4,7 +4,7 @@ use super::super::broken::{Broken, Wrong};
 use super::super::hash::Hash;
 use super::super::tile::{TILE_WIDTH, Tile};
 use crate::id::TenantId;
-use crate::store::{Kind, PageAsk, Store, StoreError, StoredEntry};
+use crate::store::{Kind, PageQuery, Store, StoreError, StoredEntry};
 
 /// Names the kind of tampering. `entries` are those of one tile, `stored` the hashes that the tile
 /// has for them, `bad` the first place where they differ. This reads the tree's lowest level once.
@@ -45,7 +45,7 @@ pub(super) async fn classify(
 
 /// Finds the number under which the tree has this leaf.
 async fn find(store: &dyn Store, tenant: &TenantId, leaf: &Hash) -> Result<Option<u64>, StoreError> {
-    let mut ask = PageAsk { tenant: tenant.clone(), kind: Kind::LogTile, label: None, after: None, limit: 64 };
+    let mut ask = PageQuery { tenant: tenant.clone(), kind: Kind::LogTile, label: None, after: None, limit: 64 };
     loop {
         let page = store.page(&ask).await?;
         for record in &page {

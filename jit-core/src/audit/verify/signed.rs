@@ -9,7 +9,7 @@ use super::super::key::VerifyingKey;
 use super::super::tree::Edge;
 use super::VerifyError;
 use crate::id::TenantId;
-use crate::store::{Kind, PageAsk, Store, StoreError};
+use crate::store::{Kind, PageQuery, Store, StoreError};
 
 const PAGE: usize = 256;
 
@@ -18,7 +18,7 @@ pub(super) struct Signed<'a> {
     store: &'a dyn Store,
     tenant: &'a TenantId,
     keys: &'a [VerifyingKey],
-    ask: PageAsk,
+    ask: PageQuery,
     next: VecDeque<Checkpoint>,
     checked: u64,
     latest: Option<Checkpoint>,
@@ -30,7 +30,7 @@ impl<'a> Signed<'a> {
         tenant: &'a TenantId,
         keys: &'a [VerifyingKey],
     ) -> Result<Self, VerifyError> {
-        let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Checkpoint, label: None, after: None, limit: PAGE };
+        let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Checkpoint, label: None, after: None, limit: PAGE };
         let mut signed = Self { store, tenant, keys, ask, next: VecDeque::new(), checked: 0, latest: None };
         signed.fill().await?;
         Ok(signed)

@@ -2,13 +2,13 @@
 
 use super::super::Jit;
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::pump::outside::review;
 use super::super::records::{ReviewRecord, body, review_key};
+use super::super::unit_of_work::UnitOfWork;
 use super::super::view::AccessView;
 use crate::access::Refusal;
 use crate::approver::{Callback, CallbackRefused};
-use crate::fact::{Fact, What};
+use crate::audit_event::{AuditEvent, EventKind};
 
 impl Jit {
     /// Takes the answer of an outside system that was asked and calls back, once, before its
@@ -46,13 +46,13 @@ impl Jit {
             }
             Ok(reply) => core.answered(&record, &question, reply, None).await?,
             Err(refused) => {
-                let fact = Fact::new(What::DecisionRefused)
+                let fact = AuditEvent::new(EventKind::DecisionRefused)
                     .with("approver", question.approver.as_str())
                     .with("tried", "callback")
                     .with("why", refused.to_string());
-                let mut ledger = Ledger::new(core, &self.tenant, &settings, None, now);
-                ledger.about(&access, &[fact])?;
-                ledger.commit().await?;
+                let mut unit_of_work = UnitOfWork::new(core, &self.tenant, &settings, None, now);
+                unit_of_work.about(&access, &[fact])?;
+                unit_of_work.commit().await?;
                 return Err(not_believed(&question, &refused));
             }
         }

@@ -2,9 +2,9 @@
 
 use super::super::Jit;
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
+use super::super::unit_of_work::UnitOfWork;
 use crate::approval::Actor;
-use crate::fact::{Fact, What};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::policy::Action;
 use crate::store::ClockState;
 
@@ -28,14 +28,14 @@ impl Jit {
         let state = self.core.store.clock_state().await?;
         self.core.store.accept_clock().await?;
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        let fact = Fact::new(What::ClockAccepted);
-        ledger.fact(match state {
+        let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        let fact = AuditEvent::new(EventKind::ClockAccepted);
+        unit_of_work.fact(match state {
             ClockState::Doubtful { mark, wall } => fact.with("mark", mark).with("wall", wall),
             ClockState::Stepped { by } => fact.with("stepped_seconds", by),
             ClockState::Good => fact,
         });
-        ledger.commit().await?;
+        unit_of_work.commit().await?;
         Ok(())
     }
 }

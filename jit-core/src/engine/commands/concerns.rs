@@ -12,7 +12,7 @@ use super::super::stops::Stop;
 use super::super::view::AccessView;
 use crate::clock::Time;
 use crate::id::{Principal, TargetName};
-use crate::store::{Kind, PageAsk};
+use crate::store::{Kind, PageQuery};
 
 /// Number of records that are read at a time.
 const PAGE: usize = 512;
@@ -59,7 +59,7 @@ impl Jit {
         let mut concerns = Concerns { stops: in_force.collect(), ..Concerns::default() };
         let mut after = None;
         loop {
-            let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Target, label: None, after, limit: PAGE };
+            let ask = PageQuery { tenant: self.tenant.clone(), kind: Kind::Target, label: None, after, limit: PAGE };
             let page = self.core.store.page(&ask).await?;
             for record in &page {
                 let (target, known) = match (TargetName::new(record.at.key.as_str()), body::<TargetRecord>(record)) {

@@ -6,21 +6,21 @@ use super::super::Jit;
 use super::super::apply::loaded;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{
     RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
 };
+use super::super::unit_of_work::UnitOfWork;
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span, to_std};
-use crate::database::{Continuity, Identity, Subject};
-use crate::fact::{Fact, What};
+use crate::database::{Continuity, Identity, Membership};
 use crate::grant::Grant;
-use crate::holding::{ArmedDeadMan, Holding, Orphan, Watch};
+use crate::holding::{ArmedSwitch, Holding, Orphan, Watch};
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::policy::Action;
-use crate::store::{Expect, Kind, PageAsk, Record, RecordKey, StoreError};
+use crate::store::{Expect, Kind, PageQuery, Record, RecordKey, StoreError};
 
 /// Accesses that are live on the server that a target led to before, and not on the one that
 /// answers now.
@@ -76,7 +76,7 @@ impl Jit {
         if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found, false).await? {
             return Err(JitError::TargetRefused { target: name.clone(), why });
         }
-        let fact = Fact::new(What::TargetConfirmed)
+        let fact = AuditEvent::new(EventKind::TargetConfirmed)
             .with("target", name.as_str())
             .with("realm", found.realm.as_str())
             .with("incarnation", found.incarnation.as_str())
@@ -123,7 +123,7 @@ impl Core {
         let mut after = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
+            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
             let page = self.store.page(&ask).await?;
             let now = self.store.now().await?;
             for record in &page {
@@ -175,27 +175,30 @@ impl Core {
             if old.live.remove(&id) {
                 new.live.insert(id);
             }
-            if let Some(subject) = before.access.grant().and_then(Grant::subject) {
-                let named = |armed: &mut ArmedDeadMan| armed.target == *target && armed.subject.role == subject.role;
+            if let Some(membership) = before.access.grant().and_then(Grant::membership) {
+                let named =
+                    |armed: &mut ArmedSwitch| armed.target == *target && armed.membership.role == membership.role;
                 for armed in old.armed.extract_if(.., named) {
-                    let known = new.armed.iter().any(|other| other.subject.role == armed.subject.role);
+                    let known = new.armed.iter().any(|other| other.membership.role == armed.membership.role);
                     if !known {
-                        let subject = by_name(&armed.subject);
-                        new.armed.push(ArmedDeadMan { subject, end: None, due: Some(now), ..armed });
+                        let membership = by_name(&armed.membership);
+                        new.armed.push(ArmedSwitch { membership, end: None, due: Some(now), ..armed });
                     }
                 }
             }
-            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
+            let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             match at(2).map(body::<RoleOwner>).transpose()? {
-                None => ledger.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?),
+                None => {
+                    unit_of_work.change.writes.push(put(owner_key, None, &RoleOwner { tenant: tenant.clone() }, None)?)
+                }
                 Some(owner) if owner.tenant != *tenant => {
                     return Err(JitError::of_another_tenant(target, &before.access.request().role));
                 }
                 Some(_) => {}
             }
-            ledger.access(&step.access, Expect::Version(before.version), &step.facts)?;
-            write_places(&mut ledger, (&old, at(0)), (&new, at(1)), now)?;
-            match ledger.commit().await {
+            unit_of_work.access(&step.access, Expect::Version(before.version), &step.facts)?;
+            write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -215,7 +218,7 @@ impl Core {
         let tenant = &actor.tenant;
         let mut after = None;
         loop {
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: None, after, limit: 512 };
+            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Holding, label: None, after, limit: 512 };
             let page = self.store.page(&ask).await?;
             for record in &page {
                 let Holding { realm, account, watched, orphans, .. } = body(record)?;
@@ -254,13 +257,15 @@ impl Core {
             if watched.is_empty() && orphans.is_empty() {
                 return Ok(());
             }
-            let looks = watched.into_iter().map(|watch| Watch { subject: by_name(&watch.subject), next: now, ..watch });
+            let looks =
+                watched.into_iter().map(|watch| Watch { membership: by_name(&watch.membership), next: now, ..watch });
             new.watched.extend(looks);
-            let taken = orphans.into_iter().map(|one| Orphan { subject: by_name(&one.subject), retry_at: now, ..one });
+            let taken =
+                orphans.into_iter().map(|one| Orphan { membership: by_name(&one.membership), retry_at: now, ..one });
             new.orphans.extend(taken);
-            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
-            write_places(&mut ledger, (&old, at(0)), (&new, at(1)), now)?;
-            match ledger.commit().await {
+            let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
+            write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -292,16 +297,16 @@ fn held(record: Option<&Record>, tenant: &TenantId, realm: &RealmId, account: &A
 /// Writes both places. What is left in the old one is due as before, and what came to the new one
 /// is looked at now.
 fn write_places(
-    ledger: &mut Ledger<'_>,
+    unit_of_work: &mut UnitOfWork<'_>,
     (old, was): (&Holding, Option<&Record>),
     (new, is): (&Holding, Option<&Record>),
     now: Time,
 ) -> Result<(), StoreError> {
     let due = was.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-    ledger.holding(old, expect(was), due)?;
-    ledger.holding(new, expect(is), Some(now))
+    unit_of_work.holding(old, expect(was), due)?;
+    unit_of_work.holding(new, expect(is), Some(now))
 }
 
-fn by_name(subject: &Subject) -> Subject {
-    Subject { account_id: None, role_id: None, ..subject.clone() }
+fn by_name(membership: &Membership) -> Membership {
+    Membership { account_id: None, role_id: None, ..membership.clone() }
 }

@@ -5,14 +5,14 @@ use chrono::TimeDelta;
 use super::super::Jit;
 use super::super::core::{Core, TRIES};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
 use super::super::stops::InForce;
+use super::super::unit_of_work::UnitOfWork;
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
-use crate::fact::{Fact, What};
 use crate::id::{Principal, TenantId};
-use crate::store::{Kind, PageAsk, StoreError, Write, Writing};
+use crate::store::{Kind, PageQuery, StoreError, Write, Writing};
 
 /// Longest time away. A person who is away for longer hands their work over for good.
 const LONGEST: TimeDelta = TimeDelta::days(90);
@@ -53,7 +53,7 @@ impl Jit {
         if let Some(why) = wrong {
             return self.core.refuse(&settings, actor, None, JitError::invalid(why)).await;
         }
-        let fact = Fact::new(What::Delegated).with("to", to.as_str()).with("until", until);
+        let fact = AuditEvent::new(EventKind::Delegated).with("to", to.as_str()).with("until", until);
         let given = Delegation { to: to.clone(), since: now, until, taken_back: false };
         self.delegations(actor, fact, |earlier| {
             for one in earlier.iter_mut().filter(|one| one.until > now) {
@@ -72,7 +72,7 @@ impl Jit {
     /// [`JitError::NotFound`] if none is in force.
     pub async fn end_delegation(&self, actor: &Actor) -> Result<(), JitError> {
         let now = self.core.store.now().await?;
-        self.delegations(actor, Fact::new(What::DelegationEnded), |earlier| {
+        self.delegations(actor, AuditEvent::new(EventKind::DelegationEnded), |earlier| {
             let mut in_force = earlier.iter_mut().filter(|one| one.until > now && !one.taken_back);
             in_force.next().map(|one| one.taken_back = true).is_some()
         })
@@ -83,7 +83,7 @@ impl Jit {
     async fn delegations(
         &self,
         actor: &Actor,
-        fact: Fact,
+        fact: AuditEvent,
         change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
     ) -> Result<(), JitError> {
         let at = delegation_key(&self.tenant, &actor.principal);
@@ -102,11 +102,11 @@ impl Jit {
             let labels = given.last().filter(|last| !last.taken_back).map(|last| delegated_label(&last.to));
             let body = encode(&at, serde_json::to_vec(&Delegations { of: actor.principal.clone(), given }))?;
             let what = Writing::Put { body, schedule: None, labels: labels.into_iter().collect() };
-            let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-            ledger.change.writes.extend(guards);
-            ledger.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
-            ledger.fact(fact.clone());
-            match ledger.commit().await {
+            let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+            unit_of_work.change.writes.extend(guards);
+            unit_of_work.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
+            unit_of_work.fact(fact.clone());
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -137,7 +137,7 @@ impl Core {
         at: Time,
     ) -> Result<Vec<(Principal, Write)>, StoreError> {
         let label = Some(delegated_label(to));
-        let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Delegation, label, after: None, limit: 512 };
+        let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Delegation, label, after: None, limit: 512 };
         let mut all = Vec::new();
         for record in self.store.page(&ask).await? {
             let given: Delegations = body(&record)?;

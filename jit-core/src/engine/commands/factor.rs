@@ -2,12 +2,12 @@
 
 use super::super::Jit;
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::prove::no_factor;
 use super::super::records::{factor_key, put_bytes};
 use super::super::stops::InForce;
+use super::super::unit_of_work::UnitOfWork;
 use crate::approval::Actor;
-use crate::fact::{Fact, What};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;
@@ -46,11 +46,11 @@ impl Jit {
             }
             Some(other) => other.map_err(refused)?,
         };
-        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        ledger.change.writes.extend(guards);
-        ledger.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
-        ledger.fact(Fact::new(What::EnrolmentBegun).with("factor", name.as_str()));
-        ledger.commit().await?;
+        let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        unit_of_work.change.writes.extend(guards);
+        unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
+        unit_of_work.fact(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
+        unit_of_work.commit().await?;
         Ok(enrolment)
     }
 
@@ -65,11 +65,11 @@ impl Jit {
         };
         let now = self.core.store.now().await?;
         let proof = self.core.judge(&settings, actor, response, None, now).await?;
-        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        ledger.change.writes.extend(guards);
-        ledger.change.writes.extend(proof.writes);
-        ledger.fact(Fact::new(What::Enrolled).with("factor", response.factor.as_str()));
-        ledger.commit().await?;
+        let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        unit_of_work.change.writes.extend(guards);
+        unit_of_work.change.writes.extend(proof.writes);
+        unit_of_work.fact(AuditEvent::new(EventKind::Enrolled).with("factor", response.factor.as_str()));
+        unit_of_work.commit().await?;
         Ok(())
     }
 
@@ -86,11 +86,12 @@ impl Jit {
             return self.core.refuse(&settings, actor, None, error).await;
         };
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        ledger.change.writes.extend(guards);
-        ledger.change.writes.push(Write::deleting(&record));
-        ledger.fact(Fact::new(What::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
-        ledger.commit().await?;
+        let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        unit_of_work.change.writes.extend(guards);
+        unit_of_work.change.writes.push(Write::deleting(&record));
+        unit_of_work
+            .fact(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
+        unit_of_work.commit().await?;
         Ok(())
     }
 }

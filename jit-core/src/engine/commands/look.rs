@@ -11,7 +11,7 @@ use crate::approval::Requirement;
 use crate::id::AccessId;
 use crate::policy::Explained;
 use crate::request::Request;
-use crate::store::{Kind, PageAsk, StoredEntry};
+use crate::store::{Kind, PageQuery, StoredEntry};
 
 /// Number of records that are read at a time.
 const PAGE: usize = 512;
@@ -42,12 +42,12 @@ impl Jit {
         let now = self.core.store.now().await?;
         let loaded = self.core.load(&self.tenant, id, now).await?;
         let mut view = AccessView::of(&loaded.access, now);
-        if view.awaits.is_empty()
+        if view.pending_on.is_empty()
             && !view.is_final()
             && let Some(silent) = self.lanes.silent(&loaded.access)
         {
-            view.trouble = Some(match view.trouble {
-                Some(trouble) => format!("{silent}: {trouble}"),
+            view.last_error = Some(match view.last_error {
+                Some(last_error) => format!("{silent}: {last_error}"),
                 None => silent,
             });
         }
@@ -77,7 +77,7 @@ impl Jit {
         while found.len() < limit {
             let size = if all_match { PAGE.min(limit.saturating_sub(found.len())) } else { PAGE };
             let ask =
-                PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label: label.clone(), after, limit: size };
+                PageQuery { tenant: self.tenant.clone(), kind: Kind::Access, label: label.clone(), after, limit: size };
             let page = self.core.store.page(&ask).await?;
             let now = self.core.store.now().await?;
             after = page.last().map(|record| record.at.key.clone());
@@ -118,15 +118,15 @@ impl Jit {
     pub async fn explain(
         &self,
         actor: &crate::approval::Actor,
-        ask: super::super::ask::Ask,
+        ask: super::super::ask::AccessRequest,
     ) -> Result<Vec<Explained>, JitError> {
         let settings = self.settings_for(actor)?;
         let request: Request = self.as_request(&settings, actor, &ask).await?;
         let requester = settings.person(&request.parties.requester).await?;
-        let receiver = settings.person(&request.parties.receiver).await?;
-        let humans = BTreeSet::from([&requester.human, &receiver.human]);
+        let grantee = settings.person(&request.parties.grantee).await?;
+        let humans = BTreeSet::from([&requester.human, &grantee.human]);
         let owes = request.break_glass && self.core.owes_review(&self.tenant, humans, None).await?;
-        settings.policy.explain(&settings.question(&request, &requester, &receiver, owes)).await
+        settings.policy.explain(&settings.question(&request, &requester, &grantee, owes)).await
     }
 
     /// Returns the people who can decide on what the access is pending on, by the directory and the
@@ -152,7 +152,7 @@ impl Jit {
                 Err(error) => return Err(error.into()),
             }
         }
-        for party in [&approval.parties().requester, &approval.parties().receiver] {
+        for party in [&approval.parties().requester, &approval.parties().grantee] {
             if let Ok(person) = settings.person(party).await {
                 candidates.extend(person.manager);
             }

@@ -128,6 +128,6 @@ fn proves(evidence: &Evidence) -> Result<(), JitError> {
 
 /// Checks whether the actor is the requester or the grantee.
 fn is_party(actor: &Actor, access: &Access) -> bool {
-    let Parties { requester, receiver } = &access.request().parties;
-    actor.principal == *requester || actor.principal == *receiver
+    let Parties { requester, grantee } = &access.request().parties;
+    actor.principal == *requester || actor.principal == *grantee
 }

@@ -8,9 +8,9 @@ use super::super::Jit;
 use super::super::contain::Rules;
 use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{PolicySeen, body_or_default, policy_key, put};
-use crate::fact::{Fact, What};
+use super::super::unit_of_work::UnitOfWork;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::hex::hex;
 use crate::id::TenantId;
 use crate::policy::Policy;
@@ -29,7 +29,7 @@ impl Jit {
     /// force all the same.
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
         let policy = Rules::new(Arc::new(policy), &self.core.tasks).await?;
-        self.core.tenant(&self.tenant)?.brings(&policy)?;
+        self.core.tenant(&self.tenant)?.validate_rules(&policy)?;
         self.core.reconfigure(&self.tenant, |tenant| {
             if let Some(directory) = policy.directory().filter(|_| !tenant.directory_changes) {
                 tenant.directory = directory;
@@ -55,12 +55,12 @@ impl Core {
             return Ok(());
         }
         let now = self.store.now().await?;
-        let mut ledger = Ledger::new(self, tenant, settings, None, now);
+        let mut unit_of_work = UnitOfWork::new(self, tenant, settings, None, now);
         let was = (!known.hash.is_empty()).then_some(known.hash.as_str());
-        ledger.fact(Fact::new(What::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
+        unit_of_work.fact(AuditEvent::new(EventKind::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
         let sweep = was.map(|_| Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") });
-        ledger.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash, ..known }, sweep)?);
-        match ledger.commit().await {
+        unit_of_work.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash, ..known }, sweep)?);
+        match unit_of_work.commit().await {
             // another process noticed it at the same time
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -83,12 +83,12 @@ impl Core {
             return Ok(());
         }
         let now = self.store.now().await?;
-        let mut ledger = Ledger::new(self, tenant, settings, None, now);
-        ledger.fact(Fact::new(What::DirectoryChanged).with("directory", directory.as_str()));
+        let mut unit_of_work = UnitOfWork::new(self, tenant, settings, None, now);
+        unit_of_work.fact(AuditEvent::new(EventKind::DirectoryChanged).with("directory", directory.as_str()));
         let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") };
         let next = PolicySeen { directory: Some(directory), ..known };
-        ledger.change.writes.push(put(key, record.as_ref(), &next, Some(sweep))?);
-        match ledger.commit().await {
+        unit_of_work.change.writes.push(put(key, record.as_ref(), &next, Some(sweep))?);
+        match unit_of_work.commit().await {
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

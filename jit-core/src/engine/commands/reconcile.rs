@@ -8,18 +8,18 @@ use super::super::Jit;
 use super::super::apply::loaded;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
+use super::super::unit_of_work::UnitOfWork;
 use super::super::who::Who;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
-use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, OfTheBroker, Subject};
-use crate::fact::{Fact, What};
+use crate::audit_event::{AuditEvent, EventKind};
+use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, Membership, OfTheBroker};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan};
 use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::policy::Action;
-use crate::store::{Kind, PageAsk, RecordKey, StoreError};
+use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 
 /// Number of memberships that one call looks at.
 const AT_ONCE: usize = 1_000;
@@ -138,14 +138,14 @@ impl Jit {
             }
         }
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        ledger.fact(
-            Fact::new(What::Reconciled)
+        let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+        unit_of_work.fact(
+            AuditEvent::new(EventKind::Reconciled)
                 .with("target", target.as_str())
                 .with("found", drifts.iter().map(|(drift, _)| told(drift)).collect::<Vec<String>>())
                 .with("enforced", mode == Reconcile::Enforce),
         );
-        ledger.commit().await?;
+        unit_of_work.commit().await?;
         if mode == Reconcile::Enforce {
             for (drift, holder) in &drifts {
                 self.enforce(&settings, actor, target, &realm, drift, *holder).await?;
@@ -160,7 +160,7 @@ impl Jit {
         let mut after = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
+            let ask = PageQuery { tenant: self.tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
             let page = self.core.store.page(&ask).await?;
             let now = self.core.store.now().await?;
             for record in &page {
@@ -223,21 +223,21 @@ impl Core {
                 None => Holding::new(tenant.clone(), realm.clone(), holder.account.clone()),
             };
             let now = self.store.now().await?;
-            let subject = subject_of(holder);
-            if holding.orphans.iter().any(|orphan| orphan.subject == subject) {
+            let membership = subject_of(holder);
+            if holding.orphans.iter().any(|orphan| orphan.membership == membership) {
                 return Ok(());
             }
-            holding.orphans.push(Orphan { target: target.clone(), subject, retry_at: now });
-            let mut ledger = Ledger::new(self, tenant, settings, Some(actor), now);
-            ledger.fact(
-                Fact::new(What::Revoking)
+            holding.orphans.push(Orphan { target: target.clone(), membership, retry_at: now });
+            let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
+            unit_of_work.fact(
+                AuditEvent::new(EventKind::Revoking)
                     .with("orphaned", true)
                     .with("target", target.as_str())
                     .with("account", holder.account.as_str())
                     .with("role", holder.role.as_str()),
             );
-            ledger.holding(&holding, expect(record.as_ref()), Some(now))?;
-            match ledger.commit().await {
+            unit_of_work.holding(&holding, expect(record.as_ref()), Some(now))?;
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -250,14 +250,14 @@ impl Core {
 fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> Vec<(Drift, Option<&'h Holder>)> {
     let mut drifts = Vec::new();
     let same = |access: &Access, holder: &Holder| {
-        let Some(subject) = access.grant().and_then(Grant::subject) else { return false };
-        let account = match (&subject.account_id, &holder.account_id) {
+        let Some(membership) = access.grant().and_then(Grant::membership) else { return false };
+        let account = match (&membership.account_id, &holder.account_id) {
             (Some(one), Some(two)) => one == two,
-            _ => subject.account == holder.account,
+            _ => membership.account == holder.account,
         };
-        let role = match (&subject.role_id, &holder.role_id) {
+        let role = match (&membership.role_id, &holder.role_id) {
             (Some(one), Some(two)) => one == two,
-            _ => subject.role == holder.role,
+            _ => membership.role == holder.role,
         };
         account && role
     };
@@ -303,25 +303,25 @@ async fn name_other_stores(
         let is_asked = |holder: &&Holder| !matches!(holder.edge.grantor, Grantor::Other(_));
         let asked: Vec<&mut (Drift, Option<&Holder>)> =
             some.iter_mut().filter(|(_, holder)| holder.as_ref().is_some_and(is_asked)).collect();
-        let subjects: Vec<Subject> = asked.iter().filter_map(|(_, holder)| holder.map(subject_of)).collect();
-        if subjects.is_empty() {
+        let memberships: Vec<Membership> = asked.iter().filter_map(|(_, holder)| holder.map(subject_of)).collect();
+        if memberships.is_empty() {
             continue;
         }
-        let observation = database.observe(&subjects).await?;
+        let observation = database.observe(&memberships).await?;
         if observation.identity != *server {
             return Err(DatabaseError::another_server(server, &observation.identity).into());
         }
-        for ((drift, _), (subject, seen)) in asked.into_iter().zip(subjects.into_iter().zip(observation.seen)) {
+        for ((drift, _), (membership, seen)) in asked.into_iter().zip(memberships.into_iter().zip(observation.seen)) {
             if let Some(store) = seen.marked_by {
-                *drift = Drift::OfAnotherStore { account: subject.account, role: subject.role, store };
+                *drift = Drift::OfAnotherStore { account: membership.account, role: membership.role, store };
             }
         }
     }
     Ok(())
 }
 
-fn subject_of(holder: &Holder) -> Subject {
-    Subject {
+fn subject_of(holder: &Holder) -> Membership {
+    Membership {
         account: holder.account.clone(),
         account_id: holder.account_id.clone(),
         role: holder.role.clone(),

@@ -6,24 +6,24 @@ use chrono::TimeDelta;
 
 use super::super::Jit;
 use super::super::apply::loaded;
-use super::super::ask::Ask;
+use super::super::ask::AccessRequest;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{
     AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
     stops_key, target_key,
 };
+use super::super::unit_of_work::UnitOfWork;
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::alike::{Known, refusal};
 use crate::approval::{Actor, Confirmation, Parties};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::database::{Capabilities, DeadManHere, Subject};
-use crate::fact::{Fact, What};
+use crate::database::{Capabilities, DeadMansSwitch, Membership};
 use crate::holding::Holding;
 use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
-use crate::policy::{DeadMan, Ruling};
+use crate::policy::{DeadMansSwitchPolicy, Ruling};
 use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
@@ -40,7 +40,7 @@ impl Jit {
     /// [`JitError::Denied`] by policy, [`JitError::Standing`] if the role is held already,
     /// [`JitError::Stopped`] during an emergency stop, [`JitError::NotFound`] and
     /// [`JitError::Invalid`] for arguments that make no sense. Refusals are logged.
-    pub async fn request(&self, actor: &Actor, ask: Ask) -> Result<AccessView, JitError> {
+    pub async fn request(&self, actor: &Actor, ask: AccessRequest) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         // a repeated request answers with the first one's access, whatever has changed since
         if let Some(before) = self.asked_before(actor, &ask).await? {
@@ -64,7 +64,7 @@ impl Jit {
     }
 
     /// Returns the access of the same request, if it was made before.
-    async fn asked_before(&self, actor: &Actor, ask: &Ask) -> Result<Option<AccessView>, JitError> {
+    async fn asked_before(&self, actor: &Actor, ask: &AccessRequest) -> Result<Option<AccessView>, JitError> {
         let Some(key) = &ask.key else { return Ok(None) };
         let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
         let Some(AskedBefore { access }) = record.as_ref().map(body).transpose()? else { return Ok(None) };
@@ -72,7 +72,12 @@ impl Jit {
     }
 
     /// Builds the request, with every name parsed and validated.
-    pub(super) async fn as_request(&self, settings: &Tenant, actor: &Actor, ask: &Ask) -> Result<Request, JitError> {
+    pub(super) async fn as_request(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        ask: &AccessRequest,
+    ) -> Result<Request, JitError> {
         let target = TargetName::new(ask.target.as_str())?;
         let database = settings.database(&target)?;
         let role = database.role(&ask.role)?;
@@ -87,18 +92,18 @@ impl Jit {
             taken(what, text.as_deref().unwrap_or_default(), longest)?;
         }
         taken("role", role.as_str(), LONGEST_ID)?;
-        let receiver = ask.receiver.clone().unwrap_or_else(|| actor.principal.clone());
+        let grantee = ask.grantee.clone().unwrap_or_else(|| actor.principal.clone());
         settings.is_no_look_alike("principal", &actor.principal).await?;
-        if receiver != actor.principal {
-            settings.is_no_look_alike("principal", &receiver).await?;
+        if grantee != actor.principal {
+            settings.is_no_look_alike("principal", &grantee).await?;
         }
-        let account = settings.directory.account(&receiver, &target).await?;
+        let account = settings.directory.account(&grantee, &target).await?;
         if account.is_none()
-            && let Some(like) = settings.directory.account_like(receiver.as_str(), &target).await?
+            && let Some(like) = settings.directory.account_like(grantee.as_str(), &target).await?
         {
-            return Err(JitError::invalid(refusal("account", receiver.as_str(), &like)));
+            return Err(JitError::invalid(refusal("account", grantee.as_str(), &like)));
         }
-        let account = database.account(account.as_deref().unwrap_or(receiver.as_str()))?;
+        let account = database.account(account.as_deref().unwrap_or(grantee.as_str()))?;
         taken("account", account.as_str(), LONGEST_ID)?;
         let now = self.core.store.now().await?;
         if let Some(start) = ask.start
@@ -109,7 +114,7 @@ impl Jit {
         Ok(Request {
             target,
             role,
-            parties: Parties { requester: actor.principal.clone(), receiver },
+            parties: Parties { requester: actor.principal.clone(), grantee },
             account,
             duration: ask.duration,
             start: ask.start,
@@ -125,7 +130,7 @@ impl Jit {
         &self,
         settings: &Tenant,
         actor: &Actor,
-        ask: &Ask,
+        ask: &AccessRequest,
         request: &Request,
     ) -> Result<Option<AccessView>, JitError> {
         let core = &self.core;
@@ -162,24 +167,27 @@ impl Jit {
                 return Err(JitError::of_another_tenant(&request.target, &request.role));
             }
             self.standing(settings, realm, request).await?;
-            if plan.handling.dead_man == DeadMan::Required {
-                self.has_dead_man(settings, request).await?;
+            if plan.handling.dead_mans_switch == DeadMansSwitchPolicy::Required {
+                self.has_dead_mans_switch(settings, request).await?;
             }
         }
         let now = core.store.now().await?;
         let id = AccessId::fresh(now, &*core.entropy);
-        let fact = Fact::new(What::Requested)
+        let fact = AuditEvent::new(EventKind::Requested)
             .with("duration", request.duration)
             .with("reason", request.reason.as_str())
             .maybe("ticket", request.ticket.as_deref())
             .maybe("start", request.start);
         let mut access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
-        let fact = fact.with("state", access.state()).with("awaits", access.awaits());
+        let fact = fact.with("state", access.state()).with("awaits", access.pending_on());
         let mut facts = vec![fact];
         if let Some(owed) = &access.approval().plan().break_glass {
             let review_by = owed.review_by.describe();
-            facts
-                .push(Fact::new(What::BreakGlass).with("reason", request.reason.as_str()).with("review_by", review_by));
+            facts.push(
+                AuditEvent::new(EventKind::BreakGlass)
+                    .with("reason", request.reason.as_str())
+                    .with("review_by", review_by),
+            );
         }
         facts.extend(access.asked_at_once());
         // a second factor that came with the request is verified if any stage demands one
@@ -194,20 +202,20 @@ impl Jit {
             let step = access.handle(Event::Confirm(confirmation), now).map_err(|refused| refused.why)?;
             (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
         }
-        let mut ledger = Ledger::new(core, &self.tenant, settings, Some(actor), now);
-        ledger.access(&access, Expect::Absent, &facts)?;
-        ledger.change.writes.extend(proven);
+        let mut unit_of_work = UnitOfWork::new(core, &self.tenant, settings, Some(actor), now);
+        unit_of_work.access(&access, Expect::Absent, &facts)?;
+        unit_of_work.change.writes.extend(proven);
         // a stop, or a target written off, that comes in between has to conflict
-        ledger.change.writes.push(guard(stops_key(&self.tenant), at(0)));
-        ledger.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));
+        unit_of_work.change.writes.push(guard(stops_key(&self.tenant), at(0)));
+        unit_of_work.change.writes.push(guard(target_key(&self.tenant, &request.target), at(1)));
         if let Some(key) = key {
-            ledger.change.writes.push(put(key, None, &AskedBefore { access: id }, None)?);
+            unit_of_work.change.writes.push(put(key, None, &AskedBefore { access: id }, None)?);
         }
         for (key, before) in emergencies {
-            ledger.change.writes.push(put(key, before.as_ref(), &LastEmergency { access: id }, None)?);
+            unit_of_work.change.writes.push(put(key, before.as_ref(), &LastEmergency { access: id }, None)?);
         }
-        core.place(&mut ledger, None, &access, now).await?;
-        match ledger.commit().await {
+        core.place(&mut unit_of_work, None, &access, now).await?;
+        match unit_of_work.commit().await {
             Ok(_) => Ok(Some(AccessView::of(&access, now))),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -216,14 +224,14 @@ impl Jit {
 
     /// Refuses a request that needs a dead man's switch if the target reports in time that it has
     /// none.
-    async fn has_dead_man(&self, settings: &Tenant, request: &Request) -> Result<(), JitError> {
+    async fn has_dead_mans_switch(&self, settings: &Tenant, request: &Request) -> Result<(), JitError> {
         let database = settings.database(&request.target)?;
         match self.core.tasks.within(LOOK_WHEN_ASKED, database.capabilities()).await {
-            Some(Ok(Capabilities { dead_man: DeadManHere::Missing { mend }, .. })) => {
+            Some(Ok(Capabilities { dead_mans_switch: DeadMansSwitch::Unavailable { remedy }, .. })) => {
                 let target = request.target.clone();
                 Err(JitError::TargetRefused {
                     target,
-                    why: format!("it has no dead-man, which the rule requires: {mend}"),
+                    why: format!("it has no dead-man, which the rule requires: {remedy}"),
                 })
             }
             _ => Ok(()),
@@ -252,10 +260,14 @@ impl Jit {
         request: &Request,
     ) -> Result<Option<String>, JitError> {
         let database = settings.database(&request.target)?;
-        let subject =
-            Subject { account: request.account.clone(), account_id: None, role: request.role.clone(), role_id: None };
-        let subjects = [subject];
-        let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&subjects)).await;
+        let membership = Membership {
+            account: request.account.clone(),
+            account_id: None,
+            role: request.role.clone(),
+            role_id: None,
+        };
+        let memberships = [membership];
+        let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&memberships)).await;
         let Some(Ok(observation)) = look else { return Ok(None) };
         if observation.identity.realm != *realm {
             let target = request.target.clone();
@@ -288,8 +300,8 @@ impl Jit {
         }
         let live = self.core.live_of(&self.tenant, realm, &request.account).await?;
         let live: Vec<&Access> = live.iter().collect();
-        let [subject] = &subjects;
-        Ok(crate::holding::standing(None, &live, seen, subject))
+        let [membership] = &memberships;
+        Ok(crate::holding::standing(None, &live, seen, membership))
     }
 }
 
@@ -315,16 +327,17 @@ impl Core {
         &self,
         settings: &Tenant,
         actor: &Actor,
-        ask: &Ask,
+        ask: &AccessRequest,
         error: JitError,
     ) -> Result<T, JitError> {
         let now = self.store.now().await?;
-        let mut ledger = Ledger::new(self, &actor.tenant, settings, Some(actor), now);
+        let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
         // of a text that is not acceptable nothing is kept
         let short = |text: &str| taken("text", text, LONGEST_NOTE).unwrap_or_default().to_owned();
-        let what = if matches!(error, JitError::Standing { .. }) { What::Finding } else { What::RequestRefused };
-        ledger.fact(
-            Fact::new(what)
+        let what =
+            if matches!(error, JitError::Standing { .. }) { EventKind::Finding } else { EventKind::RequestRefused };
+        unit_of_work.fact(
+            AuditEvent::new(what)
                 .with("target", short(&ask.target))
                 .with("role", short(&ask.role))
                 .with("duration", ask.duration)
@@ -332,7 +345,7 @@ impl Core {
                 .with("kind", error.kind())
                 .with("why", error.to_string()),
         );
-        ledger.commit().await?;
+        unit_of_work.commit().await?;
         Err(error)
     }
 
@@ -357,9 +370,9 @@ impl Core {
         if !request.break_glass {
             return Ok(Vec::new());
         }
-        let Parties { requester, receiver } = &request.parties;
+        let Parties { requester, grantee } = &request.parties;
         let humans =
-            std::collections::BTreeSet::from([settings.human(requester).await?, settings.human(receiver).await?]);
+            std::collections::BTreeSet::from([settings.human(requester).await?, settings.human(grantee).await?]);
         let keys: Vec<RecordKey> = humans.iter().map(|human| emergency_key(tenant, human)).collect();
         let read = self.store.read_all(&keys).await?;
         Ok(keys.into_iter().zip(read).collect())

@@ -5,16 +5,16 @@ use super::super::apply::loaded;
 use super::super::ask::Scope;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{body_or_default, put, stops_key};
 use super::super::stops::{Stop, Stops, WHO_WITHIN};
+use super::super::unit_of_work::UnitOfWork;
 use super::super::view::AccessView;
 use crate::alike::refusal;
 use crate::approval::Actor;
-use crate::fact::{Fact, What};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
-use crate::store::{Kind, Lane, PageAsk, Record, Schedule, StoreError};
+use crate::store::{Kind, Lane, PageQuery, Record, Schedule, StoreError};
 
 impl Jit {
     /// Ends everything in the scope, whether pending, scheduled or live. Refuses new requests until
@@ -41,13 +41,13 @@ impl Jit {
             stops.stops.retain(|stop| stop.scope != scope);
             let (by, core) = (actor.principal.clone(), &self.core);
             let stop = core.new_stop(&settings, &self.tenant, scope.clone(), by, reason.to_owned(), now).await?;
-            let fact = Fact::new(What::Stopped).with("scope", scope.to_string()).with("reason", reason);
+            let fact = AuditEvent::new(EventKind::Stopped).with("scope", scope.to_string()).with("reason", reason);
             stops.stops.push(stop);
             let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("stops:{}", self.tenant) };
-            let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-            ledger.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
-            ledger.fact(fact);
-            match ledger.commit().await {
+            let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+            unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
+            unit_of_work.fact(fact);
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -97,7 +97,7 @@ impl Jit {
         let (mut about, mut from) = (Vec::new(), None);
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageAsk { tenant: self.tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
+            let ask = PageQuery { tenant: self.tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
             let page = self.core.store.page(&ask).await?;
             for loaded in page.iter().filter_map(|record| loaded(record, now).ok()) {
                 if stops.ends(&settings, &loaded.access).await?.is_some() {
@@ -142,10 +142,10 @@ impl Jit {
             if schedule.is_none() {
                 stops = stops.swept();
             }
-            let mut ledger = Ledger::new(&self.core, &self.tenant, &settings, Some(actor), now);
-            ledger.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
-            ledger.fact(Fact::new(What::Resumed).with("scope", scope.to_string()));
-            match ledger.commit().await {
+            let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
+            unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
+            unit_of_work.fact(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }

@@ -7,15 +7,15 @@ use super::super::ask::Filter;
 use super::super::contain;
 use super::super::core::{TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body_or_default, put, target_key};
+use super::super::unit_of_work::UnitOfWork;
 use super::super::who::SHOWS_WITHIN;
 use crate::access::Event;
 use crate::alike::refusal;
 use crate::approval::Actor;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
-use crate::fact::{Fact, What};
 use crate::id::{RoleName, TargetName};
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
@@ -162,7 +162,7 @@ impl Jit {
             settings.database(name)?;
         }
         let now = self.core.store.now().await?;
-        let fact = Fact::new(What::Retired).with("target", name.as_str());
+        let fact = AuditEvent::new(EventKind::Retired).with("target", name.as_str());
         self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
         let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
         let mut closed = 0_usize;
@@ -194,7 +194,7 @@ impl Jit {
         let shown = self.core.tasks.within(SHOWS_WITHIN, database.identify()).await;
         let shown = shown.and_then(Result::ok).map(|shown| shown.realm);
         let known = self.core.realm_of(&self.tenant, name).await?;
-        let fact = Fact::new(What::TargetConfirmed).with("target", name.as_str());
+        let fact = AuditEvent::new(EventKind::TargetConfirmed).with("target", name.as_str());
         let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
         self.on_target(&settings, actor, name, fact, confirm).await?;
         for realm in [known, shown].into_iter().flatten() {
@@ -209,7 +209,7 @@ impl Jit {
         settings: &Tenant,
         actor: &Actor,
         name: &TargetName,
-        fact: Fact,
+        fact: AuditEvent,
         change: impl Fn(&mut TargetRecord) + Send,
     ) -> Result<(), JitError> {
         for _ in 0..TRIES {
@@ -221,10 +221,10 @@ impl Jit {
             // without a realm it is contacted anew; a target that is written off is not
             let is_contacted = known.realm.is_none() && known.retired.is_none();
             let schedule = is_contacted.then(|| Schedule::contact(&self.tenant, name, now));
-            let mut ledger = Ledger::new(&self.core, &self.tenant, settings, Some(actor), now);
-            ledger.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
-            ledger.fact(fact.clone());
-            match ledger.commit().await {
+            let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, settings, Some(actor), now);
+            unit_of_work.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
+            unit_of_work.fact(fact.clone());
+            match unit_of_work.commit().await {
                 Err(StoreError::Conflict { .. }) => {}
                 other => return Ok(other.map(|_| ())?),
             }
@@ -250,7 +250,7 @@ fn another_store(marks: &StoreMarks) -> Check {
         "another store (`{store}`) works with this broker, and accounts for memberships here ({memberships}): they are refused to this store, \
          and neither ended nor reconciled by it"
     );
-    let mend = "a broker belongs to one store: give the other store's configuration a login of its own (if that store is gone for good, \
+    let remedy = "a broker belongs to one store: give the other store's configuration a login of its own (if that store is gone for good, \
                 what it granted goes by the dead man's switch)";
-    finding(Severity::Danger, ("another-store", Some(store.to_string())), message, Some(mend.to_owned()))
+    finding(Severity::Danger, ("another-store", Some(store.to_string())), message, Some(remedy.to_owned()))
 }

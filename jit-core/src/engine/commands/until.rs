@@ -56,15 +56,15 @@ impl Jit {
                 return Ok(view);
             }
             if store.now().await? >= until {
-                let awaits = match (&view.trouble, view.awaits.as_slice()) {
-                    (Some(trouble), _) => trouble.clone(),
+                let pending_on = match (&view.last_error, view.pending_on.as_slice()) {
+                    (Some(last_error), _) => last_error.clone(),
                     (None, []) if self.lanes.pumps_here() == 0 => {
                         "no pump runs in this process: start one, or `run_due` by a scheduler".to_owned()
                     }
                     (None, []) => "it takes longer than you wanted to wait".to_owned(),
-                    (None, awaits) => format!("awaits {}", awaits.join(", ")),
+                    (None, pending_on) => format!("awaits {}", pending_on.join(", ")),
                 };
-                return Err(JitError::TimedOut { id, state: view.state, awaits });
+                return Err(JitError::TimedOut { id, state: view.state, pending_on });
             }
             let elsewhere = async {
                 store.wait(seen, until).await?;

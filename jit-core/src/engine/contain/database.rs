@@ -9,8 +9,8 @@ use super::{Caught, Failed};
 use crate::clock::Time;
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, Seen, SettleOrder,
-    StoreMarks, Subject,
+    Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, Seen,
+    SettleOrder, StoreMarks,
 };
 use crate::engine::tasks::Tasks;
 use crate::id::{Account, RoleName, StoreId};
@@ -141,15 +141,15 @@ impl Database for Contained {
         self.read(async { self.inner.check(roles).await }).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        let observation = self.read(async { self.inner.observe(subjects).await }).await?;
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        let observation = self.read(async { self.inner.observe(memberships).await }).await?;
         plausible(observation.server_time).map_err(|error| DatabaseError::not_applied(error.with_causes()))?;
-        let seen = as_many(observation.seen, subjects.len())?;
-        for (subject, seen) in subjects.iter().zip(&seen) {
-            let accounts = (&subject.account_id, &seen.account_id);
-            let roles = (&subject.role_id, &seen.role_id);
+        let seen = as_many(observation.seen, memberships.len())?;
+        for (membership, seen) in memberships.iter().zip(&seen) {
+            let accounts = (&membership.account_id, &seen.account_id);
+            let roles = (&membership.role_id, &seen.role_id);
             if [accounts, roles].iter().any(|ids| matches!(ids, (Some(asked), Some(seen)) if asked != seen)) {
-                let (account, role) = (&subject.account, &subject.role);
+                let (account, role) = (&membership.account, &membership.role);
                 let why = format!("the adapter was asked for `{role}` of `{account}` and answered for another one");
                 return Err(DatabaseError::not_applied(why));
             }
@@ -185,14 +185,14 @@ impl Database for Contained {
         self.change(call.limit, orders.len(), async { self.inner.arm(call, orders).await }).await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
         let call = &self.ours(call);
         self.change(call.limit, orders.len(), async { self.inner.disarm(call, orders).await }).await
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        let Owned { identity, each } = self.read(async { self.inner.belongings(subjects).await }).await?;
-        Ok(Owned { identity, each: as_many(each, subjects.len())? })
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        let Owned { identity, each } = self.read(async { self.inner.owned_objects(memberships).await }).await?;
+        Ok(Owned { identity, each: as_many(each, memberships.len())? })
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {

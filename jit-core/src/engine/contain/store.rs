@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::engine::tasks::Tasks;
 use crate::id::TenantId;
 use crate::store::{
-    Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Lane, PageAsk, Pulse, Record, RecordKey, Store,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
     StoreError, StoredEntry,
 };
 
@@ -60,7 +60,7 @@ impl Store for Contained {
         committed.unwrap_or_else(|failed| Err(StoreError::OutcomeUnknown { why: failed.to_string(), source: None }))
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.ask(async { self.inner.claim(ask).await }).await
     }
 
@@ -89,7 +89,7 @@ impl Store for Contained {
         Err(StoreError::Unavailable { why, source: None })
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         self.ask(async { self.inner.page(ask).await }).await
     }
 
@@ -104,10 +104,10 @@ impl Store for Contained {
     async fn entries_about(
         &self,
         tenant: &TenantId,
-        subject: &str,
+        membership: &str,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        self.ask(async { self.inner.entries_about(tenant, subject, limit).await }).await
+        self.ask(async { self.inner.entries_about(tenant, membership, limit).await }).await
     }
 
     async fn accept_clock(&self) -> Result<(), StoreError> {

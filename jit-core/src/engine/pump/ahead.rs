@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use super::super::apply::loaded;
 use super::super::core::Core;
 use super::super::records::{RealmRecord, access_key, body, realm_key};
-use super::Lanes;
+use super::Pump;
 use super::counted::Counted;
 use super::realm::expired;
 use crate::access::Access;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
 use crate::database::{Call, Continuity, Database, Grantor, Identity, RevokeOrder, RevokeReport};
-use crate::fact::{Fact, What};
 use crate::grant::Grant;
 use crate::holding::{Holding, closings};
 use crate::id::{RealmId, TargetName, TenantId};
@@ -76,7 +76,7 @@ pub(super) struct End {
 impl End {
     /// Checks whether both end the same membership.
     fn same(&self, other: &Self) -> bool {
-        self.holding == other.holding && self.order.subject == other.order.subject
+        self.holding == other.holding && self.order.membership == other.order.membership
     }
 }
 
@@ -108,7 +108,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-impl Lanes {
+impl Pump {
     /// Reads ahead, and carries out ends that were missed, until stopped.
     pub(super) async fn keep_ends(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut ahead = Ahead::default();
@@ -389,10 +389,10 @@ impl Lanes {
         let mut left = Vec::new();
         for (end, server_time) in ended {
             let Ok(settings) = self.core.tenant(&end.holding.tenant) else { continue };
-            let fact = Fact::new(What::EndedAhead)
+            let fact = AuditEvent::new(EventKind::EndedAhead)
                 .with("access", end.order.access.to_string())
-                .with("account", end.order.subject.account.as_str())
-                .with("role", end.order.subject.role.as_str())
+                .with("account", end.order.membership.account.as_str())
+                .with("role", end.order.membership.role.as_str())
                 .with("target", end.target.as_str())
                 .with("end", end.at)
                 .with("server_time", server_time);

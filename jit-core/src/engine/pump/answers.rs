@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::core::{TRIES, Tenant};
-use super::super::ledger::Ledger;
 use super::super::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, target_key,
 };
+use super::super::unit_of_work::UnitOfWork;
 use super::super::who::Who;
-use super::Lanes;
+use super::Pump;
 use super::contact::{a_copy, another_realm};
 use super::lane::ignore_conflict;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Identity};
-use crate::fact::{Fact, What};
 use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
-use crate::store::{Change, Kind, Lane, PageAsk, Record, StoreError, Write, Writing};
+use crate::store::{Change, Kind, Lane, PageQuery, Record, StoreError, Write, Writing};
 
 /// Limit for a server to identify itself. The adapter limits its own connect; a program that gives
 /// the password may take longer.
@@ -31,7 +31,7 @@ pub(super) struct Ready {
     pub(super) doubted: Option<String>,
 }
 
-impl Lanes {
+impl Pump {
     /// Makes sure that the server answers and is the known one, before it is sent anything.
     pub(super) async fn ready(
         &self,
@@ -128,14 +128,14 @@ impl Lanes {
         (tenant, settings, target): (&TenantId, &Tenant, &TargetName),
         record: Option<Record>,
         next: &TargetRecord,
-        fact: Option<Fact>,
+        fact: Option<AuditEvent>,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         let schedule = record.as_ref().and_then(|record| record.schedule.clone());
-        ledger.change.writes.push(put(target_key(tenant, target), record.as_ref(), next, schedule)?);
-        fact.into_iter().for_each(|fact| ledger.fact(fact));
-        ignore_conflict(ledger.commit().await)
+        unit_of_work.change.writes.push(put(target_key(tenant, target), record.as_ref(), next, schedule)?);
+        fact.into_iter().for_each(|fact| unit_of_work.fact(fact));
+        ignore_conflict(unit_of_work.commit().await)
     }
 
     /// Stores the incarnation of the realm's server, unless another one was confirmed since it was
@@ -197,10 +197,10 @@ impl Lanes {
             self.look_at_all(tenant, &identity.realm).await?;
         }
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
+        let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         if let Some(known) = &known {
-            ledger.fact(
-                Fact::new(What::IncarnationChanged)
+            unit_of_work.fact(
+                AuditEvent::new(EventKind::IncarnationChanged)
                     .with("target", target.as_str())
                     .with("realm", identity.realm.as_str())
                     .with("was", known.incarnation.as_str())
@@ -209,8 +209,8 @@ impl Lanes {
         }
         let Identity { incarnation, position, .. } = identity.clone();
         let next = RealmRecord { incarnation, position, doubted: known.and_then(|known| known.doubted) };
-        ledger.change.writes.push(put(key, record.as_ref(), &next, None)?);
-        ignore_conflict(ledger.commit().await)
+        unit_of_work.change.writes.push(put(key, record.as_ref(), &next, None)?);
+        ignore_conflict(unit_of_work.commit().await)
     }
 
     /// Makes due now every holding of the realm that is watched or has a dead man's switch: a
@@ -226,7 +226,8 @@ impl Lanes {
         let label = Some((label.to_owned(), realm.as_str().to_owned()));
         let mut after = None;
         loop {
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
+            let ask =
+                PageQuery { tenant: tenant.clone(), kind: Kind::Holding, label: label.clone(), after, limit: 512 };
             let page = self.core.store.page(&ask).await?;
             for record in &page {
                 self.look_now(record.clone()).await?;

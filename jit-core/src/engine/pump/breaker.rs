@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn law_05_what_one_target_showed_says_nothing_of_another() {
-        let (mut breaker, tenant) = (Breaker::default(), TenantId::main());
+        let (mut breaker, tenant) = (Breaker::default(), TenantId::default());
         let [one, other] = ["one", "other"].map(|name| TargetName::new(name).unwrap());
         breaker.identified(&tenant, &one, "first".to_owned());
         assert_eq!(breaker.knows(&tenant, &other), None);

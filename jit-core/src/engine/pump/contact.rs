@@ -7,17 +7,17 @@ use chrono::TimeDelta;
 
 use super::super::apply::{Applied, Beside, loaded};
 use super::super::core::Core;
-use super::super::ledger::Ledger;
 use super::super::records::{TargetRecord, body, body_or_default, put, target_key};
+use super::super::unit_of_work::UnitOfWork;
 use super::super::who::Who;
-use super::Lanes;
+use super::Pump;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::Event;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::after;
 use crate::database::Identity;
-use crate::fact::{Fact, What};
 use crate::id::{RealmId, TargetName, TenantId};
-use crate::store::{Change, Claimed, Kind, Lane, PageAsk, Schedule, StoreError};
+use crate::store::{Change, Claimed, Kind, Lane, PageQuery, Schedule, StoreError};
 
 /// Time after its first contact until a target is asked again whether requests wait for it. One may
 /// have been made meanwhile.
@@ -58,8 +58,8 @@ impl Core {
 }
 
 /// Returns the audit event that another server answers under a target's name.
-pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &RealmId) -> Fact {
-    Fact::new(What::TargetRefused)
+pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &RealmId) -> AuditEvent {
+    AuditEvent::new(EventKind::TargetRefused)
         .with("target", target.as_str())
         .with("answers_as", now.as_str())
         .maybe("was", was.map(RealmId::as_str))
@@ -68,15 +68,15 @@ pub(super) fn another_realm(target: &TargetName, was: Option<&RealmId>, now: &Re
 
 /// Returns the audit event that another server with the same identifier answers under a target's
 /// name.
-pub(super) fn a_copy(target: &TargetName, found: &Identity, why: &str) -> Fact {
-    Fact::new(What::TargetRefused)
+pub(super) fn a_copy(target: &TargetName, found: &Identity, why: &str) -> AuditEvent {
+    AuditEvent::new(EventKind::TargetRefused)
         .with("target", target.as_str())
         .with("answers_as", found.realm.as_str())
         .with("incarnation", found.incarnation.as_str())
         .with("why", why)
 }
 
-impl Lanes {
+impl Pump {
     /// Contacts the target, and returns true if it answered.
     pub(super) async fn contact(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let mut answered = true;
@@ -99,7 +99,8 @@ impl Lanes {
                 Err(error) => {
                     let why = error.with_causes();
                     if self.breaker(lane, |breaker| breaker.failed(now)) {
-                        let fact = Fact::new(What::TargetLost).with("target", target.as_str()).with("why", why);
+                        let fact =
+                            AuditEvent::new(EventKind::TargetLost).with("target", target.as_str()).with("why", why);
                         self.tell(&tenant, &settings, fact).await?;
                     }
                     self.core.store.unclaim(&[claim]).await?;
@@ -108,7 +109,7 @@ impl Lanes {
                 }
             };
             self.breaker(lane, super::breaker::Breaker::answered);
-            let mut ledger = Ledger::new(&self.core, &tenant, &settings, None, now);
+            let mut unit_of_work = UnitOfWork::new(&self.core, &tenant, &settings, None, now);
             let first = known.realm.is_none();
             let realm = known.realm.clone().unwrap_or_else(|| identity.realm.clone());
             let copy = match self.core.who_answers(&tenant, &target, database, &identity).await? {
@@ -119,10 +120,10 @@ impl Lanes {
             if let Some(why) = copy.clone() {
                 let fact = known.copy.is_none().then(|| a_copy(&target, &identity, &why));
                 let next = TargetRecord { copy, ..known };
-                ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, None)?);
-                ledger.change.release.push(claim);
-                fact.into_iter().for_each(|fact| ledger.fact(fact));
-                ignore_conflict(ledger.commit().await)?;
+                unit_of_work.change.writes.push(put(record.at.clone(), Some(&record), &next, None)?);
+                unit_of_work.change.release.push(claim);
+                fact.into_iter().for_each(|fact| unit_of_work.fact(fact));
+                ignore_conflict(unit_of_work.commit().await)?;
                 continue;
             }
             // requests made before the realm was known did not have this record in hand: they are
@@ -131,19 +132,19 @@ impl Lanes {
             let news = stranger.clone().filter(|_| stranger != known.stranger);
             let next = TargetRecord { realm: Some(realm.clone()), stranger, copy: None, ..known };
             let schedule = first.then(|| Schedule::contact(&tenant, &target, after(now, AGAIN)));
-            ledger.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
-            ledger.change.release.push(claim);
+            unit_of_work.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
+            unit_of_work.change.release.push(claim);
             if first {
-                let fact = Fact::new(What::TargetContacted)
+                let fact = AuditEvent::new(EventKind::TargetContacted)
                     .with("target", target.as_str())
                     .with("realm", realm.as_str())
                     .with("incarnation", identity.incarnation.as_str());
-                ledger.fact(fact);
+                unit_of_work.fact(fact);
             }
             if let Some(stranger) = news {
-                ledger.fact(another_realm(&target, Some(&realm), &stranger));
+                unit_of_work.fact(another_realm(&target, Some(&realm), &stranger));
             }
-            ignore_conflict(ledger.commit().await)?;
+            ignore_conflict(unit_of_work.commit().await)?;
             if identity.realm == realm {
                 // whoever is contacted next is compared with this run of it
                 self.incarnation(&tenant, &settings, &target, &identity).await?;
@@ -162,7 +163,7 @@ impl Lanes {
         let mut from = None;
         loop {
             let ask =
-                PageAsk { tenant: tenant.clone(), kind: Kind::Access, label: label.clone(), after: from, limit: 256 };
+                PageQuery { tenant: tenant.clone(), kind: Kind::Access, label: label.clone(), after: from, limit: 256 };
             let page = self.core.store.page(&ask).await?;
             for record in &page {
                 let now = self.core.store.now().await?;

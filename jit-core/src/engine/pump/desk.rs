@@ -9,14 +9,14 @@ use super::super::error::JitError;
 use super::super::records::{PolicySeen, body, encode, expect};
 use super::super::stops::{Stops, StopsNow};
 use super::lane::{ignore_conflict, only_store};
-use super::{ELSEWHERE, Lanes};
+use super::{ELSEWHERE, Pump};
 use crate::access::{Access, Event};
 use crate::clock::after;
 use crate::grant::Cause;
 use crate::id::QuestionId;
-use crate::store::{Change, Claim, Claimed, Kind, PageAsk, Record, Schedule, StoreError, Write, Writing};
+use crate::store::{Change, Claim, Claimed, Kind, PageQuery, Record, Schedule, StoreError, Write, Writing};
 
-impl Lanes {
+impl Pump {
     /// Runs one pass over claimed records of the desk.
     pub(super) async fn desk(self: &Arc<Self>, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         let done = claimed.into_iter().map(|claimed| self.desk_one(claimed));
@@ -81,7 +81,7 @@ impl Lanes {
         let mut from = None;
         loop {
             let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
+            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after: from, limit: 512 };
             let page = self.core.store.page(&ask).await?;
             let swept = page.iter().map(|record| self.sweep_one(&settings, sweep, &stops, record));
             for seen in futures_util::future::join_all(swept).await {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Lanes;
+use super::Pump;
 
 /// Interval between two looks whether a directory changed. The directory itself decides how old its
 /// answers may be.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-impl Lanes {
+impl Pump {
     /// Looks at the directories until stopped.
     pub(super) async fn keep_directories(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {

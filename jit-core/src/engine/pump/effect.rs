@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use super::super::contain::gave_no_answer;
 use super::super::core::Core;
 use super::super::records::{RealmRecord, body, realm_key};
-use super::case::Case;
+use super::account_work::AccountWork;
 use super::counted::Counted;
 use super::outcome::{Left, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
@@ -19,7 +19,7 @@ use crate::clock::{Time, after, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::grant::Grant;
-use crate::holding::{Closing, closings, orphan_closing, same, verify, width};
+use crate::holding::{Closing, closings, orphan_closing, same, scope, verify};
 use crate::id::AccessId;
 use crate::store::StoreError;
 
@@ -92,10 +92,10 @@ impl Pass<'_> {
     ///
     /// Each call takes time, so this is checked before each. Accounts for which this node is ending
     /// something without a claim are left out.
-    pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &Case)> {
+    pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &AccountWork)> {
         let needed = needed(self.core);
         let busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fit = move |case: &Case| span(now, case.claim.until) >= needed && !busy.contains(&case.claim.serial);
+        let fit = move |case: &AccountWork| span(now, case.claim.until) >= needed && !busy.contains(&case.claim.serial);
         self.cases.iter().enumerate().filter(move |(_, case)| fit(case))
     }
 
@@ -106,7 +106,7 @@ impl Pass<'_> {
             closing.extend(closings(&live, now).into_iter().map(|closing| (place, closing)));
             for orphan in case.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
                 let nobody = AccessId::fresh(now, &*self.core.entropy);
-                closing.extend(orphan_closing(&orphan.subject, &live, nobody).map(|closing| (place, closing)));
+                closing.extend(orphan_closing(&orphan.membership, &live, nobody).map(|closing| (place, closing)));
             }
         }
         if closing.is_empty() {
@@ -150,7 +150,7 @@ impl Pass<'_> {
                     continue;
                 }
                 let refusal = self.theirs(place, access).or_else(|| self.refused(access));
-                let refusal = refusal.or_else(|| case.without_dead_man(access.id(), &self.dead_man));
+                let refusal = refusal.or_else(|| case.without_dead_mans_switch(access.id(), &self.dead_mans_switch));
                 if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));
                     continue;
@@ -158,8 +158,8 @@ impl Pass<'_> {
                 let handling = &access.approval().plan().handling;
                 let order = GrantOrder::new(
                     &witness,
-                    granting.subject.clone(),
-                    width(access, &live),
+                    granting.membership.clone(),
+                    scope(access, &live),
                     granting.intent.not_after,
                     handling.account_members,
                     handling.can_grant,
@@ -189,8 +189,8 @@ impl Pass<'_> {
     /// Returns the reason why the access may not be granted, if another store accounts for its
     /// membership.
     fn theirs(&self, place: usize, access: &Access) -> Option<DatabaseError> {
-        let subject = access.grant().and_then(Grant::subject)?;
-        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, subject))?;
+        let membership = access.grant().and_then(Grant::membership)?;
+        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, membership))?;
         Some(copied(&theirs.2))
     }
 

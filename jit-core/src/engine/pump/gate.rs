@@ -63,7 +63,7 @@ impl Pass<'_> {
         let Some(case) = self.cases.first() else { return Found::new() };
         let at = (case.holding.tenant.clone(), self.target.clone());
         let begins = asked.iter().filter(|asked| matches!(asked.why, Why::Grant(_)));
-        let roles: BTreeSet<&RoleName> = begins.map(|asked| &asked.subject.role).collect();
+        let roles: BTreeSet<&RoleName> = begins.map(|asked| &asked.membership.role).collect();
         let unknown = roles.into_iter().filter(|role| !self.core.checked.is_good(&at, &self.server.incarnation, role));
         let limit = to_std(self.core.limits.call);
         let checks = unknown.map(|role| async move {
@@ -102,8 +102,8 @@ impl Pass<'_> {
         };
         let keeps = access.approval().plan().handling.sessions == Sessions::Keep;
         let check = checks.iter().find(|check| !(keeps && OF_SESSIONS.contains(&check.about.what.as_str())))?;
-        let mend = check.mend.as_ref().map_or_else(String::new, |mend| format!("; to mend it: {mend}"));
-        let why = format!("{}{mend}", check.message);
+        let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!("; to mend it: {remedy}"));
+        let why = format!("{}{remedy}", check.message);
         Some(match check.about.what.as_str() {
             // this passes, as after a failover
             "read-only" => DatabaseError::not_applied(why),

@@ -10,19 +10,19 @@ use tokio::time::Instant;
 
 use super::super::core::Tenant;
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
-use super::Lanes;
+use super::super::unit_of_work::UnitOfWork;
+use super::Pump;
+use super::account_work::AccountWork;
 use super::answers::Ready;
 use super::breaker::Breaker;
-use super::case::Case;
 use super::gate::Found;
 use super::realm::{Pass, Served, Stage};
 use super::undone::Unserved;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, to_std};
-use crate::database::{Database, DatabaseError, DeadManHere, Identity};
-use crate::fact::{Fact, What};
+use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity};
 use crate::id::{TargetName, TenantId};
-use crate::store::{Claim, ClaimAsk, Claimed, Lane, StoreError};
+use crate::store::{Claim, ClaimRequest, Claimed, Lane, StoreError};
 
 /// Pause before a target without a dead man's switch is asked again whether it has one.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// call hung is added, so that it is served apart.
 type Whose = (TenantId, TargetName, Option<String>);
 
-impl Lanes {
+impl Pump {
     /// Does what is due in the lane, and returns how often work was claimed.
     pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let mut claims = 0_u64;
@@ -60,7 +60,7 @@ impl Lanes {
                 _ => DESK_BATCH,
             };
             let (lane_asked, how_long) = (lane.clone(), self.core.limits.claim);
-            let ask = ClaimAsk { lane: lane_asked, limit, how_long, node: self.core.node.clone() };
+            let ask = ClaimRequest { lane: lane_asked, limit, how_long, node: self.core.node.clone() };
             let claimed = self.core.store.claim(&ask).await?;
             if claimed.is_empty() {
                 return Ok(claims);
@@ -93,10 +93,10 @@ impl Lanes {
     /// if the lane's server answered.
     async fn realm(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let now = self.core.store.now().await?;
-        let mut stages: [BTreeMap<Whose, Vec<Case>>; 3] = Default::default();
+        let mut stages: [BTreeMap<Whose, Vec<AccountWork>>; 3] = Default::default();
         let [ends, unsettled, others] = &mut stages;
         let mut stranded = Vec::new();
-        for case in Case::load(&self.core, claimed, now).await? {
+        for case in AccountWork::load(&self.core, claimed, now).await? {
             let settings = self.core.tenant(&case.holding.tenant).ok();
             let lost = |target: &TargetName| self.breaker(lane, |it| it.has_lost(&case.holding.tenant, target, now));
             let Some(target) = settings.as_ref().and_then(|settings| case.target(settings, lost)) else {
@@ -201,7 +201,7 @@ impl Lanes {
         lane: &Lane,
         tenant: &TenantId,
         target: &TargetName,
-        cases: Vec<Case>,
+        cases: Vec<AccountWork>,
         stage: Stage,
         known: Option<String>,
     ) -> Result<Option<String>, StoreError> {
@@ -218,11 +218,11 @@ impl Lanes {
             Err(_) => (String::new(), None),
         };
         let server = Identity { realm: realm.clone(), incarnation, position: String::new() };
-        let dead_man = match (&ready, stage) {
-            (Ok(_), Stage::All) => self.dead_man(tenant, target, database).await,
+        let dead_mans_switch = match (&ready, stage) {
+            (Ok(_), Stage::All) => self.dead_mans_switch(tenant, target, database).await,
             // an end does not wait for what only a grant has to know
-            (Ok(_), Stage::Ends) => self.known_dead_man(tenant, target),
-            (Err(_), _) => no_dead_man("it does not answer"),
+            (Ok(_), Stage::Ends) => self.known_dead_mans_switch(tenant, target),
+            (Err(_), _) => no_dead_mans_switch("it does not answer"),
         };
         let core = &*self.core;
         let claims: Vec<Claim> = cases.iter().map(|case| case.claim.clone()).collect();
@@ -233,7 +233,7 @@ impl Lanes {
             database,
             cases,
             target: target.clone(),
-            dead_man,
+            dead_mans_switch,
             label,
             server,
             stage,
@@ -253,7 +253,8 @@ impl Lanes {
                     tracing::debug!(%error, "how far the server was seen is written down another time");
                 }
                 if let Some(since) = self.breaker(lane, Breaker::answered) {
-                    let fact = Fact::new(What::TargetBack).with("target", target.as_str()).with("lost_at", since);
+                    let fact =
+                        AuditEvent::new(EventKind::TargetBack).with("target", target.as_str()).with("lost_at", since);
                     self.tell(tenant, &settings, fact).await?;
                 }
                 if restarted {
@@ -271,7 +272,7 @@ impl Lanes {
     }
 
     /// Gives back the work that nobody here can do.
-    async fn strand(&self, lane: &Lane, cases: Vec<Case>, now: Time) -> Result<(), StoreError> {
+    async fn strand(&self, lane: &Lane, cases: Vec<AccountWork>, now: Time) -> Result<(), StoreError> {
         let (mut claims, mut unserved) = (Vec::new(), Vec::new());
         for mut case in cases {
             let settings = self.core.tenant(&case.holding.tenant).ok();
@@ -306,7 +307,7 @@ impl Lanes {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.core.checked.forget(tenant, target);
         let key = (tenant.clone(), target.clone());
-        self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         breakers.values_mut().for_each(|breaker| breaker.forget(tenant, target));
         drop(breakers);
@@ -315,29 +316,34 @@ impl Lanes {
 
     /// Asks whether the target has a dead man's switch. It is asked once, and again after a while
     /// if it had none.
-    async fn dead_man(&self, tenant: &TenantId, target: &TargetName, database: &Arc<dyn Database>) -> DeadManHere {
+    async fn dead_mans_switch(
+        &self,
+        tenant: &TenantId,
+        target: &TargetName,
+        database: &Arc<dyn Database>,
+    ) -> DeadMansSwitch {
         let key = (tenant.clone(), target.clone());
-        match self.dead_men.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned() {
-            Some((here @ DeadManHere::By(_), _)) => return here,
+        match self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned() {
+            Some((here @ DeadMansSwitch::Available(_), _)) => return here,
             Some((here, asked)) if asked.elapsed() < ASK_AGAIN => return here,
             _ => {}
         }
         let limit = to_std(self.core.limits.call);
         let here = match self.core.tasks.within(limit, database.capabilities()).await {
-            Some(Ok(capabilities)) => capabilities.dead_man,
-            Some(Err(error)) => return no_dead_man(&error.with_causes()),
-            None => return no_dead_man("it does not answer in time"),
+            Some(Ok(capabilities)) => capabilities.dead_mans_switch,
+            Some(Err(error)) => return no_dead_mans_switch(&error.with_causes()),
+            None => return no_dead_mans_switch("it does not answer in time"),
         };
-        let mut dead_men = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner);
-        dead_men.insert(key, (here.clone(), Instant::now()));
+        let mut dead_mans_switches = self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner);
+        dead_mans_switches.insert(key, (here.clone(), Instant::now()));
         here
     }
 
     /// Returns what is known of the target's dead man's switch, without asking.
-    fn known_dead_man(&self, tenant: &TenantId, target: &TargetName) -> DeadManHere {
-        let known = self.dead_men.lock().unwrap_or_else(PoisonError::into_inner);
+    fn known_dead_mans_switch(&self, tenant: &TenantId, target: &TargetName) -> DeadMansSwitch {
+        let known = self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(&(tenant.clone(), target.clone())).map(|(here, _)| here.clone());
-        known.unwrap_or_else(|| no_dead_man("it was not asked yet"))
+        known.unwrap_or_else(|| no_dead_mans_switch("it was not asked yet"))
     }
 
     async fn lost(
@@ -354,22 +360,22 @@ impl Lanes {
             breaker.failed(now)
         });
         if news {
-            let fact = Fact::new(What::TargetLost).with("target", target.as_str()).with("why", why);
+            let fact = AuditEvent::new(EventKind::TargetLost).with("target", target.as_str()).with("why", why);
             self.tell(tenant, settings, fact).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn tell(&self, tenant: &TenantId, settings: &Tenant, fact: Fact) -> Result<(), StoreError> {
+    pub(super) async fn tell(&self, tenant: &TenantId, settings: &Tenant, fact: AuditEvent) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(&self.core, tenant, settings, None, now);
-        ledger.fact(fact);
-        ledger.commit().await.map(|_| ())
+        let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
+        unit_of_work.fact(fact);
+        unit_of_work.commit().await.map(|_| ())
     }
 }
 
-fn no_dead_man(why: &str) -> DeadManHere {
-    DeadManHere::Missing { mend: why.to_owned() }
+fn no_dead_mans_switch(why: &str) -> DeadMansSwitch {
+    DeadMansSwitch::Unavailable { remedy: why.to_owned() }
 }
 
 pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::case::Case;
+use super::account_work::AccountWork;
 use super::outcome::{Left, Outcome, Owned, too_many};
 use super::realm::Pass;
 use crate::access::Access;
 use crate::clock::to_std;
-use crate::database::{Belongings, DatabaseError, RevokeHow, RevokeOrder, Subject, Thing};
+use crate::database::{DatabaseError, Membership, OwnedObject, OwnedObjects, RevokeHow, RevokeOrder};
 use crate::grant::Grant;
-use crate::holding::{Closing, Verified, appeared, left_behind, lists_memberships, marks};
+use crate::holding::{Closing, Verified, appeared, leftovers, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
 use crate::store::StoreError;
 
@@ -20,10 +20,10 @@ const WITHIN: Duration = Duration::from_secs(2);
 
 impl Pass<'_> {
     /// Returns the owned objects of the accounts and roles before these accesses are granted.
-    pub(super) async fn owned(&self, compared: Vec<(AccessId, Subject)>) -> BTreeMap<AccessId, Owned> {
-        let (ids, subjects): (Vec<AccessId>, Vec<Subject>) = compared.into_iter().unzip();
+    pub(super) async fn owned(&self, compared: Vec<(AccessId, Membership)>) -> BTreeMap<AccessId, Owned> {
+        let (ids, memberships): (Vec<AccessId>, Vec<Membership>) = compared.into_iter().unzip();
         // runs beside the look, which may take as long
-        let owned: Vec<Owned> = match self.belongings(&subjects, to_std(self.core.limits.call)).await {
+        let owned: Vec<Owned> = match self.owned_objects(&memberships, to_std(self.core.limits.call)).await {
             Ok(seen) => seen.iter().map(|things| Ok(things.as_deref().map(marks))).collect(),
             Err(why) => vec![Err(why); ids.len()],
         };
@@ -31,16 +31,16 @@ impl Pass<'_> {
     }
 
     /// Returns the owned objects of these now, or the reason why they are not known.
-    async fn belongings(&self, subjects: &[Subject], within: Duration) -> Result<Vec<Belongings>, String> {
-        if subjects.is_empty() {
+    async fn owned_objects(&self, memberships: &[Membership], within: Duration) -> Result<Vec<OwnedObjects>, String> {
+        if memberships.is_empty() {
             return Ok(Vec::new());
         }
-        let looked = self.core.tasks.within(within, self.database.belongings(subjects)).await;
+        let looked = self.core.tasks.within(within, self.database.owned_objects(memberships)).await;
         let late = || DatabaseError::unreachable(format!("it takes longer than {} s", within.as_secs()));
         let looked = looked.unwrap_or_else(|| Err(late()));
         let mut looked = looked.map_err(|error| error.with_causes())?;
         self.same_server(&looked.identity).map_err(|error| error.with_causes())?;
-        looked.each.resize(subjects.len(), None);
+        looked.each.resize(memberships.len(), None);
         Ok(looked.each)
     }
 
@@ -51,19 +51,19 @@ impl Pass<'_> {
             outcome.is_ok() && closing.accesses.iter().any(|id| before(*case, *id).is_some())
         };
         for (case, closing, outcome) in &mut *answered {
-            let unknown = closing.order.subject.account_id.is_none();
+            let unknown = closing.order.membership.account_id.is_none();
             for proof in outcome.iter_mut().flatten().filter(|_| unknown) {
                 if before(*case, proof.access()).is_none() && is_missing(proof) {
-                    *proof = proof.clone().leaving(Err(MAYBE_RENAMED.to_owned()));
+                    *proof = proof.clone().with_leftovers(Err(MAYBE_RENAMED.to_owned()));
                 }
             }
         }
         let ends = || answered.iter().filter(|end| compared(end));
-        let subjects: Vec<Subject> = ends().map(|(_, closing, _)| closing.order.subject.clone()).collect();
-        if subjects.is_empty() {
+        let memberships: Vec<Membership> = ends().map(|(_, closing, _)| closing.order.membership.clone()).collect();
+        if memberships.is_empty() {
             return;
         }
-        let now = self.belongings(&subjects, WITHIN).await;
+        let now = self.owned_objects(&memberships, WITHIN).await;
         let mut place = 0_usize;
         for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
             let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
@@ -75,9 +75,9 @@ impl Pass<'_> {
             for proof in outcome.iter_mut().flatten() {
                 let Some(before) = before(*case, proof.access()) else { continue };
                 let gone = !proof.evidence().gone.is_empty();
-                let taken = first && proof.evidence().taken_by_dead_man;
+                let taken = first && proof.evidence().taken_by_dead_mans_switch;
                 let perhaps_renamed = gone || proof.evidence().gone_before && !taken;
-                let by_name = closing.order.subject.account_id.is_none();
+                let by_name = closing.order.membership.account_id.is_none();
                 // what one of them shows holds for all: it is one membership
                 if perhaps_renamed && renamed.is_none() {
                     renamed = match seen {
@@ -89,14 +89,14 @@ impl Pass<'_> {
                     };
                 }
                 let left = match seen {
-                    Ok(Some(things)) => Ok(left_behind(before, things)),
+                    Ok(Some(things)) => Ok(leftovers(before, things)),
                     Ok(None) => Err(too_many()),
                     Err(why) => Err(why.clone()),
                 };
                 let unlisted = seen.ok().flatten().is_some_and(|now| !lists_memberships(before, now));
-                *proof = proof.clone().leaving(left);
+                *proof = proof.clone().with_leftovers(left);
                 if perhaps_renamed && unlisted && by_name {
-                    *proof = proof.clone().leaving(Err(MAYBE_RENAMED.to_owned()));
+                    *proof = proof.clone().with_leftovers(Err(MAYBE_RENAMED.to_owned()));
                 }
             }
             if let Some(why) = renamed {
@@ -111,11 +111,11 @@ impl Pass<'_> {
     async fn renamed(
         &self,
         before: &BTreeSet<String>,
-        now: Option<&Vec<Thing>>,
+        now: Option<&Vec<OwnedObject>>,
         order: &RevokeOrder,
         gone: bool,
     ) -> Option<String> {
-        let Subject { account: whose, role: of, .. } = &order.subject;
+        let Membership { account: whose, role: of, .. } = &order.membership;
         let mut suspects = Vec::new();
         for (account, role) in appeared(before, now?) {
             if (account, role) == (whose, of) && order.how == RevokeHow::Remove {
@@ -147,9 +147,10 @@ impl Pass<'_> {
     /// Checks whether the account holds the role by a live access.
     async fn gives(&self, account: &Account, role: &RoleName) -> Result<bool, StoreError> {
         // a pass serves one realm of one tenant
-        let Some(Case { holding, .. }) = self.cases.first() else { return Ok(false) };
+        let Some(AccountWork { holding, .. }) = self.cases.first() else { return Ok(false) };
         let live = self.core.live_of(&holding.tenant, &holding.realm, account).await?;
-        let held = |access: &Access| access.grant().filter(|grant| grant.is_live()).and_then(Grant::subject).cloned();
+        let held =
+            |access: &Access| access.grant().filter(|grant| grant.is_live()).and_then(Grant::membership).cloned();
         Ok(live.iter().filter_map(held).any(|held| held.role == *role))
     }
 }
@@ -163,7 +164,7 @@ const MAYBE_RENAMED: &str = "the account, the role or the membership was gone be
                              holders is the same account under another name";
 
 /// Checks that none of these ends was tried before.
-fn is_first_try(case: &Case, closing: &Closing) -> bool {
+fn is_first_try(case: &AccountWork, closing: &Closing) -> bool {
     let grants = closing.accesses.iter().filter_map(|id| case.accesses.get(id)?.access.grant());
     grants.into_iter().all(|grant| matches!(grant, Grant::Revoking(revoking) if revoking.failures == 0))
 }

@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::core::Tenant;
-use super::Lanes;
+use super::Pump;
 use crate::audit::{self, AuditSink};
 use crate::clock::span;
 use crate::id::TenantId;
-use crate::notify::{DeliverAsk, deliver_due};
+use crate::notify::{DeliveryRequest, deliver_due};
 use crate::store::{Lane, StoreError};
 
 /// Interval at which entries get their numbers: it must not exceed one second.
@@ -39,12 +39,12 @@ pub(super) struct Sinks {
 
 /// Guard: the sink is being fed as long as this lives.
 struct Feeding {
-    lanes: Arc<Lanes>,
+    lanes: Arc<Pump>,
     at: (TenantId, String),
 }
 
 impl Feeding {
-    fn begin(lanes: Arc<Lanes>, at: (TenantId, String)) -> Option<Self> {
+    fn begin(lanes: Arc<Pump>, at: (TenantId, String)) -> Option<Self> {
         let begun = lanes.sinks.lock().unwrap_or_else(PoisonError::into_inner).busy.insert(at.clone());
         begun.then_some(Self { lanes, at })
     }
@@ -56,7 +56,7 @@ impl Drop for Feeding {
     }
 }
 
-impl Lanes {
+impl Pump {
     /// Keeps the log until stopped.
     pub(super) async fn keep_log(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
@@ -161,9 +161,9 @@ impl Lanes {
     /// Stores the sink's last error. Returns true if it is new, so that it is reported once.
     fn sink_trouble(&self, at: &(TenantId, String), why: Option<String>) -> bool {
         let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = all.troubles.entry(at.clone()).or_default();
-        let news = why.is_some() && *trouble != why;
-        *trouble = why;
+        let last_error = all.troubles.entry(at.clone()).or_default();
+        let news = why.is_some() && *last_error != why;
+        *last_error = why;
         news
     }
 
@@ -177,12 +177,12 @@ impl Lanes {
     /// Delivers the notices of an outbox, and returns how many were looked at.
     pub(super) async fn deliver(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let core = &self.core;
-        let found = lane.outbox_of().and_then(|(tenant, receiver)| {
+        let found = lane.outbox_of().and_then(|(tenant, notifier_name)| {
             let tenant = TenantId::new(tenant).ok()?;
-            let notifier = Arc::clone(core.tenant(&tenant).ok()?.notifiers.get(receiver)?);
-            Some((tenant, receiver, notifier))
+            let notifier = Arc::clone(core.tenant(&tenant).ok()?.notifiers.get(notifier_name)?);
+            Some((tenant, notifier_name, notifier))
         });
-        let Some((tenant, receiver, notifier)) = found else {
+        let Some((tenant, notifier_name, notifier)) = found else {
             // its notifier is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
             let unserved =
@@ -190,7 +190,7 @@ impl Lanes {
             self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };
-        let ask = DeliverAsk { tenant: &tenant, receiver, node: &core.node, limit: NOTICES };
+        let ask = DeliveryRequest { tenant: &tenant, notifier_name, node: &core.node, limit: NOTICES };
         let outbox = deliver_due(&*core.store, &*notifier, ask, &*core.entropy).await?;
         let seen = outbox.delivered.saturating_add(outbox.delayed).saturating_add(outbox.dropped);
         Ok(u64::try_from(seen).unwrap_or(u64::MAX))

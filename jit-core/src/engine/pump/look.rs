@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::case::Case;
+use super::account_work::AccountWork;
 use super::realm::{Pass, Stage};
 use crate::access::Access;
 use crate::clock::to_std;
-use crate::database::{DatabaseError, Identity, Observation, SettleOrder, Subject};
+use crate::database::{DatabaseError, Identity, Membership, Observation, SettleOrder};
 use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
 use crate::store::StoreError;
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) case: usize,
-    pub(super) subject: Subject,
+    pub(super) membership: Membership,
     pub(super) why: Why,
 }
 
@@ -61,7 +61,7 @@ impl Pass<'_> {
             // look at what may have come back before something begins for which it would be a
             // standing membership
             for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
-                asked.push(Asked { case: place, subject: watch.subject.clone(), why: Why::Look(watch.access) });
+                asked.push(Asked { case: place, membership: watch.membership.clone(), why: Why::Look(watch.access) });
             }
             for loaded in case.accesses.values() {
                 let access = &loaded.access;
@@ -70,12 +70,12 @@ impl Pass<'_> {
                     Some(Grant::Scheduled(_)) if access.effect_due().is_some_and(|due| due <= now) => {
                         let request = access.request();
                         let (account, role) = (request.account.clone(), request.role.clone());
-                        let subject = Subject { account, account_id: None, role, role_id: None };
-                        asked.push(Asked { case: place, subject, why: Why::Grant(access.id()) });
+                        let membership = Membership { account, account_id: None, role, role_id: None };
+                        asked.push(Asked { case: place, membership, why: Why::Grant(access.id()) });
                     }
                     Some(grant) if unsettled(access).is_some() => {
-                        if let Some(subject) = grant.subject().cloned() {
-                            asked.push(Asked { case: place, subject, why: Why::Settled(access.id()) });
+                        if let Some(membership) = grant.membership().cloned() {
+                            asked.push(Asked { case: place, membership, why: Why::Settled(access.id()) });
                         }
                     }
                     _ => {}
@@ -87,23 +87,23 @@ impl Pass<'_> {
 
     /// Returns the accesses that begin a grant whose leftovers will be compared, each with its
     /// subject.
-    pub(super) fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Subject)> {
+    pub(super) fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Membership)> {
         let compared = asked.iter().filter_map(|asked| {
             let Why::Grant(id) = asked.why else { return None };
             let loaded = self.cases.get(asked.case)?.accesses.get(&id)?;
-            loaded.access.compares().then(|| (id, asked.subject.clone()))
+            loaded.access.compares().then(|| (id, asked.membership.clone()))
         });
         compared.collect()
     }
 
-    pub(super) async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+    pub(super) async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
         let limit = to_std(self.core.limits.call);
-        let observation = self.core.tasks.within(limit, self.database.observe(subjects)).await;
+        let observation = self.core.tasks.within(limit, self.database.observe(memberships)).await;
         let observation = observation.unwrap_or_else(|| {
             self.hung.store(true, Ordering::Relaxed);
             Err(DatabaseError::unreachable("the database did not answer in time when it was looked at"))
         })?;
-        if observation.seen.len() != subjects.len() {
+        if observation.seen.len() != memberships.len() {
             return Err(DatabaseError::unreachable(
                 "the adapter answered for another number of memberships than it was asked for",
             ));
@@ -126,7 +126,7 @@ impl Pass<'_> {
     }
 }
 
-impl Case {
+impl AccountWork {
     /// Checks whether a statement of an earlier pass may still arrive.
     pub(super) fn is_unsettled(&self) -> bool {
         self.live().into_iter().any(|access| unsettled(access).is_some())

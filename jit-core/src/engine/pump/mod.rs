@@ -1,14 +1,14 @@
 //! The pump: one loop over lanes, without a timer per grant. It claims what is due, does it,
 //! commits and waits.
 
+mod account_work;
 mod ahead;
 mod answers;
 pub(in crate::engine) mod apart;
 mod breaker;
-mod case;
 mod contact;
 mod counted;
-pub(in crate::engine) mod dead_man;
+pub(in crate::engine) mod dead_mans_switch;
 mod desk;
 mod directory;
 mod effect;
@@ -39,12 +39,12 @@ use self::apart::Apart;
 use self::breaker::Breaker;
 use self::log::Sinks;
 pub(super) use self::log::{CHECKPOINT_EVERY, SINKS_HAVE_LAST};
-pub use self::run::{Pump, Stopped};
+pub use self::run::{PumpHandle, Stopped};
 use self::undone::Elsewhere;
 pub use self::undone::{Undone, Unserved};
 use super::core::Core;
 use crate::clock::{Time, after};
-use crate::database::DeadManHere;
+use crate::database::DeadMansSwitch;
 use crate::hex::random_hex;
 use crate::id::{TargetName, TenantId};
 use crate::store::{Lane, StoreError};
@@ -58,7 +58,7 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 
 /// State that the lanes' tasks share.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct Pump {
     core: Arc<Core>,
     breakers: Mutex<BTreeMap<Lane, Breaker>>,
     running: Mutex<BTreeMap<Lane, ()>>,
@@ -68,9 +68,9 @@ pub(super) struct Lanes {
     /// has the time of the next look.
     elsewhere: Mutex<BTreeMap<Lane, Elsewhere>>,
     /// Last report of each target about its dead man's switch, and its time.
-    dead_men: Mutex<BTreeMap<(TenantId, TargetName), (DeadManHere, Instant)>>,
+    dead_mans_switches: Mutex<BTreeMap<(TenantId, TargetName), (DeadMansSwitch, Instant)>>,
     /// Time of the last look whether servers with dead man's switches were restarted.
-    dead_men_seen: Mutex<Option<Instant>>,
+    dead_mans_switches_seen: Mutex<Option<Instant>>,
     /// Id of this start of the node. A node that restarts under its old name numbers its passes
     /// anew. `settle` must not mistake the calls of one start for those of another.
     boot: String,
@@ -99,7 +99,7 @@ pub struct PassReport {
     pub undone: Undone,
 }
 
-impl Lanes {
+impl Pump {
     pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
         Arc::new(Self {
             core: Arc::clone(core),
@@ -109,8 +109,8 @@ impl Lanes {
             apart: Apart::default(),
             sinks: Mutex::default(),
             elsewhere: Mutex::default(),
-            dead_men: Mutex::default(),
-            dead_men_seen: Mutex::default(),
+            dead_mans_switches: Mutex::default(),
+            dead_mans_switches_seen: Mutex::default(),
             passes: AtomicU64::new(0),
             store_failed: Mutex::default(),
             pumps: AtomicUsize::new(0),
@@ -171,7 +171,7 @@ impl Lanes {
 
     /// Runs one pass. Sets `known` to the ends that were due, and `at` to the time of that read.
     async fn pass(self: &Arc<Self>, known: &mut Vec<End>, at: &mut Time) -> Result<PassReport, StoreError> {
-        self.watch_dead_men().await;
+        self.watch_dead_mans_switches().await;
         self.watch_directories().await;
         let mut report = PassReport::default();
         let mut failed = BTreeSet::new();
@@ -250,7 +250,7 @@ impl Lanes {
 /// Guard that marks the lane as idle again, also if its task panicked.
 #[derive(Debug)]
 struct Idle<'l> {
-    lanes: &'l Lanes,
+    lanes: &'l Pump,
     lane: Lane,
 }
 

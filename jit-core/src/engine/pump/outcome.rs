@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 
 use super::super::core::Core;
-use super::case::Case;
+use super::account_work::AccountWork;
 use crate::access::Event;
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::database::{DatabaseError, Seen, Subject};
-use crate::fact::{Fact, What};
+use crate::database::{DatabaseError, Membership, Seen};
 use crate::grant::Grant;
 use crate::holding::{Closing, Look, Orphan, Verified, judge, look, same};
 use crate::id::{AccessId, RoleName};
@@ -53,7 +53,7 @@ pub(super) struct Told<'t> {
 }
 
 /// Lets an access that is due begin its grant, or learn that its role is held already.
-pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen, told: Told<'_>, now: Time) {
+pub(super) fn begin(case: &mut AccountWork, id: AccessId, asked: &Membership, seen: &Seen, told: Told<'_>, now: Time) {
     let Told { label, not_after, before } = told;
     let event = {
         let live = case.live();
@@ -64,7 +64,9 @@ pub(super) fn begin(case: &mut Case, id: AccessId, asked: &Subject, seen: &Seen,
                 // renamed
                 Some(Err(why)) if access.must_compare() || seen.is_by_name() => not_told(&why, now),
                 Some(Ok(None)) if access.must_compare() => not_told(&too_many(), now),
-                Some(before) => Event::BeginGrant(clear.knowing(before.and_then(|marks| marks.ok_or_else(too_many)))),
+                Some(before) => {
+                    Event::BeginGrant(clear.with_owned_before(before.and_then(|marks| marks.ok_or_else(too_many))))
+                }
                 None => Event::BeginGrant(clear),
             },
             Err(how) => Event::Standing(how),
@@ -79,12 +81,12 @@ fn not_told(why: &str, now: Time) -> Event {
 }
 
 pub(super) fn too_many() -> String {
-    format!("the account or the role owns more than {} objects", crate::database::MOST_THINGS)
+    format!("the account or the role owns more than {} objects", crate::database::MOST_OWNED_OBJECTS)
 }
 
 pub(super) async fn look_again(
     core: &Core,
-    case: &mut Case,
+    case: &mut AccountWork,
     id: AccessId,
     seen: &Seen,
     incarnation: &str,
@@ -94,10 +96,10 @@ pub(super) async fn look_again(
     let looked = look(&watch, &case.live(), seen, incarnation);
     case.touch();
     let about = |what| {
-        Fact::new(what)
+        AuditEvent::new(what)
             .with("access", id.to_string())
-            .with("account", watch.subject.account.as_str())
-            .with("role", watch.subject.role.as_str())
+            .with("account", watch.membership.account.as_str())
+            .with("role", watch.membership.role.as_str())
             .with("target", watch.target.as_str())
             .with("incarnation", incarnation)
     };
@@ -109,10 +111,10 @@ pub(super) async fn look_again(
                 case.handle(id, Event::Moved(case.holding.realm.clone()), now);
                 return Ok(());
             }
-            case.findings.push(about(What::Finding).with("why", how));
+            case.findings.push(about(EventKind::Finding).with("why", how));
         }
-        Look::Finding(how) => case.findings.push(about(What::Finding).with("why", how)),
-        Look::Gone => case.findings.push(about(What::StillGone)),
+        Look::Finding(how) => case.findings.push(about(EventKind::Finding).with("why", how)),
+        Look::Gone => case.findings.push(about(EventKind::StillGone)),
     }
     case.holding.watched.retain(|other| other.access != id);
     case.holding.watched.extend(watch.looked(now, seen, incarnation));
@@ -120,12 +122,12 @@ pub(super) async fn look_again(
 }
 
 /// Lets every access of the closing handle its outcome.
-pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: Time) {
+pub(super) fn ended(case: &mut AccountWork, closing: &Closing, outcome: Outcome, now: Time) {
     if matches!(&outcome, Err(left) if left.moved) {
         return;
     }
     if closing.accesses.is_empty() {
-        orphan_ended(case, &closing.order.subject, outcome.err().map(|left| left.why), now);
+        orphan_ended(case, &closing.order.membership, outcome.err().map(|left| left.why), now);
         return;
     }
     match outcome {
@@ -150,31 +152,31 @@ pub(super) fn ended(case: &mut Case, closing: &Closing, outcome: Outcome, now: T
 }
 
 /// Drops orphans that a live access accounts for by now: they are revoked when that access ends.
-pub(super) fn drop_accounted(case: &mut Case) {
-    let live: Vec<Subject> =
-        case.live().iter().filter_map(|access| access.grant().and_then(Grant::subject).cloned()).collect();
+pub(super) fn drop_accounted(case: &mut AccountWork) {
+    let live: Vec<Membership> =
+        case.live().iter().filter_map(|access| access.grant().and_then(Grant::membership).cloned()).collect();
     let before = case.holding.orphans.len();
-    case.holding.orphans.retain(|orphan| !live.iter().any(|held| same(held, &orphan.subject)));
+    case.holding.orphans.retain(|orphan| !live.iter().any(|held| same(held, &orphan.membership)));
     if case.holding.orphans.len() != before {
         case.touch();
     }
 }
 
-fn orphan_ended(case: &mut Case, subject: &Subject, left: Option<String>, now: Time) {
+fn orphan_ended(case: &mut AccountWork, membership: &Membership, left: Option<String>, now: Time) {
     case.touch();
-    let role: &RoleName = &subject.role;
-    let fact = |what| Fact::new(what).with("account", subject.account.as_str()).with("role", role.as_str());
+    let role: &RoleName = &membership.role;
+    let fact = |what| AuditEvent::new(what).with("account", membership.account.as_str()).with("role", role.as_str());
     match left {
         None => {
-            case.holding.orphans.retain(|orphan| orphan.subject != *subject);
-            case.findings.push(fact(What::Reconciled).with("orphaned", true).with("verified", true));
+            case.holding.orphans.retain(|orphan| orphan.membership != *membership);
+            case.findings.push(fact(EventKind::Reconciled).with("orphaned", true).with("verified", true));
         }
         Some(why) => {
             let retry_at = after(now, RETRY_LONGEST);
-            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.subject == *subject) {
+            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.membership == *membership) {
                 *orphan = Orphan { retry_at, ..orphan.clone() };
             }
-            case.findings.push(fact(What::RevokeFailed).with("orphaned", true).with("why", why));
+            case.findings.push(fact(EventKind::RevokeFailed).with("orphaned", true).with("why", why));
         }
     }
 }

@@ -9,18 +9,18 @@ use chrono::TimeDelta;
 use super::super::apply::{Applied, Beside};
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::ledger::Ledger;
 use super::super::records::{ReviewRecord, body, put};
 use super::super::stops::InForce;
-use super::Lanes;
+use super::super::unit_of_work::UnitOfWork;
+use super::Pump;
 use super::lane::{ignore_conflict, only_store};
 use crate::access::{Access, Event};
 use crate::approval::{Answer, Verdict};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::fact::{Fact, What};
 use crate::id::{ApproverName, TenantId};
-use crate::store::{Change, Claim, ClaimAsk, Claimed, Lane, Record, Schedule, StoreError, Write};
+use crate::store::{Change, Claim, ClaimRequest, Claimed, Lane, Record, Schedule, StoreError, Write};
 use crate::text::{cut, escaped};
 
 /// Duration of a question's claim: longer than a call may take.
@@ -32,7 +32,7 @@ const FIRST_PAUSE: i64 = 1;
 /// Longest pause, in seconds: a system that is back is noticed within it.
 const LONGEST_PAUSE: i64 = 60;
 
-impl Lanes {
+impl Pump {
     /// Asks the due questions to one outside system, and returns how many were looked at.
     pub(super) async fn outside(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let core = &self.core;
@@ -49,7 +49,7 @@ impl Lanes {
             self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };
-        let ask = ClaimAsk { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
+        let ask = ClaimRequest { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
         let claimed = core.store.claim(&ask).await?;
         let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
         let _held = core.in_hand.take(lane.as_str(), claims);
@@ -98,19 +98,22 @@ impl Lanes {
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let why = cut(&escaped(&error.to_string()), LONGEST_WHY).into_owned();
-        let known = question.trouble.as_ref() == Some(&why);
+        let known = question.last_error.as_ref() == Some(&why);
         let wait = pause(question.failures).max(error.retry_after.unwrap_or_default()).min(TimeDelta::hours(1));
         let failures = question.failures.saturating_add(1);
-        let next = ReviewRecord { failures, trouble: Some(why.clone()), ..question };
-        let mut ledger = Ledger::new(&self.core, access.tenant(), settings, None, now);
+        let next = ReviewRecord { failures, last_error: Some(why.clone()), ..question };
+        let mut unit_of_work = UnitOfWork::new(&self.core, access.tenant(), settings, None, now);
         if !known {
             let approver = next.approver.as_str();
-            ledger.about(access, &[Fact::new(What::ApproverFailed).with("approver", approver).with("why", why)])?;
+            unit_of_work.about(
+                access,
+                &[AuditEvent::new(EventKind::ApproverFailed).with("approver", approver).with("why", why)],
+            )?;
         }
         let schedule = scheduled(record, after(now, wait));
-        ledger.change.writes.push(put(record.at.clone(), Some(record), &next, schedule)?);
-        ledger.change.release.push(claim);
-        ignore_conflict(ledger.commit().await)
+        unit_of_work.change.writes.push(put(record.at.clone(), Some(record), &next, schedule)?);
+        unit_of_work.change.release.push(claim);
+        ignore_conflict(unit_of_work.commit().await)
     }
 
     async fn ask_again(
@@ -165,17 +168,17 @@ impl Core {
             if question.waits_until(&loaded.access, now).is_none() {
                 // the answer came when nobody waited for it any more: it is logged, and counts for
                 // nothing
-                let fact = Fact::new(What::DecisionRefused)
+                let fact = AuditEvent::new(EventKind::DecisionRefused)
                     .with("approver", approver.as_str())
                     .with("tried", if verdict == Verdict::Approve { "approve" } else { "deny" })
                     .with("question", question.question.to_string())
                     .with("why", "what it answers is closed, or is asked anew")
                     .with("note", note);
-                let mut ledger = Ledger::new(self, &record.at.tenant, &settings, None, now);
-                ledger.about(&loaded.access, &[fact])?;
-                ledger.change.writes.extend(beside.writes);
-                ledger.change.release = beside.release;
-                return ignore_conflict(ledger.commit().await);
+                let mut unit_of_work = UnitOfWork::new(self, &record.at.tenant, &settings, None, now);
+                unit_of_work.about(&loaded.access, &[fact])?;
+                unit_of_work.change.writes.extend(beside.writes);
+                unit_of_work.change.release = beside.release;
+                return ignore_conflict(unit_of_work.commit().await);
             }
             let question = question.question;
             let event = Event::Answer(Answer { question, approver, verdict, at: now, note, details });
@@ -214,7 +217,7 @@ pub(in crate::engine) fn review(access: &Access, question: &ReviewRecord, token:
         target: request.target.clone(),
         role: request.role.clone(),
         requester: request.parties.requester.clone(),
-        receiver: request.parties.receiver.clone(),
+        grantee: request.parties.grantee.clone(),
         account: request.account.clone(),
         duration: extension.map_or(request.duration, |extension| extension.longer),
         start: request.start,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::super::contain::gave_no_answer;
 use super::super::core::{Core, Tenant};
-use super::super::ledger::Ledger;
-use super::case::{Case, Kept};
+use super::super::unit_of_work::UnitOfWork;
+use super::account_work::{AccountWork, Kept};
 use super::effect::needed;
 use super::gate::Found;
 use super::in_hand::Held;
@@ -17,9 +17,9 @@ use super::lane::ignore_conflict;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
 use crate::access::{Access, Event};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
-use crate::database::{Database, DatabaseError, DeadManHere, Identity, Observation, Subject};
-use crate::fact::{Fact, What};
+use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity, Membership, Observation};
 use crate::grant::{Cause, Grant};
 use crate::holding::settled;
 use crate::id::{AccessId, TargetName, TenantId};
@@ -31,11 +31,11 @@ pub(super) struct Pass<'p> {
     pub(super) core: &'p Core,
     pub(super) settings: &'p Tenant,
     pub(super) database: &'p Arc<dyn Database>,
-    pub(super) cases: Vec<Case>,
+    pub(super) cases: Vec<AccountWork>,
     /// Target through which the pass works.
     pub(super) target: TargetName,
     /// Dead man's switch of the target, or the reason why there is none.
-    pub(super) dead_man: DeadManHere,
+    pub(super) dead_mans_switch: DeadMansSwitch,
     /// Label of all calls of this pass, for `settle`.
     pub(super) label: String,
     /// Server that the pass is for, as it identified itself.
@@ -50,7 +50,7 @@ pub(super) struct Pass<'p> {
     pub(super) doubted: Option<String>,
     /// Memberships that proved to be another store's when they were to be armed: nothing is granted
     /// there.
-    pub(super) theirs: Vec<(usize, Subject, DatabaseError)>,
+    pub(super) theirs: Vec<(usize, Membership, DatabaseError)>,
     /// Claims of the pass, held as work in progress.
     pub(super) held: Held<'p>,
 }
@@ -112,13 +112,13 @@ impl Pass<'_> {
     /// Logs that a call for several accounts did not come back, which delayed all of them.
     async fn tell_hung(&self, tenant: &TenantId, accounts: usize) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
-        let mut ledger = Ledger::new(self.core, tenant, self.settings, None, now);
+        let mut unit_of_work = UnitOfWork::new(self.core, tenant, self.settings, None, now);
         let why = "a call did not come back in time and held up all of its accounts: each is served by itself until one of its calls is answered";
-        let fact = Fact::new(What::Finding)
+        let fact = AuditEvent::new(EventKind::Finding)
             .with("target", self.target.as_str())
             .with("accounts", i64::try_from(accounts).unwrap_or(i64::MAX));
-        ledger.fact(fact.with("why", why));
-        ignore_conflict(ledger.commit().await)
+        unit_of_work.fact(fact.with("why", why));
+        ignore_conflict(unit_of_work.commit().await)
     }
 
     async fn serve(&mut self) -> Result<Served, StoreError> {
@@ -133,10 +133,10 @@ impl Pass<'_> {
         let observation = if asked.is_empty() {
             None
         } else {
-            let subjects: Vec<Subject> = asked.iter().map(|asked| asked.subject.clone()).collect();
+            let memberships: Vec<Membership> = asked.iter().map(|asked| asked.membership.clone()).collect();
             // side by side: neither look waits for the other
             let compared = self.owned(self.compared(&asked));
-            let (observed, before, found) = tokio::join!(self.observe(&subjects), compared, self.check(&asked));
+            let (observed, before, found) = tokio::join!(self.observe(&memberships), compared, self.check(&asked));
             (owned, self.found) = (before, found);
             match observed {
                 Ok(observation) => Some(observation),
@@ -210,7 +210,7 @@ impl Pass<'_> {
                     Some(Grant::Scheduled(_)) => {
                         case.handle(id, Event::NotGranted { why: why.to_owned(), retry_at }, now);
                     }
-                    Some(Grant::Granting(granting)) if granting.trouble.is_none() => {
+                    Some(Grant::Granting(granting)) if granting.last_error.is_none() => {
                         case.handle(id, Event::GrantUnknown { why: why.to_owned() }, now);
                     }
                     Some(Grant::Active(_)) => {
@@ -240,9 +240,9 @@ impl Pass<'_> {
                 let Some(case) = self.cases.get_mut(asked.case) else { continue };
                 match asked.why {
                     Why::Settled(id) => {
-                        let wanted = case.accesses.get(&id).map(|loaded| loaded.access.width());
+                        let wanted = case.accesses.get(&id).map(|loaded| loaded.access.scope());
                         if let Some(wanted) = wanted {
-                            case.handle(id, Event::Settled(settled(seen, &asked.subject, wanted)), now);
+                            case.handle(id, Event::Settled(settled(seen, &asked.membership, wanted)), now);
                         }
                     }
                     // its ruling is as old as its claim, and nothing would be sent: the next pass
@@ -250,7 +250,7 @@ impl Pass<'_> {
                     Why::Grant(_) if span(now, case.claim.until) < needed(self.core) => {}
                     Why::Grant(id) => {
                         let before = owned.remove(&id);
-                        begin(case, id, &asked.subject, seen, Told { label: &self.label, not_after, before }, now);
+                        begin(case, id, &asked.membership, seen, Told { label: &self.label, not_after, before }, now);
                     }
                     Why::Look(id) => {
                         look_again(self.core, case, id, seen, &observation.identity.incarnation, now).await?;
@@ -271,7 +271,7 @@ impl Pass<'_> {
             }
         }
         for case in &mut self.cases {
-            case.plan_dead_men(&self.target, &self.dead_man, now);
+            case.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
         }
         let (core, settings) = (self.core, self.settings);
         let kept =
@@ -300,7 +300,7 @@ impl Pass<'_> {
 const THERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Returns the accesses of the account work whose database work is due.
-pub(super) fn due(case: &Case, now: Time) -> Vec<AccessId> {
+pub(super) fn due(case: &AccountWork, now: Time) -> Vec<AccessId> {
     let is_due = |access: &Access| access.effect_due().is_some_and(|due| due <= now);
     case.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
 }

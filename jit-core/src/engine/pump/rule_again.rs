@@ -6,7 +6,7 @@ use super::super::core::{Core, Tenant};
 use super::super::error::JitError;
 use super::super::records::{add_guards, guard, stops_key};
 use super::super::stops::StopsNow;
-use super::case::Case;
+use super::account_work::AccountWork;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, due};
 use crate::access::{Access, Event};
@@ -25,7 +25,7 @@ impl Pass<'_> {
     pub(super) async fn rule_again(&mut self) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let is_scheduled = |access: &Access| matches!(access.grant(), Some(Grant::Scheduled(_)));
-        let begins = |case: &Case| {
+        let begins = |case: &AccountWork| {
             let due = due(case, now).into_iter();
             due.filter(|id| case.accesses.get(id).is_some_and(|loaded| is_scheduled(&loaded.access))).collect()
         };

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::undone::Undone;
-use super::{Lanes, STORE_RETRY};
+use super::{Pump, STORE_RETRY};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::contain::said;
-use crate::fact::{Fact, What};
 
 /// First wait before a keeper that died is started again; it doubles each time.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
@@ -24,9 +24,9 @@ const SAY_WITHIN: Duration = Duration::from_secs(2);
 
 /// The running pump. Dropping it stops it after the work in progress.
 #[derive(Debug)]
-pub struct Pump {
+pub struct PumpHandle {
     stop: watch::Sender<bool>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Pump>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -41,8 +41,8 @@ pub struct Stopped {
     pub undone: Undone,
 }
 
-impl Pump {
-    pub(in crate::engine) fn start(lanes: &Arc<Lanes>) -> Self {
+impl PumpHandle {
+    pub(in crate::engine) fn start(lanes: &Arc<Pump>) -> Self {
         let (stop, stopped) = watch::channel(false);
         lanes.stopping.store(false, Ordering::Relaxed);
         lanes.cut.send_replace(false);
@@ -105,14 +105,14 @@ impl Pump {
     }
 }
 
-impl Drop for Pump {
+impl Drop for PumpHandle {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
     }
 }
 
 /// Guard that counts a pump as running.
-struct Running(Arc<Lanes>);
+struct Running(Arc<Pump>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -120,12 +120,12 @@ impl Drop for Running {
     }
 }
 
-impl Lanes {
+impl Pump {
     async fn pump(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let keepers = [
             self.keep("log", &stopped, Self::keep_log),
             self.keep("ends", &stopped, Self::keep_ends),
-            self.keep("dead man's switches", &stopped, Self::keep_dead_men),
+            self.keep("dead man's switches", &stopped, Self::keep_dead_mans_switches),
             self.keep("directories", &stopped, Self::keep_directories),
         ];
         while !*stopped.borrow() {
@@ -200,7 +200,7 @@ impl Lanes {
         let why = said(&*panic);
         tracing::error!(what, why, "a part of the pump died: it is started again");
         for (tenant, settings) in self.core.tenants() {
-            let fact = Fact::new(What::PumpDied).with("part", what).with("why", why.as_str());
+            let fact = AuditEvent::new(EventKind::PumpDied).with("part", what).with("why", why.as_str());
             if let Err(error) = self.tell(&tenant, &settings, fact).await {
                 tracing::warn!(%tenant, %error, "that it died is not in the log");
             }

@@ -7,7 +7,7 @@ use super::super::apply::loaded;
 use super::super::records::{access_key, body};
 use super::super::view::AccessView;
 use super::outcome::RETRY_LONGEST;
-use super::{ELSEWHERE, Lanes};
+use super::{ELSEWHERE, Pump};
 use crate::access::Access;
 use crate::clock::{Time, after};
 use crate::holding::Holding;
@@ -23,7 +23,7 @@ const MOST: usize = 1_024;
 pub struct Undone {
     /// Accesses whose role should have ended and whose end is not verified.
     pub overdue: Vec<AccessView>,
-    /// Other accesses whose database work failed and is retried. [`AccessView::trouble`] says why.
+    /// Other accesses whose database work failed and is retried. [`AccessView::last_error`] says why.
     pub failing: Vec<AccessView>,
     /// Work that is due and that this process cannot do.
     pub unserved: Vec<Unserved>,
@@ -43,7 +43,7 @@ impl Undone {
 pub struct Unserved {
     /// Tenant that owns the work.
     pub tenant: TenantId,
-    /// Kind of what is not configured here: `target`, `receiver of notices`, `approver`.
+    /// Kind of what is not configured here: `target`, `grantee of notices`, `approver`.
     pub what: &'static str,
     /// Name of what is missing.
     pub name: String,
@@ -55,7 +55,7 @@ impl Unserved {
     }
 }
 
-impl Lanes {
+impl Pump {
     /// Returns the work that is due and was not done, of the tenants that are configured here.
     pub(super) async fn undone(&self) -> Result<Undone, StoreError> {
         let store = &self.core.store;
@@ -89,7 +89,7 @@ impl Lanes {
         };
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let since = breakers.get(&lane)?.down_since()?;
-        Some(format!("target `{target}` does not answer since {}", crate::fact::stamp(since)))
+        Some(format!("target `{target}` does not answer since {}", crate::audit_event::stamp(since)))
     }
 
     async fn failing(&self, lane: &Lane, now: Time, undone: &mut Undone) -> Result<(), StoreError> {
@@ -103,7 +103,7 @@ impl Lanes {
             let view = AccessView::of(&loaded.access, now);
             if view.overdue {
                 undone.overdue.push(view);
-            } else if view.trouble.is_some() {
+            } else if view.last_error.is_some() {
                 undone.failing.push(view);
             }
         }

@@ -19,7 +19,7 @@ impl Person {
         let clock = ManualClock::default();
         clock.advance(Duration::from_secs(1_800_000_000));
         let factor = TotpFactor::new("jit", SealKey::generate(&SystemEntropy)).clock(Arc::new(clock.clone()));
-        let (tenant, who) = (TenantId::main(), Principal::new("alice").unwrap());
+        let (tenant, who) = (TenantId::default(), Principal::new("alice").unwrap());
         let mut person = Self { clock, factor, tenant, who, kept: None, seed: Vec::new() };
         let enrolment = person.factor.enrol(&person.challenge(false), &SystemEntropy).unwrap().unwrap();
         person.kept = Some(enrolment.keep.clone());

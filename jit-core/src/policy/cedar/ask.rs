@@ -16,7 +16,7 @@ pub(super) enum Side {
     /// The requester is the principal.
     Requester,
     /// The grantee is the principal, as if they had asked.
-    Receiver,
+    Grantee,
 }
 
 /// Request for Cedar.
@@ -34,12 +34,12 @@ impl Asked {
     pub(super) fn of(question: &Question<'_>, side: Side, names: &Names) -> Result<Self, String> {
         let who = match side {
             Side::Requester => question.requester,
-            Side::Receiver => question.receiver,
+            Side::Grantee => question.grantee,
         };
-        let receiver = names.principal(&question.receiver.principal);
+        let grantee = names.principal(&question.grantee.principal);
         let role = names.role(question.target, question.role);
         let mut pairs = vec![
-            ("receiver".to_owned(), RestrictedExpression::new_entity_uid(receiver)),
+            ("receiver".to_owned(), RestrictedExpression::new_entity_uid(grantee)),
             ("duration".to_owned(), RestrictedExpression::new_long(seconds(question.duration))),
             ("reason".to_owned(), RestrictedExpression::new_string(question.reason.to_owned())),
             ("scheduled".to_owned(), RestrictedExpression::new_bool(question.start.is_some())),
@@ -50,8 +50,8 @@ impl Asked {
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
         let above = HashSet::from([names.target(question.target), names.tenant.clone()]);
         let mut entities = vec![person(who, names)?, Entity::new_no_attrs(role.clone(), above)];
-        if question.receiver.principal != who.principal {
-            entities.push(person(question.receiver, names)?);
+        if question.grantee.principal != who.principal {
+            entities.push(person(question.grantee, names)?);
         }
         let request = Request::new(names.principal(&who.principal), names.request.clone(), role, context, None);
         Self::with(request.map_err(|error| error.to_string())?, entities)

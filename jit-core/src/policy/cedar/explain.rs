@@ -43,9 +43,9 @@ fn said(policy: &CedarPolicy, rule: &Rule, question: &Question<'_>, ruling: &Res
         let answer = satisfied(&Asked::of(question, side, &policy.names), &set, &policy.authorizer);
         answer.map(|permits| !permits.is_empty())
     };
-    let for_another = question.receiver.principal != question.requester.principal && !rule.speaks_of_receiver;
+    let for_another = question.grantee.principal != question.requester.principal && !rule.speaks_of_grantee;
     let asked = alone(Side::Requester);
-    let got = for_another.then(|| alone(Side::Receiver));
+    let got = for_another.then(|| alone(Side::Grantee));
     match (asked, got) {
         (Err(no), _) | (_, Some(Err(no))) => (true, no.why),
         _ if !rule.permits() => (false, "it does not forbid this".to_owned()),
@@ -54,11 +54,11 @@ fn said(policy: &CedarPolicy, rule: &Rule, question: &Question<'_>, ruling: &Res
             Err(why) => (false, format!("it permits this, and yet it is denied: {why}")),
         },
         (Ok(true), Some(Ok(false))) => {
-            let receiver = &question.receiver.principal;
+            let grantee = &question.grantee.principal;
             (
                 false,
                 format!(
-                    "it permits this to `{}` and not to `{receiver}`, who would get the role",
+                    "it permits this to `{}` and not to `{grantee}`, who would get the role",
                     question.requester.principal
                 ),
             )

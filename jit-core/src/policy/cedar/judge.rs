@@ -60,7 +60,7 @@ pub(super) fn slices(rules: &[Rule], names: &Names) -> Result<BTreeMap<TargetNam
 impl Slice {
     fn add(&mut self, rule: &Rule) -> Result<(), String> {
         self.asked.add(rule.policy.clone()).map_err(|error| error.to_string())?;
-        match rule.speaks_of_receiver {
+        match rule.speaks_of_grantee {
             true => Ok(()),
             false => self.got.add(rule.policy.clone()).map_err(|error| error.to_string()),
         }
@@ -75,8 +75,8 @@ impl Slice {
         names: &Names,
     ) -> Result<BTreeSet<String>, No> {
         let mut permits = satisfied(&Asked::of(question, Side::Requester, names), &self.asked, authorizer)?;
-        if question.receiver.principal != question.requester.principal {
-            let got = satisfied(&Asked::of(question, Side::Receiver, names), &self.got, authorizer)?;
+        if question.grantee.principal != question.requester.principal {
+            let got = satisfied(&Asked::of(question, Side::Grantee, names), &self.got, authorizer)?;
             permits.retain(|id| got.contains(id) || self.got.policy(&PolicyId::new(id)).is_none());
         }
         Ok(permits)

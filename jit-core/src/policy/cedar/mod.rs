@@ -59,7 +59,7 @@ use crate::id::{Group, RoleName, RuleName, TargetName};
 /// If several policies permit a request, all of their plans have to be met: every stage of each, in
 /// the order of the names, within the strictest of their limits.
 ///
-/// If the grantee is not the requester, a policy that does not speak of `context.receiver` is also
+/// If the grantee is not the requester, a policy that does not speak of `context.grantee` is also
 /// asked about the grantee. A permit has to be satisfied for both of them as the principal; a
 /// `forbid` denies if it applies to either.
 ///

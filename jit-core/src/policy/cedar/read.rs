@@ -70,7 +70,7 @@ impl Reader<'_> {
             policy: policy.clone(),
             groups,
             actions,
-            speaks_of_receiver: syntax.speaks_of_receiver(),
+            speaks_of_grantee: syntax.speaks_of_grantee(),
             roles: BTreeSet::new(),
             terms: None,
             plan: policy.annotation("plan").unwrap_or_default().to_owned(),

@@ -18,7 +18,7 @@ pub(super) struct Rule {
     pub(super) groups: BTreeSet<Group>,
     pub(super) actions: Actions,
     /// True if the policy itself says who may get the role.
-    pub(super) speaks_of_receiver: bool,
+    pub(super) speaks_of_grantee: bool,
     /// Roles that the policy gives, if it permits `request`.
     pub(super) roles: BTreeSet<(TargetName, RoleName)>,
     /// Terms of these roles.

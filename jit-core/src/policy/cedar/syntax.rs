@@ -16,7 +16,7 @@ impl Syntax {
     }
 
     /// Checks whether the policy speaks of the grantee.
-    pub(super) fn speaks_of_receiver(&self) -> bool {
+    pub(super) fn speaks_of_grantee(&self) -> bool {
         reads_receiver(&self.0)
     }
 

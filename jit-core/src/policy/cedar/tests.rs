@@ -78,7 +78,7 @@ struct Ask {
     target: &'static str,
     role: &'static str,
     requester: &'static str,
-    receiver: &'static str,
+    grantee: &'static str,
     duration: TimeDelta,
     reason: &'static str,
     ticket: Option<&'static str>,
@@ -91,7 +91,7 @@ fn ask(requester: &'static str) -> Ask {
         target: "orders-prod",
         role: "orders_write",
         requester,
-        receiver: requester,
+        grantee: requester,
         duration: TimeDelta::minutes(30),
         reason: "stuck orders",
         ticket: Some("OPS-12"),
@@ -112,7 +112,7 @@ impl Ask {
             target: &TargetName::new(self.target).unwrap(),
             role: &RoleName::new(self.role).unwrap(),
             requester: &person(self.requester),
-            receiver: &person(self.receiver),
+            grantee: &person(self.grantee),
             duration: self.duration,
             reason: self.reason,
             ticket: self.ticket,
@@ -273,8 +273,8 @@ fn a_stage_that_a_plan_has_twice_is_met_twice() {
 #[test]
 fn who_gets_the_role_has_to_be_permitted_too_unless_the_policy_speaks_of_him() {
     let plain = policy("");
-    Ask { receiver: "dave", ..ask("alice") }.planned(&plain);
-    let other = Ask { receiver: "bob", ..ask("alice") };
+    Ask { grantee: "dave", ..ask("alice") }.planned(&plain);
+    let other = Ask { grantee: "bob", ..ask("alice") };
     assert!(other.denied(&plain).contains("for `bob`"));
     assert!(other.explained(&plain)[0].2.contains("not to `bob`"));
     let spoken = policy(&permit(
@@ -284,9 +284,9 @@ fn who_gets_the_role_has_to_be_permitted_too_unless_the_policy_speaks_of_him() {
     ));
     assert_eq!(other.planned(&spoken).rule.as_str(), "for dbas");
     let forbid = policy("@id(\"not dave\") forbid(principal == Jit::Principal::\"dave\", action, resource);");
-    assert_eq!(Ask { receiver: "dave", ..ask("alice") }.denied(&forbid), "policy `not dave` forbids it");
+    assert_eq!(Ask { grantee: "dave", ..ask("alice") }.denied(&forbid), "policy `not dave` forbids it");
     let own = policy_of("forbid", "resource", "unless { context.receiver == principal }");
-    assert_eq!(Ask { receiver: "dave", ..ask("alice") }.denied(&own), "policy `more` forbids it");
+    assert_eq!(Ask { grantee: "dave", ..ask("alice") }.denied(&own), "policy `more` forbids it");
     ask("alice").planned(&own);
 }
 
@@ -355,7 +355,7 @@ fn policy_names_groups_roles_and_what_others_have_to_bring() {
     );
     assert_eq!(text(policy.groups().iter().map(ToString::to_string).collect()), "dba payments security");
     let mentions = policy.mentions();
-    assert!(mentions.any_factor && mentions.approvers.len() == 1 && mentions.receivers.len() == 2);
+    assert!(mentions.any_factor && mentions.approvers.len() == 1 && mentions.notifiers.len() == 2);
     assert!(policy.directory().is_some());
     let short = Ask { target: "orders-test", role: "b/c", duration: TimeDelta::seconds(5), ..ask("frank") };
     assert_eq!(short.planned(&policy).rule.as_str(), "several");
@@ -399,7 +399,7 @@ fn what_is_asked_conforms_to_the_schema() {
     use cedar_policy::{Entities, Request, Schema};
     let policy = policy("");
     let schema: Schema = CedarPolicy::SCHEMA.parse().unwrap();
-    let question = Ask { receiver: "bob", ..ask("alice") };
+    let question = Ask { grantee: "bob", ..ask("alice") };
     let names = &policy.names;
     let asked = question
         .with(policy.people(), &policy.groups(), |question| Asked::of(question, ask::Side::Requester, names))

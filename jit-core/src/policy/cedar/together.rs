@@ -70,7 +70,8 @@ fn add(all: &mut Terms, more: &Terms) {
 
 /// Returns the keys of the document in which the two differ.
 fn differing(one: &Handling, other: &Handling) -> Vec<&'static str> {
-    let Handling { sessions, set_role, account_members, prepared, can_grant, activation, dead_man, left_behind } = one;
+    let Handling { sessions, set_role, account_members, prepared, can_grant, activation, dead_mans_switch, leftovers } =
+        one;
     let differs = [
         ("sessions", *sessions != other.sessions),
         ("set_role", *set_role != other.set_role),
@@ -78,8 +79,8 @@ fn differing(one: &Handling, other: &Handling) -> Vec<&'static str> {
         ("prepared", *prepared != other.prepared),
         ("can_grant", *can_grant != other.can_grant),
         ("activation", *activation != other.activation),
-        ("dead_man", *dead_man != other.dead_man),
-        ("left_behind", *left_behind != other.left_behind),
+        ("dead_man", *dead_mans_switch != other.dead_mans_switch),
+        ("left_behind", *leftovers != other.leftovers),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -7,7 +7,7 @@ use super::rule::Rule;
 use super::terms::Terms;
 use super::who::WhoList;
 use crate::alike::{differ_by_case, is_disguise};
-use crate::approval::{Need, RequirementSubject, Stage, Who, matching, ways};
+use crate::approval::{Need, RequirementParty, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
 
@@ -50,7 +50,7 @@ pub(super) fn reach(rules: &[Rule], directory: &ListedDirectory, text: &str, fin
     let mut by_role: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
     for rule in rules {
         let name = rule.name();
-        if !rule.requesters.means_somebody(directory) || !rule.receivers().means_somebody(directory) {
+        if !rule.requesters.means_somebody(directory) || !rule.grantees().means_somebody(directory) {
             let line = format!("rule `{name}` can never match: the groups that it names have no members");
             findings.warning(rule.terms.at, Some(name), line);
         } else if let Some(above) = shadow(rule, &by_role, directory).filter(|_| rule.emergency.is_none()) {
@@ -80,9 +80,9 @@ fn shadow<'r>(
             let here: Vec<&Rule> =
                 of_role.iter().copied().filter(|other| other.targets.iter().any(|glob| glob.covers(target))).collect();
             for requester in rule.requesters.entries() {
-                for receiver in rule.receivers().entries() {
+                for grantee in rule.grantees().entries() {
                     let taker = here.iter().copied().find(|other| {
-                        other.requesters.covers(requester, directory) && other.receivers().covers(receiver, directory)
+                        other.requesters.covers(requester, directory) && other.grantees().covers(grantee, directory)
                     })?;
                     first = first.filter(|first| first.terms.at <= taker.terms.at).or(Some(taker));
                 }
@@ -102,9 +102,9 @@ struct Party<'d> {
 /// Refuses a rule whose stages nobody can meet, and warns of one whose stages can be met for some
 /// requesters only.
 pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Findings) {
-    let receivers = rule.names_receivers().then(|| rule.receivers());
+    let grantees = rule.names_grantees().then(|| rule.grantees());
     let what = format!("rule `{}`", rule.name());
-    if let Some(some) = stuck(&what, &rule.terms, (&rule.requesters, receivers), directory, findings) {
+    if let Some(some) = stuck(&what, &rule.terms, (&rule.requesters, grantees), directory, findings) {
         findings.warning(rule.terms.at, Some(rule.name()), some);
     }
 }
@@ -114,7 +114,7 @@ pub(super) fn stages(rule: &Rule, directory: &ListedDirectory, findings: &mut Fi
 pub(super) fn stuck(
     what: &str,
     terms: &Terms,
-    (requesters, receivers): (&WhoList, Option<&WhoList>),
+    (requesters, grantees): (&WhoList, Option<&WhoList>),
     directory: &ListedDirectory,
     findings: &mut Findings,
 ) -> Option<String> {
@@ -129,7 +129,7 @@ pub(super) fn stuck(
             return None;
         }
     }
-    let cases = cases(stages, requesters, receivers, directory);
+    let cases = cases(stages, requesters, grantees, directory);
     let stuck: Vec<&Case<'_>> = cases.iter().filter(|case| !case.can_meet(stages, directory)).collect();
     if stuck.is_empty() {
         return None;
@@ -166,7 +166,7 @@ fn place(terms: &Terms, stage: usize) -> usize {
 #[derive(Debug)]
 struct Case<'d> {
     requester: Party<'d>,
-    receiver: Party<'d>,
+    grantee: Party<'d>,
     /// Requesters that the case stands for; `None` is a person whom the document does not name.
     names: BTreeSet<Option<&'d Principal>>,
 }
@@ -198,12 +198,12 @@ impl Case<'_> {
         let mut all: BTreeSet<&Principal> = match &need.who {
             Who::Group(group) => members(group).collect(),
             Who::Person(person) => BTreeSet::from([directory.human(person)]),
-            Who::ManagerOf(RequirementSubject::Requester) => self.requester.manager.into_iter().collect(),
-            Who::ManagerOf(RequirementSubject::Receiver) => self.receiver.manager.into_iter().collect(),
+            Who::ManagerOf(RequirementParty::Requester) => self.requester.manager.into_iter().collect(),
+            Who::ManagerOf(RequirementParty::Grantee) => self.grantee.manager.into_iter().collect(),
         };
         let escalate = stages.get(need.stage).and_then(|stage| stage.escalate.as_ref());
         all.extend(escalate.into_iter().flat_map(|escalate| members(&escalate.to)));
-        let party = |human: &&Principal| self.requester.human == Some(human) || self.receiver.human == Some(human);
+        let party = |human: &&Principal| self.requester.human == Some(human) || self.grantee.human == Some(human);
         all.into_iter().filter(|human| !party(human)).collect()
     }
 }
@@ -213,21 +213,19 @@ impl Case<'_> {
 fn cases<'d>(
     stages: &'d [Stage],
     requesters: &'d WhoList,
-    receivers: Option<&'d WhoList>,
+    grantees: Option<&'d WhoList>,
     directory: &'d ListedDirectory,
 ) -> Vec<Case<'d>> {
     let deciders = Deciders::of(stages, directory);
     let requesters = deciders.parties(&requesters.principals(directory), directory);
-    let receivers = receivers.map(|receivers| deciders.parties(&receivers.principals(directory), directory));
+    let grantees = grantees.map(|grantees| deciders.parties(&grantees.principals(directory), directory));
     let mut cases = Vec::new();
     for (requester, names) in requesters {
-        match &receivers {
-            None => cases.push(Case { requester, receiver: requester, names }),
-            Some(receivers) => cases.extend(receivers.keys().map(|receiver| Case {
-                requester,
-                receiver: *receiver,
-                names: names.clone(),
-            })),
+        match &grantees {
+            None => cases.push(Case { requester, grantee: requester, names }),
+            Some(grantees) => {
+                cases.extend(grantees.keys().map(|grantee| Case { requester, grantee: *grantee, names: names.clone() }))
+            }
         }
     }
     cases

@@ -54,7 +54,7 @@ impl Emergency {
     /// Checks whether the requester may take the role in an emergency. Nobody takes it for somebody
     /// else.
     pub(super) fn allows(&self, question: &Question<'_>) -> bool {
-        self.by.has(question.requester) && question.receiver.principal == question.requester.principal
+        self.by.has(question.requester) && question.grantee.principal == question.requester.principal
     }
 
     pub(super) fn max(&self) -> TimeDelta {

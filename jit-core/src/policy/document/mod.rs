@@ -49,7 +49,7 @@ const KNOWN: [&str; 8] = ["version", "directory", "groups", "managers", "people"
 ///
 /// - It names the target and the role.
 /// - The requester is among its `requesters`.
-/// - The grantee is among its `receivers`. If it names none, the grantee has to be among its
+/// - The grantee is among its `grantees`. If it names none, the grantee has to be among its
 ///   `requesters`.
 ///
 /// People match by the name they act under and the groups that this name is in. An alias shares
@@ -260,7 +260,7 @@ impl Policy for PolicyDocument {
     fn groups(&self) -> BTreeSet<Group> {
         let mut groups = BTreeSet::new();
         for rule in &self.rules {
-            groups.extend(rule.requesters.groups.iter().chain(&rule.receivers().groups).cloned());
+            groups.extend(rule.requesters.groups.iter().chain(&rule.grantees().groups).cloned());
             groups.extend(rule.terms.plan.groups());
             let emergency = rule.emergency.iter().flat_map(Emergency::people);
             groups.extend(emergency.flat_map(|who| &who.groups).cloned());
@@ -325,11 +325,11 @@ pub(super) fn no_such_target(what: &str, target: &str) -> String {
 }
 
 pub(super) fn nothing_matches(question: &Question<'_>) -> String {
-    let Question { target, role, requester, receiver, .. } = question;
+    let Question { target, role, requester, grantee, .. } = question;
     let requester = &requester.principal;
-    let for_whom = match &receiver.principal {
-        receiver if receiver == requester => String::new(),
-        receiver => format!(" for `{receiver}`"),
+    let for_whom = match &grantee.principal {
+        grantee if grantee == requester => String::new(),
+        grantee => format!(" for `{grantee}`"),
     };
     format!(
         "no rule lets `{requester}` ask for role `{role}` on target `{target}`{for_whom}: what no rule allows is denied"

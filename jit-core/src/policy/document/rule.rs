@@ -22,7 +22,7 @@ pub(super) struct Rule {
     pub(super) targets: Vec<Glob>,
     pub(super) roles: Vec<RoleName>,
     pub(super) requesters: WhoList,
-    receivers: Option<WhoList>,
+    grantees: Option<WhoList>,
     pub(super) emergency: Option<Emergency>,
     pub(super) terms: Terms,
 }
@@ -32,21 +32,21 @@ impl Rule {
         &self.terms.plan.rule
     }
 
-    /// Returns the people who may get the role: those of `receivers`, otherwise the requesters.
-    pub(super) fn receivers(&self) -> &WhoList {
-        self.receivers.as_ref().unwrap_or(&self.requesters)
+    /// Returns the people who may get the role: those of `grantees`, otherwise the requesters.
+    pub(super) fn grantees(&self) -> &WhoList {
+        self.grantees.as_ref().unwrap_or(&self.requesters)
     }
 
     /// Returns everybody whom the rule names one by one.
     pub(super) fn names(&self) -> impl Iterator<Item = &Principal> {
         let emergency = self.emergency.iter().flat_map(Emergency::people);
-        let lists = [&self.requesters, self.receivers()].into_iter().chain(emergency);
+        let lists = [&self.requesters, self.grantees()].into_iter().chain(emergency);
         lists.flat_map(|list| &list.names).chain(self.terms.plan.named())
     }
 
     /// Checks whether the rule names grantees of its own.
-    pub(super) fn names_receivers(&self) -> bool {
-        self.receivers.is_some()
+    pub(super) fn names_grantees(&self) -> bool {
+        self.grantees.is_some()
     }
 
     pub(super) fn has_target(&self, target: &TargetName) -> bool {
@@ -57,12 +57,12 @@ impl Rule {
         if question.break_glass {
             return self.emergency.as_ref().is_some_and(|emergency| emergency.allows(question));
         }
-        self.requesters.has(question.requester) && self.receivers().has(question.receiver)
+        self.requesters.has(question.requester) && self.grantees().has(question.grantee)
     }
 
     /// Returns the reason why the rule does not match; `None` if it matches.
     pub(super) fn mismatch(&self, question: &Question<'_>) -> Option<String> {
-        let Question { target, role, requester, receiver, .. } = question;
+        let Question { target, role, requester, grantee, .. } = question;
         if !self.has_target(target) {
             let targets: Vec<String> = self.targets.iter().map(|glob| format!("`{}`", glob.text())).collect();
             return Some(format!("target `{target}` is not among {}", targets.join(", ")));
@@ -83,8 +83,8 @@ impl Rule {
         if !self.requesters.has(requester) {
             return Some(format!("`{}` is not among its requesters", requester.principal));
         }
-        if !self.receivers().has(receiver) {
-            return Some(format!("`{}` is not among those who may get the role", receiver.principal));
+        if !self.grantees().has(grantee) {
+            return Some(format!("`{}` is not among those who may get the role", grantee.principal));
         }
         None
     }
@@ -126,7 +126,7 @@ impl Rule {
         let requesters = section
             .demand_texts("requesters", "[\"group:payments\"]", findings)
             .map(|entries| WhoList::read(&entries, directory, findings));
-        let receivers = section.find("receivers").and_then(|_| {
+        let grantees = section.find("receivers").and_then(|_| {
             let entries = section.demand_texts("receivers", "[\"group:payments\"]", findings)?;
             Some(WhoList::read(&entries, directory, findings))
         });
@@ -135,7 +135,7 @@ impl Rule {
         if findings.problems() != before {
             return None;
         }
-        Some(Self { targets: targets?, roles: roles?, requesters: requesters?, receivers, emergency, terms: terms? })
+        Some(Self { targets: targets?, roles: roles?, requesters: requesters?, grantees, emergency, terms: terms? })
     }
 }
 

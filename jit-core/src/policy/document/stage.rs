@@ -7,7 +7,7 @@ use super::error::Findings;
 use super::read::{Found, Section, list, text};
 use super::terms::{LONGEST_WAIT, Terms};
 use super::who::{group, principal};
-use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementSubject, Stage};
+use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementParty, Stage};
 use crate::directory::ListedDirectory;
 use crate::id::{ApproverName, FactorName};
 use crate::policy::CEILING;
@@ -161,7 +161,7 @@ fn requirement(value: Found<'_>, directory: &ListedDirectory, findings: &mut Fin
             Some(Requirement::Group { group: group?, quorum })
         }
         "manager_of" => {
-            let words = [("requester", RequirementSubject::Requester), ("receiver", RequirementSubject::Receiver)];
+            let words = [("requester", RequirementParty::Requester), ("receiver", RequirementParty::Grantee)];
             section.choice("manager_of", &words, findings).map(Requirement::ManagerOf)
         }
         "person" => principal(text(found, kind, findings)?, at, findings).map(Requirement::Person),

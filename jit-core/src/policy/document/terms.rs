@@ -10,10 +10,10 @@ use super::stage;
 use super::ticket::Ticket;
 use crate::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::clock::{after, span};
-use crate::database::Width;
+use crate::database::MembershipScope;
 use crate::directory::ListedDirectory;
-use crate::id::{ReceiverName, RuleName};
-use crate::policy::{Activation, CEILING, DeadMan, LeftBehind, Prepared, Question, Sessions, Stance};
+use crate::id::{NotifierName, RuleName};
+use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
 /// Time that a request waits for decisions if its rule does not say.
 const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
@@ -175,13 +175,13 @@ pub(in crate::policy) fn demands(plan: &Plan) -> String {
     format!("{first}; at most `{}`{owed}", said(plan.limits.max))
 }
 
-fn read_notify(section: &Section<'_>, findings: &mut Findings) -> BTreeSet<ReceiverName> {
+fn read_notify(section: &Section<'_>, findings: &mut Findings) -> BTreeSet<NotifierName> {
     if section.find("notify").is_none() {
         return BTreeSet::new();
     }
     let names = section.demand_texts("notify", "[\"slack:dba\"]", findings).unwrap_or_default();
     let named = names.into_iter().filter_map(|(at, name)| {
-        ReceiverName::new(name).map_err(|invalid| findings.problem(at, invalid.to_string())).ok()
+        NotifierName::new(name).map_err(|invalid| findings.problem(at, invalid.to_string())).ok()
     });
     named.collect()
 }
@@ -226,8 +226,12 @@ fn read_reason(section: &Section<'_>, findings: &mut Findings) -> usize {
 
 fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handling> {
     let sessions = section.choice("sessions", &[("end", Sessions::End), ("keep", Sessions::Keep)], findings);
-    let set_role = section.choice("set_role", &[("no", Width::Inherit), ("allowed", Width::SetRole)], findings);
-    if set_role == Some(Width::SetRole)
+    let set_role = section.choice(
+        "set_role",
+        &[("no", MembershipScope::Inherit), ("allowed", MembershipScope::SetRole)],
+        findings,
+    );
+    if set_role == Some(MembershipScope::SetRole)
         && sessions == Some(Sessions::Keep)
         && let Some(found) = section.find("set_role")
     {
@@ -241,11 +245,14 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
     let can_grant = section.choice("can_grant", &stances, findings);
     let activations = [("default", Activation::Default), ("session", Activation::Session)];
     let activation = section.choice("activation", &activations, findings);
-    let dead_men = [("when possible", DeadMan::WhenPossible), ("required", DeadMan::Required), ("off", DeadMan::Off)];
-    let dead_man = section.choice("dead_man", &dead_men, findings);
-    let left_behind =
-        section.choice("left_behind", &[("report", LeftBehind::Report), ("off", LeftBehind::Off)], findings);
-    if left_behind == Some(LeftBehind::Off)
+    let dead_mans_switches = [
+        ("when possible", DeadMansSwitchPolicy::WhenPossible),
+        ("required", DeadMansSwitchPolicy::Required),
+        ("off", DeadMansSwitchPolicy::Off),
+    ];
+    let dead_mans_switch = section.choice("dead_man", &dead_mans_switches, findings);
+    let leftovers = section.choice("left_behind", &[("report", Leftovers::Report), ("off", Leftovers::Off)], findings);
+    if leftovers == Some(Leftovers::Off)
         && can_grant == Some(Stance::Accepted)
         && let Some(found) = section.find("left_behind")
     {
@@ -259,7 +266,7 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
         prepared: prepared?,
         can_grant: can_grant?,
         activation: activation?,
-        dead_man: dead_man?,
-        left_behind: left_behind?,
+        dead_mans_switch: dead_mans_switch?,
+        leftovers: leftovers?,
     })
 }

@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 
 use super::*;
-use crate::approval::{Requirement, RequirementSubject};
+use crate::approval::{Requirement, RequirementParty};
 use crate::clock::Time;
-use crate::database::Width;
+use crate::database::MembershipScope;
 use crate::id::{Principal, RuleName};
 use crate::policy::{Prepared, Sessions, Stance};
 
@@ -88,7 +88,7 @@ struct Ask {
     target: TargetName,
     role: RoleName,
     requester: &'static str,
-    receiver: &'static str,
+    grantee: &'static str,
     duration: TimeDelta,
     reason: &'static str,
     ticket: Option<&'static str>,
@@ -101,7 +101,7 @@ impl Ask {
             target: TargetName::new(target).unwrap(),
             role: RoleName::new(role).unwrap(),
             requester,
-            receiver: requester,
+            grantee: requester,
             duration: TimeDelta::minutes(30),
             reason: "stuck orders",
             ticket: Some("OPS-12"),
@@ -112,12 +112,12 @@ impl Ask {
     fn with<T>(&self, policy: &PolicyDocument, answer: impl FnOnce(&Question<'_>) -> T) -> T {
         let groups = policy.groups();
         let requester = policy.people().look_up(&name(self.requester), &groups);
-        let receiver = policy.people().look_up(&name(self.receiver), &groups);
+        let grantee = policy.people().look_up(&name(self.grantee), &groups);
         answer(&Question {
             target: &self.target,
             role: &self.role,
             requester: &requester,
-            receiver: &receiver,
+            grantee: &grantee,
             duration: self.duration,
             reason: self.reason,
             ticket: self.ticket,
@@ -180,13 +180,13 @@ fn the_documented_example_is_read_as_documented() {
     assert_eq!(plan.limits.start_within, TimeDelta::hours(24));
     assert_eq!(plan.limits.grant_within, TimeDelta::minutes(15));
     assert_eq!(plan.handling.sessions, Sessions::End);
-    assert_eq!(plan.handling.set_role, Width::Inherit);
+    assert_eq!(plan.handling.set_role, MembershipScope::Inherit);
     assert_eq!(plan.handling.prepared, Prepared::Rollback);
     assert_eq!(plan.handling.can_grant, Stance::Refused);
     let dba = Group::new("dba").unwrap();
     assert_eq!(
         plan.stages[0].people,
-        [Requirement::ManagerOf(RequirementSubject::Requester), Requirement::Group { group: dba, quorum: 2 }]
+        [Requirement::ManagerOf(RequirementParty::Requester), Requirement::Group { group: dba, quorum: 2 }]
     );
     let oncall = Requirement::Group { group: Group::new("oncall").unwrap(), quorum: 1 };
     assert_eq!(plan.stages[1].people, [Requirement::Any(vec![Requirement::Person(name("frank")), oncall])]);
@@ -350,11 +350,11 @@ fn explain_says_of_every_rule_why() {
 #[test]
 fn the_receiver_has_to_match_too() {
     let policy = document(DESIGN);
-    let ask = |receiver| Ask { receiver, ..Ask::new("alice", "orders-dev", "orders_read") };
+    let ask = |grantee| Ask { grantee, ..Ask::new("alice", "orders-dev", "orders_read") };
     assert_eq!(ask("dave").rule(&policy).as_deref(), Some("read orders"));
     assert_eq!(ask("mallory").rule(&policy), None);
     let desk = document(&with_rule("receivers = [\"group:dba\"]"));
-    let ask = |receiver| Ask { receiver, ..Ask::new("alice", "t", "x") };
+    let ask = |grantee| Ask { grantee, ..Ask::new("alice", "t", "x") };
     assert_eq!(ask("bob").rule(&desk).as_deref(), Some("r"));
     assert_eq!(ask("alice").rule(&desk), None, "who may ask for others may not ask for himself");
 }

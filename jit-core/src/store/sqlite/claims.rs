@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Claim, ClaimAsk, Claimed, StoreError};
+use super::super::{Claim, ClaimRequest, Claimed, StoreError};
 use super::error::Place;
 use super::meta::Meta;
 use super::read::{Raw, micros, record_key, rows};
@@ -31,7 +31,7 @@ pub(super) fn claim(
     conn: &Connection,
     meta: &mut Meta,
     now: Time,
-    ask: &ClaimAsk,
+    ask: &ClaimRequest,
 ) -> Result<Vec<Claimed>, StoreError> {
     let until = after(now, ask.how_long);
     let serials = next(conn, ask, now).map_err(|error| place.error(error))?;
@@ -46,14 +46,14 @@ pub(super) fn claim(
     Ok(claimed)
 }
 
-fn next(conn: &Connection, ask: &ClaimAsk, now: Time) -> rusqlite::Result<Vec<String>> {
+fn next(conn: &Connection, ask: &ClaimRequest, now: Time) -> rusqlite::Result<Vec<String>> {
     let mut find = conn.prepare_cached(sql::TURNS_NEXT)?;
     find.query_map(params![ask.lane.as_str(), micros(now), rows(ask.limit)], |row| row.get(0))?.collect()
 }
 
 type Key = (String, String, String);
 
-fn earliest(conn: &Connection, ask: &ClaimAsk, serial: &str) -> rusqlite::Result<(Raw, Key)> {
+fn earliest(conn: &Connection, ask: &ClaimRequest, serial: &str) -> rusqlite::Result<(Raw, Key)> {
     let mut find = conn.prepare_cached(sql::TURN_RECORD)?;
     find.query_row([serial, ask.lane.as_str()], |row| {
         Ok((Raw::from_row(row)?, (row.get(6)?, row.get(7)?, row.get(8)?)))
@@ -61,7 +61,7 @@ fn earliest(conn: &Connection, ask: &ClaimAsk, serial: &str) -> rusqlite::Result
 }
 
 /// Holds the serial key. Returns true if another claim held it before and expired.
-fn hold(conn: &Connection, serial: &str, fencing: u64, until: Time, ask: &ClaimAsk) -> rusqlite::Result<bool> {
+fn hold(conn: &Connection, serial: &str, fencing: u64, until: Time, ask: &ClaimRequest) -> rusqlite::Result<bool> {
     let mut find = conn.prepare_cached(sql::CLAIM_FENCING)?;
     let before: Option<i64> = find.query_row([serial], |row| row.get(0)).optional()?;
     let mut put = conn.prepare_cached(sql::CLAIM_PUT)?;

@@ -31,7 +31,7 @@ use self::watcher::Watcher;
 use self::writer::Writer;
 use super::waiting::wait;
 use super::{
-    Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Lane, PageAsk, Pulse, Record, RecordKey, Store,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
     StoreError, StoredEntry,
 };
 use crate::clock::{Clock, SystemClock, Time};
@@ -105,7 +105,7 @@ impl Store for SqliteStore {
         self.writer.commit(change).await
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.writer.claim(ask.clone()).await
     }
 
@@ -138,7 +138,7 @@ impl Store for SqliteStore {
         self.readers.look(move |place, conn| read::records(place, conn, &keys)).await
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         let ask = ask.clone();
         self.readers.look(move |place, conn| read::page(place, conn, &ask)).await
     }

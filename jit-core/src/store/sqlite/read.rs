@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::{Kind, Lane, PageAsk, Record, RecordKey, Schedule, StoreError, StoredEntry};
+use super::super::{Kind, Lane, PageQuery, Record, RecordKey, Schedule, StoreError, StoredEntry};
 use super::error::Place;
 use super::sql;
 use crate::clock::Time;
@@ -27,7 +27,7 @@ pub(super) fn records(place: &Place, conn: &Connection, keys: &[RecordKey]) -> R
     found
 }
 
-pub(super) fn page(place: &Place, conn: &Connection, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+pub(super) fn page(place: &Place, conn: &Connection, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
     let (tenant, kind, limit) = (ask.tenant.as_str(), ask.kind.as_str(), rows(ask.limit));
     let found = match (&ask.label, &ask.after) {
         (None, None) => keyed(conn, sql::PAGE_FIRST, params![tenant, kind, limit]),

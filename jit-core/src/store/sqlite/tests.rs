@@ -28,18 +28,18 @@ fn directory() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn put(key: &str, body: Vec<u8>) -> Change {
-    let at = RecordKey::new(&TenantId::main(), Kind::Access, key);
+    let at = RecordKey::new(&TenantId::default(), Kind::Access, key);
     let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
     Change { writes: vec![Write { at, expect: Expect::Absent, what }], ..Change::default() }
 }
 
 fn entry(body: &str) -> NewEntry {
     let id = EntryId::fresh(Time::UNIX_EPOCH, &SystemEntropy);
-    NewEntry { id, tenant: TenantId::main(), subject: Some("about".to_owned()), body: body.as_bytes().to_vec() }
+    NewEntry { id, tenant: TenantId::default(), subject: Some("about".to_owned()), body: body.as_bytes().to_vec() }
 }
 
 fn due(i: usize, due: Time) -> Write {
-    let at = RecordKey::new(&TenantId::main(), Kind::Access, format!("access {i:08}"));
+    let at = RecordKey::new(&TenantId::default(), Kind::Access, format!("access {i:08}"));
     let lane = Lane::from_stored("realm:postgres:7412345678901234567".to_owned());
     let schedule = Some(Schedule { lane, due, serial: format!("postgres:7412345678901234567/account {i}") });
     Write {
@@ -67,7 +67,7 @@ async fn the_log_refuses_every_change_of_what_is_in_it() {
     let store = SqliteStore::open(&path).unwrap();
     let (one, two) = (entry("one"), entry("two"));
     let ids = vec![one.id];
-    let numbering = Some(Numbering { tenant: TenantId::main(), first: 0, entries: ids });
+    let numbering = Some(Numbering { tenant: TenantId::default(), first: 0, entries: ids });
     store.commit(Change { entries: vec![one, two], numbering, ..Change::default() }).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     for statement in [
@@ -83,7 +83,7 @@ async fn the_log_refuses_every_change_of_what_is_in_it() {
         let refused = raw.execute(statement, []).unwrap_err().to_string();
         assert!(refused.contains("append-only"), "{statement}: {refused}");
     }
-    let found = store.entries_about(&TenantId::main(), "about", 9).await.unwrap();
+    let found = store.entries_about(&TenantId::default(), "about", 9).await.unwrap();
     assert_eq!(found.iter().map(|it| it.body.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
 }
 
@@ -191,7 +191,7 @@ async fn a_full_disk_is_told_keeps_what_was_committed_and_can_be_mended() {
                     assert!(hint.contains("jit.db"), "{hint}");
                     println!("full {i}");
                     // The store can still be read, and still gives the time.
-                    let first = RecordKey::new(&TenantId::main(), Kind::Access, "000000");
+                    let first = RecordKey::new(&TenantId::default(), Kind::Access, "000000");
                     assert!(store.read(&first).await.unwrap().is_some());
                     store.now().await.unwrap();
                     return;
@@ -213,7 +213,7 @@ async fn a_full_disk_is_told_keeps_what_was_committed_and_can_be_mended() {
     let kept = said.lines().filter(|line| line.starts_with("kept ")).count();
 
     let store = SqliteStore::open(&path).unwrap();
-    let all = PageAsk { tenant: TenantId::main(), kind: Kind::Access, label: None, after: None, limit: 10_000 };
+    let all = PageQuery { tenant: TenantId::default(), kind: Kind::Access, label: None, after: None, limit: 10_000 };
     assert_eq!(store.page(&all).await.unwrap().len(), kept);
     store.commit(put("there is room again", vec![b'x'; 100_000])).await.unwrap();
 }
@@ -250,11 +250,12 @@ async fn law_09_what_was_answered_outlives_a_kill() {
         kept.extend(lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("kept ").map(str::to_owned)));
 
         let store = SqliteStore::open(&path).unwrap();
-        let keys: Vec<_> = kept.iter().map(|key| RecordKey::new(&TenantId::main(), Kind::Access, key)).collect();
+        let keys: Vec<_> = kept.iter().map(|key| RecordKey::new(&TenantId::default(), Kind::Access, key)).collect();
         assert!(store.read_all(&keys).await.unwrap().iter().all(Option::is_some));
         // Each record has its entry, and each entry its record.
-        let bodies = store.unnumbered(&TenantId::main(), 1_000_000).await.unwrap();
-        let all = PageAsk { tenant: TenantId::main(), kind: Kind::Access, label: None, after: None, limit: 1_000_000 };
+        let bodies = store.unnumbered(&TenantId::default(), 1_000_000).await.unwrap();
+        let all =
+            PageQuery { tenant: TenantId::default(), kind: Kind::Access, label: None, after: None, limit: 1_000_000 };
         let mut records: Vec<_> =
             store.page(&all).await.unwrap().into_iter().map(|it| it.at.key.into_bytes()).collect();
         let mut entries: Vec<_> = bodies.into_iter().map(|it| it.body).collect();
@@ -363,7 +364,7 @@ async fn a_million_scheduled_records() {
     store.lanes().await.unwrap();
     println!("opened and lanes read in {:?}", started.elapsed());
 
-    let ask = |limit| ClaimAsk {
+    let ask = |limit| ClaimRequest {
         lane: lane.clone(),
         limit,
         how_long: TimeDelta::seconds(30),
@@ -376,7 +377,7 @@ async fn a_million_scheduled_records() {
     timed("claim of 1 of 10,000 due", 200, async || assert_eq!(store.claim(&ask(1)).await.unwrap().len(), 1)).await;
     timed("lanes with 200 claimed", 200, async || drop(store.lanes().await.unwrap())).await;
     timed("claim of 1,000", 1, async || assert_eq!(store.claim(&ask(1_000)).await.unwrap().len(), 1_000)).await;
-    let at = |i: usize| RecordKey::new(&TenantId::main(), Kind::Access, format!("access {i:08}"));
+    let at = |i: usize| RecordKey::new(&TenantId::default(), Kind::Access, format!("access {i:08}"));
     timed("read", 2_000, async || assert!(store.read(&at(777_777)).await.unwrap().is_some())).await;
     timed("now", 2_000, async || assert!(store.now().await.unwrap() >= now)).await;
     timed("commit of a record and an entry", 500, async || {
@@ -405,7 +406,8 @@ async fn a_million_scheduled_records() {
         (0..50_000).map(|_| entry("an entry of a usual length: who, what, when, why, under which rule")).collect();
     let started = Instant::now();
     for (chunk, first) in entries.chunks(1_000).zip((0..).step_by(1_000)) {
-        let numbering = Numbering { tenant: TenantId::main(), first, entries: chunk.iter().map(|it| it.id).collect() };
+        let numbering =
+            Numbering { tenant: TenantId::default(), first, entries: chunk.iter().map(|it| it.id).collect() };
         store.commit(Change { entries: chunk.to_vec(), ..Change::default() }).await.unwrap();
         store.commit(Change { numbering: Some(numbering), ..Change::default() }).await.unwrap();
     }

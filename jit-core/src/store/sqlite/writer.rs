@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::super::{Change, Claim, ClaimAsk, Claimed, Committed, StoreError};
+use super::super::{Change, Claim, ClaimRequest, Claimed, Committed, StoreError};
 use super::apply::{Fail, apply, release};
 use super::claims::{claim, expire};
 use super::error::{Place, again};
@@ -29,7 +29,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Commit(Change, Answer<Committed>),
-    Claim(ClaimAsk, Answer<Vec<Claimed>>),
+    Claim(ClaimRequest, Answer<Vec<Claimed>>),
     Unclaim(Vec<Claim>, Answer<()>),
     AcceptClock(Answer<()>),
 }
@@ -55,7 +55,7 @@ impl Writer {
         self.ask(|answer| Job::Commit(change, answer)).await?.unwrap_or_else(|_| Err(lost()))
     }
 
-    pub(super) async fn claim(&self, ask: ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    pub(super) async fn claim(&self, ask: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.ask(|answer| Job::Claim(ask, answer)).await?.unwrap_or_else(|_| Err(self.closed()))
     }
 
@@ -114,7 +114,7 @@ enum Durable {
 
 /// A job on claims.
 enum Claiming {
-    Claim(ClaimAsk, Answer<Vec<Claimed>>),
+    Claim(ClaimRequest, Answer<Vec<Claimed>>),
     Unclaim(Vec<Claim>, Answer<()>),
 }
 

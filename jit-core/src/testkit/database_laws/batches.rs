@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::scene::{Scene, call, only};
 use super::{Outcome, Tried, World, laws, must};
-use crate::database::{DatabaseError, GrantOrder, Rejection, RevokeHow, RevokeOrder, Width};
+use crate::database::{DatabaseError, GrantOrder, MembershipScope, Rejection, RevokeHow, RevokeOrder};
 use crate::store::BoxError;
 
 laws! {
@@ -48,14 +48,14 @@ async fn contract_answers_are_in_the_order_of_the_orders(world: Arc<dyn World>) 
     let mut orders = Vec::new();
     for scene in [&first, &second, &first, &second] {
         let account = if orders.len() >= 2 { missing.as_str() } else { scene.account.as_str() };
-        orders.push(scene.order(scene.subject_of(account)?, Width::Inherit, scene.soon().await?)?);
+        orders.push(scene.order(scene.subject_of(account)?, MembershipScope::Inherit, scene.soon().await?)?);
     }
     let granted = first.database.grant(&call("g"), &orders).await;
     let [Ok(_), Ok(_), Err(_), Err(_)] = granted.as_slice() else {
         return must(false, format!("two good and two bad should be: {granted:?}"));
     };
-    let subjects: Vec<_> = orders.iter().map(|order| order.subject().clone()).collect();
-    let seen = first.database.observe(&subjects).await?.seen;
+    let memberships: Vec<_> = orders.iter().map(|order| order.membership().clone()).collect();
+    let seen = first.database.observe(&memberships).await?.seen;
     let held: Vec<usize> = seen.iter().map(|seen| seen.direct.len()).collect();
     must(held == [1, 1, 0, 0], format!("seen in another order: {held:?}"))
 }
@@ -92,8 +92,8 @@ async fn contract_empty_batches_are_fine(world: Arc<dyn World>) -> Outcome {
 
 async fn contract_grant_is_idempotent(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    let first = scene.grant(Width::Inherit).await?;
-    let second = scene.grant(Width::Inherit).await?;
+    let first = scene.grant(MembershipScope::Inherit).await?;
+    let second = scene.grant(MembershipScope::Inherit).await?;
     must(first.server_time <= second.server_time, "the server's time went backwards")?;
     must(first.identity == second.identity, "the incarnation changed by itself")?;
     must(scene.rows().await? == 1, "granted twice is held twice")?;
@@ -105,7 +105,7 @@ async fn contract_second_revoke_is_fine(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let never_held = scene.revoke(RevokeHow::Remove).await?;
     must(never_held.seen.direct.is_empty() && never_held.ended.is_empty(), "a revoke of nothing did something")?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     for _ in 0..2 {
         let report = scene.revoke(RevokeHow::Remove).await?;
         must(report.seen.direct.is_empty(), "it is still held")?;
@@ -129,7 +129,7 @@ async fn contract_same_order_twice_in_one_batch_is_fine(world: Arc<dyn World>) -
 async fn contract_calls_at_once_on_one_membership(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     for _ in 0..5 {
-        let granted = join_all((0..4).map(|_| scene.grant(Width::Inherit))).await;
+        let granted = join_all((0..4).map(|_| scene.grant(MembershipScope::Inherit))).await;
         certain(granted)?;
         must(scene.rows().await? == 1, "four grants at once did not leave one membership")?;
         let revoked = join_all((0..4).map(|_| scene.revoke(RevokeHow::Remove))).await;
@@ -182,7 +182,10 @@ fn certain<T>(all: Vec<Result<T, BoxError>>) -> Outcome {
 
 async fn grants(scene: &Scene, accounts: &[String]) -> Result<Vec<GrantOrder>, BoxError> {
     let not_after = scene.soon().await?;
-    accounts.iter().map(|account| scene.order(scene.subject_of(account)?, Width::Inherit, not_after)).collect()
+    accounts
+        .iter()
+        .map(|account| scene.order(scene.subject_of(account)?, MembershipScope::Inherit, not_after))
+        .collect()
 }
 
 fn revokes(scene: &Scene, accounts: &[String]) -> Result<Vec<RevokeOrder>, BoxError> {

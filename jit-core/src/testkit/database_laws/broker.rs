@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::{Scene, call, only};
 use super::{Act, By, Login, Need, Outcome, World, laws, must};
-use crate::database::{Call, Check, DatabaseError, Identity, Rejection, RevokeHow, Severity, Width};
+use crate::database::{Call, Check, DatabaseError, Identity, MembershipScope, Rejection, RevokeHow, Severity};
 use crate::policy::Stance;
 use crate::store::BoxError;
 
@@ -37,7 +37,7 @@ async fn contract_least_privileged_broker_is_enough(world: Arc<dyn World>) -> Ou
     let well =
         |finding: &Check| finding.severity == Severity::Remark || expected.contains(&finding.about.what.as_str());
     must(findings.iter().all(well), format!("{findings:?}"))?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let session = scene.session().await?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     must(report.ended.iter().any(|ended| ended.id == session.id()), "it could not end the session")
@@ -56,7 +56,7 @@ async fn contract_check_names_each_privilege_that_is_taken(world: Arc<dyn World>
         // some rights of a session are fixed when the session begins
         let fresh = world.database(Login::Broker).await?;
         let found = fresh.check(std::slice::from_ref(&role)).await?;
-        Ok::<Vec<String>, BoxError>(found.into_iter().filter_map(|finding| finding.mend).collect())
+        Ok::<Vec<String>, BoxError>(found.into_iter().filter_map(|finding| finding.remedy).collect())
     };
     let before = mends().await?;
     let privileges = world.privileges();
@@ -64,8 +64,9 @@ async fn contract_check_names_each_privilege_that_is_taken(world: Arc<dyn World>
     for privilege in privileges {
         world.act(Act::Run { statement: &privilege.taken }).await?;
         let found = mends().await?;
-        let named = |mend: &&String| !before.contains(mend) && privilege.named.iter().all(|name| mend.contains(name));
-        must(found.iter().any(|mend| named(&mend)), format!("`{}`: {found:?}", privilege.taken))?;
+        let named =
+            |remedy: &&String| !before.contains(remedy) && privilege.named.iter().all(|name| remedy.contains(name));
+        must(found.iter().any(|remedy| named(&remedy)), format!("`{}`: {found:?}", privilege.taken))?;
         world.act(Act::Run { statement: &privilege.given }).await?;
     }
     must(mends().await? == before, "something is missing although everything was given back")
@@ -89,9 +90,10 @@ async fn contract_check_names_the_missing_right_to_end_sessions(world: Arc<dyn W
     names(&check(&scene).await?, "signal-backend", None)?;
     // without this right a revoke takes the membership, and never reports that the sessions are
     // gone
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let session = scene.session().await?;
-    match only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)? {
+    match only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.membership()?, RevokeHow::Remove)]).await)?
+    {
         Ok(report) => {
             must(report.seen.sessions.iter().any(|seen| seen.id == session.id()), "a live session is not reported")?
         }
@@ -135,8 +137,8 @@ async fn contract_powers_of_a_role_are_reported(world: Arc<dyn World>) -> Outcom
     let none = refusal(&scene).await?;
     must(none.is_none(), format!("refused for powers that are not there: {none:?}"))?;
     let other = Scene::new(world.clone()).await?;
-    let (to, by, width) = (other.role.as_str(), By::Admin, Width::SetRole);
-    world.act(Act::Grant { role: &scene.role, to, by, width, admin: true }).await?;
+    let (to, by, scope) = (other.role.as_str(), By::Admin, MembershipScope::SetRole);
+    world.act(Act::Grant { role: &scene.role, to, by, scope, admin: true }).await?;
     let refused = refusal(&other).await?;
     let named = matches!(&refused, Some(DatabaseError::Rejected { rejection: Rejection::RoleCanGrant, why, .. }) if why.contains(&scene.role));
     must(named, format!("the admin option was not named: {refused:?}"))
@@ -168,7 +170,7 @@ async fn contract_capabilities_say_how_the_engine_behaves(world: Arc<dyn World>)
 async fn contract_missing_privilege_is_rejected(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     world.act(Act::TakeAdminOption { role: &scene.role }).await?;
-    let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::Inherit, scene.soon().await?)?;
     let refused = scene.send_grant(order).await?;
     let right = matches!(&refused, Err(DatabaseError::Rejected { rejection: Rejection::PrivilegeMissing, .. }));
     must(right, format!("not rejected for the missing privilege: {refused:?}"))
@@ -178,7 +180,7 @@ async fn contract_incarnation_changes_with_a_restart(world: Arc<dyn World>) -> O
     let scene = Scene::new(world.clone()).await?;
     let before = scene.database.identify().await?;
     must(before == scene.database.identify().await?, "the identity changes by itself")?;
-    must(before == scene.grant(Width::Inherit).await?.identity, "the grant names another incarnation")?;
+    must(before == scene.grant(MembershipScope::Inherit).await?.identity, "the grant names another incarnation")?;
     // some servers know their start time in whole seconds only
     world.pass(std::time::Duration::from_millis(1_100)).await;
     world.act(Act::Restart).await?;
@@ -194,7 +196,7 @@ async fn law_05_what_is_meant_for_another_server_changes_nothing(world: Arc<dyn 
     let here = scene.database.identify().await?;
     let elsewhere = Identity { incarnation: "another run of it".to_owned(), ..here.clone() };
     let meant = |what: &str, server: &Identity| Call { server: Some(server.clone()), ..call(what) };
-    let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::Inherit, scene.soon().await?)?;
     let orders = [order];
     let refused = only(scene.database.grant(&meant("g", &elsewhere), &orders).await)?;
     must(matches!(refused, Err(DatabaseError::AnotherServer { .. })), format!("not refused: {refused:?}"))?;
@@ -202,7 +204,7 @@ async fn law_05_what_is_meant_for_another_server_changes_nothing(world: Arc<dyn 
     let granted = only(scene.database.grant(&meant("g", &here), &orders).await)??;
     must(granted.identity == here && scene.rows().await? == 1, "not granted on the server that was meant")?;
     let mut session = scene.session().await?;
-    let orders = [scene.revoke_order(scene.subject()?, RevokeHow::Remove)];
+    let orders = [scene.revoke_order(scene.membership()?, RevokeHow::Remove)];
     let refused = only(scene.database.revoke(&meant("r", &elsewhere), &orders).await)?;
     must(matches!(refused, Err(DatabaseError::AnotherServer { .. })), format!("not refused: {refused:?}"))?;
     must(scene.rows().await? == 1, "revoked on another server than was meant")?;
@@ -214,14 +216,14 @@ async fn law_05_what_is_meant_for_another_server_changes_nothing(world: Arc<dyn 
 async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     let other = scene.another("other").await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     world.act(Act::Stop).await?;
     world.act(Act::Start { read_only: true }).await?;
     must(scene.observe().await?.direct.len() == 1, "what is held cannot be seen on a read-only server")?;
-    let order = scene.order(scene.subject_of(&other)?, Width::SetRole, scene.soon().await?)?;
+    let order = scene.order(scene.subject_of(&other)?, MembershipScope::SetRole, scene.soon().await?)?;
     let granted = scene.send_grant(order).await?.map(drop);
     let revoked =
-        only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.subject()?, RevokeHow::Remove)]).await)?;
+        only(scene.database.revoke(&call("r"), &[scene.revoke_order(scene.membership()?, RevokeHow::Remove)]).await)?;
     for answer in [granted, revoked.map(drop)] {
         let right = matches!(&answer, Err(DatabaseError::NotApplied { .. }));
         must(right, format!("not answered with NotApplied: {answer:?}"))?;
@@ -231,13 +233,13 @@ async fn contract_read_only_server_applies_nothing(world: Arc<dyn World>) -> Out
 
 async fn contract_stopped_server_is_unreachable_and_found_again(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     world.act(Act::Stop).await?;
-    let subject = scene.subject()?;
+    let membership = scene.membership()?;
     let gone =
-        only(scene.database.revoke(&call("r"), &[scene.revoke_order(subject.clone(), RevokeHow::Remove)]).await)?;
+        only(scene.database.revoke(&call("r"), &[scene.revoke_order(membership.clone(), RevokeHow::Remove)]).await)?;
     must(matches!(&gone, Err(error) if error.is_unreachable()), format!("not unreachable: {gone:?}"))?;
-    let seen = scene.database.observe(&[subject]).await;
+    let seen = scene.database.observe(&[membership]).await;
     must(matches!(&seen, Err(error) if error.is_unreachable()), format!("not unreachable: {seen:?}"))?;
     world.act(Act::Start { read_only: false }).await?;
     // the same adapter, without a restart of the service
@@ -257,6 +259,9 @@ fn names(findings: &[Check], what: &str, on: Option<&str>) -> Outcome {
         return must(false, format!("`{what}` on {on:?} is not among {findings:?}"));
     };
     must(finding.severity == Severity::Refusal, format!("it is only a {:?}", finding.severity))?;
-    let mend = finding.mend.as_deref().unwrap_or_default();
-    must(mend.contains("GRANT") && mend.contains(on.unwrap_or_default()), format!("no statement mends it: {finding:?}"))
+    let remedy = finding.remedy.as_deref().unwrap_or_default();
+    must(
+        remedy.contains("GRANT") && remedy.contains(on.unwrap_or_default()),
+        format!("no statement mends it: {finding:?}"),
+    )
 }

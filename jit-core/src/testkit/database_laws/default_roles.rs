@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::scene::{Scene, expect};
 use super::{Act, Attempt, By, Outcome, Tried, World, laws, must};
-use crate::database::{RevokeHow, Width};
+use crate::database::{MembershipScope, RevokeHow};
 use crate::policy::Activation;
 use crate::store::BoxError;
 
@@ -18,7 +18,7 @@ laws! {
 async fn law_07_default_role_that_was_there_comes_back(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let before = standing_default(&scene, "before").await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     scene.usable(Tried::Done).await?;
     scene.revoke(RevokeHow::Remove).await?;
     defaults(&scene, &[&before]).await?;
@@ -29,7 +29,7 @@ async fn law_07_default_role_that_was_there_comes_back(world: Arc<dyn World>) ->
 
 async fn law_07_default_role_that_was_set_meanwhile_stays(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let meanwhile = standing_default(&scene, "meanwhile").await?;
     scene.revoke(RevokeHow::Remove).await?;
     defaults(&scene, &[&meanwhile]).await
@@ -38,7 +38,7 @@ async fn law_07_default_role_that_was_set_meanwhile_stays(world: Arc<dyn World>)
 async fn contract_activation_by_the_session_leaves_default_roles_alone(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let before = standing_default(&scene, "before").await?;
-    let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::SetRole, scene.soon().await?)?;
     scene.send_grant(order.activated(Activation::Session)).await??;
     defaults(&scene, &[&before]).await?;
     scene.usable(Tried::Denied).await?;
@@ -53,9 +53,9 @@ async fn contract_activation_by_the_session_leaves_default_roles_alone(world: Ar
 /// Makes a role that the account holds through another grantor, and that is its default role.
 pub(super) async fn standing_default(scene: &Scene, hint: &str) -> Result<String, BoxError> {
     let role = scene.world.fresh(hint);
-    let (by, width, admin) = (By::Admin, Width::SetRole, false);
+    let (by, scope, admin) = (By::Admin, MembershipScope::SetRole, false);
     scene.world.act(Act::CreateRole { role: &role }).await?;
-    scene.world.act(Act::Grant { role: &role, to: &scene.account, by, width, admin }).await?;
+    scene.world.act(Act::Grant { role: &role, to: &scene.account, by, scope, admin }).await?;
     Ok(role)
 }
 

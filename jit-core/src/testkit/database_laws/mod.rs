@@ -25,11 +25,11 @@
 
 mod batches;
 mod broker;
-mod dead_man;
+mod dead_mans_switch;
 mod default_roles;
 mod facts;
 mod gone;
-mod left_behind;
+mod leftovers;
 mod names;
 mod network;
 mod overlap;
@@ -93,10 +93,10 @@ pub fn database_laws() -> Vec<DatabaseLaw> {
     let rooms = [
         batches::LAWS,
         broker::LAWS,
-        dead_man::LAWS,
+        dead_mans_switch::LAWS,
         default_roles::LAWS,
         gone::LAWS,
-        left_behind::LAWS,
+        leftovers::LAWS,
         names::LAWS,
         network::LAWS,
         overlap::LAWS,

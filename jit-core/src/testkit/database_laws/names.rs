@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::Scene;
 use super::{Outcome, Tried, World, laws, must};
-use crate::database::{Database, RevokeHow, Width};
+use crate::database::{Database, MembershipScope, RevokeHow};
 use crate::store::BoxError;
 
 laws! {
@@ -65,7 +65,7 @@ async fn law_11_what_the_engine_would_alter_is_refused(world: Arc<dyn World>) ->
 /// Grants, uses and revokes the role.
 async fn round(world: Arc<dyn World>, account: String, role: String) -> Outcome {
     let scene = Scene::named(world, account, role).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     scene.usable(Tried::Done).await?;
     scene.revoke(RevokeHow::Remove).await?;
     must(scene.rows().await? == 0, "the membership is still there")?;

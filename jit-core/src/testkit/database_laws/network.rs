@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::Scene;
 use super::{Act, CERTIFICATE_NAME, Certificate, Login, Outcome, WRONG_PASSWORD, World, laws, must};
-use crate::database::{Check, Database, DatabaseError, RevokeHow, Severity, Width};
+use crate::database::{Check, Database, DatabaseError, MembershipScope, RevokeHow, Severity};
 use crate::store::BoxError;
 
 laws! {
@@ -125,7 +125,7 @@ async fn refused(world: &Arc<dyn World>, login: Login, words: &[&str]) -> Outcom
 
 async fn contract_rotated_password_is_picked_up(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     world.act(Act::RotatePassword).await?;
     eventually(|| async { scene.revoke(RevokeHow::Remove).await.map(drop) }).await?;
     must(scene.rows().await? == 0, "the membership is still there")
@@ -133,7 +133,7 @@ async fn contract_rotated_password_is_picked_up(world: Arc<dyn World>) -> Outcom
 
 async fn contract_idle_connections_that_died_are_replaced(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     // rotation ends the broker's connections; the second rotation meets a pool that was refilled
     for _ in 0..2 {
         world.act(Act::RotatePassword).await?;

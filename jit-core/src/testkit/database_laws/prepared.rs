@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::scene::{Scene, expect};
 use super::{Act, Attempt, Outcome, Tried, World, laws, must};
-use crate::database::{RevokeHow, RevokeReport, Width};
+use crate::database::{MembershipScope, RevokeHow, RevokeReport};
 use crate::policy::Prepared;
 use crate::store::BoxError;
 
@@ -49,7 +49,7 @@ async fn law_05_prepared_transaction_that_cannot_be_rolled_back_is_reported(worl
 async fn scene_with_prepared(world: Arc<dyn World>) -> Result<(Scene, String), BoxError> {
     let gid = world.fresh("it's prepared");
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::Prepare { role: &scene.role, gid: &gid }, Tried::Done).await?;
     let seen = scene.observe().await?;
@@ -58,7 +58,7 @@ async fn scene_with_prepared(world: Arc<dyn World>) -> Result<(Scene, String), B
 }
 
 async fn revoke(scene: &Scene, prepared: Prepared) -> Result<RevokeReport, BoxError> {
-    let mut order = scene.revoke_order(scene.subject()?, RevokeHow::Remove);
+    let mut order = scene.revoke_order(scene.membership()?, RevokeHow::Remove);
     order.prepared = prepared;
     scene.send_revoke(order).await
 }

@@ -12,11 +12,11 @@ use super::{Outcome, must};
 use crate::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
 use crate::clock::{SystemEntropy, Time, after};
 use crate::database::{
-    Call, Database, DatabaseError, DefaultRole, GrantOrder, Granted, RevokeHow, RevokeOrder, RevokeReport, Seen,
-    Subject, Width,
+    Call, Database, DatabaseError, DefaultRole, GrantOrder, Granted, Membership, MembershipScope, RevokeHow,
+    RevokeOrder, RevokeReport, Seen,
 };
 use crate::id::{AccessId, Principal, RuleName};
-use crate::policy::{Activation, DeadMan, LeftBehind, Prepared, Sessions, Stance};
+use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::store::BoxError;
 
 /// An account that may get a role through the broker.
@@ -52,12 +52,12 @@ impl Scene {
         Ok(account)
     }
 
-    pub(super) fn subject(&self) -> Result<Subject, BoxError> {
+    pub(super) fn membership(&self) -> Result<Membership, BoxError> {
         self.subject_of(&self.account)
     }
 
-    pub(super) fn subject_of(&self, account: &str) -> Result<Subject, BoxError> {
-        Ok(Subject {
+    pub(super) fn subject_of(&self, account: &str) -> Result<Membership, BoxError> {
+        Ok(Membership {
             account: self.database.account(account)?,
             account_id: None,
             role: self.database.role(&self.role)?,
@@ -66,16 +66,21 @@ impl Scene {
     }
 
     /// Returns the membership with the ids that the server shows now.
-    pub(super) async fn subject_by_id(&self) -> Result<Subject, BoxError> {
+    pub(super) async fn subject_by_id(&self) -> Result<Membership, BoxError> {
         let seen = self.observe().await?;
-        let mut subject = self.subject()?;
-        (subject.account_id, subject.role_id) = (seen.account_id, seen.role_id);
-        Ok(subject)
+        let mut membership = self.membership()?;
+        (membership.account_id, membership.role_id) = (seen.account_id, seen.role_id);
+        Ok(membership)
     }
 
-    pub(super) fn order(&self, subject: Subject, width: Width, not_after: Time) -> Result<GrantOrder, BoxError> {
+    pub(super) fn order(
+        &self,
+        membership: Membership,
+        scope: MembershipScope,
+        not_after: Time,
+    ) -> Result<GrantOrder, BoxError> {
         let witness = witness(self.access)?;
-        Ok(GrantOrder::new(&witness, subject, width, not_after, Stance::Refused, Stance::Refused))
+        Ok(GrantOrder::new(&witness, membership, scope, not_after, Stance::Refused, Stance::Refused))
     }
 
     pub(super) fn order_accepting(
@@ -84,17 +89,17 @@ impl Scene {
         members: Stance,
         power: Stance,
     ) -> Result<GrantOrder, BoxError> {
-        let subject = self.subject()?;
-        Ok(GrantOrder::new(&witness(self.access)?, subject, Width::SetRole, not_after, members, power))
+        let membership = self.membership()?;
+        Ok(GrantOrder::new(&witness(self.access)?, membership, MembershipScope::SetRole, not_after, members, power))
     }
 
-    pub(super) fn revoke_order(&self, subject: Subject, how: RevokeHow) -> RevokeOrder {
+    pub(super) fn revoke_order(&self, membership: Membership, how: RevokeHow) -> RevokeOrder {
         let default_role = match how {
             RevokeHow::Remove => DefaultRole::Goes { back_to: self.before().clone() },
             RevokeHow::Narrow | RevokeHow::Nothing => DefaultRole::Stays,
         };
         let (sessions, prepared) = (Sessions::End, Prepared::Report);
-        RevokeOrder { access: self.access, subject, how, sessions, prepared, default_role }
+        RevokeOrder { access: self.access, membership, how, sessions, prepared, default_role }
     }
 
     /// Returns a deadline that leaves enough time.
@@ -103,11 +108,11 @@ impl Scene {
     }
 
     pub(super) async fn observe(&self) -> Result<Seen, BoxError> {
-        self.observe_subject(self.subject()?).await
+        self.observe_subject(self.membership()?).await
     }
 
-    pub(super) async fn observe_subject(&self, subject: Subject) -> Result<Seen, BoxError> {
-        let observation = self.database.observe(&[subject]).await?;
+    pub(super) async fn observe_subject(&self, membership: Membership) -> Result<Seen, BoxError> {
+        let observation = self.database.observe(&[membership]).await?;
         only(observation.seen)
     }
 
@@ -120,12 +125,12 @@ impl Scene {
         self.default_before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn grant(&self, width: Width) -> Result<Granted, BoxError> {
+    pub(super) async fn grant(&self, scope: MembershipScope) -> Result<Granted, BoxError> {
         let before = self.observe().await?.default_roles.into_iter().find(|role| *role != self.role);
         if before.is_some() {
             *self.before() = before;
         }
-        let order = self.order(self.subject()?, width, self.soon().await?)?;
+        let order = self.order(self.membership()?, scope, self.soon().await?)?;
         Ok(self.send_grant(order).await??)
     }
 
@@ -134,7 +139,7 @@ impl Scene {
     }
 
     pub(super) async fn revoke(&self, how: RevokeHow) -> Result<RevokeReport, BoxError> {
-        self.send_revoke(self.revoke_order(self.subject()?, how)).await
+        self.send_revoke(self.revoke_order(self.membership()?, how)).await
     }
 
     pub(super) async fn send_revoke(&self, order: RevokeOrder) -> Result<RevokeReport, BoxError> {
@@ -148,7 +153,7 @@ impl Scene {
     /// Adds a membership by some grantor, behind this system's back.
     pub(super) async fn standing(&self, by: By) -> Outcome {
         let (role, to) = (&self.role, &self.account);
-        self.world.act(Act::Grant { role, to, by, width: Width::SetRole, admin: false }).await
+        self.world.act(Act::Grant { role, to, by, scope: MembershipScope::SetRole, admin: false }).await
     }
 
     /// Counts the account's rows in the role, as an administrator reads them.
@@ -198,7 +203,7 @@ pub(super) fn call_within(what: &str, limit: Duration) -> Call {
 /// # Errors
 /// Fails only if the state machine is broken.
 pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
-    let (requester, receiver) = (Principal::new("alice")?, Principal::new("alice")?);
+    let (requester, grantee) = (Principal::new("alice")?, Principal::new("alice")?);
     let hour = TimeDelta::hours(1);
     let plan = Plan {
         rule: RuleName::new("law")?,
@@ -207,18 +212,18 @@ pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
         limits: Limits { max: hour, max_total: hour, decide_by: hour, start_within: hour, grant_within: hour },
         handling: Handling {
             sessions: Sessions::End,
-            set_role: Width::Inherit,
+            set_role: MembershipScope::Inherit,
             account_members: Stance::Refused,
             prepared: Prepared::Report,
             can_grant: Stance::Refused,
             activation: Activation::Default,
-            dead_man: DeadMan::default(),
-            left_behind: LeftBehind::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
         },
         notify: std::collections::BTreeSet::new(),
         break_glass: None,
     };
-    Approval::new(access, Parties { requester, receiver }, plan, Time::UNIX_EPOCH)
+    Approval::new(access, Parties { requester, grantee }, plan, Time::UNIX_EPOCH)
         .witness()
         .ok_or_else(|| "no witness".into())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::{Scene, expect};
 use super::{Act, Attempt, By, Outcome, Tried, World, laws, must};
-use crate::database::{DatabaseError, Rejection, RevokeHow, Width};
+use crate::database::{DatabaseError, MembershipScope, Rejection, RevokeHow};
 use crate::policy::{Sessions, Stance};
 
 laws! {
@@ -24,7 +24,7 @@ laws! {
 
 async fn law_05_session_that_set_the_role_is_ended(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::SetRole(&scene.role), Tried::Done).await?;
     expect(&mut session, Attempt::Write(&scene.role), Tried::Done).await?;
@@ -39,7 +39,7 @@ async fn law_05_session_that_set_the_role_is_ended(world: Arc<dyn World>) -> Out
 
 async fn law_05_open_cursor_is_ended(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::OpenCursor(&scene.role), Tried::Done).await?;
     expect(&mut session, Attempt::Fetch, Tried::Done).await?;
@@ -67,7 +67,7 @@ async fn law_05_only_the_accounts_own_sessions_are_ended(world: Arc<dyn World>) 
     let scene = Scene::new(world.clone()).await?;
     let carol = scene.another("carol").await?;
     let mut bystander = world.session(&carol).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let mut session = scene.session().await?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     expect(&mut session, Attempt::Ping, Tried::Ended).await?;
@@ -77,7 +77,7 @@ async fn law_05_only_the_accounts_own_sessions_are_ended(world: Arc<dyn World>) 
 
 async fn law_05_who_reconnects_has_nothing(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     scene.usable(Tried::Done).await?;
     scene.revoke(RevokeHow::Remove).await?;
     let mut session = scene.session().await?;
@@ -87,7 +87,7 @@ async fn law_05_who_reconnects_has_nothing(world: Arc<dyn World>) -> Outcome {
 
 async fn law_05_later_sessions_are_told_from_earlier_ones(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let earlier = scene.session().await?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     let ended = report.ended.iter().find(|ended| ended.id == earlier.id());
@@ -107,9 +107,9 @@ async fn law_05_later_sessions_are_told_from_earlier_ones(world: Arc<dyn World>)
 
 async fn law_05_sessions_are_left_where_the_rule_says_so(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let mut session = scene.session().await?;
-    let mut order = scene.revoke_order(scene.subject()?, RevokeHow::Remove);
+    let mut order = scene.revoke_order(scene.membership()?, RevokeHow::Remove);
     order.sessions = Sessions::Keep;
     let report = scene.send_revoke(order).await?;
     must(report.ended.is_empty(), "sessions were ended")?;
@@ -135,40 +135,40 @@ async fn contract_account_with_members_is_refused(world: Arc<dyn World>) -> Outc
 async fn with_member(scene: &Scene) -> Result<String, crate::store::BoxError> {
     let bob = scene.another("bob").await?;
     let (role, to) = (scene.account.as_str(), bob.as_str());
-    scene.world.act(Act::Grant { role, to, by: By::Admin, width: Width::SetRole, admin: false }).await?;
+    scene.world.act(Act::Grant { role, to, by: By::Admin, scope: MembershipScope::SetRole, admin: false }).await?;
     Ok(bob)
 }
 
 async fn contract_width_inherit_withholds_set_role(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::SetRole(&scene.role), Tried::Denied).await?;
     expect(&mut session, Attempt::Write(&scene.role), Tried::Done).await?;
     let seen = scene.observe().await?;
-    must(seen.direct.iter().all(|edge| edge.width == Width::Inherit), "the width was not seen as granted")
+    must(seen.direct.iter().all(|edge| edge.scope == MembershipScope::Inherit), "the width was not seen as granted")
 }
 
 async fn contract_width_set_role_allows_it(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::SetRole(&scene.role), Tried::Done).await?;
     let seen = scene.observe().await?;
-    must(seen.direct.iter().all(|edge| edge.width == Width::SetRole), "the width was not seen as granted")
+    must(seen.direct.iter().all(|edge| edge.scope == MembershipScope::SetRole), "the width was not seen as granted")
 }
 
 async fn contract_grant_is_usable_by_a_noinherit_account(world: Arc<dyn World>) -> Outcome {
     let mut scene = Scene::new(world.clone()).await?;
     scene.account = world.fresh("noinherit");
     world.act(Act::CreateAccount { account: &scene.account, inherits: false }).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     scene.usable(Tried::Done).await
 }
 
 async fn contract_grant_never_gives_the_admin_option(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     let rows = world.members(&scene.role).await?;
     let admin = rows.iter().any(|row| row.member == scene.account && row.admin);
     must(!admin, "the account could pass the role on")

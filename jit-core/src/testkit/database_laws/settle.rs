@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use super::scene::{Scene, call, call_within, only};
 use super::{Need, Outcome, World, laws, must};
 use crate::clock::after;
-use crate::database::{Call, DatabaseError, RevokeHow, SettleOrder, Width};
+use crate::database::{Call, DatabaseError, MembershipScope, RevokeHow, SettleOrder};
 use crate::store::BoxError;
 
 laws! {
@@ -24,7 +24,7 @@ laws! {
 async fn law_02_grant_past_its_deadline_is_refused_by_the_server(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     let past = after(world.server_time().await?, TimeDelta::milliseconds(-1));
-    let refused = scene.send_grant(scene.order(scene.subject()?, Width::Inherit, past)?).await?;
+    let refused = scene.send_grant(scene.order(scene.membership()?, MembershipScope::Inherit, past)?).await?;
     let right = matches!(refused, Err(DatabaseError::NotApplied { .. }));
     must(right, format!("not answered with NotApplied: {refused:?}"))?;
     must(scene.rows().await? == 0, "it was granted all the same")
@@ -34,7 +34,7 @@ async fn law_15_settle_ends_a_waiting_grant_and_nothing_lands_later(world: Arc<d
     let scene = Scene::new(world.clone()).await?;
     let hold = world.hold(&scene.role, &scene.account).await?;
     let not_after = after(world.server_time().await?, TimeDelta::seconds(2));
-    let order = scene.order(scene.subject()?, Width::Inherit, not_after)?;
+    let order = scene.order(scene.membership()?, MembershipScope::Inherit, not_after)?;
     let call = call_within("g", Duration::from_secs(8));
     abandon(&scene, scene.database.grant(&call, &[order])).await?;
     let seen = scene.observe().await?;
@@ -46,9 +46,9 @@ async fn law_15_settle_ends_a_waiting_grant_and_nothing_lands_later(world: Arc<d
 
 async fn law_15_settle_ends_a_waiting_revoke_and_nothing_lands_later(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let hold = world.hold(&scene.role, &scene.account).await?;
-    let order = scene.revoke_order(scene.subject()?, RevokeHow::Remove);
+    let order = scene.revoke_order(scene.membership()?, RevokeHow::Remove);
     let call = call_within("r", Duration::from_secs(8));
     abandon(&scene, scene.database.revoke(&call, &[order])).await?;
     settle(&scene, &call, world.server_time().await?).await?;
@@ -99,7 +99,7 @@ async fn law_15_settle_leaves_other_calls_alone(world: Arc<dyn World>) -> Outcom
     let scene = Scene::new(world.clone()).await?;
     let hold = world.hold(&scene.role, &scene.account).await?;
     let (settled, other) = (call("g"), call_within("g", Duration::from_secs(15)));
-    let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::Inherit, scene.soon().await?)?;
     let orders = [order];
     let grant = scene.database.grant(&other, &orders);
     let meanwhile = async {
@@ -121,19 +121,19 @@ async fn law_15_settle_leaves_other_calls_alone(world: Arc<dyn World>) -> Outcom
 async fn contract_grant_says_who_blocks_it(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     let hold = world.hold(&scene.role, &scene.account).await?;
-    let order = scene.order(scene.subject()?, Width::Inherit, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::Inherit, scene.soon().await?)?;
     let refused = only(scene.database.grant(&call_within("g", Duration::from_secs(2)), &[order]).await)?;
     blocked_by(&*scene.world, refused.map(drop), &hold.id())?;
     hold.release().await?;
     nothing_lands(&scene, 0).await?;
-    scene.grant(Width::Inherit).await.map(drop)
+    scene.grant(MembershipScope::Inherit).await.map(drop)
 }
 
 async fn law_04_blocked_revoke_says_who_blocks_it_and_succeeds_later(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let hold = world.hold(&scene.role, &scene.account).await?;
-    let order = scene.revoke_order(scene.subject()?, RevokeHow::Remove);
+    let order = scene.revoke_order(scene.membership()?, RevokeHow::Remove);
     let refused = only(scene.database.revoke(&call_within("r", Duration::from_secs(2)), &[order]).await)?;
     blocked_by(&*scene.world, refused.map(drop), &hold.id())?;
     hold.release().await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::scene::Scene;
 use super::{Act, By, Need, Outcome, Tried, World, laws, must};
-use crate::database::{Grantor, RevokeHow, Width};
+use crate::database::{Grantor, MembershipScope, RevokeHow};
 
 laws! {
     law_06_standing_membership_survives: [], ["pg-one-row", "pg-row-per-grantor", "my-no-counting"];
@@ -21,14 +21,14 @@ async fn law_06_standing_membership_survives(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.standing(By::Admin).await?;
     // the look before the statement protects the membership: the engine orders nothing for it
-    let how = crate::holding::standing(None, &[], &scene.observe().await?, &scene.subject()?);
+    let how = crate::holding::standing(None, &[], &scene.observe().await?, &scene.membership()?);
     must(how.is_some(), "it was not taken for a standing membership")?;
     if !scene.database.capabilities().await?.grantor_recorded {
         must(scene.rows().await? == 1, "looking changed something")?;
         return scene.usable(Tried::Done).await;
     }
     // a server that keeps grantors apart keeps the membership even after a grant and a revoke
-    let order = scene.order(scene.subject()?, Width::SetRole, scene.soon().await?)?;
+    let order = scene.order(scene.membership()?, MembershipScope::SetRole, scene.soon().await?)?;
     drop(scene.send_grant(order).await?);
     let report = scene.revoke(RevokeHow::Remove).await?;
     must(scene.rows().await? == 1, "the standing membership went with ours")?;
@@ -41,7 +41,7 @@ async fn law_06_standing_membership_by_our_own_grantor_survives(world: Arc<dyn W
     scene.standing(By::Broker).await?;
     let before = scene.observe().await?;
     must(before.direct.len() == 1, "it was not seen before the grant")?;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     // the engine looked before its intent, and so knows that the membership is not its own
     let report = scene.revoke(RevokeHow::Nothing).await?;
     must(scene.rows().await? == 1, "the standing membership is gone")?;
@@ -64,7 +64,7 @@ async fn law_06_standing_membership_is_seen_before_the_grant(world: Arc<dyn Worl
 
 async fn law_06_residual_access_is_reported(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     scene.standing(By::Admin).await?;
     must(scene.rows().await? == 2, "there should be one membership for each grantor")?;
     let report = scene.revoke(RevokeHow::Remove).await?;
@@ -85,7 +85,7 @@ async fn law_06_membership_through_another_role_is_seen(world: Arc<dyn World>) -
 async fn law_06_membership_through_another_role_survives(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let team = through_a_team(&scene).await?;
-    scene.grant(Width::Inherit).await?;
+    scene.grant(MembershipScope::Inherit).await?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     must(report.seen.direct.is_empty(), "ours is still there")?;
     must(report.seen.through.contains(&team), "the way through the team was not reported as residual")?;
@@ -96,19 +96,19 @@ async fn law_06_membership_through_another_role_survives(world: Arc<dyn World>) 
 async fn through_a_team(scene: &Scene) -> Result<String, crate::store::BoxError> {
     let team = scene.world.fresh("team");
     let by = By::Admin;
-    let width = Width::SetRole;
+    let scope = MembershipScope::SetRole;
     scene.world.act(Act::CreateRole { role: &team }).await?;
-    scene.world.act(Act::Grant { role: &scene.role, to: &team, by, width, admin: false }).await?;
-    scene.world.act(Act::Grant { role: &team, to: &scene.account, by, width, admin: false }).await?;
+    scene.world.act(Act::Grant { role: &scene.role, to: &team, by, scope, admin: false }).await?;
+    scene.world.act(Act::Grant { role: &team, to: &scene.account, by, scope, admin: false }).await?;
     Ok(team)
 }
 
 async fn contract_holders_are_listed_with_their_grantors(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world.clone()).await?;
     let bob = scene.another("bob").await?;
-    scene.grant(Width::Inherit).await?;
-    let (role, by, width) = (scene.role.as_str(), By::Admin, Width::SetRole);
-    world.act(Act::Grant { role, to: &bob, by, width, admin: true }).await?;
+    scene.grant(MembershipScope::Inherit).await?;
+    let (role, by, scope) = (scene.role.as_str(), By::Admin, MembershipScope::SetRole);
+    world.act(Act::Grant { role, to: &bob, by, scope, admin: true }).await?;
     let asked = scene.database.role(role)?;
     let holders = scene.database.holders(std::slice::from_ref(&asked)).await?.holders;
     let of = |name: &str| holders.iter().find(|holder| holder.account.as_str() == name);

@@ -8,15 +8,15 @@ use super::scene::{Scene, call, expect, only};
 use super::{Attempt, Outcome, Tried, World, laws, must};
 use crate::approval::Actor;
 use crate::clock::SystemEntropy;
-use crate::database::{ArmOrder, Call, DefaultRole, RevokeHow, Severity, Subject, Width};
-use crate::engine::{AccessView, Ask, Drift, Jit, JitError, Reconcile};
+use crate::database::{ArmOrder, Call, DefaultRole, Membership, MembershipScope, RevokeHow, Severity};
+use crate::engine::{AccessRequest, AccessView, Drift, Jit, JitError, Reconcile};
 use crate::id::{Principal, StoreId, TargetName, TenantId};
 use crate::policy::{PolicyDocument, Sessions};
 use crate::store::{BoxError, MemoryStore, Store};
 
 laws! {
-    law_06_what_another_store_armed_is_left_to_it: [DeadMan], [];
-    law_06_two_stores_with_one_broker_are_told_apart: [DeadMan, OwnServer], [];
+    law_06_what_another_store_armed_is_left_to_it: [DeadMansSwitch], [];
+    law_06_two_stores_with_one_broker_are_told_apart: [DeadMansSwitch, OwnServer], [];
 }
 
 const LATER: Duration = Duration::from_secs(3_600);
@@ -25,19 +25,19 @@ fn by(store: &StoreId, what: &str) -> Call {
     Call { store: Some(store.clone()), ..call(what) }
 }
 
-fn arming(subject: &Subject, ends_in: Duration) -> ArmOrder {
+fn arming(membership: &Membership, ends_in: Duration) -> ArmOrder {
     let default_role = DefaultRole::Goes { back_to: None };
-    ArmOrder { subject: subject.clone(), ends_in, sessions: Sessions::End, default_role }
+    ArmOrder { membership: membership.clone(), ends_in, sessions: Sessions::End, default_role }
 }
 
 async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     let (ours, theirs) = (StoreId::fresh(&SystemEntropy), StoreId::fresh(&SystemEntropy));
-    let (database, subject) = (&scene.database, scene.subject_by_id().await?);
-    let order = |ends_in| arming(&subject, ends_in);
+    let (database, membership) = (&scene.database, scene.subject_by_id().await?);
+    let order = |ends_in| arming(&membership, ends_in);
     must(scene.observe().await?.marked_by.is_none(), "a mark before anything was armed")?;
     only(database.arm(&by(&theirs, "a"), &[order(LATER)]).await)??;
-    scene.grant(Width::SetRole).await?;
+    scene.grant(MembershipScope::SetRole).await?;
     let mut session = scene.session().await?;
     must(scene.observe().await?.marked_by.as_ref() == Some(&theirs), "the mark is not seen")?;
     let count = |store: StoreId| async move {
@@ -51,13 +51,13 @@ async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) ->
     let refused =
         matches!(&armed, Err(error) if error.is_another_store() && error.to_string().contains(theirs.as_str()));
     must(refused, format!("it was armed over another store's: {armed:?}"))?;
-    let order_away = scene.revoke_order(subject.clone(), RevokeHow::Remove);
+    let order_away = scene.revoke_order(membership.clone(), RevokeHow::Remove);
     let report = only(database.revoke(&by(&ours, "r"), std::slice::from_ref(&order_away)).await)??;
     must(report.seen.marked_by.as_ref() == Some(&theirs), format!("whose it is was not told: {report:?}"))?;
     must(report.ended.is_empty() && report.was_held.is_none(), format!("{report:?}"))?;
     must(scene.rows().await? == 1, "another store's membership was taken")?;
     expect(&mut session, Attempt::Ping, Tried::Done).await?;
-    let disarmed = only(database.disarm(&by(&ours, "d"), std::slice::from_ref(&subject)).await)??;
+    let disarmed = only(database.disarm(&by(&ours, "d"), std::slice::from_ref(&membership)).await)??;
     must(disarmed.fired_at.is_none(), "it is said to have fired")?;
     must(count(theirs.clone()).await? == 1, "another store's was disarmed")?;
     // the store that armed the switch moves it, disarms it, and leaves no mark
@@ -65,13 +65,13 @@ async fn law_06_what_another_store_armed_is_left_to_it(world: Arc<dyn World>) ->
     let report = only(database.revoke(&by(&theirs, "r"), &[order_away]).await)??;
     must(scene.rows().await? == 0, format!("its own store does not take it: {report:?}"))?;
     expect(&mut session, Attempt::Ping, Tried::Ended).await?;
-    only(database.disarm(&by(&theirs, "d"), std::slice::from_ref(&subject)).await)??;
+    only(database.disarm(&by(&theirs, "d"), std::slice::from_ref(&membership)).await)??;
     must(count(theirs.clone()).await? == 0, "a mark is left")?;
     // a switch that has fired, or that names no store, belongs to nobody
     only(database.arm(&call("a"), &[order(LATER)]).await)??;
     must(scene.observe().await?.marked_by.is_none(), "a mark of nobody")?;
     only(database.arm(&by(&ours, "a"), &[order(LATER)]).await)??;
-    only(database.disarm(&by(&ours, "d"), &[subject]).await)??;
+    only(database.disarm(&by(&ours, "d"), &[membership]).await)??;
     Ok(())
 }
 
@@ -83,14 +83,14 @@ struct Host {
 }
 
 impl Host {
-    async fn new(scene: &Scene, dead_man: &str) -> Result<Self, BoxError> {
-        Self::on(scene, dead_man, Arc::new(MemoryStore::default())).await
+    async fn new(scene: &Scene, dead_mans_switch: &str) -> Result<Self, BoxError> {
+        Self::on(scene, dead_mans_switch, Arc::new(MemoryStore::default())).await
     }
 
-    async fn on(scene: &Scene, dead_man: &str, store: Arc<dyn Store>) -> Result<Self, BoxError> {
+    async fn on(scene: &Scene, dead_mans_switch: &str, store: Arc<dyn Store>) -> Result<Self, BoxError> {
         let policy = format!(
             "version = 1\n[[may]]\ndo = [\"reconcile\"]\nwho = [\"*\"]\ntargets = [\"*\"]\n[[rule]]\nname = \"at once\"\n\
-             targets = [\"db\"]\nroles = [{role:?}]\nrequesters = [\"*\"]\nmax = \"1h\"\ndead_man = {dead_man:?}\n",
+             targets = [\"db\"]\nroles = [{role:?}]\nrequesters = [\"*\"]\nmax = \"1h\"\ndead_man = {dead_mans_switch:?}\n",
             role = scene.role,
         );
         let jit = Jit::builder()
@@ -100,12 +100,12 @@ impl Host {
             .build()
             .await?;
         jit.run_due().await?;
-        let actor = Actor::authenticated(TenantId::main(), Principal::new(scene.account.as_str())?, "law");
+        let actor = Actor::authenticated(TenantId::default(), Principal::new(scene.account.as_str())?, "law");
         Ok(Self { jit, actor, store })
     }
 
     async fn ask(&self, scene: &Scene) -> Result<AccessView, JitError> {
-        let ask = Ask::new("db", &scene.role, chrono::TimeDelta::minutes(30)).because("a law needs it");
+        let ask = AccessRequest::new("db", &scene.role, chrono::TimeDelta::minutes(30)).because("a law needs it");
         self.jit.request(&self.actor, ask).await
     }
 
@@ -137,15 +137,15 @@ async fn law_06_two_stores_with_one_broker_are_told_apart(world: Arc<dyn World>)
     let refused = one.ask(&scene).await;
     must(matches!(&refused, Err(JitError::Standing { .. })), format!("what another store granted: {refused:?}"))?;
     // another store accounts for the membership now, so the end of `two` leaves it there
-    let (other, subject) = (StoreId::fresh(&SystemEntropy), scene.subject_by_id().await?);
-    only(scene.database.arm(&by(&other, "a"), &[arming(&subject, LATER)]).await)??;
+    let (other, membership) = (StoreId::fresh(&SystemEntropy), scene.subject_by_id().await?);
+    only(scene.database.arm(&by(&other, "a"), &[arming(&membership, LATER)]).await)??;
     let ended = two.ended(&unmarked).await?;
     let says = ended.cause.as_ref().is_some_and(|cause| cause.contains("another store"));
     must(says, format!("its end does not say that the membership is another store's: {ended:?}"))?;
     must(scene.rows().await? == 1, "the end of one store's access took another's")?;
-    let order_away = scene.revoke_order(subject.clone(), RevokeHow::Remove);
+    let order_away = scene.revoke_order(membership.clone(), RevokeHow::Remove);
     only(scene.database.revoke(&by(&other, "r"), &[order_away]).await)??;
-    only(scene.database.disarm(&by(&other, "d"), &[subject]).await)??;
+    only(scene.database.disarm(&by(&other, "d"), &[membership]).await)??;
 
     let held = one.usable(&scene).await?;
     let mut session = scene.session().await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::clock::Time;
-use crate::database::{Database, Width};
+use crate::database::{Database, MembershipScope};
 use crate::store::BoxError;
 
 /// A server with a least-privileged broker of its own, and no other names. Each law gets a fresh
@@ -138,9 +138,9 @@ pub enum Need {
     /// up names.
     Planted,
     /// Adapter sees the objects that an account or a role owns.
-    Belongings,
+    OwnedObjects,
     /// Dead man's switch, which fires a second after the end.
-    DeadMan,
+    DeadMansSwitch,
     /// Account can be granted like a role.
     AccountMembers,
     /// Server shows who holds a lock.
@@ -230,7 +230,7 @@ pub enum Act<'a> {
         /// Grantor of the membership.
         by: By,
         /// Scope of the membership.
-        width: Width,
+        scope: MembershipScope,
         /// Flag: the admin option is included.
         admin: bool,
     },

@@ -7,14 +7,14 @@ use chrono::TimeDelta;
 use futures_util::future::{Either, select};
 
 use super::catalog::{Catalog, Statement};
-use super::dead_man::{MockDeadMan, fires_at};
+use super::dead_mans_switch::{MockSwitch, fires_at};
 use super::server::{ADMIN, COPY, MockServer};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{
-    ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadManHere, DeadManKind,
-    DefaultRole, Disarmed, Edge, GrantOrder, Granted, Grantor, Holder, Holders, Identity, LostPrivilege, NameError,
-    ObjectId, Observation, Owned, Prepared, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen, Session,
-    SettleOrder, Severity, StoreMarks, Subject, Thing, Width,
+    ArmOrder, Armed, Call, Capabilities, Check, CheckSubject, Continuity, Database, DatabaseError, DeadMansSwitch,
+    DefaultRole, Disarmed, GrantOrder, Granted, Grantor, Holder, Holders, Identity, Membership, MembershipGrant,
+    MembershipScope, NameError, ObjectId, Observation, Owned, OwnedObject, Prepared, Rejection, RevokeHow, RevokeOrder,
+    RevokeReport, Seen, Session, SettleOrder, Severity, StoreMarks, SwitchKind,
 };
 use crate::id::{Account, RealmId, RoleName, StoreId};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
@@ -63,29 +63,29 @@ impl Database for MockDatabase {
         self.up()?;
         let catalog = self.server.catalog();
         let known = catalog.profile.capabilities();
-        let here = catalog.dead_man_grace.map(|_| DeadManHere::By(DeadManKind::Event));
-        Ok(Capabilities { dead_man: here.unwrap_or(known.dead_man.clone()), ..known })
+        let here = catalog.dead_mans_switch_grace.map(|_| DeadMansSwitch::Available(SwitchKind::Event));
+        Ok(Capabilities { dead_mans_switch: here.unwrap_or(known.dead_mans_switch.clone()), ..known })
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         self.up()?;
         let catalog = self.server.catalog();
         let mut findings = Vec::new();
-        let mut find = |severity, what: &str, on: Option<&RoleName>, message: String, mend: Option<String>| {
-            let about = LostPrivilege { what: what.to_owned(), on: on.map(|role| role.as_str().to_owned()) };
-            findings.push(Check { severity, about, message, mend });
+        let mut find = |severity, what: &str, on: Option<&RoleName>, message: String, remedy: Option<String>| {
+            let about = CheckSubject { what: what.to_owned(), on: on.map(|role| role.as_str().to_owned()) };
+            findings.push(Check { severity, about, message, remedy });
         };
         let refusal = Severity::Refusal;
         if self.login == ADMIN {
             find(refusal, "superuser", None, "the broker is a superuser".to_owned(), None);
         }
         if !catalog.signals {
-            let mend = Some(format!("GRANT pg_signal_backend TO {}", self.login));
-            find(refusal, "signal-backend", None, "the broker cannot end sessions".to_owned(), mend);
+            let remedy = Some(format!("GRANT pg_signal_backend TO {}", self.login));
+            find(refusal, "signal-backend", None, "the broker cannot end sessions".to_owned(), remedy);
         }
-        if catalog.dead_man_grace.is_none() {
-            let mend = Some("turn the mock's scheduler on".to_owned());
-            find(Severity::Remark, "dead-man", None, "there is no dead-man".to_owned(), mend);
+        if catalog.dead_mans_switch_grace.is_none() {
+            let remedy = Some("turn the mock's scheduler on".to_owned());
+            find(Severity::Remark, "dead-man", None, "there is no dead-man".to_owned(), remedy);
         }
         for role in roles {
             let Some(id) = catalog.id(role.as_str()) else {
@@ -93,8 +93,8 @@ impl Database for MockDatabase {
                 continue;
             };
             if !self.broker(&catalog).is_some_and(|broker| catalog.may_grant(broker, id)) {
-                let mend = Some(format!("GRANT {role} TO {} WITH ADMIN OPTION", self.login));
-                find(refusal, "admin-option", Some(role), format!("the broker cannot grant `{role}`"), mend);
+                let remedy = Some(format!("GRANT {role} TO {} WITH ADMIN OPTION", self.login));
+                find(refusal, "admin-option", Some(role), format!("the broker cannot grant `{role}`"), remedy);
             }
             let powers = catalog.powers(id);
             if !powers.is_empty() {
@@ -105,11 +105,11 @@ impl Database for MockDatabase {
         Ok(findings)
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
         self.up()?;
         let (server_time, identity) = (self.server.now(), self.identity()?);
         let catalog = self.server.catalog();
-        let seen = subjects.iter().map(|subject| self.look(&catalog, subject)).collect::<Result<_, _>>()?;
+        let seen = memberships.iter().map(|membership| self.look(&catalog, membership)).collect::<Result<_, _>>()?;
         Ok(Observation { server_time, identity, seen })
     }
 
@@ -155,28 +155,28 @@ impl Database for MockDatabase {
         orders.iter().map(|order| self.arm_one(call, order)).collect()
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Vec<Result<Disarmed, DatabaseError>> {
-        let one = |subject: &Subject| {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
+        let one = |membership: &Membership| {
             let identity = self.meant(call)?;
             let mut catalog = self.server.catalog();
-            let key = member_key(&catalog, subject);
-            let theirs = |one: &MockDeadMan| call.another_in(&one.armed_by).is_some();
-            let key = key.filter(|key| !catalog.dead_men.get(key).is_some_and(theirs));
-            let was = key.and_then(|key| catalog.dead_men.remove(&key));
+            let key = member_key(&catalog, membership);
+            let theirs = |one: &MockSwitch| call.another_in(&one.armed_by).is_some();
+            let key = key.filter(|key| !catalog.dead_mans_switches.get(key).is_some_and(theirs));
+            let was = key.and_then(|key| catalog.dead_mans_switches.remove(&key));
             Ok(Disarmed { fired_at: was.and_then(|was| was.fired_at), identity })
         };
         orders.iter().map(one).collect()
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         self.up()?;
         let identity = self.identity()?;
         let catalog = self.server.catalog();
-        let owned = |subject: &Subject| {
-            let account = by_id_or_name(&catalog, subject.account_id.as_ref(), subject.account.as_str());
-            let role = by_id_or_name(&catalog, subject.role_id.as_ref(), subject.role.as_str());
+        let owned = |membership: &Membership| {
+            let account = by_id_or_name(&catalog, membership.account_id.as_ref(), membership.account.as_str());
+            let role = by_id_or_name(&catalog, membership.role_id.as_ref(), membership.role.as_str());
             let mine = |(owner, _): &&(u32, String)| Some(*owner) == account || Some(*owner) == role;
-            let things = catalog.things.iter().filter(mine).map(|(owner, name)| Thing {
+            let things = catalog.things.iter().filter(mine).map(|(owner, name)| OwnedObject {
                 id: name.clone(),
                 what: format!("object {name} of `{}`", catalog.name(*owner)),
                 version: None,
@@ -184,11 +184,11 @@ impl Database for MockDatabase {
             });
             let mut things = self.list(things)?;
             if !catalog.profile.is_postgres() {
-                things.extend(self.list(memberships(&catalog, subject))?);
+                things.extend(self.list(passed_on(&catalog, membership))?);
             }
             Ok(Some(things))
         };
-        Ok(Owned { identity, each: subjects.iter().map(owned).collect::<Result<_, DatabaseError>>()? })
+        Ok(Owned { identity, each: memberships.iter().map(owned).collect::<Result<_, DatabaseError>>()? })
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
@@ -216,7 +216,7 @@ impl Database for MockDatabase {
     async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
         self.up()?;
         let mut counts = std::collections::BTreeMap::<StoreId, u64>::new();
-        for store in self.server.catalog().dead_men.values().filter_map(MockDeadMan::store) {
+        for store in self.server.catalog().dead_mans_switches.values().filter_map(MockSwitch::store) {
             let count = counts.entry(store).or_default();
             *count = count.saturating_add(1);
         }
@@ -286,10 +286,10 @@ impl MockDatabase {
         let identity = self.meant(call)?;
         let now = self.server.now();
         let mut catalog = self.server.catalog();
-        let Some(grace) = catalog.dead_man_grace else {
-            return Err(DatabaseError::rejected(Rejection::NoDeadMan, "turn the mock's scheduler on"));
+        let Some(grace) = catalog.dead_mans_switch_grace else {
+            return Err(DatabaseError::rejected(Rejection::NoDeadMansSwitch, "turn the mock's scheduler on"));
         };
-        let key = member_key(&catalog, &order.subject);
+        let key = member_key(&catalog, &order.membership);
         let (Some(key), Some(grantor)) = (key, self.broker(&catalog)) else {
             return Err(DatabaseError::rejected(Rejection::NoSuchAccount, "there is no such account or role"));
         };
@@ -297,14 +297,14 @@ impl MockDatabase {
             DefaultRole::Stays => None,
             DefaultRole::Goes { back_to } => Some(back_to.as_ref().and_then(|back_to| catalog.id(back_to))),
         };
-        if let Some(store) = anothers(&catalog, call, &order.subject) {
-            return Err(DatabaseError::another_store(&order.subject.account, &order.subject.role, &store));
+        if let Some(store) = anothers(&catalog, call, &order.membership) {
+            return Err(DatabaseError::another_store(&order.membership.account, &order.membership.role, &store));
         }
         let fires_at = fires_at(now, order.ends_in, grace);
         let (ends_sessions, armed_by) = (order.sessions == Sessions::End, call.mark());
-        let one = MockDeadMan { fires_at, fired_at: None, took: false, grantor, ends_sessions, default_goes, armed_by };
-        catalog.dead_men.insert(key, one);
-        Ok(Armed { kind: DeadManKind::Event, fires_at, identity })
+        let one = MockSwitch { fires_at, fired_at: None, took: false, grantor, ends_sessions, default_goes, armed_by };
+        catalog.dead_mans_switches.insert(key, one);
+        Ok(Armed { kind: SwitchKind::Event, fires_at, identity })
     }
 
     async fn grant_one(&self, call: &Call, order: &GrantOrder) -> Result<Granted, DatabaseError> {
@@ -319,35 +319,35 @@ impl MockDatabase {
     }
 
     fn judge_grant(&self, catalog: &Catalog, order: &GrantOrder) -> Result<Statement, DatabaseError> {
-        let subject = order.subject();
+        let membership = order.membership();
         let reject = |rejection, why: String| Err(DatabaseError::rejected(rejection, why));
-        let Some(role) = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str()) else {
-            return reject(Rejection::NoSuchRole, format!("there is no role `{}`", subject.role));
+        let Some(role) = by_id_or_name(catalog, membership.role_id.as_ref(), membership.role.as_str()) else {
+            return reject(Rejection::NoSuchRole, format!("there is no role `{}`", membership.role));
         };
-        let Some(member) = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str()) else {
-            return reject(Rejection::NoSuchAccount, format!("there is no account `{}`", subject.account));
+        let Some(member) = by_id_or_name(catalog, membership.account_id.as_ref(), membership.account.as_str()) else {
+            return reject(Rejection::NoSuchAccount, format!("there is no account `{}`", membership.account));
         };
         let Some(grantor) = self.broker(catalog).filter(|broker| catalog.may_grant(*broker, role)) else {
-            return reject(Rejection::PrivilegeMissing, format!("the broker may not grant `{}`", subject.role));
+            return reject(Rejection::PrivilegeMissing, format!("the broker may not grant `{}`", membership.role));
         };
         let members = self.acting_as(catalog, member);
         if order.account_members() == Stance::Refused && !members.is_empty() {
-            return reject(Rejection::AccountHasMembers, format!("`{}` has members", subject.account));
+            return reject(Rejection::AccountHasMembers, format!("`{}` has members", membership.account));
         }
         let powers = catalog.powers(role);
         if order.can_grant() == Stance::Refused && !powers.is_empty() {
-            return reject(Rejection::RoleCanGrant, format!("`{}` has {}", subject.role, powers.join(", ")));
+            return reject(Rejection::RoleCanGrant, format!("`{}` has {}", membership.role, powers.join(", ")));
         }
         let activate = order.activation() == Activation::Default;
-        Ok(Statement::Grant { grantor, role, member, width: order.width(), activate })
+        Ok(Statement::Grant { grantor, role, member, scope: order.scope(), activate })
     }
 
     async fn revoke_one(&self, call: &Call, order: &RevokeOrder) -> Result<RevokeReport, DatabaseError> {
         self.meant(call)?;
         let now = self.server.now();
-        let theirs = anothers(&self.server.catalog(), call, &order.subject);
+        let theirs = anothers(&self.server.catalog(), call, &order.membership);
         if theirs.is_some() {
-            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.subject)? };
+            let seen = Seen { marked_by: theirs, ..self.look(&self.server.catalog(), &order.membership)? };
             let identity = self.identity()?;
             let (was_held, default_kept, ended, rolled_back) = (None, None, Vec::new(), Vec::new());
             return Ok(RevokeReport {
@@ -361,7 +361,7 @@ impl MockDatabase {
                 identity,
             });
         }
-        let statement = self.judge_revoke(&self.server.catalog(), &order.subject, order.how)?;
+        let statement = self.judge_revoke(&self.server.catalog(), &order.membership, order.how)?;
         let was_held = (order.how == RevokeHow::Remove).then_some(statement.is_some());
         if let Some(statement) = statement {
             self.execute(call, now, statement).await?;
@@ -372,7 +372,7 @@ impl MockDatabase {
         let unseen = |error: DatabaseError| {
             DatabaseError::unknown(format!("the statement was applied, and looking afterwards failed: {error}"))
         };
-        let before = self.look(&catalog, &order.subject).map_err(unseen)?;
+        let before = self.look(&catalog, &order.membership).map_err(unseen)?;
         let mut ended = Vec::new();
         if order.sessions == Sessions::End && catalog.signals {
             let end =
@@ -391,7 +391,7 @@ impl MockDatabase {
                 catalog.prepared.remove(gid);
             }
         }
-        let seen = self.look(&catalog, &order.subject).map_err(unseen)?;
+        let seen = self.look(&catalog, &order.membership).map_err(unseen)?;
         drop(catalog);
         let (server_time, identity) = (self.server.now(), self.identity()?);
         let default_kept = None;
@@ -401,7 +401,7 @@ impl MockDatabase {
     /// Puts back the earlier default role.
     fn put_back(&self, catalog: &mut Catalog, order: &RevokeOrder) {
         let DefaultRole::Goes { back_to } = &order.default_role else { return };
-        let names = (catalog.id(order.subject.account.as_str()), catalog.id(order.subject.role.as_str()));
+        let names = (catalog.id(order.membership.account.as_str()), catalog.id(order.membership.role.as_str()));
         let (Some(account), Some(role)) = names else { return };
         let back_to = back_to.as_ref().and_then(|back_to| catalog.id(back_to));
         catalog.deactivate(account, role, back_to);
@@ -410,11 +410,11 @@ impl MockDatabase {
     fn judge_revoke(
         &self,
         catalog: &Catalog,
-        subject: &Subject,
+        membership: &Membership,
         how: RevokeHow,
     ) -> Result<Option<Statement>, DatabaseError> {
-        let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
-        let member = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
+        let role = by_id_or_name(catalog, membership.role_id.as_ref(), membership.role.as_str());
+        let member = by_id_or_name(catalog, membership.account_id.as_ref(), membership.account.as_str());
         let (Some(role), Some(member), Some(grantor)) = (role, member, self.broker(catalog)) else { return Ok(None) };
         // before 16 a revoke takes whatever is there: only rows with our name are ours
         let named = catalog.profile.is_postgres();
@@ -425,7 +425,7 @@ impl MockDatabase {
             return Ok(None);
         }
         if !catalog.may_grant(grantor, role) {
-            let why = format!("the broker may not revoke `{}`", subject.role);
+            let why = format!("the broker may not revoke `{}`", membership.role);
             return Err(DatabaseError::rejected(Rejection::PrivilegeMissing, why));
         }
         Ok(Some(Statement::Revoke { grantor, role, member, how }))
@@ -468,9 +468,9 @@ impl MockDatabase {
         acting
     }
 
-    fn look(&self, catalog: &Catalog, subject: &Subject) -> Result<Seen, DatabaseError> {
-        let account = by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str());
-        let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str());
+    fn look(&self, catalog: &Catalog, membership: &Membership) -> Result<Seen, DatabaseError> {
+        let account = by_id_or_name(catalog, membership.account_id.as_ref(), membership.account.as_str());
+        let role = by_id_or_name(catalog, membership.role_id.as_ref(), membership.role.as_str());
         let names = self.list([account, role].into_iter().flatten())?;
         let account = account.filter(|account| names.contains(account));
         let role = role.filter(|role| names.contains(role));
@@ -486,13 +486,13 @@ impl MockDatabase {
             (seen.account_id, seen.role_id) = (None, None);
         }
         let defaults = account.and_then(|account| catalog.defaults.get(&account)).into_iter().flatten();
-        let marked = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key));
-        seen.marked_by = marked.and_then(MockDeadMan::store);
-        seen.taken_by_dead_man = !catalog.profile.is_postgres() && marked.is_some_and(|marked| marked.took);
+        let marked = member_key(catalog, membership).and_then(|key| catalog.dead_mans_switches.get(&key));
+        seen.marked_by = marked.and_then(MockSwitch::store);
+        seen.taken_by_dead_mans_switch = !catalog.profile.is_postgres() && marked.is_some_and(|marked| marked.took);
         seen.default_roles = self.list(defaults.map(|role| catalog.name(*role)))?;
         let Some(account) = account else { return Ok(seen) };
         let name = catalog.name(account);
-        seen.account_renamed = (name != subject.account.as_str()).then_some(name);
+        seen.account_renamed = (name != membership.account.as_str()).then_some(name);
         if let Some(role) = role {
             let direct = catalog.members.iter().filter(|row| row.role == role && row.member == account);
             seen.direct = self.list(direct.map(|row| self.edge(catalog, row)))?;
@@ -520,39 +520,43 @@ impl MockDatabase {
         Ok(seen)
     }
 
-    fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> Edge {
+    fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> MembershipGrant {
         let grantor = match self.broker(catalog) {
             _ if !catalog.profile.capabilities().grantor_recorded => Grantor::Unknown,
             Some(broker) if broker == row.grantor => Grantor::Broker,
             _ => Grantor::Other(catalog.name(row.grantor)),
         };
-        Edge { grantor, width: if row.set { Width::SetRole } else { Width::Inherit }, admin: row.admin }
+        MembershipGrant {
+            grantor,
+            scope: if row.set { MembershipScope::SetRole } else { MembershipScope::Inherit },
+            admin: row.admin,
+        }
     }
 }
 
 /// Returns the store that accounts for the membership, if it is another than the call's store.
-fn anothers(catalog: &Catalog, call: &Call, subject: &Subject) -> Option<StoreId> {
-    let one = member_key(catalog, subject).and_then(|key| catalog.dead_men.get(&key))?;
+fn anothers(catalog: &Catalog, call: &Call, membership: &Membership) -> Option<StoreId> {
+    let one = member_key(catalog, membership).and_then(|key| catalog.dead_mans_switches.get(&key))?;
     one.store().filter(|store| call.is_another(store))
 }
 
 /// Returns the ids of role and member.
-fn member_key(catalog: &Catalog, subject: &Subject) -> Option<(u32, u32)> {
-    let role = by_id_or_name(catalog, subject.role_id.as_ref(), subject.role.as_str())?;
-    Some((role, by_id_or_name(catalog, subject.account_id.as_ref(), subject.account.as_str())?))
+fn member_key(catalog: &Catalog, membership: &Membership) -> Option<(u32, u32)> {
+    let role = by_id_or_name(catalog, membership.role_id.as_ref(), membership.role.as_str())?;
+    Some((role, by_id_or_name(catalog, membership.account_id.as_ref(), membership.account.as_str())?))
 }
 
 /// Lists the members of the role and the roles of the account. Without ids, only these lists show a
 /// renamed account.
-fn memberships(catalog: &Catalog, subject: &Subject) -> Vec<Thing> {
-    let (account, role) = (catalog.id(subject.account.as_str()), catalog.id(subject.role.as_str()));
+fn passed_on(catalog: &Catalog, membership: &Membership) -> Vec<OwnedObject> {
+    let (account, role) = (catalog.id(membership.account.as_str()), catalog.id(membership.role.as_str()));
     let about = |row: &super::catalog::Member| Some(row.member) == account || Some(row.role) == role;
     let rows = catalog.members.iter().filter(|row| about(row));
     let things = rows.filter_map(|row| {
         let (member, role) = (catalog.name(row.member), catalog.name(row.role));
         let membership = Some((Account::new(&member).ok()?, RoleName::new(&role).ok()?));
         let id = crate::names::join(["membership", &member, &role]);
-        Some(Thing { id, what: format!("`{member}` is in `{role}`"), version: None, membership })
+        Some(OwnedObject { id, what: format!("`{member}` is in `{role}`"), version: None, membership })
     });
     things.collect()
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
-use super::dead_man::MockDeadMan;
+use super::dead_mans_switch::MockSwitch;
 use super::profile::Profile;
 use crate::clock::{Time, after};
-use crate::database::{RevokeHow, Width};
+use crate::database::{MembershipScope, RevokeHow};
 
 /// An account or role.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub(super) struct Waiting {
 /// A statement that the broker sends to the server.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Statement {
-    Grant { grantor: u32, role: u32, member: u32, width: Width, activate: bool },
+    Grant { grantor: u32, role: u32, member: u32, scope: MembershipScope, activate: bool },
     Revoke { grantor: u32, role: u32, member: u32, how: RevokeHow },
 }
 
@@ -84,11 +84,11 @@ pub(super) struct Catalog {
     pub(super) backends: BTreeMap<u32, Backend>,
     pub(super) prepared: BTreeMap<String, u32>,
     /// Grace after the end before dead man's switches fire; none: the scheduler is off.
-    pub(super) dead_man_grace: Option<TimeDelta>,
+    pub(super) dead_mans_switch_grace: Option<TimeDelta>,
     /// Objects with their owners.
     pub(super) things: Vec<(u32, String)>,
     /// Dead man's switches by role and member.
-    pub(super) dead_men: BTreeMap<(u32, u32), MockDeadMan>,
+    pub(super) dead_mans_switches: BTreeMap<(u32, u32), MockSwitch>,
     held: Vec<Held>,
     pub(super) waiting: Vec<Waiting>,
     latest: Time,
@@ -113,9 +113,9 @@ impl Catalog {
             defaults: self.defaults.clone(),
             backends: BTreeMap::new(),
             prepared: self.prepared.clone(),
-            dead_man_grace: self.dead_man_grace,
+            dead_mans_switch_grace: self.dead_mans_switch_grace,
             things: self.things.clone(),
-            dead_men: self.dead_men.clone(),
+            dead_mans_switches: self.dead_mans_switches.clone(),
             held: Vec::new(),
             waiting: Vec::new(),
             latest: self.latest,
@@ -138,9 +138,9 @@ impl Catalog {
             defaults: BTreeMap::new(),
             backends: BTreeMap::new(),
             prepared: BTreeMap::new(),
-            dead_man_grace: None,
+            dead_mans_switch_grace: None,
             things: Vec::new(),
-            dead_men: BTreeMap::new(),
+            dead_mans_switches: BTreeMap::new(),
             held: Vec::new(),
             waiting: Vec::new(),
             latest: Time::MIN_UTC,
@@ -278,8 +278,8 @@ impl Catalog {
 
     pub(super) fn run(&mut self, statement: Statement) {
         match statement {
-            Statement::Grant { grantor, role, member, width, activate } => {
-                self.grant(grantor, role, member, true, width == Width::SetRole, false);
+            Statement::Grant { grantor, role, member, scope, activate } => {
+                self.grant(grantor, role, member, true, scope == MembershipScope::SetRole, false);
                 if activate && self.profile.default_roles() {
                     self.activate(member, role);
                 }
@@ -369,7 +369,7 @@ impl Catalog {
         self.names.remove(&id);
         self.members.retain(|row| row.role != id && row.member != id);
         self.defaults.remove(&id);
-        self.dead_men.retain(|(role, member), _| *role != id && *member != id);
+        self.dead_mans_switches.retain(|(role, member), _| *role != id && *member != id);
         self.defaults.values_mut().for_each(|defaults| defaults.retain(|role| *role != id));
     }
 

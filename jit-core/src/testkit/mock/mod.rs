@@ -7,7 +7,7 @@
 
 mod adapter;
 mod catalog;
-mod dead_man;
+mod dead_mans_switch;
 mod profile;
 mod server;
 mod world;

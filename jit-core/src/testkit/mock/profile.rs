@@ -1,6 +1,6 @@
 //! Profile of the server that the mock plays.
 
-use crate::database::{Capabilities, DeadManHere, NameError};
+use crate::database::{Capabilities, DeadMansSwitch, NameError};
 
 /// An engine and its version, as far as they behave differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Profile {
             grantor_recorded: self.per_grantor(),
             set_option: self.per_grantor(),
             sessions_keep_role: true,
-            dead_man: DeadManHere::Missing { mend: "turn the mock's scheduler on".to_owned() },
+            dead_mans_switch: DeadMansSwitch::Unavailable { remedy: "turn the mock's scheduler on".to_owned() },
             remarks: Vec::new(),
         }
     }

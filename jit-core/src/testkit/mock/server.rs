@@ -7,7 +7,7 @@ use super::adapter::MockDatabase;
 use super::catalog::{Backend, Catalog, Name};
 use super::profile::Profile;
 use crate::clock::{Clock, Time};
-use crate::database::{ObjectId, Width};
+use crate::database::{MembershipScope, ObjectId};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Attempt, Row, Tried};
 
@@ -62,7 +62,7 @@ impl MockServer {
     /// whole catalog.
     pub(super) fn catalog(&self) -> MutexGuard<'_, Catalog> {
         let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
-        if !catalog.dead_men.is_empty() {
+        if !catalog.dead_mans_switches.is_empty() {
             catalog.fire(self.clock.wall());
         }
         catalog
@@ -70,17 +70,17 @@ impl MockServer {
 
     /// Turns the scheduler on or off. While it is on, dead man's switches fire this long after the
     /// end.
-    pub fn set_dead_man(&self, grace: Option<chrono::TimeDelta>) {
-        self.catalog().dead_man_grace = grace;
+    pub fn set_dead_mans_switch(&self, grace: Option<chrono::TimeDelta>) {
+        self.catalog().dead_mans_switch_grace = grace;
     }
 
     /// Returns the dead man's switches: role, account, the time each fires, the time it fired.
-    pub(crate) fn dead_men(&self) -> Vec<(String, String, Time, Option<Time>)> {
+    pub(crate) fn dead_mans_switches(&self) -> Vec<(String, String, Time, Option<Time>)> {
         let catalog = self.catalog();
-        let one = |((role, member), it): (&(u32, u32), &super::dead_man::MockDeadMan)| {
+        let one = |((role, member), it): (&(u32, u32), &super::dead_mans_switch::MockSwitch)| {
             (catalog.name(*role).to_owned(), catalog.name(*member).to_owned(), it.fires_at, it.fired_at)
         };
-        catalog.dead_men.iter().map(one).collect()
+        catalog.dead_mans_switches.iter().map(one).collect()
     }
 
     /// Returns the adapter, logged in as the broker.
@@ -138,10 +138,17 @@ impl MockServer {
     ///
     /// # Errors
     /// Returns an error if one of the names is missing.
-    pub fn grant(&self, role: &str, to: &str, grantor: &str, width: Width, admin: bool) -> Result<(), BoxError> {
+    pub fn grant(
+        &self,
+        role: &str,
+        to: &str,
+        grantor: &str,
+        scope: MembershipScope,
+        admin: bool,
+    ) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let (role, to, grantor) = (find(&catalog, role)?, find(&catalog, to)?, find(&catalog, grantor)?);
-        catalog.grant(grantor, role, to, true, width == Width::SetRole, admin);
+        catalog.grant(grantor, role, to, true, scope == MembershipScope::SetRole, admin);
         if catalog.profile.default_roles() {
             // a granted role is not active yet
             catalog.defaults.insert(to, [role].into());
@@ -263,8 +270,8 @@ impl MockServer {
     /// dead man's switch runs in it.
     pub(crate) fn copies(&self, original: &Self, copy: u64) {
         let mut copied = original.catalog().copied(copy);
-        copied.dead_man_grace = None;
-        copied.dead_men.clear();
+        copied.dead_mans_switch_grace = None;
+        copied.dead_mans_switches.clear();
         *self.catalog() = copied;
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::adapter::MockDatabase;
 use super::server::{ADMIN, BROKER, MockHold, MockServer, MockSession, find};
 use crate::clock::Time;
-use crate::database::{Database, Width};
+use crate::database::{Database, MembershipScope};
 use crate::store::BoxError;
 use crate::testkit::database_laws::{Act, Attempt, By, Hold, Login, Need, Row, Tried, UserSession, World};
 
@@ -27,7 +27,7 @@ impl MockWorld {
     /// Makes a world around this server, which nobody else should use.
     #[must_use]
     pub fn new(server: MockServer) -> Self {
-        server.set_dead_man(Some(GRACE));
+        server.set_dead_mans_switch(Some(GRACE));
         Self { server, names: AtomicU64::new(0) }
     }
 }
@@ -89,7 +89,7 @@ impl World for MockWorld {
         match act {
             Act::CreateAccount { account, inherits } => server.create(account, inherits),
             Act::CreateRole { role } => server.create_role(role),
-            Act::Grant { role, to, by, width, admin } => server.grant(role, to, grantor(by), width, admin),
+            Act::Grant { role, to, by, scope, admin } => server.grant(role, to, grantor(by), scope, admin),
             Act::Revoke { role, from, by } => server.revoke(role, from, grantor(by)),
             Act::Rename { from, to } => server.rename(from, to),
             Act::Drop { name } => server.drop_name(name),
@@ -103,12 +103,12 @@ impl World for MockWorld {
                 server.revoke(role, BROKER, ADMIN)?;
                 let group = self.fresh("dba");
                 server.create(&group, true)?;
-                server.grant(role, &group, ADMIN, Width::SetRole, true)?;
-                server.grant(&group, BROKER, ADMIN, Width::SetRole, false)
+                server.grant(role, &group, ADMIN, MembershipScope::SetRole, true)?;
+                server.grant(&group, BROKER, ADMIN, MembershipScope::SetRole, false)
             }
-            Act::LetActAs { account } => server.grant(account, BROKER, ADMIN, Width::SetRole, false),
+            Act::LetActAs { account } => server.grant(account, BROKER, ADMIN, MembershipScope::SetRole, false),
             Act::LetDeadMen { live } => {
-                server.set_dead_man(live.then_some(GRACE));
+                server.set_dead_mans_switch(live.then_some(GRACE));
                 Ok(())
             }
             Act::Run { statement } => Err(format!("the mock runs no `{statement}`").into()),

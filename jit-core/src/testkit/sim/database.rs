@@ -14,8 +14,8 @@ use super::world::{Power, World};
 use crate::clock::after;
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, Disarmed, GrantOrder, Granted,
-    Holders, Identity, NameError, Observation, OfTheBroker, Owned, RevokeHow, RevokeOrder, RevokeReport, SettleOrder,
-    StoreMarks, Subject,
+    Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeHow, RevokeOrder, RevokeReport,
+    SettleOrder, StoreMarks,
 };
 use crate::id::{Account, RoleName};
 use crate::store::Record;
@@ -249,19 +249,19 @@ impl SimDatabase {
     }
 
     /// Records orders for dead man's switches, and checks that their sender may send them.
-    fn about_dead_men<'s>(
+    fn about_dead_mans_switches<'s>(
         &self,
         (there, call): (&There, &Call),
-        mut subjects: impl Iterator<Item = &'s Subject>,
+        mut memberships: impl Iterator<Item = &'s Membership>,
         disarms: bool,
     ) -> Result<Vec<u64>, Violation> {
         let by = self.sender(call, there);
         let mut inside = self.world().inside();
-        let sent = subjects.try_for_each(|subject| {
-            let about = (subject.account.as_str(), subject.role.as_str());
+        let sent = memberships.try_for_each(|membership| {
+            let about = (membership.account.as_str(), membership.role.as_str());
             // a new account with the name of a dropped account keeps its own switch
-            let disarms = disarms && !inside.oracle.is_of_nobody(by.server, subject);
-            inside.oracle.sends_dead_man(by, &call.label, about, disarms)
+            let disarms = disarms && !inside.oracle.is_of_nobody(by.server, membership);
+            inside.oracle.sends_dead_mans_switch(by, &call.label, about, disarms)
         });
         sent.map(|()| Vec::new())
     }
@@ -322,9 +322,9 @@ fn panics() -> ! {
 async fn looked_at(
     then: &MockDatabase,
     report: RevokeReport,
-    subject: &Subject,
+    membership: &Membership,
 ) -> Result<RevokeReport, DatabaseError> {
-    let looked = then.observe(std::slice::from_ref(subject)).await;
+    let looked = then.observe(std::slice::from_ref(membership)).await;
     let looked = looked.map_err(|error| DatabaseError::unknown(error.to_string()))?;
     let seen = looked.seen.into_iter().next().unwrap_or_default();
     Ok(RevokeReport { seen, server_time: looked.server_time, identity: looked.identity, ..report })
@@ -419,12 +419,12 @@ impl Database for SimDatabase {
         self.look(|there| async move { there.inner.check(roles).await }).await
     }
 
-    async fn observe(&self, subjects: &[Subject]) -> Result<Observation, DatabaseError> {
-        self.look(|there| async move { there.inner.observe(subjects).await }).await
+    async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
+        self.look(|there| async move { there.inner.observe(memberships).await }).await
     }
 
-    async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        self.look(|there| async move { there.inner.belongings(subjects).await }).await
+    async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        self.look(|there| async move { there.inner.owned_objects(memberships).await }).await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Answers<Granted> {
@@ -451,8 +451,8 @@ impl Database for SimDatabase {
                 let answer = inner.grant(&call_of, std::slice::from_ref(order)).await.pop();
                 let answer = answer.unwrap_or_else(|| Err(DatabaseError::unknown("no answer")));
                 server.over(statement, answer.is_ok());
-                let (subject, done) = (order.subject(), answer.is_ok());
-                server.world.note(format_args!("granted {} to {}: {done}", subject.role, subject.account));
+                let (membership, done) = (order.membership(), answer.is_ok());
+                server.world.note(format_args!("granted {} to {}: {done}", membership.role, membership.account));
                 answers.push(match (answer, &then) {
                     (Ok(granted), Some(then)) => {
                         let identity = then.identify().await.map_err(|error| DatabaseError::unknown(error.to_string()));
@@ -473,7 +473,7 @@ impl Database for SimDatabase {
         let realm = self.world().servers.get(by.server).map(MockServer::realm).unwrap_or_default();
         let mut numbers = Vec::new();
         for order in orders {
-            let account = order.subject.account.as_str();
+            let account = order.membership.account.as_str();
             let tenants = ["default", "other"].iter();
             let holdings: Vec<Record> =
                 tenants.filter_map(|tenant| self.world().holding(tenant, &realm, account)).collect();
@@ -510,19 +510,19 @@ impl Database for SimDatabase {
                 let answer = inner.revoke(&call_of, std::slice::from_ref(&sent)).await.pop();
                 let answer = answer.unwrap_or_else(|| Err(DatabaseError::unknown("no answer")));
                 if let (Ok(report), true) = (&answer, taken) {
-                    let (account, role) = (order.subject.account.as_str(), order.subject.role.as_str());
+                    let (account, role) = (order.membership.account.as_str(), order.membership.role.as_str());
                     let at = report.revoked_at;
                     let mut inside = server.world.inside();
-                    if inside.oracle.finds(server.server, &order.subject) {
+                    if inside.oracle.finds(server.server, &order.membership) {
                         inside.oracle.removed(server.server, account, role, at);
                     }
                 }
                 server.over(statement, answer.is_ok());
                 let done = answer.is_ok();
-                let subject = &order.subject;
-                server.world.note(format_args!("revoked {} from {}: {done}", subject.role, subject.account));
+                let membership = &order.membership;
+                server.world.note(format_args!("revoked {} from {}: {done}", membership.role, membership.account));
                 answers.push(match (answer, &then) {
-                    (Ok(report), Some(then)) => looked_at(then, report, &order.subject).await,
+                    (Ok(report), Some(then)) => looked_at(then, report, &order.membership).await,
                     (answer, _) => answer,
                 });
             }
@@ -533,16 +533,16 @@ impl Database for SimDatabase {
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Answers<Armed> {
         self.world().count("dead-men armed");
-        for ArmOrder { subject, ends_in, .. } in orders {
+        for ArmOrder { membership, ends_in, .. } in orders {
             let (node, label) = (self.who.node, &call.label);
             self.world().note(format_args!(
                 "node {node} arms {} of {} in {ends_in:?} as {label}",
-                subject.role, subject.account
+                membership.role, membership.account
             ));
         }
-        let subjects = orders.iter().map(|order| &order.subject);
+        let memberships = orders.iter().map(|order| &order.membership);
         let there = self.there(false);
-        let lawful = self.about_dead_men((&there, call), subjects, false);
+        let lawful = self.about_dead_mans_switches((&there, call), memberships, false);
         let fault = self.fault(&REVOKE);
         let (inner, call_of, orders_of) = (there.inner.clone(), call.clone(), orders.to_vec());
         let arrives = self.in_time(call);
@@ -550,13 +550,14 @@ impl Database for SimDatabase {
         self.send((&there, call), orders.len(), fault, lawful, (300, 9_000), run).await
     }
 
-    async fn disarm(&self, call: &Call, orders: &[Subject]) -> Answers<Disarmed> {
+    async fn disarm(&self, call: &Call, orders: &[Membership]) -> Answers<Disarmed> {
         self.world().count("dead-men disarmed");
-        for subject in orders {
-            self.world().note(format_args!("node {} disarms {} of {}", self.who.node, subject.role, subject.account));
+        for membership in orders {
+            self.world()
+                .note(format_args!("node {} disarms {} of {}", self.who.node, membership.role, membership.account));
         }
         let there = self.there(false);
-        let lawful = self.about_dead_men((&there, call), orders.iter(), true);
+        let lawful = self.about_dead_mans_switches((&there, call), orders.iter(), true);
         let fault = self.fault(&REVOKE);
         let (inner, call_of, orders_of) = (there.inner.clone(), call.clone(), orders.to_vec());
         let (arrives, world) = (self.in_time(call), Arc::clone(self.world()));
@@ -566,7 +567,7 @@ impl Database for SimDatabase {
             }
             // a switch that fired is unknown once it is disarmed
             let now = world.now();
-            let fired = world.inside().oracle.dead_men_fired(now);
+            let fired = world.inside().oracle.dead_mans_switches_fired(now);
             world.hold(fired);
             inner.disarm(&call_of, &orders_of).await
         };

@@ -302,7 +302,7 @@ impl Draw {
             role,
             target: self.place(TARGETS.len()),
             secs: self.random.between(3, longest),
-            receiver: self.random.chance(150).then(|| self.place(ACCOUNTS)),
+            grantee: self.random.chance(150).then(|| self.place(ACCOUNTS)),
             start_in: if self.random.chance(250) { self.random.between(1, latest) } else { 0 },
             keyed: self.random.chance(150),
             emergency: role == 2 && self.random.chance(500),

@@ -8,7 +8,7 @@ use super::laws::{BROKER, Login, Restored};
 use super::stage::Stage;
 use super::steps::{Lead, PEOPLE, ROLES, Step, copy_of, straight, stranger_to};
 use super::world::{Move, Power};
-use crate::database::Width;
+use crate::database::MembershipScope;
 use crate::testkit::mock::MockServer;
 
 /// Administrator of every server.
@@ -56,7 +56,7 @@ impl Stage {
                         // the membership was there, so it can be taken
                         let _ = it.revoke(role, account, ADMIN);
                     }
-                } else if it.grant(role, account, ADMIN, Width::SetRole, false).is_ok()
+                } else if it.grant(role, account, ADMIN, MembershipScope::SetRole, false).is_ok()
                     && has(server, account, role, false)
                     && !world.inside().oracle.is_mingled(&held)
                 {
@@ -70,7 +70,9 @@ impl Stage {
                     return;
                 }
                 world.count("membership changed by hand");
-                if it.grant(role, account, BROKER, Width::Inherit, false).is_ok() && has(server, account, role, true) {
+                if it.grant(role, account, BROKER, MembershipScope::Inherit, false).is_ok()
+                    && has(server, account, role, true)
+                {
                     world.inside().oracle.by_hand.insert((server, role.to_owned(), account.to_owned()));
                 }
             }
@@ -221,7 +223,7 @@ impl Stage {
         world.count("membership restored from a backup");
         let since = world.now();
         stop(world, server);
-        if it.grant(&role, &account, BROKER, Width::Inherit, false).is_ok() {
+        if it.grant(&role, &account, BROKER, MembershipScope::Inherit, false).is_ok() {
             let mut inside = world.inside();
             inside.oracle.by_hand.insert((server, role.clone(), account.clone()));
             inside.oracle.restored.insert((server, role, account), Restored { tenant, since });

@@ -8,7 +8,7 @@ use super::stage::{Stage, actor, scope_of, seconds};
 use super::steps::{PEOPLE, ROLES, Step, TARGETS};
 use crate::approval::Actor;
 use crate::clock::after;
-use crate::engine::{About, Ask, Jit, Scope};
+use crate::engine::{About, AccessRequest, Jit, Scope};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
 use crate::store::BoxError;
 
@@ -44,15 +44,15 @@ impl Stage {
     }
 
     async fn request(&mut self, step: Step) -> Result<(), BoxError> {
-        let Step::Request { node, who, role, target, secs, receiver, start_in, keyed, emergency, proves } = step else {
+        let Step::Request { node, who, role, target, secs, grantee, start_in, keyed, emergency, proves } = step else {
             return Ok(());
         };
         let (Some(who), Some(role), Some((target, _))) = (PEOPLE.get(who), ROLES.get(role), TARGETS.get(target)) else {
             return Ok(());
         };
-        let mut ask = Ask::new(*target, *role, seconds(secs)).because("a history").ticket("T-1");
-        if let Some(receiver) = receiver.and_then(|receiver| PEOPLE.get(receiver)) {
-            ask = ask.on_behalf_of(Principal::new(*receiver)?);
+        let mut ask = AccessRequest::new(*target, *role, seconds(secs)).because("a history").ticket("T-1");
+        if let Some(grantee) = grantee.and_then(|grantee| PEOPLE.get(grantee)) {
+            ask = ask.on_behalf_of(Principal::new(*grantee)?);
         }
         if start_in > 0 {
             ask = ask.starting(after(self.world.now(), seconds(start_in)));
@@ -74,7 +74,8 @@ impl Stage {
         match step {
             Step::RequestElsewhere { node, who, role, secs } => {
                 let (Some(who), Some(role)) = (PEOPLE.get(who), ROLES.get(role)) else { return Ok(()) };
-                let (actor, ask) = (actor("other", who)?, Ask::new("o1", *role, seconds(secs)).because("a history"));
+                let (actor, ask) =
+                    (actor("other", who)?, AccessRequest::new("o1", *role, seconds(secs)).because("a history"));
                 let command = |jit: Jit| async move { jit.tenant(&tenant)?.request(&actor, ask).await.map(Some) };
                 self.command(node, "request elsewhere", command).await;
             }
@@ -166,7 +167,7 @@ impl Stage {
         let Some(id) = self.pick(pick) else { return Ok(()) };
         let command = move |jit: Jit| async move {
             let who = jit.access(id).await?.requester;
-            let by = Actor::authenticated(TenantId::main(), who, "simulated");
+            let by = Actor::authenticated(TenantId::default(), who, "simulated");
             match step {
                 Step::Release { .. } => jit.release(&by, id).await.map(Some),
                 Step::Extend { secs, .. } => jit.extend(&by, id, seconds(secs), "a history").await.map(Some),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::database::SimDatabase;
-use super::laws::{Case, InForce, has_dead_men};
+use super::laws::{Case, InForce, has_dead_mans_switches};
 use super::node::{Gate, Who};
 use super::outside::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
 use super::policy::{OTHER, default, guarded};
@@ -16,7 +16,7 @@ use super::store::SimStore;
 use super::world::{Ambush, Weather, World};
 use crate::approval::Actor;
 use crate::engine::simulated::spawn_gated;
-use crate::engine::{AccessView, Jit, JitError, Pump, Reconcile, Scope, TenantBuilder};
+use crate::engine::{AccessView, Jit, JitError, PumpHandle, Reconcile, Scope, TenantBuilder};
 use crate::id::{AccessId, NodeId, Principal, TargetName, TenantId};
 use crate::policy::PolicyDocument;
 use crate::store::{BoxError, Claim, Store};
@@ -40,7 +40,7 @@ pub(super) struct Node {
     gate: Arc<Gate>,
     boot: u64,
     policy: usize,
-    runs: Option<(Jit, Pump)>,
+    runs: Option<(Jit, PumpHandle)>,
 }
 
 /// Answer of a command to a step.
@@ -50,7 +50,7 @@ impl Stage {
     pub(super) async fn open(history: &History, keep_trace: bool) -> Result<Self, BoxError> {
         let world = World::new(history, keep_trace)?;
         let parse = |text: &str| PolicyDocument::parse(text, "simulated").map_err(|error| error.to_string());
-        let guards = has_dead_men(history.seed);
+        let guards = has_dead_mans_switches(history.seed);
         let text = |policy: &str| if guards { guarded(policy) } else { policy.to_owned() };
         let policies = [false, true].into_iter().map(|second| parse(&text(&default(second))));
         let policies = policies.collect::<Result<Vec<_>, _>>()?;
@@ -109,7 +109,7 @@ impl Stage {
             .entropy(SeededEntropy::new(random))
             .node(NodeId::new(name)?)
             .gate(Arc::clone(&gate))
-            .tenant(TenantId::main(), main)
+            .tenant(TenantId::default(), main)
             .tenant(TenantId::new("other")?, other)
             .build();
         // a node that cannot start is started again later

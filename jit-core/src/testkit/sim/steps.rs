@@ -92,7 +92,7 @@ pub(super) enum Step {
         target: usize,
         secs: u64,
         /// Grantee, if it is somebody else.
-        receiver: Option<usize>,
+        grantee: Option<usize>,
         start_in: u64,
         keyed: bool,
         /// Flag: break-glass, in an emergency.

@@ -9,7 +9,7 @@ use super::node::Who;
 use crate::clock::{Time, span, to_std};
 use crate::id::TenantId;
 use crate::store::{
-    Change, Claim, ClaimAsk, Claimed, ClockState, Committed, Lane, PageAsk, Pulse, Record, RecordKey, Store,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
     StoreError, StoredEntry,
 };
 
@@ -187,7 +187,7 @@ impl Store for SimStore {
         self.run(true, self.commit_and_look(change)).await
     }
 
-    async fn claim(&self, ask: &ClaimAsk) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let call = async {
             let claimed = self.who.world.store.claim(ask).await?;
             let mut inside = self.who.world.inside();
@@ -226,7 +226,7 @@ impl Store for SimStore {
         self.run(false, self.who.world.store.read_all(keys)).await
     }
 
-    async fn page(&self, ask: &PageAsk) -> Result<Vec<Record>, StoreError> {
+    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError> {
         self.run(false, self.who.world.store.page(ask)).await
     }
 
@@ -241,10 +241,10 @@ impl Store for SimStore {
     async fn entries_about(
         &self,
         tenant: &TenantId,
-        subject: &str,
+        membership: &str,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        self.run(false, self.who.world.store.entries_about(tenant, subject, limit)).await
+        self.run(false, self.who.world.store.entries_about(tenant, membership, limit)).await
     }
 
     async fn accept_clock(&self) -> Result<(), StoreError> {

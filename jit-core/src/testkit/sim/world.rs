@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::clock::SimClock;
-use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_men};
+use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_mans_switches};
 use super::node::Gate;
 use super::outside::Outside;
 use super::random::Random;
@@ -161,9 +161,9 @@ impl World {
             }
             servers.push(server);
         }
-        let dead_men = has_dead_men(history.seed);
-        if let (true, Some(server)) = (dead_men, servers.get(GUARDED)) {
-            server.set_dead_man(Some(DEAD_MAN_GRACE));
+        let dead_mans_switches = has_dead_mans_switches(history.seed);
+        if let (true, Some(server)) = (dead_mans_switches, servers.get(GUARDED)) {
+            server.set_dead_mans_switch(Some(DEAD_MAN_GRACE));
         }
         let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let now = clock.wall();
@@ -171,7 +171,7 @@ impl World {
         let merged = !second(history.seed).names_grantors();
         let merged = (0..ALL_SERVERS).map(|server| is_second(server) && merged).collect();
         let mut oracle = Oracle::new(servers.clone(), merged, history.nodes, now, grace);
-        oracle.dead_men = dead_men;
+        oracle.dead_mans_switches = dead_mans_switches;
         for server in 0..SERVERS {
             oracle.freezes(stranger_to(server));
             if let (Some(original), Some(copy)) = (servers.get(server), servers.get(copy_of(server))) {
@@ -208,7 +208,7 @@ impl World {
             (false, 1) => "histories with MySQL as the second server",
             (false, _) => "histories with MariaDB as the second server",
         });
-        if dead_men {
+        if dead_mans_switches {
             world.count("histories with dead-men on the first server");
         }
         Ok(Arc::new(world))
@@ -313,7 +313,7 @@ impl World {
         inside.oracle.desk_since = if told { inside.oracle.desk_since.or(Some(now)) } else { None };
         inside.oracle.calm_since = if works { inside.oracle.calm_since.or(Some(now)) } else { None };
         inside.oracle.locks = inside.held > 0 || inside.up.get(GUARDED) != Some(&Power::Up);
-        let lawful = inside.oracle.dead_men_fired(now).and_then(|()| inside.oracle.look(now));
+        let lawful = inside.oracle.dead_mans_switches_fired(now).and_then(|()| inside.oracle.look(now));
         drop(inside);
         self.hold(lawful);
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner).clone();

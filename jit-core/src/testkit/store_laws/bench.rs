@@ -11,7 +11,7 @@ use super::{Broken, StoreFactory, StorePlace};
 use crate::clock::{SystemEntropy, Time, after};
 use crate::id::{EntryId, NodeId, TenantId};
 use crate::store::{
-    Change, Claim, ClaimAsk, Claimed, Expect, Kind, Lane, NewEntry, Numbering, Record, RecordKey, Schedule, Store,
+    Change, Claim, ClaimRequest, Claimed, Expect, Kind, Lane, NewEntry, Numbering, Record, RecordKey, Schedule, Store,
     StoreError, Write, Writing,
 };
 use crate::testkit::ManualClock;
@@ -55,7 +55,7 @@ pub(super) fn node(name: &str) -> Result<NodeId, Broken> {
 
 /// Returns the key of an access of the default tenant.
 pub(super) fn at(key: &str) -> RecordKey {
-    RecordKey::new(&TenantId::main(), Kind::Access, key)
+    RecordKey::new(&TenantId::default(), Kind::Access, key)
 }
 
 pub(super) fn write(at: &RecordKey, expect: Expect, body: &str) -> Write {
@@ -120,7 +120,7 @@ pub(super) async fn claim_for(
     how_long: Duration,
 ) -> Result<Vec<Claimed>, Broken> {
     let how_long = TimeDelta::from_std(how_long).unwrap_or(TimeDelta::MAX);
-    Ok(store.claim(&ClaimAsk { lane: lane.clone(), limit, how_long, node: node(who)? }).await?)
+    Ok(store.claim(&ClaimRequest { lane: lane.clone(), limit, how_long, node: node(who)? }).await?)
 }
 
 /// Claims the only record that can be claimed.

@@ -11,7 +11,7 @@ use super::bench::{
 };
 use super::{Broken, StoreLaw, hold, laws};
 use crate::id::TenantId;
-use crate::store::{Change, Expect, Kind, Lane, PageAsk, RecordKey, Schedule, Store, StoreError, Write, Writing};
+use crate::store::{Change, Expect, Kind, Lane, PageQuery, RecordKey, Schedule, Store, StoreError, Write, Writing};
 
 pub(super) fn laws() -> Vec<StoreLaw> {
     let mut all = laws![Nothing:
@@ -124,7 +124,7 @@ async fn a_key_twice_in_one_change_is_refused(bench: Bench) -> Result<(), Broken
 
 async fn law_09_a_refused_change_leaves_nothing_behind(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let lane = Lane::desk();
     let busy = put_due(&*store, "busy", &lane, "serial").await?;
     let claimed = claim_one(&*store, &lane, "n1").await?.claim;
@@ -174,7 +174,7 @@ async fn law_09_a_refused_change_leaves_nothing_behind(bench: Bench) -> Result<(
     same(store.entries_about(&main, "about", 9).await?.len(), 0, "the entries")?;
     same(store.unnumbered(&main, 9).await?.len(), 1, "the entries without a number")?;
     let label = Some(("state".to_owned(), "active".to_owned()));
-    let ask = PageAsk { tenant: main.clone(), kind: Kind::Access, label, after: None, limit: 9 };
+    let ask = PageQuery { tenant: main.clone(), kind: Kind::Access, label, after: None, limit: 9 };
     same(store.page(&ask).await?.len(), 0, "the labels")?;
     hold!(super::bench::claim(&*store, &lane, 9, "n2").await?.is_empty(), "the claim was released");
 
@@ -215,7 +215,7 @@ async fn law_09_one_of_many_changes_wins_each_version(bench: Bench) -> Result<()
 
 async fn law_09_a_conflicting_change_fails_alone(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let known = entry(&main, None, "known");
     store.commit(entries([known.clone()])).await?;
     let changes = (0..40).map(|i| {
@@ -278,7 +278,7 @@ async fn records_read_together_come_in_their_order(bench: Bench) -> Result<(), B
 }
 
 async fn law_09_what_was_committed_is_there_after_opening_again(bench: Bench) -> Result<(), Broken> {
-    let main = TenantId::main();
+    let main = TenantId::default();
     let store = bench.open().await?;
     let now = store.now().await?;
     let (first, second) = (entry(&main, Some("about"), "first"), entry(&main, None, "second"));
@@ -299,7 +299,7 @@ async fn law_09_what_was_committed_is_there_after_opening_again(bench: Bench) ->
     let store = bench.open().await?;
     same((store.read(&at("labelled")).await?, store.read(&at("due")).await?), before, "the records")?;
     let label = Some(("state".to_owned(), "active".to_owned()));
-    let ask = PageAsk { tenant: main.clone(), kind: Kind::Access, label, after: None, limit: 9 };
+    let ask = PageQuery { tenant: main.clone(), kind: Kind::Access, label, after: None, limit: 9 };
     same(store.page(&ask).await?.len(), 1, "the labels")?;
     same(store.lanes().await?, vec![(Lane::desk(), now)], "the lanes")?;
     same(claim_one(&*store, &Lane::desk(), "n1").await?.record.at, at("due"), "what is due")?;

@@ -11,7 +11,7 @@ use super::bench::{
     version, write, writes,
 };
 use super::{Broken, StoreLaw, hold, laws};
-use crate::store::{Change, ClaimAsk, Expect, Kind, Lane, RecordKey};
+use crate::store::{Change, ClaimRequest, Expect, Kind, Lane, RecordKey};
 
 pub(super) fn laws() -> Vec<StoreLaw> {
     laws![Nothing:
@@ -110,7 +110,7 @@ async fn law_14_many_who_claim_never_share(bench: Bench) -> Result<(), Broken> {
         // no claim ends before the last one asks, however slow the machine is
         let how_long = TimeDelta::minutes(5);
         tokio::spawn(async move {
-            let ask = ClaimAsk { lane: Lane::desk(), limit: 3, how_long, node: node(&format!("n{i}"))? };
+            let ask = ClaimRequest { lane: Lane::desk(), limit: 3, how_long, node: node(&format!("n{i}"))? };
             Ok::<_, Broken>(store.claim(&ask).await?)
         })
     });

@@ -113,7 +113,7 @@ async fn what_comes_is_read_ahead_and_not_claimed(bench: Bench) -> Result<(), Br
     let ahead = async |limit| Ok::<_, Broken>(store.upcoming(&lane, minute, limit).await?);
     same(keys(&ahead(9).await?), vec!["first", "second", "third"], "what comes")?;
     same(keys(&ahead(2).await?), vec!["first", "second"], "the first two")?;
-    same(store.upcoming(&Lane::outbox(&TenantId::main(), "x"), minute, 9).await?.len(), 0, "another lane")?;
+    same(store.upcoming(&Lane::outbox(&TenantId::default(), "x"), minute, 9).await?.len(), 0, "another lane")?;
     // claimed work is not read ahead until its claim ends
     claim_one(&*store, &lane, "n1").await?;
     same(keys(&ahead(9).await?), vec!["second", "third"], "what nobody works on")?;
@@ -163,7 +163,7 @@ async fn commit_wakes(waits: &Arc<dyn Store>, commits: &Arc<dyn Store>) -> Resul
             .collect();
         tokio::time::sleep(A_WHILE).await;
         hold!(!waiters.iter().any(tokio::task::JoinHandle::is_finished), "round {i}: it returned without a commit");
-        commits.commit(entries([entry(&TenantId::main(), None, "x")])).await?;
+        commits.commit(entries([entry(&TenantId::default(), None, "x")])).await?;
         for waiter in waiters {
             within_task(waiter, "a commit").await?;
         }
@@ -176,7 +176,7 @@ async fn no_commit_is_missed_between_looking_and_waiting(bench: Bench) -> Result
     let (one, other) = (bench.open().await?, bench.open().await?);
     for store in [&one, &other] {
         let (seen, now) = (one.pulse().await?, one.now().await?);
-        store.commit(entries([entry(&TenantId::main(), None, "x")])).await?;
+        store.commit(entries([entry(&TenantId::default(), None, "x")])).await?;
         within(one.wait(seen, later(now, 3_600_000)), "a commit before it waited").await?;
         settle(&one).await?;
     }

@@ -41,7 +41,7 @@ fn ids_of(entries: &[NewEntry]) -> Vec<EntryId> {
 
 async fn entries_keep_their_order_and_their_bytes(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let all = some(&main, 10);
     for pair in all.chunks(2) {
         store.commit(entries(pair.to_vec())).await?;
@@ -67,7 +67,7 @@ async fn entries_keep_their_order_and_their_bytes(bench: Bench) -> Result<(), Br
 
 async fn numbers_are_given_once(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let all = some(&main, 4);
     store.commit(entries(all.clone())).await?;
     store.commit(numbers(&main, 0, &ids_of(&all[..2]))).await?;
@@ -93,7 +93,7 @@ async fn numbers_are_given_once(bench: Bench) -> Result<(), Broken> {
 
 async fn numbers_may_follow_another_order(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let all = some(&main, 3);
     store.commit(entries(all.clone())).await?;
     store.commit(numbers(&main, 0, &[all[2].id, all[0].id])).await?;
@@ -103,7 +103,7 @@ async fn numbers_may_follow_another_order(bench: Bench) -> Result<(), Broken> {
 
 async fn an_entry_can_get_its_number_with_its_change(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let all = some(&main, 2);
     let mut change = numbers(&main, 0, &ids_of(&all));
     change.entries.clone_from(&all);
@@ -114,7 +114,7 @@ async fn an_entry_can_get_its_number_with_its_change(bench: Bench) -> Result<(),
 
 async fn entries_about_a_subject_come_numbered_or_not(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let main = TenantId::main();
+    let main = TenantId::default();
     let about = |subject, body| entry(&main, subject, body);
     let all =
         [about(Some("a"), "1"), about(Some("b"), "2"), about(None, "3"), about(Some("a"), "4"), about(Some("a"), "5")];

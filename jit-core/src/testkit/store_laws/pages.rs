@@ -5,7 +5,7 @@ use super::bench::{
 };
 use super::{Broken, StoreLaw, laws};
 use crate::id::TenantId;
-use crate::store::{Expect, Kind, PageAsk, RecordKey, Store};
+use crate::store::{Expect, Kind, PageQuery, RecordKey, Store};
 
 pub(super) fn laws() -> Vec<StoreLaw> {
     laws![Nothing:
@@ -17,15 +17,15 @@ pub(super) fn laws() -> Vec<StoreLaw> {
     ]
 }
 
-fn ask(tenant: &TenantId, label: Option<(&str, &str)>, after: Option<&str>, limit: usize) -> PageAsk {
+fn ask(tenant: &TenantId, label: Option<(&str, &str)>, after: Option<&str>, limit: usize) -> PageQuery {
     let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    PageAsk { tenant: tenant.clone(), kind: Kind::Access, label, after: after.map(str::to_owned), limit }
+    PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after: after.map(str::to_owned), limit }
 }
 
 async fn in_pages(store: &dyn Store, label: Option<(&str, &str)>, limit: usize) -> Result<Vec<String>, Broken> {
     let mut all: Vec<String> = Vec::new();
     loop {
-        let page = store.page(&ask(&TenantId::main(), label, all.last().map(String::as_str), limit)).await?;
+        let page = store.page(&ask(&TenantId::default(), label, all.last().map(String::as_str), limit)).await?;
         all.extend(keys(&page).into_iter().map(str::to_owned));
         if page.len() < limit {
             return Ok(all);
@@ -63,9 +63,9 @@ async fn pages_come_in_the_order_of_the_keys_bytes(bench: Bench) -> Result<(), B
         for limit in [1, 2, 7, 19, 100] {
             same(in_pages(&*store, label, limit).await?, all.map(str::to_owned).to_vec(), "the keys")?;
         }
-        let page = store.page(&ask(&TenantId::main(), label, Some("a.between"), 2)).await?;
+        let page = store.page(&ask(&TenantId::default(), label, Some("a.between"), 2)).await?;
         same(keys(&page), vec!["a/b", "aa"], "a page after a key that is not there")?;
-        same(store.page(&ask(&TenantId::main(), label, None, 0)).await?.len(), 0, "a page of none")?;
+        same(store.page(&ask(&TenantId::default(), label, None, 0)).await?.len(), 0, "a page of none")?;
     }
     Ok(())
 }
@@ -98,11 +98,11 @@ async fn pages_by_label_follow_the_labels(bench: Bench) -> Result<(), Broken> {
 
 async fn kinds_are_apart(bench: Bench) -> Result<(), Broken> {
     let store = bench.open().await?;
-    let tenant = TenantId::main();
+    let tenant = TenantId::default();
     let all = Kind::ALL.map(|kind| write(&RecordKey::new(&tenant, kind, "same"), Expect::Absent, kind.as_str()));
     store.commit(writes(all)).await?;
     for kind in Kind::ALL {
-        let page = PageAsk { tenant: tenant.clone(), kind, label: None, after: None, limit: 9 };
+        let page = PageQuery { tenant: tenant.clone(), kind, label: None, after: None, limit: 9 };
         let found = store.page(&page).await?;
         let bodies: Vec<_> = found.into_iter().map(|record| (record.at.kind, record.body)).collect();
         same(bodies, vec![(kind, kind.as_str().as_bytes().to_vec())], "the records of a kind")?;

@@ -26,7 +26,7 @@ pub(super) fn laws() -> Vec<StoreLaw> {
 }
 
 async fn commit_at(store: &dyn Store) -> Result<crate::clock::Time, Broken> {
-    Ok(store.commit(entries([entry(&TenantId::main(), None, "x")])).await?.at)
+    Ok(store.commit(entries([entry(&TenantId::default(), None, "x")])).await?.at)
 }
 
 async fn law_10_commits_and_looks_never_go_back(bench: Bench) -> Result<(), Broken> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review, Said};
+use jit_core::audit_event::EventKind;
 use jit_core::clock::{Clock, SystemEntropy, Time};
-use jit_core::engine::{AccessView, Ask, Jit};
-use jit_core::fact::What;
+use jit_core::engine::{AccessRequest, AccessView, Jit};
 use jit_core::id::FactorName;
 use jit_core::mfa::{SealKey, TotpFactor};
 use jit_core::notify::{Notice, Notifier, NotifyError};
@@ -138,11 +138,11 @@ impl Notifier for Chat {
 }
 
 impl Chat {
-    pub(super) fn events(&self) -> Vec<What> {
+    pub(super) fn events(&self) -> Vec<EventKind> {
         self.0.lock().unwrap().iter().map(|notice| notice.event).collect()
     }
 
-    pub(super) fn field(&self, event: What, name: &str) -> String {
+    pub(super) fn field(&self, event: EventKind, name: &str) -> String {
         let all = self.0.lock().unwrap();
         let found =
             all.iter().find(|notice| notice.event == event).unwrap_or_else(|| panic!("nobody was told of {event}"));
@@ -260,6 +260,6 @@ pub(super) fn totp() -> FactorName {
     FactorName::new("totp").unwrap()
 }
 
-pub(super) fn ask(role: &str) -> Ask {
-    Ask::new("pg", role, TimeDelta::minutes(10)).because("OPS-12: a test needs it")
+pub(super) fn ask(role: &str) -> AccessRequest {
+    AccessRequest::new("pg", role, TimeDelta::minutes(10)).because("OPS-12: a test needs it")
 }

@@ -31,8 +31,8 @@ pub(super) async fn workflow(mut builder: TenantBuilder, config: &Workflow) -> R
     if let Some(oidc) = &config.oidc {
         builder = builder.factor("oidc", step_up(oidc)?);
     }
-    for (name, receiver) in &config.notify {
-        builder = receive(builder, name, receiver).await?;
+    for (name, notifier_name) in &config.notify {
+        builder = receive(builder, name, notifier_name).await?;
     }
     for (name, approver) in &config.approvers {
         builder = approve(builder, name, approver).await?;
@@ -67,9 +67,9 @@ fn step_up(oidc: &Oidc) -> Result<OidcFactor, Failure> {
         .map_err(|error| Failure::configuration(format!("`[mfa.oidc]`: {error}"), "mend it in jit.toml"))
 }
 
-async fn receive(builder: TenantBuilder, name: &str, receiver: &Receiver) -> Result<TenantBuilder, Failure> {
+async fn receive(builder: TenantBuilder, name: &str, notifier_name: &Receiver) -> Result<TenantBuilder, Failure> {
     let what = format!("`[notify.{}]`", name.replacen(':', ".", 1));
-    Ok(match receiver {
+    Ok(match notifier_name {
         Receiver::Slack { http, url } => {
             builder.notifier(name, Slack::new(client(&what, http)?, text(&what, url).await?))
         }

@@ -79,7 +79,7 @@ fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<
         let missing =
             || Failure::usage("which key signed it is not said", "name the file with it: --public-key audit.key.pub");
         let config = Config::load(&at.cli.config).map_err(|_| missing())?;
-        let tenant = at.cli.tenant.clone().unwrap_or_else(TenantId::main);
+        let tenant = at.cli.tenant.clone().unwrap_or_default();
         let settings = config.tenants.get(&tenant).ok_or_else(missing)?;
         let public = settings.audit.signing_key.as_deref().map(public_half).ok_or_else(missing)?;
         keys.push(VerifyingKey::load(&public).map_err(|error| wrong_key(&error))?);
@@ -169,7 +169,7 @@ async fn prove(at: &Context<'_>, id: &str) -> Result<(), Failure> {
 fn say(out: Output, proof: &Proof, checkpoint: &Checkpoint) -> Result<(), Failure> {
     out.result(proof, || {
         let what = match proof.entry.get("what") {
-            Some(jit_core::fact::Detail::Text(what)) => what.as_str(),
+            Some(jit_core::audit_event::Detail::Text(what)) => what.as_str(),
             _ => "",
         };
         let (hashes, size) = (proof.hashes.len(), checkpoint.statement().size);

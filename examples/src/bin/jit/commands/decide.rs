@@ -25,7 +25,7 @@ pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<()
 
 /// Returns the sentence for a yes that was not the last one.
 fn recorded(what: &str, view: &AccessView) -> String {
-    format!("your yes to {what} is recorded; still needed: {}", view.awaits.join("; "))
+    format!("your yes to {what} is recorded; still needed: {}", view.pending_on.join("; "))
 }
 
 pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::{Check, DeadManHere, Severity};
+use jit_core::database::{Check, DeadMansSwitch, Severity};
 use jit_core::engine::{AccessView, Concerns, Jit, JitError, Scope, TargetReport};
 use jit_core::id::TargetName;
 use jit_core::store::ClockState;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::unreachable::mend;
+use super::unreachable::remedy;
 use crate::build;
 use crate::build::postgres;
 use crate::config::{AuditConfig, Config, StoreAt};
@@ -53,10 +53,10 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
             Err(error) => {
                 let is_unreachable = matches!(&error, JitError::Database(error) if error.is_unreachable());
                 let failure = Failure::from(error);
-                let mend = is_unreachable.then(|| mend(name, &failure.message));
+                let remedy = is_unreachable.then(|| remedy(name, &failure.message));
                 lines.add("target", format!("{name}: {}", failure.message));
-                mend.iter().for_each(|mend| lines.add("", format!("mend: {mend}")));
-                targets.push(json!({"target": name, "error": failure.message, "mend": mend}));
+                remedy.iter().for_each(|remedy| lines.add("", format!("mend: {remedy}")));
+                targets.push(json!({"target": name, "error": failure.message, "mend": remedy}));
                 worst.unreachable.insert(name.clone(), failure.message);
             }
         }
@@ -143,8 +143,8 @@ fn policy(config: &Config, jit: &Jit, configured: &BTreeSet<TargetName>) -> Resu
 fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
     for view in &concerns.overdue {
         worst.held = worst.held.saturating_add(1);
-        let AccessView { id, role, target, principal, trouble, .. } = view;
-        let why = trouble.as_ref().or_else(|| worst.unreachable.get(target));
+        let AccessView { id, role, target, principal, last_error, .. } = view;
+        let why = last_error.as_ref().or_else(|| worst.unreachable.get(target));
         let why = why.map_or("nothing has tried to end it yet", String::as_str);
         lines.add(
             "access",
@@ -204,9 +204,9 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     lines.add("target", format!("{name}: {engine} {version}, realm {}", identity.realm));
     lines.add(
         "",
-        match &capabilities.dead_man {
-            DeadManHere::By(kind) => format!("dead-man: {kind}"),
-            DeadManHere::Missing { .. } => "dead-man: none".to_owned(),
+        match &capabilities.dead_mans_switch {
+            DeadMansSwitch::Available(kind) => format!("dead-man: {kind}"),
+            DeadMansSwitch::Unavailable { .. } => "dead-man: none".to_owned(),
         },
     );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
@@ -232,10 +232,10 @@ fn said_of(check: &Check, target: Option<&TargetName>, lines: &mut Lines) {
         Severity::Refusal => "wrong",
     };
     lines.add("", format!("{severity}: {}", check.message));
-    let Some(mend) = &check.mend else { return };
-    match target.filter(|_| mend.lines().count() > LONGEST_MEND) {
+    let Some(remedy) = &check.remedy else { return };
+    match target.filter(|_| remedy.lines().count() > LONGEST_MEND) {
         Some(target) => lines.add("", format!("mend: run the script that `jit doctor --sql {target}` prints")),
-        None => lines.lines("", &format!("mend: {mend}")),
+        None => lines.lines("", &format!("mend: {remedy}")),
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn check(at: &Context<'_>, file: Option<&Path>) -> Result<(), Failure
         Some(file) => file.to_owned().into(),
         None => {
             let config = at.config()?;
-            let tenant = at.cli.tenant.clone().unwrap_or_else(TenantId::main);
+            let tenant = at.cli.tenant.clone().unwrap_or_default();
             let settings = config
                 .tenants
                 .get(&tenant)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jit_core::engine::Ask;
+use jit_core::engine::AccessRequest;
 use jit_core::id::Principal;
 use jit_core::policy::Explained;
 use serde::Deserialize;
@@ -29,7 +29,7 @@ struct Case {
     /// Principal who asks.
     who: Principal,
     /// Principal who gets the role, if it is somebody else.
-    receiver: Option<Principal>,
+    grantee: Option<Principal>,
     target: String,
     role: String,
     #[serde(rename = "for")]
@@ -74,12 +74,12 @@ pub(super) async fn test(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
         let place = line(&text, Some(case.span()));
         let case = case.get_ref();
         let how_long = duration(&case.how_long).map_err(|why| wrong(format!("{}:{place}: {why}", file.display())))?;
-        let mut ask = Ask::new(&case.target, &case.role, how_long).because(&case.reason);
+        let mut ask = AccessRequest::new(&case.target, &case.role, how_long).because(&case.reason);
         if let Some(ticket) = &case.ticket {
             ask = ask.ticket(ticket);
         }
-        if let Some(receiver) = &case.receiver {
-            ask = ask.on_behalf_of(receiver.clone());
+        if let Some(grantee) = &case.grantee {
+            ask = ask.on_behalf_of(grantee.clone());
         }
         if case.break_glass {
             ask = ask.break_glass();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jit_core::engine::{AccessView, Happened, Jit, Undone};
-use jit_core::fact::{Detail, Fact, What};
+use jit_core::audit_event::{AuditEvent, Detail, EventKind};
+use jit_core::engine::{AccessView, EngineEvent, Jit, Undone};
 use jit_core::text::escaped;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,7 +93,7 @@ fn left_undone(undone: &Undone) -> Result<(), Failure> {
 /// Lists what is due and was not done, one line each, with the reason.
 fn lines_of(undone: &Undone) -> Vec<String> {
     let of = |view: &AccessView, what: &str| {
-        let why = view.trouble.as_deref().unwrap_or("it was not tried yet");
+        let why = view.last_error.as_deref().unwrap_or("it was not tried yet");
         format!("{what}: {} on {} for {} ({}): {why}", view.role, view.target, view.principal, view.id)
     };
     let overdue = undone.overdue.iter().map(|view| of(view, "OVERDUE"));
@@ -138,7 +138,7 @@ pub(super) async fn stopped() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn tell(out: Output, events: &mut tokio::sync::broadcast::Receiver<Happened>) -> Result<(), Failure> {
+async fn tell(out: Output, events: &mut tokio::sync::broadcast::Receiver<EngineEvent>) -> Result<(), Failure> {
     loop {
         match events.recv().await {
             Ok(happened) => say(out, &happened)?,
@@ -151,8 +151,8 @@ async fn tell(out: Output, events: &mut tokio::sync::broadcast::Receiver<Happene
     }
 }
 
-fn say(out: Output, happened: &Happened) -> Result<(), Failure> {
-    let Happened { tenant, fact, at, access, .. } = happened;
+fn say(out: Output, happened: &EngineEvent) -> Result<(), Failure> {
+    let EngineEvent { tenant, fact, at, access, .. } = happened;
     let details = serde_json::to_value(&fact.details).unwrap_or(Value::Null);
     let answer = json!({
         "what": fact.what.as_str(), "tenant": tenant, "at": stamped(*at), "details": details, "access": access,
@@ -161,34 +161,34 @@ fn say(out: Output, happened: &Happened) -> Result<(), Failure> {
         let about = access.as_ref().map_or_else(String::new, |view| {
             format!(": {} on {} for {} ({})", view.role, view.target, view.principal, view.id)
         });
-        let until = access.as_ref().and_then(|view| view.expires_at).filter(|_| fact.what == What::Active);
+        let until = access.as_ref().and_then(|view| view.expires_at).filter(|_| fact.what == EventKind::Active);
         let until = until.map_or_else(String::new, |end| format!(", until {}", shown(end)));
         escaped(&format!("{}  {}{about}{until}{}", shown(*at), words(fact), why(fact))).into_owned()
     })
 }
 
 /// Describes an audit event in the words of somebody who watches the pump.
-fn words(fact: &Fact) -> &'static str {
+fn words(fact: &AuditEvent) -> &'static str {
     match fact.what {
-        What::Granting => "granting",
-        What::Active => "usable",
-        What::EndingSoon => "ends soon",
-        What::Revoking => "due to end",
-        What::Revoked if fact.details.contains_key("residual") => {
+        EventKind::Granting => "granting",
+        EventKind::Active => "usable",
+        EventKind::EndingSoon => "ends soon",
+        EventKind::Revoking => "due to end",
+        EventKind::Revoked if fact.details.contains_key("residual") => {
             "our grant is gone, verified, and the role is STILL HELD"
         }
-        What::Revoked => "gone, verified",
-        What::Overdue => "OVERDUE",
-        What::RevokeFailed => "revoke failed, tried again",
-        What::TargetLost => "target does not answer",
-        What::DeadManFired => "the database's own switch fired",
-        What::PumpDied => "A PART OF THE PUMP DIED, started again",
-        What::TargetBack => "target answers again",
+        EventKind::Revoked => "gone, verified",
+        EventKind::Overdue => "OVERDUE",
+        EventKind::RevokeFailed => "revoke failed, tried again",
+        EventKind::TargetLost => "target does not answer",
+        EventKind::SwitchFired => "the database's own switch fired",
+        EventKind::PumpDied => "A PART OF THE PUMP DIED, started again",
+        EventKind::TargetBack => "target answers again",
         other => other.as_str(),
     }
 }
 
-fn why(fact: &Fact) -> String {
+fn why(fact: &AuditEvent) -> String {
     let mut text = String::new();
     for name in ["target", "why", "cause", "fired_at"] {
         if let Some(detail) = fact.text(name) {
@@ -210,7 +210,7 @@ fn why(fact: &Fact) -> String {
 }
 
 /// Returns the texts of a detail that is a list.
-fn listed<'f>(fact: &'f Fact, name: &str) -> Vec<&'f str> {
+fn listed<'f>(fact: &'f AuditEvent, name: &str) -> Vec<&'f str> {
     let Some(Detail::List(list)) = fact.details.get(name) else { return Vec::new() };
     let text = |detail: &'f Detail| match detail {
         Detail::Text(text) => Some(text.as_str()),

@@ -1,6 +1,6 @@
 //! Asking for a role.
 
-use jit_core::engine::{AccessView, Ask};
+use jit_core::engine::{AccessRequest, AccessView};
 
 use super::Context;
 use crate::cli;
@@ -15,16 +15,16 @@ pub(super) async fn request(at: &Context<'_>, request: &cli::Request) -> Result<
 }
 
 /// Builds the request from the command line.
-pub(super) fn ask(request: &cli::Request) -> Ask {
-    let mut ask = Ask::new(&request.target, &request.role, request.how_long).because(&request.reason);
+pub(super) fn ask(request: &cli::Request) -> AccessRequest {
+    let mut ask = AccessRequest::new(&request.target, &request.role, request.how_long).because(&request.reason);
     if let Some(ticket) = &request.ticket {
         ask = ask.ticket(ticket);
     }
     if let Some(start) = request.at {
         ask = ask.starting(start);
     }
-    if let Some(receiver) = &request.on_behalf_of {
-        ask = ask.on_behalf_of(receiver.clone());
+    if let Some(grantee) = &request.on_behalf_of {
+        ask = ask.on_behalf_of(grantee.clone());
     }
     if let Some(key) = &request.key {
         ask = ask.key(key);

@@ -50,11 +50,11 @@ const LOGIN: &str = "put user, password and database of the target right; where 
                      the script that makes it, and needs no connection for that";
 
 /// Returns the fix, in a sentence.
-pub(super) fn mend(target: &TargetName, error: &str) -> String {
+pub(super) fn remedy(target: &TargetName, error: &str) -> String {
     let said = error.to_ascii_lowercase();
     let fits = |words: &&[&str]| words.iter().any(|word| said.contains(word));
-    let mend = MENDS.iter().find(|(words, _)| fits(words)).map(|(_, mend)| *mend);
-    mend.unwrap_or("put the target's URL, password and `tls` right").replace("TARGET", target.as_str())
+    let remedy = MENDS.iter().find(|(words, _)| fits(words)).map(|(_, remedy)| *remedy);
+    remedy.unwrap_or("put the target's URL, password and `tls` right").replace("TARGET", target.as_str())
 }
 
 #[cfg(test)]
@@ -87,8 +87,8 @@ mod tests {
             ("error connecting to server: Connection refused (os error 111)".to_owned(), "host and port"),
             ("the password cannot be read from `password`: No such file".to_owned(), "URL, password and `tls`"),
         ] {
-            let mend = mend(&target, &error);
-            assert!(mend.contains(says), "{error}\n{mend}");
+            let remedy = remedy(&target, &error);
+            assert!(remedy.contains(says), "{error}\n{remedy}");
         }
     }
 }

@@ -28,7 +28,7 @@ policy = "acme.toml"
 fn what_is_configured_is_placed_beside_the_file() {
     let config = read(WHOLE).unwrap();
     assert_eq!(config.store, StoreAt::Sqlite(PathBuf::from("folder/jit.db")));
-    let main = &config.tenants[&TenantId::main()];
+    let main = &config.tenants[&TenantId::default()];
     assert_eq!(main.policy, PathBuf::from("folder/policy.toml").into());
     assert_eq!(main.audit.file, Some(PathBuf::from("/var/log/jit.jsonl")));
     let target = &main.targets["orders-prod"];
@@ -42,13 +42,13 @@ fn the_name_in_a_certificate_and_the_administrators_are_read() {
     let named = "tls = { mode = \"verify-full\", ca = \"ca.pem\", server_name = \"project:instance\" }\nadministrators = [\"steward\"]";
     let whole = WHOLE.replace("tls = { mode = \"verify-full\", ca = \"ca.pem\" }", named);
     let config = read(&whole).unwrap();
-    let target = &config.tenants[&TenantId::main()].targets["orders-prod"];
+    let target = &config.tenants[&TenantId::default()].targets["orders-prod"];
     let (ca, server_name) = (Some(PathBuf::from("folder/ca.pem")), Some("project:instance".to_owned()));
     assert_eq!(target.tls, TlsMode::VerifyFull { ca, server_name });
     assert_eq!(target.administrators, ["steward"]);
     let chain = WHOLE.replace("verify-full", "verify-ca");
     let config = read(&chain).unwrap();
-    let target = &config.tenants[&TenantId::main()].targets["orders-prod"];
+    let target = &config.tenants[&TenantId::default()].targets["orders-prod"];
     assert_eq!(target.tls, TlsMode::VerifyCa { ca: PathBuf::from("folder/ca.pem") });
 }
 

@@ -268,20 +268,21 @@ impl Reader<'_> {
         for (name, table) in given.slack {
             let (at, mut table) = (table.span().start, table.into_inner());
             let what = format!("`[notify.slack.{name}]`");
-            let receiver = Receiver::Slack { http: self.http(&mut table, at)?, url: self.url(&what, &mut table, at)? };
+            let notifier_name =
+                Receiver::Slack { http: self.http(&mut table, at)?, url: self.url(&what, &mut table, at)? };
             self.nothing_else(&what, &table, at)?;
-            notify.insert(format!("slack:{name}"), receiver);
+            notify.insert(format!("slack:{name}"), notifier_name);
         }
         for (name, table) in given.webhook {
             let (at, mut table) = (table.span().start, table.into_inner());
             let what = format!("`[notify.webhook.{name}]`");
-            let receiver = Receiver::Webhook {
+            let notifier_name = Receiver::Webhook {
                 http: self.http(&mut table, at)?,
                 url: self.url(&what, &mut table, at)?,
                 secret: self.secret(&what, &mut table, at)?,
             };
             self.nothing_else(&what, &table, at)?;
-            notify.insert(format!("webhook:{name}"), receiver);
+            notify.insert(format!("webhook:{name}"), notifier_name);
         }
         for (name, table) in given.email {
             let (at, table) = (table.span().start, table.into_inner());

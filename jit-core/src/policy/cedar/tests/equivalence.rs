@@ -157,12 +157,12 @@ fn ten_thousand_requests_are_ruled_alike() {
     let groups = toml.groups();
     for _ in 0..10_000 {
         let requester = numbers.one(&people);
-        let receiver = if numbers.below(2) == 0 { requester } else { numbers.one(&people) };
+        let grantee = if numbers.below(2) == 0 { requester } else { numbers.one(&people) };
         let question = Ask {
             target: numbers.one(&targets),
             role: numbers.one(&["read", "read", "write"]),
             requester,
-            receiver,
+            grantee,
             duration: TimeDelta::minutes(numbers.one(&minutes)),
             reason: numbers.one(&["", "short", "a good reason", "another good reason", "one more good reason"]),
             ticket: numbers.one(&tickets),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::approval::{Mfa, MfaOf, Outside, Plan, Stage};
-use crate::id::{ApproverName, ReceiverName};
+use crate::id::{ApproverName, NotifierName};
 
 /// A document with everything that a rule can demand.
 const WHOLE: &str = r#"version = 1
@@ -46,7 +46,7 @@ fn everything_that_a_rule_demands_is_in_its_plan() {
     let policy = document(&WHOLE.replace("alice = \"bob\"", "alice = \"bob\"\ndave = \"frank\""));
     let ask = Ask::new("alice", "orders-prod", "orders_write");
     let plan = ask.with(&policy, |question| planned(&policy, question));
-    assert_eq!(plan.notify, [ReceiverName::new("slack:dba").unwrap()].into());
+    assert_eq!(plan.notify, [NotifierName::new("slack:dba").unwrap()].into());
     let [ticket, confirmation, people, board] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
     let asks = |name: &str, again| vec![Outside { approver: ApproverName::new(name).unwrap(), again }];
     assert_eq!(
@@ -63,17 +63,17 @@ fn everything_that_a_rule_demands_is_in_its_plan() {
     assert_eq!(plan.break_glass, None);
     let mentions = policy.mentions();
     assert_eq!(mentions.approvers.len(), 2);
-    assert!(mentions.any_factor && mentions.factors.len() == 1 && mentions.receivers.len() == 1);
+    assert!(mentions.any_factor && mentions.factors.len() == 1 && mentions.notifiers.len() == 1);
     assert!(policy.groups().contains(&Group::new("oncall").unwrap()));
 }
 
 #[test]
 fn an_emergency_takes_the_reason_and_the_own_factor_and_owes_a_review() {
     let policy = document(WHOLE);
-    let asked = |who: &'static str, receiver: &'static str, owes| {
+    let asked = |who: &'static str, grantee: &'static str, owes| {
         let ask = Ask {
             ticket: None,
-            receiver,
+            grantee,
             duration: TimeDelta::minutes(10),
             ..Ask::new(who, "orders-prod", "orders_write")
         };
@@ -92,8 +92,8 @@ fn an_emergency_takes_the_reason_and_the_own_factor_and_owes_a_review() {
     let Ruling::Planned(plan) = asked("carol", "carol", true) else { panic!("denied") };
     assert_eq!(plan.stages.len(), 2);
     assert_eq!(plan.stages[1].people[0].describe(), "any of (one of group `dba`, one of group `security`)");
-    for (who, receiver) in [("alice", "alice"), ("carol", "bob"), ("mallory", "mallory")] {
-        assert!(matches!(asked(who, receiver, false), Ruling::Denied { rule: None, .. }), "{who} {receiver}");
+    for (who, grantee) in [("alice", "alice"), ("carol", "bob"), ("mallory", "mallory")] {
+        assert!(matches!(asked(who, grantee, false), Ruling::Denied { rule: None, .. }), "{who} {grantee}");
     }
 }
 

@@ -60,7 +60,7 @@ impl Oracle {
             return Err(broken(10, format!("{id} is intended at {}, later than it is", intent.at)));
         }
         let request = &case.request;
-        let parties = [request.requester.as_str(), request.receiver.as_str()];
+        let parties = [request.requester.as_str(), request.grantee.as_str()];
         // a suspended node goes on with what it knew; it does not send what it intends then (law
         // 14)
         let suspended = self.stale_since.get(node).copied().flatten().is_some_and(|since| span(since, at) < RECENT);
@@ -105,7 +105,7 @@ impl Oracle {
     /// Returns what is missing under this policy.
     fn lacks(&self, policy: usize, id: &str, case: &Case, said: &ApprovalRecord, at: Time) -> Option<Lack> {
         let request = &case.request;
-        let parties = [request.requester.as_str(), request.receiver.as_str()];
+        let parties = [request.requester.as_str(), request.grantee.as_str()];
         let may = parties.iter().all(|party| allowed(policy, &case.tenant, party, &request.role));
         if !may || request.break_glass && !on_call(policy, &request.requester) {
             return Some((8, "who gets it is not allowed it any more".to_owned()));

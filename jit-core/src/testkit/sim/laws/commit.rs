@@ -62,7 +62,7 @@ impl Oracle {
             return Err(broken(10, format!("a commit at {at} after one at {:?}", self.latest)));
         }
         self.latest = Some(at);
-        self.dead_men_fired(at)?;
+        self.dead_mans_switches_fired(at)?;
         for (tenant, _) in &reading.entries {
             let count = self.entries.entry(tenant.clone()).or_default();
             *count = count.saturating_add(1);
@@ -151,7 +151,7 @@ impl Oracle {
         self.more(node, id, &mut case, record.extension, &record.extended, told, at)?;
         case.server = record.realm.as_deref().and_then(|realm| self.place(&case.tenant, realm));
         case.realm = record.realm;
-        case.account_id = grant.subject.as_ref().and_then(|subject| subject.account_id.clone()).map(ObjectId);
+        case.account_id = grant.membership.as_ref().and_then(|membership| membership.account_id.clone()).map(ObjectId);
         self.follows(id, &case, before.as_ref(), at)?;
         if grant.is == "scheduled" {
             case.start = grant.start.max(case.request.start);

@@ -3,7 +3,7 @@
 
 mod approval;
 mod commit;
-mod dead_man;
+mod dead_mans_switch;
 mod failover;
 mod place;
 mod reading;
@@ -21,7 +21,7 @@ use crate::clock::Time;
 use crate::database::ObjectId;
 use crate::testkit::mock::MockServer;
 
-pub(super) use dead_man::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_men};
+pub(super) use dead_mans_switch::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_mans_switches};
 pub(super) use failover::Remembered;
 pub(super) use place::server_by;
 pub(super) use reading::Reading;
@@ -247,7 +247,7 @@ pub(super) struct Oracle {
     removed: BTreeMap<Held, Time>,
     pub(super) logins: Vec<Login>,
     /// Flag: the first server has dead man's switches.
-    pub(super) dead_men: bool,
+    pub(super) dead_mans_switches: bool,
     /// Time at which each switch last fired, by the server's clock.
     fired: BTreeMap<Held, Time>,
     /// Number of times that each interesting event came about.
@@ -312,7 +312,7 @@ impl Oracle {
             incarnations: BTreeMap::new(),
             removed: BTreeMap::new(),
             logins: Vec::new(),
-            dead_men: false,
+            dead_mans_switches: false,
             fired: BTreeMap::new(),
             came_about: BTreeMap::new(),
             loose: BTreeSet::new(),

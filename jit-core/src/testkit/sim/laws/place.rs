@@ -32,14 +32,14 @@ impl Oracle {
 
     /// Lists the server's dead man's switches, also by earlier names: role, account, the time each
     /// fires, the time it fired.
-    pub(super) fn dead_men_of(&self, server: usize) -> Vec<(String, String, Time, Option<Time>)> {
-        let mut dead_men = self.servers.get(server).map(MockServer::dead_men).unwrap_or_default();
-        for (_, account, ..) in &mut dead_men {
+    pub(super) fn dead_mans_switches_of(&self, server: usize) -> Vec<(String, String, Time, Option<Time>)> {
+        let mut dead_mans_switches = self.servers.get(server).map(MockServer::dead_mans_switches).unwrap_or_default();
+        for (_, account, ..) in &mut dead_mans_switches {
             if let Some(was) = self.renamed.get(&(server, account.clone())) {
                 account.clone_from(was);
             }
         }
-        dead_men
+        dead_mans_switches
     }
 
     /// Returns the server of a realm, as this tenant knows it.

@@ -107,7 +107,7 @@ pub(super) struct RequestRecord {
     pub(super) target: String,
     pub(super) role: String,
     pub(super) requester: String,
-    pub(super) receiver: String,
+    pub(super) grantee: String,
     pub(super) account: String,
     pub(super) duration: i64,
     pub(super) start: Option<Time>,
@@ -131,7 +131,7 @@ pub(super) enum PhaseRecord {
 pub(super) struct GrantRecord {
     pub(super) is: String,
     pub(super) start: Option<Time>,
-    pub(super) subject: Option<SubjectRecord>,
+    pub(super) membership: Option<MembershipRecord>,
     pub(super) intent: Option<IntentRecord>,
     pub(super) unsettled: Option<IntentRecord>,
     pub(super) latest_end: Option<Time>,
@@ -180,11 +180,11 @@ pub(super) struct WatchRecord {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct OrphanRecord {
-    pub(super) subject: SubjectRecord,
+    pub(super) membership: MembershipRecord,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct SubjectRecord {
+pub(super) struct MembershipRecord {
     pub(super) role: String,
     pub(super) account_id: Option<String>,
 }

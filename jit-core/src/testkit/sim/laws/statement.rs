@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::records::HoldingRecord;
 use super::{Lawful, Oracle, broken};
 use crate::clock::{Time, after, span};
-use crate::database::{GrantOrder, ObjectId, RevokeHow, RevokeOrder, Subject};
+use crate::database::{GrantOrder, Membership, ObjectId, RevokeHow, RevokeOrder};
 use crate::store::Record;
 use crate::testkit::sim::steps::is_second;
 
@@ -83,8 +83,8 @@ impl Oracle {
         if first != (by.node, by.boot) {
             return Err(broken(15, format!("`{label}` is the label of two starts of node {}", by.node)));
         }
-        let subject = order.subject();
-        let (account, role) = (subject.account.as_str(), subject.role.as_str());
+        let membership = order.membership();
+        let (account, role) = (membership.account.as_str(), membership.role.as_str());
         let Some(case) = self.cases.get(&id) else {
             return Err(broken(1, format!("a grant for {id}, which is not in the store")));
         };
@@ -117,7 +117,7 @@ impl Oracle {
         // be told from ours
         let alike = is_second(by.server) && !self.others(&id, by.server, account, role).is_empty();
         // a renamed account is not found by its old name
-        let found = subject.account_id.is_some() || self.servers.get(by.server).is_some_and(|it| it.has(account));
+        let found = membership.account_id.is_some() || self.servers.get(by.server).is_some_and(|it| it.has(account));
         if let Some(since) = self.standing.get(&held).filter(|since| **since < observed && !alike && found) {
             return Err(broken(6, format!("`{role}` is granted to `{account}`, who holds it since {since}")));
         }
@@ -136,7 +136,7 @@ impl Oracle {
         holdings: &[Record],
     ) -> Result<u64, super::Violation> {
         let id = order.access.to_string();
-        let (account, role) = (order.subject.account.as_str(), order.subject.role.as_str());
+        let (account, role) = (order.membership.account.as_str(), order.membership.role.as_str());
         if label.ends_with(AHEAD) {
             self.ends_ahead(by, &id, order)?;
             return Ok(self.sent((by, account, role), label, &id, false, None));
@@ -153,7 +153,7 @@ impl Oracle {
             None if fresh => {
                 let mut found =
                     holdings.iter().filter_map(|record| serde_json::from_slice::<HoldingRecord>(&record.body).ok());
-                let ordered = found.any(|found| found.orphans.iter().any(|orphan| orphan.subject.role == role));
+                let ordered = found.any(|found| found.orphans.iter().any(|orphan| orphan.membership.role == role));
                 if !ordered {
                     return Err(broken(6, format!("`{role}` is taken from `{account}` on nobody's behalf")));
                 }
@@ -177,7 +177,7 @@ impl Oracle {
                 matches!(other.state.as_str(), "granting" | "active")
                     && !self.is_missing(by.server, other.account_id.as_ref())
             });
-            let dropped = self.is_of_nobody(by.server, &order.subject);
+            let dropped = self.is_of_nobody(by.server, &order.membership);
             if let (RevokeHow::Remove, Some((other, _)), false) = (order.how, wanted, dropped) {
                 return Err(broken(7, format!("`{role}` is taken from `{account}`, and {other} wants it")));
             }
@@ -187,15 +187,15 @@ impl Oracle {
     }
 
     /// Checks whether the account is missing on the server, whoever has its name there now.
-    pub(in super::super) fn is_of_nobody(&self, server: usize, subject: &Subject) -> bool {
-        self.is_missing(server, subject.account_id.as_ref())
+    pub(in super::super) fn is_of_nobody(&self, server: usize, membership: &Membership) -> bool {
+        self.is_missing(server, membership.account_id.as_ref())
     }
 
     /// Checks whether the account is found on the server: by its id, or by its name if no id is
     /// known.
-    pub(in super::super) fn finds(&self, server: usize, subject: &Subject) -> bool {
+    pub(in super::super) fn finds(&self, server: usize, membership: &Membership) -> bool {
         let Some(server) = self.servers.get(server) else { return false };
-        subject.account_id.as_ref().map_or_else(|| server.has(subject.account.as_str()), |id| server.has_id(id))
+        membership.account_id.as_ref().map_or_else(|| server.has(membership.account.as_str()), |id| server.has_id(id))
     }
 
     /// Checks whether the server has no account of this id. Without an id, the answer is always no.

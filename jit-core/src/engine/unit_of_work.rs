@@ -6,15 +6,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::core::{Core, Tenant};
-use super::events::Happened;
-use super::notices::{fields, receivers};
+use super::events::EngineEvent;
+use super::notices::{fields, grantees};
 use super::records::{ReviewRecord, put, review_key, write_access, write_holding};
 use super::view::AccessView;
 use crate::access::Access;
 use crate::approval::Actor;
 use crate::audit::EntryContext;
+use crate::audit_event::{AuditEvent, Detail, EventKind};
 use crate::clock::{Time, after};
-use crate::fact::{Detail, Fact, What};
 use crate::hex::random_hex;
 use crate::holding::Holding;
 use crate::id::{ApproverName, TenantId};
@@ -23,19 +23,19 @@ use crate::store::{Change, Expect, Lane, NewEntry, Schedule, StoreError};
 
 /// Change in the making, and the events to publish once it is committed.
 #[derive(Debug)]
-pub(super) struct Ledger<'c> {
+pub(super) struct UnitOfWork<'c> {
     core: &'c Core,
     tenant: &'c TenantId,
     settings: &'c Tenant,
     actor: Option<&'c Actor>,
     now: Time,
     pub(super) change: Change,
-    told: Vec<Happened>,
+    told: Vec<EngineEvent>,
     /// Number of audit events so far that had notices.
     noticed: i64,
 }
 
-impl<'c> Ledger<'c> {
+impl<'c> UnitOfWork<'c> {
     pub(super) fn new(
         core: &'c Core,
         tenant: &'c TenantId,
@@ -47,19 +47,19 @@ impl<'c> Ledger<'c> {
     }
 
     /// Adds the access as it is now, with the log entries and notices of what happened to it.
-    pub(super) fn access(&mut self, access: &Access, expect: Expect, facts: &[Fact]) -> Result<(), StoreError> {
+    pub(super) fn access(&mut self, access: &Access, expect: Expect, facts: &[AuditEvent]) -> Result<(), StoreError> {
         self.change.writes.push(write_access(access, expect)?);
         self.about(access, facts)
     }
 
     /// Adds only the log entries and notices about the access, not the access itself.
-    pub(super) fn about(&mut self, access: &Access, facts: &[Fact]) -> Result<(), StoreError> {
+    pub(super) fn about(&mut self, access: &Access, facts: &[AuditEvent]) -> Result<(), StoreError> {
         let common = common(access);
         for fact in facts {
             self.ask_outside(access, fact)?;
             self.enter(Some(access), common.clone(), fact);
             self.notices(Some(access), fact)?;
-            self.told.push(Happened {
+            self.told.push(EngineEvent {
                 tenant: self.tenant.clone(),
                 fact: fact.clone(),
                 at: self.now,
@@ -70,9 +70,9 @@ impl<'c> Ledger<'c> {
     }
 
     /// Adds a log entry that is about no access.
-    pub(super) fn fact(&mut self, fact: Fact) {
+    pub(super) fn fact(&mut self, fact: AuditEvent) {
         self.enter(None, BTreeMap::new(), &fact);
-        self.told.push(Happened { tenant: self.tenant.clone(), fact, at: self.now, access: None });
+        self.told.push(EngineEvent { tenant: self.tenant.clone(), fact, at: self.now, access: None });
     }
 
     /// Adds the holding as it is now, due at this time. A new holding that holds nothing is not
@@ -107,7 +107,7 @@ impl<'c> Ledger<'c> {
         })
     }
 
-    fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &Fact) {
+    fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &AuditEvent) {
         let context = EntryContext {
             tenant: self.tenant,
             access: access.map(Access::id),
@@ -122,29 +122,29 @@ impl<'c> Ledger<'c> {
 
     /// Adds the question to an outside system whose turn it is. Its token cannot be guessed; an
     /// answer may come by that token.
-    fn ask_outside(&mut self, access: &Access, fact: &Fact) -> Result<(), StoreError> {
-        let asked = fact.text("approver").filter(|_| fact.what == What::AskedOutside);
+    fn ask_outside(&mut self, access: &Access, fact: &AuditEvent) -> Result<(), StoreError> {
+        let asked = fact.text("approver").filter(|_| fact.what == EventKind::AskedOutside);
         let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
         let token = random_hex::<24>(&*self.core.entropy);
         let (lane, serial) = (Lane::outside(self.tenant, &approver), format!("review:{token}"));
         let asked = access.decidable().question();
-        let question = ReviewRecord { access: access.id(), question: asked, approver, failures: 0, trouble: None };
+        let question = ReviewRecord { access: access.id(), question: asked, approver, failures: 0, last_error: None };
         let schedule = Some(Schedule { lane, due: self.now, serial });
         self.change.writes.push(put(review_key(self.tenant, &token), None, &question, schedule)?);
         Ok(())
     }
 
-    fn notices(&mut self, access: Option<&Access>, fact: &Fact) -> Result<(), StoreError> {
-        let receivers = receivers(self.settings, access, fact.what);
-        if receivers.is_empty() {
+    fn notices(&mut self, access: Option<&Access>, fact: &AuditEvent) -> Result<(), StoreError> {
+        let grantees = grantees(self.settings, access, fact.what);
+        if grantees.is_empty() {
             return Ok(());
         }
         let fields = fields(self.settings, access, fact, self.actor);
         let about = access.map(Access::id);
         let notice = Notice::new(self.tenant.clone(), about, fact.what, fields, self.now, &*self.core.entropy);
-        for receiver in receivers {
+        for grantee in grantees {
             // of several notices of one commit a later one has a later time
-            self.change.writes.push(notice.write(receiver, after(self.now, TimeDelta::microseconds(self.noticed)))?);
+            self.change.writes.push(notice.write(grantee, after(self.now, TimeDelta::microseconds(self.noticed)))?);
         }
         self.noticed = self.noticed.saturating_add(1);
         Ok(())
@@ -159,7 +159,7 @@ fn common(access: &Access) -> BTreeMap<String, Detail> {
         ("role".to_owned(), request.role.as_str().into()),
         ("account".to_owned(), request.account.as_str().into()),
         ("requester".to_owned(), request.parties.requester.as_str().into()),
-        ("receiver".to_owned(), request.parties.receiver.as_str().into()),
+        ("receiver".to_owned(), request.parties.grantee.as_str().into()),
         ("rule".to_owned(), access.approval().plan().rule.as_str().into()),
         ("policy".to_owned(), access.approval().plan().policy.as_str().into()),
     ]);
@@ -170,29 +170,29 @@ fn common(access: &Access) -> BTreeMap<String, Detail> {
 }
 
 /// Writes the event to the process's own log for operators, beside the audit log.
-fn tell(happened: &Happened) {
-    let Happened { tenant, fact, access, .. } = happened;
+fn tell(happened: &EngineEvent) {
+    let EngineEvent { tenant, fact, access, .. } = happened;
     let (id, target, role, account) = match access {
         Some(view) => (view.id.to_string(), view.target.as_str(), view.role.as_str(), view.account.as_str()),
         None => (String::new(), "", "", ""),
     };
     let why = fact.text("why").unwrap_or_default();
     match fact.what {
-        What::Overdue
-        | What::PumpDied
-        | What::Reappeared
-        | What::TargetRefused
-        | What::BreakGlass
-        | What::ReviewOverdue => {
+        EventKind::Overdue
+        | EventKind::PumpDied
+        | EventKind::Reappeared
+        | EventKind::TargetRefused
+        | EventKind::BreakGlass
+        | EventKind::ReviewOverdue => {
             tracing::error!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
         }
-        What::RevokeFailed
-        | What::Finding
-        | What::TargetLost
-        | What::GrantDelayed
-        | What::Retired
-        | What::ApproverFailed
-        | What::FactorLocked => {
+        EventKind::RevokeFailed
+        | EventKind::Finding
+        | EventKind::TargetLost
+        | EventKind::GrantDelayed
+        | EventKind::Retired
+        | EventKind::ApproverFailed
+        | EventKind::FactorLocked => {
             tracing::warn!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
         }
         _ => tracing::info!(%tenant, access = %id, target, role, account, why, "{}", fact.what),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Rejection, StoreMarks, Subject, store_in,
+    ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, Disarmed, Membership, Rejection, StoreMarks, SwitchKind,
+    store_in,
 };
 use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
@@ -16,7 +17,7 @@ use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Server, Value};
 use crate::error::{self, reading};
 use crate::observe::{Asked, values};
 use crate::row::Columns;
-use crate::sql::{self, dead_man as statements};
+use crate::sql::{self, dead_mans_switch as statements};
 
 /// State of the dead man's switch on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +40,9 @@ pub(crate) enum State {
 pub(crate) const PLANTED: &str = "its tables in schema `jit` were made or changed by somebody else, who could run code as the broker by them: look at what they are, drop them, and run the statements that the check of this target prints";
 
 impl State {
-    pub(crate) fn here(self) -> DeadManHere {
-        let mend = match self {
-            Self::Live => return DeadManHere::By(DeadManKind::AgentJob),
+    pub(crate) fn here(self) -> DeadMansSwitch {
+        let remedy = match self {
+            Self::Live => return DeadMansSwitch::Available(SwitchKind::AgentJob),
             Self::NoAgent => {
                 "this edition of the server has no SQL Server Agent: let the rule say `dead_man = \"when possible\"`"
             }
@@ -54,12 +55,12 @@ impl State {
                 "its job looks no more: start SQL Server Agent, and see in the job's history what fails, or whether it is disabled"
             }
         };
-        DeadManHere::Missing { mend: mend.to_owned() }
+        DeadMansSwitch::Unavailable { remedy: remedy.to_owned() }
     }
 }
 
 impl Connection {
-    pub(crate) async fn dead_man(&mut self) -> Result<State, DatabaseError> {
+    pub(crate) async fn dead_mans_switch(&mut self) -> Result<State, DatabaseError> {
         if [AZURE_DATABASE, EXPRESS].contains(&self.server.edition) {
             return Ok(State::NoAgent);
         }
@@ -91,8 +92,8 @@ impl Connection {
         Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
     }
 
-    fn lease_id(&self, subject: &Subject) -> String {
-        name_for(&[&self.server.broker_login, subject.account.as_str(), subject.role.as_str()])
+    fn lease_id(&self, membership: &Membership) -> String {
+        name_for(&[&self.server.broker_login, membership.account.as_str(), membership.role.as_str()])
     }
 
     /// Returns the time until which this call's batches may act. A batch of a call that was given
@@ -110,10 +111,10 @@ pub(crate) async fn arm(
     grace: Duration,
     budget: Budget,
 ) -> Vec<Result<Armed, DatabaseError>> {
-    match connection.dead_man().await.map(State::here) {
-        Ok(DeadManHere::By(_)) => {}
-        Ok(DeadManHere::Missing { mend }) => {
-            return none_applied(orders.len(), &DatabaseError::rejected(Rejection::NoDeadMan, mend));
+    match connection.dead_mans_switch().await.map(State::here) {
+        Ok(DeadMansSwitch::Available(_)) => {}
+        Ok(DeadMansSwitch::Unavailable { remedy }) => {
+            return none_applied(orders.len(), &DatabaseError::rejected(Rejection::NoDeadMansSwitch, remedy));
         }
         Err(error) => return none_applied(orders.len(), &error),
     }
@@ -136,11 +137,11 @@ async fn arm_some(
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call)?;
     let until = connection.until(budget);
-    let rows: Vec<Asked<'_>> = orders.iter().map(|order| Asked::only(&order.subject, until)).collect();
+    let rows: Vec<Asked<'_>> = orders.iter().map(|order| Asked::only(&order.membership, until)).collect();
     let leases = orders.iter().flat_map(|order| {
         let millis = order.ends_in.saturating_add(grace).as_micros().div_ceil(1_000);
         [
-            Value::Text(connection.lease_id(&order.subject)),
+            Value::Text(connection.lease_id(&order.membership)),
             Value::Int(i32::try_from(millis).unwrap_or(i32::MAX)),
             Value::Bit(order.sessions == Sessions::End),
         ]
@@ -157,7 +158,7 @@ async fn arm_some(
         return Err(DatabaseError::unknown("the server answered for another number of leases than was asked"));
     }
     let each = orders.iter().zip(answers).map(|(order, row)| {
-        let Subject { account, role, .. } = &order.subject;
+        let Membership { account, role, .. } = &order.membership;
         if row.maybe_int("role_id")?.is_none() {
             return Err(DatabaseError::rejected(Rejection::NoSuchRole, format!("there is no role `{role}`")));
         }
@@ -169,7 +170,7 @@ async fn arm_some(
         match (row.maybe_utc("fires_at")?, call.another_in(&armed_by)) {
             (Some(_), Some(store)) => Err(DatabaseError::another_store(account, role, &store)),
             (Some(fires_at), None) if armed_by == mark => {
-                Ok(Armed { kind: DeadManKind::AgentJob, fires_at, identity: identity.clone() })
+                Ok(Armed { kind: SwitchKind::AgentJob, fires_at, identity: identity.clone() })
             }
             _ => Err(late()),
         }
@@ -181,11 +182,11 @@ async fn arm_some(
 pub(crate) async fn disarm(
     connection: &mut Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    let mut results = Vec::with_capacity(subjects.len());
-    for some in subjects.chunks(statements::IDS) {
+    let mut results = Vec::with_capacity(memberships.len());
+    for some in memberships.chunks(statements::IDS) {
         match disarm_some(connection, call, some, budget).await {
             Ok(disarmed) => results.extend(disarmed.into_iter().map(Ok)),
             Err(error) => results.extend(none_applied(some.len(), &error)),
@@ -197,11 +198,11 @@ pub(crate) async fn disarm(
 async fn disarm_some(
     connection: &mut Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Result<Vec<Disarmed>, DatabaseError> {
     let identity = connection.meant(call)?;
-    let ids: Vec<String> = subjects.iter().map(|subject| connection.lease_id(subject)).collect();
+    let ids: Vec<String> = memberships.iter().map(|membership| connection.lease_id(membership)).collect();
     let until = Value::Time(connection.until(budget));
     let values = [until].into_iter().chain(ids.iter().cloned().map(Value::Text)).collect();
     let begin = sql::begin(&call.label, budget.patience().as_millis().max(1));
@@ -229,7 +230,7 @@ async fn disarm_some(
 /// Translates an error. Tables that are not as they have to be were not touched.
 fn unsound(error: tiberius::error::Error) -> DatabaseError {
     if error.code() == Some(statements::UNSOUND) {
-        return DatabaseError::rejected(Rejection::NoDeadMan, PLANTED);
+        return DatabaseError::rejected(Rejection::NoDeadMansSwitch, PLANTED);
     }
     error::changing(error)
 }

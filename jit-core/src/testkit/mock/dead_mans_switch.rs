@@ -9,7 +9,7 @@ use crate::id::StoreId;
 
 /// Dead man's switch of one membership.
 #[derive(Debug, Clone)]
-pub(super) struct MockDeadMan {
+pub(super) struct MockSwitch {
     pub(super) fires_at: Time,
     pub(super) fired_at: Option<Time>,
     /// Flag: there was something to take.
@@ -22,7 +22,7 @@ pub(super) struct MockDeadMan {
     pub(super) armed_by: String,
 }
 
-impl MockDeadMan {
+impl MockSwitch {
     /// Returns the store that accounts for the membership by this switch.
     pub(super) fn store(&self) -> Option<StoreId> {
         store_in(&self.armed_by).filter(|_| self.fired_at.is_none())
@@ -33,16 +33,17 @@ impl Catalog {
     /// Fires the switches that are due. A locked membership is retried at the next look, as a
     /// scheduler does.
     pub(super) fn fire(&mut self, now: Time) {
-        if !self.up || self.read_only || self.dead_men.is_empty() {
+        if !self.up || self.read_only || self.dead_mans_switches.is_empty() {
             return;
         }
-        let due = |one: &MockDeadMan| one.fired_at.is_none() && one.fires_at <= now;
-        let due: Vec<(u32, u32)> = self.dead_men.iter().filter(|(_, one)| due(one)).map(|(key, _)| *key).collect();
+        let due = |one: &MockSwitch| one.fired_at.is_none() && one.fires_at <= now;
+        let due: Vec<(u32, u32)> =
+            self.dead_mans_switches.iter().filter(|(_, one)| due(one)).map(|(key, _)| *key).collect();
         for (role, member) in due {
             if self.blocker(role, member).is_some() {
                 continue;
             }
-            let Some(mut one) = self.dead_men.get(&(role, member)).cloned() else { continue };
+            let Some(mut one) = self.dead_mans_switches.get(&(role, member)).cloned() else { continue };
             one.took = self.members.iter().any(|row| (row.role, row.member) == (role, member));
             self.run(Statement::Revoke { grantor: one.grantor, role, member, how: RevokeHow::Remove });
             if let Some(back_to) = one.default_goes {
@@ -55,7 +56,7 @@ impl Catalog {
                 self.backends.retain(|_, backend| !whose.contains(&backend.login));
             }
             one.fired_at = Some(now);
-            self.dead_men.insert((role, member), one);
+            self.dead_mans_switches.insert((role, member), one);
         }
     }
 }

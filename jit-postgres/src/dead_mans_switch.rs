@@ -7,7 +7,8 @@ use std::time::Duration;
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, Disarmed, Identity, Rejection, StoreMarks, Subject,
+    ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, Disarmed, Identity, Membership, Rejection, StoreMarks,
+    SwitchKind,
 };
 use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
@@ -20,7 +21,7 @@ use crate::connect::{Connection, Connector};
 use crate::error::{self, reading};
 use crate::observe::oid;
 use crate::sql::begin;
-use crate::sql::dead_man::{self as sql, Home};
+use crate::sql::dead_mans_switch::{self as sql, Home};
 
 /// Time that the sentinel may take to wake.
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
@@ -41,13 +42,13 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn of(i: usize, subject: &'a Subject) -> Self {
+    fn of(i: usize, membership: &'a Membership) -> Self {
         Self {
             i,
-            account: subject.account.as_str(),
-            account_id: oid(subject.account_id.as_ref()),
-            role: subject.role.as_str(),
-            role_id: oid(subject.role_id.as_ref()),
+            account: membership.account.as_str(),
+            account_id: oid(membership.account_id.as_ref()),
+            role: membership.role.as_str(),
+            role_id: oid(membership.role_id.as_ref()),
             micros: None,
             ends: None,
         }
@@ -69,7 +70,7 @@ pub(crate) struct State {
     /// Reasons why the tables that are there cannot be trusted. Empty if the home can be used.
     pub(crate) faults: Vec<String>,
     /// Home for which the repairing statements are written.
-    mend: Home,
+    remedy: Home,
     cron: Cron,
 }
 
@@ -117,21 +118,21 @@ impl Connection {
     }
 
     /// Reads the state of the switch.
-    pub(crate) async fn dead_man_state(&self) -> Result<State, DatabaseError> {
+    pub(crate) async fn dead_mans_switch_state(&self) -> Result<State, DatabaseError> {
         let places = self.places().await?;
         let home = usable(&places);
         // If somebody else has the common place, the broker gets its own.
         let clean = |place: &&Place| place.faults.is_empty();
         let begun = places.iter().filter(|place| place.schema_there).find(clean);
-        let mend = begun.or_else(|| places.iter().rev().find(clean)).or(places.first());
-        let mend = mend.map_or(Home::Common, |place| place.home);
+        let remedy = begun.or_else(|| places.iter().rev().find(clean)).or(places.first());
+        let remedy = remedy.map_or(Home::Common, |place| place.home);
         let faults =
             if home.is_some() { Vec::new() } else { places.into_iter().flat_map(|place| place.faults).collect() };
         let cron = match home {
             Some(home) if self.lookouts(home).await?.cron => self.cron(home).await?,
             _ => Cron::No,
         };
-        Ok(State { home, faults, mend, cron })
+        Ok(State { home, faults, remedy, cron })
     }
 
     fn place(&self, row: &Row) -> Result<Place, tokio_postgres::Error> {
@@ -149,7 +150,7 @@ impl Connection {
     /// again.
     async fn home(&self) -> Result<Home, DatabaseError> {
         let find = async || {
-            let state = self.dead_man_state().await?;
+            let state = self.dead_mans_switch_state().await?;
             state.home.ok_or_else(|| state.missing())
         };
         self.statements.home.get_or_try_init(find).await.copied()
@@ -181,11 +182,12 @@ impl Connection {
     /// Returns the store whose mark stands on each of these memberships. Statements sent behind it
     /// find the marks in `jit.marks`. `None` if there is no place for marks, or if the place cannot
     /// be read or trusted now. Whatever waits for an end does not wait for that.
-    pub(crate) async fn marks(&self, subjects: &[Subject], wait: Duration) -> Option<Vec<Option<StoreId>>> {
-        let home = self.marked().await.filter(|_| !subjects.is_empty())?;
+    pub(crate) async fn marks(&self, memberships: &[Membership], wait: Duration) -> Option<Vec<Option<StoreId>>> {
+        let home = self.marked().await.filter(|_| !memberships.is_empty())?;
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await.ok()?;
         let marks = self.prepared(&self.statements.marks, &sql::marks(home)).await.ok()?;
-        let asked: Vec<Asked<'_>> = subjects.iter().enumerate().map(|(i, subject)| Asked::of(i, subject)).collect();
+        let asked: Vec<Asked<'_>> =
+            memberships.iter().enumerate().map(|(i, membership)| Asked::of(i, membership)).collect();
         let asked = written(&asked).ok()?;
         let begin = sql::begin_reading(wait.as_millis().max(1));
         let (broker, pid) = (self.server.broker, self.server.pid);
@@ -204,7 +206,7 @@ impl Connection {
         }
         let text: String = row.ok()?.try_get("marks").ok()?;
         let found: Vec<Mark> = serde_json::from_str(&text).ok()?;
-        let mut marks: Vec<Option<StoreId>> = subjects.iter().map(|_| None).collect();
+        let mut marks: Vec<Option<StoreId>> = memberships.iter().map(|_| None).collect();
         for Mark { i, store } in found {
             if let Some(place) = marks.get_mut(i) {
                 *place = Some(store);
@@ -236,12 +238,12 @@ impl Connection {
     }
 
     /// Returns the kind of dead man's switch that works here.
-    pub(crate) async fn dead_man(&self) -> Result<DeadManHere, DatabaseError> {
-        let state = self.dead_man_state().await?;
+    pub(crate) async fn dead_mans_switch(&self) -> Result<DeadMansSwitch, DatabaseError> {
+        let state = self.dead_mans_switch_state().await?;
         Ok(match (&state.home, &state.cron) {
-            (None, _) => DeadManHere::Missing { mend: state.why() },
-            (Some(_), Cron::Runs) => DeadManHere::By(DeadManKind::PgCron),
-            (Some(_), _) => DeadManHere::By(DeadManKind::Sentinel),
+            (None, _) => DeadMansSwitch::Unavailable { remedy: state.why() },
+            (Some(_), Cron::Runs) => DeadMansSwitch::Available(SwitchKind::PgCron),
+            (Some(_), _) => DeadMansSwitch::Available(SwitchKind::Sentinel),
         })
     }
 
@@ -313,7 +315,7 @@ impl Connection {
         match guarded {
             Ok(_) => {}
             Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => {
-                let state = self.dead_man_state().await?;
+                let state = self.dead_mans_switch_state().await?;
                 // The next connection looks for a place again.
                 self.close();
                 return Err(state.missing());
@@ -334,7 +336,7 @@ fn usable(places: &[Place]) -> Option<Home> {
 impl State {
     /// Returns the statements that make the switch, or repair it.
     pub(crate) fn statements(&self, broker: &str) -> Option<String> {
-        self.home.is_none().then(|| sql::make(broker, self.mend))
+        self.home.is_none().then(|| sql::make(broker, self.remedy))
     }
 
     /// Returns a remark about a switch that works.
@@ -347,9 +349,9 @@ impl State {
         ))
     }
 
-    pub(crate) fn kind(&self) -> Option<DeadManKind> {
+    pub(crate) fn kind(&self) -> Option<SwitchKind> {
         self.home?;
-        Some(if self.cron == Cron::Runs { DeadManKind::PgCron } else { DeadManKind::Sentinel })
+        Some(if self.cron == Cron::Runs { SwitchKind::PgCron } else { SwitchKind::Sentinel })
     }
 
     fn why(&self) -> String {
@@ -361,7 +363,7 @@ impl State {
     }
 
     fn missing(&self) -> DatabaseError {
-        DatabaseError::rejected(Rejection::NoDeadMan, self.why())
+        DatabaseError::rejected(Rejection::NoDeadMansSwitch, self.why())
     }
 }
 
@@ -384,7 +386,7 @@ pub(crate) async fn arm(
     orders: &[ArmOrder],
     budget: Budget,
 ) -> Vec<Result<Armed, DatabaseError>> {
-    let grace = connector.config().dead_man_grace;
+    let grace = connector.config().dead_mans_switch_grace;
     arm_all(connector, connection, call, orders, grace, budget)
         .await
         .unwrap_or_else(|error| none_applied(orders.len(), &error))
@@ -401,7 +403,7 @@ async fn arm_all(
     let asked = orders.iter().enumerate().map(|(i, order)| Asked {
         micros: Some(i64::try_from(order.ends_in.saturating_add(grace).as_micros()).unwrap_or(i64::MAX)),
         ends: Some(order.sessions == Sessions::End),
-        ..Asked::of(i, &order.subject)
+        ..Asked::of(i, &order.membership)
     });
     let asked = written(&asked.collect::<Vec<_>>())?;
     // A packet of a call that was given up must not move what is armed later.
@@ -422,8 +424,8 @@ async fn arm_all(
     let rows = rows?;
     let lookouts = lookouts?;
     let identity = moment?.identity;
-    let kind = if connection.scheduled(home, lookouts).await? { DeadManKind::PgCron } else { DeadManKind::Sentinel };
-    if kind == DeadManKind::Sentinel && !lookouts.awake {
+    let kind = if connection.scheduled(home, lookouts).await? { SwitchKind::PgCron } else { SwitchKind::Sentinel };
+    if kind == SwitchKind::Sentinel && !lookouts.awake {
         wake(connector, connection, home, budget, &identity).await?;
     }
     let mut results: Vec<Result<Armed, DatabaseError>> = orders.iter().map(|_| Err(late())).collect();
@@ -434,10 +436,10 @@ async fn arm_all(
             (row.try_get("has_role").map_err(reading)?, row.try_get("has_account").map_err(reading)?);
         let another: Option<String> = row.try_get("another").map_err(reading)?;
         let another = another.and_then(|another| StoreId::new(another).ok());
-        let subject = usize::try_from(i).ok().and_then(|i| orders.get(i)).map(|order| &order.subject);
+        let membership = usize::try_from(i).ok().and_then(|i| orders.get(i)).map(|order| &order.membership);
         let another = another
-            .zip(subject)
-            .map(|(store, Subject { account, role, .. })| DatabaseError::another_store(account, role, &store));
+            .zip(membership)
+            .map(|(store, Membership { account, role, .. })| DatabaseError::another_store(account, role, &store));
         let result = match (fires_at, another) {
             (Some(fires_at), _) => Ok(Armed { kind, fires_at, identity: identity.clone() }),
             (None, Some(another)) => Err(another),
@@ -519,19 +521,22 @@ async fn its_connection(connector: &Connector, server: &Identity) -> Result<Conn
 pub(crate) async fn disarm(
     connection: &Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    disarm_all(connection, call, subjects, budget).await.unwrap_or_else(|error| none_applied(subjects.len(), &error))
+    disarm_all(connection, call, memberships, budget)
+        .await
+        .unwrap_or_else(|error| none_applied(memberships.len(), &error))
 }
 
 async fn disarm_all(
     connection: &Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
-    let asked: Vec<Asked<'_>> = subjects.iter().enumerate().map(|(i, subject)| Asked::of(i, subject)).collect();
+    let asked: Vec<Asked<'_>> =
+        memberships.iter().enumerate().map(|(i, membership)| Asked::of(i, membership)).collect();
     let until = connection.server.clock.after(budget.left());
     let asked = written(&asked)?;
     let store = call.store.as_ref().map(StoreId::as_str);
@@ -545,11 +550,13 @@ async fn disarm_all(
     let (rows, moment) = tokio::join!(biased; disarming, connection.moment());
     let identity = moment?.identity;
     let none = || Ok(Disarmed { fired_at: None, identity: identity.clone() });
-    let mut results: Vec<Result<Disarmed, DatabaseError>> = subjects.iter().map(|_| none()).collect();
+    let mut results: Vec<Result<Disarmed, DatabaseError>> = memberships.iter().map(|_| none()).collect();
     let rows = match rows {
         Ok(rows) => rows,
         // Whoever took away the table, or the right to it, took the leases along.
-        Err(DatabaseError::Rejected { rejection: Rejection::NoDeadMan | Rejection::PrivilegeMissing, .. }) => {
+        Err(DatabaseError::Rejected {
+            rejection: Rejection::NoDeadMansSwitch | Rejection::PrivilegeMissing, ..
+        }) => {
             return Ok(results);
         }
         Err(error) => return Err(error),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Identity;
 use super::order::DefaultRole;
-use super::seen::Subject;
+use super::seen::Membership;
 use crate::clock::Time;
 use crate::policy::Sessions;
 
@@ -20,7 +20,7 @@ pub const DEAD_MAN_GRACE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum DeadManKind {
+pub enum SwitchKind {
     /// Event of the server's scheduler (MySQL, MariaDB). It outlives a restart.
     Event,
     /// Job of `pg_cron` (PostgreSQL), which looks once a minute. It outlives a restart.
@@ -32,7 +32,7 @@ pub enum DeadManKind {
     AgentJob,
 }
 
-impl DeadManKind {
+impl SwitchKind {
     /// Returns the name that the log uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -45,7 +45,7 @@ impl DeadManKind {
     }
 }
 
-impl fmt::Display for DeadManKind {
+impl fmt::Display for SwitchKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -54,13 +54,13 @@ impl fmt::Display for DeadManKind {
 /// Dead man's switch of a server, or the way to get one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DeadManHere {
+pub enum DeadMansSwitch {
     /// Server has a switch, by this mechanism.
-    By(DeadManKind),
+    Available(SwitchKind),
     /// Server has no switch.
-    Missing {
+    Unavailable {
         /// Fix in one sentence: the way to turn it on.
-        mend: String,
+        remedy: String,
     },
 }
 
@@ -69,7 +69,7 @@ pub enum DeadManHere {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArmOrder {
     /// Account and role of the membership.
-    pub subject: Subject,
+    pub membership: Membership,
     /// Time from now until the last access to the membership is to be over. The target's grace
     /// comes on top.
     pub ends_in: Duration,
@@ -83,7 +83,7 @@ pub struct ArmOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Armed {
     /// Mechanism of the switch.
-    pub kind: DeadManKind,
+    pub kind: SwitchKind,
     /// Time at which it fires, by the server's clock, UTC.
     pub fires_at: Time,
     /// Server that has the switch, as the very connection saw it.

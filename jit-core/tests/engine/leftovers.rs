@@ -25,14 +25,14 @@ fn make(server: &MockServer, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_made_in_the_window_is_told_at_its_end_and_what_was_there_is_not() {
     let server = server(17);
-    server.grant("reader", "dave", "jit_broker", jit_core::database::Width::SetRole, false).unwrap();
+    server.grant("reader", "dave", "jit_broker", jit_core::database::MembershipScope::SetRole, false).unwrap();
     let jit = engine_with(POLICY, server.database()).await;
     let pump = jit.start();
     let first = usable(&jit, "alice", "reader", 3_600_000).await;
     make(&server, "copy_of_orders");
     jit.release(&actor("alice"), first.id()).await.unwrap();
     let ended = jit.until_ended(first.id(), PATIENCE).await.unwrap();
-    let left = ended.evidence.unwrap().left_behind;
+    let left = ended.evidence.unwrap().leftovers;
     assert!(left.len() == 1 && left[0].contains("copy_of_orders"), "{left:?}");
     let log = told(&jit, &first).await;
     assert!(log.contains(&"finding".to_owned()), "{log:?}");
@@ -40,7 +40,7 @@ async fn what_was_made_in_the_window_is_told_at_its_end_and_what_was_there_is_no
     let second = usable(&jit, "alice", "reader", 3_600_000).await;
     make(&server, "another");
     jit.release(&actor("alice"), second.id()).await.unwrap();
-    let left = jit.until_ended(second.id(), PATIENCE).await.unwrap().evidence.unwrap().left_behind;
+    let left = jit.until_ended(second.id(), PATIENCE).await.unwrap().evidence.unwrap().leftovers;
     assert!(left.len() == 1 && left[0].contains("another"), "{left:?}");
     pump.stop().await;
 }
@@ -56,8 +56,8 @@ async fn a_rule_can_switch_it_off() {
     make(&server, "copy_of_orders");
     jit.release(&actor("alice"), access.id()).await.unwrap();
     let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
-    assert!(ended.evidence.unwrap().left_behind.is_empty());
-    assert_eq!(database.calls(Method::Belongings).begun, 0);
+    assert!(ended.evidence.unwrap().leftovers.is_empty());
+    assert_eq!(database.calls(Method::OwnedObjects).begun, 0);
     pump.stop().await;
 }
 
@@ -68,7 +68,7 @@ async fn nobody_waits_for_it_and_that_it_is_not_known_is_told() {
     let jit = engine_with(POLICY, database.clone()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 3_600_000).await;
-    database.script(Method::Belongings, [Some(Fault::HangForever)]);
+    database.script(Method::OwnedObjects, [Some(Fault::HangForever)]);
     jit.release(&actor("alice"), access.id()).await.unwrap();
     let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!(held(&server, "reader"), 0);
@@ -83,13 +83,13 @@ async fn an_access_that_was_never_granted_leaves_nothing_behind() {
     let database = faulty(&server);
     let jit = engine_with(POLICY, database.clone()).await;
     // a member of the account would get the role as well, so the grant is rejected
-    server.grant("alice", "bob", "postgres", jit_core::database::Width::SetRole, false).unwrap();
-    database.script(Method::Belongings, [None, Some(Fault::NotApplied)]);
+    server.grant("alice", "bob", "postgres", jit_core::database::MembershipScope::SetRole, false).unwrap();
+    database.script(Method::OwnedObjects, [None, Some(Fault::NotApplied)]);
     let pump = jit.start();
     let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
     let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!(ended.state, "failed");
-    assert!(database.calls(Method::Belongings).begun >= 2, "it was not looked at");
+    assert!(database.calls(Method::OwnedObjects).begun >= 2, "it was not looked at");
     assert_eq!(ended.evidence.unwrap().not_compared, None);
     pump.stop().await;
 }
@@ -100,12 +100,12 @@ async fn a_role_that_can_grant_is_not_granted_before_it_is_known() {
     let database = faulty(&server);
     let text = POLICY.replace("max = \"4h\"\n", "max = \"4h\"\ncan_grant = \"accepted\"\n");
     let jit = engine_with(&text, database.clone()).await;
-    database.always(Method::Belongings, Some(Fault::NotApplied));
+    database.always(Method::OwnedObjects, Some(Fault::NotApplied));
     let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
     jit.run_due().await.unwrap();
     assert_eq!(jit.access(access.id()).await.unwrap().state, "scheduled");
     assert_eq!(held(&server, "reader"), 0);
-    database.always(Method::Belongings, None);
+    database.always(Method::OwnedObjects, None);
     let pump = jit.start();
     jit.until_active(access.id(), PATIENCE).await.unwrap();
     pump.stop().await;

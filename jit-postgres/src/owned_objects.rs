@@ -1,6 +1,6 @@
 //! Objects that an account and a role own, and memberships that they passed on.
 
-use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_OWNED_OBJECTS, Membership, Owned, OwnedObject};
 
 use crate::connect::Connection;
 use crate::error::reading;
@@ -10,15 +10,15 @@ use crate::sql;
 
 impl Connection {
     /// Returns the owned objects of each subject, one answer per subject.
-    pub(crate) async fn belongings(&self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
-        let asked = Asked::of(subjects);
-        let statement = self.prepared(&self.statements.belongings, sql::BELONGINGS).await?;
-        let most = i64::try_from(MOST_THINGS.saturating_add(1)).unwrap_or(i64::MAX);
+    pub(crate) async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
+        let asked = Asked::of(memberships);
+        let statement = self.prepared(&self.statements.owned_objects, sql::BELONGINGS).await?;
+        let most = i64::try_from(MOST_OWNED_OBJECTS.saturating_add(1)).unwrap_or(i64::MAX);
         self.moment_statement().await?;
         let parameters = asked.parameters(&most);
         let (moment, rows) = tokio::join!(biased; self.moment(), self.client.query(statement, &parameters));
         let (moment, rows) = (moment?, rows.map_err(reading)?);
-        if rows.len() != subjects.len() {
+        if rows.len() != memberships.len() {
             return Err(incomplete());
         }
         let mut all = Vec::with_capacity(rows.len());
@@ -30,13 +30,13 @@ impl Connection {
                 return Err(incomplete());
             }
             let things = ids.into_iter().zip(whats).zip(versions);
-            let things = things.map(|((id, what), version)| Thing {
+            let things = things.map(|((id, what), version)| OwnedObject {
                 id,
                 what,
                 version: version.map(String::from),
                 membership: None,
             });
-            all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_THINGS));
+            all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_OWNED_OBJECTS));
         }
         Ok(Owned { identity: moment.identity, each: all })
     }

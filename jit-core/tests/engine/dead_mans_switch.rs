@@ -15,9 +15,9 @@ use crate::stage::*;
 /// Grace after the end before the switch fires.
 const GRACE: TimeDelta = TimeDelta::milliseconds(300);
 
-fn with_dead_man() -> MockServer {
+fn with_dead_mans_switch() -> MockServer {
     let server = server(17);
-    server.set_dead_man(Some(GRACE));
+    server.set_dead_mans_switch(Some(GRACE));
     server
 }
 
@@ -49,7 +49,7 @@ fn place(told: &[String], what: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_04_every_node_is_dead_and_the_role_goes_all_the_same() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let jit = engine_with(Arc::clone(&store), POLICY, server.database()).await;
     let access = jit.request(&actor("alice"), ask("reader", 500)).await.unwrap();
     jit.run_due().await.unwrap();
@@ -74,14 +74,14 @@ async fn law_04_every_node_is_dead_and_the_role_goes_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_04_one_that_ended_in_time_leaves_nothing_armed() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let jit = engine_with(store, POLICY, server.database()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 3_600_000).await;
     jit.release(&actor("alice"), access.id()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
     // held by hand from now on: this system must not take it
-    server.grant("reader", "alice", "jit_broker", jit_core::database::Width::SetRole, false).unwrap();
+    server.grant("reader", "alice", "jit_broker", jit_core::database::MembershipScope::SetRole, false).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(held(&server, "reader"), 1);
     let log = told(&jit, &access).await;
@@ -92,7 +92,7 @@ async fn law_04_one_that_ended_in_time_leaves_nothing_armed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn law_07_it_fires_for_the_last_of_overlapping_ends_only() {
     for longer_first in [true, false] {
-        let (server, store) = (with_dead_man(), memory());
+        let (server, store) = (with_dead_mans_switch(), memory());
         let jit = engine_with(store, POLICY, server.database()).await;
         let lengths = if longer_first { [1_500, 400] } else { [400, 1_500] };
         for length in lengths {
@@ -108,7 +108,7 @@ async fn law_07_it_fires_for_the_last_of_overlapping_ends_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_07_it_follows_what_remains_when_one_of_two_is_released() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let jit = engine_with(store, POLICY, server.database()).await;
     let long = jit.request(&actor("alice"), ask("reader", 3_600_000)).await.unwrap();
     jit.run_due().await.unwrap();
@@ -123,7 +123,7 @@ async fn law_07_it_follows_what_remains_when_one_of_two_is_released() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_02_it_moves_with_an_extension_before_that_is_recorded() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let text = requiring();
     let jit = engine_with(store, &text, database.clone()).await;
@@ -143,7 +143,7 @@ async fn law_02_it_moves_with_an_extension_before_that_is_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_04_a_new_incarnation_has_it_armed_anew() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let jit = engine_with(store, POLICY, database.clone()).await;
     let pump = jit.start();
@@ -160,7 +160,7 @@ async fn law_04_a_new_incarnation_has_it_armed_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_04_it_stays_while_the_revoke_fails_in_a_new_incarnation_too() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let jit = engine_with(Arc::clone(&store), POLICY, database.clone()).await;
     let access = jit.request(&actor("alice"), ask("reader", 800)).await.unwrap();
@@ -189,10 +189,10 @@ async fn a_rule_that_requires_it_is_refused_where_there_is_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_requires_it_grants_nothing_once_it_is_turned_off() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let jit = engine_with(store, &requiring(), server.database()).await;
     let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
-    server.set_dead_man(None);
+    server.set_dead_mans_switch(None);
     jit.run_due().await.unwrap();
     assert_eq!(held(&server, "reader"), 0);
     let view: AccessView = jit.access(access.id()).await.unwrap();
@@ -203,7 +203,7 @@ async fn a_rule_that_requires_it_grants_nothing_once_it_is_turned_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_it_is_only_wished_for_its_failure_is_told_and_holds_up_nobody() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let jit = engine_with(store, POLICY, database.clone()).await;
     database.script(Method::Arm, [Some(Fault::NotApplied), Some(Fault::NotApplied)]);
@@ -216,7 +216,7 @@ async fn where_it_is_only_wished_for_its_failure_is_told_and_holds_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_be_disarmed_is_tried_again() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let jit = engine_with(store, POLICY, database.clone()).await;
     let pump = jit.start();
@@ -230,7 +230,7 @@ async fn one_that_cannot_be_disarmed_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_can_switch_it_off() {
-    let (server, store) = (with_dead_man(), memory());
+    let (server, store) = (with_dead_mans_switch(), memory());
     let database = faulty(&server);
     let off = requiring().replace("\"required\"", "\"off\"");
     let jit = engine_with(store, &off, database.clone()).await;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied};
 use jit_core::database::{
-    ArmOrder, Armed, Call, DatabaseError, DeadManHere, DeadManKind, DefaultRole, Disarmed, Identity, Rejection,
-    StoreMarks, Subject, store_in,
+    ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Identity, Membership, Rejection,
+    StoreMarks, SwitchKind, store_in,
 };
 use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
@@ -20,7 +20,7 @@ use crate::account::Name;
 use crate::connect::Connection;
 use crate::error::{self, reading};
 use crate::observe::{Named, garbled, name, number, text};
-use crate::sql::dead_man::{self as sql, Lease, Namesakes, When};
+use crate::sql::dead_mans_switch::{self as sql, Lease, Namesakes, When};
 use crate::sql::{NAMES, NAMES_IN};
 
 /// Number of events in one packet.
@@ -45,9 +45,9 @@ pub(crate) struct State {
 impl State {
     /// Returns whether there is a switch, given the others (for people to read) who may change what
     /// the broker has.
-    pub(crate) fn here(&self, others: Option<&str>) -> DeadManHere {
+    pub(crate) fn here(&self, others: Option<&str>) -> DeadMansSwitch {
         let Self { home, strangers, .. } = self;
-        let mend = if !(self.may_schedule && self.is_there) {
+        let remedy = if !(self.may_schedule && self.is_there) {
             HOW_TO_MAKE.to_owned()
         } else if !strangers.is_empty() {
             format!(
@@ -61,9 +61,9 @@ impl State {
         } else if !self.is_scheduler_on {
             sql::SCHEDULER_ON.to_owned()
         } else {
-            return DeadManHere::By(DeadManKind::Event);
+            return DeadMansSwitch::Available(SwitchKind::Event);
         };
-        DeadManHere::Missing { mend }
+        DeadMansSwitch::Unavailable { remedy }
     }
 }
 
@@ -91,13 +91,13 @@ struct Event {
 
 impl Connection {
     /// Reads whether there is a dead man's switch here.
-    pub(crate) async fn dead_man(&mut self) -> Result<DeadManHere, DatabaseError> {
+    pub(crate) async fn dead_mans_switch(&mut self) -> Result<DeadMansSwitch, DatabaseError> {
         let others = self.others().await?;
-        Ok(self.dead_man_state().await?.here(others.as_deref()))
+        Ok(self.dead_mans_switch_state().await?.here(others.as_deref()))
     }
 
     /// Reads the state of the switch on the server.
-    pub(crate) async fn dead_man_state(&mut self) -> Result<State, DatabaseError> {
+    pub(crate) async fn dead_mans_switch_state(&mut self) -> Result<State, DatabaseError> {
         let home = self.home();
         let rows = self.ask(sql::STATE, (&home, &home, &home, &home).into()).await.map_err(reading)?;
         let row = rows.first().ok_or_else(garbled)?;
@@ -221,14 +221,14 @@ async fn arm_all(
     budget: Budget,
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call).await?;
-    let (others, state) = (connection.others().await?, connection.dead_man_state().await?);
-    if let DeadManHere::Missing { mend } = state.here(others.as_deref()) {
-        return Err(DatabaseError::rejected(Rejection::NoDeadMan, mend));
+    let (others, state) = (connection.others().await?, connection.dead_mans_switch_state().await?);
+    if let DeadMansSwitch::Unavailable { remedy } = state.here(others.as_deref()) {
+        return Err(DatabaseError::rejected(Rejection::NoDeadMansSwitch, remedy));
     }
     let killer = if state.may_kill { None } else { connection.killer().await? };
     let (flavour, home) = (connection.server.flavour, connection.home());
     let label = comment(&call.mark());
-    let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.subject)).collect();
+    let named: Vec<Named> = orders.iter().map(|order| Named::of(flavour, &order.membership)).collect();
     let names: Vec<String> = named.iter().map(|named| connection.event(named)).collect();
     let there = connection.events(&names).await?;
     // an event that is armed anew within the window keeps the accounts of the window's begin, so it
@@ -287,15 +287,15 @@ async fn arm_all(
     let now = connection.events(&names).await?;
     let each = wanted.iter().zip(orders).zip(others).map(|(((event, body, _), order), other)| match now.get(event) {
         _ if other.is_some() => {
-            let Subject { account, role, .. } = &order.subject;
+            let Membership { account, role, .. } = &order.membership;
             Err(other.map_or_else(late, |store| DatabaseError::another_store(account, role, &store)))
         }
         Some(armed) if armed.enabled && armed.armed_by == label && armed.body.as_ref() == Some(body) => {
-            Ok(Armed { kind: DeadManKind::Event, fires_at: armed.fires_at, identity: identity.clone() })
+            Ok(Armed { kind: SwitchKind::Event, fires_at: armed.fires_at, identity: identity.clone() })
         }
         Some(Event { own: false, .. }) => {
             let why = format!("the event `{home}`.`{event}` is somebody else's, or was changed: drop it");
-            Err(DatabaseError::rejected(Rejection::NoDeadMan, why))
+            Err(DatabaseError::rejected(Rejection::NoDeadMansSwitch, why))
         }
         _ => Err(failure.as_ref().map_or_else(late, copied)),
     });
@@ -306,25 +306,26 @@ async fn arm_all(
 pub(crate) async fn disarm(
     connection: &mut Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    match disarm_all(connection, call, subjects, budget).await {
+    match disarm_all(connection, call, memberships, budget).await {
         Ok(disarmed) => disarmed.into_iter().map(Ok).collect(),
-        Err(error) => none_applied(subjects.len(), &error),
+        Err(error) => none_applied(memberships.len(), &error),
     }
 }
 
 async fn disarm_all(
     connection: &mut Connection,
     call: &Call,
-    subjects: &[Subject],
+    memberships: &[Membership],
     budget: Budget,
 ) -> Result<Vec<Disarmed>, DatabaseError> {
     let identity = connection.meant(call).await?;
     let (flavour, home) = (connection.server.flavour, connection.home());
-    let names: Vec<String> = subjects.iter().map(|subject| connection.event(&Named::of(flavour, subject))).collect();
-    if !connection.dead_man_state().await?.may_schedule {
+    let names: Vec<String> =
+        memberships.iter().map(|membership| connection.event(&Named::of(flavour, membership))).collect();
+    if !connection.dead_mans_switch_state().await?.may_schedule {
         // an armed event would fire all the same, and nobody would see it
         let why = format!("the broker does not see its events any more: GRANT EVENT ON {home}.* to it again");
         return Err(DatabaseError::not_applied(why));

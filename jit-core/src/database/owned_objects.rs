@@ -5,11 +5,11 @@ use crate::id::{Account, RoleName};
 
 /// Largest number of owned objects that are compared. An account that owns thousands of objects
 /// does not belong to a person.
-pub const MOST_THINGS: usize = 1_000;
+pub const MOST_OWNED_OBJECTS: usize = 1_000;
 
 /// One owned object or passed-on right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Thing {
+pub struct OwnedObject {
     /// Id that distinguishes it from all others on the server. It survives a rename if the engine
     /// has such ids.
     pub id: String,
@@ -31,9 +31,9 @@ pub struct Owned {
     /// Server that showed them, as the very connection saw it.
     pub identity: super::Identity,
     /// Owned objects of each subject, in the order of the subjects.
-    pub each: Vec<Belongings>,
+    pub each: Vec<OwnedObjects>,
 }
 
 /// Owned objects of one subject, in the order of their ids. `None` if there are more than
-/// [`MOST_THINGS`].
-pub type Belongings = Option<Vec<Thing>>;
+/// [`MOST_OWNED_OBJECTS`].
+pub type OwnedObjects = Option<Vec<OwnedObject>>;

@@ -30,7 +30,7 @@ impl Oracle {
     /// Checks whether it is known when the switch fires: the server's clock was never set by hand,
     /// and no paused or less informed node moved the switch.
     fn is_certain(&self, held: &Held) -> bool {
-        self.dead_men && is_guarded(held.0, &held.1) && !self.clock_was_put && !self.loose.contains(held)
+        self.dead_mans_switches && is_guarded(held.0, &held.1) && !self.clock_was_put && !self.loose.contains(held)
     }
 
     /// Records that the clock of a server is set by hand: its switches fire early or late.
@@ -41,14 +41,14 @@ impl Oracle {
     /// Marks every switch as loose: nodes behind a store that lost its tail may move them by its
     /// older knowledge.
     pub(super) fn loosen_all(&mut self) {
-        for (role, account, ..) in self.dead_men_of(SERVER) {
+        for (role, account, ..) in self.dead_mans_switches_of(SERVER) {
             self.loose.insert((SERVER, role, account));
         }
     }
 
     /// Checks an order for a switch that the pump, or an extension of a window, is about to send.
     /// An order to disarm may be sent only if no membership is held that could be forgotten.
-    pub(in super::super) fn sends_dead_man(
+    pub(in super::super) fn sends_dead_mans_switch(
         &mut self,
         by: Sender,
         label: &str,
@@ -72,12 +72,14 @@ impl Oracle {
 
     /// Checks that the switch is armed when the holder of the claim is about to send a grant.
     pub(super) fn is_armed(&self, id: &str, case: &Case, held: &Held, now: Time) -> Lawful {
-        if !self.dead_men || !is_guarded(held.0, &held.1) || self.clock_was_put {
+        if !self.dead_mans_switches || !is_guarded(held.0, &held.1) || self.clock_was_put {
             return Ok(());
         }
         let (Some(server), Some(end)) = (self.servers.get(SERVER), case.latest_end) else { return Ok(()) };
-        let armed =
-            self.dead_men_of(SERVER).into_iter().find(|(role, account, ..)| (role, account) == (&held.1, &held.2));
+        let armed = self
+            .dead_mans_switches_of(SERVER)
+            .into_iter()
+            .find(|(role, account, ..)| (role, account) == (&held.1, &held.2));
         let Some((.., fires_at, None)) = armed else {
             return Err(broken(
                 4,
@@ -95,8 +97,8 @@ impl Oracle {
 
     /// Records the switches that fired since the last check: the server itself took the membership
     /// away.
-    pub(in super::super) fn dead_men_fired(&mut self, now: Time) -> Lawful {
-        let all = self.dead_men_of(SERVER);
+    pub(in super::super) fn dead_mans_switches_fired(&mut self, now: Time) -> Lawful {
+        let all = self.dead_mans_switches_of(SERVER);
         for (role, account, _, fired_at) in all {
             let Some(fired_at) = fired_at else { continue };
             let held = (SERVER, role, account);

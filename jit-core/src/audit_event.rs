@@ -11,9 +11,9 @@ use crate::text::{LONGEST_DETAIL, cut};
 
 /// An audit event: its kind and its details. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fact {
+pub struct AuditEvent {
     /// Kind of the event.
-    pub what: What,
+    pub what: EventKind,
     /// Details of the event, by name.
     pub details: BTreeMap<String, Detail>,
 }
@@ -39,11 +39,11 @@ macro_rules! whats {
         /// Kind of an audit event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
-        pub enum What {
+        pub enum EventKind {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
 
-        impl What {
+        impl EventKind {
             /// Returns the name that the log uses.
             #[must_use]
             pub fn as_str(self) -> &'static str {
@@ -133,11 +133,11 @@ whats! {
     EndedAhead = "ended-ahead",
     /// The dead man's switch was armed: the database itself takes the role away if no process of
     /// ours does.
-    DeadManArmed = "dead-man-armed",
+    SwitchArmed = "dead-man-armed",
     /// The dead man's switch could not be armed, moved or disarmed; it is tried again.
-    DeadManMissing = "dead-man-missing",
+    SwitchMissing = "dead-man-missing",
     /// The dead man's switch fired: the database took the membership away if it was still there.
-    DeadManFired = "dead-man-fired",
+    SwitchFired = "dead-man-fired",
     /// The role was revoked and verified.
     Revoked = "revoked",
     /// The role was looked at again, and is still gone.
@@ -178,16 +178,16 @@ whats! {
     NoticeDropped = "notice-dropped",
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl Fact {
+impl AuditEvent {
     /// Makes an audit event without details.
     #[must_use]
-    pub fn new(what: What) -> Self {
+    pub fn new(what: EventKind) -> Self {
         Self { what, details: BTreeMap::new() }
     }
 

@@ -36,7 +36,7 @@ WHERE EVENT_SCHEMA LIKE 'jit%' AND EVENT_NAME LIKE 'lease\\_%'";
 /// Returns the statements with which a DBA gives the broker a dead man's switch. The broker is
 /// `broker` as `user@host`, and `quoted` as in statements.
 #[must_use]
-pub fn dead_man_for(broker: &str, quoted: &str) -> Vec<String> {
+pub fn dead_mans_switch_for(broker: &str, quoted: &str) -> Vec<String> {
     let home = home(broker);
     vec![
         "CREATE DATABASE IF NOT EXISTS jit CHARACTER SET utf8mb4".to_owned(),

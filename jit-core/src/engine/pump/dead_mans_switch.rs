@@ -10,41 +10,41 @@ use tokio::time::Instant;
 use super::super::core::{Core, Tenant};
 use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
 use super::super::who::Who;
-use super::Lanes;
-use super::case::Case;
+use super::Pump;
+use super::account_work::AccountWork;
 use super::counted::Counted;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::access::{Access, Event};
+use crate::audit_event::{AuditEvent, EventKind, stamp};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{
-    ArmOrder, Armed, Call, Database, DatabaseError, DeadManHere, DefaultRole, Disarmed, Rejection, Subject,
+    ArmOrder, Armed, Call, Database, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Membership, Rejection,
 };
-use crate::fact::{Fact, What, stamp};
 use crate::grant::Grant;
-use crate::holding::{ArmedDeadMan, Holding, WantedDeadMan, mode, same, wanted_dead_men};
+use crate::holding::{ArmedSwitch, Holding, WantedSwitch, mode, same, wanted_dead_mans_switches};
 use crate::id::{AccessId, TargetName, TenantId};
-use crate::policy::DeadMan;
-use crate::store::{Kind, PageAsk, RecordKey, StoreError};
+use crate::policy::DeadMansSwitchPolicy;
+use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 
 /// Interval between two looks whether a server with our dead man's switches was restarted.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Limit for the server's answer to such a look.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
-impl Case {
+impl AccountWork {
     /// Makes due what has to be armed, moved or disarmed.
-    pub(super) fn plan_dead_men(&mut self, target: &TargetName, here: &DeadManHere, now: Time) {
-        let by = matches!(here, DeadManHere::By(_)).then_some(target);
+    pub(super) fn plan_dead_mans_switches(&mut self, target: &TargetName, here: &DeadMansSwitch, now: Time) {
+        let by = matches!(here, DeadMansSwitch::Available(_)).then_some(target);
         let live: Vec<_> = self.accesses.values().map(|loaded| &loaded.access).collect();
-        if self.holding.plan_dead_men(&live, by, now) {
+        if self.holding.plan_dead_mans_switches(&live, by, now) {
             self.touch();
         }
     }
 
     /// Checks whether the pass of this label is about to send the grant of one of these.
-    fn begins(&self, wanted: &WantedDeadMan, label: &str) -> bool {
+    fn begins(&self, wanted: &WantedSwitch, label: &str) -> bool {
         let begins = |id: &AccessId| match self.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
             Some(Grant::Granting(granting)) => granting.intent.label == label,
             _ => false,
@@ -54,31 +54,36 @@ impl Case {
 
     /// Returns the reason why nothing may be granted to this access, whose rule requires a dead
     /// man's switch. None if it is armed or not required.
-    pub(super) fn without_dead_man(&self, id: AccessId, here: &DeadManHere) -> Option<DatabaseError> {
+    pub(super) fn without_dead_mans_switch(&self, id: AccessId, here: &DeadMansSwitch) -> Option<DatabaseError> {
         let access = self.accesses.get(&id).map(|loaded| &loaded.access)?;
-        let subject = access.grant().and_then(Grant::subject)?;
-        if mode(access) != DeadMan::Required {
+        let membership = access.grant().and_then(Grant::membership)?;
+        if mode(access) != DeadMansSwitchPolicy::Required {
             return None;
         }
-        let Some(armed) = self.holding.dead_man(subject) else {
+        let Some(armed) = self.holding.dead_mans_switch(membership) else {
             return Some(match here {
-                DeadManHere::Missing { mend } => missing(mend),
-                DeadManHere::By(_) => DatabaseError::not_applied("its dead-man, which its rule requires, is not armed"),
+                DeadMansSwitch::Unavailable { remedy } => missing(remedy),
+                DeadMansSwitch::Available(_) => {
+                    DatabaseError::not_applied("its dead-man, which its rule requires, is not armed")
+                }
             });
         };
-        let end = wanted_dead_men(&self.live()).into_iter().find(|wanted| same(&wanted.subject, subject))?.end?;
+        let end = wanted_dead_mans_switches(&self.live())
+            .into_iter()
+            .find(|wanted| same(&wanted.membership, membership))?
+            .end?;
         let enough = armed.end.is_some_and(|armed| armed >= end);
         (!enough).then(|| {
-            let why = armed.trouble.as_deref().unwrap_or("nobody said why");
+            let why = armed.last_error.as_deref().unwrap_or("nobody said why");
             DatabaseError::not_applied(format!("its dead-man, which its rule requires, could not be armed: {why}"))
         })
     }
 }
 
 /// Returns the error if a rule requires a dead man's switch and there is none.
-pub(in crate::engine) fn missing(mend: &str) -> DatabaseError {
-    let why = format!("its rule requires a dead-man, and the database has none: {mend}");
-    DatabaseError::rejected(Rejection::NoDeadMan, why)
+pub(in crate::engine) fn missing(remedy: &str) -> DatabaseError {
+    let why = format!("its rule requires a dead-man, and the database has none: {remedy}");
+    DatabaseError::rejected(Rejection::NoDeadMansSwitch, why)
 }
 
 impl Pass<'_> {
@@ -87,14 +92,16 @@ impl Pass<'_> {
     pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
         let (mut whose, mut orders) = (Vec::new(), Vec::new());
         for (place, case) in self.fit(now) {
-            for wanted in wanted_dead_men(&case.live()).into_iter().filter(|wanted| over || wanted.end.is_some()) {
-                let Some(armed) = case.holding.dead_man(&wanted.subject) else { continue };
+            for wanted in
+                wanted_dead_mans_switches(&case.live()).into_iter().filter(|wanted| over || wanted.end.is_some())
+            {
+                let Some(armed) = case.holding.dead_mans_switch(&wanted.membership) else { continue };
                 let is_due = |due: Time| due <= now || case.begins(&wanted, &self.label);
                 if armed.target != self.target || !armed.due.is_some_and(is_due) {
                     continue;
                 }
                 orders.push(ArmOrder {
-                    subject: wanted.subject.clone(),
+                    membership: wanted.membership.clone(),
                     // what should have ended goes soon
                     ends_in: wanted.end.map(|end| to_std(span(now, end))).unwrap_or_default(),
                     sessions: wanted.sessions,
@@ -112,7 +119,7 @@ impl Pass<'_> {
             if let Err(error) = &answer
                 && error.is_another_store()
             {
-                self.theirs.push((place, wanted.subject.clone(), copied(error)));
+                self.theirs.push((place, wanted.membership.clone(), copied(error)));
             }
             if let Some(case) = self.cases.get_mut(place) {
                 armed(case, &wanted, answer, now);
@@ -125,54 +132,56 @@ impl Pass<'_> {
     pub(super) async fn follow(&mut self, now: Time) -> Served {
         let counted = Counted::from(now);
         for case in &mut self.cases {
-            case.plan_dead_men(&self.target, &self.dead_man, now);
+            case.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
         }
         let armed = self.arm(now, true).await;
         if let Served::Unreachable(_) = armed {
             return armed;
         }
         let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
-        let (mut whose, mut subjects) = (Vec::new(), Vec::new());
+        let (mut whose, mut memberships) = (Vec::new(), Vec::new());
         for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
-            let wanted = wanted_dead_men(&case.live());
-            let over = |subject: &Subject| !wanted.iter().any(|wanted| same(&wanted.subject, subject));
+            let wanted = wanted_dead_mans_switches(&case.live());
+            let over = |membership: &Membership| !wanted.iter().any(|wanted| same(&wanted.membership, membership));
             let mut elsewhere = false;
             for armed in case.holding.armed.iter_mut().filter(|armed| armed.due.is_some_and(|due| due <= now)) {
                 if armed.target != self.target {
                     armed.due = Some(after(now, RETRY_LONGEST));
                     elsewhere = true;
-                } else if over(&armed.subject) {
+                } else if over(&armed.membership) {
                     whose.push(place);
-                    subjects.push(armed.subject.clone());
+                    memberships.push(armed.membership.clone());
                 }
             }
             if elsewhere {
                 case.touch();
             }
         }
-        if subjects.is_empty() {
+        if memberships.is_empty() {
             return armed;
         }
         let call = self.call();
-        let (answers, served) = self.tell(&call, subjects.len(), self.database.disarm(&call, &subjects)).await;
-        for ((place, subject), answer) in whose.into_iter().zip(subjects).zip(answers) {
+        let (answers, served) = self.tell(&call, memberships.len(), self.database.disarm(&call, &memberships)).await;
+        for ((place, membership), answer) in whose.into_iter().zip(memberships).zip(answers) {
             if let Some(case) = self.cases.get_mut(place) {
-                disarmed(case, &subject, answer, now);
+                disarmed(case, &membership, answer, now);
             }
         }
         armed.and(served)
     }
 }
 
-fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, DatabaseError>, now: Time) {
+fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
     case.touch();
-    let Some(entry) = case.holding.armed.iter_mut().find(|armed| same(&armed.subject, &wanted.subject)) else { return };
+    let Some(entry) = case.holding.armed.iter_mut().find(|armed| same(&armed.membership, &wanted.membership)) else {
+        return;
+    };
     let news = match answer {
         Ok(armed) => {
             // a move closer, to the end of a window that has begun, is no news
             let news = entry.end.is_none() || entry.end < wanted.end;
-            (entry.end, entry.due, entry.trouble) = (wanted.end.or(entry.end).or(Some(now)), None, None);
-            news.then_some(Event::DeadManArmed(armed))
+            (entry.end, entry.due, entry.last_error) = (wanted.end.or(entry.end).or(Some(now)), None, None);
+            news.then_some(Event::SwitchArmed(armed))
         }
         // it is armed once the server is identified
         Err(error) if error.is_another_server() => {
@@ -181,9 +190,9 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
         }
         Err(error) => {
             let why = error.with_causes();
-            let news = entry.trouble.as_ref() != Some(&why);
-            (entry.due, entry.trouble) = (Some(again(entry, now)), Some(why.clone()));
-            news.then_some(Event::DeadManMissing { why })
+            let news = entry.last_error.as_ref() != Some(&why);
+            (entry.due, entry.last_error) = (Some(again(entry, now)), Some(why.clone()));
+            news.then_some(Event::SwitchMissing { why })
         }
     };
     if let Some(event) = news {
@@ -192,45 +201,45 @@ fn armed(case: &mut Case, wanted: &WantedDeadMan, answer: Result<Armed, Database
 }
 
 /// Returns the time of the next try after a failure: soon at first, then less often.
-fn again(entry: &ArmedDeadMan, now: Time) -> Time {
-    after(now, if entry.trouble.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
+fn again(entry: &ArmedSwitch, now: Time) -> Time {
+    after(now, if entry.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
 }
 
-fn disarmed(case: &mut Case, subject: &Subject, answer: Result<Disarmed, DatabaseError>, now: Time) {
+fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
     case.touch();
     match answer {
         Ok(Disarmed { fired_at, .. }) => {
-            case.holding.armed.retain(|armed| !same(&armed.subject, subject));
+            case.holding.armed.retain(|armed| !same(&armed.membership, membership));
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
                 let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
-                grant.and_then(Grant::subject).is_some_and(|held| same(held, subject))
+                grant.and_then(Grant::membership).is_some_and(|held| same(held, membership))
             };
             let whose: Vec<AccessId> = case.accesses.keys().copied().filter(was).collect();
             if whose.is_empty() {
-                let fact = Fact::new(What::DeadManFired).with("fired_at", stamp(fired_at));
-                let fact = fact.with("account", subject.account.as_str()).with("role", subject.role.as_str());
+                let fact = AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at));
+                let fact = fact.with("account", membership.account.as_str()).with("role", membership.role.as_str());
                 case.findings.push(fact);
             }
             for id in whose {
-                case.handle(id, Event::DeadManFired { fired_at }, now);
+                case.handle(id, Event::SwitchFired { fired_at }, now);
             }
         }
         Err(error) => {
             let why = error.with_causes();
-            for armed in case.holding.armed.iter_mut().filter(|armed| same(&armed.subject, subject)) {
-                (armed.due, armed.trouble) = (Some(again(armed, now)), Some(why.clone()));
+            for armed in case.holding.armed.iter_mut().filter(|armed| same(&armed.membership, membership)) {
+                (armed.due, armed.last_error) = (Some(again(armed, now)), Some(why.clone()));
             }
         }
     }
 }
 
-impl Lanes {
+impl Pump {
     /// Looks at every server that has a dead man's switch of ours, until stopped: a restart may
     /// have ended it.
-    pub(super) async fn keep_dead_men(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn keep_dead_mans_switches(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
-            self.watch_dead_men().await;
+            self.watch_dead_mans_switches().await;
             tokio::select! {
                 biased;
                 _ = stopped.changed() => {}
@@ -240,22 +249,22 @@ impl Lanes {
     }
 
     /// Looks at these servers once, unless that was done within the last minute.
-    pub(super) async fn watch_dead_men(&self) {
+    pub(super) async fn watch_dead_mans_switches(&self) {
         let now = Instant::now();
-        let before = self.dead_men_seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let before = self.dead_mans_switches_seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before.is_some_and(|before| now.duration_since(before) < LOOK_EVERY) {
             return;
         }
         for (tenant, settings) in self.core.tenants() {
             for (target, database) in &settings.databases {
-                if let Err(error) = self.watch_dead_men_of(&tenant, &settings, target, database).await {
+                if let Err(error) = self.watch_dead_mans_switches_of(&tenant, &settings, target, database).await {
                     tracing::warn!(%tenant, %target, %error, "whether dead-men are still armed is looked at later");
                 }
             }
         }
     }
 
-    async fn watch_dead_men_of(
+    async fn watch_dead_mans_switches_of(
         &self,
         tenant: &TenantId,
         settings: &Tenant,
@@ -266,7 +275,7 @@ impl Lanes {
         let known: TargetRecord = body_or_default(record.as_ref())?;
         let Some(realm) = known.realm else { return Ok(()) };
         let label = Some((ARMED.to_owned(), realm.as_str().to_owned()));
-        let ask = PageAsk { tenant: tenant.clone(), kind: Kind::Holding, label, after: None, limit: 1 };
+        let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Holding, label, after: None, limit: 1 };
         if self.core.store.page(&ask).await?.is_empty() {
             return Ok(());
         }
@@ -289,19 +298,21 @@ impl Core {
     /// Moves the dead man's switch of an access before its longer window is recorded, so that it
     /// takes nothing too early. An error says why the switch is not as late as it has to be; no
     /// switch is no error.
-    pub(in crate::engine) async fn move_dead_man(
+    pub(in crate::engine) async fn move_dead_mans_switch(
         &self,
         settings: &Tenant,
         access: &Access,
         end: Time,
     ) -> Result<Result<(), DatabaseError>, StoreError> {
-        let (Some(realm), Some(subject)) = (access.realm(), access.grant().and_then(Grant::subject)) else {
+        let (Some(realm), Some(membership)) = (access.realm(), access.grant().and_then(Grant::membership)) else {
             return Ok(Ok(()));
         };
         let key = Holding::key(realm, &access.request().account);
         let record = self.store.read(&RecordKey::new(access.tenant(), Kind::Holding, key)).await?;
         let holding: Option<Holding> = record.as_ref().map(body).transpose()?;
-        let Some(armed) = holding.as_ref().and_then(|holding| holding.dead_man(subject)) else { return Ok(Ok(())) };
+        let Some(armed) = holding.as_ref().and_then(|holding| holding.dead_mans_switch(membership)) else {
+            return Ok(Ok(()));
+        };
         if armed.end.is_some_and(|armed| armed >= end) {
             return Ok(Ok(()));
         }
@@ -312,7 +323,7 @@ impl Core {
         let now = self.store.now().await?;
         let handling = &access.approval().plan().handling;
         let order = ArmOrder {
-            subject: subject.clone(),
+            membership: membership.clone(),
             ends_in: to_std(span(now, end)),
             sessions: handling.sessions,
             // the pump knows what is put back, and arms it again

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::{DatabaseError, MOST_THINGS, Owned, Subject, Thing};
+use jit_core::database::{DatabaseError, MOST_OWNED_OBJECTS, Membership, Owned, OwnedObject};
 use jit_core::id::{Account, RoleName};
 use mysql_async::Row;
 
@@ -19,17 +19,17 @@ use crate::sql::{self, Flavour};
 /// Largest number of other memberships that are listed. If a role has more others in it, none are
 /// listed, not even the broker's; then the engine says that a rename cannot be seen. Each one is
 /// kept with the access, as a short mark.
-const MOST_MEMBERSHIPS: usize = MOST_THINGS;
+const MOST_MEMBERSHIPS: usize = MOST_OWNED_OBJECTS;
 
 /// Members and their roles, by one of the two.
-type Edges = BTreeMap<Name, BTreeSet<(Name, Name)>>;
+type MembershipGrants = BTreeMap<Name, BTreeSet<(Name, Name)>>;
 
-fn membership((member, role): &(Name, Name)) -> Option<Thing> {
+fn membership((member, role): &(Name, Name)) -> Option<OwnedObject> {
     // a name with control characters cannot be shown
     let membership = (Account::new(member.to_string()).ok()?, RoleName::new(role.as_role()).ok()?);
     let id = serde_json::to_string(&["membership", &member.to_string(), &role.to_string()]).ok()?;
     let what = format!("membership of {member} in `{}`", role.as_role());
-    Some(Thing { id, what, version: None, membership: Some(membership) })
+    Some(OwnedObject { id, what, version: None, membership: Some(membership) })
 }
 
 /// Returns the procedure that shows what accounts and roles defined.
@@ -42,35 +42,36 @@ pub(crate) fn definitions(flavour: Flavour) -> &'static Routine {
 
 impl Connection {
     /// Reads the owned objects; one answer per subject.
-    pub(crate) async fn belongings(&mut self, subjects: &[Subject]) -> Result<Owned, DatabaseError> {
+    pub(crate) async fn owned_objects(&mut self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let flavour = self.server.flavour;
-        let accounts: Vec<String> = subjects
+        let accounts: Vec<String> = memberships
             .iter()
-            .map(|subject| Named::of(flavour, subject).account)
+            .map(|membership| Named::of(flavour, membership).account)
             .map(|account| format!("{}@{}", account.user, account.host))
             .collect();
         let asked = serde_json::to_string(&accounts).map_err(|_| garbled())?;
         // MariaDB's roles have no host, and still an @ where they define something
-        let roles = subjects.iter().map(|subject| Named::of(flavour, subject).role);
+        let roles = memberships.iter().map(|membership| Named::of(flavour, membership).role);
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
-        let mut all: BTreeMap<String, Vec<Thing>> = BTreeMap::new();
+        let mut all: BTreeMap<String, Vec<OwnedObject>> = BTreeMap::new();
         for row in self.list(sql::BELONGINGS, (&asked,).into()).await? {
-            let thing = Thing { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
+            let thing =
+                OwnedObject { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
         let definers: BTreeSet<&String> = accounts.iter().chain(&roles).collect();
         for (definer, thing) in self.definitions(&definers).await? {
             all.entry(definer).or_default().push(thing);
         }
-        let named: Vec<Named> = subjects.iter().map(|subject| Named::of(flavour, subject)).collect();
+        let named: Vec<Named> = memberships.iter().map(|membership| Named::of(flavour, membership)).collect();
         let memberships = self.memberships(&named).await?;
         let prepared = self.prepared().await?;
         let each = accounts.iter().zip(&roles).zip(&memberships).map(|((account, role), memberships)| {
-            let mut things: Vec<Thing> =
+            let mut things: Vec<OwnedObject> =
                 [account, role].into_iter().filter_map(|owner| all.get(owner)).flatten().cloned().collect();
             things.extend(prepared.iter().cloned());
             // even beside many members, owned objects are listed all the same
-            let few = things.len() <= MOST_THINGS;
+            let few = things.len() <= MOST_OWNED_OBJECTS;
             things.extend(memberships.iter().cloned());
             things.sort();
             few.then_some(things)
@@ -81,12 +82,12 @@ impl Connection {
 
     /// Reads, for each subject, who is in the role, and in which roles the account is. Neither
     /// server has lasting ids. So these memberships are the only sign of a renamed account or role.
-    async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<Thing>>, DatabaseError> {
+    async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<OwnedObject>>, DatabaseError> {
         if named.is_empty() {
             return Ok(Vec::new());
         }
         self.say_what_is_asked(named).await?;
-        let (mut by_role, mut by_account): (Edges, Edges) = Default::default();
+        let (mut by_role, mut by_account): (MembershipGrants, MembershipGrants) = Default::default();
         for row in self.lists(&[], &[sql::HOLDERS, sql::ROLES_OF], None).await?.iter().flatten() {
             let (role, member) = (name(row, "role_user", "role_host")?, name(row, "member_user", "member_host")?);
             by_role.entry(role.clone()).or_default().insert((member.clone(), role.clone()));
@@ -102,21 +103,21 @@ impl Connection {
 
     /// Reads prepared transactions that no session has any more. Anybody can commit them, and the
     /// servers do not say whose they are.
-    async fn prepared(&mut self) -> Result<Vec<Thing>, DatabaseError> {
+    async fn prepared(&mut self) -> Result<Vec<OwnedObject>, DatabaseError> {
         let rows = self.list(sql::PREPARED, ().into()).await?;
         let each = rows.iter().map(|row| {
             let number = text(row, "trx")?;
             let what = format!(
                 "prepared transaction {number} of InnoDB, which XA RECOVER lists: the server does not say whose it is"
             );
-            Ok(Thing { id: format!("prepared/{number}"), what, version: None, membership: None })
+            Ok(OwnedObject { id: format!("prepared/{number}"), what, version: None, membership: None })
         });
         each.collect()
     }
 
     /// Reads what these definers defined, by definer. Returns nothing, or less, if the procedure
     /// that shows it is missing, or the right to it; a check says so.
-    async fn definitions(&mut self, definers: &BTreeSet<&String>) -> Result<Vec<(String, Thing)>, DatabaseError> {
+    async fn definitions(&mut self, definers: &BTreeSet<&String>) -> Result<Vec<(String, OwnedObject)>, DatabaseError> {
         let asked = serde_json::to_string(definers).map_err(|_| garbled())?;
         let flavour = self.server.flavour;
         let routine = definitions(flavour);
@@ -140,12 +141,12 @@ impl Connection {
 
 /// Returns the definer, and what they defined. The same object with another definer counts as
 /// another one: it has other rights.
-fn definition(row: &Row) -> Result<(String, Thing), DatabaseError> {
+fn definition(row: &Row) -> Result<(String, OwnedObject), DatabaseError> {
     let (definer, kind) = (text(row, "definer")?, text(row, "kind")?);
     let (place, name) = (text(row, "place")?, text(row, "name")?);
     let whose = definer.strip_suffix('@').unwrap_or(&definer);
     let what = format!("{kind} {place}.{name}, which runs with the rights of `{whose}`");
     let id = serde_json::to_string(&[&kind, &place, &name, &definer]).map_err(|_| garbled())?;
     let version = Some(text(row, "version")?).filter(|version| !version.is_empty());
-    Ok((definer, Thing { id, what, version, membership: None }))
+    Ok((definer, OwnedObject { id, what, version, membership: None }))
 }

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use super::scene::{Scene, expect, only};
 use super::{Act, Attempt, Outcome, Tried, World, laws, must};
-use crate::database::{RevokeHow, Thing};
-use crate::holding::{left_behind, marks};
+use crate::database::{OwnedObject, RevokeHow};
+use crate::holding::{leftovers, marks};
 use crate::policy::Stance;
 use crate::store::BoxError;
 
 laws! {
-    contract_belongings_show_what_was_made_in_a_window: [Belongings], ["my-routine", "pg-definer"];
-    contract_belongings_of_nobody_are_nothing: [Belongings], [];
+    contract_owned_objects_show_what_was_made_in_a_window: [OwnedObjects], ["my-routine", "pg-definer"];
+    contract_owned_objects_of_nobody_are_nothing: [OwnedObjects], [];
 }
 
-async fn owned(scene: &Scene) -> Result<Vec<Thing>, BoxError> {
-    only(scene.database.belongings(&[scene.subject()?]).await?.each)?.ok_or_else(|| "too many".into())
+async fn owned(scene: &Scene) -> Result<Vec<OwnedObject>, BoxError> {
+    only(scene.database.owned_objects(&[scene.membership()?]).await?.each)?.ok_or_else(|| "too many".into())
 }
 
-async fn contract_belongings_show_what_was_made_in_a_window(world: Arc<dyn World>) -> Outcome {
+async fn contract_owned_objects_show_what_was_made_in_a_window(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.world.act(Act::LetMake { role: &scene.role }).await?;
     let before = owned(&scene).await?;
@@ -33,14 +33,14 @@ async fn contract_belongings_show_what_was_made_in_a_window(world: Arc<dyn World
     expect(&mut session, Attempt::Make { role: &scene.role, name: &second }, Tried::Done).await?;
     scene.revoke(RevokeHow::Remove).await?;
     let now = owned(&scene).await?;
-    let left = left_behind(&marks(&before), &now);
+    let left = leftovers(&marks(&before), &now);
     for name in [&first, &second] {
         must(left.iter().any(|what| what.contains(name.as_str())), format!("`{name}` is not among {left:?}"))?;
     }
-    must(left_behind(&marks(&now), &now).is_empty(), "what was there before is news")
+    must(leftovers(&marks(&now), &now).is_empty(), "what was there before is news")
 }
 
-async fn contract_belongings_of_nobody_are_nothing(world: Arc<dyn World>) -> Outcome {
+async fn contract_owned_objects_of_nobody_are_nothing(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.world.act(Act::Drop { name: &scene.account }).await?;
     owned(&scene).await.map(drop)

@@ -53,7 +53,7 @@ pub(crate) fn all(tests: &mut Tests) {
     tests.add(
         "law_04_every_node_is_killed_and_the_agents_job_of_the_tds_double_fires_after_a_restart",
         |_| async move {
-            let case = Case::on_the_double(MsSqlWorld::on_a_double().await?.with_dead_man().await?).await?;
+            let case = Case::on_the_double(MsSqlWorld::on_a_double().await?.with_dead_mans_switch().await?).await?;
             case.fires_after_a_restart("12s", LATE).await
         },
     );

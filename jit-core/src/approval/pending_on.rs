@@ -8,7 +8,7 @@ impl Approval {
     /// Returns what is still missing, for people to read: one line for each unmet requirement of
     /// the stage.
     #[must_use]
-    pub fn awaits(&self) -> Vec<String> {
+    pub fn pending_on(&self) -> Vec<String> {
         let (ApprovalState::Waiting { stage }, begun) = self.progress(None) else {
             return Vec::new();
         };

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::apply::{Loaded, in_holding, loaded};
 use super::super::core::{Core, TRIES, Tenant};
-use super::super::ledger::Ledger;
 use super::super::records::{access_key, body};
+use super::super::unit_of_work::UnitOfWork;
 use crate::access::{Access, Event};
+use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::fact::{Fact, What};
 use crate::grant::{Cause, Grant};
 use crate::holding::{Holding, Orphan, Watch};
 use crate::id::{AccessId, TargetName};
@@ -16,15 +16,15 @@ use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
 /// Account work: one claimed holding with all its accesses.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(super) struct AccountWork {
     pub(super) claim: Claim,
     pub(super) holding: Holding,
     version: u64,
     pub(super) accesses: BTreeMap<AccessId, Loaded>,
     /// Audit events of each access since the last commit.
-    facts: BTreeMap<AccessId, Vec<Fact>>,
+    facts: BTreeMap<AccessId, Vec<AuditEvent>>,
     /// Audit events that are about no access.
-    pub(super) findings: Vec<Fact>,
+    pub(super) findings: Vec<AuditEvent>,
     /// Events since the last commit, to be handled again if somebody else was in the way.
     events: Vec<(AccessId, Event)>,
     changed: bool,
@@ -44,7 +44,7 @@ pub(super) enum Kept {
     No,
 }
 
-impl Case {
+impl AccountWork {
     /// Reads what was claimed. A holding that cannot be read is reported, and left for the next
     /// pass.
     pub(super) async fn load(core: &Core, claimed: Vec<Claimed>, now: Time) -> Result<Vec<Self>, StoreError> {
@@ -99,7 +99,7 @@ impl Case {
                 self.holding.live.remove(&id);
                 self.changed = true;
                 self.findings.push(
-                    Fact::new(What::Finding)
+                    AuditEvent::new(EventKind::Finding)
                         .with("access", id.to_string())
                         .with("account", self.holding.account.as_str())
                         .with("realm", self.holding.realm.as_str())
@@ -231,33 +231,33 @@ impl Case {
 
     async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: bool) -> Result<(), StoreError> {
         self.tidy();
-        let mut ledger = Ledger::new(core, &self.holding.tenant, settings, None, now);
+        let mut unit_of_work = UnitOfWork::new(core, &self.holding.tenant, settings, None, now);
         let mut written = Vec::new();
         for (id, facts) in &self.facts {
             let Some(loaded) = self.accesses.get(id) else { continue };
-            ledger.access(&loaded.access, Expect::Version(loaded.version), facts)?;
+            unit_of_work.access(&loaded.access, Expect::Version(loaded.version), facts)?;
             written.push(*id);
         }
         for (id, loaded) in &self.accesses {
             let silent = self.events.iter().any(|(about, _)| about == id) && !written.contains(id);
             if silent {
-                ledger.access(&loaded.access, Expect::Version(loaded.version), &[])?;
+                unit_of_work.access(&loaded.access, Expect::Version(loaded.version), &[])?;
                 written.push(*id);
             }
         }
         for finding in &self.findings {
-            ledger.fact(finding.clone());
+            unit_of_work.fact(finding.clone());
         }
         let live = self.accesses.values().map(|loaded| &loaded.access);
         let due = self.holding.due(live);
-        ledger.holding(&self.holding, Expect::Version(self.version), due)?;
+        unit_of_work.holding(&self.holding, Expect::Version(self.version), due)?;
         if release {
-            ledger.change.release.push(self.claim.clone());
+            unit_of_work.change.release.push(self.claim.clone());
         } else {
-            ledger.change.fences.push(self.claim.clone());
-            ledger.change.writes.append(&mut self.guards);
+            unit_of_work.change.fences.push(self.claim.clone());
+            unit_of_work.change.writes.append(&mut self.guards);
         }
-        ledger.commit().await?;
+        unit_of_work.commit().await?;
         self.version = self.version.saturating_add(1);
         for id in written {
             if let Some(loaded) = self.accesses.get_mut(&id) {
@@ -307,8 +307,8 @@ impl Case {
         // others only make a dead man's switch due
         let mut armed = mine.armed;
         for one in &mut armed {
-            let theirs = self.holding.armed.iter().find(|other| other.subject == one.subject);
-            let was = self.before.armed.iter().find(|other| other.subject == one.subject);
+            let theirs = self.holding.armed.iter().find(|other| other.membership == one.membership);
+            let was = self.before.armed.iter().find(|other| other.membership == one.membership);
             if let (Some(theirs), Some(was)) = (theirs, was)
                 && theirs.due != was.due
             {
