@@ -2,6 +2,7 @@
 //!
 //! With `JIT_SIM_TRACE` it prints what happened in a history that fails, line by line; with `JIT_SIM_WHOLE` it does not make it
 //! shorter; with `JIT_SIM_ENOUGH=1` it ends at the first; with `JIT_SIM_MOVES` names move to other servers, and accounts are renamed.
+#![allow(clippy::disallowed_methods, reason = "it measures how long it takes")]
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -55,6 +55,7 @@ impl Clock for SystemClock {
         Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     async fn sleep(&self, how_long: Duration) {
         tokio::time::sleep(how_long).await;
     }

@@ -6,7 +6,8 @@
         clippy::expect_used,
         clippy::panic,
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods
     )
 )]
 
@@ -34,5 +35,6 @@ pub mod policy;
 pub mod request;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
+#[allow(clippy::disallowed_methods, reason = "it is tests, and the simulator that owns the time")]
 pub mod testkit;
 pub mod text;

@@ -1,5 +1,6 @@
 //! Shared parts of the adapters: the time left, the server's clock, one error for many orders,
 //! settling, passwords in URLs.
+#![expect(clippy::disallowed_methods, reason = "the adapters wait for real servers")]
 
 use std::collections::BTreeSet;
 use std::future::Future;

@@ -154,6 +154,7 @@ impl Password {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "all callers share one reading, whoever goes away")]
 fn read(source: Arc<dyn Credentials>, number: u64) -> Reading {
     let task = tokio::spawn(async move {
         let limit = source.limit().saturating_add(BEYOND);

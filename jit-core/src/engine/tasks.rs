@@ -1,4 +1,5 @@
 //! The only place that spawns tasks, so that a simulator can own them all.
+#![expect(clippy::disallowed_methods, reason = "this is the spawner")]
 
 use std::fmt::Debug;
 use std::future::Future;

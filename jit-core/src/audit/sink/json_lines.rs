@@ -143,6 +143,7 @@ fn open(path: &Path) -> Result<File, SinkError> {
 /// Locks the file and returns true if nobody else writes to it now; the lock ends with the file. A
 /// process that was stopped keeps its lock. Waiting for it without limit would stop this process
 /// too.
+#[expect(clippy::disallowed_methods, reason = "a thread that may block waits for a file")]
 fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     let begun = Instant::now();
     loop {

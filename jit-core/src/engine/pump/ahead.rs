@@ -168,6 +168,7 @@ impl Pump {
     }
 
     /// Remembers whether the store could be used for some work.
+    #[expect(clippy::disallowed_methods, reason = "the store, which has the time, cannot be used")]
     pub(super) fn worked(&self, done: Result<(), &StoreError>) {
         let failed = match done {
             Ok(()) => None,

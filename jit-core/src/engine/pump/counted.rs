@@ -15,6 +15,7 @@ pub(super) struct Counted {
 }
 
 impl From<Time> for Counted {
+    #[expect(clippy::disallowed_methods, reason = "it counts on from a time of the store")]
     fn from(read: Time) -> Self {
         Self { read, at: Instant::now() }
     }

@@ -249,6 +249,7 @@ impl Pump {
     }
 
     /// Looks at these servers once, unless that was done within the last minute.
+    #[expect(clippy::disallowed_methods, reason = "it limits how often this process looks")]
     pub(super) async fn watch_dead_mans_switches(&self) {
         let now = Instant::now();
         let before = self.dead_mans_switches_seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);

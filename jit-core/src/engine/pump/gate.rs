@@ -35,6 +35,7 @@ impl Checked {
         known.is_some_and(|checked| checked.elapsed() < GOOD_FOR)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it limits how often this process looks")]
     fn good(&self, at: (TenantId, TargetName), incarnation: &str, role: RoleName) {
         let mut all = self.lock();
         let (of, roles) = all.entry(at).or_default();

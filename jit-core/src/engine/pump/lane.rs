@@ -316,6 +316,7 @@ impl Pump {
 
     /// Asks whether the target has a dead man's switch. It is asked once, and again after a while
     /// if it had none.
+    #[expect(clippy::disallowed_methods, reason = "it limits how often this process asks")]
     async fn dead_mans_switch(
         &self,
         tenant: &TenantId,

@@ -88,6 +88,7 @@ impl Keys {
 
     /// Fetches the keys, unless that was done meanwhile or too recently. Returns the error of the
     /// last fetch, if it failed.
+    #[expect(clippy::disallowed_methods, reason = "all callers share one fetch, whoever goes away")]
     async fn refresh(&self, ended: u64, unknown: bool) -> Option<String> {
         let mut fetches = Arc::clone(&self.fetches).lock_owned().await;
         let now = self.config.clock.elapsed();

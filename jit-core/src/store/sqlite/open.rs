@@ -161,6 +161,7 @@ fn schema(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a thread that may block waits for another process")]
 fn write_ahead(place: &Place, conn: &Connection) -> Result<(), StoreError> {
     // Two processes that make the file together: SQLite does not wait for the other one here.
     let mut tries = 0_u32;
