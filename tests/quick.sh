@@ -18,5 +18,8 @@ packages=()
 for package in jit-core jit-postgres jit-mysql jit-mssql; do packages+=(--package "$package"); done
 features=jit-core/email,jit-core/http,jit-core/oidc,jit-core/sqlite,jit-core/testkit,jit-core/totp
 begun=$SECONDS
-cargo test --locked --quiet "${packages[@]}" --features "$features" --lib --test engine -- "$@"
+cargo test --locked --quiet --no-fail-fast "${packages[@]}" --features "$features" --lib --test engine -- "$@" || {
+    printf 'quick: failed after %s s: see above\n' "$((SECONDS - begun))" >&2
+    exit 1
+}
 printf 'quick: all passed in %s s\n' "$((SECONDS - begun))"

@@ -265,7 +265,7 @@ impl Requirement {
             Self::Group { group, quorum: 1 } => format!("one of group `{group}`"),
             Self::Group { group, quorum } => format!("{quorum} of group `{group}`"),
             Self::ManagerOf(Party::Requester) => "the manager of the requester".to_owned(),
-            Self::ManagerOf(Party::Grantee) => "the manager of the receiver".to_owned(),
+            Self::ManagerOf(Party::Grantee) => "the manager of the grantee".to_owned(),
             Self::Person(person) => format!("`{person}`"),
             Self::Any(options) => {
                 let options: Vec<String> = options.iter().map(Self::describe).collect();

@@ -24,6 +24,8 @@ pub(super) fn shown(review: &Review) -> Value {
         "target": review.target,
         "role": review.role,
         "requester": review.requester,
+        "grantee": review.grantee,
+        // the former name, for systems that were set up before
         "receiver": review.grantee,
         "account": review.account,
         "duration_seconds": review.duration.num_seconds(),

@@ -39,7 +39,7 @@ async fn down(elsewhere: &Ground) -> Result<()> {
     stage.until(&pending, &["lapsed"]).await?;
     let access = stage.until(&here, &["revoking"]).await?;
     ensure!(access["overdue"] == true, "it is not overdue: {access}");
-    ensure!(access["trouble"].as_str().is_some_and(|why| !why.is_empty()), "it is not said why: {access}");
+    ensure!(access["last_error"].as_str().is_some_and(|why| !why.is_empty()), "it is not said why: {access}");
     let list = stage.jit(&["list"]).await?.done()?.out;
     let line = list.lines().find(|line| line.contains(&here)).context("it is not listed")?;
     ensure!(line.contains("revoking (overdue)"), "{line}");

@@ -60,7 +60,7 @@ async fn story(town: Town) -> Result<()> {
     let id = asked["id"].as_str().context("no id")?;
     // the tracker is asked first, and the code of the request counts after that
     for _ in 0..100 {
-        let pending_on = town.access(id).await?["awaits"].to_string();
+        let pending_on = town.access(id).await?["pending_on"].to_string();
         ensure!(!pending_on.contains("a second factor of"), "the code is asked for again: {pending_on}");
         if pending_on.contains("manager") {
             break;

@@ -219,6 +219,7 @@ struct TargetTable {
     password_command: Option<Spanned<CommandLine>>,
     #[serde(default)]
     tls: TlsMode,
+    #[serde(alias = "dead_man_grace")]
     dead_mans_switch_grace: Option<Spanned<String>>,
     #[serde(default)]
     administrators: Vec<String>,
@@ -363,7 +364,7 @@ impl Reader<'_> {
     fn target(&self, name: &str, table: TargetTable, at: usize) -> Result<ServerConfig, Failure> {
         let dead_mans_switch_grace = table.dead_mans_switch_grace.map(|given| {
             let read = duration(given.get_ref()).map(to_std);
-            read.map_err(|why| self.wrong(given.span().start, &format!("`dead_man_grace`: {why}")))
+            read.map_err(|why| self.wrong(given.span().start, &format!("`dead_mans_switch_grace`: {why}")))
         });
         let dead_mans_switch_grace = dead_mans_switch_grace.transpose()?;
         let what = format!("target `{name}`");

@@ -39,6 +39,7 @@ impl Asked {
         let grantee = names.principal(&question.grantee.principal);
         let role = names.role(question.target, question.role);
         let mut pairs = vec![
+            ("grantee".to_owned(), RestrictedExpression::new_entity_uid(grantee.clone())),
             ("receiver".to_owned(), RestrictedExpression::new_entity_uid(grantee)),
             ("duration".to_owned(), RestrictedExpression::new_long(seconds(question.duration))),
             ("reason".to_owned(), RestrictedExpression::new_string(question.reason.to_owned())),

@@ -17,7 +17,7 @@ impl Syntax {
 
     /// Checks whether the policy speaks of the grantee.
     pub(super) fn speaks_of_grantee(&self) -> bool {
-        reads_receiver(&self.0)
+        reads_grantee(&self.0)
     }
 
     /// Returns the ids of the roles that the conditions limit the resource to; `None` if they set
@@ -29,13 +29,13 @@ impl Syntax {
     }
 }
 
-fn reads_receiver(value: &Value) -> bool {
+fn reads_grantee(value: &Value) -> bool {
     let inside = match value {
-        Value::Array(items) => items.iter().any(reads_receiver),
-        Value::Object(fields) => fields.values().any(reads_receiver),
+        Value::Array(items) => items.iter().any(reads_grantee),
+        Value::Object(fields) => fields.values().any(reads_grantee),
         _ => false,
     };
-    let read = value.get(".").filter(|read| read.get("attr").is_some_and(|attr| attr == "receiver"));
+    let read = value.get(".").filter(|read| read.get("attr").is_some_and(|attr| attr == "grantee" || attr == "receiver"));
     inside || read.and_then(|read| read.get("left")).is_some_and(|left| is_variable(left, "context"))
 }
 

@@ -79,8 +79,8 @@ fn differing(one: &Handling, other: &Handling) -> Vec<&'static str> {
         ("prepared", *prepared != other.prepared),
         ("can_grant", *can_grant != other.can_grant),
         ("activation", *activation != other.activation),
-        ("dead_man", *dead_mans_switch != other.dead_mans_switch),
-        ("left_behind", *leftovers != other.leftovers),
+        ("dead_mans_switch", *dead_mans_switch != other.dead_mans_switch),
+        ("leftovers", *leftovers != other.leftovers),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

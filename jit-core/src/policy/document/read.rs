@@ -7,6 +7,15 @@ use toml::de::{DeTable, DeValue};
 use super::error::Findings;
 use crate::text::{cut, escaped};
 
+/// Keys by their present name, and the name that they had before. Documents may use either.
+const FORMER: [(&str, &str); 3] =
+    [("dead_mans_switch", "dead_man"), ("grantees", "receivers"), ("leftovers", "left_behind")];
+
+/// Returns the name that the key had before.
+fn former(key: &str) -> Option<&'static str> {
+    FORMER.iter().find(|(now, _)| *now == key).map(|(_, before)| *before)
+}
+
 /// A value and its place.
 pub(super) type Found<'d> = &'d Spanned<DeValue<'d>>;
 
@@ -48,6 +57,12 @@ impl<'d> Section<'d> {
             if known.contains(&key) {
                 continue;
             }
+            if let Some(now) = known.iter().find(|now| former(now) == Some(key)) {
+                if self.table.contains_key(*now) {
+                    findings.problem(at, format!("`{key}` is the former name of `{now}`: give one of them"));
+                }
+                continue;
+            }
             let (what, key) = (self.what, shown(key));
             let hint = match near(&key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -63,7 +78,7 @@ impl<'d> Section<'d> {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<Found<'d>> {
-        self.table.get(key)
+        self.table.get(key).or_else(|| self.table.get(former(key)?))
     }
 
     /// Returns the value of a key that has to be there.

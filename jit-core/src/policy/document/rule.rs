@@ -14,7 +14,7 @@ use crate::id::{Principal, RoleName, RuleName, TargetName};
 use crate::policy::Question;
 
 /// Keys of a rule besides those of its terms.
-const OWN: [&str; 6] = ["name", "targets", "roles", "requesters", "receivers", "break_glass"];
+const OWN: [&str; 6] = ["name", "targets", "roles", "requesters", "grantees", "break_glass"];
 
 /// A rule, ready for questions.
 #[derive(Debug, Clone)]
@@ -126,8 +126,8 @@ impl Rule {
         let requesters = section
             .demand_texts("requesters", "[\"group:payments\"]", findings)
             .map(|entries| WhoList::read(&entries, directory, findings));
-        let grantees = section.find("receivers").and_then(|_| {
-            let entries = section.demand_texts("receivers", "[\"group:payments\"]", findings)?;
+        let grantees = section.find("grantees").and_then(|_| {
+            let entries = section.demand_texts("grantees", "[\"group:payments\"]", findings)?;
             Some(WhoList::read(&entries, directory, findings))
         });
         let terms = Terms::read(section, name, directory, findings);

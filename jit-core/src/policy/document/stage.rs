@@ -161,7 +161,12 @@ fn requirement(value: Found<'_>, directory: &ListedDirectory, findings: &mut Fin
             Some(Requirement::Group { group: group?, quorum })
         }
         "manager_of" => {
-            let words = [("requester", RequirementParty::Requester), ("receiver", RequirementParty::Grantee)];
+            let words = [
+                ("requester", RequirementParty::Requester),
+                ("grantee", RequirementParty::Grantee),
+                // the former name
+                ("receiver", RequirementParty::Grantee),
+            ];
             section.choice("manager_of", &words, findings).map(Requirement::ManagerOf)
         }
         "person" => principal(text(found, kind, findings)?, at, findings).map(Requirement::Person),

@@ -54,8 +54,8 @@ impl Terms {
         "prepared",
         "can_grant",
         "activation",
-        "dead_man",
-        "left_behind",
+        "dead_mans_switch",
+        "leftovers",
         "notify",
         "stage",
     ];
@@ -250,13 +250,13 @@ fn read_handling(section: &Section<'_>, findings: &mut Findings) -> Option<Handl
         ("required", DeadMansSwitchPolicy::Required),
         ("off", DeadMansSwitchPolicy::Off),
     ];
-    let dead_mans_switch = section.choice("dead_man", &dead_mans_switches, findings);
-    let leftovers = section.choice("left_behind", &[("report", Leftovers::Report), ("off", Leftovers::Off)], findings);
+    let dead_mans_switch = section.choice("dead_mans_switch", &dead_mans_switches, findings);
+    let leftovers = section.choice("leftovers", &[("report", Leftovers::Report), ("off", Leftovers::Off)], findings);
     if leftovers == Some(Leftovers::Off)
         && can_grant == Some(Stance::Accepted)
-        && let Some(found) = section.find("left_behind")
+        && let Some(found) = section.find("leftovers")
     {
-        let line = "`can_grant = \"accepted\"` needs `left_behind = \"report\"`: such a role can make what outlives it";
+        let line = "`can_grant = \"accepted\"` needs `leftovers = \"report\"`: such a role can make what outlives it";
         findings.problem(found.span().start, line);
     }
     Some(Handling {

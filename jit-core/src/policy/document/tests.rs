@@ -353,7 +353,7 @@ fn the_receiver_has_to_match_too() {
     let ask = |grantee| Ask { grantee, ..Ask::new("alice", "orders-dev", "orders_read") };
     assert_eq!(ask("dave").rule(&policy).as_deref(), Some("read orders"));
     assert_eq!(ask("mallory").rule(&policy), None);
-    let desk = document(&with_rule("receivers = [\"group:dba\"]"));
+    let desk = document(&with_rule("grantees = [\"group:dba\"]"));
     let ask = |grantee| Ask { grantee, ..Ask::new("alice", "t", "x") };
     assert_eq!(ask("bob").rule(&desk).as_deref(), Some("r"));
     assert_eq!(ask("alice").rule(&desk), None, "who may ask for others may not ask for himself");
@@ -453,8 +453,8 @@ fn each_problem_says_what_to_do() {
     let head = |more: &str| format!("version = 1\n{more}");
     let cases: Vec<(String, &str)> = vec![
         (
-            rule("can_grant = \"accepted\"\nleft_behind = \"off\""),
-            "11:15: `can_grant = \"accepted\"` needs `left_behind = \"report\"`: such a role can make what outlives it",
+            rule("can_grant = \"accepted\"\nleftovers = \"off\""),
+            "11:13: `can_grant = \"accepted\"` needs `leftovers = \"report\"`: such a role can make what outlives it",
         ),
         (String::new(), "1:1: `the document` has no `version`: add one, like `version = 1`"),
         ("version = 1\nrules = 3".to_owned(), "2:1: unknown key `rules` in `the document`: did you mean `rule`?"),
@@ -529,7 +529,7 @@ fn each_problem_says_what_to_do() {
         ),
         (
             rule("[[rule.stage]]\npeople = [{ manager_of = \"alice\" }]"),
-            "11:26: `manager_of` cannot be `alice`: it is one of `requester`, `receiver`",
+            "11:26: `manager_of` cannot be `alice`: it is one of `requester`, `grantee`, `receiver`",
         ),
         (
             rule("[[rule.stage]]\npeople = [\"group:dba\"]"),

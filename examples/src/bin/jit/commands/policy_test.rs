@@ -29,6 +29,7 @@ struct Case {
     /// Principal who asks.
     who: Principal,
     /// Principal who gets the role, if it is somebody else.
+    #[serde(alias = "receiver")]
     grantee: Option<Principal>,
     target: String,
     role: String,

@@ -196,7 +196,7 @@ fn why(fact: &AuditEvent) -> String {
         }
     }
     for (name, words) in
-        [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "left behind")]
+        [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "leftovers")]
     {
         let told = listed(fact, name);
         if !told.is_empty() {

@@ -41,7 +41,7 @@ name = "change orders"
 targets = ["orders-prod"]
 roles = ["write"]
 requesters = ["group:payments"]
-receivers = ["group:dba", "alice"]
+grantees = ["group:dba", "alice"]
 max = "1h"
 {CHANGE_TERMS}
 [[rule.stage]]
@@ -60,7 +60,7 @@ name = "for others"
 targets = ["scratch"]
 roles = ["read", "write"]
 requesters = ["erin-admin", "bob"]
-receivers = ["*"]
+grantees = ["*"]
 max = "2h"
 start_within = "24h"
 [[rule.stage]]
@@ -100,7 +100,7 @@ permit(principal in Jit::Group::"payments", action == Jit::Action::"request", re
 permit(principal, action == Jit::Action::"request", resource == Jit::Role::"orders-prod/write")
 when {
   principal in Jit::Group::"payments" &&
-  (context.receiver in Jit::Group::"dba" || context.receiver == Jit::Principal::"alice")
+  (context.grantee in Jit::Group::"dba" || context.receiver == Jit::Principal::"alice")
 };
 @id("tickets only") @plan("free") @max("30m")
 permit(principal, action == Jit::Action::"request", resource)

@@ -107,6 +107,7 @@ pub(super) struct RequestRecord {
     pub(super) target: String,
     pub(super) role: String,
     pub(super) requester: String,
+    #[serde(rename = "receiver")]
     pub(super) grantee: String,
     pub(super) account: String,
     pub(super) duration: i64,
@@ -131,6 +132,7 @@ pub(super) enum PhaseRecord {
 pub(super) struct GrantRecord {
     pub(super) is: String,
     pub(super) start: Option<Time>,
+    #[serde(rename = "subject")]
     pub(super) membership: Option<MembershipRecord>,
     pub(super) intent: Option<IntentRecord>,
     pub(super) unsettled: Option<IntentRecord>,
@@ -180,6 +182,7 @@ pub(super) struct WatchRecord {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct OrphanRecord {
+    #[serde(rename = "subject")]
     pub(super) membership: MembershipRecord,
 }
 
