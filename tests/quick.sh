@@ -17,6 +17,8 @@ command -v cargo >/dev/null || {
 packages=()
 for package in jit-core jit-postgres jit-mysql jit-mssql; do packages+=(--package "$package"); done
 features=jit-core/email,jit-core/http,jit-core/oidc,jit-core/sqlite,jit-core/testkit,jit-core/totp
+# The engine's tests mostly wait for the end of a window: more of them than cores run side by side.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-12}
 begun=$SECONDS
 cargo test --locked --quiet --no-fail-fast "${packages[@]}" --features "$features" --lib --test engine -- "$@" || {
     printf 'quick: failed after %s s: see above\n' "$((SECONDS - begun))" >&2
