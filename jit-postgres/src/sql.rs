@@ -39,6 +39,7 @@ impl Catalog {
     pub(crate) fn text(self, statement: &str) -> String {
         let text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
         let mut text = text.replace("{powers}", &POWERS.replace("{reaches far}", REACHES_FAR));
+        text = text.replace("{without code}", WITHOUT_CODE).replace("{schemas of the broker}", SCHEMAS_OF_THE_BROKER);
         match self {
             Self::PerGrantor => text,
             Self::Merged => {
@@ -524,18 +525,16 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
           FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = x.oid AND d.deptype IN ('o', 'a') OFFSET 0
         ) s
         WHERE CASE
-          WHEN s.classid IN ('pg_auth_members'::regclass, 'pg_authid'::regclass, 'pg_default_acl'::regclass, 'pg_largeobject'::regclass,
-            'pg_type'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass,
-            'pg_opfamily'::regclass, 'pg_statistic_ext'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass) THEN false
+          WHEN s.classid IN ({without code}) THEN false
           WHEN s.classid = 'pg_database'::regclass AND s.deptype = 'a'
             THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
           WHEN s.classid = 'pg_language'::regclass AND s.deptype = 'a' AND s.here
             THEN NOT (SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = s.objid)
           WHEN s.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
           WHEN NOT s.here OR s.deptype = 'o' AND s.built_in THEN s.built_in
-          WHEN s.objid = ANY (ARRAY(SELECT n.oid FROM pg_namespace n WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%')))
-            OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_namespace n JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-              WHERE (n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\_of\_%'))) THEN true
+          WHEN s.objid = ANY (ARRAY({schemas of the broker}))
+            OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_depend d
+              WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid IN ({schemas of the broker}))) THEN true
           WHEN s.classid = 'pg_namespace'::regclass AND EXISTS (
             -- functions that everybody may call, in a schema that not everybody may use
             SELECT FROM pg_namespace n WHERE n.oid = s.objid
@@ -565,9 +564,9 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
         END
     ) w";
 
-/// Checks whether the owner of the function `f` can do more than use objects. So can a superuser,
-/// the broker, a role with CREATEROLE, one with ADMIN OPTION, and a member of a predefined role
-/// that does more than look. Stands in [`POWERS`] as `{reaches far}`.
+/// Checks whether the owner of the function `f` can do more than use objects. The measure is that of
+/// [`POWERS`], apart from functions that the owner may call in turn, and from LOGIN. Stands in
+/// [`POWERS`] as `{reaches far}`.
 const REACHES_FAR: &str = r"EXISTS (
                 WITH RECURSIVE own(oid) AS (
                   SELECT f.proowner
@@ -575,10 +574,32 @@ const REACHES_FAR: &str = r"EXISTS (
                   SELECT y.roleid FROM own z, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = z.oid OFFSET 0) y
                 )
                 SELECT FROM own z JOIN pg_roles o ON o.oid = z.oid
-                WHERE o.oid = f.proowner AND (o.rolsuper OR o.rolcreaterole OR o.rolname = current_user)
+                WHERE o.oid = f.proowner AND (o.rolsuper OR o.rolcreaterole OR o.rolcreatedb OR o.rolreplication OR o.rolbypassrls
+                    OR o.rolname = current_user)
                   OR o.rolname LIKE 'pg\_%'
                     AND o.rolname NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
-                  OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = z.oid AND m.admin_option))";
+                  OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = z.oid AND m.admin_option)
+                  OR EXISTS (
+                    SELECT FROM pg_shdepend d
+                    WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = z.oid AND d.deptype IN ('o', 'a') AND CASE
+                      WHEN d.classid IN ({without code}) THEN false
+                      WHEN d.classid = 'pg_database'::regclass AND d.deptype = 'a'
+                        THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = d.objid AND e.grantee = z.oid AND e.privilege_type = 'CREATE')
+                      WHEN d.classid = 'pg_language'::regclass AND d.deptype = 'a'
+                        THEN NOT coalesce((SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = d.objid), false)
+                      WHEN d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
+                      ELSE d.objid < 16384 AND d.objid <> 2200 OR d.objid = ANY (ARRAY({schemas of the broker}))
+                    END))";
+
+/// Classes of objects on which no right reaches beyond the object itself. Stands in [`POWERS`] and
+/// [`REACHES_FAR`] as `{without code}`.
+const WITHOUT_CODE: &str = "'pg_auth_members'::regclass, 'pg_authid'::regclass, 'pg_default_acl'::regclass, 'pg_largeobject'::regclass, \
+'pg_type'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, \
+'pg_opfamily'::regclass, 'pg_statistic_ext'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass";
+
+/// Schemas in which code runs as the broker, or as somebody who lets it end sessions. Stands in
+/// [`POWERS`] and [`REACHES_FAR`] as `{schemas of the broker}`.
+const SCHEMAS_OF_THE_BROKER: &str = "SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('jit', 'cron', 'jit_sessions') OR n.nspname LIKE 'jit\\_of\\_%'";
 
 /// Function by which an administrator lets the broker end sessions. Such an administrator may end
 /// sessions, and may not pass that right on. The function runs as its owner.

@@ -111,7 +111,7 @@ fn faults() -> String {
 
 /// Lists who else can write every table, and so the leases too, a row for each. `me` is the broker.
 /// These are members of `pg_write_all_data` who can log in, and roles in it that the broker can
-/// grant.
+/// grant. ADMIN OPTION alone counts: its holder can be a member for a moment that nobody sees.
 ///
 /// Superusers are left out, and so are roles that could set the broker's password anyway. Members
 /// of `pg_maintain` may lock only in schemas that they may use. The text serves every version: 15
@@ -121,7 +121,7 @@ const WRITERS: &str = r"SELECT format('%I may write every table, as a member of 
         SELECT p.oid FROM pg_roles p WHERE p.rolname = 'pg_write_all_data'
         UNION SELECT y.member FROM member x, LATERAL (
           SELECT m.member, to_jsonb(m) AS how FROM pg_auth_members m WHERE m.roleid = x.oid OFFSET 0
-        ) y WHERE coalesce((y.how->>'inherit_option')::bool OR (y.how->>'set_option')::bool, true)
+        ) y WHERE coalesce((y.how->>'inherit_option')::bool OR (y.how->>'set_option')::bool OR (y.how->>'admin_option')::bool, true)
       ) SELECT r.rolname FROM member x, LATERAL (
         SELECT p.oid, p.rolname, p.rolsuper, p.rolcanlogin, p.rolcreaterole FROM pg_roles p WHERE p.oid = x.oid OFFSET 0
       ) r

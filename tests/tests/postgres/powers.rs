@@ -11,12 +11,13 @@ use crate::scene::Scene;
 
 pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
     let (schema, closed) = (scene.world.fresh("lent"), scene.world.fresh("closed"));
-    let roles = ["steward", "keeper", "signals"].map(|name| (name, scene.world.fresh(name)));
+    let roles =
+        ["steward", "keeper", "signals", "maker", "peeker", "passer"].map(|name| (name, scene.world.fresh(name)));
     let mine = |text: &str| {
         let text = text.replace("{schema}", &schema).replace("{closed}", &closed);
         roles.iter().fold(text, |text, (name, fresh)| text.replace(&format!("{{{name}}}"), fresh))
     };
-    let owners = ["postgres", "{broker}", "{steward}", "{keeper}", "{signals}"];
+    let owners = ["postgres", "{broker}", "{steward}", "{keeper}", "{signals}", "{maker}", "{peeker}", "{passer}"];
     let function = |(i, owner): (usize, &&str)| {
         format!(
             "; CREATE FUNCTION {{schema}}.lent{i}() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
@@ -27,7 +28,8 @@ pub(crate) async fn powers(scene: Scene) -> Result<(), BoxError> {
     scene
         .sql(&mine(&format!(
             "CREATE ROLE {{steward}} CREATEROLE; CREATE ROLE {{keeper}}; CREATE ROLE {{signals}}; GRANT {{signals}} TO {{keeper}} WITH ADMIN OPTION; \
-             GRANT pg_signal_backend TO {{signals}}; CREATE SCHEMA {{closed}}; CREATE SCHEMA {{schema}}; \
+             GRANT pg_signal_backend TO {{signals}}; CREATE ROLE {{maker}}; GRANT CREATE ON DATABASE postgres TO {{maker}}; \
+             CREATE ROLE {{peeker}}; GRANT SELECT ON pg_authid TO {{peeker}}; CREATE ROLE {{passer}} BYPASSRLS; CREATE SCHEMA {{closed}}; CREATE SCHEMA {{schema}}; \
              CREATE FUNCTION {{closed}}.lent() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'{}",
             functions.concat()
         )))

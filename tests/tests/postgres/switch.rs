@@ -235,7 +235,11 @@ pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
     let scene = Scene::new(cluster.running().clone()).await?;
     let sound = told(&scene).await?;
     must(sound.is_empty(), format!("it says of the switch: {sound}"))?;
+    let admin = if major < 16 { "ADMIN OPTION" } else { "ADMIN TRUE, INHERIT FALSE, SET FALSE" };
+    let lender = format!("CREATE ROLE lender LOGIN; GRANT pg_write_all_data TO lender WITH {admin}");
     for (given, taken, who) in [
+        // who may give it to themselves can write for a moment that nobody sees
+        (lender.as_str(), "DROP ROLE lender", "lender"),
         ("CREATE ROLE loader LOGIN; GRANT pg_write_all_data TO loader", "DROP ROLE loader", "loader"),
         (
             "CREATE ROLE loaders; CREATE ROLE carol LOGIN; GRANT pg_write_all_data TO loaders; GRANT loaders TO carol",
@@ -251,11 +255,10 @@ pub(crate) async fn writers(major: u32) -> Result<(), BoxError> {
         scene.sql(taken).await?;
     }
     // somebody who may read everything, and somebody who could set the broker's password anyway
-    let options = if major < 16 { "ADMIN OPTION" } else { "ADMIN TRUE, INHERIT FALSE, SET FALSE" };
     scene
         .sql(&format!(
             "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE ROLE steward LOGIN CREATEROLE; \
-             GRANT pg_write_all_data TO steward; GRANT {{broker}} TO steward WITH {options}"
+             GRANT pg_write_all_data TO steward; GRANT {{broker}} TO steward WITH {admin}"
         ))
         .await?;
     let told = told(&scene).await?;

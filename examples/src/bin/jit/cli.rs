@@ -291,12 +291,12 @@ pub(crate) struct ConfirmTarget {
     #[command(flatten)]
     pub(crate) one: OneTarget,
     /// The target has the same data as the server that it was: accesses that are live there go on
-    /// here, and end here in time
+    /// here, and end here in time. Without this they stay overdue until that server answers again,
+    /// or is retired
     #[arg(long, conflicts_with = "other_data")]
     pub(crate) same_data: bool,
-    /// The target has other data: accesses that are live on the server that it was stay overdue
-    /// until that server answers again, or is retired
-    #[arg(long)]
+    /// The target has other data, which is what is taken for granted without --same-data
+    #[arg(long, hide = true)]
     pub(crate) other_data: bool,
 }
 

@@ -35,7 +35,8 @@ fn reads_grantee(value: &Value) -> bool {
         Value::Object(fields) => fields.values().any(reads_grantee),
         _ => false,
     };
-    let read = value.get(".").filter(|read| read.get("attr").is_some_and(|attr| attr == "grantee" || attr == "receiver"));
+    let read =
+        value.get(".").filter(|read| read.get("attr").is_some_and(|attr| attr == "grantee" || attr == "receiver"));
     inside || read.and_then(|read| read.get("left")).is_some_and(|left| is_variable(left, "context"))
 }
 

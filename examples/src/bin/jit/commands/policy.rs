@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use jit_core::id::TenantId;
 use jit_core::text::escaped;
 use serde_json::json;
 

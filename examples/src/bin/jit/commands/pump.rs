@@ -195,8 +195,7 @@ fn why(fact: &AuditEvent) -> String {
             text.push_str(&format!(", {name} {detail}"));
         }
     }
-    for (name, words) in
-        [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "leftovers")]
+    for (name, words) in [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "leftovers")]
     {
         let told = listed(fact, name);
         if !told.is_empty() {

@@ -20,18 +20,10 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Res
     let jit = at.engine().await?;
     let (target, actor) = (&asked.one.target, at.actor(&jit, &asked.one.actor));
     // a target that does not answer now is contacted when it does
-    let elsewhere = jit.live_elsewhere(target).await.ok();
-    let left = elsewhere.as_ref().map(|elsewhere| elsewhere.accesses.as_slice()).unwrap_or_default();
-    let in_its_place = elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.in_its_place);
-    let same_data = asked.same_data || (in_its_place && !asked.other_data);
+    let left = jit.live_elsewhere(target).await.unwrap_or_default();
+    let same_data = asked.same_data;
     let each: Vec<String> =
         left.iter().map(|view| format!("{} ({} of `{}`, {})", view.id, view.role, view.account, view.state)).collect();
-    if !left.is_empty() && !same_data && !asked.other_data {
-        let message = format!("on the server that `{target}` was these are live: {}", each.join(", "));
-        let hint = "add --same-data if this one has its data (restored, failed over): they end here in time; \
-                    add --other-data to leave them to that server, where they stay overdue";
-        return Err(Failure::refused("live-elsewhere", message, hint));
-    }
     let carried = if same_data {
         jit.confirm_same_data(&actor, target).await?
     } else {
@@ -52,7 +44,11 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Res
             (true, _) => String::new(),
             (false, true) => format!("\n{carried} carried over, to end here: {}", each.join(", ")),
             (false, false) => {
-                format!("\nleft on the server that it was, overdue until it answers or is retired: {}", each.join(", "))
+                format!(
+                    "\nleft on the server that it was, overdue until that one answers or the target is retired: {}\n\
+                     (if this server has its data, confirm with --same-data: then they end here)",
+                    each.join(", ")
+                )
             }
         };
         format!("confirmed: `{target}` is what it is now{contacted}{said}")
