@@ -309,7 +309,7 @@ play() {
     shown "jit show $ID"
     jit show "$ID" >"$WORK/said" || fail "the request cannot be shown"
     sed '/^$/q' "$WORK/said" | indented
-    grep -q 'awaits .*dba' "$WORK/said" || fail "it is not said who has to approve"
+    grep -q 'pending on .*dba' "$WORK/said" || fail "it is not said who has to approve"
     grep -q 'can decide *bob, carol' "$WORK/said" || fail "bob and carol could decide, and that is not said"
     good "it waits for one of the group dba: bob or carol"
 

@@ -187,12 +187,12 @@ wait_for() {
     cat "$WORK/state"
 }
 
-# Waits until the access awaits that.
+# Waits until the access is pending on that.
 awaited() {
     for _ in $(seq 100); do
-        jit show "$ID" >"$WORK/said" && grep -q "^awaits .*$1" "$WORK/said" && break
+        jit show "$ID" >"$WORK/said" && grep -q "^pending on .*$1" "$WORK/said" && break
         sleep 0.1
     done
-    grep "^awaits .*$1" "$WORK/said" | indented
-    grep -q "^awaits .*$1" "$WORK/said" || fail "it does not wait for $1"
+    grep "^pending on .*$1" "$WORK/said" | indented
+    grep -q "^pending on .*$1" "$WORK/said" || fail "it does not wait for $1"
 }

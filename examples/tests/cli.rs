@@ -356,12 +356,15 @@ fn doctor_tells_what_needs_an_operator() {
         "rule `change orders` names `orders-prod`, which no configured target matches",
         "warning: `orders-prod` is not configured here any more, and has open accesses: pending",
         "`jit target retire orders-prod`",
-        "mend: start the server",
+        "fix: start the server",
         id.as_str(),
     ] {
         assert!(doctor.out.contains(line), "{} has no `{line}`", doctor.out);
     }
     doctor.fails(3, "not reachable: another");
+    let json = jit(folder.path(), &["doctor", "--json"]).json();
+    let target = &json["targets"][0];
+    assert!(target["remedy"].is_string() && target["mend"] == target["remedy"], "{target}");
     assert_eq!(jit(folder.path(), &["target", "retire", "orders-prod", "--as=frank"]).code, 0);
     let doctor = config("targets.orders-prod");
     assert!(doctor.out.contains("`orders-prod` is retired since"), "{}", doctor.out);

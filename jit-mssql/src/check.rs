@@ -172,7 +172,8 @@ fn of_the_dead_mans_switch(server: &Server, user: &str, state: State) -> Option<
         }
         State::NeverLooked => ("its job has never looked".to_owned(), Some(job(*scope, database, broker_login))),
         State::Silent => (
-            "its job looks no more; SQL Server Agent has to run, and the job's history says what fails".to_owned(),
+            "its job has stopped looking; SQL Server Agent has to run, and the job's history says what fails"
+                .to_owned(),
             Some(format!(
                 "EXEC msdb.dbo.sp_update_job @job_name = {}, @enabled = 1",
                 literal(&job_name(database, broker_login))

@@ -44,7 +44,7 @@ impl State {
         let remedy = match self {
             Self::Live => return DeadMansSwitch::Available(SwitchKind::AgentJob),
             Self::NoAgent => {
-                "this edition of the server has no SQL Server Agent: let the rule say `dead_man = \"when possible\"`"
+                "this edition of the server has no SQL Server Agent: let the rule say `dead_mans_switch = \"when possible\"`"
             }
             Self::NotMade => HOW_TO_MAKE,
             Self::Planted { .. } => PLANTED,
@@ -52,7 +52,7 @@ impl State {
                 "its job has never looked: start SQL Server Agent, and see the job's history; if there is no job, run the check of this target, which prints the statements that make it"
             }
             Self::Silent => {
-                "its job looks no more: start SQL Server Agent, and see in the job's history what fails, or whether it is disabled"
+                "its job has stopped looking: start SQL Server Agent, and see in the job's history what fails, or whether it is disabled"
             }
         };
         DeadMansSwitch::Unavailable { remedy: remedy.to_owned() }
@@ -67,7 +67,8 @@ impl Connection {
         let state = statements::state(self.server.scope, &self.server.broker_login);
         let results = self.run(&state, Vec::new()).await.all().map_err(reading)?;
         let row = results.last().and_then(|rows| rows.first());
-        let row = row.ok_or_else(|| DatabaseError::not_applied("the server does not say whether it has a dead-man"))?;
+        let row = row
+            .ok_or_else(|| DatabaseError::not_applied("the server does not say whether it has a dead man's switch"))?;
         if let Some(owner) = row.maybe_text("planted")? {
             return Ok(State::Planted { owner });
         }

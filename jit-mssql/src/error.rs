@@ -52,12 +52,12 @@ pub(crate) fn from_number(number: u32, message: &str) -> DatabaseError {
         15151 => (
             Rejection::PrivilegeMissing,
             format!(
-                "{message} (it was there a moment before, so the permission is missing): run the check of this target, which names the statement that mends it"
+                "{message} (it was there a moment before, so the permission is missing): run the check of this target, which names the statement that fixes it"
             ),
         ),
         15247 | 229 | 230 | 262 | 297 | 300 | 6102 | 15562 | 4613 => (
             Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that mends it"),
+            format!("{message}; run the check of this target, which names the statement that fixes it"),
         ),
         15410 | 15404 | 15401 => (
             Rejection::Other,

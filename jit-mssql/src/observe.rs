@@ -123,12 +123,12 @@ impl Connection {
         if !whole.first().map(|row| row.yes("whole")).transpose()?.unwrap_or_default() {
             return Err(DatabaseError::rejected(
                 Rejection::PrivilegeMissing,
-                "the broker does not see all members and sessions: run the check of this target, which names the statement that mends it",
+                "the broker does not see all members and sessions: run the check of this target, which names the statement that fixes it",
             ));
         }
         if found.len() != memberships.len() {
             return Err(DatabaseError::not_applied(
-                "the server answered for another number of subjects than was asked",
+                "the server answered for another number of memberships than was asked",
             ));
         }
         let mut looks: Vec<Look> = Vec::with_capacity(found.len());

@@ -472,7 +472,9 @@ async fn wake(
             return Ok(());
         }
         if budget.left() <= enough {
-            return Err(DatabaseError::not_applied("the dead-man's sentinel does not start: see the server's log"));
+            return Err(DatabaseError::not_applied(
+                "the dead man's switch does not start its sentinel: see the server's log",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -491,7 +493,7 @@ async fn keep_awake(connector: Weak<Connector>, first: Connection, home: Home, s
                 Ok(()) => return,
                 Err(error) => {
                     let why = error::said(&error);
-                    tracing::warn!(why, "the dead-man's sentinel was ended: it is started again");
+                    tracing::warn!(why, "the sentinel of the dead man's switch was ended: it is started again");
                 }
             }
         }

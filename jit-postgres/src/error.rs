@@ -123,7 +123,7 @@ fn refused(state: &str, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match state {
         "42501" => (
             Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that mends it"),
+            format!("{message}; run the check of this target, which names the statement that fixes it"),
         ),
         "42704" => (Rejection::Other, format!("{message}; it was dropped or renamed meanwhile")),
         "0LP01" => (Rejection::Other, format!("{message}; the account and the role are members of each other")),

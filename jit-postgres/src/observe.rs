@@ -76,7 +76,7 @@ impl Connection {
             .map_err(reading)?;
         if rows.len() != memberships.len() {
             return Err(DatabaseError::not_applied(
-                "the server answered for another number of subjects than was asked",
+                "the server answered for another number of memberships than was asked",
             ));
         }
         memberships.iter().zip(&rows).map(|(membership, row)| look_of(&self.server, membership, row)).collect()

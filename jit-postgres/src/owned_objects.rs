@@ -43,5 +43,5 @@ impl Connection {
 }
 
 fn incomplete() -> DatabaseError {
-    DatabaseError::not_applied("the server's list of what is owned is not complete: nothing is concluded")
+    DatabaseError::not_applied("the server's list of owned objects is not complete: nothing is concluded")
 }

@@ -400,7 +400,7 @@ seen = []
 for t in json.loads(sys.stdin.readline())["targets"]:
     places = t.get("checks", []) + [t.get("capabilities", {}).get("dead_man", {})]
     for place in places:
-        mend = place.get("mend") if isinstance(place, dict) else None
+        mend = place.get("remedy") if isinstance(place, dict) else None
         if mend and mend not in seen and re.match(r"(?i)(grant|revoke|create|alter (?!system)|drop|delimiter)\b", mend.lstrip()): seen.append(mend)
 for mend in seen: print(mend if mend.rstrip().endswith(";") else mend + ";")'
 }

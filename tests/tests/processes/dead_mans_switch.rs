@@ -61,7 +61,7 @@ pub(crate) fn all(tests: &mut Tests) {
         let case = Case::on_the_double(MsSqlWorld::on_a_double().await?).await?;
         case.is_refused("prints the statements that make it").await?;
         let doctor = case.jit(&["doctor"]).await?.out;
-        ensure!(doctor.contains("mend: run the script that `jit doctor --sql orders` prints"), "{doctor}");
+        ensure!(doctor.contains("fix: run the script that `jit doctor --sql orders` prints"), "{doctor}");
         let doctor = case.jit(&["doctor", "--json"]).await?.out;
         ensure!(doctor.contains("EXEC msdb.dbo.sp_add_job @job_name"), "{doctor}");
         Ok(())
@@ -71,7 +71,7 @@ pub(crate) fn all(tests: &mut Tests) {
         case.world.act(Act::LetDeadMen { live: false }).await.map_err(whole)?;
         case.is_refused("prints the statements that make it").await?;
         let doctor = case.jit(&["doctor"]).await?.out;
-        ensure!(doctor.contains("mend: run the script that `jit doctor --sql orders` prints"), "{doctor}");
+        ensure!(doctor.contains("fix: run the script that `jit doctor --sql orders` prints"), "{doctor}");
         let doctor = case.jit(&["doctor", "--json"]).await?.out;
         ensure!(doctor.contains("CREATE SCHEMA jit_of_"), "{doctor}");
         Ok(())

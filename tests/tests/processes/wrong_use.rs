@@ -70,7 +70,7 @@ pub(crate) fn all(tests: &mut Tests) {
         stage.write("jit.toml", &without)?;
         let said = stage.jit(&["doctor"]).await?;
         ensure!(said.code != Some(0), "{said:?}");
-        for line in ["wrong: `orders` is not configured here any more", &format!("active {id}")] {
+        for line in ["error: `orders` is not configured here any more", &format!("active {id}")] {
             ensure!(said.out.contains(line), "{} has no `{line}`", said.out);
         }
         stage.write("jit.toml", &config)?;

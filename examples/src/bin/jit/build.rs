@@ -60,7 +60,7 @@ pub(crate) async fn store(at: &StoreAt) -> Result<Arc<dyn Store>, Failure> {
 /// Returns the settings of a store for many nodes.
 pub(crate) fn shared_store(server: &ServerConfig, listen_url: Option<&str>) -> Result<StoreConfig, Failure> {
     let wrong = |error: ConfigError| {
-        Failure::configuration(format!("the store: {error}"), "mend it under `[store]` in jit.toml")
+        Failure::configuration(format!("the store: {error}"), "fix it under `[store]` in jit.toml")
     };
     let config = StoreConfig::new(postgres(server).map_err(wrong)?);
     let Some(url) = listen_url else { return Ok(config) };
@@ -100,7 +100,7 @@ pub(crate) fn signing_key(path: &Path, tenant: &TenantId) -> Result<SigningKey, 
 /// Creates the adapter that the URL's scheme names.
 fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Failure> {
     let wrong = |error: &dyn Display| {
-        Failure::configuration(format!("target `{name}`: {error}"), "mend it under `[targets]` in jit.toml")
+        Failure::configuration(format!("target `{name}`: {error}"), "fix it under `[targets]` in jit.toml")
     };
     let database: Arc<dyn Database> = match target.engine() {
         Some(Engine::Postgres) => {

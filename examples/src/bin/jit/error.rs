@@ -89,13 +89,13 @@ impl From<JitError> for Failure {
             JitError::NotAllowed { .. } | JitError::NotFound { .. } | JitError::ClockDoubtful { .. } => {
                 (Exit::Refused, "")
             }
-            JitError::Standing { .. } => (Exit::Refused, "who holds a role for good needs no window for it"),
-            JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, where that is yours to do"),
-            JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows what the target says it is"),
+            JitError::Standing { .. } => (Exit::Refused, "the account has the role without a window"),
+            JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, if you may"),
+            JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows how the target identifies itself"),
             JitError::Ended { .. } | JitError::TimedOut { .. } => (Exit::Refused, "`jit show` tells its history"),
             JitError::FactorRefused { .. } => (Exit::Refused, "give one with --totp; `jit mfa enroll` sets codes up"),
-            JitError::Busy => (Exit::Refused, "run it once more"),
-            JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add him to the policy's groups"),
+            JitError::Busy => (Exit::Refused, "run it again"),
+            JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add them to the policy's groups"),
             JitError::Policy { .. } => (Exit::Unreachable, "look at the code of the policy"),
             JitError::Directory(_) => (Exit::Unreachable, "run it again when the directory answers"),
             JitError::Database(error) => (database_exit(error), "`jit doctor` checks every target"),
@@ -119,7 +119,7 @@ impl From<StoreError> for Failure {
 impl From<PolicyError> for Failure {
     /// Converts an error of the policy: one line per problem, each with its place.
     fn from(error: PolicyError) -> Self {
-        let failure = Self::new(Exit::Usage, "policy", "", "mend the policy, then try it with `jit policy check`");
+        let failure = Self::new(Exit::Usage, "policy", "", "fix the policy, then try it with `jit policy check`");
         let lines: Vec<_> = error.to_string().lines().map(|line| escaped(line).into_owned()).collect();
         Self { message: lines.join("\n"), ..failure }
     }
@@ -134,7 +134,7 @@ fn database_exit(error: &DatabaseError) -> Exit {
 
 fn from_store(error: &StoreError) -> Failure {
     let (exit, hint) = match error {
-        StoreError::Conflict { .. } | StoreError::Fenced { .. } => (Exit::Refused, "run it once more"),
+        StoreError::Conflict { .. } | StoreError::Fenced { .. } => (Exit::Refused, "run it again"),
         StoreError::Newer { .. } => (Exit::Usage, ""),
         StoreError::OutcomeUnknown { .. } => (Exit::Unreachable, "look with `jit list` before doing it again"),
         StoreError::Damaged { .. } => {

@@ -50,7 +50,7 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
         lines.add("asks for", format!("{} more", said(chrono::TimeDelta::microseconds(more))));
     }
     if !view.pending_on.is_empty() {
-        lines.add("awaits", view.pending_on.join(", "));
+        lines.add("pending on", view.pending_on.join(", "));
     }
     if !can_decide.is_empty() {
         lines.add("can decide", names(can_decide));
@@ -87,12 +87,12 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
         lines.add("cause", cause);
     }
     if let Some(last_error) = &view.last_error {
-        lines.add("trouble", last_error);
+        lines.add("last error", last_error);
     }
     if let Some(evidence) = &view.evidence {
         evidence.residual.iter().for_each(|held| lines.add("still held", held));
-        evidence.leftovers.iter().for_each(|what| lines.add("left behind", what));
-        evidence.not_compared.iter().for_each(|why| lines.add("left behind", format!("not known: {why}")));
+        evidence.leftovers.iter().for_each(|what| lines.add("leftovers", what));
+        evidence.not_compared.iter().for_each(|why| lines.add("leftovers", format!("not known: {why}")));
     }
     lines.0.join("\n")
 }
@@ -111,7 +111,7 @@ pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
         (Some(last_error), _) => last_error.clone(),
         (None, []) if !held.is_empty() => format!("still held: {held}"),
         (None, []) => view.cause.clone().unwrap_or_default(),
-        (None, pending_on) => format!("awaits {}", pending_on.join(", ")),
+        (None, pending_on) => format!("pending on {}", pending_on.join(", ")),
     };
     let role = format!("{} on {}", view.role, view.target);
     [view.id.to_string(), state(view), role, view.principal.to_string(), when, note]

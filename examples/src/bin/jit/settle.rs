@@ -68,8 +68,8 @@ fn ended(view: &AccessView) -> Failure {
 fn waiting(view: &AccessView) -> Failure {
     let why = match (&view.last_error, view.pending_on.as_slice()) {
         (Some(last_error), _) => last_error.clone(),
-        (None, []) => "the database takes its time".to_owned(),
-        (None, pending_on) => format!("it awaits {}", pending_on.join(", ")),
+        (None, []) => "the database has not finished it yet".to_owned(),
+        (None, pending_on) => format!("it is pending on {}", pending_on.join(", ")),
     };
     let (id, state, role, target) = (view.id, view.state, &view.role, &view.target);
     let (message, hint) = match state {

@@ -64,7 +64,7 @@ fn step_up(oidc: &Oidc) -> Result<OidcFactor, Failure> {
         config = config.max_age(max_age);
     }
     OidcFactor::new(config)
-        .map_err(|error| Failure::configuration(format!("`[mfa.oidc]`: {error}"), "mend it in jit.toml"))
+        .map_err(|error| Failure::configuration(format!("`[mfa.oidc]`: {error}"), "fix it in jit.toml"))
 }
 
 async fn receive(builder: TenantBuilder, name: &str, notifier_name: &Receiver) -> Result<TenantBuilder, Failure> {
@@ -100,12 +100,12 @@ async fn email(what: &str, mail: &Mail) -> Result<Email, Failure> {
         from: mail.from.clone(),
         to: mail.to.clone(),
     };
-    Email::new(config).map_err(|error| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml"))
+    Email::new(config).map_err(|error| Failure::configuration(format!("{what}: {error}"), "fix it in jit.toml"))
 }
 
 async fn approve(builder: TenantBuilder, name: &str, approver: &Approver) -> Result<TenantBuilder, Failure> {
     let what = format!("`[approvers.{name}]`");
-    let wrong = |error: ApproverError| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml");
+    let wrong = |error: ApproverError| Failure::configuration(format!("{what}: {error}"), "fix it in jit.toml");
     Ok(match approver {
         Approver::Jira { http, url, user, token, assignee } => {
             let mut tracker = Tracker::jira(url, assignee.as_deref());
@@ -173,7 +173,7 @@ fn http(given: &Http) -> HttpConfig {
 
 fn client(what: &str, given: &Http) -> Result<HttpClient, Failure> {
     HttpClient::new(http(given))
-        .map_err(|error| Failure::configuration(format!("{what}: {error}"), "mend it in jit.toml"))
+        .map_err(|error| Failure::configuration(format!("{what}: {error}"), "fix it in jit.toml"))
 }
 
 /// Returns the header with `Bearer` and a token, or with `Basic` if a user goes with it.
@@ -207,7 +207,7 @@ async fn text(what: &str, secret: &Secret) -> Result<SecretString, Failure> {
 async fn read(what: &str, from: &Password) -> Result<SecretString, Failure> {
     let wrong = |error: jit_core::database::CredentialsError| {
         let message = error.to_string().replacen("the password", "the secret", 1);
-        Failure::configuration(format!("{what}: {message}"), "mend it in jit.toml, or where it is read from")
+        Failure::configuration(format!("{what}: {message}"), "fix it in jit.toml, or where it is read from")
     };
     credentials(from).password().await.map_err(wrong)
 }

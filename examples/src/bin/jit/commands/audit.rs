@@ -77,7 +77,7 @@ fn verify_file(at: &Context<'_>, file: &Path, public_keys: &[String]) -> Result<
     let mut keys = given_keys(public_keys)?;
     if keys.is_empty() {
         let missing =
-            || Failure::usage("which key signed it is not said", "name the file with it: --public-key audit.key.pub");
+            || Failure::usage("no public key is given to check it with", "name its file: --public-key audit.key.pub");
         let config = Config::load(&at.cli.config).map_err(|_| missing())?;
         let tenant = at.cli.tenant.clone().unwrap_or_default();
         let settings = config.tenants.get(&tenant).ok_or_else(missing)?;
@@ -282,7 +282,7 @@ fn wrong_key(error: &dyn std::fmt::Display) -> Failure {
 const OF_THE_STORE: &str = "keep the store as it is, and compare it with what the sinks and the last good export hold; where the key was changed, give \
                             the earlier one by --public-key";
 /// Advice if an exported file is not verified.
-const OF_A_FILE: &str = "give its log's own key by --public-key; if that was it, have it exported again and run `jit audit verify` on the store";
+const OF_A_FILE: &str = "give its log's own key by --public-key; if that was the key, have it exported again and run `jit audit verify` on the store";
 
 fn tampered(broken: &dyn std::fmt::Display, hint: &str) -> Failure {
     Failure::refused("tampered", format!("not verified: {broken}"), hint)

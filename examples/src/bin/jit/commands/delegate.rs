@@ -13,7 +13,7 @@ pub(super) async fn delegate(at: &Context<'_>, delegate: &cli::Delegate) -> Resu
     let of = &delegate.actor.who;
     let (Some(to), Some(until)) = (&delegate.to, delegate.until) else {
         jit.end_delegation(&actor).await?;
-        return at.out.result(&json!({"of": of, "ended": true}), || format!("`{of}` decides for himself again"));
+        return at.out.result(&json!({"of": of, "ended": true}), || format!("`{of}` decides in person again"));
     };
     jit.delegate(&actor, to, until).await?;
     let answer = json!({"of": of, "to": to, "until": stamped(until)});

@@ -55,18 +55,19 @@ pub(super) async fn doctor(at: &Context<'_>) -> Result<(), Failure> {
                 let failure = Failure::from(error);
                 let remedy = is_unreachable.then(|| remedy(name, &failure.message));
                 lines.add("target", format!("{name}: {}", failure.message));
-                remedy.iter().for_each(|remedy| lines.add("", format!("mend: {remedy}")));
-                targets.push(json!({"target": name, "error": failure.message, "mend": remedy}));
+                remedy.iter().for_each(|remedy| lines.add("", format!("fix: {remedy}")));
+                targets.push(json!({"target": name, "error": failure.message, "remedy": remedy}));
                 worst.unreachable.insert(name.clone(), failure.message);
             }
         }
     }
     let concerns = jit.concerns().await?;
     concerned(&concerns, &mut lines, &mut worst);
-    let answer = json!({
+    let mut answer = json!({
         "store": {"url": store, "time": stamped(now), "checks": store_checks}, "clock": clock, "policy": policy, "targets": targets,
         "concerns": concerns, "healthy": worst.failure().is_none(),
     });
+    keep_mend(&mut answer);
     at.out.result(&answer, || lines.text())?;
     worst.failure().map_or(Ok(()), Err)
 }
@@ -97,15 +98,15 @@ impl Worst {
     fn failure(&self) -> Option<Failure> {
         if self.refusals > 0 {
             let message = match self.refusals {
-                1 => "one thing has to be mended before requests can be granted".to_owned(),
-                several => format!("{several} things have to be mended before requests can be granted"),
+                1 => "one thing has to be fixed before requests can be granted".to_owned(),
+                several => format!("{several} things have to be fixed before requests can be granted"),
             };
-            return Some(Failure::refused("unhealthy", message, "the lines above say what mends it"));
+            return Some(Failure::refused("unhealthy", message, "the lines above say how to fix it"));
         }
         if !self.unreachable.is_empty() {
             let names: Vec<&str> = self.unreachable.keys().map(TargetName::as_str).collect();
             let message = format!("not reachable: {}", names.join(", "));
-            return Some(Failure::new(Exit::Unreachable, "database", message, "the lines above say what mends it"));
+            return Some(Failure::new(Exit::Unreachable, "database", message, "the lines above say how to fix it"));
         }
         let message = "a role may be held, and nothing here ends it in time";
         (self.held > 0).then(|| Failure::refused("unhealthy", message, "the lines above say what to do"))
@@ -123,7 +124,7 @@ async fn clock(jit: &Jit, worst: &mut Worst) -> Result<String, Failure> {
             )
         }
         ClockState::Stepped { by } => format!("stepped by {}, which is not followed", said(by.abs())),
-        _ => "in a state that this command has no words for".to_owned(),
+        _ => "in a state that this command does not know".to_owned(),
     })
 }
 
@@ -149,7 +150,7 @@ fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
         lines.add(
             "access",
             format!(
-                "wrong: OVERDUE: `{role}` on `{target}` for `{principal}` ({id}): {why}; mend that and run `jit run-due`, or write the target \
+                "error: OVERDUE: `{role}` on `{target}` for `{principal}` ({id}): {why}; fix that and run `jit run-due`, or write the target \
                  off by `jit target retire {target}` where it is gone for good"
             ),
         );
@@ -180,7 +181,7 @@ fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
     for (target, open) in &concerns.unconfigured {
         let held = open.iter().filter(|view| matches!(view.state, "granting" | "active" | "revoking")).count();
         worst.held = worst.held.saturating_add(usize::from(held > 0));
-        let severity = if held > 0 { "wrong" } else { "warning" };
+        let severity = if held > 0 { "error" } else { "warning" };
         let first: Vec<String> = open.iter().take(NAMED).map(|view| format!("{} {}", view.state, view.id)).collect();
         let more = open.len().saturating_sub(NAMED);
         let work = match (open.len(), more) {
@@ -205,8 +206,8 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
     lines.add(
         "",
         match &capabilities.dead_mans_switch {
-            DeadMansSwitch::Available(kind) => format!("dead-man: {kind}"),
-            DeadMansSwitch::Unavailable { .. } => "dead-man: none".to_owned(),
+            DeadMansSwitch::Available(kind) => format!("dead man's switch: {kind}"),
+            DeadMansSwitch::Unavailable { .. } => "dead man's switch: none".to_owned(),
         },
     );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
@@ -229,17 +230,53 @@ fn said_of(check: &Check, target: Option<&TargetName>, lines: &mut Lines) {
     let severity = match check.severity {
         Severity::Remark => "note",
         Severity::Danger => "danger",
-        Severity::Refusal => "wrong",
+        Severity::Refusal => "error",
     };
     lines.add("", format!("{severity}: {}", check.message));
     let Some(remedy) = &check.remedy else { return };
     match target.filter(|_| remedy.lines().count() > LONGEST_MEND) {
-        Some(target) => lines.add("", format!("mend: run the script that `jit doctor --sql {target}` prints")),
-        None => lines.lines("", &format!("mend: {remedy}")),
+        Some(target) => lines.add("", format!("fix: run the script that `jit doctor --sql {target}` prints")),
+        None => lines.lines("", &format!("fix: {remedy}")),
     }
 }
 
 fn listed(name: &TargetName, report: &TargetReport) -> Value {
     let TargetReport { identity, capabilities, checks, .. } = report;
     json!({"target": name, "identity": identity, "capabilities": capabilities, "checks": checks})
+}
+
+/// Adds the former key `mend` beside each `remedy`. It is deprecated, and goes with the next
+/// version.
+fn keep_mend(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(keep_mend),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(keep_mend);
+            if let Some(remedy) = fields.get("remedy").cloned() {
+                fields.insert("mend".to_owned(), remedy);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fix_has_its_former_key_too() {
+        let remedy = || "turn it on".to_owned();
+        let mut answer = json!({
+            "targets": [{
+                "capabilities": {"dead_mans_switch": DeadMansSwitch::Unavailable { remedy: remedy() }},
+                "checks": [{"message": "it is off", "remedy": remedy()}, {"message": "so it is", "remedy": null}],
+            }],
+        });
+        keep_mend(&mut answer);
+        let both = json!({"remedy": remedy(), "mend": remedy()});
+        assert_eq!(answer["targets"][0]["capabilities"]["dead_mans_switch"]["unavailable"], both);
+        assert_eq!(answer["targets"][0]["checks"][0]["mend"], json!(remedy()));
+        assert_eq!(answer["targets"][0]["checks"][1]["mend"], Value::Null);
+    }
 }

@@ -42,10 +42,10 @@ fn gone(view: &AccessView) -> String {
             let left = view.evidence.as_ref().map(|evidence| evidence.residual.join("; ")).unwrap_or_default();
             if !left.is_empty() {
                 return format!(
-                    "our grant of `{role}` on `{target}` is gone, verified in the database{ended}; `{who}` still holds the role: {left}"
+                    "our grant of `{role}` on `{target}` is revoked and verified{ended}; `{who}` still holds the role: {left}"
                 );
             }
-            format!("gone: `{who}` no longer has `{role}` on `{target}`, verified in the database{ended}")
+            format!("revoked and verified: `{who}` no longer has `{role}` on `{target}`{ended}")
         }
         "withdrawn" => format!("withdrawn: `{role}` on `{target}` was not granted to `{who}`"),
         state => format!("{state}: `{role}` on `{target}` for `{who}`"),

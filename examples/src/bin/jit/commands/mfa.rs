@@ -41,7 +41,7 @@ pub(super) async fn mfa(at: &Context<'_>, command: &Mfa) -> Result<(), Failure> 
         }
         Mfa::Remove { of, actor } => {
             jit.remove_factor(&at.actor(&jit, actor), &name, of).await?;
-            at.out.result(&json!({"principal": of, "removed": true}), || format!("the codes of `{of}` count no more"))
+            at.out.result(&json!({"principal": of, "removed": true}), || format!("the codes of `{of}` are removed"))
         }
     }
 }

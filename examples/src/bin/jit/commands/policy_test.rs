@@ -105,8 +105,8 @@ pub(super) async fn test(at: &Context<'_>, file: &Path) -> Result<(), Failure> {
         0 => Ok(()),
         _ => Err(Failure::refused(
             "policy",
-            format!("{failed} of the cases come out otherwise"),
-            "mend the policy or the table",
+            format!("{failed} of the cases have another result than expected"),
+            "fix the policy or the table",
         )),
     }
 }

@@ -144,7 +144,7 @@ async fn tell(out: Output, events: &mut tokio::sync::broadcast::Receiver<EngineE
             Ok(happened) => say(out, &happened)?,
             Err(RecvError::Lagged(missed)) => {
                 let answer = json!({"missed": missed});
-                out.result(&answer, || format!("{missed} more happened than could be said: see `jit list`"))?;
+                out.result(&answer, || format!("{missed} events are not shown: see `jit list`"))?;
             }
             Err(RecvError::Closed) => return Ok(()),
         }
@@ -173,15 +173,15 @@ fn words(fact: &AuditEvent) -> &'static str {
         EventKind::Granting => "granting",
         EventKind::Active => "usable",
         EventKind::EndingSoon => "ends soon",
-        EventKind::Revoking => "due to end",
+        EventKind::Revoking => "ending",
         EventKind::Revoked if fact.details.contains_key("residual") => {
-            "our grant is gone, verified, and the role is STILL HELD"
+            "our grant is revoked and verified, and the role is STILL HELD"
         }
-        EventKind::Revoked => "gone, verified",
+        EventKind::Revoked => "revoked and verified",
         EventKind::Overdue => "OVERDUE",
         EventKind::RevokeFailed => "revoke failed, tried again",
         EventKind::TargetLost => "target does not answer",
-        EventKind::SwitchFired => "the database's own switch fired",
+        EventKind::SwitchFired => "the dead man's switch fired",
         EventKind::PumpDied => "A PART OF THE PUMP DIED, started again",
         EventKind::TargetBack => "target answers again",
         other => other.as_str(),
@@ -203,7 +203,9 @@ fn why(fact: &AuditEvent) -> String {
         }
     }
     if fact.details.contains_key("gone_before") {
-        text.push_str(", it was gone before this end: the database's own switch took it (which is told next), or somebody else did");
+        text.push_str(
+            ", it was gone before this end: the dead man's switch took it (see the next line), or somebody else did",
+        );
     }
     text
 }

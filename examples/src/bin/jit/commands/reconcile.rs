@@ -71,7 +71,7 @@ fn told(target: &str, drifts: &[Drift], mode: Reconcile) -> String {
                 "  vanished   `{account}` in `{role}`: access {access} is live and the database does not hold it; {done}"
             )
         }
-        _ => "  something that this command has no words for: see --json".to_owned(),
+        _ => "  a finding that this command does not know: see --json".to_owned(),
     };
     let lines: Vec<String> = drifts.iter().map(|drift| escaped(&line(drift)).into_owned()).collect();
     format!("{target}:\n{}", lines.join("\n"))

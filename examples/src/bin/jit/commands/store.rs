@@ -13,7 +13,7 @@ pub(super) async fn migrate(at: &Context<'_>, migrate: &cli::Migrate) -> Result<
     let config = at.config()?;
     let StoreAt::Postgres { server, listen_url } = &config.store else {
         return Err(Failure::configuration(
-            "this store is nobody else's: it is made, and brought forward, when it is opened",
+            "this store needs no migration by hand: it is created and upgraded when it is opened",
             "only a store at `postgres://` is migrated by hand",
         ));
     };

@@ -51,6 +51,6 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Res
                 )
             }
         };
-        format!("confirmed: `{target}` is what it is now{contacted}{said}")
+        format!("confirmed: `{target}` is accepted as it is now{contacted}{said}")
     })
 }
