@@ -367,7 +367,7 @@ play() {
     done
     [ "$(field state <"$WORK/show.json")" = revoked ] || fail "the role is not revoked after the window"
     grep "$ID" "$WORK/pump.log" | sed 's/, why .*//' | tail -n 3 | indented
-    good "the role is gone, verified in the catalog, and the session with it"
+    good "the role is revoked and verified, and the session ended with it"
 
     step "She tries to write again"
     write_is_refused
