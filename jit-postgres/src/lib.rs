@@ -20,7 +20,7 @@
 //!     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")));
 //! let database = PostgresDatabase::new(config)?; // connects to nothing yet
 //! for finding in database.check(&[database.role("orders_write")?]).await? {
-//!     println!("{}: {}", finding.message, finding.mend.unwrap_or_default());
+//!     println!("{}: {}", finding.message, finding.remedy.unwrap_or_default());
 //! }
 //! # Ok(())
 //! # }

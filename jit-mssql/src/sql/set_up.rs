@@ -104,7 +104,7 @@ impl SetUp<'_> {
 }
 
 const BEGIN: &str = "\
--- Sets up what jit needs here, or mends it, as often as it is run. It takes over nothing that a stranger made: then it fails.
+-- Sets up what jit needs here, or repairs it, as often as it is run. It takes over nothing that a stranger made: then it fails.
 -- For sqlcmd, by a sysadmin. The password is the new login's; an account that is there gets it too, and keeps its own where it is empty:
 --   jit doctor --sql TARGET > jit.sql && sqlcmd -b -v password=\"...\" -i jit.sql
 :on error exit

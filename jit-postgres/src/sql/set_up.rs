@@ -16,7 +16,7 @@ pub(crate) fn script(broker: &str, database: &str, roles: &[RoleName]) -> String
     };
     let literals: Vec<String> = roles.iter().map(|role| escape_literal(role.as_str())).collect();
     format!(
-        r"-- Sets up what jit needs here, or mends it, as often as it is run. It takes over nothing that a stranger made: then it fails, and changes nothing.
+        r"-- Sets up what jit needs here, or repairs it, as often as it is run. It takes over nothing that a stranger made: then it fails, and changes nothing.
 -- For psql, in the target's database, by a superuser or the administrator of a vendor's server. A new account needs its password, which is put
 -- before the script; an account that is there keeps its own, unless one is given:
 --   (echo '\set password `cat FILE`'; jit doctor --sql TARGET) | psql -X -d DATABASE
