@@ -318,7 +318,7 @@ play() {
     jit approve "$ID" --as alice >"$WORK/said" 2>&1
     [ $? = 1 ] || fail "a self-approval was not refused"
     indented <"$WORK/said"
-    good "nobody decides on his own request"
+    good "nobody decides on their own request"
 
     step "The pump runs, and bob approves"
     shown "jit pump &"

@@ -157,7 +157,7 @@ fn what_no_rule_allows_and_what_is_not_there_is_refused() {
 fn nobody_decides_on_his_own_request_nor_twice_nor_across_tenants() {
     let folder = trial();
     let id = asked(folder.path());
-    jit(folder.path(), &["approve", &id, "--as=alice"]).fails(1, "nobody decides on his own request");
+    jit(folder.path(), &["approve", &id, "--as=alice"]).fails(1, "nobody decides on their own request");
     jit(folder.path(), &["approve", &id, "--as=mallory"]).fails(1, "not among those who may decide");
     jit(folder.path(), &["--tenant=acme", "show", &id]).fails(1, "there is no access");
     jit(folder.path(), &["--tenant=nope", "show", &id]).fails(2, "configured are `acme`, `default`");

@@ -42,7 +42,7 @@ pub(crate) fn is_disguise(one: &str, other: &str) -> bool {
 /// Says that a name is not the known one that it looks like.
 pub(crate) fn refusal(what: &str, name: &str, known: &str) -> String {
     format!(
-        "the {what} `{name}` is not known and differs from `{known}`, which is, only by case, width, normal form or letters that look the \
+        "the {what} `{name}` is unknown and differs from the known `{known}` only by case, width, normal form or letters that look the \
          same: use the known name, or make this one known too"
     )
 }

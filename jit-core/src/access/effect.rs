@@ -10,7 +10,7 @@ use crate::holding::{Clear, Verified};
 
 /// Reason to stop granting when the outcome of the statement cannot be found out.
 const LOST: &str =
-    "the account or the role is not there any more under its name, and whether it was granted is not known";
+    "the account or the role no longer exists under its name, and it is not known whether the role was granted";
 
 impl Access {
     pub(super) fn begin_grant(&self, clear: &Clear, now: Time) -> Step {
@@ -180,12 +180,12 @@ impl Access {
             .maybe("trouble", revoking.last_error.as_deref());
         let fact = evidence.tell(fact);
         let left = (!evidence.leftovers.is_empty()).then(|| {
-            let why = format!("left behind: {}", evidence.leftovers.join("; "));
+            let why = format!("leftovers: {}", evidence.leftovers.join("; "));
             AuditEvent::new(EventKind::Finding).with("why", why)
         });
         let kept =
             evidence.default_kept.as_ref().map(|why| AuditEvent::new(EventKind::Finding).with("why", why.as_str()));
-        let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was left: {why}"));
+        let theirs = evidence.another_store.as_ref().map(|why| format!("the membership was kept: {why}"));
         let why = match (&revoking.why, &theirs) {
             // a grant that was refused for this reason states it already
             (Some(why), _) if revoking.window.is_none() => Some(why.clone()),

@@ -198,7 +198,7 @@ pub enum Refusal {
         what: &'static str,
     },
     /// The time to decide is over.
-    #[error("nobody decided in time: it cannot be decided on any more, and has to be asked for again")]
+    #[error("nobody decided in time, and it cannot be decided on any more: ask for it again")]
     Lapsed,
     /// The answer is about a question that is closed, or was never asked (law 19).
     #[error("{}", closed(.agreed, .waits.as_ref(), .state))]
@@ -236,13 +236,13 @@ pub struct Waits {
 fn closed(agreed: &[Principal], waits: Option<&Waits>, state: &str) -> String {
     let names: Vec<String> = agreed.iter().map(|who| format!("`{who}`")).collect();
     let agreed = match names.as_slice() {
-        [] => "this is not about what waits for a decision".to_owned(),
+        [] => "this is not about the question that is pending".to_owned(),
         [one] => format!("{one} has agreed to that already"),
         several => format!("{} have agreed to that already", several.join(", ")),
     };
     match waits {
         Some(Waits { question, what }) => format!(
-            "{agreed}: what waits now is question `{question}`, {what}; look at it by `jit show`, and name it by `--question {question}`"
+            "{agreed}: pending now is question `{question}`, {what}; look at it with `jit show`, and name it with `--question {question}`"
         ),
         None => format!("{agreed}: the access is {state}, and nothing is left to decide"),
     }

@@ -156,11 +156,11 @@ pub enum ApprovalState {
 #[non_exhaustive]
 pub enum DecisionRefused {
     /// The decider is the requester or the grantee, under whatever name (law 8).
-    #[error("nobody decides on his own request: somebody else has to")]
+    #[error("nobody decides on their own request: somebody else has to")]
     OwnRequest,
     /// The human behind the decider has decided already (law 8), or another person decided in their
     /// place.
-    #[error("this person has decided already, under this name or another, or somebody has in his place")]
+    #[error("this person has decided already, under this name or another, or somebody decided in their place")]
     DecidedAlready,
     /// The plan does not ask the decider.
     #[error("this person is not among those who may decide here")]
@@ -173,10 +173,10 @@ pub enum DecisionRefused {
     FactorNeeded(Mfa),
     /// The person is not the requester, or no remaining stage needs a second factor of the
     /// requester.
-    #[error("no second factor of the requester is awaited")]
+    #[error("no second factor of the requester is pending")]
     NotAwaited,
     /// The answer is about another question than the pending one (law 19).
-    #[error("it was said about another question than the one that waits now")]
+    #[error("the answer is about another question than the pending one")]
     AnotherQuestion,
     /// The approval is decided already.
     #[error("there is nothing left to decide")]

@@ -151,10 +151,10 @@ impl ApproverError {
 #[non_exhaustive]
 pub enum CallbackRefused {
     /// The approver takes no later answers.
-    #[error("this approver takes no later answers")]
+    #[error("this approver does not accept later answers")]
     NotTaken,
     /// The signature is wrong or too old.
-    #[error("its signature is not right: {why}")]
+    #[error("its signature is not valid: {why}")]
     Signature {
         /// Description of the fault.
         why: String,

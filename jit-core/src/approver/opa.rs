@@ -55,7 +55,7 @@ impl Approver for Opa {
         let told: Told = serde_json::from_slice(&answer.body)
             .map_err(|_| ApproverError::new("its answer is not JSON with a `result`, as the data API gives it"))?;
         let (allows, reason) = match &told.result {
-            None => (false, "the policy says nothing of it"),
+            None => (false, "the policy says nothing about it"),
             Some(Value::Bool(allows)) => (*allows, ""),
             Some(Value::Object(result)) => match result.get("allow") {
                 Some(Value::Bool(allows)) => {

@@ -110,7 +110,7 @@ impl TicketCheck {
         }
         let misplaced = tracker.conditions.iter().find(|condition| !condition.at.starts_with('/'));
         if let Some(condition) = misplaced {
-            let why = format!("`{}` is no place in JSON: write it like `/fields/status/name`", condition.at);
+            let why = format!("`{}` is not a place in JSON: write it like `/fields/status/name`", condition.at);
             return Err(ApproverError::new(why));
         }
         Ok(Self { client, tracker })
@@ -126,7 +126,7 @@ impl Approver for TicketCheck {
         };
         // inside an address these point to another one
         if matches!(ticket, "." | "..") {
-            return no(format!("`{ticket}` is no ticket"));
+            return no(format!("`{ticket}` is not a ticket"));
         }
         let mut request = HttpRequest::get(self.tracker.url.replace(TICKET, &encoded(ticket)));
         for (name, value) in &self.tracker.headers {
@@ -137,7 +137,7 @@ impl Approver for TicketCheck {
             200..=299 => {}
             404 | 410 => return no(format!("there is no ticket `{}`", short(ticket))),
             401 | 403 => {
-                return Err(ApproverError::new(format!("the tracker answered {}: look at its login", answer.status)));
+                return Err(ApproverError::new(format!("the tracker answered {}: check its login", answer.status)));
             }
             status => {
                 let retry_after = answer.retry_after;

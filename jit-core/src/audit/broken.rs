@@ -98,13 +98,15 @@ impl fmt::Display for Broken {
         match &self.wrong {
             Wrong::Changed => f.write_str("it was changed"),
             Wrong::Form { why } | Wrong::Line { why } => f.write_str(why),
-            Wrong::Dropped => f.write_str("it was taken out"),
+            Wrong::Dropped => f.write_str("it was removed"),
             Wrong::Swapped { with } => write!(f, "it was swapped, it belongs to number {with}"),
-            Wrong::Smuggled => f.write_str("it was smuggled in"),
-            Wrong::Truncated { size } => write!(f, "it and all after it are gone, there should be {size} entries"),
-            Wrong::Tile { id, why } => write!(f, "tile {id} of its tree was touched: {why}"),
-            Wrong::Head { why } => write!(f, "its head was touched: {why}"),
-            Wrong::Checkpoint { size, why } => write!(f, "its checkpoint of size {size} does not count: {why}"),
+            Wrong::Smuggled => f.write_str("it was inserted"),
+            Wrong::Truncated { size } => {
+                write!(f, "it and all entries after it are missing: there should be {size} entries")
+            }
+            Wrong::Tile { id, why } => write!(f, "tile {id} of its tree was changed: {why}"),
+            Wrong::Head { why } => write!(f, "its head was changed: {why}"),
+            Wrong::Checkpoint { size, why } => write!(f, "its checkpoint of size {size} is not valid: {why}"),
             Wrong::Rewritten { good, bad } => write!(
                 f,
                 "entries were rewritten together with the tree: the checkpoint of size {good} holds, that of size {bad} does not"

@@ -46,7 +46,7 @@ pub enum CheckpointError {
     },
     /// The checkpoint has no signature by any of the keys given.
     #[error(
-        "the checkpoint of size {size} bears no valid signature by {keys}: it was changed, or the key is another one"
+        "the checkpoint of size {size} has no valid signature by {keys}: it was changed, or this is not the log's key"
     )]
     Signature {
         /// Size that the checkpoint states.

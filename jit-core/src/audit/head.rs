@@ -74,7 +74,7 @@ pub(super) async fn stored_checkpoint(
     let record = store.read(&at).await?.ok_or_else(|| StoreError::Damaged {
         kind: "checkpoint",
         key: at.key.clone(),
-        why: "the log's head says that it was made, and it is not there".to_owned(),
+        why: "the log's head says that it was made, but it is missing".to_owned(),
     })?;
     read_checkpoint(&record).map(Some)
 }

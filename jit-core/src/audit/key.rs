@@ -209,7 +209,8 @@ impl FromStr for VerifyingKey {
             return Err(broken("it is a secret key; the public one stands beside it in a file that ends in .pub"));
         }
         let (name, hash, key) = split_key(text).map_err(broken)?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| broken("it is no point of the curve"))?;
+        let key =
+            ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| broken("it is not a point of the curve"))?;
         if key.is_weak() {
             return Err(broken("it is a weak key: a signature by it proves nothing"));
         }

@@ -93,9 +93,9 @@ pub async fn checkpoint(
     };
     match store.commit(change).await {
         Ok(_) => Ok(Some(signed)),
-        Err(StoreError::Conflict { .. }) if LogHead::read(store, tenant).await? == standing.head => {
-            Err(damaged("a checkpoint of its size is there already, which it does not know of"))
-        }
+        Err(StoreError::Conflict { .. }) if LogHead::read(store, tenant).await? == standing.head => Err(damaged(
+            "a checkpoint of its size exists already, and it does not know of it: run an audit verification",
+        )),
         Err(StoreError::Conflict { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -132,7 +132,7 @@ async fn continues(store: &dyn Store, tenant: &TenantId, last: &Statement, head:
     let plan = ProofPlan::consistency(last.size, head.size).ok_or_else(shorter)?;
     let proof = read_tiles(store, tenant, &plan).await?;
     verify_consistency(last.size, &last.root, head.size, &head.root, &proof)
-        .map_err(|_| damaged("its last checkpoint is not a beginning of it: run an audit verification"))
+        .map_err(|_| damaged("it does not continue its last checkpoint: run an audit verification"))
 }
 
 #[cfg(test)]

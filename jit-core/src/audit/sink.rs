@@ -91,10 +91,10 @@ pub struct Delivered {
 #[non_exhaustive]
 pub enum DeliverError {
     /// The store failed during the delivery.
-    #[error("the log could not be read, or not noted how far the sink has come")]
+    #[error("the log could not be read, or the sink's progress could not be stored")]
     Store(#[from] StoreError),
     /// The sink failed; it gets everything later.
-    #[error("the audit sink `{sink}` takes nothing: {error}")]
+    #[error("the audit sink `{sink}` accepts no entries: {error}")]
     Sink {
         /// Name of the sink.
         sink: String,
@@ -195,7 +195,7 @@ async fn numbered(
         batch.push(NumberedEntry { tenant: tenant.clone(), number, id: entry.id, body: entry.body });
     }
     if batch.is_empty() {
-        let why = "it is missing, the log's head counts it: run an audit verification".to_owned();
+        let why = "it is missing, although the log's head counts it: run an audit verification".to_owned();
         return Err(StoreError::Damaged { kind: "entry", key: from.to_string(), why });
     }
     Ok(batch)

@@ -157,7 +157,7 @@ async fn tile(
         return Ok(());
     }
     if good {
-        let why = "its entries are as they were numbered, it is not".to_owned();
+        let why = "its entries are unchanged since they were numbered, the tile is not".to_owned();
         return Err(Broken::log(Wrong::Tile { id, why }).into());
     }
     let Some(bad) = stored.iter().zip(&leaves).position(|(stored, leaf)| stored != leaf) else {

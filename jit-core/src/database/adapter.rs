@@ -289,7 +289,7 @@ pub const HOW_TO_MAKE: &str = "run the check of this target, which prints the st
 /// Says that the server refuses the order because it came after its `not_after`.
 #[must_use]
 pub fn late() -> DatabaseError {
-    DatabaseError::not_applied("it reached the server after its time, by the server's clock")
+    DatabaseError::not_applied("it reached the server after its deadline, by the server's clock")
 }
 
 /// Makes the error for a name that cannot be taken, with its control characters escaped.

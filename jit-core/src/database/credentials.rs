@@ -71,7 +71,7 @@ impl Credentials for FileCredentials {
         match read {
             Ok(Ok(text)) => trimmed(from, &text),
             Ok(Err(error)) => Err(CredentialsError { from, why: error.to_string(), source: Some(error.into()) }),
-            Err(_) => Err(CredentialsError::new(from, "reading was broken off")),
+            Err(_) => Err(CredentialsError::new(from, "reading was interrupted")),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Rejection {
 /// Says for people that another store accounts for a membership.
 pub(crate) fn anothers(account: &Account, role: &RoleName, store: &StoreId) -> String {
     format!(
-        "`{account}` has `{role}` by another store (`{store}`) that works with the same broker: a broker belongs to one store, so end it \
+        "`{account}` holds `{role}` through another store (`{store}`) that works with the same broker: a broker belongs to one store, so end it \
          there, and give this store a broker of its own"
     )
 }
@@ -140,7 +140,7 @@ impl DatabaseError {
     #[must_use]
     pub fn another_server(meant: &Identity, found: &Identity) -> Self {
         let why = format!(
-            "`{}` ({}) was meant, and `{}` ({}) is at its address",
+            "expected `{}` ({}), but `{}` ({}) answers at its address",
             meant.realm, meant.incarnation, found.realm, found.incarnation
         );
         Self::AnotherServer { why }

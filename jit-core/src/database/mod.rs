@@ -143,7 +143,7 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// See [`DatabaseError`]. [`Rejection::Other`] if this kind of database cannot say.
     async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let _ = memberships;
-        Err(DatabaseError::rejected(Rejection::Other, "jit does not see on this kind of database what somebody owns"))
+        Err(DatabaseError::rejected(Rejection::Other, "jit cannot list owned objects on this kind of database"))
     }
 
     /// Lists every direct holder of the given roles, for reconciliation, with the server that
@@ -170,7 +170,7 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// [`Rejection::Other`] if this kind of database has no such script.
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let _ = roles;
-        Err(DatabaseError::rejected(Rejection::Other, "jit has no script that sets this kind of database up"))
+        Err(DatabaseError::rejected(Rejection::Other, "jit has no setup script for this kind of database"))
     }
 
     /// Lists the stores that have marks here by this broker, with the number of memberships that
@@ -184,7 +184,7 @@ pub trait Database: Debug + Send + Sync + 'static {
 }
 
 fn no_dead_mans_switch() -> DatabaseError {
-    DatabaseError::rejected(Rejection::NoDeadMansSwitch, "this kind of database has no dead-man in jit yet")
+    DatabaseError::rejected(Rejection::NoDeadMansSwitch, "jit has no dead man's switch for this kind of database yet")
 }
 
 /// Shared databases implement the contract too.

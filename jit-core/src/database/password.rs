@@ -165,7 +165,7 @@ fn read(source: Arc<dyn Credentials>, number: u64) -> Reading {
             Err(_) => Err(given_up(format!("it gave no answer within {} s", limit.as_secs_f32()))),
         }
     });
-    let read = async move { task.await.unwrap_or_else(|_| Err(given_up("reading was broken off".to_owned()))) };
+    let read = async move { task.await.unwrap_or_else(|_| Err(given_up("reading was interrupted".to_owned()))) };
     read.boxed().shared()
 }
 

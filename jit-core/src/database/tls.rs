@@ -36,7 +36,7 @@ pub enum TlsMode {
         /// the chain alone would prove nothing.
         ca: PathBuf,
     },
-    /// No TLS at all: password and statements travel readable. It has to be spelled out by this
+    /// No TLS at all: password and statements are sent in plain text. It has to be spelled out by this
     /// name.
     DangerPlaintext,
 }
@@ -91,7 +91,7 @@ impl TlsMode {
             Self::DangerPlaintext => Some(finding(
                 Severity::Danger,
                 ("plaintext", None),
-                "the connection is not encrypted: password and statements travel readable",
+                "the connection is not encrypted: password and statements are sent in plain text",
                 Some("set `tls` to verify-full".to_owned()),
             )),
             Self::VerifyFull { server_name: None, .. } => None,

@@ -117,7 +117,7 @@ pub enum DirectoryError {
         why: String,
     },
     /// The last answer of the directory is too old to count.
-    #[error("what the directory last answered is too old: {why}")]
+    #[error("the directory's last answer is too old: {why}")]
     Stale {
         /// Reason of the failure, and the age of the last answer.
         why: String,

@@ -103,7 +103,7 @@ impl Core {
             if mode(&step.access) == DeadMansSwitchPolicy::Required {
                 return Err(error.into());
             }
-            tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead-man is not moved yet");
+            tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead man's switch is not moved yet");
         }
         let view = AccessView::of(&step.access, now);
         let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));

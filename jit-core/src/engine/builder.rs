@@ -115,7 +115,7 @@ impl TenantBuilder {
     fn given(&self) -> Option<String> {
         let named = |what: &str, name: Option<&String>| name.map(|name| format!("{what} `{name}`"));
         named("the database", self.databases.first().map(|(name, _)| name))
-            .or_else(|| named("the receiver of notices", self.notifiers.first().map(|(name, _)| name)))
+            .or_else(|| named("the notifier", self.notifiers.first().map(|(name, _)| name)))
             .or_else(|| named("the approver", self.approvers.first().map(|(name, _)| name)))
             .or_else(|| named("the second factor", self.factors.first().map(|(name, _)| name)))
             .or_else(|| self.directory.as_ref().map(|_| "a directory".to_owned()))
@@ -143,7 +143,7 @@ impl TenantBuilder {
         for (name, one) in once(id, "second factors", self.factors)? {
             factors.insert(FactorName::new(name)?, contain::factor(one, tasks));
         }
-        let notifiers = once(id, "receivers of notices", self.notifiers)?.into_iter();
+        let notifiers = once(id, "notifiers", self.notifiers)?.into_iter();
         let notifiers = notifiers.map(|(name, one)| {
             let name = NotifierName::new(name)?;
             Ok((String::from(name), contain::notifier(one, tasks)))

@@ -157,7 +157,7 @@ impl Tenant {
         let notifier_name = notifiers.into_iter().find(|name| !self.notifiers.contains_key(*name));
         let approver = mentions.approvers.iter().find(|name| !self.approvers.contains_key(*name));
         let factor = mentions.factors.iter().find(|name| !self.factors.contains_key(*name));
-        let missing = notifier_name.map(|name| ("receiver of notices", name));
+        let missing = notifier_name.map(|name| ("notifier", name));
         let missing = missing.or(approver.map(|name| ("approver", name.as_str())));
         let missing = missing.or(factor.map(|name| ("second factor", name.as_str())));
         if let Some((what, name)) = missing {

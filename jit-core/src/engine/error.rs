@@ -105,10 +105,10 @@ pub enum JitError {
         pending_on: String,
     },
     /// Others changed the same access again and again: try again.
-    #[error("the case was changed by others at the same time again and again: try again")]
+    #[error("the access was changed by others at the same time again and again: try again")]
     Busy,
     /// The policy gave no answer, because its code panicked or took too long. It counts as no.
-    #[error("the policy gave no answer: {why}; look at its code")]
+    #[error("the policy gave no answer: {why}; check its code")]
     Policy {
         /// Failure of the policy's code.
         why: String,

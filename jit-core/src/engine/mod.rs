@@ -109,7 +109,7 @@ impl Jit {
         });
         match pass.await {
             Ok(report) => Ok(report?),
-            Err(error) => Err(JitError::invalid(format!("the pass ended badly: {error}"))),
+            Err(error) => Err(JitError::invalid(format!("the pass failed: {error}"))),
         }
     }
 
@@ -128,7 +128,7 @@ impl Jit {
             .spawn(async move { lanes.write_log(chrono::TimeDelta::zero(), pump::SINKS_HAVE_LAST).await });
         match kept.await {
             Ok(kept) => Ok(kept?),
-            Err(error) => Err(JitError::invalid(format!("the log could not be kept: {error}"))),
+            Err(error) => Err(JitError::invalid(format!("the log could not be written: {error}"))),
         }
     }
 

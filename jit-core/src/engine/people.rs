@@ -238,7 +238,7 @@ impl Core {
         }
         let on = target.map_or_else(String::new, |target| format!(" on target `{target}`"));
         let hint =
-            format!("a `[[may]]` rule of the policy with `do = [\"{}\"]` would have to name him", action.as_str());
+            format!("a `[[may]]` rule of the policy with `do = [\"{}\"]` would have to name them", action.as_str());
         self.refuse(
             settings,
             actor,

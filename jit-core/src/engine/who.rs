@@ -195,7 +195,7 @@ impl Core {
                 Ok(match self.not_it(tenant, database, &was, found).await? {
                     None => Who::TheRealms,
                     Some(why) => Who::Another(format!(
-                        "it calls itself `{}` and need not be the server that it was: {why} (it runs as `{}`, and ran as `{}`). It may be a copy. \
+                        "it calls itself `{}` and may not be the same server as before: {why} (it runs as `{}`, and ran as `{}`). It may be a copy. \
                          What is live on the server that it was stays overdue until that one answers again; if this is the same server or has its \
                          data (restored, failed over), run `jit target confirm {target} --same-data`",
                         found.realm, found.incarnation, was.incarnation
@@ -334,7 +334,7 @@ impl Core {
     pub(super) async fn keep_positions(&self) {
         for (tenant, realm) in self.last_seen.realms() {
             if let Err(error) = self.keep_position(&tenant, &realm, true).await {
-                tracing::warn!(%error, %realm, "how far its server was seen is not written down");
+                tracing::warn!(%error, %realm, "the position of its server could not be stored");
             }
         }
     }

@@ -141,7 +141,7 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Me
             "`{account}` holds `{role}` already, granted by the broker, and no access here accounts for it: `jit reconcile` lists it, and takes \
              it away with --enforce"
         )),
-        Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of ours")),
+        Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of jit")),
         Grantor::Other(grantor) => Some(format!("`{account}` holds `{role}` already, granted by `{grantor}`")),
     })
 }

@@ -226,8 +226,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
         match &edge.grantor {
             // ids of another server mean nothing, and the grantor there is whoever moved the data
             Grantor::Other(grantor) if !untouched && closing.order.membership.role_id.is_none() => left.push(format!(
-                "the membership came along from another server, and is granted by `{grantor}` now, which the broker cannot take: run \
-                 `REVOKE ... GRANTED BY` as that one"
+                "the membership came from another server, and is now granted by `{grantor}`, which the broker cannot revoke: run \
+                 `REVOKE ... GRANTED BY` as that grantor"
             )),
             Grantor::Other(grantor) => residual.push(format!("granted by `{grantor}`")),
             Grantor::Broker | Grantor::Unknown if theirs.is_some() => {
@@ -237,7 +237,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<Verified>,
             }
             // nothing was ever applied for these: what is there is for reconciliation
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
-            Grantor::Unknown if untouched => residual.push("by whose grant the server does not say".to_owned()),
+            Grantor::Unknown if untouched => residual.push("granted by a grantor that the server does not show".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
                 Some(stays) if edge.scope <= stays || edge.grantor == Grantor::Unknown => {}
                 Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),

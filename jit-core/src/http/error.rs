@@ -9,13 +9,13 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum HttpError {
     /// The address is no URL of http or https.
-    #[error("the address is no URL of http or https")]
+    #[error("the address is not an http or https URL")]
     InvalidUrl,
     /// The header holds characters that no header can hold.
-    #[error("a header holds what no header can hold")]
+    #[error("a header has a character that no header can have")]
     InvalidHeader,
     /// The request would go over the wire without TLS, and that was not asked for.
-    #[error("the address of `{host}` is without TLS: use https, or spell out that plaintext is meant")]
+    #[error("the address of `{host}` is without TLS: use https, or allow plaintext explicitly")]
     Plaintext {
         /// Host of the address.
         host: String,
@@ -37,7 +37,7 @@ pub enum HttpError {
         why: String,
     },
     /// The answer took too long.
-    #[error("`{host}` gave no whole answer within {} s", .limit.as_secs_f32())]
+    #[error("`{host}` gave no complete answer within {} s", .limit.as_secs_f32())]
     TooSlow {
         /// Host that was called.
         host: String,

@@ -58,7 +58,7 @@ pub enum SignatureError {
     #[error("its time is more than 5 minutes off")]
     Time,
     /// The message has no signature that fits.
-    #[error("no signature of it is right")]
+    #[error("none of its signatures is valid")]
     Wrong,
 }
 

@@ -64,7 +64,7 @@ async fn law_12_errors_say_what_is_wrong_and_no_secret() {
     let small = HttpConfig { most_bytes: 16, ..plaintext() };
     let cases = [
         (plaintext(), "http://127.0.0.1:1".to_owned(), "cannot be reached"),
-        (plaintext(), slow, "gave no whole answer within 0.5 s"),
+        (plaintext(), slow, "gave no complete answer within 0.5 s"),
         (small, huge, "more than 16 bytes"),
         (plaintext(), torn, "cannot be reached"),
         (plaintext(), nonsense, "cannot be reached"),

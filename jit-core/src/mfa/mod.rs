@@ -136,7 +136,7 @@ pub enum FactorError {
         until: Time,
     },
     /// The response cannot be judged now.
-    #[error("it cannot be judged now: {why}")]
+    #[error("it cannot be checked now: {why}")]
     Unavailable {
         /// Description of the reason; no secret.
         why: String,

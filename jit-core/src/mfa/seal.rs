@@ -139,7 +139,7 @@ pub enum SealKeyError {
         mode: u32,
     },
     /// The file does not hold such a key.
-    #[error("`{path}` holds no key for second factors: restore it, without it everybody has to set his up anew")]
+    #[error("`{path}` holds no key for second factors: restore it, without it everybody has to set theirs up again")]
     Malformed {
         /// Path of the key file.
         path: PathBuf,

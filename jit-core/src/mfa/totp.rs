@@ -89,7 +89,7 @@ impl TotpFactor {
         let opened = keys.filter_map(|key| key.open(&purpose, sealed)).next();
         let kept = opened.and_then(|text| serde_json::from_slice(&text).ok());
         kept.map(Some).ok_or_else(|| FactorError::Unavailable {
-            why: "what is kept of this person does not open under the key: restore the key, or have it taken away"
+            why: "this person's second factor cannot be decrypted with the key: restore the key, or have the factor removed"
                 .to_owned(),
             source: None,
         })
@@ -145,7 +145,7 @@ impl Factor for TotpFactor {
             Zeroizing::new(response.expose_secret().chars().filter(|sign| !sign.is_whitespace()).collect());
         let step = self.totp(&kept.seed, challenge.who.as_str())?.check(&code, wall);
         match step {
-            None => Err(self.wrong(challenge, kept, "this code is not right, or not any more")),
+            None => Err(self.wrong(challenge, kept, "this code is wrong, or no longer valid")),
             Some(step) if step <= kept.last_step => {
                 Err(self.wrong(challenge, kept, "this code was used already: wait for the next one"))
             }

@@ -83,7 +83,7 @@ impl Email {
         };
         let to: Vec<Mailbox> = config.to.iter().map(|text| mailbox(text)).collect::<Result<_, _>>()?;
         if to.is_empty() {
-            return Err(EmailError { why: "nobody is named to send it to".to_owned() });
+            return Err(EmailError { why: "no recipient is named".to_owned() });
         }
         if config.tls == MailTls::DangerousPlaintext && config.login.is_some() {
             return Err(EmailError { why: "a password is not sent without TLS: remove one of the two".to_owned() });
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (config, says) in [
-            (EmailConfig { to: Vec::new(), ..config() }, "nobody is named"),
+            (EmailConfig { to: Vec::new(), ..config() }, "no recipient is named"),
             (EmailConfig { from: "jit".to_owned(), ..config() }, "`jit` is not an address"),
             (EmailConfig { login: Some(("a".to_owned(), "b".into())), ..config() }, "not sent without TLS"),
             (EmailConfig { tls: MailTls::StartTls, ca: Some("/nowhere".into()), ..config() }, "cannot be used"),

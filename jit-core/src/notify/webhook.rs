@@ -43,7 +43,7 @@ impl Notifier for WebhookNotifier {
             .header("webhook-timestamp", now.timestamp().to_string())
             .header("webhook-signature", signature);
         let answer = self.client.send(&request).await.map_err(unanswered)?;
-        judge(&answer, "the receiver")
+        judge(&answer, "the webhook")
     }
 }
 
@@ -70,9 +70,9 @@ pub(super) fn judge(answer: &HttpAnswer, whose: &str) -> Result<(), NotifyError>
     match status {
         200..=299 => Ok(()),
         408 | 425 | 429 | 500..=599 => temporary(*retry_after),
-        300..=399 => permanent("redirects are not followed, give the address itself"),
-        401 | 403 => permanent("it does not let this be sent"),
+        300..=399 => permanent("redirects are not followed, give the final address"),
+        401 | 403 => permanent("it does not allow this"),
         404 | 410 => permanent("there is nothing at this address any more"),
-        _ => permanent("it does not take this"),
+        _ => permanent("it does not accept this"),
     }
 }

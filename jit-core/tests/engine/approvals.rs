@@ -519,7 +519,7 @@ async fn a_policy_that_names_what_is_not_there_is_not_taken() {
     let scene = Scene::new().await;
     for (from, to, says) in [
         ("check = \"tracker\"", "check = \"jira\"", "approver `jira`"),
-        ("notify = [\"chat\"]", "notify = [\"slack:dba\"]", "receiver of notices `slack:dba`"),
+        ("notify = [\"chat\"]", "notify = [\"slack:dba\"]", "notifier `slack:dba`"),
         ("factor = \"totp\"", "factor = \"oidc\"", "second factor `oidc`"),
     ] {
         let error: JitError = scene.jit.reload_policy(policy(&POLICY.replace(from, to))).await.unwrap_err();

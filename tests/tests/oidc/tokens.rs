@@ -31,7 +31,7 @@ async fn what_does_not_prove_it_is_refused_in_words() {
         (json!({ "aud": "shop" }), "the token is for `shop`, and one for `jit` is needed"),
         (json!({ "iss": "https://other.example.com" }), "the token is from `https://other.example.com`, and one from"),
         (json!({ "auth_time": now - 7200 }), "1h ago at most: log in anew"),
-        (json!({ "auth_time": null }), "does not say when the person proved who he is (`auth_time`)"),
+        (json!({ "auth_time": null }), "does not say when the person proved who they are (`auth_time`)"),
         (json!({ "amr": null }), "shows no second factor: it has no `amr` and no `acr`; needed is an `amr` of"),
         (json!({ "amr": ["pwd"], "acr": "0" }), "its `amr` is `pwd` and its `acr` is `0`"),
         (json!({ "nonce": other }), "made for something else: its `nonce` is not that of this access"),
@@ -56,7 +56,7 @@ async fn a_token_without_a_signature_is_refused() {
     }
     let token = scene.token(json!({}));
     let cut = &token[..=token.rfind('.').unwrap()];
-    assert_eq!(scene.refused(cut).await, "the token's signature is not right");
+    assert_eq!(scene.refused(cut).await, "the token's signature is not valid");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_key_of_another_provider_or_another_purpose_is_refused() {
     let (scene, other) = (Scene::new(), Provider::start());
     // signed by a key of the same name, with the same claims
     let forged = other.token("ES256", &scene.claims(json!({})));
-    assert_eq!(scene.refused(&forged).await, "the token's signature is not right");
+    assert_eq!(scene.refused(&forged).await, "the token's signature is not valid");
     let encrypts = scene.provider.token("enc", &scene.claims(json!({})));
     let why = scene.refused(&encrypts).await;
     assert_eq!(why, "the token is signed with the key `enc-1`, which is not one of the provider's");

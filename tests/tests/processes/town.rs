@@ -224,7 +224,7 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
             let code = oathtool(&secret, -30)?;
             let said = self.jit(&["mfa", "confirm", "--totp", &code, "--as", who]).await?;
             // the half minute of a code may end before the code is checked
-            if !said.error.contains("not right") {
+            if !said.error.contains("is wrong") {
                 said.done()?;
                 return Ok(secret);
             }

@@ -68,7 +68,7 @@ async fn story(town: Town) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     refused(&town, &["approve", id, "--as=dana"], "a second factor (`totp`)").await?;
-    refused(&town, &["approve", id, "--as=dana", "--totp", "000000"], "not right").await?;
+    refused(&town, &["approve", id, "--as=dana", "--totp", "000000"], "is wrong").await?;
     refused(&town, &["approve", id, "--as=alice", "--totp", &oathtool(alice, 30)?], "own request").await?;
     let (dana_code, bob_code) = (oathtool(dana, 0)?, oathtool(bob, 0)?);
     town.jit(&["approve", id, "--as=dana", "--note=go ahead", "--totp", &dana_code]).await?.done()?;
@@ -85,7 +85,7 @@ async fn story(town: Town) -> Result<()> {
     everybody_was_told(&town, id)?;
     town.jit(&["release", id, "--as=alice"]).await?.done()?;
     town.until(id, "revoked").await?;
-    town.mail.receives("Gone, verified")?;
+    town.mail.receives("Revoked and verified")?;
     pump.start_kill()?;
     pump.wait().await?;
     the_log_proves_it(&town, id).await?;
@@ -143,7 +143,7 @@ async fn the_log_proves_it(town: &Town, id: &str) -> Result<()> {
     has("approved", "\"human\":\"bob\"")?;
     has("escalated", "\"to\":\"oncall\"")?;
     has("approved", "\"human\":\"grace\"")?;
-    has("factor-refused", "not right")?;
+    has("factor-refused", "is wrong")?;
     has("active", "\"end\"")?;
     let at = |what: &str| -> Result<chrono::DateTime<chrono::Utc>> {
         let entry: Value = serde_json::from_str(about(what).first().context("no such entry")?)?;
@@ -287,7 +287,7 @@ async fn is_no_yes(town: Town) -> Result<()> {
             json!({ "status": 302, "body": approve, "headers": { "location": town.outside.url("opa") } }),
             "it answered 302",
         ),
-        (json!({ "delay_ms": 10_000, "body": approve }), "gave no whole answer within 2 s"),
+        (json!({ "delay_ms": 10_000, "body": approve }), "gave no complete answer within 2 s"),
         (json!({ "bytes": 2_000_000 }), "more than 1048576 bytes"),
         (json!({ "body": "approve" }), "is not JSON"),
         (json!({ "body": "{\"decision\": \"perhaps\"}" }), "is not JSON with a `decision`"),

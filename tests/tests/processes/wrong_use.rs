@@ -58,7 +58,7 @@ pub(crate) fn all(tests: &mut Tests) {
             ensure!(said.out.contains(&remedy), "{} has no `{remedy}`", said.out);
         }
         let id = stage.asks("orders", "10m").await?;
-        stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "to mend it: GRANT")?;
+        stage.jit(&["approve", &id, "--as=bob"]).await?.fails(1, "to fix it: GRANT")?;
         Ok(())
     });
     tests.add("wrong_use_a_target_that_is_not_configured_any_more", |server| async move {

@@ -92,7 +92,7 @@ async fn a_log_whose_past_was_rewritten_is_not_signed() {
     // signed
     log.forge(7).await;
     let error = checkpoint(&*log.store, &log.tenant, &log.key, now).await.unwrap_err();
-    assert!(error.to_string().contains("not a beginning"), "{error}");
+    assert!(error.to_string().contains("does not continue"), "{error}");
 }
 
 #[tokio::test]

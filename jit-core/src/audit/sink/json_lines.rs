@@ -83,7 +83,7 @@ fn write(path: &Path, lines: &[u8]) -> Result<(), SinkError> {
     let failed = |error| unwritten(path, error);
     let mut file = open(path)?;
     if !lock(&file, PATIENCE).map_err(failed)? {
-        let why = format!("`{}` is being written by another process, which does not go on", path.display());
+        let why = format!("another process is writing `{}` and makes no progress", path.display());
         return Err(SinkError { why, source: None });
     }
     let whole = cut_off_half_a_line(path, &file)?;

@@ -64,7 +64,7 @@ impl<'a> Signed<'a> {
     ) -> Result<(u64, Option<Checkpoint>), VerifyError> {
         let checked = self.latest.as_ref().map_or(0, |latest| latest.statement().size);
         if checked < head.checkpointed {
-            let why = "it was made and is not there".to_owned();
+            let why = "it was made, but is missing".to_owned();
             return Err(Broken::log(Wrong::Checkpoint { size: head.checkpointed, why }).into());
         }
         // the remaining checkpoints state sizes that the log had not reached: it grew meanwhile, or

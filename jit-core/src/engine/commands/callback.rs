@@ -61,5 +61,9 @@ impl Jit {
 }
 
 fn not_believed(question: &ReviewRecord, refused: &CallbackRefused) -> JitError {
-    JitError::NotAllowed { who: question.approver.to_string(), what: "answer so".to_owned(), hint: refused.to_string() }
+    JitError::NotAllowed {
+        who: question.approver.to_string(),
+        what: "give this answer".to_owned(),
+        hint: refused.to_string(),
+    }
 }

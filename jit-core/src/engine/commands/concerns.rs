@@ -67,7 +67,7 @@ impl Jit {
                     (Err(_), _) => continue,
                     (_, Err(error)) => {
                         // one record that cannot be read does not hide the others
-                        tracing::error!(%error, "a target is left out of what needs an operator");
+                        tracing::error!(%error, "a target cannot be read and is left out of what needs an operator");
                         continue;
                     }
                 };

@@ -102,7 +102,9 @@ impl Core {
                 match loaded(record, now).map(|loaded| loaded.access) {
                     Ok(access) if wanted(&access) => open.push(access),
                     Ok(_) => {}
-                    Err(error) => tracing::error!(%error, "an access is passed over: reconcile the target"),
+                    Err(error) => {
+                        tracing::error!(%error, "an access cannot be read and is skipped: reconcile the target")
+                    }
                 }
             }
             after = page.last().map(|record| record.at.key.clone());

@@ -38,15 +38,15 @@ impl Jit {
             let error = JitError::NotFound {
                 what: "principal",
                 name: to.to_string(),
-                hint: " in the directory: only somebody whom it knows can decide in another's place".to_owned(),
+                hint: " in the directory: only a person whom it knows can decide for somebody else".to_owned(),
             };
             return self.core.refuse(&settings, actor, None, error).await;
         }
         let own = *to == actor.principal || settings.person(to).await?.human == human;
         let now = self.core.store.now().await?;
         let wrong = match () {
-            () if own => Some("nobody delegates to himself: name somebody else"),
-            () if until <= now => Some("it would be over already: name a time that is to come"),
+            () if own => Some("nobody delegates to themselves: name somebody else"),
+            () if until <= now => Some("it would have ended already: name a time in the future"),
             () if span(now, until) > LONGEST => Some("it would last longer than 90 days: name an earlier time"),
             () => None,
         };

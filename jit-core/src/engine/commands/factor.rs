@@ -36,7 +36,7 @@ impl Jit {
             Some(Err(crate::mfa::FactorError::Wrong { .. })) => {
                 let Some(response) = actor.response.as_ref().filter(|response| response.factor == *name) else {
                     let why =
-                        "it is set up already: give a code of it to set it up anew, or have it taken away".to_owned();
+                        "it is set up already: give one of its codes to set it up again, or have it removed".to_owned();
                     return self.core.refuse(&settings, actor, None, JitError::FactorRefused { why }).await;
                 };
                 self.core.judge(&settings, actor, response, None, now).await?;

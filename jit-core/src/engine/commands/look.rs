@@ -86,7 +86,7 @@ impl Jit {
                     Ok(loaded) => AccessView::of(&loaded.access, now),
                     Err(error) => {
                         // one record that cannot be read does not hide the others
-                        tracing::error!(%error, "an access is left out of the list");
+                        tracing::error!(%error, "an access cannot be read and is left out of the list");
                         continue;
                     }
                 };

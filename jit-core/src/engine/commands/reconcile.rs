@@ -171,7 +171,7 @@ impl Jit {
                         }
                     }
                     // nothing of it is live, or what is live will be found in the realm
-                    Err(error) => tracing::error!(%error, "an access is left out of the comparison"),
+                    Err(error) => tracing::error!(%error, "an access cannot be read and is left out of the comparison"),
                 }
             }
             after = page.last().map(|record| record.at.key.clone());
@@ -192,7 +192,7 @@ impl Jit {
     ) -> Result<(), JitError> {
         match (drift, holder) {
             (Drift::Vanished { access, .. }, _) => {
-                let why = Some("the database did not hold it any more".to_owned());
+                let why = Some("the membership was no longer in the database".to_owned());
                 let event = Event::End { cause: Cause::Vanished, by: Some(actor.principal.clone()), why };
                 self.core.change(settings, &self.tenant, *access, event).await.map(|_| ())
             }

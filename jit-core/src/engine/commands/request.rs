@@ -231,7 +231,7 @@ impl Jit {
                 let target = request.target.clone();
                 Err(JitError::TargetRefused {
                     target,
-                    why: format!("it has no dead-man, which the rule requires: {remedy}"),
+                    why: format!("it has no dead man's switch, which the rule requires: {remedy}"),
                 })
             }
             _ => Ok(()),

@@ -247,8 +247,8 @@ async fn requestable(
 fn another_store(marks: &StoreMarks) -> Check {
     let StoreMarks { store, memberships } = marks;
     let message = format!(
-        "another store (`{store}`) works with this broker, and accounts for memberships here ({memberships}): they are refused to this store, \
-         and neither ended nor reconciled by it"
+        "another store (`{store}`) works with this broker, and accounts for memberships here ({memberships}): this store \
+         neither grants nor ends nor reconciles them"
     );
     let remedy = "a broker belongs to one store: give the other store's configuration a login of its own (if that store is gone for good, \
                 what it granted goes by the dead man's switch)";

@@ -59,10 +59,10 @@ impl Jit {
                 let pending_on = match (&view.last_error, view.pending_on.as_slice()) {
                     (Some(last_error), _) => last_error.clone(),
                     (None, []) if self.lanes.pumps_here() == 0 => {
-                        "no pump runs in this process: start one, or `run_due` by a scheduler".to_owned()
+                        "no pump runs in this process: start one, or call `run_due` from a scheduler".to_owned()
                     }
-                    (None, []) => "it takes longer than you wanted to wait".to_owned(),
-                    (None, pending_on) => format!("awaits {}", pending_on.join(", ")),
+                    (None, []) => "it takes longer than the given time".to_owned(),
+                    (None, pending_on) => format!("pending on {}", pending_on.join(", ")),
                 };
                 return Err(JitError::TimedOut { id, state: view.state, pending_on });
             }

@@ -74,7 +74,7 @@ impl Caught {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(Failed::Panicked(match error.try_into_panic() {
                 Ok(panic) => said(&*panic),
-                Err(_) => "it was broken off".to_owned(),
+                Err(_) => "it was interrupted".to_owned(),
             })),
             None => Err(Failed::TooSlow(limit)),
         }
@@ -92,14 +92,14 @@ impl Caught {
         }
         let threads = Arc::clone(&self.threads);
         let answer = async move {
-            let Ok(permit) = threads.acquire_owned().await else { return Err("it was broken off".to_owned()) };
+            let Ok(permit) = threads.acquire_owned().await else { return Err("it was interrupted".to_owned()) };
             let call = move || {
                 let _permit = permit;
                 call()
             };
             tokio::task::spawn_blocking(call).await.map_err(|error| match error.try_into_panic() {
                 Ok(panic) => said(&*panic),
-                Err(_) => "it was broken off".to_owned(),
+                Err(_) => "it was interrupted".to_owned(),
             })
         };
         match self.tasks.within(limit, answer).await {

@@ -103,7 +103,7 @@ fn plausible(time: Time) -> Result<(), DatabaseError> {
     if (0..LATEST).contains(&time.timestamp()) {
         return Ok(());
     }
-    Err(DatabaseError::unknown(format!("the adapter says that its server's time is {time}, which cannot be")))
+    Err(DatabaseError::unknown(format!("the adapter says that its server's time is {time}, which is impossible")))
 }
 
 /// Checks that there are as many answers as were asked for.

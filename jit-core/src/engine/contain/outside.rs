@@ -86,7 +86,7 @@ impl Factor for Contained<dyn Factor> {
         let verified = self.calls.within(FACTOR_WITHIN, async { self.inner.verify(challenge, response).await }).await;
         let verified = verified.unwrap_or_else(|failed| Err(unavailable(&failed)))?;
         if verified.at > after(challenge.now, AHEAD) {
-            let why = format!("it says that it was proved at {}, which is yet to come", verified.at);
+            let why = format!("it says that it was proved at {}, which is in the future", verified.at);
             return Err(FactorError::Unavailable { why, source: None });
         }
         Ok(verified)

@@ -170,7 +170,7 @@ impl Pump {
                 let loaded = match loaded(record, now) {
                     Ok(loaded) => loaded,
                     Err(error) => {
-                        tracing::error!(%error, "an access that waits for its target is passed over");
+                        tracing::error!(%error, "an access that waits for its target cannot be read and is skipped");
                         continue;
                     }
                 };

@@ -64,7 +64,7 @@ impl AccountWork {
             return Some(match here {
                 DeadMansSwitch::Unavailable { remedy } => missing(remedy),
                 DeadMansSwitch::Available(_) => {
-                    DatabaseError::not_applied("its dead-man, which its rule requires, is not armed")
+                    DatabaseError::not_applied("its dead man's switch, which its rule requires, is not armed")
                 }
             });
         };
@@ -74,15 +74,15 @@ impl AccountWork {
             .end?;
         let enough = armed.end.is_some_and(|armed| armed >= end);
         (!enough).then(|| {
-            let why = armed.last_error.as_deref().unwrap_or("nobody said why");
-            DatabaseError::not_applied(format!("its dead-man, which its rule requires, could not be armed: {why}"))
+            let why = armed.last_error.as_deref().unwrap_or("the cause is not known");
+            DatabaseError::not_applied(format!("its dead man's switch, which its rule requires, could not be armed: {why}"))
         })
     }
 }
 
 /// Returns the error if a rule requires a dead man's switch and there is none.
 pub(in crate::engine) fn missing(remedy: &str) -> DatabaseError {
-    let why = format!("its rule requires a dead-man, and the database has none: {remedy}");
+    let why = format!("its rule requires a dead man's switch, and the database has none: {remedy}");
     DatabaseError::rejected(Rejection::NoDeadMansSwitch, why)
 }
 
@@ -259,7 +259,7 @@ impl Pump {
         for (tenant, settings) in self.core.tenants() {
             for (target, database) in &settings.databases {
                 if let Err(error) = self.watch_dead_mans_switches_of(&tenant, &settings, target, database).await {
-                    tracing::warn!(%tenant, %target, %error, "whether dead-men are still armed is looked at later");
+                    tracing::warn!(%tenant, %target, %error, "cannot check whether dead man's switches are still armed; trying again later");
                 }
             }
         }
@@ -318,7 +318,7 @@ impl Core {
             return Ok(Ok(()));
         }
         let Some(database) = settings.databases.get(&armed.target) else {
-            let why = format!("its dead-man was armed by target `{}`, which is not registered here", armed.target);
+            let why = format!("its dead man's switch was armed by target `{}`, which is not registered here", armed.target);
             return Ok(Err(DatabaseError::not_applied(why)));
         };
         let now = self.store.now().await?;

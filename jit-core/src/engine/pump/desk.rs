@@ -47,7 +47,7 @@ impl Pump {
             Err(error) => {
                 // its realm's lane takes away its role, if it has one: here the record is left as
                 // it is
-                tracing::error!(%error, "an access is left alone by the desk");
+                tracing::error!(%error, "an access cannot be read: the desk leaves it as it is");
                 return self.off_the_desk(&record, claim).await;
             }
         };
@@ -125,7 +125,7 @@ impl Pump {
                 Ok(None) => return Ok(true),
                 Err(JitError::Store(error)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(access = %loaded.access.id(), %error, "not ruled again now: it is before its grant");
+                    tracing::warn!(access = %loaded.access.id(), %error, "the policy could not be applied again now: it is applied before the grant");
                     return Ok(false);
                 }
             };

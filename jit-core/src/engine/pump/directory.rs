@@ -34,7 +34,7 @@ impl Pump {
         let tenants = self.core.tenants().into_iter().filter(|(_, settings)| settings.directory_changes);
         let looks = tenants.map(|(tenant, settings)| async move {
             if let Err(error) = self.core.note_directory(&tenant, &settings).await {
-                tracing::warn!(%tenant, %error, "whether the directory changed is looked at later");
+                tracing::warn!(%tenant, %error, "cannot check whether the directory changed; trying again later");
             }
         });
         futures_util::future::join_all(looks).await;

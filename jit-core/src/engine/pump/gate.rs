@@ -103,7 +103,7 @@ impl Pass<'_> {
         };
         let keeps = access.approval().plan().handling.sessions == Sessions::Keep;
         let check = checks.iter().find(|check| !(keeps && OF_SESSIONS.contains(&check.about.what.as_str())))?;
-        let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!("; to mend it: {remedy}"));
+        let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!("; to fix it: {remedy}"));
         let why = format!("{}{remedy}", check.message);
         Some(match check.about.what.as_str() {
             // this passes, as after a failover

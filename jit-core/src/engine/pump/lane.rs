@@ -176,7 +176,7 @@ impl Pump {
                                 tracing::error!(%error, "a slow pass could not be recorded; trying again")
                             }
                             Err(error) => {
-                                tracing::error!(%error, "a pass ended badly: what it had claimed is tried again")
+                                tracing::error!(%error, "a pass failed: its claims are tried again")
                             }
                         }
                     }),
@@ -188,7 +188,7 @@ impl Pump {
         match done {
             Ok(done) => Some(done),
             Err(error) => {
-                tracing::error!(%error, lane = lane.as_str(), "a pass ended badly: what it had claimed is tried again");
+                tracing::error!(%error, lane = lane.as_str(), "a pass failed: its claims are tried again");
                 None
             }
         }
@@ -250,7 +250,7 @@ impl Pump {
         match served {
             Served::Answered { restarted } => {
                 if let Err(error) = self.core.keep_position(tenant, &realm, false).await {
-                    tracing::debug!(%error, "how far the server was seen is written down another time");
+                    tracing::debug!(%error, "the server's position could not be stored; trying again later");
                 }
                 if let Some(since) = self.breaker(lane, Breaker::answered) {
                     let fact =

@@ -119,7 +119,7 @@ impl Pass<'_> {
         let mut suspects = Vec::new();
         for (account, role) in appeared(before, now?) {
             if (account, role) == (whose, of) && order.how == RevokeHow::Remove {
-                return Some(format!("`{account}` was not found by name, and is there again: it holds `{role}`"));
+                return Some(format!("`{account}` was not found by name, and exists again: it holds `{role}`"));
             }
             match self.gives(account, role).await {
                 Ok(true) => {}
@@ -131,7 +131,7 @@ impl Pass<'_> {
         suspects.truncate(MOST_SUSPECTS);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
         let found = if gone {
-            format!("`{whose}` or `{of}` is gone by name")
+            format!("`{whose}` or `{of}` no longer exists under its name")
         } else {
             format!("`{whose}` did not hold `{of}` any more at its end")
         };
@@ -175,5 +175,5 @@ fn is_missing(proof: &Verified) -> bool {
 }
 
 fn not_looked_up(why: &dyn std::fmt::Display) -> String {
-    format!("whether it was renamed could not be looked up: {why}")
+    format!("it is not known whether it was renamed: {why}")
 }

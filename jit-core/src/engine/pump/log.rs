@@ -61,7 +61,7 @@ impl Pump {
     pub(super) async fn keep_log(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
             if let Err(error) = self.write_log(CHECKPOINT_EVERY, SINKS_HAVE).await {
-                tracing::error!(%error, "the log cannot be kept; trying again");
+                tracing::error!(%error, "the log cannot be written; trying again");
             }
             // In order, here and wherever else the engine selects: with a random order a simulated
             // history would not be repeatable.
@@ -91,7 +91,7 @@ impl Pump {
         let mut sinks = Vec::new();
         for (tenant, settings) in self.core.tenants() {
             if let Err(error) = self.number(&tenant, &settings, checkpoint_after).await {
-                tracing::warn!(%tenant, %error, "the log of a tenant cannot be kept now");
+                tracing::warn!(%tenant, %error, "the log of a tenant cannot be written now");
                 failed = Some(error);
                 continue;
             }
@@ -103,7 +103,7 @@ impl Pump {
             match fed {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => failed = Some(error),
-                Err(error) => tracing::error!(%error, "what feeds a sink of the log ended badly"),
+                Err(error) => tracing::error!(%error, "the task that feeds an audit sink failed"),
             }
         }
         failed.map_or(Ok(()), Err)
@@ -149,7 +149,7 @@ impl Pump {
                         // the sink lags and loses nothing: the next step tries again
                         let why = error.to_string();
                         if lanes.sink_trouble(&busy.at, Some(why)) {
-                            tracing::warn!(%tenant, sink = name, %error, "a sink of the log did not take its entries: it is tried again");
+                            tracing::warn!(%tenant, sink = name, %error, "an audit sink did not accept its entries; trying again");
                         }
                         return Ok(());
                     }
@@ -186,7 +186,7 @@ impl Pump {
             // its notifier is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
             let unserved =
-                lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "receiver of notices", name));
+                lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "notifier", name));
             self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };

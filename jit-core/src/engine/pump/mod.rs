@@ -197,7 +197,7 @@ impl Pump {
             for task in tasks {
                 match task.await {
                     Ok(claims) => report.claims = report.claims.saturating_add(claims?),
-                    Err(error) => tracing::error!(%error, "a lane's task ended badly"),
+                    Err(error) => tracing::error!(%error, "a lane's task failed"),
                 }
             }
             self.apart.finished().await;

@@ -76,7 +76,7 @@ pub(super) fn begin(case: &mut AccountWork, id: AccessId, asked: &Membership, se
 }
 
 fn not_told(why: &str, now: Time) -> Event {
-    let why = format!("what it leaves behind could not be told: {why}");
+    let why = format!("its leftovers could not be determined: {why}");
     Event::NotGranted { why, retry_at: after(now, RETRY_FIRST) }
 }
 

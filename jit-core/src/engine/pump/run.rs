@@ -77,7 +77,7 @@ impl PumpHandle {
         }
         lanes.apart.abort();
         for what in &unfinished {
-            tracing::warn!(what, "broken off: the pump had to stop");
+            tracing::warn!(what, "interrupted: the pump had to stop");
         }
         let given_back = lanes.core.tasks.within(SAY_WITHIN, lanes.core.store.unclaim(&claims)).await;
         if !matches!(given_back, Some(Ok(()))) {
@@ -89,7 +89,7 @@ impl PumpHandle {
     async fn ended(&mut self) {
         if let Some(task) = &mut self.task {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the pump ended badly");
+                tracing::error!(%error, "the pump failed");
             }
             self.task = None;
         }
@@ -98,7 +98,7 @@ impl PumpHandle {
     async fn left(&self, unfinished: Vec<String>) -> Stopped {
         let undone = self.lanes.core.tasks.within(SAY_WITHIN, self.lanes.undone()).await;
         let undone = undone.and_then(Result::ok).unwrap_or_else(|| {
-            tracing::warn!("what is left cannot be said: the store does not answer");
+            tracing::warn!("it is not known what is left: the store does not answer");
             Undone::default()
         });
         Stopped { unfinished, undone }
@@ -202,7 +202,7 @@ impl Pump {
         for (tenant, settings) in self.core.tenants() {
             let fact = AuditEvent::new(EventKind::PumpDied).with("part", what).with("why", why.as_str());
             if let Err(error) = self.tell(&tenant, &settings, fact).await {
-                tracing::warn!(%tenant, %error, "that it died is not in the log");
+                tracing::warn!(%tenant, %error, "the log has no entry about the part that died");
             }
         }
         None

@@ -33,7 +33,7 @@ impl FetchKeys for HttpClient {
 pub(super) enum NoKeys {
     #[error("the identity provider does not answer as it should at `{url}`")]
     NoAnswer { url: String, source: BoxError },
-    #[error("the identity provider's discovery document at `{url}` is not one")]
+    #[error("what the identity provider has at `{url}` is not a discovery document")]
     NotDiscovered { url: String },
     #[error("the discovery document at `{url}` is of `{found}`, not of this issuer")]
     OtherIssuer { url: String, found: String },

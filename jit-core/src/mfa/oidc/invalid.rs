@@ -52,7 +52,7 @@ pub enum OidcInvalid {
     #[error("keys are kept for less long while the provider does not answer than while it does")]
     KeysKept,
     /// The HTTP client cannot be built.
-    #[error("the provider cannot be spoken to")]
+    #[error("the HTTP client for the provider cannot be set up")]
     Http(#[source] HttpError),
 }
 

@@ -46,7 +46,7 @@ impl Key {
 /// Reason why a set of keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadKeys {
-    #[error("what it gives as its keys is not a set of keys")]
+    #[error("its answer is not a set of keys")]
     NotASet,
     #[error("it has more than {MOST_KEYS} keys")]
     TooMany,

@@ -18,7 +18,7 @@ pub(super) enum Refused {
     Kind { typ: String },
     #[error("the token is signed by `{alg}`, which is not accepted: accepted are {}", join(accepted))]
     Algorithm { alg: String, accepted: Vec<SigningAlgorithm> },
-    #[error("the token demands what is not understood here (`crit`)")]
+    #[error("the token demands an extension that is not supported here (`crit`)")]
     Critical,
     #[error("the token does not name the key that it is signed with (`kid`)")]
     NoKeyId,
@@ -26,7 +26,7 @@ pub(super) enum Refused {
     UnknownKey { kid: String },
     #[error("the token is signed by `{alg}`, and the provider's key `{kid}` is not for that")]
     KeyDoesNotFit { kid: String, alg: SigningAlgorithm },
-    #[error("the token's signature is not right")]
+    #[error("the token's signature is not valid")]
     Signature,
     #[error("the token lacks `{claim}`")]
     Missing { claim: String },
@@ -52,9 +52,9 @@ pub(super) enum Refused {
     NoNonce,
     #[error("the token was made for something else: its `nonce` is not that of this access and decision")]
     Nonce,
-    #[error("the token does not say when the person proved who he is (`auth_time`): log in anew, with `max_age`")]
+    #[error("the token does not say when the person proved who they are (`auth_time`): log in anew, with `max_age`")]
     NoAuthTime,
-    #[error("the person proved who he is at {at}, and that may be {} ago at most: log in anew", minutes(*max_age))]
+    #[error("the person proved who they are at {at}, and that may be {} ago at most: log in anew", minutes(*max_age))]
     TooOld { at: Time, max_age: TimeDelta },
     #[error(
         "the token shows no second factor: {}; needed is {}",

@@ -99,7 +99,7 @@ pub(super) fn satisfied(
     if let Some((first, _)) = errors.first() {
         let rule = RuleName::new(first.as_str()).ok();
         let why: Vec<&str> = errors.iter().map(|(_, why)| why.as_str()).collect();
-        return Err(No { rule, why: format!("{}: a policy that errs denies", why.join("; ")) });
+        return Err(No { rule, why: format!("{}: a policy with an error denies", why.join("; ")) });
     }
     let reasons: BTreeSet<String> =
         response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).to_owned()).collect();

@@ -210,7 +210,7 @@ fn any_policy_that_errs_denies_whatever_the_others_say() {
         policy_of("forbid", "resource in Jit::Target::\"orders-prod\"", overflow),
     ] {
         let denied = ask("alice").denied(&policy);
-        assert!(denied.contains("overflow") && denied.ends_with("a policy that errs denies"), "{denied}");
+        assert!(denied.contains("overflow") && denied.ends_with("a policy with an error denies"), "{denied}");
         assert!(denied.contains("`broken`") || denied.contains("`more`"), "{denied}");
         assert!(ask("alice").explained(&policy).iter().any(|(_, decided, why)| *decided && why.contains("overflow")));
     }

@@ -14,7 +14,7 @@ use crate::policy::document::terms::Terms;
 /// A message, if the permits cannot be met together.
 pub(super) fn together<'r>(permits: &[&'r Rule]) -> Result<Cow<'r, Terms>, String> {
     let mut parts = permits.iter().filter_map(|permit| permit.terms.as_ref().map(|terms| (*permit, terms)));
-    let Some((first, terms)) = parts.next() else { return Err("no policy says what it takes".to_owned()) };
+    let Some((first, terms)) = parts.next() else { return Err("no policy names a plan".to_owned()) };
     let mut all = Cow::Borrowed(terms);
     for (permit, terms) in parts {
         let differing = differing(&all.plan.handling, &terms.plan.handling);
@@ -29,7 +29,7 @@ pub(super) fn together<'r>(permits: &[&'r Rule]) -> Result<Cow<'r, Terms>, Strin
         let names: Vec<&str> = permits.iter().map(|permit| permit.name.as_str()).collect();
         let names = names.join(" + ");
         let name = RuleName::new(names.as_str());
-        all.plan.rule = name.map_err(|_| format!("too many policies permit it to be told by name: {names}"))?;
+        all.plan.rule = name.map_err(|_| format!("too many policies permit it to list all their names: {names}"))?;
         ways(&all.plan.stages).map_err(|why| format!("the stages of {names} together: {why}"))?;
     }
     Ok(all)

@@ -88,7 +88,7 @@ impl ListedDirectory {
             }
             let names: Vec<String> = way.iter().map(|human| format!("`{human}`")).collect();
             let line = match names.as_slice() {
-                [_] => format!("`{who}` is his own manager: name somebody else"),
+                [_] => format!("`{who}` is their own manager: name somebody else"),
                 _ => format!("managers go round in a loop ({}): somebody has to have none", names.join(", ")),
             };
             findings.problem(*at, line);

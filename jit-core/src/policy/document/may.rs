@@ -57,7 +57,7 @@ impl May {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("known are {}", quoted(&known)),
                     };
-                    findings.problem(at, format!("`{}` is nothing that can be done here: {hint}", shown(word)));
+                    findings.problem(at, format!("`{}` is not an action: {hint}", shown(word)));
                 }
             }
         }

@@ -28,7 +28,7 @@ impl Plans {
                 let Some(section) = Section::of(value, Terms::OF_PLAN, findings) else { continue };
                 let name = RuleName::new(name);
                 if let Err(invalid) = &name {
-                    findings.problem(at, format!("no plan can be called so: {invalid}"));
+                    findings.problem(at, format!("this cannot be the name of a plan: {invalid}"));
                 }
                 section.only(&Terms::KEYS, findings);
                 let terms = Terms::read(&section, name.ok(), people.directory, findings);

@@ -474,19 +474,19 @@ fn each_problem_says_what_to_do() {
             head("[people]\na = [\"x\"]\nb = [\"x\"]"),
             "4:6: `x` is an alias of `a` already: a name belongs to one human",
         ),
-        (head("[managers]\na = \"a\""), "3:1: `a` is his own manager: name somebody else"),
+        (head("[managers]\na = \"a\""), "3:1: `a` is their own manager: name somebody else"),
         (
             head("[managers]\na = \"b\"\nb = \"c\"\nc = \"a\""),
             "3:1: managers go round in a loop (`a`, `b`, `c`): somebody has to have none",
         ),
-        (head("[people]\na = [\"a2\"]\n[managers]\na = \"a2\""), "5:1: `a` is his own manager: name somebody else"),
+        (head("[people]\na = [\"a2\"]\n[managers]\na = \"a2\""), "5:1: `a` is their own manager: name somebody else"),
         (
             head("[accounts.\"orders-*\"]\na = \"b\""),
             "2:11: `accounts.orders-*` has to name one target exactly: patterns stand in rules",
         ),
         (
             head("[[may]]\ndo = [\"revok\"]\nwho = [\"*\"]\ntargets = [\"*\"]"),
-            "3:7: `revok` is nothing that can be done here: did you mean `revoke`?",
+            "3:7: `revok` is not an action: did you mean `revoke`?",
         ),
         (
             head("[[may]]\ndo = [\"revoke\"]\nwho = [\"*\"]"),

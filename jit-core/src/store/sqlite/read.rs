@@ -119,7 +119,7 @@ pub(super) fn record_key(tenant: String, kind: &str, key: String) -> Result<Reco
     };
     match TenantId::new(tenant) {
         Ok(tenant) => Ok(RecordKey { tenant, kind, key }),
-        Err(_) => Err(damaged(kind.as_str(), &key, "its tenant is none")),
+        Err(_) => Err(damaged(kind.as_str(), &key, "its tenant is not valid")),
     }
 }
 

@@ -62,7 +62,7 @@ async fn disarm(scene: &Scene) -> Result<Disarmed, BoxError> {
 async fn until_gone(scene: &Scene, rows: usize) -> Outcome {
     let begun = std::time::Instant::now();
     while scene.rows().await? > rows {
-        must(begun.elapsed() < PATIENCE, "the dead-man does not fire")?;
+        must(begun.elapsed() < PATIENCE, "the dead man's switch does not fire")?;
         scene.world.pass(Duration::from_millis(100)).await;
     }
     Ok(())
@@ -72,7 +72,7 @@ async fn until_gone(scene: &Scene, rows: usize) -> Outcome {
 async fn until_ended(scene: &Scene, session: &mut Box<dyn super::UserSession>) -> Outcome {
     let begun = std::time::Instant::now();
     while session.attempt(Attempt::Ping).await? != Tried::Ended {
-        must(begun.elapsed() < PATIENCE, "the dead-man ends no session")?;
+        must(begun.elapsed() < PATIENCE, "the dead man's switch ends no session")?;
         scene.world.pass(Duration::from_millis(100)).await;
     }
     Ok(())
@@ -89,7 +89,7 @@ async fn fired(scene: &Scene) -> Outcome {
             let off = crate::clock::span(now, fired_at).num_seconds().abs();
             return must(off < 60, format!("it says that it fired at {fired_at}, and it is {now}"));
         }
-        must(begun.elapsed() < PATIENCE, "nobody says that the dead-man fired")?;
+        must(begun.elapsed() < PATIENCE, "nobody says that the dead man's switch fired")?;
         arm(scene, order(scene.membership()?, SOON)).await?;
         scene.world.pass(LONG_GONE).await;
     }

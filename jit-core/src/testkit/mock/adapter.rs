@@ -85,7 +85,7 @@ impl Database for MockDatabase {
         }
         if catalog.dead_mans_switch_grace.is_none() {
             let remedy = Some("turn the mock's scheduler on".to_owned());
-            find(Severity::Remark, "dead-man", None, "there is no dead-man".to_owned(), remedy);
+            find(Severity::Remark, "dead-man", None, "there is no dead man's switch".to_owned(), remedy);
         }
         for role in roles {
             let Some(id) = catalog.id(role.as_str()) else {

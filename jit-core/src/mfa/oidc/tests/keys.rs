@@ -128,8 +128,8 @@ async fn a_discovery_document_of_another_issuer_is_not_believed() {
     for (document, expected) in [
         (json!({ "issuer": "https://evil.example.com", "jwks_uri": JWKS }), "is of `https://evil.example.com`"),
         (json!({ "issuer": format!("{ISSUER}/"), "jwks_uri": JWKS }), "not of this issuer"),
-        (json!({ "jwks_uri": JWKS }), "is not one"),
-        (json!([]), "is not one"),
+        (json!({ "jwks_uri": JWKS }), "is not a discovery document"),
+        (json!([]), "is not a discovery document"),
     ] {
         scene.provider.answer(DISCOVERY, &document);
         scene.clock.advance(5 * SECOND);

@@ -168,7 +168,7 @@ async fn the_token_does_not_choose_how_it_is_verified() {
     let (signed, _) = { scene.key.token(&claims) }.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let other = SignsAs::new("first", 2);
     for token in [format!("{signed}."), other.token(&claims)] {
-        assert_eq!(why(scene.verify(&token).await.unwrap_err()), "the token's signature is not right");
+        assert_eq!(why(scene.verify(&token).await.unwrap_err()), "the token's signature is not valid");
     }
 }
 
