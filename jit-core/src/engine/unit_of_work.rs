@@ -103,7 +103,7 @@ impl<'c> UnitOfWork<'c> {
             Ok::<_, StoreError>(committed.at)
         });
         committed.await.unwrap_or_else(|error| {
-            Err(StoreError::OutcomeUnknown { why: "the commit was broken off".to_owned(), source: Some(error.into()) })
+            Err(StoreError::OutcomeUnknown { why: "the commit was interrupted".to_owned(), source: Some(error.into()) })
         })
     }
 

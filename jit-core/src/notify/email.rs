@@ -143,7 +143,7 @@ fn text(notice: &Notice) -> String {
         ("ticket", "Ticket"),
         ("duration", "For"),
         ("expires_at", "Until"),
-        ("awaits", "Awaits"),
+        ("awaits", "Pending on"),
         ("by", "By"),
         ("note", "Note"),
         ("why", "Why"),

@@ -76,7 +76,7 @@ fn payload(notice: &Notice) -> Value {
     if !fields.is_empty() {
         blocks.push(json!({ "type": "section", "fields": fields }));
     }
-    for (name, title) in [("reason", "Reason"), ("awaits", "Awaits")] {
+    for (name, title) in [("reason", "Reason"), ("awaits", "Pending on")] {
         if let Some(text) = titled(name, title, SECTION) {
             blocks.push(json!({ "type": "section", "text": text }));
         }

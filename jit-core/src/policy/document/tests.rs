@@ -356,7 +356,7 @@ fn the_receiver_has_to_match_too() {
     let desk = document(&with_rule("grantees = [\"group:dba\"]"));
     let ask = |grantee| Ask { grantee, ..Ask::new("alice", "t", "x") };
     assert_eq!(ask("bob").rule(&desk).as_deref(), Some("r"));
-    assert_eq!(ask("alice").rule(&desk), None, "who may ask for others may not ask for himself");
+    assert_eq!(ask("alice").rule(&desk), None, "who may ask for others may not ask for themselves");
 }
 
 #[test]
