@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::Access;
+use super::{Access, AccessState};
 use crate::approval::{Answer, Confirmation, Decision, DecisionRefused, Fresh, Plan, Snapshot};
 use crate::audit_event::AuditEvent;
 use crate::clock::Time;
@@ -193,7 +193,7 @@ pub enum Refusal {
     #[error("an access that is `{state}` cannot be {what}")]
     State {
         /// State of the access.
-        state: &'static str,
+        state: AccessState,
         /// Action that was tried.
         what: &'static str,
     },
@@ -201,14 +201,14 @@ pub enum Refusal {
     #[error("nobody decided in time, and it cannot be decided on any more: ask for it again")]
     Lapsed,
     /// The answer is about a question that is closed, or was never asked (law 19).
-    #[error("{}", closed(.agreed, .waits.as_ref(), .state))]
+    #[error("{}", closed(.agreed, .waits.as_ref(), *.state))]
     Question {
         /// Approvers of the question that was meant, if the access was granted on it.
         agreed: Vec<Principal>,
         /// Question that is pending now.
         waits: Option<Waits>,
         /// State of the access.
-        state: &'static str,
+        state: AccessState,
     },
     /// Another extension is pending already.
     #[error("an extension waits for a decision already: decide on it first")]
@@ -233,7 +233,7 @@ pub struct Waits {
     pub what: String,
 }
 
-fn closed(agreed: &[Principal], waits: Option<&Waits>, state: &str) -> String {
+fn closed(agreed: &[Principal], waits: Option<&Waits>, state: AccessState) -> String {
     let names: Vec<String> = agreed.iter().map(|who| format!("`{who}`")).collect();
     let agreed = match names.as_slice() {
         [] => "this is not about the question that is pending".to_owned(),

@@ -9,6 +9,7 @@ mod handle;
 mod remains;
 mod review;
 mod rule_again;
+mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,6 +22,7 @@ use chrono::TimeDelta;
 pub use event::{Event, Extend, Found, Refusal, Refused, Step, Waits};
 pub use remains::Ending;
 pub use review::{OwedReview, ReviewGiven};
+pub use state::{AccessState, UnknownState};
 pub use stored::DamagedAccess;
 
 use crate::approval::{Approval, ApprovalState, Plan, Witness};
@@ -233,23 +235,23 @@ impl Access {
         }
     }
 
-    /// Returns the state in the words of the command line.
+    /// Returns the state.
     #[must_use]
-    pub fn state(&self) -> &'static str {
+    pub fn state(&self) -> AccessState {
         match &self.phase {
-            Phase::Pending(_) => "pending",
-            Phase::Denied(_) => "denied",
-            Phase::Cancelled(_) => "cancelled",
-            Phase::Lapsed(_) => "lapsed",
+            Phase::Pending(_) => AccessState::Pending,
+            Phase::Denied(_) => AccessState::Denied,
+            Phase::Cancelled(_) => AccessState::Cancelled,
+            Phase::Lapsed(_) => AccessState::Lapsed,
             Phase::Approved(grant) => match grant {
-                Grant::Scheduled(_) => "scheduled",
-                Grant::Granting(_) => "granting",
-                Grant::Active(_) => "active",
-                Grant::Revoking(_) => "revoking",
-                Grant::Revoked(_) => "revoked",
-                Grant::Failed(_) => "failed",
-                Grant::Withdrawn(_) => "withdrawn",
-                Grant::Retired(_) => "retired",
+                Grant::Scheduled(_) => AccessState::Scheduled,
+                Grant::Granting(_) => AccessState::Granting,
+                Grant::Active(_) => AccessState::Active,
+                Grant::Revoking(_) => AccessState::Revoking,
+                Grant::Revoked(_) => AccessState::Revoked,
+                Grant::Failed(_) => AccessState::Failed,
+                Grant::Withdrawn(_) => AccessState::Withdrawn,
+                Grant::Retired(_) => AccessState::Retired,
             },
         }
     }

@@ -1,6 +1,6 @@
 //! Errors of commands, by what the caller may conclude.
 
-use crate::access::Refusal;
+use crate::access::{AccessState, Refusal};
 use crate::database::{DatabaseError, NameError};
 use crate::directory::DirectoryError;
 use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
@@ -90,7 +90,7 @@ pub enum JitError {
         /// Id of the access.
         id: AccessId,
         /// State in which it ended.
-        state: &'static str,
+        state: AccessState,
         /// Reason for its end.
         why: String,
     },
@@ -100,7 +100,7 @@ pub enum JitError {
         /// Id of the access.
         id: AccessId,
         /// State in which it is now.
-        state: &'static str,
+        state: AccessState,
         /// Decisions and conditions that it is pending on.
         pending_on: String,
     },

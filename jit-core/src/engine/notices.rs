@@ -52,7 +52,7 @@ pub(super) fn fields(
         put("principal", request.parties.grantee.to_string());
         put("requester", request.parties.requester.to_string());
         put("account", request.account.to_string());
-        put("state", access.state().to_owned());
+        put("state", access.state().to_string());
         put("reason", request.reason.clone());
         put("ticket", request.ticket.clone().unwrap_or_default());
         put("rule", access.approval().plan().rule.to_string());

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use crate::access::{Access, Phase, ReviewGiven};
+use crate::access::{Access, AccessState, Phase, ReviewGiven};
 use crate::approval::{Answer, Verdict};
 use crate::audit_event::stamp;
 use crate::clock::{Time, micros};
@@ -20,9 +20,8 @@ pub struct AccessView {
     pub id: AccessId,
     /// Tenant that owns it.
     pub tenant: TenantId,
-    /// State: `pending`, `denied`, `cancelled`, `lapsed`, `scheduled`, `withdrawn`, `granting`,
-    /// `active`, `revoking`, `revoked`, `failed` or `retired`.
-    pub state: &'static str,
+    /// State of the access.
+    pub state: AccessState,
     /// Target of the request.
     pub target: TargetName,
     /// Role that is requested.
@@ -223,7 +222,7 @@ impl AccessView {
     /// Checks whether nothing more will happen to the access by itself.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        !matches!(self.state, "pending" | "scheduled" | "granting" | "active" | "revoking")
+        !self.state.is_open()
     }
 }
 

@@ -313,7 +313,7 @@ fn law_05_what_comes_back_is_ours_by_its_grantor_or_by_a_new_incarnation() {
     assert_eq!(look(&watch, &[&active(2, NARROW)], &broker, "boot 2"), Look::Gone);
 
     let back = next(&gone, Event::Reappeared("it is back".to_owned()), at(100));
-    assert_eq!((back.state(), back.effect_due()), ("revoking", Some(at(100))));
+    assert_eq!((back.state().as_str(), back.effect_due()), ("revoking", Some(at(100))));
     assert!(!back.is_overdue(at(104)) && back.is_overdue(at(106)));
     assert_eq!(closings(&[&back], at(100)).remove(0).order.how, RevokeHow::Remove);
     assert_eq!(revoked_at(&back, at(110)).watch().unwrap().gone_at, at(110), "watched anew");

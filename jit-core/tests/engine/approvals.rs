@@ -3,6 +3,7 @@
 
 mod scene;
 
+use jit_core::AccessState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,7 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     let access = scene.jit.request(&actor("alice"), ask("reader").ticket("OPS-12")).await.unwrap();
     assert_eq!(
         (access.state, access.pending_on.as_slice()),
-        ("pending", ["the answer of `tracker`".to_owned()].as_slice())
+        (AccessState::Pending, ["the answer of `tracker`".to_owned()].as_slice())
     );
     scene.jit.run_due().await.unwrap();
     assert_eq!(scene.view(&access).await.state, "active");
@@ -44,11 +45,11 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     let start = scene.jit.store().now().await.unwrap() + TimeDelta::hours(2);
     let later = scene.jit.request(&actor("dave"), ask("reader").ticket("OPS-13").starting(start)).await.unwrap();
     scene.jit.run_due().await.unwrap();
-    assert_eq!((scene.view(&later).await.state, scene.tracker.times()), ("scheduled", 2));
+    assert_eq!((scene.view(&later).await.state, scene.tracker.times()), (AccessState::Scheduled, 2));
     scene.tracker.says(Ok(Reply::Deny(Said { note: "it was closed".to_owned(), ..Said::default() })));
     scene.later(Duration::from_secs(2 * 3_600)).await;
     let denied = scene.view(&later).await;
-    assert_eq!((denied.state, scene.tracker.times()), ("denied", 3));
+    assert_eq!((denied.state, scene.tracker.times()), (AccessState::Denied, 3));
     assert!(denied.cause.unwrap().contains("it was closed"));
     assert_eq!(held(&scene.server, "reader"), 0, "the first one is over, the second never came");
 }
@@ -64,7 +65,7 @@ async fn a_ticket_that_is_looked_at_again_costs_nobody_what_was_said_meanwhile()
     scene.jit.approve(&actor("grace"), access.id(), "").await.unwrap();
     scene.jit.run_due().await.unwrap();
     let view = scene.view(&access).await;
-    assert_eq!((view.state, scene.tracker.times()), ("active", 2), "{:?}", view.pending_on);
+    assert_eq!((view.state, scene.tracker.times()), (AccessState::Active, 2), "{:?}", view.pending_on);
 }
 
 #[tokio::test]
@@ -123,7 +124,10 @@ async fn law_18_an_outside_system_or_a_factor_that_panics_or_hangs_is_one_that_d
         assert!(error.to_string().contains(why), "{breaks:?}: {error}");
         // another node gets answers
         scene.later(Duration::from_secs(60)).await;
-        assert_eq!((scene.view(&asked).await.state, scene.view(&staged).await.state), ("active", "pending"));
+        assert_eq!(
+            (scene.view(&asked).await.state, scene.view(&staged).await.state),
+            (AccessState::Active, AccessState::Pending)
+        );
     }
 }
 
@@ -377,7 +381,7 @@ async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else()
     let access = scene.jit.request(&scene.with_code("carol"), emergency()).await.unwrap();
     scene.jit.run_due().await.unwrap();
     let usable = scene.view(&access).await;
-    assert_eq!((usable.state, usable.break_glass), ("active", true));
+    assert_eq!((usable.state, usable.break_glass), (AccessState::Active, true));
     assert!(usable.review.as_ref().is_some_and(|review| review.given.is_none()));
     // of several notices of one commit, the later ones are due a moment later
     scene.later(Duration::from_millis(1)).await;

@@ -1,5 +1,6 @@
 //! Tests with many calls, tasks and processes at once.
 
+use jit_core::AccessState;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -132,8 +133,8 @@ async fn a_command_that_is_dropped_at_any_await_is_whole_or_absent() {
             }
         };
         match view.state {
-            "pending" => assert!(!told.contains(&"approved".to_owned())),
-            "scheduled" => assert!(told.contains(&"approved".to_owned())),
+            AccessState::Pending => assert!(!told.contains(&"approved".to_owned())),
+            AccessState::Scheduled => assert!(told.contains(&"approved".to_owned())),
             other => panic!("{other}"),
         }
         jit.cancel(&actor("alice"), access.id(), "").await.unwrap();

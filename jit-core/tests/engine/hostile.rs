@@ -1,5 +1,6 @@
 //! Foreign code that panics, hangs or answers nonsense delays nobody else (law 18).
 
+use jit_core::AccessState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,7 +63,7 @@ async fn law_18_a_policy_that_panics_keeps_no_role_past_its_window() {
     let error = jit.request(&actor("dave"), ask("reader", 60_000)).await.unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
     let view = jit.until_ended(ends.id(), Duration::from_secs(5)).await.unwrap();
-    assert_eq!((view.state, held(&server, "reader")), ("revoked", 0));
+    assert_eq!((view.state, held(&server, "reader")), (AccessState::Revoked, 0));
     pump.stop().await;
 }
 

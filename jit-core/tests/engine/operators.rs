@@ -1,5 +1,6 @@
 //! Work of operators: stop, retire, confirm, reconcile. Also second looks at what was revoked.
 
+use jit_core::AccessState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ async fn law_05_what_is_gone_is_looked_at_again_and_taken_away_again() {
     clock.advance(Duration::from_secs(3_600));
     jit.run_due().await.unwrap();
     let again = jit.access(access.id()).await.unwrap();
-    assert_eq!((again.state, held(&server, "reader")), ("revoked", 0), "what came back was left");
+    assert_eq!((again.state, held(&server, "reader")), (AccessState::Revoked, 0), "what came back was left");
     assert!(told(&jit, &again).await.contains(&"reappeared".to_owned()));
 }
 
@@ -160,14 +161,14 @@ async fn what_nobody_decided_in_time_says_so_before_a_pump_runs() {
     assert!(!asked.lapsed && !jit.who_can_decide(asked.id()).await.unwrap().is_empty());
     clock.advance(Duration::from_secs(31 * 60));
     let view = jit.access(asked.id()).await.unwrap();
-    assert_eq!((view.state, view.lapsed), ("pending", true));
+    assert_eq!((view.state, view.lapsed), (AccessState::Pending, true));
     assert!(view.pending_on[0].contains("it lapses as soon as a pump runs"), "{:?}", view.pending_on);
     assert!(jit.who_can_decide(asked.id()).await.unwrap().is_empty());
     let late = jit.approve(&actor("bob"), asked.id(), "").await.unwrap_err();
     assert!(late.to_string().contains("nobody decided in time"), "{late}");
     jit.run_due().await.unwrap();
     let view = jit.access(asked.id()).await.unwrap();
-    assert_eq!((view.state, view.lapsed, view.pending_on.len()), ("lapsed", false, 0));
+    assert_eq!((view.state, view.lapsed, view.pending_on.len()), (AccessState::Lapsed, false, 0));
 }
 
 #[tokio::test]

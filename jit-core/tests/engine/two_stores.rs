@@ -1,6 +1,7 @@
 //! Two stores that work with one broker: a broker belongs to one store, and a breach of that is
 //! reported.
 
+use jit_core::AccessState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ async fn law_06_what_another_store_granted_without_a_mark_is_not_granted_again()
     let refused = two.request(&actor("alice"), ask("reader", 3_000)).await.unwrap_err();
     let named = "no access here accounts for it";
     assert!(matches!(&refused, JitError::Standing { finding } if finding.contains(named)), "{refused}");
-    assert_eq!((one.access(access.id()).await.unwrap().state, held(&server, "reader")), ("active", 1));
+    assert_eq!((one.access(access.id()).await.unwrap().state, held(&server, "reader")), (AccessState::Active, 1));
     pump.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Whole accesses, from request to end.
 
+use jit_core::AccessState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,7 +30,7 @@ async fn a_case_from_request_to_verified_revoke_on_both_stores() {
         let window = active.expires_at.unwrap() - active.activated_at.unwrap();
         assert_eq!(window, TimeDelta::milliseconds(600), "the window counts from when it is usable");
         let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
-        assert_eq!((ended.state, ended.cause.as_deref()), ("revoked", Some("expired")));
+        assert_eq!((ended.state, ended.cause.as_deref()), (AccessState::Revoked, Some("expired")));
         assert!(ended.evidence.is_some());
         assert_eq!(held(&server, "writer"), 0);
         pump.stop().await;

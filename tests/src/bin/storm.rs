@@ -198,7 +198,7 @@ impl Ground {
         let mut windows: BTreeMap<Held, Vec<(Time, Time, AccessId)>> = BTreeMap::new();
         for Asked { id, released } in asked {
             let view = self.jit.access(*id).await?;
-            *states.entry(view.state).or_default() += 1;
+            *states.entry(view.state.as_str()).or_default() += 1;
             ensure!(view.is_final(), "{id} is {}", view.state);
             self.told_once(&view).await?;
             // an access never seen active may have been held until its end was verified

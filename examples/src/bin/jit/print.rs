@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jit_core::AccessState;
 use jit_core::approval::Verdict;
 use jit_core::clock::Time;
 use jit_core::engine::AccessView;
@@ -100,8 +101,10 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
 /// Returns one row of a table of accesses.
 pub(crate) fn row(view: &AccessView, now: Time) -> [String; 6] {
     let when = match (view.state, view.expires_at, view.ended_at) {
-        ("pending", _, _) => format!("asked {}", from_now(view.asked_at, now)),
-        ("scheduled", _, _) => view.starts_at.map_or_else(String::new, |start| format!("from {}", shown(start))),
+        (AccessState::Pending, _, _) => format!("asked {}", from_now(view.asked_at, now)),
+        (AccessState::Scheduled, _, _) => {
+            view.starts_at.map_or_else(String::new, |start| format!("from {}", shown(start)))
+        }
         (_, _, Some(end)) => format!("ended {}", from_now(end, now)),
         (_, Some(end), None) => format!("ends {}", from_now(end, now)),
         _ => String::new(),
@@ -141,8 +144,8 @@ fn state(view: &AccessView) -> String {
     match view.state {
         state if view.overdue => format!("{state} (overdue)"),
         // it is recorded as soon as a pump runs
-        "pending" if view.lapsed => "pending (lapsed)".to_owned(),
-        state => state.to_owned(),
+        AccessState::Pending if view.lapsed => "pending (lapsed)".to_owned(),
+        state => state.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jit_core::AccessState;
 use jit_core::engine::{AccessView, Jit, Scope};
 use jit_core::id::AccessId;
 use tokio::time::{Instant, sleep};
@@ -24,7 +25,7 @@ pub(crate) async fn settle(jit: &Jit, id: AccessId) -> Result<(AccessView, Optio
         let report = jit.run_due().await?;
         let view = jit.access(id).await?;
         if rests(&view) {
-            let failed = matches!(view.state, "failed" | "withdrawn" | "retired");
+            let failed = matches!(view.state, AccessState::Failed | AccessState::Withdrawn | AccessState::Retired);
             let why = failed.then(|| ended(&view));
             return Ok((view, why));
         }
@@ -54,8 +55,8 @@ pub(crate) async fn settle_all(jit: &Jit, scope: &Scope) -> Result<Vec<AccessVie
 /// Checks whether nothing is due for it now.
 fn rests(view: &AccessView) -> bool {
     match view.state {
-        "granting" | "revoking" => false,
-        "scheduled" => view.starts_at.is_some() && view.last_error.is_none() && view.pending_on.is_empty(),
+        AccessState::Granting | AccessState::Revoking => false,
+        AccessState::Scheduled => view.starts_at.is_some() && view.last_error.is_none() && view.pending_on.is_empty(),
         _ => true,
     }
 }
@@ -73,7 +74,7 @@ fn waiting(view: &AccessView) -> Failure {
     };
     let (id, state, role, target) = (view.id, view.state, &view.role, &view.target);
     let (message, hint) = match state {
-        "revoking" => (
+        AccessState::Revoking => (
             format!("`{role}` is not known to be gone from target `{target}` yet: {why}"),
             "it is tried until it is gone: keep `jit pump` running, or run `jit run-due` again".to_owned(),
         ),

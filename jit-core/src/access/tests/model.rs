@@ -848,7 +848,7 @@ impl World {
 
     /// Checks that the state changed in one of the allowed ways.
     fn check_way(&self, before: &Access, event: &Event, now: &Access) {
-        let (from, to) = (before.state(), now.state());
+        let (from, to) = (before.state().as_str(), now.state().as_str());
         let certain = matches!(event, Event::NotGranted { .. } | Event::Settled(Found::Absent));
         let allowed = match (from, to) {
             (from, to) if from == to => true,

@@ -101,7 +101,7 @@ fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     let ending = damaged.ending.unwrap_or_else(|| panic!("{what}: a role that may be held would be forgotten"));
     assert_eq!(ending.fact.text("cause"), Some(Cause::Damaged.as_str()));
     let ending = ending.access;
-    assert_eq!((ending.id(), ending.state()), (access.id(), "revoking"), "{what}");
+    assert_eq!((ending.id(), ending.state().as_str()), (access.id(), "revoking"), "{what}");
     let unsettled = access.state() == "granting";
     assert_eq!(closings(&[&ending], at(10)).is_empty(), unsettled, "{what}: settled first");
     let settled = match unsettled {

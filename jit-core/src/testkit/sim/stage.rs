@@ -151,7 +151,7 @@ impl Stage {
             let answer = command.await;
             match &answer {
                 Ok(view) => {
-                    let state = view.as_ref().map_or("", |view| view.state);
+                    let state = view.as_ref().map_or("", |view| view.state.as_str());
                     world.note(format_args!("{name}: done {state}"));
                 }
                 Err(error) => world.note(format_args!("{name}: {}", error.kind())),

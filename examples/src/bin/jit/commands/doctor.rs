@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jit_core::AccessState;
 use jit_core::database::{Check, DeadMansSwitch, Severity};
 use jit_core::engine::{AccessView, Concerns, Jit, JitError, Scope, TargetReport};
 use jit_core::id::TargetName;
@@ -179,7 +180,10 @@ fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
         );
     }
     for (target, open) in &concerns.unconfigured {
-        let held = open.iter().filter(|view| matches!(view.state, "granting" | "active" | "revoking")).count();
+        let held = open
+            .iter()
+            .filter(|view| matches!(view.state, AccessState::Granting | AccessState::Active | AccessState::Revoking))
+            .count();
         worst.held = worst.held.saturating_add(usize::from(held > 0));
         let severity = if held > 0 { "error" } else { "warning" };
         let first: Vec<String> = open.iter().take(NAMED).map(|view| format!("{} {}", view.state, view.id)).collect();

@@ -1,5 +1,6 @@
 //! Changes to a live access: giving it back, revoking it, asking for more time.
 
+use jit_core::AccessState;
 use jit_core::engine::AccessView;
 
 use super::Context;
@@ -37,7 +38,7 @@ pub(super) async fn extend(at: &Context<'_>, extend: &cli::Extend) -> Result<(),
 fn gone(view: &AccessView) -> String {
     let (who, role, target) = (&view.principal, &view.role, &view.target);
     match view.state {
-        "revoked" => {
+        AccessState::Revoked => {
             let ended = view.evidence.as_ref().map_or_else(String::new, |evidence| told(evidence.sessions_ended));
             let left = view.evidence.as_ref().map(|evidence| evidence.residual.join("; ")).unwrap_or_default();
             if !left.is_empty() {
@@ -47,7 +48,7 @@ fn gone(view: &AccessView) -> String {
             }
             format!("revoked and verified: `{who}` no longer has `{role}` on `{target}`{ended}")
         }
-        "withdrawn" => format!("withdrawn: `{role}` on `{target}` was not granted to `{who}`"),
+        AccessState::Withdrawn => format!("withdrawn: `{role}` on `{target}` was not granted to `{who}`"),
         state => format!("{state}: `{role}` on `{target}` for `{who}`"),
     }
 }

@@ -1,5 +1,6 @@
 //! Asking for a role.
 
+use jit_core::AccessState;
 use jit_core::engine::{AccessRequest, AccessView};
 
 use super::Context;
@@ -39,9 +40,9 @@ pub(super) fn ask(request: &cli::Request) -> AccessRequest {
 pub(super) fn sentence(view: &AccessView) -> String {
     let (who, role, target) = (&view.principal, &view.role, &view.target);
     match (view.state, view.expires_at) {
-        ("pending", _) => format!("asked: `{role}` on `{target}` waits for approval"),
-        ("active", Some(end)) => format!("usable: `{who}` has `{role}` on `{target}` until {}", shown(end)),
-        ("scheduled", _) => match view.starts_at {
+        (AccessState::Pending, _) => format!("asked: `{role}` on `{target}` waits for approval"),
+        (AccessState::Active, Some(end)) => format!("usable: `{who}` has `{role}` on `{target}` until {}", shown(end)),
+        (AccessState::Scheduled, _) => match view.starts_at {
             Some(start) => format!("approved: `{who}` gets `{role}` on `{target}` at {}", shown(start)),
             None => format!("approved: `{who}` gets `{role}` on `{target}` as soon as it can be granted"),
         },
