@@ -204,6 +204,7 @@ async fn of_the_dead_mans_switch(
             Some(format!("GRANT {} TO {}", sql::dead_mans_switch::SEE_OTHERS_IN_MARIADB, broker.quoted())),
         ));
     }
+    of_definers(connection, broker, findings).await?;
     for row in connection.list(sql::dead_mans_switch::OF_EARLIER_VERSIONS, ().into()).await? {
         let name = text(&row, "name")?;
         findings.push(finding(
@@ -212,6 +213,32 @@ async fn of_the_dead_mans_switch(
             format!("the event jit.{name} of an earlier version runs a procedure as the broker that others may be able to replace"),
             Some(format!("DROP EVENT jit.{}", crate::account::backticked(&name))),
         ));
+    }
+    Ok(())
+}
+
+/// Checks whether the broker sees the rights of those whose routines a role may call. In MySQL the
+/// check of the catalog demands them.
+async fn of_definers(
+    connection: &mut Connection,
+    broker: &Name,
+    findings: &mut Vec<Check>,
+) -> Result<(), DatabaseError> {
+    if connection.server.flavour == Flavour::MySql {
+        return Ok(());
+    }
+    let columns = sql::rights::USER_RIGHTS_IN_MARIADB;
+    match connection.script(&format!("SELECT {columns} FROM mysql.user LIMIT 0")).await {
+        Ok(_) => {}
+        Err(error) if error::code(&error).is_some() => findings.push(finding(
+            Severity::Remark,
+            ("see-rights", Some("mysql.user".to_owned())),
+            format!(
+                "the broker {broker} cannot see which routines run with rights that outlive a role: it cannot read all rights in mysql.user"
+            ),
+            Some(format!("GRANT SELECT ({columns}) ON mysql.user TO {}", broker.quoted())),
+        )),
+        Err(error) => return Err(reading(error)),
     }
     Ok(())
 }

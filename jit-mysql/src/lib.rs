@@ -21,7 +21,7 @@
 //!     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")));
 //! let database = MySqlDatabase::new(config)?; // connects to nothing yet
 //! for finding in database.check(&[database.role("orders_write")?]).await? {
-//!     println!("{}: {}", finding.message, finding.mend.unwrap_or_default());
+//!     println!("{}: {}", finding.message, finding.remedy.unwrap_or_default());
 //! }
 //! # Ok(())
 //! # }
@@ -102,6 +102,6 @@ mod unblock;
 pub use config::{ConfigError, MySqlConfig};
 pub use database::MySqlDatabase;
 pub use sql::dead_mans_switch::{LEASES, dead_mans_switch_for, home};
-pub use sql::hosts::{certain, perhaps, specific};
-pub use sql::rights::USER_COLUMNS as USER_COLUMNS_IN_MYSQL;
+pub use sql::hosts::{certain, may_match, place, specific};
+pub use sql::rights::{USER_COLUMNS as USER_COLUMNS_IN_MYSQL, USER_RIGHTS_IN_MARIADB};
 pub use sql::routines::{procedures_in_mariadb, procedures_in_mysql};

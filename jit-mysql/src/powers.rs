@@ -36,7 +36,7 @@ pub(crate) enum On {
 
 /// Rights on the whole server that end with the membership. What they allow on `mysql` and `jit` is
 /// no way to more, either.
-const HARMLESS_ON_SERVER: [&str; 17] = [
+pub(crate) const HARMLESS_ON_SERVER: [&str; 17] = [
     "USAGE",
     "SHOW DATABASES",
     "SHOW VIEW",
@@ -91,13 +91,13 @@ const HARMLESS_ANYWHERE: [&str; 5] =
 
 /// Databases of the servers themselves, and ours. The broker's own, which holds its events, is not
 /// in this list.
-const PROTECTED: [&str; 5] = ["mysql", "jit", "sys", "performance_schema", "information_schema"];
+pub(crate) const PROTECTED: [&str; 5] = ["mysql", "jit", "sys", "performance_schema", "information_schema"];
 
 /// Protected databases that everybody may read: nothing in them is secret.
-const OPEN: [&str; 3] = ["sys", "performance_schema", "information_schema"];
+pub(crate) const OPEN: [&str; 3] = ["sys", "performance_schema", "information_schema"];
 
 /// Tables of `mysql` that hold neither passwords nor texts of statements.
-const WITHOUT_SECRETS: [&str; 22] = [
+pub(crate) const WITHOUT_SECRETS: [&str; 22] = [
     "columns_priv",
     "column_stats",
     "db",
@@ -122,7 +122,8 @@ const WITHOUT_SECRETS: [&str; 22] = [
     "tables_priv",
 ];
 
-/// Routine that runs with the rights of an administrator, whoever calls it.
+/// Routine that runs with the rights of an administrator, whoever calls it. An administrator is an
+/// account with a right that would be a power of a role.
 #[derive(Debug, Clone)]
 pub(crate) struct OfAdministrator {
     pub(crate) database: String,
@@ -202,7 +203,7 @@ pub(crate) fn powers(
         rights.iter().partition(|right| right.is_harmless(flavour, home));
     let called = of_administrators.iter().filter(|routine| harmless.iter().any(|right| right.calls(routine)));
     let called = called.map(|OfAdministrator { database, name, definer }| {
-        format!("EXECUTE on routine {database}.{name}, which runs with the rights of `{definer}`, an administrator")
+        format!("EXECUTE on routine {database}.{name}, which runs with rights of `{definer}` that outlive it")
     });
     more.into_iter().map(Right::said).chain(called).collect()
 }
@@ -454,7 +455,7 @@ mod tests {
         };
         let routines = [routine("orders"), routine("others")];
         let powers = |line| powers(Flavour::MariaDb, "jit0", &of_line(line), &routines);
-        let one = "EXECUTE on routine orders.p, which runs with the rights of `root@localhost`, an administrator";
+        let one = "EXECUTE on routine orders.p, which runs with rights of `root@localhost` that outlive it";
         for line in ["GRANT EXECUTE ON `orders`.* TO `r`", "GRANT SELECT, EXECUTE ON PROCEDURE `Orders`.`P` TO `r`"] {
             assert_eq!(powers(line), BTreeSet::from([one.to_owned()]), "{line}");
         }

@@ -10,7 +10,8 @@ use crate::connect::{Connection, whole};
 use crate::error::{self, reading};
 use crate::observe::{Look, Moment, Named, garbled, name, number, text};
 use crate::powers::{OfAdministrator, On, Right, of_line, powers};
-use crate::sql::{Flavour, rights, routines};
+use crate::sql::definers::{self, Reads};
+use crate::sql::{Flavour, rights};
 
 /// Reason why the rights of a role are unknown: the broker does not hold it.
 pub(crate) const NOT_OURS: &str = "the broker does not hold the role, and so cannot see its rights";
@@ -55,10 +56,16 @@ impl Connection {
         Ok((moment, looks))
     }
 
-    /// Reads the administrators' routines that the broker sees. Returns none if it may not see
-    /// whose they are: a check of the target says so.
+    /// Reads the administrators' routines that the broker sees ([`OfAdministrator`] says who is
+    /// one). Returns none if it may not see whose they are: a check of the target says so.
     async fn routines_of_administrators(&mut self) -> Result<Vec<OfAdministrator>, DatabaseError> {
-        let rows = match self.script(&routines::of_administrators(self.server.flavour)).await {
+        let (flavour, home) = (self.server.flavour, self.home());
+        let mut answers = self.script(&definers::of_administrators(flavour, &home, Reads::All)).await;
+        // earlier versions of jit did not ask for all of these rights
+        if flavour == Flavour::MariaDb && answers.as_ref().is_err_and(error::is_denied) {
+            answers = self.script(&definers::of_administrators(flavour, &home, Reads::Few)).await;
+        }
+        let rows = match answers {
             Err(error) if error::is_denied(&error) => return Ok(Vec::new()),
             answers => whole(answers.map_err(reading)?.into_iter().next().unwrap_or_default())?,
         };

@@ -18,6 +18,7 @@ use crate::connect::Connection;
 use crate::error;
 use crate::observe::{garbled, number};
 use crate::sql;
+use crate::sql::hosts::CUT;
 use crate::sql::routines::{self, Killer};
 
 /// First and longest pause between two looks at the sessions that are ending.
@@ -110,9 +111,11 @@ pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &
     if user != account.user && !account.user.is_empty() {
         return false;
     }
+    let cut = CUT.contains(&from.len());
     // a connection by socket has no port, and comes from no address
     let (from, socket) = (without_port(from), without_port(from) == from);
     let matches = |host: &str| match matches(host, from) {
+        _ if cut => matches_cut(host, from),
         Match::Perhaps if socket => Match::No,
         found => found,
     };
@@ -132,7 +135,8 @@ pub(crate) fn may_be(account: &Name, known: &BTreeSet<Name>, user: &str, from: &
 enum Match {
     Yes,
     No,
-    /// Undecided: the server shows a name, and the account's host is about addresses.
+    /// Undecided: the server shows a name, and the account's host is about addresses. Or the server
+    /// shows only the beginning of a name.
     Perhaps,
 }
 
@@ -141,6 +145,18 @@ fn without_port(from: &str) -> &str {
         Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => from,
     }
+}
+
+/// Matches a client's host of which the end may be missing. Only another name surely does not
+/// match.
+fn matches_cut(pattern: &str, from: &str) -> Match {
+    let is_name = !pattern.contains(['%', '_', '/']) && !is_about_addresses(pattern);
+    let begins = pattern.to_ascii_lowercase().starts_with(from.trim_end_matches(':').to_ascii_lowercase().as_str());
+    if is_name && !begins { Match::No } else { Match::Perhaps }
+}
+
+fn is_about_addresses(pattern: &str) -> bool {
+    pattern.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:%_".contains(&byte))
 }
 
 fn matches(pattern: &str, from: &str) -> Match {
@@ -161,9 +177,8 @@ fn matches(pattern: &str, from: &str) -> Match {
     if like(pattern.as_bytes(), from.to_ascii_lowercase().as_bytes()) {
         return Match::Yes;
     }
-    let about_addresses = pattern.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:%_".contains(&byte));
     // if an address is shown, the server knew no name, and matched the address alone
-    if address.is_none() && about_addresses { Match::Perhaps } else { Match::No }
+    if address.is_none() && is_about_addresses(pattern) { Match::Perhaps } else { Match::No }
 }
 
 fn mask_of(text: &str) -> Option<u32> {
@@ -244,5 +259,28 @@ mod tests {
         // an event of the account runs
         assert!(may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/16"));
         assert!(!may_be(&Name::of("u", "10.1.0.0/16"), &BTreeSet::new(), "u", "10.1.0.0/255.255.0.0"));
+    }
+
+    #[test]
+    fn law_05_a_host_whose_end_is_missing_counts_as_the_accounts() {
+        let name = "db-client-0001.batch-workers.payments-production.svc.cluster-eu1.corp.example";
+        // as MariaDB shows it: 63 bytes, and a port as a whole or not at all
+        for shown in [&name[..63], &format!("{}:", &name[..58]), &format!("{}:4711", &name[..58])] {
+            for host in ["%", "%.corp.example", "db-client-%", name, &name[..58], "10.0.%", "10.0.0.0/8", "10.0.0.5"] {
+                let all = known(&[("u", "%"), ("u", "db-client-0001%"), ("u", "10.0.0.5"), ("u", host)]);
+                let whole = host == &name[..58] && shown.len() == 63 && !shown.contains(':');
+                assert_eq!(may_be(&Name::of("u", host), &all, "u", shown), !whole, "{host} {shown}");
+            }
+            for host in ["localhost", "db-client-0002.corp.example"] {
+                assert!(!may_be(&Name::of("u", host), &BTreeSet::new(), "u", shown), "{host} {shown}");
+            }
+        }
+        // as MySQL shows it, as a whole
+        let shown = format!("{name}:4711");
+        assert!(may_be(&Name::of("u", "%.corp.example"), &BTreeSet::new(), "u", &shown));
+        assert!(!may_be(&Name::of("u", "%.other.example"), &BTreeSet::new(), "u", &shown));
+        // an event of the account runs
+        let host = format!("{name}.and.more");
+        assert!(may_be(&Name::of("u", host.as_str()), &BTreeSet::new(), "u", &host[..64]));
     }
 }

@@ -6,6 +6,7 @@
 //! (`max_prepared_stmt_count`), and any account can use up all of them.
 
 pub(crate) mod dead_mans_switch;
+pub(crate) mod definers;
 pub(crate) mod hosts;
 mod read;
 pub(crate) mod rights;

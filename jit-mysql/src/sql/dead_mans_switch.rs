@@ -7,7 +7,7 @@
 
 use jit_core::database::adapter::name_for;
 
-use super::hosts::{certain, perhaps, specific};
+use super::hosts::{certain, may_match, place, specific};
 use super::{Flavour, Read, hex, routines, stop_if};
 use crate::account::{Name, backticked};
 
@@ -439,20 +439,22 @@ fn kill(killer: Option<routines::Killer>) -> String {
 /// which another account of the name has a more specific host. Of the account's own name only
 /// accounts count that existed when its window began ([`Namesakes`]).
 fn sessions(flavour: Flavour) -> (String, String) {
-    const LIVE: &str = "(SELECT q.ID AS id, CONVERT(q.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, q.HOST REGEXP ':[0-9]+$' AS has_port,
-      LOWER(CONVERT(IF(q.HOST REGEXP ':[0-9]+$', LEFT(q.HOST, CHAR_LENGTH(q.HOST) - LOCATE(':', REVERSE(q.HOST))), q.HOST) USING utf8mb4)) COLLATE utf8mb4_bin AS place
-      FROM information_schema.PROCESSLIST q) p";
-    let from = |pattern| format!("({} OR {})", certain(pattern, "p.place"), perhaps(pattern, "p.has_port", "p.place"));
-    let one = format!("SELECT p.id FROM {LIVE} WHERE p.user = v_user AND {}", from("v_host"));
+    let live = format!(
+        "(SELECT q.ID AS id, CONVERT(q.USER USING utf8mb4) COLLATE utf8mb4_bin AS user, {}
+      FROM information_schema.PROCESSLIST q) p",
+        place("q.HOST")
+    );
+    let from = |pattern| may_match(pattern, "p");
+    let one = format!("SELECT p.id FROM {live} WHERE p.user = v_user AND {}", from("v_host"));
     let all = format!(
         "WITH RECURSIVE holders AS (
       SELECT CAST(v_user AS CHAR(128) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin AS user, CAST(v_host AS CHAR(255) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin AS host
       UNION SELECT CONVERT(e.member_user USING utf8mb4) COLLATE utf8mb4_bin, CONVERT(e.member_host USING utf8mb4) COLLATE utf8mb4_bin
       FROM {{acts_as}} e JOIN holders x ON (e.role_user = x.user AND e.role_host = x.host) OR e.role_user = '')
-    SELECT DISTINCT p.id FROM {LIVE} JOIN holders h ON (p.user = h.user OR (h.user = ''
+    SELECT DISTINCT p.id FROM {live} JOIN holders h ON (p.user = h.user OR (h.user = ''
       AND p.user NOT IN ('system user', 'event_scheduler', 'unauthenticated user')
       AND p.user NOT IN (SELECT CONVERT(u.User USING utf8mb4) COLLATE utf8mb4_bin FROM mysql.user u))) AND {}
-    WHERE NOT EXISTS (SELECT 1 FROM mysql.user o
+    WHERE p.is_cut OR NOT EXISTS (SELECT 1 FROM mysql.user o
       WHERE (o.User = '' OR CONVERT(o.User USING utf8mb4) COLLATE utf8mb4_bin = p.user) AND {} AND {} AND {} > {}
         AND (p.user <> v_user OR LOCATE(CONCAT(',', HEX(CONVERT(o.User USING utf8mb4)), '@', HEX(CONVERT(o.Host USING utf8mb4)), ','), v_there) > 0))",
         from("h.host"),

@@ -2,6 +2,49 @@
 //! account's. They are no stored function: that could be replaced, and it takes a superuser's
 //! rights if the server writes a binary log.
 
+use std::ops::RangeInclusive;
+
+/// Lengths in bytes of a client's host, as the server shows it, of which the end may be missing.
+///
+/// MariaDB and MySQL before 8.0.17 show 63 bytes, and 64 of a host without a port. A port that does
+/// not fit may be missing as a whole, so that a name of 58 bytes and a `:` are left. Later versions
+/// of MySQL show everything.
+pub(crate) const CUT: RangeInclusive<usize> = 59..=64;
+
+/// Returns the expression that checks whether a session can be an account's. `pattern` is the
+/// account's host, and `place` holds columns of [`place`].
+#[must_use]
+pub fn may_match(pattern: &str, place: &str) -> String {
+    let (host, port) = (format!("{place}.place"), format!("{place}.has_port"));
+    format!(
+        "IF({place}.is_cut, {}, {} OR {})",
+        begins(pattern, &host),
+        certain(pattern, &host),
+        perhaps(pattern, &port, &host)
+    )
+}
+
+/// Returns the columns that tell where a session comes from, of a host as the server shows it.
+/// `place` is the client's host without its port, `has_port` and `is_cut` are conditions.
+#[must_use]
+pub fn place(host: &str) -> String {
+    format!(
+        "{host} REGEXP ':[0-9]+$' AS has_port, LENGTH({host}) BETWEEN {} AND {} AS is_cut,
+      LOWER(CONVERT(IF({host} REGEXP ':[0-9]+$', LEFT({host}, CHAR_LENGTH({host}) - LOCATE(':', REVERSE({host}))), {host}) USING utf8mb4)) COLLATE utf8mb4_bin AS place",
+        CUT.start(),
+        CUT.end()
+    )
+}
+
+/// Returns the expression that checks whether a client's host of which the end may be missing can
+/// match. Only another name surely does not.
+fn begins(pattern: &str, place: &str) -> String {
+    format!(
+        "({pattern} REGEXP '[%_/]' OR {pattern} REGEXP '^[0-9a-fA-F.:]+$' \
+         OR LOCATE(TRIM(TRAILING ':' FROM {place}), LOWER({pattern})) = 1)"
+    )
+}
+
 /// Returns the expression that checks whether a client's host (as the server shows it, without a
 /// port) certainly matches the pattern. For a session that runs in an event, the server shows the
 /// account's pattern itself.
@@ -16,8 +59,7 @@ pub fn certain(pattern: &str, place: &str) -> String {
 
 /// Returns the expression that checks whether it may match: the server shows a name, and the
 /// pattern is about addresses.
-#[must_use]
-pub fn perhaps(pattern: &str, has_port: &str, place: &str) -> String {
+fn perhaps(pattern: &str, has_port: &str, place: &str) -> String {
     format!("({has_port} AND NOT IS_IPV4({place}) AND NOT IS_IPV6({place}) AND {pattern} REGEXP '^[0-9a-fA-F.:%_/]+$')")
 }
 

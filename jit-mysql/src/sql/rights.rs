@@ -11,6 +11,14 @@ Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, C
 Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv, \
 Trigger_priv, Create_tablespace_priv, Create_role_priv, Drop_role_priv";
 
+/// Columns of `mysql.user` in MariaDB that hold rights on the whole server. Rights that later
+/// versions split from SUPER, such as SET USER, are in no column that a broker may read.
+pub const USER_RIGHTS_IN_MARIADB: &str = "\
+Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, File_priv, Grant_priv, \
+References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, Lock_tables_priv, Execute_priv, Repl_slave_priv, \
+Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, Alter_routine_priv, Create_user_priv, Event_priv, Trigger_priv, \
+Create_tablespace_priv, Delete_history_priv";
+
 /// Reads the rights of the roles in question, held directly or through other roles, with their
 /// object, and whether they may be passed on.
 pub(crate) const OF_MYSQL: Read = Read::new(

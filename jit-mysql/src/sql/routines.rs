@@ -2,7 +2,7 @@
 //! somebody replaced would run with the broker's rights. So each call is in one packet with its
 //! check.
 
-use super::{Flavour, Read, hex, stop_if};
+use super::{Flavour, hex, stop_if};
 
 /// Procedure of jit that an administrator creates: it runs with the rights of its creator.
 #[derive(Debug)]
@@ -219,53 +219,6 @@ pub(crate) fn facts(flavour: Flavour, routine: &Routine) -> String {
         administers("r.definer"),
         routine.name
     )
-}
-
-/// Returns the statement that reads every routine that runs with the rights of an administrator, or
-/// of an account that can pass roles on. It judges by the visible rights of the definer, and of the
-/// roles that the definer holds. In MariaDB a role is a definer, too, written without `@`.
-pub(crate) fn of_administrators(flavour: Flavour) -> String {
-    let text = |column: &str| format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin");
-    let accounts =
-        |user: &str, host: &str, rest: &str| format!("SELECT {} AS u, {} AS h FROM {rest}", text(user), text(host));
-    let (first, edges, list) = match flavour {
-        Flavour::MySql => (
-            vec![
-                accounts("User", "Host", "mysql.user WHERE 'Y' IN (Super_priv, Create_user_priv, Grant_priv)"),
-                accounts(
-                    "USER",
-                    "HOST",
-                    "mysql.global_grants WHERE PRIV IN ('ROLE_ADMIN', 'SYSTEM_USER', 'SET_ANY_DEFINER', 'SET_USER_ID')",
-                ),
-                accounts("TO_USER", "TO_HOST", "mysql.role_edges WHERE WITH_ADMIN_OPTION = 'Y'"),
-            ],
-            ["e.TO_USER", "e.TO_HOST", "mysql.role_edges", "e.FROM_USER", "e.FROM_HOST"],
-            "r.ROUTINE_SCHEMA AS db, r.ROUTINE_NAME AS name, r.DEFINER AS definer FROM information_schema.ROUTINES r \
-             WHERE r.SECURITY_TYPE = 'DEFINER' AND CAST(r.DEFINER AS BINARY)",
-        ),
-        Flavour::MariaDb => (
-            vec![
-                accounts("User", "Host", "mysql.user WHERE 'Y' IN (Super_priv, Create_user_priv)"),
-                accounts("User", "Host", "mysql.roles_mapping WHERE Admin_option = 'Y'"),
-            ],
-            ["e.User", "e.Host", "mysql.roles_mapping", "e.Role", "''"],
-            "r.db, r.name, r.definer FROM mysql.proc r WHERE r.security_type = 'DEFINER' AND CAST(r.definer AS BINARY)",
-        ),
-    };
-    let [to_user, to_host, mapping, from_user, from_host] = edges;
-    let first = first.join(" UNION ");
-    let more = format!(
-        "SELECT {}, {} FROM a JOIN {mapping} e ON {} = a.u AND {} = a.h",
-        text(to_user),
-        text(to_host),
-        text(from_user),
-        text(from_host)
-    );
-    let list = format!(
-        "WITH RECURSIVE a AS ({first} UNION {more}) \
-         SELECT {list} IN (SELECT CAST(IF(a.h = '', a.u, CONCAT(a.u, '@', a.h)) AS BINARY) FROM a)"
-    );
-    Read::ended(3, &list)
 }
 
 /// Calls a procedure with what `@jit_1` to `@jit_9` hold. Stops if the `trusted` expression is not

@@ -1,6 +1,7 @@
 //! Script that sets a server up from nothing, or repairs it, for the servers' own client, which
 //! ends at the first error of a file.
 
+use super::rights::USER_RIGHTS_IN_MARIADB;
 use super::routines::{
     DEFAULT_ROLE_IN_MARIADB, DEFAULT_ROLE_IN_MYSQL, DEFINITIONS_IN_MARIADB, DEFINITIONS_IN_MYSQL, administers, unfit,
 };
@@ -113,9 +114,12 @@ impl SetUp<'_> {
 
     fn rights(&self) -> String {
         let to = self.broker.quoted();
+        let rights = format!("SELECT ({USER_RIGHTS_IN_MARIADB}) ON mysql.user");
         let (kill, tables, more): (_, &[(&str, &str)], &[&str]) = match self.flavour {
             Flavour::MySql => ("CONNECTION_ADMIN", &TABLES_OF_MYSQL, &LOCKS_OF_MYSQL),
-            Flavour::MariaDb => ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[dead_mans_switch::SEE_OTHERS_IN_MARIADB]),
+            Flavour::MariaDb => {
+                ("CONNECTION ADMIN", &TABLES_OF_MARIADB, &[dead_mans_switch::SEE_OTHERS_IN_MARIADB, &rights])
+            }
         };
         let mut all = format!(
             "\n-- it sees and ends sessions, reads who holds what, and grants each requestable role\nGRANT PROCESS, {kill} ON *.* TO {to};\n"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::MembershipScope;
+use jit_core::database::{MembershipScope, Severity};
 use jit_core::engine::AccessRequest;
 use jit_core::holding::{leftovers, marks};
 use jit_core::id::RoleName;
@@ -154,11 +154,7 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
     let (role, mariadb) = (&scene.role, scene.running.flavour.is_mariadb());
-    let seen = async || {
-        let findings = scene.database.check(&[RoleName::new(role.as_str())?]).await?;
-        let powers = findings.into_iter().find(|finding| finding.about.what == "can-grant");
-        Ok::<_, BoxError>(powers.map(|finding| finding.message))
-    };
+    let seen = async || powers_of_the_role(&scene).await;
     must(seen().await?.is_none(), format!("an ordinary role has powers: {:?}", seen().await?))?;
     let mut rights = vec![
         "INSERT ON *.*",
@@ -213,6 +209,112 @@ pub(crate) async fn powers(running: RunningMySql) -> Result<(), BoxError> {
     must(seen().await?.is_none(), format!("a routine of somebody ordinary is a power: {:?}", seen().await?))?;
     admin.query_drop(format!("GRANT {right} ON *.* TO `{definer}r`")).await?;
     must(seen().await?.is_some(), format!("who administers by a role is not seen: {:?}", seen().await?))?;
+    admin.query_drop(format!("REVOKE `{definer}r` FROM `{definer}`")).await?;
+    definers(&scene, &definer).await?;
+    // a broker of an earlier version sees less, and is told so
+    if mariadb {
+        let columns = jit_mysql::USER_RIGHTS_IN_MARIADB;
+        let broker = scene.world.broker();
+        admin.query_drop(format!("REVOKE SELECT ({columns}) ON mysql.user FROM `{broker}`@`%`")).await?;
+        admin
+            .query_drop(format!("GRANT SELECT (Super_priv, Create_user_priv) ON mysql.user TO `{broker}`@`%`"))
+            .await?;
+        let findings = scene.database.check(&[RoleName::new(role.as_str())?]).await?;
+        let remark = findings.iter().find(|finding| finding.about.on.as_deref() == Some("mysql.user"));
+        must(remark.is_some_and(|it| it.about.what == "see-rights"), format!("nothing says so: {findings:?}"))?;
+        must(findings.iter().all(|it| it.severity != Severity::Refusal), format!("it cannot work: {findings:?}"))?;
+        admin.query_drop(format!("GRANT CREATE USER ON *.* TO `{definer}`")).await?;
+        must(seen().await?.is_some(), "an administrator's routine is not seen")?;
+    }
+    Ok(admin.disconnect().await?)
+}
+
+/// Returns what the check says about rights of the role that outlive it.
+async fn powers_of_the_role(scene: &Scene) -> Result<Option<String>, BoxError> {
+    let findings = scene.database.check(&[RoleName::new(scene.role.as_str())?]).await?;
+    let powers = findings.into_iter().find(|finding| finding.about.what == "can-grant");
+    Ok(powers.map(|finding| finding.message))
+}
+
+/// Gives rights to the definer of a routine that the role may call. What would be a power of the
+/// role makes the routine a power.
+async fn definers(scene: &Scene, definer: &str) -> Result<(), BoxError> {
+    let seen = async || powers_of_the_role(scene).await;
+    let (schema, home) = (&scene.schema, scene.home());
+    let mut admin = scene.running.admin().await?;
+    let mariadb = scene.running.flavour.is_mariadb();
+    let harmless = [
+        "SELECT, INSERT, EXECUTE, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER ON orders.*".replace("orders", schema),
+        "PROCESS, SHOW DATABASES, SHOW VIEW ON *.*".to_owned(),
+        "SELECT ON sys.*".to_owned(),
+        "SELECT ON mysql.time_zone".to_owned(),
+        "SHOW VIEW ON mysql.*".to_owned(),
+    ];
+    let mut powers = vec![
+        "SELECT ON *.*".to_owned(),
+        "INSERT ON *.*".to_owned(),
+        "EXECUTE ON *.*".to_owned(),
+        "RELOAD ON *.*".to_owned(),
+        "FILE ON *.*".to_owned(),
+        "INSERT ON mysql.*".to_owned(),
+        "SELECT ON `mysq_`.*".to_owned(),
+        "UPDATE ON `%`.*".to_owned(),
+        "TRIGGER ON sys.*".to_owned(),
+        "DROP ON jit.*".to_owned(),
+        format!("EVENT ON {home}.*"),
+        "DELETE ON mysql.db".to_owned(),
+        "UPDATE (User) ON mysql.user".to_owned(),
+        "SELECT ON mysql.user".to_owned(),
+        "EXECUTE ON PROCEDURE jit.default_role".to_owned(),
+        format!("SELECT ON {schema}.* TO `{definer}` WITH GRANT OPTION"),
+        format!("SELECT ON {schema}.t TO `{definer}` WITH GRANT OPTION"),
+        format!("EXECUTE ON PROCEDURE {schema}.own TO `{definer}` WITH GRANT OPTION"),
+        format!("USAGE ON *.* TO `{definer}` WITH GRANT OPTION"),
+    ];
+    if !mariadb {
+        powers.push("BACKUP_ADMIN ON *.*".to_owned());
+        powers.push(format!("SHOW_ROUTINE ON *.* TO `{definer}` WITH GRANT OPTION"));
+    }
+    let rights = harmless.into_iter().map(|right| (right, false)).chain(powers.into_iter().map(|right| (right, true)));
+    for (right, is_power) in rights {
+        let to = if right.contains(" TO ") { String::new() } else { format!(" TO `{definer}`") };
+        admin.query_drop(format!("GRANT {right}{to}")).await?;
+        let powers = seen().await?;
+        must(powers.is_some() == is_power, format!("of a definer with {right}: {powers:?}"))?;
+        must(powers.is_none_or(|said| said.contains(definer)), format!("nobody is named for {right}"))?;
+        admin.query_drop(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM `{definer}`")).await?;
+    }
+    // so does a right to run or to alter an administrator's routine
+    let others = scene.world.fresh("others");
+    admin.query_drop(format!("CREATE DATABASE {others}")).await?;
+    admin.query_drop(format!("CREATE PROCEDURE {others}.p() DO 0")).await?;
+    for (security, right, is_power) in [
+        ("DEFINER", "EXECUTE ON others.*", true),
+        ("DEFINER", "EXECUTE ON PROCEDURE others.p", true),
+        ("INVOKER", "EXECUTE ON others.*", false),
+        ("INVOKER", "EXECUTE ON PROCEDURE others.p", false),
+        ("INVOKER", "ALTER ROUTINE ON others.*", true),
+        ("INVOKER", "ALTER ROUTINE ON PROCEDURE others.p", true),
+    ] {
+        admin.query_drop(format!("ALTER PROCEDURE {others}.p SQL SECURITY {security}")).await?;
+        admin.query_drop(format!("GRANT {} TO `{definer}`", right.replace("others", &others))).await?;
+        let powers = seen().await?;
+        must(powers.is_some() == is_power, format!("of a definer with {right}, {security}: {powers:?}"))?;
+        admin.query_drop(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM `{definer}`")).await?;
+    }
+    // the servers look for rights on databases by user name and host
+    let same = format!("{definer}s");
+    for statement in [
+        format!("CREATE USER `{same}`@localhost, `{same}`@`%`"),
+        format!("CREATE DEFINER = `{same}`@localhost PROCEDURE {schema}.theirs() DO 0"),
+    ] {
+        admin.query_drop(statement).await?;
+    }
+    must(seen().await?.is_none(), format!("an ordinary routine is a power: {:?}", seen().await?))?;
+    admin.query_drop(format!("GRANT INSERT ON mysql.* TO `{same}`@`%`")).await?;
+    must(seen().await?.is_some(), "a right of another account of the name is not seen")?;
+    admin.query_drop(format!("DROP USER `{same}`@`%`")).await?;
+    must(seen().await?.is_none(), format!("powers stay when they are taken: {:?}", seen().await?))?;
     Ok(admin.disconnect().await?)
 }
 

@@ -93,10 +93,16 @@ pub(crate) async fn came_later(running: RunningMySql, ends: Ender) -> Result<(),
     scene.disarm(&scene.account).await
 }
 
+/// First 63 bytes of a client's name, as MariaDB shows it.
+const LONG: &str = "db-client-0001.batch-workers.payments-production.svc.cluster-eu";
+/// Name of 58 bytes, after which MariaDB does not show a port of five digits.
+const SHORTER: &str = "db-client-00012.payments-production.svc.eu-1.batch.example:";
+
 /// Checks patterns of hosts against the origin of a session.
 pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
+    let whole = format!("{LONG}1.corp.example");
     for (pattern, origin, expected) in [
         ("%", "10.0.0.5:4711", 2),
         ("localhost", "localhost", 2),
@@ -115,11 +121,28 @@ pub(crate) async fn hosts(running: RunningMySql) -> Result<(), BoxError> {
         ("10.0.0.0/8", "db7.example:4711", 1),
         ("10.0.%", "localhost", 0),
         ("db%.example", "web.example:4711", 0),
+        // the server shows 63 bytes of a long name, and no port that does not fit
+        ("%", LONG, 1),
+        ("%.corp.example", LONG, 1),
+        ("10.0.%", LONG, 1),
+        ("10.0.0.0/8", LONG, 1),
+        ("::1", LONG, 1),
+        (&whole.to_ascii_uppercase(), LONG, 1),
+        ("localhost", LONG, 0),
+        ("db-client-0002.corp.example", LONG, 0),
+        ("%.batch.example", SHORTER, 1),
+        (SHORTER.trim_end_matches(':'), SHORTER, 1),
+        ("10.0.%", SHORTER, 1),
+        ("localhost", SHORTER, 0),
+        // MySQL shows a longer name as a whole
+        ("%.corp.example", &format!("{whole}:4711"), 2),
+        ("%.other.example", &format!("{whole}:4711"), 0),
     ] {
-        let (place, port) = origin.rsplit_once(':').map_or((origin, 0), |(place, _)| (place, 1));
-        let (certain, perhaps) = (jit_mysql::certain("@p", "@o"), jit_mysql::perhaps("@p", &port.to_string(), "@o"));
-        admin.exec_drop("SET @p = ?, @o = LOWER(?)", (pattern, place)).await?;
-        let came: Option<i64> = admin.query_first(format!("SELECT IF({certain}, 2, IF({perhaps}, 1, 0))")).await?;
+        let (certain, may_match) = (jit_mysql::certain("@p", "o.place"), jit_mysql::may_match("@p", "o"));
+        admin.exec_drop("SET @p = ?, @o = ?", (pattern, origin)).await?;
+        let place = jit_mysql::place("@o");
+        let text = format!("SELECT IF({may_match}, IF({certain} AND NOT o.is_cut, 2, 1), 0) FROM (SELECT {place}) o");
+        let came: Option<i64> = admin.query_first(text).await?;
         must(came == Some(expected), format!("`{pattern}` and `{origin}`: {came:?} instead of {expected}"))?;
     }
     let mut last = 0;
@@ -171,7 +194,10 @@ pub(crate) async fn locked(running: RunningMySql) -> Result<(), BoxError> {
 pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
     let scene = Scene::new(running).await?;
     let mut admin = scene.running.admin().await?;
-    for host in ["%", "127.0.0.1", "127.0.%", "127.0.0.0/255.255.255.0"] {
+    // MariaDB shows 64 bytes of a host
+    let long = [format!("{LONG}1.corp.example"), format!("{LONG}1.%.example")];
+    let hosts = ["%", "127.0.0.1", "127.0.%", "127.0.0.0/255.255.255.0"];
+    for host in hosts.into_iter().chain(long.iter().map(String::as_str)) {
         let account = scene.world.fresh("eve");
         let (named, event) = (format!("{account}@{host}"), scene.world.fresh("running"));
         admin.query_drop(format!("CREATE USER '{account}'@'{host}' IDENTIFIED BY '{PASSWORD}'")).await?;
@@ -198,9 +224,10 @@ pub(crate) async fn events(running: RunningMySql) -> Result<(), BoxError> {
         // the same rule as SQL, as the dead man's switch uses it
         let place: Option<String> =
             admin.exec_first("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = ?", (&account,)).await?;
-        admin.exec_drop("SET @p = ?, @o = LOWER(?)", (host, place)).await?;
-        let certain: Option<i64> = admin.query_first(format!("SELECT {}", jit_mysql::certain("@p", "@o"))).await?;
-        must(certain == Some(1), format!("{host}: the dead man's switch does not see it"))?;
+        admin.exec_drop("SET @p = ?, @o = ?", (host, place)).await?;
+        let text = format!("SELECT {} FROM (SELECT {}) o", jit_mysql::may_match("@p", "o"), jit_mysql::place("@o"));
+        let matches: Option<i64> = admin.query_first(text).await?;
+        must(matches == Some(1), format!("{host}: the dead man's switch does not see it"))?;
         let report = scene.revoke(&named, Sessions::End).await?;
         must(report.ended.len() == 1, format!("{host}: {:?}", report.ended))?;
         let left: Option<i64> = admin.exec_first(of_it, (&account,)).await?;

@@ -66,6 +66,8 @@ fn on_mariadb(broker: &str) -> Vec<String> {
         format!("GRANT SELECT ON mysql.proxies_priv TO {broker}"),
         // authentication_string is left out
         format!("GRANT SELECT (User, Host, default_role, Super_priv, Create_user_priv) ON mysql.user TO {broker}"),
+        // to see which routines run with rights that outlive a role
+        format!("GRANT SELECT ({}) ON mysql.user TO {broker}", jit_mysql::USER_RIGHTS_IN_MARIADB),
         // to see who may drop its events
         format!("GRANT SELECT ON mysql.db TO {broker}"),
         format!("GRANT EXECUTE ON PROCEDURE jit.default_role TO {broker}"),
