@@ -153,7 +153,7 @@ async fn of_the_procedures(
         severity,
         ("definitions", None),
         format!(
-            "the broker {broker} cannot see all that people leave behind and that runs with their rights or a role's (views, triggers, routines, \
+            "the broker {broker} cannot see all leftovers that run with the rights of people or roles (views, triggers, routines, \
              events): the procedure jit.{} cannot be used: {}",
             routine.name,
             standing.why()

@@ -81,7 +81,7 @@ impl Connection {
         Ok((standing != Standing::Fit).then(|| {
             let why = format!(
                 "the role would not be usable at once: the procedure jit.default_role cannot be used: {}; run the check of this target, which prints \
-                 what mends it, or let the rule say `activation = \"session\"`",
+                 what fixes it, or let the rule say `activation = \"session\"`",
                 standing.why()
             );
             DatabaseError::rejected(Rejection::PrivilegeMissing, why)

@@ -120,7 +120,7 @@ fn refused(code: u16, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match code {
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1396 | 1410 | 1698 | 3619 | 3879 => (
             Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that mends it"),
+            format!("{message}; run the check of this target, which names the statement that fixes it"),
         ),
         1133 | 1959 | 3523 | 3530 => (Rejection::Other, format!("{message}; it was dropped or renamed meanwhile")),
         3628 => (Rejection::Other, format!("{message}; it is one of mandatory_roles, which everybody has")),

@@ -142,7 +142,7 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
         (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
     } else if look.powers.iter().any(|power| power.contains(NOT_OURS)) {
-        let what = "run the check of this target, which names the statement that mends it";
+        let what = "run the check of this target, which names the statement that fixes it";
         (Rejection::PrivilegeMissing, format!("{NOT_OURS} (`{role}`): {what}"))
     } else if order.can_grant() == Stance::Refused && !look.powers.is_empty() {
         let why = look.powers.join(", ");

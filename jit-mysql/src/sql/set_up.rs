@@ -30,7 +30,7 @@ impl SetUp<'_> {
             Flavour::MariaDb => "mariadb",
         };
         let begin = format!(
-            "-- Sets up what jit needs here, or mends it, as often as it is run. It takes over nothing that a stranger made: then it fails before it changes\n\
+            "-- Sets up what jit needs here, or repairs it, as often as it is run. It takes over nothing that a stranger made: then it fails before it changes\n\
              -- anything, and the error says what is in the way. For {client}, by an administrator who stays. A new account needs its password, which is put\n\
              -- before the script; an account that is there keeps its own, unless one is given:\n\
              --   (echo \"SET @jit_password = '...';\"; jit doctor --sql TARGET) | {client}\n\
