@@ -299,7 +299,7 @@ play() {
     write_is_refused
     good "refused by the database itself"
 
-    step "She asks for one, for $WINDOW seconds"
+    step "alice asks for one, for $WINDOW seconds"
     shown "jit request --target orders-prod --role orders_write --for ${WINDOW}s --reason 'OPS-12: stuck orders' --as alice"
     jit request --target orders-prod --role orders_write --for "${WINDOW}s" --reason 'OPS-12: stuck orders' --as alice --json \
         >"$WORK/request.json" 2>"$WORK/said" || { indented <"$WORK/said"; fail "the request was not taken"; }
@@ -313,7 +313,7 @@ play() {
     grep -q 'can decide *bob, carol' "$WORK/said" || fail "bob and carol could decide, and that is not said"
     good "it waits for one of the group dba: bob or carol"
 
-    step "She is in that group herself, and tries to approve"
+    step "alice is in that group, too, and tries to approve"
     shown "jit approve $ID --as alice"
     jit approve "$ID" --as alice >"$WORK/said" 2>&1
     [ $? = 1 ] || fail "a self-approval was not refused"
@@ -331,7 +331,7 @@ play() {
     grep -q '^usable:' "$WORK/said" || fail "the role is not usable after the approval"
     good "granted by the database, and usable when the command returned"
 
-    step "She writes, and keeps a session $KEEPS_HOW"
+    step "alice writes, and keeps a session $KEEPS_HOW"
     shown "$CLIENT $WRITES \"$WRITE\""
     as alice "$DO" "$WRITE" >"$WORK/said" 2>&1 || { indented <"$WORK/said"; fail "alice cannot write with the role"; }
     [ "$(value 'SELECT count(*) FROM orders')" = 1 ] || fail "the order was not written"
@@ -369,7 +369,7 @@ play() {
     grep "$ID" "$WORK/pump.log" | sed 's/, why .*//' | tail -n 3 | indented
     good "the role is revoked and verified, and the session ended with it"
 
-    step "She tries to write again"
+    step "alice tries to write again"
     write_is_refused
     good "as before the request"
 

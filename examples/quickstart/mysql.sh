@@ -124,7 +124,7 @@ as_admin() { mariadb --no-defaults -u root --socket="$WORK/data/socket"; }
 # The only value of a query.
 value() { as alice -N -e "$1"; }
 
-# A session of hers that uses the role and stays; it says `written` once it did.
+# A session of alice that uses the role and stays; it says `written` once it did.
 stays() { as alice -N --unbuffered -e "$WRITE; SELECT 'written'; SELECT SLEEP(600)"; }
 STAYS="mariadb -u alice -e \"\$WRITE; SELECT SLEEP(600)\""
 

@@ -5,7 +5,7 @@ CLIENT=psql
 DATABASE=postgres                       # until the one of the tour is there
 # a role can be set there, and a session that did so keeps it
 RULE='set_role   = "allowed"                  # sessions always end with the window then'
-KEEPS_HOW='open in which she ran SET ROLE'
+KEEPS_HOW='open that ran SET ROLE'
 KEEPS_WHY='written there too; that session would go on with the role after a plain REVOKE'
 REFUSED='permission denied'
 ENDED='terminating connection'
@@ -79,7 +79,7 @@ as_admin() { as postgres >/dev/null; }
 # The only value of a query.
 value() { as alice -A -t -c "$1"; }
 
-# A session of hers that uses the role and stays; it says `written` once it did.
+# A session of alice that uses the role and stays; it says `written` once it did.
 stays() { as alice -c 'SET ROLE orders_write' -c "$WRITE" -c '\echo written' -c 'SELECT pg_sleep(600)'; }
 STAYS="psql -U alice -c 'SET ROLE orders_write' -c \"\$WRITE\" -c 'SELECT pg_sleep(600)'"
 

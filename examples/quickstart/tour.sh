@@ -119,7 +119,7 @@ tour() {
     jit show "$(field id <"$WORK/request.json")" | grep '^cause' | indented
     good "the tracker was asked, and said no"
 
-    step "With one that is open and hers it waits for her code, then for people"
+    step "With an open ticket of alice it waits for a code of alice, then for people"
     shown "jit request ... --ticket OPS-12 --as alice"
     ask --ticket OPS-12 --json >"$WORK/request.json" 2>"$WORK/said" || { indented <"$WORK/said"; fail "the request was not taken"; }
     ID=$(field id <"$WORK/request.json")
@@ -127,7 +127,7 @@ tour() {
     shown "jit confirm $ID --totp ... --as alice"
     told jit confirm "$ID" --totp "$(code alice)" --as alice
 
-    step "Her manager and a DBA say yes, each with a code; the other DBA is away"
+    step "The manager of alice and a DBA say yes, each with a code; the other DBA is away"
     shown "jit approve $ID --as dana"
     jit approve "$ID" --as dana >"$WORK/said" 2>&1 && fail "a yes without a code was taken"
     indented <"$WORK/said"
@@ -148,7 +148,7 @@ tour() {
     good "usable at once, and used"
     told jit release "$ID" --as alice
 
-    step "An emergency: at once, with her code, and somebody else owes a review"
+    step "An emergency: at once, with a code of alice, and somebody else owes a review"
     shown "jit request --break-glass --target orders-prod --role orders_write --for 10m --reason 'the site is down' --totp ... --as alice"
     jit request --break-glass --target orders-prod --role orders_write --for 10m --reason 'the site is down' --totp "$(code alice 30)" \
         --as alice --json >"$WORK/request.json" 2>"$WORK/said" || { indented <"$WORK/said"; fail "the emergency was not granted"; }
@@ -156,7 +156,7 @@ tour() {
     told jit show "$EMERGENCY"
     grep -q '^review *owed' "$WORK/said" || fail "no review is owed"
     told jit release "$EMERGENCY" --as alice
-    jit review "$EMERGENCY" --note fine --as alice >"$WORK/said" 2>&1 && fail "she reviewed her own emergency"
+    jit review "$EMERGENCY" --note fine --as alice >"$WORK/said" 2>&1 && fail "alice reviewed an emergency of alice"
     indented <"$WORK/said"
     shown "jit review $EMERGENCY --note 'it was needed' --as frank"
     told jit review "$EMERGENCY" --note 'it was needed' --as frank
