@@ -180,7 +180,7 @@ fn a_database_that_does_not_answer_is_said_and_nothing_is_lost() {
 
 /// Creates a folder with one target of each engine, none of which answers, and with the role of the
 /// README.
-fn targets_of_the_readme() -> TempDir {
+fn targets_of_the_documentation() -> TempDir {
     let folder = trial();
     let mut config = "policy = \"policy.toml\"\nstore = { url = \"sqlite:jit.db\" }\n".to_owned();
     for (name, url) in [
@@ -198,7 +198,7 @@ fn targets_of_the_readme() -> TempDir {
 
 #[test]
 fn what_sets_a_target_up_is_printed_before_it_answers() {
-    let folder = targets_of_the_readme();
+    let folder = targets_of_the_documentation();
     for name in ["orders-prod", "orders-mysql", "orders-mariadb", "orders-mssql"] {
         let said = jit(folder.path(), &["doctor", "--sql", name]);
         assert_eq!(said.code, 0, "{}", said.error);
@@ -214,7 +214,7 @@ fn what_sets_a_target_up_is_printed_before_it_answers() {
 
 #[test]
 fn the_documentation_shows_what_is_printed() {
-    let folder = targets_of_the_readme();
+    let folder = targets_of_the_documentation();
     let pages = [
         ("postgresql.md", &["orders-prod"][..]),
         ("mysql.md", &["orders-mysql", "orders-mariadb"]),
@@ -233,6 +233,25 @@ fn the_documentation_shows_what_is_printed() {
                 let found = rest.split_once(&part);
                 rest = found.unwrap_or_else(|| panic!("{page}: {target} does not print, in this place:\n{part}")).1;
             }
+        }
+    }
+}
+
+/// Compares the Rust of the README and of the book with the program that is compiled, statement by
+/// statement. Imports and comments may differ.
+#[test]
+fn the_documentation_embeds_as_the_example_does() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let dense = |text: &str| text.split_whitespace().collect::<String>();
+    let program = dense(&std::fs::read_to_string(format!("{root}/examples/src/bin/embed.rs")).unwrap());
+    for page in ["README.md", "docs/src/embedding.md"] {
+        let text = std::fs::read_to_string(format!("{root}/{page}")).unwrap();
+        let block = text.split_once("```rust,ignore\n").unwrap().1.split_once("```").unwrap().0;
+        let code: String = block.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let statements: Vec<&str> = code.split(';').filter(|part| !part.trim().is_empty()).collect();
+        assert!(statements.len() > 5, "{page}");
+        for statement in statements.into_iter().filter(|statement| !statement.trim_start().starts_with("use ")) {
+            assert!(program.contains(&dense(statement)), "{page}: not in embed.rs: {statement}");
         }
     }
 }

@@ -8,14 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::TimeDelta;
-use jit_core::approval::Actor;
-use jit_core::audit::JsonLines;
-use jit_core::database::{EnvCredentials, TlsMode};
-use jit_core::engine::{AccessRequest, Jit};
-use jit_core::id::TenantId;
-use jit_core::policy::PolicyDocument;
-use jit_core::store::SqliteStore;
+use jit_core::{
+    AccessRequest, Actor, EnvCredentials, Jit, JsonLines, PolicyDocument, SqliteStore, TenantId, TimeDelta, TlsMode,
+};
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 
 #[tokio::main]
@@ -37,9 +32,10 @@ async fn main() -> anyhow::Result<()> {
     // alice and bob are principals whom the service has authenticated
     let alice = Actor::authenticated(TenantId::default(), "alice".parse()?, "oidc");
     let bob = Actor::authenticated(TenantId::default(), "bob".parse()?, "oidc");
-    let ask = AccessRequest::new("orders-prod", "orders_write", TimeDelta::minutes(30)).because("OPS-12: stuck orders");
-    let access = jit.request(&alice, ask).await?;
-    jit.approve(&bob, access.id(), "go ahead").await?;
+    let request =
+        AccessRequest::new("orders-prod", "orders_write", TimeDelta::minutes(30)).because("OPS-12: stuck orders");
+    let access = jit.request(&alice, request).await?;
+    jit.approve(&bob, &access, "go ahead").await?;
     let access = jit.until_active(access.id(), Duration::from_secs(10)).await?;
     println!("usable until {:?}", access.expires_at);
 

@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Does everything that is due now, once: for cron
     RunDue,
     /// Runs the pump in the foreground: ends windows when they close, until stopped
-    PumpHandle,
+    Pump,
     /// Runs the pump, and listens at an address where outside systems answer later
     Serve(Serve),
     /// Compares the roles held on targets with the store

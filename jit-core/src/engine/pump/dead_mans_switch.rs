@@ -75,7 +75,9 @@ impl AccountWork {
         let enough = armed.end.is_some_and(|armed| armed >= end);
         (!enough).then(|| {
             let why = armed.last_error.as_deref().unwrap_or("the cause is not known");
-            DatabaseError::not_applied(format!("its dead man's switch, which its rule requires, could not be armed: {why}"))
+            DatabaseError::not_applied(format!(
+                "its dead man's switch, which its rule requires, could not be armed: {why}"
+            ))
         })
     }
 }
@@ -318,7 +320,8 @@ impl Core {
             return Ok(Ok(()));
         }
         let Some(database) = settings.databases.get(&armed.target) else {
-            let why = format!("its dead man's switch was armed by target `{}`, which is not registered here", armed.target);
+            let why =
+                format!("its dead man's switch was armed by target `{}`, which is not registered here", armed.target);
             return Ok(Err(DatabaseError::not_applied(why)));
         };
         let now = self.store.now().await?;

@@ -185,8 +185,7 @@ impl Pump {
         let Some((tenant, notifier_name, notifier)) = found else {
             // its notifier is not registered here: another node may have it, or the next start
             let now = core.store.now().await?;
-            let unserved =
-                lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "notifier", name));
+            let unserved = lane.outbox_of().and_then(|(tenant, name)| self.unserved_of(tenant, "notifier", name));
             self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };

@@ -16,7 +16,7 @@ use crate::id::{Principal, RuleName};
 use crate::policy::{Prepared, Sessions, Stance};
 
 /// A whole document, without second factors, outside systems and emergencies.
-const DESIGN: &str = r#"version = 1
+const SAMPLE: &str = r#"version = 1
 
 [groups]
 payments = ["alice", "dave"]
@@ -167,7 +167,7 @@ fn with_rule(more: &str) -> String {
 
 #[test]
 fn the_documented_example_is_read_as_documented() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     assert_eq!(policy.check(), []);
     let Ruling::Planned(plan) = Ask::new("alice", "orders-prod", "orders_write").ruling(&policy) else {
         panic!("denied");
@@ -194,7 +194,7 @@ fn the_documented_example_is_read_as_documented() {
 
 #[test]
 fn what_is_left_out_has_its_default() {
-    let Ruling::Planned(plan) = Ask::new("alice", "orders-dev", "orders_read").ruling(&document(DESIGN)) else {
+    let Ruling::Planned(plan) = Ask::new("alice", "orders-dev", "orders_read").ruling(&document(SAMPLE)) else {
         panic!("denied");
     };
     assert!(plan.stages.is_empty());
@@ -213,7 +213,7 @@ fn the_hash_is_that_of_the_files_bytes() {
 
 #[test]
 fn policy_names_groups_and_requestable_roles() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let groups: Vec<String> = policy.groups().iter().map(ToString::to_string).collect();
     assert_eq!(groups, ["dba", "oncall", "payments", "security"]);
     let roles = |target: &str| -> Vec<String> {
@@ -242,7 +242,7 @@ fn policy_says_on_which_targets_roles_have_to_be_usable_at_once() {
 
 #[test]
 fn what_no_rule_allows_is_denied() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     assert_eq!(
         Ask::new("bob", "orders-prod", "orders_read").denied(&policy),
         "no rule lets `bob` ask for role `orders_read` on target `orders-prod`: what no rule allows is denied"
@@ -255,7 +255,7 @@ fn what_no_rule_allows_is_denied() {
 
 #[test]
 fn limits_deny_and_say_what_would_be_accepted() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let ask = || Ask::new("alice", "orders-prod", "orders_write");
     let cases: [(Ask, &str); 10] = [
         (Ask { duration: TimeDelta::hours(2), ..ask() }, "`2h` is too long: ask for at most `1h`"),
@@ -331,7 +331,7 @@ fn the_first_match_decides_even_when_a_later_rule_would_allow_more() {
 
 #[test]
 fn explain_says_of_every_rule_why() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let said = Ask::new("alice", "orders-prod", "orders_write").with(&policy, |question| policy.explain(question));
     let said: Vec<(bool, &str)> = said.iter().map(|rule| (rule.decided, rule.why.as_str())).collect();
     assert_eq!(
@@ -349,7 +349,7 @@ fn explain_says_of_every_rule_why() {
 
 #[test]
 fn the_receiver_has_to_match_too() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let ask = |grantee| Ask { grantee, ..Ask::new("alice", "orders-dev", "orders_read") };
     assert_eq!(ask("dave").rule(&policy).as_deref(), Some("read orders"));
     assert_eq!(ask("mallory").rule(&policy), None);
@@ -376,7 +376,7 @@ fn an_alias_has_its_own_groups_and_its_humans_manager() {
 
 #[tokio::test]
 async fn the_directory_answers_for_everybody() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let directory = policy.directory().unwrap();
     let payments = Group::new("payments").unwrap();
     let alice = directory.person(&name("alice"), &[payments.clone()].into()).await.unwrap();
@@ -392,7 +392,7 @@ async fn the_directory_answers_for_everybody() {
 
 #[test]
 fn law_16_what_no_may_allows_is_denied() {
-    let policy = document(DESIGN);
+    let policy = document(SAMPLE);
     let person = |who: &str| policy.people().look_up(&name(who), &policy.groups());
     let orders = TargetName::new("orders-prod").unwrap();
     let billing = TargetName::new("billing").unwrap();
@@ -761,9 +761,9 @@ proptest! {
     }
 
     #[test]
-    fn no_damage_to_a_document_makes_it_panic(cut in 0..DESIGN.len(), length in 0..40_usize, put in "[\\[\\]{}=\"'\n.,#a-z0-9 é]{0,6}") {
-        let end = (cut + length).min(DESIGN.len());
-        let text = format!("{}{put}{}", &DESIGN[..cut], &DESIGN[end..]);
+    fn no_damage_to_a_document_makes_it_panic(cut in 0..SAMPLE.len(), length in 0..40_usize, put in "[\\[\\]{}=\"'\n.,#a-z0-9 é]{0,6}") {
+        let end = (cut + length).min(SAMPLE.len());
+        let text = format!("{}{put}{}", &SAMPLE[..cut], &SAMPLE[end..]);
         if let Err(error) = PolicyDocument::parse(&text, "x") {
             let lines = text.split('\n').count();
             for problem in error.problems() {

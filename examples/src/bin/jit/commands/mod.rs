@@ -83,7 +83,7 @@ async fn dispatch(at: &Context<'_>) -> Result<(), Failure> {
         Command::Show(show) => look::show(at, show).await,
         Command::Watch => watch::watch(at).await,
         Command::RunDue => pump::run_due(at).await,
-        Command::PumpHandle => pump::pump(at).await,
+        Command::Pump => pump::pump(at).await,
         Command::Serve(serve) => serve::serve(at, serve).await,
         Command::Reconcile(reconcile) => reconcile::reconcile(at, reconcile).await,
         Command::Target(cli::Target::Retire(target)) => target::retire(at, target).await,
