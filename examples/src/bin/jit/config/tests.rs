@@ -64,7 +64,11 @@ fn everything_wrong_is_placed_and_says_what_is_known() {
             "only a store at `postgres://`",
         ),
         ("sqlite:jit.db", "jit.db", "this is not a store"),
-        ("password_file = \"secret\"", "dead_man_grace = \"60\"", "jit.toml:7:18: `dead_man_grace`: `60` lacks a unit"),
+        (
+            "password_file = \"secret\"",
+            "dead_mans_switch_grace = \"60\"",
+            "jit.toml:7:26: `dead_mans_switch_grace`: `60` lacks a unit",
+        ),
         (
             "[tenants.acme]",
             "[notify.slack.dba]\n[tenants.acme]",
