@@ -142,8 +142,8 @@ pub use chrono::TimeDelta;
 pub use clock::{SystemClock, Time};
 pub use database::{EnvCredentials, TlsMode};
 pub use engine::{
-    AccessRequest, AccessView, Builder, EngineEvent, Filter, Jit, JitError, PassReport, PumpHandle, Reconcile, Scope,
-    TenantBuilder,
+    AccessRequest, AccessView, Builder, EngineEvent, ErrorClass, Filter, Jit, JitError, PassReport, PumpHandle,
+    Reconcile, Scope, TenantBuilder,
 };
 pub use id::{AccessId, Account, Principal, RoleName, TargetName, TenantId};
 pub use policy::PolicyDocument;

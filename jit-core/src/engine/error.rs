@@ -104,6 +104,14 @@ pub enum JitError {
         /// Decisions and conditions that it is pending on.
         pending_on: String,
     },
+    /// The key of the request belongs to another request of the same requester.
+    #[error("key `{key}` belongs to access {id}, which is another request: use another key for this one")]
+    KeyInUse {
+        /// Key that was given.
+        key: String,
+        /// Access of the request that had it first.
+        id: AccessId,
+    },
     /// Others changed the same access again and again: try again.
     #[error("the access was changed by others at the same time again and again: try again")]
     Busy,
@@ -141,11 +149,45 @@ impl JitError {
             Self::TargetRefused { .. } => "target-refused",
             Self::Ended { .. } => "ended",
             Self::TimedOut { .. } => "timed-out",
+            Self::KeyInUse { .. } => "key-in-use",
             Self::Busy => "busy",
             Self::Policy { .. } => "policy",
             Self::Directory(_) => "directory",
             Self::Database(_) => "database",
             Self::Store(_) => "store",
+        }
+    }
+
+    /// Returns the class of the error, by what the caller can do about it.
+    ///
+    /// ```
+    /// use jit_core::engine::ErrorClass;
+    /// use jit_core::JitError;
+    ///
+    /// assert_eq!(JitError::Busy.class(), ErrorClass::Retry);
+    /// assert_eq!(JitError::Busy.class().http_status(), 503);
+    /// ```
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Denied { .. }
+            | Self::NotAllowed { .. }
+            | Self::FactorRefused { .. }
+            | Self::Directory(DirectoryError::Unknown { .. }) => ErrorClass::Forbidden,
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Invalid { .. } => ErrorClass::Invalid,
+            Self::Refused(_) | Self::Standing { .. } | Self::Ended { .. } | Self::KeyInUse { .. } => {
+                ErrorClass::Conflict
+            }
+            Self::Stopped { .. }
+            | Self::ClockDoubtful { .. }
+            | Self::TargetRefused { .. }
+            | Self::TimedOut { .. }
+            | Self::Busy
+            | Self::Directory(_)
+            | Self::Database(_)
+            | Self::Store(_) => ErrorClass::Retry,
+            Self::Policy { .. } => ErrorClass::Internal,
         }
     }
 
@@ -177,6 +219,39 @@ impl From<TextError> for JitError {
 impl From<InvalidId> for JitError {
     fn from(error: InvalidId) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+/// Class of a [`JitError`]: what the caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Policy or the directory does not let this person do it.
+    Forbidden,
+    /// The present state does not allow it. Look at the access first.
+    Conflict,
+    /// Nothing of that name exists in this tenant.
+    NotFound,
+    /// An argument makes no sense. The message says what would.
+    Invalid,
+    /// Something is down, busy or stopped. The same call can succeed later.
+    Retry,
+    /// Code of the embedding service failed.
+    Internal,
+}
+
+impl ErrorClass {
+    /// Returns the HTTP status that fits (RFC 9110): 403, 409, 404, 400, 503 or 500.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            Self::Conflict => 409,
+            Self::NotFound => 404,
+            Self::Invalid => 400,
+            Self::Retry => 503,
+            Self::Internal => 500,
+        }
     }
 }
 

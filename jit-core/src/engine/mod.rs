@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use ask::{About, AccessRequest, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
 pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
-pub use error::JitError;
+pub use error::{ErrorClass, JitError};
 pub use events::EngineEvent;
 pub use pump::{PassReport, PumpHandle, Stopped, Undone, Unserved};
 pub use view::{AccessView, AnswerView, DecisionView, ReviewView};

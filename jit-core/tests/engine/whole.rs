@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::engine::AccessRequest;
+use jit_core::engine::{AccessRequest, ErrorClass, JitError};
 use jit_core::store::{MemoryStore, SqliteStore, Store};
 
 use crate::stage::*;
@@ -113,6 +113,14 @@ async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
         (0..16).map(|_| async { jit.request(&actor("alice"), ask("reader", 60_000).key("k")).await.unwrap().id() });
     let ids = futures_util::future::join_all(asked).await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    // the same key with other content is no repeat
+    for other in [ask("writer", 60_000), ask("reader", 61_000), ask("reader", 60_000).because("something else")] {
+        let refused = jit.request(&actor("alice"), other.key("k")).await.unwrap_err();
+        assert!(matches!(&refused, JitError::KeyInUse { id, .. } if *id == ids[0]), "{refused}");
+        assert_eq!(refused.class(), ErrorClass::Conflict);
+    }
+    let theirs = jit.request(&actor("dave"), ask("writer", 60_000).key("k")).await.unwrap();
+    assert_ne!(theirs.id(), ids[0], "a key is the requester's own");
 }
 
 #[tokio::test(flavor = "multi_thread")]

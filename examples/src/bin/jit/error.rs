@@ -94,6 +94,7 @@ impl From<JitError> for Failure {
             JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows how the target identifies itself"),
             JitError::Ended { .. } | JitError::TimedOut { .. } => (Exit::Refused, "`jit show` tells its history"),
             JitError::FactorRefused { .. } => (Exit::Refused, "give one with --totp; `jit mfa enroll` sets codes up"),
+            JitError::KeyInUse { .. } => (Exit::Refused, "leave --key out, or give another one"),
             JitError::Busy => (Exit::Refused, "run it again"),
             JitError::Directory(DirectoryError::Unknown { .. }) => (Exit::Refused, "add them to the policy's groups"),
             JitError::Policy { .. } => (Exit::Unreachable, "look at the code of the policy"),

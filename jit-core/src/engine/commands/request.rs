@@ -43,7 +43,7 @@ impl Jit {
     pub async fn request(&self, actor: &Actor, ask: AccessRequest) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         // a repeated request answers with the first one's access, whatever has changed since
-        if let Some(before) = self.asked_before(actor, &ask).await? {
+        if let Some(before) = self.asked_before(&settings, actor, &ask).await? {
             return Ok(before);
         }
         let request = match self.as_request(&settings, actor, &ask).await {
@@ -64,11 +64,29 @@ impl Jit {
     }
 
     /// Returns the access of the same request, if it was made before.
-    async fn asked_before(&self, actor: &Actor, ask: &AccessRequest) -> Result<Option<AccessView>, JitError> {
+    async fn asked_before(
+        &self,
+        settings: &Tenant,
+        actor: &Actor,
+        ask: &AccessRequest,
+    ) -> Result<Option<AccessView>, JitError> {
         let Some(key) = &ask.key else { return Ok(None) };
         let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
         let Some(AskedBefore { access }) = record.as_ref().map(body).transpose()? else { return Ok(None) };
-        Ok(Some(self.access(access).await?))
+        let before = self.access(access).await?;
+        // a relative start is another time in each repeat, so it is not compared
+        let role = settings.database(&before.target).ok().and_then(|database| database.role(&ask.role).ok());
+        let same = before.target.as_str() == ask.target
+            && role.is_none_or(|role| role == before.role)
+            && before.principal == *ask.grantee.as_ref().unwrap_or(&actor.principal)
+            && before.duration == ask.duration
+            && before.reason == ask.reason.trim()
+            && before.ticket == ask.ticket
+            && before.break_glass == ask.break_glass;
+        if !same {
+            return Err(JitError::KeyInUse { key: key.clone(), id: access });
+        }
+        Ok(Some(before))
     }
 
     /// Builds the request, with every name parsed and validated.

@@ -58,7 +58,7 @@ impl Stage {
             ask = ask.starting(after(self.world.now(), seconds(start_in)));
         }
         if keyed {
-            ask = ask.key(format!("{who}/{role}/{target}/{secs}"));
+            ask = ask.key(format!("{who}/{role}/{target}/{secs}/{grantee:?}/{emergency}"));
         }
         if emergency {
             ask = ask.break_glass();
