@@ -106,6 +106,7 @@
 )]
 
 pub mod access;
+mod actor;
 mod alike;
 pub mod approval;
 pub mod approver;
@@ -116,6 +117,7 @@ pub mod database;
 pub mod directory;
 pub mod engine;
 pub mod grant;
+mod handling;
 mod hex;
 pub mod holding;
 #[cfg(feature = "http")]

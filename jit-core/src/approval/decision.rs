@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::people::{Evidence, Snapshot};
+use super::people::Snapshot;
+use crate::actor::Evidence;
 use crate::clock::Time;
 use crate::id::{ApproverName, FactorName, Principal, QuestionId};
 

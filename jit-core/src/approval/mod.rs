@@ -9,9 +9,10 @@ mod quorum;
 #[cfg(test)]
 mod tests;
 
+pub use crate::actor::{Actor, Evidence};
 pub use decision::{Answer, Confirmation, Decision, Fresh, InPlaceOf, Proven, Verdict};
 pub use machine::{Approval, ApprovalState, DecisionRefused, Witness};
-pub use people::{Actor, Evidence, Parties, Snapshot};
+pub use people::{Parties, Snapshot};
 pub use plan::{
     BreakGlass, Escalation, Handling, Limits, Mfa, MfaOf, Outside, Party as RequirementParty, Plan, Requirement, Stage,
     TooManyWays, Who,

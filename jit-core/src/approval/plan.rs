@@ -9,8 +9,8 @@ use super::decision::Proven;
 use super::people::Snapshot;
 use super::quorum::entitled;
 use crate::clock::{Time, micros, span};
+use crate::handling::{Activation, DeadMansSwitchPolicy, Leftovers, MembershipScope, Prepared, Sessions, Stance};
 use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RuleName};
-use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 
 /// A plan: what policy demands for a request, and how the grant is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -338,7 +338,7 @@ pub struct Handling {
     /// Rule for sessions at the end of the window.
     pub sessions: Sessions,
     /// Scope of the membership, which tells if `SET ROLE` is allowed.
-    pub set_role: crate::database::MembershipScope,
+    pub set_role: MembershipScope,
     /// Rule for an account that has members.
     pub account_members: Stance,
     /// Rule for prepared transactions at the end.

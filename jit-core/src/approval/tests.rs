@@ -8,9 +8,8 @@ use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 
 use super::*;
-use crate::database::MembershipScope;
+use crate::handling::{Activation, DeadMansSwitchPolicy, Leftovers, MembershipScope, Prepared, Sessions, Stance};
 use crate::id::{AccessId, Group, Principal, QuestionId, RuleName};
-use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 
 /// A person as the directory has them: a name, a human behind it, and their rights.
 #[derive(Debug, Clone, PartialEq, Eq)]

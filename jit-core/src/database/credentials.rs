@@ -17,6 +17,32 @@ use crate::store::BoxError;
 const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// A source of the password.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use jit_core::SecretString;
+/// use jit_core::database::{Credentials, CredentialsError};
+///
+/// /// Reads the password from a secret manager.
+/// #[derive(Debug)]
+/// struct Managed {
+///     secret: String,
+/// }
+///
+/// #[async_trait]
+/// impl Credentials for Managed {
+///     async fn password(&self) -> Result<SecretString, CredentialsError> {
+///         fetch(&self.secret).await.map_err(|error| CredentialsError {
+///             from: format!("the secret `{}`", self.secret),
+///             why: error.to_string(),
+///             source: Some(error.into()),
+///         })
+///     }
+/// }
+/// # async fn fetch(_: &str) -> Result<SecretString, std::io::Error> {
+/// #     Ok("hunter2".into())
+/// # }
+/// ```
 #[async_trait]
 pub trait Credentials: Debug + Send + Sync {
     /// Reads the present password.

@@ -10,7 +10,7 @@ use super::Identity;
 use super::order::DefaultRole;
 use super::seen::Membership;
 use crate::clock::Time;
-use crate::policy::Sessions;
+use crate::handling::Sessions;
 
 /// Time between the end of the last access and the firing of the switch, unless the target's
 /// configuration sets one.

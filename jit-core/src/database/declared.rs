@@ -39,6 +39,20 @@ pub struct DeclaredRealm<D> {
 }
 
 /// Gives a database's realm a name.
+///
+/// ```
+/// use jit_core::Jit;
+/// use jit_core::database::{Database, InRealm};
+/// # use jit_core::id::InvalidId;
+///
+/// # fn embed(production: impl Database, staging: impl Database) -> Result<(), InvalidId> {
+/// // staging was restored from a copy of production, so both servers report one realm
+/// let builder = Jit::builder()
+///     .database("orders-prod", production)
+///     .database("orders-staging", staging.in_realm("staging")?);
+/// # Ok(())
+/// # }
+/// ```
 pub trait InRealm: Database + Sized {
     /// Returns the database with this name for its realm.
     ///

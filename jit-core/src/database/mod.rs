@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use crate::handling::MembershipScope;
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
@@ -29,7 +30,7 @@ pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub(crate) use error::anothers;
 pub use error::{DatabaseError, NameError, Rejection};
 pub use mark::{StoreMarks, store_in};
-pub use order::{DefaultRole, GrantOrder, MembershipScope, RevokeHow, RevokeOrder, SettleOrder};
+pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder};
 pub use owned_objects::{MOST_OWNED_OBJECTS, Owned, OwnedObject, OwnedObjects};
 pub use password::{Known, Password};
 pub use seen::{

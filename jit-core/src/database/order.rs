@@ -1,22 +1,10 @@
 //! Orders that the engine gives to a database.
 
-use serde::{Deserialize, Serialize};
-
 use super::seen::Membership;
 use crate::approval::Witness;
 use crate::clock::Time;
+use crate::handling::{Activation, MembershipScope, Prepared, Sessions, Stance};
 use crate::id::AccessId;
-use crate::policy::{Activation, Prepared, Sessions, Stance};
-
-/// Scope of a membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MembershipScope {
-    /// Role's privileges are inherited. `SET ROLE` is withheld if the engine can do so.
-    Inherit,
-    /// Role's privileges are inherited, and `SET ROLE` is allowed.
-    SetRole,
-}
 
 /// Order to grant a membership. Only a satisfied approval makes one (law 1).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::order::MembershipScope;
 use crate::clock::Time;
+use crate::handling::MembershipScope;
 use crate::id::{Account, RoleName, StoreId};
 
 /// The engine's own lasting id of an account or role (PostgreSQL: the OID), on engines that have

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+pub use crate::actor::Response;
 use crate::approval::Proven;
 use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
@@ -30,6 +31,33 @@ pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 /// The engine stores what the factor keeps about a person (a seed, the number of wrong tries). It
 /// does so in the same commit as the act that the factor proves, so a response that is used twice
 /// at once is used once.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use async_trait::async_trait;
+/// use jit_core::SecretString;
+/// use jit_core::mfa::{Challenge, Factor, FactorError, Verified};
+///
+/// /// Codes from a company's own service, which accepts each code once.
+/// #[derive(Debug)]
+/// struct CompanyCodes;
+///
+/// #[async_trait]
+/// impl Factor for CompanyCodes {
+///     async fn verify(
+///         &self,
+///         challenge: &Challenge<'_>,
+///         response: &SecretString,
+///     ) -> Result<Verified, FactorError> {
+///         if !accepts(challenge, response).await {
+///             return Err(FactorError::wrong("the service does not accept this code"));
+///         }
+///         Ok(Verified { at: challenge.now, details: BTreeMap::new(), keep: None, once: None })
+///     }
+/// }
+/// # async fn accepts(_: &Challenge<'_>, _: &SecretString) -> bool { false }
+/// ```
 #[async_trait]
 pub trait Factor: Debug + Send + Sync + 'static {
     /// Judges a response to the challenge.
@@ -150,20 +178,5 @@ impl FactorError {
     /// Makes the error of a wrong response that changes nothing.
     pub fn wrong(why: impl Into<String>) -> Self {
         Self::Wrong { why: why.into(), keep: None, locked_until: None }
-    }
-}
-
-/// Response of a person, as they gave it.
-#[derive(Clone)]
-pub struct Response {
-    /// Name of the factor.
-    pub factor: FactorName,
-    /// Secret of the response, such as a code or a token.
-    pub secret: SecretString,
-}
-
-impl Debug for Response {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Response").field("factor", &self.factor).finish_non_exhaustive()
     }
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::Plan;
 use crate::clock::Time;
 use crate::directory::{Directory, Person};
+pub use crate::handling::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RoleName, RuleName, TargetName};
 
 /// Longest time of an access from its activation, extensions included, whatever policy says (law
@@ -30,6 +31,61 @@ pub const CEILING: TimeDelta = TimeDelta::hours(24);
 ///
 /// A policy is pure: the same question has the same answer, and nothing is fetched. A panic is no
 /// answer, and no answer denies: the work that waits for it is tried again.
+///
+/// A policy checks people and durations itself: the engine only cuts a window at [`CEILING`].
+///
+/// ```
+/// use std::collections::BTreeSet;
+///
+/// use jit_core::approval::Plan;
+/// use jit_core::directory::Person;
+/// use jit_core::id::{Group, RoleName, TargetName};
+/// use jit_core::policy::{Action, Explained, Policy, Question, Ruling};
+///
+/// /// Allows one role for one group, on the terms of one plan.
+/// #[derive(Debug)]
+/// struct OneRole {
+///     role: RoleName,
+///     group: Group,
+///     plan: Plan,
+/// }
+///
+/// impl Policy for OneRole {
+///     fn rule(&self, question: &Question<'_>) -> Ruling {
+///         let people = [question.requester, question.grantee];
+///         let allowed = *question.role == self.role
+///             && people.iter().all(|person| person.groups.contains(&self.group))
+///             && question.duration <= self.plan.limits.max
+///             && question.start.is_none()
+///             && !question.break_glass;
+///         if allowed {
+///             return Ruling::Planned(self.plan.clone());
+///         }
+///         let reason = format!("only `{}` is allowed, for group `{}`", self.role, self.group);
+///         Ruling::Denied { rule: None, reason, policy: self.hash() }
+///     }
+///
+///     fn may(&self, _: Action, _: &Person, _: Option<&TargetName>) -> bool {
+///         false
+///     }
+///
+///     fn groups(&self) -> BTreeSet<Group> {
+///         self.plan.groups().into_iter().chain([self.group.clone()]).collect()
+///     }
+///
+///     fn requestable(&self, _: &TargetName) -> BTreeSet<RoleName> {
+///         [self.role.clone()].into()
+///     }
+///
+///     fn hash(&self) -> String {
+///         self.plan.policy.clone()
+///     }
+///
+///     fn explain(&self, _: &Question<'_>) -> Vec<Explained> {
+///         Vec::new()
+///     }
+/// }
+/// ```
 pub trait Policy: Debug + Send + Sync + 'static {
     /// Rules on the question: returns the plan to meet, or the reason of a denial.
     fn rule(&self, question: &Question<'_>) -> Ruling;
@@ -200,72 +256,4 @@ impl Action {
             Self::Mfa => "mfa",
         }
     }
-}
-
-/// Treatment of open sessions at the end of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sessions {
-    /// All sessions of the account end.
-    End,
-    /// The sessions are left alone, and the audit entry says so.
-    Keep,
-}
-
-/// Way in which a role becomes usable on engines that have default roles (MySQL, MariaDB). Other
-/// engines ignore it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// The user runs `SET ROLE` in each session.
-    Session,
-    /// The role becomes a default role, so new sessions have it at once. At the end, the former
-    /// defaults are restored.
-    #[default]
-    Default,
-}
-
-/// Demand for a dead man's switch: the database itself takes the role away when no node is alive to
-/// do it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeadMansSwitchPolicy {
-    /// The switch is used where the target has one.
-    #[default]
-    WhenPossible,
-    /// Nothing is granted without the switch.
-    Required,
-    /// The switch is never used.
-    Off,
-}
-
-/// Treatment of leftovers: what the account or the role came to own, and what was passed on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Leftovers {
-    /// Leftovers are reported, as far as the database shows them.
-    #[default]
-    Report,
-    /// Leftovers are not looked for.
-    Off,
-}
-
-/// Stance of a rule on something risky that needs acceptance by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stance {
-    /// The risk is refused.
-    Refused,
-    /// The rule accepts the risk.
-    Accepted,
-}
-
-/// Treatment of the account's prepared transactions at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Prepared {
-    /// They are reported, and the end stays unverified while one is there.
-    Report,
-    /// They are rolled back.
-    Rollback,
 }

@@ -10,8 +10,8 @@ use super::stage;
 use super::ticket::Ticket;
 use crate::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::clock::{after, span};
-use crate::database::MembershipScope;
 use crate::directory::ListedDirectory;
+use crate::handling::MembershipScope;
 use crate::id::{NotifierName, RuleName};
 use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
