@@ -11,6 +11,39 @@ pub type Time = DateTime<Utc>;
 
 /// Source of time for the embedded stores. The store's time (law 10) is computed from it; it is
 /// never used raw.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use async_trait::async_trait;
+/// use jit_core::clock::{Clock, Time, whole_micros};
+/// use tokio::time::Instant;
+///
+/// /// Tells tokio's time, which a test can pause and advance.
+/// #[derive(Debug)]
+/// struct TokioClock(Instant);
+///
+/// #[async_trait]
+/// impl Clock for TokioClock {
+///     fn wall(&self) -> Time {
+///         whole_micros(Time::UNIX_EPOCH + self.elapsed())
+///     }
+///
+///     fn elapsed(&self) -> Duration {
+///         self.0.elapsed()
+///     }
+///
+///     async fn sleep(&self, how_long: Duration) {
+///         tokio::time::sleep(how_long).await;
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// # let clock = TokioClock(Instant::now());
+/// # clock.sleep(Duration::from_secs(3600)).await;
+/// # assert_eq!(clock.wall().timestamp(), 3600);
+/// # }
+/// ```
 #[async_trait]
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Reads the wall clock, UTC. It may jump.
@@ -27,6 +60,26 @@ pub trait Clock: Debug + Send + Sync + 'static {
 }
 
 /// Source of randomness for ids, jitter and nonces.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU8, Ordering};
+///
+/// use jit_core::AccessId;
+/// use jit_core::clock::{Entropy, Time};
+///
+/// /// Counts, so that a test gets the same ids in every run. Nothing else may use it.
+/// #[derive(Debug, Default)]
+/// struct Counting(AtomicU8);
+///
+/// impl Entropy for Counting {
+///     fn fill(&self, buffer: &mut [u8]) {
+///         buffer.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed));
+///     }
+/// }
+///
+/// let id = AccessId::fresh(Time::UNIX_EPOCH, &Counting::default());
+/// assert_eq!(id.to_string(), "00000000-0000-7001-8203-040506070809");
+/// ```
 pub trait Entropy: Debug + Send + Sync + 'static {
     /// Fills the buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);

@@ -12,6 +12,26 @@ use secrecy::SecretString;
 use crate::sql::Scope;
 
 /// Address of a SQL Server and settings to reach it. Holds no password in readable form.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use jit_core::TlsMode;
+/// use jit_core::database::FileCredentials;
+/// use jit_mssql::MsSqlConfig;
+///
+/// let config = MsSqlConfig::from_url("mssql://jit_broker@db.example:1433/orders")?
+///     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")))
+///     .tls(TlsMode::verify_full(Some("/etc/jit/orders-ca.pem".into())))
+///     .connections(4)
+///     .connect_limit(Duration::from_secs(3));
+///
+/// // the URL cannot weaken the protection of the connection
+/// let unprotected = "mssql://jit_broker@db.example/orders?encrypt=false";
+/// assert!(MsSqlConfig::from_url(unprotected).is_err());
+/// # Ok::<(), jit_mssql::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct MsSqlConfig {
     pub(crate) host: String,

@@ -14,6 +14,26 @@ use crate::sql::Flavour;
 
 /// Address of a MySQL or MariaDB server and how to connect to it. Holds no password in readable
 /// form.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use jit_core::TlsMode;
+/// use jit_core::database::FileCredentials;
+/// use jit_mysql::MySqlConfig;
+///
+/// let config = MySqlConfig::from_url("mysql://jit_broker@db.example:3306")?
+///     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")))
+///     .tls(TlsMode::verify_full(Some("/etc/jit/orders-ca.pem".into())))
+///     .connections(4)
+///     .connect_limit(Duration::from_secs(3));
+///
+/// // the URL cannot weaken the protection of the connection
+/// let unprotected = "mysql://jit_broker@db.example?ssl-mode=DISABLED";
+/// assert!(MySqlConfig::from_url(unprotected).is_err());
+/// # Ok::<(), jit_mysql::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct MySqlConfig {
     pub(crate) place: Place,

@@ -10,6 +10,26 @@ use jit_core::store::BoxError;
 use tokio_postgres::config::{Host, SslMode};
 
 /// Address of a PostgreSQL server and settings to reach it. Holds no password in readable form.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use jit_core::TlsMode;
+/// use jit_core::database::FileCredentials;
+/// use jit_postgres::PostgresConfig;
+///
+/// let config = PostgresConfig::from_url("postgres://jit_broker@db.example:5432/orders")?
+///     .credentials(Arc::new(FileCredentials::new("/run/secrets/orders")))
+///     .tls(TlsMode::verify_full(Some("/etc/jit/orders-ca.pem".into())))
+///     .connections(4)
+///     .connect_limit(Duration::from_secs(3));
+///
+/// // the URL cannot weaken the protection of the connection
+/// let unprotected = "postgres://jit_broker@db.example/orders?sslmode=disable";
+/// assert!(PostgresConfig::from_url(unprotected).is_err());
+/// # Ok::<(), jit_postgres::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     pub(crate) server: tokio_postgres::Config,

@@ -33,6 +33,32 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// An outside system that decides. It fails closed: an error, a timeout or an unreadable answer is
 /// not a yes. The system is then asked again until the request lapses, and the log gives the
 /// reason.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use jit_core::approver::{Approver, ApproverError, Reply, Review, Said};
+/// use jit_core::clock::{Clock, SystemClock, Time};
+///
+/// /// Holds every request back until a change freeze is over.
+/// #[derive(Debug)]
+/// struct ChangeFreeze {
+///     until: Time,
+/// }
+///
+/// #[async_trait]
+/// impl Approver for ChangeFreeze {
+///     async fn review(&self, _: &Review) -> Result<Reply, ApproverError> {
+///         if SystemClock.wall() < self.until {
+///             return Ok(Reply::Wait(self.until));
+///         }
+///         Ok(Reply::Approve(Said { note: "no change freeze".to_owned(), ..Said::default() }))
+///     }
+/// }
+///
+/// // a rule asks it by this name
+/// let freeze = ChangeFreeze { until: Time::UNIX_EPOCH };
+/// let builder = jit_core::Jit::builder().approver("freeze", freeze);
+/// ```
 #[async_trait]
 pub trait Approver: Debug + Send + Sync + 'static {
     /// Asks the outside system. It may see the same review again if an answer was lost;

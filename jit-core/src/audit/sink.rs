@@ -19,6 +19,40 @@ use crate::id::{EntryId, TenantId};
 use crate::store::{BoxError, Change, Expect, Kind, PageQuery, RecordKey, Store, StoreError};
 
 /// A place outside the store that keeps the log.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::Mutex;
+///
+/// use async_trait::async_trait;
+/// use jit_core::TenantId;
+/// use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
+///
+/// /// Keeps the entries in memory, for tests. An entry that comes again replaces itself.
+/// #[derive(Debug, Default)]
+/// struct InMemory(Mutex<BTreeMap<(TenantId, u64), Vec<u8>>>);
+///
+/// #[async_trait]
+/// impl AuditSink for InMemory {
+///     fn name(&self) -> &str {
+///         "in-memory"
+///     }
+///
+///     async fn deliver(&self, batch: &[NumberedEntry]) -> Result<(), SinkError> {
+///         let mut kept = self.0.lock().unwrap();
+///         for entry in batch {
+///             kept.insert((entry.tenant.clone(), entry.number), entry.line());
+///         }
+///         Ok(())
+///     }
+///
+///     async fn checkpoint(&self, _: &Checkpoint) -> Result<(), SinkError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let builder = jit_core::Jit::builder().audit_sink(InMemory::default());
+/// ```
 #[async_trait]
 pub trait AuditSink: Debug + Send + Sync + 'static {
     /// Returns a name that is unique among the tenant's sinks, on all hosts and for ever. The

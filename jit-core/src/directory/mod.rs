@@ -17,6 +17,60 @@ pub use listed::ListedDirectory;
 
 /// A directory in which people are looked up. An answer that takes longer than 5 s, and a panic,
 /// count as [`DirectoryError::Unavailable`].
+///
+/// ```
+/// use std::collections::{BTreeMap, BTreeSet};
+///
+/// use async_trait::async_trait;
+/// use jit_core::directory::{Directory, DirectoryError, Person};
+/// use jit_core::id::{Group, Principal, TargetName};
+///
+/// /// A map of groups that never changes. Nobody has an alias, a manager or another account name.
+/// #[derive(Debug)]
+/// struct Groups(BTreeMap<Group, BTreeSet<Principal>>);
+///
+/// #[async_trait]
+/// impl Directory for Groups {
+///     async fn person(
+///         &self,
+///         who: &Principal,
+///         groups: &BTreeSet<Group>,
+///     ) -> Result<Person, DirectoryError> {
+///         let has = |group: &&Group| self.0.get(*group).is_some_and(|all| all.contains(who));
+///         let groups = groups.iter().filter(has).cloned().collect();
+///         Ok(Person { principal: who.clone(), human: who.clone(), groups, manager: None })
+///     }
+///
+///     async fn account(
+///         &self,
+///         _: &Principal,
+///         _: &TargetName,
+///     ) -> Result<Option<String>, DirectoryError> {
+///         Ok(None)
+///     }
+///
+///     async fn members(&self, group: &Group) -> Result<BTreeSet<Principal>, DirectoryError> {
+///         let unknown = || DirectoryError::Unknown { who: group.to_string() };
+///         self.0.get(group).cloned().ok_or_else(unknown)
+///     }
+///
+///     async fn knows(&self, who: &Principal) -> Result<bool, DirectoryError> {
+///         Ok(self.0.values().any(|members| members.contains(who)))
+///     }
+///
+///     async fn revision(&self) -> Result<Option<String>, DirectoryError> {
+///         Ok(None)
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (dba, bob) = (Group::new("dba")?, Principal::new("bob")?);
+/// # let groups = Groups([(dba.clone(), [bob.clone()].into())].into());
+/// # let asked = [dba.clone(), Group::new("payments")?].into();
+/// # assert_eq!(groups.person(&bob, &asked).await?.groups, [dba].into());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Directory: Debug + Send + Sync + 'static {
     /// Looks up the principal, with only those of their groups that are asked for.

@@ -23,6 +23,35 @@ use crate::policy::Policy;
 use crate::store::{Store, StoreError, identity};
 
 /// Builder of an engine. Settings that name no tenant are those of tenant `default`.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use jit_core::audit::SigningKey;
+/// use jit_core::clock::SystemEntropy;
+/// use jit_core::database::Database;
+/// use jit_core::notify::TracingNotifier;
+/// use jit_core::{Jit, JsonLines, MemoryStore, PolicyDocument, SystemClock};
+///
+/// # type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// # async fn start(orders: impl Database) -> Result<(), Failure> {
+/// let key = Path::new("/var/lib/jit/log.key");
+/// let jit = Jit::builder()
+///     .store(MemoryStore::new(Arc::new(SystemClock))) // a service takes one that lasts
+///     .policy(PolicyDocument::load("/etc/jit/policy.toml")?)
+///     .database("orders-prod", orders)
+///     .notifier("log", TracingNotifier)
+///     .link("https://access.example.com/{id}")
+///     .signing_key(SigningKey::load_or_create(key, "jit/default", &SystemEntropy)?)
+///     .audit_sink(JsonLines::append("/var/log/jit/audit.jsonl")?)
+///     .build()
+///     .await?;
+/// let pump = jit.start(); // grants, revokes and delivers, until it is stopped
+/// # pump.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Builder {
     store: Option<Arc<dyn Store>>,
@@ -36,6 +65,31 @@ pub struct Builder {
 }
 
 /// Configuration of one tenant.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use jit_core::notify::TracingNotifier;
+/// use jit_core::{Jit, MemoryStore, PolicyDocument, SystemClock, TenantBuilder, TenantId};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let (shop_rules, bank_rules) = ("version = 1", "version = 1");
+/// let shop = TenantBuilder::default().policy(PolicyDocument::parse(shop_rules, "shop.toml")?);
+/// let bank = TenantBuilder::default()
+///     .policy(PolicyDocument::parse(bank_rules, "bank.toml")?)
+///     .notifier("log", TracingNotifier);
+/// let jit = Jit::builder()
+///     .store(MemoryStore::new(Arc::new(SystemClock)))
+///     .tenant("shop".parse()?, shop)
+///     .tenant("bank".parse()?, bank)
+///     .build()
+///     .await?;
+/// let shop = jit.tenant(&"shop".parse()?)?; // its commands see nothing of `bank`
+/// # assert_eq!(shop.tenant_id(), &TenantId::new("shop")?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct TenantBuilder {
     policy: Option<Arc<dyn Policy>>,

@@ -21,6 +21,23 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub const MOST_BYTES: usize = 1 << 20;
 
 /// Settings of the HTTP client.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use jit_core::http::{HttpClient, HttpConfig, HttpError, HttpRequest};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), HttpError> {
+/// let config = HttpConfig { limit: Duration::from_secs(3), ..HttpConfig::default() };
+/// let client = HttpClient::new(config)?;
+///
+/// // an address without TLS is refused before anything is sent
+/// let answer = client.send(&HttpRequest::get("http://tracker.example/OPS-12")).await;
+/// assert!(matches!(answer, Err(HttpError::Plaintext { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
     /// File with certificates (PEM) that are trusted in addition to those of the system.

@@ -36,6 +36,26 @@ pub enum MailTls {
 }
 
 /// Configuration of mail: its recipients and the server to use.
+///
+/// ```
+/// use jit_core::Jit;
+/// use jit_core::notify::{Email, EmailConfig, MailTls};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), jit_core::notify::EmailError> {
+/// let config = EmailConfig {
+///     host: "smtp.example.com".to_owned(),
+///     port: 587,
+///     tls: MailTls::StartTls,
+///     ca: None,
+///     login: Some(("jit".to_owned(), "hunter2".into())),
+///     from: "jit <jit@example.com>".to_owned(),
+///     to: vec!["dba@example.com".to_owned()],
+/// };
+/// let builder = Jit::builder().notifier("mail:dba", Email::new(config)?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct EmailConfig {
     /// Host name of the mail server.

@@ -9,6 +9,30 @@ use super::notice::Notice;
 use crate::store::BoxError;
 
 /// Carries notices to people: through a chat, a mailbox or a webhook.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use jit_core::notify::{Notice, Notifier, NotifyError};
+/// use tokio::sync::mpsc;
+///
+/// /// Hands notices to another part of the service.
+/// #[derive(Debug)]
+/// struct Channel(mpsc::Sender<Notice>);
+///
+/// #[async_trait]
+/// impl Notifier for Channel {
+///     async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
+///         self.0.send(notice.clone()).await.map_err(|error| NotifyError::Temporary {
+///             why: "nobody receives from the channel".to_owned(),
+///             retry_after: None,
+///             source: Some(error.into()),
+///         })
+///     }
+/// }
+///
+/// let (sender, receiver) = mpsc::channel(100);
+/// let builder = jit_core::Jit::builder().notifier("channel", Channel(sender));
+/// ```
 #[async_trait]
 pub trait Notifier: Debug + Send + Sync + 'static {
     /// Delivers a notice. If an answer was lost, it may be called again with the same notice:

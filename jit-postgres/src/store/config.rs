@@ -10,6 +10,18 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
 /// Address of a [`crate::PostgresStore`] and settings to reach it.
+///
+/// ```no_run
+/// use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// // a pooler in transaction mode, and the way around it for listening
+/// let pooled = PostgresConfig::from_url("postgres://jit@pooler.example:6432/jit")?;
+/// let direct = PostgresConfig::from_url("postgres://jit@db.example:5432/jit")?;
+/// let store = PostgresStore::open(StoreConfig::new(pooled).listen(Some(direct))).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     pub(super) server: PostgresConfig,

@@ -42,6 +42,21 @@ pub(super) enum KeysAt {
 }
 
 /// Configuration of an identity provider: what it is trusted with. It holds no secret.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use jit_core::Jit;
+/// use jit_core::mfa::{OidcConfig, OidcFactor};
+///
+/// // `alice` is `alice@example.com` there
+/// let config = OidcConfig::new("https://login.example.com", "jit")
+///     .principal_claim("email")
+///     .principal_template("{principal}@example.com")
+///     .max_age(Duration::from_secs(300));
+/// let builder = Jit::builder().factor("oidc", OidcFactor::new(config)?);
+/// # Ok::<(), jit_core::mfa::OidcInvalid>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct OidcConfig {
     pub(super) issuer: String,
