@@ -137,17 +137,18 @@ pub mod store;
 pub mod testkit;
 pub mod text;
 
-pub use access::AccessState;
-pub use approval::{Actor, Verdict};
+pub use access::{AccessState, Refusal};
+pub use approval::{Actor, DecisionRefused, Verdict};
 pub use audit::JsonLines;
 pub use chrono::TimeDelta;
 pub use clock::{SystemClock, Time};
 pub use database::{EnvCredentials, TlsMode};
+pub use directory::DirectoryError;
 pub use engine::{
-    AccessRequest, AccessView, Builder, EngineEvent, ErrorClass, Filter, Jit, JitError, PassReport, PumpHandle,
+    About, AccessRequest, AccessView, Builder, EngineEvent, ErrorClass, Filter, Jit, JitError, PassReport, PumpHandle,
     Reconcile, Scope, TenantBuilder,
 };
-pub use id::{AccessId, Account, Principal, RoleName, TargetName, TenantId};
+pub use id::{AccessId, Account, Principal, QuestionId, RoleName, TargetName, TenantId};
 pub use policy::PolicyDocument;
 pub use secrecy::SecretString;
 pub use store::MemoryStore;

@@ -81,8 +81,8 @@ const PARAMETERS: [&str; 8] = [
 impl PostgresConfig {
     /// Reads `postgres://broker@host:5432/database`. Several hosts are separated by commas. A Unix
     /// socket is `postgres://broker@%2Frun%2Fpostgresql/database` or
-    /// `postgres:///database?host=/run/postgresql&user=...`. The database defaults to `postgres`
-    /// (roles belong to the whole cluster). A password in the URL is taken out of it.
+    /// `postgres://broker@/database?host=/run/postgresql&port=5432`. The database defaults to
+    /// `postgres` (roles belong to the whole cluster). A password in the URL is taken out of it.
     ///
     /// # Errors
     /// When the text is no such URL, names no host or user, or has a parameter that is not known

@@ -133,7 +133,9 @@ pub enum JitError {
 }
 
 impl JitError {
-    /// Returns a stable word for machines.
+    /// Returns a stable word for machines: `denied`, `refused`, `not-allowed`, `not-found`,
+    /// `factor-refused`, `invalid`, `standing`, `stopped`, `clock`, `target-refused`, `ended`,
+    /// `timed-out`, `key-in-use`, `busy`, `policy`, `directory`, `database` or `store`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

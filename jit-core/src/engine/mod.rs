@@ -39,7 +39,8 @@ use crate::store::Store;
 /// Handle of the engine for one tenant. It is cheap to clone.
 ///
 /// Every method is cancel-safe: a change is made completely or not at all. Work in a database is
-/// done by the pump, never in the caller's future.
+/// done by the pump, never in the caller's future. Only a request looks at the target itself, for
+/// half a second at most; a target that does not answer is no obstacle.
 #[derive(Debug, Clone)]
 pub struct Jit {
     core: Arc<Core>,

@@ -15,7 +15,8 @@ use crate::id::AccessId;
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(20);
 
 impl Jit {
-    /// Waits until the role is usable, up to the limit.
+    /// Waits until the role is usable, up to the limit. The limit counts on the store's clock: with
+    /// a clock that is moved by hand nothing times out until it is moved.
     ///
     /// # Errors
     /// [`JitError::Ended`] if the access was denied, lapsed, failed or is over;
