@@ -139,9 +139,9 @@ pub mod text;
 
 pub use access::{AccessState, Refusal};
 pub use approval::{Actor, DecisionRefused, Verdict};
-pub use audit::JsonLines;
+pub use audit::{JsonLines, SigningKey};
 pub use chrono::TimeDelta;
-pub use clock::{SystemClock, Time};
+pub use clock::{SystemClock, SystemEntropy, Time};
 pub use database::{EnvCredentials, TlsMode};
 pub use directory::DirectoryError;
 pub use engine::{

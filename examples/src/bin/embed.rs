@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jit_core::{
-    AccessRequest, Actor, EnvCredentials, Jit, JsonLines, PolicyDocument, SqliteStore, TenantId, TimeDelta, TlsMode,
+    AccessRequest, Actor, EnvCredentials, Jit, JsonLines, PolicyDocument, SigningKey, SqliteStore, SystemEntropy,
+    TenantId, TimeDelta, TlsMode,
 };
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 
@@ -24,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
         .store(SqliteStore::open("jit.db")?)
         .policy(PolicyDocument::load("policy.toml")?)
         .database("orders-prod", PostgresDatabase::new(config)?)
+        .signing_key(SigningKey::load_or_create("audit.key", "orders", &SystemEntropy)?)
         .audit_sink(JsonLines::append("audit.jsonl")?)
         .build()
         .await?;

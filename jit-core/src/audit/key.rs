@@ -43,7 +43,8 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`] if the key exists and cannot be used, if it cannot be made, or if only the
     /// public half exists.
-    pub fn load_or_create(path: &Path, name: &str, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+    pub fn load_or_create(path: impl AsRef<Path>, name: &str, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let path = path.as_ref();
         match Self::load(path) {
             Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Ok(key) => {
