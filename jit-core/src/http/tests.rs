@@ -70,8 +70,8 @@ async fn law_12_errors_say_what_is_wrong_and_no_secret() {
         (plaintext(), nonsense, "cannot be reached"),
         (HttpConfig::default(), "http://127.0.0.1:1".to_owned(), "is without TLS"),
         (plaintext(), "https://127.0.0.1:1".to_owned(), "cannot be reached"),
-        (plaintext(), "ftp://127.0.0.1".to_owned(), "no URL"),
-        (plaintext(), "MARKER-URL".to_owned(), "no URL"),
+        (plaintext(), "ftp://127.0.0.1".to_owned(), "not an http or https URL"),
+        (plaintext(), "MARKER-URL".to_owned(), "not an http or https URL"),
     ];
     for (config, base, says) in cases {
         let url = base.replace("://", "://user:MARKER-LOGIN@") + "/MARKER-PATH?key=MARKER-QUERY";
