@@ -251,7 +251,7 @@ async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_writte
     new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
-    assert_eq!(jit.live_elsewhere(&pg()).await.unwrap().len(), 1);
+    assert_eq!(jit.live_elsewhere(&pg()).await.unwrap().accesses.len(), 1);
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!((held(&new, "reader"), held(&old, "reader")), (0, 1), "it ended where its data is now");

@@ -109,7 +109,7 @@ pub(crate) async fn another_identifier(running: RunningMySql) -> Result<(), BoxE
         )?;
         if realm.is_none() {
             stays_due(&jit, id).await?;
-            must(jit.live_elsewhere(&TargetName::new("db")?).await?.len() == 1, "nothing is listed")?;
+            must(jit.live_elsewhere(&TargetName::new("db")?).await?.accesses.len() == 1, "nothing is listed")?;
             same_data(&jit, "db").await?;
         }
         revoked(&jit, id).await?;

@@ -1,35 +1,70 @@
 //! Confirmation of a target that has changed, and the fate of what is live on its old server.
 
+use std::collections::BTreeSet;
+
 use super::super::Jit;
 use super::super::apply::loaded;
 use super::super::core::{Core, TRIES, Tenant};
 use super::super::error::JitError;
-use super::super::records::{RoleOwner, TargetRecord, body, body_or_default, expect, put, role_owner_key, target_key};
+use super::super::records::{
+    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
+};
 use super::super::unit_of_work::UnitOfWork;
 use super::super::view::AccessView;
 use crate::access::{Access, Event};
 use crate::approval::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span, to_std};
-use crate::database::{Identity, Membership};
+use crate::database::{Continuity, Grantor, Identity, Membership, Seen};
 use crate::grant::Grant;
 use crate::holding::{ArmedSwitch, Holding, Orphan, Watch};
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::policy::Action;
 use crate::store::{Expect, Kind, PageQuery, Record, RecordKey, StoreError};
 
+/// Accesses that are live on the server that a target led to before, and not on the one that
+/// answers now.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Elsewhere {
+    /// Accesses and their places. Each is overdue once its window has closed, until that server
+    /// answers again or is retired.
+    pub accesses: Vec<AccessView>,
+    /// True if the server that answers now shows that it has the data of the old one: it listens
+    /// where that one did, was started later, and holds every membership that was granted there.
+    pub same_data: bool,
+}
+
 impl Jit {
-    /// Returns the accesses that are live in another realm than the one that answers under the
-    /// target's name now. Each is overdue once its window has closed, until that server answers again
-    /// or is retired.
+    /// Returns what is live in another realm than the one that answers under the target's name now.
     ///
     /// # Errors
     /// [`JitError::Database`] if the target does not answer.
-    pub async fn live_elsewhere(&self, name: &TargetName) -> Result<Vec<AccessView>, JitError> {
-        let found = self.core.tenant(&self.tenant)?.database(name)?.identify().await?;
+    pub async fn live_elsewhere(&self, name: &TargetName) -> Result<Elsewhere, JitError> {
+        let settings = self.core.tenant(&self.tenant)?;
+        let database = settings.database(name)?;
+        let found = database.identify().await?;
         let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
+        let mut same_data = !elsewhere.is_empty();
+        let realms: BTreeSet<&RealmId> = elsewhere.iter().filter_map(Access::realm).collect();
+        for realm in realms {
+            let known = self.core.store.read(&realm_key(&self.tenant, realm)).await?;
+            let known: Option<RealmRecord> = known.as_ref().map(body).transpose()?;
+            same_data &= known.is_some_and(|known| {
+                let continues = database.continues(&known.seen(realm), &found);
+                matches!(continues, Continuity::Same | Continuity::Restarted)
+            });
+        }
+        let granted: Vec<Membership> =
+            elsewhere.iter().filter_map(|access| access.grant()?.membership().map(by_name)).collect();
+        same_data = same_data && !granted.is_empty() && {
+            let seen = database.observe(&granted).await?;
+            let ours = |seen: &Seen| seen.direct.iter().any(|grant| !matches!(grant.grantor, Grantor::Other(_)));
+            seen.identity.realm == found.realm && seen.seen.len() == granted.len() && seen.seen.iter().all(ours)
+        };
         let now = self.core.store.now().await?;
-        Ok(elsewhere.iter().map(|access| AccessView::of(access, now)).collect())
+        let accesses = elsewhere.iter().map(|access| AccessView::of(access, now)).collect();
+        Ok(Elsewhere { accesses, same_data })
     }
 
     /// Confirms the target as it is now, with the same data as the old server: restored, failed

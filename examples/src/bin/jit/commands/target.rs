@@ -20,10 +20,20 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Res
     let jit = at.engine().await?;
     let (target, actor) = (&asked.one.target, at.actor(&jit, &asked.one.actor));
     // a target that does not answer now is contacted when it does
-    let left = jit.live_elsewhere(target).await.unwrap_or_default();
-    let same_data = asked.same_data;
+    let elsewhere = jit.live_elsewhere(target).await.unwrap_or_default();
+    let left = elsewhere.accesses.as_slice();
+    let same_data = asked.same_data || (elsewhere.same_data && !asked.other_data);
     let each: Vec<String> =
         left.iter().map(|view| format!("{} ({} of `{}`, {})", view.id, view.role, view.account, view.state)).collect();
+    if !left.is_empty() && !same_data && !asked.other_data {
+        let message = format!(
+            "on the server that `{target}` was these are live, and this one does not hold them: {}",
+            each.join(", ")
+        );
+        let hint = "add --same-data if this one has its data (restored, failed over): they end here in time; \
+                    add --other-data to leave them to that server, where they stay overdue";
+        return Err(Failure::refused("live-elsewhere", message, hint));
+    }
     let carried = if same_data {
         jit.confirm_same_data(&actor, target).await?
     } else {
@@ -45,8 +55,7 @@ pub(super) async fn confirm(at: &Context<'_>, asked: &cli::ConfirmTarget) -> Res
             (false, true) => format!("\n{carried} carried over, to end here: {}", each.join(", ")),
             (false, false) => {
                 format!(
-                    "\nleft on the server that it was, overdue until that one answers or the target is retired: {}\n\
-                     (if this server has its data, confirm with --same-data: then they end here)",
+                    "\nleft on the server that it was, overdue until that one answers or the target is retired: {}",
                     each.join(", ")
                 )
             }
