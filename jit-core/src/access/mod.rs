@@ -259,11 +259,7 @@ impl Access {
     /// Checks whether the access has reached its last state.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        match &self.phase {
-            Phase::Pending(_) => false,
-            Phase::Denied(_) | Phase::Cancelled(_) | Phase::Lapsed(_) => true,
-            Phase::Approved(grant) => grant.is_final(),
-        }
+        !self.state().is_open()
     }
 
     /// Checks whether the role is past its end and not known to be gone. The limit is 5 s past the
