@@ -105,21 +105,18 @@
     )
 )]
 
-pub mod access;
 mod actor;
 mod alike;
-pub mod approval;
 pub mod approver;
 pub mod audit;
 pub mod audit_event;
+mod catalog;
 pub mod clock;
 pub mod database;
 pub mod directory;
 pub mod engine;
-pub mod grant;
 mod handling;
 mod hex;
-pub mod holding;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
@@ -127,18 +124,23 @@ mod key_file;
 #[doc = include_str!("laws.md")]
 pub mod laws {}
 pub mod mfa;
+mod model;
 mod names;
 pub mod notify;
 pub mod policy;
-pub mod request;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 #[allow(clippy::disallowed_methods, reason = "it is tests, and the simulator that owns the time")]
 pub mod testkit;
 pub mod text;
 
-pub use access::{AccessState, Refusal};
-pub use approval::{Actor, DecisionRefused, Verdict};
+/// Machines of the engine, for the project's own tests and tools. They change without notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::model::{access, approval, grant, holding, proof, request};
+}
+
+pub use actor::{Actor, Evidence};
 pub use audit::{JsonLines, SigningKey};
 pub use chrono::TimeDelta;
 pub use clock::{SystemClock, SystemEntropy, Time};
@@ -149,6 +151,8 @@ pub use engine::{
     Reconcile, Scope, TenantBuilder,
 };
 pub use id::{AccessId, Account, Principal, QuestionId, RoleName, TargetName, TenantId};
+pub use model::access::{AccessState, Refusal, UnknownState};
+pub use model::approval::{DecisionRefused, Verdict};
 pub use policy::PolicyDocument;
 pub use secrecy::SecretString;
 pub use store::MemoryStore;

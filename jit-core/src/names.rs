@@ -34,6 +34,20 @@ pub(crate) fn split<const N: usize>(text: &str) -> Option<[&str; N]> {
     Some(names)
 }
 
+/// Makes a name of 64 hexadecimal digits from these parts, and from no others, for something that
+/// has no other name on the server.
+#[must_use]
+pub fn name_for(parts: &[&str]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for part in parts {
+        // with its length, so that no two lists of parts are one text
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    crate::hex::hex(&hash.finalize())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use jit_core::clock::{Time, whole_micros};
 use jit_core::database::{
     Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
-    ObjectId, Observation, OfTheBroker, Prepared, Seen, Session,
+    ObjectId, Observation, OfTheBroker, PreparedTransaction, Seen, Session,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
 use tokio_postgres::types::ToSql;
@@ -288,12 +288,12 @@ fn sessions_of(pids: Vec<i32>, names: Vec<Option<Said>>, since: Vec<Option<Time>
     sessions.collect()
 }
 
-fn prepared_of(row: &Row) -> Result<Vec<Prepared>, DatabaseError> {
+fn prepared_of(row: &Row) -> Result<Vec<PreparedTransaction>, DatabaseError> {
     let gids = texts(row, "gids")?;
     let databases = texts(row, "databases")?;
     let owners = texts(row, "owners")?;
     let all = gids.into_iter().zip(databases.into_iter().zip(owners));
-    Ok(all.map(|(gid, (database, owner))| Prepared { gid, database, owner }).collect())
+    Ok(all.map(|(gid, (database, owner))| PreparedTransaction { gid, database, owner }).collect())
 }
 
 /// Reads an array. An aggregate over nothing is NULL, which means an empty list.

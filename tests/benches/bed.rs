@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::database::{Credentials, FixedCredentials, TlsMode};
 use jit_core::engine::Jit;
 use jit_core::id::{Principal, TenantId};

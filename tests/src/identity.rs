@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::database::Database;
 use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{AccessId, Principal, TargetName, TenantId};

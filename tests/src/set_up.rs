@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::database::{Check, Database, Severity};
 use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{AccessId, Principal, TargetName, TenantId};

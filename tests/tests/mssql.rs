@@ -11,8 +11,8 @@ use jit_core::database::{
     ArmOrder, Call, Check, Database, DeadMansSwitch, DefaultRole, FixedCredentials, GrantOrder, Membership,
     MembershipScope, RevokeHow, RevokeOrder, RevokeReport, Seen, Severity, SwitchKind, TlsMode,
 };
-use jit_core::holding::{leftovers, marks};
 use jit_core::id::{AccessId, RoleName};
+use jit_core::internal::holding::{leftovers, marks};
 use jit_core::policy::{Prepared, Sessions, Stance};
 use jit_core::testkit::database_laws::witness;
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};

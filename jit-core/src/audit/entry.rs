@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, Detail};
 use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, EntryId, NodeId, TenantId};

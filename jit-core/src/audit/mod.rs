@@ -38,4 +38,4 @@ pub use sequencer::{Advanced, BATCH, advance, checkpoint};
 pub use sink::{AuditSink, DeliverError, Delivered, JsonLines, NumberedEntry, SinkError, TracingSink, deliver_pending};
 pub use tile::{TILE_WIDTH, Tile, TileId};
 pub use tree::Edge;
-pub use verify::{Verified, VerifyError, verify};
+pub use verify::{VerifiedLog, VerifyError, verify};

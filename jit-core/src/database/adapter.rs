@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use super::{Call, Check, CheckSubject, DatabaseError, NameError, SettleOrder, Severity};
 use crate::clock::{Time, after, span, to_std};
+pub use crate::names::name_for;
 
 /// Remaining time of a call.
 #[derive(Debug, Clone, Copy)]
@@ -267,20 +268,6 @@ pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
         )
     };
     !results.iter().any(uncertain)
-}
-
-/// Makes a name of 64 hexadecimal digits from these parts, and from no others, for something that
-/// has no other name on the server.
-#[must_use]
-pub fn name_for(parts: &[&str]) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for part in parts {
-        // with its length, so that no two lists of parts are one text
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    crate::hex::hex(&hash.finalize())
 }
 
 /// Fix, in a sentence, for a dead man's switch whose table, routines or rights are missing.

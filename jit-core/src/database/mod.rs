@@ -3,14 +3,11 @@
 
 pub mod adapter;
 mod credentials;
-mod dead_mans_switch;
 mod declared;
 mod error;
 mod mark;
 mod order;
-mod owned_objects;
 mod password;
-mod seen;
 pub mod tls;
 
 use std::fmt::Debug;
@@ -20,27 +17,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use crate::catalog::{
+    ArmOrder, Armed, Check, CheckSubject, DEAD_MAN_GRACE, DeadMansSwitch, DefaultRole, Disarmed, Granted, Grantor,
+    Holder, Holders, Identity, MOST_OWNED_OBJECTS, Membership, MembershipGrant, ObjectId, Observation, OfTheBroker,
+    Owned, OwnedObject, OwnedObjects, PreparedTransaction, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen,
+    Session, SettleOrder, Severity, SwitchKind,
+};
 pub use crate::handling::MembershipScope;
 pub use credentials::{
     CommandCredentials, Credentials, CredentialsError, EnvCredentials, FileCredentials, FixedCredentials,
 };
-pub use dead_mans_switch::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadMansSwitch, Disarmed, SwitchKind};
 pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
-pub(crate) use error::anothers;
-pub use error::{DatabaseError, NameError, Rejection};
+pub use error::{DatabaseError, NameError};
 pub use mark::{StoreMarks, store_in};
-pub use order::{DefaultRole, GrantOrder, RevokeHow, RevokeOrder, SettleOrder};
-pub use owned_objects::{MOST_OWNED_OBJECTS, Owned, OwnedObject, OwnedObjects};
+pub use order::GrantOrder;
 pub use password::{Known, Password};
-pub use seen::{
-    Check, CheckSubject, Grantor, Holder, Holders, Membership, MembershipGrant, ObjectId, Observation, OfTheBroker,
-    Prepared, Seen, Session, Severity,
-};
 pub use tls::TlsMode;
 
-use crate::clock::Time;
-use crate::id::{Account, RealmId, RoleName, StoreId};
+use crate::id::{Account, RoleName, StoreId};
 
 /// A database server as the engine sees it.
 ///
@@ -280,32 +275,6 @@ pub struct Call {
     pub store: Option<StoreId>,
 }
 
-/// Identity of the server that answers: its realm and its incarnation. Two identities are equal if
-/// both of these are equal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Identity {
-    /// Realm, which is where the roles live.
-    pub realm: RealmId,
-    /// Incarnation: it changes when the server was restarted, failed over or restored (timeline,
-    /// start time). Two servers that run at the same time never show the same one, even if one is a
-    /// copy of the other.
-    pub incarnation: String,
-    /// Position in the server's log, as the adapter writes it. A later incarnation of the server
-    /// has to show it again, and an earlier copy cannot. Empty if the server shows none.
-    #[serde(default)]
-    pub position: String,
-}
-
-impl PartialEq for Identity {
-    fn eq(&self, other: &Self) -> bool {
-        // the position grows while the server stays the same
-        let Self { realm, incarnation, position: _ } = self;
-        *realm == other.realm && *incarnation == other.incarnation
-    }
-}
-
-impl Eq for Identity {}
-
 /// Relation of a server to the one that was seen before, if it shows another incarnation of the
 /// same realm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,37 +321,4 @@ pub struct Capabilities {
     pub dead_mans_switch: DeadMansSwitch,
     /// Remarks for people (`server roles take up to 5 minutes to apply`).
     pub remarks: Vec<String>,
-}
-
-/// Answer to a grant order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Granted {
-    /// Server's own time right after the statement, UTC.
-    pub server_time: Time,
-    /// Server that granted the membership, as the very connection saw it.
-    pub identity: Identity,
-}
-
-/// Answer to a revoke order: what was done and what was seen afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevokeReport {
-    /// Catalog and session list, read after the statement and after the sessions were ended.
-    pub seen: Seen,
-    /// True if the membership was there when the revoke came. `None` if nothing was to be taken, or
-    /// nobody looked.
-    pub was_held: Option<bool>,
-    /// Reason why the role stays a default role of the account although the membership is gone. Set
-    /// only if trying again will not fix it. For people to read.
-    pub default_kept: Option<String>,
-    /// Sessions that were ended.
-    pub ended: Vec<Session>,
-    /// Names of the prepared transactions that were rolled back.
-    pub rolled_back: Vec<String>,
-    /// Server's own time right after the statement was committed, UTC. A session that began later
-    /// never had the role.
-    pub revoked_at: Time,
-    /// Server's own time of the last look, UTC.
-    pub server_time: Time,
-    /// Server that did the work and was looked at, as the very connection saw it.
-    pub identity: Identity,
 }

@@ -1,10 +1,10 @@
-//! Orders that the engine gives to a database.
+//! Order to grant a membership.
 
-use super::seen::Membership;
-use crate::approval::Witness;
+use crate::catalog::Membership;
 use crate::clock::Time;
-use crate::handling::{Activation, MembershipScope, Prepared, Sessions, Stance};
+use crate::handling::{Activation, MembershipScope, Stance};
 use crate::id::AccessId;
+use crate::model::approval::Witness;
 
 /// Order to grant a membership. Only a satisfied approval makes one (law 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,57 +84,4 @@ impl GrantOrder {
     pub fn activation(&self) -> Activation {
         self.activation
     }
-}
-
-/// Order to revoke a membership, or to narrow it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevokeOrder {
-    /// Access on whose behalf it is revoked. If several end together, this is the first.
-    pub access: AccessId,
-    /// Account and role. Ids win over names if they are given, so that a renamed account is still
-    /// found.
-    pub membership: Membership,
-    /// Extent: the whole membership, only the wider part, or nothing of it.
-    pub how: RevokeHow,
-    /// Handling of the account's sessions.
-    pub sessions: Sessions,
-    /// Handling of the account's prepared transactions.
-    pub prepared: Prepared,
-    /// Default role of the account afterwards, on engines that have default roles.
-    pub default_role: DefaultRole,
-}
-
-/// Fate of a default role when an access ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DefaultRole {
-    /// Default role stays: another access wants it, or we never made it a default role.
-    Stays,
-    /// Default role is taken away.
-    Goes {
-        /// Role that replaces it, if the engine has only one default role and this one is it now.
-        /// It is the role of another access, or the one that was there before. `None`: no default
-        /// role.
-        back_to: Option<String>,
-    },
-}
-
-/// Extent of a [`RevokeOrder`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevokeHow {
-    /// Whole membership that the broker granted.
-    Remove,
-    /// Only `SET ROLE`: a narrower access still needs the membership.
-    Narrow,
-    /// Nothing is taken from the catalog, because another access holds the same scope. Only
-    /// sessions are ended, and the look is done.
-    Nothing,
-}
-
-/// Order to make sure that nothing of this earlier call can still arrive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettleOrder {
-    /// Label of the earlier call ([`super::Call::label`]).
-    pub label: String,
-    /// Latest `not_after` of that call's orders (the server's clock, UTC).
-    pub not_after: Time,
 }

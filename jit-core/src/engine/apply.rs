@@ -6,13 +6,13 @@ use super::records::RoleOwner;
 use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
 use super::unit_of_work::UnitOfWork;
 use super::view::AccessView;
-use crate::access::{Access, Event, Refused, Step};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::grant::{Grant, Window};
-use crate::holding::{ArmedSwitch, Holding, mode, same};
 use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
+use crate::model::access::{Access, Event, Refused, Step};
+use crate::model::grant::{Grant, Window};
+use crate::model::holding::{ArmedSwitch, Holding, mode};
 use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
@@ -214,7 +214,7 @@ impl Core {
         let live = matches!(access.grant(), Some(Grant::Active(_)));
         let retired = matches!(access.grant(), Some(Grant::Retired(_)));
         let membership = access.grant().and_then(Grant::membership);
-        let mine = |armed: &ArmedSwitch| membership.is_some_and(|membership| same(&armed.membership, membership));
+        let mine = |armed: &ArmedSwitch| membership.is_some_and(|membership| armed.membership.is_same(membership));
         holding.armed.retain(|armed| !(retired && mine(armed)));
         for armed in holding.armed.iter_mut().filter(|armed| live && moved && mine(armed)) {
             armed.due = Some(now);

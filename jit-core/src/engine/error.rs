@@ -1,9 +1,9 @@
 //! Errors of commands, by what the caller may conclude.
 
-use crate::access::{AccessState, Refusal};
 use crate::database::{DatabaseError, NameError};
 use crate::directory::DirectoryError;
 use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
+use crate::model::access::{AccessState, Refusal};
 use crate::store::StoreError;
 use crate::text::TextError;
 

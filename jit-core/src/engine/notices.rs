@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::core::Tenant;
-use crate::access::Access;
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, Detail, EventKind, stamp};
 use crate::clock::to_std;
-use crate::grant::{Grant, Window};
+use crate::model::access::Access;
+use crate::model::grant::{Grant, Window};
 
 /// Returns the notifiers that tell of this event: those that the rule names, or all of them. None
 /// if people are not told of it.

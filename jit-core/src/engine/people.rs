@@ -7,15 +7,16 @@ use super::error::JitError;
 use super::records::owes_label;
 use super::stops::StopsNow;
 use super::unit_of_work::UnitOfWork;
-use crate::access::Access;
+use crate::actor::Actor;
 use crate::alike::refusal;
-use crate::approval::{Actor, Approval, Fresh, Parties, Snapshot};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
 use crate::id::{AccessId, Principal, TargetName, TenantId};
+use crate::model::access::Access;
+use crate::model::approval::{Approval, Fresh, Parties, Snapshot};
+use crate::model::request::Request;
 use crate::policy::{Action, Question, Ruling};
-use crate::request::Request;
 use crate::store::{Kind, PageQuery, StoreError, Write};
 
 impl Tenant {

@@ -4,12 +4,13 @@ use super::core::{Core, TRIES, Tenant};
 use super::error::JitError;
 use super::records::{OnceRecord, factor_key, once_key, put, put_bytes};
 use super::unit_of_work::UnitOfWork;
-use crate::access::Access;
-use crate::approval::{Actor, Mfa, Proven};
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::id::FactorName;
 use crate::mfa::{Challenge, FactorError, Once, Response};
+use crate::model::access::Access;
+use crate::model::approval::{Mfa, Proven};
 use crate::names::join;
 use crate::store::{Lane, Record, RecordKey, Schedule, StoreError, Write};
 

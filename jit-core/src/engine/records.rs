@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Access, Phase};
 use crate::clock::Time;
 use crate::database::Identity;
-use crate::holding::Holding;
 use crate::id::{AccessId, ApproverName, FactorName, Principal, QuestionId, RealmId, RoleName, TargetName, TenantId};
+use crate::model::access::{Access, Phase};
+use crate::model::holding::Holding;
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
 
@@ -291,7 +291,7 @@ pub(crate) fn write_holding(holding: &Holding, expect: Expect, due: Option<Time>
     let label = |name: &str, there: bool| there.then(|| (name.to_owned(), holding.realm.to_string()));
     let labels = [label(WATCHED, !holding.watched.is_empty()), label(ARMED, !holding.armed.is_empty())];
     let body = encode(&at, serde_json::to_vec(holding))?;
-    let schedule = due.filter(|_| !holding.is_empty()).map(|due| holding.schedule(due));
+    let schedule = due.filter(|_| !holding.is_empty()).map(|due| schedule_of(holding, due));
     Ok(Some(Write {
         at,
         expect,
@@ -311,4 +311,9 @@ fn labels(access: &Access) -> BTreeMap<String, String> {
     }
     labels.extend(access.unreviewed().map(owes_label));
     labels
+}
+
+/// Returns the lane and the time at which the record of a holding is claimed.
+pub(super) fn schedule_of(holding: &Holding, due: Time) -> Schedule {
+    Schedule { lane: Lane::realm(&holding.realm), due, serial: holding.serial() }
 }

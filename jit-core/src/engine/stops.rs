@@ -10,12 +10,12 @@ use super::ask::Scope;
 use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::records::{TargetRecord, body_or_default, guard, policy_key, stops_key, target_key};
-use crate::access::Access;
 use crate::alike::are_alike;
 use crate::clock::Time;
 use crate::directory::DirectoryError;
 use crate::id::{Principal, RealmId, TargetName, TenantId};
-use crate::request::Request;
+use crate::model::access::Access;
+use crate::model::request::Request;
 use crate::store::{Record, StoreError, Write};
 
 /// Time for which a stop waits until the directory says who is meant. The stop does not depend on

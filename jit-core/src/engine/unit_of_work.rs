@@ -10,14 +10,14 @@ use super::events::EngineEvent;
 use super::notices::{fields, grantees};
 use super::records::{ReviewRecord, put, review_key, write_access, write_holding};
 use super::view::AccessView;
-use crate::access::Access;
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit::EntryContext;
 use crate::audit_event::{AuditEvent, Detail, EventKind};
 use crate::clock::{Time, after};
 use crate::hex::random_hex;
-use crate::holding::Holding;
 use crate::id::{ApproverName, TenantId};
+use crate::model::access::Access;
+use crate::model::holding::Holding;
 use crate::notify::Notice;
 use crate::store::{Change, Expect, Lane, NewEntry, Schedule, StoreError};
 

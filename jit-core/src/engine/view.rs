@@ -3,14 +3,14 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use crate::access::{Access, AccessState, Phase, ReviewGiven};
-use crate::approval::{Answer, Verdict};
 use crate::audit_event::stamp;
 use crate::clock::{Time, micros};
-use crate::grant::{Cause, Evidence, Grant};
 use crate::id::{
     AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
 };
+use crate::model::access::{Access, AccessState, Phase, ReviewGiven};
+use crate::model::approval::{Answer, Verdict};
+use crate::model::grant::{Cause, EndEvidence, Grant};
 
 /// View of an access as it stands. Times are the store's, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,9 +90,9 @@ pub struct AccessView {
     /// Review that is owed for an emergency, or was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewView>,
-    /// Evidence seen in the database at the end.
+    /// EndEvidence seen in the database at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<EndEvidence>,
 }
 
 /// Answer of an outside system.
@@ -152,7 +152,7 @@ impl AccessView {
         let window = access.window();
         let expires_at = match access.grant() {
             Some(Grant::Granting(granting)) => Some(granting.latest_end),
-            _ => window.map(crate::grant::Window::end),
+            _ => window.map(crate::model::grant::Window::end),
         };
         let extension = access.extension();
         let decided = access.approval().decisions().iter();
@@ -174,7 +174,7 @@ impl AccessView {
             duration: request.duration,
             asked_at: request.asked_at,
             starts_at: request.start,
-            activated_at: window.map(crate::grant::Window::activated_at),
+            activated_at: window.map(crate::model::grant::Window::activated_at),
             expires_at,
             ended_at,
             cause,
@@ -238,7 +238,7 @@ fn undecided(since: Time) -> String {
     format!("nobody any more: the time to decide ended at {}, and it lapses as soon as a pump runs", stamp(since))
 }
 
-fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<Evidence>) {
+fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<EndEvidence>) {
     match access.phase() {
         Phase::Pending(_) => (None, None, None),
         Phase::Denied(closed) | Phase::Cancelled(closed) | Phase::Lapsed(closed) => {

@@ -17,13 +17,13 @@ use futures_util::future::join_all;
 use super::core::Core;
 use super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
 use super::unit_of_work::UnitOfWork;
-use crate::access::Access;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, span, to_std};
 use crate::database::{Continuity, Database, Identity, Membership, is_declared};
-use crate::grant::Grant;
-use crate::holding::Holding;
 use crate::id::{RealmId, TargetName, TenantId};
+use crate::model::access::Access;
+use crate::model::grant::Grant;
+use crate::model::holding::Holding;
 use crate::store::{Change, Kind, RecordKey, StoreError};
 
 /// Limit for another target to show which server it leads to.

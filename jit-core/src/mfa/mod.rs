@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use crate::actor::Response;
-use crate::approval::Proven;
 use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, FactorName, Principal, TenantId};
+use crate::model::approval::Proven;
 use crate::store::BoxError;
 
 #[cfg(feature = "oidc")]
@@ -37,7 +37,7 @@ pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 ///
 /// use async_trait::async_trait;
 /// use jit_core::SecretString;
-/// use jit_core::mfa::{Challenge, Factor, FactorError, Verified};
+/// use jit_core::mfa::{Challenge, Factor, FactorError, VerifiedFactor};
 ///
 /// /// Codes from a company's own service, which accepts each code once.
 /// #[derive(Debug)]
@@ -49,11 +49,11 @@ pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 ///         &self,
 ///         challenge: &Challenge<'_>,
 ///         response: &SecretString,
-///     ) -> Result<Verified, FactorError> {
+///     ) -> Result<VerifiedFactor, FactorError> {
 ///         if !accepts(challenge, response).await {
 ///             return Err(FactorError::wrong("the service does not accept this code"));
 ///         }
-///         Ok(Verified { at: challenge.now, details: BTreeMap::new(), keep: None, once: None })
+///         Ok(VerifiedFactor { at: challenge.now, details: BTreeMap::new(), keep: None, once: None })
 ///     }
 /// }
 /// # async fn accepts(_: &Challenge<'_>, _: &SecretString) -> bool { false }
@@ -64,7 +64,7 @@ pub trait Factor: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`FactorError`] says why the response proves nothing.
-    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError>;
+    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<VerifiedFactor, FactorError>;
 
     /// Begins the set-up for a person; `None` if this factor needs no set-up here. The factor
     /// counts once [`Factor::verify`] has accepted a response.
@@ -96,7 +96,7 @@ pub struct Challenge<'a> {
 
 /// Accepted response, with what it proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedFactor {
     /// Time at which the human proved it, UTC.
     pub at: Time,
     /// Details for the log; no secret.
@@ -107,7 +107,7 @@ pub struct Verified {
     pub once: Option<Once>,
 }
 
-impl Verified {
+impl VerifiedFactor {
     /// Returns the proof as the log and the approval hold it.
     #[must_use]
     pub fn proven(&self, factor: &FactorName) -> Proven {

@@ -17,15 +17,16 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::approval::Plan;
 use crate::clock::Time;
 use crate::directory::{Directory, Person};
 pub use crate::handling::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RoleName, RuleName, TargetName};
-
-/// Longest time of an access from its activation, extensions included, whatever policy says (law
-/// 2).
-pub const CEILING: TimeDelta = TimeDelta::hours(24);
+pub use crate::model::approval::{
+    BreakGlass, Escalation, Handling, Limits, Mfa, MfaOf, Outside, Plan, Requirement, RequirementParty, Stage,
+    TooManyWays, Who,
+};
+pub use crate::model::grant::CEILING;
+pub use crate::model::ruling::Ruling;
 
 /// Turns a question into a ruling.
 ///
@@ -37,7 +38,7 @@ pub const CEILING: TimeDelta = TimeDelta::hours(24);
 /// ```
 /// use std::collections::BTreeSet;
 ///
-/// use jit_core::approval::Plan;
+/// use jit_core::policy::Plan;
 /// use jit_core::directory::Person;
 /// use jit_core::id::{Group, RoleName, TargetName};
 /// use jit_core::policy::{Action, Explained, Policy, Question, Ruling};
@@ -186,22 +187,6 @@ impl Mentions {
             self.any_factor |= stage.mfa.is_some();
         }
     }
-}
-
-/// Answer of the policy to a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ruling {
-    /// The request is denied.
-    Denied {
-        /// Rule that matched and whose limits or demands were not met; `None` if no rule matched.
-        rule: Option<RuleName>,
-        /// Reason of the denial, and what would be accepted.
-        reason: String,
-        /// Hash of the policy.
-        policy: String,
-    },
-    /// The request is allowed once this plan is met.
-    Planned(Plan),
 }
 
 /// Answer of one rule to a question.

@@ -2,15 +2,15 @@
 
 use chrono::TimeDelta;
 
-use crate::access::{Access, Event};
-use crate::approval::{Handling, Limits, Parties, Plan};
 use crate::clock::{Entropy, Time, after};
 use crate::database::{Granted, Identity, Membership, MembershipScope, ObjectId, Seen};
 use crate::engine::records::{write_access, write_holding};
-use crate::holding::{Holding, judge};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
+use crate::model::access::{Access, Event};
+use crate::model::approval::{Handling, Limits, Parties, Plan};
+use crate::model::holding::{Holding, judge};
+use crate::model::request::Request;
 use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
-use crate::request::Request;
 use crate::store::{BoxError, Expect, Write};
 
 /// Returns the writes that put one active access into a store, made by running the state machines.

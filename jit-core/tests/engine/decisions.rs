@@ -1,7 +1,7 @@
 //! People and their rights: who decides (law 8), who may do what (law 16), and whose access it is
 //! (law 13).
 
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::engine::Jit;
 use jit_core::engine::Reconcile;
 use jit_core::engine::{Scope, TenantBuilder};

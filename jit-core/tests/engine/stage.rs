@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::clock::{Clock, SystemClock, Time};
 use jit_core::database::Database;
 use jit_core::engine::{AccessRequest, AccessView, Jit};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::clock::Time;
 use jit_core::database::{FixedCredentials, TlsMode};
 use jit_core::engine::{AccessRequest, AccessView, Filter, Jit, JitError, Reconcile};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jit_core::database::OwnedObject;
-use jit_core::holding::{leftovers, marks};
+use jit_core::internal::holding::{leftovers, marks};
 use jit_core::policy::Sessions;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::World as _;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jit_core::database::{MembershipScope, Severity};
 use jit_core::engine::AccessRequest;
-use jit_core::holding::{leftovers, marks};
 use jit_core::id::RoleName;
+use jit_core::internal::holding::{leftovers, marks};
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, By, World as _};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::approval::{Actor, Witness};
+use jit_core::Actor;
 use jit_core::database::{
     ArmOrder, Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
     RevokeReport,
 };
 use jit_core::engine::Jit;
 use jit_core::id::{AccessId, Principal, TenantId};
+use jit_core::internal::approval::Witness;
 use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
 use jit_core::store::{BoxError, MemoryStore};
 use jit_core::testkit::database_laws::{Act, Login, World, witness};

@@ -1,7 +1,7 @@
 //! Approves with a token, through the whole engine.
 
 use chrono::TimeDelta;
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::engine::{AccessRequest, AccessView, Jit};
 use jit_core::id::FactorName;
 use jit_core::policy::PolicyDocument;

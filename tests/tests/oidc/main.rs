@@ -18,7 +18,7 @@ use std::time::Duration;
 use jit_core::clock::{Clock as _, SystemClock};
 use jit_core::http::{HttpConfig, Plaintext};
 use jit_core::id::{AccessId, Principal, TenantId};
-use jit_core::mfa::{Challenge, Factor as _, FactorError, OidcConfig, OidcFactor, Verified};
+use jit_core::mfa::{Challenge, Factor as _, FactorError, OidcConfig, OidcFactor, VerifiedFactor};
 use jit_core::testkit::ManualClock;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ impl Scene {
         self.provider.token("ES256", &self.claims(changes))
     }
 
-    async fn verify(&self, token: &str) -> Result<Verified, FactorError> {
+    async fn verify(&self, token: &str) -> Result<VerifiedFactor, FactorError> {
         let (tenant, who) = (TenantId::new("default").unwrap(), Principal::new("alice").unwrap());
         let access: AccessId = ACCESS.parse().unwrap();
         let challenge = Challenge {

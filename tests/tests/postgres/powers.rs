@@ -1,7 +1,7 @@
 //! Tests of the rights that outlive a membership, and of leftovers.
 
 use jit_core::database::{DatabaseError, Rejection};
-use jit_core::holding::{leftovers, marks};
+use jit_core::internal::holding::{leftovers, marks};
 use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::World as _;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jit_core::AccessState;
-use jit_core::approval::Verdict;
+use jit_core::Verdict;
 use jit_core::clock::Time;
 use jit_core::engine::AccessView;
 use jit_core::id::Principal;

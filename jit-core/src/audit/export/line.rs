@@ -1,7 +1,7 @@
 //! The lines of an export: they are written in one form only, and read in that form only.
 
-use super::super::checkpoint::Checkpoint;
-use super::super::hash::Hash;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::hash::Hash;
 use crate::id::TenantId;
 
 /// Writes the first line, without its end.

@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, Read as _};
 
-use super::super::broken::{Broken, Wrong};
-use super::super::canonical;
-use super::super::checkpoint::Checkpoint;
-use super::super::hash::Hash;
-use super::super::key::VerifyingKey;
-use super::super::tree::Edge;
 use super::ExportError;
 use super::line::{read_checkpoint, read_entry, read_header};
+use crate::audit::broken::{Broken, Wrong};
+use crate::audit::canonical;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::hash::Hash;
+use crate::audit::key::VerifyingKey;
+use crate::audit::tree::Edge;
 use crate::id::TenantId;
 
 /// Longest line of an export, in bytes.

@@ -1,5 +1,5 @@
-use super::super::tree::Edge;
 use super::*;
+use crate::audit::tree::Edge;
 
 /// Computes the root as RFC 6962 section 2.1 defines it, word for word.
 fn naive_root(leaves: &[Hash]) -> Hash {

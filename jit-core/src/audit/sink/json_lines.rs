@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::super::checkpoint::Checkpoint;
-use super::super::export::checkpoint_line;
 use super::{AuditSink, NumberedEntry, SinkError};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::export::checkpoint_line;
 use crate::clock::SystemEntropy;
 use crate::hex::random_hex;
 use crate::key_file::{read_short, write_new};

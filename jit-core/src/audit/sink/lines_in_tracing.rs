@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::super::checkpoint::Checkpoint;
 use super::{AuditSink, NumberedEntry, SinkError};
+use crate::audit::checkpoint::Checkpoint;
 
 /// Writes every entry as a `tracing` event at level info with the target `jit::audit`. It keeps
 /// nothing itself: the subscriber decides if entries survive.

@@ -1,8 +1,8 @@
 //! Classification of an entry that is not the one that was numbered.
 
-use super::super::broken::{Broken, Wrong};
-use super::super::hash::Hash;
-use super::super::tile::{TILE_WIDTH, Tile};
+use crate::audit::broken::{Broken, Wrong};
+use crate::audit::hash::Hash;
+use crate::audit::tile::{TILE_WIDTH, Tile};
 use crate::id::TenantId;
 use crate::store::{Kind, PageQuery, Store, StoreError, StoredEntry};
 

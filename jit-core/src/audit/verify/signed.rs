@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::super::broken::{Broken, Wrong};
-use super::super::checkpoint::Checkpoint;
-use super::super::head::{LogHead, read_checkpoint};
-use super::super::key::VerifyingKey;
-use super::super::tree::Edge;
 use super::VerifyError;
+use crate::audit::broken::{Broken, Wrong};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::head::{LogHead, read_checkpoint};
+use crate::audit::key::VerifyingKey;
+use crate::audit::tree::Edge;
 use crate::id::TenantId;
 use crate::store::{Kind, PageQuery, Store, StoreError};
 

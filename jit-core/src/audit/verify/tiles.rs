@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::super::broken::{Broken, Wrong};
-use super::super::hash::Hash;
-use super::super::head::LogHead;
-use super::super::tile::{TILE_WIDTH, Tile, TileId};
-use super::super::tree::Edge;
 use super::VerifyError;
+use crate::audit::broken::{Broken, Wrong};
+use crate::audit::hash::Hash;
+use crate::audit::head::LogHead;
+use crate::audit::tile::{TILE_WIDTH, Tile, TileId};
+use crate::audit::tree::Edge;
 use crate::id::TenantId;
 use crate::store::{Store, StoreError};
 

@@ -1,14 +1,14 @@
 //! Callbacks of outside systems that answer later.
 
-use super::super::Jit;
-use super::super::error::JitError;
-use super::super::pump::outside::review;
-use super::super::records::{ReviewRecord, body, review_key};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::view::AccessView;
-use crate::access::Refusal;
 use crate::approver::{Callback, CallbackRefused};
 use crate::audit_event::{AuditEvent, EventKind};
+use crate::engine::Jit;
+use crate::engine::error::JitError;
+use crate::engine::pump::outside::review;
+use crate::engine::records::{ReviewRecord, body, review_key};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::view::AccessView;
+use crate::model::access::Refusal;
 
 impl Jit {
     /// Takes the answer of an outside system that was asked and calls back, once, before its

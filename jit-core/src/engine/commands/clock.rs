@@ -1,10 +1,10 @@
 //! Acceptance of a clock that went back, or was away for long.
 
-use super::super::Jit;
-use super::super::error::JitError;
-use super::super::unit_of_work::UnitOfWork;
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
+use crate::engine::Jit;
+use crate::engine::error::JitError;
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::policy::Action;
 use crate::store::ClockState;
 

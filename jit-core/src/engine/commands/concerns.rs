@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::super::Jit;
-use super::super::ask::{Filter, Scope};
-use super::super::error::JitError;
-use super::super::records::{TargetRecord, body};
-use super::super::stops::Stop;
-use super::super::view::AccessView;
 use crate::clock::Time;
+use crate::engine::Jit;
+use crate::engine::ask::{Filter, Scope};
+use crate::engine::error::JitError;
+use crate::engine::records::{TargetRecord, body};
+use crate::engine::stops::Stop;
+use crate::engine::view::AccessView;
 use crate::id::{Principal, TargetName};
 use crate::store::{Kind, PageQuery};
 

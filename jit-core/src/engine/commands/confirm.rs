@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::super::Jit;
-use super::super::apply::loaded;
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{
-    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
-};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::view::AccessView;
-use crate::access::{Access, Event};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{Continuity, Grantor, Identity, Membership, Seen};
-use crate::grant::Grant;
-use crate::holding::{ArmedSwitch, Holding, Orphan, Watch};
+use crate::engine::Jit;
+use crate::engine::apply::loaded;
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{
+    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
+};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::view::AccessView;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
+use crate::model::access::{Access, Event};
+use crate::model::grant::Grant;
+use crate::model::holding::{ArmedSwitch, Holding, Orphan, Watch};
 use crate::policy::Action;
 use crate::store::{Expect, Kind, PageQuery, Record, RecordKey, StoreError};
 

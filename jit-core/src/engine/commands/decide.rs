@@ -1,14 +1,15 @@
 //! Commands to approve, deny and confirm.
 
-use super::super::Jit;
-use super::super::apply::Beside;
-use super::super::ask::About;
-use super::super::core::{TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::stops::{InForce, StopsNow};
-use super::super::view::AccessView;
-use crate::access::Event;
-use crate::approval::{Actor, Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
+use crate::actor::Actor;
+use crate::engine::Jit;
+use crate::engine::apply::Beside;
+use crate::engine::ask::About;
+use crate::engine::core::{TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::stops::{InForce, StopsNow};
+use crate::engine::view::AccessView;
+use crate::model::access::Event;
+use crate::model::approval::{Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
 use crate::store::Write;
 
 impl Jit {

@@ -2,15 +2,15 @@
 
 use chrono::TimeDelta;
 
-use super::super::Jit;
-use super::super::core::{Core, TRIES};
-use super::super::error::JitError;
-use super::super::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
-use super::super::stops::InForce;
-use super::super::unit_of_work::UnitOfWork;
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
+use crate::engine::Jit;
+use crate::engine::core::{Core, TRIES};
+use crate::engine::error::JitError;
+use crate::engine::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
+use crate::engine::stops::InForce;
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{Principal, TenantId};
 use crate::store::{Kind, PageQuery, StoreError, Write, Writing};
 

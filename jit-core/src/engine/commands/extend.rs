@@ -2,16 +2,16 @@
 
 use chrono::TimeDelta;
 
-use super::super::Jit;
-use super::super::apply::Beside;
-use super::super::core::TRIES;
-use super::super::error::JitError;
-use super::super::stops::InForce;
-use super::super::view::AccessView;
 use super::is_party;
-use crate::access::{Event, Extend};
-use crate::approval::Actor;
+use crate::actor::Actor;
+use crate::engine::Jit;
+use crate::engine::apply::Beside;
+use crate::engine::core::TRIES;
+use crate::engine::error::JitError;
+use crate::engine::stops::InForce;
+use crate::engine::view::AccessView;
 use crate::id::{AccessId, QuestionId};
+use crate::model::access::{Event, Extend};
 use crate::policy::Ruling;
 
 impl Jit {

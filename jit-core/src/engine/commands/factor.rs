@@ -1,13 +1,13 @@
 //! Enrolment and removal of second factors.
 
-use super::super::Jit;
-use super::super::error::JitError;
-use super::super::prove::no_factor;
-use super::super::records::{factor_key, put_bytes};
-use super::super::stops::InForce;
-use super::super::unit_of_work::UnitOfWork;
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
+use crate::engine::Jit;
+use crate::engine::error::JitError;
+use crate::engine::prove::no_factor;
+use crate::engine::records::{factor_key, put_bytes};
+use crate::engine::stops::InForce;
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::super::Jit;
-use super::super::apply::loaded;
-use super::super::ask::Filter;
-use super::super::error::JitError;
-use super::super::view::AccessView;
-use crate::approval::Requirement;
+use crate::engine::Jit;
+use crate::engine::apply::loaded;
+use crate::engine::ask::Filter;
+use crate::engine::error::JitError;
+use crate::engine::view::AccessView;
 use crate::id::AccessId;
+use crate::model::approval::Requirement;
+use crate::model::request::Request;
 use crate::policy::Explained;
-use crate::request::Request;
 use crate::store::{Kind, PageQuery, StoredEntry};
 
 /// Number of records that are read at a time.
@@ -117,8 +117,8 @@ impl Jit {
     /// As [`Jit::request`], if the request could not even be made.
     pub async fn explain(
         &self,
-        actor: &crate::approval::Actor,
-        ask: super::super::ask::AccessRequest,
+        actor: &crate::actor::Actor,
+        ask: crate::engine::AccessRequest,
     ) -> Result<Vec<Explained>, JitError> {
         let settings = self.settings_for(actor)?;
         let request: Request = self.as_request(&settings, actor, &ask).await?;
@@ -170,19 +170,19 @@ impl Jit {
                 Err(crate::directory::DirectoryError::Unknown { .. }) => continue,
                 other => other?,
             };
-            let decision = crate::approval::Decision {
+            let decision = crate::model::approval::Decision {
                 question: approval.question(),
                 by: candidate.clone(),
-                verdict: crate::approval::Verdict::Approve,
+                verdict: crate::model::approval::Verdict::Approve,
                 at: now,
                 note: String::new(),
-                evidence: crate::approval::Evidence::default(),
+                evidence: crate::actor::Evidence::default(),
                 snapshot,
                 proven: None,
                 in_place_of: None,
             };
             let judged = approval.decide(decision);
-            if matches!(judged, Ok(_) | Err(crate::approval::DecisionRefused::FactorNeeded(_))) {
+            if matches!(judged, Ok(_) | Err(crate::model::approval::DecisionRefused::FactorNeeded(_))) {
                 able.insert(candidate);
             }
         }

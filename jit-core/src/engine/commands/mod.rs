@@ -30,9 +30,10 @@ use super::core::Tenant;
 use super::error::JitError;
 use super::stops::InForce;
 use super::view::AccessView;
-use crate::access::{Access, Event};
-use crate::approval::{Actor, Evidence, Parties};
+use crate::actor::{Actor, Evidence};
 use crate::id::AccessId;
+use crate::model::access::{Access, Event};
+use crate::model::approval::Parties;
 use crate::text::{LONGEST_NOTE, taken};
 
 /// Largest number of details in the evidence of an actor.

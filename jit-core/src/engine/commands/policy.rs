@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::Jit;
-use super::super::contain::Rules;
-use super::super::core::{Core, Tenant};
-use super::super::error::JitError;
-use super::super::records::{PolicySeen, body_or_default, policy_key, put};
-use super::super::unit_of_work::UnitOfWork;
 use crate::audit_event::{AuditEvent, EventKind};
+use crate::engine::Jit;
+use crate::engine::contain::Rules;
+use crate::engine::core::{Core, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{PolicySeen, body_or_default, policy_key, put};
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::hex::hex;
 use crate::id::TenantId;
 use crate::policy::Policy;

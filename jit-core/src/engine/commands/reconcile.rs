@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::super::Jit;
-use super::super::apply::loaded;
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{TargetRecord, body, body_or_default, expect, target_key};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::who::Who;
-use crate::access::{Access, Event};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, Membership, OfTheBroker};
-use crate::grant::{Cause, Grant};
-use crate::holding::{Holding, Orphan};
+use crate::engine::Jit;
+use crate::engine::apply::loaded;
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{TargetRecord, body, body_or_default, expect, target_key};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::who::Who;
 use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
+use crate::model::access::{Access, Event};
+use crate::model::grant::{Cause, Grant};
+use crate::model::holding::{Holding, Orphan};
 use crate::policy::Action;
 use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 

@@ -1,15 +1,15 @@
 //! Return of a role before its window closes.
 
-use super::super::Jit;
-use super::super::apply::Beside;
-use super::super::core::TRIES;
-use super::super::error::JitError;
-use super::super::view::AccessView;
 use super::is_party;
-use crate::access::Event;
-use crate::approval::Actor;
-use crate::grant::Cause;
+use crate::actor::Actor;
+use crate::engine::Jit;
+use crate::engine::apply::Beside;
+use crate::engine::core::TRIES;
+use crate::engine::error::JitError;
+use crate::engine::view::AccessView;
 use crate::id::AccessId;
+use crate::model::access::Event;
+use crate::model::grant::Cause;
 
 impl Jit {
     /// Gives the role back before its window closes. Its requester and its grantee may do this.

@@ -4,27 +4,28 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::super::Jit;
-use super::super::apply::loaded;
-use super::super::ask::AccessRequest;
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
-    stops_key, target_key,
-};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::view::AccessView;
-use crate::access::{Access, Event};
+use crate::actor::Actor;
 use crate::alike::{Known, refusal};
-use crate::approval::{Actor, Confirmation, Parties};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::database::{Capabilities, DeadMansSwitch, Membership};
-use crate::holding::Holding;
+use crate::engine::Jit;
+use crate::engine::apply::loaded;
+use crate::engine::ask::AccessRequest;
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{
+    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
+    stops_key, target_key,
+};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::view::AccessView;
 use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
+use crate::model::access::{Access, Event};
+use crate::model::approval::{Confirmation, Parties};
+use crate::model::holding::Holding;
+use crate::model::request::Request;
 use crate::policy::{DeadMansSwitchPolicy, Ruling};
-use crate::request::Request;
 use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
@@ -319,7 +320,7 @@ impl Jit {
         let live = self.core.live_of(&self.tenant, realm, &request.account).await?;
         let live: Vec<&Access> = live.iter().collect();
         let [membership] = &memberships;
-        Ok(crate::holding::standing(None, &live, seen, membership))
+        Ok(crate::model::holding::standing(None, &live, seen, membership))
     }
 }
 

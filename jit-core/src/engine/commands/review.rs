@@ -1,14 +1,14 @@
 //! Reviews of emergency accesses.
 
-use super::super::Jit;
-use super::super::apply::Beside;
-use super::super::core::TRIES;
-use super::super::error::JitError;
-use super::super::stops::InForce;
-use super::super::view::AccessView;
-use crate::access::Event;
-use crate::approval::Actor;
+use crate::actor::Actor;
+use crate::engine::Jit;
+use crate::engine::apply::Beside;
+use crate::engine::core::TRIES;
+use crate::engine::error::JitError;
+use crate::engine::stops::InForce;
+use crate::engine::view::AccessView;
 use crate::id::AccessId;
+use crate::model::access::Event;
 
 impl Jit {
     /// Gives the review that an emergency owes. The people whom its rule names under `review_by`

@@ -1,14 +1,14 @@
 //! Revocation of a role before its window closes.
 
-use super::super::Jit;
-use super::super::apply::Beside;
-use super::super::core::TRIES;
-use super::super::error::JitError;
-use super::super::view::AccessView;
-use crate::access::Event;
-use crate::approval::Actor;
-use crate::grant::Cause;
+use crate::actor::Actor;
+use crate::engine::Jit;
+use crate::engine::apply::Beside;
+use crate::engine::core::TRIES;
+use crate::engine::error::JitError;
+use crate::engine::view::AccessView;
 use crate::id::AccessId;
+use crate::model::access::Event;
+use crate::model::grant::Cause;
 use crate::policy::Action;
 
 impl Jit {

@@ -1,17 +1,17 @@
 //! Emergency stop and resume.
 
-use super::super::Jit;
-use super::super::apply::loaded;
-use super::super::ask::Scope;
-use super::super::core::{TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{body_or_default, put, stops_key};
-use super::super::stops::{Stop, Stops, WHO_WITHIN};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::view::AccessView;
+use crate::actor::Actor;
 use crate::alike::refusal;
-use crate::approval::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
+use crate::engine::Jit;
+use crate::engine::apply::loaded;
+use crate::engine::ask::Scope;
+use crate::engine::core::{TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{body_or_default, put, stops_key};
+use crate::engine::stops::{Stop, Stops, WHO_WITHIN};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::view::AccessView;
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
 use crate::store::{Kind, Lane, PageQuery, Record, Schedule, StoreError};

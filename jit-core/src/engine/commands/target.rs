@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::super::Jit;
-use super::super::ask::Filter;
-use super::super::contain;
-use super::super::core::{TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{TargetRecord, body_or_default, put, target_key};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::who::SHOWS_WITHIN;
-use crate::access::Event;
+use crate::actor::Actor;
 use crate::alike::refusal;
-use crate::approval::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
+use crate::engine::Jit;
+use crate::engine::ask::Filter;
+use crate::engine::contain;
+use crate::engine::core::{TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{TargetRecord, body_or_default, put, target_key};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::who::SHOWS_WITHIN;
 use crate::id::{RoleName, TargetName};
+use crate::model::access::Event;
 use crate::policy::Action;
 use crate::store::{Schedule, StoreError};
 

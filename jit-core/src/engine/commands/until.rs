@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::super::Jit;
-use super::super::error::JitError;
-use super::super::view::AccessView;
 use crate::clock::after;
+use crate::engine::Jit;
+use crate::engine::error::JitError;
+use crate::engine::view::AccessView;
 use crate::id::AccessId;
 
 /// Pause after a commit before looking whether another process changed the access. Changes by this

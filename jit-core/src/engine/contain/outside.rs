@@ -13,7 +13,7 @@ use crate::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
 use crate::clock::{Entropy, Time, after};
 use crate::engine::JitError;
 use crate::engine::tasks::Tasks;
-use crate::mfa::{Challenge, Enrolment, Factor, FactorError, Verified};
+use crate::mfa::{Challenge, Enrolment, Factor, FactorError, VerifiedFactor};
 use crate::notify::{Notice, Notifier, NotifyError};
 use crate::text::taken;
 
@@ -82,7 +82,7 @@ impl Approver for Contained<dyn Approver> {
 
 #[async_trait]
 impl Factor for Contained<dyn Factor> {
-    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError> {
+    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<VerifiedFactor, FactorError> {
         let verified = self.calls.within(FACTOR_WITHIN, async { self.inner.verify(challenge, response).await }).await;
         let verified = verified.unwrap_or_else(|failed| Err(unavailable(&failed)))?;
         if verified.at > after(challenge.now, AHEAD) {

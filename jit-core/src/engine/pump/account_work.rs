@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::super::apply::{Loaded, in_holding, loaded};
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::records::{access_key, body};
-use super::super::unit_of_work::UnitOfWork;
-use crate::access::{Access, Event};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::grant::{Cause, Grant};
-use crate::holding::{Holding, Orphan, Watch};
+use crate::engine::apply::{Loaded, in_holding, loaded};
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::records::{access_key, body};
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{AccessId, TargetName};
+use crate::model::access::{Access, Event};
+use crate::model::grant::{Cause, Grant};
+use crate::model::holding::{Holding, Orphan, Watch};
 use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
 /// Account work: one claimed holding with all its accesses.

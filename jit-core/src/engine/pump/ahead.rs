@@ -13,19 +13,19 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::super::apply::loaded;
-use super::super::core::Core;
-use super::super::records::{RealmRecord, access_key, body, realm_key};
 use super::Pump;
 use super::counted::Counted;
 use super::realm::expired;
-use crate::access::Access;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
 use crate::database::{Call, Continuity, Database, Grantor, Identity, RevokeOrder, RevokeReport};
-use crate::grant::Grant;
-use crate::holding::{Holding, closings};
+use crate::engine::apply::loaded;
+use crate::engine::core::Core;
+use crate::engine::records::{RealmRecord, access_key, body, realm_key};
 use crate::id::{RealmId, TargetName, TenantId};
+use crate::model::access::Access;
+use crate::model::grant::Grant;
+use crate::model::holding::{Holding, closings};
 use crate::store::{Lane, Record, RecordKey, StoreError};
 
 /// Period that is read ahead.

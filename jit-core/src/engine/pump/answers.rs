@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::core::{TRIES, Tenant};
-use super::super::records::{
-    ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, target_key,
-};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::who::Who;
 use super::Pump;
 use super::contact::{a_copy, another_realm};
 use super::lane::ignore_conflict;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Identity};
-use crate::holding::Holding;
+use crate::engine::core::{TRIES, Tenant};
+use crate::engine::records::{
+    ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, schedule_of, target_key,
+};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::who::Who;
 use crate::id::{RealmId, TargetName, TenantId};
+use crate::model::holding::Holding;
 use crate::store::{Change, Kind, Lane, PageQuery, Record, StoreError, Write, Writing};
 
 /// Limit for a server to identify itself. The adapter limits its own connect; a program that gives
@@ -254,7 +254,7 @@ impl Pump {
                 armed.due = Some(now);
             }
             let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
-            let what = Writing::Put { body, schedule: Some(holding.schedule(now)), labels: record.labels.clone() };
+            let what = Writing::Put { body, schedule: Some(schedule_of(&holding, now)), labels: record.labels.clone() };
             let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };
             match self.core.store.commit(Change { writes: vec![write], ..Change::default() }).await {
                 Err(StoreError::Conflict { .. }) => {}

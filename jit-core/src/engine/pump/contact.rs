@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::super::apply::{Applied, Beside, loaded};
-use super::super::core::Core;
-use super::super::records::{TargetRecord, body, body_or_default, put, target_key};
-use super::super::unit_of_work::UnitOfWork;
-use super::super::who::Who;
 use super::Pump;
 use super::lane::{ignore_conflict, only_store};
-use crate::access::Event;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::after;
 use crate::database::Identity;
+use crate::engine::apply::{Applied, Beside, loaded};
+use crate::engine::core::Core;
+use crate::engine::records::{TargetRecord, body, body_or_default, put, target_key};
+use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::who::Who;
 use crate::id::{RealmId, TargetName, TenantId};
+use crate::model::access::Event;
 use crate::store::{Change, Claimed, Kind, Lane, PageQuery, Schedule, StoreError};
 
 /// Time after its first contact until a target is asked again whether requests wait for it. One may
@@ -29,7 +29,7 @@ impl Core {
         &self,
         tenant: &TenantId,
         target: &TargetName,
-    ) -> Result<(), super::super::error::JitError> {
+    ) -> Result<(), crate::engine::error::JitError> {
         let key = target_key(tenant, target);
         let record = self.store.read(&key).await?;
         let known: TargetRecord = body_or_default(record.as_ref())?;

@@ -7,24 +7,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::super::core::{Core, Tenant};
-use super::super::records::{ARMED, TargetRecord, body, body_or_default, target_key};
-use super::super::who::Who;
 use super::Pump;
 use super::account_work::AccountWork;
 use super::counted::Counted;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
-use crate::access::{Access, Event};
 use crate::audit_event::{AuditEvent, EventKind, stamp};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Membership, Rejection,
 };
-use crate::grant::Grant;
-use crate::holding::{ArmedSwitch, Holding, WantedSwitch, mode, same, wanted_dead_mans_switches};
+use crate::engine::core::{Core, Tenant};
+use crate::engine::records::{ARMED, TargetRecord, body, body_or_default, target_key};
+use crate::engine::who::Who;
 use crate::id::{AccessId, TargetName, TenantId};
+use crate::model::access::{Access, Event};
+use crate::model::grant::Grant;
+use crate::model::holding::{ArmedSwitch, Holding, WantedSwitch, mode, wanted_dead_mans_switches};
 use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 
@@ -70,7 +70,7 @@ impl AccountWork {
         };
         let end = wanted_dead_mans_switches(&self.live())
             .into_iter()
-            .find(|wanted| same(&wanted.membership, membership))?
+            .find(|wanted| wanted.membership.is_same(membership))?
             .end?;
         let enough = armed.end.is_some_and(|armed| armed >= end);
         (!enough).then(|| {
@@ -144,7 +144,7 @@ impl Pass<'_> {
         let (mut whose, mut memberships) = (Vec::new(), Vec::new());
         for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
             let wanted = wanted_dead_mans_switches(&case.live());
-            let over = |membership: &Membership| !wanted.iter().any(|wanted| same(&wanted.membership, membership));
+            let over = |membership: &Membership| !wanted.iter().any(|wanted| wanted.membership.is_same(membership));
             let mut elsewhere = false;
             for armed in case.holding.armed.iter_mut().filter(|armed| armed.due.is_some_and(|due| due <= now)) {
                 if armed.target != self.target {
@@ -175,7 +175,7 @@ impl Pass<'_> {
 
 fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
     case.touch();
-    let Some(entry) = case.holding.armed.iter_mut().find(|armed| same(&armed.membership, &wanted.membership)) else {
+    let Some(entry) = case.holding.armed.iter_mut().find(|armed| armed.membership.is_same(&wanted.membership)) else {
         return;
     };
     let news = match answer {
@@ -211,11 +211,11 @@ fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disa
     case.touch();
     match answer {
         Ok(Disarmed { fired_at, .. }) => {
-            case.holding.armed.retain(|armed| !same(&armed.membership, membership));
+            case.holding.armed.retain(|armed| !armed.membership.is_same(membership));
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
                 let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
-                grant.and_then(Grant::membership).is_some_and(|held| same(held, membership))
+                grant.and_then(Grant::membership).is_some_and(|held| held.is_same(membership))
             };
             let whose: Vec<AccessId> = case.accesses.keys().copied().filter(was).collect();
             if whose.is_empty() {
@@ -229,7 +229,7 @@ fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disa
         }
         Err(error) => {
             let why = error.with_causes();
-            for armed in case.holding.armed.iter_mut().filter(|armed| same(&armed.membership, membership)) {
+            for armed in case.holding.armed.iter_mut().filter(|armed| armed.membership.is_same(membership)) {
                 (armed.due, armed.last_error) = (Some(again(armed, now)), Some(why.clone()));
             }
         }

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use super::super::apply::{Applied, Beside, loaded};
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{PolicySeen, body, encode, expect};
-use super::super::stops::{Stops, StopsNow};
 use super::lane::{ignore_conflict, only_store};
 use super::{ELSEWHERE, Pump};
-use crate::access::{Access, Event};
 use crate::clock::after;
-use crate::grant::Cause;
+use crate::engine::apply::{Applied, Beside, loaded};
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{PolicySeen, body, encode, expect};
+use crate::engine::stops::{Stops, StopsNow};
 use crate::id::QuestionId;
+use crate::model::access::{Access, Event};
+use crate::model::grant::Cause;
 use crate::store::{Change, Claim, Claimed, Kind, PageQuery, Record, Schedule, StoreError, Write, Writing};
 
 impl Pump {

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::super::contain::gave_no_answer;
-use super::super::core::Core;
-use super::super::records::{RealmRecord, body, realm_key};
 use super::account_work::AccountWork;
 use super::counted::Counted;
 use super::outcome::{Left, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
-use crate::access::{Access, Event};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
-use crate::grant::Grant;
-use crate::holding::{Closing, closings, orphan_closing, same, scope, verify};
+use crate::engine::contain::gave_no_answer;
+use crate::engine::core::Core;
+use crate::engine::records::{RealmRecord, body, realm_key};
 use crate::id::AccessId;
+use crate::model::access::{Access, Event};
+use crate::model::grant::Grant;
+use crate::model::holding::{Closing, closings, orphan_closing, scope, verify};
 use crate::store::StoreError;
 
 /// Part of a claim that must be left after a call, so that its result can still be recorded.
@@ -190,7 +190,7 @@ impl Pass<'_> {
     /// membership.
     fn theirs(&self, place: usize, access: &Access) -> Option<DatabaseError> {
         let membership = access.grant().and_then(Grant::membership)?;
-        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && same(held, membership))?;
+        let theirs = self.theirs.iter().find(|(at, held, _)| *at == place && held.is_same(membership))?;
         Some(copied(&theirs.2))
     }
 

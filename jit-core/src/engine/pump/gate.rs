@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::look::{Asked, Why};
 use super::realm::Pass;
-use crate::access::Access;
 use crate::clock::to_std;
 use crate::database::{Check, DatabaseError, Rejection, Severity};
 use crate::id::{RoleName, TargetName, TenantId};
+use crate::model::access::Access;
 use crate::policy::Sessions;
 
 /// Time for which a check without findings counts.

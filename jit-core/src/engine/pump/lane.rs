@@ -8,9 +8,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::core::Tenant;
-use super::super::error::JitError;
-use super::super::unit_of_work::UnitOfWork;
 use super::Pump;
 use super::account_work::AccountWork;
 use super::answers::Ready;
@@ -21,6 +18,9 @@ use super::undone::Unserved;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, to_std};
 use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity};
+use crate::engine::core::Tenant;
+use crate::engine::error::JitError;
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{TargetName, TenantId};
 use crate::store::{Claim, ClaimRequest, Claimed, Lane, StoreError};
 

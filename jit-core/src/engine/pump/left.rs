@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::account_work::AccountWork;
 use super::outcome::{Left, Outcome, Owned, too_many};
 use super::realm::Pass;
-use crate::access::Access;
 use crate::clock::to_std;
 use crate::database::{DatabaseError, Membership, OwnedObject, OwnedObjects, RevokeHow, RevokeOrder};
-use crate::grant::Grant;
-use crate::holding::{Closing, Verified, appeared, leftovers, lists_memberships, marks};
 use crate::id::{AccessId, Account, RoleName};
+use crate::model::access::Access;
+use crate::model::grant::Grant;
+use crate::model::holding::{Closing, appeared, leftovers, lists_memberships, marks};
+use crate::model::proof::VerifiedEnd;
 use crate::store::StoreError;
 
 /// Limit for the look at leftovers: no end is held up by what may be read later.
@@ -170,7 +171,7 @@ fn is_first_try(case: &AccountWork, closing: &Closing) -> bool {
 }
 
 /// Checks whether the membership was already missing when its end came.
-fn is_missing(proof: &Verified) -> bool {
+fn is_missing(proof: &VerifiedEnd) -> bool {
     !proof.evidence().gone.is_empty() || proof.evidence().gone_before
 }
 

@@ -8,10 +8,10 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::super::core::Tenant;
 use super::Pump;
 use crate::audit::{self, AuditSink};
 use crate::clock::span;
+use crate::engine::core::Tenant;
 use crate::id::TenantId;
 use crate::notify::{DeliveryRequest, deliver_due};
 use crate::store::{Lane, StoreError};

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use super::account_work::AccountWork;
 use super::realm::{Pass, Stage};
-use crate::access::Access;
 use crate::clock::to_std;
 use crate::database::{DatabaseError, Identity, Membership, Observation, SettleOrder};
-use crate::grant::{Grant, Intent};
 use crate::id::AccessId;
+use crate::model::access::Access;
+use crate::model::grant::{Grant, Intent};
 use crate::store::StoreError;
 
 /// Membership to look at, and why.

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-use super::super::core::Core;
 use super::account_work::AccountWork;
-use crate::access::Event;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::database::{DatabaseError, Membership, Seen};
-use crate::grant::Grant;
-use crate::holding::{Closing, Look, Orphan, Verified, judge, look, same};
+use crate::engine::core::Core;
 use crate::id::{AccessId, RoleName};
+use crate::model::access::Event;
+use crate::model::grant::Grant;
+use crate::model::holding::{Closing, Look, Orphan, judge, look};
+use crate::model::proof::VerifiedEnd;
 use crate::store::StoreError;
 
 /// First wait of one order that failed while its server answers; it doubles with each failure.
@@ -25,7 +26,7 @@ pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 pub(super) type Owned = Result<Option<BTreeSet<String>>, String>;
 
 /// Outcome of a revoke: the proofs, or what is still there.
-pub(super) type Outcome = Result<Vec<Verified>, Left>;
+pub(super) type Outcome = Result<Vec<VerifiedEnd>, Left>;
 
 /// Failure of a revoke, with what is still there.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ pub(super) fn drop_accounted(case: &mut AccountWork) {
     let live: Vec<Membership> =
         case.live().iter().filter_map(|access| access.grant().and_then(Grant::membership).cloned()).collect();
     let before = case.holding.orphans.len();
-    case.holding.orphans.retain(|orphan| !live.iter().any(|held| same(held, &orphan.membership)));
+    case.holding.orphans.retain(|orphan| !live.iter().any(|held| held.is_same(&orphan.membership)));
     if case.holding.orphans.len() != before {
         case.touch();
     }

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::super::apply::{Applied, Beside};
-use super::super::core::{Core, TRIES, Tenant};
-use super::super::error::JitError;
-use super::super::records::{ReviewRecord, body, put};
-use super::super::stops::InForce;
-use super::super::unit_of_work::UnitOfWork;
 use super::Pump;
 use super::lane::{ignore_conflict, only_store};
-use crate::access::{Access, Event};
-use crate::approval::{Answer, Verdict};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
+use crate::engine::apply::{Applied, Beside};
+use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{ReviewRecord, body, put};
+use crate::engine::stops::InForce;
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{ApproverName, TenantId};
+use crate::model::access::{Access, Event};
+use crate::model::approval::{Answer, Verdict};
 use crate::store::{Change, Claim, ClaimRequest, Claimed, Lane, Record, Schedule, StoreError, Write};
 use crate::text::{cut, escaped};
 

@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::super::contain::gave_no_answer;
-use super::super::core::{Core, Tenant};
-use super::super::unit_of_work::UnitOfWork;
 use super::account_work::{AccountWork, Kept};
 use super::effect::needed;
 use super::gate::Found;
@@ -16,13 +13,16 @@ use super::in_hand::Held;
 use super::lane::ignore_conflict;
 use super::look::{Asked, Why};
 use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
-use crate::access::{Access, Event};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
 use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity, Membership, Observation};
-use crate::grant::{Cause, Grant};
-use crate::holding::settled;
+use crate::engine::contain::gave_no_answer;
+use crate::engine::core::{Core, Tenant};
+use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{AccessId, TargetName, TenantId};
+use crate::model::access::{Access, Event};
+use crate::model::grant::{Cause, Grant};
+use crate::model::holding::settled;
 use crate::store::StoreError;
 
 /// One pass over the accounts of one tenant in one realm, through one target.

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::core::{Core, Tenant};
-use super::super::error::JitError;
-use super::super::records::{add_guards, guard, stops_key};
-use super::super::stops::StopsNow;
 use super::account_work::AccountWork;
 use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, due};
-use crate::access::{Access, Event};
 use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
-use crate::grant::{Cause, Grant};
+use crate::engine::core::{Core, Tenant};
+use crate::engine::error::JitError;
+use crate::engine::records::{add_guards, guard, stops_key};
+use crate::engine::stops::StopsNow;
 use crate::id::{AccessId, QuestionId};
+use crate::model::access::{Access, Event};
+use crate::model::grant::{Cause, Grant};
 use crate::store::{ClockState, StoreError, Write};
 
 /// Limit for the directory before a grant: the ends of others wait behind it.

@@ -3,15 +3,15 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::super::apply::loaded;
-use super::super::records::{access_key, body};
-use super::super::view::AccessView;
 use super::outcome::RETRY_LONGEST;
 use super::{ELSEWHERE, Pump};
-use crate::access::Access;
 use crate::clock::{Time, after};
-use crate::holding::Holding;
+use crate::engine::apply::loaded;
+use crate::engine::records::{access_key, body};
+use crate::engine::view::AccessView;
 use crate::id::TenantId;
+use crate::model::access::Access;
+use crate::model::holding::Holding;
 use crate::store::{Lane, StoreError};
 
 /// Largest number of accounts of a realm that are looked at.

@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::config::OidcConfig;
 use super::refused::{Refused, shown};
 use crate::clock::{Time, after, span};
-use crate::mfa::{Challenge, Once, Verified};
+use crate::mfa::{Challenge, Once, VerifiedFactor};
 
 /// Largest number of `amr` values that are logged.
 const MOST_LOGGED: usize = 16;
@@ -30,7 +30,7 @@ pub(super) fn judge(
     token: &Signed<'_>,
     challenge: &Challenge<'_>,
     wall: Time,
-) -> Result<Verified, Refused> {
+) -> Result<VerifiedFactor, Refused> {
     let claims = token.claims;
     let issuer = claims.text("iss")?;
     if issuer != config.issuer {
@@ -49,7 +49,7 @@ pub(super) fn judge(
     let said = [("issuer", shown(issuer)), ("subject", shown(claims.text("sub")?)), ("kid", shown(token.kid))];
     let details = said.into_iter().chain(shown_factor).map(|(name, said)| (name.to_owned(), said)).collect();
     let once = Once { key: name(issuer, claims.text_if("jti")?, &token.digest), until: after(expires, config.leeway) };
-    Ok(Verified { at: at.min(challenge.now), details, keep: None, once: Some(once) })
+    Ok(VerifiedFactor { at: at.min(challenge.now), details, keep: None, once: Some(once) })
 }
 
 /// Checks that the token is meant for us, and that it was given to us.

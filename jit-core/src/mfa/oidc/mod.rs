@@ -29,7 +29,7 @@ use self::judge::{Signed, judge};
 use self::keys::Keys;
 use self::refused::{Refused, shown};
 use self::token::Token;
-use super::{Challenge, Factor, FactorError, Verified};
+use super::{Challenge, Factor, FactorError, VerifiedFactor};
 use crate::http::HttpClient;
 
 /// A second factor that an identity provider asks for and vouches for.
@@ -50,7 +50,7 @@ use crate::http::HttpClient;
 /// provider asks the person anew. The ID token that comes back is the response. Nobody has to be
 /// set up here, and nothing is kept about anybody.
 ///
-/// [`Access::nonce`]: crate::access::Access::nonce
+/// [`Access::nonce`]: crate::model::access::Access::nonce
 pub struct OidcFactor {
     config: Arc<OidcConfig>,
     keys: Keys,
@@ -72,7 +72,7 @@ impl OidcFactor {
         Ok(Self { keys: Keys::new(Arc::clone(&config), from), config })
     }
 
-    async fn judged(&self, challenge: &Challenge<'_>, response: &str) -> Result<Verified, FactorError> {
+    async fn judged(&self, challenge: &Challenge<'_>, response: &str) -> Result<VerifiedFactor, FactorError> {
         if challenge.access.is_none() || challenge.nonce.is_empty() {
             return Err(Refused::NotBound.into());
         }
@@ -101,7 +101,7 @@ impl fmt::Debug for OidcFactor {
 
 #[async_trait]
 impl Factor for OidcFactor {
-    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError> {
+    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<VerifiedFactor, FactorError> {
         self.judged(challenge, response.expose_secret()).await
     }
 }

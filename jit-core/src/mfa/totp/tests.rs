@@ -49,12 +49,12 @@ impl Person {
         self.factor.totp(&self.seed, "alice").unwrap().generate(at as u64).to_string()
     }
 
-    async fn give(&self, code: &str, access: bool) -> Result<Verified, FactorError> {
+    async fn give(&self, code: &str, access: bool) -> Result<VerifiedFactor, FactorError> {
         self.factor.verify(&self.challenge(access), &code.into()).await
     }
 
     /// Gives a code and keeps the data that is to be kept.
-    async fn take(&mut self, code: &str, access: bool) -> Result<Verified, FactorError> {
+    async fn take(&mut self, code: &str, access: bool) -> Result<VerifiedFactor, FactorError> {
         let answer = self.give(code, access).await;
         let keep = match &answer {
             Ok(verified) => verified.keep.clone(),

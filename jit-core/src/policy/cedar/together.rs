@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::rule::Rule;
-use crate::approval::{Handling, Limits, Stage, ways};
 use crate::id::RuleName;
+use crate::model::approval::{Handling, Limits, Stage, ways};
 use crate::policy::document::terms::Terms;
 
 /// Combines the terms of the permits, which are in the order of their names. The strictest limits

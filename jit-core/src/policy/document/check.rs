@@ -7,9 +7,9 @@ use super::rule::Rule;
 use super::terms::Terms;
 use super::who::WhoList;
 use crate::alike::{differ_by_case, is_disguise};
-use crate::approval::{Need, RequirementParty, Stage, Who, matching, ways};
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RuleName};
+use crate::model::approval::{Need, RequirementParty, Stage, Who, matching, ways};
 
 /// Refuses two rules of the same name.
 pub(super) fn names(rules: &[Rule], text: &str, findings: &mut Findings) {
@@ -147,7 +147,7 @@ pub(super) fn stuck(
     // each stage alone may be possible for somebody: then the last one makes the whole impossible
     let number = (0..stages.len()).find(unmet).unwrap_or(stages.len().saturating_sub(1));
     let people = stages.get(number).map(|stage| stage.people.as_slice()).unwrap_or_default();
-    let needed: Vec<String> = people.iter().map(crate::approval::Requirement::describe).collect();
+    let needed: Vec<String> = people.iter().map(crate::model::approval::Requirement::describe).collect();
     let earlier = if number == 0 { "" } else { ", besides those who met the stages before," };
     let line = format!(
         "nobody could ever be approved under {what}: there are not enough distinct people other than the requester for {}{earlier} \
@@ -248,8 +248,8 @@ impl<'d> Deciders<'d> {
         deciders
     }
 
-    fn add(&mut self, requirement: &'d crate::approval::Requirement, directory: &'d ListedDirectory) {
-        use crate::approval::Requirement;
+    fn add(&mut self, requirement: &'d crate::model::approval::Requirement, directory: &'d ListedDirectory) {
+        use crate::model::approval::Requirement;
         match requirement {
             Requirement::Group { group, .. } => {
                 self.humans.extend(directory.group(group).into_iter().flatten().map(|member| directory.human(member)));

@@ -7,8 +7,8 @@ use super::read::Section;
 use super::stage::{read_factor, read_within};
 use super::terms::LONGEST_WAIT;
 use super::who::WhoList;
-use crate::approval::{BreakGlass, Mfa, MfaOf, Plan, Requirement, Stage};
 use crate::directory::ListedDirectory;
+use crate::model::approval::{BreakGlass, Mfa, MfaOf, Plan, Requirement, Stage};
 use crate::policy::{CEILING, Question};
 
 /// Terms of an emergency: who may take the role, and what is owed for it.

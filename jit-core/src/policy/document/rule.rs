@@ -8,9 +8,9 @@ use super::glob::Glob;
 use super::read::{Section, shown, text};
 use super::terms::{Terms, demands};
 use super::who::WhoList;
-use crate::approval::Plan;
 use crate::directory::ListedDirectory;
 use crate::id::{Principal, RoleName, RuleName, TargetName};
+use crate::model::approval::Plan;
 use crate::policy::Question;
 
 /// Keys of a rule besides those of its terms.

@@ -7,9 +7,9 @@ use super::error::Findings;
 use super::read::{Found, Section, list, text};
 use super::terms::{LONGEST_WAIT, Terms};
 use super::who::{group, principal};
-use crate::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementParty, Stage};
 use crate::directory::ListedDirectory;
 use crate::id::{ApproverName, FactorName};
+use crate::model::approval::{Escalation, Mfa, MfaOf, Outside, Requirement, RequirementParty, Stage};
 use crate::policy::CEILING;
 
 const EXAMPLE: &str = "[{ group = \"dba\", quorum = 2 }]";

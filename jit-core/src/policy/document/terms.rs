@@ -8,11 +8,11 @@ use super::error::Findings;
 use super::read::{Section, said, shown};
 use super::stage;
 use super::ticket::Ticket;
-use crate::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::clock::{after, span};
 use crate::directory::ListedDirectory;
 use crate::handling::MembershipScope;
 use crate::id::{NotifierName, RuleName};
+use crate::model::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
 /// Time that a request waits for decisions if its rule does not say.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::error::Findings;
 use super::read::{near, shown};
-use crate::approval::Requirement;
 use crate::directory::ListedDirectory;
 use crate::directory::Person;
 use crate::id::{Group, Principal};
+use crate::model::approval::Requirement;
 
 /// People, by group or by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

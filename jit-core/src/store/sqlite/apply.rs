@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::check::conflict;
-use super::super::{Change, Claim, Expect, NewEntry, Numbering, RecordKey, Schedule, StoreError, Write, Writing};
 use super::error::{Place, is_double};
 use super::read::{labels, micros, schedule};
 use super::sql;
+use crate::store::check::conflict;
+use crate::store::{Change, Claim, Expect, NewEntry, Numbering, RecordKey, Schedule, StoreError, Write, Writing};
 
 /// Reason why a change was not applied.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Claim, ClaimRequest, Claimed, StoreError};
 use super::error::Place;
 use super::meta::Meta;
 use super::read::{Raw, micros, record_key, rows};
 use super::sql;
 use crate::clock::{Time, after};
+use crate::store::{Claim, ClaimRequest, Claimed, StoreError};
 
 /// Frees the serial keys of expired claims, once for each claim. After that, only the claim itself
 /// tells that a key was held.

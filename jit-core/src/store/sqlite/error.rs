@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Error, ErrorCode};
 
-use super::super::{BoxError, StoreError};
+use crate::store::{BoxError, StoreError};
 
 /// `SQLITE_IOERR_WRITE`: a write failed for another reason than a full disk; in practice a limit on
 /// the file's size.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{Doubt, Mark};
 use super::read::{micros, time};
 use super::sql;
+use crate::store::{Doubt, Mark};
 
 #[derive(Debug)]
 pub(super) struct Meta {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::super::{Pulse, StoreError, Timekeeper};
 use super::error::Place;
 use super::meta::Meta;
 use super::sql;
 use crate::clock::Clock;
+use crate::store::{Pulse, StoreError, Timekeeper};
 
 /// Time that a process waits for the transaction of another one. Transactions last milliseconds, so
 /// a longer wait should become an error.

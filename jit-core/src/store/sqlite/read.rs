@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::{Kind, Lane, PageQuery, Record, RecordKey, Schedule, StoreError, StoredEntry};
 use super::error::Place;
 use super::sql;
 use crate::clock::Time;
 use crate::id::TenantId;
+use crate::store::{Kind, Lane, PageQuery, Record, RecordKey, Schedule, StoreError, StoredEntry};
 
 pub(super) fn record(place: &Place, conn: &Connection, at: &RecordKey) -> Result<Option<Record>, StoreError> {
     let row = || {

@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::super::StoreError;
 use super::error::Place;
 use super::open;
 use super::shared::Shared;
+use crate::store::StoreError;
 
 /// Number of readers. A read takes microseconds, so with two of them one may take longer.
 const READERS: usize = 2;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::super::{Pulse, Timekeeper};
 use super::error::Place;
 use super::meta::Meta;
 use super::read::micros;
 use crate::clock::{Clock, Time};
+use crate::store::{Pulse, Timekeeper};
 
 #[derive(Debug)]
 pub(super) struct Shared {

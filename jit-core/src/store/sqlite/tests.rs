@@ -12,11 +12,11 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use rusqlite::{Connection, ffi};
 
-use super::super::{Expect, Kind, NewEntry, Numbering, Schedule, Write, Writing};
 use super::error::Place;
 use super::*;
 use crate::clock::{SystemEntropy, after};
 use crate::id::{EntryId, NodeId};
+use crate::store::{Expect, Kind, NewEntry, Numbering, Schedule, Write, Writing};
 
 /// Environment variable with the file of a test's child process.
 const CHILD: &str = "JIT_TEST_STORE";

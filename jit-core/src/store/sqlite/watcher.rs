@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::super::StoreError;
 use super::open;
 use super::shared::Shared;
 use super::sql;
+use crate::store::StoreError;
 
 /// Longest delay before a commit of another process is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

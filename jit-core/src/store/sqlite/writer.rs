@@ -9,7 +9,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::super::{Change, Claim, ClaimRequest, Claimed, Committed, StoreError};
 use super::apply::{Fail, apply, release};
 use super::claims::{claim, expire};
 use super::error::{Place, again};
@@ -18,6 +17,7 @@ use super::shared::Shared;
 use super::sql;
 use super::watcher::Bell;
 use crate::clock::Time;
+use crate::store::{Change, Claim, ClaimRequest, Claimed, Committed, StoreError};
 
 /// Largest number of jobs in one transaction: more would keep other processes waiting.
 const GROUP: usize = 256;

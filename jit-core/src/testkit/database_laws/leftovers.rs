@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::scene::{Scene, expect, only};
 use super::{Act, Attempt, Outcome, Tried, World, laws, must};
 use crate::database::{OwnedObject, RevokeHow};
-use crate::holding::{leftovers, marks};
+use crate::model::holding::{leftovers, marks};
 use crate::policy::Stance;
 use crate::store::BoxError;
 

@@ -9,13 +9,13 @@ use chrono::TimeDelta;
 
 use super::world::{Act, Attempt, By, Login, Tried, UserSession, World};
 use super::{Outcome, must};
-use crate::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
 use crate::clock::{SystemEntropy, Time, after};
 use crate::database::{
     Call, Database, DatabaseError, DefaultRole, GrantOrder, Granted, Membership, MembershipScope, RevokeHow,
     RevokeOrder, RevokeReport, Seen,
 };
 use crate::id::{AccessId, Principal, RuleName};
+use crate::model::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
 use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::store::BoxError;
 

@@ -21,7 +21,7 @@ async fn law_06_standing_membership_survives(world: Arc<dyn World>) -> Outcome {
     let scene = Scene::new(world).await?;
     scene.standing(By::Admin).await?;
     // the look before the statement protects the membership: the engine orders nothing for it
-    let how = crate::holding::standing(None, &[], &scene.observe().await?, &scene.membership()?);
+    let how = crate::model::holding::standing(None, &[], &scene.observe().await?, &scene.membership()?);
     must(how.is_some(), "it was not taken for a standing membership")?;
     if !scene.database.capabilities().await?.grantor_recorded {
         must(scene.rows().await? == 1, "looking changed something")?;

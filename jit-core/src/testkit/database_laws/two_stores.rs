@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scene::{Scene, call, expect, only};
 use super::{Attempt, Outcome, Tried, World, laws, must};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::clock::SystemEntropy;
 use crate::database::{ArmOrder, Call, DefaultRole, Membership, MembershipScope, RevokeHow, Severity};
 use crate::engine::{AccessRequest, AccessView, Drift, Jit, JitError, Reconcile};

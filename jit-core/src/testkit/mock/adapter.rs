@@ -13,8 +13,8 @@ use crate::clock::{Time, after, span, to_std};
 use crate::database::{
     ArmOrder, Armed, Call, Capabilities, Check, CheckSubject, Continuity, Database, DatabaseError, DeadMansSwitch,
     DefaultRole, Disarmed, GrantOrder, Granted, Grantor, Holder, Holders, Identity, Membership, MembershipGrant,
-    MembershipScope, NameError, ObjectId, Observation, Owned, OwnedObject, Prepared, Rejection, RevokeHow, RevokeOrder,
-    RevokeReport, Seen, Session, SettleOrder, Severity, StoreMarks, SwitchKind,
+    MembershipScope, NameError, ObjectId, Observation, Owned, OwnedObject, PreparedTransaction, Rejection, RevokeHow,
+    RevokeOrder, RevokeReport, Seen, Session, SettleOrder, Severity, StoreMarks, SwitchKind,
 };
 use crate::id::{Account, RealmId, RoleName, StoreId};
 use crate::policy::{Activation, Prepared as PreparedRule, Sessions, Stance};
@@ -512,7 +512,7 @@ impl MockDatabase {
             since: Some(backend.since),
         }))?;
         let prepared = catalog.prepared.iter().filter(|(_, owner)| concerned(**owner));
-        seen.prepared = self.list(prepared.map(|(gid, owner)| Prepared {
+        seen.prepared = self.list(prepared.map(|(gid, owner)| PreparedTransaction {
             gid: gid.clone(),
             database: "mock".to_owned(),
             owner: catalog.name(*owner),

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::world::World;
 use crate::approver::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review, Said};
 use crate::clock::{Time, after};
-use crate::mfa::{Challenge, Factor, FactorError, Once, Verified};
+use crate::mfa::{Challenge, Factor, FactorError, Once, VerifiedFactor};
 use crate::notify::{Notice, Notifier, NotifyError};
 
 /// Tracker of tickets: it answers at once, and a ticket may be closed later.
@@ -256,7 +256,7 @@ pub(super) struct Codes;
 
 #[async_trait]
 impl Factor for Codes {
-    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError> {
+    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<VerifiedFactor, FactorError> {
         let kept = String::from_utf8_lossy(challenge.kept.unwrap_or_default()).into_owned();
         let mut kept = kept.split(' ').map(|number| number.parse::<u64>().unwrap_or_default());
         let (last, wrong) = (kept.next().unwrap_or_default(), kept.next().unwrap_or_default());
@@ -267,7 +267,7 @@ impl Factor for Codes {
         let text = response.expose_secret();
         let number = text.strip_prefix(challenge.who.as_str()).and_then(|rest| rest.trim().parse::<u64>().ok());
         match number.filter(|number| *number > last) {
-            Some(number) => Ok(Verified {
+            Some(number) => Ok(VerifiedFactor {
                 at: challenge.now,
                 details: BTreeMap::from([("number".to_owned(), number.to_string())]),
                 keep: Some(format!("{number} 0").into_bytes()),
@@ -293,7 +293,7 @@ pub(super) struct Tokens;
 
 #[async_trait]
 impl Factor for Tokens {
-    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<Verified, FactorError> {
+    async fn verify(&self, challenge: &Challenge<'_>, response: &SecretString) -> Result<VerifiedFactor, FactorError> {
         let mut words = response.expose_secret().split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
         let (who, number, nonce, at) = (word(), word(), word(), word());
@@ -304,6 +304,6 @@ impl Factor for Tokens {
         }
         let key = format!("{who}-{number}");
         let details = BTreeMap::from([("number".to_owned(), number), ("nonce".to_owned(), nonce)]);
-        Ok(Verified { at, details, keep: None, once: Some(Once { key, until }) })
+        Ok(VerifiedFactor { at, details, keep: None, once: Some(Once { key, until }) })
     }
 }

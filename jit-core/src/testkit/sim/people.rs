@@ -6,7 +6,7 @@ use super::laws::{Case, broken};
 use super::outside::Proves;
 use super::stage::{Stage, actor, scope_of, seconds};
 use super::steps::{PEOPLE, ROLES, Step, TARGETS};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::clock::after;
 use crate::engine::{About, AccessRequest, Jit, Scope};
 use crate::id::{AccessId, FactorName, Principal, TenantId};

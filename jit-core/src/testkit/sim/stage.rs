@@ -14,7 +14,7 @@ use super::random::{Random, SeededEntropy};
 use super::steps::{ELSEWHERE, History, Step, TARGETS, tenant_of};
 use super::store::SimStore;
 use super::world::{Ambush, Weather, World};
-use crate::approval::Actor;
+use crate::actor::Actor;
 use crate::engine::simulated::spawn_gated;
 use crate::engine::{AccessView, Jit, JitError, PumpHandle, Reconcile, Scope, TenantBuilder};
 use crate::id::{AccessId, NodeId, Principal, TargetName, TenantId};

@@ -228,7 +228,7 @@ impl Scene {
         totp.generate(self.clock.wall().timestamp() as u64).to_string()
     }
 
-    pub(super) fn with_code(&self, who: &str) -> jit_core::approval::Actor {
+    pub(super) fn with_code(&self, who: &str) -> jit_core::Actor {
         actor(who).responding(totp(), self.code(who))
     }
 }

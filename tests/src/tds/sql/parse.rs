@@ -785,7 +785,7 @@ mod tests {
                 name: vec!["selekt".into()],
                 args: vec![Argument {
                     name: None,
-                    value: Expr::Literal(super::super::value::Value::int(1)),
+                    value: Expr::Literal(crate::tds::sql::value::Value::int(1)),
                     output: false
                 }]
             }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::engine::Jit;
 use jit_core::id::FactorName;
 use qrcode::QrCode;

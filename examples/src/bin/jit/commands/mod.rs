@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use jit_core::approval::Actor;
+use jit_core::Actor;
 use jit_core::engine::{AccessView, Jit};
 use jit_core::id::{AccessId, FactorName, Principal};
 use jit_core::text::escaped;

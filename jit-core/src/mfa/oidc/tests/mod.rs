@@ -135,11 +135,11 @@ impl Scene {
         claims
     }
 
-    async fn verify(&self, token: &str) -> Result<Verified, FactorError> {
+    async fn verify(&self, token: &str) -> Result<VerifiedFactor, FactorError> {
         self.verify_at(token, self.clock.wall()).await
     }
 
-    async fn verify_at(&self, token: &str, now: Time) -> Result<Verified, FactorError> {
+    async fn verify_at(&self, token: &str, now: Time) -> Result<VerifiedFactor, FactorError> {
         let access: AccessId = ACCESS.parse().unwrap();
         let challenge =
             Challenge { tenant: &self.tenant, who: &self.who, access: Some(access), nonce: ACCESS, now, kept: None };
@@ -147,7 +147,7 @@ impl Scene {
     }
 
     /// Verifies a good token with these changes.
-    async fn says(&self, changes: Value) -> Result<Verified, FactorError> {
+    async fn says(&self, changes: Value) -> Result<VerifiedFactor, FactorError> {
         self.verify(&self.key.token(&self.claims(changes))).await
     }
 

@@ -1,8 +1,8 @@
 //! Tests of further demands of a rule: second factors, outside systems, escalation and emergencies.
 
 use super::*;
-use crate::approval::{Mfa, MfaOf, Outside, Plan, Stage};
 use crate::id::{ApproverName, NotifierName};
+use crate::model::approval::{Mfa, MfaOf, Outside, Plan, Stage};
 
 /// A document with everything that a rule can demand.
 const WHOLE: &str = r#"version = 1

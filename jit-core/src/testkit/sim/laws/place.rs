@@ -8,7 +8,7 @@ use crate::clock::Time;
 use crate::testkit::database_laws::Row;
 use crate::testkit::mock::MockServer;
 
-use super::super::steps::{ROLES, copy_of, is_second, place_of, tenant_of};
+use crate::testkit::sim::steps::{ROLES, copy_of, is_second, place_of, tenant_of};
 
 /// Returns the server that shows this identity.
 pub(in super::super) fn server_by(realm: &str, incarnation: &str) -> Option<usize> {
@@ -51,7 +51,7 @@ impl Oracle {
     /// Returns the server that the target is known to be. If only another target of its realm was
     /// confirmed elsewhere, the target is where the realm is.
     pub(in super::super) fn home(&self, target: usize) -> usize {
-        let first = super::super::steps::straight().get(target).copied().unwrap_or_default();
+        let first = crate::testkit::sim::steps::straight().get(target).copied().unwrap_or_default();
         let home = self.homes.get(target).copied().unwrap_or(first);
         let realm = self.servers.get(home).map(MockServer::realm).unwrap_or_default();
         let placed = self.places.get(&(tenant_of(target).to_owned(), realm)).copied();
@@ -61,7 +61,7 @@ impl Oracle {
     /// Returns the tenant's other targets that are known to be at the realm's old server, each with
     /// the realm's new server.
     pub(in super::super) fn left_where_it_was(&self, target: usize) -> Vec<(usize, usize)> {
-        let first = super::super::steps::straight();
+        let first = crate::testkit::sim::steps::straight();
         let (Some(was), Some(now)) = (first.get(target), self.homes.get(target)) else { return Vec::new() };
         let places = self.homes.iter().zip(&first).enumerate();
         let same = places.filter(|(place, (home, first))| {
@@ -231,10 +231,10 @@ impl Oracle {
     /// server now.
     pub(super) fn is_left(&self, server: usize) -> bool {
         let moved =
-            self.homes.iter().zip(super::super::steps::straight()).any(|(home, first)| {
+            self.homes.iter().zip(crate::testkit::sim::steps::straight()).any(|(home, first)| {
                 *home != first && (first == server || copy_of(first) == server || *home == server)
             });
-        server >= super::super::steps::SERVERS || moved
+        server >= crate::testkit::sim::steps::SERVERS || moved
     }
 
     /// Records that an account has another name now.
