@@ -10,6 +10,7 @@ use crate::id::{FactorName, Principal, TenantId};
 
 /// An authenticated principal of a tenant who acts now.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Actor {
     /// Tenant in which they act.
     pub tenant: TenantId,
@@ -49,6 +50,7 @@ impl Actor {
 
 /// Evidence that actors are who they say, in words for the log. It carries no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Evidence {
     /// Method of the proof (`asserted`, `oidc`, ...).
     pub method: String,
@@ -57,8 +59,25 @@ pub struct Evidence {
     pub details: BTreeMap<String, String>,
 }
 
+impl Evidence {
+    /// Creates the evidence of this method, without details.
+    #[must_use]
+    pub fn new(method: impl Into<String>) -> Self {
+        Self { method: method.into(), details: BTreeMap::new() }
+    }
+
+    /// Adds a detail. It reaches the log, so it carries no secret.
+    #[must_use]
+    pub fn detail(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let mut details = self.details;
+        details.insert(name.into(), value.into());
+        Self { details, ..self }
+    }
+}
+
 /// Response of a person, as they gave it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Response {
     /// Name of the factor.
     pub factor: FactorName,

@@ -11,6 +11,7 @@ use crate::text::{LONGEST_DETAIL, cut};
 
 /// An audit event: its kind and its details. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AuditEvent {
     /// Kind of the event.
     pub what: EventKind,
@@ -21,6 +22,7 @@ pub struct AuditEvent {
 /// One detail of an audit event. It holds only values that have one canonical JSON form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Detail {
     /// Yes or no.
     Bool(bool),

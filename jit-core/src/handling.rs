@@ -39,6 +39,7 @@ pub enum Activation {
 /// do it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DeadMansSwitchPolicy {
     /// The switch is used where the target has one.
     #[default]
@@ -52,6 +53,7 @@ pub enum DeadMansSwitchPolicy {
 /// Treatment of leftovers: what the account or the role came to own, and what was passed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Leftovers {
     /// Leftovers are reported, as far as the database shows them.
     #[default]

@@ -15,6 +15,7 @@ use crate::text::{escaped, is_seen, is_wide_space};
 /// A text that cannot be the identifier that it was given as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not a valid {what}: {why}")]
+#[non_exhaustive]
 pub struct InvalidId {
     /// Kind of identifier that was expected, in the user's words.
     pub what: &'static str,

@@ -49,6 +49,7 @@ pub struct MsSqlConfig {
 /// The configuration cannot be used. Never holds a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the SQL Server is not configured right: {why}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// Error in the configuration, and how to fix it.
     pub why: String,

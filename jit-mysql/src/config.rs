@@ -70,6 +70,7 @@ pub(crate) enum Way {
 /// The configuration cannot be used. Never holds a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the mysql server is not configured right: {why}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// Reason, and what to write instead.
     pub why: String,

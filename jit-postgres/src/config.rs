@@ -45,6 +45,7 @@ pub struct PostgresConfig {
 /// The configuration cannot be used. Never holds a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the postgres server is not configured right: {why}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// Error in the configuration, and how to fix it.
     pub why: String,

@@ -81,6 +81,7 @@ pub trait Approver: Debug + Send + Sync + 'static {
 
 /// The question that an outside system is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Review {
     /// Id that stays the same however often the system is asked.
     pub id: String,
@@ -122,6 +123,7 @@ pub struct Review {
 
 /// Answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reply {
     /// The system says yes.
     Approve(Said),
@@ -133,6 +135,7 @@ pub enum Reply {
 
 /// Words and grounds of an answer. They carry no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Said {
     /// Note in the system's own words.
     pub note: String,
@@ -140,8 +143,17 @@ pub struct Said {
     pub details: BTreeMap<String, String>,
 }
 
+impl Said {
+    /// Creates an answer of this note, without details.
+    #[must_use]
+    pub fn new(note: impl Into<String>) -> Self {
+        Self { note: note.into(), details: BTreeMap::new() }
+    }
+}
+
 /// An answer that arrives after the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Callback {
     /// Token from the address of the review.
     pub token: String,
@@ -151,10 +163,27 @@ pub struct Callback {
     pub body: Vec<u8>,
 }
 
+impl Callback {
+    /// Creates the callback of this token and body, without headers.
+    #[must_use]
+    pub fn new(token: impl Into<String>, body: Vec<u8>) -> Self {
+        Self { token: token.into(), headers: BTreeMap::new(), body }
+    }
+
+    /// Adds a header; its name is written in lower case.
+    #[must_use]
+    pub fn header(self, name: &str, value: impl Into<String>) -> Self {
+        let mut headers = self.headers;
+        headers.insert(name.to_lowercase(), value.into());
+        Self { headers, ..self }
+    }
+}
+
 /// Reason why there is no answer. Its text reaches the log, so it carries no secret and no secret
 /// URL.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
+#[non_exhaustive]
 pub struct ApproverError {
     /// Description of the failure.
     pub why: String,

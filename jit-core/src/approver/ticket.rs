@@ -22,6 +22,7 @@ pub struct TicketCheck {
 
 /// Address of a tracker, and the conditions that a ticket has to meet.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Tracker {
     /// Address of one ticket, with `{ticket}` in it.
     pub url: String,
@@ -33,6 +34,7 @@ pub struct Tracker {
 
 /// A condition that a ticket has to meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Condition {
     /// Name of the condition, for people and the log (`status`).
     pub name: String,
@@ -42,8 +44,17 @@ pub struct Condition {
     pub test: Test,
 }
 
+impl Condition {
+    /// Creates the condition of this name, on the value at this JSON pointer.
+    #[must_use]
+    pub fn new(name: impl Into<String>, at: impl Into<String>, test: Test) -> Self {
+        Self { name: name.into(), at: at.into(), test }
+    }
+}
+
 /// Test of a value in the ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Test {
     /// The value is one of these texts (numbers and truth values as they are written).
     OneOf(Vec<String>),
@@ -55,6 +66,19 @@ pub enum Test {
 }
 
 impl Tracker {
+    /// Creates a check of the ticket at this address, with `{ticket}` in it.
+    #[must_use]
+    pub fn new(url: impl Into<String>, conditions: Vec<Condition>) -> Self {
+        Self { url: url.into(), headers: Vec::new(), conditions }
+    }
+
+    /// Adds a header that the tracker needs.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
     /// Creates a check for Jira: the issue exists and is not done. With `assignee`, such as
     /// `{requester}@example.com`, it is assigned to that address.
     #[must_use]

@@ -6,6 +6,7 @@ use super::tile::TileId;
 
 /// First place in a log that is not as it was signed or numbered.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Broken {
     /// Number of the first bad entry, if it can be told.
     pub number: Option<u64>,

@@ -21,6 +21,7 @@ pub struct Checkpoint {
 
 /// Statement of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Statement {
     /// Name of the log: `jit/` and the tenant.
     pub origin: String,

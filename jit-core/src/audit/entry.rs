@@ -10,6 +10,7 @@ use crate::store::NewEntry;
 
 /// An entry before it is written: an audit event with its actor, time and place.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Id of the entry.
     pub id: EntryId,
@@ -23,6 +24,7 @@ pub struct Entry {
 
 /// Common data of all entries of one change.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct EntryContext<'a> {
     /// Tenant that owns the log.
     pub tenant: &'a TenantId,
@@ -36,6 +38,14 @@ pub struct EntryContext<'a> {
     pub at: Time,
     /// Fields that every entry of the access repeats: target, role, account, principal.
     pub common: BTreeMap<String, Detail>,
+}
+
+impl<'a> EntryContext<'a> {
+    /// Creates the context of a change that the system makes about no access.
+    #[must_use]
+    pub fn new(tenant: &'a TenantId, node: &'a NodeId, at: Time) -> Self {
+        Self { tenant, access: None, actor: None, node, at, common: BTreeMap::new() }
+    }
 }
 
 impl EntryContext<'_> {

@@ -19,6 +19,7 @@ use crate::store::{Store, StoreError, StoredEntry};
 /// the end of the path. One JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Proof {
     /// Tenant that owns the log.
     pub tenant: TenantId,

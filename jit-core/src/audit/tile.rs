@@ -13,6 +13,7 @@ pub(super) const TILE_HEIGHT: u32 = 8;
 /// Id of a tile. Level 0 holds leaf hashes; a hash at level `n + 1` is the root over a full tile of
 /// level `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct TileId {
     /// Level of the tile, counted in tiles.
     pub level: u8,
@@ -22,6 +23,7 @@ pub struct TileId {
 
 /// A tile: full and never changed again, or the rightmost of its level.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tile {
     /// Id of the tile.
     pub id: TileId,

@@ -54,6 +54,7 @@ impl fmt::Display for SwitchKind {
 /// Dead man's switch of a server, or the way to get one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DeadMansSwitch {
     /// Server has a switch, by this mechanism.
     Available(SwitchKind),
@@ -67,6 +68,7 @@ pub enum DeadMansSwitch {
 /// Order to take this membership away at a given time, unless told otherwise before. A second order
 /// for the same membership moves the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArmOrder {
     /// Account and role of the membership.
     pub membership: Membership,
@@ -79,8 +81,17 @@ pub struct ArmOrder {
     pub default_role: DefaultRole,
 }
 
+impl ArmOrder {
+    /// Creates an order that leaves default roles alone.
+    #[must_use]
+    pub fn new(membership: Membership, ends_in: Duration, sessions: Sessions) -> Self {
+        Self { membership, ends_in, sessions, default_role: DefaultRole::Stays }
+    }
+}
+
 /// Answer to an [`ArmOrder`]: the switch is armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Armed {
     /// Mechanism of the switch.
     pub kind: SwitchKind,
@@ -90,11 +101,28 @@ pub struct Armed {
     pub identity: Identity,
 }
 
+impl Armed {
+    /// Creates the answer of this server.
+    #[must_use]
+    pub fn new(identity: Identity, kind: SwitchKind, fires_at: Time) -> Self {
+        Self { kind, fires_at, identity }
+    }
+}
+
 /// Answer to a disarming: the switch is no longer armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Disarmed {
     /// Time at which it had fired already, by the server's clock, UTC. `None` if it had not.
     pub fired_at: Option<Time>,
     /// Server that had the switch, as the very connection saw it.
     pub identity: Identity,
+}
+
+impl Disarmed {
+    /// Creates the answer of this server, with the time at which the switch had fired.
+    #[must_use]
+    pub fn new(identity: Identity, fired_at: Option<Time>) -> Self {
+        Self { fired_at, identity }
+    }
 }

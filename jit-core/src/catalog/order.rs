@@ -7,6 +7,7 @@ use crate::id::AccessId;
 
 /// Order to revoke a membership, or to narrow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RevokeOrder {
     /// Access on whose behalf it is revoked. If several end together, this is the first.
     pub access: AccessId,
@@ -21,6 +22,22 @@ pub struct RevokeOrder {
     pub prepared: Prepared,
     /// Default role of the account afterwards, on engines that have default roles.
     pub default_role: DefaultRole,
+}
+
+impl RevokeOrder {
+    /// Creates an order to remove the whole membership and end its sessions. Prepared
+    /// transactions are reported, and default roles are left alone.
+    #[must_use]
+    pub fn new(access: AccessId, membership: Membership) -> Self {
+        Self {
+            access,
+            membership,
+            how: RevokeHow::Remove,
+            sessions: Sessions::End,
+            prepared: Prepared::Report,
+            default_role: DefaultRole::Stays,
+        }
+    }
 }
 
 /// Fate of a default role when an access ends.
@@ -51,9 +68,18 @@ pub enum RevokeHow {
 
 /// Order to make sure that nothing of this earlier call can still arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SettleOrder {
     /// Label of the earlier call ([`Call::label`](crate::database::Call::label)).
     pub label: String,
     /// Latest `not_after` of that call's orders (the server's clock, UTC).
     pub not_after: Time,
+}
+
+impl SettleOrder {
+    /// Creates an order for the call of this label.
+    #[must_use]
+    pub fn new(label: impl Into<String>, not_after: Time) -> Self {
+        Self { label: label.into(), not_after }
+    }
 }

@@ -9,6 +9,7 @@ pub const MOST_OWNED_OBJECTS: usize = 1_000;
 
 /// One owned object or passed-on right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct OwnedObject {
     /// Id that distinguishes it from all others on the server. It survives a rename if the engine
     /// has such ids.
@@ -25,13 +26,30 @@ pub struct OwnedObject {
     pub membership: Option<(Account, RoleName)>,
 }
 
+impl OwnedObject {
+    /// Creates an entry without a version, which is not a membership.
+    #[must_use]
+    pub fn new(id: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { id: id.into(), what: what.into(), version: None, membership: None }
+    }
+}
+
 /// Owned objects of all subjects of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owned {
     /// Server that showed them, as the very connection saw it.
     pub identity: super::Identity,
     /// Owned objects of each subject, in the order of the subjects.
     pub each: Vec<OwnedObjects>,
+}
+
+impl Owned {
+    /// Creates the answer of this server, one entry for each subject.
+    #[must_use]
+    pub fn new(identity: super::Identity, each: Vec<OwnedObjects>) -> Self {
+        Self { identity, each }
+    }
 }
 
 /// Owned objects of one subject, in the order of their ids. `None` if there are more than

@@ -9,6 +9,7 @@ use crate::id::RealmId;
 /// Identity of the server that answers: its realm and its incarnation. Two identities are equal if
 /// both of these are equal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Identity {
     /// Realm, which is where the roles live.
     pub realm: RealmId,
@@ -20,6 +21,20 @@ pub struct Identity {
     /// has to show it again, and an earlier copy cannot. Empty if the server shows none.
     #[serde(default)]
     pub position: String,
+}
+
+impl Identity {
+    /// Creates the identity of a server that shows no position.
+    #[must_use]
+    pub fn new(realm: RealmId, incarnation: impl Into<String>) -> Self {
+        Self { realm, incarnation: incarnation.into(), position: String::new() }
+    }
+
+    /// Adds the position in the server's log.
+    #[must_use]
+    pub fn at_position(self, position: impl Into<String>) -> Self {
+        Self { position: position.into(), ..self }
+    }
 }
 
 impl PartialEq for Identity {
@@ -34,6 +49,7 @@ impl Eq for Identity {}
 
 /// Answer to a grant order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Granted {
     /// Server's own time right after the statement, UTC.
     pub server_time: Time,
@@ -41,8 +57,17 @@ pub struct Granted {
     pub identity: Identity,
 }
 
+impl Granted {
+    /// Creates the answer of this server, by its clock.
+    #[must_use]
+    pub fn new(identity: Identity, server_time: Time) -> Self {
+        Self { server_time, identity }
+    }
+}
+
 /// Answer to a revoke order: what was done and what was seen afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RevokeReport {
     /// Catalog and session list, read after the statement and after the sessions were ended.
     pub seen: Seen,
@@ -63,4 +88,22 @@ pub struct RevokeReport {
     pub server_time: Time,
     /// Server that did the work and was looked at, as the very connection saw it.
     pub identity: Identity,
+}
+
+impl RevokeReport {
+    /// Creates the report of a revoke that ended no session and rolled nothing back. `revoked_at` is
+    /// the server's time right after the statement was committed, also that of the last look.
+    #[must_use]
+    pub fn new(identity: Identity, seen: Seen, revoked_at: Time) -> Self {
+        Self {
+            seen,
+            was_held: None,
+            default_kept: None,
+            ended: Vec::new(),
+            rolled_back: Vec::new(),
+            revoked_at,
+            server_time: revoked_at,
+            identity,
+        }
+    }
 }

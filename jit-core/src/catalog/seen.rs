@@ -14,6 +14,7 @@ pub struct ObjectId(pub String);
 
 /// One membership to look at or to change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Membership {
     /// Account's name when the role was asked for.
     pub account: Account,
@@ -26,6 +27,12 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Creates the membership of this account in this role, by their names alone.
+    #[must_use]
+    pub fn new(account: Account, role: RoleName) -> Self {
+        Self { account, account_id: None, role, role_id: None }
+    }
+
     /// Checks whether both are the same membership of the account. Ids are compared if both have them,
     /// else the role's name. An account that was dropped and created again is another one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -43,6 +50,7 @@ impl Membership {
 
 /// Observation of all subjects at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Observation {
     /// Server's own time, UTC.
     pub server_time: Time,
@@ -52,8 +60,17 @@ pub struct Observation {
     pub seen: Vec<Seen>,
 }
 
+impl Observation {
+    /// Creates the observation of these subjects, by the server that answered and its clock.
+    #[must_use]
+    pub fn new(identity: super::Identity, server_time: Time, seen: Vec<Seen>) -> Self {
+        Self { server_time, identity, seen }
+    }
+}
+
 /// Observation of one subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Seen {
     /// Account's lasting id. `None` if it does not exist, or the engine has no ids: see
     /// `account_exists`.
@@ -122,6 +139,7 @@ impl Seen {
 
 /// One direct membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MembershipGrant {
     /// Grantor of the membership.
     pub grantor: Grantor,
@@ -132,9 +150,18 @@ pub struct MembershipGrant {
     pub admin: bool,
 }
 
+impl MembershipGrant {
+    /// Creates a membership of this scope, without the admin option.
+    #[must_use]
+    pub fn new(grantor: Grantor, scope: MembershipScope) -> Self {
+        Self { grantor, scope, admin: false }
+    }
+}
+
 /// Grantor of a membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Grantor {
     /// The broker that this system logs in as.
     Broker,
@@ -146,6 +173,7 @@ pub enum Grantor {
 
 /// One session on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Session {
     /// Server's own id of the session (PostgreSQL: the pid).
     pub id: String,
@@ -155,8 +183,23 @@ pub struct Session {
     pub since: Option<Time>,
 }
 
+impl Session {
+    /// Creates a session whose begin is not visible.
+    #[must_use]
+    pub fn new(id: impl Into<String>, account: impl Into<String>) -> Self {
+        Self { id: id.into(), account: account.into(), since: None }
+    }
+
+    /// Adds the begin of the session, by the server's clock, UTC.
+    #[must_use]
+    pub fn began(self, since: Time) -> Self {
+        Self { since: Some(since), ..self }
+    }
+}
+
 /// A prepared (two-phase) transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PreparedTransaction {
     /// Global transaction id.
     pub gid: String,
@@ -166,8 +209,17 @@ pub struct PreparedTransaction {
     pub owner: String,
 }
 
+impl PreparedTransaction {
+    /// Creates a prepared transaction of this owner in this database.
+    #[must_use]
+    pub fn new(gid: impl Into<String>, database: impl Into<String>, owner: impl Into<String>) -> Self {
+        Self { gid: gid.into(), database: database.into(), owner: owner.into() }
+    }
+}
+
 /// Every direct holder of the roles asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holders {
     /// Server that showed them, as the very connection saw it.
     pub identity: super::Identity,
@@ -175,8 +227,17 @@ pub struct Holders {
     pub holders: Vec<Holder>,
 }
 
+impl Holders {
+    /// Creates the list of what this server showed.
+    #[must_use]
+    pub fn new(identity: super::Identity, holders: Vec<Holder>) -> Self {
+        Self { identity, holders }
+    }
+}
+
 /// One holder of a role, for reconciliation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Holder {
     /// Role that is held.
     pub role: RoleName,
@@ -190,8 +251,17 @@ pub struct Holder {
     pub edge: MembershipGrant,
 }
 
+impl Holder {
+    /// Creates a holder, by the names alone.
+    #[must_use]
+    pub fn new(role: RoleName, account: Account, edge: MembershipGrant) -> Self {
+        Self { role, role_id: None, account, account_id: None, edge }
+    }
+}
+
 /// Memberships that involve the broker's login, whatever the role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OfTheBroker {
     /// Server that showed them, as the very connection saw it. `None` if the engine does not record
     /// any of this.
@@ -205,6 +275,7 @@ pub struct OfTheBroker {
 
 /// One finding about the broker's account or the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Check {
     /// Severity of the finding.
     pub severity: Severity,
@@ -216,9 +287,24 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+impl Check {
+    /// Creates a finding that says no fix.
+    #[must_use]
+    pub fn new(severity: Severity, about: CheckSubject, message: impl Into<String>) -> Self {
+        Self { severity, about, message: message.into(), remedy: None }
+    }
+
+    /// Adds the fix: the statement or setting, ready to copy.
+    #[must_use]
+    pub fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+}
+
 /// Severity of a [`Check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Severity {
     /// Worth knowing, nothing more.
     Remark,
@@ -231,9 +317,24 @@ pub enum Severity {
 /// Subject of a [`Check`]: a short stable word (`admin-option`, `signal-backend`, `superuser`) and
 /// its object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CheckSubject {
     /// Stable word of the privilege or setting.
     pub what: String,
     /// Role or object that it applies to, if any.
     pub on: Option<String>,
+}
+
+impl CheckSubject {
+    /// Creates a subject of this stable word, on no object.
+    #[must_use]
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), on: None }
+    }
+
+    /// Adds the role or object that it applies to.
+    #[must_use]
+    pub fn on(self, on: impl Into<String>) -> Self {
+        Self { on: Some(on.into()), ..self }
+    }
 }

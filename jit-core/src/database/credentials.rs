@@ -60,6 +60,7 @@ pub trait Credentials: Debug + Send + Sync {
 /// Error for a password that could not be read. It never holds any of the password.
 #[derive(Debug, thiserror::Error)]
 #[error("the password cannot be read from {from}: {why}")]
+#[non_exhaustive]
 pub struct CredentialsError {
     /// Source: a file, a variable, a command.
     pub from: String,
@@ -71,8 +72,16 @@ pub struct CredentialsError {
 }
 
 impl CredentialsError {
-    fn new(from: impl Into<String>, why: impl Into<String>) -> Self {
+    /// Creates an error for this source and reason.
+    #[must_use]
+    pub fn new(from: impl Into<String>, why: impl Into<String>) -> Self {
         Self { from: from.into(), why: why.into(), source: None }
+    }
+
+    /// Adds the cause of the error.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<BoxError>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 }
 

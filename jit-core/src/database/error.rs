@@ -9,6 +9,7 @@ use crate::store::BoxError;
 /// Error for a name that the engine would refuse or alter (law 11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` cannot be {what} here: {why}")]
+#[non_exhaustive]
 pub struct NameError {
     /// Kind of name that was expected: `an account`, `a role`.
     pub what: &'static str,
@@ -16,6 +17,14 @@ pub struct NameError {
     pub given: String,
     /// Reason, and what would do instead.
     pub why: String,
+}
+
+impl NameError {
+    /// Creates the error for this name.
+    #[must_use]
+    pub fn new(what: &'static str, given: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what, given: given.into(), why: why.into() }
+    }
 }
 
 /// Error of a database. The variants differ by what the caller may conclude.

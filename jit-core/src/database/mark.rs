@@ -8,11 +8,20 @@ const OF_STORE: &str = "/store:";
 
 /// Store with memberships on a server whose dead man's switches it armed and that have not fired.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreMarks {
     /// Id of the store.
     pub store: StoreId,
     /// Number of memberships that the store accounts for.
     pub memberships: u64,
+}
+
+impl StoreMarks {
+    /// Creates the entry of this store.
+    #[must_use]
+    pub fn new(store: StoreId, memberships: u64) -> Self {
+        Self { store, memberships }
+    }
 }
 
 impl Call {

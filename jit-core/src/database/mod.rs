@@ -257,6 +257,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
 
 /// Context of one call: the work it belongs to, its time limit, its server and its store.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Call {
     /// Node, boot and batch, at most 40 ASCII characters. The connection shows the label while it
     /// works (PostgreSQL: `application_name`). `settle` finds earlier connections by it.
@@ -275,9 +276,30 @@ pub struct Call {
     pub store: Option<StoreId>,
 }
 
+impl Call {
+    /// Creates the context of a call to whichever server answers, of no store.
+    #[must_use]
+    pub fn new(label: impl Into<String>, limit: Duration) -> Self {
+        Self { label: label.into(), limit, server: None, store: None }
+    }
+
+    /// Sets the server that the call is meant for.
+    #[must_use]
+    pub fn to_server(self, server: Identity) -> Self {
+        Self { server: Some(server), ..self }
+    }
+
+    /// Sets the store that does the work.
+    #[must_use]
+    pub fn of_store(self, store: StoreId) -> Self {
+        Self { store: Some(store), ..self }
+    }
+}
+
 /// Relation of a server to the one that was seen before, if it shows another incarnation of the
 /// same realm.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Continuity {
     /// Same server, whatever it holds now.
     Same,
@@ -306,6 +328,7 @@ impl Call {
 
 /// Abilities and behaviour of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// Name of the engine: `PostgreSQL`, `MariaDB`...
     pub engine: String,
@@ -321,4 +344,21 @@ pub struct Capabilities {
     pub dead_mans_switch: DeadMansSwitch,
     /// Remarks for people (`server roles take up to 5 minutes to apply`).
     pub remarks: Vec<String>,
+}
+
+impl Capabilities {
+    /// Creates the abilities of a server of this engine and version. It records no grantors, withholds
+    /// no SET ROLE, keeps roles in open sessions, and has this dead man's switch.
+    #[must_use]
+    pub fn new(engine: impl Into<String>, version: impl Into<String>, dead_mans_switch: DeadMansSwitch) -> Self {
+        Self {
+            engine: engine.into(),
+            version: version.into(),
+            grantor_recorded: false,
+            set_option: false,
+            sessions_keep_role: true,
+            dead_mans_switch,
+            remarks: Vec::new(),
+        }
+    }
 }

@@ -143,6 +143,7 @@ pub trait Directory: Debug + Send + Sync + 'static {
 
 /// A principal as the directory knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Person {
     /// Name that the principal acts under.
     pub principal: Principal,
@@ -152,6 +153,32 @@ pub struct Person {
     pub groups: BTreeSet<Group>,
     /// Manager of the principal.
     pub manager: Option<Principal>,
+}
+
+impl Person {
+    /// Creates a person of one name, in no group and without a manager.
+    #[must_use]
+    pub fn new(principal: Principal) -> Self {
+        Self { human: principal.clone(), principal, groups: BTreeSet::new(), manager: None }
+    }
+
+    /// Sets the human behind the name.
+    #[must_use]
+    pub fn human(self, human: Principal) -> Self {
+        Self { human, ..self }
+    }
+
+    /// Sets the groups that this name is in.
+    #[must_use]
+    pub fn groups(self, groups: BTreeSet<Group>) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Sets the manager.
+    #[must_use]
+    pub fn manager(self, manager: Principal) -> Self {
+        Self { manager: Some(manager), ..self }
+    }
 }
 
 /// Reason why a directory did not answer.

@@ -114,6 +114,7 @@ impl From<&AccessView> for About {
 
 /// Filter for a list of accesses. Every given condition has to match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Filter {
     /// State of the access (`active`).
     pub state: Option<String>,
@@ -128,6 +129,7 @@ pub struct Filter {
 /// Scope of an emergency stop.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Scope {
     /// Everything of the tenant.
     All,

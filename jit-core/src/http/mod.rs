@@ -29,7 +29,7 @@ pub const MOST_BYTES: usize = 1 << 20;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), HttpError> {
-/// let config = HttpConfig { limit: Duration::from_secs(3), ..HttpConfig::default() };
+/// let config = HttpConfig::default().limit(Duration::from_secs(3));
 /// let client = HttpClient::new(config)?;
 ///
 /// // an address without TLS is refused before anything is sent
@@ -39,6 +39,7 @@ pub const MOST_BYTES: usize = 1 << 20;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HttpConfig {
     /// File with certificates (PEM) that are trusted in addition to those of the system.
     pub ca: Option<PathBuf>,
@@ -50,6 +51,32 @@ pub struct HttpConfig {
     pub most_bytes: usize,
 }
 
+impl HttpConfig {
+    /// Trusts the certificates of this file (PEM) too.
+    #[must_use]
+    pub fn ca(self, path: impl Into<PathBuf>) -> Self {
+        Self { ca: Some(path.into()), ..self }
+    }
+
+    /// Sets the handling of addresses without TLS.
+    #[must_use]
+    pub fn plaintext(self, plaintext: Plaintext) -> Self {
+        Self { plaintext, ..self }
+    }
+
+    /// Sets the time that a whole call may take.
+    #[must_use]
+    pub fn limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Sets the largest number of bytes that an answer may have.
+    #[must_use]
+    pub fn most_bytes(self, most_bytes: usize) -> Self {
+        Self { most_bytes, ..self }
+    }
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { ca: None, plaintext: Plaintext::Refused, limit: LIMIT, most_bytes: MOST_BYTES }
@@ -58,6 +85,7 @@ impl Default for HttpConfig {
 
 /// Handling of addresses without TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Plaintext {
     /// Addresses without TLS are refused.
     #[default]
@@ -75,6 +103,7 @@ pub struct HttpClient {
 
 /// A request to send.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HttpRequest {
     /// Method of the request.
     pub method: Method,
@@ -108,6 +137,7 @@ impl HttpRequest {
 
 /// Method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Method {
     /// Reads from the address.
     Get,
@@ -117,6 +147,7 @@ pub enum Method {
 
 /// An answer, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpAnswer {
     /// Status of the answer (200, 404...).
     pub status: u16,
@@ -124,6 +155,14 @@ pub struct HttpAnswer {
     pub body: Vec<u8>,
     /// Time to wait before asking again, if the other side stated it in seconds.
     pub retry_after: Option<TimeDelta>,
+}
+
+impl HttpAnswer {
+    /// Creates an answer of this status and body.
+    #[must_use]
+    pub fn new(status: u16, body: Vec<u8>) -> Self {
+        Self { status, body, retry_after: None }
+    }
 }
 
 impl HttpAnswer {

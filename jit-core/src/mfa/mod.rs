@@ -79,6 +79,7 @@ pub trait Factor: Debug + Send + Sync + 'static {
 
 /// Challenge that a response has to answer.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Challenge<'a> {
     /// Tenant of the person.
     pub tenant: &'a TenantId,
@@ -94,8 +95,17 @@ pub struct Challenge<'a> {
     pub kept: Option<&'a [u8]>,
 }
 
+impl<'a> Challenge<'a> {
+    /// Creates the challenge of a person about whom the factor kept nothing, outside of any access.
+    #[must_use]
+    pub fn new(tenant: &'a TenantId, who: &'a Principal, nonce: &'a str, now: Time) -> Self {
+        Self { tenant, who, access: None, nonce, now, kept: None }
+    }
+}
+
 /// Accepted response, with what it proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VerifiedFactor {
     /// Time at which the human proved it, UTC.
     pub at: Time,
@@ -108,6 +118,12 @@ pub struct VerifiedFactor {
 }
 
 impl VerifiedFactor {
+    /// Creates a proof of this time, which keeps nothing and may be repeated.
+    #[must_use]
+    pub fn new(at: Time) -> Self {
+        Self { at, details: BTreeMap::new(), keep: None, once: None }
+    }
+
     /// Returns the proof as the log and the approval hold it.
     #[must_use]
     pub fn proven(&self, factor: &FactorName) -> Proven {
@@ -117,6 +133,7 @@ impl VerifiedFactor {
 
 /// Code or token that may be used once.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Once {
     /// Name of the code or token; no secret, at most 200 bytes.
     pub key: String,
@@ -124,14 +141,31 @@ pub struct Once {
     pub until: Time,
 }
 
+impl Once {
+    /// Creates the entry of this code or token.
+    #[must_use]
+    pub fn new(key: impl Into<String>, until: Time) -> Self {
+        Self { key: key.into(), until }
+    }
+}
+
 /// A second factor that is being set up.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Enrolment {
     /// Secret that the person enters into their authenticator application, as an `otpauth://...`
     /// address.
     pub uri: SecretString,
     /// Data to keep about the person.
     pub keep: Vec<u8>,
+}
+
+impl Enrolment {
+    /// Creates the set-up of this address.
+    #[must_use]
+    pub fn new(uri: impl Into<SecretString>, keep: Vec<u8>) -> Self {
+        Self { uri: uri.into(), keep }
+    }
 }
 
 impl Debug for Enrolment {

@@ -5,6 +5,7 @@ use crate::id::RuleName;
 
 /// Answer of the policy to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ruling {
     /// The request is denied.
     Denied {

@@ -20,6 +20,7 @@ use crate::store::{
 
 /// Request to deliver the due notices of one outbox.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct DeliveryRequest<'a> {
     /// Tenant whose outbox it is.
     pub tenant: &'a TenantId,
@@ -31,8 +32,17 @@ pub struct DeliveryRequest<'a> {
     pub limit: usize,
 }
 
+impl<'a> DeliveryRequest<'a> {
+    /// Creates the request of this node for the outbox of this notifier.
+    #[must_use]
+    pub fn new(tenant: &'a TenantId, notifier_name: &'a str, node: &'a NodeId, limit: usize) -> Self {
+        Self { tenant, notifier_name, node, limit }
+    }
+}
+
 /// Result of one pass over an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outbox {
     /// Number of notices that were delivered and deleted.
     pub delivered: usize,

@@ -24,6 +24,7 @@ const SUBJECT: usize = 200;
 
 /// Protection of the connection to a mail server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MailTls {
     /// TLS begins within the conversation, or nothing is sent (STARTTLS, usually port 587).
     #[default]
@@ -39,24 +40,19 @@ pub enum MailTls {
 ///
 /// ```
 /// use jit_core::Jit;
-/// use jit_core::notify::{Email, EmailConfig, MailTls};
+/// use jit_core::notify::{Email, EmailConfig};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), jit_core::notify::EmailError> {
-/// let config = EmailConfig {
-///     host: "smtp.example.com".to_owned(),
-///     port: 587,
-///     tls: MailTls::StartTls,
-///     ca: None,
-///     login: Some(("jit".to_owned(), "hunter2".into())),
-///     from: "jit <jit@example.com>".to_owned(),
-///     to: vec!["dba@example.com".to_owned()],
-/// };
+/// let config = EmailConfig::new("smtp.example.com", "jit <jit@example.com>")
+///     .login("jit", "hunter2")
+///     .to("dba@example.com");
 /// let builder = Jit::builder().notifier("mail:dba", Email::new(config)?);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct EmailConfig {
     /// Host name of the mail server.
     pub host: String,
@@ -72,6 +68,46 @@ pub struct EmailConfig {
     pub from: String,
     /// Addresses of the recipients.
     pub to: Vec<String>,
+}
+
+impl EmailConfig {
+    /// Creates the configuration of this mail server and sender. It uses STARTTLS on port 587, logs
+    /// in nowhere and names no recipient.
+    pub fn new(host: impl Into<String>, from: impl Into<String>) -> Self {
+        let (tls, ca, login, to) = (MailTls::StartTls, None, None, Vec::new());
+        Self { host: host.into(), port: 587, tls, ca, login, from: from.into(), to }
+    }
+
+    /// Adds a recipient.
+    #[must_use]
+    pub fn to(mut self, address: impl Into<String>) -> Self {
+        self.to.push(address.into());
+        self
+    }
+
+    /// Sets the port of the mail server.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// Sets the protection of the connection.
+    #[must_use]
+    pub fn tls(self, tls: MailTls) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Trusts the certificates of this file (PEM) too.
+    #[must_use]
+    pub fn ca(self, path: impl Into<std::path::PathBuf>) -> Self {
+        Self { ca: Some(path.into()), ..self }
+    }
+
+    /// Sets the user name and the password.
+    #[must_use]
+    pub fn login(self, name: impl Into<String>, password: impl Into<SecretString>) -> Self {
+        Self { login: Some((name.into(), password.into())), ..self }
+    }
 }
 
 /// Sends notices as plain text mail.

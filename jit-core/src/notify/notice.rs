@@ -13,6 +13,7 @@ use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, 
 
 /// Message about something that people should hear of. It carries no secret (law 12).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Notice {
     /// Id of the notice, the same for every delivery and every notifier. Whoever sees it twice can
     /// drop the second copy.

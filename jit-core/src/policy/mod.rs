@@ -136,6 +136,7 @@ pub trait Policy: Debug + Send + Sync + 'static {
 
 /// Question that policy answers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Question<'a> {
     /// Target of the request.
     pub target: &'a TargetName,
@@ -161,8 +162,30 @@ pub struct Question<'a> {
     pub owes_review: bool,
 }
 
+impl<'a> Question<'a> {
+    /// Creates the question of a person who asks for themselves, at the beginning of 1970 and without a
+    /// reason. Set the other fields as the test needs.
+    #[must_use]
+    pub fn new(target: &'a TargetName, role: &'a RoleName, person: &'a Person, duration: TimeDelta) -> Self {
+        Self {
+            target,
+            role,
+            requester: person,
+            grantee: person,
+            duration,
+            reason: "",
+            ticket: None,
+            start: None,
+            asked_at: Time::UNIX_EPOCH,
+            break_glass: false,
+            owes_review: false,
+        }
+    }
+}
+
 /// Names that a policy mentions and that the embedding service has to provide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mentions {
     /// Notifiers that notices go to.
     pub notifiers: BTreeSet<NotifierName>,
@@ -191,6 +214,7 @@ impl Mentions {
 
 /// Answer of one rule to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Explained {
     /// Name of the rule.
     pub rule: RuleName,
@@ -200,9 +224,18 @@ pub struct Explained {
     pub why: String,
 }
 
+impl Explained {
+    /// Creates the answer of this rule.
+    #[must_use]
+    pub fn new(rule: RuleName, decided: bool, why: impl Into<String>) -> Self {
+        Self { rule, decided, why: why.into() }
+    }
+}
+
 /// Action that only some people may take, by `[[may]]` rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Action {
     /// Ends a live access of somebody else.
     Revoke,

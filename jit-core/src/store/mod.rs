@@ -188,6 +188,7 @@ pub enum ClockState {
 
 /// Name of one record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct RecordKey {
     /// Tenant that the record belongs to.
     pub tenant: TenantId,
@@ -206,6 +207,7 @@ impl RecordKey {
 
 /// Time at which a record needs work, its lane, and what must not happen at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Schedule {
     /// Lane that the work waits in.
     pub lane: Lane,
@@ -217,6 +219,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Schedules work in this lane, at this time and under this serial key.
+    #[must_use]
+    pub fn new(lane: Lane, due: Time, serial: impl Into<String>) -> Self {
+        Self { lane, due, serial: serial.into() }
+    }
+
     /// Schedules the first contact with a target; such contacts happen one at a time.
     #[must_use]
     pub fn contact(tenant: &TenantId, target: &TargetName, due: Time) -> Self {
@@ -227,6 +235,7 @@ impl Schedule {
 
 /// A record as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// Name of the record.
     pub at: RecordKey,
@@ -240,6 +249,14 @@ pub struct Record {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Record {
+    /// Creates a record without a schedule and labels.
+    #[must_use]
+    pub fn new(at: RecordKey, version: u64, body: Vec<u8>) -> Self {
+        Self { at, version, body, schedule: None, labels: BTreeMap::new() }
+    }
+}
+
 /// Version that a change expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -251,6 +268,7 @@ pub enum Expect {
 
 /// One record that a change writes, deletes or relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Write {
     /// Name of the record.
     pub at: RecordKey,
@@ -261,6 +279,12 @@ pub struct Write {
 }
 
 impl Write {
+    /// Writes this record if the expectation holds.
+    #[must_use]
+    pub fn new(at: RecordKey, expect: Expect, what: Writing) -> Self {
+        Self { at, expect, what }
+    }
+
     /// Deletes the record as it was read.
     #[must_use]
     pub fn deleting(record: &Record) -> Self {
@@ -288,6 +312,7 @@ pub enum Writing {
 
 /// An entry of the audit log on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewEntry {
     /// Id of the entry; a second entry of the same id is a [`StoreError::Conflict`].
     pub id: EntryId,
@@ -299,8 +324,17 @@ pub struct NewEntry {
     pub body: Vec<u8>,
 }
 
+impl NewEntry {
+    /// Creates an entry about no subject.
+    #[must_use]
+    pub fn new(id: EntryId, tenant: TenantId, body: Vec<u8>) -> Self {
+        Self { id, tenant, subject: None, body }
+    }
+}
+
 /// An entry as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredEntry {
     /// Id of the entry.
     pub id: EntryId,
@@ -310,8 +344,17 @@ pub struct StoredEntry {
     pub body: Vec<u8>,
 }
 
+impl StoredEntry {
+    /// Creates an entry with its number, if it has one.
+    #[must_use]
+    pub fn new(id: EntryId, number: Option<u64>, body: Vec<u8>) -> Self {
+        Self { id, number, body }
+    }
+}
+
 /// Numbers for entries that have none. They are written once and never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Numbering {
     /// Tenant whose log is numbered.
     pub tenant: TenantId,
@@ -321,8 +364,17 @@ pub struct Numbering {
     pub entries: Vec<EntryId>,
 }
 
+impl Numbering {
+    /// Creates the numbers from `first` on for these entries.
+    #[must_use]
+    pub fn new(tenant: TenantId, first: u64, entries: Vec<EntryId>) -> Self {
+        Self { tenant, first, entries }
+    }
+}
+
 /// Everything that is committed together or not at all (law 9).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// Records to write, delete or check; no key twice.
     pub writes: Vec<Write>,
@@ -337,15 +389,45 @@ pub struct Change {
     pub release: Vec<Claim>,
 }
 
+impl Change {
+    /// Creates a change of these records and nothing else.
+    #[must_use]
+    pub fn writing(writes: Vec<Write>) -> Self {
+        Self { writes, ..Self::default() }
+    }
+
+    /// Adds entries of the log.
+    #[must_use]
+    pub fn entries(self, entries: Vec<NewEntry>) -> Self {
+        Self { entries, ..self }
+    }
+
+    /// Adds claims that must still be held.
+    #[must_use]
+    pub fn fences(self, fences: Vec<Claim>) -> Self {
+        Self { fences, ..self }
+    }
+}
+
 /// Answer to a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// The store's time of the commit, UTC.
     pub at: Time,
 }
 
+impl Committed {
+    /// Creates the answer to a commit at this time.
+    #[must_use]
+    pub fn new(at: Time) -> Self {
+        Self { at }
+    }
+}
+
 /// Request for claims on due records.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClaimRequest {
     /// Lane to claim from.
     pub lane: Lane,
@@ -357,8 +439,17 @@ pub struct ClaimRequest {
     pub node: NodeId,
 }
 
+impl ClaimRequest {
+    /// Creates the request of this node for records of this lane.
+    #[must_use]
+    pub fn new(node: NodeId, lane: Lane, limit: usize, how_long: TimeDelta) -> Self {
+        Self { lane, limit, how_long, node }
+    }
+}
+
 /// Right to work on everything with this serial key, until it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claim {
     /// Serial key that is claimed.
     pub serial: String,
@@ -372,8 +463,17 @@ pub struct Claim {
     pub taken_over: bool,
 }
 
+impl Claim {
+    /// Creates a claim that was free.
+    #[must_use]
+    pub fn new(serial: impl Into<String>, fencing: u64, until: Time) -> Self {
+        Self { serial: serial.into(), fencing, until, taken_over: false }
+    }
+}
+
 /// A record with the claim on its serial key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claimed {
     /// The record as it was when claimed.
     pub record: Record,
@@ -381,8 +481,17 @@ pub struct Claimed {
     pub claim: Claim,
 }
 
+impl Claimed {
+    /// Creates the answer of a record with its claim.
+    #[must_use]
+    pub fn new(record: Record, claim: Claim) -> Self {
+        Self { record, claim }
+    }
+}
+
 /// Request for one page of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageQuery {
     /// Tenant whose records are listed.
     pub tenant: TenantId,
@@ -394,6 +503,14 @@ pub struct PageQuery {
     pub after: Option<String>,
     /// Largest number of records.
     pub limit: usize,
+}
+
+impl PageQuery {
+    /// Asks for the first records of this kind, whatever their labels.
+    #[must_use]
+    pub fn new(tenant: TenantId, kind: Kind, limit: usize) -> Self {
+        Self { tenant, kind, label: None, after: None, limit }
+    }
 }
 
 /// Errors of a store, sorted by what the caller may conclude.

@@ -42,6 +42,7 @@ pub struct Timekeeper {
 
 /// Memory of a store's time, so that the next process goes on from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mark {
     /// The latest time given, UTC.
     pub time: Time,
@@ -57,13 +58,30 @@ pub struct Mark {
     pub accepts: u64,
 }
 
+impl Mark {
+    /// Creates the mark of a time that nobody doubts, in an unknown boot.
+    #[must_use]
+    pub fn new(time: Time, elapsed: Duration) -> Self {
+        Self { time, elapsed, boot: None, skew: TimeDelta::zero(), doubt: None, accepts: 0 }
+    }
+}
+
 /// Times that made the clock doubtful at an opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Doubt {
     /// The mark, plus the time that is known to have passed since, UTC.
     pub mark: Time,
     /// Time of the wall clock, UTC.
     pub wall: Time,
+}
+
+impl Doubt {
+    /// Creates the doubt of these two times.
+    #[must_use]
+    pub fn new(mark: Time, wall: Time) -> Self {
+        Self { mark, wall }
+    }
 }
 
 struct Reading {

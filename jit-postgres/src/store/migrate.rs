@@ -15,6 +15,7 @@ const OLDEST_SERVER: i32 = 150_000;
 
 /// Roles that may use a store.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct StoreUsers {
     /// Roles of nodes: they may look, and call the functions that change the store. They cannot
     /// write by themselves, least of all the log.

@@ -20,6 +20,7 @@ pub const BATCH: usize = 4096;
 
 /// Result of one step of the sequencer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Advanced {
     /// Number of entries of the log that have a number now.
     pub size: u64,

@@ -76,6 +76,7 @@ pub trait AuditSink: Debug + Send + Sync + 'static {
 
 /// An entry with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NumberedEntry {
     /// Tenant that owns the log.
     pub tenant: TenantId,
@@ -99,6 +100,7 @@ impl NumberedEntry {
 /// Reason why a sink did not take something. It carries no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
+#[non_exhaustive]
 pub struct SinkError {
     /// Reason, and what to do.
     pub why: String,
@@ -107,8 +109,23 @@ pub struct SinkError {
     pub source: Option<BoxError>,
 }
 
+impl SinkError {
+    /// Creates an error for this reason.
+    #[must_use]
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), source: None }
+    }
+
+    /// Adds the cause of the error.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<BoxError>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+}
+
 /// Progress of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delivered {
     /// Number of entries that this call delivered.
     pub entries: usize,

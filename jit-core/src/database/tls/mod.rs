@@ -19,6 +19,7 @@ pub use verifier::{TlsError, client_config, trusted};
 /// switches nothing off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum TlsMode {
     /// The certificate chain and the name are verified.
     VerifyFull {

@@ -29,6 +29,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// TLS cannot be set up as it is configured.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
+#[non_exhaustive]
 pub struct TlsError {
     /// Problem, and what would do instead.
     pub why: String,

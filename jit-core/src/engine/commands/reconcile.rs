@@ -26,6 +26,7 @@ const AT_ONCE: usize = 1_000;
 
 /// Action to take on differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reconcile {
     /// Report the differences only.
     Report,

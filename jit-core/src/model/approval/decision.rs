@@ -12,6 +12,7 @@ use crate::id::{ApproverName, FactorName, Principal, QuestionId};
 /// Answer of an approver: yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Verdict {
     /// Approver says yes.
     Approve,
@@ -21,6 +22,7 @@ pub enum Verdict {
 
 /// One decision by one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// Question that it answers.
     #[serde(default)]
@@ -77,6 +79,7 @@ impl Decision {
 /// A verified second factor for one access and one act on it. It carries no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Proven {
     /// Name of the factor (`totp`, `oidc`).
     pub factor: FactorName,
@@ -90,6 +93,7 @@ pub struct Proven {
 /// Proof of the requester's identity by a second factor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Confirmation {
     /// Question that it answers.
     #[serde(default)]
@@ -105,6 +109,7 @@ pub struct Confirmation {
 /// Answer of an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Answer {
     /// Question that it answers.
     #[serde(default)]
@@ -125,6 +130,7 @@ pub struct Answer {
 /// An absent person in whose place another person decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct InPlaceOf {
     /// Person who is absent.
     pub who: Principal,
@@ -134,6 +140,7 @@ pub struct InPlaceOf {
 
 /// Directory's present answer about a person who decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fresh {
     /// Person who decided.
     pub by: Principal,

@@ -17,5 +17,5 @@ pub use plan::{
     TooManyWays, Who,
 };
 
-pub(crate) use plan::Need;
+pub(crate) use plan::{DECIDE_BY, GRANT_WITHIN, Need};
 pub(crate) use quorum::{matching, ways};

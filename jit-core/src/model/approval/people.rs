@@ -8,6 +8,7 @@ use crate::id::{Group, Principal};
 
 /// Requester and grantee of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Parties {
     /// Principal who asked for the role.
     pub requester: Principal,
@@ -18,6 +19,7 @@ pub struct Parties {
 
 /// Directory's answer about one decider, at the time of the decision or when it was asked again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Human behind the decider (the first of their aliases).
     pub human: Principal,

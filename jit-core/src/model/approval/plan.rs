@@ -14,6 +14,7 @@ use crate::id::{ApproverName, FactorName, Group, NotifierName, Principal, RuleNa
 
 /// A plan: what policy demands for a request, and how the grant is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// The rule that matched.
     pub rule: RuleName,
@@ -35,6 +36,7 @@ pub struct Plan {
 
 /// One stage: all of its requirements have to be met before the next one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Stage {
     /// Requirements that distinct humans have to meet, all of them.
     pub people: Vec<Requirement>,
@@ -51,6 +53,7 @@ pub struct Stage {
 
 /// A second factor that a stage demands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Mfa {
     /// Person who has to give it.
     pub of: MfaOf,
@@ -66,6 +69,7 @@ pub struct Mfa {
 /// Person who has to give a second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum MfaOf {
     /// Principal who asked for the role.
     Requester,
@@ -75,6 +79,7 @@ pub enum MfaOf {
 
 /// An outside system that has to say yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Outside {
     /// Name of the outside system.
     pub approver: ApproverName,
@@ -83,9 +88,24 @@ pub struct Outside {
     pub again: bool,
 }
 
+impl Outside {
+    /// Demands one yes of this outside system.
+    #[must_use]
+    pub fn new(approver: ApproverName) -> Self {
+        Self { approver, again: false }
+    }
+
+    /// Asks it again right before the grant.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { again: true, ..self }
+    }
+}
+
 /// Additional approvers for a stage that is pending for long. Quorums stay, and nobody loses the
 /// right to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Escalation {
     /// Time to wait after the stage was reached.
     #[serde(with = "micros")]
@@ -94,8 +114,17 @@ pub struct Escalation {
     pub to: Group,
 }
 
+impl Escalation {
+    /// Adds this group after this time.
+    #[must_use]
+    pub fn new(after: TimeDelta, to: Group) -> Self {
+        Self { after, to }
+    }
+}
+
 /// Review that is owed after an emergency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BreakGlass {
     /// Human who owes the review.
     pub human: Principal,
@@ -106,9 +135,18 @@ pub struct BreakGlass {
     pub within: TimeDelta,
 }
 
+impl BreakGlass {
+    /// Demands a review of what this human does, within this time from the activation.
+    #[must_use]
+    pub fn new(human: Principal, review_by: Requirement, within: TimeDelta) -> Self {
+        Self { human, review_by, within }
+    }
+}
+
 /// A requirement that people have to meet by saying yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Requirement {
     /// A number of distinct humans of the group.
     Group {
@@ -128,6 +166,7 @@ pub enum Requirement {
 /// Person whose manager is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Party {
     /// Principal who asked for the role.
     Requester,
@@ -138,6 +177,7 @@ pub enum Party {
 
 /// Kind of person who has to say yes once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Who {
     /// A member of the group.
     Group(Group),
@@ -166,6 +206,12 @@ pub(super) const MOST_WAYS: usize = 1_024;
 pub struct TooManyWays;
 
 impl Mfa {
+    /// Demands any second factor of these people, no older than this.
+    #[must_use]
+    pub fn new(of: MfaOf, within: TimeDelta) -> Self {
+        Self { of, within, factor: None }
+    }
+
     /// Checks whether this proof is acceptable if it is given at that time.
     pub(super) fn accepts(&self, proven: &Proven, given: Time) -> bool {
         let kind = self.factor.as_ref().is_none_or(|factor| *factor == proven.factor);
@@ -183,6 +229,32 @@ impl Mfa {
 }
 
 impl Stage {
+    /// Adds a requirement that people have to meet.
+    #[must_use]
+    pub fn person(mut self, requirement: Requirement) -> Self {
+        self.people.push(requirement);
+        self
+    }
+
+    /// Demands this second factor.
+    #[must_use]
+    pub fn mfa(self, mfa: Mfa) -> Self {
+        Self { mfa: Some(mfa), ..self }
+    }
+
+    /// Adds an outside system that has to say yes.
+    #[must_use]
+    pub fn outside(mut self, outside: Outside) -> Self {
+        self.outside.push(outside);
+        self
+    }
+
+    /// Adds approvers after a while.
+    #[must_use]
+    pub fn escalate(self, escalation: Escalation) -> Self {
+        Self { escalate: Some(escalation), ..self }
+    }
+
     /// Describes the stage for people to read.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -286,6 +358,40 @@ impl Requirement {
 }
 
 impl Plan {
+    /// Creates the plan of this rule that grants the role at once, for at most this time. `policy`
+    /// is the hash of what the policy says.
+    #[must_use]
+    pub fn new(rule: RuleName, policy: impl Into<String>, max: TimeDelta) -> Self {
+        let (limits, handling) = (Limits::new(max), Handling::default());
+        let (stages, notify) = (Vec::new(), BTreeSet::new());
+        Self { rule, policy: policy.into(), stages, limits, handling, notify, break_glass: None }
+    }
+
+    /// Adds a stage, after those that are there.
+    #[must_use]
+    pub fn stage(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Sets the limits of the durations.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sets the handling of the grant.
+    #[must_use]
+    pub fn handling(self, handling: Handling) -> Self {
+        Self { handling, ..self }
+    }
+
+    /// Makes it the plan of an emergency, which somebody has to review afterwards.
+    #[must_use]
+    pub fn break_glass(self, owed: BreakGlass) -> Self {
+        Self { break_glass: Some(owed), ..self }
+    }
+
     /// Returns the people whom the stages name one by one.
     pub fn named(&self) -> impl Iterator<Item = &Principal> {
         self.stages.iter().flat_map(|stage| &stage.people).flat_map(Requirement::named)
@@ -314,6 +420,7 @@ impl Plan {
 
 /// Limits of the durations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Limits {
     /// Longest single window.
     #[serde(with = "micros")]
@@ -332,8 +439,48 @@ pub struct Limits {
     pub grant_within: TimeDelta,
 }
 
+/// Time for which a request is pending, unless the rule says another.
+pub(crate) const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
+/// Time after the start in which the grant is tried, unless the rule says another.
+pub(crate) const GRANT_WITHIN: TimeDelta = TimeDelta::minutes(15);
+
+impl Limits {
+    /// Creates limits of this longest window, with the other durations of a rule that names none:
+    /// extensions within the same time, decisions within 30 minutes, no scheduled start.
+    #[must_use]
+    pub fn new(max: TimeDelta) -> Self {
+        let (decide_by, start_within, grant_within) = (DECIDE_BY, TimeDelta::zero(), GRANT_WITHIN);
+        Self { max, max_total: max, decide_by, start_within, grant_within }
+    }
+
+    /// Sets the longest window with all extensions.
+    #[must_use]
+    pub fn max_total(self, max_total: TimeDelta) -> Self {
+        Self { max_total, ..self }
+    }
+
+    /// Sets the time for which the request is pending on decisions.
+    #[must_use]
+    pub fn decide_by(self, decide_by: TimeDelta) -> Self {
+        Self { decide_by, ..self }
+    }
+
+    /// Allows a scheduled start within this time.
+    #[must_use]
+    pub fn start_within(self, start_within: TimeDelta) -> Self {
+        Self { start_within, ..self }
+    }
+
+    /// Sets the time after the start in which the grant is tried.
+    #[must_use]
+    pub fn grant_within(self, grant_within: TimeDelta) -> Self {
+        Self { grant_within, ..self }
+    }
+}
+
 /// Handling of a grant in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Handling {
     /// Rule for sessions at the end of the window.
     pub sessions: Sessions,
@@ -357,4 +504,20 @@ pub struct Handling {
     #[serde(default)]
     #[serde(rename = "left_behind")]
     pub leftovers: Leftovers,
+}
+
+impl Default for Handling {
+    /// Returns the handling of a rule that names none.
+    fn default() -> Self {
+        Self {
+            sessions: Sessions::End,
+            set_role: MembershipScope::Inherit,
+            account_members: Stance::Refused,
+            prepared: Prepared::Report,
+            can_grant: Stance::Refused,
+            activation: Activation::default(),
+            dead_mans_switch: DeadMansSwitchPolicy::default(),
+            leftovers: Leftovers::default(),
+        }
+    }
 }

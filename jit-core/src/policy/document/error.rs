@@ -51,6 +51,7 @@ pub(in crate::policy) fn read_text(path: &Path) -> Result<(String, String), Poli
 
 /// One problem to fix before the document counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// Line of the problem, from 1.
     pub line: usize,
@@ -68,6 +69,7 @@ impl fmt::Display for Problem {
 
 /// Warning of something that is allowed but probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Warning {
     /// Line of the warning, from 1.
     pub line: usize,

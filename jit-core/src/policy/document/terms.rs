@@ -13,12 +13,9 @@ use crate::directory::ListedDirectory;
 use crate::handling::MembershipScope;
 use crate::id::{NotifierName, RuleName};
 use crate::model::approval::{Handling, Limits, Outside, Plan, Stage};
+use crate::model::approval::{DECIDE_BY, GRANT_WITHIN};
 use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
-/// Time that a request waits for decisions if its rule does not say.
-const DECIDE_BY: TimeDelta = TimeDelta::minutes(30);
-/// Time after the start of an access in which a grant may still be tried, if the rule does not say.
-const GRANT_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// Longest time for people to decide, and furthest start. No role is held meanwhile, so the ceiling
 /// of windows does not apply.
 pub(super) const LONGEST_WAIT: TimeDelta = TimeDelta::days(30);
