@@ -87,6 +87,7 @@ pub trait Entropy: Debug + Send + Sync + 'static {
 
 /// Clock of the machine: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it holds nothing, and never will")]
 pub struct SystemClock;
 
 #[async_trait]
@@ -116,6 +117,7 @@ impl Clock for SystemClock {
 
 /// Random numbers of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it holds nothing, and never will")]
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
@@ -175,5 +177,69 @@ pub mod micros {
             return Err(D::Error::custom("a span longer than a century"));
         }
         Ok(TimeDelta::microseconds(micros))
+    }
+}
+
+/// Serialises a [`TimeDelta`] as seconds: a whole number, or one with a fraction.
+pub mod seconds {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes seconds. A negative span becomes zero.
+    ///
+    /// # Errors
+    /// Those of the serialiser.
+    pub fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
+        let delta = super::to_std(*delta);
+        match delta.subsec_nanos() {
+            0 => to.serialize_u64(delta.as_secs()),
+            _ => to.serialize_f64(delta.as_secs_f64()),
+        }
+    }
+
+    /// Reads seconds, to the microsecond.
+    ///
+    /// # Errors
+    /// When it is not a number, negative, or longer than a century.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        if seconds > 3_155_760_000.0 {
+            return Err(D::Error::custom("a span longer than a century"));
+        }
+        let nanoseconds = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
+        let micros = i64::try_from(nanoseconds.as_micros()).map_err(D::Error::custom)?;
+        // a number such as 0.3 may be read as 299,999.99 microseconds
+        let rounded = if nanoseconds.subsec_nanos() % 1_000 >= 500 { micros.saturating_add(1) } else { micros };
+        Ok(TimeDelta::microseconds(rounded))
+    }
+
+    /// The same for a span that may be absent.
+    pub mod maybe {
+        use chrono::TimeDelta;
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        /// Writes seconds, or null.
+        ///
+        /// # Errors
+        /// Those of the serialiser.
+        #[expect(clippy::ref_option, reason = "serde asks for it")]
+        pub fn serialize<S: Serializer>(delta: &Option<TimeDelta>, to: S) -> Result<S::Ok, S::Error> {
+            match delta {
+                Some(delta) => super::serialize(delta, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        /// Reads seconds, or null.
+        ///
+        /// # Errors
+        /// As the module above.
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TimeDelta>, D::Error> {
+            #[derive(Deserialize)]
+            struct Seconds(#[serde(with = "super")] TimeDelta);
+            Ok(Option::<Seconds>::deserialize(from)?.map(|Seconds(delta)| delta))
+        }
     }
 }

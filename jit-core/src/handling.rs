@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Scope of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::exhaustive_enums, reason = "an adapter has to handle each: a new one must stop its build")]
 pub enum MembershipScope {
     /// Role's privileges are inherited. `SET ROLE` is withheld if the engine can do so.
     Inherit,
@@ -15,6 +16,7 @@ pub enum MembershipScope {
 /// Treatment of open sessions at the end of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::exhaustive_enums, reason = "an adapter has to handle each: a new one must stop its build")]
 pub enum Sessions {
     /// All sessions of the account end.
     End,
@@ -26,6 +28,7 @@ pub enum Sessions {
 /// engines ignore it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::exhaustive_enums, reason = "an adapter has to handle each: a new one must stop its build")]
 pub enum Activation {
     /// The user runs `SET ROLE` in each session.
     Session,
@@ -65,6 +68,7 @@ pub enum Leftovers {
 /// Stance of a rule on something risky that needs acceptance by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::exhaustive_enums, reason = "an adapter has to handle each: a new one must stop its build")]
 pub enum Stance {
     /// The risk is refused.
     Refused,
@@ -75,6 +79,7 @@ pub enum Stance {
 /// Treatment of the account's prepared transactions at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::exhaustive_enums, reason = "an adapter has to handle each: a new one must stop its build")]
 pub enum Prepared {
     /// They are reported, and the end stays unverified while one is there.
     Report,

@@ -133,7 +133,7 @@ async fn stop(table: &mut Table) -> Result<()> {
     let sessions = open(&bed).await?;
     let started = Instant::now();
     bed.jit.stop(&actor("bob"), Scope::All, "bench").await?;
-    let open = Filter { open: true, ..Filter::default() };
+    let open = Filter::open();
     while !bed.jit.list(&open, None, 1).await?.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -126,7 +126,7 @@ async fn engine(table: &mut Table, name: &str, server: Server, world: Arc<dyn Wo
 
 fn membership(database: &dyn Database, account: &str, role: &str) -> Result<Membership> {
     let (account, role) = (database.account(account)?, database.role(role)?);
-    Ok(Membership { account, account_id: None, role, role_id: None })
+    Ok(Membership::new(account, role))
 }
 
 async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts: &[String]) -> Result<()> {
@@ -137,11 +137,13 @@ async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts:
     let refused = Stance::Refused;
     let order = |account: &String| {
         let membership = membership(database, account, role)?;
-        let order = GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon, refused, refused);
+        let order = GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon)
+            .with_account_members(refused)
+            .with_can_grant(refused);
         Ok(order.activated(Activation::Session))
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
-    let call = Call { label: "bench.g".to_owned(), limit: Duration::from_secs(30), server: None, store: None };
+    let call = Call::new("bench.g", Duration::from_secs(30));
     for granted in database.grant(&call, &orders).await {
         granted?;
     }
@@ -156,7 +158,7 @@ async fn revoke(database: &dyn Database, role: &str, accounts: &[String]) -> Res
         Ok(RevokeOrder { access, membership, how, sessions, prepared, default_role })
     };
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
-    let call = Call { label: "bench.r".to_owned(), limit: Duration::from_secs(30), server: None, store: None };
+    let call = Call::new("bench.r", Duration::from_secs(30));
     let mut ended = 0;
     for report in database.revoke(&call, &orders).await {
         let report = report?;

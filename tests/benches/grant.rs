@@ -38,7 +38,7 @@ async fn approvals(table: &mut Table, dead_mans_switch: bool) -> Result<()> {
         let started = Instant::now();
         bed.jit.approve(&actor("bob"), access.id(), "").await?;
         loop {
-            let happened = tokio::time::timeout(PATIENCE, events.recv()).await??;
+            let happened = tokio::time::timeout(PATIENCE, events.next()).await?.context("the engine is gone")??;
             if happened.access.is_some_and(|view| view.id() == access.id() && view.state == "active") {
                 break;
             }

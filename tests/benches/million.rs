@@ -69,7 +69,7 @@ async fn fill(path: &Path) -> Result<()> {
         let seconds = if number < DUE { 7_100 } else { 8_000 + (number % 70_000) as i64 };
         let duration = TimeDelta::seconds(seconds);
         let account = Account::new(format!("u{number}"))?;
-        let membership = Membership { account, account_id: None, role: role.clone(), role_id: None };
+        let membership = Membership::new(account, role.clone());
         let writes = live::active(target, realm, membership, since, duration, &SystemEntropy)
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         change.writes.extend(writes);
@@ -99,13 +99,13 @@ async fn restart(path: &Path) -> Result<()> {
     let mut ended = 0_usize;
     let mut lost = false;
     while ended < DUE / 3 * 2 {
-        let happened = match tokio::time::timeout(Duration::from_secs(60), events.recv()).await? {
+        let next = tokio::time::timeout(Duration::from_secs(60), events.next()).await?;
+        let happened = match next.context("the engine is gone")? {
             Ok(happened) => happened,
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
-                ended += missed as usize / 2;
+            Err(missed) => {
+                ended += missed.events as usize / 2;
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
         match happened.fact.what.as_str() {
             "revoking" => drop(first.get_or_insert_with(|| open.elapsed())),

@@ -61,7 +61,7 @@ pub async fn wake(table: &mut Table) -> Result<()> {
             let started = Instant::now();
             desk.approve(&actor("bob"), access.id(), "").await?;
             loop {
-                let happened = tokio::time::timeout(PATIENCE, events.recv()).await??;
+                let happened = tokio::time::timeout(PATIENCE, events.next()).await?.context("the engine is gone")??;
                 if happened.access.is_some_and(|view| view.id() == access.id() && view.state == "active") {
                     break;
                 }
@@ -198,7 +198,9 @@ async fn node(at: &str) -> Result<()> {
     let pump = jit.start();
     let over = Instant::now() + Duration::from_secs(SECONDS as u64 + 2 * START as u64 + 30);
     let mut said = String::new();
-    while let Ok(happened) = tokio::time::timeout(over.saturating_duration_since(Instant::now()), events.recv()).await {
+    while let Ok(Some(happened)) =
+        tokio::time::timeout(over.saturating_duration_since(Instant::now()), events.next()).await
+    {
         let happened = happened.context("the bench is slower than the events")?;
         if happened.fact.what.as_str() == "revoked"
             && let Some(view) = happened.access

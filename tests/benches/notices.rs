@@ -27,7 +27,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     let mut engines = Vec::new();
     for notifier_name in [&well, &ill] {
         let store = SqliteStore::open(folder.path().join(format!("{}.db", notifier_name.port)))?;
-        let http = HttpClient::new(HttpConfig { plaintext: Plaintext::DangerousAllowed, ..HttpConfig::default() })?;
+        let http = HttpClient::new(HttpConfig::default().plaintext(Plaintext::DangerousAllowed))?;
         let url = format!("http://127.0.0.1:{}/", notifier_name.port).into();
         let notifier = WebhookNotifier::new(http, url, vec!["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz".parse()?]);
         let jit = Jit::builder().store(store).policy(PolicyDocument::parse(POLICY, "bench")?);

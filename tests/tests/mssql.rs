@@ -94,7 +94,7 @@ impl Job {
         let (account, role) = (database.account("alice").unwrap(), database.role(role).unwrap());
         let mut job = Self {
             access: AccessId::fresh(chrono::Utc::now(), &SystemEntropy),
-            membership: Membership { account, account_id: None, role, role_id: None },
+            membership: Membership::new(account, role),
             database,
         };
         // as the engine does: from now on by id, not by name
@@ -104,7 +104,7 @@ impl Job {
     }
 
     fn call(&self, what: &str) -> Call {
-        Call { label: format!("{what}{}", self.access), limit: Duration::from_secs(10), server: None, store: None }
+        Call::new(format!("{what}{}", self.access), Duration::from_secs(10))
     }
 
     async fn seen(&self) -> Seen {
@@ -115,26 +115,12 @@ impl Job {
     async fn grant(&self) {
         let soon = self.database.observe(&[]).await.unwrap().server_time + TimeDelta::seconds(60);
         let witness = witness(self.access).unwrap();
-        let order = GrantOrder::new(
-            &witness,
-            self.membership.clone(),
-            MembershipScope::SetRole,
-            soon,
-            Stance::Refused,
-            Stance::Refused,
-        );
+        let order = GrantOrder::new(&witness, self.membership.clone(), MembershipScope::SetRole, soon);
         self.database.grant(&self.call("g"), &[order]).await.pop().unwrap().unwrap();
     }
 
     async fn revoke(&self) -> RevokeReport {
-        let order = RevokeOrder {
-            access: self.access,
-            membership: self.membership.clone(),
-            how: RevokeHow::Remove,
-            sessions: Sessions::End,
-            prepared: Prepared::Report,
-            default_role: DefaultRole::Stays,
-        };
+        let order = RevokeOrder::new(self.access, self.membership.clone());
         self.database.revoke(&self.call("r"), &[order]).await.pop().unwrap().unwrap()
     }
 
@@ -339,9 +325,8 @@ async fn law_02_a_trigger_that_rolls_back_lets_nothing_run_outside_of_the_transa
     (bob.account, bob.account_id) = (job.database.account("bob").unwrap(), None);
     let soon = job.database.observe(&[]).await.unwrap().server_time + TimeDelta::seconds(60);
     let witness = witness(job.access).unwrap();
-    let orders = [job.membership.clone(), bob].map(|membership| {
-        GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon, Stance::Refused, Stance::Refused)
-    });
+    let orders = [job.membership.clone(), bob]
+        .map(|membership| GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon));
     let answers = job.database.grant(&job.call("g"), &orders).await;
     assert!(answers[0].is_err() && answers[1].is_ok(), "{answers:?}");
     assert!(!stage.server.is_member("app", "readers", "alice") && stage.server.is_member("app", "readers", "bob"));
@@ -425,12 +410,7 @@ async fn law_17_tables_that_somebody_else_made_or_put_code_on_are_no_dead_mans_s
     let (here, told) = (job.database.capabilities().await.unwrap().dead_mans_switch, check().await);
     assert!(matches!(here, DeadMansSwitch::Unavailable { .. }), "{here:?}");
     assert!(told.severity == Severity::Danger && told.message.contains("dbo"), "{told:?}");
-    let order = ArmOrder {
-        membership: job.membership.clone(),
-        ends_in: Duration::from_secs(60),
-        sessions: Sessions::End,
-        default_role: DefaultRole::Stays,
-    };
+    let order = ArmOrder::new(job.membership.clone(), Duration::from_secs(60), Sessions::End);
     let refused = job.database.arm(&job.call("a"), &[order]).await.pop().unwrap().unwrap_err();
     assert!(refused.to_string().contains("somebody else"), "{refused}");
     // the script does not take over foreign objects either

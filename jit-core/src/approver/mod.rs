@@ -149,6 +149,13 @@ impl Said {
     pub fn new(note: impl Into<String>) -> Self {
         Self { note: note.into(), details: BTreeMap::new() }
     }
+
+    /// Adds a detail for the log.
+    #[must_use]
+    pub fn detail(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.details.insert(name.into(), value.into());
+        self
+    }
 }
 
 /// An answer that arrives after the call.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::wire::{said, shown};
 use super::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review};
 use crate::clock::{Clock, SystemClock, Time};
-use crate::http::{HttpClient, HttpRequest, WebhookSecret, sign, verify};
+use crate::http::{HttpClient, HttpRequest, SignedMessage, WebhookSecret, sign, verify};
 
 /// Placeholder of the token in the callback address.
 const TOKEN: &str = "{token}";
@@ -106,7 +106,7 @@ impl Approver for WebhookApprover {
     fn answered(&self, review: &Review, callback: &Callback, now: Time) -> Result<Reply, CallbackRefused> {
         let header = |name: &str| callback.headers.get(name).map_or("", String::as_str);
         let (id, at, signed) = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
-        verify(&self.secrets, id, at, signed, &callback.body, now)
+        verify(&self.secrets, SignedMessage::new(id, at, signed, &callback.body), now)
             .map_err(|error| CallbackRefused::Signature { why: error.to_string() })?;
         let told: Said = serde_json::from_slice(&callback.body).map_err(|_| CallbackRefused::Unreadable {
             why: "it is not JSON with a `decision` of `approve`, `deny` or `wait`".to_owned(),

@@ -32,7 +32,7 @@ pub use export::{ExportError, Exported, export, verify_export};
 pub use hash::Hash;
 pub use head::{LogHead, latest_checkpoint};
 pub use key::{KeyError, SigningKey, VerifyingKey};
-pub use proof::{ProofError, ProofPlan, verify_consistency, verify_inclusion};
+pub use proof::{ProofError, ProofPlan, TreeHead, verify_consistency, verify_inclusion};
 pub use prove::{Proof, ProveError, prove, prove_access, verify_proof};
 pub use sequencer::{Advanced, BATCH, advance, checkpoint};
 pub use sink::{AuditSink, DeliverError, Delivered, JsonLines, NumberedEntry, SinkError, TracingSink, deliver_pending};

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, CheckpointError};
 use super::hash::Hash;
 use super::head::latest_checkpoint;
 use super::key::VerifyingKey;
-use super::proof::{ProofError, ProofPlan, verify_inclusion};
+use super::proof::{ProofError, ProofPlan, TreeHead, verify_inclusion};
 use super::read::read_tiles;
 use crate::audit_event::Detail;
 use crate::id::{AccessId, TenantId};
@@ -101,7 +101,7 @@ pub fn verify_proof(proof: &Proof, keys: &[VerifyingKey]) -> Result<Checkpoint, 
     checkpoint.verify(&proof.tenant, keys)?;
     let stated = checkpoint.statement();
     let leaf = Hash::leaf(&serde_json::to_vec(&proof.entry).unwrap_or_default());
-    verify_inclusion(&leaf, proof.number, stated.size, &proof.hashes, &stated.root)?;
+    verify_inclusion(&leaf, proof.number, TreeHead::new(stated.size, stated.root), &proof.hashes)?;
     Ok(checkpoint)
 }
 
@@ -120,7 +120,7 @@ async fn prove_against(
     let plan = ProofPlan::inclusion(number, stated.size).ok_or(ProveError::NotSigned)?;
     let hashes = read_tiles(store, tenant, &plan).await?;
     // a proof that would not verify is not given out
-    if verify_inclusion(&Hash::leaf(&entry.body), number, stated.size, &hashes, &stated.root).is_err() {
+    if verify_inclusion(&Hash::leaf(&entry.body), number, TreeHead::new(stated.size, stated.root), &hashes).is_err() {
         return Err(Broken::entry(number, Some(entry.id.to_string()), Wrong::Changed).into());
     }
     let fields = serde_json::from_slice(&entry.body).map_err(|error| {

@@ -10,6 +10,7 @@ use crate::id::{Account, RoleName, StoreId};
 /// one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[allow(clippy::exhaustive_structs, reason = "it is one plain value")]
 pub struct ObjectId(pub String);
 
 /// One membership to look at or to change.

@@ -22,18 +22,24 @@ impl GrantOrder {
     /// Makes an order on behalf of the access whose approval the witness proves.
     ///
     /// `not_after` is a time of the server's own clock, UTC. After it the server itself refuses the
-    /// order.
+    /// order. An account with members and a role that can grant are refused, unless told otherwise.
     #[must_use]
-    pub fn new(
-        witness: &Witness,
-        membership: Membership,
-        scope: MembershipScope,
-        not_after: Time,
-        account_members: Stance,
-        can_grant: Stance,
-    ) -> Self {
+    pub fn new(witness: &Witness, membership: Membership, scope: MembershipScope, not_after: Time) -> Self {
+        let (account_members, can_grant) = (Stance::Refused, Stance::Refused);
         let (access, activation) = (witness.access(), Activation::default());
         Self { access, membership, scope, not_after, account_members, can_grant, activation }
+    }
+
+    /// Returns the order with this stance on an account that has members of its own.
+    #[must_use]
+    pub fn with_account_members(self, account_members: Stance) -> Self {
+        Self { account_members, ..self }
+    }
+
+    /// Returns the order with this stance on a role that can create accounts or grant.
+    #[must_use]
+    pub fn with_can_grant(self, can_grant: Stance) -> Self {
+        Self { can_grant, ..self }
     }
 
     /// Returns the order with this activation instead of the default one.

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use super::view::AccessView;
 use crate::clock::Time;
 use crate::id::{AccessId, Principal, QuestionId};
+use crate::model::access::AccessState;
 
 /// Request for a role. A duration is mandatory, everything else is optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,14 +117,40 @@ impl From<&AccessView> for About {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// State of the access (`active`).
-    pub state: Option<String>,
+    /// State of the access.
+    pub state: Option<AccessState>,
     /// Requester or grantee of the access.
     pub principal: Option<Principal>,
     /// Target of the access.
     pub target: Option<String>,
     /// True to list only accesses to which something can still happen.
     pub open: bool,
+}
+
+impl Filter {
+    /// Lists only accesses to which something can still happen.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { open: true, ..Self::default() }
+    }
+
+    /// Lists only accesses of this state.
+    #[must_use]
+    pub fn state(self, state: AccessState) -> Self {
+        Self { state: Some(state), ..self }
+    }
+
+    /// Lists only accesses that this principal requested or holds.
+    #[must_use]
+    pub fn principal(self, principal: Principal) -> Self {
+        Self { principal: Some(principal), ..self }
+    }
+
+    /// Lists only accesses to this target.
+    #[must_use]
+    pub fn target(self, target: impl Into<String>) -> Self {
+        Self { target: Some(target.into()), ..self }
+    }
 }
 
 /// Scope of an emergency stop.

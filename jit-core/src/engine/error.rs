@@ -2,7 +2,7 @@
 
 use crate::database::{DatabaseError, NameError};
 use crate::directory::DirectoryError;
-use crate::id::{AccessId, InvalidId, RoleName, RuleName, TargetName};
+use crate::id::{AccessId, Account, InvalidId, RoleName, RuleName, TargetName};
 use crate::model::access::{AccessState, Refusal};
 use crate::store::StoreError;
 use crate::text::TextError;
@@ -33,13 +33,13 @@ pub enum JitError {
         hint: String,
     },
     /// There is no such thing in this tenant.
-    #[error("there is no {what} `{name}`{hint}")]
+    #[error("there is no {what} `{name}`")]
     NotFound {
         /// Kind of thing: `access`, `target`...
         what: &'static str,
         /// Name that was asked for.
         name: String,
-        /// Hint about what exists.
+        /// What exists instead, for operators: see [`JitError::hint`].
         hint: String,
     },
     /// The second factor proves nothing, or none was given.
@@ -47,6 +47,16 @@ pub enum JitError {
     FactorRefused {
         /// Reason for the refusal.
         why: String,
+    },
+    /// The account of the grantee does not exist on the target.
+    #[error("there is no account `{account}` on target `{target}`")]
+    NoAccount {
+        /// Account that the grantee would use.
+        account: Account,
+        /// Target of the request.
+        target: TargetName,
+        /// Accounts that may be meant, as their names are written.
+        alike: Vec<String>,
     },
     /// An argument makes no sense.
     #[error("{why}")]
@@ -71,7 +81,7 @@ pub enum JitError {
         reason: String,
     },
     /// The clock cannot be trusted.
-    #[error("{why}: check the clock, then run `jit clock accept`; due revokes go on meanwhile")]
+    #[error("{why}: check the clock, then accept it; due revokes go on meanwhile")]
     ClockDoubtful {
         /// Problem with the clock.
         why: String,
@@ -121,6 +131,14 @@ pub enum JitError {
         /// Failure of the policy's code.
         why: String,
     },
+    /// The engine itself failed: a part of it panicked. This is a fault of jit, and worth a report.
+    #[error("{what} failed inside jit: {why}")]
+    Internal {
+        /// Work that failed.
+        what: &'static str,
+        /// Description of the failure.
+        why: String,
+    },
     /// The directory did not answer.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -134,8 +152,9 @@ pub enum JitError {
 
 impl JitError {
     /// Returns a stable word for machines: `denied`, `refused`, `not-allowed`, `not-found`,
-    /// `factor-refused`, `invalid`, `standing`, `stopped`, `clock`, `target-refused`, `ended`,
-    /// `timed-out`, `key-in-use`, `busy`, `policy`, `directory`, `database` or `store`.
+    /// `factor-refused`, `no-account`, `invalid`, `standing`, `stopped`, `clock`, `target-refused`, `ended`,
+    /// `timed-out`, `key-in-use`, `busy`, `policy`, `internal`, `directory`, `database` or `store`.
+    /// [`Refusal::kind`] tells apart what `refused` stands for.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -144,6 +163,7 @@ impl JitError {
             Self::NotAllowed { .. } => "not-allowed",
             Self::NotFound { .. } => "not-found",
             Self::FactorRefused { .. } => "factor-refused",
+            Self::NoAccount { .. } => "no-account",
             Self::Invalid { .. } => "invalid",
             Self::Standing { .. } => "standing",
             Self::Stopped { .. } => "stopped",
@@ -154,6 +174,7 @@ impl JitError {
             Self::KeyInUse { .. } => "key-in-use",
             Self::Busy => "busy",
             Self::Policy { .. } => "policy",
+            Self::Internal { .. } => "internal",
             Self::Directory(_) => "directory",
             Self::Database(_) => "database",
             Self::Store(_) => "store",
@@ -177,7 +198,7 @@ impl JitError {
             | Self::FactorRefused { .. }
             | Self::Directory(DirectoryError::Unknown { .. }) => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Invalid { .. } => ErrorClass::Invalid,
+            Self::NoAccount { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
             Self::Refused(_) | Self::Standing { .. } | Self::Ended { .. } | Self::KeyInUse { .. } => {
                 ErrorClass::Conflict
             }
@@ -189,8 +210,28 @@ impl JitError {
             | Self::Directory(_)
             | Self::Database(_)
             | Self::Store(_) => ErrorClass::Retry,
-            Self::Policy { .. } => ErrorClass::Internal,
+            Self::Policy { .. } | Self::Internal { .. } => ErrorClass::Internal,
         }
+    }
+
+    /// Returns what an operator can do about it or use instead, if there is something to say beyond
+    /// the message. It may name other targets and accounts, so it is not for everybody who may see
+    /// the message.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { hint, .. } if !hint.is_empty() => Some(hint.trim_start_matches([':', ' ']).to_owned()),
+            Self::NoAccount { target, alike, .. } => {
+                let names: Vec<String> = alike.iter().map(|name| format!("`{name}`")).collect();
+                let there = if names.is_empty() { String::new() } else { format!("there is {}; ", names.join(", ")) };
+                Some(format!("{there}create it, or name the right one under `[accounts.{target}]`"))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn internal(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Internal { what, why: why.to_string() }
     }
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {
@@ -202,7 +243,7 @@ impl JitError {
     }
 
     pub(crate) fn no_access(id: AccessId) -> Self {
-        Self::NotFound { what: "access", name: id.to_string(), hint: ": look with `jit list`".to_owned() }
+        Self::NotFound { what: "access", name: id.to_string(), hint: String::new() }
     }
 }
 
@@ -238,7 +279,7 @@ pub enum ErrorClass {
     Invalid,
     /// Something is down, busy or stopped. The same call can succeed later.
     Retry,
-    /// Code of the embedding service failed.
+    /// Code of the embedding service failed, or jit itself.
     Internal,
 }
 

@@ -1,8 +1,13 @@
 //! Live events for those who watch.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast};
 
 use super::view::AccessView;
@@ -12,7 +17,7 @@ use crate::id::{AccessId, TenantId};
 
 /// Something that happened. It is published after it was committed. A slow subscriber misses some
 /// events and has to read the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EngineEvent {
     /// Tenant in which it happened.
@@ -22,7 +27,55 @@ pub struct EngineEvent {
     /// Time of the event by the store's clock, UTC.
     pub at: Time,
     /// Access as it is now, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessView>,
+}
+
+/// Stream of the events of this process, from [`Jit::events`](super::Jit::events). It ends when the
+/// last handle of the engine is dropped.
+pub struct EventStream(BoxStream<'static, Result<EngineEvent, MissedEvents>>);
+
+/// Events that were dropped because the subscriber was too slow. The log has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{events} events were missed: read the log")]
+#[non_exhaustive]
+pub struct MissedEvents {
+    /// Number of the events.
+    pub events: u64,
+}
+
+impl EventStream {
+    fn of(receiver: broadcast::Receiver<EngineEvent>) -> Self {
+        let each = stream::unfold(receiver, async |mut receiver| {
+            let event = match receiver.recv().await {
+                Ok(event) => Ok(event),
+                Err(RecvError::Lagged(events)) => Err(MissedEvents { events }),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, receiver))
+        });
+        Self(each.boxed())
+    }
+
+    /// Returns the next event; `None` once the engine is gone. A call that is cancelled loses
+    /// nothing.
+    pub async fn next(&mut self) -> Option<Result<EngineEvent, MissedEvents>> {
+        self.0.next().await
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Result<EngineEvent, MissedEvents>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventStream")
+    }
 }
 
 /// Number of events that are kept for a slow subscriber.
@@ -59,14 +112,14 @@ impl Events {
     }
 
     /// Subscribes to the events of all tenants from now on.
-    pub(super) fn of_all(&self) -> broadcast::Receiver<EngineEvent> {
-        self.all.subscribe()
+    pub(super) fn of_all(&self) -> EventStream {
+        EventStream::of(self.all.subscribe())
     }
 
     /// Subscribes to the events of this tenant from now on.
-    pub(super) fn of(&self, tenant: &TenantId) -> broadcast::Receiver<EngineEvent> {
+    pub(super) fn of(&self, tenant: &TenantId) -> EventStream {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.entry(tenant.clone()).or_insert_with(|| broadcast::Sender::new(KEPT)).subscribe()
+        EventStream::of(tenants.entry(tenant.clone()).or_insert_with(|| broadcast::Sender::new(KEPT)).subscribe())
     }
 }
 

@@ -27,7 +27,7 @@ pub use ask::{About, AccessRequest, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
 pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
 pub use error::{ErrorClass, JitError};
-pub use events::EngineEvent;
+pub use events::{EngineEvent, EventStream, MissedEvents};
 pub use pump::{PassReport, PumpHandle, Stopped, Undone, Unserved};
 pub use view::{AccessView, AnswerView, DecisionView, ReviewView};
 
@@ -110,7 +110,7 @@ impl Jit {
         });
         match pass.await {
             Ok(report) => Ok(report?),
-            Err(error) => Err(JitError::invalid(format!("the pass failed: {error}"))),
+            Err(error) => Err(JitError::internal("the pass", error)),
         }
     }
 
@@ -129,20 +129,32 @@ impl Jit {
             .spawn(async move { lanes.write_log(chrono::TimeDelta::zero(), pump::SINKS_HAVE_LAST).await });
         match kept.await {
             Ok(kept) => Ok(kept?),
-            Err(error) => Err(JitError::invalid(format!("the log could not be written: {error}"))),
+            Err(error) => Err(JitError::internal("writing the log", error)),
         }
     }
 
     /// Subscribes to the events of this tenant that this process causes from now on. A slow
     /// subscriber misses some events and has to read the log.
+    ///
+    /// ```
+    /// # async fn watch(jit: &jit_core::Jit) {
+    /// let mut events = jit.events();
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         Ok(event) => println!("{}: {}", event.at, event.fact.what),
+    ///         Err(missed) => println!("{missed}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     #[must_use]
-    pub fn events(&self) -> tokio::sync::broadcast::Receiver<EngineEvent> {
+    pub fn events(&self) -> EventStream {
         self.core.events.of(&self.tenant)
     }
 
     /// Subscribes to the events of all tenants of this process, for its operator.
     #[must_use]
-    pub fn events_of_all_tenants(&self) -> tokio::sync::broadcast::Receiver<EngineEvent> {
+    pub fn events_of_all_tenants(&self) -> EventStream {
         self.core.events.of_all()
     }
 }

@@ -1,10 +1,10 @@
 //! View of an access as callers see it.
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit_event::stamp;
-use crate::clock::{Time, micros};
+use crate::clock::{Time, seconds};
 use crate::id::{
     AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
 };
@@ -13,7 +13,7 @@ use crate::model::approval::{Answer, Verdict};
 use crate::model::grant::{Cause, EndEvidence, Grant};
 
 /// View of an access as it stands. Times are the store's, UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AccessView {
     /// Id of the access.
@@ -35,34 +35,34 @@ pub struct AccessView {
     /// Reason that the requester gave.
     pub reason: String,
     /// Ticket of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
     /// Rule that allows it.
     pub rule: RuleName,
-    /// Duration of the access, microseconds.
-    #[serde(rename = "duration_micros", with = "micros")]
+    /// Duration of the access; in JSON, seconds.
+    #[serde(rename = "duration_seconds", with = "seconds")]
     pub duration: TimeDelta,
     /// Time of the request.
     pub asked_at: Time,
     /// Requested start, if it is not at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Time>,
     /// Time at which the role became usable.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
     /// Time at which the role must end; while it is being granted, the latest such time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// Time at which the access was closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
     /// Cause of its end, or of its ending.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// True if the role should have ended and its end is not verified.
     pub overdue: bool,
     /// End of the time in which people can decide on the pending question.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_at: Option<Time>,
     /// True once that time is over, until a pump records that.
     pub lapsed: bool,
@@ -75,28 +75,33 @@ pub struct AccessView {
     pub nonce: String,
     /// Last error, while the step is retried. It also says if the target does not answer, and since
     /// when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Decisions that people made.
     pub decisions: Vec<DecisionView>,
-    /// Length of the extension that waits for decisions, microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extension_micros: Option<i64>,
+    /// Length of the extension that waits for decisions; in JSON, seconds.
+    #[serde(rename = "extension_seconds", with = "seconds::maybe")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<TimeDelta>,
     /// Answers of outside systems.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<AnswerView>,
+    /// True if this answers a request whose key had been used before, by the same request. Then this
+    /// is the first one's access.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
     /// True if it is an emergency access (break-glass).
     pub break_glass: bool,
     /// Review that is owed for an emergency, or was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewView>,
-    /// EndEvidence seen in the database at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Evidence seen in the database at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EndEvidence>,
 }
 
 /// Answer of an outside system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AnswerView {
     /// Name of the system.
@@ -110,7 +115,7 @@ pub struct AnswerView {
 }
 
 /// Review of an emergency access.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReviewView {
     /// Deadline of the review, UTC.
@@ -120,12 +125,12 @@ pub struct ReviewView {
     /// True if the deadline passed without a review.
     pub overdue: bool,
     /// Review that was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<ReviewGiven>,
 }
 
 /// Decision of one person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DecisionView {
     /// Person who decided.
@@ -137,10 +142,10 @@ pub struct DecisionView {
     /// Note in the decider's words.
     pub note: String,
     /// Person who is away and in whose place the decider decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place_of: Option<Principal>,
     /// Second factor that proved the decider.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<FactorName>,
 }
 
@@ -208,7 +213,8 @@ impl AccessView {
                 overdue: review.is_overdue(now),
                 given: review.given.clone(),
             }),
-            extension_micros: extension.and_then(|extension| extension.longer.num_microseconds()),
+            extension: extension.map(|extension| extension.longer),
+            repeated: false,
             evidence,
         }
     }

@@ -13,7 +13,7 @@ use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::HttpError;
-pub use signature::{SignatureError, TOLERANCE, WebhookSecret, sign, verify};
+pub use signature::{SignatureError, SignedMessage, TOLERANCE, WebhookSecret, sign, verify};
 
 /// Time that a whole call may take by default.
 pub const LIMIT: Duration = Duration::from_secs(10);

@@ -73,19 +73,34 @@ pub fn sign(secrets: &[WebhookSecret], id: &str, at: Time, body: &[u8]) -> Strin
     signatures.collect::<Vec<_>>().join(" ")
 }
 
-/// Verifies that the message is fresh and signed with one of the secrets. The headers are those of
-/// the message: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+/// A message with its headers, as it arrived.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct SignedMessage<'a> {
+    /// Header `webhook-id`.
+    pub id: &'a str,
+    /// Header `webhook-timestamp`.
+    pub timestamp: &'a str,
+    /// Header `webhook-signature`.
+    pub signatures: &'a str,
+    /// Body of the message.
+    pub body: &'a [u8],
+}
+
+impl<'a> SignedMessage<'a> {
+    /// Creates the message of these headers and this body.
+    #[must_use]
+    pub fn new(id: &'a str, timestamp: &'a str, signatures: &'a str, body: &'a [u8]) -> Self {
+        Self { id, timestamp, signatures, body }
+    }
+}
+
+/// Verifies that the message is fresh and signed with one of the secrets.
 ///
 /// # Errors
 /// [`SignatureError`] says why the message is not believed.
-pub fn verify(
-    secrets: &[WebhookSecret],
-    id: &str,
-    timestamp: &str,
-    signatures: &str,
-    body: &[u8],
-    now: Time,
-) -> Result<(), SignatureError> {
+pub fn verify(secrets: &[WebhookSecret], message: SignedMessage<'_>, now: Time) -> Result<(), SignatureError> {
+    let SignedMessage { id, timestamp, signatures, body } = message;
     let at = timestamp.parse().ok().and_then(|seconds| Time::from_timestamp(seconds, 0)).ok_or(SignatureError::Time)?;
     if span(at, now).abs() > TOLERANCE {
         return Err(SignatureError::Time);
@@ -132,7 +147,7 @@ mod tests {
     #[test]
     fn signatures_are_those_of_the_specification() {
         assert_eq!(sign(&[secret()], ID, at(), BODY), SIGNED);
-        verify(&[secret()], ID, "1614265330", SIGNED, BODY, at()).unwrap();
+        verify(&[secret()], SignedMessage::new(ID, "1614265330", SIGNED, BODY), at()).unwrap();
         let (body, at) = (
             br#"{"email":"test@example.com","username":"test_user"}"#,
             Time::from_timestamp(1_649_367_553, 0).unwrap(),
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_altered_late_or_early_is_not_believed() {
         let judge = |id: &str, timestamp: &str, signed: &str, body: &[u8], now: Time| {
-            verify(&[secret()], id, timestamp, signed, body, now)
+            verify(&[secret()], SignedMessage::new(id, timestamp, signed, body), now)
         };
         assert_eq!(judge("msg_other", "1614265330", SIGNED, BODY, at()), Err(SignatureError::Wrong));
         assert_eq!(judge(ID, "1614265331", SIGNED, BODY, at()), Err(SignatureError::Wrong));
@@ -166,9 +181,9 @@ mod tests {
         let other: WebhookSecret = format!("whsec_{}", STANDARD.encode([7_u8; 32])).parse().unwrap();
         let both = sign(&[other.clone(), secret()], ID, at(), BODY);
         judge(ID, "1614265330", &both, BODY, at()).unwrap();
-        verify(&[other.clone(), secret()], ID, "1614265330", SIGNED, BODY, at()).unwrap();
-        assert!(verify(&[other], ID, "1614265330", SIGNED, BODY, at()).is_err());
-        assert!(verify(&[], ID, "1614265330", SIGNED, BODY, at()).is_err());
+        verify(&[other.clone(), secret()], SignedMessage::new(ID, "1614265330", SIGNED, BODY), at()).unwrap();
+        assert!(verify(&[other], SignedMessage::new(ID, "1614265330", SIGNED, BODY), at()).is_err());
+        assert!(verify(&[], SignedMessage::new(ID, "1614265330", SIGNED, BODY), at()).is_err());
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub enum NotifyError {
 
 /// Writes notices as `tracing` events at level info with the target `jit::notify`.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it holds nothing, and never will")]
 pub struct TracingNotifier;
 
 #[async_trait]

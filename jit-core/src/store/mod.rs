@@ -161,6 +161,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
 /// Number that [`Store::pulse`] gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it is one plain value")]
 pub struct Pulse(pub u64);
 
 /// State of the store's clock: says if its time can be trusted for new grants.
@@ -259,6 +260,7 @@ impl Record {
 
 /// Version that a change expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a store has to handle each: a new one must stop its build")]
 pub enum Expect {
     /// There is no such record.
     Absent,
@@ -294,6 +296,7 @@ impl Write {
 
 /// Action of a change on one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a store has to handle each: a new one must stop its build")]
 pub enum Writing {
     /// Writes the record.
     Put {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::Actor;
 use jit_core::database::{Database, InRealm as _, MembershipScope};
 use jit_core::engine::{AccessRequest, Jit};
 use jit_core::id::{TargetName, TenantId};
@@ -204,7 +203,8 @@ async fn law_13_a_tenants_server_that_claims_anothers_identifier_gets_nothing() 
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 1_500).await;
     let theirs = jit.tenant(&id).unwrap();
-    let mallory = Actor { tenant: id.clone(), ..actor("mallory") };
+    let mut mallory = actor("mallory");
+    mallory.tenant = id.clone();
     if let Ok(asked) = theirs.request(&mallory, ask("reader", 60_000)).await {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_ne!(theirs.access(asked.id()).await.unwrap().state, "active");

@@ -233,8 +233,8 @@ async fn law_01_a_live_access_whose_record_was_altered_is_taken_away() {
     let record = jit.store().read(&at).await.unwrap().unwrap();
     let forged = String::from_utf8(record.body).unwrap().replace("\"by\":\"bob\"", "\"by\":\"eve\"");
     let what = Writing::Put { body: forged.into_bytes(), schedule: record.schedule, labels: record.labels };
-    let write = Write { at, expect: Expect::Version(record.version), what };
-    jit.store().commit(Change { writes: vec![write], ..Change::default() }).await.unwrap();
+    let write = Write::new(at, Expect::Version(record.version), what);
+    jit.store().commit(Change::writing(vec![write])).await.unwrap();
     // whoever touches it ends it: here the requester who releases it
     let _ = jit.release(&actor("alice"), access.id()).await;
     jit.run_due().await.unwrap();

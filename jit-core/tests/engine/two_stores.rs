@@ -27,21 +27,15 @@ const OTHER: &str = "0123456789abcdef";
 
 fn membership(server: &MockServer) -> (Membership, Call) {
     let database = server.database();
-    let membership = Membership {
-        account: database.account("alice").unwrap(),
-        account_id: None,
-        role: database.role("reader").unwrap(),
-        role_id: None,
-    };
-    let store = Some(StoreId::new(OTHER).unwrap());
-    (membership, Call { label: "other".to_owned(), limit: Duration::from_secs(5), server: None, store })
+    let membership = Membership::new(database.account("alice").unwrap(), database.role("reader").unwrap());
+    (membership, Call::new("other", Duration::from_secs(5)).of_store(StoreId::new(OTHER).unwrap()))
 }
 
 /// Arms the membership's switch as the other store.
 async fn mark(server: &MockServer) {
     let (membership, call) = membership(server);
-    let default_role = DefaultRole::Goes { back_to: None };
-    let order = ArmOrder { membership, ends_in: Duration::from_secs(3_600), sessions: Sessions::End, default_role };
+    let mut order = ArmOrder::new(membership, Duration::from_secs(3_600), Sessions::End);
+    order.default_role = DefaultRole::Goes { back_to: None };
     server.database().arm(&call, &[order]).await.pop().unwrap().unwrap();
 }
 

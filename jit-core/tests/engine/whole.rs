@@ -110,8 +110,10 @@ async fn a_target_that_is_down_at_the_start_is_contacted_when_it_comes() {
 async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
     let jit = engine(server(17).database()).await;
     let asked =
-        (0..16).map(|_| async { jit.request(&actor("alice"), ask("reader", 60_000).key("k")).await.unwrap().id() });
-    let ids = futures_util::future::join_all(asked).await;
+        (0..16).map(|_| async { jit.request(&actor("alice"), ask("reader", 60_000).key("k")).await.unwrap() });
+    let views = futures_util::future::join_all(asked).await;
+    assert_eq!(views.iter().filter(|view| !view.repeated).count(), 1, "one of the answers is new");
+    let ids: Vec<_> = views.iter().map(jit_core::AccessView::id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     // the same key with other content is no repeat
     for other in [ask("writer", 60_000), ask("reader", 61_000), ask("reader", 60_000).because("something else")] {
@@ -129,9 +131,35 @@ async fn what_cannot_be_meant_is_refused_with_what_would_do() {
     let refused = async |ask: AccessRequest| jit.request(&actor("alice"), ask).await.unwrap_err().to_string();
     assert!(refused(ask("reader", 0)).await.contains("longer than zero"));
     assert!(refused(ask("reader", -5)).await.contains("longer than zero"));
-    assert!(refused(AccessRequest::new("nowhere", "reader", TimeDelta::hours(1))).await.contains("configured are"));
+    let nowhere =
+        jit.request(&actor("alice"), AccessRequest::new("nowhere", "reader", TimeDelta::hours(1))).await.unwrap_err();
+    assert!(
+        !nowhere.to_string().contains("configured") && nowhere.hint().unwrap().contains("configured are"),
+        "{nowhere}"
+    );
     assert!(refused(ask("writer", 7_200_000)).await.contains("at most"));
     assert!(refused(ask("nothing", 1_000)).await.contains("no rule lets"));
     let gone = jit_core::id::AccessId::fresh(jit.store().now().await.unwrap(), &jit_core::clock::SystemEntropy);
     assert_eq!(jit.access(gone).await.unwrap_err().kind(), "not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_is_read_back_as_it_was() {
+    let jit = engine(server(17).database()).await;
+    let mut events = jit.events();
+    for milliseconds in [90_000, 1_300] {
+        let access = jit.request(&actor("alice"), ask("reader", milliseconds)).await.unwrap();
+        let text = serde_json::to_string(&access).unwrap();
+        assert_eq!(serde_json::from_str::<jit_core::AccessView>(&text).unwrap(), access, "{text}");
+        let seconds = serde_json::to_value(&access).unwrap()["duration_seconds"].as_f64().unwrap();
+        assert_eq!((seconds * 1_000.0) as i64, milliseconds);
+        let event = events.next().await.unwrap().unwrap();
+        let again: jit_core::EngineEvent =
+            serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
+        assert_eq!((again.at, again.fact, again.access), (event.at, event.fact, event.access));
+        for entry in jit.history(access.id(), 9).await.unwrap() {
+            let entry = entry.read().unwrap();
+            assert_eq!((entry.access, entry.actor.as_ref().unwrap().as_str()), (Some(access.id()), "alice"));
+        }
+    }
 }

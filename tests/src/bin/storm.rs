@@ -94,7 +94,7 @@ async fn main() -> Result<()> {
     let (asked, mut nodes) = (asked?, happened?);
     println!("{}", nodes.said());
     let calm = Instant::now();
-    while !ground.jit.list(&Filter { open: true, ..Filter::default() }, None, 1).await?.is_empty() {
+    while !ground.jit.list(&Filter::open(), None, 1).await?.is_empty() {
         ensure!(calm.elapsed() < CALM, "something is still open after {CALM:?} of calm");
         tokio::time::sleep(LOOK).await;
     }

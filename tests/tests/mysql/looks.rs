@@ -97,7 +97,7 @@ pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
         default_role: DefaultRole::Stays,
     };
     let orders: Vec<RevokeOrder> = memberships.iter().map(order).collect();
-    let call = Call { label: format!("r{}", scene.access), limit: PATIENCE, server: None, store: None };
+    let call = Call::new(format!("r{}", scene.access), PATIENCE);
     for report in database.revoke(&call, &orders).await {
         let report = report?;
         must(report.was_held == Some(true) && report.seen.account_exists, format!("{report:?}"))?;

@@ -107,7 +107,7 @@ impl Scene {
 
     pub(crate) fn membership(&self, account: &str) -> Result<Membership, BoxError> {
         let account = self.database.account(account)?;
-        Ok(Membership { account, account_id: None, role: self.database.role(&self.role)?, role_id: None })
+        Ok(Membership::new(account, self.database.role(&self.role)?))
     }
 
     pub(crate) async fn grant(&self, account: &str) -> Result<(), BoxError> {
@@ -120,9 +120,10 @@ impl Scene {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
         let witness: Witness = witness(self.access)?;
         let membership = self.membership(account)?;
-        let order = GrantOrder::new(&witness, membership, MembershipScope::Inherit, soon, stance, stance);
-        let call =
-            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let order = GrantOrder::new(&witness, membership, MembershipScope::Inherit, soon)
+            .with_account_members(stance)
+            .with_can_grant(stance);
+        let call = Call::new(format!("g{}", self.access), Duration::from_secs(10));
         for granted in self.database.grant(&call, &[order]).await {
             granted?;
         }
@@ -138,16 +139,14 @@ impl Scene {
             prepared: Prepared::Report,
             default_role: DefaultRole::Goes { back_to: None },
         };
-        let call =
-            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let call = Call::new(format!("r{}", self.access), Duration::from_secs(10));
         let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(report)
     }
 
     /// Disarms the dead man's switch.
     pub(crate) async fn disarm(&self, account: &str) -> Result<(), BoxError> {
-        let call =
-            Call { label: format!("d{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let call = Call::new(format!("d{}", self.access), Duration::from_secs(10));
         self.database.disarm(&call, &[self.membership(account)?]).await.pop().ok_or("no answer")??;
         Ok(())
     }
@@ -161,8 +160,7 @@ impl Scene {
     pub(crate) async fn arm(&self, account: &str, ends_in: Duration) -> Result<(), BoxError> {
         let (membership, default_role) = (self.membership(account)?, DefaultRole::Goes { back_to: None });
         let order = ArmOrder { membership, ends_in, sessions: Sessions::End, default_role };
-        let call =
-            Call { label: format!("a{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let call = Call::new(format!("a{}", self.access), Duration::from_secs(10));
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(())
     }

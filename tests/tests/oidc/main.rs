@@ -100,6 +100,6 @@ impl Scene {
 }
 
 fn trusting(issuer: &str, clock: &ManualClock) -> OidcConfig {
-    let http = HttpConfig { plaintext: Plaintext::DangerousAllowed, limit: SECOND, ..HttpConfig::default() };
+    let http = HttpConfig::default().plaintext(Plaintext::DangerousAllowed).limit(SECOND);
     OidcConfig::new(issuer, "jit").clock(Arc::new(clock.clone())).http(http)
 }

@@ -97,13 +97,8 @@ pub(crate) async fn administrators_and_dead_mans_switch(scene: Scene) -> Result<
     scene.try_grant(Stance::Refused).await??;
     let theirs = scene.running.session(&steward, "postgres").await?;
     let own = scene.running.session(&scene.account, "postgres").await?;
-    let order = ArmOrder {
-        membership: scene.membership()?,
-        ends_in: Duration::ZERO,
-        sessions: Sessions::End,
-        default_role: DefaultRole::Stays,
-    };
-    let call = Call { label: format!("a{}", scene.access), limit: Duration::from_secs(10), server: None, store: None };
+    let order = ArmOrder::new(scene.membership()?, Duration::ZERO, Sessions::End);
+    let call = Call::new(format!("a{}", scene.access), Duration::from_secs(10));
     scene.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
     for _ in 0..200 {
         if own.batch_execute("SELECT 1").await.is_err() {

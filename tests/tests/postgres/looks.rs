@@ -53,7 +53,7 @@ pub(crate) async fn prepared_as_role(scene: Scene) -> Result<(), BoxError> {
         prepared: Prepared::Rollback,
         default_role: DefaultRole::Stays,
     };
-    let call = Call { label: format!("r{}", scene.access), limit: Duration::from_secs(10), server: None, store: None };
+    let call = Call::new(format!("r{}", scene.access), Duration::from_secs(10));
     let report = scene.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
     let seen = report.seen.prepared.iter().any(|one| one.gid == gid && one.owner == scene.role);
     must(seen, format!("`{gid}` is not in the report: {:?}", report.seen.prepared))?;

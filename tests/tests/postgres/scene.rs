@@ -45,21 +45,14 @@ impl Scene {
 
     pub(crate) fn membership(&self) -> Result<Membership, BoxError> {
         let (account, role) = (self.database.account(&self.account)?, self.database.role(&self.role)?);
-        Ok(Membership { account, account_id: None, role, role_id: None })
+        Ok(Membership::new(account, role))
     }
 
     pub(crate) async fn try_grant(&self, powers: Stance) -> Result<Result<(), DatabaseError>, BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
-        let order = GrantOrder::new(
-            &witness(self.access)?,
-            self.membership()?,
-            MembershipScope::SetRole,
-            soon,
-            Stance::Refused,
-            powers,
-        );
-        let call =
-            Call { label: format!("g{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let order = GrantOrder::new(&witness(self.access)?, self.membership()?, MembershipScope::SetRole, soon)
+            .with_can_grant(powers);
+        let call = Call::new(format!("g{}", self.access), Duration::from_secs(10));
         let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
         Ok(answer.map(drop))
     }
@@ -69,16 +62,8 @@ impl Scene {
     }
 
     pub(crate) async fn revoke_of(&self, membership: Membership) -> Result<RevokeReport, BoxError> {
-        let order = RevokeOrder {
-            access: self.access,
-            membership,
-            how: RevokeHow::Remove,
-            sessions: Sessions::End,
-            prepared: Prepared::Report,
-            default_role: DefaultRole::Stays,
-        };
-        let call =
-            Call { label: format!("r{}", self.access), limit: Duration::from_secs(10), server: None, store: None };
+        let order = RevokeOrder::new(self.access, membership);
+        let call = Call::new(format!("r{}", self.access), Duration::from_secs(10));
         Ok(self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??)
     }
 }

@@ -236,8 +236,8 @@ async fn put_due(store: &dyn jit_core::store::Store, key: &str) -> Result<(), Bo
     let schedule = Some(Schedule { lane: Lane::desk(), due: store.now().await?, serial: key.to_owned() });
     let what = Writing::Put { body: b"due".to_vec(), schedule, labels: BTreeMap::new() };
     let at = RecordKey::new(&TenantId::default(), Kind::Access, key);
-    let write = Write { at, expect: Expect::Absent, what };
-    store.commit(Change { writes: vec![write], ..Change::default() }).await?;
+    let write = Write::new(at, Expect::Absent, what);
+    store.commit(Change::writing(vec![write])).await?;
     Ok(())
 }
 

@@ -23,13 +23,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// Grants the role, and arms the switch to end it after `ends_in` plus one second.
 async fn grant_and_arm(scene: &Scene, powers: Stance, ends_in: Duration) -> Result<(), BoxError> {
     scene.try_grant(powers).await??;
-    let order = ArmOrder {
-        membership: scene.membership()?,
-        ends_in,
-        sessions: Sessions::End,
-        default_role: DefaultRole::Stays,
-    };
-    let call = Call { label: format!("a{}", scene.access), limit: Duration::from_secs(10), server: None, store: None };
+    let order = ArmOrder::new(scene.membership()?, ends_in, Sessions::End);
+    let call = Call::new(format!("a{}", scene.access), Duration::from_secs(10));
     scene.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
     Ok(())
 }

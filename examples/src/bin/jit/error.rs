@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use jit_core::Refusal;
 use jit_core::database::DatabaseError;
 use jit_core::directory::DirectoryError;
 use jit_core::engine::JitError;
@@ -83,12 +84,18 @@ impl Failure {
 
 impl From<JitError> for Failure {
     fn from(error: JitError) -> Self {
+        let hinted = error.hint();
         let (exit, hint) = match &error {
+            JitError::Refused(Refusal::Question { waits: Some(waits), .. }) => {
+                let hint = format!("look at it with `jit show`, and name it with `--question {}`", waits.question);
+                return Self::new(Exit::Refused, error.kind(), one_line(&error.to_string()), hint);
+            }
             JitError::Denied { .. } => (Exit::Refused, "`jit policy explain` shows what every rule says to it"),
             JitError::Refused(_) => (Exit::Refused, "`jit show` says how it stands, and who can decide"),
-            JitError::NotAllowed { .. } | JitError::NotFound { .. } | JitError::ClockDoubtful { .. } => {
-                (Exit::Refused, "")
-            }
+            JitError::NotFound { what: "access", .. } => (Exit::Refused, "look with `jit list`"),
+            JitError::NotAllowed { .. } | JitError::NotFound { .. } => (Exit::Refused, ""),
+            JitError::ClockDoubtful { .. } => (Exit::Refused, "check the clock, then run `jit clock accept`"),
+            JitError::Internal { .. } => (Exit::Unreachable, "this is a fault of jit: report it with the log"),
             JitError::Standing { .. } => (Exit::Refused, "the account has the role without a window"),
             JitError::Stopped { .. } => (Exit::Refused, "lift it with `jit resume`, if you may"),
             JitError::TargetRefused { .. } => (Exit::Refused, "`jit doctor` shows how the target identifies itself"),
@@ -107,7 +114,7 @@ impl From<JitError> for Failure {
             JitError::Database(error) => error.with_causes(),
             other => other.to_string(),
         };
-        Self::new(exit, error.kind(), one_line(&message), hint)
+        Self::new(exit, error.kind(), one_line(&message), hinted.as_deref().unwrap_or(hint))
     }
 }
 

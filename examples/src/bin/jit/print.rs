@@ -47,8 +47,8 @@ pub(crate) fn access(view: &AccessView, can_decide: &BTreeSet<Principal>, now: T
     if let Some(at) = view.lapses_at.filter(|_| !view.lapsed) {
         lines.add("decide by", format!("{} ({})", shown(at), from_now(at, now)));
     }
-    if let Some(more) = view.extension_micros {
-        lines.add("asks for", format!("{} more", said(chrono::TimeDelta::microseconds(more))));
+    if let Some(more) = view.extension {
+        lines.add("asks for", format!("{} more", said(more)));
     }
     if !view.pending_on.is_empty() {
         lines.add("pending on", view.pending_on.join(", "));

@@ -126,11 +126,30 @@ pub enum ProofError {
     OtherRoot,
 }
 
-/// Checks that the leaf is number `index` of the log that has this size and root.
+/// Size of a log and the root of its tree, as a checkpoint states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeHead {
+    /// Number of entries.
+    pub size: u64,
+    /// Root of the tree over them.
+    pub root: Hash,
+}
+
+impl TreeHead {
+    /// Creates the head of a log of this size and root.
+    #[must_use]
+    pub fn new(size: u64, root: Hash) -> Self {
+        Self { size, root }
+    }
+}
+
+/// Checks that the leaf is number `index` of the log that has this head.
 ///
 /// # Errors
 /// [`ProofError`] if it is not proved.
-pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> Result<(), ProofError> {
+pub fn verify_inclusion(leaf: &Hash, index: u64, head: TreeHead, proof: &[Hash]) -> Result<(), ProofError> {
+    let TreeHead { size, root } = head;
     let Some(mut last) = size.checked_sub(1).filter(|last| index <= *last) else {
         return Err(ProofError::OutOfRange { index, size });
     };
@@ -150,27 +169,21 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
     if last != 0 {
         return Err(ProofError::Length { hashes: proof.len() });
     }
-    if hash == *root { Ok(()) } else { Err(ProofError::OtherRoot) }
+    if hash == root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
-/// Checks that the log of size `old` and `old_root` is a beginning of the log of size `new` and
-/// `new_root`.
+/// Checks that the older log is a beginning of the newer one.
 ///
 /// # Errors
 /// [`ProofError`] if it is not proved.
-pub fn verify_consistency(
-    old: u64,
-    old_root: &Hash,
-    new: u64,
-    new_root: &Hash,
-    proof: &[Hash],
-) -> Result<(), ProofError> {
+pub fn verify_consistency(older: TreeHead, newer: TreeHead, proof: &[Hash]) -> Result<(), ProofError> {
+    let (TreeHead { size: old, root: old_root }, TreeHead { size: new, root: new_root }) = (older, newer);
     let wrong_length = ProofError::Length { hashes: proof.len() };
     if old > new {
         return Err(ProofError::OutOfRange { index: old, size: new });
     }
     if old == new || old == 0 {
-        let same = if old == new { old_root == new_root } else { *old_root == Hash::empty() };
+        let same = if old == new { old_root == new_root } else { old_root == Hash::empty() };
         return match (proof.is_empty(), same) {
             (false, _) => Err(wrong_length),
             (true, false) => Err(ProofError::OtherRoot),
@@ -178,7 +191,7 @@ pub fn verify_consistency(
         };
     }
     let mut steps = proof.iter();
-    let start = if old.is_power_of_two() { Some(old_root) } else { steps.next() };
+    let start = if old.is_power_of_two() { Some(&old_root) } else { steps.next() };
     let Some(start) = start else { return Err(wrong_length) };
     let (mut place, mut last) = (old.saturating_sub(1), new.saturating_sub(1));
     while is_odd(place) {
@@ -201,7 +214,7 @@ pub fn verify_consistency(
     if last != 0 {
         return Err(wrong_length);
     }
-    if old_hash == *old_root && new_hash == *new_root { Ok(()) } else { Err(ProofError::OtherRoot) }
+    if old_hash == old_root && new_hash == new_root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
 /// A complete subtree, as hashes `from..to` of one tile.

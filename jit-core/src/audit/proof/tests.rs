@@ -104,7 +104,7 @@ fn inclusion_proofs_are_those_of_the_rfc_for_every_index_and_size_up_to_300() {
                 assert_eq!(proof, naive_path(index as usize, &maker.leaves[..size as usize]), "{index} of {size}");
             }
             assert!(proof.len() <= size.next_power_of_two().ilog2() as usize, "{index} of {size}");
-            verify_inclusion(&maker.leaves[index as usize], index, size, &proof, &root).unwrap();
+            verify_inclusion(&maker.leaves[index as usize], index, TreeHead::new(size, root), &proof).unwrap();
         }
     }
 }
@@ -121,10 +121,10 @@ fn consistency_proofs_are_those_of_the_rfc_for_every_pair_of_sizes_up_to_300() {
                 assert_eq!(proof, naive_subproof(old as usize, &maker.leaves[..new as usize], true), "{old} of {new}");
             }
             let (old_root, new_root) = (&roots[old as usize], &roots[new as usize]);
-            verify_consistency(old, old_root, new, new_root, &proof).unwrap();
+            verify_consistency(TreeHead::new(old, *old_root), TreeHead::new(new, *new_root), &proof).unwrap();
             if old > 0 && old < new && new % 7 == 0 {
-                assert!(verify_consistency(old, &other, new, new_root, &proof).is_err());
-                assert!(verify_consistency(old, old_root, new, &other, &proof).is_err());
+                assert!(verify_consistency(TreeHead::new(old, other), TreeHead::new(new, *new_root), &proof).is_err());
+                assert!(verify_consistency(TreeHead::new(old, *old_root), TreeHead::new(new, other), &proof).is_err());
             }
         }
     }
@@ -138,20 +138,23 @@ fn a_proof_that_was_touched_proves_nothing() {
         let at = index as u64;
         let proof = ProofPlan::inclusion(at, 300).unwrap().make(&tiles).unwrap();
         let leaf = &leaves[index];
-        assert!(verify_inclusion(&Hash::leaf(b"other"), at, 300, &proof, &root).is_err());
-        assert!(verify_inclusion(leaf, at ^ 1, 300, &proof, &root).is_err());
+        assert!(verify_inclusion(&Hash::leaf(b"other"), at, TreeHead::new(300, root), &proof).is_err());
+        assert!(verify_inclusion(leaf, at ^ 1, TreeHead::new(300, root), &proof).is_err());
         assert_eq!(
-            verify_inclusion(leaf, 300, 300, &proof, &root),
+            verify_inclusion(leaf, 300, TreeHead::new(300, root), &proof),
             Err(ProofError::OutOfRange { index: 300, size: 300 })
         );
-        assert!(verify_inclusion(leaf, at, 0, &proof, &root).is_err());
-        assert!(verify_inclusion(leaf, at, 300, &proof[1..], &root).is_err());
+        assert!(verify_inclusion(leaf, at, TreeHead::new(0, root), &proof).is_err());
+        assert!(verify_inclusion(leaf, at, TreeHead::new(300, root), &proof[1..]).is_err());
         let longer = [proof.as_slice(), &[root]].concat();
-        assert_eq!(verify_inclusion(leaf, at, 300, &longer, &root), Err(ProofError::Length { hashes: longer.len() }));
+        assert_eq!(
+            verify_inclusion(leaf, at, TreeHead::new(300, root), &longer),
+            Err(ProofError::Length { hashes: longer.len() })
+        );
         for place in 0..proof.len() {
             let mut proof = proof.clone();
             proof[place] = Hash::leaf(b"touched");
-            assert_eq!(verify_inclusion(leaf, at, 300, &proof, &root), Err(ProofError::OtherRoot));
+            assert_eq!(verify_inclusion(leaf, at, TreeHead::new(300, root), &proof), Err(ProofError::OtherRoot));
         }
     }
 }
@@ -193,18 +196,18 @@ fn proofs_over_the_rfc_vectors_verify() {
         hash("5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e"),
         hash("6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4"),
     ];
-    verify_inclusion(&Hash::leaf(b""), 0, 8, &first_eight, &root(8)).unwrap();
-    verify_consistency(1, &root(1), 8, &root(8), &first_eight).unwrap();
+    verify_inclusion(&Hash::leaf(b""), 0, TreeHead::new(8, root(8)), &first_eight).unwrap();
+    verify_consistency(TreeHead::new(1, root(1)), TreeHead::new(8, root(8)), &first_eight).unwrap();
     let five_of_eight = [
         hash("bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"),
         hash("ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"),
         hash("d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"),
     ];
-    verify_inclusion(&Hash::leaf(b"\x40\x41\x42\x43"), 5, 8, &five_of_eight, &root(8)).unwrap();
+    verify_inclusion(&Hash::leaf(b"\x40\x41\x42\x43"), 5, TreeHead::new(8, root(8)), &five_of_eight).unwrap();
     let six_of_eight = [
         hash("0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a"),
         hash("ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"),
         hash("d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"),
     ];
-    verify_consistency(6, &root(6), 8, &root(8), &six_of_eight).unwrap();
+    verify_consistency(TreeHead::new(6, root(6)), TreeHead::new(8, root(8)), &six_of_eight).unwrap();
 }

@@ -7,7 +7,7 @@ use super::checkpoint::{Checkpoint, Statement, origin};
 use super::hash::Hash;
 use super::head::{LogHead, Standing, checkpoint_at, damaged, put, stored_checkpoint};
 use super::key::SigningKey;
-use super::proof::{ProofPlan, verify_consistency};
+use super::proof::{ProofPlan, TreeHead, verify_consistency};
 use super::read::read_tiles;
 use super::tree::Edge;
 use crate::clock::Time;
@@ -132,7 +132,7 @@ async fn continues(store: &dyn Store, tenant: &TenantId, last: &Statement, head:
         || damaged("it is shorter than its last checkpoint: the store was set back, or entries were taken out");
     let plan = ProofPlan::consistency(last.size, head.size).ok_or_else(shorter)?;
     let proof = read_tiles(store, tenant, &plan).await?;
-    verify_consistency(last.size, &last.root, head.size, &head.root, &proof)
+    verify_consistency(TreeHead::new(last.size, last.root), TreeHead::new(head.size, head.root), &proof)
         .map_err(|_| damaged("it does not continue its last checkpoint: run an audit verification"))
 }
 

@@ -8,6 +8,7 @@ use crate::audit::checkpoint::Checkpoint;
 /// Writes every entry as a `tracing` event at level info with the target `jit::audit`. It keeps
 /// nothing itself: the subscriber decides if entries survive.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it holds nothing, and never will")]
 pub struct TracingSink;
 
 #[async_trait]

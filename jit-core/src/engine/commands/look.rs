@@ -8,6 +8,7 @@ use crate::engine::ask::Filter;
 use crate::engine::error::JitError;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
+use crate::model::access::AccessState;
 use crate::model::approval::Requirement;
 use crate::model::request::Request;
 use crate::policy::Explained;
@@ -15,24 +16,6 @@ use crate::store::{Kind, PageQuery, StoredEntry};
 
 /// Number of records that are read at a time.
 const PAGE: usize = 512;
-/// States of accesses to which something can still happen.
-const OPEN: [&str; 5] = ["pending", "scheduled", "granting", "active", "revoking"];
-/// All states of accesses.
-const STATES: [&str; 12] = [
-    "pending",
-    "denied",
-    "cancelled",
-    "lapsed",
-    "scheduled",
-    "withdrawn",
-    "granting",
-    "active",
-    "revoking",
-    "revoked",
-    "failed",
-    "retired",
-];
-
 impl Jit {
     /// Returns the access as it stands.
     ///
@@ -58,17 +41,14 @@ impl Jit {
     /// the given one.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] if there is no such state.
+    /// [`JitError::Store`] if the store cannot be read.
     pub async fn list(
         &self,
         filter: &Filter,
         after: Option<AccessId>,
         limit: usize,
     ) -> Result<Vec<AccessView>, JitError> {
-        if let Some(state) = filter.state.as_deref().filter(|state| !STATES.contains(state)) {
-            return Err(JitError::invalid(format!("there is no state `{state}`: known are {}", STATES.join(", "))));
-        }
-        let open = filter.open || filter.state.as_deref().is_some_and(|state| OPEN.contains(&state));
+        let open = filter.open || filter.state.is_some_and(AccessState::is_open);
         let label = open.then(|| ("open".to_owned(), "yes".to_owned()));
         // if the label covers the whole filter, no record is read in vain
         let all_match = filter.state.is_none() && filter.principal.is_none() && filter.target.is_none();
@@ -192,7 +172,7 @@ impl Jit {
 
 fn matches(view: &AccessView, filter: &Filter) -> bool {
     let about = |principal: &crate::id::Principal| view.principal == *principal || view.requester == *principal;
-    filter.state.as_deref().is_none_or(|state| view.state == state)
+    filter.state.is_none_or(|state| view.state == state)
         && filter.principal.as_ref().is_none_or(about)
         && filter.target.as_deref().is_none_or(|target| view.target.as_str() == target)
         && (!filter.open || !view.is_final())

@@ -74,7 +74,7 @@ impl Jit {
         let Some(key) = &ask.key else { return Ok(None) };
         let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
         let Some(AskedBefore { access }) = record.as_ref().map(body).transpose()? else { return Ok(None) };
-        let before = self.access(access).await?;
+        let before = AccessView { repeated: true, ..self.access(access).await? };
         // a relative start is another time in each repeat, so it is not compared
         let role = settings.database(&before.target).ok().and_then(|database| database.role(&ask.role).ok());
         let same = before.target.as_str() == ask.target
@@ -300,13 +300,11 @@ impl Jit {
         }
         let Some(seen) = observation.seen.first() else { return Ok(None) };
         if !seen.account_exists {
-            return Err(JitError::invalid(format!(
-                "there is no account `{}` on target `{}`{}: create it, or name the right one under `[accounts.{}]`",
-                request.account,
-                request.target,
-                seen.said_alike(),
-                request.target
-            )));
+            return Err(JitError::NoAccount {
+                account: request.account.clone(),
+                target: request.target.clone(),
+                alike: seen.alike.clone(),
+            });
         }
         if !seen.role_exists {
             return Err(JitError::invalid(format!(

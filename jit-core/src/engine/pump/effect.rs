@@ -161,9 +161,9 @@ impl Pass<'_> {
                     granting.membership.clone(),
                     scope(access, &live),
                     granting.intent.not_after,
-                    handling.account_members,
-                    handling.can_grant,
-                );
+                )
+                .with_account_members(handling.account_members)
+                .with_can_grant(handling.can_grant);
                 orders.push(order.activated(handling.activation));
                 whose.push((place, access.id()));
             }

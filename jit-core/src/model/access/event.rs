@@ -224,6 +224,23 @@ pub enum Refusal {
     NoTime,
 }
 
+impl Refusal {
+    /// Returns a stable word for machines: `decision`, `state`, `lapsed`, `question`,
+    /// `extension-waits`, `too-long` or `no-time`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Decision(_) => "decision",
+            Self::State { .. } => "state",
+            Self::Lapsed => "lapsed",
+            Self::Question { .. } => "question",
+            Self::ExtensionWaits => "extension-waits",
+            Self::TooLong { .. } => "too-long",
+            Self::NoTime => "no-time",
+        }
+    }
+}
+
 /// A question that is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waits {
@@ -241,9 +258,9 @@ fn closed(agreed: &[Principal], waits: Option<&Waits>, state: AccessState) -> St
         several => format!("{} have agreed to that already", several.join(", ")),
     };
     match waits {
-        Some(Waits { question, what }) => format!(
-            "{agreed}: pending now is question `{question}`, {what}; look at it with `jit show`, and name it with `--question {question}`"
-        ),
+        Some(Waits { question, what }) => {
+            format!("{agreed}: pending now is question `{question}`, {what}; look at it, and name it in the decision")
+        }
         None => format!("{agreed}: the access is {state}, and nothing is left to decide"),
     }
 }

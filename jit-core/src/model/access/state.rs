@@ -74,8 +74,13 @@ states! {
 
 /// Text that names no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no state of an access")]
+#[error("there is no state `{0}`: known are {known}", known = known())]
 pub struct UnknownState(String);
+
+/// Lists every state for a message.
+fn known() -> String {
+    AccessState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ")
+}
 
 impl FromStr for AccessState {
     type Err = UnknownState;

@@ -203,6 +203,7 @@ pub(super) const MOST_WAYS: usize = 1_024;
 /// A plan that could be met in more than 1,024 ways, or needs more than 1,024 people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its requirements can be met in more than 1,024 ways: use fewer `any` lists or smaller quorums")]
+#[allow(clippy::exhaustive_structs, reason = "it holds nothing, and never will")]
 pub struct TooManyWays;
 
 impl Mfa {

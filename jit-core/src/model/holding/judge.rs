@@ -70,8 +70,8 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Me
         Grantor::Broker | Grantor::Unknown if ours => None,
         // it may belong to another store with the same broker, or to a lost record
         Grantor::Broker => Some(format!(
-            "`{account}` holds `{role}` already, granted by the broker, and no access here accounts for it: `jit reconcile` lists it, and takes \
-             it away with --enforce"
+            "`{account}` holds `{role}` already, granted by the broker, and no access here accounts for it: reconcile the \
+             target to list it, or to take it away"
         )),
         Grantor::Unknown => Some(format!("`{account}` holds `{role}` already, and not by a grant of jit")),
         Grantor::Other(grantor) => Some(format!("`{account}` holds `{role}` already, granted by `{grantor}`")),

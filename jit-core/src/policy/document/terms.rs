@@ -12,8 +12,8 @@ use crate::clock::{after, span};
 use crate::directory::ListedDirectory;
 use crate::handling::MembershipScope;
 use crate::id::{NotifierName, RuleName};
-use crate::model::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::model::approval::{DECIDE_BY, GRANT_WITHIN};
+use crate::model::approval::{Handling, Limits, Outside, Plan, Stage};
 use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
 /// Longest time for people to decide, and furthest start. No role is held meanwhile, so the ceiling

@@ -80,7 +80,7 @@ impl Scene {
         not_after: Time,
     ) -> Result<GrantOrder, BoxError> {
         let witness = witness(self.access)?;
-        Ok(GrantOrder::new(&witness, membership, scope, not_after, Stance::Refused, Stance::Refused))
+        Ok(GrantOrder::new(&witness, membership, scope, not_after))
     }
 
     pub(super) fn order_accepting(
@@ -90,7 +90,9 @@ impl Scene {
         power: Stance,
     ) -> Result<GrantOrder, BoxError> {
         let membership = self.membership()?;
-        Ok(GrantOrder::new(&witness(self.access)?, membership, MembershipScope::SetRole, not_after, members, power))
+        Ok(GrantOrder::new(&witness(self.access)?, membership, MembershipScope::SetRole, not_after)
+            .with_account_members(members)
+            .with_can_grant(power))
     }
 
     pub(super) fn revoke_order(&self, membership: Membership, how: RevokeHow) -> RevokeOrder {

@@ -99,8 +99,7 @@ impl Tracker {
 }
 
 pub(super) fn yes() -> Result<Reply, String> {
-    let details = BTreeMap::from([("status".to_owned(), "open".to_owned())]);
-    Ok(Reply::Approve(Said { note: "it is open".to_owned(), details }))
+    Ok(Reply::Approve(Said::new("it is open").detail("status", "open")))
 }
 
 #[derive(Debug, Clone)]

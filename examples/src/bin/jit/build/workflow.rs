@@ -87,19 +87,15 @@ async fn email(what: &str, mail: &Mail) -> Result<Email, Failure> {
         Some(from) => Some(read(what, from).await?),
         None => None,
     };
-    let config = EmailConfig {
-        host: mail.host.clone(),
-        port: mail.port,
-        tls: match mail.tls {
-            MailTls::Starttls => jit_core::notify::MailTls::StartTls,
-            MailTls::Implicit => jit_core::notify::MailTls::Implicit,
-            MailTls::DangerPlaintext => jit_core::notify::MailTls::DangerousPlaintext,
-        },
-        ca: mail.ca.clone(),
-        login: mail.user.clone().zip(password),
-        from: mail.from.clone(),
-        to: mail.to.clone(),
+    let tls = match mail.tls {
+        MailTls::Starttls => jit_core::notify::MailTls::StartTls,
+        MailTls::Implicit => jit_core::notify::MailTls::Implicit,
+        MailTls::DangerPlaintext => jit_core::notify::MailTls::DangerousPlaintext,
     };
+    let mut config = EmailConfig::new(&mail.host, &mail.from).port(mail.port).tls(tls);
+    config.ca.clone_from(&mail.ca);
+    config.login = mail.user.clone().zip(password);
+    config.to.clone_from(&mail.to);
     Email::new(config).map_err(|error| Failure::configuration(format!("{what}: {error}"), "fix it in jit.toml"))
 }
 
@@ -120,7 +116,8 @@ async fn approve(builder: TenantBuilder, name: &str, approver: &Approver) -> Res
         Approver::Ticket { http, url, token, conditions } => {
             let headers = authorization(&what, None, token.as_ref()).await?.into_iter().collect();
             let conditions = conditions.iter().map(condition).collect();
-            let tracker = Tracker { url: url.clone(), headers, conditions };
+            let mut tracker = Tracker::new(url, conditions);
+            tracker.headers = headers;
             builder.approver(name, TicketCheck::new(client(&what, http)?, tracker).map_err(wrong)?)
         }
         Approver::Webhook { http, url, secret, callback } => {
@@ -166,9 +163,13 @@ async fn directory(at: &DirectoryAt) -> Result<HttpDirectory, Failure> {
 }
 
 fn http(given: &Http) -> HttpConfig {
-    let default = HttpConfig::default();
-    let plaintext = if given.plaintext { Plaintext::DangerousAllowed } else { Plaintext::Refused };
-    HttpConfig { ca: given.ca.clone(), plaintext, limit: given.limit.unwrap_or(default.limit), ..default }
+    let mut config = HttpConfig::default();
+    config.ca.clone_from(&given.ca);
+    if given.plaintext {
+        config = config.plaintext(Plaintext::DangerousAllowed);
+    }
+    config.limit = given.limit.unwrap_or(config.limit);
+    config
 }
 
 fn client(what: &str, given: &Http) -> Result<HttpClient, Failure> {

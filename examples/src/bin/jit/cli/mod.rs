@@ -239,7 +239,7 @@ pub(crate) struct Scope {
 pub(crate) struct List {
     /// Only accesses in this state: pending, scheduled, active, revoking, revoked...
     #[arg(long)]
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<jit_core::AccessState>,
     /// Only accesses asked for by, or for, this principal
     #[arg(long)]
     pub(crate) principal: Option<Principal>,

@@ -12,10 +12,10 @@ use crate::spans::{said, shown};
 pub(super) async fn approve(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.proving(&jit, &decide.actor, &decide.factor)?;
-    let more = jit.access(decide.id).await?.extension_micros.map(|micros| said(TimeDelta::microseconds(micros)));
+    let more = jit.access(decide.id).await?.extension.map(said);
     let view = jit.approve(&actor, About::question(decide.id, decide.question), &decide.note).await?;
     at.finish(&jit, view.id(), |view| match (&more, view.expires_at) {
-        (Some(more), _) if view.extension_micros.is_some() => recorded(&format!("{more} more"), view),
+        (Some(more), _) if view.extension.is_some() => recorded(&format!("{more} more"), view),
         (Some(more), Some(end)) => format!("yes to {more} more: until {}", shown(end)),
         _ if view.state == "pending" => recorded("the request", view),
         _ => sentence(view),
@@ -31,7 +31,7 @@ fn recorded(what: &str, view: &AccessView) -> String {
 pub(super) async fn deny(at: &Context<'_>, decide: &cli::Decide) -> Result<(), Failure> {
     let jit = at.engine().await?;
     let actor = at.actor(&jit, &decide.actor);
-    let extension = jit.access(decide.id).await?.extension_micros.is_some();
+    let extension = jit.access(decide.id).await?.extension.is_some();
     let view = jit.deny(&actor, About::question(decide.id, decide.question), &decide.note).await?;
     let what = if extension { "denied: no more time is given" } else { "denied: nothing was granted" };
     at.finish(&jit, view.id(), |_| what.to_owned()).await

@@ -27,7 +27,7 @@ pub(super) async fn extend(at: &Context<'_>, extend: &cli::Extend) -> Result<(),
     let actor = at.actor(&jit, &extend.actor);
     let view = jit.extend(&actor, extend.id, extend.how_long, &extend.reason).await?;
     let longer = said(extend.how_long);
-    at.finish(&jit, view.id(), |view| match (view.extension_micros, view.expires_at) {
+    at.finish(&jit, view.id(), |view| match (view.extension, view.expires_at) {
         (Some(_), _) => format!("asked: {longer} more wait for approval"),
         (None, Some(end)) => format!("extended by {longer}: until {}", shown(end)),
         (None, None) => format!("the access is {} meanwhile", view.state),

@@ -16,12 +16,9 @@ const HISTORY: usize = 10_000;
 
 pub(super) async fn list(at: &Context<'_>, list: &cli::List) -> Result<(), Failure> {
     let jit = at.engine().await?;
-    let filter = Filter {
-        state: list.state.clone(),
-        principal: list.principal.clone(),
-        target: list.target.clone(),
-        open: list.open,
-    };
+    let mut filter = Filter::default();
+    (filter.state, filter.open) = (list.state, list.open);
+    (filter.principal, filter.target) = (list.principal.clone(), list.target.clone());
     let mut after = None;
     let mut rows = Vec::new();
     loop {

@@ -171,7 +171,7 @@ impl Context<'_> {
 
 /// Returns the people whose yes would count now; nobody if no decision is pending.
 async fn deciders(jit: &Jit, view: &AccessView) -> BTreeSet<Principal> {
-    if view.state != "pending" && view.extension_micros.is_none() {
+    if view.state != "pending" && view.extension.is_none() {
         return BTreeSet::new();
     }
     // this only helps the reader; the answer is valid without it

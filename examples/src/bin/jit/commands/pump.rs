@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jit_core::audit_event::{AuditEvent, Detail, EventKind};
-use jit_core::engine::{AccessView, EngineEvent, Jit, Undone};
+use jit_core::engine::{AccessView, EngineEvent, EventStream, Jit, Undone};
 use jit_core::text::escaped;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast::error::RecvError;
 
 use super::Context;
 use crate::error::Failure;
@@ -138,17 +137,17 @@ pub(super) async fn stopped() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn tell(out: Output, events: &mut tokio::sync::broadcast::Receiver<EngineEvent>) -> Result<(), Failure> {
-    loop {
-        match events.recv().await {
+async fn tell(out: Output, events: &mut EventStream) -> Result<(), Failure> {
+    while let Some(happened) = events.next().await {
+        match happened {
             Ok(happened) => say(out, &happened)?,
-            Err(RecvError::Lagged(missed)) => {
-                let answer = json!({"missed": missed});
-                out.result(&answer, || format!("{missed} events are not shown: see `jit list`"))?;
+            Err(missed) => {
+                let answer = json!({"missed": missed.events});
+                out.result(&answer, || format!("{} events are not shown: see `jit list`", missed.events))?;
             }
-            Err(RecvError::Closed) => return Ok(()),
         }
     }
+    Ok(())
 }
 
 fn say(out: Output, happened: &EngineEvent) -> Result<(), Failure> {

@@ -26,7 +26,7 @@ pub(super) async fn watch(at: &Context<'_>) -> Result<(), Failure> {
 }
 
 async fn follow(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> {
-    let filter = Filter { open: true, ..Filter::default() };
+    let filter = Filter::open();
     let mut known: BTreeMap<AccessId, AccessView> = BTreeMap::new();
     loop {
         let seen = jit.store().pulse().await?;

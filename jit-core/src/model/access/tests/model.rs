@@ -630,7 +630,9 @@ impl World {
             let scope = holding::scope(access, &self.all());
             let witness = access.witness().unwrap();
             let (membership, refused) = (membership.clone(), Stance::Refused);
-            let order = GrantOrder::new(&witness, membership, scope, intent.not_after, refused, refused);
+            let order = GrantOrder::new(&witness, membership, scope, intent.not_after)
+                .with_account_members(refused)
+                .with_can_grant(refused);
             self.trails[i].latest_end = Some(*latest_end);
             self.trails[i].extended = TimeDelta::zero();
             self.trails[i].sent = Some(order);
