@@ -196,10 +196,7 @@ async fn of_the_roles(
 ) -> Result<(), DatabaseError> {
     // The statement asks for pairs of account and role.
     let nobody = Account::new("-").map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-    let memberships: Vec<Membership> = roles
-        .iter()
-        .map(|role| Membership { account: nobody.clone(), account_id: None, role: role.clone(), role_id: None })
-        .collect();
+    let memberships: Vec<Membership> = roles.iter().map(|role| Membership::new(nobody.clone(), role.clone())).collect();
     let rows: Vec<Asked<'_>> = memberships.iter().map(|membership| Asked::only(membership, Time::UNIX_EPOCH)).collect();
     let text = sql::check_roles(connection.server.scope, rows.len());
     let results = connection.run(&text, values(&rows)).await.all().map_err(reading)?;

@@ -183,13 +183,7 @@ fn capabilities(server: &Server, dead_mans_switch: DeadMansSwitch) -> Capabiliti
     if server.scope == Scope::Server && server.edition == AZURE_DATABASE {
         remarks.push("server roles take up to 5 minutes to apply, and only to new connections".to_owned());
     }
-    Capabilities {
-        engine: engine.to_owned(),
-        version: server.version.clone(),
-        grantor_recorded: false,
-        set_option: false,
-        dead_mans_switch,
-        sessions_keep_role: true,
-        remarks,
-    }
+    let mut capabilities = Capabilities::new(engine, &server.version, dead_mans_switch);
+    capabilities.remarks = remarks;
+    capabilities
 }

@@ -90,7 +90,7 @@ impl Connection {
             let count = counts.entry(store).or_default();
             *count = count.saturating_add(1);
         }
-        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks::new(store, memberships)).collect())
     }
 
     fn lease_id(&self, membership: &Membership) -> String {
@@ -116,6 +116,10 @@ pub(crate) async fn arm(
         Ok(DeadMansSwitch::Available(_)) => {}
         Ok(DeadMansSwitch::Unavailable { remedy }) => {
             return none_applied(orders.len(), &DatabaseError::rejected(Rejection::NoDeadMansSwitch, remedy));
+        }
+        Ok(_) => {
+            let unknown = "this version does not know the state of the dead man's switch";
+            return none_applied(orders.len(), &DatabaseError::rejected(Rejection::NoDeadMansSwitch, unknown));
         }
         Err(error) => return none_applied(orders.len(), &error),
     }
@@ -171,7 +175,7 @@ async fn arm_some(
         match (row.maybe_utc("fires_at")?, call.another_in(&armed_by)) {
             (Some(_), Some(store)) => Err(DatabaseError::another_store(account, role, &store)),
             (Some(fires_at), None) if armed_by == mark => {
-                Ok(Armed { kind: SwitchKind::AgentJob, fires_at, identity: identity.clone() })
+                Ok(Armed::new(identity.clone(), SwitchKind::AgentJob, fires_at))
             }
             _ => Err(late()),
         }
@@ -225,7 +229,7 @@ async fn disarm_some(
         fired.insert(row.text("id")?, row.maybe_utc("fired_at")?);
     }
     let each = ids.iter().map(|id| fired.get(id).copied().flatten());
-    Ok(each.map(|fired_at| Disarmed { fired_at, identity: identity.clone() }).collect())
+    Ok(each.map(|fired_at| Disarmed::new(identity.clone(), fired_at)).collect())
 }
 
 /// Translates an error. Tables that are not as they have to be were not touched.

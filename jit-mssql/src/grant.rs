@@ -47,7 +47,7 @@ impl Orders for Grants<'_> {
         orders: &[usize],
     ) -> Result<Vec<Granted>, DatabaseError> {
         let moment = connection.moment_of(results)?;
-        let granted = Granted { server_time: moment.now, identity: moment.identity };
+        let granted = Granted::new(moment.identity, moment.now);
         Ok(orders.iter().map(|_| granted.clone()).collect())
     }
 

@@ -184,16 +184,13 @@ impl Connection {
                     tracing::warn!(account = ?account, "a holder has a name with control characters and cannot be managed: rename it");
                     continue;
                 };
-                holders.push(Holder {
-                    role: role.clone(),
-                    role_id: object_id(row, "role_id", "role_sid")?,
-                    account,
-                    account_id: object_id(row, "account_id", "account_sid")?,
-                    edge: edge(row.yes("admin")?),
-                });
+                let mut holder = Holder::new(role.clone(), account, edge(row.yes("admin")?));
+                holder.role_id = object_id(row, "role_id", "role_sid")?;
+                holder.account_id = object_id(row, "account_id", "account_sid")?;
+                holders.push(holder);
             }
         }
-        Ok(Holders { identity: self.moment().await?.identity, holders })
+        Ok(Holders::new(self.moment().await?.identity, holders))
     }
 }
 
@@ -202,11 +199,7 @@ pub(crate) const LOCK_WAIT_MS: u128 = 5_000;
 
 /// Returns the observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
-    Observation {
-        server_time: moment.now,
-        identity: moment.identity,
-        seen: looks.into_iter().map(|look| look.seen).collect(),
-    }
+    Observation::new(moment.identity, moment.now, looks.into_iter().map(|look| look.seen).collect())
 }
 
 /// Text that stands in an incarnation before the date of the database.
@@ -242,8 +235,7 @@ fn moment_of(server: &Server, row: &Row) -> Result<Moment, DatabaseError> {
     let (started, created) = (row.maybe_text("started")?, row.maybe_text("created")?.unwrap_or_default());
     let started = started.map(|started| format!("started {started}, ")).unwrap_or_default();
     let incarnation = format!("{started}{CREATED}{created}");
-    let position = String::new();
-    Ok(Moment { now, identity: Identity { realm, incarnation, position }, ahead: ahead(now.naive_utc(), local) })
+    Ok(Moment { now, identity: Identity::new(realm, incarnation), ahead: ahead(now.naive_utc(), local) })
 }
 
 /// Returns the offset of local time, to the quarter of an hour: the two clocks were read one after
@@ -263,16 +255,14 @@ fn look_of(membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
     // The members of a directory's group are not in the server's catalog.
     let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
     let members = if group { vec![format!("whoever is in the group {}", membership.account)] } else { Vec::new() };
-    let seen = Seen {
-        account_exists: account_id.is_some(),
-        account_id,
-        account_renamed: name.filter(|name| name != membership.account.as_str()),
-        role_exists: role_id.is_some(),
-        role_id,
-        direct,
-        members,
-        ..Seen::default()
-    };
+    let mut seen = Seen::default();
+    seen.account_exists = account_id.is_some();
+    seen.account_id = account_id;
+    seen.account_renamed = name.filter(|name| name != membership.account.as_str());
+    seen.role_exists = role_id.is_some();
+    seen.role_id = role_id;
+    seen.direct = direct;
+    seen.members = members;
     Ok(Look { seen, backends: Vec::new() })
 }
 
@@ -282,7 +272,8 @@ fn session_of(row: &Row, moment: &Moment) -> Result<(Backend, Session), Database
     // A time in the future comes from before the clocks were put back: then the beginning is not
     // known.
     let since = (since <= after(moment.now, TimeDelta::seconds(1))).then_some(since);
-    let session = Session { id: backend.id.to_string(), account: row.maybe_text("login")?.unwrap_or_default(), since };
+    let mut session = Session::new(backend.id.to_string(), row.maybe_text("login")?.unwrap_or_default());
+    session.since = since;
     Ok((backend, session))
 }
 
@@ -292,7 +283,7 @@ fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, Data
 
 /// Makes the direct membership. The catalog names no grantor, and a role is used without being set.
 fn edge(admin: bool) -> MembershipGrant {
-    MembershipGrant { grantor: Grantor::Unknown, scope: MembershipScope::SetRole, admin }
+    MembershipGrant::new(Grantor::Unknown, MembershipScope::SetRole).admin(admin)
 }
 
 /// Reads a number with its security identifier, since numbers are reused: `7:0105...`.
@@ -335,11 +326,7 @@ mod tests {
 
     #[test]
     fn law_05_a_restart_continues_a_database_and_one_that_was_restored_is_another() {
-        let seen = |realm: &str, incarnation: &str| Identity {
-            realm: RealmId::new(realm).unwrap(),
-            incarnation: incarnation.to_owned(),
-            position: String::new(),
-        };
+        let seen = |realm: &str, incarnation: &str| Identity::new(RealmId::new(realm).unwrap(), incarnation);
         let was = seen("mssql:one/7", "started 2026-11-28T19:00:00, database of 2020-01-01T00:00:00");
         let later = seen("mssql:one/7", "started 2026-11-28T20:00:00, database of 2020-01-01T00:00:00");
         let restored = seen("mssql:one/7", "started 2026-11-28T20:00:00, database of 2026-11-28T19:30:00");

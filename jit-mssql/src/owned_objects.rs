@@ -23,8 +23,7 @@ impl Connection {
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let mut found: BTreeMap<i32, Vec<OwnedObject>> = BTreeMap::new();
             for row in results.first().map(Vec::as_slice).unwrap_or_default() {
-                let thing =
-                    OwnedObject { id: row.text("id")?, what: row.text("what")?, version: None, membership: None };
+                let thing = OwnedObject::new(row.text("id")?, row.text("what")?);
                 found.entry(row.int("n")?).or_default().push(thing);
             }
             all.extend((0_i32..).zip(memberships).map(|(n, _)| {
@@ -33,6 +32,6 @@ impl Connection {
                 (things.len() <= MOST_OWNED_OBJECTS).then_some(things)
             }));
         }
-        Ok(Owned { identity: self.moment().await?.identity, each: all })
+        Ok(Owned::new(self.moment().await?.identity, all))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use jit_core::clock::{Time, after};
 use jit_core::database::adapter::Budget;
-use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
+use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Session};
 use jit_core::policy::Sessions;
 use tiberius::Row;
 
@@ -156,17 +156,13 @@ impl Revoked<'_> {
             Sessions::End if !self.theirs => gone(&self.first, &look),
             Sessions::End | Sessions::Keep => Vec::new(),
         };
-        RevokeReport {
-            was_held: None,
-            default_kept: None,
-            ended,
-            rolled_back: Vec::new(),
-            revoked_at: self.moment.now,
-            server_time: last.now,
-            identity: last.identity.clone(),
-            // The mark as it was when the membership was to be taken.
-            seen: Seen { marked_by: self.first.seen.marked_by, ..look.seen },
-        }
+        let mut seen = look.seen;
+        // The mark as it was when the membership was to be taken.
+        seen.marked_by = self.first.seen.marked_by;
+        let mut report = RevokeReport::new(last.identity.clone(), seen, self.moment.now);
+        report.server_time = last.now;
+        report.ended = ended;
+        report
     }
 }
 

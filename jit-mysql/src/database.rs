@@ -167,13 +167,7 @@ fn capabilities(server: &Server, dead_mans_switch: DeadMansSwitch) -> Capabiliti
             "MariaDB"
         }
     };
-    Capabilities {
-        engine: engine.to_owned(),
-        version: server.version_text.clone(),
-        grantor_recorded: false,
-        set_option: false,
-        sessions_keep_role: true,
-        dead_mans_switch,
-        remarks,
-    }
+    let mut capabilities = Capabilities::new(engine, &server.version_text, dead_mans_switch);
+    capabilities.remarks = remarks;
+    capabilities
 }

@@ -165,7 +165,7 @@ impl Connection {
             let count = counts.entry(store).or_default();
             *count = count.saturating_add(1);
         }
-        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect())
+        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks::new(store, memberships)).collect())
     }
 
     /// Reads every account of these user names, and those without one.
@@ -291,7 +291,7 @@ async fn arm_all(
             Err(other.map_or_else(late, |store| DatabaseError::another_store(account, role, &store)))
         }
         Some(armed) if armed.enabled && armed.armed_by == label && armed.body.as_ref() == Some(body) => {
-            Ok(Armed { kind: SwitchKind::Event, fires_at: armed.fires_at, identity: identity.clone() })
+            Ok(Armed::new(identity.clone(), SwitchKind::Event, armed.fires_at))
         }
         Some(Event { own: false, .. }) => {
             let why = format!("the event `{home}`.`{event}` is somebody else's, or was changed: drop it");
@@ -345,12 +345,9 @@ async fn disarm_all(
             return Err(DatabaseError::not_applied(format!("the event `{home}`.`{name}` is still there")));
         }
     }
-    let each = names.iter().map(|name| Disarmed {
-        // an event that has fired names no store any more
-        fired_at: before.get(name).and_then(|event| event.fired_at),
-        identity: identity.clone(),
-    });
-    Ok(each.collect())
+    // an event that has fired names no store any more
+    let each = names.iter().map(|name| before.get(name).and_then(|event| event.fired_at));
+    Ok(each.map(|fired_at| Disarmed::new(identity.clone(), fired_at)).collect())
 }
 
 /// Returns the store that accounts for a membership by this event, if it is not the store of the

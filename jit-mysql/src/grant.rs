@@ -60,7 +60,7 @@ pub(crate) async fn grant(
         }
     }
     let moment = connection.moment().await;
-    let granted = moment.map(|moment| Granted { server_time: moment.now, identity: moment.identity });
+    let granted = moment.map(|moment| Granted::new(moment.identity, moment.now));
     let results = results.into_iter().map(|result| match (result, &granted) {
         (Ok(()), Ok(granted)) => Ok(granted.clone()),
         (Ok(()), Err(error)) => Err(DatabaseError::unknown(format!("the server went away right after: {error}"))),

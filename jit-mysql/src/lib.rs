@@ -1,3 +1,4 @@
+#![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 #![cfg_attr(
     test,
     allow(

@@ -109,8 +109,8 @@ impl Moment {
         let incarnation = format!("started {started}{AT}{}", text(row, "place")?);
         let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let now: Time = text(row, "now")?.parse().map_err(|_| garbled())?;
-        let position = Position::of(row)?.text();
-        Ok(Self { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
+        let identity = Identity::new(realm, incarnation).at_position(Position::of(row)?.text());
+        Ok(Self { now: whole_micros(now), identity })
     }
 }
 
@@ -319,7 +319,7 @@ impl Connection {
         let named: Vec<Named> =
             named.map(|role| Named { account: nobody.clone(), role: flavour.role(&role) }).collect();
         if named.is_empty() {
-            return Ok(Holders { identity: self.moment().await?.identity, holders: Vec::new() });
+            return Ok(Holders::new(self.moment().await?.identity, Vec::new()));
         }
         self.say_what_is_asked(&named).await?;
         let mut holders = Vec::new();
@@ -333,14 +333,9 @@ impl Connection {
                 tracing::warn!(account = ?member.user, "a holder has a name with control characters and cannot be managed: rename it");
                 continue;
             };
-            let edge = MembershipGrant {
-                grantor: Grantor::Unknown,
-                scope: MembershipScope::SetRole,
-                admin: number(row, "with_admin")? != 0,
-            };
-            holders.push(Holder { role, role_id: None, account, account_id: None, edge });
+            holders.push(Holder::new(role, account, edge(number(row, "with_admin")? != 0)));
         }
-        Ok(Holders { identity: self.moment().await?.identity, holders })
+        Ok(Holders::new(self.moment().await?.identity, holders))
     }
 }
 
@@ -396,11 +391,7 @@ impl Catalog {
         let Named { account, role } = named;
         let known = self.known(account, there);
         let held = self.held.get(account);
-        let direct = held.and_then(|held| held.get(role)).map(|admin| MembershipGrant {
-            grantor: Grantor::Unknown,
-            scope: MembershipScope::SetRole,
-            admin: *admin,
-        });
+        let direct = held.and_then(|held| held.get(role)).map(|admin| edge(*admin));
         let others = held.into_iter().flat_map(BTreeMap::keys).filter(|via| *via != role);
         let mut through: Vec<String> = others.filter(|via| self.leads_to(via, role)).map(Name::as_role).collect();
         for everybodys in &self.everybody {
@@ -415,27 +406,25 @@ impl Catalog {
         let (mut sessions, mut backends) = (Vec::new(), Vec::new());
         for (id, user, from) in &self.sessions {
             if let Some(holder) = holders.iter().find(|holder| may_be(holder, &known, user, from)) {
-                sessions.push(Session { id: id.to_string(), account: holder.to_string(), since: None });
+                sessions.push(Session::new(id.to_string(), holder.to_string()));
                 backends.push(*id);
             }
         }
-        let seen = Seen {
-            account_exists: self.names.contains(account) && !account.user.is_empty(),
-            role_exists: self.names.contains(role) && !role.user.is_empty(),
-            direct: direct.into_iter().collect(),
-            through,
-            members: members.into_iter().map(Name::to_string).collect(),
-            sessions,
-            default_roles: self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect(),
-            ..Seen::default()
-        };
+        let mut seen = Seen::default();
+        seen.account_exists = self.names.contains(account) && !account.user.is_empty();
+        seen.role_exists = self.names.contains(role) && !role.user.is_empty();
+        seen.direct = direct.into_iter().collect();
+        seen.through = through;
+        seen.members = members.into_iter().map(Name::to_string).collect();
+        seen.sessions = sessions;
+        seen.default_roles = self.defaults.get(account).into_iter().flatten().map(Name::as_role).collect();
         // two accounts of one user, or one whose user looks like a user and a host
         let whole = format!("{}@{}", account.user, account.host);
         let alike = self.names.iter().filter(|name| !name.host.is_empty() && *name != account);
         let alike = alike.filter(|name| name.user == account.user || name.user == whole);
-        let alike: Vec<String> =
-            if seen.account_exists { Vec::new() } else { alike.take(MOST_ALIKE).map(Name::to_string).collect() };
-        let seen = Seen { alike, ..seen };
+        if !seen.account_exists {
+            seen.alike = alike.take(MOST_ALIKE).map(Name::to_string).collect();
+        }
         let holders = holders.into_iter().cloned().collect();
         Look { seen, backends, holders, powers: Vec::new(), known }
     }
@@ -446,11 +435,12 @@ pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
 /// Builds the observation of all subjects.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
-    Observation {
-        server_time: moment.now,
-        identity: moment.identity,
-        seen: looks.into_iter().map(|look| look.seen).collect(),
-    }
+    Observation::new(moment.identity, moment.now, looks.into_iter().map(|look| look.seen).collect())
+}
+
+/// Makes the direct membership. The catalog names no grantor, and SET ROLE cannot be withheld.
+fn edge(admin: bool) -> MembershipGrant {
+    MembershipGrant::new(Grantor::Unknown, MembershipScope::SetRole).admin(admin)
 }
 
 pub(crate) fn garbled() -> DatabaseError {
@@ -487,7 +477,7 @@ mod tests {
 
     fn seen(incarnation: &str, lsn: u64, gtids: &str, data: &str) -> Identity {
         let position = Position { lsn: Some(lsn), gtids: Some(gtids.to_owned()), data: data.to_owned() }.text();
-        Identity { realm: RealmId::new("mysql:7").unwrap(), incarnation: incarnation.to_owned(), position }
+        Identity::new(RealmId::new("mysql:7").unwrap(), incarnation).at_position(position)
     }
 
     #[test]
@@ -513,13 +503,14 @@ mod tests {
                 Continuity::Restarted => "restarted",
                 Continuity::Unclear(_) => "unclear",
                 Continuity::Other(_) => "other",
+                _ => "unknown",
             };
             assert_eq!(found, expected, "{incarnation} {lsn} {gtids} {data}");
         }
         let (before, after) = (seen(later, 1, "0-1-7,1-2-3", "/data/"), seen(later, 1, "0-2-6,1-2-3", "/data/"));
         assert!(Position::read(&before).lacks(&Position::read(&after)).is_some(), "MariaDB's log went back");
         assert!(Position::read(&after).lacks(&Position::read(&before)).is_none());
-        let older = Identity { position: String::new(), ..was };
+        let older = Identity::new(was.realm, was.incarnation);
         assert_eq!(continues(&older, &seen(later, 1, "", "/data/")), Continuity::Restarted, "of an older version");
     }
 }

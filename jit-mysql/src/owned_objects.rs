@@ -29,7 +29,9 @@ fn membership((member, role): &(Name, Name)) -> Option<OwnedObject> {
     let membership = (Account::new(member.to_string()).ok()?, RoleName::new(role.as_role()).ok()?);
     let id = serde_json::to_string(&["membership", &member.to_string(), &role.to_string()]).ok()?;
     let what = format!("membership of {member} in `{}`", role.as_role());
-    Some(OwnedObject { id, what, version: None, membership: Some(membership) })
+    let mut thing = OwnedObject::new(id, what);
+    thing.membership = Some(membership);
+    Some(thing)
 }
 
 /// Returns the procedure that shows what accounts and roles defined.
@@ -55,8 +57,7 @@ impl Connection {
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<OwnedObject>> = BTreeMap::new();
         for row in self.list(sql::BELONGINGS, (&asked,).into()).await? {
-            let thing =
-                OwnedObject { id: text(&row, "id")?, what: text(&row, "what")?, version: None, membership: None };
+            let thing = OwnedObject::new(text(&row, "id")?, text(&row, "what")?);
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
         let definers: BTreeSet<&String> = accounts.iter().chain(&roles).collect();
@@ -77,7 +78,7 @@ impl Connection {
             few.then_some(things)
         });
         let each = each.collect();
-        Ok(Owned { identity: self.moment().await?.identity, each })
+        Ok(Owned::new(self.moment().await?.identity, each))
     }
 
     /// Reads, for each subject, who is in the role, and in which roles the account is. Neither
@@ -110,7 +111,7 @@ impl Connection {
             let what = format!(
                 "prepared transaction {number} of InnoDB, which XA RECOVER lists: the server does not say whose it is"
             );
-            Ok(OwnedObject { id: format!("prepared/{number}"), what, version: None, membership: None })
+            Ok(OwnedObject::new(format!("prepared/{number}"), what))
         });
         each.collect()
     }
@@ -147,6 +148,7 @@ fn definition(row: &Row) -> Result<(String, OwnedObject), DatabaseError> {
     let whose = definer.strip_suffix('@').unwrap_or(&definer);
     let what = format!("{kind} {place}.{name}, which runs with the rights of `{whose}`");
     let id = serde_json::to_string(&[&kind, &place, &name, &definer]).map_err(|_| garbled())?;
-    let version = Some(text(row, "version")?).filter(|version| !version.is_empty());
-    Ok((definer, OwnedObject { id, what, version, membership: None }))
+    let mut thing = OwnedObject::new(id, what);
+    thing.version = Some(text(row, "version")?).filter(|version| !version.is_empty());
+    Ok((definer, thing))
 }

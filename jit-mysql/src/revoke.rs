@@ -157,18 +157,15 @@ fn reports(
     revoked: &Moment,
     last: &Moment,
 ) -> Vec<RevokeReport> {
-    let reports = orders.iter().zip(first).zip(looks).map(|((order, before), look)| RevokeReport {
-        was_held: None,
-        default_kept: None,
-        ended: match order.sessions {
+    let reports = orders.iter().zip(first).zip(looks).map(|((order, before), look)| {
+        let ended = match order.sessions {
             Sessions::End => gone(before, &look),
             Sessions::Keep => Vec::new(),
-        },
-        rolled_back: Vec::new(),
-        revoked_at: revoked.now,
-        server_time: last.now,
-        identity: last.identity.clone(),
-        seen: dated(before, look, revoked.now),
+        };
+        let mut report = RevokeReport::new(last.identity.clone(), dated(before, look, revoked.now), revoked.now);
+        report.server_time = last.now;
+        report.ended = ended;
+        report
     });
     reports.collect()
 }

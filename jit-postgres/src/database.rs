@@ -162,13 +162,9 @@ fn capabilities(connection: &Connection, dead_mans_switch: DeadMansSwitch) -> Ca
         remarks.push("the catalog keeps one membership per role and account, whoever granted it".to_owned());
         remarks.push("SET ROLE cannot be withheld: sessions that used it keep the role until they end".to_owned());
     }
-    Capabilities {
-        engine: "PostgreSQL".to_owned(),
-        version: server.version_text.clone(),
-        grantor_recorded: per_grantor,
-        set_option: per_grantor,
-        sessions_keep_role: true,
-        dead_mans_switch,
-        remarks,
-    }
+    let mut capabilities = Capabilities::new("PostgreSQL", &server.version_text, dead_mans_switch);
+    capabilities.grantor_recorded = per_grantor;
+    capabilities.set_option = per_grantor;
+    capabilities.remarks = remarks;
+    capabilities
 }

@@ -232,7 +232,7 @@ impl Connection {
             let (store, memberships): (String, i64) =
                 (row.try_get("store").map_err(reading)?, row.try_get("memberships").map_err(reading)?);
             let store = StoreId::new(store).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
-            Ok(StoreMarks { store, memberships: memberships.unsigned_abs() })
+            Ok(StoreMarks::new(store, memberships.unsigned_abs()))
         };
         rows.map_err(reading)?.iter().map(marks).collect()
     }
@@ -441,7 +441,7 @@ async fn arm_all(
             .zip(membership)
             .map(|(store, Membership { account, role, .. })| DatabaseError::another_store(account, role, &store));
         let result = match (fires_at, another) {
-            (Some(fires_at), _) => Ok(Armed { kind, fires_at, identity: identity.clone() }),
+            (Some(fires_at), _) => Ok(Armed::new(identity.clone(), kind, fires_at)),
             (None, Some(another)) => Err(another),
             (None, None) if !has_role => Err(DatabaseError::rejected(Rejection::NoSuchRole, "there is no such role")),
             (None, None) if !has_account => {
@@ -551,7 +551,7 @@ async fn disarm_all(
     connection.moment_statement().await?;
     let (rows, moment) = tokio::join!(biased; disarming, connection.moment());
     let identity = moment?.identity;
-    let none = || Ok(Disarmed { fired_at: None, identity: identity.clone() });
+    let none = || Ok(Disarmed::new(identity.clone(), None));
     let mut results: Vec<Result<Disarmed, DatabaseError>> = memberships.iter().map(|_| none()).collect();
     let rows = match rows {
         Ok(rows) => rows,
@@ -568,7 +568,7 @@ async fn disarm_all(
         let fired_at: Option<Time> = row.try_get("fired_at").map_err(reading)?;
         let is_late: bool = row.try_get("late").map_err(reading)?;
         if let Some(place) = usize::try_from(i).ok().and_then(|i| results.get_mut(i)) {
-            *place = if is_late { Err(late()) } else { Ok(Disarmed { fired_at, identity: identity.clone() }) };
+            *place = if is_late { Err(late()) } else { Ok(Disarmed::new(identity.clone(), fired_at)) };
         }
     }
     Ok(results)

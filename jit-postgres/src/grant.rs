@@ -27,7 +27,7 @@ pub(crate) async fn grant(
     }
     let all = (0..orders.len()).collect();
     let outcome = drive(connection, call, budget, &Grants(orders), orders.len(), all, (&[], None)).await;
-    let granted = outcome.look.map(|(moment, _)| Granted { server_time: moment.now, identity: moment.identity });
+    let granted = outcome.look.map(|(moment, _)| Granted::new(moment.identity, moment.now));
     let results = outcome.results.into_iter();
     results
         .map(|result| match (result, &granted) {

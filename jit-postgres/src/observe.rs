@@ -94,16 +94,17 @@ impl Connection {
     pub(crate) async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
         let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
         let holders = self.memberships(sql::HOLDERS, &[&names, &self.server.broker]).await?;
-        Ok(Holders { identity: self.moment().await?.identity, holders })
+        Ok(Holders::new(self.moment().await?.identity, holders))
     }
 
     /// Returns the memberships that the broker granted, and those that it can use itself.
     pub(crate) async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
         let broker = &self.server.broker;
-        let granted = self.memberships(sql::GRANTED, &[broker]).await?;
-        let usable = self.memberships(sql::USABLE, &[broker, &sql::FOR_ITS_WORK.as_slice()]).await?;
-        let identity = Some(self.moment().await?.identity);
-        Ok(OfTheBroker { identity, granted, usable })
+        let mut of_the_broker = OfTheBroker::default();
+        of_the_broker.granted = self.memberships(sql::GRANTED, &[broker]).await?;
+        of_the_broker.usable = self.memberships(sql::USABLE, &[broker, &sql::FOR_ITS_WORK.as_slice()]).await?;
+        of_the_broker.identity = Some(self.moment().await?.identity);
+        Ok(of_the_broker)
     }
 
     async fn memberships(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Holder>, DatabaseError> {
@@ -126,8 +127,9 @@ impl Connection {
                 tracing::warn!(account = ?account.0, "a holder has a name with control characters and cannot be managed: rename it");
                 continue;
             };
-            let (role_id, account_id) = (object_id(role_id), object_id(account_id));
-            holders.push(Holder { role, role_id, account, account_id, edge });
+            let mut holder = Holder::new(role, account, edge);
+            (holder.role_id, holder.account_id) = (object_id(role_id), object_id(account_id));
+            holders.push(holder);
         }
         Ok(holders)
     }
@@ -184,8 +186,12 @@ fn place(text: &str) -> Option<(u32, u64)> {
 /// read.
 pub(crate) fn observation((moment, looks): (Moment, Vec<Look>), marks: Option<Vec<Option<StoreId>>>) -> Observation {
     let mut marks = marks.unwrap_or_default().into_iter();
-    let marked = |look: Look| Seen { marked_by: marks.next().flatten(), ..look.seen };
-    Observation { server_time: moment.now, identity: moment.identity, seen: looks.into_iter().map(marked).collect() }
+    let marked = |look: Look| {
+        let mut seen = look.seen;
+        seen.marked_by = marks.next().flatten();
+        seen
+    };
+    Observation::new(moment.identity, moment.now, looks.into_iter().map(marked).collect())
 }
 
 /// Returns the oid that an id of ours stands for. An id that is no oid belongs to no object.
@@ -233,8 +239,8 @@ fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
     let (realm, incarnation) = identity.split_once(' ').unwrap_or((identity, ""));
     let realm = RealmId::new(realm).map_err(|error| DatabaseError::not_applied(error.to_string()))?;
     let position: Option<&str> = row.try_get("position").map_err(reading)?;
-    let (incarnation, position) = (incarnation.to_owned(), position.unwrap_or_default().to_owned());
-    Ok(Moment { now: whole_micros(now), identity: Identity { realm, incarnation, position } })
+    let identity = Identity::new(realm, incarnation).at_position(position.unwrap_or_default());
+    Ok(Moment { now: whole_micros(now), identity })
 }
 
 fn look_of(server: &Server, membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
@@ -244,23 +250,18 @@ fn look_of(server: &Server, membership: &Membership, row: &Row) -> Result<Look, 
     let pids: Vec<i32> = list(row, "pids")?;
     let users: Vec<u32> = list(row, "users")?;
     let backends = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
-    let seen = Seen {
-        account_id: account.and_then(object_id),
-        account_exists: account.is_some(),
-        alike: Vec::new(),
-        account_renamed: name.map(String::from).filter(|name| name != membership.account.as_str()),
-        role_id: role.and_then(object_id),
-        role_exists: role.is_some(),
-        direct: edges_of(server, row)?,
-        through: texts(row, "through")?,
-        members: texts(row, "members")?,
-        sessions: sessions_of(pids, list(row, "session_names")?, list(row, "since")?),
-        apart: sessions_of(list(row, "apart_pids")?, list(row, "apart_names")?, list(row, "apart_since")?),
-        prepared: prepared_of(row)?,
-        default_roles: Vec::new(),
-        marked_by: None,
-        taken_by_dead_mans_switch: false,
-    };
+    let mut seen = Seen::default();
+    seen.account_id = account.and_then(object_id);
+    seen.account_exists = account.is_some();
+    seen.account_renamed = name.map(String::from).filter(|name| name != membership.account.as_str());
+    seen.role_id = role.and_then(object_id);
+    seen.role_exists = role.is_some();
+    seen.direct = edges_of(server, row)?;
+    seen.through = texts(row, "through")?;
+    seen.members = texts(row, "members")?;
+    seen.sessions = sessions_of(pids, list(row, "session_names")?, list(row, "since")?);
+    seen.apart = sessions_of(list(row, "apart_pids")?, list(row, "apart_names")?, list(row, "apart_since")?);
+    seen.prepared = prepared_of(row)?;
     Ok(Look { seen, backends })
 }
 
@@ -271,19 +272,18 @@ fn edges_of(server: &Server, row: &Row) -> Result<Vec<MembershipGrant>, Database
     let admins: Vec<bool> = list(row, "admins")?;
     let edges = grantors.into_iter().zip(names).zip(sets.into_iter().zip(admins));
     Ok(edges
-        .map(|((grantor, name), (set, admin))| MembershipGrant {
-            grantor: grantor_of(server, grantor, name.map(String::from)),
-            scope: width_of(set),
-            admin,
+        .map(|((grantor, name), (set, admin))| {
+            let grantor = grantor_of(server, grantor, name.map(String::from));
+            MembershipGrant::new(grantor, width_of(set)).admin(admin)
         })
         .collect())
 }
 
 fn sessions_of(pids: Vec<i32>, names: Vec<Option<Said>>, since: Vec<Option<Time>>) -> Vec<Session> {
-    let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| Session {
-        id: pid.to_string(),
-        account: name.map(String::from).unwrap_or_default(),
-        since: since.map(whole_micros),
+    let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| {
+        let mut session = Session::new(pid.to_string(), name.map(String::from).unwrap_or_default());
+        session.since = since.map(whole_micros);
+        session
     });
     sessions.collect()
 }
@@ -293,7 +293,7 @@ fn prepared_of(row: &Row) -> Result<Vec<PreparedTransaction>, DatabaseError> {
     let databases = texts(row, "databases")?;
     let owners = texts(row, "owners")?;
     let all = gids.into_iter().zip(databases.into_iter().zip(owners));
-    Ok(all.map(|(gid, (database, owner))| PreparedTransaction { gid, database, owner }).collect())
+    Ok(all.map(|(gid, (database, owner))| PreparedTransaction::new(gid, database, owner)).collect())
 }
 
 /// Reads an array. An aggregate over nothing is NULL, which means an empty list.
@@ -333,10 +333,8 @@ mod tests {
 
     #[test]
     fn law_05_a_restart_with_all_that_was_seen_continues_a_cluster_and_nothing_else_does() {
-        let seen = |incarnation: &str, position: &str| Identity {
-            realm: RealmId::new("postgres:7").unwrap(),
-            incarnation: incarnation.to_owned(),
-            position: position.to_owned(),
+        let seen = |incarnation: &str, position: &str| {
+            Identity::new(RealmId::new("postgres:7").unwrap(), incarnation).at_position(position)
         };
         let was = seen("started 2026-11-28T19:37:07.123456Z, port 5432", "00000001 0/FF000010");
         let later = "started 2026-11-28T20:37:07.123456Z, port 5432";
@@ -357,6 +355,7 @@ mod tests {
                 Continuity::Restarted => "restarted",
                 Continuity::Unclear(_) => "unclear",
                 Continuity::Other(_) => "other",
+                _ => "unknown",
             };
             assert_eq!(found, expected, "{now} {position}");
         }

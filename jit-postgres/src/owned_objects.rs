@@ -30,15 +30,14 @@ impl Connection {
                 return Err(incomplete());
             }
             let things = ids.into_iter().zip(whats).zip(versions);
-            let things = things.map(|((id, what), version)| OwnedObject {
-                id,
-                what,
-                version: version.map(String::from),
-                membership: None,
+            let things = things.map(|((id, what), version)| {
+                let mut thing = OwnedObject::new(id, what);
+                thing.version = version.map(String::from);
+                thing
             });
             all.push(Some(things.collect::<Vec<_>>()).filter(|things| things.len() <= MOST_OWNED_OBJECTS));
         }
-        Ok(Owned { identity: moment.identity, each: all })
+        Ok(Owned::new(moment.identity, all))
     }
 }
 

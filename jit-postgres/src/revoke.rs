@@ -247,16 +247,12 @@ impl Aftermath<'_> {
             };
             let own = before.seen.prepared.iter().map(|one| (one.database.clone(), one.gid.clone()));
             let rolled_back = own.filter(|one| rolled_back.contains(one)).map(|(_, gid)| gid).collect();
-            RevokeReport {
-                was_held: None,
-                default_kept: None,
-                ended,
-                rolled_back,
-                revoked_at: self.revoked.now,
-                server_time: last.now,
-                identity: last.identity.clone(),
-                seen: dated(before, look, self.revoked.now),
-            }
+            let seen = dated(before, look, self.revoked.now);
+            let mut report = RevokeReport::new(last.identity.clone(), seen, self.revoked.now);
+            report.server_time = last.now;
+            report.ended = ended;
+            report.rolled_back = rolled_back;
+            report
         });
         reports.collect()
     }

@@ -157,6 +157,12 @@ impl MembershipGrant {
     pub fn new(grantor: Grantor, scope: MembershipScope) -> Self {
         Self { grantor, scope, admin: false }
     }
+
+    /// Sets whether it carries the admin option.
+    #[must_use]
+    pub fn admin(self, admin: bool) -> Self {
+        Self { admin, ..self }
+    }
 }
 
 /// Grantor of a membership.

@@ -171,7 +171,7 @@ pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
 
 /// Ends the transaction if another server answers than this one.
 fn meant_for(server: &Identity) -> String {
-    let Identity { realm, incarnation, position: _ } = server;
+    let Identity { realm, incarnation, .. } = server;
     format!(
         "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {IDENTITY} AS id OFFSET 0) s",
         escape_literal(&format!("{realm} {incarnation}"))

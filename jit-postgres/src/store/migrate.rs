@@ -24,6 +24,20 @@ pub struct StoreUsers {
     pub auditors: Vec<String>,
 }
 
+impl StoreUsers {
+    /// Creates the users of a store that has these roles of nodes and no auditors.
+    #[must_use]
+    pub fn nodes(nodes: Vec<String>) -> Self {
+        Self { nodes, auditors: Vec::new() }
+    }
+
+    /// Sets the roles of auditors.
+    #[must_use]
+    pub fn auditors(self, auditors: Vec<String>) -> Self {
+        Self { auditors, ..self }
+    }
+}
+
 /// Makes the schema if there is none and this user may. Brings forward an older one of theirs, and
 /// refuses a newer one.
 pub(super) async fn bring_forward(connector: &Connector) -> Result<(), StoreError> {

@@ -25,35 +25,27 @@ pub(super) fn record(row: &Row) -> Result<Record, StoreError> {
     let lane: Option<String> = get(row, "lane")?;
     let (due, serial): (Option<Time>, Option<String>) = (get(row, "due")?, get(row, "serial")?);
     let schedule = match (lane, due, serial) {
-        (Some(lane), Some(due), Some(serial)) => Some(Schedule { lane: Lane::from_stored(lane), due, serial }),
+        (Some(lane), Some(due), Some(serial)) => Some(Schedule::new(Lane::from_stored(lane), due, serial)),
         _ => None,
     };
-    Ok(Record {
-        at: RecordKey { tenant, kind, key },
-        version: get::<i64>(row, "version")?.cast_unsigned(),
-        body: get(row, "body")?,
-        schedule,
-        labels: labels.unwrap_or_default(),
-    })
+    let version = get::<i64>(row, "version")?.cast_unsigned();
+    let mut record = Record::new(RecordKey::new(&tenant, kind, key), version, get(row, "body")?);
+    record.schedule = schedule;
+    record.labels = labels.unwrap_or_default();
+    Ok(record)
 }
 
 pub(super) fn claimed(row: &Row) -> Result<Claimed, StoreError> {
-    let claim = Claim {
-        serial: get(row, "serial")?,
-        fencing: get::<i64>(row, "fencing")?.cast_unsigned(),
-        until: get(row, "until")?,
-        taken_over: get(row, "taken_over")?,
-    };
-    Ok(Claimed { record: record(row)?, claim })
+    let fencing = get::<i64>(row, "fencing")?.cast_unsigned();
+    let mut claim = Claim::new(get::<String>(row, "serial")?, fencing, get(row, "until")?);
+    claim.taken_over = get(row, "taken_over")?;
+    Ok(Claimed::new(record(row)?, claim))
 }
 
 pub(super) fn entry(row: &Row) -> Result<StoredEntry, StoreError> {
     let (id, number): (&str, Option<i64>) = (get(row, "id")?, get(row, "number")?);
-    Ok(StoredEntry {
-        id: id.parse().map_err(|_| damaged("entry", id, "its id is not a UUID"))?,
-        number: number.map(i64::cast_unsigned),
-        body: get(row, "body")?,
-    })
+    let id = id.parse().map_err(|_| damaged("entry", id, "its id is not a UUID"))?;
+    Ok(StoredEntry::new(id, number.map(i64::cast_unsigned), get(row, "body")?))
 }
 
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, StoreError> {

@@ -126,7 +126,7 @@ async fn call<'c>(
             shared.beat();
         }
         let answers = answers.into_iter().map(|refused| match refused {
-            None => Ok(Committed { at }),
+            None => Ok(Committed::new(at)),
             Some(refused) => Err(refused.into_error()),
         });
         return Ok(answers.collect());
