@@ -224,7 +224,6 @@ pub mod seconds {
         ///
         /// # Errors
         /// Those of the serialiser.
-        #[expect(clippy::ref_option, reason = "serde asks for it")]
         pub fn serialize<S: Serializer>(delta: &Option<TimeDelta>, to: S) -> Result<S::Ok, S::Error> {
             match delta {
                 Some(delta) => super::serialize(delta, to),

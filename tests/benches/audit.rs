@@ -1,6 +1,5 @@
 //! The audit log: durable entries a second, proofs and verification in a log of 1,000,000.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
 }
 
 fn entry(tenant: &TenantId, node: &NodeId, at: Time) -> NewEntry {
-    let context = EntryContext { tenant, access: None, actor: None, node, at, common: BTreeMap::new() };
+    let context = EntryContext::new(tenant, node, at);
     let fact =
         AuditEvent::new(EventKind::Requested).with("reason", "stuck orders after the release").with("ticket", "OPS-12");
     context.entry(&fact, &SystemEntropy).to_store()
@@ -40,7 +39,7 @@ async fn durable(table: &mut Table) -> Result<()> {
             tasks.push(tokio::spawn(async move {
                 for _ in 0..count / parallel {
                     let entries = vec![entry(&tenant, &node, store.now().await?)];
-                    store.commit(Change { entries, ..Change::default() }).await?;
+                    store.commit(Change::default().entries(entries)).await?;
                 }
                 anyhow::Ok(())
             }));
@@ -73,7 +72,7 @@ async fn million(table: &mut Table) -> Result<()> {
     let at = store.now().await?;
     for _ in 0..ENTRIES / 10_000 {
         let entries = (0..10_000).map(|_| entry(&tenant, &node, at)).collect();
-        store.commit(Change { entries, ..Change::default() }).await?;
+        store.commit(Change::default().entries(entries)).await?;
     }
     let started = Instant::now();
     while audit::advance(&store, &tenant, audit::BATCH).await?.more {}

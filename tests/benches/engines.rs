@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use chrono::TimeDelta;
 use jit_core::clock::SystemEntropy;
-use jit_core::database::{
-    Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
-};
+use jit_core::database::{Call, Database, GrantOrder, Membership, MembershipScope, RevokeOrder};
 use jit_core::id::AccessId;
-use jit_core::policy::{Activation, Prepared, Sessions, Stance};
+use jit_core::policy::{Activation, Stance};
 use jit_core::testkit::database_laws::{Act, Login, World, witness};
 use jit_tests::server::{Cluster, Flavour, MySqlServer};
 use jit_tests::servers::{RunningMySql, RunningPostgres};
@@ -152,11 +150,7 @@ async fn grant(world: &dyn World, database: &dyn Database, role: &str, accounts:
 
 async fn revoke(database: &dyn Database, role: &str, accounts: &[String]) -> Result<usize> {
     let access = AccessId::fresh(jit_core::clock::Time::UNIX_EPOCH, &SystemEntropy);
-    let order = |account: &String| {
-        let (how, sessions, prepared) = (RevokeHow::Remove, Sessions::End, Prepared::Report);
-        let (membership, default_role) = (membership(database, account, role)?, DefaultRole::Stays);
-        Ok(RevokeOrder { access, membership, how, sessions, prepared, default_role })
-    };
+    let order = |account: &String| Ok(RevokeOrder::new(access, membership(database, account, role)?));
     let orders = accounts.iter().map(order).collect::<Result<Vec<_>>>()?;
     let call = Call::new("bench.r", Duration::from_secs(30));
     let mut ended = 0;

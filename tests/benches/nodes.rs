@@ -160,7 +160,8 @@ async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u
             let account = Account::new(format!("u{place}"))?;
             let id = |name: &str| ids.get(name).map(|id| ObjectId(id.to_string()));
             let (account_id, role_id) = (id(account.as_str()), id(role.as_str()));
-            let membership = Membership { account, account_id, role: role.clone(), role_id };
+            let mut membership = Membership::new(account, role.clone());
+            (membership.account_id, membership.role_id) = (account_id, role_id);
             let writes = live::active(&target, realm, membership, since, duration, &SystemEntropy)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
             change.writes.extend(writes);

@@ -35,7 +35,8 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     let up = Instant::now();
     let mut back = None;
     while !bed.jit.list(&Filter::open(), None, 1).await?.is_empty() {
-        while let Ok(happened) = events.try_recv() {
+        while let Some(happened) = events.try_next() {
+            let happened = happened?;
             if happened.fact.what.as_str() == "target-back" {
                 back.get_or_insert(Instant::now());
             }

@@ -1,12 +1,10 @@
 //! A ruling with 1,000 rules. With feature `cedar`, the same in Cedar stands beside it.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use chrono::TimeDelta;
-use jit_core::clock::Time;
 use jit_core::directory::Person;
 use jit_core::id::{Principal, RoleName, TargetName};
 use jit_core::policy::{Policy, PolicyDocument, Question, Ruling};
@@ -24,8 +22,7 @@ pub fn rows(table: &mut Table) -> Result<()> {
     }
     let policy = PolicyDocument::parse(&text, "bench")?;
     let alice = Principal::new("alice")?;
-    let person = Person { principal: alice.clone(), human: alice, groups: BTreeSet::new(), manager: None };
-    let person = Person { groups: policy.groups(), ..person };
+    let person = Person::new(alice).groups(policy.groups());
     let target = TargetName::new("db-999-x")?;
     let each = ruling(&policy, &target, &person, 100_000)?;
     let names: Vec<String> = (0..1_000).map(|number| format!("role_{number}")).collect();
@@ -46,19 +43,8 @@ pub fn rows(table: &mut Table) -> Result<()> {
 /// Measures the average time of a ruling that plans role `role_999` for the person.
 pub fn ruling(policy: &dyn Policy, target: &TargetName, person: &Person, rounds: u32) -> Result<Duration> {
     let role = RoleName::new("role_999")?;
-    let question = Question {
-        target,
-        role: &role,
-        requester: person,
-        grantee: person,
-        duration: TimeDelta::minutes(30),
-        reason: "because",
-        ticket: None,
-        start: None,
-        asked_at: Time::UNIX_EPOCH,
-        break_glass: false,
-        owes_review: false,
-    };
+    let mut question = Question::new(target, &role, person, TimeDelta::minutes(30));
+    question.reason = "because";
     let started = Instant::now();
     for _ in 0..rounds {
         let ruling = std::hint::black_box(policy.rule(std::hint::black_box(&question)));

@@ -145,10 +145,8 @@ impl OnPostgres {
         let socket = running.socket.to_string_lossy().replace('/', "%2F");
         let owner = format!("postgres://{0}_owner@{socket}:{1}/{0}", place.name, running.port);
         let config = StoreConfig::new(PostgresConfig::from_url(&owner)?);
-        let users = StoreUsers {
-            nodes: vec![format!("{}_node", place.name)],
-            auditors: vec![format!("{}_auditor", place.name)],
-        };
+        let users =
+            StoreUsers::nodes(vec![format!("{}_node", place.name)]).auditors(vec![format!("{}_auditor", place.name)]);
         PostgresStore::migrate(&config, &users).await?;
         Ok(place)
     }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use jit_core::clock::SystemEntropy;
 use jit_core::database::{
-    ArmOrder, Call, Check, Database, DeadMansSwitch, DefaultRole, FixedCredentials, GrantOrder, Membership,
-    MembershipScope, RevokeHow, RevokeOrder, RevokeReport, Seen, Severity, SwitchKind, TlsMode,
+    ArmOrder, Call, Check, Database, DeadMansSwitch, FixedCredentials, GrantOrder, Membership, MembershipScope,
+    RevokeOrder, RevokeReport, Seen, Severity, SwitchKind, TlsMode,
 };
 use jit_core::id::{AccessId, RoleName};
 use jit_core::internal::holding::{leftovers, marks};
-use jit_core::policy::{Prepared, Sessions, Stance};
+use jit_core::policy::Sessions;
 use jit_core::testkit::database_laws::witness;
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
 use jit_tests::tds::{Options, TdsServer, Tls};
@@ -168,12 +168,7 @@ async fn law_04_the_dead_mans_switch_takes_a_role_of_the_server_and_its_sessions
     stage.run_printed(&printed.remedy.unwrap());
     until(async || matches!(job.database.capabilities().await.unwrap().dead_mans_switch, DeadMansSwitch::Available(_)))
         .await;
-    let order = |ends_in| ArmOrder {
-        membership: job.membership.clone(),
-        ends_in,
-        sessions: Sessions::End,
-        default_role: DefaultRole::Stays,
-    };
+    let order = |ends_in| ArmOrder::new(job.membership.clone(), ends_in, Sessions::End);
     let armed = job.database.arm(&job.call("a"), &[order(Duration::from_secs(3_600))]).await.pop().unwrap().unwrap();
     assert_eq!(armed.kind, SwitchKind::AgentJob);
     job.grant().await;

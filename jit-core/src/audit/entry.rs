@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::actor::Actor;
-use crate::audit_event::{AuditEvent, Detail};
+use crate::audit_event::{AuditEvent, Detail, EventKind};
 use crate::clock::{Entropy, Time};
-use crate::id::{AccessId, EntryId, NodeId, TenantId};
-use crate::store::NewEntry;
+use crate::id::{AccessId, EntryId, NodeId, Principal, TenantId};
+use crate::store::{NewEntry, StoreError, StoredEntry};
 
 /// An entry before it is written: an audit event with its actor, time and place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,5 +98,59 @@ impl Entry {
             subject: self.access.map(|access| access.to_string()),
             body: self.canonical(),
         }
+    }
+}
+
+/// An entry as it was read: the typed form of its canonical JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogEntry {
+    /// Id of the entry.
+    pub id: EntryId,
+    /// Tenant that owns the log.
+    pub tenant: TenantId,
+    /// Store's time of the event, UTC.
+    pub at: Time,
+    /// Kind of the event, by its name. A later version may write kinds that this one does not know:
+    /// see [`LogEntry::kind`].
+    pub what: String,
+    /// Node that wrote the entry.
+    pub node: NodeId,
+    /// Access that the entry is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessId>,
+    /// Actor of the event. `None` if the system made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Principal>,
+    /// Evidence that the actor is who they say, with its `method`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, Detail>,
+    /// Details of the event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, Detail>,
+    /// What every entry of the access repeats: target, role, account, principal.
+    #[serde(flatten)]
+    pub common: BTreeMap<String, Detail>,
+}
+
+impl LogEntry {
+    /// Returns the kind of the event, if this version knows it.
+    #[must_use]
+    pub fn kind(&self) -> Option<EventKind> {
+        serde_json::from_value(self.what.clone().into()).ok()
+    }
+}
+
+impl StoredEntry {
+    /// Reads what the entry says.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it is no entry of a log.
+    pub fn read(&self) -> Result<LogEntry, StoreError> {
+        serde_json::from_slice(&self.body).map_err(|error| StoreError::Damaged {
+            kind: "entry",
+            key: self.id.to_string(),
+            why: error.to_string(),
+        })
     }
 }

@@ -27,7 +27,7 @@ mod tests;
 
 pub use broken::{Broken, Wrong};
 pub use checkpoint::{Checkpoint, CheckpointError, Statement, origin};
-pub use entry::{Entry, EntryContext};
+pub use entry::{Entry, EntryContext, LogEntry};
 pub use export::{ExportError, Exported, export, verify_export};
 pub use hash::Hash;
 pub use head::{LogHead, latest_checkpoint};

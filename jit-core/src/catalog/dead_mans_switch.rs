@@ -87,6 +87,12 @@ impl ArmOrder {
     pub fn new(membership: Membership, ends_in: Duration, sessions: Sessions) -> Self {
         Self { membership, ends_in, sessions, default_role: DefaultRole::Stays }
     }
+
+    /// Sets the default role of the account afterwards.
+    #[must_use]
+    pub fn default_role(self, default_role: DefaultRole) -> Self {
+        Self { default_role, ..self }
+    }
 }
 
 /// Answer to an [`ArmOrder`]: the switch is armed.

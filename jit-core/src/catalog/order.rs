@@ -38,6 +38,30 @@ impl RevokeOrder {
             default_role: DefaultRole::Stays,
         }
     }
+
+    /// Sets the extent.
+    #[must_use]
+    pub fn how(self, how: RevokeHow) -> Self {
+        Self { how, ..self }
+    }
+
+    /// Sets the handling of the account's sessions.
+    #[must_use]
+    pub fn sessions(self, sessions: Sessions) -> Self {
+        Self { sessions, ..self }
+    }
+
+    /// Sets the handling of the account's prepared transactions.
+    #[must_use]
+    pub fn prepared(self, prepared: Prepared) -> Self {
+        Self { prepared, ..self }
+    }
+
+    /// Sets the fate of the default role.
+    #[must_use]
+    pub fn default_role(self, default_role: DefaultRole) -> Self {
+        Self { default_role, ..self }
+    }
 }
 
 /// Fate of a default role when an access ends.

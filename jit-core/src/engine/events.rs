@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
@@ -61,6 +62,11 @@ impl EventStream {
     /// nothing.
     pub async fn next(&mut self) -> Option<Result<EngineEvent, MissedEvents>> {
         self.0.next().await
+    }
+
+    /// Returns the next event if it is there already; `None` if there is none yet.
+    pub fn try_next(&mut self) -> Option<Result<EngineEvent, MissedEvents>> {
+        self.0.next().now_or_never().flatten()
     }
 }
 

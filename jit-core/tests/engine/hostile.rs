@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use futures_util::FutureExt;
 use jit_core::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
 use jit_core::audit_event::EventKind;
 use jit_core::directory::{Directory, DirectoryError, ListedDirectory, Person};
@@ -392,9 +391,8 @@ async fn law_18_ends_come_before_begins() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let mut events = jit.events();
     jit.run_due().await.unwrap();
-    let told: Vec<EventKind> = std::iter::from_fn(|| events.next().now_or_never()?.map(Result::unwrap))
-        .map(|happened| happened.fact.what)
-        .collect();
+    let told: Vec<EventKind> =
+        std::iter::from_fn(|| events.try_next().map(Result::unwrap)).map(|happened| happened.fact.what).collect();
     let place = |what| told.iter().position(|told| *told == what).unwrap();
     assert!(place(EventKind::Revoked) < place(EventKind::Granting), "{told:?}");
 }
@@ -424,11 +422,11 @@ async fn what_is_committed_is_told_although_the_caller_is_gone_and_to_its_tenant
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     asked += jit.list(&jit_core::engine::Filter::default(), None, 100).await.unwrap().len();
-    let told = std::iter::from_fn(|| mine.next().now_or_never()?.map(Result::unwrap))
+    let told = std::iter::from_fn(|| mine.try_next().map(Result::unwrap))
         .filter(|told| told.fact.what == EventKind::Requested)
         .count();
     assert_eq!(told, asked);
-    assert!(asked > 0 && theirs.next().now_or_never().is_none());
+    assert!(asked > 0 && theirs.try_next().is_none());
 }
 
 #[tokio::test]

@@ -34,8 +34,8 @@ fn membership(server: &MockServer) -> (Membership, Call) {
 /// Arms the membership's switch as the other store.
 async fn mark(server: &MockServer) {
     let (membership, call) = membership(server);
-    let mut order = ArmOrder::new(membership, Duration::from_secs(3_600), Sessions::End);
-    order.default_role = DefaultRole::Goes { back_to: None };
+    let default_role = DefaultRole::Goes { back_to: None };
+    let order = ArmOrder::new(membership, Duration::from_secs(3_600), Sessions::End).default_role(default_role);
     server.database().arm(&call, &[order]).await.pop().unwrap().unwrap();
 }
 

@@ -109,8 +109,7 @@ async fn a_target_that_is_down_at_the_start_is_contacted_when_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
     let jit = engine(server(17).database()).await;
-    let asked =
-        (0..16).map(|_| async { jit.request(&actor("alice"), ask("reader", 60_000).key("k")).await.unwrap() });
+    let asked = (0..16).map(|_| async { jit.request(&actor("alice"), ask("reader", 60_000).key("k")).await.unwrap() });
     let views = futures_util::future::join_all(asked).await;
     assert_eq!(views.iter().filter(|view| !view.repeated).count(), 1, "one of the answers is new");
     let ids: Vec<_> = views.iter().map(jit_core::AccessView::id).collect();
@@ -154,8 +153,7 @@ async fn what_is_shown_is_read_back_as_it_was() {
         let seconds = serde_json::to_value(&access).unwrap()["duration_seconds"].as_f64().unwrap();
         assert_eq!((seconds * 1_000.0) as i64, milliseconds);
         let event = events.next().await.unwrap().unwrap();
-        let again: jit_core::EngineEvent =
-            serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
+        let again: jit_core::EngineEvent = serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
         assert_eq!((again.at, again.fact, again.access), (event.at, event.fact, event.access));
         for entry in jit.history(access.id(), 9).await.unwrap() {
             let entry = entry.read().unwrap();

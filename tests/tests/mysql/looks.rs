@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use jit_core::database::{Call, Database as _, DefaultRole, Membership, MembershipScope, RevokeHow, RevokeOrder};
+use jit_core::database::{Call, Database as _, Membership, MembershipScope, RevokeOrder};
 use jit_core::engine::AccessRequest;
-use jit_core::policy::{Prepared, Sessions};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, By, Login, World as _};
 use jit_tests::servers::RunningMySql;
@@ -88,14 +87,7 @@ pub(crate) async fn many(running: RunningMySql) -> Result<(), BoxError> {
         .filter(|holder| memberships.iter().any(|membership| membership.account == holder.account))
         .count();
     must(held == 60, format!("{held} holders are listed"))?;
-    let order = |membership: &Membership| RevokeOrder {
-        access: scene.access,
-        membership: membership.clone(),
-        how: RevokeHow::Remove,
-        sessions: Sessions::End,
-        prepared: Prepared::Report,
-        default_role: DefaultRole::Stays,
-    };
+    let order = |membership: &Membership| RevokeOrder::new(scene.access, membership.clone());
     let orders: Vec<RevokeOrder> = memberships.iter().map(order).collect();
     let call = Call::new(format!("r{}", scene.access), PATIENCE);
     for report in database.revoke(&call, &orders).await {

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use jit_core::Actor;
 use jit_core::database::{
-    ArmOrder, Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
-    RevokeReport,
+    ArmOrder, Call, Database, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeOrder, RevokeReport,
 };
 use jit_core::engine::Jit;
 use jit_core::id::{AccessId, Principal, TenantId};
 use jit_core::internal::approval::Witness;
-use jit_core::policy::{PolicyDocument, Prepared, Sessions, Stance};
+use jit_core::policy::{PolicyDocument, Sessions, Stance};
 use jit_core::store::{BoxError, MemoryStore};
 use jit_core::testkit::database_laws::{Act, Login, World, witness};
 use jit_tests::server::{Flavour, MySqlServer};
@@ -131,14 +130,9 @@ impl Scene {
     }
 
     pub(crate) async fn revoke(&self, account: &str, sessions: Sessions) -> Result<RevokeReport, BoxError> {
-        let order = RevokeOrder {
-            access: self.access,
-            membership: self.membership(account)?,
-            how: RevokeHow::Remove,
-            sessions,
-            prepared: Prepared::Report,
-            default_role: DefaultRole::Goes { back_to: None },
-        };
+        let order = RevokeOrder::new(self.access, self.membership(account)?)
+            .sessions(sessions)
+            .default_role(DefaultRole::Goes { back_to: None });
         let call = Call::new(format!("r{}", self.access), Duration::from_secs(10));
         let report = self.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(report)
@@ -158,8 +152,8 @@ impl Scene {
 
     /// Arms the dead man's switch to fire after `ends_in`.
     pub(crate) async fn arm(&self, account: &str, ends_in: Duration) -> Result<(), BoxError> {
-        let (membership, default_role) = (self.membership(account)?, DefaultRole::Goes { back_to: None });
-        let order = ArmOrder { membership, ends_in, sessions: Sessions::End, default_role };
+        let order = ArmOrder::new(self.membership(account)?, ends_in, Sessions::End)
+            .default_role(DefaultRole::Goes { back_to: None });
         let call = Call::new(format!("a{}", self.access), Duration::from_secs(10));
         self.database.arm(&call, &[order]).await.pop().ok_or("no answer")??;
         Ok(())

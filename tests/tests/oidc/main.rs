@@ -71,14 +71,8 @@ impl Scene {
     async fn verify(&self, token: &str) -> Result<VerifiedFactor, FactorError> {
         let (tenant, who) = (TenantId::new("default").unwrap(), Principal::new("alice").unwrap());
         let access: AccessId = ACCESS.parse().unwrap();
-        let challenge = Challenge {
-            tenant: &tenant,
-            who: &who,
-            access: Some(access),
-            nonce: ACCESS,
-            now: self.clock.wall(),
-            kept: None,
-        };
+        let mut challenge = Challenge::new(&tenant, &who, ACCESS, self.clock.wall());
+        challenge.access = Some(access);
         self.factor.verify(&challenge, &SecretString::from(token.to_owned())).await
     }
 

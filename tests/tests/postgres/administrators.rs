@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::{ArmOrder, Call, Database as _, DatabaseError, DefaultRole, Rejection, Severity};
+use jit_core::database::{ArmOrder, Call, Database as _, DatabaseError, Rejection, Severity};
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::database::{
-    Call, Check, Database, DefaultRole, FixedCredentials, RevokeHow, RevokeOrder, Severity, TlsMode,
-};
-use jit_core::policy::{Prepared, Sessions, Stance};
+use jit_core::database::{Call, Check, Database, FixedCredentials, RevokeOrder, Severity, TlsMode};
+use jit_core::policy::{Prepared, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::World as _;
 use jit_postgres::{PostgresConfig, PostgresDatabase};
@@ -45,14 +43,7 @@ pub(crate) async fn prepared_as_role(scene: Scene) -> Result<(), BoxError> {
     ] {
         session.batch_execute(&statement).await?;
     }
-    let order = RevokeOrder {
-        access: scene.access,
-        membership: scene.membership()?,
-        how: RevokeHow::Remove,
-        sessions: Sessions::End,
-        prepared: Prepared::Rollback,
-        default_role: DefaultRole::Stays,
-    };
+    let order = RevokeOrder::new(scene.access, scene.membership()?).prepared(Prepared::Rollback);
     let call = Call::new(format!("r{}", scene.access), Duration::from_secs(10));
     let report = scene.database.revoke(&call, &[order]).await.pop().ok_or("no answer")??;
     let seen = report.seen.prepared.iter().any(|one| one.gid == gid && one.owner == scene.role);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::{Grantor, Membership};
+use jit_core::database::Grantor;
 use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World as _};
@@ -73,7 +73,8 @@ pub(crate) async fn swapped(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     // as the engine does: from now on by id
     let seen = scene.database.observe(&[scene.membership()?]).await?.seen.pop().ok_or("nothing")?;
-    let membership = Membership { account_id: seen.account_id, role_id: seen.role_id, ..scene.membership()? };
+    let mut membership = scene.membership()?;
+    (membership.account_id, membership.role_id) = (seen.account_id, seen.role_id);
     let (other, between) = (scene.world.fresh("bob"), scene.world.fresh("between"));
     scene.world.act(Act::CreateAccount { account: &other, inherits: true }).await?;
     for (from, to) in [(&scene.account, &between), (&other, &scene.account), (&between, &other)] {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::{
-    Call, Database, DatabaseError, DefaultRole, GrantOrder, Membership, MembershipScope, RevokeHow, RevokeOrder,
-    RevokeReport,
+    Call, Database, DatabaseError, GrantOrder, Membership, MembershipScope, RevokeOrder, RevokeReport,
 };
 use jit_core::id::AccessId;
-use jit_core::policy::{Prepared, Sessions, Stance};
+use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World as _, witness};
 use jit_tests::servers::RunningPostgres;

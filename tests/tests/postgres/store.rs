@@ -125,12 +125,11 @@ pub(crate) async fn planted(running: RunningPostgres) -> Result<(), BoxError> {
     };
     must(called().await?.len() == 2, "nobody calls what was planted")?;
     admin.batch_execute("TRUNCATE public.called; DROP SCHEMA jit CASCADE").await?;
-    let users = StoreUsers { nodes: vec![format!("{}_node", place.name())], auditors: Vec::new() };
+    let users = StoreUsers::nodes(vec![format!("{}_node", place.name())]);
     PostgresStore::migrate(&owner(&place)?, &users).await?;
     let store = place.open().await?;
     put_due(&*store, "one").await?;
-    let ask =
-        ClaimRequest { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let ask = ClaimRequest::new(NodeId::new("node")?, Lane::desk(), 1, TimeDelta::seconds(5));
     let claimed = store.claim(&ask).await?;
     let keys: Vec<RecordKey> = claimed.iter().map(|claimed| claimed.record.at.clone()).collect();
     must(store.read_all(&keys).await?.into_iter().flatten().count() == 1, "what was put there is not read")?;
@@ -224,8 +223,7 @@ pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
     }
     let begun = Instant::now();
     put_due(&*store, "one").await?;
-    let ask =
-        ClaimRequest { lane: Lane::desk(), limit: 1, how_long: TimeDelta::seconds(5), node: NodeId::new("node")? };
+    let ask = ClaimRequest::new(NodeId::new("node")?, Lane::desk(), 1, TimeDelta::seconds(5));
     let claimed = store.claim(&ask).await?;
     must(claimed.len() == 1, "nothing is claimed")?;
     let took = begun.elapsed();
@@ -233,7 +231,7 @@ pub(crate) async fn locks(running: RunningPostgres) -> Result<(), BoxError> {
 }
 
 async fn put_due(store: &dyn jit_core::store::Store, key: &str) -> Result<(), BoxError> {
-    let schedule = Some(Schedule { lane: Lane::desk(), due: store.now().await?, serial: key.to_owned() });
+    let schedule = Some(Schedule::new(Lane::desk(), store.now().await?, key));
     let what = Writing::Put { body: b"due".to_vec(), schedule, labels: BTreeMap::new() };
     let at = RecordKey::new(&TenantId::default(), Kind::Access, key);
     let write = Write::new(at, Expect::Absent, what);

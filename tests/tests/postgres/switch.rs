@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::database::{ArmOrder, Call, DefaultRole, FixedCredentials, Severity, TlsMode};
+use jit_core::database::{ArmOrder, Call, FixedCredentials, Severity, TlsMode};
 use jit_core::policy::{Sessions, Stance};
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, World as _};

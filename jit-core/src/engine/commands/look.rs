@@ -81,7 +81,8 @@ impl Jit {
         Ok(found)
     }
 
-    /// Returns log entries about the access, oldest first, as their canonical JSON.
+    /// Returns log entries about the access, oldest first. Each holds its canonical JSON, and
+    /// [`StoredEntry::read`] reads it.
     ///
     /// # Errors
     /// [`JitError::NotFound`] if there is no such access.

@@ -144,7 +144,7 @@ fn condition(given: &crate::config::Condition) -> approver::Condition {
         (_, Some(these), _) => Test::NoneOf(these.clone()),
         (_, _, who) => Test::Requester(who.clone().unwrap_or_default()),
     };
-    approver::Condition { name: given.name.clone(), at: given.at.clone(), test }
+    approver::Condition::new(&given.name, &given.at, test)
 }
 
 async fn directory(at: &DirectoryAt) -> Result<HttpDirectory, Failure> {

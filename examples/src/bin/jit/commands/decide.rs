@@ -1,6 +1,5 @@
 //! Approving, denying, confirming, and cancelling a request.
 
-use chrono::TimeDelta;
 use jit_core::engine::{About, AccessView};
 
 use super::Context;

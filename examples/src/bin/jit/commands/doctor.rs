@@ -160,9 +160,9 @@ fn concerned(concerns: &Concerns, lines: &mut Lines, worst: &mut Worst) {
         let reason = if stop.reason.is_empty() { String::new() } else { format!(" ({})", stop.reason) };
         let (scope, since, by) = (&stop.scope, shown(stop.at), &stop.by);
         let flag = match scope {
-            Scope::All => "--all".to_owned(),
             Scope::Principal(principal) => format!("--principal {principal}"),
             Scope::Target(target) => format!("--target {target}"),
+            _ => "--all".to_owned(),
         };
         lines.add(
             "stop",
@@ -211,7 +211,7 @@ fn told(name: &TargetName, report: &TargetReport, lines: &mut Lines, worst: &mut
         "",
         match &capabilities.dead_mans_switch {
             DeadMansSwitch::Available(kind) => format!("dead man's switch: {kind}"),
-            DeadMansSwitch::Unavailable { .. } => "dead man's switch: none".to_owned(),
+            _ => "dead man's switch: none".to_owned(),
         },
     );
     capabilities.remarks.iter().for_each(|remark| lines.add("", format!("note: {remark}")));
@@ -234,7 +234,7 @@ fn said_of(check: &Check, target: Option<&TargetName>, lines: &mut Lines) {
     let severity = match check.severity {
         Severity::Remark => "note",
         Severity::Danger => "danger",
-        Severity::Refusal => "error",
+        _ => "error",
     };
     lines.add("", format!("{severity}: {}", check.message));
     let Some(remedy) = &check.remedy else { return };

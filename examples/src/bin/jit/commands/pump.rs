@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jit_core::audit_event::{AuditEvent, Detail, EventKind};
-use jit_core::engine::{AccessView, EngineEvent, EventStream, Jit, Undone};
+use jit_core::engine::{AccessView, EngineEvent, EventStream, Jit, MissedEvents, Undone};
 use jit_core::text::escaped;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,8 +33,8 @@ pub(super) async fn pumping(at: &Context<'_>, jit: &Jit) -> Result<(), Failure> 
         stopped = stopped() => stopped,
     };
     let left = pump.stop_within(STOP_WITHIN).await;
-    while let Ok(happened) = events.try_recv() {
-        say(at.out, &happened)?;
+    while let Some(happened) = events.try_next() {
+        tell_one(at.out, happened)?;
     }
     let mut answer = json!({"pump": "stopped", "unfinished": left.unfinished});
     merge(&mut answer, as_json(&left.undone));
@@ -54,8 +54,8 @@ pub(super) async fn run_due(at: &Context<'_>) -> Result<(), Failure> {
     let mut events = jit.events_of_all_tenants();
     let report = jit.run_due().await?;
     if !at.out.is_json() {
-        while let Ok(happened) = events.try_recv() {
-            say(at.out, &happened)?;
+        while let Some(happened) = events.try_next() {
+            tell_one(at.out, happened)?;
         }
     }
     let mut answer = json!({"claims": report.claims, "unreachable": report.unreachable});
@@ -139,15 +139,19 @@ pub(super) async fn stopped() -> Result<(), Failure> {
 
 async fn tell(out: Output, events: &mut EventStream) -> Result<(), Failure> {
     while let Some(happened) = events.next().await {
-        match happened {
-            Ok(happened) => say(out, &happened)?,
-            Err(missed) => {
-                let answer = json!({"missed": missed.events});
-                out.result(&answer, || format!("{} events are not shown: see `jit list`", missed.events))?;
-            }
-        }
+        tell_one(out, happened)?;
     }
     Ok(())
+}
+
+fn tell_one(out: Output, happened: Result<EngineEvent, MissedEvents>) -> Result<(), Failure> {
+    match happened {
+        Ok(happened) => say(out, &happened),
+        Err(missed) => {
+            let answer = json!({"missed": missed.events});
+            out.result(&answer, || format!("{} events are not shown: see `jit list`", missed.events))
+        }
+    }
 }
 
 fn say(out: Output, happened: &EngineEvent) -> Result<(), Failure> {

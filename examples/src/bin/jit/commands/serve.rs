@@ -1,6 +1,5 @@
 //! Pump, and an address at which outside systems answer later.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,13 +67,10 @@ async fn callback(
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, &'static str) {
-    let headers: BTreeMap<String, String> = headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-        .collect();
     let now = Instant::now();
     let refuse_at = now.checked_add(REFUSAL).unwrap_or(now);
-    let callback = Callback { token, headers, body: body.to_vec() };
+    let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let callback = texts.fold(Callback::new(token, body.to_vec()), |call, (name, value)| call.header(name, value));
     for jit in tenants.iter() {
         match jit.callback(&callback).await {
             Ok(_) => return (StatusCode::OK, "taken\n"),

@@ -17,7 +17,7 @@ pub(super) async fn migrate(at: &Context<'_>, migrate: &cli::Migrate) -> Result<
             "only a store at `postgres://` is migrated by hand",
         ));
     };
-    let users = StoreUsers { nodes: migrate.node.clone(), auditors: migrate.auditor.clone() };
+    let users = StoreUsers::nodes(migrate.node.clone()).auditors(migrate.auditor.clone());
     PostgresStore::migrate(&crate::build::shared_store(server, listen_url.as_deref())?, &users).await?;
     let answer = json!({"store": "ready", "nodes": users.nodes, "auditors": users.auditors});
     at.out.result(&answer, || {

@@ -413,7 +413,7 @@ impl Reader<'_> {
                 TlsMode::VerifyFull { ca: ca.map(|path| self.beside(path)), server_name }
             }
             TlsMode::VerifyCa { ca } => TlsMode::VerifyCa { ca: self.beside(ca) },
-            plain @ TlsMode::DangerPlaintext => plain,
+            plain => plain,
         }
     }
 
