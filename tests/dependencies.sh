@@ -17,13 +17,13 @@ if found=$(names --workspace --all-features | grep -E '^(ring|openssl|openssl-sy
     fail "the workspace holds $found"
 fi
 
+# the testkit leaves tokio as it is: only the simulator owns the time of its runtime
+tree=$(cargo tree --locked --edges normal,features --package jit-core --no-default-features --features testkit)
+if grep -F 'tokio feature "test-util"' <<<"$tree" >&2; then fail "jit-core with the testkit holds tokio's test-util"; fi
+
 # every feature alone
-features=$(cargo metadata --format-version 1 --no-deps |
-    node -e 'const m=JSON.parse(require("fs").readFileSync(0));for(const p of m.packages)for(const f of Object.keys(p.features))console.log(p.name+" "+f)' 2>/dev/null ||
-    cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys
-for p in json.load(sys.stdin)["packages"]:
-    for f in p["features"]: print(p["name"], f)')
-[ -n "$features" ] || fail "no features were found: node or python3 is needed to read them"
+features=$(cargo run --locked --quiet --package jit-xtask -- features)
+[ -n "$features" ] || fail "no features were found"
 cargo check --locked --quiet --package jit-core --no-default-features
 while read -r package feature; do
     cargo check --locked --quiet --package "$package" --no-default-features --features "$feature" ||

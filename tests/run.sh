@@ -141,7 +141,7 @@ trap 'exit 143' TERM
 
 features=(--workspace --all-features)
 cargo test "${features[@]}" --no-run >&2 </dev/null || give_up "the tests do not compile"
-# the supervisor is built with them
+# the supervisor and the report are built with them
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 mkfifo "$log.pipe"
@@ -154,56 +154,7 @@ supervisor=
 wait "$reader" || true
 rm -f "$log.pipe"
 
-# ---- what is read at the end: one plain line, over all test binaries
+# ---- what is read at the end: which laws hold on which server, and one plain line over all test binaries
 
-summary=$(awk '
-    /^test result: / { for (i = 1; i < NF; i++) {
-        if ($(i + 1) == "passed;") passed += $i
-        if ($(i + 1) == "failed;") failed += $i
-        if ($(i + 1) == "ignored;") skipped += $i
-    } }
-    END { printf "%d passed, %d failed, %d skipped", passed, failed, skipped }' "$log")
-if [ "$status" -ne 0 ] && [[ $summary == *" 0 failed,"* ]]; then
-    say "something failed outside of the tests (status $status): see above"
-    summary=${summary/ 0 failed,/ 1 failed,}
-fi
-# prints which laws hold on which server: the supervisor has printed the versions, and a law that
-# does not apply has its reason in the place of the test's kind
-awk '
-    /^[a-z0-9.-]+: .* on port [0-9]+$/ {
-        engine = $1; sub(/:$/, "", engine); version = $0
-        sub(/^[^:]*: /, "", version); sub(/(-MariaDB.*| \(.*)? on port [0-9]+$/, "", version); versions[engine] = version
-    }
-    /^test +(\[.*\] +)?[^ ]+\/(law|contract)_[^ ]+ +\.\.\. / {
-        reason = ""
-        line = $0; sub(/^test +/, "", line)
-        if (match(line, /^\[.*\] +/)) {
-            reason = substr(line, 2, RLENGTH); line = substr(line, RLENGTH + 1); sub(/\] *.?$/, "", reason)
-        }
-        engine = line; sub(/\/.*/, "", engine)
-        # neither stores nor groups of tests are engines
-        if (engine ~ /^store-/ || engine !~ /(-[0-9.]+|-double|-server)$/) next
-        if (!(engine in seen)) { seen[engine] = 1; engines[++count] = engine; if (length(engine) > width) width = length(engine) }
-        if (line ~ / ok$/) passed[engine]++
-        else if (line ~ / ignored$/) {
-            without[engine]++
-            if (!((engine, reason) in times)) reasons[engine, ++kinds[engine]] = reason
-            times[engine, reason]++
-        } else failed[engine]++
-    }
-    END {
-        if (!count) exit
-        printf "\n%-*s  %-30s  %6s  %6s  %s\n", width, "engine", "version", "passed", "failed", "laws that do not apply"
-        for (i = 1; i <= count; i++) {
-            engine = engines[i]; version = (engine in versions) ? versions[engine] : "-"; text = without[engine] + 0
-            for (j = 1; j <= kinds[engine]; j++) {
-                reason = reasons[engine, j]
-                text = text (j == 1 ? ": " : "; ") reason (times[engine, reason] > 1 ? " (" times[engine, reason] ")" : "")
-            }
-            printf "%-*s  %-30s  %6d  %6d  %s\n", width, engine, version, passed[engine], failed[engine], text
-        }
-        printf "\n"
-    }' "$log"
-if [ -n "${JIT_TEST_SKIP:-}" ]; then printf 'skipped servers: %s\n' "$JIT_TEST_SKIP"; fi
-printf '%s\n' "$summary"
+"$target/debug/xtask" report "$log" "$status" || give_up "the tests' output could not be read"
 exit "$status"

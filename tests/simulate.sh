@@ -10,4 +10,4 @@
 #                      first 20,000 of these hold, too
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec cargo run --locked --release --quiet -p jit-core --features testkit --example simulate -- "$@"
+exec cargo run --locked --release --quiet -p jit-simulator -- "$@"

@@ -83,7 +83,7 @@
 //! | `oidc` | a step-up by OpenID Connect as a second factor; includes `http` |
 //! | `cedar` | policies in Cedar |
 //! | `tls` | TLS that the adapters share; an adapter turns it on |
-//! | `testkit` | mock database, movable clock, law suites and the simulator, for tests |
+//! | `testkit` | mock database, movable clock and law suites, for tests |
 //!
 //! # Where to go next
 //!
@@ -132,7 +132,7 @@ pub mod notify;
 pub mod policy;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
-#[allow(clippy::disallowed_methods, reason = "it is tests, and the simulator that owns the time")]
+#[allow(clippy::disallowed_methods, reason = "it is tests")]
 #[allow(clippy::exhaustive_enums, clippy::exhaustive_structs, reason = "a law suite that grew has to stop a build")]
 pub mod testkit;
 pub mod text;
@@ -140,7 +140,12 @@ pub mod text;
 /// Machines of the engine, for the project's own tests and tools. They change without notice.
 #[doc(hidden)]
 pub mod internal {
+    #[cfg(feature = "testkit")]
+    pub use crate::engine::simulated::{Gate, spawn_gated};
     pub use crate::model::{access, approval, grant, holding, proof, request};
+    pub use crate::names::join;
+    #[cfg(feature = "testkit")]
+    pub use crate::store::memory::Replica;
 }
 
 pub use actor::{Actor, Evidence};

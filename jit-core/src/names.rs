@@ -5,7 +5,8 @@
 
 /// Joins names into one text. Each name but the last follows its length in bytes. So [`split`]
 /// returns the same names, whatever they hold: `4/team/webhook:dba`.
-pub(crate) fn join<const N: usize>(names: [&str; N]) -> String {
+#[must_use]
+pub fn join<const N: usize>(names: [&str; N]) -> String {
     let mut text = String::new();
     for (place, name) in names.iter().enumerate() {
         if place.saturating_add(1) < N {

@@ -11,7 +11,6 @@ pub mod proxy;
 pub mod server;
 pub mod servers;
 pub mod set_up;
-pub mod tds;
 pub mod tls;
 pub mod trials;
 pub mod world;

@@ -16,7 +16,7 @@ use jit_core::internal::holding::{leftovers, marks};
 use jit_core::policy::Sessions;
 use jit_core::testkit::database_laws::witness;
 use jit_mssql::{MsSqlConfig, MsSqlDatabase};
-use jit_tests::tds::{Options, TdsServer, Tls};
+use jit_tds::{Options, TdsServer, Tls};
 use jit_tests::tls::Certificates;
 use jit_tests::world::mssql::printed_batches;
 use tempfile::TempDir;

@@ -13,7 +13,7 @@ mod people;
 mod prove;
 mod pump;
 pub(crate) mod records;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(feature = "testkit")]
 pub(crate) mod simulated;
 mod stops;
 mod tasks;

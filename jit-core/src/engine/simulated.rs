@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::builder::Builder;
 use super::tasks::Tasks;
-pub(crate) use super::tasks::{Gate, spawn_gated};
+pub use super::tasks::{Gate, spawn_gated};
 
 impl Builder {
     /// Sends every task of the engine through this gate.
-    pub(crate) fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
         self.tasks = Tasks { gate: Some(gate) };
         self
     }

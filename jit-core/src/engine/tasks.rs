@@ -1,5 +1,6 @@
 //! The only place that spawns tasks, so that a simulator can own them all.
 #![expect(clippy::disallowed_methods, reason = "this is the spawner")]
+#![cfg_attr(not(feature = "testkit"), expect(unreachable_pub, reason = "a simulator is given the gate, nobody else"))]
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -18,7 +19,7 @@ pub(super) struct Tasks {
 }
 
 /// Decides when the tasks of an engine may go on.
-pub(crate) trait Gate: Debug + Send + Sync + 'static {
+pub trait Gate: Debug + Send + Sync + 'static {
     /// Checks whether a task may go on now; if not, it is woken when it may.
     fn admits(&self, context: &mut Context<'_>) -> bool;
     /// Notes that a task was spawned.
@@ -67,7 +68,7 @@ impl Tasks {
 }
 
 /// Spawns a task that goes through the gate.
-pub(crate) fn spawn_gated<F>(gate: &Arc<dyn Gate>, future: F) -> JoinHandle<F::Output>
+pub fn spawn_gated<F>(gate: &Arc<dyn Gate>, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

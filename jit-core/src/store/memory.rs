@@ -41,9 +41,9 @@ struct Held {
 }
 
 /// Content of a store at a moment, as a replica that is behind has it.
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(feature = "testkit")]
 #[derive(Debug, Clone)]
-pub(crate) struct Replica {
+pub struct Replica {
     records: BTreeMap<RecordKey, Record>,
     due: BTreeMap<Lane, BTreeSet<(Time, RecordKey)>>,
     log: Log,
@@ -81,16 +81,19 @@ impl MemoryStore {
     }
 
     /// Copies what the store holds now.
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn replica(&self) -> Replica {
+    #[cfg(feature = "testkit")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replica(&self) -> Replica {
         let inside = self.inside();
         Replica { records: inside.records.clone(), due: inside.due.clone(), log: inside.log.clone() }
     }
 
     /// Fails over to the replica: everything that it lacks is lost, and so are all claims. Time and
     /// fencing numbers go on.
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn fail_over(&self, to: Replica) {
+    #[cfg(feature = "testkit")]
+    #[doc(hidden)]
+    pub fn fail_over(&self, to: Replica) {
         let mut inside = self.inside();
         let Replica { records, due, log } = to;
         (inside.records, inside.due, inside.log) = (records, due, log);

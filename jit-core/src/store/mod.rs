@@ -11,7 +11,7 @@ mod check;
 mod identity;
 mod kind;
 mod lane;
-mod memory;
+pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod time;
@@ -27,8 +27,6 @@ pub use identity::identity;
 pub use kind::Kind;
 pub use lane::Lane;
 pub use memory::MemoryStore;
-#[cfg(any(test, feature = "testkit"))]
-pub(crate) use memory::Replica;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use time::{Doubt, Mark, STALE_MARK, STEP_ALLOWED, Timekeeper};

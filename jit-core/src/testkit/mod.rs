@@ -6,7 +6,6 @@ pub mod database_laws;
 pub mod faulty;
 pub mod live;
 pub mod mock;
-pub mod sim;
 pub mod store_laws;
 
 pub use clock::ManualClock;

@@ -6,11 +6,11 @@ pub mod postgres;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use jit_tds::free_port;
 pub use mysql::{Durability, Flavour, MySqlServer, Scheduler, Settings};
 pub use postgres::{Cluster, binaries};
 
@@ -123,25 +123,6 @@ pub(crate) fn exchange(folder: &Path) -> Result<()> {
     std::fs::rename(&data, &aside)?;
     std::fs::rename(&saved, &data)?;
     Ok(std::fs::rename(&aside, &saved)?)
-}
-
-/// Finds a port of 127.0.0.1 for a server that can be stopped and started again. The system never
-/// hands out these ports by itself (`ip_local_port_range` begins at 32768). So no connection and no
-/// other listener takes the port while the server is down.
-///
-/// # Errors
-/// When every port is taken.
-pub(crate) fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const PORTS: std::ops::Range<u16> = 20_000..32_000;
-    let count = u32::from(PORTS.end - PORTS.start);
-    // programs that run at the same time begin at different ports
-    let first = std::process::id().wrapping_mul(127) % count;
-    let mut ports = (0..count).map(|_| {
-        let next = (first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % count;
-        PORTS.start + u16::try_from(next).unwrap_or_default()
-    });
-    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
 /// Runs a command to its end, which has to be a success. This thread starts it, and it would end

@@ -230,7 +230,9 @@ impl MockDatabase {
     }
 
     /// Returns the same adapter, with a server that cuts every answer to this many rows.
-    pub(crate) fn cut_to(&self, most_rows: usize) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn cut_to(&self, most_rows: usize) -> Self {
         Self { most_rows, ..self.clone() }
     }
 

@@ -72,7 +72,9 @@ impl Profile {
 
     /// Checks whether a row at least names its grantor, so that a REVOKE of ours takes no other
     /// row.
-    pub(in super::super) fn names_grantors(self) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn names_grantors(self) -> bool {
         self.is_postgres()
     }
 

@@ -75,7 +75,9 @@ impl MockServer {
     }
 
     /// Returns the dead man's switches: role, account, the time each fires, the time it fired.
-    pub(crate) fn dead_mans_switches(&self) -> Vec<(String, String, Time, Option<Time>)> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn dead_mans_switches(&self) -> Vec<(String, String, Time, Option<Time>)> {
         let catalog = self.catalog();
         let one = |((role, member), it): (&(u32, u32), &super::dead_mans_switch::MockSwitch)| {
             (catalog.name(*role).to_owned(), catalog.name(*member).to_owned(), it.fires_at, it.fired_at)
@@ -268,7 +270,8 @@ impl MockServer {
 
     /// Turns this server into the numbered copy of another server. Its earlier data is gone. No
     /// dead man's switch runs in it.
-    pub(crate) fn copies(&self, original: &Self, copy: u64) {
+    #[doc(hidden)]
+    pub fn copies(&self, original: &Self, copy: u64) {
         let mut copied = original.catalog().copied(copy);
         copied.dead_mans_switch_grace = None;
         copied.dead_mans_switches.clear();
@@ -276,17 +279,23 @@ impl MockServer {
     }
 
     /// Returns the number of the copy that ran with this incarnation; 0: not a copy.
-    pub(crate) fn copy_that_ran(incarnation: &str) -> u64 {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn copy_that_ran(incarnation: &str) -> u64 {
         incarnation.split_once(COPY).and_then(|(_, copy)| copy.parse().ok()).unwrap_or_default()
     }
 
     /// Checks whether the server has an account or role with this id.
-    pub(crate) fn has_id(&self, id: &ObjectId) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_id(&self, id: &ObjectId) -> bool {
         id.0.parse().is_ok_and(|id: u32| self.catalog().names.contains_key(&id))
     }
 
     /// Checks whether the server has an account or role with this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         self.catalog().id(name).is_some()
     }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::password::Password;
 use crate::server::free_port;
-use crate::tds::TdsServer;
+use jit_tds::TdsServer;
 pub use place::{Place, double};
 pub use session::{MsSqlSession, OpenTransaction};
 

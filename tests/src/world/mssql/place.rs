@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 use super::literal;
-use crate::tds::{Options, TdsServer, Tls};
 use crate::tls::Certificates;
+use jit_tds::{Options, TdsServer, Tls};
 
 /// Password of every account that a law makes.
 pub(super) const SECRET: &str = "Secret-of-a-user-1";
