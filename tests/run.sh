@@ -154,7 +154,7 @@ supervisor=
 wait "$reader" || true
 rm -f "$log.pipe"
 
-# ---- what is read at the end: which laws hold on which server, and one plain line over all test binaries
+# ---- what is read at the end: a table of the laws, and one plain line over all test binaries
 
 "$target/debug/xtask" report "$log" "$status" || give_up "the tests' output could not be read"
 exit "$status"

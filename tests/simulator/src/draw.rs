@@ -1,9 +1,9 @@
 //! Drawing of histories from their seeds.
 
 use super::Options;
-use super::outside::{Calls, Proves};
 use super::random::Random;
 use super::steps::{ACCOUNTS, History, Lead, PEOPLE, SERVERS, Step, TARGETS};
+use super::systems::{Calls, Proves};
 
 #[derive(Debug, Clone, Copy)]
 enum Sort {

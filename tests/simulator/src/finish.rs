@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::database::restart;
 use super::hands::ADMIN;
 use super::laws::{Case, broken};
-use super::stage::{Stage, actor};
+use super::running::{Running, actor};
 use super::steps::{Step, place_of};
 use super::world::{Power, Weather};
 use jit_core::engine::{Jit, Reconcile};
 use jit_core::id::{TargetName, TenantId};
 use jit_core::store::BoxError;
 
-impl Stage {
+impl Running {
     /// Makes everything work again.
     async fn mend(&mut self) -> Result<(), BoxError> {
         let world = Arc::clone(&self.world);

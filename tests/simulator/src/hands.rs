@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::database::{restart, stop};
 use super::laws::{BROKER, Login, Restored};
-use super::stage::Stage;
+use super::running::Running;
 use super::steps::{Lead, PEOPLE, ROLES, Step, copy_of, straight, stranger_to};
 use super::world::{Move, Power};
 use jit_core::database::MembershipScope;
@@ -14,7 +14,7 @@ use jit_core::testkit::mock::MockServer;
 /// Administrator of every server.
 pub(super) const ADMIN: &str = "postgres";
 
-impl Stage {
+impl Running {
     /// Does a step by hand on a server.
     pub(super) fn by_hand(&mut self, step: Step) {
         let world = &self.world;

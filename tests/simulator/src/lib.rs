@@ -18,22 +18,22 @@ mod finish;
 mod hands;
 mod laws;
 mod node;
-mod outside;
 mod people;
 mod policy;
 mod random;
 mod report;
+mod running;
 mod shrink;
-mod stage;
 mod steps;
 mod store;
+mod systems;
 mod world;
 
 pub use report::{Failure, Report};
 
 use self::laws::{Violation, broken};
+use self::running::Running;
 use self::shrink::shrink;
-use self::stage::Stage;
 use self::steps::History;
 
 /// Options for making histories.
@@ -83,15 +83,15 @@ fn run(history: &History, keep_trace: bool) -> (Result<Report, Violation>, Vec<S
         Err(error) => return (Err(broken(0, format!("no runtime: {error}"))), Vec::new()),
     };
     runtime.block_on(async {
-        let mut stage = match Stage::open(history, keep_trace).await {
-            Ok(stage) => stage,
+        let mut running = match Running::open(history, keep_trace).await {
+            Ok(running) => running,
             Err(error) => return (Err(broken(0, format!("no stage: {error}"))), Vec::new()),
         };
-        if let Err(error) = play(&mut stage, history).await {
-            stage.world.hold(Err(broken(0, format!("the simulator failed: {error}"))));
+        if let Err(error) = play(&mut running, history).await {
+            running.world.hold(Err(broken(0, format!("the simulator failed: {error}"))));
         }
-        stage.close();
-        let world = &stage.world;
+        running.close();
+        let world = &running.world;
         let (hash, lines) = world.trace();
         let answer = match world.failure() {
             Some(violation) => Err(violation),
@@ -114,17 +114,17 @@ fn run(history: &History, keep_trace: bool) -> (Result<Report, Violation>, Vec<S
     })
 }
 
-async fn play(stage: &mut Stage, history: &History) -> Result<(), jit_core::store::BoxError> {
+async fn play(running: &mut Running, history: &History) -> Result<(), jit_core::store::BoxError> {
     for (number, step) in &history.steps {
-        stage.world.begin(*number);
+        running.world.begin(*number);
         if history.replicated {
-            stage.world.replicate();
+            running.world.replicate();
         }
-        stage.take(*step).await?;
-        stage.world.look();
-        if stage.world.failure().is_some() {
+        running.take(*step).await?;
+        running.world.look();
+        if running.world.failure().is_some() {
             return Ok(());
         }
     }
-    stage.finish().await
+    running.finish().await
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::laws::{Case, broken};
-use super::outside::Proves;
-use super::stage::{Stage, actor, scope_of, seconds};
+use super::running::{Running, actor, scope_of, seconds};
 use super::steps::{PEOPLE, ROLES, Step, TARGETS};
+use super::systems::Proves;
 use jit_core::Actor;
 use jit_core::clock::after;
 use jit_core::engine::{About, AccessRequest, Jit, Scope};
 use jit_core::id::{AccessId, FactorName, Principal, TenantId};
 use jit_core::store::BoxError;
 
-impl Stage {
+impl Running {
     /// Makes the step's call to the engine.
     pub(super) async fn by_people(&mut self, step: Step) -> Result<(), BoxError> {
         match step {

@@ -1,7 +1,7 @@
 //! Steps of a history. They are drawn from its seed before it begins, so that steps can be left
 //! out.
 
-use super::outside::{Calls, Proves};
+use super::systems::{Calls, Proves};
 
 /// Everybody in a history. The first four have accounts on every server.
 pub(super) const PEOPLE: [&str; 8] = ["alice", "dave", "erin", "bob", "carol", "alice-dba", "frank", "mallory"];

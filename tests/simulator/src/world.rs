@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 use super::clock::SimClock;
 use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_mans_switches};
 use super::node::Gate;
-use super::outside::Outside;
 use super::random::Random;
 use super::steps::{ACCOUNTS, ALL_SERVERS, History, PEOPLE, ROLES, SERVERS, copy_of, is_second, straight, stranger_to};
+use super::systems::Systems;
 use jit_core::clock::{Clock, Time, after, span};
 use jit_core::id::TenantId;
 use jit_core::internal::Replica;
@@ -60,7 +60,7 @@ pub(super) struct Inside {
     pub(super) stops: Vec<u64>,
     pub(super) up: Vec<Power>,
     pub(super) held: usize,
-    pub(super) outside: Outside,
+    pub(super) systems: Systems,
     pub(super) tally: BTreeMap<&'static str, u64>,
     /// Trace of the history, byte for byte.
     trace: Trace,
@@ -194,7 +194,7 @@ impl World {
             stops: vec![0; ALL_SERVERS],
             up: vec![Power::Up; ALL_SERVERS],
             held: 0,
-            outside: Outside::default(),
+            systems: Systems::default(),
             tally: BTreeMap::new(),
             trace: Trace { hash: 0xCBF2_9CE4_8422_2325, lines },
             failure: None,

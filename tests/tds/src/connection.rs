@@ -11,13 +11,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     SqlError,
+    instance::{Context, Instance, Kind, Session},
     run::{End, Machine},
     server::Shared,
     sql::fold,
     wire::{
         Encryption, Login7, Message, Prelogin, Tokens, Wrapped, parse_rpc, read_message, skip_headers, write_message,
     },
-    world::{Context, Kind, Session, World},
 };
 
 /// Encryption that the server offers, with its TLS acceptors.
@@ -90,7 +90,7 @@ async fn prelogin<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(io::ErrorKind::InvalidData.into());
     };
     let answered = answer(prelogin.encryption);
-    let version = shared.world().version.clone();
+    let version = shared.instance().version.clone();
     write_message(stream, Message::RESPONSE, 0, &Prelogin::answer(&version, answered)).await?;
     Ok((prelogin.encryption, answered))
 }
@@ -104,12 +104,12 @@ where
         return Err(io::ErrorKind::InvalidData.into());
     };
     let wake = Arc::new(Notify::new());
-    let admitted = admit(&mut shared.world(), &login, peer, encrypted, &wake);
+    let admitted = admit(&mut shared.instance(), &login, peer, encrypted, &wake);
     let (spid, home, reply) = match admitted {
         Ok(admitted) => admitted,
         Err(errors) => {
             let mut tokens = Tokens::default();
-            let name = shared.world().name.clone();
+            let name = shared.instance().name.clone();
             errors.iter().for_each(|e| tokens.message(e, &name));
             tokens.done_error(false);
             tokens.finish(false);
@@ -121,14 +121,14 @@ where
         return Ok(());
     }
     let result = requests(&shared, stream, spid, home, &wake).await;
-    shared.world().end_session(spid);
+    shared.instance().end_session(spid);
     shared.changed.notify_all();
     result
 }
 
 /// Lets the client in, or says why it may not come in.
 fn admit(
-    w: &mut World,
+    w: &mut Instance,
     login: &Login7,
     peer: SocketAddr,
     encrypted: bool,
@@ -238,7 +238,7 @@ where
     let reader = tokio::spawn(async move {
         loop {
             let message = read_message(&mut reading).await;
-            if let Some(session) = aside.world().session_mut(spid) {
+            if let Some(session) = aside.instance().session_mut(spid) {
                 match &message {
                     Ok(m) if m.kind == Message::ATTENTION => session.attention = true,
                     Ok(_) => {}
@@ -260,7 +260,7 @@ where
         };
         let Some(message) = message else { break };
         if message.kind == Message::ATTENTION {
-            if let Some(session) = shared.world().session_mut(spid) {
+            if let Some(session) = shared.instance().session_mut(spid) {
                 session.attention = false;
             }
             let mut tokens = Tokens::default();

@@ -5,13 +5,13 @@
 
 mod connection;
 mod error;
+mod instance;
 mod options;
 mod port;
 mod run;
 mod server;
 mod sql;
 mod wire;
-mod world;
 
 pub use error::SqlError;
 pub(crate) use error::{Stop, error};

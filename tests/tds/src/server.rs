@@ -13,9 +13,9 @@ use super::{
     Options, SqlError, Tls, Value,
     connection::{self, Security},
     free_port,
+    instance::{Instance, Session},
     run::{Machine, serve_jobs},
     wire::acceptor,
-    world::{Session, World},
 };
 
 /// Stack of each thread, in bytes. Statements and expressions nest, and without optimization the
@@ -64,13 +64,13 @@ pub struct SessionSeen {
 /// State of the server with its lock. Every waiter for a change waits for `changed`.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    world: Mutex<World>,
+    instance: Mutex<Instance>,
     pub changed: Condvar,
 }
 
 impl Shared {
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn instance(&self) -> MutexGuard<'_, Instance> {
+        self.instance.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -80,7 +80,7 @@ impl TdsServer {
     /// # Errors
     /// If it cannot listen, if its certificate cannot be read, or if its setup fails.
     pub fn start(options: Options) -> Result<Self> {
-        let shared = Arc::new(Shared { world: Mutex::new(World::new(&options)), changed: Condvar::new() });
+        let shared = Arc::new(Shared { instance: Mutex::new(Instance::new(&options)), changed: Condvar::new() });
         let mut server =
             Self { shared, tls: options.tls.clone(), port: 0, runtime: None, listening: None, agent: None };
         for (database, sql) in &options.setup {
@@ -146,9 +146,9 @@ impl TdsServer {
             let _ = is_gone.recv_timeout(Duration::from_secs(2));
         }
         {
-            let mut world = self.shared.world();
-            world.stopping = true;
-            for session in world.sessions.values_mut() {
+            let mut instance = self.shared.instance();
+            instance.stopping = true;
+            for session in instance.sessions.values_mut() {
                 session.killed = true;
                 if let Some(wake) = &session.wake {
                     wake.notify_one();
@@ -160,16 +160,16 @@ impl TdsServer {
             let _ = agent.join();
         }
         let limit = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < limit && !self.shared.world().sessions.is_empty() {
+        while Instant::now() < limit && !self.shared.instance().sessions.is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
         // only a thread outside of a runtime may wait for one; after this join all sockets are
         // closed, as those of a stopped server are
         let closing = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));
         let _ = closing.join();
-        let mut world = self.shared.world();
-        let left: Vec<i32> = world.sessions.keys().copied().collect();
-        left.into_iter().for_each(|spid| world.end_session(spid));
+        let mut instance = self.shared.instance();
+        let left: Vec<i32> = instance.sessions.keys().copied().collect();
+        left.into_iter().for_each(|spid| instance.end_session(spid));
     }
 
     /// Starts again on the same port, with the same catalog and a new start time.
@@ -179,13 +179,13 @@ impl TdsServer {
     pub fn start_again(&mut self) -> Result<()> {
         self.stop();
         {
-            let mut world = self.shared.world();
-            world.stopping = false;
+            let mut instance = self.shared.instance();
+            instance.stopping = false;
             // the start time is shown in steps of 1/300 second: two starts must differ
-            let after = world.start.checked_add_signed(chrono::Duration::milliseconds(10)).unwrap_or(world.start);
-            world.start = world.now().max(after);
-            let tempdb = super::world::Database::new(2, "tempdb", false, world.start);
-            world.databases.insert(2, tempdb);
+            let after = instance.start.checked_add_signed(chrono::Duration::milliseconds(10)).unwrap_or(instance.start);
+            instance.start = instance.now().max(after);
+            let tempdb = super::instance::Database::new(2, "tempdb", false, instance.start);
+            instance.databases.insert(2, tempdb);
         }
         // the previous listener may live a moment longer
         let limit = Instant::now() + Duration::from_secs(5);
@@ -204,21 +204,21 @@ impl TdsServer {
     /// The first error of the batch.
     pub fn execute(&self, database: &str, sql: &str) -> Result<Vec<Rows>, SqlError> {
         let spid = {
-            let mut world = self.shared.world();
-            let Some(id) = world.database_named(database).map(|d| d.id) else {
+            let mut instance = self.shared.instance();
+            let Some(id) = instance.database_named(database).map(|d| d.id) else {
                 return Err(SqlError::new(911, format!("Database '{database}' does not exist.")));
             };
-            let spid = (-1_000_000..).find(|n| !world.sessions.contains_key(n)).unwrap_or(-1);
+            let spid = (-1_000_000..).find(|n| !instance.sessions.contains_key(n)).unwrap_or(-1);
             let mut session = Session::new(spid);
             (session.system, session.database, session.lock_timeout) = (true, id, 5000);
             session.original_login = "sa".into();
-            session.contexts.push(super::world::Context {
+            session.contexts.push(super::instance::Context {
                 login: Some(1),
                 login_name: "sa".into(),
                 sid: vec![1],
                 user: None,
             });
-            world.sessions.insert(spid, session);
+            instance.sessions.insert(spid, session);
             spid
         };
         let mut machine = Machine::captured(Arc::clone(&self.shared), spid);
@@ -230,7 +230,7 @@ impl TdsServer {
             let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
             thread.ok().and_then(|thread| thread.join().ok())
         });
-        self.shared.world().end_session(spid);
+        self.shared.instance().end_session(spid);
         self.shared.changed.notify_all();
         let Some((sets, failed)) = done else {
             return Err(SqlError::new(701, "There is insufficient system memory to run this query."));
@@ -246,24 +246,24 @@ impl TdsServer {
 
     /// Returns the sessions of clients.
     pub fn sessions(&self) -> Vec<SessionSeen> {
-        let world = self.shared.world();
+        let instance = self.shared.instance();
         let seen = |s: &Session| SessionSeen {
             spid: s.spid,
             login: s.original_login.clone(),
             program: s.program.clone(),
-            database: world.databases.get(&s.database).map(|d| d.name.clone()).unwrap_or_default(),
+            database: instance.databases.get(&s.database).map(|d| d.name.clone()).unwrap_or_default(),
             open_transactions: s.transactions,
             blocked_by: s.blocked_by,
             encrypted: s.encrypted,
             context_info: s.context_info.clone(),
         };
-        world.sessions.values().filter(|s| !s.system).map(seen).collect()
+        instance.sessions.values().filter(|s| !s.system).map(seen).collect()
     }
 
     /// Checks whether a database user is a direct member of a role. False if either does not exist.
     pub fn is_member(&self, database: &str, role: &str, user: &str) -> bool {
-        let world = self.shared.world();
-        let Some(db) = world.database_named(database) else { return false };
+        let instance = self.shared.instance();
+        let Some(db) = instance.database_named(database) else { return false };
         match (db.named(role), db.named(user)) {
             (Some(r), Some(u)) => db.members.contains(&(r.id, u.id)),
             _ => false,
@@ -272,51 +272,51 @@ impl TdsServer {
 
     /// Checks whether a login is a direct member of a server role.
     pub fn is_server_member(&self, role: &str, login: &str) -> bool {
-        let world = self.shared.world();
-        match (world.login_named(role), world.login_named(login)) {
-            (Some(r), Some(l)) => world.server_members.contains(&(r.id, l.id)),
+        let instance = self.shared.instance();
+        match (instance.login_named(role), instance.login_named(login)) {
+            (Some(r), Some(l)) => instance.server_members.contains(&(r.id, l.id)),
             _ => false,
         }
     }
 
     /// Makes all databases read-only (error 3906), or writable again.
     pub fn set_read_only(&self, read_only: bool) {
-        self.shared.world().read_only = read_only;
+        self.shared.instance().read_only = read_only;
     }
 
     /// Makes this number of the next role statements deadlock victims (error 1205).
     pub fn deadlock_next(&self, statements: u32) {
-        self.shared.world().deadlocks = statements;
+        self.shared.instance().deadlocks = statements;
     }
 
     /// Sets the server's clock this much ahead of the machine's.
     pub fn set_clock(&self, ahead: chrono::Duration) {
-        self.shared.world().clock = ahead;
+        self.shared.instance().clock = ahead;
     }
 
     /// Starts SQL Server Agent, or stops it.
     pub fn set_agent(&self, runs: bool) {
-        let mut world = self.shared.world();
-        world.agent = runs;
-        let jobs = world.sessions.values_mut().filter(|s| !runs && s.program.starts_with("SQLAgent - "));
+        let mut instance = self.shared.instance();
+        instance.agent = runs;
+        let jobs = instance.sessions.values_mut().filter(|s| !runs && s.program.starts_with("SQLAgent - "));
         jobs.for_each(|session| session.killed = true);
-        drop(world);
+        drop(instance);
         self.shared.changed.notify_all();
     }
 
     /// Returns the error message of the last run of a job if that run failed.
     pub fn job_failure(&self, job: &str) -> Option<String> {
-        self.shared.world().jobs.get(&super::sql::fold(job)).and_then(|job| job.failure.clone())
+        self.shared.instance().jobs.get(&super::sql::fold(job)).and_then(|job| job.failure.clone())
     }
 
     /// Sends everybody who logs in from now on to the server at this port of the machine.
     pub fn route_to(&self, port: u16) {
-        self.shared.world().route = Some(port);
+        self.shared.instance().route = Some(port);
     }
 
     /// Sets the engine edition: 5 is Azure SQL Database; 3, the default, is Enterprise.
     pub fn set_engine_edition(&self, edition: i64) {
-        self.shared.world().engine_edition = edition;
+        self.shared.instance().engine_edition = edition;
     }
 }
 

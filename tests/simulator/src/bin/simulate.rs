@@ -1,8 +1,9 @@
-//! Runs as many simulated histories as wanted: `simulate [N [FIRST]]`, and says what happened in them how often.
+//! Runs as many simulated histories as wanted, and says what happened in them how often:
+//! `simulate [N [FIRST]]`.
 //!
-//! With `JIT_SIM_TRACE` it prints what happened in a history that fails, line by line; with `JIT_SIM_WHOLE` it does not make it
-//! shorter; with `JIT_SIM_ENOUGH=1` it ends at the first; with `JIT_SIM_MOVES` names move to other servers, and accounts are renamed.
-#![allow(clippy::disallowed_methods, reason = "it measures how long it takes")]
+//! With `JIT_SIM_TRACE` it prints what happened in a history that fails, line by line. With
+//! `JIT_SIM_WHOLE` it does not make it shorter. With `JIT_SIM_ENOUGH=1` it ends at the first. With
+//! `JIT_SIM_MOVES` names move to other servers, and accounts are renamed.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

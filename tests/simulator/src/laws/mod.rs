@@ -1,4 +1,4 @@
-//! The laws, checked from outside: what is committed, what is sent to the databases, and what they
+//! The laws, checked from systems: what is committed, what is sent to the databases, and what they
 //! hold. The engine itself is asked nothing.
 
 mod approval;

@@ -6,9 +6,9 @@ use super::Machine;
 use super::procedure::{Given, Returned, missing, pick};
 use crate::{
     SqlError, Stop, error,
+    instance::{Context, Instance, Job, Schedule, Session, Step},
     server::{STACK, Shared},
     sql::fold,
-    world::{Context, Job, Schedule, Session, Step, World},
 };
 
 /// Job procedures that exist here, with the parameters of each that have an effect.
@@ -41,7 +41,7 @@ impl Machine {
         let there = match name {
             [database, _, _] => fold(database) == "msdb",
             _ => {
-                let w = self.shared.world();
+                let w = self.shared.instance();
                 w.databases.get(&w.session(self.spid).database).is_some_and(|db| fold(&db.name) == "msdb")
             }
         };
@@ -77,7 +77,7 @@ fn number(given: &[Given], name: &str) -> Option<i64> {
 }
 
 /// Returns the login that will own a job.
-fn owner(w: &World, given: &[Given]) -> Result<Option<i32>, Stop> {
+fn owner(w: &Instance, given: &[Given]) -> Result<Option<i32>, Stop> {
     let Some(name) = text(given, "@owner_login_name") else { return Ok(None) };
     match w.login_named(&name) {
         Some(login) => Ok(Some(login.id)),
@@ -88,7 +88,7 @@ fn owner(w: &World, given: &[Given]) -> Result<Option<i32>, Stop> {
     }
 }
 
-fn define_job(w: &mut World, procedure: &str, given: &[Given]) -> Result<(), Stop> {
+fn define_job(w: &mut Instance, procedure: &str, given: &[Given]) -> Result<(), Stop> {
     let Some(name) = text(given, "@job_name") else { return Err(missing(procedure, "@job_name")) };
     let (owner, now, key) = (owner(w, given)?, w.now(), fold(&name));
     let enabled = number(given, "@enabled").map(|n| n != 0);
@@ -172,14 +172,14 @@ fn every(given: &[Given]) -> Result<u32, Stop> {
 
 /// Starts the jobs that are due, until the server stops.
 pub(crate) fn serve_jobs(shared: &Arc<Shared>) {
-    let mut world = shared.world();
-    while !world.stopping {
-        for job in world.due_jobs() {
+    let mut instance = shared.instance();
+    while !instance.stopping {
+        for job in instance.due_jobs() {
             let shared = Arc::clone(shared);
             let run = move || {
                 let failure = run_job(&shared, &job).err().map(|why| format!("{why} The step failed."));
-                let mut world = shared.world();
-                if let Some(job) = world.jobs.get_mut(&fold(&job.name)) {
+                let mut instance = shared.instance();
+                if let Some(job) = instance.jobs.get_mut(&fold(&job.name)) {
                     (job.running, job.failure) = (false, failure);
                 }
             };
@@ -188,27 +188,27 @@ pub(crate) fn serve_jobs(shared: &Arc<Shared>) {
             let _ = std::thread::Builder::new().name("tds job".to_owned()).stack_size(STACK).spawn(run);
         }
         let pause = std::time::Duration::from_millis(200);
-        (world, _) = shared.changed.wait_timeout(world, pause).unwrap_or_else(std::sync::PoisonError::into_inner);
+        (instance, _) = shared.changed.wait_timeout(instance, pause).unwrap_or_else(std::sync::PoisonError::into_inner);
     }
 }
 
 /// Runs the steps of a job one after the other, as the job's owner.
 fn run_job(shared: &Arc<Shared>, job: &Job) -> Result<(), String> {
     for (n, step) in job.steps.iter().enumerate() {
-        let mut world = shared.world();
-        let Some(owner) = world.logins.get(&job.owner).cloned() else {
+        let mut instance = shared.instance();
+        let Some(owner) = instance.logins.get(&job.owner).cloned() else {
             return Err(format!("The owner of job {} does not exist.", job.name));
         };
-        let Some(database) = world.database_named(&step.database).map(|d| d.id) else {
+        let Some(database) = instance.database_named(&step.database).map(|d| d.id) else {
             return Err(format!("The database of step {} does not exist.", step.name));
         };
         let service = Context { login: Some(1), login_name: SERVICE.to_owned(), sid: vec![1], user: None };
-        let mut session = Session::new(world.free_spid());
+        let mut session = Session::new(instance.free_spid());
         (session.original_login, session.original_sid) = (SERVICE.to_owned(), service.sid.clone());
         session.contexts.push(service);
-        if !world.sysadmin(owner.id) {
+        if !instance.sysadmin(owner.id) {
             let context = Context { login: Some(owner.id), login_name: owner.name.clone(), sid: owner.sid, user: None };
-            if world.user_of(&context, database).is_none() {
+            if instance.user_of(&context, database).is_none() {
                 return Err(format!(
                     "The server principal \"{}\" is not able to access the database \"{}\" under the current security context. (Error 916).",
                     owner.name, step.database
@@ -218,14 +218,14 @@ fn run_job(shared: &Arc<Shared>, job: &Job) -> Result<(), String> {
         }
         session.database = database;
         session.program = format!("SQLAgent - TSQL JobStep (Job {} : Step {})", job.name, n + 1);
-        (session.login_time, session.last_start) = (world.now(), world.now());
+        (session.login_time, session.last_start) = (instance.now(), instance.now());
         let spid = session.spid;
-        world.sessions.insert(spid, session);
-        drop(world);
+        instance.sessions.insert(spid, session);
+        drop(instance);
         let mut machine = Machine::captured(Arc::clone(shared), spid);
         machine.batch(&step.command);
         let (_, failed) = machine.captured_results();
-        shared.world().end_session(spid);
+        shared.instance().end_session(spid);
         shared.changed.notify_all();
         if let Some(SqlError { number, message, .. }) = failed {
             return Err(format!("Executed as user: {}. {message} (Error {number}).", owner.name));

@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     SqlError, Stop, error,
+    instance::{Instance, Rel, Table, Undo, class},
     sql::{
         Data, Ty, Value,
         ast::{Body, ColumnDef, Cte, Expr, From, Item, Source, Stmt, Target},
         fold,
     },
-    world::{Rel, Table, Undo, World, class},
 };
 
 /// Rows that a statement changes, as they were before.
@@ -149,7 +149,7 @@ impl Machine {
 
     fn update(
         &mut self,
-        w: &mut World,
+        w: &mut Instance,
         ctes: &[Cte],
         (target, alias): &(Target, String),
         set: &[(String, Expr)],
@@ -201,7 +201,7 @@ impl Machine {
 
     fn delete(
         &mut self,
-        w: &mut World,
+        w: &mut Instance,
         ctes: &[Cte],
         (target, alias): &(Target, String),
         output: &[Item],
@@ -239,7 +239,7 @@ impl Machine {
     }
 
     /// Returns the rows to change, after it has checked the permission and taken the lock.
-    fn held(&mut self, w: &mut World, target: &Target, permission: &str) -> Result<Held, Stop> {
+    fn held(&mut self, w: &mut Instance, target: &Target, permission: &str) -> Result<Held, Stop> {
         let name = match target {
             Target::Variable(name) => {
                 let Some(t) = self.frame().tables.get(name).cloned() else {
@@ -285,7 +285,7 @@ impl Machine {
         })
     }
 
-    fn put(&mut self, w: &mut World, held: Held) -> Result<(), Stop> {
+    fn put(&mut self, w: &mut Instance, held: Held) -> Result<(), Stop> {
         match held.place {
             Place::Table { database, table } => {
                 let new = Table { rows: held.rows, identity: held.identity, ..table };

@@ -9,12 +9,12 @@ use std::{
 use super::Machine;
 use crate::{
     SqlError, Stop, error,
+    instance::{Instance, Rel},
     sql::{
         Data, Ty, Value,
         ast::{Expr, Query},
         fold,
     },
-    world::{Rel, World},
 };
 
 /// Column in scope.
@@ -37,7 +37,7 @@ pub(super) struct Row<'a> {
 
 /// Environment in which expressions are evaluated.
 pub(super) struct Eval<'a> {
-    pub w: &'a World,
+    pub w: &'a Instance,
     pub m: &'a Machine,
     pub spid: i32,
     pub ctes: RefCell<HashMap<String, Rel>>,
@@ -49,7 +49,7 @@ pub(super) struct Eval<'a> {
 pub(super) type Up<'a> = Option<&'a Row<'a>>;
 
 impl Machine {
-    pub(super) fn eval<'a>(&'a self, w: &'a World) -> Eval<'a> {
+    pub(super) fn eval<'a>(&'a self, w: &'a Instance) -> Eval<'a> {
         Eval { w, m: self, spid: self.spid, ctes: RefCell::default(), probe: Cell::new(false) }
     }
 }

@@ -180,7 +180,7 @@ impl Eval<'_> {
                 let who = if v.len() > 1 { text(1).and_then(|n| db.named(&n).map(|p| p.id)) } else { me };
                 let role = db
                     .named(&role)
-                    .filter(|p| p.kind == crate::world::Kind::Role && w.sees_principal(spid, s.database, p.id))
+                    .filter(|p| p.kind == crate::instance::Kind::Role && w.sees_principal(spid, s.database, p.id))
                     .map(|p| p.id);
                 match (role, who) {
                     (Some(role), Some(who)) => {
@@ -195,7 +195,7 @@ impl Eval<'_> {
             "is_srvrolemember" => {
                 w.readable(spid, 0, "login")?;
                 let role = text(0)
-                    .and_then(|n| w.login_named(&n).filter(|l| l.kind == crate::world::Kind::Role).map(|l| l.id));
+                    .and_then(|n| w.login_named(&n).filter(|l| l.kind == crate::instance::Kind::Role).map(|l| l.id));
                 let who = if v.len() > 1 {
                     text(1).and_then(|n| w.login_named(&n).map(|l| l.id))
                 } else {

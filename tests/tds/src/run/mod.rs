@@ -22,6 +22,7 @@ pub(crate) use agent::serve_jobs;
 use super::{
     SqlError, Stop,
     connection::told,
+    instance::{Instance, Rel},
     server::Shared,
     sql::{
         Ty, Value,
@@ -29,7 +30,6 @@ use super::{
         parse,
     },
     wire::Tokens,
-    world::{Rel, World},
 };
 
 /// Fate of the connection after a request.
@@ -120,9 +120,9 @@ impl Machine {
     }
 
     fn start(&mut self, command: &'static str) {
-        let mut world = self.shared.world();
-        let now = world.now();
-        if let Some(s) = world.session_mut(self.spid) {
+        let mut instance = self.shared.instance();
+        let now = instance.now();
+        if let Some(s) = instance.session_mut(self.spid) {
             (s.running, s.command, s.last_start) = (true, command, now);
         }
     }
@@ -140,9 +140,9 @@ impl Machine {
             }
             Err(Stop::Killed) => close = End::Close,
         }
-        let doomed = self.shared.world().session(self.spid).doomed;
+        let doomed = self.shared.instance().session(self.spid).doomed;
         if doomed {
-            self.shared.world().rollback(self.spid);
+            self.shared.instance().rollback(self.spid);
             self.tell(&SqlError::new(
                 3998,
                 "Uncommittable transaction is detected at the end of the batch. The transaction is rolled back.",
@@ -154,15 +154,15 @@ impl Machine {
         self.tries.clear();
         self.caught.clear();
         self.in_proc = false;
-        let mut world = self.shared.world();
-        let system = world.session(self.spid).system;
-        if let Some(s) = world.session_mut(self.spid) {
+        let mut instance = self.shared.instance();
+        let system = instance.session(self.spid).system;
+        if let Some(s) = instance.session_mut(self.spid) {
             (s.running, s.command) = (false, "AWAITING COMMAND");
             if s.killed && !system {
                 close = End::Close;
             }
         }
-        drop(world);
+        drop(instance);
         if close == End::Close {
             let e = SqlError::new(596, "Cannot continue the execution because the session is in the kill state.");
             self.tell(&e);
@@ -184,7 +184,7 @@ impl Machine {
         if e.severity > 10 && self.failed.is_none() {
             self.failed = Some(e.clone());
         }
-        let name = self.shared.world().name.clone();
+        let name = self.shared.instance().name.clone();
         self.out.message(e, &name);
         // the documentation announces these two errors together
         if e.number == 300 {
@@ -301,10 +301,10 @@ impl Machine {
         self.last_error = e.number;
         let level = self.frames.len();
         let catchable = e.severity < 20 && self.tries.iter().any(|t| *t < level || !e.compile);
-        let abort = self.shared.world().session(self.spid).xact_abort && !soft;
+        let abort = self.shared.instance().session(self.spid).xact_abort && !soft;
         let dooms = abort || matches!(e.number, 1205 | 245 | 241 | 8114 | 8169);
         if catchable {
-            if let Some(s) = self.shared.world().session_mut(self.spid)
+            if let Some(s) = self.shared.instance().session_mut(self.spid)
                 && dooms
                 && s.transactions > 0
             {
@@ -315,7 +315,7 @@ impl Machine {
         // errors that have already happened are sent first
         self.tell(&e);
         if dooms {
-            self.shared.world().rollback(self.spid);
+            self.shared.instance().rollback(self.spid);
             self.shared.changed.notify_all();
             self.follow_transaction(false);
         }
@@ -346,13 +346,13 @@ impl Machine {
     }
 
     /// Does the work. While another session is in the way it waits, then does the work again.
-    fn patient<T>(&mut self, mut work: impl FnMut(&mut Self, &mut World) -> Result<T, Stop>) -> Result<T, Stop> {
+    fn patient<T>(&mut self, mut work: impl FnMut(&mut Self, &mut Instance) -> Result<T, Stop>) -> Result<T, Stop> {
         let shared = Arc::clone(&self.shared);
-        let mut world = shared.world();
+        let mut instance = shared.instance();
         let mut until: Option<Option<Instant>> = None;
         loop {
-            let session = world.session(self.spid);
-            if session.killed || world.stopping && !session.system {
+            let session = instance.session(self.spid);
+            if session.killed || instance.stopping && !session.system {
                 return Err(Stop::Killed);
             }
             if session.attention {
@@ -360,36 +360,37 @@ impl Machine {
             }
             let mark = session.undo.len();
             let timeout = session.lock_timeout;
-            let result = work(self, &mut world);
+            let result = work(self, &mut instance);
             let Err(Stop::Blocked { by, resource, wait }) = result else {
                 if result.is_err() {
-                    world.undo_to(self.spid, mark);
+                    instance.undo_to(self.spid, mark);
                 }
                 // outside of a transaction each statement is its own transaction
-                if world.session(self.spid).transactions == 0 {
-                    world.finish(self.spid);
+                if instance.session(self.spid).transactions == 0 {
+                    instance.finish(self.spid);
                 }
-                drop(world);
+                drop(instance);
                 shared.changed.notify_all();
                 return result;
             };
-            world.undo_to(self.spid, mark);
+            instance.undo_to(self.spid, mark);
             let end = *until.get_or_insert_with(|| {
                 u64::try_from(timeout).ok().map(|ms| Instant::now() + Duration::from_millis(ms))
             });
             let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
             if rest == Some(Duration::ZERO) {
-                if world.session(self.spid).transactions == 0 {
-                    world.finish(self.spid);
+                if instance.session(self.spid).transactions == 0 {
+                    instance.finish(self.spid);
                 }
                 return super::error(1222, "Lock request time out period exceeded.");
             }
-            if let Some(s) = world.session_mut(self.spid) {
+            if let Some(s) = instance.session_mut(self.spid) {
                 (s.blocked_by, s.wait, s.wait_resource) = (by, wait, resource);
             }
             let rest = rest.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
-            (world, _) = shared.changed.wait_timeout(world, rest).unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let Some(s) = world.session_mut(self.spid) {
+            (instance, _) =
+                shared.changed.wait_timeout(instance, rest).unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(s) = instance.session_mut(self.spid) {
                 (s.blocked_by, s.wait) = (0, "");
                 s.wait_resource.clear();
             }
@@ -414,7 +415,7 @@ impl Machine {
 
     /// Tells the client when a transaction began or ended.
     fn follow_transaction(&mut self, committed: bool) {
-        let open = self.shared.world().session(self.spid).transactions > 0;
+        let open = self.shared.instance().session(self.spid).transactions > 0;
         if open != self.told_transaction {
             let kind = match (open, committed) {
                 (true, _) => 8,
@@ -428,13 +429,13 @@ impl Machine {
 
     /// Does what sp_reset_connection does: rolls back an open transaction.
     pub(crate) fn reset(&mut self, home: i32) {
-        let mut world = self.shared.world();
-        world.rollback(self.spid);
-        world.app_locks.retain(|l| l.spid != self.spid);
-        if let Some(s) = world.session_mut(self.spid) {
+        let mut instance = self.shared.instance();
+        instance.rollback(self.spid);
+        instance.app_locks.retain(|l| l.spid != self.spid);
+        if let Some(s) = instance.session_mut(self.spid) {
             s.reset(home);
         }
-        drop(world);
+        drop(instance);
         self.shared.changed.notify_all();
         self.nocount = false;
         self.prepared.clear();

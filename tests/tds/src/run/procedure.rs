@@ -3,13 +3,13 @@
 use super::{End, Frame, Machine};
 use crate::{
     SqlError, Stop, error,
+    instance::{AppLock, Context, class},
     sql::{
         Ty, Value,
         ast::{Argument, Change, Expr, Routine, Stmt},
         fold, parse_parameters,
     },
     wire::{Param, Rpc},
-    world::{AppLock, Context, class},
 };
 
 /// Argument of a procedure call.
@@ -153,8 +153,8 @@ impl Machine {
                     return Err(missing(&short, "@value"));
                 };
                 let read_only = pick(given, 2, &["@read_only"]).and_then(|g| g.value.as_int()) == Some(1);
-                let mut world = self.shared.world();
-                let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
+                let mut instance = self.shared.instance();
+                let Some(s) = instance.session_mut(self.spid) else { return Err(Stop::Killed) };
                 if s.values.get(&fold(&key)).is_some_and(|v| v.1) {
                     return error(
                         15664,
@@ -215,7 +215,7 @@ impl Machine {
 
     /// Sets the owner whose rows a procedure may change for its caller.
     fn chain(&mut self, chain: Option<(i32, i32)>) {
-        if let Some(s) = self.shared.world().session_mut(self.spid) {
+        if let Some(s) = self.shared.instance().session_mut(self.spid) {
             s.chain = chain;
         }
     }
@@ -262,7 +262,7 @@ impl Machine {
             return error(8144, format!("Procedure or function {short} has too many arguments specified."));
         }
         let frame = self.scoped(|m| {
-            if let Some(s) = m.shared.world().session_mut(m.spid) {
+            if let Some(s) = m.shared.instance().session_mut(m.spid) {
                 s.chain = Some((database, owner));
                 s.database = database;
                 s.contexts.extend(context);
@@ -274,11 +274,11 @@ impl Machine {
 
     /// Does the work, then restores the session's options and execution context.
     pub(super) fn scoped<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
-        let before = self.shared.world().session(self.spid).clone();
+        let before = self.shared.instance().session(self.spid).clone();
         let nocount = self.nocount;
         let result = work(self);
         self.nocount = nocount;
-        if let Some(s) = self.shared.world().session_mut(self.spid) {
+        if let Some(s) = self.shared.instance().session_mut(self.spid) {
             s.contexts.truncate(before.contexts.len());
             (s.xact_abort, s.dirty_reads, s.concat_null) = (before.xact_abort, before.dirty_reads, before.concat_null);
             s.lock_timeout = before.lock_timeout;
@@ -295,8 +295,8 @@ impl Machine {
         let status = |status| Ok(Returned { outputs: Vec::new(), status });
         let timeout = pick(given, 3, &["@locktimeout"]).and_then(|g| g.value.as_int());
         let before = {
-            let mut world = self.shared.world();
-            let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
+            let mut instance = self.shared.instance();
+            let Some(s) = instance.session_mut(self.spid) else { return Err(Stop::Killed) };
             if !of_session && s.transactions == 0 {
                 // outside of a transaction nothing could own the lock
                 return status(-999);
@@ -331,7 +331,7 @@ impl Machine {
             }
             Ok(())
         });
-        if let Some(s) = self.shared.world().session_mut(self.spid) {
+        if let Some(s) = self.shared.instance().session_mut(self.spid) {
             s.lock_timeout = before;
         }
         match result {
@@ -346,13 +346,13 @@ impl Machine {
         let text = |at, name| pick(given, at, &[name]).and_then(|g| g.value.as_text());
         let Some(resource) = text(0, "@resource") else { return Err(missing("sp_releaseapplock", "@Resource")) };
         let of_session = text(1, "@lockowner").is_some_and(|o| fold(&o) == "session");
-        let mut world = self.shared.world();
-        let database = world.session(self.spid).database;
+        let mut instance = self.shared.instance();
+        let database = instance.session(self.spid).database;
         let spid = self.spid;
         let mine = |l: &AppLock| {
             l.spid == spid && l.database == database && l.resource == resource && l.of_session == of_session
         };
-        let Some(at) = world.app_locks.iter().position(mine) else {
+        let Some(at) = instance.app_locks.iter().position(mine) else {
             return error(
                 1223,
                 format!(
@@ -360,14 +360,14 @@ impl Machine {
                 ),
             );
         };
-        let last = world.app_locks.get_mut(at).is_none_or(|l| {
+        let last = instance.app_locks.get_mut(at).is_none_or(|l| {
             l.count -= 1;
             l.count == 0
         });
         if last {
-            world.app_locks.remove(at);
+            instance.app_locks.remove(at);
         }
-        drop(world);
+        drop(instance);
         self.shared.changed.notify_all();
         Ok(Returned::default())
     }

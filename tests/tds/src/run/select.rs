@@ -5,12 +5,12 @@ use std::{cmp::Ordering, collections::HashMap};
 use super::expression::{Column, Eval, Row, Up};
 use crate::{
     SqlError, Stop, error,
+    instance::{Rel, view},
     sql::{
         Ty, Value,
         ast::{Body, Cte, Expr, From, Item, JoinKind, Query, Select, SetKind},
         fold,
     },
-    world::{Rel, view},
 };
 
 /// Row, and the rows of its group where rows are grouped.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::{Machine, THROWN, TableVariable};
 use crate::{
     SqlError, Stop, error,
+    instance::{Context, Instance},
     sql::{
         Data, Ty, Value,
         ast::{Body, Expr, Item, Stmt},
     },
-    world::{Context, World},
 };
 
 impl Machine {
@@ -62,8 +62,8 @@ impl Machine {
             }
             Stmt::SetOption { names, value, on } => {
                 let v = value.as_ref().map(|e| self.value(e)).transpose()?;
-                let mut world = self.shared.world();
-                let Some(s) = world.session_mut(self.spid) else { return Err(Stop::Killed) };
+                let mut instance = self.shared.instance();
+                let Some(s) = instance.session_mut(self.spid) else { return Err(Stop::Killed) };
                 for name in names {
                     match name.as_str() {
                         "xact_abort" => s.xact_abort = *on,
@@ -138,7 +138,7 @@ impl Machine {
             Stmt::Begin | Stmt::Commit | Stmt::Rollback(_) | Stmt::Save(_) => {
                 // done by hand: `patient` would take this transaction for an autocommit
                 let shared = std::sync::Arc::clone(&self.shared);
-                let result = self.transaction_statement(&mut shared.world(), stmt);
+                let result = self.transaction_statement(&mut shared.instance(), stmt);
                 shared.changed.notify_all();
                 self.follow_transaction(matches!(stmt, Stmt::Commit));
                 result?;
@@ -156,8 +156,8 @@ impl Machine {
                     m.eval(w).database(Some(name))
                 })?;
                 let (old, new) = {
-                    let mut w = self.shared.world();
-                    let name = |w: &World, id| w.databases.get(&id).map(|d| d.name.clone()).unwrap_or_default();
+                    let mut w = self.shared.instance();
+                    let name = |w: &Instance, id| w.databases.get(&id).map(|d| d.name.clone()).unwrap_or_default();
                     let old = name(&w, w.session(self.spid).database);
                     if let Some(s) = w.session_mut(self.spid) {
                         s.database = id;
@@ -214,7 +214,7 @@ impl Machine {
                 })
             }
             Stmt::Revert => {
-                if let Some(s) = self.shared.world().session_mut(self.spid)
+                if let Some(s) = self.shared.instance().session_mut(self.spid)
                     && s.contexts.len() > 1
                 {
                     s.contexts.pop();
@@ -237,7 +237,7 @@ impl Machine {
     /// transaction.
     fn triggers(&mut self) -> Result<(), Stop> {
         let (before, bodies) = {
-            let w = self.shared.world();
+            let w = self.shared.instance();
             let s = w.session(self.spid);
             let all = w.databases.get(&s.database).into_iter().flat_map(|db| &db.triggers);
             let bodies: Vec<_> = all.filter(|t| t.table.is_none()).map(|t| t.body.clone()).collect();
@@ -246,7 +246,7 @@ impl Machine {
         for body in bodies {
             self.scoped(|m| m.lines_in(&body, super::Frame::default()))?;
         }
-        if self.shared.world().session(self.spid).transactions < before {
+        if self.shared.instance().session(self.spid).transactions < before {
             return error(3609, "The transaction ended in the trigger. The batch has been aborted.");
         }
         Ok(())
@@ -266,7 +266,7 @@ impl Machine {
     fn sleep(&mut self, time: Duration) -> Result<(), Stop> {
         let end = Instant::now() + time;
         let shared = std::sync::Arc::clone(&self.shared);
-        let mut w = shared.world();
+        let mut w = shared.instance();
         loop {
             let s = w.session(self.spid);
             if s.killed {
@@ -289,7 +289,7 @@ impl Machine {
         }
     }
 
-    fn kill(&self, w: &mut World, target: i32) -> Result<(), Stop> {
+    fn kill(&self, w: &mut Instance, target: i32) -> Result<(), Stop> {
         if w.session(self.spid).transactions > 0 {
             return error(6115, "KILL command cannot be used inside user transactions.");
         }
@@ -320,7 +320,7 @@ impl Machine {
     }
 
     /// Returns error 3906 or 3930 if nothing can be written.
-    pub(super) fn writable(&self, w: &World, database: i32) -> Result<(), Stop> {
+    pub(super) fn writable(&self, w: &Instance, database: i32) -> Result<(), Stop> {
         let s = w.session(self.spid);
         if s.doomed {
             return error(

@@ -1,10 +1,10 @@
 //! Transactions: BEGIN, COMMIT and ROLLBACK, as statements and as requests.
 
 use super::{End, Frame, Machine};
-use crate::{Stop, error, sql::ast::Stmt, world::World};
+use crate::{Stop, error, instance::Instance, sql::ast::Stmt};
 
 impl Machine {
-    pub(super) fn transaction_statement(&mut self, w: &mut World, stmt: &Stmt) -> Result<(), Stop> {
+    pub(super) fn transaction_statement(&mut self, w: &mut Instance, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         let Some(s) = w.session_mut(spid) else { return Err(Stop::Killed) };
         match stmt {

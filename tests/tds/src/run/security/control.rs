@@ -1,9 +1,9 @@
 //! Permissions: GRANT, DENY, REVOKE, and ownership.
 
 use super::cannot;
+use crate::instance::{Database, Grant, Instance, Key, Kind, Login, Principal, Schema, Undo, class};
 use crate::run::Machine;
 use crate::sql::ast::Securable;
-use crate::world::{Database, Grant, Key, Kind, Login, Principal, Schema, Undo, World, class};
 use crate::{Stop, error};
 
 /// Permissions of the whole server without `SERVER` in their name.
@@ -32,7 +32,7 @@ impl Machine {
     /// Runs GRANT, DENY and REVOKE.
     pub(super) fn control(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         how: (char, bool),
         permissions: &[String],
@@ -118,7 +118,7 @@ impl Machine {
 
     pub(super) fn control_server(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         how: (char, bool),
         permissions: &[String],
         on: &Securable,
@@ -169,7 +169,7 @@ impl Machine {
 
     pub(super) fn alter_authorization(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         on: &Securable,
         to: &str,

@@ -1,14 +1,14 @@
 //! Logins and server roles.
 
 use super::{cannot, exists_at_server, not_permitted, victim};
+use crate::instance::{Instance, Key, Kind, Login, Undo, class};
 use crate::run::Machine;
 use crate::sql::ast::{Change, Stmt};
 use crate::sql::random_guid;
-use crate::world::{Key, Kind, Login, Undo, World, class};
 use crate::{Stop, error};
 
 impl Machine {
-    pub(super) fn define_login(&self, w: &mut World, stmt: &Stmt) -> Result<(), Stop> {
+    pub(super) fn define_login(&self, w: &mut Instance, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         match stmt {
             Stmt::CreateLogin { name, password, sid, database } => {
@@ -75,7 +75,7 @@ impl Machine {
 
     pub(super) fn add_login(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         name: &str,
         kind: Kind,
         password: Option<String>,
@@ -104,7 +104,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn alter_server_role(&self, w: &mut World, name: &str, change: &Change) -> Result<(), Stop> {
+    pub(super) fn alter_server_role(&self, w: &mut Instance, name: &str, change: &Change) -> Result<(), Stop> {
         let spid = self.spid;
         let Some(role) = w.login_named(name).filter(|l| l.kind == Kind::Role).cloned() else {
             return cannot("alter", "server role", name);
@@ -155,7 +155,7 @@ impl Machine {
     }
 }
 
-pub(super) fn forget_login(w: &mut World, spid: i32, id: i32) {
+pub(super) fn forget_login(w: &mut Instance, spid: i32, id: i32) {
     let keys: Vec<Key> = w
         .server_permissions
         .keys()

@@ -6,12 +6,12 @@ mod object;
 mod principal;
 
 use super::Machine;
+use crate::instance::{Instance, Kind, Undo, class, deadlock};
 use crate::sql::ast::Stmt;
-use crate::world::{Kind, Undo, World, class, deadlock};
 use crate::{Stop, error};
 
 impl Machine {
-    pub(super) fn define(&mut self, w: &mut World, stmt: &Stmt) -> Result<(), Stop> {
+    pub(super) fn define(&mut self, w: &mut Instance, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         let database = w.session(spid).database;
         match stmt {
@@ -153,7 +153,7 @@ fn exists_at_server<T>(name: &str) -> Result<T, Stop> {
 }
 
 /// Returns one of the deadlock errors that the test asked for.
-fn victim(w: &mut World, spid: i32) -> Result<(), Stop> {
+fn victim(w: &mut Instance, spid: i32) -> Result<(), Stop> {
     if w.deadlocks == 0 || w.session(spid).system {
         return Ok(());
     }

@@ -1,15 +1,15 @@
 //! Schemas, tables, procedures, databases.
 
 use super::cannot;
+use crate::instance::{Database, Instance, Key, Procedure, Schema, Table, Trigger, Undo, class};
 use crate::run::Machine;
 use crate::sql::ast::{ColumnDef, Line, Routine, Stmt};
-use crate::world::{Database, Key, Procedure, Schema, Table, Trigger, Undo, World, class};
 use crate::{Stop, error};
 
 impl Machine {
     pub(super) fn create_schema(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &str,
         owner: Option<&str>,
@@ -37,7 +37,7 @@ impl Machine {
 
     pub(super) fn create_table(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         columns: &[ColumnDef],
@@ -51,7 +51,7 @@ impl Machine {
 
     pub(super) fn create_procedure(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         (routine, runs_as, or_alter): (&Routine, Option<&str>, bool),
@@ -79,7 +79,7 @@ impl Machine {
 
     pub(super) fn create_trigger(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         on: Option<&[String]>,
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// Returns the number, schema and name of a new object, after it has checked the permission.
-    fn place(&self, w: &mut World, database: i32, name: &[String], kind: &str) -> Result<(i32, i32, String), Stop> {
+    fn place(&self, w: &mut Instance, database: i32, name: &[String], kind: &str) -> Result<(i32, i32, String), Stop> {
         let spid = self.spid;
         let (schema, short) = parts(name);
         let Some(db) = w.databases.get(&database) else { return error(911, "Database does not exist.") };
@@ -132,7 +132,7 @@ impl Machine {
 
     pub(super) fn drop_table(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         if_exists: bool,
@@ -149,7 +149,7 @@ impl Machine {
 
     pub(super) fn drop_procedure(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         if_exists: bool,
@@ -166,7 +166,7 @@ impl Machine {
     /// on it. `None` where the object is absent and IF EXISTS allows that.
     fn dropped(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &[String],
         (kind, if_exists): (&str, bool),
@@ -198,7 +198,7 @@ impl Machine {
 
     /// Runs the statements that cannot be undone, so that a user's transaction may not contain
     /// them.
-    pub(super) fn define_database(&self, w: &mut World, stmt: &Stmt) -> Result<(), Stop> {
+    pub(super) fn define_database(&self, w: &mut Instance, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         if w.session(spid).transactions > 0 {
             return error(

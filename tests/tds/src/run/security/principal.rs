@@ -1,14 +1,14 @@
 //! Users and roles of a database.
 
 use super::{cannot, exists_in_database, not_permitted, victim};
+use crate::instance::{Grant, Instance, Key, Kind, Principal, Undo, class};
 use crate::run::Machine;
 use crate::sql::ast::{Change, Stmt};
 use crate::sql::random_guid;
-use crate::world::{Grant, Key, Kind, Principal, Undo, World, class};
 use crate::{Stop, error};
 
 impl Machine {
-    pub(super) fn define_user(&self, w: &mut World, database: i32, stmt: &Stmt) -> Result<(), Stop> {
+    pub(super) fn define_user(&self, w: &mut Instance, database: i32, stmt: &Stmt) -> Result<(), Stop> {
         let spid = self.spid;
         match stmt {
             Stmt::CreateUser { name, login, password, without } => {
@@ -100,7 +100,7 @@ impl Machine {
     #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
     pub(super) fn add_principal(
         &self,
-        w: &mut World,
+        w: &mut Instance,
         database: i32,
         name: &str,
         kind: Kind,
@@ -126,7 +126,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn alter_role(&self, w: &mut World, database: i32, name: &str, change: &Change) -> Result<(), Stop> {
+    pub(super) fn alter_role(&self, w: &mut Instance, database: i32, name: &str, change: &Change) -> Result<(), Stop> {
         let spid = self.spid;
         let Some(db) = w.databases.get(&database) else { return Ok(()) };
         let Some(role) = db.named(name).filter(|p| p.kind == Kind::Role).cloned() else {
@@ -177,7 +177,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn drop_role(&self, w: &mut World, database: i32, name: &str, if_exists: bool) -> Result<(), Stop> {
+    pub(super) fn drop_role(&self, w: &mut Instance, database: i32, name: &str, if_exists: bool) -> Result<(), Stop> {
         let spid = self.spid;
         let found = w
             .databases
@@ -204,7 +204,7 @@ impl Machine {
         self.forget_principal(w, database, id)
     }
 
-    pub(super) fn forget_principal(&self, w: &mut World, database: i32, id: i32) -> Result<(), Stop> {
+    pub(super) fn forget_principal(&self, w: &mut Instance, database: i32, id: i32) -> Result<(), Stop> {
         let spid = self.spid;
         let Some(db) = w.databases.get(&database) else { return Ok(()) };
         if db.schemas.values().any(|s| s.owner == id) {

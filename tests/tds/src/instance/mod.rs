@@ -24,7 +24,7 @@ use crate::Options;
 
 /// State behind the server's one mutex.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Instance {
     pub name: String,
     pub version: String,
     pub engine_edition: i64,
@@ -52,9 +52,9 @@ pub(crate) struct World {
     next: i32,
 }
 
-impl World {
+impl Instance {
     pub(crate) fn new(options: &Options) -> Self {
-        let mut world = Self {
+        let mut instance = Self {
             name: options.server_name.clone(),
             version: options.version.clone(),
             engine_edition: 3,
@@ -75,17 +75,17 @@ impl World {
             stopping: false,
             next: 1000,
         };
-        world.start = world.now();
+        instance.start = instance.now();
         for (id, name) in [(1, "master"), (2, "tempdb"), (3, "model"), (4, "msdb")] {
-            world.databases.insert(id, Database::new(id, name, false, world.start));
+            instance.databases.insert(id, Database::new(id, name, false, instance.start));
         }
         for name in &options.databases {
-            world.create_database(name, false);
+            instance.create_database(name, false);
         }
         for name in &options.contained_databases {
-            world.create_database(name, true);
+            instance.create_database(name, true);
         }
-        world
+        instance
     }
 
     pub(crate) fn create_database(&mut self, name: &str, contained: bool) -> i32 {

@@ -1,7 +1,7 @@
 //! Locks. A change of the catalog or of a table holds its lock until the transaction ends; readers
 //! wait for it.
 
-use super::World;
+use super::Instance;
 use crate::error::{Stop, error};
 
 /// Exclusive lock on one resource.
@@ -23,7 +23,7 @@ pub(crate) struct AppLock {
     pub count: u32,
 }
 
-impl World {
+impl Instance {
     /// Takes a lock until the transaction ends, or says who holds it.
     pub(crate) fn lock(
         &mut self,

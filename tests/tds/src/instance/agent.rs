@@ -2,7 +2,7 @@
 
 use chrono::{NaiveDateTime, Timelike};
 
-use super::World;
+use super::Instance;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -46,7 +46,7 @@ impl Job {
     }
 }
 
-impl World {
+impl Instance {
     /// Returns the jobs that start now, and marks them as running.
     pub(crate) fn due_jobs(&mut self) -> Vec<Job> {
         let (now, runs) = (self.now(), self.agent && !self.stopping);

@@ -1,4 +1,4 @@
-//! Stage of a running history: the nodes, and the effect of each step.
+//! Running of a running history: the nodes, and the effect of each step.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use chrono::TimeDelta;
 use super::database::SimDatabase;
 use super::laws::{Case, InForce, has_dead_mans_switches};
 use super::node::{Gate, Who};
-use super::outside::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
 use super::policy::{OTHER, default, guarded};
 use super::random::{Random, SeededEntropy};
 use super::steps::{ELSEWHERE, History, Step, TARGETS, tenant_of};
 use super::store::SimStore;
+use super::systems::{BOARD, Board, CODE, Codes, People, TOKEN, TRACKER, Tokens, Tracker};
 use super::world::{Ambush, Weather, World};
 use jit_core::Actor;
 use jit_core::engine::{AccessView, Jit, JitError, PumpHandle, Reconcile, Scope, TenantBuilder};
@@ -24,7 +24,7 @@ use jit_core::testkit::mock::MockHold;
 
 /// A history as it runs.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Running {
     pub(super) world: Arc<World>,
     seed: u64,
     same_name: bool,
@@ -46,7 +46,7 @@ pub(super) struct Node {
 /// Answer of a command to a step.
 pub(super) type Answer = Result<Option<AccessView>, JitError>;
 
-impl Stage {
+impl Running {
     pub(super) async fn open(history: &History, keep_trace: bool) -> Result<Self, BoxError> {
         let world = World::new(history, keep_trace)?;
         let parse = |text: &str| PolicyDocument::parse(text, "simulated").map_err(|error| error.to_string());
@@ -54,7 +54,7 @@ impl Stage {
         let text = |policy: &str| if guards { guarded(policy) } else { policy.to_owned() };
         let policies = [false, true].into_iter().map(|second| parse(&text(&default(second))));
         let policies = policies.collect::<Result<Vec<_>, _>>()?;
-        let mut stage = Self {
+        let mut running = Self {
             world,
             seed: history.seed,
             same_name: history.same_name,
@@ -64,14 +64,14 @@ impl Stage {
             holds: Vec::new(),
         };
         for _ in 0..history.nodes {
-            stage.nodes.push(Node { gate: Arc::new(Gate::default()), boot: 0, policy: 0, runs: None });
+            running.nodes.push(Node { gate: Arc::new(Gate::default()), boot: 0, policy: 0, runs: None });
         }
         for node in 0..history.nodes {
-            stage.start(node).await?;
+            running.start(node).await?;
         }
         // the first contacts are made before the history begins
         tokio::time::sleep(Duration::from_millis(100)).await;
-        Ok(stage)
+        Ok(running)
     }
 
     /// Starts the node, if it does not run.

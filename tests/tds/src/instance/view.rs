@@ -1,7 +1,7 @@
 //! The catalog views and management views, each showing what the session may see.
 
 use super::{
-    Kind, Rel, World,
+    Instance, Kind, Rel,
     permission::{DATABASE, OBJECT, PRINCIPAL},
 };
 use crate::{
@@ -23,7 +23,7 @@ fn rel(columns: &[(&str, Ty)], rows: Vec<Vec<Value>>) -> Rel {
 }
 
 /// Returns the view of this name in schema `sys`, as the session sees it in this database.
-pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Option<Rel>, Stop> {
+pub(crate) fn view(w: &Instance, spid: i32, database: i32, name: &str) -> Result<Option<Rel>, Stop> {
     let name = name.to_lowercase();
     match name.as_str() {
         "database_principals" | "database_role_members" | "database_permissions" | "sysusers" => {
@@ -115,14 +115,14 @@ pub(crate) fn view(w: &World, spid: i32, database: i32, name: &str) -> Result<Op
 }
 
 /// Returns error 300 (followed by 297) if the session may not see the server's state.
-fn needs_state(w: &World, spid: i32) -> Result<(), Stop> {
+fn needs_state(w: &Instance, spid: i32) -> Result<(), Stop> {
     if w.may_server(spid, "VIEW SERVER STATE") {
         return Ok(());
     }
     error(300, "VIEW SERVER STATE permission was denied on object 'server', database 'master'.")
 }
 
-fn databases(w: &World, spid: i32) -> Rel {
+fn databases(w: &Instance, spid: i32) -> Rel {
     let current = w.session(spid).database;
     let all = w.may_server(spid, "VIEW ANY DATABASE");
     let azure = w.engine_edition == 5;
@@ -173,7 +173,7 @@ fn databases(w: &World, spid: i32) -> Rel {
     )
 }
 
-fn sees_login(w: &World, spid: i32, id: i32) -> bool {
+fn sees_login(w: &Instance, spid: i32, id: i32) -> bool {
     let me = w.session(spid).context().and_then(|c| c.login);
     id == 1
         || id <= 10
@@ -183,7 +183,7 @@ fn sees_login(w: &World, spid: i32, id: i32) -> bool {
         || me.is_some_and(|m| w.server_closure(m).contains(&id))
 }
 
-fn server_principals(w: &World, spid: i32, sql_only: bool) -> Rel {
+fn server_principals(w: &Instance, spid: i32, sql_only: bool) -> Rel {
     let rows =
         w.logins.values().filter(|l| sees_login(w, spid, l.id) && !(sql_only && l.kind == Kind::Role)).map(|l| {
             let role = l.kind == Kind::Role;
@@ -219,7 +219,7 @@ fn server_principals(w: &World, spid: i32, sql_only: bool) -> Rel {
     )
 }
 
-fn server_role_members(w: &World, spid: i32) -> Rel {
+fn server_role_members(w: &Instance, spid: i32) -> Rel {
     let me = w.session(spid).context().and_then(|c| c.login);
     let all = w.may_server(spid, "VIEW ANY DEFINITION");
     let own = |r: i32, m: i32| {
@@ -298,7 +298,7 @@ const PERMISSIONS: [(&str, Ty); 10] = [
     ("state_desc", DESC),
 ];
 
-fn server_permissions(w: &World, spid: i32) -> Rel {
+fn server_permissions(w: &Instance, spid: i32) -> Rel {
     let rows = w.server_permissions.iter().filter(|(k, _)| sees_login(w, spid, k.2));
     rel(
         &PERMISSIONS,
@@ -306,7 +306,7 @@ fn server_permissions(w: &World, spid: i32) -> Rel {
     )
 }
 
-impl World {
+impl Instance {
     /// Checks whether the session sees this table or procedure.
     pub(crate) fn sees_object(&self, spid: i32, database: i32, id: i32) -> bool {
         ["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "ALTER", "VIEW DEFINITION"]
@@ -336,7 +336,7 @@ impl World {
     }
 }
 
-fn database_principals(w: &World, spid: i32, database: i32) -> Rel {
+fn database_principals(w: &Instance, spid: i32, database: i32) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let rows = db.principals.values().filter(|p| w.sees_principal(spid, database, p.id)).map(|p| {
         let role = p.kind == Kind::Role;
@@ -381,7 +381,7 @@ fn database_principals(w: &World, spid: i32, database: i32) -> Rel {
 
 /// Returns the session's own memberships. VIEW DEFINITION on the database, which db_securityadmin
 /// has, shows all of them.
-fn database_role_members(w: &World, spid: i32, database: i32) -> Rel {
+fn database_role_members(w: &Instance, spid: i32, database: i32) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let me = w.user_in(spid, database);
     let all = w.may(spid, database, DATABASE, 0, "VIEW DEFINITION");
@@ -395,7 +395,7 @@ fn database_role_members(w: &World, spid: i32, database: i32) -> Rel {
     )
 }
 
-fn database_permissions(w: &World, spid: i32, database: i32) -> Rel {
+fn database_permissions(w: &Instance, spid: i32, database: i32) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let class = |c: u8| match c {
         0 => "DATABASE",
@@ -407,7 +407,7 @@ fn database_permissions(w: &World, spid: i32, database: i32) -> Rel {
     rel(&PERMISSIONS, rows.map(|(k, g)| permission_row(k, g, class(k.0))).collect())
 }
 
-fn schemas(w: &World, database: i32) -> Rel {
+fn schemas(w: &Instance, database: i32) -> Rel {
     let rows = w.databases.get(&database).into_iter().flat_map(|d| d.schemas.values());
     rel(
         &[("name", NAME), ("schema_id", Ty::Int), ("principal_id", Ty::Int)],
@@ -416,7 +416,7 @@ fn schemas(w: &World, database: i32) -> Rel {
 }
 
 /// Returns tables and procedures, or only the tables.
-fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
+fn objects(w: &Instance, spid: i32, database: i32, only: Option<&str>) -> Rel {
     let Some(db) = w.databases.get(&database) else { return Rel::default() };
     let tables = db.tables.values().map(|t| (t.name.as_str(), t.id, t.schema, "U ", "USER_TABLE", t.created));
     let procedures =
@@ -457,7 +457,7 @@ fn objects(w: &World, spid: i32, database: i32, only: Option<&str>) -> Rel {
     )
 }
 
-fn triggers(w: &World, database: i32) -> Rel {
+fn triggers(w: &Instance, database: i32) -> Rel {
     let rows = w.databases.get(&database).into_iter().flat_map(|d| &d.triggers);
     rel(
         &[
@@ -481,7 +481,7 @@ fn triggers(w: &World, database: i32) -> Rel {
 }
 
 /// Returns the definitions of procedures; their text is not kept.
-fn modules(w: &World, spid: i32, database: i32) -> Rel {
+fn modules(w: &Instance, spid: i32, database: i32) -> Rel {
     let all = w.databases.get(&database).into_iter().flat_map(|d| d.procedures.values());
     let rows = all.filter(|p| w.sees_object(spid, database, p.id)).map(|p| {
         let runs_as = p.runs_as.map_or(Value::NULL, |id| Value::int(id.into()));
@@ -493,7 +493,7 @@ fn modules(w: &World, spid: i32, database: i32) -> Rel {
     )
 }
 
-fn columns(w: &World, spid: i32, database: i32) -> Rel {
+fn columns(w: &Instance, spid: i32, database: i32) -> Rel {
     let tables = w
         .databases
         .get(&database)
@@ -526,7 +526,7 @@ fn columns(w: &World, spid: i32, database: i32) -> Rel {
 }
 
 /// Returns the sessions. Without VIEW SERVER STATE a session sees only itself.
-fn sessions(w: &World, spid: i32) -> Rel {
+fn sessions(w: &Instance, spid: i32) -> Rel {
     let all = w.may_server(spid, "VIEW SERVER STATE");
     let rows = w.sessions.values().filter(|s| !s.system && (all || s.spid == spid)).map(|s| {
         let sid = s.context().map(|c| c.sid.clone()).unwrap_or_default();
@@ -588,7 +588,7 @@ fn sessions(w: &World, spid: i32) -> Rel {
     )
 }
 
-fn requests(w: &World, spid: i32) -> Rel {
+fn requests(w: &Instance, spid: i32) -> Rel {
     let all = w.may_server(spid, "VIEW SERVER STATE");
     let rows = w.sessions.values().filter(|s| s.running && !s.system && (all || s.spid == spid)).map(|s| {
         let waits = s.blocked_by != 0 || !s.wait.is_empty();
@@ -634,7 +634,7 @@ fn requests(w: &World, spid: i32) -> Rel {
     )
 }
 
-fn connections(w: &World, spid: i32) -> Result<Rel, Stop> {
+fn connections(w: &Instance, spid: i32) -> Result<Rel, Stop> {
     needs_state(w, spid)?;
     let rows = w.sessions.values().filter(|s| !s.system).map(|s| {
         vec![
@@ -663,7 +663,7 @@ fn connections(w: &World, spid: i32) -> Result<Rel, Stop> {
     ))
 }
 
-fn locks(w: &World, spid: i32) -> Result<Rel, Stop> {
+fn locks(w: &Instance, spid: i32) -> Result<Rel, Stop> {
     needs_state(w, spid)?;
     let row = |ty: &str, database: i32, what: &str, mode: &str, status: &str, spid: i32| {
         vec![

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::{DateTime, NaiveDateTime};
 use tokio::sync::Notify;
 
-use super::{Undo, World};
+use super::{Instance, Undo};
 use crate::sql::Value;
 
 /// Execution context of a session. EXECUTE AS puts another one on top.
@@ -120,7 +120,7 @@ impl Session {
     }
 }
 
-impl World {
+impl Instance {
     /// Returns the smallest free number above 50. Numbers are used again.
     pub(crate) fn free_spid(&self) -> i32 {
         (51..).find(|n| !self.sessions.contains_key(n)).unwrap_or(i32::MAX)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, World};
+use super::{Context, Instance};
 
 /// Classes of securables, with the numbers of sys.database_permissions.
 pub(crate) const DATABASE: u8 = 0;
@@ -13,7 +13,7 @@ pub(crate) const PRINCIPAL: u8 = 4;
 pub(crate) const SERVER: u8 = 100;
 pub(crate) const SERVER_PRINCIPAL: u8 = 101;
 
-impl World {
+impl Instance {
     /// Returns the login with its server roles, including `public` (2).
     pub(crate) fn server_closure(&self, id: i32) -> BTreeSet<i32> {
         let mut out: BTreeSet<i32> = [id, 2].into();

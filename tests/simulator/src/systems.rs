@@ -33,7 +33,7 @@ const LOCKED: TimeDelta = TimeDelta::minutes(1);
 
 /// State of the world outside.
 #[derive(Debug, Default)]
-pub(super) struct Outside {
+pub(super) struct Systems {
     /// Time at which the ticket of an access is closed.
     closes: BTreeMap<String, Time>,
     /// Questions that the board was asked.
@@ -79,7 +79,7 @@ impl World {
             (fails, fails && inside.random.chance(200))
         };
         if hangs {
-            self.count("outside: hangs");
+            self.count("systems: hangs");
             tokio::time::sleep(Duration::from_secs(120)).await;
         }
         if fails {
@@ -110,7 +110,7 @@ impl World {
     ) -> Option<(&'static str, String)> {
         let now = self.now();
         let mut inside = self.inside();
-        let last = inside.outside.numbers.entry(who.to_owned()).or_default();
+        let last = inside.systems.numbers.entry(who.to_owned()).or_default();
         if proves != Proves::UsedCode {
             *last = last.saturating_add(1);
         }
@@ -134,9 +134,9 @@ impl World {
             let inside = self.inside();
             let place = |length: usize| usize::try_from(pick.checked_rem(length.min(6) as u64)?).ok();
             let from_end = |length: usize| length.checked_sub(place(length)?.saturating_add(1));
-            let questions = &inside.outside.questions;
+            let questions = &inside.systems.questions;
             let question = questions.get(from_end(questions.len())?)?.clone();
-            let before = from_end(inside.outside.called.len()).and_then(|place| inside.outside.called.get(place));
+            let before = from_end(inside.systems.called.len()).and_then(|place| inside.systems.called.get(place));
             (question, questions.last().cloned()?, before.cloned())
         };
         let about = |token: &Review, body: String| Callback::new(&token.token, body.into_bytes());
@@ -151,7 +151,7 @@ impl World {
             Calls::Misplaced => about(&other, words(true)),
         };
         if matches!(calls, Calls::Board { .. } | Calls::Misplaced) {
-            self.inside().outside.called.push(callback.clone());
+            self.inside().systems.called.push(callback.clone());
         }
         Some(callback)
     }
@@ -188,7 +188,7 @@ impl Approver for Tracker {
             let mut inside = world.inside();
             let secs = if inside.random.chance(250) { inside.random.between(0, 150) } else { 86_400 };
             let closes = after(now, TimeDelta::seconds(i64::try_from(secs).unwrap_or_default()));
-            let closes = inside.outside.closes.entry(review.access.to_string()).or_insert(closes);
+            let closes = inside.systems.closes.entry(review.access.to_string()).or_insert(closes);
             now < *closes
         };
         world.count(if open { "tracker: open" } else { "tracker: closed" });
@@ -213,8 +213,8 @@ impl Approver for Board {
         }
         if world.draws(700) {
             let mut inside = world.inside();
-            if !inside.outside.questions.iter().any(|asked| asked.token == review.token) {
-                inside.outside.questions.push(review.clone());
+            if !inside.systems.questions.iter().any(|asked| asked.token == review.token) {
+                inside.systems.questions.push(review.clone());
             }
             let secs = i64::try_from(inside.random.between(10, 60)).unwrap_or_default();
             drop(inside);

@@ -1,6 +1,6 @@
 //! Transactions: the previous state of the catalog, to restore it.
 
-use super::{Database, Grant, Key, Login, Principal, Procedure, Schema, Table, World};
+use super::{Database, Grant, Instance, Key, Login, Principal, Procedure, Schema, Table};
 
 /// Entry of the catalog with its previous value.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(crate) enum Undo {
     Database(i32, Option<Box<Database>>),
 }
 
-impl World {
+impl Instance {
     /// Changes entries of the catalog (or removes them), and remembers the previous values.
     pub(crate) fn change(&mut self, spid: i32, change: Undo) {
         let before = self.put(change);
