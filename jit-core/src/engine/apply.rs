@@ -1,6 +1,7 @@
 //! Application of one event to one access, committed with everything that follows from it.
 
-use super::core::{Core, TRIES, Tenant};
+use super::attempt::{Attempt, until_committed};
+use super::core::{Core, Tenant};
 use super::error::JitError;
 use super::records::RoleOwner;
 use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
@@ -24,15 +25,6 @@ pub(super) struct Loaded {
     /// Findings for the log why the record is not believed. The access is then the rest of it, and
     /// it is ending.
     pub(super) damage: Vec<AuditEvent>,
-}
-
-/// Outcome of an event.
-#[derive(Debug)]
-pub(super) enum Applied {
-    /// The event is committed, or it changed nothing.
-    Done(Box<AccessView>),
-    /// Somebody else changed a record meanwhile: read and decide again.
-    Conflict,
 }
 
 /// Writes that go into the same commit as the access.
@@ -62,7 +54,7 @@ impl Core {
         loaded: &Loaded,
         event: Event,
         beside: Beside,
-    ) -> Result<Applied, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         let now = self.store.now().await?;
         let before = &loaded.access;
         let tenant = before.tenant();
@@ -89,9 +81,9 @@ impl Core {
                     _ => unit_of_work.about(before, &facts)?,
                 }
                 unit_of_work.change.release = beside.release;
-                return match unit_of_work.commit().await {
-                    Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
-                    other => other.map_err(JitError::from).and(Err(why.into())),
+                return match unit_of_work.attempt().await? {
+                    Attempt::Overtaken => Ok(Attempt::Overtaken),
+                    Attempt::Done(()) => Err(why.into()),
                 };
             }
         };
@@ -109,7 +101,7 @@ impl Core {
         let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));
         let facts: Vec<AuditEvent> = facts.cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
-            return Ok(Applied::Done(Box::new(view)));
+            return Ok(Attempt::Done(view));
         }
         unit_of_work.access(&step.access, Expect::Version(loaded.version), &facts)?;
         // a record that is not believed is not believed about its place either
@@ -117,11 +109,7 @@ impl Core {
         self.place(&mut unit_of_work, was, &step.access, now).await?;
         unit_of_work.change.writes.extend(beside.writes);
         unit_of_work.change.release = beside.release;
-        match unit_of_work.commit().await {
-            Ok(_) => Ok(Applied::Done(Box::new(view))),
-            Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unit_of_work.attempt().await?.map(|()| view))
     }
 
     /// Judges the extension that the event speaks about by what policy and directory say now (law
@@ -151,15 +139,11 @@ impl Core {
         id: AccessId,
         event: Event,
     ) -> Result<AccessView, JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let now = self.store.now().await?;
             let loaded = self.load(tenant, id, now).await?;
-            let applied = self.apply(settings, None, &loaded, event.clone(), Beside::default()).await?;
-            if let Applied::Done(view) = applied {
-                return Ok(*view);
-            }
-        }
-        Err(JitError::Busy)
+            self.apply(settings, None, &loaded, event.clone(), Beside::default()).await
+        })
     }
 
     /// Checks whether the role of the realm belongs to this tenant, or to nobody yet.

@@ -25,9 +25,6 @@ use crate::mfa::Factor;
 use crate::notify::Notifier;
 use crate::store::Store;
 
-/// Number of times a change is tried while others change the same records.
-pub(super) const TRIES: usize = 64;
-
 /// State that all handles of one engine share.
 #[derive(Debug)]
 pub(super) struct Core {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod attempt;
 mod builder;
 mod commands;
 mod contain;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use super::attempt::Attempt;
 use super::core::{Core, Tenant};
 use super::events::EngineEvent;
 use super::notices::{fields, grantees};
@@ -105,6 +106,15 @@ impl<'c> UnitOfWork<'c> {
         committed.await.unwrap_or_else(|error| {
             Err(StoreError::OutcomeUnknown { why: "the commit was interrupted".to_owned(), source: Some(error.into()) })
         })
+    }
+
+    /// Commits the change, unless somebody else changed one of its records meanwhile.
+    pub(super) async fn attempt(self) -> Result<Attempt<()>, StoreError> {
+        match self.commit().await {
+            Ok(_) => Ok(Attempt::Done(())),
+            Err(StoreError::Conflict { .. }) => Ok(Attempt::Overtaken),
+            Err(error) => Err(error),
+        }
     }
 
     fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &AuditEvent) {

@@ -4,7 +4,7 @@ use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
 use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
+use crate::engine::attempt::until_committed;
 use crate::engine::error::JitError;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
@@ -18,7 +18,7 @@ impl Jit {
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         self.words(&settings, actor, "reason", why).await?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
@@ -31,10 +31,7 @@ impl Jit {
             }
             let why = if why.is_empty() { "taken back" } else { why };
             let event = Event::Cancel { by: actor.principal.clone(), why: why.to_owned() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, Beside::default()).await
+        })
     }
 }

@@ -8,7 +8,8 @@ use crate::clock::{Time, after, span, to_std};
 use crate::database::{Continuity, Grantor, Identity, Membership, Seen};
 use crate::engine::Jit;
 use crate::engine::apply::loaded;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::attempt::{Attempt, until_committed};
+use crate::engine::core::{Core, Tenant};
 use crate::engine::error::JitError;
 use crate::engine::records::{
     RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
@@ -162,7 +163,7 @@ impl Core {
         to: &Identity,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let now = self.store.now().await?;
             let before = self.load(tenant, id, now).await?;
             if let Some(Grant::Granting(granting)) = before.access.grant()
@@ -171,9 +172,11 @@ impl Core {
             {
                 // its statement may be on its way to the old server, and must be known of there
                 self.tasks.pause(to_std(span(now, over))).await;
-                continue;
+                return Ok(Attempt::Overtaken);
             }
-            let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else { return Ok(()) };
+            let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else {
+                return Ok(Attempt::Done(()));
+            };
             let account = before.access.request().account.clone();
             let owner_key = role_owner_key(&to.realm, &before.access.request().role);
             let keys = [place(tenant, &from, &account), place(tenant, &to.realm, &account), owner_key.clone()];
@@ -209,12 +212,8 @@ impl Core {
             }
             unit_of_work.access(&step.access, Expect::Version(before.version), &step.facts)?;
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 
     /// Moves second looks, and memberships to be taken away, in the same way. It moves them from
@@ -256,17 +255,19 @@ impl Core {
         to: &Identity,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let keys = [place(tenant, from, account), place(tenant, &to.realm, account)];
             let read = self.store.read_all(&keys).await?;
             let at = |place: usize| read.get(place).and_then(Option::as_ref);
-            let Some(mut old) = at(0).map(body::<Holding>).transpose()? else { return Ok(()) };
+            let Some(mut old) = at(0).map(body::<Holding>).transpose()? else {
+                return Ok(Attempt::Done(()));
+            };
             let mut new = held(at(1), tenant, &to.realm, account)?;
             let now = self.store.now().await?;
             let watched: Vec<Watch> = old.watched.extract_if(.., |watch| watch.target == *target).collect();
             let orphans: Vec<Orphan> = old.orphans.extract_if(.., |orphan| orphan.target == *target).collect();
             if watched.is_empty() && orphans.is_empty() {
-                return Ok(());
+                return Ok(Attempt::Done(()));
             }
             let looks =
                 watched.into_iter().map(|watch| Watch { membership: by_name(&watch.membership), next: now, ..watch });
@@ -276,12 +277,8 @@ impl Core {
             new.orphans.extend(taken);
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 
     /// Returns the realm that the target is known by, if there is one.

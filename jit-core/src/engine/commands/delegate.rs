@@ -6,7 +6,8 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
 use crate::engine::Jit;
-use crate::engine::core::{Core, TRIES};
+use crate::engine::attempt::until_committed;
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
 use crate::engine::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
 use crate::engine::stops::InForce;
@@ -87,7 +88,7 @@ impl Jit {
         change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
     ) -> Result<(), JitError> {
         let at = delegation_key(&self.tenant, &actor.principal);
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;
             let now = self.core.store.now().await?;
             let record = self.core.store.read(&at).await?;
@@ -106,12 +107,8 @@ impl Jit {
             unit_of_work.change.writes.extend(guards);
             unit_of_work.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
             unit_of_work.fact(fact.clone());
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
 use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
+use crate::engine::attempt::until_committed;
 use crate::engine::error::JitError;
 use crate::engine::stops::InForce;
 use crate::engine::view::AccessView;
@@ -28,7 +28,7 @@ impl Jit {
         longer: TimeDelta,
         reason: &str,
     ) -> Result<AccessView, JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, stops, guards } = self.acting(actor).await?;
             self.words(&settings, actor, "reason", reason).await?;
             let loaded = self.load(&settings, actor, id).await?;
@@ -58,10 +58,7 @@ impl Jit {
                 }
             };
             let beside = Beside { guards, ..Beside::default() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, beside).await
+        })
     }
 }

@@ -25,7 +25,8 @@ pub use reconcile::{Drift, Reconcile};
 pub use target::TargetReport;
 
 use super::Jit;
-use super::apply::{Applied, Beside, Loaded};
+use super::apply::{Beside, Loaded};
+use super::attempt::Attempt;
 use super::core::Tenant;
 use super::error::JitError;
 use super::stops::InForce;
@@ -91,8 +92,7 @@ impl Jit {
         }
     }
 
-    /// Applies the event to the access. Returns `None` if somebody else was in the way: read and
-    /// judge again.
+    /// Tries to apply the event to the access.
     async fn try_on(
         &self,
         actor: &Actor,
@@ -100,14 +100,12 @@ impl Jit {
         loaded: &Loaded,
         event: Event,
         beside: Beside,
-    ) -> Result<Option<AccessView>, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         match self.core.apply(settings, Some(actor), loaded, event, beside).await {
-            Ok(Applied::Done(view)) => Ok(Some(*view)),
-            Ok(Applied::Conflict) => Ok(None),
             Err(error @ JitError::TargetRefused { .. }) => {
                 self.core.refuse(settings, actor, Some(&loaded.access), error).await
             }
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, Membership, OfTheBroker};
 use crate::engine::Jit;
 use crate::engine::apply::loaded;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::attempt::{Attempt, until_committed};
+use crate::engine::core::{Core, Tenant};
 use crate::engine::error::JitError;
 use crate::engine::records::{TargetRecord, body, body_or_default, expect, target_key};
 use crate::engine::unit_of_work::UnitOfWork;
@@ -19,7 +20,7 @@ use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
 use crate::model::holding::{Holding, Orphan};
 use crate::policy::Action;
-use crate::store::{Kind, PageQuery, RecordKey, StoreError};
+use crate::store::{Kind, PageQuery, RecordKey};
 
 /// Number of memberships that one call looks at.
 const AT_ONCE: usize = 1_000;
@@ -215,7 +216,7 @@ impl Core {
         holder: &Holder,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let at = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, &holder.account));
             let record = self.store.read(&at).await?;
             let mut holding: Holding = match &record {
@@ -225,7 +226,7 @@ impl Core {
             let now = self.store.now().await?;
             let membership = subject_of(holder);
             if holding.orphans.iter().any(|orphan| orphan.membership == membership) {
-                return Ok(());
+                return Ok(Attempt::Done(()));
             }
             holding.orphans.push(Orphan { target: target.clone(), membership, retry_at: now });
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
@@ -237,12 +238,8 @@ impl Core {
                     .with("role", holder.role.as_str()),
             );
             unit_of_work.holding(&holding, expect(record.as_ref()), Some(now))?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

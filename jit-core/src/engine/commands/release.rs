@@ -4,7 +4,7 @@ use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
 use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
+use crate::engine::attempt::until_committed;
 use crate::engine::error::JitError;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
@@ -18,7 +18,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to give back.
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
@@ -30,10 +30,7 @@ impl Jit {
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
             let event = Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, Beside::default()).await
+        })
     }
 }

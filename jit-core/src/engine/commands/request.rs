@@ -12,7 +12,8 @@ use crate::database::{Capabilities, DeadMansSwitch, Membership};
 use crate::engine::Jit;
 use crate::engine::apply::loaded;
 use crate::engine::ask::AccessRequest;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::attempt::{Attempt, retry};
+use crate::engine::core::{Core, Tenant};
 use crate::engine::error::JitError;
 use crate::engine::records::{
     AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
@@ -26,7 +27,7 @@ use crate::model::approval::{Confirmation, Parties};
 use crate::model::holding::Holding;
 use crate::model::request::Request;
 use crate::policy::{DeadMansSwitchPolicy, Ruling};
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
+use crate::store::{ClockState, Expect, Kind, Record, RecordKey};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// Time for which a request waits for the target to report standing memberships. What it does not
@@ -51,17 +52,13 @@ impl Jit {
             Ok(request) => request,
             Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
         };
-        for _ in 0..TRIES {
-            match self.try_request(&settings, actor, &ask, &request).await {
-                Ok(Some(view)) => return Ok(view),
-                Ok(None) => {}
-                Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => {
-                    return Err(error);
-                }
-                Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
-            }
+        let requested = retry!(self.try_request(&settings, actor, &ask, &request));
+        match requested {
+            Ok(Attempt::Done(view)) => Ok(view),
+            Ok(Attempt::Overtaken) => Err(JitError::Busy),
+            Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => Err(error),
+            Err(error) => self.core.refuse_request(&settings, actor, &ask, error).await,
         }
-        Err(JitError::Busy)
     }
 
     /// Returns the access of the same request, if it was made before.
@@ -144,14 +141,14 @@ impl Jit {
         })
     }
 
-    /// Tries the request once; `None` if somebody else was in the way.
+    /// Tries the request once.
     async fn try_request(
         &self,
         settings: &Tenant,
         actor: &Actor,
         ask: &AccessRequest,
         request: &Request,
-    ) -> Result<Option<AccessView>, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         let core = &self.core;
         let key = ask.key.as_ref().map(|key| ask_key(&self.tenant, &actor.principal, key));
         let mut keys = vec![stops_key(&self.tenant), target_key(&self.tenant, &request.target)];
@@ -160,7 +157,7 @@ impl Jit {
         let at = |place: usize| read.get(place).and_then(Option::as_ref);
         if let Some(before) = at(2) {
             let AskedBefore { access } = body(before)?;
-            return Ok(Some(self.access(access).await?));
+            return Ok(Attempt::Done(self.access(access).await?));
         }
         core.trust_clock().await?;
         let known: TargetRecord = body_or_default(at(1))?;
@@ -234,11 +231,7 @@ impl Jit {
             unit_of_work.change.writes.push(put(key, before.as_ref(), &LastEmergency { access: id }, None)?);
         }
         core.place(&mut unit_of_work, None, &access, now).await?;
-        match unit_of_work.commit().await {
-            Ok(_) => Ok(Some(AccessView::of(&access, now))),
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unit_of_work.attempt().await?.map(|()| AccessView::of(&access, now)))
     }
 
     /// Refuses a request that needs a dead man's switch if the target reports in time that it has

@@ -6,7 +6,8 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::apply::loaded;
 use crate::engine::ask::Scope;
-use crate::engine::core::{TRIES, Tenant};
+use crate::engine::attempt::until_committed;
+use crate::engine::core::Tenant;
 use crate::engine::error::JitError;
 use crate::engine::records::{body_or_default, put, stops_key};
 use crate::engine::stops::{Stop, Stops, WHO_WITHIN};
@@ -14,7 +15,7 @@ use crate::engine::unit_of_work::UnitOfWork;
 use crate::engine::view::AccessView;
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
-use crate::store::{Kind, Lane, PageQuery, Record, Schedule, StoreError};
+use crate::store::{Kind, Lane, PageQuery, Record, Schedule};
 
 impl Jit {
     /// Ends everything in the scope, whether pending, scheduled or live. Refuses new requests until
@@ -32,7 +33,7 @@ impl Jit {
         if let Err(error) = self.means_the_known(&settings, &scope).await {
             return self.core.refuse(&settings, actor, None, error).await;
         }
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
             self.still_acting(&settings, actor, record.as_ref()).await?;
@@ -47,12 +48,8 @@ impl Jit {
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
             unit_of_work.fact(fact);
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 
     /// Refuses the actor's command if these stops bind them.
@@ -119,7 +116,7 @@ impl Jit {
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
             // a person who was stopped meanwhile lifts nothing, least of all their own stop
@@ -145,12 +142,8 @@ impl Jit {
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
             unit_of_work.fact(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

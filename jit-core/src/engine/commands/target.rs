@@ -9,8 +9,9 @@ use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
 use crate::engine::Jit;
 use crate::engine::ask::Filter;
+use crate::engine::attempt::until_committed;
 use crate::engine::contain;
-use crate::engine::core::{TRIES, Tenant};
+use crate::engine::core::Tenant;
 use crate::engine::error::JitError;
 use crate::engine::records::{TargetRecord, body_or_default, put, target_key};
 use crate::engine::unit_of_work::UnitOfWork;
@@ -18,7 +19,7 @@ use crate::engine::who::SHOWS_WITHIN;
 use crate::id::{RoleName, TargetName};
 use crate::model::access::Event;
 use crate::policy::Action;
-use crate::store::{Schedule, StoreError};
+use crate::store::Schedule;
 
 /// Name of a check that fails where roles cannot be made usable at once.
 const DEFAULT_ROLE: &str = "default-role";
@@ -212,7 +213,7 @@ impl Jit {
         fact: AuditEvent,
         change: impl Fn(&mut TargetRecord) + Send,
     ) -> Result<(), JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = target_key(&self.tenant, name);
             let record = self.core.store.read(&key).await?;
             let mut known: TargetRecord = body_or_default(record.as_ref())?;
@@ -224,12 +225,8 @@ impl Jit {
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
             unit_of_work.fact(fact.clone());
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::engine::apply::{Loaded, in_holding, loaded};
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::attempt::{Attempt, retry};
+use crate::engine::core::{Core, Tenant};
 use crate::engine::records::{access_key, body};
 use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{AccessId, TargetName};
@@ -217,16 +218,19 @@ impl AccountWork {
     /// Commits the results and gives the claim back. If somebody else was in the way the events are
     /// handled again, because what was done in the database was done.
     pub(super) async fn record(&mut self, core: &Core, settings: &Tenant) -> Result<Kept, StoreError> {
-        for _ in 0..TRIES {
+        let kept = retry!(async {
             let now = core.store.now().await?;
             match self.commit(core, settings, now, true).await {
-                Ok(()) => return Ok(Kept::Yes),
-                Err(StoreError::Conflict { .. }) => self.reload(core, now).await?,
-                Err(StoreError::Fenced { .. }) => return Ok(Kept::No),
-                Err(error) => return Err(error),
+                Ok(()) => Ok(Attempt::Done(Kept::Yes)),
+                Err(StoreError::Conflict { .. }) => self.reload(core, now).await.map(|()| Attempt::Overtaken),
+                Err(StoreError::Fenced { .. }) => Ok(Attempt::Done(Kept::No)),
+                Err(error) => Err(error),
             }
+        });
+        match kept? {
+            Attempt::Done(kept) => Ok(kept),
+            Attempt::Overtaken => Ok(Kept::No),
         }
-        Ok(Kept::No)
     }
 
     async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: bool) -> Result<(), StoreError> {

@@ -8,7 +8,8 @@ use super::contact::{a_copy, another_realm};
 use super::lane::ignore_conflict;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Identity};
-use crate::engine::core::{TRIES, Tenant};
+use crate::engine::attempt::{Attempt, retry};
+use crate::engine::core::Tenant;
 use crate::engine::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, schedule_of, target_key,
 };
@@ -167,15 +168,14 @@ impl Pump {
         target: &TargetName,
         identity: &Identity,
     ) -> Result<(), StoreError> {
-        for _ in 0..TRIES {
+        let stored = retry!(async {
             let record = self.core.store.read(&realm_key(tenant, &identity.realm)).await?;
             let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
             self.is_incarnation(tenant, settings, target, (record, identity)).await?;
-            if known.is_some_and(|known| known.incarnation == identity.incarnation) {
-                break;
-            }
-        }
-        Ok(())
+            let is_stored = known.is_some_and(|known| known.incarnation == identity.incarnation);
+            Ok(if is_stored { Attempt::Done(()) } else { Attempt::Overtaken })
+        });
+        stored.map(|_| ())
     }
 
     async fn is_incarnation(

@@ -10,7 +10,7 @@ use super::lane::{ignore_conflict, only_store};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::after;
 use crate::database::Identity;
-use crate::engine::apply::{Applied, Beside, loaded};
+use crate::engine::apply::{Beside, loaded};
 use crate::engine::core::Core;
 use crate::engine::records::{TargetRecord, body, body_or_default, put, target_key};
 use crate::engine::unit_of_work::UnitOfWork;
@@ -176,7 +176,7 @@ impl Pump {
                 };
                 let event = Event::Placed(realm.clone());
                 match self.core.apply(&settings, None, &loaded, event, Beside::default()).await {
-                    Ok(Applied::Done(_) | Applied::Conflict) => {}
+                    Ok(_) => {}
                     Err(error) => only_store(error)?,
                 }
             }

@@ -11,8 +11,9 @@ use super::lane::{ignore_conflict, only_store};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::engine::apply::{Applied, Beside};
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::apply::Beside;
+use crate::engine::attempt::{Attempt, retry};
+use crate::engine::core::{Core, Tenant};
 use crate::engine::error::JitError;
 use crate::engine::records::{ReviewRecord, body, put};
 use crate::engine::stops::InForce;
@@ -152,16 +153,16 @@ impl Core {
         let note = short(&note);
         let details: BTreeMap<String, String> =
             details.iter().take(DETAILS).map(|(name, text)| (short(name), short(text))).collect();
-        for _ in 0..TRIES {
+        let applied = retry!(async {
             let now = self.store.now().await?;
             let loaded = match self.load(&record.at.tenant, question.access, now).await {
                 Ok(loaded) => loaded,
-                Err(error) => return only_store(error),
+                Err(error) => return only_store(error).map(Attempt::Done),
             };
             let release = claim.iter().cloned().collect();
             let InForce { settings, guards, .. } = match self.in_force(&record.at.tenant).await {
                 Ok(in_force) => in_force,
-                Err(error) => return only_store(error),
+                Err(error) => return only_store(error).map(Attempt::Done),
             };
             let beside = Beside { writes: vec![Write::deleting(record)], release, guards };
             let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
@@ -178,23 +179,22 @@ impl Core {
                 unit_of_work.about(&loaded.access, &[fact])?;
                 unit_of_work.change.writes.extend(beside.writes);
                 unit_of_work.change.release = beside.release;
-                return ignore_conflict(unit_of_work.commit().await);
+                return ignore_conflict(unit_of_work.commit().await).map(Attempt::Done);
             }
             let question = question.question;
             let event = Event::Answer(Answer { question, approver, verdict, at: now, note, details });
             match self.apply(&settings, None, &loaded, event, beside).await {
-                Ok(Applied::Done(_)) => return Ok(()),
+                Ok(Attempt::Done(_)) => Ok(Attempt::Done(())),
                 // the question itself may be gone: somebody else has the answer
-                Ok(Applied::Conflict) => {
+                Ok(Attempt::Overtaken) => {
                     let version = self.store.read(&record.at).await?.map(|now| now.version);
-                    if version != Some(record.version) {
-                        return Ok(());
-                    }
+                    let is_open = version == Some(record.version);
+                    Ok(if is_open { Attempt::Overtaken } else { Attempt::Done(()) })
                 }
-                Err(error) => return only_store(error),
+                Err(error) => only_store(error).map(Attempt::Done),
             }
-        }
-        Ok(())
+        });
+        applied.map(|_| ())
     }
 }
 
