@@ -12,8 +12,7 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
 use crate::model::access::{Access, Event, Refused, Step};
-use crate::model::grant::{Grant, Window};
-use crate::model::holding::{ArmedSwitch, Holding, mode};
+use crate::model::holding::{Holding, concerns_holding, mode};
 use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
 
@@ -162,14 +161,10 @@ impl Core {
         now: Time,
     ) -> Result<(), JitError> {
         let Some(realm) = access.realm() else { return Ok(()) };
-        let was = before.filter(|before| before.realm().is_some());
-        let (held, holds) = (was.is_some_and(in_holding), in_holding(access));
-        let due_before = was.and_then(Access::effect_due);
-        let moved = was.and_then(Access::window).map(Window::end) != access.window().map(Window::end);
-        if held == holds && due_before == access.effect_due() && !moved {
+        if !concerns_holding(before, access) {
             return Ok(());
         }
-        let tenant = access.tenant();
+        let (tenant, holds) = (access.tenant(), access.in_holding());
         let key = Holding::key(realm, &access.request().account);
         let owner_key = role_owner_key(realm, &access.request().role);
         let read = self.store.read_all(&[RecordKey::new(tenant, Kind::Holding, key), owner_key.clone()]).await?;
@@ -187,24 +182,8 @@ impl Core {
             Some(record) => body(record)?,
             None => Holding::new(tenant.clone(), realm.clone(), access.request().account.clone()),
         };
-        if holds {
-            holding.live.insert(access.id());
-        } else {
-            holding.live.remove(&access.id());
-        }
-        let known = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-        // the database's dead man's switch follows the window, and is dropped with a server that is
-        // written off
-        let live = matches!(access.grant(), Some(Grant::Active(_)));
-        let retired = matches!(access.grant(), Some(Grant::Retired(_)));
-        let membership = access.grant().and_then(Grant::membership);
-        let mine = |armed: &ArmedSwitch| membership.is_some_and(|membership| armed.membership.is_same(membership));
-        holding.armed.retain(|armed| !(retired && mine(armed)));
-        for armed in holding.armed.iter_mut().filter(|armed| live && moved && mine(armed)) {
-            armed.due = Some(now);
-        }
-        let follow = holding.armed.iter().filter_map(|armed| armed.due).min();
-        let due = [known, follow, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
+        let due = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+        let due = holding.follow(before, access, due, now);
         unit_of_work.holding(&holding, expect(record), due)?;
         Ok(())
     }
@@ -214,11 +193,6 @@ impl Core {
 fn lengthened(before: &Access, after: &Access) -> Option<Time> {
     let end = after.window()?.end();
     before.window().is_some_and(|before| before.end() < end).then_some(end)
-}
-
-/// Checks whether the access belongs among the live accesses of its account.
-pub(super) fn in_holding(access: &Access) -> bool {
-    access.grant().is_some_and(|grant| grant.is_live() || matches!(grant, Grant::Scheduled(_)))
 }
 
 /// Decodes the access of a record. If the record is damaged, returns the rest of it so that it can

@@ -19,7 +19,7 @@ use crate::engine::view::AccessView;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{ArmedSwitch, Holding, Orphan, Watch};
+use crate::model::holding::{Holding, by_name};
 use crate::policy::Action;
 use crate::store::{Expect, Kind, PageQuery, Record, RecordKey, StoreError};
 
@@ -186,20 +186,7 @@ impl Core {
             let step = before.access.handle(event, now).map_err(|refused| refused.why)?;
             let mut old = held(at(0), tenant, &from, &account)?;
             let mut new = held(at(1), tenant, &to.realm, &account)?;
-            if old.live.remove(&id) {
-                new.live.insert(id);
-            }
-            if let Some(membership) = before.access.grant().and_then(Grant::membership) {
-                let named =
-                    |armed: &mut ArmedSwitch| armed.target == *target && armed.membership.role == membership.role;
-                for armed in old.armed.extract_if(.., named) {
-                    let known = new.armed.iter().any(|other| other.membership.role == armed.membership.role);
-                    if !known {
-                        let membership = by_name(&armed.membership);
-                        new.armed.push(ArmedSwitch { membership, end: None, due: Some(now), ..armed });
-                    }
-                }
-            }
+            old.carry(&mut new, &before.access, target, now);
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             match at(2).map(body::<RoleOwner>).transpose()? {
                 None => {
@@ -264,17 +251,9 @@ impl Core {
             };
             let mut new = held(at(1), tenant, &to.realm, account)?;
             let now = self.store.now().await?;
-            let watched: Vec<Watch> = old.watched.extract_if(.., |watch| watch.target == *target).collect();
-            let orphans: Vec<Orphan> = old.orphans.extract_if(.., |orphan| orphan.target == *target).collect();
-            if watched.is_empty() && orphans.is_empty() {
+            if !old.carry_looks(&mut new, target, now) {
                 return Ok(Attempt::Done(()));
             }
-            let looks =
-                watched.into_iter().map(|watch| Watch { membership: by_name(&watch.membership), next: now, ..watch });
-            new.watched.extend(looks);
-            let taken =
-                orphans.into_iter().map(|one| Orphan { membership: by_name(&one.membership), retry_at: now, ..one });
-            new.orphans.extend(taken);
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
             Ok(unit_of_work.attempt().await?)
@@ -313,8 +292,4 @@ fn write_places(
     let due = was.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
     unit_of_work.holding(old, expect(was), due)?;
     unit_of_work.holding(new, expect(is), Some(now))
-}
-
-fn by_name(membership: &Membership) -> Membership {
-    Membership { account_id: None, role_id: None, ..membership.clone() }
 }

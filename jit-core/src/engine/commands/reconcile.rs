@@ -18,7 +18,7 @@ use crate::engine::who::Who;
 use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::{Holding, Orphan};
+use crate::model::holding::Holding;
 use crate::policy::Action;
 use crate::store::{Kind, PageQuery, RecordKey};
 
@@ -224,11 +224,9 @@ impl Core {
                 None => Holding::new(tenant.clone(), realm.clone(), holder.account.clone()),
             };
             let now = self.store.now().await?;
-            let membership = subject_of(holder);
-            if holding.orphans.iter().any(|orphan| orphan.membership == membership) {
+            if !holding.order_away(target.clone(), subject_of(holder), now) {
                 return Ok(Attempt::Done(()));
             }
-            holding.orphans.push(Orphan { target: target.clone(), membership, retry_at: now });
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             unit_of_work.fact(
                 AuditEvent::new(EventKind::Revoking)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::engine::apply::{Loaded, in_holding, loaded};
+use crate::engine::apply::{Loaded, loaded};
 use crate::engine::attempt::{Attempt, retry};
 use crate::engine::core::{Core, Tenant};
 use crate::engine::records::{access_key, body};
@@ -12,7 +12,7 @@ use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{AccessId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::{Holding, Orphan, Watch};
+use crate::model::holding::Holding;
 use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
 /// Account work: one claimed holding with all its accesses.
@@ -78,9 +78,7 @@ impl AccountWork {
             for id in case.holding.live.clone() {
                 match records.next().flatten() {
                     Some(record) => case.take(id, &record, now),
-                    None => {
-                        case.holding.live.remove(&id);
-                    }
+                    None => case.holding.forget(id),
                 }
             }
         }
@@ -97,7 +95,7 @@ impl AccountWork {
                 self.accesses.insert(id, loaded);
             }
             Err(error) => {
-                self.holding.live.remove(&id);
+                self.holding.forget(id);
                 self.changed = true;
                 self.findings.push(
                     AuditEvent::new(EventKind::Finding)
@@ -166,7 +164,7 @@ impl AccountWork {
 
     /// Grants nothing to the account until this time.
     pub(super) fn quiet(&mut self, until: Time) {
-        self.holding.quiet_until = self.holding.quiet_until.max(Some(until));
+        self.holding.keep_quiet(until);
         self.changed = true;
     }
 
@@ -180,8 +178,7 @@ impl AccountWork {
         let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? else { return Ok(false) };
         self.take(id, &record, now);
         if self.accesses.contains_key(&id) {
-            self.holding.live.insert(id);
-            self.holding.watched.retain(|watch| watch.access != id);
+            self.holding.take_back(id);
             return Ok(true);
         }
         Ok(false)
@@ -189,12 +186,8 @@ impl AccountWork {
 
     /// Moves accesses that ended from the live ones to the watched ones.
     fn tidy(&mut self) {
-        for (id, loaded) in &self.accesses {
-            if in_holding(&loaded.access) || !self.holding.live.remove(id) {
-                continue;
-            }
-            self.holding.watched.retain(|watch| watch.access != *id);
-            self.holding.watched.extend(loaded.access.watch());
+        for loaded in self.accesses.values() {
+            self.holding.place(&loaded.access);
         }
     }
 
@@ -288,39 +281,14 @@ impl AccountWork {
         use crate::store::Kind;
         let key = Holding::key(&self.holding.realm, &self.holding.account);
         let at = RecordKey::new(&self.holding.tenant, Kind::Holding, key);
-        let mine = std::mem::replace(&mut self.holding, self.before.clone());
+        let mut theirs = self.before.clone();
         if let Some(record) = core.store.read(&at).await? {
-            self.holding = body(&record)?;
+            theirs = body(&record)?;
             self.version = record.version;
         }
-        // what this pass found out about watches and orphans stands beside what others added
-        // meanwhile
-        let done = |orphan: &Orphan| self.before.orphans.contains(orphan) && !mine.orphans.contains(orphan);
-        self.holding.orphans.retain(|orphan| !done(orphan));
-        let news: Vec<Watch> =
-            mine.watched.iter().filter(|watch| !self.before.watched.contains(watch)).cloned().collect();
-        let was: Vec<AccessId> = self.before.watched.iter().map(|watch| watch.access).collect();
-        let is: Vec<AccessId> = mine.watched.iter().map(|watch| watch.access).collect();
-        // a watch that this pass left alone is as others have it now: they may have made it due
-        self.holding.watched.retain(|watch| {
-            let over = was.contains(&watch.access) && !is.contains(&watch.access);
-            !over && !news.iter().any(|newer| newer.access == watch.access)
-        });
-        self.holding.watched.extend(news);
-        self.holding.quiet_until = self.holding.quiet_until.max(mine.quiet_until);
-        // others only make a dead man's switch due
-        let mut armed = mine.armed;
-        for one in &mut armed {
-            let theirs = self.holding.armed.iter().find(|other| other.membership == one.membership);
-            let was = self.before.armed.iter().find(|other| other.membership == one.membership);
-            if let (Some(theirs), Some(was)) = (theirs, was)
-                && theirs.due != was.due
-            {
-                one.due = [one.due, theirs.due].into_iter().flatten().min();
-            }
-        }
-        self.holding.armed = armed;
-        self.before = self.holding.clone();
+        // the next merge, if there is one, has this version in common with others
+        let before = std::mem::replace(&mut self.before, theirs.clone());
+        self.holding = Holding::merge(&before, self.holding.clone(), theirs);
         let events = std::mem::take(&mut self.events);
         self.facts.clear();
         self.accesses.clear();

@@ -247,12 +247,7 @@ impl Pump {
                 return Ok(());
             };
             let now = self.core.store.now().await?;
-            for watch in &mut holding.watched {
-                watch.next = now;
-            }
-            for armed in &mut holding.armed {
-                armed.due = Some(now);
-            }
+            holding.look_now(now);
             let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
             let what = Writing::Put { body, schedule: Some(schedule_of(&holding, now)), labels: record.labels.clone() };
             let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };

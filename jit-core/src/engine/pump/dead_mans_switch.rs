@@ -10,10 +10,9 @@ use tokio::time::Instant;
 use super::Pump;
 use super::account_work::AccountWork;
 use super::counted::Counted;
-use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::audit_event::{AuditEvent, EventKind, stamp};
-use crate::clock::{Time, after, span, to_std};
+use crate::clock::{Time, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Membership, Rejection,
@@ -24,7 +23,7 @@ use crate::engine::who::Who;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{ArmedSwitch, Holding, WantedSwitch, mode, wanted_dead_mans_switches};
+use crate::model::holding::{Holding, WantedSwitch, mode, wanted_dead_mans_switches};
 use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 
@@ -143,20 +142,12 @@ impl Pass<'_> {
         let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
         let (mut whose, mut memberships) = (Vec::new(), Vec::new());
         for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
-            let wanted = wanted_dead_mans_switches(&case.live());
-            let over = |membership: &Membership| !wanted.iter().any(|wanted| wanted.membership.is_same(membership));
-            let mut elsewhere = false;
-            for armed in case.holding.armed.iter_mut().filter(|armed| armed.due.is_some_and(|due| due <= now)) {
-                if armed.target != self.target {
-                    armed.due = Some(after(now, RETRY_LONGEST));
-                    elsewhere = true;
-                } else if over(&armed.membership) {
-                    whose.push(place);
-                    memberships.push(armed.membership.clone());
-                }
-            }
-            if elsewhere {
+            if case.holding.postpone_switches_elsewhere(&self.target, now) {
                 case.touch();
+            }
+            for membership in case.holding.switches_to_disarm(&self.target, &case.live(), now) {
+                whose.push(place);
+                memberships.push(membership);
             }
         }
         if memberships.is_empty() {
@@ -175,26 +166,18 @@ impl Pass<'_> {
 
 fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
     case.touch();
-    let Some(entry) = case.holding.armed.iter_mut().find(|armed| armed.membership.is_same(&wanted.membership)) else {
-        return;
-    };
     let news = match answer {
         Ok(armed) => {
-            // a move closer, to the end of a window that has begun, is no news
-            let news = entry.end.is_none() || entry.end < wanted.end;
-            (entry.end, entry.due, entry.last_error) = (wanted.end.or(entry.end).or(Some(now)), None, None);
-            news.then_some(Event::SwitchArmed(armed))
+            case.holding.switch_armed(&wanted.membership, wanted.end, now).then_some(Event::SwitchArmed(armed))
         }
         // it is armed once the server is identified
         Err(error) if error.is_another_server() => {
-            entry.due = Some(again(entry, now));
+            case.holding.switch_delayed(&wanted.membership, now);
             None
         }
         Err(error) => {
             let why = error.with_causes();
-            let news = entry.last_error.as_ref() != Some(&why);
-            (entry.due, entry.last_error) = (Some(again(entry, now)), Some(why.clone()));
-            news.then_some(Event::SwitchMissing { why })
+            case.holding.switch_failed(&wanted.membership, &why, now).then_some(Event::SwitchMissing { why })
         }
     };
     if let Some(event) = news {
@@ -202,16 +185,11 @@ fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, Da
     }
 }
 
-/// Returns the time of the next try after a failure: soon at first, then less often.
-fn again(entry: &ArmedSwitch, now: Time) -> Time {
-    after(now, if entry.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
-}
-
 fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
     case.touch();
     match answer {
         Ok(Disarmed { fired_at, .. }) => {
-            case.holding.armed.retain(|armed| !armed.membership.is_same(membership));
+            case.holding.switch_gone(membership);
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
                 let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
@@ -228,10 +206,7 @@ fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disa
             }
         }
         Err(error) => {
-            let why = error.with_causes();
-            for armed in case.holding.armed.iter_mut().filter(|armed| armed.membership.is_same(membership)) {
-                (armed.due, armed.last_error) = (Some(again(armed, now)), Some(why.clone()));
-            }
+            case.holding.switch_failed(membership, &error.with_causes(), now);
         }
     }
 }

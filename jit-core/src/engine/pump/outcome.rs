@@ -2,24 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use chrono::TimeDelta;
-
 use super::account_work::AccountWork;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::database::{DatabaseError, Membership, Seen};
 use crate::engine::core::Core;
 use crate::id::{AccessId, RoleName};
-use crate::model::access::Event;
+use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{Closing, Look, Orphan, judge, look};
+use crate::model::holding::{Closing, Look, RETRY_FIRST, judge, look, retry_wait};
 use crate::model::proof::VerifiedEnd;
 use crate::store::StoreError;
-
-/// First wait of one order that failed while its server answers; it doubles with each failure.
-pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
-/// Longest wait of one order that failed while its server answers.
-pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
 /// Marks of objects that were owned before a grant; none if they are too many. An error says why
 /// they could not be read.
@@ -117,8 +110,7 @@ pub(super) async fn look_again(
         Look::Finding(how) => case.findings.push(about(EventKind::Finding).with("why", how)),
         Look::Gone => case.findings.push(about(EventKind::StillGone)),
     }
-    case.holding.watched.retain(|other| other.access != id);
-    case.holding.watched.extend(watch.looked(now, seen, incarnation));
+    case.holding.looked(&watch, seen, incarnation, now);
     Ok(())
 }
 
@@ -143,9 +135,7 @@ pub(super) fn ended(case: &mut AccountWork, closing: &Closing, outcome: Outcome,
                     Some(Grant::Revoking(revoking)) => revoking.failures,
                     _ => 0,
                 };
-                let factor = 1_i32.checked_shl(failures.min(8)).unwrap_or(1);
-                let wait = RETRY_FIRST.checked_mul(factor).unwrap_or(RETRY_LONGEST).min(RETRY_LONGEST);
-                let retry_at = if at_once { now } else { after(now, wait) };
+                let retry_at = if at_once { now } else { after(now, retry_wait(failures)) };
                 case.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
             }
         }
@@ -154,11 +144,8 @@ pub(super) fn ended(case: &mut AccountWork, closing: &Closing, outcome: Outcome,
 
 /// Drops orphans that a live access accounts for by now: they are revoked when that access ends.
 pub(super) fn drop_accounted(case: &mut AccountWork) {
-    let live: Vec<Membership> =
-        case.live().iter().filter_map(|access| access.grant().and_then(Grant::membership).cloned()).collect();
-    let before = case.holding.orphans.len();
-    case.holding.orphans.retain(|orphan| !live.iter().any(|held| held.is_same(&orphan.membership)));
-    if case.holding.orphans.len() != before {
+    let live: Vec<&Access> = case.accesses.values().map(|loaded| &loaded.access).collect();
+    if case.holding.drop_accounted(&live) {
         case.touch();
     }
 }
@@ -169,14 +156,11 @@ fn orphan_ended(case: &mut AccountWork, membership: &Membership, left: Option<St
     let fact = |what| AuditEvent::new(what).with("account", membership.account.as_str()).with("role", role.as_str());
     match left {
         None => {
-            case.holding.orphans.retain(|orphan| orphan.membership != *membership);
+            case.holding.orphan_gone(membership);
             case.findings.push(fact(EventKind::Reconciled).with("orphaned", true).with("verified", true));
         }
         Some(why) => {
-            let retry_at = after(now, RETRY_LONGEST);
-            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.membership == *membership) {
-                *orphan = Orphan { retry_at, ..orphan.clone() };
-            }
+            case.holding.orphan_left(membership, now);
             case.findings.push(fact(EventKind::RevokeFailed).with("orphaned", true).with("why", why));
         }
     }

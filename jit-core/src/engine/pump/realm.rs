@@ -12,7 +12,7 @@ use super::gate::Found;
 use super::in_hand::Held;
 use super::lane::ignore_conflict;
 use super::look::{Asked, Why};
-use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
+use super::outcome::{Owned, Told, begin, drop_accounted, look_again};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
 use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity, Membership, Observation};
@@ -22,7 +22,7 @@ use crate::engine::unit_of_work::UnitOfWork;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::settled;
+use crate::model::holding::{RETRY_LONGEST, settled};
 use crate::store::StoreError;
 
 /// One pass over the accounts of one tenant in one realm, through one target.

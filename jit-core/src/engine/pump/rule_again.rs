@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::account_work::AccountWork;
-use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, due};
 use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
@@ -14,6 +13,7 @@ use crate::engine::stops::StopsNow;
 use crate::id::{AccessId, QuestionId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
+use crate::model::holding::{RETRY_FIRST, RETRY_LONGEST};
 use crate::store::{ClockState, StoreError, Write};
 
 /// Limit for the directory before a grant: the ends of others wait behind it.
