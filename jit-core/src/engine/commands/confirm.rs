@@ -7,14 +7,14 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{Continuity, Grantor, Identity, Membership, Seen};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
-use crate::engine::attempt::{Attempt, until_committed};
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{
-    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::records::{
+    RealmRecord, RoleOwner, TargetRecord, body, expect, put, realm_key, role_owner_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
@@ -86,7 +86,7 @@ impl Jit {
         if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found, false).await? {
             return Err(JitError::TargetRefused { target: name.clone(), why });
         }
-        let fact = AuditEvent::new(EventKind::TargetConfirmed)
+        let audit_event = AuditEvent::new(EventKind::TargetConfirmed)
             .with("target", name.as_str())
             .with("realm", found.realm.as_str())
             .with("incarnation", found.incarnation.as_str())
@@ -95,7 +95,7 @@ impl Jit {
         let confirm = move |record: &mut TargetRecord| {
             *record = TargetRecord { realm: Some(realm.clone()), ..TargetRecord::default() };
         };
-        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.on_target(&settings, actor, name, audit_event, confirm).await?;
         self.core.looked(&self.tenant, &found.realm).await?;
         self.lanes.confirmed(&self.tenant, &settings, name, &found).await?;
         let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
@@ -110,48 +110,6 @@ impl Jit {
 }
 
 impl Core {
-    /// Returns the accesses through this target that are live, or to be granted, in another realm
-    /// than this one.
-    pub(in crate::engine) async fn elsewhere(
-        &self,
-        tenant: &TenantId,
-        target: &TargetName,
-        realm: &RealmId,
-    ) -> Result<Vec<Access>, StoreError> {
-        let through =
-            |access: &Access| access.realm().is_some_and(|was| was != realm) && access.request().target == *target;
-        self.open_where(tenant, through).await
-    }
-
-    /// Returns the open accesses that satisfy the predicate.
-    pub(in crate::engine) async fn open_where(
-        &self,
-        tenant: &TenantId,
-        wanted: impl Fn(&Access) -> bool + Send,
-    ) -> Result<Vec<Access>, StoreError> {
-        let mut open = Vec::new();
-        let mut after = None;
-        loop {
-            let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
-            let page = self.store.page(&ask).await?;
-            let now = self.store.now().await?;
-            for record in &page {
-                match loaded(record, now).map(|loaded| loaded.access) {
-                    Ok(access) if wanted(&access) => open.push(access),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "an access cannot be read and is skipped: reconcile the target")
-                    }
-                }
-            }
-            after = page.last().map(|record| record.at.key.clone());
-            if after.is_none() {
-                return Ok(open);
-            }
-        }
-    }
-
     /// Moves one access, and its place, to the realm that has its data now. Ids of the old server
     /// mean nothing there, but names do.
     async fn carry(
@@ -258,16 +216,6 @@ impl Core {
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
             Ok(unit_of_work.attempt().await?)
         })
-    }
-
-    /// Returns the realm that the target is known by, if there is one.
-    pub(in crate::engine) async fn realm_of(
-        &self,
-        tenant: &TenantId,
-        target: &TargetName,
-    ) -> Result<Option<RealmId>, StoreError> {
-        let known: TargetRecord = body_or_default(self.store.read(&target_key(tenant, target)).await?.as_ref())?;
-        Ok(known.realm)
     }
 }
 

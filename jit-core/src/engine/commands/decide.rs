@@ -2,12 +2,12 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
 use crate::engine::ask::About;
-use crate::engine::attempt::until_committed;
-use crate::engine::core::Tenant;
 use crate::engine::error::JitError;
-use crate::engine::stops::{InForce, StopsNow};
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::rules::stops::{InForce, StopsNow};
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::model::access::Event;
 use crate::model::approval::{Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};

@@ -4,10 +4,10 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::error::JitError;
-use crate::engine::prove::no_factor;
-use crate::engine::records::{factor_key, put_bytes};
-use crate::engine::stops::InForce;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::factors::no_factor;
+use crate::engine::repository::records::{factor_key, put_bytes};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::InForce;
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;
@@ -49,7 +49,7 @@ impl Jit {
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
-        unit_of_work.fact(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
         unit_of_work.commit().await?;
         Ok(enrolment)
     }
@@ -68,7 +68,7 @@ impl Jit {
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.extend(proof.writes);
-        unit_of_work.fact(AuditEvent::new(EventKind::Enrolled).with("factor", response.factor.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::Enrolled).with("factor", response.factor.as_str()));
         unit_of_work.commit().await?;
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Jit {
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(Write::deleting(&record));
         unit_of_work
-            .fact(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
+            .audit(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
         unit_of_work.commit().await?;
         Ok(())
     }

@@ -8,13 +8,14 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, Membership, OfTheBroker};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
-use crate::engine::attempt::{Attempt, until_committed};
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{TargetRecord, body, body_or_default, expect, target_key};
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::Who;
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{TargetRecord, body, body_or_default, expect, target_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
@@ -140,7 +141,7 @@ impl Jit {
         }
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        unit_of_work.fact(
+        unit_of_work.audit(
             AuditEvent::new(EventKind::Reconciled)
                 .with("target", target.as_str())
                 .with("found", drifts.iter().map(|(drift, _)| told(drift)).collect::<Vec<String>>())
@@ -228,7 +229,7 @@ impl Core {
                 return Ok(Attempt::Done(()));
             }
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
-            unit_of_work.fact(
+            unit_of_work.audit(
                 AuditEvent::new(EventKind::Revoking)
                     .with("orphaned", true)
                     .with("target", target.as_str())

@@ -7,27 +7,25 @@ use chrono::TimeDelta;
 use crate::actor::Actor;
 use crate::alike::{Known, refusal};
 use crate::audit_event::{AuditEvent, EventKind};
-use crate::clock::Time;
 use crate::database::{Capabilities, DeadMansSwitch, Membership};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
 use crate::engine::ask::AccessRequest;
-use crate::engine::attempt::{Attempt, retry};
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
-    stops_key, target_key,
+use crate::engine::repository::attempt::{Attempt, retry};
+use crate::engine::repository::records::{
+    AskedBefore, LastEmergency, TargetRecord, ask_key, body, body_or_default, emergency_key, guard, put, stops_key,
+    target_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::approval::{Confirmation, Parties};
-use crate::model::holding::Holding;
 use crate::model::request::Request;
 use crate::policy::{DeadMansSwitchPolicy, Ruling};
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey};
+use crate::store::{ClockState, Expect, Record, RecordKey};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// Time for which a request waits for the target to report standing memberships. What it does not
@@ -189,14 +187,14 @@ impl Jit {
         }
         let now = core.store.now().await?;
         let id = AccessId::fresh(now, &*core.entropy);
-        let fact = AuditEvent::new(EventKind::Requested)
+        let audit_event = AuditEvent::new(EventKind::Requested)
             .with("duration", request.duration)
             .with("reason", request.reason.as_str())
             .maybe("ticket", request.ticket.as_deref())
             .maybe("start", request.start);
         let mut access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
-        let fact = fact.with("state", access.state()).with("awaits", access.pending_on());
-        let mut facts = vec![fact];
+        let audit_event = audit_event.with("state", access.state()).with("awaits", access.pending_on());
+        let mut facts = vec![audit_event];
         if let Some(owed) = &access.approval().plan().break_glass {
             let review_by = owed.review_by.describe();
             facts.push(
@@ -348,7 +346,7 @@ impl Core {
         let short = |text: &str| taken("text", text, LONGEST_NOTE).unwrap_or_default().to_owned();
         let what =
             if matches!(error, JitError::Standing { .. }) { EventKind::Finding } else { EventKind::RequestRefused };
-        unit_of_work.fact(
+        unit_of_work.audit(
             AuditEvent::new(what)
                 .with("target", short(&ask.target))
                 .with("role", short(&ask.role))
@@ -388,23 +386,6 @@ impl Core {
         let keys: Vec<RecordKey> = humans.iter().map(|human| emergency_key(tenant, human)).collect();
         let read = self.store.read_all(&keys).await?;
         Ok(keys.into_iter().zip(read).collect())
-    }
-
-    /// Returns all live accesses of the account in the realm.
-    pub(in crate::engine) async fn live_of(
-        &self,
-        tenant: &crate::id::TenantId,
-        realm: &RealmId,
-        account: &crate::id::Account,
-    ) -> Result<Vec<Access>, crate::store::StoreError> {
-        let key = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account));
-        let Some(record) = self.store.read(&key).await? else { return Ok(Vec::new()) };
-        let holding: Holding = body(&record)?;
-        let keys: Vec<RecordKey> = holding.live.iter().map(|id| access_key(tenant, *id)).collect();
-        let now: Time = self.store.now().await?;
-        let read = self.store.read_all(&keys).await?;
-        // the pump ends damaged accesses; they do not stand in the way of asking
-        Ok(read.iter().flatten().filter_map(|record| loaded(record, now).ok()).map(|loaded| loaded.access).collect())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::attempt::until_committed;
 use crate::engine::error::JitError;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::Event;

@@ -4,14 +4,14 @@ use crate::actor::Actor;
 use crate::alike::refusal;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
 use crate::engine::ask::Scope;
-use crate::engine::attempt::until_committed;
-use crate::engine::core::Tenant;
 use crate::engine::error::JitError;
-use crate::engine::records::{body_or_default, put, stops_key};
-use crate::engine::stops::{Stop, Stops, WHO_WITHIN};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{body_or_default, put, stops_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::{Stop, Stops, WHO_WITHIN};
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
@@ -42,12 +42,13 @@ impl Jit {
             stops.stops.retain(|stop| stop.scope != scope);
             let (by, core) = (actor.principal.clone(), &self.core);
             let stop = core.new_stop(&settings, &self.tenant, scope.clone(), by, reason.to_owned(), now).await?;
-            let fact = AuditEvent::new(EventKind::Stopped).with("scope", scope.to_string()).with("reason", reason);
+            let audit_event =
+                AuditEvent::new(EventKind::Stopped).with("scope", scope.to_string()).with("reason", reason);
             stops.stops.push(stop);
             let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("stops:{}", self.tenant) };
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
-            unit_of_work.fact(fact);
+            unit_of_work.audit(audit_event);
             Ok(unit_of_work.attempt().await?)
         })
     }
@@ -141,7 +142,7 @@ impl Jit {
             }
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
-            unit_of_work.fact(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
+            unit_of_work.audit(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
             Ok(unit_of_work.attempt().await?)
         })
     }

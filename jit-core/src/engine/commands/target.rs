@@ -9,13 +9,13 @@ use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
 use crate::engine::Jit;
 use crate::engine::ask::Filter;
-use crate::engine::attempt::until_committed;
 use crate::engine::contain;
-use crate::engine::core::Tenant;
 use crate::engine::error::JitError;
-use crate::engine::records::{TargetRecord, body_or_default, put, target_key};
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::SHOWS_WITHIN;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::repository::records::{TargetRecord, body_or_default, put, target_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::SHOWS_WITHIN;
+use crate::engine::tenant::Tenant;
 use crate::id::{RoleName, TargetName};
 use crate::model::access::Event;
 use crate::policy::Action;
@@ -163,8 +163,8 @@ impl Jit {
             settings.database(name)?;
         }
         let now = self.core.store.now().await?;
-        let fact = AuditEvent::new(EventKind::Retired).with("target", name.as_str());
-        self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
+        let audit_event = AuditEvent::new(EventKind::Retired).with("target", name.as_str());
+        self.on_target(&settings, actor, name, audit_event, |record| record.retired = Some(now)).await?;
         let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
         let mut closed = 0_usize;
         loop {
@@ -195,9 +195,9 @@ impl Jit {
         let shown = self.core.tasks.within(SHOWS_WITHIN, database.identify()).await;
         let shown = shown.and_then(Result::ok).map(|shown| shown.realm);
         let known = self.core.realm_of(&self.tenant, name).await?;
-        let fact = AuditEvent::new(EventKind::TargetConfirmed).with("target", name.as_str());
+        let audit_event = AuditEvent::new(EventKind::TargetConfirmed).with("target", name.as_str());
         let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
-        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.on_target(&settings, actor, name, audit_event, confirm).await?;
         for realm in [known, shown].into_iter().flatten() {
             self.core.looked(&self.tenant, &realm).await?;
         }
@@ -210,7 +210,7 @@ impl Jit {
         settings: &Tenant,
         actor: &Actor,
         name: &TargetName,
-        fact: AuditEvent,
+        audit_event: AuditEvent,
         change: impl Fn(&mut TargetRecord) + Send,
     ) -> Result<(), JitError> {
         until_committed!(async {
@@ -224,7 +224,7 @@ impl Jit {
             let schedule = is_contacted.then(|| Schedule::contact(&self.tenant, name, now));
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
-            unit_of_work.fact(fact.clone());
+            unit_of_work.audit(audit_event.clone());
             Ok(unit_of_work.attempt().await?)
         })
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::engine::apply::{Loaded, loaded};
-use crate::engine::attempt::{Attempt, retry};
-use crate::engine::core::{Core, Tenant};
-use crate::engine::records::{access_key, body};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::core::Core;
+use crate::engine::repository::attempt::{Attempt, retry};
+use crate::engine::repository::records::{access_key, body};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::repository::{Loaded, loaded};
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
@@ -49,7 +50,7 @@ impl AccountWork {
     /// Reads what was claimed. A holding that cannot be read is reported, and left for the next
     /// pass.
     pub(super) async fn load(core: &Core, claimed: Vec<Claimed>, now: Time) -> Result<Vec<Self>, StoreError> {
-        let mut cases = Vec::new();
+        let mut accounts = Vec::new();
         let mut keys = Vec::new();
         for Claimed { record, claim } in claimed {
             let holding: Holding = match body(&record) {
@@ -60,7 +61,7 @@ impl AccountWork {
                 }
             };
             keys.extend(holding.live.iter().map(|id| access_key(&holding.tenant, *id)));
-            cases.push(Self {
+            accounts.push(Self {
                 claim,
                 before: holding.clone(),
                 holding,
@@ -74,15 +75,15 @@ impl AccountWork {
             });
         }
         let mut records = core.store.read_all(&keys).await?.into_iter();
-        for case in &mut cases {
-            for id in case.holding.live.clone() {
+        for work in &mut accounts {
+            for id in work.holding.live.clone() {
                 match records.next().flatten() {
-                    Some(record) => case.take(id, &record, now),
-                    None => case.holding.forget(id),
+                    Some(record) => work.take(id, &record, now),
+                    None => work.holding.forget(id),
                 }
             }
         }
-        Ok(cases)
+        Ok(accounts)
     }
 
     fn take(&mut self, id: AccessId, record: &crate::store::Record, now: Time) {
@@ -243,7 +244,7 @@ impl AccountWork {
             }
         }
         for finding in &self.findings {
-            unit_of_work.fact(finding.clone());
+            unit_of_work.audit(finding.clone());
         }
         let live = self.accesses.values().map(|loaded| &loaded.access);
         let due = self.holding.due(live);

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use super::Pump;
 use super::contact::{a_copy, another_realm};
-use super::lane::ignore_conflict;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Identity};
-use crate::engine::attempt::{Attempt, retry};
-use crate::engine::core::Tenant;
-use crate::engine::records::{
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, retry};
+use crate::engine::repository::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, schedule_of, target_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::Who;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::holding::Holding;
 use crate::store::{Change, Kind, Lane, PageQuery, Record, StoreError, Write, Writing};
@@ -97,9 +96,9 @@ impl Pump {
         if known.stranger.as_ref() == Some(&identity.realm) || known.realm.as_ref() == Some(&identity.realm) {
             return Ok(());
         }
-        let fact = another_realm(target, known.realm.as_ref(), &identity.realm);
+        let audit_event = another_realm(target, known.realm.as_ref(), &identity.realm);
         let next = TargetRecord { stranger: Some(identity.realm.clone()), ..known };
-        self.remember((tenant, settings, target), record, &next, Some(fact)).await
+        self.remember((tenant, settings, target), record, &next, Some(audit_event)).await
     }
 
     /// Records that another server with the same identifier answers under the target's name, and
@@ -117,9 +116,9 @@ impl Pump {
         if known.copy.is_some() == why.is_some() {
             return Ok(());
         }
-        let fact = why.map(|why| a_copy(target, identity, why));
+        let audit_event = why.map(|why| a_copy(target, identity, why));
         let next = TargetRecord { copy: why.map(str::to_owned), ..known };
-        self.remember((tenant, settings, target), record, &next, fact).await
+        self.remember((tenant, settings, target), record, &next, audit_event).await
     }
 
     /// Stores what is known of the target now, and logs the event. The schedule of its contact
@@ -129,13 +128,13 @@ impl Pump {
         (tenant, settings, target): (&TenantId, &Tenant, &TargetName),
         record: Option<Record>,
         next: &TargetRecord,
-        fact: Option<AuditEvent>,
+        audit_event: Option<AuditEvent>,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         let schedule = record.as_ref().and_then(|record| record.schedule.clone());
         unit_of_work.change.writes.push(put(target_key(tenant, target), record.as_ref(), next, schedule)?);
-        fact.into_iter().for_each(|fact| unit_of_work.fact(fact));
+        audit_event.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event));
         ignore_conflict(unit_of_work.commit().await)
     }
 
@@ -199,7 +198,7 @@ impl Pump {
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         if let Some(known) = &known {
-            unit_of_work.fact(
+            unit_of_work.audit(
                 AuditEvent::new(EventKind::IncarnationChanged)
                     .with("target", target.as_str())
                     .with("realm", identity.realm.as_str())

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use super::lane::{ignore_conflict, only_store};
 use super::{ELSEWHERE, Pump};
 use crate::clock::after;
-use crate::engine::apply::{Beside, loaded};
-use crate::engine::attempt::{Attempt, retry};
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{PolicySeen, body, encode, expect};
-use crate::engine::stops::{Stops, StopsNow};
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, only_store, retry};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{PolicySeen, body, encode, expect};
+use crate::engine::rules::stops::{Stops, StopsNow};
+use crate::engine::tenant::Tenant;
 use crate::id::QuestionId;
 use crate::model::access::{Access, Event};
 use crate::model::grant::Cause;

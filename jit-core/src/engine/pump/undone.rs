@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::{ELSEWHERE, Pump};
 use crate::clock::{Time, after};
-use crate::engine::apply::loaded;
-use crate::engine::records::{access_key, body};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{access_key, body};
 use crate::engine::view::AccessView;
 use crate::id::TenantId;
 use crate::model::access::Access;

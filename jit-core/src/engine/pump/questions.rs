@@ -7,17 +7,17 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::Pump;
-use super::lane::{ignore_conflict, only_store};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::engine::apply::Beside;
-use crate::engine::attempt::{Attempt, retry};
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{ReviewRecord, body, put};
-use crate::engine::stops::InForce;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, only_store, retry};
+use crate::engine::repository::records::{ReviewRecord, body, put};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::InForce;
+use crate::engine::tenant::Tenant;
 use crate::id::{ApproverName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::approval::{Answer, Verdict};
@@ -53,7 +53,7 @@ impl Pump {
         let ask = ClaimRequest { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
         let claimed = core.store.claim(&ask).await?;
         let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
-        let _held = core.in_hand.take(lane.as_str(), claims);
+        let _held = self.in_hand.take(lane.as_str(), claims);
         let count = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
         let asked = claimed.into_iter().map(|claimed| self.ask(&settings, &approver, claimed));
         futures_util::future::join_all(asked).await.into_iter().collect::<Result<(), StoreError>>()?;
@@ -169,14 +169,14 @@ impl Core {
             if question.waits_until(&loaded.access, now).is_none() {
                 // the answer came when nobody waited for it any more: it is logged, and counts for
                 // nothing
-                let fact = AuditEvent::new(EventKind::DecisionRefused)
+                let audit_event = AuditEvent::new(EventKind::DecisionRefused)
                     .with("approver", approver.as_str())
                     .with("tried", if verdict == Verdict::Approve { "approve" } else { "deny" })
                     .with("question", question.question.to_string())
                     .with("why", "what it answers is closed, or is asked anew")
                     .with("note", note);
                 let mut unit_of_work = UnitOfWork::new(self, &record.at.tenant, &settings, None, now);
-                unit_of_work.about(&loaded.access, &[fact])?;
+                unit_of_work.about(&loaded.access, &[audit_event])?;
                 unit_of_work.change.writes.extend(beside.writes);
                 unit_of_work.change.release = beside.release;
                 return ignore_conflict(unit_of_work.commit().await).map(Attempt::Done);

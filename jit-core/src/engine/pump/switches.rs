@@ -17,9 +17,10 @@ use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Membership, Rejection,
 };
-use crate::engine::core::{Core, Tenant};
-use crate::engine::records::{ARMED, TargetRecord, body, body_or_default, target_key};
-use crate::engine::who::Who;
+use crate::engine::core::Core;
+use crate::engine::repository::records::{ARMED, TargetRecord, body, body_or_default, target_key};
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
@@ -92,12 +93,12 @@ impl Pass<'_> {
     /// ended and whose revoke was tried but is not verified. Returns whether the server answered.
     pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
         let (mut whose, mut orders) = (Vec::new(), Vec::new());
-        for (place, case) in self.fit(now) {
+        for (place, work) in self.fit(now) {
             for wanted in
-                wanted_dead_mans_switches(&case.live()).into_iter().filter(|wanted| over || wanted.end.is_some())
+                wanted_dead_mans_switches(&work.live()).into_iter().filter(|wanted| over || wanted.end.is_some())
             {
-                let Some(armed) = case.holding.dead_mans_switch(&wanted.membership) else { continue };
-                let is_due = |due: Time| due <= now || case.begins(&wanted, &self.label);
+                let Some(armed) = work.holding.dead_mans_switch(&wanted.membership) else { continue };
+                let is_due = |due: Time| due <= now || work.begins(&wanted, &self.label);
                 if armed.target != self.target || !armed.due.is_some_and(is_due) {
                     continue;
                 }
@@ -115,15 +116,15 @@ impl Pass<'_> {
             return Served::Answered { restarted: false };
         }
         let call = self.call();
-        let (answers, served) = self.tell(&call, orders.len(), self.database.arm(&call, &orders)).await;
+        let (answers, served) = self.send(&call, orders.len(), self.database.arm(&call, &orders)).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
             if let Err(error) = &answer
                 && error.is_another_store()
             {
                 self.theirs.push((place, wanted.membership.clone(), copied(error)));
             }
-            if let Some(case) = self.cases.get_mut(place) {
-                armed(case, &wanted, answer, now);
+            if let Some(work) = self.accounts.get_mut(place) {
+                armed(work, &wanted, answer, now);
             }
         }
         served
@@ -132,8 +133,8 @@ impl Pass<'_> {
     /// Moves and disarms what the effects of this pass made due.
     pub(super) async fn follow(&mut self, now: Time) -> Served {
         let counted = Counted::from(now);
-        for case in &mut self.cases {
-            case.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
+        for work in &mut self.accounts {
+            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
         }
         let armed = self.arm(now, true).await;
         if let Served::Unreachable(_) = armed {
@@ -141,11 +142,12 @@ impl Pass<'_> {
         }
         let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
         let (mut whose, mut memberships) = (Vec::new(), Vec::new());
-        for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
-            if case.holding.postpone_switches_elsewhere(&self.target, now) {
-                case.touch();
+        for (place, work) in self.accounts.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok())
+        {
+            if work.holding.postpone_switches_elsewhere(&self.target, now) {
+                work.touch();
             }
-            for membership in case.holding.switches_to_disarm(&self.target, &case.live(), now) {
+            for membership in work.holding.switches_to_disarm(&self.target, &work.live(), now) {
                 whose.push(place);
                 memberships.push(membership);
             }
@@ -154,59 +156,60 @@ impl Pass<'_> {
             return armed;
         }
         let call = self.call();
-        let (answers, served) = self.tell(&call, memberships.len(), self.database.disarm(&call, &memberships)).await;
+        let (answers, served) = self.send(&call, memberships.len(), self.database.disarm(&call, &memberships)).await;
         for ((place, membership), answer) in whose.into_iter().zip(memberships).zip(answers) {
-            if let Some(case) = self.cases.get_mut(place) {
-                disarmed(case, &membership, answer, now);
+            if let Some(work) = self.accounts.get_mut(place) {
+                disarmed(work, &membership, answer, now);
             }
         }
         armed.and(served)
     }
 }
 
-fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
-    case.touch();
+fn armed(work: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
+    work.touch();
     let news = match answer {
         Ok(armed) => {
-            case.holding.switch_armed(&wanted.membership, wanted.end, now).then_some(Event::SwitchArmed(armed))
+            work.holding.switch_armed(&wanted.membership, wanted.end, now).then_some(Event::SwitchArmed(armed))
         }
         // it is armed once the server is identified
         Err(error) if error.is_another_server() => {
-            case.holding.switch_delayed(&wanted.membership, now);
+            work.holding.switch_delayed(&wanted.membership, now);
             None
         }
         Err(error) => {
             let why = error.with_causes();
-            case.holding.switch_failed(&wanted.membership, &why, now).then_some(Event::SwitchMissing { why })
+            work.holding.switch_failed(&wanted.membership, &why, now).then_some(Event::SwitchMissing { why })
         }
     };
     if let Some(event) = news {
-        case.handle(wanted.last, event, now);
+        work.handle(wanted.last, event, now);
     }
 }
 
-fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
-    case.touch();
+fn disarmed(work: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
+    work.touch();
     match answer {
         Ok(Disarmed { fired_at, .. }) => {
-            case.holding.switch_gone(membership);
+            work.holding.switch_gone(membership);
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
-                let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
+                let grant = work.accesses.get(id).and_then(|loaded| loaded.access.grant());
                 grant.and_then(Grant::membership).is_some_and(|held| held.is_same(membership))
             };
-            let whose: Vec<AccessId> = case.accesses.keys().copied().filter(was).collect();
+            let whose: Vec<AccessId> = work.accesses.keys().copied().filter(was).collect();
             if whose.is_empty() {
-                let fact = AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at));
-                let fact = fact.with("account", membership.account.as_str()).with("role", membership.role.as_str());
-                case.findings.push(fact);
+                let audit_event = AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at));
+                let audit_event =
+                    audit_event.with("account", membership.account.as_str()).with("role", membership.role.as_str());
+                work.findings.push(audit_event);
             }
             for id in whose {
-                case.handle(id, Event::SwitchFired { fired_at }, now);
+                work.handle(id, Event::SwitchFired { fired_at }, now);
             }
         }
         Err(error) => {
-            case.holding.switch_failed(membership, &error.with_causes(), now);
+            work.holding.switch_failed(membership, &error.with_causes(), now);
         }
     }
 }

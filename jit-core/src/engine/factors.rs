@@ -1,10 +1,11 @@
 //! Verification of second factors: each is used once, and wrong ones are counted.
 
-use super::attempt::{Attempt, until_committed};
-use super::core::{Core, Tenant};
+use super::core::Core;
 use super::error::JitError;
-use super::records::{OnceRecord, factor_key, once_key, put, put_bytes};
-use super::unit_of_work::UnitOfWork;
+use super::repository::attempt::{Attempt, until_committed};
+use super::repository::records::{OnceRecord, factor_key, once_key, put, put_bytes};
+use super::repository::unit_of_work::UnitOfWork;
+use super::tenant::Tenant;
 use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
@@ -104,19 +105,19 @@ impl Core {
         error: &FactorError,
     ) -> Result<Attempt<JitError>, JitError> {
         let why = error.to_string();
-        let fact = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
-        let mut facts = vec![fact(EventKind::FactorRefused)];
+        let audit_event = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
+        let mut facts = vec![audit_event(EventKind::FactorRefused)];
         let mut writes = Vec::new();
         if let FactorError::Wrong { keep, locked_until, .. } = error {
             let key = factor_key(&actor.tenant, name, &actor.principal);
             writes.extend(keep.as_ref().map(|keep| put_bytes(key, record, keep.clone())));
-            facts.extend(locked_until.map(|until| fact(EventKind::FactorLocked).with("until", until)));
+            facts.extend(locked_until.map(|until| audit_event(EventKind::FactorLocked).with("until", until)));
         }
         let now = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
         match access {
             Some(access) => unit_of_work.about(access, &facts)?,
-            None => facts.into_iter().for_each(|fact| unit_of_work.fact(fact)),
+            None => facts.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event)),
         }
         unit_of_work.change.writes.extend(writes);
         Ok(unit_of_work.attempt().await?.map(|()| JitError::FactorRefused { why }))

@@ -1,13 +1,15 @@
 //! Changes of records that others change too: each is tried until nobody is in the way.
 
-use super::error::JitError;
+use crate::clock::Time;
+use crate::engine::error::JitError;
+use crate::store::StoreError;
 
 /// Number of times a change is tried while others change the same records.
-pub(super) const TRIES: usize = 64;
+pub(in crate::engine) const TRIES: usize = 64;
 
 /// Outcome of one attempt to change records.
 #[derive(Debug)]
-pub(super) enum Attempt<T> {
+pub(in crate::engine) enum Attempt<T> {
     /// The change is committed, or there was nothing to change.
     Done(T),
     /// Somebody else changed a record meanwhile: read and decide again.
@@ -16,7 +18,7 @@ pub(super) enum Attempt<T> {
 
 impl<T> Attempt<T> {
     /// Changes the result of an attempt that was done.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Attempt<U> {
+    pub(in crate::engine) fn map<U>(self, change: impl FnOnce(T) -> U) -> Attempt<U> {
         match self {
             Self::Done(done) => Attempt::Done(change(done)),
             Self::Overtaken => Attempt::Overtaken,
@@ -31,10 +33,10 @@ impl<T> Attempt<T> {
 /// function would take an `AsyncFnMut`, but the futures of these are not known to be [`Send`].
 macro_rules! retry {
     ($attempt:expr) => {{
-        let mut outcome = Ok($crate::engine::attempt::Attempt::Overtaken);
-        for _ in 0..$crate::engine::attempt::TRIES {
+        let mut outcome = Ok($crate::engine::repository::attempt::Attempt::Overtaken);
+        for _ in 0..$crate::engine::repository::attempt::TRIES {
             outcome = $attempt.await;
-            if !matches!(outcome, Ok($crate::engine::attempt::Attempt::Overtaken)) {
+            if !matches!(outcome, Ok($crate::engine::repository::attempt::Attempt::Overtaken)) {
                 break;
             }
         }
@@ -46,17 +48,36 @@ macro_rules! retry {
 /// else was in the way each time.
 macro_rules! until_committed {
     ($attempt:expr) => {
-        $crate::engine::attempt::or_busy($crate::engine::attempt::retry!($attempt))
+        $crate::engine::repository::attempt::or_busy($crate::engine::repository::attempt::retry!($attempt))
     };
 }
 
-pub(super) use {retry, until_committed};
+pub(in crate::engine) use {retry, until_committed};
 
 /// Returns what was committed.
-pub(super) fn or_busy<T>(outcome: Result<Attempt<T>, JitError>) -> Result<T, JitError> {
+pub(in crate::engine) fn or_busy<T>(outcome: Result<Attempt<T>, JitError>) -> Result<T, JitError> {
     match outcome? {
         Attempt::Done(done) => Ok(done),
         Attempt::Overtaken => Err(JitError::Busy),
+    }
+}
+
+/// Takes a commit that others prevented for done: they were faster, or took the claim over.
+pub(in crate::engine) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {
+    match committed {
+        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::Fenced { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Turns a command's error into what the pump makes of it: a store error, or a warning in the log.
+pub(in crate::engine) fn only_store(error: JitError) -> Result<(), StoreError> {
+    match error {
+        JitError::Store(error) => Err(error),
+        other => {
+            tracing::warn!(error = %other, "left for the next pass");
+            Ok(())
+        }
     }
 }
 

@@ -1,52 +1,38 @@
 //! Application of one event to one access, committed with everything that follows from it.
 
-use super::attempt::{Attempt, until_committed};
-use super::core::{Core, Tenant};
-use super::error::JitError;
-use super::records::RoleOwner;
-use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
-use super::unit_of_work::UnitOfWork;
-use super::view::AccessView;
 use crate::actor::Actor;
-use crate::audit_event::{AuditEvent, EventKind};
+use crate::audit_event::AuditEvent;
 use crate::clock::Time;
-use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
+use crate::engine::core::Core;
+use crate::engine::error::JitError;
+use crate::engine::repository::Loaded;
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::records::RoleOwner;
+use crate::engine::repository::records::{add_guards, body, expect, put, role_owner_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
+use crate::engine::view::AccessView;
+use crate::id::{AccessId, QuestionId, TenantId};
 use crate::model::access::{Access, Event, Refused, Step};
 use crate::model::holding::{Holding, concerns_holding, mode};
 use crate::policy::DeadMansSwitchPolicy;
-use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
-
-/// Access as it was read.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    pub(super) access: Access,
-    pub(super) version: u64,
-    /// Findings for the log why the record is not believed. The access is then the rest of it, and
-    /// it is ending.
-    pub(super) damage: Vec<AuditEvent>,
-}
+use crate::store::{Claim, Expect, Kind, RecordKey, Write};
 
 /// Writes that go into the same commit as the access.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(in crate::engine) struct Beside {
     /// Records that must be as they were read, or are written too.
-    pub(super) writes: Vec<Write>,
+    pub(in crate::engine) writes: Vec<Write>,
     /// Claims to give back.
-    pub(super) release: Vec<Claim>,
+    pub(in crate::engine) release: Vec<Claim>,
     /// Records that must be unchanged since the judgement. Guards alone are nothing to commit.
-    pub(super) guards: Vec<Write>,
+    pub(in crate::engine) guards: Vec<Write>,
 }
 
 impl Core {
-    /// Loads an access of this tenant; another tenant's is not found (law 13).
-    pub(super) async fn load(&self, tenant: &TenantId, id: AccessId, now: Time) -> Result<Loaded, JitError> {
-        let record = self.store.read(&access_key(tenant, id)).await?.ok_or_else(|| JitError::no_access(id))?;
-        Ok(loaded(&record, now)?)
-    }
-
     /// Handles the event and commits what follows: the access, its place in its holding, entries
     /// and notices.
-    pub(super) async fn apply(
+    pub(in crate::engine) async fn apply(
         &self,
         settings: &Tenant,
         actor: Option<&Actor>,
@@ -131,7 +117,7 @@ impl Core {
 
     /// Applies an event that does not depend on an earlier read. It is retried until nobody else is
     /// in the way.
-    pub(super) async fn change(
+    pub(in crate::engine) async fn change(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
@@ -145,15 +131,8 @@ impl Core {
         })
     }
 
-    /// Checks whether the role of the realm belongs to this tenant, or to nobody yet.
-    pub(super) async fn owns(&self, tenant: &TenantId, realm: &RealmId, role: &RoleName) -> Result<bool, StoreError> {
-        let owner = self.store.read(&role_owner_key(realm, role)).await?;
-        let owner: Option<RoleOwner> = owner.as_ref().map(body).transpose()?;
-        Ok(owner.is_none_or(|owner| owner.tenant == *tenant))
-    }
-
     /// Updates the holding for an access that joined it, left it or is due at another time.
-    pub(super) async fn place(
+    pub(in crate::engine) async fn place(
         &self,
         unit_of_work: &mut UnitOfWork<'_>,
         before: Option<&Access>,
@@ -193,24 +172,4 @@ impl Core {
 fn lengthened(before: &Access, after: &Access) -> Option<Time> {
     let end = after.window()?.end();
     before.window().is_some_and(|before| before.end() < end).then_some(end)
-}
-
-/// Decodes the access of a record. If the record is damaged, returns the rest of it so that it can
-/// be ended.
-pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
-    let version = record.version;
-    let damaged = match Access::from_bytes(&record.body, now) {
-        Ok(access) => return Ok(Loaded { access, version, damage: Vec::new() }),
-        Err(damaged) => damaged,
-    };
-    match damaged.ending {
-        Some(ending) => {
-            let finding =
-                AuditEvent::new(EventKind::Finding).with("why", format!("its record is damaged: {}", damaged.why));
-            Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.fact] })
-        }
-        None => {
-            Err(StoreError::Damaged { kind: record.at.kind.as_str(), key: record.at.key.clone(), why: damaged.why })
-        }
-    }
 }
