@@ -19,6 +19,7 @@ impl Jit {
     /// [`JitError::NotFound`] for a token that is not pending any more or never was,
     /// [`JitError::Refused`] if it is too late, [`JitError::NotAllowed`] if the answer is not
     /// authentic, which is logged.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn callback(&self, callback: &Callback) -> Result<AccessView, JitError> {
         let core = &self.core;
         let settings = core.tenant(&self.tenant)?;
@@ -34,6 +35,7 @@ impl Jit {
         };
         let record = record.ok_or_else(gone)?;
         let question: ReviewRecord = body(&record)?;
+        tracing::Span::current().record("access", tracing::field::display(question.access));
         let approver = settings.approvers.get(&question.approver).ok_or_else(gone)?;
         let now = core.store.now().await?;
         let access = core.load(&self.tenant, question.access, now).await?.access;

@@ -15,6 +15,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if it is granted or over already.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         self.words(&settings, actor, "reason", why).await?;

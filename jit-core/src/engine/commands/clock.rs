@@ -22,6 +22,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn accept_clock(&self, actor: &Actor) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Clock, None, None).await?;

@@ -79,6 +79,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
     /// target does not answer, [`JitError::TargetRefused`] if another target still leads to the old
     /// server.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;

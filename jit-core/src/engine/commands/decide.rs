@@ -51,8 +51,10 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`] if it proves nothing, [`JitError::Refused`] if no proof is
     /// expected of the actor; [`JitError::NotFound`].
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn confirm(&self, actor: &Actor, about: impl Into<About> + Send) -> Result<AccessView, JitError> {
         let mut about = about.into();
+        tracing::Span::current().record("access", tracing::field::display(about.access));
         until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
@@ -72,6 +74,7 @@ impl Jit {
         })
     }
 
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %about.access))]
     async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let mut about = about;
         until_committed!(async {

@@ -30,6 +30,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Invalid`] if it ends in the past, ends after more than 90 days, or goes to the
     /// actors themselves; [`JitError::NotFound`] if the directory does not know the delegate.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         let human = settings.person(&actor.principal).await?.human;
@@ -72,6 +73,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotFound`] if none is in force.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn end_delegation(&self, actor: &Actor) -> Result<(), JitError> {
         let now = self.core.store.now().await?;
         self.delegations(actor, AuditEvent::new(EventKind::DelegationEnded), |earlier| {

@@ -21,6 +21,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Denied`] if policy says no, [`JitError::Refused`] if the window is not open or
     /// would become too long, [`JitError::NotAllowed`] to all but its requester and grantee.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn extend(
         &self,
         actor: &Actor,

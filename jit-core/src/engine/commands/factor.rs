@@ -23,6 +23,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`], [`JitError::NotFound`] if there is no such factor;
     /// [`JitError::Invalid`] if it is not set up here.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
@@ -58,6 +59,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::FactorRefused`] if the response is wrong.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let Some(response) = &actor.response else {
@@ -78,6 +80,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] if the person has none.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;

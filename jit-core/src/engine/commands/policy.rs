@@ -28,6 +28,7 @@ impl Jit {
     /// [`JitError::Invalid`] if the policy names something that is not configured: the old one
     /// stays in force. [`JitError::Store`] if the change cannot be recorded; the new policy is in
     /// force all the same.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
         let policy = Rules::new(Arc::new(policy), &self.core.tasks).await?;
         self.core.tenant(&self.tenant)?.validate_rules(&policy)?;

@@ -92,6 +92,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
     /// target does not answer.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %target, realm = tracing::field::Empty))]
     pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
@@ -100,6 +101,7 @@ impl Jit {
         let known: TargetRecord =
             body_or_default(self.core.store.read(&target_key(&self.tenant, target)).await?.as_ref())?;
         let realm = known.realm.unwrap_or_else(|| identity.realm.clone());
+        tracing::Span::current().record("realm", realm.as_str());
         if realm != identity.realm {
             let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
             return Err(JitError::TargetRefused { target: target.clone(), why });

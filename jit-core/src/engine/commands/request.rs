@@ -40,6 +40,7 @@ impl Jit {
     /// [`JitError::Denied`] by policy, [`JitError::Standing`] if the role is held already,
     /// [`JitError::Stopped`] during an emergency stop, [`JitError::NotFound`] and
     /// [`JitError::Invalid`] for arguments that make no sense. Refusals are logged.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn request(&self, actor: &Actor, ask: AccessRequest) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         // a repeated request answers with the first one's access, whatever has changed since
@@ -52,7 +53,10 @@ impl Jit {
         };
         let requested = retry!(self.try_request(&settings, actor, &ask, &request));
         match requested {
-            Ok(Attempt::Done(view)) => Ok(view),
+            Ok(Attempt::Done(view)) => {
+                tracing::Span::current().record("access", tracing::field::display(view.id));
+                Ok(view)
+            }
             Ok(Attempt::Overtaken) => Err(JitError::Busy),
             Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => Err(error),
             Err(error) => self.core.refuse_request(&settings, actor, &ask, error).await,

@@ -17,6 +17,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Refused`] to others and if none is owed, which is logged; [`JitError::Invalid`]
     /// without a note; [`JitError::NotFound`].
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
         until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;

@@ -25,6 +25,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it. Stopping a principal or everything
     /// takes a rule for all targets.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
@@ -114,6 +115,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotFound`] if there is no such stop, [`JitError::NotAllowed`] if no `[[may]]`
     /// rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;

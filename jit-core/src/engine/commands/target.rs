@@ -43,6 +43,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Invalid`] if its name could be mistaken for another target's;
     /// [`JitError::Store`] if the store cannot be written.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
         if let Some(like) = self.core.tenant(&self.tenant)?.target_like(&name) {
             return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
@@ -144,6 +145,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -188,6 +190,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;

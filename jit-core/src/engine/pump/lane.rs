@@ -26,6 +26,7 @@ type Whose = (TenantId, TargetName, Option<String>);
 
 impl Pump {
     /// Does what is due in the lane, and returns how often work was claimed.
+    #[tracing::instrument(level = "debug", skip_all, fields(lane = lane.as_str()))]
     pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let mut claims = 0_u64;
         loop {

@@ -187,6 +187,7 @@ impl Pump {
     }
 
     /// Runs one pass. Sets `known` to the ends that were due, and `at` to the time of that read.
+    #[tracing::instrument(level = "debug", skip_all, fields(node = %self.core.node))]
     async fn pass(self: &Arc<Self>, known: &mut Vec<End>, at: &mut Time) -> Result<PassReport, StoreError> {
         self.watch_dead_mans_switches().await;
         self.watch_directories().await;

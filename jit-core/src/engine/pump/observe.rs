@@ -55,7 +55,7 @@ impl Pass<'_> {
     }
 
     /// Collects the memberships to look at.
-    pub(super) async fn to_observe(&mut self) -> Result<Vec<ObserveOrder>, StoreError> {
+    pub(super) async fn observe_orders(&self) -> Result<Vec<ObserveOrder>, StoreError> {
         let now = self.core.store.now().await?;
         let mut orders = Vec::new();
         for (place, work) in self.accounts.iter().enumerate() {

@@ -131,7 +131,7 @@ impl Pass<'_> {
         if let Err(error) = self.settle().await {
             return self.not_known(&error).await;
         }
-        let orders = self.to_observe().await?;
+        let orders = self.observe_orders().await?;
         let mut owned = BTreeMap::new();
         let observation = if orders.is_empty() {
             None

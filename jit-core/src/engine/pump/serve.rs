@@ -20,6 +20,11 @@ use crate::store::{Claim, Lane, StoreError};
 impl Pump {
     /// Runs one pass over accounts of one tenant through one target. Returns the reason if the
     /// server did not answer.
+    #[tracing::instrument(
+        level = "debug",
+        skip_all,
+        fields(%tenant, %target, realm = accounts.first().map(|work| work.holding.realm.as_str()))
+    )]
     pub(super) async fn serve(
         self: &Arc<Self>,
         lane: &Lane,
